@@ -1,0 +1,169 @@
+//! What a schedule file says, once it is known to be valid.
+
+pub mod cron;
+pub mod name;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+pub use cron::{CronError, Expression};
+pub use name::{AccountName, EntryName, JobUid, NameError, StackUid};
+
+/// A valid schedule: every entry's account exists, every expression comes due.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    /// In the file's order.
+    pub accounts: Vec<Arc<Account>>,
+    /// In the file's order.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+/// One API token with a quota of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    /// Its key under `accounts:`.
+    pub name: AccountName,
+    /// Base of every path, without a trailing slash.
+    pub url: reqwest::Url,
+    /// Where the token is read from.
+    pub token: TokenSource,
+    /// How long one request may take, the answer's body included.
+    pub timeout: Duration,
+    /// What is believed of the quota until an answer's headers say otherwise.
+    pub quota: QuotaSettings,
+}
+
+/// Where a token is kept. The token itself is never part of the schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// An environment variable.
+    Env(String),
+    /// A file, its last newline removed.
+    File(std::path::PathBuf),
+}
+
+/// The quota of an account, as the file states it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuotaSettings {
+    /// Requests in one window.
+    pub limit: u32,
+    /// The interval after which the count starts anew.
+    pub window: Duration,
+    /// What the schedule leaves to people and CI on the same token.
+    pub reserve: Reserve,
+}
+
+/// A part of the quota that the schedule never uses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reserve {
+    /// A fixed number of requests.
+    Requests(u32),
+    /// A share of the limit in force, 0 to 100.
+    Percent(f64),
+}
+
+impl Reserve {
+    /// The reserve in requests under a limit, rounded up.
+    pub fn of(self, limit: u32) -> u32 {
+        match self {
+            Reserve::Requests(n) => n.min(limit),
+            // The product is at most `limit`: a percentage is checked to be 0 to 100.
+            Reserve::Percent(p) => (f64::from(limit) * p / 100.0).ceil() as u32,
+        }
+    }
+}
+
+/// A stack/job pair, when it is due, and its policies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its key under `jobs:`.
+    pub name: EntryName,
+    /// The account whose token starts it.
+    pub account: Arc<Account>,
+    /// The stack that has the job.
+    pub stack: StackUid,
+    /// The job that is run.
+    pub job: JobUid,
+    /// Due whenever any of them is. Never empty.
+    pub cron: Box<[Expression]>,
+    /// The zone its expressions are read in.
+    pub timezone: TimeZone,
+    /// Sent as `job_args`, exactly as written.
+    pub args: Option<String>,
+    /// What to do while this entry's last action is unfinished.
+    pub overlap: Overlap,
+    /// Which of several waiting occurrences are sent.
+    pub catch_up: CatchUp,
+    /// An occurrence that is not sent this long after it came due is missed.
+    pub start_deadline: Duration,
+    /// The entry's own delay is drawn from `[0, jitter)`.
+    pub jitter: Duration,
+    /// Who goes first when the quota is short.
+    pub priority: Priority,
+    /// An attempt whose outcome is unknown may be sent again.
+    pub idempotent: bool,
+    /// Ask for the action until it has finished.
+    pub follow: bool,
+    /// Nothing is sent; its occurrences are skipped.
+    pub paused: bool,
+}
+
+/// What to do with an occurrence while the entry's last action is unfinished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overlap {
+    /// Send it all the same.
+    #[default]
+    Allow,
+    /// Give it up.
+    Skip,
+    /// Send it when the action has finished. One waits at most.
+    Queue,
+}
+
+/// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// None of them.
+    None,
+    /// The newest alone; it supersedes the older ones.
+    #[default]
+    Latest,
+    /// Every one of them.
+    All,
+}
+
+/// Who goes first when the quota is short. Greater goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// After all others.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
+}
+
+impl Entry {
+    /// The delay of this entry's occurrences: in `[0, jitter)`, the same every time and on every machine.
+    ///
+    /// It depends on the name alone, so that periods stay exact and a changed `cron` keeps its place.
+    pub fn delay(&self) -> Duration {
+        let span = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+        match span {
+            0 => Duration::ZERO,
+            span => Duration::from_millis(fnv1a(self.name.as_str()) % span),
+        }
+    }
+}
+
+/// FNV-1a with 64 bits: its value is fixed for all time, unlike that of the standard library's hasher.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
