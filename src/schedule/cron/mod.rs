@@ -1,12 +1,30 @@
 //! Cron expressions: from text to what each field allows.
 
+mod calendar;
+mod field;
+mod parse;
+
 use std::fmt;
 use std::ops::Range;
+
+pub(crate) use calendar::Calendar;
+pub use field::Field;
 
 /// One cron expression that comes due at some time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Expression {
     source: Box<str>,
+    rule: Rule,
+}
+
+/// What an expression asks for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Times of a calendar, in the entry's zone.
+    Calendar(Calendar),
+    /// Cloud 66's steps past the hour: every so many minutes from 00:00 UTC, whatever the entry's zone.
+    /// The number divides a day, so the period is the same across midnight.
+    EveryMinutes(u16),
 }
 
 /// Why a text is no cron expression.
@@ -22,14 +40,23 @@ pub struct CronError {
 }
 
 impl Expression {
-    /// Reads an expression.
+    /// Reads five fields, six with seconds first, or a nickname such as `@daily`.
+    ///
+    /// An expression that can never come due (`0 0 30 2 *`) is an error.
     pub fn parse(text: &str) -> Result<Expression, CronError> {
-        Ok(Expression { source: text.into() })
+        Ok(Expression {
+            rule: parse::rule(text)?,
+            source: text.into(),
+        })
     }
 
     /// The text it was read from.
     pub fn as_str(&self) -> &str {
         &self.source
+    }
+
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rule
     }
 }
 
