@@ -1,6 +1,8 @@
 //! Occurrences in a window of time.
 
+mod explain;
 mod search;
+mod shift;
 mod stretch;
 
 use std::cmp::Reverse;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::schedule::{Entry, Schedule};
+pub use explain::{Explanation, ExpressionReport, FieldReport, explain};
+pub use shift::{Shift, shift};
 use stretch::Line;
 
 /// One instant at which an entry is due.

@@ -4,6 +4,8 @@
 
 use jiff::civil::{Date, DateTime};
 
+use super::field::Field;
+
 /// The civil times that an expression's fields allow. Bit n of a set stands for the value n.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Calendar {
@@ -56,6 +58,18 @@ pub(crate) enum Days {
 const WEEKLY: u32 = 1 | 1 << 7 | 1 << 14 | 1 << 21 | 1 << 28;
 
 impl Calendar {
+    /// Whether one field allows a civil time, whatever the others say.
+    pub(crate) fn allows(&self, field: Field, at: DateTime) -> bool {
+        match field {
+            Field::Second => has(self.seconds, at.second()),
+            Field::Minute => has(self.minutes, at.minute()),
+            Field::Hour => has(u64::from(self.hours), at.hour()),
+            Field::Month => has(u64::from(self.months), at.month()),
+            Field::DayOfMonth => has(u64::from(self.month_days.of(Month::of(at.date()))), at.day()),
+            Field::DayOfWeek => has(u64::from(self.weekdays.of(Month::of(at.date()))), at.day()),
+        }
+    }
+
     /// The first allowed civil time at or after `from`, to the end of the year 9999. `from` is a whole second.
     pub(crate) fn next(&self, from: DateTime) -> Option<DateTime> {
         if self.has_date(from.date())
@@ -186,10 +200,7 @@ impl Calendar {
         let Ok(first) = Date::new(year, month, 1) else {
             return 0;
         };
-        let month = Month {
-            length: first.days_in_month(),
-            first_weekday: first.weekday().to_sunday_zero_offset(),
-        };
+        let month = Month::of(first);
         let (by_number, by_weekday) = (self.month_days.of(month), self.weekdays.of(month));
         match self.days {
             Days::Both => by_number & by_weekday,
@@ -206,6 +217,14 @@ struct Month {
 }
 
 impl Month {
+    /// The month of a date.
+    fn of(date: Date) -> Month {
+        Month {
+            length: date.days_in_month(),
+            first_weekday: date.first_of_month().weekday().to_sunday_zero_offset(),
+        }
+    }
+
     /// A bit for each of its days, beginning with bit 1.
     fn all(self) -> u32 {
         u32::MAX >> (31 - self.length) & !1

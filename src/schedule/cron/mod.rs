@@ -7,7 +7,7 @@ mod parse;
 use std::fmt;
 use std::ops::Range;
 
-pub(crate) use calendar::Calendar;
+pub(crate) use calendar::{Calendar, Days, MonthDays, Weekdays};
 pub use field::Field;
 
 /// One cron expression that comes due at some time.
@@ -53,6 +53,17 @@ impl Expression {
     /// The text it was read from.
     pub fn as_str(&self) -> &str {
         &self.source
+    }
+
+    /// Its fields as they are written, nicknames spelt out; the second first where it is written.
+    pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
+        let fields = parse::expanded(&self.source).split_ascii_whitespace();
+        let skipped = if fields.clone().count() == Field::ALL.len() {
+            0
+        } else {
+            1
+        };
+        Field::ALL.into_iter().skip(skipped).zip(fields)
     }
 
     pub(crate) fn rule(&self) -> &Rule {
