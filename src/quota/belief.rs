@@ -1,0 +1,172 @@
+//! What is believed of Remaining: a lower bound, from answers that come in any order.
+//!
+//! Requests are numbered in the order of sending. An answer is surely newer than another only when its request was
+//! sent after the other had come. Between such answers the lower Remaining is the newer one, unless quota came back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::Mono;
+
+/// What the newest answer told, as far as can be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Requests left when the server counted that request.
+    pub remaining: u32,
+    /// The limit it was told under.
+    pub limit: u32,
+    /// When its request was sent: the server counted it no earlier.
+    pub sent: Mono,
+    /// When it came: the server counted it no later.
+    pub came: Mono,
+    /// Requests numbered from here on were sent after it came.
+    horizon: u64,
+    /// It is low, and may be from before the last rise.
+    pub doubtful: bool,
+}
+
+/// How an answer relates to what was believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It told no Remaining.
+    Silent,
+    /// It may be older than what is believed, which stands, or was lowered.
+    Unordered,
+    /// It is surely newer than `was`, if there was any.
+    Newer { was: Option<Told>, told: Told },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Belief {
+    told: Option<Told>,
+    next: u64,
+    in_flight: BTreeSet<u64>,
+    /// Requests that no Remaining is known to include, though none of them is in flight: lost, or answered without
+    /// the header. By the first number whose answer will include them.
+    loose: BTreeMap<u64, u32>,
+    /// Answers that told more than was believed and were not surely newer. By the first number sent after they came.
+    overtaken: BTreeMap<u64, u32>,
+    /// Requests numbered below were sent before the last rise was known.
+    risen: u64,
+}
+
+impl Belief {
+    /// A belief that survived a restart. Of the requests then in flight, or lost, none is known to be included.
+    pub fn restored(told: Option<(u32, u32, Mono, Mono)>, loose: u32) -> Belief {
+        let told = told.map(|(remaining, limit, sent, came)| Told {
+            remaining,
+            limit,
+            sent,
+            came,
+            horizon: 0,
+            doubtful: false,
+        });
+        let mut belief = Belief {
+            told,
+            ..Belief::default()
+        };
+        belief.loosen(loose);
+        belief
+    }
+
+    pub fn told(&self) -> Option<Told> {
+        self.told
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
+    }
+
+    pub fn loose(&self) -> u32 {
+        self.loose.values().fold(0, |sum: u32, &n| sum.saturating_add(n))
+    }
+
+    /// Numbers a request that is being sent.
+    pub fn send(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.in_flight.insert(number);
+        number
+    }
+
+    /// The request certainly never reached the server.
+    pub fn unsent(&mut self, number: u64) {
+        self.in_flight.remove(&number);
+    }
+
+    /// The request may have reached the server; it will tell nothing.
+    pub fn lost(&mut self, number: u64) {
+        self.in_flight.remove(&number);
+        self.loosen(1);
+    }
+
+    /// An answer came. `remaining` is at most `limit`.
+    pub fn answered(
+        &mut self,
+        number: u64,
+        sent: Mono,
+        came: Mono,
+        limit: u32,
+        remaining: Option<u32>,
+    ) -> Reading {
+        self.in_flight.remove(&number);
+        let Some(remaining) = remaining else {
+            self.loosen(1);
+            return Reading::Silent;
+        };
+        // Whatever was settled before this request was sent, the server counted before it.
+        self.loose = self.loose.split_off(&(number + 1));
+        self.overtaken = self.overtaken.split_off(&(number + 1));
+        let was = self.told;
+        let mut told = Told {
+            remaining,
+            limit,
+            sent,
+            came,
+            horizon: self.next,
+            doubtful: false,
+        };
+        match was {
+            Some(was) if number < was.horizon => {
+                if remaining < was.remaining {
+                    told.limit = was.limit.max(remaining);
+                    told.doubtful = number < self.risen;
+                    self.told = Some(told);
+                } else {
+                    *self.overtaken.entry(self.next).or_default() += 1;
+                }
+                Reading::Unordered
+            }
+            was => {
+                if was.is_some_and(|was| remaining >= was.remaining) {
+                    self.risen = self.next;
+                    // Those may have been counted after this one, so this Remaining need not include them.
+                    for (horizon, count) in std::mem::take(&mut self.overtaken) {
+                        *self.loose.entry(horizon).or_default() += count;
+                    }
+                }
+                self.told = Some(told);
+                Reading::Newer { was, told }
+            }
+        }
+    }
+
+    /// Whether an answer under way will include the loose requests.
+    pub fn settles_loose(&self) -> bool {
+        let newest = self.in_flight.last();
+        self.loose
+            .first_key_value()
+            .is_none_or(|(first, _)| newest.is_some_and(|newest| newest >= first))
+    }
+
+    /// Whether an answer under way will be surely newer than what is believed.
+    pub fn settles_told(&self) -> bool {
+        let horizon = self.told.map_or(0, |told| told.horizon);
+        self.in_flight.last().is_some_and(|&newest| newest >= horizon)
+    }
+
+    fn loosen(&mut self, count: u32) {
+        if count > 0 {
+            *self.loose.entry(self.next).or_default() += count;
+        }
+    }
+}
