@@ -3,6 +3,10 @@
 //! The modules stand in the order in which data passes through them.
 
 pub mod clock;
+pub mod cloud66;
+pub mod daemon;
+pub mod dispatch;
+pub mod log;
 pub mod quota;
 pub mod schedule;
 pub mod timetable;

@@ -1,3 +1,1 @@
-//! Arguments to a command, a command's result to an exit status.
-
 fn main() {}

@@ -1,0 +1,195 @@
+//! The action that run_now returns, taken as it comes.
+//!
+//! The API's documents, examples and clients disagree on the types of its fields. An action is
+//! read field by field: what has an unexpected type is kept in `more` and stops nothing.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// The number of an action in Cloud 66.
+pub type ActionId = u64;
+
+/// An action of Cloud 66. Every field may be missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Action {
+    /// Its number, by which it is asked for.
+    pub id: Option<ActionId>,
+    /// Who started it.
+    pub user: Option<String>,
+    /// What it acts on: `stack`.
+    pub resource_type: Option<String>,
+    /// What it does: `job_run_now`.
+    pub action: Option<String>,
+    /// The stack's database number. It is not the stack's uid.
+    pub resource_id: Option<String>,
+    /// How it was started: `api`.
+    pub started_via: Option<String>,
+    /// When it started, as the API wrote it.
+    pub started_at: Option<String>,
+    /// When it ended, as the API wrote it. Null while it runs.
+    pub finished_at: Option<String>,
+    /// How it ended.
+    pub finished_success: Option<bool>,
+    /// What it said at its end.
+    pub finished_message: Option<String>,
+    /// Fields this program does not know, and known ones with a type it does not expect.
+    pub more: Map<String, Value>,
+}
+
+impl Action {
+    /// Reads an action, wrapped in `response` or bare. `None` when the value is no JSON object.
+    pub fn from_json(answer: Value) -> Option<Action> {
+        let Value::Object(mut fields) = answer else {
+            return None;
+        };
+        if fields.contains_key("response") {
+            let Some(Value::Object(inner)) = fields.remove("response") else {
+                return None;
+            };
+            fields = inner;
+        }
+        let mut action = Action {
+            id: take(&mut fields, "id", number),
+            user: take(&mut fields, "user", text),
+            resource_type: take(&mut fields, "resource_type", text),
+            action: take(&mut fields, "action", text),
+            resource_id: take(&mut fields, "resource_id", text),
+            started_via: take(&mut fields, "started_via", text),
+            started_at: take(&mut fields, "started_at", text),
+            finished_at: take(&mut fields, "finished_at", text),
+            finished_success: take(&mut fields, "finished_success", truth),
+            finished_message: take(&mut fields, "finished_message", text),
+            more: Map::new(),
+        };
+        action.more = fields;
+        Some(action)
+    }
+
+    /// Whether it has ended, well or not.
+    pub fn finished(&self) -> bool {
+        self.finished_at.is_some() || self.finished_success.is_some()
+    }
+
+    /// Whether it has ended well. An end that does not say so is no success.
+    pub fn succeeded(&self) -> bool {
+        self.finished_success == Some(true)
+    }
+
+    /// From its start to its end, in milliseconds, by the API's own clock.
+    pub fn duration_ms(&self) -> Option<i64> {
+        let start: Timestamp = self.started_at.as_deref()?.parse().ok()?;
+        let end: Timestamp = self.finished_at.as_deref()?.parse().ok()?;
+        i64::try_from(end.duration_since(start).as_millis()).ok()
+    }
+}
+
+/// Takes a field out when `read` understands it. Null is a field that is not there.
+fn take<T>(fields: &mut Map<String, Value>, name: &str, read: fn(&Value) -> Option<T>) -> Option<T> {
+    let value = fields.get(name)?;
+    let read = read(value);
+    if read.is_some() || value.is_null() {
+        fields.shift_remove(name);
+    }
+    read
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::String(text) => match text.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn documented() -> Value {
+        json!({"id": 2593, "user": "test@example.com", "resource_type": "stack", "action": "job_run_now",
+            "resource_id": "1602", "started_via": "api", "started_at": "2016-02-04T12:52:24Z",
+            "finished_at": null, "finished_success": null, "finished_message": null})
+    }
+
+    #[test]
+    fn the_documented_action_is_read_whole() {
+        let action = Action::from_json(json!({ "response": documented() })).expect("an action");
+        assert_eq!(action.id, Some(2593));
+        assert_eq!(action.resource_id.as_deref(), Some("1602"));
+        assert!(!action.finished(), "null means unfinished");
+        assert!(action.more.is_empty(), "nothing is left over: {:?}", action.more);
+    }
+
+    #[test]
+    fn a_bare_action_is_the_same_action() {
+        assert_eq!(
+            Action::from_json(documented()),
+            Action::from_json(json!({ "response": documented() }))
+        );
+    }
+
+    #[test]
+    fn retyped_fields_are_understood() {
+        let action =
+            Action::from_json(json!({"id": "2593", "resource_id": 1602, "finished_success": "false"}))
+                .expect("an action");
+        assert_eq!(action.id, Some(2593));
+        assert_eq!(action.resource_id.as_deref(), Some("1602"));
+        assert!(action.finished() && !action.succeeded());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept() {
+        let action =
+            Action::from_json(json!({"id": [1], "user": null, "finished_result": "ok"})).expect("an action");
+        assert_eq!(action.id, None);
+        assert_eq!(
+            Value::Object(action.more),
+            json!({"id": [1], "finished_result": "ok"})
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_action() {
+        for answer in [
+            json!(null),
+            json!([]),
+            json!("ok"),
+            json!({"response": null}),
+            json!({"response": [1]}),
+        ] {
+            assert_eq!(Action::from_json(answer.clone()), None, "{answer} is no action");
+        }
+    }
+
+    #[test]
+    fn the_duration_is_by_the_api_clock() {
+        let action = Action::from_json(
+            json!({"started_at": "2016-02-04T12:52:24Z", "finished_at": "2016-02-04T12:53:24.500Z"}),
+        )
+        .expect("an action");
+        assert_eq!(action.duration_ms(), Some(60_500));
+    }
+}

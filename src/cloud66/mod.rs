@@ -1,0 +1,12 @@
+//! The Cloud 66 API: what is asked, what is answered, and what an answer means.
+
+pub mod action;
+pub mod answer;
+pub mod client;
+pub mod token;
+mod warm;
+
+pub use action::{Action, ActionId};
+pub use answer::Outcome;
+pub use client::{Client, ClientError, FollowUp, Reply};
+pub use token::{Token, TokenError};

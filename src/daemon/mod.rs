@@ -1,0 +1,151 @@
+//! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
+
+mod requests;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::{Mono, Now};
+use crate::cloud66::Client;
+use crate::dispatch::{Dispatch, Effect};
+use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event};
+use crate::schedule::{AccountName, Schedule};
+
+use requests::{Done, Requests};
+use sweep::{Sweep, Ticks};
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The scheduler that drives the sweep did not start.
+    #[error("the sweep cannot be scheduled: {0}")]
+    Ticks(#[from] tokio_cron_scheduler::JobSchedulerError),
+}
+
+/// Why the daemon was asked to stop, in a word: a signal's name.
+pub type StopReason = &'static str;
+
+/// What is in flight when the daemon is told to stop has this long to be answered. Service managers kill
+/// after ten seconds and more.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// Fires the schedule until `stop` resolves, then waits for what is in flight.
+///
+/// `clients` has one for each account. Occurrences from the start on are fired, none before it.
+pub async fn run(
+    schedule: Schedule,
+    clients: BTreeMap<AccountName, Client>,
+    stop: impl Future<Output = StopReason>,
+) -> Result<(), DaemonError> {
+    let now = Now::read();
+    let mut daemon = Daemon {
+        dispatch: Dispatch::new(&schedule.accounts, fastrand::u64(..), now),
+        sweep: Sweep::new(&schedule, now.wall),
+        requests: Requests::new(clients),
+    };
+    let mut ticks = Ticks::start().await?;
+    let started = DaemonStarted {
+        version: env!("CARGO_PKG_VERSION"),
+        entries: schedule.entries.len(),
+        accounts: schedule.accounts.len(),
+        journal: "none".to_owned(),
+        pid: std::process::id(),
+    };
+    Event::from(started).emit();
+    let reason = daemon.fire_until(stop, &mut ticks).await;
+    let in_flight = daemon.finish(reason).await;
+    ticks.stop().await;
+    Event::from(DaemonStopped {
+        reason: reason.to_owned(),
+        in_flight,
+    })
+    .emit();
+    Ok(())
+}
+
+struct Daemon {
+    dispatch: Dispatch,
+    sweep: Sweep,
+    requests: Requests,
+}
+
+impl Daemon {
+    async fn fire_until(&mut self, stop: impl Future<Output = StopReason>, ticks: &mut Ticks) -> StopReason {
+        tokio::pin!(stop);
+        loop {
+            let now = Now::read();
+            if self.sweep.runs_low(now) {
+                self.plan(now);
+            }
+            let effects = self.dispatch.advance(now);
+            self.perform(effects);
+            let wake = self.wakes_at(now);
+            tokio::select! {
+                biased;
+                reason = &mut stop => return reason,
+                Some(done) = self.requests.replies.recv() => self.take_in(done),
+                () = ticks.next() => self.plan(Now::read()),
+                () = sleep_until(Instant::now() + wake.saturating_sub(now.mono)) => {}
+            }
+        }
+    }
+
+    /// Waits for the answers to what was sent. Returns how many did not come in time.
+    async fn finish(&mut self, reason: StopReason) -> usize {
+        self.dispatch.stop();
+        let in_flight = self.dispatch.fires_in_flight();
+        Event::from(DaemonStopping {
+            reason: reason.to_owned(),
+            in_flight,
+        })
+        .emit();
+        let end = Instant::now() + GRACE;
+        while self.dispatch.fires_in_flight() > 0 {
+            tokio::select! {
+                Some(done) = self.requests.replies.recv() => self.take_in(done),
+                () = sleep_until(end) => break,
+            }
+        }
+        let left = self.dispatch.fires_in_flight();
+        let effects = self.dispatch.abandon();
+        self.perform(effects);
+        left
+    }
+
+    /// Plans what is due in the next seconds.
+    fn plan(&mut self, now: Now) {
+        while let Some(occurrences) = self.sweep.step(now) {
+            let effects = self.dispatch.plan(occurrences, now);
+            self.perform(effects);
+            let effects = self.dispatch.advance(Now::read());
+            self.perform(effects);
+        }
+    }
+
+    fn take_in(&mut self, done: Done) {
+        let now = Now::read();
+        let effects = match done {
+            Done::Fired { id, sent_at, reply } => self.dispatch.fired(id, sent_at, reply, now),
+            Done::Followed { id, reply } => self.dispatch.followed(id, reply, now),
+        };
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Warm(account, connections) => self.requests.warm(&account, connections),
+                Effect::Log(event) => event.emit(),
+                Effect::Send(id, request) => self.requests.send(id, request),
+            }
+        }
+    }
+
+    fn wakes_at(&self, now: Now) -> Mono {
+        let sweep = now.mono + self.sweep.low_in(now);
+        self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
+    }
+}

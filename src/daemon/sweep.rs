@@ -1,0 +1,99 @@
+//! The sweep: plans the window from the cursor to a few seconds ahead, once a second.
+//!
+//! One job on tokio-cron-scheduler, in UTC, gives the beat. A beat that comes late, twice or never changes
+//! nothing: the window is just longer or shorter, and the loop sweeps of itself when the plan runs low.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use crate::clock::Now;
+use crate::schedule::Schedule;
+use crate::timetable::{Occurrence, Timetable};
+
+/// How far ahead of now occurrences are planned.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// The plan runs low when it reaches no further than this.
+const LOW: Duration = Duration::from_secs(2);
+
+/// The longest window that is planned in one step: what a long sleep left is taken in portions.
+const PORTION: Duration = Duration::from_secs(60 * 60);
+
+/// The plan: what is due, and how far that is known.
+pub(super) struct Sweep {
+    timetable: Timetable,
+    /// Everything before this instant is planned. It never moves back, whatever the clock does.
+    cursor: Timestamp,
+}
+
+impl Sweep {
+    /// Nothing before `from` is planned.
+    pub(super) fn new(schedule: &Schedule, from: Timestamp) -> Sweep {
+        Sweep {
+            timetable: Timetable::new(schedule, from),
+            cursor: from,
+        }
+    }
+
+    /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
+    pub(super) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
+        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+        if self.cursor >= horizon {
+            return None;
+        }
+        let until = self
+            .cursor
+            .checked_add(PORTION)
+            .unwrap_or(Timestamp::MAX)
+            .min(horizon);
+        self.cursor = until;
+        Some(self.timetable.step(until))
+    }
+
+    /// How long until the plan runs low.
+    pub(super) fn low_in(&self, now: Now) -> Duration {
+        now.until(self.cursor).saturating_sub(LOW)
+    }
+
+    /// Whether the beat is overdue.
+    pub(super) fn runs_low(&self, now: Now) -> bool {
+        self.low_in(now).is_zero()
+    }
+}
+
+/// The beat of the sweep.
+pub(super) struct Ticks {
+    scheduler: JobScheduler,
+    beats: mpsc::Receiver<()>,
+}
+
+impl Ticks {
+    /// Starts the beat: every second, in UTC.
+    pub(super) async fn start() -> Result<Ticks, JobSchedulerError> {
+        // One beat that waits is as good as many.
+        let (beat, beats) = mpsc::channel(1);
+        let scheduler = JobScheduler::new().await?;
+        let job = Job::new("* * * * * *", move |_, _| {
+            let _ = beat.try_send(());
+        })?;
+        scheduler.add(job).await?;
+        scheduler.start().await?;
+        Ok(Ticks { scheduler, beats })
+    }
+
+    /// The next beat. Never comes when the scheduler has died: the loop does not depend on it.
+    pub(super) async fn next(&mut self) {
+        if self.beats.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Ends the beat.
+    pub(super) async fn stop(mut self) {
+        // The daemon ends whether or not its beat can be ended in order.
+        let _ = self.scheduler.shutdown().await;
+    }
+}

@@ -1,0 +1,206 @@
+//! One account's way to the API: its quota, and who is next.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::follow::Follow;
+use super::{Effect, Id, Place, log};
+use crate::clock::{Mono, Now};
+use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
+use crate::quota::{self, Change, Purpose, Quota, Refusal, Ticket};
+use crate::schedule::{Account, Priority};
+
+/// Requests of one account that may be in flight at once. Enough to keep the API busy at any latency that it
+/// has; each may need a connection, and a process has some thousand.
+const MOST_IN_FLIGHT: usize = 256;
+
+/// After this time without a request the account's connections are taken to be closed.
+const COLD: Duration = Duration::from_secs(40);
+
+/// Connections that are opened ahead at most. Beyond them the first answers free one soon.
+const MOST_WARM: usize = 16;
+
+/// The order of sending: priority, then the scheduled instant, then the order of planning.
+pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
+
+pub(super) struct Lane {
+    account: Arc<Account>,
+    pub(super) quota: Quota,
+    ready: BTreeSet<Rank>,
+    /// Between two attempts, by the instant of the next one.
+    retries: BTreeSet<(Mono, Rank)>,
+    /// Became ready since the operator was last told who waits.
+    pub(super) untold: Vec<Id>,
+    pub(super) follow: Follow,
+    pub(super) in_flight: usize,
+    /// When the quota is worth asking again.
+    closed_until: Option<Mono>,
+    /// When a request last left, or connections were last opened.
+    last_used: Option<Mono>,
+}
+
+impl Lane {
+    pub(super) fn new(account: &Arc<Account>, now: Now) -> Lane {
+        Lane {
+            account: Arc::clone(account),
+            quota: Quota::new(account.quota, now),
+            ready: BTreeSet::new(),
+            retries: BTreeSet::new(),
+            untold: Vec::new(),
+            follow: Follow::default(),
+            in_flight: 0,
+            closed_until: None,
+            last_used: None,
+        }
+    }
+
+    /// Takes over the account's new settings. What is known of its quota stays, unless the settings differ.
+    pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
+        if self.account.quota != account.quota {
+            self.quota = Quota::new(account.quota, now);
+        }
+        self.account = Arc::clone(account);
+    }
+
+    pub(super) fn put_in(&mut self, place: Place, rank: Rank) {
+        match place {
+            Place::Ready => {
+                self.ready.insert(rank);
+                self.untold.push(rank.2);
+            }
+            Place::Retry(at) => {
+                self.retries.insert((at, rank));
+            }
+            Place::Future | Place::Held | Place::Sending => {}
+        }
+    }
+
+    pub(super) fn take_out(&mut self, place: Place, rank: Rank) {
+        match place {
+            Place::Ready => {
+                self.ready.remove(&rank);
+            }
+            Place::Retry(at) => {
+                self.retries.remove(&(at, rank));
+            }
+            Place::Future | Place::Held | Place::Sending => {}
+        }
+    }
+
+    /// What would be sent next, were there quota.
+    pub(super) fn first_ready(&mut self) -> Option<Id> {
+        let first = self.ready.first().map(|&(.., id)| id);
+        if first.is_none() {
+            self.untold.clear();
+        }
+        first
+    }
+
+    /// How many connections to open ahead for so many occurrences: none while others are still open.
+    pub(super) fn warm_up(&mut self, planned: usize, now: Now) -> Option<usize> {
+        if self
+            .last_used
+            .is_some_and(|used| now.mono.saturating_sub(used) < COLD)
+        {
+            return None;
+        }
+        self.last_used = Some(now.mono);
+        Some(planned.min(MOST_WARM))
+    }
+
+    /// A request leaves.
+    pub(super) fn leaves(&mut self, now: Now) {
+        self.in_flight += 1;
+        self.last_used = Some(now.mono);
+    }
+
+    /// Asks the quota for one request.
+    pub(super) fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
+        if self.in_flight >= MOST_IN_FLIGHT {
+            return Err(Refusal::InFlight);
+        }
+        let admitted = self.quota.admit(purpose, now);
+        self.closed_until = match &admitted {
+            Err(Refusal::Until(until)) => Some(until.at),
+            _ => None,
+        };
+        admitted
+    }
+
+    /// Moves on to `now`: the quota's window may turn. Returns what is to be tried again.
+    pub(super) fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Rank> {
+        let changes = self.quota.tick(now);
+        self.tell(changes, effects);
+        let mut again = Vec::new();
+        while let Some(&(at, rank)) = self.retries.first()
+            && at <= now.mono
+        {
+            self.retries.pop_first();
+            again.push(rank);
+        }
+        again
+    }
+
+    /// Gives a request's ticket back, with what its answer said.
+    pub(super) fn settle(
+        &mut self,
+        ticket: Ticket,
+        answer: Option<quota::Answer>,
+        never_sent: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let changes = match answer {
+            Some(answer) => self.quota.answered(ticket, answer, now),
+            None if never_sent => self.quota.unsent(ticket, now),
+            None => self.quota.lost(ticket, now),
+        };
+        self.tell(changes, effects);
+    }
+
+    /// When the lane has something to do at the latest.
+    pub(super) fn wakes_at(&self, now: Now) -> Option<Mono> {
+        let waiting = if self.ready.is_empty() {
+            self.follow.next_at()
+        } else {
+            Some(now.mono)
+        };
+        // What was refused for being in flight is woken by a reply, and asks for no wake.
+        let waiting = waiting
+            .map(|at| at.max(self.closed_until.unwrap_or(at)))
+            .filter(|&at| at > now.mono);
+        let retry = self.retries.first().map(|&(at, _)| at);
+        let turn = self.quota.wakes_at().filter(|&at| at > now.mono);
+        waiting.into_iter().chain(retry).chain(turn).min()
+    }
+
+    fn tell(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) {
+        let account = || self.account.name.clone();
+        effects.extend(changes.into_iter().map(|change| match change {
+            Change::Limit { limit, was } => log(QuotaChanged {
+                account: account(),
+                limit,
+                was,
+            }),
+            Change::Exhausted {
+                limit,
+                remaining,
+                until,
+            } => log(QuotaExhausted {
+                account: account(),
+                limit,
+                remaining,
+                until,
+            }),
+            Change::Restored { limit, remaining } => log(QuotaRestored {
+                account: account(),
+                limit,
+                remaining,
+            }),
+        }));
+    }
+}

@@ -1,0 +1,520 @@
+//! What is sent next, what waits, and what is given up: the decisions of the daemon, without a clock or a socket.
+//!
+//! An occurrence is planned ahead of its due instant, becomes ready at it, is sent when its account's quota
+//! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
+
+mod follow;
+mod lane;
+mod reload;
+mod replies;
+mod retry;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::{Mono, Now};
+use crate::cloud66::ActionId;
+use crate::log::event::{Event, OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
+use crate::quota::{Purpose, Refusal, Ticket};
+use crate::schedule::{Account, AccountName, CatchUp, Entry, EntryName, Overlap, StackUid};
+use crate::timetable::Occurrence;
+
+use follow::Following;
+use lane::{Lane, Rank};
+
+/// What the shell is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Perform the request and report its reply under this number.
+    Send(RequestId, Request),
+    /// Open so many connections to an account's API, for what is due in a few seconds.
+    Warm(AccountName, usize),
+    /// Tell the operator.
+    Log(Event),
+}
+
+/// One request in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(u64);
+
+/// A request to the API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Run the entry's job now.
+    RunNow(Arc<Entry>),
+    /// Ask for an action of a stack.
+    Action(AccountName, StackUid, ActionId),
+}
+
+/// The state of all that is planned, waits, or is under way.
+pub struct Dispatch {
+    lanes: BTreeMap<AccountName, Lane>,
+    pending: HashMap<Id, Pending>,
+    /// Planned and not due yet, by the instant of sending.
+    future: BTreeSet<(Timestamp, Id)>,
+    /// Due and not sent, by the instant at which it is missed.
+    deadlines: BTreeSet<(Timestamp, Id)>,
+    /// The entries of which something is due, under way or unfinished.
+    activity: HashMap<EntryName, Activity>,
+    requests: HashMap<RequestId, InFlight>,
+    last: u64,
+    backoff: retry::Backoff,
+    stopping: bool,
+    /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
+    reached: Timestamp,
+}
+
+/// An occurrence on its way, in the order of planning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Id(u64);
+
+#[derive(Debug)]
+struct Pending {
+    entry: Arc<Entry>,
+    scheduled_at: Timestamp,
+    due_at: Timestamp,
+    deadline: Timestamp,
+    /// It could not be sent when its turn came: the daemon was down, the quota spent or the API out of reach.
+    waited: bool,
+    attempts: u32,
+    place: Place,
+    /// What a reload made of the entry while the occurrence was in flight.
+    reloaded: Option<Reloaded>,
+}
+
+/// What a reload makes of an entry.
+#[derive(Clone, Debug)]
+enum Reloaded {
+    Changed(Arc<Entry>),
+    Removed,
+}
+
+/// Where an occurrence is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Not due yet.
+    Future,
+    /// In its lane's queue.
+    Ready,
+    /// Between two attempts.
+    Retry(Mono),
+    /// Held by `overlap: queue`.
+    Held,
+    /// In flight.
+    Sending,
+}
+
+impl Pending {
+    fn rank(&self, id: Id) -> Rank {
+        (Reverse(self.entry.priority), self.scheduled_at, id)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Activity {
+    /// Ready or between two attempts.
+    waiting: BTreeSet<Id>,
+    /// Held by `overlap: queue` until the last action has finished.
+    held: Option<Id>,
+    sending: u32,
+    unfinished: BTreeSet<ActionId>,
+}
+
+impl Activity {
+    fn busy(&self) -> bool {
+        self.sending > 0 || !self.unfinished.is_empty()
+    }
+
+    fn over(&self) -> bool {
+        !self.busy() && self.waiting.is_empty() && self.held.is_none()
+    }
+}
+
+enum InFlight {
+    Fire(Ticket, Id),
+    Follow(Ticket, Following),
+}
+
+impl Dispatch {
+    /// Nothing planned yet. The seed decides the jitter of retries.
+    pub fn new(accounts: &[Arc<Account>], seed: u64, now: Now) -> Dispatch {
+        Dispatch {
+            lanes: accounts
+                .iter()
+                .map(|account| (account.name.clone(), Lane::new(account, now)))
+                .collect(),
+            pending: HashMap::new(),
+            future: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            activity: HashMap::new(),
+            requests: HashMap::new(),
+            last: 0,
+            backoff: retry::Backoff::new(seed),
+            stopping: false,
+            reached: now.wall,
+        }
+    }
+
+    /// Takes over occurrences. Each ends in a final state.
+    pub fn plan(&mut self, occurrences: impl IntoIterator<Item = Occurrence>, now: Now) -> Vec<Effect> {
+        let mut planned: BTreeMap<AccountName, usize> = BTreeMap::new();
+        for Occurrence { entry, scheduled_at } in occurrences {
+            let due_at = later(scheduled_at, entry.delay());
+            let id = Id(self.number());
+            self.future.insert((due_at, id));
+            *planned.entry(entry.account.name.clone()).or_default() += 1;
+            let pending = Pending {
+                deadline: later(due_at, entry.start_deadline),
+                waited: due_at < now.wall,
+                entry,
+                scheduled_at,
+                due_at,
+                attempts: 0,
+                place: Place::Future,
+                reloaded: None,
+            };
+            self.pending.insert(id, pending);
+        }
+        let cold = planned.into_iter().filter_map(|(account, count)| {
+            let connections = self.lanes.get_mut(&account)?.warm_up(count, now)?;
+            Some(Effect::Warm(account, connections))
+        });
+        cold.collect()
+    }
+
+    /// Lets time pass: what is due becomes ready, what is past its deadline is given up, what may be sent is sent.
+    pub fn advance(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.stopping {
+            return effects;
+        }
+        self.reached = self.reached.max(now.wall);
+        while let Some(&(due_at, id)) = self.future.first()
+            && due_at <= now.wall
+        {
+            self.future.pop_first();
+            self.comes_due(id, now, &mut effects);
+        }
+        while let Some(&(deadline, id)) = self.deadlines.first()
+            && deadline <= now.wall
+        {
+            self.miss(id, "deadline", now, &mut effects);
+        }
+        let names: Vec<AccountName> = self.lanes.keys().cloned().collect();
+        for name in names {
+            self.serve(&name, now, &mut effects);
+        }
+        effects
+    }
+
+    /// From now on nothing is sent. What is in flight is still reported.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The run_now requests that wait for their answer.
+    pub fn fires_in_flight(&self) -> usize {
+        self.requests
+            .values()
+            .filter(|request| matches!(request, InFlight::Fire(..)))
+            .count()
+    }
+
+    /// When `advance` has something to do at the latest, if nobody sets the clock and no reply comes.
+    pub fn wakes_at(&self, now: Now) -> Option<Mono> {
+        if self.stopping {
+            return None;
+        }
+        let wall = [self.future.first(), self.deadlines.first()];
+        let wall = wall
+            .into_iter()
+            .flatten()
+            .map(|&(at, _)| now.mono + now.until(at));
+        wall.chain(self.lanes.values().filter_map(|lane| lane.wakes_at(now)))
+            .min()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.pending.get(&id) else {
+            return;
+        };
+        let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
+        if entry.paused {
+            return self.skip(id, "paused", now, effects);
+        }
+        if deadline <= now.wall {
+            return self.miss(id, "deadline", now, effects);
+        }
+        if late && entry.catch_up == CatchUp::None {
+            return self.miss(id, "down", now, effects);
+        }
+        self.make_ready(id);
+        if entry.catch_up == CatchUp::Latest {
+            self.supersede(&entry.name, now, effects);
+        }
+    }
+
+    /// Of an entry's occurrences, gives up those that have waited, but for the newest of all.
+    fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
+        let Some(activity) = self
+            .activity
+            .get(entry)
+            .filter(|activity| activity.waiting.len() > 1)
+        else {
+            return;
+        };
+        let newest = activity
+            .waiting
+            .iter()
+            .max_by_key(|id| self.pending.get(id).map(|p| p.scheduled_at));
+        let superseded: Vec<Id> = (activity.waiting.iter())
+            .filter(|&id| Some(id) != newest && self.pending.get(id).is_some_and(|pending| pending.waited))
+            .copied()
+            .collect();
+        for id in superseded {
+            self.miss(id, "superseded", now, effects);
+        }
+    }
+
+    /// The occurrence may be sent as soon as its turn comes.
+    fn make_ready(&mut self, id: Id) {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.place = Place::Ready;
+        self.deadlines.insert((pending.deadline, id));
+        self.activity
+            .entry(pending.entry.name.clone())
+            .or_default()
+            .waiting
+            .insert(id);
+        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+            lane.put_in(pending.place, pending.rank(id));
+        }
+    }
+
+    /// Sends what an account's quota admits: fires first, in the order of the queue, then follow-up.
+    fn serve(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(account) else {
+            return;
+        };
+        for (.., id) in lane.pass_time(now, effects) {
+            self.make_ready(id);
+        }
+        let refusal = loop {
+            let Some(lane) = self.lanes.get_mut(account) else {
+                return;
+            };
+            let Some(id) = lane.first_ready() else {
+                break None;
+            };
+            if self.held_back(id, now, effects) {
+                continue;
+            }
+            match self
+                .lanes
+                .get_mut(account)
+                .map(|lane| lane.admit(Purpose::Fire, now))
+            {
+                Some(Ok(ticket)) => self.send(id, ticket, now, effects),
+                Some(Err(refusal)) => break Some(refusal),
+                None => return,
+            }
+        };
+        match refusal {
+            Some(Refusal::Until(until)) => self.tell_waiting(account, until.wall, now, effects),
+            Some(Refusal::InFlight) => {}
+            None => self.follow_up(account, now, effects),
+        }
+    }
+
+    /// Whether the entry's overlap policy keeps an occurrence from being sent now.
+    fn held_back(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return false;
+        };
+        let name = &pending.entry.name;
+        let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
+            return false;
+        };
+        match pending.entry.overlap {
+            Overlap::Allow => return false,
+            Overlap::Queue if activity.held.is_none() => {
+                activity.held = Some(id);
+                activity.waiting.remove(&id);
+                effects.push(log(OccurrenceWaiting {
+                    entry: name.clone(),
+                    scheduled_at: pending.scheduled_at,
+                    reason: "overlap",
+                    until: None,
+                }));
+                if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+                    lane.take_out(pending.place, pending.rank(id));
+                }
+                pending.place = Place::Held;
+            }
+            Overlap::Queue | Overlap::Skip => self.skip(id, "overlap", now, effects),
+        }
+        true
+    }
+
+    fn send(&mut self, id: Id, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
+        let request = RequestId(self.number());
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.attempts += 1;
+        self.deadlines.remove(&(pending.deadline, id));
+        let activity = self.activity.entry(pending.entry.name.clone()).or_default();
+        activity.waiting.remove(&id);
+        activity.sending += 1;
+        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+            lane.take_out(pending.place, pending.rank(id));
+            lane.leaves(now);
+        }
+        pending.place = Place::Sending;
+        effects.push(Effect::Send(request, Request::RunNow(Arc::clone(&pending.entry))));
+        self.requests.insert(request, InFlight::Fire(ticket, id));
+    }
+
+    /// Tells once of each occurrence that waits for the quota, and gives up those that do not catch up.
+    fn tell_waiting(&mut self, account: &AccountName, until: Timestamp, now: Now, effects: &mut Vec<Effect>) {
+        let untold = self
+            .lanes
+            .get_mut(account)
+            .map(|lane| std::mem::take(&mut lane.untold));
+        let mut untold = untold.unwrap_or_default();
+        untold.retain(|id| {
+            self.pending
+                .get(id)
+                .is_some_and(|pending| pending.place == Place::Ready)
+        });
+        for id in &untold {
+            if let Some(pending) = self.pending.get_mut(id) {
+                pending.waited = true;
+            }
+        }
+        for id in untold {
+            if let Some(entry) = self.pending.get(&id).map(|pending| Arc::clone(&pending.entry)) {
+                match entry.catch_up {
+                    CatchUp::None => self.miss(id, "quota", now, effects),
+                    CatchUp::Latest => self.supersede(&entry.name, now, effects),
+                    CatchUp::All => {}
+                }
+            }
+            let Some(pending) = self.pending.get(&id) else {
+                continue;
+            };
+            effects.push(log(OccurrenceWaiting {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                reason: "quota",
+                until: Some(until),
+            }));
+        }
+    }
+
+    fn follow_up(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
+        loop {
+            let request = RequestId(self.number());
+            let Some(lane) = self.lanes.get_mut(account).filter(|lane| lane.follow.due(now)) else {
+                return;
+            };
+            let Ok(ticket) = lane.admit(Purpose::FollowUp, now) else {
+                return;
+            };
+            let Some(following) = lane.follow.take() else {
+                return;
+            };
+            lane.leaves(now);
+            let stack = following.entry.stack.clone();
+            effects.push(Effect::Send(
+                request,
+                Request::Action(account.clone(), stack, following.action),
+            ));
+            self.requests.insert(request, InFlight::Follow(ticket, following));
+        }
+    }
+
+    fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(pending) = self.pending.get(&id) {
+            effects.push(log(OccurrenceMissed {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                reason,
+                lateness_ms: ms(now.wall.duration_since(pending.due_at)),
+            }));
+        }
+        self.forget(id);
+    }
+
+    fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(pending) = self.pending.get(&id) {
+            effects.push(log(OccurrenceSkipped {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                reason,
+                lateness_ms: ms(now.wall.duration_since(pending.due_at)),
+            }));
+        }
+        self.forget(id);
+    }
+
+    /// Takes an occurrence that has reached a final state out of every queue.
+    fn forget(&mut self, id: Id) {
+        let Some(pending) = self.pending.remove(&id) else {
+            return;
+        };
+        self.future.remove(&(pending.due_at, id));
+        self.deadlines.remove(&(pending.deadline, id));
+        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+            lane.take_out(pending.place, pending.rank(id));
+        }
+        if let Some(activity) = self.activity.get_mut(&pending.entry.name) {
+            activity.waiting.remove(&id);
+            activity.held.take_if(|held| *held == id);
+            if activity.over() {
+                self.activity.remove(&pending.entry.name);
+            }
+        }
+    }
+
+    /// Lets the held occurrence of an entry go when nothing of the entry is under way any more.
+    fn release(&mut self, entry: &EntryName) {
+        let Some(activity) = self.activity.get_mut(entry).filter(|activity| !activity.busy()) else {
+            return;
+        };
+        match activity.held.take() {
+            Some(held) => self.make_ready(held),
+            None if activity.over() => {
+                self.activity.remove(entry);
+            }
+            None => {}
+        }
+    }
+}
+
+fn log(event: impl Into<Event>) -> Effect {
+    Effect::Log(event.into())
+}
+
+/// The instant after a delay; the end of time when it lies beyond.
+fn later(at: Timestamp, delay: std::time::Duration) -> Timestamp {
+    at.checked_add(delay).unwrap_or(Timestamp::MAX)
+}
+
+/// Whole milliseconds of a span.
+fn ms(span: SignedDuration) -> i64 {
+    span.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! What a reply makes of an occurrence or of an action that is followed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::follow::Following;
+use super::{Dispatch, Effect, Id, InFlight, Place, RequestId, log, ms};
+use crate::clock::Now;
+use crate::cloud66::{Action, FollowUp, Outcome, Reply};
+use crate::log::event::{
+    ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
+    OccurrenceUnknown,
+};
+use crate::schedule::{Entry, Overlap};
+
+impl Dispatch {
+    /// The reply to a request that `advance` sent. `sent_at` is when it left.
+    pub fn fired(
+        &mut self,
+        id: RequestId,
+        sent_at: Timestamp,
+        reply: Reply<Outcome>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(InFlight::Fire(ticket, id)) = self.requests.remove(&id) else {
+            return effects;
+        };
+        let Some(pending) = self.pending.get(&id) else {
+            return effects;
+        };
+        let entry = Arc::clone(&pending.entry);
+        let Some(lane) = self.lanes.get_mut(&entry.account.name) else {
+            return effects;
+        };
+        lane.in_flight -= 1;
+        lane.settle(
+            ticket,
+            reply.quota,
+            matches!(reply.outcome, Outcome::NotSent { .. }),
+            now,
+            &mut effects,
+        );
+        let (limit, remaining) = (
+            lane.quota.limit(),
+            reply.quota.and_then(|answer| answer.remaining),
+        );
+        let activity = self.activity.entry(entry.name.clone()).or_default();
+        activity.sending -= 1;
+        if let Some(warning) = reply.warning {
+            effects.push(warned(&entry, warning));
+        }
+        match reply.outcome {
+            Outcome::Started(action) => {
+                self.started(id, action, sent_at, limit, remaining, now, &mut effects);
+            }
+            Outcome::Rejected { status, error, hint } => {
+                let hint = hint.to_owned();
+                let scheduled_at = pending.scheduled_at;
+                effects.push(log(OccurrenceRejected {
+                    entry: entry.name.clone(),
+                    scheduled_at,
+                    status,
+                    error,
+                    hint,
+                }));
+                self.forget(id);
+            }
+            Outcome::Throttled { .. } => {
+                if self.waits_again(id, now, &mut effects) {
+                    self.make_ready(id);
+                }
+            }
+            Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
+            Outcome::InDoubt { status, error } if entry.idempotent => {
+                self.retry(id, error, status, now, &mut effects);
+            }
+            Outcome::InDoubt { error, .. } => {
+                let scheduled_at = pending.scheduled_at;
+                effects.push(log(OccurrenceUnknown {
+                    entry: entry.name.clone(),
+                    scheduled_at,
+                    error,
+                }));
+                self.forget(id);
+            }
+        }
+        self.release(&entry.name);
+        effects
+    }
+
+    /// The reply to a question for an action.
+    pub fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(InFlight::Follow(ticket, following)) = self.requests.remove(&id) else {
+            return effects;
+        };
+        let entry = Arc::clone(&following.entry);
+        let Some(lane) = self.lanes.get_mut(&entry.account.name) else {
+            return effects;
+        };
+        lane.in_flight -= 1;
+        lane.settle(ticket, reply.quota, false, now, &mut effects);
+        if let Some(warning) = reply.warning {
+            effects.push(warned(&entry, warning));
+        }
+        let ended = match reply.outcome {
+            FollowUp::Action(action) if action.finished() => {
+                effects.push(finished(&following, action, now));
+                true
+            }
+            FollowUp::Gone { error } => {
+                effects.push(unfinished(
+                    &following,
+                    format!("the API does not know it: {error}"),
+                ));
+                true
+            }
+            FollowUp::Action(_) | FollowUp::Unanswered if following.given_up(now) => {
+                effects.push(unfinished(
+                    &following,
+                    "it did not finish within a day".to_owned(),
+                ));
+                true
+            }
+            FollowUp::Action(_) | FollowUp::Unanswered => false,
+        };
+        if ended {
+            if let Some(activity) = self.activity.get_mut(&entry.name) {
+                activity.unfinished.remove(&following.action);
+            }
+            self.release(&entry.name);
+        } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
+            lane.follow.again(following, now);
+        }
+        effects
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one field of the event")]
+    fn started(
+        &mut self,
+        id: Id,
+        action: Action,
+        sent_at: Timestamp,
+        quota_limit: u32,
+        quota_remaining: Option<u32>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(pending) = self.pending.get(&id) else {
+            return;
+        };
+        let entry = &pending.entry;
+        effects.push(log(ActionStarted {
+            entry: entry.name.clone(),
+            account: entry.account.name.clone(),
+            stack: entry.stack.clone(),
+            job: entry.job.clone(),
+            scheduled_at: pending.scheduled_at,
+            sent_at,
+            lateness_ms: ms(sent_at.duration_since(pending.due_at)),
+            attempts: pending.attempts,
+            quota_limit,
+            quota_remaining,
+            action: action.clone(),
+        }));
+        if let Some(action_id) = action.id
+            && (entry.follow || entry.overlap != Overlap::Allow)
+        {
+            let following = Following::new(Arc::clone(entry), pending.scheduled_at, action_id, sent_at, now);
+            if action.finished() {
+                effects.push(finished(&following, action, now));
+            } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
+                let activity = self.activity.entry(entry.name.clone()).or_default();
+                activity.unfinished.insert(action_id);
+                lane.follow.again(following, now);
+            }
+        }
+        self.forget(id);
+    }
+
+    fn retry(&mut self, id: Id, error: String, status: Option<u16>, now: Now, effects: &mut Vec<Effect>) {
+        if !self.waits_again(id, now, effects) {
+            return;
+        }
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let delay = self.backoff.after(pending.attempts);
+        let at = now.mono + delay;
+        pending.place = Place::Retry(at);
+        pending.waited = true;
+        effects.push(log(OccurrenceRetrying {
+            entry: pending.entry.name.clone(),
+            scheduled_at: pending.scheduled_at,
+            attempts: pending.attempts,
+            error,
+            status,
+            retry_in_ms: delay.as_millis().try_into().unwrap_or(u64::MAX),
+        }));
+        self.deadlines.insert((pending.deadline, id));
+        self.activity
+            .entry(pending.entry.name.clone())
+            .or_default()
+            .waiting
+            .insert(id);
+        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+            lane.put_in(pending.place, pending.rank(id));
+        }
+    }
+
+    /// Ends the wait for what is in flight: each of those may have taken effect.
+    pub fn abandon(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (_, request) in self.requests.drain() {
+            if let InFlight::Fire(_, id) = request
+                && let Some(pending) = self.pending.get(&id)
+            {
+                effects.push(log(OccurrenceUnknown {
+                    entry: pending.entry.name.clone(),
+                    scheduled_at: pending.scheduled_at,
+                    error: "the daemon stopped before the answer came".to_owned(),
+                }));
+            }
+        }
+        effects
+    }
+}
+
+fn warned(entry: &Entry, warning: String) -> Effect {
+    log(ApiWarning {
+        entry: entry.name.clone(),
+        account: entry.account.name.clone(),
+        stack: entry.stack.clone(),
+        warning,
+    })
+}
+
+fn finished(following: &Following, action: Action, now: Now) -> Effect {
+    let watched = ms(now.wall.duration_since(following.sent_at));
+    log(ActionFinished {
+        entry: following.entry.name.clone(),
+        stack: following.entry.stack.clone(),
+        job: following.entry.job.clone(),
+        scheduled_at: following.scheduled_at,
+        duration_ms: action.duration_ms().or(Some(watched)),
+        action,
+    })
+}
+
+fn unfinished(following: &Following, reason: String) -> Effect {
+    log(ActionUnfinished {
+        entry: following.entry.name.clone(),
+        stack: following.entry.stack.clone(),
+        job: following.entry.job.clone(),
+        scheduled_at: following.scheduled_at,
+        action_id: following.action,
+        reason,
+    })
+}

@@ -1,0 +1,761 @@
+//! The dispatch in virtual time, with an API whose answers the test decides.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::cloud66::{Action, FollowUp, Outcome, Reply};
+use crate::quota::{Answer, Throttle};
+use crate::schedule::{Expression, JobUid, Priority, QuotaSettings, Reserve, Schedule, TokenSource};
+
+const START: &str = "2026-03-01T00:00:00Z";
+
+fn account(limit: u32) -> Arc<Account> {
+    Arc::new(Account {
+        name: AccountName::new("main").expect("a name"),
+        url: "http://127.0.0.1:1/api/3".parse().expect("a URL"),
+        token: TokenSource::Env("TOKEN".to_owned()),
+        timeout: Duration::from_secs(30),
+        quota: QuotaSettings {
+            limit,
+            window: Duration::from_secs(3600),
+            reserve: Reserve::Requests(0),
+        },
+    })
+}
+
+fn entry(name: &str, account: &Arc<Account>) -> Entry {
+    Entry {
+        name: EntryName::new(name).expect("a name"),
+        account: Arc::clone(account),
+        stack: StackUid::new("stack").expect("a uid"),
+        job: JobUid::new(name).expect("a uid"),
+        cron: [Expression::parse("* * * * *").expect("an expression")].into(),
+        timezone: TimeZone::UTC,
+        args: None,
+        overlap: Overlap::Allow,
+        catch_up: CatchUp::Latest,
+        start_deadline: Duration::from_secs(3600),
+        jitter: Duration::ZERO,
+        priority: Priority::Normal,
+        idempotent: false,
+        follow: false,
+        paused: false,
+    }
+}
+
+/// The dispatch, its clock, and the requests that it has in flight.
+struct World {
+    dispatch: Dispatch,
+    now: Now,
+    sent: Vec<(RequestId, Request)>,
+    /// Events as `name entry reason`.
+    told: Vec<String>,
+    limit: u32,
+    used: u32,
+    warmed: usize,
+}
+
+impl World {
+    /// A world in which the API has told the whole limit as remaining: before it does, requests go one by one.
+    fn new(account: &Arc<Account>) -> World {
+        let now = Now {
+            wall: World::at(-1000),
+            mono: Duration::ZERO,
+        };
+        let mut world = World {
+            dispatch: Dispatch::new(std::slice::from_ref(account), 1, now),
+            now,
+            sent: Vec::new(),
+            told: Vec::new(),
+            limit: account.quota.limit,
+            used: 0,
+            warmed: 0,
+        };
+        world.plan(&entry("first", account), &[-1000]);
+        world.advance();
+        world.used = 0;
+        world.answer(started(0));
+        world.go_to(0.0);
+        world.told.clear();
+        world.warmed = 0;
+        world
+    }
+
+    /// The instant so many seconds after the start.
+    fn at(seconds: i64) -> Timestamp {
+        START.parse::<Timestamp>().expect("a timestamp") + SignedDuration::from_secs(seconds)
+    }
+
+    fn plan(&mut self, entry: &Entry, seconds: &[i64]) {
+        let entry = Arc::new(entry.clone());
+        let occurrences = seconds.iter().map(|&s| Occurrence {
+            entry: Arc::clone(&entry),
+            scheduled_at: World::at(s),
+        });
+        let effects = self.dispatch.plan(occurrences, self.now);
+        self.take(effects);
+    }
+
+    /// Moves both clocks to so many seconds after the start.
+    fn go_to(&mut self, seconds: f64) {
+        let to = START.parse::<Timestamp>().expect("a timestamp") + SignedDuration::from_secs_f64(seconds);
+        self.now.mono += Duration::try_from(to.duration_since(self.now.wall)).unwrap_or_default();
+        self.now.wall = to;
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        let effects = self.dispatch.advance(self.now);
+        self.take(effects);
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(id, request) => {
+                    self.used += 1;
+                    self.sent.push((id, request));
+                }
+                Effect::Warm(_, connections) => self.warmed += connections,
+                Effect::Log(event) => self.told.push(brief(&event)),
+            }
+        }
+    }
+
+    /// Answers the oldest run_now in flight, and lets the dispatch go on.
+    fn answer(&mut self, outcome: Outcome) {
+        let place = self
+            .sent
+            .iter()
+            .position(|(_, request)| matches!(request, Request::RunNow(_)));
+        let (id, _) = self.sent.remove(place.expect("a run_now is in flight"));
+        let answered = !matches!(
+            outcome,
+            Outcome::NotSent { .. } | Outcome::InDoubt { status: None, .. }
+        );
+        let refused = matches!(outcome, Outcome::Throttled { .. }).then_some(Throttle { retry_after: None });
+        let remaining = if refused.is_some() {
+            0
+        } else {
+            self.limit.saturating_sub(self.used)
+        };
+        let quota = answered.then_some(Answer {
+            limit: Some(self.limit),
+            remaining: Some(remaining),
+            refused,
+        });
+        let reply = Reply {
+            quota,
+            warning: None,
+            outcome,
+        };
+        let effects = self.dispatch.fired(id, self.now.wall, reply, self.now);
+        self.take(effects);
+        self.advance();
+    }
+
+    /// Answers the oldest question for an action.
+    fn answer_follow_up(&mut self, outcome: FollowUp) {
+        let place = self
+            .sent
+            .iter()
+            .position(|(_, request)| matches!(request, Request::Action(..)));
+        let (id, _) = self.sent.remove(place.expect("an action is asked for"));
+        let effects = self.dispatch.followed(
+            id,
+            Reply {
+                quota: None,
+                warning: None,
+                outcome,
+            },
+            self.now,
+        );
+        self.take(effects);
+        self.advance();
+    }
+
+    fn jobs_sent(&self) -> Vec<&str> {
+        self.sent
+            .iter()
+            .filter_map(|(_, request)| match request {
+                Request::RunNow(entry) => Some(entry.name.as_str()),
+                Request::Action(..) => None,
+            })
+            .collect()
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+}
+
+fn brief(event: &Event) -> String {
+    let name = event.name();
+    match event {
+        Event::ActionStarted(e) => format!("{name} {}", e.entry),
+        Event::ActionFinished(e) => format!("{name} {}", e.entry),
+        Event::ActionUnfinished(e) => format!("{name} {}", e.entry),
+        Event::OccurrenceWaiting(e) => format!("{name} {} {}", e.entry, e.reason),
+        Event::OccurrenceMissed(e) => format!("{name} {} {}", e.entry, e.reason),
+        Event::OccurrenceSkipped(e) => format!("{name} {} {}", e.entry, e.reason),
+        Event::OccurrenceRetrying(e) => format!("{name} {}", e.entry),
+        Event::OccurrenceRejected(e) => format!("{name} {}", e.entry),
+        Event::OccurrenceUnknown(e) => format!("{name} {}", e.entry),
+        _ => name.to_owned(),
+    }
+}
+
+fn started(id: ActionId) -> Outcome {
+    Outcome::Started(Action {
+        id: Some(id),
+        ..Action::default()
+    })
+}
+
+fn ended(id: ActionId, success: bool) -> FollowUp {
+    let action = json!({"id": id, "finished_at": "2026-03-01T00:10:00Z", "finished_success": success});
+    FollowUp::Action(Action::from_json(action).expect("an action"))
+}
+
+fn not_sent() -> Outcome {
+    Outcome::NotSent {
+        error: "connection refused".to_owned(),
+    }
+}
+
+fn in_doubt() -> Outcome {
+    Outcome::InDoubt {
+        status: None,
+        error: "connection closed".to_owned(),
+    }
+}
+
+#[test]
+fn an_occurrence_is_sent_at_its_instant_and_not_before() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[3]);
+    world.go_to(2.999);
+    assert!(world.sent.is_empty(), "nothing is due yet");
+    assert_eq!(
+        world.dispatch.wakes_at(world.now),
+        Some(world.now.mono + Duration::from_millis(1))
+    );
+    world.go_to(3.0);
+    assert_eq!(world.jobs_sent(), ["a"]);
+    world.answer(started(7));
+    assert_eq!(world.told(), ["action.started a"]);
+    world.go_to(60.0);
+    assert!(world.sent.is_empty(), "it is sent once");
+}
+
+#[test]
+fn connections_are_opened_ahead_when_none_is_open() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[3, 4]);
+    assert_eq!(world.warmed, 2, "nothing was sent yet");
+    world.go_to(3.0);
+    world.go_to(4.0);
+    world.answer(started(1));
+    world.answer(started(2));
+    world.plan(&entry("a", &account), &[8]);
+    assert_eq!(world.warmed, 2, "the connections are still open");
+    world.go_to(8.0);
+    world.go_to(3600.0);
+    world.plan(&entry("a", &account), &[3603]);
+    assert_eq!(world.warmed, 3, "after an hour they are not");
+}
+
+#[test]
+fn jitter_delays_by_the_same_span_each_time() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut spread = entry("a", &account);
+    spread.jitter = Duration::from_secs(10);
+    let delay = spread.delay();
+    assert!(
+        delay > Duration::ZERO && delay < spread.jitter,
+        "drawn from the span: {delay:?}"
+    );
+    world.plan(&spread, &[60, 120]);
+    for minute in [60.0, 120.0] {
+        world.go_to(minute + delay.as_secs_f64() - 0.002);
+        assert!(world.sent.is_empty(), "not before its delay");
+        world.go_to(minute + delay.as_secs_f64());
+        assert_eq!(world.jobs_sent(), ["a"]);
+        world.answer(started(7));
+    }
+}
+
+#[test]
+fn high_goes_before_normal_before_low_and_older_before_newer() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    for (name, priority, at) in [
+        ("low", Priority::Low, 1),
+        ("newer", Priority::Normal, 3),
+        ("older", Priority::Normal, 2),
+        ("high", Priority::High, 4),
+    ] {
+        let mut entry = entry(name, &account);
+        entry.priority = priority;
+        world.plan(&entry, &[at]);
+    }
+    world.go_to(5.0);
+    assert_eq!(world.jobs_sent(), ["high", "older", "newer", "low"]);
+}
+
+#[test]
+fn what_the_quota_does_not_cover_waits_and_is_told_once() {
+    let account = account(2);
+    let mut world = World::new(&account);
+    for name in ["a", "b", "c"] {
+        world.plan(&entry(name, &account), &[1]);
+    }
+    world.go_to(1.0);
+    while !world.sent.is_empty() {
+        world.answer(started(1));
+    }
+    let told = world.told();
+    let waiting: Vec<_> = told
+        .iter()
+        .filter(|line| line.starts_with("occurrence.waiting"))
+        .collect();
+    assert_eq!(waiting, ["occurrence.waiting c quota"], "of {told:?}");
+    world.go_to(2.0);
+    world.go_to(3.0);
+    assert_eq!(world.told(), [""; 0], "it is told once");
+    world.used = 0;
+    for minute in 1..130 {
+        world.go_to(f64::from(minute) * 60.0);
+        if !world.sent.is_empty() {
+            assert_eq!(world.jobs_sent(), ["c"]);
+            return;
+        }
+    }
+    panic!("the window turned and c was not sent: {:?}", world.told());
+}
+
+#[test]
+fn of_what_waits_for_quota_only_the_newest_is_sent_with_latest() {
+    let account = account(1);
+    let mut world = World::new(&account);
+    world.plan(&entry("first", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(started(1));
+    world.told();
+    world.plan(&entry("a", &account), &[2, 3]);
+    let mut all = entry("b", &account);
+    all.catch_up = CatchUp::All;
+    world.plan(&all, &[2, 3]);
+    let mut none = entry("c", &account);
+    none.catch_up = CatchUp::None;
+    world.plan(&none, &[2]);
+    world.go_to(2.0);
+    world.go_to(3.0);
+    assert_eq!(
+        world.told(),
+        [
+            "occurrence.waiting a quota",
+            "occurrence.waiting b quota",
+            "occurrence.missed c quota",
+            "occurrence.missed a superseded",
+            "occurrence.waiting a quota",
+            "occurrence.waiting b quota",
+        ]
+    );
+}
+
+#[test]
+fn a_stalled_loop_supersedes_nothing() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1, 2, 3]);
+    world.go_to(4.0);
+    assert_eq!(
+        world.jobs_sent(),
+        ["a", "a", "a"],
+        "nothing kept them but a late wake-up"
+    );
+    assert_eq!(world.told(), [""; 0]);
+}
+
+#[test]
+fn what_came_due_while_the_daemon_was_down_follows_catch_up() {
+    let account = account(100);
+    for (catch_up, expected) in [
+        (
+            CatchUp::None,
+            &["occurrence.missed a down", "occurrence.missed a down"][..],
+        ),
+        (CatchUp::Latest, &["occurrence.missed a superseded"]),
+        (CatchUp::All, &[]),
+    ] {
+        let mut world = World::new(&account);
+        let mut entry = entry("a", &account);
+        entry.catch_up = catch_up;
+        world.plan(&entry, &[-120, -60]);
+        world.advance();
+        assert_eq!(world.told(), expected, "with {catch_up:?}");
+        assert_eq!(world.jobs_sent().len(), 2 - expected.len(), "with {catch_up:?}");
+    }
+}
+
+#[test]
+fn an_occurrence_past_its_deadline_is_missed() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.start_deadline = Duration::from_secs(10);
+    world.plan(&entry, &[-11, -10, 1]);
+    world.go_to(1.0);
+    assert_eq!(
+        world.told(),
+        ["occurrence.missed a deadline", "occurrence.missed a deadline"]
+    );
+    world.answer(not_sent());
+    for tenth in 10..200 {
+        world.go_to(f64::from(tenth) / 10.0);
+        while !world.jobs_sent().is_empty() {
+            world.answer(not_sent());
+        }
+    }
+    let told = world.told();
+    assert!(told.len() > 3, "it is tried several times: {told:?}");
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("occurrence.missed a deadline")
+    );
+    assert_eq!(world.dispatch.wakes_at(world.now), None, "nothing is left");
+}
+
+#[test]
+fn an_attempt_in_doubt_is_never_repeated() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.go_to(3000.0);
+    assert!(world.sent.is_empty(), "it may have started");
+    assert_eq!(world.told(), ["occurrence.unknown a"]);
+}
+
+#[test]
+fn an_idempotent_attempt_in_doubt_is_repeated() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.idempotent = true;
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.go_to(10.0);
+    assert_eq!(world.jobs_sent(), ["a"]);
+}
+
+#[test]
+fn a_refusal_for_good_is_final() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(Outcome::Rejected {
+        status: 404,
+        error: String::new(),
+        hint: "",
+    });
+    world.go_to(3000.0);
+    assert_eq!(world.told(), ["occurrence.rejected a"]);
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn a_throttled_occurrence_waits_for_the_window_and_is_sent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.start_deadline = Duration::from_secs(10_000);
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(Outcome::Throttled { status: 503 });
+    assert!(world.sent.is_empty(), "the window has to turn");
+    assert!(world.told().contains(&"occurrence.waiting a quota".to_owned()));
+    for minute in 1..=121 {
+        world.go_to(f64::from(minute) * 60.0);
+    }
+    assert_eq!(world.jobs_sent(), ["a"]);
+}
+
+#[test]
+fn a_paused_entry_is_skipped() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.paused = true;
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"]);
+}
+
+#[test]
+fn overlap_skip_gives_up_while_the_last_action_is_unfinished() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.overlap = Overlap::Skip;
+    world.plan(&entry, &[1, 2, 3, 100]);
+    world.go_to(1.0);
+    world.go_to(2.0);
+    assert_eq!(
+        world.told(),
+        ["occurrence.skipped a overlap"],
+        "the answer is not in yet"
+    );
+    world.answer(started(7));
+    world.go_to(3.0);
+    assert_eq!(world.told(), ["action.started a", "occurrence.skipped a overlap"]);
+    world.go_to(4.0);
+    world.answer_follow_up(ended(7, true));
+    world.go_to(100.0);
+    assert_eq!(world.jobs_sent(), ["a"]);
+}
+
+#[test]
+fn overlap_queue_holds_one_until_the_last_action_has_finished() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.overlap = Overlap::Queue;
+    world.plan(&entry, &[1, 2, 3]);
+    world.go_to(1.0);
+    world.answer(started(7));
+    world.go_to(2.0);
+    world.go_to(3.0);
+    assert_eq!(
+        world.told(),
+        [
+            "action.started a",
+            "occurrence.waiting a overlap",
+            "occurrence.skipped a overlap"
+        ]
+    );
+    world.go_to(4.0);
+    assert!(world.jobs_sent().is_empty(), "the action runs");
+    world.answer_follow_up(ended(7, false));
+    assert_eq!(world.told(), ["action.finished a"]);
+    assert_eq!(world.jobs_sent(), ["a"], "the held one goes");
+}
+
+#[test]
+fn an_action_is_asked_for_until_it_has_finished() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.follow = true;
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(started(7));
+    for (second, reply) in [
+        (10.0, FollowUp::Action(Action::default())),
+        (60.0, FollowUp::Unanswered),
+        (200.0, ended(7, false)),
+    ] {
+        world.go_to(second);
+        world.answer_follow_up(reply);
+    }
+    assert_eq!(world.told(), ["action.started a", "action.finished a"]);
+    world.go_to(3000.0);
+    assert!(world.sent.is_empty(), "it is not asked for any more");
+}
+
+#[test]
+fn an_action_that_never_finishes_is_given_up_after_a_day() {
+    let account = account(1_000_000);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.follow = true;
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(started(7));
+    let mut asked = 0;
+    for minute in 1..=1442 {
+        world.go_to(f64::from(minute) * 60.0);
+        while !world.sent.is_empty() {
+            world.answer_follow_up(FollowUp::Unanswered);
+            asked += 1;
+        }
+    }
+    assert_eq!(world.told(), ["action.started a", "action.unfinished a"]);
+    assert!(asked > 1000, "it was asked for through the day: {asked}");
+}
+
+#[test]
+fn nothing_starts_after_stop_and_what_is_in_flight_is_told() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.plan(&entry("b", &account), &[1]);
+    world.plan(&entry("c", &account), &[2]);
+    world.go_to(1.0);
+    world.dispatch.stop();
+    world.go_to(2.0);
+    assert_eq!(world.jobs_sent(), ["a", "b"]);
+    assert_eq!(world.dispatch.fires_in_flight(), 2);
+    world.answer(started(1));
+    let effects = world.dispatch.abandon();
+    world.take(effects);
+    assert_eq!(world.told(), ["action.started a", "occurrence.unknown b"]);
+}
+
+#[test]
+fn a_reload_loses_and_doubles_nothing_at_any_instant() {
+    let account = account(10_000);
+    for step in 0..1000 {
+        let mut world = World::new(&account);
+        let kept = entry("a", &account);
+        world.plan(&kept, &[1, 2, 3]);
+        let mut sent = 0;
+        let mut answer = |world: &mut World| {
+            while !world.sent.is_empty() {
+                world.answer(started(1));
+                sent += 1;
+            }
+        };
+        let reload_at = f64::from(step) * 0.004;
+        for tenth in 0..=40 {
+            let to = f64::from(tenth) / 10.0;
+            if to > reload_at && to - 0.1 <= reload_at {
+                world.go_to(reload_at);
+                let schedule = Schedule {
+                    accounts: vec![Arc::clone(&account)],
+                    entries: vec![Arc::new(kept.clone())],
+                };
+                let (effects, from) = world.dispatch.replace(&schedule, world.now);
+                world.take(effects);
+                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) >= from).collect();
+                world.plan(&kept, &again);
+            }
+            world.go_to(to);
+            answer(&mut world);
+        }
+        assert_eq!(sent, 3, "with a reload at {reload_at} s: {:?}", world.told());
+    }
+}
+
+#[test]
+fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_changed_one() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    for name in ["gone", "changed", "in-flight"] {
+        world.plan(&entry(name, &account), &[1]);
+    }
+    world.go_to(1.0);
+    world.answer(not_sent());
+    world.answer(not_sent());
+    world.told();
+    let mut changed = entry("changed", &account);
+    changed.job = JobUid::new("another").expect("a uid");
+    let schedule = Schedule {
+        accounts: vec![Arc::clone(&account)],
+        entries: vec![Arc::new(changed)],
+    };
+    let (effects, _) = world.dispatch.replace(&schedule, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
+    world.answer(not_sent());
+    assert_eq!(
+        world.told(),
+        ["occurrence.skipped in-flight removed"],
+        "its attempt came back unsent"
+    );
+    world.go_to(10.0);
+    let [(_, Request::RunNow(entry))] = &world.sent[..] else {
+        panic!("one run_now is sent: {:?}", world.sent);
+    };
+    assert_eq!(
+        entry.job.as_str(),
+        "another",
+        "it goes on under the new definition"
+    );
+}
+
+#[test]
+fn ten_thousand_at_one_instant_are_all_sent_once() {
+    let account = account(20_000);
+    let mut world = World::new(&account);
+    for number in 0..10_000 {
+        world.plan(&entry(&format!("e{number}"), &account), &[1]);
+    }
+    world.go_to(1.0);
+    let mut seen = HashMap::new();
+    while !world.sent.is_empty() {
+        *seen.entry(world.jobs_sent()[0].to_owned()).or_insert(0) += 1;
+        world.answer(started(1));
+    }
+    assert_eq!(seen.len(), 10_000);
+    assert!(seen.values().all(|&times| times == 1), "none is sent twice");
+}
+
+proptest! {
+    /// Whatever the API answers, each occurrence ends in exactly one final state, and none is sent again
+    /// after an attempt that may have taken effect.
+    #[test]
+    fn every_occurrence_ends_once(
+        due in proptest::collection::vec((0..4usize, 0..30i64), 1..20),
+        policies in proptest::collection::vec((0..3u8, 0..3u8), 4),
+        answers in proptest::collection::vec(0..6u8, 60),
+    ) {
+        let account = account(1000);
+        let mut world = World::new(&account);
+        let entries: Vec<Entry> = policies.iter().enumerate().map(|(i, &(overlap, catch_up))| {
+            let mut entry = entry(&format!("e{i}"), &account);
+            entry.overlap = [Overlap::Allow, Overlap::Skip, Overlap::Queue][usize::from(overlap)];
+            entry.catch_up = [CatchUp::None, CatchUp::Latest, CatchUp::All][usize::from(catch_up)];
+            entry.start_deadline = Duration::from_secs(20);
+            entry
+        }).collect();
+        let mut planned = std::collections::BTreeSet::new();
+        for (which, at) in due {
+            if planned.insert((which, at)) {
+                world.plan(&entries[which], &[at]);
+            }
+        }
+        let mut answers = answers.into_iter();
+        for second in 0..20_000 {
+            world.go_to(f64::from(second) / if second < 200 { 2.0 } else { 0.5 });
+            while let Some((_, request)) = world.sent.first() {
+                match request {
+                    Request::RunNow(_) => world.answer(match answers.next() {
+                        Some(0) => not_sent(),
+                        Some(1) => in_doubt(),
+                        Some(2) => Outcome::Rejected { status: 422, error: String::new(), hint: "" },
+                        Some(3) => Outcome::Throttled { status: 503 },
+                        _ => started(second.try_into().expect("small")),
+                    }),
+                    Request::Action(_, _, id) => {
+                        let id = *id;
+                        world.answer_follow_up(ended(id, true));
+                    }
+                }
+            }
+            if second > 200 && world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty() {
+                break;
+            }
+        }
+        let told = world.told();
+        let ends = told.iter().filter(|line| {
+            ["action.started", "occurrence.rejected", "occurrence.unknown", "occurrence.missed", "occurrence.skipped"]
+                .iter()
+                .any(|end| line.starts_with(end))
+        });
+        prop_assert_eq!(ends.count(), planned.len(), "each ends once: {:?}", told);
+        prop_assert!(world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty(), "nothing is left over");
+    }
+}

@@ -1,0 +1,400 @@
+//! The events of the log: their names, levels and fields. Users alert on them.
+//!
+//! A change here is a change of the interface: it needs a line in CHANGELOG.md.
+
+use jiff::Timestamp;
+use tracing::Level;
+
+use super::field::Field;
+use crate::cloud66::Action;
+use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+macro_rules! events {
+    ($(
+        $(#[$doc:meta])*
+        $event:ident = $name:literal, |$self:ident| $level:expr, {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+            $(..$action:ident: Action)?
+        }, $message:expr;
+    )*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $event {
+                $($(#[$field_doc])* pub $field: $type,)*
+                $(
+                    /// The action as the API returned it.
+                    pub $action: Action,
+                )?
+            }
+
+            impl From<$event> for Event {
+                fn from(event: $event) -> Event {
+                    Event::$event(event)
+                }
+            }
+        )*
+
+        /// Something an operator is told.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Event {
+            $($(#[$doc])* $event($event),)*
+        }
+
+        impl Event {
+            /// The names of all events, with their fields besides the common ones. `action_*` stands for
+            /// the fields of the returned action.
+            pub const TABLE: &[(&str, &[&str])] = &[
+                $(($name, &[$(stringify!($field),)* $(events!(@star $action))?]),)*
+            ];
+
+            /// Its name, as in the log's `event`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Event::$event(_) => $name,)*
+                }
+            }
+
+            /// Its level.
+            pub fn level(&self) -> Level {
+                match self {
+                    $(Event::$event($self) => { let _ = $self; $level })*
+                }
+            }
+
+            /// One sentence for people. No token, query string or argument is ever part of it.
+            pub fn message(&self) -> String {
+                match self {
+                    $(Event::$event($self) => $message,)*
+                }
+            }
+
+            /// Hands the event to the log.
+            pub fn emit(&self) {
+                match self {
+                    $(Event::$event(event) => {
+                        let level = self.level();
+                        if level == Level::ERROR {
+                            events!(@emit ERROR, $name, self, event, [$($field)*] $($action)?);
+                        } else if level == Level::WARN {
+                            events!(@emit WARN, $name, self, event, [$($field)*] $($action)?);
+                        } else {
+                            events!(@emit INFO, $name, self, event, [$($field)*] $($action)?);
+                        }
+                    })*
+                }
+            }
+        }
+    };
+    (@star $action:ident) => { "action_*" };
+    (@emit $level:ident, $name:literal, $self:ident, $event:ident, [$($field:ident)*]) => {
+        tracing::event!(
+            target: "stackcron", Level::$level, event = $name, message = $self.message(),
+            $($field = $event.$field.value(),)*
+        )
+    };
+    (@emit $level:ident, $name:literal, $self:ident, $event:ident, [$($field:ident)*] $action:ident) => {
+        tracing::event!(
+            target: "stackcron", Level::$level, event = $name, message = $self.message(),
+            $($field = $event.$field.value(),)*
+            action_id = $event.$action.id.value(),
+            action_user = $event.$action.user.value(),
+            action_resource_type = $event.$action.resource_type.value(),
+            action_action = $event.$action.action.value(),
+            action_resource_id = $event.$action.resource_id.value(),
+            action_started_via = $event.$action.started_via.value(),
+            action_started_at = $event.$action.started_at.value(),
+            action_finished_at = $event.$action.finished_at.value(),
+            action_finished_success = $event.$action.finished_success.value(),
+            action_finished_message = $event.$action.finished_message.value(),
+            action_more = more(&$event.$action),
+        )
+    };
+}
+
+events! {
+    /// The daemon fires from now on.
+    DaemonStarted = "daemon.started", |e| Level::INFO, {
+        version: &'static str,
+        entries: usize,
+        accounts: usize,
+        journal: String,
+        pid: u32,
+    }, format!("stackcron {} fires {} entries of {} accounts", e.version, e.entries, e.accounts);
+
+    /// The daemon starts nothing any more.
+    DaemonStopping = "daemon.stopping", |e| Level::INFO, {
+        reason: String,
+        /// Requests that wait for their answer.
+        in_flight: usize,
+    }, format!("{}: nothing new starts; {} requests are in flight", e.reason, e.in_flight);
+
+    /// The daemon ends.
+    DaemonStopped = "daemon.stopped", |e| Level::INFO, {
+        reason: String,
+        /// Requests whose answer was not waited for.
+        in_flight: usize,
+    }, format!("stopped: {}", e.reason);
+
+    /// The schedule file was read at start.
+    ScheduleLoaded = "schedule.loaded", |e| Level::INFO, {
+        path: String,
+        entries: usize,
+        added: usize,
+        removed: usize,
+        changed: usize,
+    }, format!("{} has {} entries", e.path, e.entries);
+
+    /// The schedule file was read again.
+    ScheduleReloaded = "schedule.reloaded", |e| Level::INFO, {
+        path: String,
+        entries: usize,
+        added: usize,
+        removed: usize,
+        changed: usize,
+    }, format!("{} has {} entries: {} added, {} removed, {} changed", e.path, e.entries, e.added, e.removed, e.changed);
+
+    /// The schedule file is wrong; nothing changed.
+    ScheduleRejected = "schedule.rejected", |e| Level::ERROR, {
+        path: String,
+        /// How many errors it has.
+        errors: usize,
+        /// The first of them.
+        first: String,
+    }, format!("{} has {} errors and is not used: {}; `stackcron check` shows them all", e.path, e.errors, e.first);
+
+    /// Something about the schedule file that works and is likely not what was meant.
+    ScheduleWarning = "schedule.warning", |e| Level::WARN, {
+        path: String,
+        /// The stable code of the warning.
+        code: String,
+        /// Where it is: line and column.
+        at: String,
+        warning: String,
+    }, format!("{}:{}: {}", e.path, e.at, e.warning);
+
+    /// A token that others on the machine can read.
+    TokenExposed = "token.exposed", |e| Level::WARN, {
+        account: AccountName,
+        path: String,
+        hint: String,
+    }, format!("the token of account {} can be read by others: {}", e.account, e.hint);
+
+    /// run_now answered with an action.
+    ActionStarted = "action.started", |e| Level::INFO, {
+        entry: EntryName,
+        account: AccountName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        sent_at: Timestamp,
+        lateness_ms: i64,
+        attempts: u32,
+        quota_limit: u32,
+        quota_remaining: Option<u32>,
+        ..action: Action
+    }, started_message(e);
+
+    /// An action came to its end.
+    ActionFinished = "action.finished", |e| if e.action.succeeded() { Level::INFO } else { Level::ERROR }, {
+        entry: EntryName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        duration_ms: Option<i64>,
+        ..action: Action
+    }, finished_message(e);
+
+    /// An action that is no longer asked for, though it has not finished.
+    ActionUnfinished = "action.unfinished", |e| Level::WARN, {
+        entry: EntryName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        action_id: u64,
+        reason: String,
+    }, format!("{}: action {} is not followed any more: {}", e.entry, e.action_id, e.reason);
+
+    /// The API added a warning to an answer.
+    ApiWarning = "api.warning", |e| Level::WARN, {
+        entry: EntryName,
+        account: AccountName,
+        stack: StackUid,
+        warning: String,
+    }, format!("{}: the API warns: {}", e.entry, e.warning);
+
+    /// An occurrence is due and cannot be sent yet.
+    OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        /// `quota`, `overlap` or `retry`.
+        reason: &'static str,
+        until: Option<Timestamp>,
+    }, waiting_message(e);
+
+    /// An attempt did not reach the API; there will be another.
+    OccurrenceRetrying = "occurrence.retrying", |e| Level::WARN, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        attempts: u32,
+        error: String,
+        status: Option<u16>,
+        retry_in_ms: u64,
+    }, format!("{}: attempt {} was not sent, the next is in {} ms: {}", e.entry, e.attempts, e.retry_in_ms, e.error);
+
+    /// An occurrence that was not sent in time, or that a newer one replaced.
+    OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        /// `deadline`, `superseded`, `down` or `quota`.
+        reason: &'static str,
+        lateness_ms: i64,
+    }, format!("{}: missed {}: {}", e.entry, e.scheduled_at, e.reason);
+
+    /// An occurrence that was not meant to be sent.
+    OccurrenceSkipped = "occurrence.skipped", |e| Level::WARN, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        /// `overlap`, `paused` or `removed`.
+        reason: &'static str,
+        lateness_ms: i64,
+    }, format!("{}: skipped {}: {}", e.entry, e.scheduled_at, e.reason);
+
+    /// The API refused run_now for good.
+    OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        status: u16,
+        error: String,
+        /// The likely cause, and what to do.
+        hint: String,
+    }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
+
+    /// run_now may have taken effect, and nothing can tell.
+    OccurrenceUnknown = "occurrence.unknown", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        error: String,
+    }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
+
+    /// The quota's limit changed.
+    QuotaChanged = "quota.changed", |e| Level::INFO, {
+        account: AccountName,
+        limit: u32,
+        was: u32,
+    }, format!("account {}: the limit is {}, it was {}", e.account, e.limit, e.was);
+
+    /// Nothing is left of the quota but the reserve.
+    QuotaExhausted = "quota.exhausted", |e| Level::WARN, {
+        account: AccountName,
+        limit: u32,
+        remaining: u32,
+        until: Timestamp,
+    }, format!("account {}: the quota of {} is spent until {}", e.account, e.limit, brief(e.until));
+
+    /// There is quota again.
+    QuotaRestored = "quota.restored", |e| Level::INFO, {
+        account: AccountName,
+        limit: u32,
+        remaining: u32,
+    }, format!("account {}: there is quota again, {} of {}", e.account, e.remaining, e.limit);
+
+    /// The wall clock was set, or the machine slept.
+    ClockJumped = "clock.jumped", |e| Level::WARN, {
+        /// Forward when positive.
+        by_ms: i64,
+    }, format!("the clock jumped by {} ms", e.by_ms);
+}
+
+fn started_message(e: &ActionStarted) -> String {
+    let mut text = format!("{}: action {}", e.entry, or_unknown(e.action.id));
+    for (word, value) in [("of", &e.action.user), ("on resource", &e.action.resource_id)] {
+        if let Some(value) = value {
+            text += &format!(" {word} {value}");
+        }
+    }
+    text += &format!(", {} ms late", e.lateness_ms);
+    match e.quota_remaining {
+        Some(remaining) => text + &format!(", {remaining} of {} requests left", e.quota_limit),
+        None => text,
+    }
+}
+
+fn finished_message(e: &ActionFinished) -> String {
+    let how = match e.action.finished_success {
+        Some(true) => "succeeded",
+        Some(false) => "failed",
+        None => "ended and does not say how",
+    };
+    let mut text = format!("{}: action {} {how}", e.entry, or_unknown(e.action.id));
+    if let Some(ms) = e.duration_ms {
+        text += &format!(" after {}.{:03} s", ms / 1000, ms.rem_euclid(1000));
+    }
+    if let Some(said) = &e.action.finished_message {
+        text += &format!(": {said}");
+    }
+    text
+}
+
+fn waiting_message(e: &OccurrenceWaiting) -> String {
+    let what = match e.reason {
+        "quota" => "waits for quota",
+        "overlap" => "waits for its last action to finish",
+        _ => "waits to be sent again",
+    };
+    match e.until {
+        Some(until) => format!("{}: {what} until {}", e.entry, brief(until)),
+        None => format!("{}: {what}", e.entry),
+    }
+}
+
+fn or_unknown<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "(unknown)".to_owned(), |value| value.to_string())
+}
+
+/// An instant to the second, as people read it.
+fn brief(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+/// The action's other fields as one JSON object. The JSON lines take it apart again.
+fn more(action: &Action) -> Option<String> {
+    (!action.more.is_empty()).then(|| serde_json::Value::Object(action.more.clone()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_keep_their_names_and_fields() {
+        let table: Vec<String> = Event::TABLE
+            .iter()
+            .map(|(name, fields)| format!("{name}: {}", fields.join(", ")))
+            .collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn an_action_that_does_not_say_how_it_ended_is_an_error() {
+        let mut event = ActionFinished {
+            entry: EntryName::new("a").expect("a name"),
+            stack: StackUid::new("s").expect("a uid"),
+            job: JobUid::new("j").expect("a uid"),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            duration_ms: Some(1500),
+            action: Action {
+                id: Some(7),
+                finished_success: Some(true),
+                ..Action::default()
+            },
+        };
+        assert_eq!(Event::from(event.clone()).level(), Level::INFO);
+        assert_eq!(
+            Event::from(event.clone()).message(),
+            "a: action 7 succeeded after 1.500 s"
+        );
+        event.action.finished_success = None;
+        assert_eq!(Event::from(event).level(), Level::ERROR);
+    }
+}

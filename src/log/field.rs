@@ -1,0 +1,49 @@
+//! How a value of an event becomes a field of the log.
+
+use jiff::Timestamp;
+use tracing::Value;
+use tracing::field::display;
+
+use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+/// A value that an event may carry.
+pub(super) trait Field {
+    /// The value in the form that tracing records.
+    fn value(&self) -> impl Value + '_;
+}
+
+macro_rules! recorded_as_is {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn value(&self) -> impl Value + '_ {
+                *self
+            }
+        }
+    )*};
+}
+
+recorded_as_is!(u64, i64, u32, u16, usize, bool, &'static str);
+
+macro_rules! recorded_as_text {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn value(&self) -> impl Value + '_ {
+                display(self)
+            }
+        }
+    )*};
+}
+
+recorded_as_text!(EntryName, AccountName, StackUid, JobUid, Timestamp);
+
+impl Field for String {
+    fn value(&self) -> impl Value + '_ {
+        self.as_str()
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn value(&self) -> impl Value + '_ {
+        self.as_ref().map(T::value)
+    }
+}

@@ -1,0 +1,219 @@
+//! A log line as one flat JSON object.
+
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
+///
+/// A field without a value is null, so that each event always has the same keys.
+pub(super) struct JsonLines;
+
+/// Keys that a line has once, whatever an event of another crate calls its fields.
+const COMMON: [&str; 4] = ["timestamp", "level", "event", "message"];
+
+/// What the event of a line is called that another crate wrote.
+const FOREIGN: &str = "log";
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut values = Values(vec![Value::Null; event.metadata().fields().len()]);
+        event.record(&mut values);
+        writeln!(writer, "{}", line(Timestamp::now(), event.metadata(), values))
+    }
+}
+
+fn line(at: Timestamp, metadata: &Metadata<'_>, Values(mut values): Values) -> Value {
+    let mut take = |name: &str| {
+        let field = metadata.fields().field(name)?;
+        Some(values[field.index()].take())
+    };
+    let name = take("event");
+    let message = take("message");
+    let mut line = Map::new();
+    line.insert("timestamp".to_owned(), Value::String(format!("{at:.6}")));
+    line.insert(
+        "level".to_owned(),
+        metadata.level().as_str().to_ascii_lowercase().into(),
+    );
+    line.insert("event".to_owned(), name.clone().unwrap_or_else(|| FOREIGN.into()));
+    line.insert("message".to_owned(), message.unwrap_or_default());
+    if name.is_none() {
+        line.insert("target".to_owned(), metadata.target().into());
+    }
+    for (field, value) in metadata.fields().iter().zip(values) {
+        if field.name() == "action_more" {
+            for (key, value) in more(&value) {
+                line.entry(format!("action_{key}")).or_insert(value);
+            }
+        } else if !COMMON.contains(&field.name()) {
+            line.insert(field.name().to_owned(), value);
+        }
+    }
+    Value::Object(line)
+}
+
+/// The fields of an action that have no column of their own.
+fn more(value: &Value) -> Map<String, Value> {
+    let text = value.as_str().unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The values of an event's fields, in the order in which the event declares them.
+struct Values(Vec<Value>);
+
+impl Values {
+    fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0[field.index()] = value.into();
+    }
+}
+
+impl Visit for Values {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // Writing to a String cannot fail; a Debug that fails of itself leaves what it wrote.
+        let _ = write!(text, "{value:?}");
+        self.set(field, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+    use crate::cloud66::Action;
+    use crate::log::event::{ActionStarted, OccurrenceRejected};
+    use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+    /// The lines that `emit` makes, without their timestamps.
+    fn lines(emit: impl FnOnce()) -> Vec<Value> {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&written);
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || Shared(Arc::clone(&writer)))
+            .event_format(JsonLines);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), emit);
+        let bytes = written.lock().expect("one thread").clone();
+        String::from_utf8(bytes)
+            .expect("UTF-8")
+            .lines()
+            .map(|line| {
+                let mut line: Value = serde_json::from_str(line).expect("one JSON object a line");
+                let at = line["timestamp"].take();
+                assert!(
+                    at.as_str().is_some_and(|at| at.ends_with('Z')),
+                    "UTC with Z: {at}"
+                );
+                line
+            })
+            .collect()
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("one thread").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn started(action: Value) -> ActionStarted {
+        let at: Timestamp = "2026-03-29T01:30:00Z".parse().expect("a timestamp");
+        ActionStarted {
+            entry: EntryName::new("nightly").expect("a name"),
+            account: AccountName::new("main").expect("a name"),
+            stack: StackUid::new("s1").expect("a uid"),
+            job: JobUid::new("007").expect("a uid"),
+            scheduled_at: at,
+            sent_at: at,
+            lateness_ms: 1,
+            attempts: 1,
+            quota_limit: 3600,
+            quota_remaining: Some(3599),
+            action: Action::from_json(action).expect("an action"),
+        }
+    }
+
+    #[test]
+    fn an_action_is_flat_with_every_field_of_the_answer() {
+        let event =
+            started(json!({"id": 7, "user": "a@example.com", "finished_at": null, "finished_result": "ok"}));
+        let line = lines(|| crate::log::Event::from(event).emit()).remove(0);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&line).expect("JSON"));
+    }
+
+    #[test]
+    fn an_odd_field_cannot_replace_a_known_one() {
+        let event = started(json!({"id": [7], "user": "a@example.com", "a\nb": {"c": 1}}));
+        let line = lines(|| crate::log::Event::from(event).emit()).remove(0);
+        assert_eq!(line["action_id"], Value::Null, "what is no number is no id");
+        assert_eq!(line["action_a\nb"], json!({"c": 1}));
+    }
+
+    #[test]
+    fn what_an_api_says_cannot_forge_a_line() {
+        let event = OccurrenceRejected {
+            entry: EntryName::new("nightly").expect("a name"),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            status: 404,
+            error: "no\n{\"event\":\"action.started\"}".to_owned(),
+            hint: String::new(),
+        };
+        let lines = lines(|| crate::log::Event::from(event).emit());
+        assert_eq!(lines.len(), 1, "one event is one line: {lines:?}");
+        assert_eq!(lines[0]["error"], "no\n{\"event\":\"action.started\"}");
+    }
+
+    #[test]
+    fn a_line_of_another_crate_says_whose_it_is() {
+        let line = lines(|| tracing::warn!(target: "hyper", level = "none", port = 80, "gone")).remove(0);
+        assert_eq!(
+            line,
+            json!({"timestamp": null, "level": "warn", "event": "log", "message": "gone", "target": "hyper", "port": 80})
+        );
+    }
+}

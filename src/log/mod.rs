@@ -1,0 +1,10 @@
+//! The log: which events there are, and how they become lines.
+
+pub mod event;
+mod field;
+mod json;
+pub mod setup;
+mod text;
+
+pub use event::Event;
+pub use setup::{Format, Level, LogGuard};

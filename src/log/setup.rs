@@ -1,0 +1,79 @@
+//! Where log lines go, in which format, and which are left out.
+
+use std::io::IsTerminal;
+
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::json::JsonLines;
+use super::text::TextLines;
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A sentence for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The gravest level that is left out is the one below this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Errors alone.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And what happens in the course of things.
+    #[default]
+    Info,
+    /// And what helps to find a fault.
+    Debug,
+}
+
+/// Writes what is left of the log when it is dropped.
+pub struct LogGuard {
+    _worker: WorkerGuard,
+}
+
+/// Lines that may wait for a slow reader of stdout. Beyond them the daemon waits too: no line is ever dropped.
+const LINES_AHEAD: usize = 100_000;
+
+/// Begins logging to stdout. The format is text on a terminal and JSON elsewhere unless it is given.
+///
+/// Of other crates only warnings are logged, whatever the level: what they say in detail can hold a
+/// query string.
+pub fn to_stdout(format: Option<Format>, level: Level) -> LogGuard {
+    let terminal = std::io::stdout().is_terminal();
+    let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
+    let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(false)
+        .buffered_lines_limit(LINES_AHEAD)
+        .finish(std::io::stdout());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(coloured && format == Format::Text)
+        .with_writer(writer);
+    let lines = match format {
+        Format::Text => lines.event_format(TextLines).boxed(),
+        Format::Json => lines.event_format(JsonLines).boxed(),
+    };
+    let ours = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+    };
+    let filter = Targets::new()
+        .with_default(ours.min(LevelFilter::WARN))
+        .with_target("stackcron", ours);
+    // Fails only when logging has begun before, and then the first one stands.
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init();
+    LogGuard { _worker: worker }
+}

@@ -1,0 +1,100 @@
+//! A log line for people: when, how grave, which event, one sentence.
+
+use std::fmt::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Formats an event as `2026-11-25T01:30:00.001Z info  action.started       nightly: action 7 …`.
+pub(super) struct TextLines;
+
+impl<S, N> FormatEvent<S, N> for TextLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let (grave, faint) = match (writer.has_ansi_escapes(), *event.metadata().level()) {
+            (false, _) => (Style::new(), Style::new()),
+            (true, level) => (style(level), Style::new().dimmed()),
+        };
+        let name = said.event.as_deref().unwrap_or(event.metadata().target());
+        let level = event.metadata().level().as_str().to_ascii_lowercase();
+        writeln!(
+            writer,
+            "{faint}{:.3}{faint:#} {grave}{level:5} {name:19}{grave:#} {}",
+            Timestamp::now(),
+            said.message
+        )
+    }
+}
+
+fn style(level: Level) -> Style {
+    match level {
+        Level::ERROR => AnsiColor::Red.on_default().bold(),
+        Level::WARN => AnsiColor::Yellow.on_default(),
+        Level::INFO => AnsiColor::Green.on_default(),
+        _ => Style::new().dimmed(),
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    event: Option<String>,
+    message: String,
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail; a Debug that fails of itself leaves what it wrote.
+        match field.name() {
+            "event" => self.event = Some(visible(&format!("{value:?}"))),
+            "message" => {
+                let _ = write!(self.message, "{}", visible(&format!("{value:?}")));
+            }
+            _ => {}
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+/// The text with its control characters escaped: what an API answers must not forge a line or move the cursor.
+fn visible(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut seen, c| {
+            if c.is_control() {
+                seen.extend(c.escape_default());
+            } else {
+                seen.push(c);
+            }
+            seen
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_cannot_forge_a_line() {
+        assert_eq!(
+            visible("ok\n2026 error \u{1b}[2J é"),
+            "ok\\n2026 error \\u{1b}[2J é"
+        );
+    }
+}
