@@ -2,6 +2,7 @@
 
 mod check;
 mod man;
+pub mod moment;
 mod next;
 pub mod output;
 mod run;

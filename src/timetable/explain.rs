@@ -159,7 +159,7 @@ fn not_due_because(
         calendar.days == Days::Either && fields.iter().filter(is_day).any(|field| field.matches);
     let reasons: Vec<&str> = fields
         .iter()
-        .filter(|field| !field.matches && !(day_suffices && is_day(field)))
+        .filter(|field| !(field.matches || day_suffices && is_day(field)))
         .map(|field| field.sentence.as_str())
         .collect();
     format!("not due: {}", reasons.join("; "))
@@ -215,8 +215,9 @@ fn value_of(field: Field, civil: DateTime) -> String {
 fn sentence(field: Field, value: &str, matches: bool, allowed: &[String]) -> String {
     let relation = match (allowed, matches) {
         ([all], _) if all == ALL => return format!("{field}: {value}, and any is allowed"),
-        ([_], true) => "is",
-        ([_], false) => "is not",
+        ([one], true) if one == value => return format!("{field}: {value}, as written"),
+        ([one], true) if !one.contains(" to ") => "is",
+        ([one], false) if !one.contains(" to ") => "is not",
         (_, true) => "is in",
         (_, false) => "is not in",
     };

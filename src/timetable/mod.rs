@@ -12,7 +12,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::schedule::{Entry, Schedule};
-pub use explain::{Explanation, ExpressionReport, FieldReport, explain};
+pub use explain::{Explanation, ExpressionReport, FieldReport, explain, zone_name};
 pub use shift::{Shift, shift};
 use stretch::Line;
 

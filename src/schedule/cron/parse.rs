@@ -148,7 +148,7 @@ fn calendar(fields: &[(Field, Piece)]) -> Result<Calendar, CronError> {
             Field::DayOfWeek => calendar.weekdays = weekdays(piece)?,
         }
         match field {
-            Field::Minute | Field::Hour => calendar.wildcard |= piece.text.contains('*'),
+            Field::Minute | Field::Hour => calendar.wildcard |= piece.text.contains(['*', '?']),
             Field::DayOfMonth | Field::DayOfWeek if piece.text.starts_with(['*', '?']) => {
                 calendar.days = Days::Both;
             }
@@ -170,9 +170,7 @@ fn month_days(piece: Piece) -> Result<MonthDays, CronError> {
     let field = Field::DayOfMonth;
     let mut days = MonthDays::default();
     for item in piece.split(|c| c == ',') {
-        if item.text == "?" && piece.text.len() == 1 {
-            days.days |= values(field.low(), field.last(), 1) as u32;
-        } else if item.is("L") {
+        if item.is("L") {
             days.before_last |= 1;
         } else if item.is("LW") || item.is("WL") {
             days.last_working_day = true;
@@ -212,9 +210,7 @@ fn weekdays(piece: Piece) -> Result<Weekdays, CronError> {
     let field = Field::DayOfWeek;
     let mut days = Weekdays::default();
     for item in piece.split(|c| c == ',') {
-        if item.text == "?" && piece.text.len() == 1 {
-            days.every = Weekdays::ALL;
-        } else if let Some((day, nth)) = item.split_once('#') {
+        if let Some((day, nth)) = item.split_once('#') {
             let weekday = 1 << (value(field, day)? % 7);
             match nth.text.as_bytes() {
                 [n @ b'1'..=b'5'] => days.nth[usize::from(n - b'1')] |= weekday,
@@ -241,7 +237,7 @@ fn weekdays(piece: Piece) -> Result<Weekdays, CronError> {
     Ok(days)
 }
 
-/// One item of a list: `*`, a value or a range, each with or without a step.
+/// One item of a list: `*` or its other spelling `?`, a value or a range, each with or without a step.
 fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
     if item.text.is_empty() {
         return Err(item.error(
@@ -253,7 +249,7 @@ fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
         Some((base, step)) => (base, Some(step)),
         None => (item, None),
     };
-    let (from, to) = if base.text == "*" {
+    let (from, to) = if matches!(base.text, "*" | "?") {
         (field.low(), field.last())
     } else if base.is("x") {
         return Err(base.error(
@@ -413,13 +409,7 @@ fn unknown_word(field: Field, piece: Piece) -> CronError {
     if text.starts_with('-') {
         return piece.error(message, format!("write {}, without a sign", allowed(field)));
     }
-    if text == "?" {
-        return piece.error(
-            message,
-            "write `*`; `?` stands alone, in day-of-month or day-of-week",
-        );
-    }
-    if text.contains('*') {
+    if text.contains(['*', '?']) {
         return piece.error(message, "write `*` alone, or with a step, as `*/5`");
     }
     if text.contains('/') {
@@ -711,7 +701,7 @@ mod tests {
             "0 0 31 4,6 *",
             "H * * * *",
             "0~30 * * * *",
-            "? * * * *",
+            "1? * * * *",
             "5 4 * * % echo",
             "TZ=UTC 5 4 * * *",
             "5 4 * * été",
