@@ -140,7 +140,7 @@ pub(super) fn shown(word: &str) -> String {
 }
 
 /// The character, or what stands for it where it would move the cursor, change the terminal or reorder the text.
-fn visible(c: char) -> char {
+pub(super) fn visible(c: char) -> char {
     match c {
         '\t' => ' ',
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),

@@ -1,6 +1,6 @@
 //! Diagnostics for people: the place, the line with a mark under what is wrong, the message, what to write instead.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::place::Place;
@@ -49,35 +49,31 @@ fn group(diagnostic: &Diagnostic) -> Group<'_> {
     let title = level.primary_title(&diagnostic.message);
     let group = match &diagnostic.place {
         None => title.element(Origin::path(&*diagnostic.path)),
-        Some(place) => title.element(origin(&diagnostic.path, place)).element(snippet(
-            place,
-            AnnotationKind::Primary,
-            None,
-        )),
+        Some(place) => {
+            let mark = AnnotationKind::Primary.span(place.mark.clone());
+            shown_at(Group::with_title(title), &diagnostic.path, place, mark)
+        }
     };
     let group = match &diagnostic.related {
         None => group,
-        Some((place, label)) => group.element(origin(&diagnostic.path, place)).element(snippet(
-            place,
-            AnnotationKind::Context,
-            Some(label),
-        )),
+        Some((place, label)) => {
+            let mark = AnnotationKind::Context.span(place.mark.clone()).label(label);
+            shown_at(group, &diagnostic.path, place, mark)
+        }
     };
     group.element(Level::HELP.message(&diagnostic.help))
 }
 
-/// `file:line:column`. Stated here and not left to the snippet, which knows only the shown part of a long line.
-fn origin<'a>(path: &'a str, place: &Place) -> Origin<'a> {
-    Origin::path(path).line(place.line).char_column(place.column)
-}
-
-fn snippet<'a>(
-    place: &'a Place,
-    kind: AnnotationKind,
-    label: Option<&'a str>,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let annotation = kind.span(place.mark.clone()).label(label);
-    Snippet::source(&place.text)
+/// Adds `file:line:column` and the line with its mark.
+fn shown_at<'a>(group: Group<'a>, path: &'a str, place: &'a Place, mark: Annotation<'a>) -> Group<'a> {
+    let snippet = Snippet::source(&place.text)
         .line_start(place.line)
-        .annotation(annotation)
+        .annotation(mark);
+    let shown_column = place.text[..place.mark.start].chars().count() + 1;
+    if shown_column == place.column {
+        return group.element(snippet.path(path));
+    }
+    // The snippet would count columns from where a long line was cut.
+    let origin = Origin::path(path).line(place.line).char_column(place.column);
+    group.element(origin).element(snippet)
 }

@@ -5,13 +5,17 @@ use std::ops::Range;
 use serde_yaml::Error;
 
 use super::diagnostic::Code;
-use super::place::shown;
+use super::place::{shown, visible};
 use super::report::Problem;
 
 /// Turns the parser's error into a problem with a place and help.
 pub(super) fn problem(error: &Error, text: &str) -> Problem {
     let error = error.without_snippet();
-    let span = span(error, text);
+    let mut span = span(error, text);
+    if let (Error::MultipleDocuments { .. }, Some(marker)) = (error, text[..span.start].rfind("\n---")) {
+        // The parser points at what follows the marker.
+        span = marker + 1..marker + 4;
+    }
     let (code, message, help) = explain(error, &text[span.start..]);
     Problem {
         code,
@@ -69,9 +73,13 @@ fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
             "the schedule file needs no more than five levels".into(),
         );
     }
+    if rest.starts_with('*') {
+        let message = "a value that begins with `*` is an alias, and this is none".into();
+        return (Code::Syntax, message, quoted(rest));
+    }
     let help = if said.contains("tab") {
         "indent with spaces".into()
-    } else if said.contains("unexpected character") || rest.starts_with(['*', '@', '`', '%', '&', '!']) {
+    } else if said.contains("unexpected character") || rest.starts_with(['@', '`', '%', '&', '!']) {
         quoted(rest)
     } else if said.contains("quote") {
         "close the quote, and write a backslash in double quotes as `\\\\`".into()
@@ -84,7 +92,7 @@ fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
     } else {
         "check the indentation and the quotes here and in the line above".into()
     };
-    (Code::Syntax, shown(said), help)
+    (Code::Syntax, said.chars().map(visible).collect(), help)
 }
 
 /// Most often this is a cron expression without quotes: `*/5 * * * *`.
