@@ -2,6 +2,7 @@
 //!
 //! The modules stand in the order in which data passes through them.
 
+pub mod cli;
 pub mod clock;
 pub mod cloud66;
 pub mod daemon;

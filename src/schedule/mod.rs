@@ -1,15 +1,88 @@
-//! What a schedule file says, once it is known to be valid.
+//! What a schedule file says, once it is known to be valid; and how it is read: [`load`].
+//!
+//! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`, and everything that
+//! is wrong on the way becomes a [`Diagnostic`].
 
 pub mod cron;
+pub mod diagnostic;
+pub mod duration;
 pub mod name;
+mod place;
+pub mod render;
+mod report;
+pub mod source;
+mod syntax;
+mod tree;
+mod validate;
+mod words;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use self::report::{Problem, Report};
+
 pub use cron::{CronError, Expression};
+pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
 pub use name::{AccountName, EntryName, JobUid, NameError, StackUid};
+
+/// A schedule file that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub schedule: Schedule,
+    /// What somebody should look at all the same.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and validates a schedule file.
+///
+/// Whatever the path leads to, this ends soon and takes bounded memory: no more than [`source::MAX_BYTES`] are read,
+/// and what is no regular file is refused.
+///
+/// # Errors
+/// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
+pub fn load(path: &Path) -> Result<Loaded, Rejected> {
+    let name = path.to_string_lossy();
+    match source::read(path) {
+        Ok(text) => parse(&name, &text),
+        Err(unread) => Err(rejected(&name, &unread.text, unread.problem)),
+    }
+}
+
+/// Validates the text of a schedule file. `name` is what its diagnostics call it.
+///
+/// # Errors
+/// Everything that is wrong with the text, at once. A text that is no YAML has one error: where it stops being one.
+pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    source::screen(text).map_err(|problem| rejected(name, text, problem))?;
+    let root = tree::parse(text).map_err(|error| rejected(name, text, syntax::problem(&error, text)))?;
+    let mut report = Report::default();
+    let schedule = validate::schedule(&root, text, &mut report);
+    let (has_errors, cut) = (report.has_errors(), report.is_full());
+    let diagnostics = report.finish(name, text);
+    if has_errors {
+        Err(Rejected { diagnostics, cut })
+    } else {
+        Ok(Loaded {
+            schedule,
+            warnings: diagnostics,
+        })
+    }
+}
+
+/// One problem that leaves nothing to validate.
+fn rejected(name: &str, text: &str, problem: Problem) -> Rejected {
+    let mut report = Report::default();
+    report.error(problem);
+    Rejected {
+        diagnostics: report.finish(name, text),
+        cut: false,
+    }
+}
 
 /// A valid schedule: every entry's account exists, every expression comes due.
 #[derive(Clone, Debug, Default)]

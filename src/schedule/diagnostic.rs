@@ -1,0 +1,169 @@
+//! What is wrong with a schedule file: each thing with its place and with what to write instead.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use super::place::Place;
+use super::render;
+
+/// One thing that is wrong with a schedule file, or doubtful in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What kind of thing it is. Scripts may rely on it.
+    pub code: Code,
+    /// Whether the file can be used all the same.
+    pub severity: Severity,
+    /// The file, as it was named.
+    pub path: Arc<str>,
+    /// Where it is. `None` where the file as a whole is meant, as when it cannot be read.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+    /// Another place that has to do with it, and what it is.
+    pub related: Option<(Place, String)>,
+}
+
+/// Whether a file with such a thing can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It cannot.
+    Error,
+    /// It can, but somebody should look.
+    Warning,
+}
+
+/// What is wrong, in a word that does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// The file is not there, may not be read, or is no regular file.
+    Unreadable,
+    /// The file, or what its aliases make of it, is beyond what is read.
+    TooLarge,
+    /// Not UTF-8, or with NUL bytes in it.
+    NotText,
+    /// Neither YAML nor JSON.
+    Syntax,
+    /// A key that the format has not.
+    UnknownKey,
+    /// A key that stands twice in one mapping.
+    DuplicateKey,
+    /// A key that must be there.
+    MissingKey,
+    /// A value of another type: a list for a text, a text for a number.
+    WrongType,
+    /// A word that is none of those allowed.
+    UnknownWord,
+    /// No name of an entry or account, or no uid.
+    BadName,
+    /// A number out of its bounds.
+    BadNumber,
+    /// No duration, or one out of its bounds.
+    BadDuration,
+    /// No address of an API.
+    BadUrl,
+    /// No time zone.
+    UnknownTimezone,
+    /// No cron expression, or one that never comes due.
+    BadCron,
+    /// A token from nowhere, or from several places.
+    BadToken,
+    /// An account that is not defined, or none where one has to be chosen.
+    BadAccount,
+    /// The same job of the same stack on the same expression twice.
+    DuplicateEntry,
+    /// A token that would travel unencrypted.
+    PlainHttp,
+}
+
+/// A diagnostic as `check --format json` prints it. The keys are part of the interface.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record<'a> {
+    /// What kind of thing it is.
+    pub code: Code,
+    /// `error` or `warning`.
+    pub severity: Severity,
+    /// The file, as it was named.
+    pub path: &'a str,
+    /// Counted from 1; null where the whole file is meant.
+    pub line: Option<usize>,
+    /// In characters, counted from 1.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: &'a str,
+    /// What to write instead.
+    pub help: &'a str,
+    /// The line, or of a long one the part around the place.
+    pub text: Option<&'a str>,
+}
+
+impl Diagnostic {
+    /// The diagnostic as a record for a machine.
+    pub fn record(&self) -> Record<'_> {
+        let place = self.place.as_ref();
+        Record {
+            code: self.code,
+            severity: self.severity,
+            path: &self.path,
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            message: &self.message,
+            help: &self.help,
+            text: place.map(|place| place.text.as_str()),
+        }
+    }
+}
+
+/// One line, for a log: the file, the place and the message.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        if let Some(place) = &self.place {
+            write!(f, ":{}:{}", place.line, place.column)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// A schedule file that cannot be used, with everything that is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.summary())]
+pub struct Rejected {
+    /// Errors and warnings in the file's order. At least one is an error.
+    pub diagnostics: Vec<Diagnostic>,
+    /// There were so many that the rest of the file was not looked at.
+    pub cut: bool,
+}
+
+impl Rejected {
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        let listed = self.diagnostics.iter();
+        listed.filter(|d| d.severity == Severity::Error).count()
+    }
+
+    /// The first error, as the log tells it.
+    pub fn first(&self) -> Option<&Diagnostic> {
+        let mut errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+        errors.next()
+    }
+
+    /// Everything that is wrong, for people.
+    pub fn render(&self, colour: render::Colour) -> String {
+        render::render(&self.diagnostics, self.cut, colour)
+    }
+
+    fn summary(&self) -> String {
+        let first = self.first().map(Diagnostic::to_string).unwrap_or_default();
+        match self.errors() {
+            0 | 1 => first,
+            2 => format!("{first} (and 1 more error)"),
+            errors => format!("{first} (and {} more errors)", errors - 1),
+        }
+    }
+}

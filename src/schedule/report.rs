@@ -1,0 +1,86 @@
+//! Gathers what is wrong while the file is read, and finds the places at the end.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::diagnostic::{Code, Diagnostic, Severity};
+use super::place::Locator;
+
+/// After so many diagnostics reading stops, so that a large file in which everything is wrong costs little.
+const KEPT: usize = 10_000;
+
+/// The proof that an error was reported. Who holds it need not report again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported(());
+
+/// Something wrong at some bytes of the text.
+pub(super) struct Problem {
+    pub code: Code,
+    /// `None`: the whole file.
+    pub span: Option<Range<usize>>,
+    pub message: String,
+    pub help: String,
+    pub related: Option<(Range<usize>, String)>,
+}
+
+/// What was found so far.
+#[derive(Default)]
+pub(super) struct Report {
+    problems: Vec<(Severity, Problem)>,
+    /// What was reported already: a value that a hundred aliases use is wrong once.
+    known: HashSet<(Code, Option<Range<usize>>, String)>,
+    errors: usize,
+}
+
+impl Report {
+    pub fn error(&mut self, problem: Problem) -> Reported {
+        if self.add(Severity::Error, problem) {
+            self.errors += 1;
+        }
+        Reported(())
+    }
+
+    pub fn warning(&mut self, problem: Problem) {
+        self.add(Severity::Warning, problem);
+    }
+
+    fn add(&mut self, severity: Severity, problem: Problem) -> bool {
+        let key = (problem.code, problem.span.clone(), problem.message.clone());
+        let new = self.known.insert(key);
+        if new {
+            self.problems.push((severity, problem));
+        }
+        new
+    }
+
+    /// Whether reading should stop.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= KEPT
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// The diagnostics in the file's order.
+    pub fn finish(mut self, path: &str, text: &str) -> Vec<Diagnostic> {
+        if self.problems.is_empty() {
+            return Vec::new();
+        }
+        self.problems
+            .sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
+        let path: Arc<str> = path.into();
+        let locator = Locator::new(text);
+        let diagnostics = self.problems.into_iter().map(|(severity, problem)| Diagnostic {
+            code: problem.code,
+            severity,
+            path: Arc::clone(&path),
+            place: problem.span.map(|span| locator.place(span)),
+            message: problem.message,
+            help: problem.help,
+            related: problem.related.map(|(span, label)| (locator.place(span), label)),
+        });
+        diagnostics.collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! The file's text, read with bounds: whatever the path leads to, reading ends soon and takes bounded memory.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use super::diagnostic::Code;
+use super::report::Problem;
+
+/// The largest file that is read, in bytes. A million entries fit.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// Why a file has no text that could be a schedule.
+pub(super) struct Unread {
+    pub problem: Problem,
+    /// The text around the problem, where there is one.
+    pub text: String,
+}
+
+/// Reads the file as UTF-8.
+pub(super) fn read(path: &Path) -> Result<String, Unread> {
+    let bytes = read_bytes(path).map_err(|problem| Unread {
+        problem,
+        text: String::new(),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let replaced = '\u{fffd}'.len_utf8();
+        let message = format!("the byte 0x{:02X} is no UTF-8", error.as_bytes()[at]);
+        Unread {
+            problem: not_text(at..at + replaced, message, "save the file as UTF-8"),
+            text,
+        }
+    })
+}
+
+/// What every text must be, wherever it comes from.
+pub(super) fn screen(text: &str) -> Result<(), Problem> {
+    if text.len() as u64 > MAX_BYTES {
+        return Err(too_large());
+    }
+    match text.find('\0') {
+        None => Ok(()),
+        Some(at) => Err(not_text(
+            at..at + 1,
+            "a NUL byte, which no text has".into(),
+            "remove the byte, or save the file as UTF-8 if it is UTF-16",
+        )),
+    }
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Problem> {
+    // Without NONBLOCK, opening a FIFO that nobody writes to would wait forever.
+    let nonblock = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(path)
+        .map_err(|error| unreadable(&error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+    if !metadata.is_file() {
+        return Err(not_a_file(if metadata.is_dir() {
+            "a directory"
+        } else {
+            "no regular file"
+        }));
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    // The file may grow while it is read.
+    let mut bounded = file.take(MAX_BYTES + 1);
+    bounded
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}
+
+fn not_text(span: Range<usize>, message: String, help: &str) -> Problem {
+    Problem {
+        code: Code::NotText,
+        span: Some(span),
+        message,
+        help: help.into(),
+        related: None,
+    }
+}
+
+fn unreadable(error: &io::Error) -> Problem {
+    let (message, help) = match error.kind() {
+        io::ErrorKind::NotFound => (
+            "there is no such file".into(),
+            "name the schedule file with `--config FILE`, or create it",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            "the file may not be read".into(),
+            "let the user that stackcron runs as read it",
+        ),
+        _ => (
+            format!("the file cannot be read: {error}"),
+            "see that the path leads to a file that can be read",
+        ),
+    };
+    Problem {
+        code: Code::Unreadable,
+        span: None,
+        message,
+        help: help.into(),
+        related: None,
+    }
+}
+
+fn not_a_file(what: &str) -> Problem {
+    Problem {
+        code: Code::Unreadable,
+        span: None,
+        message: format!("this is {what}"),
+        help: "name a regular file, as in `--config /etc/stackcron/schedule.yaml`".into(),
+        related: None,
+    }
+}
+
+fn too_large() -> Problem {
+    Problem {
+        code: Code::TooLarge,
+        span: None,
+        message: format!("the file is larger than {} MiB", MAX_BYTES >> 20),
+        help: "make it smaller, or split it among several daemons".into(),
+        related: None,
+    }
+}

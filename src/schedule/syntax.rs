@@ -1,0 +1,165 @@
+//! What is wrong with a text that is neither YAML nor JSON, in words that help.
+
+use std::ops::Range;
+
+use serde_yaml::Error;
+
+use super::diagnostic::Code;
+use super::place::{shown, visible};
+use super::report::Problem;
+
+/// Turns the parser's error into a problem with a place and help.
+pub(super) fn problem(error: &Error, text: &str) -> Problem {
+    let error = error.without_snippet();
+    let mut span = span(error, text);
+    if let (Error::MultipleDocuments { .. }, Some(marker)) = (error, text[..span.start].rfind("\n---")) {
+        // The parser points at what follows the marker.
+        span = marker + 1..marker + 4;
+    }
+    let (code, message, help) = explain(error, &text[span.start..]);
+    Problem {
+        code,
+        span: Some(span),
+        message,
+        help,
+        related: None,
+    }
+}
+
+fn explain(error: &Error, rest: &str) -> (Code, String, String) {
+    let (code, message, help) = match error {
+        Error::MultipleDocuments { .. } => (
+            Code::Syntax,
+            "a second YAML document begins here".into(),
+            "keep one document in a file: remove this line and join what follows",
+        ),
+        Error::UnknownAnchor { .. } => return unknown_anchor(rest),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. } => return beyond(error),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => (
+            Code::Syntax,
+            "an alias inside of what it stands for".into(),
+            "move the anchor, so that it does not contain its own alias",
+        ),
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => (
+            Code::WrongType,
+            "`<<` takes a mapping, or a list of mappings".into(),
+            "give it an alias of a mapping, as in `<<: *nightly`",
+        ),
+        Error::Unexpected { .. } => (
+            Code::WrongType,
+            "a key must be text".into(),
+            "write the key as one word, without brackets or braces",
+        ),
+        other => return syntax(other, rest),
+    };
+    (code, message, help.into())
+}
+
+/// What YAML's own grammar refuses. The parser has no codes for it: what it says is looked at for a better help.
+fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
+    let said = error.to_string();
+    // The place is shown with the line, and need not be said again.
+    let said = said
+        .rsplit_once(" at line ")
+        .map_or(said.as_str(), |(said, _)| said);
+    if said.contains("recursion limit") {
+        return (
+            Code::TooLarge,
+            "lists and mappings are nested too deeply".into(),
+            "the schedule file needs no more than five levels".into(),
+        );
+    }
+    if rest.starts_with('*') {
+        let message = "a value that begins with `*` is an alias, and this is none".into();
+        return (Code::Syntax, message, quoted(rest));
+    }
+    let help = if said.contains("tab") {
+        "indent with spaces".into()
+    } else if said.contains("unexpected character") || rest.starts_with(['@', '`', '%', '&', '!']) {
+        quoted(rest)
+    } else if said.contains("quote") {
+        "close the quote, and write a backslash in double quotes as `\\\\`".into()
+    } else if said.contains("bracket") {
+        "close every `[` with `]` and every `{` with `}`, with commas between".into()
+    } else if said.contains("mapping values are not allowed") {
+        "put a value that has `: ` in it in quotes, and indent the keys of one mapping alike".into()
+    } else if said.contains("key") {
+        "indent the keys of one mapping alike, each with a colon and a blank behind it".into()
+    } else {
+        "check the indentation and the quotes here and in the line above".into()
+    };
+    (Code::Syntax, said.chars().map(visible).collect(), help)
+}
+
+/// Most often this is a cron expression without quotes: `*/5 * * * *`.
+fn unknown_anchor(rest: &str) -> (Code, String, String) {
+    let word: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
+    let message = format!("`{}` is an alias, and no anchor has its name", shown(&word));
+    (Code::Syntax, message, quoted(rest))
+}
+
+fn quoted(rest: &str) -> String {
+    let line = rest.lines().next().unwrap_or_default();
+    let value = line.split(" #").next().unwrap_or_default().trim();
+    let begins = value.chars().next().unwrap_or(' ');
+    match value.contains(['"', '\\']) {
+        true => format!("put a value that begins with `{begins}` in quotes"),
+        false => format!(
+            "put a value that begins with `{begins}` in quotes: \"{}\"",
+            shown(value)
+        ),
+    }
+}
+
+fn beyond(error: &Error) -> (Code, String, String) {
+    let deep = matches!(error, Error::Budget { breach, .. } if matches!(breach, serde_yaml::budget::BudgetBreach::Depth { .. }));
+    let (message, help) = if deep {
+        (
+            "lists and mappings are nested too deeply",
+            "the schedule file needs no more than five levels",
+        )
+    } else {
+        (
+            "the file and its aliases come to more values than are read",
+            "use fewer aliases, or split the schedule among several daemons",
+        )
+    };
+    (Code::TooLarge, message.into(), help.into())
+}
+
+/// The bytes that the parser points at. It counts characters for some errors, and bytes for others.
+fn span(error: &Error, text: &str) -> Range<usize> {
+    let Some(location) = error.location() else {
+        return text.len()..text.len();
+    };
+    if let (Some(start), Some(length)) = (location.span().byte_offset(), location.span().byte_len()) {
+        let start = floor(text, usize::try_from(start).unwrap_or(usize::MAX));
+        let end = floor(text, start.saturating_add(usize::try_from(length).unwrap_or(0)));
+        return start..end.max(start);
+    }
+    let line = location.line().saturating_sub(1);
+    let column = location.column().saturating_sub(1);
+    let start = (0..line).try_fold(0, |at, _| text[at..].find('\n').map(|newline| at + newline + 1));
+    let start = start.unwrap_or(text.len());
+    let start = text[start..]
+        .char_indices()
+        .zip(0..=column)
+        .last()
+        .map_or(start, |((at, c), number)| {
+            start + at + if number < column { c.len_utf8() } else { 0 }
+        });
+    start..start
+}
+
+/// The start of the character that a byte belongs to.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}

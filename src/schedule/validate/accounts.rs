@@ -1,0 +1,325 @@
+//! `accounts:`, each with its address, token and quota.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::super::diagnostic::Code;
+use super::super::place::shown;
+use super::super::report::{Problem, Reported};
+use super::super::tree::{Kind, Node};
+use super::super::words::{AccountKey, QuotaKey, TokenKey, Word};
+use super::super::{Account, AccountName, QuotaSettings, Reserve, TokenSource};
+use super::values::Wanted;
+use super::{Pair, Read, Slot, Validator};
+
+/// The API of Cloud 66 itself.
+pub(in super::super) const DEFAULT_URL: &str = "https://app.cloud66.com/api/3";
+
+/// How long a request may take. Most answers of the API come within seconds.
+pub(in super::super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is believed of a quota that the file says nothing of: what the API's examples show.
+pub(in super::super) const DEFAULT_QUOTA: QuotaSettings = QuotaSettings {
+    limit: 3600,
+    window: Duration::from_secs(3600),
+    reserve: Reserve::Percent(5.0),
+};
+
+/// What stands under `accounts:`, the unsound ones included, so that their entries are not wrong as well.
+#[derive(Default)]
+pub(super) struct Accounts {
+    all: Vec<(String, Result<Arc<Account>, Reported>)>,
+    by_name: HashMap<String, usize>,
+    /// The key itself is wrong, so that nothing is known of the accounts.
+    pub unknown: Option<Reported>,
+}
+
+impl Accounts {
+    pub(super) fn get(&self, name: &str) -> Option<&Result<Arc<Account>, Reported>> {
+        self.by_name.get(name).map(|at| &self.all[*at].1)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The account of an entry that names none.
+    pub(super) fn only(&self) -> Option<&Result<Arc<Account>, Reported>> {
+        match &self.all[..] {
+            [(_, only)] => Some(only),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn sound(self) -> Vec<Arc<Account>> {
+        self.all
+            .into_iter()
+            .filter_map(|(_, account)| account.ok())
+            .collect()
+    }
+}
+
+impl<'s> Validator<'s, '_> {
+    pub(super) fn accounts(&mut self, slot: Slot<'_, 's>) -> Accounts {
+        let mut accounts = Accounts::default();
+        let pairs = match slot {
+            Slot::Absent => return accounts,
+            Slot::Reported(reported) => Err(reported),
+            Slot::Given((_, node)) => self.pairs(node, "`accounts`"),
+        };
+        let pairs = match pairs {
+            Ok(pairs) => pairs,
+            Err(reported) => {
+                accounts.unknown = Some(reported);
+                return accounts;
+            }
+        };
+        let mut first: HashMap<&str, Pair> = HashMap::new();
+        for pair in pairs {
+            if self.report.is_full() {
+                break;
+            }
+            let name = &*pair.0.0;
+            if let Some(first) = first.insert(name, pair) {
+                self.duplicate_key(first, pair);
+                continue;
+            }
+            let account = self.account(pair).map(Arc::new);
+            accounts.by_name.insert(name.into(), accounts.all.len());
+            accounts.all.push((name.into(), account));
+        }
+        accounts
+    }
+
+    fn account(&mut self, pair: Pair<'_, 's>) -> Result<Account, Reported> {
+        let (key, node) = pair;
+        let name = AccountName::new(&key.0).map_err(|error| {
+            let help = "write a name such as `main`";
+            self.error(Code::BadName, self.key_span(pair), error.to_string(), help)
+        });
+        let fields = self.fields::<AccountKey>(node)?;
+        let url = match self.value(fields.slot(AccountKey::Url), Self::url) {
+            Read::Absent => Url::parse(DEFAULT_URL).map_err(|error| {
+                self.error(
+                    Code::BadUrl,
+                    self.key_span(pair),
+                    error.to_string(),
+                    "name a `url`",
+                )
+            }),
+            Read::Good(url) => Ok(url),
+            Read::Reported(reported) => Err(reported),
+        };
+        let token = match self.value(fields.slot(AccountKey::Token), Self::token) {
+            Read::Absent => {
+                let message = format!("the account `{}` has no `token`", shown(&key.0));
+                let help = "say where it is kept: `token: { credential: cloud66-token }`, `{ env: NAME }` or `{ file: PATH }`";
+                Err(self.error(Code::MissingKey, self.key_span(pair), message, help))
+            }
+            Read::Good(token) => Ok(token),
+            Read::Reported(reported) => Err(reported),
+        };
+        let timeout = self.value(fields.slot(AccountKey::Timeout), Self::span_of_time);
+        let quota = match fields.slot(AccountKey::Quota) {
+            Slot::Absent => Ok(DEFAULT_QUOTA),
+            Slot::Reported(reported) => Err(reported),
+            Slot::Given((_, node)) => self.quota(node),
+        };
+        Ok(Account {
+            name: name?,
+            url: url?,
+            token: token?,
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            quota: quota?,
+        })
+    }
+
+    fn url(&mut self, node: &Node<'s>) -> Result<Url, Reported> {
+        let text = self.scalar(node, Wanted("an address"))?;
+        let help = format!("write it as in `{DEFAULT_URL}`");
+        let mut url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => {
+                // The text is not repeated: it may have credentials in it.
+                let message = format!("this is no address: {error}");
+                return Err(self.error_in(node, None, Code::BadUrl, message, help));
+            }
+        };
+        let (message, help) = if !matches!(url.scheme(), "http" | "https") {
+            (
+                format!("`{}` is neither http nor https", shown(url.scheme())),
+                help,
+            )
+        } else if !url.username().is_empty() || url.password().is_some() {
+            (
+                "an address with credentials in it".into(),
+                "remove them: the token is named under `token`".into(),
+            )
+        } else if url.query().is_some() || url.fragment().is_some() {
+            (
+                "an address with a query or a fragment".into(),
+                "end it with the path, as in `/api/3`".into(),
+            )
+        } else {
+            let path = url.path().trim_end_matches('/').to_owned();
+            url.set_path(&path);
+            self.warn_of_plain_http(node, &url);
+            return Ok(url);
+        };
+        Err(self.error_in(node, None, Code::BadUrl, message, help))
+    }
+
+    fn warn_of_plain_http(&mut self, node: &Node<'s>, url: &Url) {
+        let host = url.host_str().unwrap_or_default();
+        let loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+        if url.scheme() == "http" && !loopback {
+            self.report.warning(Problem {
+                code: Code::PlainHttp,
+                span: Some(node.at.range()),
+                message: "the token would travel unencrypted".into(),
+                help: "write `https`".into(),
+                related: None,
+            });
+        }
+    }
+
+    fn token(&mut self, node: &Node<'s>) -> Result<TokenSource, Reported> {
+        let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
+        if let Kind::Text(_) | Kind::Number | Kind::Bool(_) = node.kind {
+            // The text is not repeated: it is the token itself, most likely.
+            let message = "a token is not written into the file, but where it is kept".into();
+            return Err(self.error_in(node, None, Code::BadToken, message, help));
+        }
+        let fields = self.fields::<TokenKey>(node)?;
+        let mut places = Vec::new();
+        for (_, key) in TokenKey::ALL {
+            match self.value(fields.slot(*key), |this, node| this.token_place(*key, node)) {
+                Read::Absent => {}
+                Read::Good(place) => places.push(Ok(place)),
+                Read::Reported(reported) => places.push(Err(reported)),
+            }
+        }
+        if places.len() > 1 {
+            let message = "a token that is kept in several places".into();
+            return Err(self.error_in(node, None, Code::BadToken, message, help));
+        }
+        places.pop().unwrap_or_else(|| {
+            let message = "a token that is kept nowhere".into();
+            Err(self.error_in(node, None, Code::BadToken, message, help))
+        })
+    }
+
+    fn token_place(&mut self, key: TokenKey, node: &Node<'s>) -> Result<TokenSource, Reported> {
+        let text = self.scalar(node, Wanted("a name"))?;
+        let has = |refused: &[char]| text.contains(|c: char| c.is_control() || refused.contains(&c));
+        let (sound, what, help) = match key {
+            TokenKey::Credential => (
+                !text.is_empty() && !has(&['/']) && text != "." && text != "..",
+                "the name of a credential",
+                "write the name that the unit gives it: `LoadCredential=NAME:PATH`",
+            ),
+            TokenKey::Env => (
+                !text.is_empty() && !has(&['=']),
+                "the name of an environment variable",
+                "write the name alone, as in `CLOUD66_TOKEN`",
+            ),
+            TokenKey::File => (
+                !text.is_empty() && !has(&[]),
+                "a path",
+                "write the path of a file",
+            ),
+        };
+        if !sound {
+            // The text is not repeated: it may be the token itself.
+            let message = format!("this is not {what}");
+            return Err(self.error_in(node, None, Code::BadToken, message, help));
+        }
+        Ok(match key {
+            TokenKey::Credential => TokenSource::Credential(text.into()),
+            TokenKey::Env => TokenSource::Env(text.into()),
+            TokenKey::File => TokenSource::File(text.into()),
+        })
+    }
+
+    fn quota(&mut self, node: &Node<'s>) -> Result<QuotaSettings, Reported> {
+        let fields = self.fields::<QuotaKey>(node)?;
+        let limit = self.value(fields.slot(QuotaKey::Limit), Self::limit);
+        let window = self.value(fields.slot(QuotaKey::Window), Self::span_of_time);
+        let reserve = self.value(fields.slot(QuotaKey::Reserve), Self::reserve);
+        // A bad limit or reserve says nothing of the other one.
+        if let (Read::Reported(reported), _) | (_, Read::Reported(reported)) = (&limit, &reserve) {
+            return Err(*reported);
+        }
+        let quota = QuotaSettings {
+            limit: limit.unwrap_or(DEFAULT_QUOTA.limit),
+            window: window.unwrap_or(DEFAULT_QUOTA.window),
+            reserve: reserve.unwrap_or(DEFAULT_QUOTA.reserve),
+        };
+        if quota.reserve.of(quota.limit) >= quota.limit {
+            let given = |key| match fields.slot(key) {
+                Slot::Given((_, node)) => Some(node.at.range()),
+                Slot::Absent | Slot::Reported(_) => None,
+            };
+            let span: Range<usize> = given(QuotaKey::Reserve)
+                .or_else(|| given(QuotaKey::Limit))
+                .unwrap_or(node.at.range());
+            let message = format!(
+                "a reserve of {} leaves nothing of a limit of {}",
+                match quota.reserve {
+                    Reserve::Requests(requests) => requests.to_string(),
+                    Reserve::Percent(percent) => format!("{percent}%"),
+                },
+                quota.limit
+            );
+            let help = "write a `reserve` that is smaller than the `limit`, or `reserve: 0`";
+            return Err(self.error(Code::BadNumber, span, message, help));
+        }
+        Ok(quota)
+    }
+
+    fn limit(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
+        let help = "write the number of requests in a window, such as `3600`";
+        if !matches!(node.kind, Kind::Number) {
+            return Err(self.unwanted(node, Wanted("a number"), help));
+        }
+        let digits = self.scalar(node, Wanted("a number"))?;
+        match digits.parse() {
+            Ok(limit) if limit > 0 => Ok(limit),
+            _ => {
+                let message = format!("`{}` is no whole number from 1 to {}", shown(digits), u32::MAX);
+                Err(self.error_in(node, None, Code::BadNumber, message, help))
+            }
+        }
+    }
+
+    fn reserve(&mut self, node: &Node<'s>) -> Result<Reserve, Reported> {
+        let text = self.scalar(node, Wanted("a number or a percentage"))?;
+        let reserve = match text.strip_suffix('%') {
+            Some(share) => percent(share.trim_end()).map(Reserve::Percent),
+            None => text.parse().ok().map(Reserve::Requests),
+        };
+        reserve.ok_or_else(|| {
+            let message = format!(
+                "`{}` is neither a number of requests nor a percentage",
+                shown(text)
+            );
+            let help = "write it as in `180`, or `5%` (0% to 100%)";
+            self.error_in(node, None, Code::BadNumber, message, help)
+        })
+    }
+}
+
+/// A share from 0 to 100, written with digits and at most one point.
+fn percent(text: &str) -> Option<f64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let share: f64 = text.parse().ok().filter(|_| plain)?;
+    (0.0..=100.0).contains(&share).then_some(share)
+}

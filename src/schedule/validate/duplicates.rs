@@ -1,0 +1,79 @@
+//! Entries that would run the same job twice at one instant.
+//!
+//! Two entries do so that have the same stack, job, zone, args and one expression in common. With other args, or in
+//! another zone, the same pair may well be due at the same time.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::Entry;
+
+/// One expression that was there before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Again<'e> {
+    /// The later entry.
+    pub entry: usize,
+    /// The earlier one. The same as `entry` when one list has the expression twice.
+    pub of: usize,
+    pub expression: &'e str,
+}
+
+/// What makes a run of a job the same run.
+#[derive(PartialEq, Eq, Hash)]
+struct Run<'e> {
+    stack: &'e str,
+    job: &'e str,
+    expression: Cow<'e, str>,
+    timezone: Option<&'e str>,
+    args: Option<&'e str>,
+}
+
+/// Finds each entry that repeats an earlier one, and the first expression in which it does.
+pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
+    let mut seen: HashMap<Run, usize> = HashMap::with_capacity(entries.len());
+    let mut found: Vec<Again> = Vec::new();
+    for (number, entry) in entries.iter().enumerate() {
+        for expression in &entry.cron {
+            let run = Run {
+                stack: entry.stack.as_str(),
+                job: entry.job.as_str(),
+                expression: plain(expression.as_str()),
+                timezone: entry.timezone.iana_name(),
+                args: entry.args.as_deref(),
+            };
+            let first = *seen.entry(run).or_insert(number);
+            let repeated = first != number || expression_twice(entry, expression.as_str());
+            if repeated && found.last().is_none_or(|last| last.entry != number) {
+                found.push(Again {
+                    entry: number,
+                    of: first,
+                    expression: expression.as_str(),
+                });
+            }
+        }
+    }
+    found
+}
+
+fn expression_twice(entry: &Entry, expression: &str) -> bool {
+    let wanted = plain(expression);
+    entry.cron.len() > 1
+        && entry
+            .cron
+            .iter()
+            .filter(|other| plain(other.as_str()) == wanted)
+            .count()
+            > 1
+}
+
+/// The expression with single blanks and in small letters.
+fn plain(expression: &str) -> Cow<'_, str> {
+    let blanks_are_single = expression.split(' ').all(|word| !word.is_empty());
+    let is_plain = |c: char| c == ' ' || (!c.is_whitespace() && !c.is_ascii_uppercase());
+    if blanks_are_single && expression.chars().all(is_plain) {
+        return Cow::Borrowed(expression);
+    }
+    let words: Vec<&str> = expression.split_whitespace().collect();
+    Cow::Owned(words.join(" ").to_ascii_lowercase())
+}

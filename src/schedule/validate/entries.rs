@@ -1,0 +1,383 @@
+//! `defaults:` and `jobs:`, each entry with its pair, its expressions and its policies.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::super::diagnostic::Code;
+use super::super::place::shown;
+use super::super::report::{Problem, Reported};
+use super::super::tree::{Kind, Node};
+use super::super::words::{EntryKey, Key, nearest};
+use super::super::{
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Overlap, Priority, StackUid,
+};
+use super::accounts::Accounts;
+use super::duplicates;
+use super::values::Wanted;
+use super::{Fields, Pair, Read, Slot, Validator};
+
+/// How long an occurrence may wait when nobody says.
+pub(in super::super) const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// What an entry says beside its pair and its expressions.
+#[derive(Clone)]
+pub(super) struct Policies {
+    account: Choice,
+    timezone: TimeZone,
+    args: Option<String>,
+    overlap: Overlap,
+    catch_up: CatchUp,
+    start_deadline: Duration,
+    jitter: Duration,
+    priority: Priority,
+    idempotent: bool,
+    follow: bool,
+    paused: bool,
+}
+
+/// Which account an entry uses.
+#[derive(Clone)]
+enum Choice {
+    Chosen(Arc<Account>),
+    /// There are several, and none is named.
+    Open,
+    Reported(Reported),
+    /// There is none at all.
+    None,
+}
+
+impl Choice {
+    fn of(account: &Result<Arc<Account>, Reported>) -> Choice {
+        match account {
+            Ok(account) => Choice::Chosen(Arc::clone(account)),
+            Err(reported) => Choice::Reported(*reported),
+        }
+    }
+}
+
+impl Policies {
+    /// What holds for an entry that says nothing, in a file without defaults.
+    pub(super) fn of_file(timezone: TimeZone, accounts: &Accounts) -> Policies {
+        let account = match (accounts.unknown, accounts.only()) {
+            (Some(reported), _) => Choice::Reported(reported),
+            (None, Some(only)) => Choice::of(only),
+            (None, None) if accounts.is_empty() => Choice::None,
+            (None, None) => Choice::Open,
+        };
+        Policies {
+            account,
+            timezone,
+            args: None,
+            overlap: Overlap::default(),
+            catch_up: CatchUp::default(),
+            start_deadline: DEFAULT_START_DEADLINE,
+            jitter: Duration::ZERO,
+            priority: Priority::default(),
+            idempotent: false,
+            follow: true,
+            paused: false,
+        }
+    }
+}
+
+impl<'s> Validator<'s, '_> {
+    pub(super) fn defaults(&mut self, slot: Slot<'_, 's>, base: Policies, accounts: &Accounts) -> Policies {
+        let Slot::Given((_, node)) = slot else {
+            return base;
+        };
+        let Ok(fields) = self.fields::<EntryKey>(node) else {
+            return base;
+        };
+        for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron] {
+            if let Slot::Given(pair) = fields.slot(key) {
+                let message = format!("`{}` has no default", key.name());
+                let help = "write it into each entry under `jobs`";
+                self.error(Code::UnknownKey, self.key_span(pair), message, help);
+            }
+        }
+        self.policies(&fields, &base, accounts)
+    }
+
+    pub(super) fn jobs(
+        &mut self,
+        slot: Slot<'_, 's>,
+        base: &Policies,
+        accounts: &Accounts,
+    ) -> Vec<Arc<Entry>> {
+        let Slot::Given(jobs) = slot else {
+            return Vec::new();
+        };
+        let Ok(pairs) = self.pairs(&jobs.1, "`jobs`") else {
+            return Vec::new();
+        };
+        if !pairs.is_empty() && accounts.is_empty() && accounts.unknown.is_none() {
+            self.no_accounts(jobs);
+        }
+        let mut entries = Vec::with_capacity(pairs.len());
+        let mut places = Vec::with_capacity(pairs.len());
+        let mut first: HashMap<&str, Pair> = HashMap::with_capacity(pairs.len());
+        for pair in pairs {
+            if self.report.is_full() {
+                break;
+            }
+            if let Some(first) = first.insert(&pair.0.0, pair) {
+                self.duplicate_key(first, pair);
+                continue;
+            }
+            if let Ok(entry) = self.entry(pair, base, accounts) {
+                entries.push(Arc::new(entry));
+                places.push(pair);
+            }
+        }
+        for again in duplicates::find(&entries) {
+            self.duplicate_entry(&again, &entries, &places);
+        }
+        entries
+    }
+
+    fn no_accounts(&mut self, jobs: Pair<'_, 's>) {
+        let help = "say where the token is kept:\n\
+            accounts:\n  \
+              main:\n    \
+                token: { credential: cloud66-token }";
+        let message = "there are jobs, and no account to run them".into();
+        self.error(Code::BadAccount, self.key_span(jobs), message, help);
+    }
+
+    fn entry(&mut self, pair: Pair<'_, 's>, base: &Policies, accounts: &Accounts) -> Result<Entry, ()> {
+        let (key, node) = pair;
+        let name = EntryName::new(&key.0).map_err(|error| {
+            let help = "write a name such as `nightly-report`";
+            self.error(Code::BadName, self.key_span(pair), error.to_string(), help)
+        });
+        let fields = self.fields::<EntryKey>(node).map_err(drop)?;
+        let stack = self.value(fields.slot(EntryKey::Stack), |this, node| {
+            this.uid(node, StackUid::new)
+        });
+        let job = self.value(fields.slot(EntryKey::Job), |this, node| {
+            this.uid(node, JobUid::new)
+        });
+        let cron = self.value(fields.slot(EntryKey::Cron), Self::expressions);
+        self.missing(pair, &stack, &job, &cron);
+        let policies = self.policies(&fields, base, accounts);
+        let account = self.chosen(pair, &policies.account, accounts);
+        let (Read::Good(stack), Read::Good(job), Read::Good(cron)) = (stack, job, cron) else {
+            return Err(());
+        };
+        Ok(Entry {
+            name: name.map_err(drop)?,
+            account: account.ok_or(())?,
+            stack,
+            job,
+            cron,
+            timezone: policies.timezone,
+            args: policies.args,
+            overlap: policies.overlap,
+            catch_up: policies.catch_up,
+            start_deadline: policies.start_deadline,
+            jitter: policies.jitter,
+            priority: policies.priority,
+            idempotent: policies.idempotent,
+            follow: policies.follow,
+            paused: policies.paused,
+        })
+    }
+
+    /// Names all that an entry lacks at once.
+    fn missing(
+        &mut self,
+        pair: Pair<'_, 's>,
+        stack: &Read<StackUid>,
+        job: &Read<JobUid>,
+        cron: &Read<Box<[Expression]>>,
+    ) {
+        let required = [
+            (matches!(stack, Read::Absent), "`stack`"),
+            (matches!(job, Read::Absent), "`job`"),
+            (matches!(cron, Read::Absent), "`cron`"),
+        ];
+        let missing: Vec<&str> = required
+            .iter()
+            .filter(|(absent, _)| *absent)
+            .map(|(_, key)| *key)
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let message = format!("`{}` has no {}", shown(&pair.0.0), missing.join(" and no "));
+        let help =
+            "an entry names a `stack` and a `job` by their uids, and when it is due: `cron: \"30 1 * * *\"`";
+        self.error(Code::MissingKey, self.key_span(pair), message, help);
+    }
+
+    fn policies(
+        &mut self,
+        fields: &Fields<'_, 's, EntryKey>,
+        base: &Policies,
+        accounts: &Accounts,
+    ) -> Policies {
+        let slot = |key| fields.slot(key);
+        let account = match self.value(slot(EntryKey::Account), |this, node| this.named(node, accounts)) {
+            Read::Absent => base.account.clone(),
+            Read::Good(account) => Choice::Chosen(account),
+            Read::Reported(reported) => Choice::Reported(reported),
+        };
+        let timezone = match self.value(slot(EntryKey::Timezone), Self::timezone) {
+            Read::Good(timezone) => timezone,
+            Read::Absent | Read::Reported(_) => base.timezone.clone(),
+        };
+        let args = match self.value(slot(EntryKey::Args), Self::args) {
+            Read::Good(args) => Some(args),
+            Read::Absent | Read::Reported(_) => base.args.clone(),
+        };
+        Policies {
+            account,
+            timezone,
+            args,
+            overlap: self
+                .value(slot(EntryKey::Overlap), Self::word)
+                .unwrap_or(base.overlap),
+            catch_up: self
+                .value(slot(EntryKey::CatchUp), Self::word)
+                .unwrap_or(base.catch_up),
+            start_deadline: self
+                .value(slot(EntryKey::StartDeadline), Self::span_of_time)
+                .unwrap_or(base.start_deadline),
+            jitter: self
+                .value(slot(EntryKey::Jitter), Self::duration)
+                .unwrap_or(base.jitter),
+            priority: self
+                .value(slot(EntryKey::Priority), Self::word)
+                .unwrap_or(base.priority),
+            idempotent: self
+                .value(slot(EntryKey::Idempotent), Self::flag)
+                .unwrap_or(base.idempotent),
+            follow: self
+                .value(slot(EntryKey::Follow), Self::flag)
+                .unwrap_or(base.follow),
+            paused: self
+                .value(slot(EntryKey::Paused), Self::flag)
+                .unwrap_or(base.paused),
+        }
+    }
+
+    /// A uid as the text it is, whatever it looks like.
+    fn uid<T>(&mut self, node: &Node<'s>, new: fn(&str) -> Result<T, NameError>) -> Result<T, Reported> {
+        let text = self.scalar(node, Wanted("a uid"))?;
+        new(text).map_err(|error| {
+            let help = "write the uid as Cloud 66 shows it, such as `5999b763474b0eafa5fafb64bff0ba80`";
+            self.error_in(node, None, Code::BadName, error.to_string(), help)
+        })
+    }
+
+    fn expressions(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
+        let Kind::List(items) = &node.kind else {
+            return self.expression(node).map(|expression| [expression].into());
+        };
+        if items.is_empty() {
+            let message = "an empty list never comes due".into();
+            return Err(self.error_in(
+                node,
+                None,
+                Code::BadCron,
+                message,
+                "write at least one expression",
+            ));
+        }
+        // Each one is read before the first failure counts, so that all of them are reported.
+        let read: Vec<_> = items.iter().map(|item| self.expression(item)).collect();
+        read.into_iter().collect()
+    }
+
+    fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
+        let text = self.scalar(node, Wanted("a cron expression"))?;
+        Expression::parse(text)
+            .map_err(|error| self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help))
+    }
+
+    fn args(&mut self, node: &Node<'s>) -> Result<String, Reported> {
+        let words = node.scalar(self.source).unwrap_or_default();
+        let help = match &node.kind {
+            Kind::Text(text) => return Ok(text.to_string()),
+            Kind::Number | Kind::Bool(_) => format!("put it in quotes: `args: \"{}\"`", shown(words)),
+            _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
+        };
+        Err(self.unwanted(node, Wanted("text"), help))
+    }
+
+    /// The account that a value names.
+    fn named(&mut self, node: &Node<'s>, accounts: &Accounts) -> Result<Arc<Account>, Reported> {
+        let name = self.scalar(node, Wanted("the name of an account"))?;
+        if let Some(reported) = accounts.unknown {
+            return Err(reported);
+        }
+        if let Some(account) = accounts.get(name) {
+            return account.clone();
+        }
+        let help = match nearest(name, accounts.names()) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("define it under `accounts`{}", among(accounts)),
+        };
+        let message = format!("`{}` is no account of this file", shown(name));
+        Err(self.error_in(node, None, Code::BadAccount, message, help))
+    }
+
+    fn chosen(&mut self, pair: Pair<'_, 's>, choice: &Choice, accounts: &Accounts) -> Option<Arc<Account>> {
+        match choice {
+            Choice::Chosen(account) => Some(Arc::clone(account)),
+            Choice::Reported(_) | Choice::None => None,
+            Choice::Open => {
+                let message = format!("`{}` names no account, and there are several", shown(&pair.0.0));
+                let help = format!("add `account:`, here or under `defaults`{}", among(accounts));
+                self.error(Code::BadAccount, self.key_span(pair), message, help);
+                None
+            }
+        }
+    }
+
+    fn duplicate_entry(
+        &mut self,
+        again: &duplicates::Again,
+        entries: &[Arc<Entry>],
+        places: &[Pair<'_, 's>],
+    ) {
+        let (this, other) = (&entries[again.entry], &entries[again.of]);
+        let expression = shown(again.expression);
+        let (message, help, related) = if again.entry == again.of {
+            let message = format!("`{}` has `{expression}` twice", this.name);
+            (message, "remove one of the two", None)
+        } else {
+            let message = format!(
+                "`{}` runs the same job of the same stack on `{expression}` as `{}`",
+                this.name, other.name
+            );
+            let other: Range<usize> = self.key_span(places[again.of]);
+            let help = "remove one of the two, or tell them apart by `args` or `cron`";
+            (message, help, Some((other, "the other one".into())))
+        };
+        self.report.error(Problem {
+            code: Code::DuplicateEntry,
+            span: Some(self.key_span(places[again.entry])),
+            message,
+            help: help.into(),
+            related,
+        });
+    }
+}
+
+/// The accounts that there are, to end a sentence with. Long lists are cut.
+fn among(accounts: &Accounts) -> String {
+    let names: Vec<String> = accounts
+        .names()
+        .take(8)
+        .map(|name| format!("`{}`", shown(name)))
+        .collect();
+    match names.len() {
+        0 => String::new(),
+        _ => format!(" (there is {})", names.join(", ")),
+    }
+}

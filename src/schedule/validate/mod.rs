@@ -1,0 +1,254 @@
+//! From the tree to a schedule: every rule of the format, and every breach of one at its place.
+//!
+//! Nothing is reported twice: who meets a value that was reported holds a [`Reported`] and says no more of it.
+
+mod accounts;
+mod duplicates;
+mod entries;
+mod values;
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use jiff::tz::TimeZone;
+
+use self::values::Wanted;
+use super::Schedule;
+use super::diagnostic::Code;
+use super::place::shown;
+use super::report::{Problem, Report, Reported};
+use super::tree::{self, Kind, Node};
+use super::words::{FileKey, Key, MOST_KEYS, nearest};
+
+/// Keys at the top level that begin so are a place for anchors, and mean nothing.
+const EXTENSION: &str = "x-";
+
+/// Builds the schedule. It is of use only when nothing was reported as an error.
+pub(super) fn schedule(root: &Node<'_>, source: &str, report: &mut Report) -> Schedule {
+    let mut validator = Validator {
+        source,
+        report,
+        zones: HashMap::new(),
+    };
+    validator.file(root)
+}
+
+struct Validator<'s, 'r> {
+    source: &'s str,
+    report: &'r mut Report,
+    /// Each name of a zone is looked up once: the zone, or what to write instead.
+    zones: HashMap<String, Result<TimeZone, String>>,
+}
+
+/// A key and its value.
+type Pair<'n, 's> = &'n (tree::Key<'s>, Node<'s>);
+
+/// What became of a key of a mapping.
+#[derive(Clone, Copy)]
+enum Slot<'n, 's> {
+    Absent,
+    Given(Pair<'n, 's>),
+    /// It is misspelt, or there is something else that was reported.
+    Reported(Reported),
+}
+
+/// A mapping's values by key.
+struct Fields<'n, 's, K> {
+    slots: [Slot<'n, 's>; MOST_KEYS],
+    keys: PhantomData<K>,
+}
+
+impl<'n, 's, K: Key> Fields<'n, 's, K> {
+    fn none() -> Self {
+        Fields {
+            slots: [Slot::Absent; MOST_KEYS],
+            keys: PhantomData,
+        }
+    }
+
+    fn slot(&self, key: K) -> Slot<'n, 's> {
+        self.slots[key.index()]
+    }
+}
+
+/// A value that was asked for.
+enum Read<T> {
+    Absent,
+    Good(T),
+    Reported(Reported),
+}
+
+impl<T> Read<T> {
+    /// The value, and the other one where there is none that is good.
+    fn unwrap_or(self, other: T) -> T {
+        match self {
+            Read::Good(value) => value,
+            Read::Absent | Read::Reported(_) => other,
+        }
+    }
+}
+
+impl<'s> Validator<'s, '_> {
+    fn file(&mut self, root: &Node<'s>) -> Schedule {
+        let Ok(fields) = self.fields::<FileKey>(root) else {
+            return Schedule::default();
+        };
+        let timezone = self.value(fields.slot(FileKey::Timezone), Self::timezone);
+        let accounts = self.accounts(fields.slot(FileKey::Accounts));
+        let base = entries::Policies::of_file(timezone.unwrap_or(TimeZone::UTC), &accounts);
+        let base = self.defaults(fields.slot(FileKey::Defaults), base, &accounts);
+        let entries = self.jobs(fields.slot(FileKey::Jobs), &base, &accounts);
+        Schedule {
+            accounts: accounts.sound(),
+            entries,
+        }
+    }
+
+    /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping.
+    fn fields<'n, K: Key>(&mut self, node: &'n Node<'s>) -> Result<Fields<'n, 's, K>, Reported> {
+        let mut fields = Fields::none();
+        for pair in self.pairs(node, K::OF)? {
+            if self.report.is_full() {
+                break;
+            }
+            let (key, _) = pair;
+            let Some(known) = K::of(&key.0) else {
+                self.unknown_key(pair, &mut fields);
+                continue;
+            };
+            let slot = &mut fields.slots[known.index()];
+            match *slot {
+                Slot::Given(first) => {
+                    self.duplicate_key(first, pair);
+                }
+                Slot::Absent | Slot::Reported(_) => *slot = Slot::Given(pair),
+            }
+        }
+        Ok(fields)
+    }
+
+    /// A mapping's keys and values. `what` is what it is in a message.
+    fn pairs<'n>(
+        &mut self,
+        node: &'n Node<'s>,
+        what: &str,
+    ) -> Result<&'n [(tree::Key<'s>, Node<'s>)], Reported> {
+        match &node.kind {
+            Kind::Map(pairs) => Ok(pairs),
+            Kind::Null => Ok(&[]),
+            _ => {
+                let message = format!("{what} is a mapping, and this is {}", node.described());
+                Err(self.wrong(node, message, "write `key: value` lines, indented alike"))
+            }
+        }
+    }
+
+    fn unknown_key<K: Key>(&mut self, pair: Pair<'_, 's>, fields: &mut Fields<'_, 's, K>) {
+        let word = &*pair.0.0;
+        // At the top level alone: the file is the one mapping that a whole document is.
+        if K::OF == FileKey::OF && word.starts_with(EXTENSION) {
+            return;
+        }
+        let nearest = nearest(word, K::ALL.iter().map(|(word, _)| *word));
+        let help = match nearest {
+            Some(key) => format!("did you mean `{key}`?"),
+            None => format!("the keys of {} are {}", K::OF, K::listed()),
+        };
+        let message = match word {
+            "" => format!("an empty key is no key of {}", K::OF),
+            _ => format!("`{}` is no key of {}", shown(word), K::OF),
+        };
+        let reported = self.error(Code::UnknownKey, self.key_span(pair), message, help);
+        // The key that was meant is not missing as well.
+        if let Some(key) = nearest.and_then(K::of)
+            && let slot @ Slot::Absent = &mut fields.slots[key.index()]
+        {
+            *slot = Slot::Reported(reported);
+        }
+    }
+
+    fn duplicate_key(&mut self, first: Pair<'_, 's>, second: Pair<'_, 's>) -> Reported {
+        self.report.error(Problem {
+            code: Code::DuplicateKey,
+            span: Some(self.key_span(second)),
+            message: format!("`{}` stands here twice", shown(&second.0.0)),
+            help: "remove one of the two".into(),
+            related: Some((self.key_span(first), "the first one".into())),
+        })
+    }
+
+    /// Reads the value of a key with a reader of its type.
+    fn value<'n, T>(
+        &mut self,
+        slot: Slot<'n, 's>,
+        read: impl FnOnce(&mut Self, &'n Node<'s>) -> Result<T, Reported>,
+    ) -> Read<T> {
+        let pair = match slot {
+            Slot::Absent => return Read::Absent,
+            Slot::Reported(reported) => return Read::Reported(reported),
+            Slot::Given(pair) => pair,
+        };
+        if matches!(pair.1.kind, Kind::Null) {
+            let message = format!("`{}` has no value", shown(&pair.0.0));
+            let help = "give it one, or remove the key";
+            return Read::Reported(self.error(Code::WrongType, self.key_span(pair), message, help));
+        }
+        match read(self, &pair.1) {
+            Ok(value) => Read::Good(value),
+            Err(reported) => Read::Reported(reported),
+        }
+    }
+
+    /// A key's bytes; where escapes hide it, its value's.
+    fn key_span(&self, pair: Pair<'_, 's>) -> Range<usize> {
+        let (key, value) = pair;
+        key.place(self.source).unwrap_or(value.used.range())
+    }
+
+    fn error(
+        &mut self,
+        code: Code,
+        span: Range<usize>,
+        message: String,
+        help: impl Into<String>,
+    ) -> Reported {
+        self.report.error(Problem {
+            code,
+            span: Some(span),
+            message,
+            help: help.into(),
+            related: None,
+        })
+    }
+
+    /// An error in a value, or in a part of a scalar. An alias is named beside.
+    fn error_in(
+        &mut self,
+        node: &Node<'s>,
+        part: Option<Range<usize>>,
+        code: Code,
+        message: String,
+        help: impl Into<String>,
+    ) -> Reported {
+        let part = part.and_then(|part| node.part(self.source, part));
+        self.report.error(Problem {
+            code,
+            span: Some(part.unwrap_or(node.at.range())),
+            message,
+            help: help.into(),
+            related: (node.used != node.at).then(|| (node.used.range(), "used here".into())),
+        })
+    }
+
+    /// A value of another type.
+    fn wrong(&mut self, node: &Node<'s>, message: String, help: impl Into<String>) -> Reported {
+        self.error_in(node, None, Code::WrongType, message, help)
+    }
+
+    /// A value that should have been something else.
+    fn unwanted(&mut self, node: &Node<'s>, wanted: Wanted, help: impl Into<String>) -> Reported {
+        let message = format!("expected {}, found {}", wanted.0, node.described());
+        self.wrong(node, message, help)
+    }
+}

@@ -1,0 +1,119 @@
+//! Single values: texts, words, durations, numbers, zones.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::super::diagnostic::Code;
+use super::super::duration;
+use super::super::place::shown;
+use super::super::report::Reported;
+use super::super::tree::{Kind, Node};
+use super::super::words::{Word, nearest};
+use super::Validator;
+
+/// What a value should have been, in a sentence.
+pub(super) struct Wanted(pub &'static str);
+
+impl<'s> Validator<'s, '_> {
+    /// The words of a scalar, whatever they look like.
+    pub(super) fn scalar<'n>(&mut self, node: &'n Node<'s>, wanted: Wanted) -> Result<&'n str, Reported> {
+        match node.scalar(self.source) {
+            Some(words) => Ok(words),
+            None => Err(self.unwanted(node, wanted, "write it as one value, without brackets or dashes")),
+        }
+    }
+
+    pub(super) fn flag(&mut self, node: &Node<'s>) -> Result<bool, Reported> {
+        let help = match &node.kind {
+            Kind::Bool(value) => return Ok(*value),
+            Kind::Text(text) if text == "true" || text == "false" => {
+                format!("write `{text}` without quotes")
+            }
+            Kind::Text(text) => match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" => "write `true`".into(),
+                "no" | "off" | "n" => "write `false`".into(),
+                _ => "write `true` or `false`".into(),
+            },
+            _ => "write `true` or `false`".into(),
+        };
+        Err(self.unwanted(node, Wanted("`true` or `false`"), help))
+    }
+
+    /// One of a few words.
+    pub(super) fn word<W: Word>(&mut self, node: &Node<'s>) -> Result<W, Reported> {
+        let word = self.scalar(node, Wanted("one of a few words"))?;
+        W::of(word).ok_or_else(|| {
+            let (message, mut help) = (
+                format!("`{}` is none of {}", shown(word), W::listed()),
+                format!("write one of {}", W::listed()),
+            );
+            if let Some(nearest) = nearest(word, W::ALL.iter().map(|(word, _)| *word)) {
+                help = format!("did you mean `{nearest}`?");
+            }
+            self.error_in(node, None, Code::UnknownWord, message, help)
+        })
+    }
+
+    pub(super) fn duration(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
+        let words = self.scalar(node, Wanted("a duration"))?;
+        duration::parse(words).map_err(|error| {
+            self.error_in(
+                node,
+                error.span(),
+                Code::BadDuration,
+                error.to_string(),
+                error.help(),
+            )
+        })
+    }
+
+    /// A duration that is not zero.
+    pub(super) fn span_of_time(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
+        let duration = self.duration(node)?;
+        if duration.is_zero() {
+            let message = "a duration of zero leaves no time for anything".into();
+            return Err(self.error_in(node, None, Code::BadDuration, message, "write a longer one"));
+        }
+        Ok(duration)
+    }
+
+    pub(super) fn timezone(&mut self, node: &Node<'s>) -> Result<TimeZone, Reported> {
+        let name = self.scalar(node, Wanted("the name of a time zone"))?;
+        if !self.zones.contains_key(name) {
+            self.zones.insert(name.into(), look_up(name));
+        }
+        match &self.zones[name] {
+            Ok(zone) => Ok(zone.clone()),
+            Err(help) => {
+                let (message, help) = (format!("`{}` is no time zone", shown(name)), help.clone());
+                Err(self.error_in(node, None, Code::UnknownTimezone, message, help))
+            }
+        }
+    }
+}
+
+/// The zone of a name, or what to write instead.
+fn look_up(name: &str) -> Result<TimeZone, String> {
+    match TimeZone::get(name) {
+        Ok(zone) if !zone.is_unknown() => Ok(zone),
+        _ => Err(match nearest_zone(name) {
+            Some(zone) => format!("did you mean `{zone}`?"),
+            None => "write a name of the tz database, such as `Europe/London` or `UTC`".into(),
+        }),
+    }
+}
+
+/// The zone that was most likely meant: by its whole name, or by the city alone.
+fn nearest_zone(name: &str) -> Option<String> {
+    let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
+    let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let wanted = name.trim().to_ascii_lowercase().replace([' ', '-'], "_");
+    let by_city = || {
+        zones
+            .iter()
+            .find(|zone| zone.contains('/') && city(zone) == wanted)
+    };
+    let by_name = nearest(name, zones.iter().map(String::as_str));
+    by_name.map(String::from).or_else(|| by_city().cloned())
+}
