@@ -3,5 +3,6 @@
 //! The modules stand in the order in which data passes through them.
 
 pub mod clock;
+pub mod sandbox;
 pub mod schedule;
 pub mod timetable;
