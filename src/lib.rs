@@ -2,12 +2,13 @@
 //!
 //! The modules stand in the order in which data passes through them.
 
-pub mod cli;
-pub mod clock;
-pub mod cloud66;
-pub mod daemon;
-pub mod dispatch;
-pub mod log;
-pub mod quota;
 pub mod schedule;
 pub mod timetable;
+pub mod dispatch;
+pub mod quota;
+pub mod cloud66;
+pub mod daemon;
+pub mod log;
+pub mod sandbox;
+pub mod cli;
+pub mod clock;

@@ -1,0 +1,70 @@
+//! What was asked and what was told: every request, in the order in which it was judged, never shortened.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::http::{ArgsFrom, Endpoint};
+
+/// All requests since the start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ledger {
+    /// In the order in which they were judged. With many connections that may differ a little from `at`.
+    pub requests: Vec<Record>,
+}
+
+/// One request and what became of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// When its head had arrived, to the microsecond.
+    #[serde(serialize_with = "microseconds")]
+    pub at: Timestamp,
+    /// The HTTP method.
+    pub method: String,
+    /// The path as sent, without the query.
+    pub path: String,
+    /// Which call it was.
+    pub endpoint: Endpoint,
+    /// The stack's uid, decoded.
+    pub stack: Option<String>,
+    /// The job's uid, decoded.
+    pub job: Option<String>,
+    /// `job_args`, decoded.
+    pub args: Option<String>,
+    /// How `job_args` came.
+    pub args_from: Option<ArgsFrom>,
+    /// Whose token it was; none for an unknown token.
+    pub user: Option<String>,
+    /// The status of the answer; none where not one byte is answered, or not yet.
+    pub status: Option<u16>,
+    /// `X-RateLimit-Remaining` of the answer; none where the answer does not tell.
+    pub remaining: Option<u32>,
+    /// It was refused because the quota was spent. A throttled request does not count against the quota.
+    pub throttled: bool,
+    /// The action that it started, whether or not the answer says so.
+    pub action: Option<u64>,
+    /// The faults that it met, as they would be written for `--fault`.
+    pub faults: Vec<String>,
+}
+
+impl Ledger {
+    /// The requests that started an action.
+    pub fn started(&self) -> impl Iterator<Item = &Record> {
+        self.requests.iter().filter(|record| record.action.is_some())
+    }
+
+    /// The requests of one call.
+    pub fn of(&self, endpoint: Endpoint) -> impl Iterator<Item = &Record> {
+        self.requests
+            .iter()
+            .filter(move |record| record.endpoint == endpoint)
+    }
+
+    /// The requests that the spent quota refused.
+    pub fn throttled(&self) -> impl Iterator<Item = &Record> {
+        self.requests.iter().filter(|record| record.throttled)
+    }
+}
+
+fn microseconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{at:.6}"))
+}

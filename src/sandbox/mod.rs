@@ -1,0 +1,54 @@
+//! A look-alike of the Cloud 66 API: stacks, jobs, actions and the quota, with faults on demand.
+//!
+//! It serves the demonstration, the tests and rehearsals. [`State`] is the whole of it as a function of requests and
+//! time; [`Sandbox`] puts it on a socket. Some uids say how they behave, so that a schedule alone shows everything:
+//!
+//! | a uid that ends in | of a | does |
+//! |---|---|---|
+//! | `-fails` | job | its actions finish without success |
+//! | `-slow` | job | its actions run 30 times as long |
+//! | `-forbidden` | job | run_now is answered with 403 |
+//! | `-missing` | stack or job | is answered with 404 |
+//!
+//! Where the vendor's pages say nothing, the look-alike has it thus: a paused or running job is started again by
+//! run_now; a request that is refused because the quota is spent does not count; requests without a known token share
+//! one quota of their own; an action's instants are whole seconds.
+//!
+//! Beside the API, without token and uncounted: `GET /_sandbox/ledger` (with `?started=N` once N actions were started),
+//! `GET /_sandbox/actions`, `POST /_sandbox/use?user=NAME&n=N`, `POST /_sandbox/limit?user=NAME&n=N`, and
+//! `POST /_sandbox/faults?fault=...&fault=...`, which replaces all faults.
+
+pub mod fault;
+mod http;
+mod ledger;
+mod server;
+mod settings;
+mod shapes;
+mod state;
+mod tamper;
+pub mod window;
+mod wire;
+
+use std::time::Duration;
+
+pub use fault::Fault;
+pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, Request};
+pub use ledger::{Ledger, Record};
+pub use server::Sandbox;
+pub use settings::{ActionsOrder, DEFAULT_TOKEN, Ending, Job, Scope, Settings, Stack, Token, Unknown, User};
+pub use state::{ActionRecord, Answer, State, Ticket};
+pub use window::{Quota, WindowKind};
+
+/// A duration as the command line writes it: `500ms`, `2s`, `5m`, `1h`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(unit).map(Duration::from_millis)
+}

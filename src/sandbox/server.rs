@@ -1,0 +1,383 @@
+//! The look-alike on a socket: connections in, answers out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use axum::extract::{self, Query};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Duration, sleep};
+
+use super::fault::Fault;
+use super::http::{BASE, Delivery, Reply, Request};
+use super::ledger::Ledger;
+use super::settings::Settings;
+use super::state::{ActionRecord, Answer, State};
+use super::wire::{End, Line, Script, Wire};
+
+/// Connections that may wait to be accepted: ten thousand occurrences may come due at one instant.
+const BACKLOG: u32 = 4096;
+/// The greatest body that is read.
+const BODY_LIMIT: usize = 1 << 20;
+/// Before accepting again when the machine has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A look-alike that listens. Dropped, it closes every connection.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told after every change of the state.
+    changed: watch::Sender<()>,
+    /// Effects that are still to come, whether or not their client waits for them.
+    postponed: Mutex<JoinSet<()>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state());
+        self.changed.send_replace(());
+        result
+    }
+
+    async fn wait_for(&self, mut condition: impl FnMut(&State) -> bool) -> Ledger {
+        let mut changes = self.changed.subscribe();
+        loop {
+            {
+                let state = self.state();
+                if condition(&state) {
+                    return state.ledger().clone();
+                }
+            }
+            // The sender lives in `self`.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+impl Sandbox {
+    /// Listens and serves, on the runtime that this is called in.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start(settings: Settings) -> io::Result<Sandbox> {
+        let socket = match settings.listen {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(settings.listen)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::new(&settings, Timestamp::now())),
+            changed: watch::Sender::new(()),
+            postponed: Mutex::new(JoinSet::new()),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, Arc::clone(&shared), stopped));
+        Ok(Sandbox {
+            address,
+            shared,
+            stop,
+            serving,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What an account's `url` is to be.
+    pub fn url(&self) -> String {
+        format!("http://{}{BASE}", self.address)
+    }
+
+    /// Every request until now.
+    pub fn ledger(&self) -> Ledger {
+        self.shared.state().ledger().clone()
+    }
+
+    /// Waits until the ledger is as wished, and returns it as it was then.
+    pub async fn wait_for(&self, mut condition: impl FnMut(&Ledger) -> bool) -> Ledger {
+        self.shared.wait_for(|state| condition(state.ledger())).await
+    }
+
+    /// Waits until this many actions were started, however many those are, and returns the ledger as it was then.
+    pub async fn wait_for_started(&self, actions: usize) -> Ledger {
+        self.shared.wait_for(|state| state.started() >= actions).await
+    }
+
+    /// Every action until now, the oldest first.
+    pub fn actions(&self) -> Vec<ActionRecord> {
+        self.shared.state().actions().collect()
+    }
+
+    /// Requests of others with the same user's tokens. Says how many still fitted; none for an unknown user.
+    pub fn use_quota(&self, user: &str, requests: u32) -> Option<u32> {
+        self.shared
+            .change(|state| state.use_quota(user, requests, Timestamp::now()))
+    }
+
+    /// A new limit for a user, from now on. None for an unknown user.
+    pub fn set_limit(&self, user: &str, limit: u32) -> Option<()> {
+        self.shared.change(|state| state.set_limit(user, limit))
+    }
+
+    /// Replaces all faults, their counts begin anew.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.shared.change(|state| state.set_faults(faults));
+    }
+
+    /// Stops listening and cuts the connections that are open.
+    pub async fn stop(self) {
+        // The other end is gone only when serving is over already.
+        let _ = self.stop.send(());
+        let _ = self.serving.await;
+    }
+}
+
+/// Accepts until `stopped`; every connection is a task that ends with this one.
+async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+    let router = Router::new()
+        .route("/_sandbox/ledger", get(ledger))
+        .route("/_sandbox/actions", get(actions))
+        .route("/_sandbox/use", post(use_quota))
+        .route("/_sandbox/limit", post(set_limit))
+        .route("/_sandbox/faults", post(set_faults))
+        .fallback(api)
+        .with_state(Arc::clone(&shared));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // Where it fails the connection is gone, and serving it ends at once.
+                    let _ = stream.set_nodelay(true);
+                    let line = Line::default();
+                    let service = TowerToHyperService::new(router.clone().layer(Extension(line.clone())));
+                    let io = TokioIo::new(Wire::new(stream, line));
+                    connections.spawn(async move {
+                        // How a connection ends is the client's affair, or a fault's.
+                        let _ = hyper::server::conn::http1::Builder::new()
+                            .title_case_headers(true)
+                            .serve_connection(io, service)
+                            .await;
+                    });
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+            _ = &mut stopped => break,
+        }
+    }
+    connections.shutdown().await;
+    let mut postponed = std::mem::take(&mut *shared.postponed.lock().unwrap_or_else(PoisonError::into_inner));
+    postponed.shutdown().await;
+}
+
+async fn api(
+    extract::State(shared): extract::State<Arc<Shared>>,
+    Extension(line): Extension<Line>,
+    request: extract::Request,
+) -> Response {
+    let arrived = Timestamp::now();
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let request = Request {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        token: bearer(&head.headers),
+        content_type: text_of(&head.headers, header::CONTENT_TYPE),
+        body,
+    };
+    let reply = match shared.change(|state| state.handle(request, arrived)) {
+        Answer::Reply(reply) => reply,
+        Answer::Postponed(after, ticket) => {
+            let (tell, told) = oneshot::channel();
+            let effect = Arc::clone(&shared);
+            let task = async move {
+                sleep(after).await;
+                let reply = effect.change(|state| state.resume(ticket, Timestamp::now()));
+                // The client may have gone; the effect has happened all the same.
+                let _ = tell.send(reply);
+            };
+            {
+                let mut postponed = shared.postponed.lock().unwrap_or_else(PoisonError::into_inner);
+                while postponed.try_join_next().is_some() {}
+                postponed.spawn(task);
+            }
+            match told.await {
+                Ok(reply) => reply,
+                Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
+    };
+    if !reply.delay.is_zero() {
+        sleep(reply.delay).await;
+    }
+    answer(reply, &line)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = text_of(headers, header::AUTHORIZATION)?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
+}
+
+fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+/// The answer as the server writes it, or a script in its place.
+fn answer(reply: Reply, line: &Line) -> Response {
+    let (bytes, pause, end) = match reply.delivery {
+        Delivery::Whole => match whole(&reply) {
+            Some(response) => return response,
+            None => (in_full(&reply), Duration::ZERO, End::Close),
+        },
+        Delivery::Dripped(pause) => (in_full(&reply), pause, End::Close),
+        Delivery::Nothing => (Vec::new(), Duration::ZERO, End::Close),
+        Delivery::Half => {
+            let mut bytes = in_full(&reply);
+            bytes.truncate(bytes.len() - reply.body.len().div_ceil(2));
+            (bytes, Duration::ZERO, End::Reset)
+        }
+        Delivery::Endless => {
+            let mut bytes = head(&reply, "Transfer-Encoding: chunked");
+            let first = bytes.len();
+            bytes.extend(format!("400\r\n{}\r\n", " ".repeat(0x400)).bytes());
+            (bytes, Duration::ZERO, End::Repeat(first))
+        }
+    };
+    line.play(Script { bytes, pause, end });
+    // Never seen: writing it starts the script.
+    StatusCode::OK.into_response()
+}
+
+/// The answer for hyper to write; none where hyper would change the case of a header.
+fn whole(reply: &Reply) -> Option<Response> {
+    let mut response = Response::new(Body::from(reply.body.clone()));
+    *response.status_mut() = StatusCode::from_u16(reply.status).ok()?;
+    for (key, value) in &reply.headers {
+        if key.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return None;
+        }
+        let name = HeaderName::from_bytes(key.as_bytes()).ok()?;
+        response
+            .headers_mut()
+            .append(name, HeaderValue::from_str(value).ok()?);
+    }
+    Some(response)
+}
+
+fn in_full(reply: &Reply) -> Vec<u8> {
+    let mut bytes = head(reply, &format!("Content-Length: {}", reply.body.len()));
+    bytes.extend(&reply.body);
+    bytes
+}
+
+fn head(reply: &Reply, framing: &str) -> Vec<u8> {
+    let reason = StatusCode::from_u16(reply.status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reason.unwrap_or(""));
+    for (key, value) in &reply.headers {
+        head.push_str(&format!("{key}: {value}\r\n"));
+    }
+    head.push_str(framing);
+    head.push_str("\r\nConnection: close\r\n\r\n");
+    head.into_bytes()
+}
+
+#[derive(Deserialize)]
+struct Started {
+    started: Option<usize>,
+}
+
+async fn ledger(
+    extract::State(shared): extract::State<Arc<Shared>>,
+    Query(Started { started }): Query<Started>,
+) -> Json<Ledger> {
+    let wanted = started.unwrap_or(0);
+    Json(shared.wait_for(|state| state.started() >= wanted).await)
+}
+
+async fn actions(extract::State(shared): extract::State<Arc<Shared>>) -> Response {
+    let actions: Vec<ActionRecord> = shared.state().actions().collect();
+    Json(json!({ "actions": actions })).into_response()
+}
+
+#[derive(Deserialize)]
+struct Amount {
+    user: String,
+    n: u32,
+}
+
+async fn use_quota(
+    extract::State(shared): extract::State<Arc<Shared>>,
+    Query(amount): Query<Amount>,
+) -> Response {
+    let used = shared.change(|state| state.use_quota(&amount.user, amount.n, Timestamp::now()));
+    match used {
+        Some(used) => Json(json!({ "used": used })).into_response(),
+        None => (StatusCode::NOT_FOUND, "no such user\n").into_response(),
+    }
+}
+
+async fn set_limit(
+    extract::State(shared): extract::State<Arc<Shared>>,
+    Query(amount): Query<Amount>,
+) -> Response {
+    match shared.change(|state| state.set_limit(&amount.user, amount.n)) {
+        Some(()) => Json(json!({ "limit": amount.n })).into_response(),
+        None => (StatusCode::NOT_FOUND, "no such user\n").into_response(),
+    }
+}
+
+async fn set_faults(
+    extract::State(shared): extract::State<Arc<Shared>>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let texts = pairs.iter().filter(|(key, _)| key == "fault");
+    match texts
+        .map(|(_, text)| text.parse())
+        .collect::<Result<Vec<Fault>, _>>()
+    {
+        Ok(faults) => {
+            let count = faults.len();
+            shared.change(|state| state.set_faults(faults));
+            Json(json!({ "faults": count })).into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,208 @@
+//! What a fault makes of an answer.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::fault::{Effect, Kind, Order};
+use super::http::{Delivery, Reply};
+use super::shapes;
+
+/// How long the body of `huge` is: over the 1 MiB that a client reads at most.
+const HUGE: usize = 2 << 20;
+/// Headers of `header-flood`: twenty times the hundred that HTTP clients commonly take.
+const FLOOD: usize = 2_000;
+
+/// The answer of what stands before the API.
+pub(super) fn at_the_proxy(kind: &Kind) -> Reply {
+    match kind {
+        Kind::CloseBefore => nothing(),
+        _ => bad_gateway(),
+    }
+}
+
+/// The answer of an API that does not do what it is asked; none for a kind that strikes after the effect.
+pub(super) fn refusal(kind: &Kind) -> Option<Reply> {
+    let retry_after = |mut reply: Reply, after: &Option<String>| {
+        reply
+            .headers
+            .extend(after.clone().map(|after| ("Retry-After".to_owned(), after)));
+        reply
+    };
+    match kind {
+        Kind::Status(status, Effect::None) => Some(shapes::error(*status, "A fault of the sandbox")),
+        Kind::NotImplemented => Some(shapes::not_implemented()),
+        Kind::Throttled(after) => Some(retry_after(shapes::throttled(), after)),
+        Kind::TooManyRequests(after) => {
+            Some(retry_after(shapes::error(429, "A fault of the sandbox"), after))
+        }
+        Kind::Redirect(to) => Some(Reply {
+            status: 307,
+            headers: vec![("Location".into(), to.clone())],
+            body: Vec::new(),
+            delay: Duration::ZERO,
+            delivery: Delivery::Whole,
+        }),
+        _ => None,
+    }
+}
+
+/// The answer after a fault that strikes when the request has taken effect.
+pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
+    match kind {
+        Kind::Status(status, Effect::First) => Reply {
+            headers: reply.headers,
+            ..shapes::error(*status, "A fault of the sandbox")
+        },
+        Kind::Html502(_) => bad_gateway(),
+        Kind::CloseBefore | Kind::CloseAfter => nothing(),
+        Kind::ResetMidBody => Reply {
+            delivery: Delivery::Half,
+            ..reply
+        },
+        Kind::Slow(after, Order::EffectFirst) => Reply {
+            delay: reply.delay + *after,
+            ..reply
+        },
+        Kind::Drip(pause) => Reply {
+            delivery: Delivery::Dripped(*pause),
+            ..reply
+        },
+        Kind::Endless => Reply {
+            delivery: Delivery::Endless,
+            ..reply
+        },
+        Kind::Garbage => Reply {
+            body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(),
+            ..reply
+        },
+        Kind::Huge => rewritten(reply, |body| {
+            if let Some(fields) = action_of(body) {
+                fields.insert("metadata".into(), json!({ "log": "x".repeat(HUGE) }));
+            }
+        }),
+        Kind::Bare => rewritten(reply, |body| {
+            if let Some(inner) = body.get_mut("response") {
+                *body = inner.take();
+            }
+        }),
+        Kind::Retyped => rewritten(reply, retype),
+        Kind::MissingFields => rewritten(reply, |body| {
+            if let Some(fields) = action_of(body) {
+                fields.retain(|key, _| key == "id");
+            }
+        }),
+        Kind::NoHeaders => {
+            reply.headers.retain(|(key, _)| !is_quota_header(key));
+            reply
+        }
+        Kind::OddHeaders => {
+            for (key, value) in &mut reply.headers {
+                if is_quota_header(key) {
+                    *key = odd_case(key);
+                    *value = format!("{value} requests");
+                }
+            }
+            reply
+        }
+        Kind::Warning => {
+            let text = "This version of the API will be retired";
+            reply.headers.push(("X-Cloud66-Warning".into(), text.into()));
+            reply
+        }
+        Kind::HeaderFlood => {
+            let flood = (0..FLOOD).map(|number| (format!("X-Flood-{number}"), "x".repeat(100)));
+            reply.headers.extend(flood);
+            reply
+        }
+        // These have struck before the effect.
+        Kind::NotImplemented
+        | Kind::Throttled(_)
+        | Kind::TooManyRequests(_)
+        | Kind::Redirect(_)
+        | Kind::Status(_, Effect::None)
+        | Kind::Slow(_, Order::EffectLast) => reply,
+    }
+}
+
+fn nothing() -> Reply {
+    Reply {
+        status: 0,
+        headers: Vec::new(),
+        body: Vec::new(),
+        delay: Duration::ZERO,
+        delivery: Delivery::Nothing,
+    }
+}
+
+fn bad_gateway() -> Reply {
+    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+        <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+    Reply {
+        status: 502,
+        headers: vec![("Content-Type".into(), "text/html".into())],
+        body: page.as_bytes().to_vec(),
+        delay: Duration::ZERO,
+        delivery: Delivery::Whole,
+    }
+}
+
+fn is_quota_header(key: &str) -> bool {
+    key.to_ascii_lowercase().starts_with("x-ratelimit-")
+}
+
+fn odd_case(key: &str) -> String {
+    let odd = |(place, letter): (usize, char)| match place % 2 {
+        0 => letter.to_ascii_lowercase(),
+        _ => letter.to_ascii_uppercase(),
+    };
+    key.chars().enumerate().map(odd).collect()
+}
+
+fn rewritten(mut reply: Reply, rewrite: impl FnOnce(&mut Value)) -> Reply {
+    if let Ok(mut body) = serde_json::from_slice(&reply.body) {
+        rewrite(&mut body);
+        reply.body = body.to_string().into_bytes();
+    }
+    reply
+}
+
+/// The fields of the one action that a body tells, wrapped or bare.
+fn action_of(body: &mut Value) -> Option<&mut Map<String, Value>> {
+    let body = match body.get("response").is_some() {
+        true => body.get_mut("response")?,
+        false => body,
+    };
+    body.as_object_mut()
+}
+
+fn retype(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(retype),
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match (key.as_str(), &value) {
+                    ("id" | "status", Value::Number(number)) => *value = json!(number.to_string()),
+                    ("finished_success" | "paused", Value::Bool(truth)) => *value = json!(truth.to_string()),
+                    ("resource_id", Value::String(text)) => {
+                        if let Ok(number) = text.parse::<u64>() {
+                            *value = json!(number);
+                        }
+                    }
+                    ("pagination", _) => {}
+                    _ => retype(value),
+                }
+            }
+            if fields.contains_key("resource_id") {
+                let result = match fields.get("finished_success").and_then(Value::as_str) {
+                    Some("true") => json!("success"),
+                    Some(_) => json!("failure"),
+                    None => Value::Null,
+                };
+                fields.insert("finished_result".into(), result);
+                fields.insert("metadata".into(), json!({ "source": "sandbox" }));
+            }
+        }
+        _ => {}
+    }
+}
