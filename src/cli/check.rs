@@ -2,34 +2,26 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
-use crate::cli::output::Format;
+use super::Status;
+use super::output::{self, Format};
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Diagnostic, Loaded, Rejected};
-
-/// The schedule file or its settings are wrong (`EX_CONFIG` of sysexits).
-const EX_CONFIG: u8 = 78;
 
 /// What `check` takes beside `--config` and `--format`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {}
 
-/// Validates the file and prints what is wrong with it. 0: it can be used; 78: it cannot; 1: stdout cannot be written.
-pub fn run(config: &Path, format: Format, _args: &Args) -> ExitCode {
+/// Validates the file and prints what is wrong with it.
+pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
     let result = schedule::load(config);
-    // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
-    let mut out = anstream::stdout().lock();
-    let written = match format {
-        Format::Text => print_text(&mut out, config, &result, Colour::Always),
-        Format::Json => print_json(&mut out, &result),
-    };
-    match (written.and_then(|()| out.flush()), result) {
-        // Who closed the pipe has seen enough.
-        (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        (_, Ok(_)) => ExitCode::SUCCESS,
-        (_, Err(_)) => ExitCode::from(EX_CONFIG),
+    let mut text = Vec::new();
+    match format {
+        Format::Text => print_text(&mut text, config, &result, Colour::Always)?,
+        Format::Json => print_json(&mut text, &result)?,
     }
+    output::print(&text)?;
+    Ok(if result.is_ok() { Status::Done } else { Status::Config })
 }
 
 /// The diagnostics, and a line that sums them up.
@@ -95,9 +87,7 @@ mod tests {
         let mut out = Vec::new();
         print_json(&mut out, &schedule::parse("s.yaml", source)).expect("a Vec takes everything");
         let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines
-            .map(|line| serde_json::from_slice(line).expect("a record a line"))
-            .collect()
+        lines.map(|line| serde_json::from_slice(line).expect("a record a line")).collect()
     }
 
     #[test]
@@ -129,10 +119,6 @@ mod tests {
     #[test]
     fn a_warning_leaves_the_file_good() {
         let source = "accounts: { main: { url: 'http://api.example.com', token: { env: T } } }\n";
-        assert!(
-            text(source).ends_with("ok: 0 entries, 1 account, 1 warning\n"),
-            "{}",
-            text(source)
-        );
+        assert!(text(source).ends_with("ok: 0 entries, 1 account, 1 warning\n"), "{}", text(source));
     }
 }

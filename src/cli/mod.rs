@@ -1,19 +1,18 @@
 //! The commands: one file for each.
 
-mod check;
+pub mod check;
 mod man;
 pub mod moment;
-mod next;
+pub mod next;
 pub mod output;
 mod run;
-mod sandbox;
-mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use jiff::Timestamp;
 use output::Format;
 
 /// Runs Cloud 66 jobs on their cron expressions: once, on time, within the API's quota.
@@ -46,10 +45,6 @@ enum Command {
     Check(check::Args),
     /// List what is due.
     Next(next::Args),
-    /// Serve a look-alike of the Cloud 66 API, for trying things out.
-    Sandbox(sandbox::Args),
-    /// Print the JSON Schema of the schedule file.
-    Schema,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -89,9 +84,14 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),
-            Command::Next(args) => next::run(&self.config, self.format, &args),
-            Command::Sandbox(args) => sandbox::run(args),
-            Command::Schema => schema::run(),
+            Command::Next(args) => {
+                let Some(loaded) = output::load(&self.config)? else {
+                    return Ok(Status::Config);
+                };
+                let mut text = Vec::new();
+                next::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
+                output::print(&text)
+            }
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);

@@ -1,9 +1,11 @@
 //! `stackcron run`: the daemon, from its settings to its last log line.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
+use reqwest::Url;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Status;
@@ -11,7 +13,9 @@ use crate::cloud66::{Client, Token};
 use crate::daemon::{self, StopReason};
 use crate::log::event::{Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed};
 use crate::log::setup;
-use crate::schedule::{self, AccountName, Schedule};
+use crate::sandbox::{Sandbox, Settings};
+use crate::schedule::render::Colour;
+use crate::schedule::{self, Account, AccountName, Schedule};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,36 +34,70 @@ pub(super) struct Args {
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let _log = setup::to_stdout(args.log_format, args.log_level);
-    let Some(schedule) = load(config) else {
+    let Some(schedule) = load(config)? else {
         return Ok(Status::Config);
     };
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = stop_signal()?;
-        if args.sandbox {
-            todo!("sandbox")
+        if !args.sandbox {
+            let Some(clients) = clients(&schedule)? else {
+                return Ok(Status::Config);
+            };
+            daemon::run(schedule, clients, stop).await?;
+            return Ok(Status::Done);
         }
-        let Some(clients) = clients(&schedule)? else {
-            return Ok(Status::Config);
-        };
+        let sandbox =
+            Sandbox::start(Settings::for_schedule(&schedule)).await.context("the sandbox cannot start")?;
+        let clients = point_at(&sandbox, &schedule)?;
         daemon::run(schedule, clients, stop).await?;
+        sandbox.stop().await;
         Ok(Status::Done)
     })
 }
 
-/// Reads the schedule and tells of what is wrong with it, in full on stderr and in short in the log.
-fn load(config: &Path) -> Option<Schedule> {
+/// Reads the schedule, and tells what is wrong with it: in full on stderr, in short in the log.
+fn load(config: &Path) -> anyhow::Result<Option<Schedule>> {
     let path = config.display().to_string();
     match schedule::load(config) {
         Ok(loaded) => {
             let entries = loaded.schedule.entries.len();
-            let event = ScheduleLoaded { path, entries, added: entries, removed: 0, changed: 0 };
-            Event::from(event).emit();
-            Some(loaded.schedule)
+            for warning in &loaded.warnings {
+                let record = warning.record();
+                let warning = ScheduleWarning {
+                    path: path.clone(),
+                    code: serde_json::to_value(record.code)?.as_str().unwrap_or_default().to_owned(),
+                    line: record.line,
+                    column: record.column,
+                    warning: record.message.to_owned(),
+                    help: record.help.to_owned(),
+                };
+                Event::from(warning).emit();
+            }
+            Event::from(ScheduleLoaded { path, entries, added: entries, removed: 0, changed: 0 }).emit();
+            Ok(Some(loaded.schedule))
         }
-        Err(rejected) => None,
+        Err(rejected) => {
+            anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes())?;
+            let first = rejected.first().map(ToString::to_string).unwrap_or_default();
+            Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
+            Ok(None)
+        }
     }
+}
+
+/// Points every account at the sandbox, with the token that it has there.
+fn point_at(sandbox: &Sandbox, schedule: &Schedule) -> anyhow::Result<BTreeMap<AccountName, Client>> {
+    let url: Url = sandbox.url().parse()?;
+    let accounts =
+        schedule.accounts.iter().map(|account| Account { url: url.clone(), ..(**account).clone() });
+    accounts
+        .map(|account| {
+            let token = Token::new(&Settings::token_of(account.name.as_str()), "the sandbox")?;
+            Ok((account.name.clone(), Client::new(&account, &token)?))
+        })
+        .collect()
 }
 
 /// A client for each account. `None` when a token is missing; each missing one is told.

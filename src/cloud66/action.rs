@@ -144,10 +144,7 @@ mod tests {
 
     #[test]
     fn a_bare_action_is_the_same_action() {
-        assert_eq!(
-            Action::from_json(documented()),
-            Action::from_json(json!({ "response": documented() }))
-        );
+        assert_eq!(Action::from_json(documented()), Action::from_json(json!({ "response": documented() })));
     }
 
     #[test]
@@ -165,21 +162,14 @@ mod tests {
         let action =
             Action::from_json(json!({"id": [1], "user": null, "finished_result": "ok"})).expect("an action");
         assert_eq!(action.id, None);
-        assert_eq!(
-            Value::Object(action.more),
-            json!({"id": [1], "finished_result": "ok"})
-        );
+        assert_eq!(Value::Object(action.more), json!({"id": [1], "finished_result": "ok"}));
     }
 
     #[test]
     fn what_is_no_object_is_no_action() {
-        for answer in [
-            json!(null),
-            json!([]),
-            json!("ok"),
-            json!({"response": null}),
-            json!({"response": [1]}),
-        ] {
+        for answer in
+            [json!(null), json!([]), json!("ok"), json!({"response": null}), json!({"response": [1]})]
+        {
             assert_eq!(Action::from_json(answer.clone()), None, "{answer} is no action");
         }
     }

@@ -46,10 +46,7 @@ const LONGEST_QUOTE: usize = 300;
 /// that a feature is not there, or, from a proxy, an outage: the body tells them apart.
 pub fn classify(status: u16, body: &[u8]) -> Outcome {
     let json: Option<Value> = serde_json::from_slice(body).ok();
-    let id = json
-        .as_ref()
-        .and_then(|body| body.get("error"))
-        .and_then(Value::as_str);
+    let id = json.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
     match (status, id) {
         (200..=299, _) => match json.and_then(Action::from_json) {
             Some(action) => Outcome::Started(action),
@@ -61,20 +58,15 @@ pub fn classify(status: u16, body: &[u8]) -> Outcome {
         (429, _) | (503, Some("throttled")) => Outcome::Throttled { status },
         (503, Some("not_implemented")) => rejected(status, json.as_ref(), body),
         // The API gave up on a request that it had taken in.
-        (408, _) | (500..=599, _) => Outcome::InDoubt {
-            status: Some(status),
-            error: quote(json.as_ref(), body),
-        },
+        (408, _) | (500..=599, _) => {
+            Outcome::InDoubt { status: Some(status), error: quote(json.as_ref(), body) }
+        }
         _ => rejected(status, json.as_ref(), body),
     }
 }
 
 fn rejected(status: u16, json: Option<&Value>, body: &[u8]) -> Outcome {
-    Outcome::Rejected {
-        status,
-        error: quote(json, body),
-        hint: hint(status),
-    }
+    Outcome::Rejected { status, error: quote(json, body), hint: hint(status) }
 }
 
 /// What most likely causes a refusal, and what to do about it.
@@ -98,11 +90,8 @@ fn hint(status: u16) -> &'static str {
 
 /// What the API said: its most exact words, or what else came, shortened.
 fn quote(json: Option<&Value>, body: &[u8]) -> String {
-    let said = |key| {
-        json.and_then(|body| body.get(key))
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
+    let said =
+        |key| json.and_then(|body| body.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());
     let text = match said("details").or(said("error_description")).or(said("error")) {
         Some(text) => text.to_owned(),
         None => String::from_utf8_lossy(body).trim().to_owned(),
@@ -163,11 +152,7 @@ mod tests {
             (504, "", "in doubt"),
         ] {
             let outcome = classify(status, body.as_bytes());
-            assert_eq!(
-                status_of(&outcome),
-                expected,
-                "{status} with {body:?} gave {outcome:?}"
-            );
+            assert_eq!(status_of(&outcome), expected, "{status} with {body:?} gave {outcome:?}");
         }
     }
 
@@ -183,10 +168,7 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_cut_and_a_page_is_not_repeated() {
-        assert_eq!(
-            quote(None, "é".repeat(5000).as_bytes()).chars().count(),
-            LONGEST_QUOTE + 1
-        );
+        assert_eq!(quote(None, "é".repeat(5000).as_bytes()).chars().count(), LONGEST_QUOTE + 1);
         assert!(!quote(None, b"<html><script>").contains("script"));
     }
 }

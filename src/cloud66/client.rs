@@ -83,12 +83,8 @@ impl Client {
         headers.insert(AUTHORIZATION, token.header()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let (opening, sending) = Warm::pair();
-        let opener = transport(account)
-            .pool_max_idle_per_host(0)
-            .connector_layer(opening);
-        let http = transport(account)
-            .default_headers(headers)
-            .connector_layer(sending);
+        let opener = transport(account).pool_max_idle_per_host(0).connector_layer(opening);
+        let http = transport(account).default_headers(headers).connector_layer(sending);
         Ok(Client {
             http: http.build().map_err(ClientError::Http)?,
             opener: opener.build().map_err(ClientError::Http)?,
@@ -110,19 +106,12 @@ impl Client {
     pub async fn run_now(&self, stack: &StackUid, job: &JobUid, args: Option<&str>) -> Reply<Outcome> {
         let mut url = self.url(&["stacks", stack.as_str(), "jobs", job.as_str(), "run_now"]);
         if let Some(args) = args {
-            url.set_query(Some(&format!(
-                "job_args={}",
-                utf8_percent_encode(args, NON_ALPHANUMERIC)
-            )));
+            url.set_query(Some(&format!("job_args={}", utf8_percent_encode(args, NON_ALPHANUMERIC))));
         }
         let response = match self.send(Method::POST, url).await {
             Ok(response) => response,
             Err(error) => {
-                return Reply {
-                    quota: None,
-                    warning: None,
-                    outcome: failed(error),
-                };
+                return Reply { quota: None, warning: None, outcome: failed(error) };
             }
         };
         let status = response.status().as_u16();
@@ -130,40 +119,23 @@ impl Client {
         let warning = warning_of(&response);
         let outcome = match body(response).await {
             Ok(body) => without(args, classify(status, &body)),
-            Err(error) => Outcome::InDoubt {
-                status: Some(status),
-                error: error.to_string(),
-            },
+            Err(error) => Outcome::InDoubt { status: Some(status), error: error.to_string() },
         };
-        Reply {
-            quota: Some(answer(quota, &outcome)),
-            warning,
-            outcome,
-        }
+        Reply { quota: Some(answer(quota, &outcome)), warning, outcome }
     }
 
     /// Asks for an action.
     pub async fn action(&self, stack: &StackUid, id: ActionId) -> Reply<FollowUp> {
         let url = self.url(&["stacks", stack.as_str(), "actions", &id.to_string()]);
         let Ok(response) = self.send(Method::GET, url).await else {
-            return Reply {
-                quota: None,
-                warning: None,
-                outcome: FollowUp::Unanswered,
-            };
+            return Reply { quota: None, warning: None, outcome: FollowUp::Unanswered };
         };
         let status = response.status().as_u16();
         let quota = quota_of(&response);
         let warning = warning_of(&response);
         let Ok(body) = body(response).await else {
             return Reply {
-                quota: Some(answer(
-                    quota,
-                    &Outcome::InDoubt {
-                        status: Some(status),
-                        error: String::new(),
-                    },
-                )),
+                quota: Some(answer(quota, &Outcome::InDoubt { status: Some(status), error: String::new() })),
                 warning,
                 outcome: FollowUp::Unanswered,
             };
@@ -176,20 +148,11 @@ impl Client {
             Outcome::Rejected { error, .. } => FollowUp::Gone { error },
             _ => FollowUp::Unanswered,
         };
-        Reply {
-            quota: Some(quota),
-            warning,
-            outcome,
-        }
+        Reply { quota: Some(quota), warning, outcome }
     }
 
     async fn send(&self, method: Method, url: Url) -> Result<Response, reqwest::Error> {
-        self.http
-            .request(method, url)
-            .header(REQUEST_ID, request_id())
-            .timeout(self.timeout)
-            .send()
-            .await
+        self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout).send().await
     }
 
     fn url(&self, segments: &[&str]) -> Url {
@@ -212,11 +175,7 @@ fn transport(account: &Account) -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT.min(account.timeout))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_nodelay(true);
-    if is_loopback(&account.url) {
-        http.no_proxy()
-    } else {
-        http
-    }
+    if is_loopback(&account.url) { http.no_proxy() } else { http }
 }
 
 /// Whether the host is this machine: no proxy is asked for it.
@@ -235,21 +194,13 @@ fn is_loopback(url: &Url) -> bool {
 fn failed(error: reqwest::Error) -> Outcome {
     let not_sent = error.is_connect() || error.is_builder();
     let error = describe(error);
-    if not_sent {
-        Outcome::NotSent { error }
-    } else {
-        Outcome::InDoubt { status: None, error }
-    }
+    if not_sent { Outcome::NotSent { error } } else { Outcome::InDoubt { status: None, error } }
 }
 
 /// The error with its causes, and without the URL: its query holds the arguments.
 fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        error.to_string()
-    };
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { error.to_string() };
     let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
         let said = error.to_string();
@@ -273,11 +224,7 @@ enum BodyError {
 
 async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| BodyError::Broken(describe(error)))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(|error| BodyError::Broken(describe(error)))? {
         if body.len() + chunk.len() > LONGEST_BODY {
             return Err(BodyError::TooLong);
         }
@@ -292,14 +239,9 @@ fn quota_of(response: &Response) -> quota::Headers {
 
 /// What an answer tells of the quota: its headers, and whether it refused for want of quota, which its body tells.
 fn answer(headers: quota::Headers, outcome: &Outcome) -> quota::Answer {
-    let refused = matches!(outcome, Outcome::Throttled { .. }).then_some(quota::Throttle {
-        retry_after: headers.retry_after,
-    });
-    quota::Answer {
-        limit: headers.limit,
-        remaining: headers.remaining,
-        refused,
-    }
+    let refused = matches!(outcome, Outcome::Throttled { .. })
+        .then_some(quota::Throttle { retry_after: headers.retry_after });
+    quota::Answer { limit: headers.limit, remaining: headers.remaining, refused }
 }
 
 fn warning_of(response: &Response) -> Option<String> {
@@ -314,15 +256,8 @@ fn without(args: Option<&str>, outcome: Outcome) -> Outcome {
         _ => error,
     };
     match outcome {
-        Outcome::Rejected { status, error, hint } => Outcome::Rejected {
-            status,
-            error: clean(error),
-            hint,
-        },
-        Outcome::InDoubt { status, error } => Outcome::InDoubt {
-            status,
-            error: clean(error),
-        },
+        Outcome::Rejected { status, error, hint } => Outcome::Rejected { status, error: clean(error), hint },
+        Outcome::InDoubt { status, error } => Outcome::InDoubt { status, error: clean(error) },
         other => other,
     }
 }

@@ -105,10 +105,7 @@ impl Token {
 }
 
 fn from_file(path: &Path) -> Result<Found, TokenError> {
-    let unreadable = |error| TokenError::Unreadable {
-        path: path.to_owned(),
-        error,
-    };
+    let unreadable = |error| TokenError::Unreadable { path: path.to_owned(), error };
     // Looked at before it is opened: to open a pipe waits for its writer.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -121,10 +118,7 @@ fn from_file(path: &Path) -> Result<Found, TokenError> {
     let origin = path.display().to_string();
     let text = String::from_utf8(bytes).map_err(|_| TokenError::Malformed(origin.clone()))?;
     let exposed = (metadata.permissions().mode() & 0o004 != 0).then(|| path.to_owned());
-    Ok(Found {
-        token: Token::new(&text, &origin)?,
-        exposed,
-    })
+    Ok(Found { token: Token::new(&text, &origin)?, exposed })
 }
 
 #[cfg(test)]

@@ -37,25 +37,13 @@ impl<C> Warm<C> {
     /// Two layers with one stock: of the opening client, and of the sending one.
     pub(super) fn pair() -> (Warm<C>, Warm<C>) {
         let stock = Stock::default();
-        (
-            Warm {
-                role: Role::Open,
-                stock: Arc::clone(&stock),
-            },
-            Warm {
-                role: Role::Use,
-                stock,
-            },
-        )
+        (Warm { role: Role::Open, stock: Arc::clone(&stock) }, Warm { role: Role::Use, stock })
     }
 }
 
 impl<C> Clone for Warm<C> {
     fn clone(&self) -> Self {
-        Warm {
-            role: self.role,
-            stock: Arc::clone(&self.stock),
-        }
+        Warm { role: self.role, stock: Arc::clone(&self.stock) }
     }
 }
 
@@ -63,10 +51,7 @@ impl<S, C> Layer<S> for Warm<C> {
     type Service = WarmConnector<S, C>;
 
     fn layer(&self, connector: S) -> Self::Service {
-        WarmConnector {
-            connector,
-            warm: self.clone(),
-        }
+        WarmConnector { connector, warm: self.clone() }
     }
 }
 
@@ -78,10 +63,7 @@ pub(super) struct WarmConnector<S, C> {
 
 impl<S: Clone, C> Clone for WarmConnector<S, C> {
     fn clone(&self) -> Self {
-        WarmConnector {
-            connector: self.connector.clone(),
-            warm: self.warm.clone(),
-        }
+        WarmConnector { connector: self.connector.clone(), warm: self.warm.clone() }
     }
 }
 

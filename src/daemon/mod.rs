@@ -58,11 +58,7 @@ pub async fn run(
     let reason = daemon.fire_until(stop, &mut ticks).await;
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
-    Event::from(DaemonStopped {
-        reason: reason.to_owned(),
-        in_flight,
-    })
-    .emit();
+    Event::from(DaemonStopped { reason: reason.to_owned(), in_flight }).emit();
     Ok(())
 }
 
@@ -97,11 +93,7 @@ impl Daemon {
     async fn finish(&mut self, reason: StopReason) -> usize {
         self.dispatch.stop();
         let in_flight = self.dispatch.fires_in_flight();
-        Event::from(DaemonStopping {
-            reason: reason.to_owned(),
-            in_flight,
-        })
-        .emit();
+        Event::from(DaemonStopping { reason: reason.to_owned(), in_flight }).emit();
         let end = Instant::now() + GRACE;
         while self.dispatch.fires_in_flight() > 0 {
             tokio::select! {

@@ -13,11 +13,7 @@ use crate::schedule::AccountName;
 /// A request that has ended.
 pub(super) enum Done {
     /// A run_now, and when it left.
-    Fired {
-        id: RequestId,
-        sent_at: Timestamp,
-        reply: Reply<Outcome>,
-    },
+    Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
     /// A question for an action.
     Followed { id: RequestId, reply: Reply<FollowUp> },
 }
@@ -33,15 +29,8 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(clients: BTreeMap<AccountName, Client>) -> Requests {
         let (report, replies) = mpsc::unbounded_channel();
-        let clients = clients
-            .into_iter()
-            .map(|(name, client)| (name, Arc::new(client)))
-            .collect();
-        Requests {
-            clients,
-            report,
-            replies,
-        }
+        let clients = clients.into_iter().map(|(name, client)| (name, Arc::new(client))).collect();
+        Requests { clients, report, replies }
     }
 
     /// Sends a request. Its end arrives on `replies`, whatever becomes of it.
@@ -53,14 +42,8 @@ impl Requests {
                 tokio::spawn(async move {
                     let sent_at = Timestamp::now();
                     let reply = match client {
-                        Some(client) => {
-                            client
-                                .run_now(&entry.stack, &entry.job, entry.args.as_deref())
-                                .await
-                        }
-                        None => no_client(Outcome::NotSent {
-                            error: NO_CLIENT.to_owned(),
-                        }),
+                        Some(client) => client.run_now(&entry.stack, &entry.job, entry.args.as_deref()).await,
+                        None => no_client(Outcome::NotSent { error: NO_CLIENT.to_owned() }),
                     };
                     // Nobody listens any more when the daemon has stopped.
                     let _ = report.send(Done::Fired { id, sent_at, reply });
@@ -92,9 +75,5 @@ impl Requests {
 const NO_CLIENT: &str = "the account has no client";
 
 fn no_client<T>(outcome: T) -> Reply<T> {
-    Reply {
-        quota: None,
-        warning: None,
-        outcome,
-    }
+    Reply { quota: None, warning: None, outcome }
 }

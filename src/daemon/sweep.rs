@@ -32,10 +32,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Nothing before `from` is planned.
     pub(super) fn new(schedule: &Schedule, from: Timestamp) -> Sweep {
-        Sweep {
-            timetable: Timetable::new(schedule, from),
-            cursor: from,
-        }
+        Sweep { timetable: Timetable::new(schedule, from), cursor: from }
     }
 
     /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
@@ -44,11 +41,7 @@ impl Sweep {
         if self.cursor >= horizon {
             return None;
         }
-        let until = self
-            .cursor
-            .checked_add(PORTION)
-            .unwrap_or(Timestamp::MAX)
-            .min(horizon);
+        let until = self.cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
         self.cursor = until;
         Some(self.timetable.step(until))
     }

@@ -38,14 +38,7 @@ impl Following {
         sent_at: Timestamp,
         now: Now,
     ) -> Following {
-        Following {
-            entry,
-            scheduled_at,
-            action,
-            sent_at,
-            since: now.mono,
-            interval: FIRST,
-        }
+        Following { entry, scheduled_at, action, sent_at, since: now.mono, interval: FIRST }
     }
 
     /// Whether it has run for so long that nobody waits for it.

@@ -102,10 +102,7 @@ impl Lane {
 
     /// How many connections to open ahead for so many occurrences: none while others are still open.
     pub(super) fn warm_up(&mut self, planned: usize, now: Now) -> Option<usize> {
-        if self
-            .last_used
-            .is_some_and(|used| now.mono.saturating_sub(used) < COLD)
-        {
+        if self.last_used.is_some_and(|used| now.mono.saturating_sub(used) < COLD) {
             return None;
         }
         self.last_used = Some(now.mono);
@@ -164,15 +161,9 @@ impl Lane {
 
     /// When the lane has something to do at the latest.
     pub(super) fn wakes_at(&self, now: Now) -> Option<Mono> {
-        let waiting = if self.ready.is_empty() {
-            self.follow.next_at()
-        } else {
-            Some(now.mono)
-        };
+        let waiting = if self.ready.is_empty() { self.follow.next_at() } else { Some(now.mono) };
         // What was refused for being in flight is woken by a reply, and asks for no wake.
-        let waiting = waiting
-            .map(|at| at.max(self.closed_until.unwrap_or(at)))
-            .filter(|&at| at > now.mono);
+        let waiting = waiting.map(|at| at.max(self.closed_until.unwrap_or(at))).filter(|&at| at > now.mono);
         let retry = self.retries.first().map(|&(at, _)| at);
         let turn = self.quota.wakes_at().filter(|&at| at > now.mono);
         waiting.into_iter().chain(retry).chain(turn).min()
@@ -181,26 +172,13 @@ impl Lane {
     fn tell(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) {
         let account = || self.account.name.clone();
         effects.extend(changes.into_iter().map(|change| match change {
-            Change::Limit { limit, was } => log(QuotaChanged {
-                account: account(),
-                limit,
-                was,
-            }),
-            Change::Exhausted {
-                limit,
-                remaining,
-                until,
-            } => log(QuotaExhausted {
-                account: account(),
-                limit,
-                remaining,
-                until,
-            }),
-            Change::Restored { limit, remaining } => log(QuotaRestored {
-                account: account(),
-                limit,
-                remaining,
-            }),
+            Change::Limit { limit, was } => log(QuotaChanged { account: account(), limit, was }),
+            Change::Exhausted { limit, remaining, until } => {
+                log(QuotaExhausted { account: account(), limit, remaining, until })
+            }
+            Change::Restored { limit, remaining } => {
+                log(QuotaRestored { account: account(), limit, remaining })
+            }
         }));
     }
 }

@@ -142,10 +142,7 @@ impl Dispatch {
     /// Nothing planned yet. The seed decides the jitter of retries.
     pub fn new(accounts: &[Arc<Account>], seed: u64, now: Now) -> Dispatch {
         Dispatch {
-            lanes: accounts
-                .iter()
-                .map(|account| (account.name.clone(), Lane::new(account, now)))
-                .collect(),
+            lanes: accounts.iter().map(|account| (account.name.clone(), Lane::new(account, now))).collect(),
             pending: HashMap::new(),
             future: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -217,10 +214,7 @@ impl Dispatch {
 
     /// The run_now requests that wait for their answer.
     pub fn fires_in_flight(&self) -> usize {
-        self.requests
-            .values()
-            .filter(|request| matches!(request, InFlight::Fire(..)))
-            .count()
+        self.requests.values().filter(|request| matches!(request, InFlight::Fire(..))).count()
     }
 
     /// When `advance` has something to do at the latest, if nobody sets the clock and no reply comes.
@@ -229,12 +223,8 @@ impl Dispatch {
             return None;
         }
         let wall = [self.future.first(), self.deadlines.first()];
-        let wall = wall
-            .into_iter()
-            .flatten()
-            .map(|&(at, _)| now.mono + now.until(at));
-        wall.chain(self.lanes.values().filter_map(|lane| lane.wakes_at(now)))
-            .min()
+        let wall = wall.into_iter().flatten().map(|&(at, _)| now.mono + now.until(at));
+        wall.chain(self.lanes.values().filter_map(|lane| lane.wakes_at(now))).min()
     }
 
     fn number(&mut self) -> u64 {
@@ -264,17 +254,10 @@ impl Dispatch {
 
     /// Of an entry's occurrences, gives up those that have waited, but for the newest of all.
     fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
-        let Some(activity) = self
-            .activity
-            .get(entry)
-            .filter(|activity| activity.waiting.len() > 1)
-        else {
+        let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
             return;
         };
-        let newest = activity
-            .waiting
-            .iter()
-            .max_by_key(|id| self.pending.get(id).map(|p| p.scheduled_at));
+        let newest = activity.waiting.iter().max_by_key(|id| self.pending.get(id).map(|p| p.scheduled_at));
         let superseded: Vec<Id> = (activity.waiting.iter())
             .filter(|&id| Some(id) != newest && self.pending.get(id).is_some_and(|pending| pending.waited))
             .copied()
@@ -291,11 +274,7 @@ impl Dispatch {
         };
         pending.place = Place::Ready;
         self.deadlines.insert((pending.deadline, id));
-        self.activity
-            .entry(pending.entry.name.clone())
-            .or_default()
-            .waiting
-            .insert(id);
+        self.activity.entry(pending.entry.name.clone()).or_default().waiting.insert(id);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }
@@ -319,11 +298,7 @@ impl Dispatch {
             if self.held_back(id, now, effects) {
                 continue;
             }
-            match self
-                .lanes
-                .get_mut(account)
-                .map(|lane| lane.admit(Purpose::Fire, now))
-            {
+            match self.lanes.get_mut(account).map(|lane| lane.admit(Purpose::Fire, now)) {
                 Some(Ok(ticket)) => self.send(id, ticket, now, effects),
                 Some(Err(refusal)) => break Some(refusal),
                 None => return,
@@ -387,16 +362,9 @@ impl Dispatch {
 
     /// Tells once of each occurrence that waits for the quota, and gives up those that do not catch up.
     fn tell_waiting(&mut self, account: &AccountName, until: Timestamp, now: Now, effects: &mut Vec<Effect>) {
-        let untold = self
-            .lanes
-            .get_mut(account)
-            .map(|lane| std::mem::take(&mut lane.untold));
+        let untold = self.lanes.get_mut(account).map(|lane| std::mem::take(&mut lane.untold));
         let mut untold = untold.unwrap_or_default();
-        untold.retain(|id| {
-            self.pending
-                .get(id)
-                .is_some_and(|pending| pending.place == Place::Ready)
-        });
+        untold.retain(|id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Ready));
         for id in &untold {
             if let Some(pending) = self.pending.get_mut(id) {
                 pending.waited = true;
@@ -436,10 +404,7 @@ impl Dispatch {
             };
             lane.leaves(now);
             let stack = following.entry.stack.clone();
-            effects.push(Effect::Send(
-                request,
-                Request::Action(account.clone(), stack, following.action),
-            ));
+            effects.push(Effect::Send(request, Request::Action(account.clone(), stack, following.action)));
             self.requests.insert(request, InFlight::Follow(ticket, following));
         }
     }

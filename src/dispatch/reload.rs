@@ -17,11 +17,8 @@ impl Dispatch {
     /// What is not due yet is dropped: the new timetable brings it again, if it still comes.
     pub fn replace(&mut self, schedule: &Schedule, now: Now) -> (Vec<Effect>, Timestamp) {
         let mut effects = self.advance(now);
-        let entries: HashMap<&EntryName, &Arc<Entry>> = schedule
-            .entries
-            .iter()
-            .map(|entry| (&entry.name, entry))
-            .collect();
+        let entries: HashMap<&EntryName, &Arc<Entry>> =
+            schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         for account in &schedule.accounts {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
@@ -49,10 +46,7 @@ impl Dispatch {
                 }
             }
         }
-        let from = self
-            .reached
-            .checked_add(SignedDuration::from_nanos(1))
-            .unwrap_or(Timestamp::MAX);
+        let from = self.reached.checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
         (effects, from)
     }
 
@@ -77,11 +71,7 @@ impl Dispatch {
 
     /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile.
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
-        match self
-            .pending
-            .get_mut(&id)
-            .and_then(|pending| pending.reloaded.take())
-        {
+        match self.pending.get_mut(&id).and_then(|pending| pending.reloaded.take()) {
             Some(reloaded) => self.redefine(id, reloaded, now, effects),
             None => true,
         }

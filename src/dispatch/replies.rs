@@ -35,17 +35,8 @@ impl Dispatch {
             return effects;
         };
         lane.in_flight -= 1;
-        lane.settle(
-            ticket,
-            reply.quota,
-            matches!(reply.outcome, Outcome::NotSent { .. }),
-            now,
-            &mut effects,
-        );
-        let (limit, remaining) = (
-            lane.quota.limit(),
-            reply.quota.and_then(|answer| answer.remaining),
-        );
+        lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
+        let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
         activity.sending -= 1;
         if let Some(warning) = reply.warning {
@@ -78,11 +69,7 @@ impl Dispatch {
             }
             Outcome::InDoubt { error, .. } => {
                 let scheduled_at = pending.scheduled_at;
-                effects.push(log(OccurrenceUnknown {
-                    entry: entry.name.clone(),
-                    scheduled_at,
-                    error,
-                }));
+                effects.push(log(OccurrenceUnknown { entry: entry.name.clone(), scheduled_at, error }));
                 self.forget(id);
             }
         }
@@ -111,17 +98,11 @@ impl Dispatch {
                 true
             }
             FollowUp::Gone { error } => {
-                effects.push(unfinished(
-                    &following,
-                    format!("the API does not know it: {error}"),
-                ));
+                effects.push(unfinished(&following, format!("the API does not know it: {error}")));
                 true
             }
             FollowUp::Action(_) | FollowUp::Unanswered if following.given_up(now) => {
-                effects.push(unfinished(
-                    &following,
-                    "it did not finish within a day".to_owned(),
-                ));
+                effects.push(unfinished(&following, "it did not finish within a day".to_owned()));
                 true
             }
             FollowUp::Action(_) | FollowUp::Unanswered => false,
@@ -200,11 +181,7 @@ impl Dispatch {
             retry_in_ms: delay.as_millis().try_into().unwrap_or(u64::MAX),
         }));
         self.deadlines.insert((pending.deadline, id));
-        self.activity
-            .entry(pending.entry.name.clone())
-            .or_default()
-            .waiting
-            .insert(id);
+        self.activity.entry(pending.entry.name.clone()).or_default().waiting.insert(id);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }

@@ -20,11 +20,7 @@ fn account(limit: u32) -> Arc<Account> {
         url: "http://127.0.0.1:1/api/3".parse().expect("a URL"),
         token: TokenSource::Env("TOKEN".to_owned()),
         timeout: Duration::from_secs(30),
-        quota: QuotaSettings {
-            limit,
-            window: Duration::from_secs(3600),
-            reserve: Reserve::Requests(0),
-        },
+        quota: QuotaSettings { limit, window: Duration::from_secs(3600), reserve: Reserve::Requests(0) },
     })
 }
 
@@ -63,10 +59,7 @@ struct World {
 impl World {
     /// A world in which the API has told the whole limit as remaining: before it does, requests go one by one.
     fn new(account: &Arc<Account>) -> World {
-        let now = Now {
-            wall: World::at(-1000),
-            mono: Duration::ZERO,
-        };
+        let now = Now { wall: World::at(-1000), mono: Duration::ZERO };
         let mut world = World {
             dispatch: Dispatch::new(std::slice::from_ref(account), 1, now),
             now,
@@ -93,10 +86,8 @@ impl World {
 
     fn plan(&mut self, entry: &Entry, seconds: &[i64]) {
         let entry = Arc::new(entry.clone());
-        let occurrences = seconds.iter().map(|&s| Occurrence {
-            entry: Arc::clone(&entry),
-            scheduled_at: World::at(s),
-        });
+        let occurrences =
+            seconds.iter().map(|&s| Occurrence { entry: Arc::clone(&entry), scheduled_at: World::at(s) });
         let effects = self.dispatch.plan(occurrences, self.now);
         self.take(effects);
     }
@@ -129,31 +120,14 @@ impl World {
 
     /// Answers the oldest run_now in flight, and lets the dispatch go on.
     fn answer(&mut self, outcome: Outcome) {
-        let place = self
-            .sent
-            .iter()
-            .position(|(_, request)| matches!(request, Request::RunNow(_)));
+        let place = self.sent.iter().position(|(_, request)| matches!(request, Request::RunNow(_)));
         let (id, _) = self.sent.remove(place.expect("a run_now is in flight"));
-        let answered = !matches!(
-            outcome,
-            Outcome::NotSent { .. } | Outcome::InDoubt { status: None, .. }
-        );
+        let answered = !matches!(outcome, Outcome::NotSent { .. } | Outcome::InDoubt { status: None, .. });
         let refused = matches!(outcome, Outcome::Throttled { .. }).then_some(Throttle { retry_after: None });
-        let remaining = if refused.is_some() {
-            0
-        } else {
-            self.limit.saturating_sub(self.used)
-        };
-        let quota = answered.then_some(Answer {
-            limit: Some(self.limit),
-            remaining: Some(remaining),
-            refused,
-        });
-        let reply = Reply {
-            quota,
-            warning: None,
-            outcome,
-        };
+        let remaining = if refused.is_some() { 0 } else { self.limit.saturating_sub(self.used) };
+        let quota =
+            answered.then_some(Answer { limit: Some(self.limit), remaining: Some(remaining), refused });
+        let reply = Reply { quota, warning: None, outcome };
         let effects = self.dispatch.fired(id, self.now.wall, reply, self.now);
         self.take(effects);
         self.advance();
@@ -161,20 +135,9 @@ impl World {
 
     /// Answers the oldest question for an action.
     fn answer_follow_up(&mut self, outcome: FollowUp) {
-        let place = self
-            .sent
-            .iter()
-            .position(|(_, request)| matches!(request, Request::Action(..)));
+        let place = self.sent.iter().position(|(_, request)| matches!(request, Request::Action(..)));
         let (id, _) = self.sent.remove(place.expect("an action is asked for"));
-        let effects = self.dispatch.followed(
-            id,
-            Reply {
-                quota: None,
-                warning: None,
-                outcome,
-            },
-            self.now,
-        );
+        let effects = self.dispatch.followed(id, Reply { quota: None, warning: None, outcome }, self.now);
         self.take(effects);
         self.advance();
     }
@@ -211,10 +174,7 @@ fn brief(event: &Event) -> String {
 }
 
 fn started(id: ActionId) -> Outcome {
-    Outcome::Started(Action {
-        id: Some(id),
-        ..Action::default()
-    })
+    Outcome::Started(Action { id: Some(id), ..Action::default() })
 }
 
 fn ended(id: ActionId, success: bool) -> FollowUp {
@@ -223,16 +183,11 @@ fn ended(id: ActionId, success: bool) -> FollowUp {
 }
 
 fn not_sent() -> Outcome {
-    Outcome::NotSent {
-        error: "connection refused".to_owned(),
-    }
+    Outcome::NotSent { error: "connection refused".to_owned() }
 }
 
 fn in_doubt() -> Outcome {
-    Outcome::InDoubt {
-        status: None,
-        error: "connection closed".to_owned(),
-    }
+    Outcome::InDoubt { status: None, error: "connection closed".to_owned() }
 }
 
 #[test]
@@ -242,10 +197,7 @@ fn an_occurrence_is_sent_at_its_instant_and_not_before() {
     world.plan(&entry("a", &account), &[3]);
     world.go_to(2.999);
     assert!(world.sent.is_empty(), "nothing is due yet");
-    assert_eq!(
-        world.dispatch.wakes_at(world.now),
-        Some(world.now.mono + Duration::from_millis(1))
-    );
+    assert_eq!(world.dispatch.wakes_at(world.now), Some(world.now.mono + Duration::from_millis(1)));
     world.go_to(3.0);
     assert_eq!(world.jobs_sent(), ["a"]);
     world.answer(started(7));
@@ -279,10 +231,7 @@ fn jitter_delays_by_the_same_span_each_time() {
     let mut spread = entry("a", &account);
     spread.jitter = Duration::from_secs(10);
     let delay = spread.delay();
-    assert!(
-        delay > Duration::ZERO && delay < spread.jitter,
-        "drawn from the span: {delay:?}"
-    );
+    assert!(delay > Duration::ZERO && delay < spread.jitter, "drawn from the span: {delay:?}");
     world.plan(&spread, &[60, 120]);
     for minute in [60.0, 120.0] {
         world.go_to(minute + delay.as_secs_f64() - 0.002);
@@ -323,10 +272,7 @@ fn what_the_quota_does_not_cover_waits_and_is_told_once() {
         world.answer(started(1));
     }
     let told = world.told();
-    let waiting: Vec<_> = told
-        .iter()
-        .filter(|line| line.starts_with("occurrence.waiting"))
-        .collect();
+    let waiting: Vec<_> = told.iter().filter(|line| line.starts_with("occurrence.waiting")).collect();
     assert_eq!(waiting, ["occurrence.waiting c quota"], "of {told:?}");
     world.go_to(2.0);
     world.go_to(3.0);
@@ -378,11 +324,7 @@ fn a_stalled_loop_supersedes_nothing() {
     let mut world = World::new(&account);
     world.plan(&entry("a", &account), &[1, 2, 3]);
     world.go_to(4.0);
-    assert_eq!(
-        world.jobs_sent(),
-        ["a", "a", "a"],
-        "nothing kept them but a late wake-up"
-    );
+    assert_eq!(world.jobs_sent(), ["a", "a", "a"], "nothing kept them but a late wake-up");
     assert_eq!(world.told(), [""; 0]);
 }
 
@@ -390,10 +332,7 @@ fn a_stalled_loop_supersedes_nothing() {
 fn what_came_due_while_the_daemon_was_down_follows_catch_up() {
     let account = account(100);
     for (catch_up, expected) in [
-        (
-            CatchUp::None,
-            &["occurrence.missed a down", "occurrence.missed a down"][..],
-        ),
+        (CatchUp::None, &["occurrence.missed a down", "occurrence.missed a down"][..]),
         (CatchUp::Latest, &["occurrence.missed a superseded"]),
         (CatchUp::All, &[]),
     ] {
@@ -415,10 +354,7 @@ fn an_occurrence_past_its_deadline_is_missed() {
     entry.start_deadline = Duration::from_secs(10);
     world.plan(&entry, &[-11, -10, 1]);
     world.go_to(1.0);
-    assert_eq!(
-        world.told(),
-        ["occurrence.missed a deadline", "occurrence.missed a deadline"]
-    );
+    assert_eq!(world.told(), ["occurrence.missed a deadline", "occurrence.missed a deadline"]);
     world.answer(not_sent());
     for tenth in 10..200 {
         world.go_to(f64::from(tenth) / 10.0);
@@ -428,10 +364,7 @@ fn an_occurrence_past_its_deadline_is_missed() {
     }
     let told = world.told();
     assert!(told.len() > 3, "it is tried several times: {told:?}");
-    assert_eq!(
-        told.last().map(String::as_str),
-        Some("occurrence.missed a deadline")
-    );
+    assert_eq!(told.last().map(String::as_str), Some("occurrence.missed a deadline"));
     assert_eq!(world.dispatch.wakes_at(world.now), None, "nothing is left");
 }
 
@@ -466,11 +399,7 @@ fn a_refusal_for_good_is_final() {
     let mut world = World::new(&account);
     world.plan(&entry("a", &account), &[1]);
     world.go_to(1.0);
-    world.answer(Outcome::Rejected {
-        status: 404,
-        error: String::new(),
-        hint: "",
-    });
+    world.answer(Outcome::Rejected { status: 404, error: String::new(), hint: "" });
     world.go_to(3000.0);
     assert_eq!(world.told(), ["occurrence.rejected a"]);
     assert!(world.sent.is_empty());
@@ -513,11 +442,7 @@ fn overlap_skip_gives_up_while_the_last_action_is_unfinished() {
     world.plan(&entry, &[1, 2, 3, 100]);
     world.go_to(1.0);
     world.go_to(2.0);
-    assert_eq!(
-        world.told(),
-        ["occurrence.skipped a overlap"],
-        "the answer is not in yet"
-    );
+    assert_eq!(world.told(), ["occurrence.skipped a overlap"], "the answer is not in yet");
     world.answer(started(7));
     world.go_to(3.0);
     assert_eq!(world.told(), ["action.started a", "occurrence.skipped a overlap"]);
@@ -540,11 +465,7 @@ fn overlap_queue_holds_one_until_the_last_action_has_finished() {
     world.go_to(3.0);
     assert_eq!(
         world.told(),
-        [
-            "action.started a",
-            "occurrence.waiting a overlap",
-            "occurrence.skipped a overlap"
-        ]
+        ["action.started a", "occurrence.waiting a overlap", "occurrence.skipped a overlap"]
     );
     world.go_to(4.0);
     assert!(world.jobs_sent().is_empty(), "the action runs");
@@ -562,11 +483,9 @@ fn an_action_is_asked_for_until_it_has_finished() {
     world.plan(&entry, &[1]);
     world.go_to(1.0);
     world.answer(started(7));
-    for (second, reply) in [
-        (10.0, FollowUp::Action(Action::default())),
-        (60.0, FollowUp::Unanswered),
-        (200.0, ended(7, false)),
-    ] {
+    for (second, reply) in
+        [(10.0, FollowUp::Action(Action::default())), (60.0, FollowUp::Unanswered), (200.0, ended(7, false))]
+    {
         world.go_to(second);
         world.answer_follow_up(reply);
     }
@@ -633,10 +552,8 @@ fn a_reload_loses_and_doubles_nothing_at_any_instant() {
             let to = f64::from(tenth) / 10.0;
             if to > reload_at && to - 0.1 <= reload_at {
                 world.go_to(reload_at);
-                let schedule = Schedule {
-                    accounts: vec![Arc::clone(&account)],
-                    entries: vec![Arc::new(kept.clone())],
-                };
+                let schedule =
+                    Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(kept.clone())] };
                 let (effects, from) = world.dispatch.replace(&schedule, world.now);
                 world.take(effects);
                 let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) >= from).collect();
@@ -662,28 +579,17 @@ fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_chan
     world.told();
     let mut changed = entry("changed", &account);
     changed.job = JobUid::new("another").expect("a uid");
-    let schedule = Schedule {
-        accounts: vec![Arc::clone(&account)],
-        entries: vec![Arc::new(changed)],
-    };
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
     let (effects, _) = world.dispatch.replace(&schedule, world.now);
     world.take(effects);
     assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
     world.answer(not_sent());
-    assert_eq!(
-        world.told(),
-        ["occurrence.skipped in-flight removed"],
-        "its attempt came back unsent"
-    );
+    assert_eq!(world.told(), ["occurrence.skipped in-flight removed"], "its attempt came back unsent");
     world.go_to(10.0);
     let [(_, Request::RunNow(entry))] = &world.sent[..] else {
         panic!("one run_now is sent: {:?}", world.sent);
     };
-    assert_eq!(
-        entry.job.as_str(),
-        "another",
-        "it goes on under the new definition"
-    );
+    assert_eq!(entry.job.as_str(), "another", "it goes on under the new definition");
 }
 
 #[test]

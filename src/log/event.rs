@@ -168,10 +168,12 @@ events! {
         path: String,
         /// The stable code of the warning.
         code: String,
-        /// Where it is: line and column.
-        at: String,
+        line: Option<usize>,
+        column: Option<usize>,
         warning: String,
-    }, format!("{}:{}: {}", e.path, e.at, e.warning);
+        /// What to write instead.
+        help: String,
+    }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
     /// A token that others on the machine can read.
     TokenExposed = "token.exposed", |e| Level::WARN, {
@@ -368,10 +370,8 @@ mod tests {
 
     #[test]
     fn events_keep_their_names_and_fields() {
-        let table: Vec<String> = Event::TABLE
-            .iter()
-            .map(|(name, fields)| format!("{name}: {}", fields.join(", ")))
-            .collect();
+        let table: Vec<String> =
+            Event::TABLE.iter().map(|(name, fields)| format!("{name}: {}", fields.join(", "))).collect();
         insta::assert_snapshot!(table.join("\n"));
     }
 
@@ -383,17 +383,10 @@ mod tests {
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
             duration_ms: Some(1500),
-            action: Action {
-                id: Some(7),
-                finished_success: Some(true),
-                ..Action::default()
-            },
+            action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };
         assert_eq!(Event::from(event.clone()).level(), Level::INFO);
-        assert_eq!(
-            Event::from(event.clone()).message(),
-            "a: action 7 succeeded after 1.500 s"
-        );
+        assert_eq!(Event::from(event.clone()).message(), "a: action 7 succeeded after 1.500 s");
         event.action.finished_success = None;
         assert_eq!(Event::from(event).level(), Level::ERROR);
     }

@@ -47,10 +47,7 @@ fn line(at: Timestamp, metadata: &Metadata<'_>, Values(mut values): Values) -> V
     let message = take("message");
     let mut line = Map::new();
     line.insert("timestamp".to_owned(), Value::String(format!("{at:.6}")));
-    line.insert(
-        "level".to_owned(),
-        metadata.level().as_str().to_ascii_lowercase().into(),
-    );
+    line.insert("level".to_owned(), metadata.level().as_str().to_ascii_lowercase().into());
     line.insert("event".to_owned(), name.clone().unwrap_or_else(|| FOREIGN.into()));
     line.insert("message".to_owned(), message.unwrap_or_default());
     if name.is_none() {
@@ -139,10 +136,7 @@ mod tests {
             .map(|line| {
                 let mut line: Value = serde_json::from_str(line).expect("one JSON object a line");
                 let at = line["timestamp"].take();
-                assert!(
-                    at.as_str().is_some_and(|at| at.ends_with('Z')),
-                    "UTC with Z: {at}"
-                );
+                assert!(at.as_str().is_some_and(|at| at.ends_with('Z')), "UTC with Z: {at}");
                 line
             })
             .collect()

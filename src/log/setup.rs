@@ -55,9 +55,8 @@ pub fn to_stdout(format: Option<Format>, level: Level) -> LogGuard {
         .lossy(false)
         .buffered_lines_limit(LINES_AHEAD)
         .finish(std::io::stdout());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(coloured && format == Format::Text)
-        .with_writer(writer);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(coloured && format == Format::Text).with_writer(writer);
     let lines = match format {
         Format::Text => lines.event_format(TextLines).boxed(),
         Format::Json => lines.event_format(JsonLines).boxed(),
@@ -68,12 +67,8 @@ pub fn to_stdout(format: Option<Format>, level: Level) -> LogGuard {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    let filter = Targets::new()
-        .with_default(ours.min(LevelFilter::WARN))
-        .with_target("stackcron", ours);
+    let filter = Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("stackcron", ours);
     // Fails only when logging has begun before, and then the first one stands.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
     LogGuard { _worker: worker }
 }

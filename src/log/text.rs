@@ -75,15 +75,14 @@ impl Visit for Said {
 
 /// The text with its control characters escaped: what an API answers must not forge a line or move the cursor.
 fn visible(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut seen, c| {
-            if c.is_control() {
-                seen.extend(c.escape_default());
-            } else {
-                seen.push(c);
-            }
-            seen
-        })
+    text.chars().fold(String::with_capacity(text.len()), |mut seen, c| {
+        if c.is_control() {
+            seen.extend(c.escape_default());
+        } else {
+            seen.push(c);
+        }
+        seen
+    })
 }
 
 #[cfg(test)]
@@ -92,9 +91,6 @@ mod tests {
 
     #[test]
     fn control_characters_cannot_forge_a_line() {
-        assert_eq!(
-            visible("ok\n2026 error \u{1b}[2J é"),
-            "ok\\n2026 error \\u{1b}[2J é"
-        );
+        assert_eq!(visible("ok\n2026 error \u{1b}[2J é"), "ok\\n2026 error \\u{1b}[2J é");
     }
 }

@@ -60,10 +60,7 @@ impl Belief {
             horizon: 0,
             doubtful: false,
         });
-        let mut belief = Belief {
-            told,
-            ..Belief::default()
-        };
+        let mut belief = Belief { told, ..Belief::default() };
         belief.loosen(loose);
         belief
     }
@@ -117,14 +114,7 @@ impl Belief {
         self.loose = self.loose.split_off(&(number + 1));
         self.overtaken = self.overtaken.split_off(&(number + 1));
         let was = self.told;
-        let mut told = Told {
-            remaining,
-            limit,
-            sent,
-            came,
-            horizon: self.next,
-            doubtful: false,
-        };
+        let mut told = Told { remaining, limit, sent, came, horizon: self.next, doubtful: false };
         match was {
             Some(was) if number < was.horizon => {
                 if remaining < was.remaining {
@@ -153,9 +143,7 @@ impl Belief {
     /// Whether an answer under way will include the loose requests.
     pub fn settles_loose(&self) -> bool {
         let newest = self.in_flight.last();
-        self.loose
-            .first_key_value()
-            .is_none_or(|(first, _)| newest.is_some_and(|newest| newest >= first))
+        self.loose.first_key_value().is_none_or(|(first, _)| newest.is_some_and(|newest| newest >= first))
     }
 
     /// Whether an answer under way will be surely newer than what is believed.

@@ -39,17 +39,13 @@ pub fn headers(map: &HeaderMap, wall: Timestamp) -> Headers {
 fn number(map: &HeaderMap, name: &HeaderName) -> Option<u32> {
     let text = text(map, name)?;
     // `parse` alone would take a leading plus.
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 fn text<'a>(map: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = map.get_all(name).iter();
     let first = values.next()?;
-    values
-        .all(|other| other == first)
-        .then(|| first.to_str().ok().map(str::trim))?
+    values.all(|other| other == first).then(|| first.to_str().ok().map(str::trim))?
 }
 
 fn retry_after(text: &str, wall: Timestamp) -> Option<Duration> {
@@ -92,23 +88,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_absent() {
-        for nonsense in [
-            "",
-            "-1",
-            "+1",
-            "1.5",
-            "1e3",
-            "abc",
-            "0x10",
-            "99999999999",
-            "3600, 3600",
-            "٣",
-            "1 2",
-        ] {
-            let read = read(&[
-                ("X-RateLimit-Limit", nonsense),
-                ("X-RateLimit-Remaining", nonsense),
-            ]);
+        for nonsense in ["", "-1", "+1", "1.5", "1e3", "abc", "0x10", "99999999999", "3600, 3600", "٣", "1 2"]
+        {
+            let read = read(&[("X-RateLimit-Limit", nonsense), ("X-RateLimit-Remaining", nonsense)]);
             assert_eq!(read, Headers::default(), "{nonsense:?} is no number of requests");
         }
     }
@@ -121,10 +103,7 @@ mod tests {
 
     #[test]
     fn a_header_that_contradicts_itself_is_absent() {
-        assert_eq!(
-            read(&[("X-RateLimit-Remaining", "5"), ("X-RateLimit-Remaining", "6")]).remaining,
-            None
-        );
+        assert_eq!(read(&[("X-RateLimit-Remaining", "5"), ("X-RateLimit-Remaining", "6")]).remaining, None);
         assert_eq!(
             read(&[("X-RateLimit-Remaining", "5"), ("X-RateLimit-Remaining", "5")]).remaining,
             Some(5)
@@ -135,18 +114,9 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let wait = |value| read(&[("Retry-After", value)]).retry_after;
         assert_eq!(wait("120"), Some(Duration::from_secs(120)));
-        assert_eq!(
-            wait("Sun, 01 Mar 2026 12:30:00 GMT"),
-            Some(Duration::from_secs(1800))
-        );
+        assert_eq!(wait("Sun, 01 Mar 2026 12:30:00 GMT"), Some(Duration::from_secs(1800)));
         assert_eq!(wait("Sun, 01 Mar 2026 11:00:00 GMT"), Some(Duration::ZERO));
-        for nonsense in [
-            "soon",
-            "-5",
-            "99999999999999999999",
-            "864000",
-            "Fri, 01 Mar 2126 12:00:00 GMT",
-        ] {
+        for nonsense in ["soon", "-5", "99999999999999999999", "864000", "Fri, 01 Mar 2126 12:00:00 GMT"] {
             assert_eq!(wait(nonsense), None, "{nonsense:?} is no time to wait");
         }
     }

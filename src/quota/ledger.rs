@@ -35,13 +35,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub fn new(window: Duration) -> Ledger {
-        Ledger {
-            window,
-            buckets: VecDeque::new(),
-            own: 0,
-            others: 0,
-            left_at: None,
-        }
+        Ledger { window, buckets: VecDeque::new(), own: 0, others: 0, left_at: None }
     }
 
     /// Ours, within the last window.
@@ -55,12 +49,7 @@ impl Ledger {
 
     /// One of ours, counted between `sent` and `came`.
     pub fn add_own(&mut self, sent: Mono, came: Mono) {
-        self.add(Bucket {
-            from: sent,
-            until: came,
-            own: 1,
-            others: 0,
-        });
+        self.add(Bucket { from: sent, until: came, own: 1, others: 0 });
     }
 
     /// Adds a bucket. Its `until` is taken to be no earlier than those before.
@@ -99,10 +88,6 @@ impl Ledger {
     /// The first instant after `after` at which something older than a window drops out, past or to come.
     pub fn leaves_after(&self, after: Mono) -> Option<Mono> {
         let left = self.left_at.filter(|&left| left > after);
-        left.or_else(|| {
-            self.buckets
-                .front()
-                .map(|first| first.until.saturating_add(self.window))
-        })
+        left.or_else(|| self.buckets.front().map(|first| first.until.saturating_add(self.window)))
     }
 }

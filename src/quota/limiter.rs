@@ -58,11 +58,7 @@ impl Limiter {
             self.governor.clock().0.fetch_add(back.into(), Ordering::Relaxed);
         } else if let Some(spent) = NonZeroU32::new(self.left - left) {
             let drained = self.governor.check_n(spent);
-            debug_assert!(
-                matches!(drained, Ok(Ok(()))),
-                "draining {spent} of {} fits",
-                self.left
-            );
+            debug_assert!(matches!(drained, Ok(Ok(()))), "draining {spent} of {} fits", self.left);
         }
         self.left = left;
     }
@@ -85,10 +81,7 @@ mod tests {
     #[test]
     fn a_full_limiter_admits_its_limit_and_no_more() {
         let mut limiter = Limiter::new(3);
-        assert_eq!(
-            [(); 5].map(|()| limiter.admit()),
-            [true, true, true, false, false]
-        );
+        assert_eq!([(); 5].map(|()| limiter.admit()), [true, true, true, false, false]);
     }
 
     #[test]

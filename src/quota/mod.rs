@@ -99,11 +99,7 @@ pub enum Change {
     /// The server's limit is another.
     Limit { limit: u32, was: u32 },
     /// Nothing is left beyond the reserve. `until` is when it should come back.
-    Exhausted {
-        limit: u32,
-        remaining: u32,
-        until: Timestamp,
-    },
+    Exhausted { limit: u32, remaining: u32, until: Timestamp },
     /// There is quota again.
     Restored { limit: u32, remaining: u32 },
 }
@@ -176,16 +172,8 @@ impl Quota {
         });
         quota.belief = Belief::restored(told, saved.uncovered);
         for used in saved.used {
-            let (from, until) = (
-                mono(now, used.from).min(now.mono),
-                mono(now, used.until).min(now.mono),
-            );
-            quota.ledger.add(Bucket {
-                from,
-                until,
-                own: used.own,
-                others: used.others,
-            });
+            let (from, until) = (mono(now, used.from).min(now.mono), mono(now, used.until).min(now.mono));
+            quota.ledger.add(Bucket { from, until, own: used.own, others: used.others });
         }
         quota.ledger.age(now.mono);
         quota.not_before = saved.not_before.map(|at| mono(now, at));
@@ -208,12 +196,7 @@ impl Quota {
             used: self
                 .ledger
                 .buckets()
-                .map(|b| SavedUse {
-                    from: at(b.from),
-                    until: at(b.until),
-                    own: b.own,
-                    others: b.others,
-                })
+                .map(|b| SavedUse { from: at(b.from), until: at(b.until), own: b.own, others: b.others })
                 .collect(),
             not_before: self.not_before.map(at),
             exhausted_since: self.exhausted_since.map(at),
@@ -248,11 +231,7 @@ impl Quota {
             self.probe = Some(number);
         }
         self.asides_in_flight += u32::from(purpose != Purpose::Fire);
-        Ok(Ticket {
-            number,
-            sent: now.mono,
-            purpose,
-        })
+        Ok(Ticket { number, sent: now.mono, purpose })
     }
 
     /// An answer came, whatever its status.
@@ -268,9 +247,7 @@ impl Quota {
             self.ledger.add_own(ticket.sent, now.mono);
         }
         self.unconfirmed = false;
-        let reading = self
-            .belief
-            .answered(ticket.number, ticket.sent, now.mono, limit, remaining);
+        let reading = self.belief.answered(ticket.number, ticket.sent, now.mono, limit, remaining);
         let mut changes = Vec::new();
         match reading {
             Reading::Silent => self.silent = self.silent.saturating_add(1),
@@ -279,19 +256,13 @@ impl Quota {
                 self.silent = 0;
                 self.not_before = None;
                 if limit != self.limit {
-                    changes.push(Change::Limit {
-                        limit,
-                        was: self.limit,
-                    });
+                    changes.push(Change::Limit { limit, was: self.limit });
                     self.limit = limit;
                     self.limiter = Limiter::new(limit);
                 }
             }
         }
-        if let Some(Throttle {
-            retry_after: Some(wait),
-        }) = answer.refused
-        {
+        if let Some(Throttle { retry_after: Some(wait) }) = answer.refused {
             self.not_before = Some(now.mono.saturating_add(wait));
         }
         self.note(&mut changes);
@@ -376,11 +347,7 @@ impl Quota {
         }
         let covered = self.covered(self.ledger.own());
         if covered > 0 {
-            return if self.unconfirmed {
-                Clearance::Alone
-            } else {
-                Clearance::Covered(covered)
-            };
+            return if self.unconfirmed { Clearance::Alone } else { Clearance::Covered(covered) };
         }
         if self.probe.is_some() {
             return Clearance::InFlight;
@@ -388,9 +355,7 @@ impl Quota {
         let Some(told) = self.told() else {
             return match self.belief.in_flight() {
                 0 => Clearance::Until(
-                    self.ledger
-                        .leaves_after(now)
-                        .unwrap_or(now + self.settings.window),
+                    self.ledger.leaves_after(now).unwrap_or(now + self.settings.window),
                     Why::Exhausted,
                 ),
                 _ => Clearance::InFlight,
@@ -407,18 +372,10 @@ impl Quota {
             return Clearance::Alone;
         }
         if told.doubtful {
-            return if self.belief.settles_told() {
-                Clearance::InFlight
-            } else {
-                Clearance::Alone
-            };
+            return if self.belief.settles_told() { Clearance::InFlight } else { Clearance::Alone };
         }
         let at = self.not_before.unwrap_or_else(|| self.returns_at(told.sent));
-        if at <= now {
-            Clearance::Alone
-        } else {
-            Clearance::Until(at, Why::Exhausted)
-        }
+        if at <= now { Clearance::Alone } else { Clearance::Until(at, Why::Exhausted) }
     }
 
     fn told(&self) -> Option<belief::Told> {
@@ -430,23 +387,15 @@ impl Quota {
             Some(told) => told.remaining.saturating_sub(self.belief.loose()),
             None => self.limit.saturating_sub(own),
         };
-        base.saturating_sub(self.belief.in_flight())
-            .saturating_sub(self.reserve())
+        base.saturating_sub(self.belief.in_flight()).saturating_sub(self.reserve())
     }
 
     /// The first instant after `after` at which quota should have come back.
     fn returns_at(&self, after: Mono) -> Mono {
         let window = self.settings.window;
         let edge = next_multiple(wall(self.seen, after), window).map(|edge| mono(self.seen, edge));
-        let whole = self
-            .exhausted_since
-            .map(|since| since + window)
-            .filter(|&at| at > after);
-        [edge, whole, self.ledger.leaves_after(after)]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(after + window)
+        let whole = self.exhausted_since.map(|since| since + window).filter(|&at| at > after);
+        [edge, whole, self.ledger.leaves_after(after)].into_iter().flatten().min().unwrap_or(after + window)
     }
 
     fn aside_waits_for(&self) -> Option<Mono> {
@@ -456,11 +405,7 @@ impl Quota {
             + u64::from(self.belief.in_flight());
         let share = (usable * ASIDE_PERCENT / 100).max(1);
         let now = self.seen.mono;
-        (used >= share).then(|| {
-            self.asides
-                .leaves_after(now)
-                .unwrap_or(now + self.settings.window)
-        })
+        (used >= share).then(|| self.asides.leaves_after(now).unwrap_or(now + self.settings.window))
     }
 
     fn hand_back(&mut self, ticket: &Ticket, counted: bool) {
@@ -494,21 +439,14 @@ impl Quota {
                     Clearance::Until(at, _) => at,
                     _ => self.returns_at(self.seen.mono),
                 };
-                changes.push(Change::Exhausted {
-                    limit,
-                    remaining: left,
-                    until: wall(self.seen, at),
-                });
+                changes.push(Change::Exhausted { limit, remaining: left, until: wall(self.seen, at) });
             }
         } else {
             self.exhausted_since = None;
             let enough = (u64::from(limit - reserve) * RESTORED_PERCENT / 100).max(1);
             if self.exhausted && u64::from(beyond) >= enough {
                 self.exhausted = false;
-                changes.push(Change::Restored {
-                    limit,
-                    remaining: left,
-                });
+                changes.push(Change::Restored { limit, remaining: left });
             }
         }
     }
@@ -520,11 +458,7 @@ impl Quota {
     }
 
     fn until(&self, at: Mono, why: Why) -> Refusal {
-        Refusal::Until(Until {
-            at,
-            wall: wall(self.seen, at),
-            why,
-        })
+        Refusal::Until(Until { at, wall: wall(self.seen, at), why })
     }
 }
 

@@ -173,9 +173,7 @@ pub enum FaultError {
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest
-        .map(|word| format!("; did you mean `{word}`?"))
-        .unwrap_or_default()
+    nearest.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
 const KINDS: [&str; 21] = [
@@ -202,17 +200,7 @@ const KINDS: [&str; 21] = [
     "header-flood",
 ];
 
-const KEYS: [&str; 9] = [
-    "on",
-    "stack",
-    "job",
-    "every",
-    "p",
-    "times",
-    "effect",
-    "retry-after",
-    "to",
-];
+const KEYS: [&str; 9] = ["on", "stack", "job", "every", "p", "times", "effect", "retry-after", "to"];
 
 /// The pause of `drip` when none is written.
 const DRIP: Duration = Duration::from_millis(1);
@@ -356,10 +344,7 @@ fn kind_of(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
         ("warning", _) => Kind::Warning,
         ("header-flood", _) => Kind::HeaderFlood,
         _ => {
-            return Err(FaultError::UnknownKind {
-                given: name.to_owned(),
-                nearest: nearest(name, &KINDS),
-            });
+            return Err(FaultError::UnknownKind { given: name.to_owned(), nearest: nearest(name, &KINDS) });
         }
     })
 }
@@ -387,11 +372,7 @@ fn on(value: &str) -> Result<Option<Endpoint>, FaultError> {
     }
     match ENDPOINTS.iter().find(|(name, _)| *name == value) {
         Some(&(_, endpoint)) => Ok(Some(endpoint)),
-        None => Err(bad_value(
-            "on",
-            value,
-            "run_now, actions, action, jobs, job, stacks, stack or any",
-        )),
+        None => Err(bad_value("on", value, "run_now, actions, action, jobs, job, stacks, stack or any")),
     }
 }
 
@@ -403,11 +384,7 @@ fn header_value(key: &str, value: &str) -> Result<String, FaultError> {
 }
 
 fn bad_value(key: &str, given: &str, expected: &'static str) -> FaultError {
-    FaultError::BadValue {
-        key: key.to_owned(),
-        given: given.to_owned(),
-        expected,
-    }
+    FaultError::BadValue { key: key.to_owned(), given: given.to_owned(), expected }
 }
 
 fn nearest(given: &str, words: &[&'static str]) -> Option<&'static str> {
@@ -543,34 +520,22 @@ mod tests {
     fn a_wrong_fault_says_what_to_write() {
         for (text, expected) in [
             ("", "`` is no kind of fault"),
-            (
-                "close-befor",
-                "`close-befor` is no kind of fault; did you mean `close-before`?",
-            ),
+            ("close-befor", "`close-befor` is no kind of fault; did you mean `close-before`?"),
             ("status", "write `status=N, from 400 to 599`, not ``"),
             ("status=200", "write `status=N, from 400 to 599`, not `200`"),
             ("garbage=1", "`garbage` takes no value"),
             ("slow=soon", "write `slow=DURATION, as 500ms or 2s`, not `soon`"),
             ("garbage:tims=3", "`garbage` has no `tims`; did you mean `times`?"),
             ("garbage:effect=first", "`garbage` has no `effect`"),
-            (
-                "garbage:times=0",
-                "write `times=N, a whole number from 1`, not `0`",
-            ),
+            ("garbage:times=0", "write `times=N, a whole number from 1`, not `0`"),
             ("garbage:p=2", "write `p=CHANCE, a number from 0 to 1`, not `2`"),
-            (
-                "slow=1s:effect=none",
-                "write `effect=first or effect=last`, not `none`",
-            ),
+            ("slow=1s:effect=none", "write `effect=first or effect=last`, not `none`"),
             ("redirect", "write `redirect:to=URL`, not ``"),
             (
                 "garbage:on=run",
                 "write `on=run_now, actions, action, jobs, job, stacks, stack or any`, not `run`",
             ),
-            (
-                "429:retry-after=a\r\nb",
-                "write `retry-after=TEXT, of printable ASCII`, not `a\r\nb`",
-            ),
+            ("429:retry-after=a\r\nb", "write `retry-after=TEXT, of printable ASCII`, not `a\r\nb`"),
         ] {
             assert_eq!(error(text), expected, "{text}");
         }

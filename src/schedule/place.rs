@@ -64,13 +64,7 @@ impl<'s> Locator<'s> {
             },
         };
         let (text, mark) = excerpt(self.text, start..span.end.max(start));
-        Place {
-            line: line + 1,
-            column: column + 1,
-            span,
-            text,
-            mark,
-        }
+        Place { line: line + 1, column: column + 1, span, text, mark }
     }
 }
 
@@ -95,10 +89,7 @@ fn excerpt(text: &str, span: Range<usize>) -> (String, Range<usize>) {
         .take(SHOWN + 1)
         .map(|(at, _)| at);
     let starts: Vec<usize> = before.collect();
-    let rest = text[span.start..]
-        .chars()
-        .take_while(|c| *c != '\n')
-        .take(SHOWN + 1);
+    let rest = text[span.start..].chars().take_while(|c| *c != '\n').take(SHOWN + 1);
     let rest: String = rest.collect();
     let rest = rest.trim_end_matches('\r');
 
@@ -169,10 +160,7 @@ mod tests {
     fn lines_and_columns_count_from_one_in_characters() {
         let found = place("a: 1\né: ü x\r\n", 11..12);
         assert_eq!((found.line, found.column), (2, 6));
-        assert_eq!(
-            (found.text.as_str(), &found.text[found.mark.clone()]),
-            ("é: ü x", "x")
-        );
+        assert_eq!((found.text.as_str(), &found.text[found.mark.clone()]), ("é: ü x", "x"));
     }
 
     #[test]
@@ -188,16 +176,8 @@ mod tests {
         let found = place(&text, start..start + 5);
         assert_eq!(found.column, start + 1);
         assert_eq!(&found.text[found.mark.clone()], "wrong");
-        assert!(
-            found.text.chars().count() <= SHOWN + 2,
-            "{} is too long",
-            found.text
-        );
-        assert!(
-            found.text.starts_with('…') && found.text.ends_with('…'),
-            "{} shows its cuts",
-            found.text
-        );
+        assert!(found.text.chars().count() <= SHOWN + 2, "{} is too long", found.text);
+        assert!(found.text.starts_with('…') && found.text.ends_with('…'), "{} shows its cuts", found.text);
     }
 
     #[test]

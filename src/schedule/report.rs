@@ -68,8 +68,7 @@ impl Report {
         if self.problems.is_empty() {
             return Vec::new();
         }
-        self.problems
-            .sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
+        self.problems.sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
         let path: Arc<str> = path.into();
         let locator = Locator::new(text);
         let diagnostics = self.problems.into_iter().map(|(severity, problem)| Diagnostic {

@@ -1,0 +1,237 @@
+//! The daemon as a process, its log as it comes, and the sandbox that it fires at.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use stackcron::sandbox::{Fault, Job, Quota, Sandbox, Settings, Stack, WindowKind};
+use stackcron::schedule::{JobUid, StackUid};
+
+/// What a test waits for comes within this time, or the test has failed. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory with a schedule file in it, and the daemon's environment.
+pub struct Place {
+    pub directory: tempfile::TempDir,
+    variables: HashMap<String, String>,
+}
+
+impl Place {
+    /// A place whose schedule file is `schedule`.
+    pub fn with(schedule: &str) -> Place {
+        let place = Place {
+            directory: tempfile::tempdir().expect("a directory"),
+            variables: HashMap::from([("TOKEN".to_owned(), stackcron::sandbox::DEFAULT_TOKEN.to_owned())]),
+        };
+        place.write(schedule);
+        place
+    }
+
+    /// A place whose schedule has one account, the sandbox's, and these jobs: lines of YAML.
+    pub fn firing_at(sandbox: &Sandbox, account: &str, jobs: &str) -> Place {
+        Place::with(&schedule(&sandbox.url(), account, jobs))
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Place {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("schedule.yaml")
+    }
+
+    pub fn write(&self, schedule: &str) {
+        std::fs::write(self.config(), schedule).expect("the schedule file");
+    }
+
+    /// The program with this schedule and these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stackcron"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("STACKCRON_CONFIG", self.config())
+            .env("STATE_DIRECTORY", self.directory.path())
+            .envs(&self.variables)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        let output = self.command(arguments).output().expect("the program starts");
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// Starts the daemon.
+    pub fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    /// Starts the daemon with more arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> Daemon {
+        let arguments = [&["run", "--log-format", "json"], arguments].concat();
+        Daemon::start(self.command(&arguments))
+    }
+}
+
+/// A schedule file with one account and these jobs: lines of YAML.
+pub fn schedule(url: &str, account: &str, jobs: &str) -> String {
+    format!("accounts: {{ main: {{ url: '{url}', token: {{ env: TOKEN }}, {account} }} }}\njobs:\n{jobs}")
+}
+
+/// A sandbox with two stacks of a few jobs.
+pub async fn sandbox(faults: &[&str]) -> Sandbox {
+    sandbox_with(settings(faults)).await
+}
+
+pub async fn sandbox_with(settings: Settings) -> Sandbox {
+    Sandbox::start(settings).await.expect("the sandbox starts")
+}
+
+/// What [`sandbox`] is started with: a quota that never binds, and actions that end at once.
+pub fn settings(faults: &[&str]) -> Settings {
+    let stack = |uid: &str, jobs: &[&str]| {
+        let stack = Stack::new(StackUid::new(uid).expect("a uid"));
+        jobs.iter().fold(stack, |stack, job| stack.job(Job::new(JobUid::new(job).expect("a uid"))))
+    };
+    let mut settings = Settings::default()
+        .stack(stack("s1", &["j1", "j2", "j-fails", "j-forbidden", "j-slow"]))
+        .stack(stack("s2", &["j1"]))
+        .quota(quota(100_000, Duration::from_secs(3600)));
+    settings.action_duration = Duration::from_millis(100);
+    settings.faults = faults.iter().map(|fault| fault.parse::<Fault>().expect("a fault")).collect();
+    settings
+}
+
+pub fn quota(limit: u32, window: Duration) -> Quota {
+    Quota { limit, window, kind: WindowKind::default() }
+}
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A running daemon. Killed when it is dropped.
+pub struct Daemon {
+    child: Child,
+    lines: Receiver<String>,
+    /// Every line so far.
+    pub log: Vec<Value>,
+    /// Every line so far, as it came.
+    pub raw: String,
+}
+
+impl Daemon {
+    fn start(mut command: Command) -> Daemon {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon starts");
+        let stdout = child.stdout.take().expect("its stdout");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Daemon { child, lines, log: Vec::new(), raw: String::new() }
+    }
+
+    /// The first line from the start on that is this event and fulfils the condition. Waits for it.
+    pub fn wait_for(&mut self, event: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let wanted = |line: &Value| line["event"] == event && condition(line);
+        if let Some(line) = self.log.iter().find(|line| wanted(line)) {
+            return line.clone();
+        }
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.next(left) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(_) => {}
+                Err(error) => {
+                    let stderr = self.stderr();
+                    panic!("no {event} as wanted ({error}); the log is:\n{}\n{stderr}", self.raw)
+                }
+            }
+        }
+    }
+
+    /// The first line that is this event.
+    pub fn event(&mut self, event: &str) -> Value {
+        self.wait_for(event, |_| true)
+    }
+
+    /// The lines of one event so far.
+    pub fn events(&self, event: &str) -> Vec<&Value> {
+        self.log.iter().filter(|line| line["event"] == event).collect()
+    }
+
+    fn next(&mut self, patience: Duration) -> Result<Value, RecvTimeoutError> {
+        let line = self.lines.recv_timeout(patience)?;
+        let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        for key in ["timestamp", "level", "event", "message"] {
+            assert!(value[key].is_string(), "every line has a {key}: {line}");
+        }
+        self.raw += &line;
+        self.raw += "\n";
+        self.log.push(value.clone());
+        Ok(value)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the daemon lives");
+    }
+
+    /// Asks it to stop, and waits for its end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.end()
+    }
+
+    /// Waits for its end, and reads the rest of its log.
+    pub fn end(&mut self) -> ExitStatus {
+        while self.next(PATIENCE).is_ok() {}
+        self.child.wait().expect("it ends")
+    }
+
+    /// What it wrote to stderr. Call it after the end.
+    pub fn stderr(&mut self) -> String {
+        let _ = self.child.kill();
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The text of a file beside the tests.
+pub fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,144 @@
+//! The daemon from start to end: signals, secrets, a burst, and what it refuses to start with.
+
+mod common;
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use common::{Place, sandbox, schedule};
+use rustix::process::Signal;
+use stackcron::sandbox::Endpoint;
+
+const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_what_is_in_flight_finish_and_starts_nothing_more() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let sandbox = sandbox(&["slow=2s"]).await;
+        let mut daemon = Place::firing_at(&sandbox, "", EVERY_SECOND).start();
+        sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() == 1).await;
+        daemon.signal(signal);
+        let status = daemon.end();
+        assert!(status.success(), "it exits 0: {status}\n{}", daemon.raw);
+        let stopping = daemon.events("daemon.stopping");
+        assert_eq!(stopping[0]["in_flight"], 1, "{}", daemon.raw);
+        let sent = sandbox.ledger().of(Endpoint::RunNow).count();
+        assert_eq!(daemon.events("action.started").len(), sent, "each is logged:\n{}", daemon.raw);
+        assert_eq!(daemon.log.last().map(|line| line["event"].clone()), Some("daemon.stopped".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_finish_in_ten_seconds_is_told_as_unknown() {
+    let sandbox = sandbox(&["slow=60s"]).await;
+    let mut daemon = Place::firing_at(&sandbox, "", EVERY_SECOND).start();
+    sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= 1).await;
+    let asked = std::time::Instant::now();
+    assert!(daemon.stop().success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "it is gone after {:?}", asked.elapsed());
+    let sent = sandbox.ledger().of(Endpoint::RunNow).count();
+    assert_eq!(daemon.events("occurrence.unknown").len(), sent, "{}", daemon.raw);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_due_in_one_second_all_start_once() {
+    let sandbox = sandbox(&[]).await;
+    let due = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 8).expect("a timestamp");
+    let cron = due.strftime("%-S %-M %-H %-d %-m *");
+    let jobs: String = (0..10_000)
+        .map(|n| format!("  e{n}: {{ stack: s1, job: j1, args: '{n}', follow: false, cron: '{cron}' }}\n"))
+        .collect();
+    let mut daemon = Place::firing_at(&sandbox, "quota: { limit: 100000 }", &jobs).start();
+    let ledger = sandbox.wait_for(|ledger| ledger.started().count() >= 10_000).await;
+    daemon.wait_for("action.started", |line| line["scheduled_at"] == due.to_string());
+    assert!(daemon.stop().success());
+    let entries: HashSet<String> =
+        daemon.events("action.started").iter().map(|line| line["entry"].to_string()).collect();
+    assert_eq!(entries.len(), 10_000, "each entry is in the log");
+    assert_eq!(daemon.events("action.started").len(), 10_000, "none is in it twice");
+    let arguments: HashSet<_> = ledger.started().filter_map(|call| call.args.clone()).collect();
+    assert_eq!(arguments.len(), 10_000, "each reached the server");
+    assert_eq!(sandbox.ledger().started().count(), 10_000, "none reached it twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_any_output() {
+    let faults = ["status=500:times=1", "redirect:to=http://127.0.0.1:1/,times=2", "close-after:times=3"];
+    let sandbox = sandbox(&faults).await;
+    let jobs = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', args: 'password=hunter2' }\n";
+    let mut daemon = Place::firing_at(&sandbox, "", jobs).start_with(&["--log-level", "debug"]);
+    daemon.event("action.finished");
+    assert!(daemon.stop().success());
+    let output = daemon.stderr() + &daemon.raw;
+    for secret in [stackcron::sandbox::DEFAULT_TOKEN, "hunter2", "job_args", "Bearer"] {
+        assert!(!output.contains(secret), "{secret} is in the output:\n{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_from_a_file_that_others_can_read_is_warned_of() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::with("");
+    let token = place.directory.path().join("token");
+    std::fs::write(&token, format!("{}\n", stackcron::sandbox::DEFAULT_TOKEN)).expect("the token");
+    std::fs::set_permissions(&token, PermissionsExt::from_mode(0o644)).expect("its mode");
+    let account = format!("url: '{}', token: {{ file: '{}' }}", sandbox.url(), token.display());
+    place.write(&format!("accounts: {{ main: {{ {account} }} }}\njobs:\n{EVERY_SECOND}"));
+    let mut daemon = place.start();
+    let line = daemon.event("token.exposed");
+    assert!(line["hint"].as_str().is_some_and(|hint| hint.contains("chmod")), "{line}");
+    daemon.event("action.started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_read_from_its_directory() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::with("");
+    let directory = place.directory.path().join("credentials");
+    std::fs::create_dir(&directory).expect("a directory");
+    std::fs::write(directory.join("cloud66-token"), stackcron::sandbox::DEFAULT_TOKEN).expect("the token");
+    let account = format!("url: '{}', token: {{ credential: cloud66-token }}", sandbox.url());
+    place.write(&format!("accounts: {{ main: {{ {account} }} }}\njobs:\n{EVERY_SECOND}"));
+    let place = place.env("CREDENTIALS_DIRECTORY", &directory.display().to_string());
+    place.start().event("action.started");
+}
+
+#[test]
+fn a_missing_or_malformed_token_is_a_clear_error_and_exit_78() {
+    let place = Place::with("");
+    let path = place.directory.path().join("token");
+    let file = |content: &[u8]| {
+        std::fs::write(&path, content).expect("the token");
+        format!("{{ file: '{}' }}", path.display())
+    };
+    for (token, expected) in [
+        ("{ env: NOT_SET }".to_owned(), "NOT_SET"),
+        ("{ credential: cloud66-token }".to_owned(), "LoadCredential"),
+        ("{ file: /nonexistent/token }".to_owned(), "/nonexistent/token"),
+        ("{ file: /dev/zero }".to_owned(), "no file"),
+        (file(b"abc\r\nX-Evil: 1\n"), "one line"),
+        (file(b""), "empty"),
+    ] {
+        place.write(&format!("accounts: {{ main: {{ token: {token} }} }}\njobs:\n{EVERY_SECOND}"));
+        let ended = place.run(&["run"]);
+        assert_eq!(ended.status.code(), Some(78), "with {token}: {ended:?}");
+        assert!(ended.stderr.contains(expected), "with {token} stderr names {expected}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("X-Evil"), "no token is printed: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_bad_schedule_is_told_in_full_and_exit_78() {
+    let place = Place::with(&schedule(
+        "http://127.0.0.1:1",
+        "",
+        "  a: { stack: s1, job: j1, cron: '61 * * * *' }\n  b: { stack: s1, jub: j1, cron: '1 * * * *' }\n",
+    ));
+    let ended = place.run(&["run"]);
+    assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+    for expected in ["schedule.yaml:3:", "schedule.yaml:4:", "jub"] {
+        assert!(ended.stderr.contains(expected), "stderr names {expected}: {}", ended.stderr);
+    }
+    assert!(ended.stdout.contains("schedule.rejected"), "the log tells it too: {}", ended.stdout);
+}
