@@ -107,8 +107,8 @@ async fn a_credential_is_read_from_its_directory() {
 #[test]
 fn a_missing_or_malformed_token_is_a_clear_error_and_exit_78() {
     let place = Place::with("");
-    let path = place.directory.path().join("token");
     let file = |content: &[u8]| {
+        let path = place.directory.path().join(format!("token-{}", content.len()));
         std::fs::write(&path, content).expect("the token");
         format!("{{ file: '{}' }}", path.display())
     };

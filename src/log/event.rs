@@ -161,7 +161,7 @@ events! {
         errors: usize,
         /// The first of them.
         first: String,
-    }, format!("{} has {} errors and is not used: {}; `stackcron check` shows them all", e.path, e.errors, e.first);
+    }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
 
     /// Something about the schedule file that works and is likely not what was meant.
     ScheduleWarning = "schedule.warning", |e| Level::WARN, {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with a schedule file in it, and the daemon's environment.
 pub struct Place {
-    pub directory: tempfile::TempDir,
+    pub directory: Arc<tempfile::TempDir>,
     variables: HashMap<String, String>,
 }
 
@@ -27,7 +28,7 @@ impl Place {
     /// A place whose schedule file is `schedule`.
     pub fn with(schedule: &str) -> Place {
         let place = Place {
-            directory: tempfile::tempdir().expect("a directory"),
+            directory: Arc::new(tempfile::tempdir().expect("a directory")),
             variables: HashMap::from([("TOKEN".to_owned(), stackcron::sandbox::DEFAULT_TOKEN.to_owned())]),
         };
         place.write(schedule);
@@ -83,7 +84,7 @@ impl Place {
     /// Starts the daemon with more arguments.
     pub fn start_with(&self, arguments: &[&str]) -> Daemon {
         let arguments = [&["run", "--log-format", "json"], arguments].concat();
-        Daemon::start(self.command(&arguments))
+        Daemon::start(self.command(&arguments), Arc::clone(&self.directory))
     }
 }
 
@@ -131,6 +132,8 @@ pub struct Ended {
 /// A running daemon. Killed when it is dropped.
 pub struct Daemon {
     child: Child,
+    /// Kept while the daemon may read from it.
+    _directory: Arc<tempfile::TempDir>,
     lines: Receiver<String>,
     /// Every line so far.
     pub log: Vec<Value>,
@@ -139,7 +142,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn start(mut command: Command) -> Daemon {
+    fn start(mut command: Command, directory: Arc<tempfile::TempDir>) -> Daemon {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon starts");
         let stdout = child.stdout.take().expect("its stdout");
@@ -152,7 +155,7 @@ impl Daemon {
                 }
             }
         });
-        Daemon { child, lines, log: Vec::new(), raw: String::new() }
+        Daemon { child, _directory: directory, lines, log: Vec::new(), raw: String::new() }
     }
 
     /// The first line from the start on that is this event and fulfils the condition. Waits for it.
