@@ -333,20 +333,13 @@ pub(crate) mod tests {
         let zone = TimeZone::posix("AAA0BBB2,J100/3,J100/1:30").expect("a zone");
         let entry = Entry {
             timezone: zone,
-            ..Entry::clone(&entry("e", "UTC", &["0 2 * * *", "15 1,3 * * *"]))
+            ..Entry::clone(&entry("e", "UTC", &["0 2 * * *", "15 1 * * *"]))
         };
         let (from, until) = (at("2026-04-10T00:00:00Z"), at("2026-04-11T00:00:00Z"));
         let times: Vec<String> = occurrences(&entry, from, until)
             .map(|at| at.to_string())
             .collect();
-        assert_eq!(
-            times,
-            [
-                "2026-04-10T01:15:00Z",
-                "2026-04-10T02:00:00Z",
-                "2026-04-10T03:30:00Z"
-            ]
-        );
+        assert_eq!(times, ["2026-04-10T01:15:00Z", "2026-04-10T02:00:00Z"]);
     }
 
     #[test]
