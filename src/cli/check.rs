@@ -2,21 +2,17 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
-use crate::cli::output::Format;
+use super::Status;
+use super::output::Format;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Diagnostic, Loaded, Rejected};
 
-/// The schedule file or its settings are wrong (`EX_CONFIG` of sysexits).
-const EX_CONFIG: u8 = 78;
-
-/// What `check` takes beside `--config` and `--format`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {}
 
-/// Validates the file and prints what is wrong with it. 0: it can be used; 78: it cannot; 1: stdout cannot be written.
-pub fn run(config: &Path, format: Format, _args: &Args) -> ExitCode {
+/// Validates the file and prints what is wrong with it.
+pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
     let result = schedule::load(config);
     // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
     let mut out = anstream::stdout().lock();
@@ -24,16 +20,16 @@ pub fn run(config: &Path, format: Format, _args: &Args) -> ExitCode {
         Format::Text => print_text(&mut out, config, &result, Colour::Always),
         Format::Json => print_json(&mut out, &result),
     };
-    match (written.and_then(|()| out.flush()), result) {
+    match written.and_then(|()| out.flush()) {
         // Who closed the pipe has seen enough.
-        (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        (_, Ok(_)) => ExitCode::SUCCESS,
-        (_, Err(_)) => ExitCode::from(EX_CONFIG),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ if result.is_ok() => Ok(Status::Done),
+        _ => Ok(Status::Config),
     }
 }
 
 /// The diagnostics, and a line that sums them up.
-pub fn print_text(
+fn print_text(
     out: &mut impl Write,
     config: &Path,
     result: &Result<Loaded, Rejected>,
@@ -62,7 +58,7 @@ pub fn print_text(
 }
 
 /// A record for each diagnostic. A file without any gives no line.
-pub fn print_json(out: &mut impl Write, result: &Result<Loaded, Rejected>) -> io::Result<()> {
+fn print_json(out: &mut impl Write, result: &Result<Loaded, Rejected>) -> io::Result<()> {
     let diagnostics = match result {
         Ok(loaded) => &loaded.warnings,
         Err(rejected) => &rejected.diagnostics,

@@ -1,0 +1,400 @@
+//! `stackcron next`: the occurrences to come, and what daylight saving does to them.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use anstyle::{AnsiColor, Style};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use serde::Serialize;
+
+use super::moment::{Moment, MomentError};
+use super::output::Format;
+use crate::schedule::{Entry, Schedule};
+use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
+
+/// How many occurrences are printed where neither `--until` nor `--count` says.
+const DEFAULT_COUNT: usize = 10;
+
+/// The occurrences with from <= scheduled_at < until, in order.
+///
+/// A time is RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25, read in the zone that the entries share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The entries to look at; all of them when none is named
+    #[arg(value_name = "ENTRY")]
+    pub entries: Vec<String>,
+    /// Where to begin; now when absent
+    #[arg(long, value_name = "T")]
+    pub from: Option<Moment>,
+    /// Where to end, itself excluded
+    #[arg(long, value_name = "T")]
+    pub until: Option<Moment>,
+    /// How many to print at most; 10 when there is no --until either
+    #[arg(long, value_name = "N")]
+    pub count: Option<usize>,
+    /// Show the busy hours of the seven days from --from on, instead of single occurrences
+    #[arg(long, conflicts_with_all = ["until", "count"])]
+    pub calendar: bool,
+}
+
+/// Why occurrences cannot be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum NextError {
+    /// An entry that the schedule does not have.
+    #[error("no entry is named `{name}`{}", nearest.as_ref().map_or(String::new(), |name| format!("; did you mean `{name}`?")))]
+    UnknownEntry {
+        /// As it was asked for.
+        name: String,
+        /// The entry that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A local time, while the entries live in several zones.
+    #[error("the entries are in several zones: write the time with its offset, as 2026-10-25T01:30:00+01:00")]
+    ManyZones,
+    /// A local time past the end of the calendar.
+    #[error(transparent)]
+    Moment(#[from] MomentError),
+    /// The output is closed or full.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+/// Prints the occurrences that the arguments ask for.
+pub fn run(
+    args: &Args,
+    schedule: &Schedule,
+    now: Timestamp,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), NextError> {
+    let entries = selected(&args.entries, schedule)?;
+    let zone = shared_zone(&entries);
+    let instant = |moment: Moment| match (moment, &zone) {
+        (Moment::Local(_), None) => Err(NextError::ManyZones),
+        (moment, zone) => Ok(moment.in_zone(zone.as_ref().unwrap_or(&TimeZone::UTC))?),
+    };
+    let from = args.from.map_or(Ok(now), instant)?;
+    let until = args.until.map_or(Ok(Timestamp::MAX), instant)?;
+    let part = Schedule {
+        accounts: schedule.accounts.clone(),
+        entries,
+    };
+    if args.calendar {
+        let zone = zone.unwrap_or(TimeZone::UTC);
+        return Ok(calendar(&Week::new(&part, from, &zone), format, out)?);
+    }
+    let count = match (args.count, args.until) {
+        (Some(count), _) => count,
+        (None, Some(_)) => usize::MAX,
+        (None, None) => DEFAULT_COUNT,
+    };
+    let occurrences = due(Timetable::new(&part, from), until).take(count);
+    match format {
+        Format::Json => print_json(occurrences, out)?,
+        Format::Text => print_text(&part, occurrences, now, out)?,
+    }
+    Ok(())
+}
+
+/// The named entries in the file's order, or all.
+fn selected(names: &[String], schedule: &Schedule) -> Result<Vec<Arc<Entry>>, NextError> {
+    for name in names {
+        if !schedule.entries.iter().any(|entry| entry.name.as_str() == name) {
+            let nearest = schedule
+                .entries
+                .iter()
+                .map(|entry| entry.name.as_str())
+                .map(|known| (strsim::damerau_levenshtein(known, name), known))
+                .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+                .min();
+            return Err(NextError::UnknownEntry {
+                name: name.clone(),
+                nearest: nearest.map(|(_, name)| name.to_string()),
+            });
+        }
+    }
+    let wanted =
+        |entry: &&Arc<Entry>| names.is_empty() || names.iter().any(|name| entry.name.as_str() == name);
+    Ok(schedule.entries.iter().filter(wanted).cloned().collect())
+}
+
+/// The zone of all the entries; `None` where they have several.
+fn shared_zone(entries: &[Arc<Entry>]) -> Option<TimeZone> {
+    let zone = entries
+        .first()
+        .map_or(TimeZone::UTC, |entry| entry.timezone.clone());
+    entries.iter().all(|entry| entry.timezone == zone).then_some(zone)
+}
+
+/// The occurrences before `until`, one instant at a time, so that a long window costs no memory.
+fn due(mut timetable: Timetable, until: Timestamp) -> impl Iterator<Item = Occurrence> {
+    let instants = std::iter::from_fn(move || {
+        let at = timetable.next_at().filter(|at| *at < until)?;
+        let after = at.checked_add(SignedDuration::from_secs(1));
+        Some(timetable.step(after.unwrap_or(Timestamp::MAX)))
+    });
+    instants.flatten()
+}
+
+/// One line of JSON. Its keys are an interface.
+#[derive(Serialize)]
+struct Record<'a> {
+    entry: &'a str,
+    scheduled_at: Timestamp,
+    local_time: String,
+    timezone: String,
+}
+
+fn print_json(occurrences: impl Iterator<Item = Occurrence>, out: &mut dyn Write) -> io::Result<()> {
+    for Occurrence { entry, scheduled_at } in occurrences {
+        let offset = entry.timezone.to_offset(scheduled_at);
+        let record = Record {
+            entry: entry.name.as_str(),
+            scheduled_at,
+            local_time: scheduled_at.display_with_offset(offset).to_string(),
+            timezone: zone_name(&entry.timezone, scheduled_at),
+        };
+        serde_json::to_writer(&mut *out, &record)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn print_text(
+    schedule: &Schedule,
+    occurrences: impl Iterator<Item = Occurrence>,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let names = schedule.entries.iter().map(|entry| entry.name.as_str().len());
+    let width = names.max().unwrap_or(0).max("ENTRY".len());
+    let (bold, note_style) = (Style::new().bold(), AnsiColor::Yellow.on_default());
+    let mut any = false;
+    for Occurrence { entry, scheduled_at } in occurrences {
+        if !any {
+            let head = format!(
+                "{:width$}  {:29}  {:20}  {}",
+                "ENTRY", "LOCAL TIME", "UTC", "WHEN"
+            );
+            writeln!(out, "{bold}{head}{bold:#}")?;
+            any = true;
+        }
+        let local = scheduled_at.to_zoned_datetime(entry.timezone.clone());
+        let local = local.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string();
+        let when = distance(now, scheduled_at);
+        write!(out, "{:width$}  {local:29}  {scheduled_at:20}  ", entry.name)?;
+        match note(&entry, scheduled_at) {
+            Some(note) => writeln!(out, "{when:12}  {note_style}{note}{note_style:#}")?,
+            None => writeln!(out, "{when}")?,
+        }
+    }
+    if !any {
+        writeln!(out, "nothing is due then")?;
+    }
+    Ok(())
+}
+
+/// What a reader would not expect of an occurrence.
+fn note(entry: &Entry, at: Timestamp) -> Option<String> {
+    let shifted = shift(entry, at)
+        .filter(|shift| *shift != Shift::AsWritten)
+        .map(|shift| shift.to_string());
+    let paused = entry.paused.then(|| "paused: it will be skipped".to_string());
+    match (shifted, paused) {
+        (Some(shifted), Some(paused)) => Some(format!("{shifted}; {paused}")),
+        (shifted, paused) => shifted.or(paused),
+    }
+}
+
+/// How far an instant is, in its two largest units: `in 3d 4h`, `20s ago`.
+fn distance(now: Timestamp, at: Timestamp) -> String {
+    let seconds = at.as_second() - now.as_second();
+    let parts = [
+        (seconds.abs() / 86_400, "d"),
+        (seconds.abs() / 3_600 % 24, "h"),
+        (seconds.abs() / 60 % 60, "m"),
+        (seconds.abs() % 60, "s"),
+    ];
+    let first = parts.iter().position(|(number, _)| *number > 0);
+    let words: Vec<String> = parts[first.unwrap_or(3)..]
+        .iter()
+        .take(2)
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    match (seconds, words.join(" ")) {
+        (0, _) => "now".into(),
+        (1.., words) => format!("in {words}"),
+        (_, words) => format!("{words} ago"),
+    }
+}
+
+/// How many occurrences fall in each local hour of seven days.
+struct Week {
+    zone: String,
+    days: Vec<(Date, [usize; 24])>,
+}
+
+impl Week {
+    fn new(schedule: &Schedule, from: Timestamp, zone: &TimeZone) -> Week {
+        let first = zone.to_datetime(from).date();
+        let mut days: Vec<(Date, [usize; 24])> = (0..7)
+            .filter_map(|n| Some((first.checked_add(n.days()).ok()?, [0; 24])))
+            .collect();
+        let midnight = |date: Date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
+        let start = midnight(first).unwrap_or(from);
+        let end = first.checked_add(7.days()).ok().and_then(midnight);
+        for occurrence in due(Timetable::new(schedule, start), end.unwrap_or(Timestamp::MAX)) {
+            let local = zone.to_datetime(occurrence.scheduled_at);
+            if let Some((_, hours)) = days.iter_mut().find(|(date, _)| *date == local.date()) {
+                hours[usize::from(local.hour().unsigned_abs())] += 1;
+            }
+        }
+        Week {
+            zone: zone_name(zone, from),
+            days,
+        }
+    }
+
+    fn most(&self) -> usize {
+        self.days
+            .iter()
+            .flat_map(|(_, hours)| hours)
+            .copied()
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// One cell of the calendar.
+#[derive(Serialize)]
+struct Cell<'a> {
+    date: Date,
+    hour: usize,
+    timezone: &'a str,
+    due: usize,
+}
+
+fn calendar(week: &Week, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    if format == Format::Json {
+        for (date, hours) in &week.days {
+            for (hour, due) in hours.iter().enumerate() {
+                let cell = Cell {
+                    date: *date,
+                    hour,
+                    timezone: &week.zone,
+                    due: *due,
+                };
+                serde_json::to_writer(&mut *out, &cell)?;
+                writeln!(out)?;
+            }
+        }
+        return Ok(());
+    }
+    let hours: String = (0..24).step_by(3).map(|hour| format!("{hour:02}    ")).collect();
+    let bold = Style::new().bold();
+    writeln!(out, "{bold}{:14}  {hours}   DUE{bold:#}", week.zone)?;
+    let most = week.most();
+    for (date, hours) in &week.days {
+        let cells: String = hours.iter().map(|due| shade(*due, most)).collect();
+        let total: usize = hours.iter().sum();
+        writeln!(out, "{}  {cells}  {total:5}", date.strftime("%a %Y-%m-%d"))?;
+    }
+    writeln!(out, "{:14}  ·· none  ░░ ▒▒ ▓▓ ██ up to {most} an hour", "")
+}
+
+/// A cell two columns wide, darker the busier its hour is.
+fn shade(due: usize, most: usize) -> &'static str {
+    match (due * 4).div_ceil(most.max(1)) {
+        0 => "··",
+        1 => "░░",
+        2 => "▒▒",
+        3 => "▓▓",
+        _ => "██",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::timetable::tests::{at, entry};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn told(words: &str, format: Format) -> String {
+        let entries = vec![
+            entry("nightly-report", "Europe/London", &["15,45 1 * * *"]),
+            entry("sweep", "Europe/London", &["*/30 1-2 * * *"]),
+            entry("abroad", "America/New_York", &["0 12 * * MON"]),
+        ];
+        let schedule = Schedule {
+            accounts: vec![entries[0].account.clone()],
+            entries,
+        };
+        let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
+        let args = Command::try_parse_from(words).expect("arguments").args;
+        let mut out = anstream::StripStream::new(Vec::new());
+        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &mut out) {
+            Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
+            Err(error) => format!("error: {error}\n"),
+        }
+    }
+
+    #[test]
+    fn occurrences_are_told_with_what_daylight_saving_does() {
+        let told = [
+            told("", Format::Text),
+            told(
+                "nightly-report --from 2026-10-24 --until 2026-10-27",
+                Format::Text,
+            ),
+            told(
+                "sweep --from 2026-10-25T01:00 --until 2026-10-25T03:00",
+                Format::Text,
+            ),
+            told("abroad sweep --count 3", Format::Json),
+            told(
+                "nightly-report --from 2026-10-25T01:30:00+01:00 --count 1",
+                Format::Json,
+            ),
+            told("abroad --until 2026-03-29", Format::Text),
+            told("--calendar --from 2026-10-24T12:00:00Z", Format::Text),
+            told("sweep --calendar --from 2026-10-24", Format::Text),
+        ];
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn an_unknown_entry_is_answered_with_the_nearest() {
+        assert_eq!(
+            told("nighty-report", Format::Text),
+            "error: no entry is named `nighty-report`; did you mean `nightly-report`?\n"
+        );
+        assert_eq!(told("x", Format::Text), "error: no entry is named `x`\n");
+    }
+
+    #[test]
+    fn a_local_time_needs_one_zone() {
+        assert!(
+            told("--from 2026-10-24", Format::Text).starts_with("error: the entries are in several zones")
+        );
+    }
+
+    #[test]
+    fn the_calendar_in_json_has_a_cell_an_hour() {
+        let told = told("sweep --calendar --from 2026-10-24", Format::Json);
+        assert_eq!(told.lines().count(), 7 * 24);
+        assert_eq!(
+            told.lines().nth(25),
+            Some(r#"{"date":"2026-10-25","hour":1,"timezone":"Europe/London","due":4}"#)
+        );
+    }
+}
