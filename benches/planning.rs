@@ -37,16 +37,8 @@ fn main() {
     println!("A year of 1,000 entries of a mix of expressions");
     let year = from + 365 * DAY;
     let rival = croner(1_000, from, year);
-    beside(
-        "Europe/London",
-        &whole(&schedule(1_000, &MIX, &london), from, year),
-        &rival,
-    );
-    beside(
-        "UTC",
-        &whole(&schedule(1_000, &MIX, &TimeZone::UTC), from, year),
-        &rival,
-    );
+    beside("Europe/London", &whole(&schedule(1_000, &MIX, &london), from, year), &rival);
+    beside("UTC", &whole(&schedule(1_000, &MIX, &TimeZone::UTC), from, year), &rival);
 
     println!("A day of 100,000 entries of the same mix");
     let tomorrow = from + DAY;
@@ -89,20 +81,14 @@ impl Run {
 fn beside(zone: &str, ours: &Run, rival: &Run) {
     println!("  timetable         {}  ({zone})", ours.told());
     println!("  croner            {}  (UTC)", rival.told());
-    println!(
-        "  ratio             {:.1} times croner's rate",
-        ours.rate() / rival.rate()
-    );
+    println!("  ratio             {:.1} times croner's rate", ours.rate() / rival.rate());
 }
 
 fn best(mut run: impl FnMut() -> usize) -> Run {
     let runs = (0..3).map(|_| {
         let start = Instant::now();
         let occurrences = black_box(run());
-        Run {
-            occurrences,
-            time: start.elapsed(),
-        }
+        Run { occurrences, time: start.elapsed() }
     });
     runs.min_by_key(|run| run.time).expect("three runs")
 }
@@ -122,10 +108,7 @@ fn whole(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Run {
 
 /// croner, one iterator an entry.
 fn croner(entries: usize, from: Timestamp, until: Timestamp) -> Run {
-    let crons: Vec<croner::Cron> = MIX
-        .iter()
-        .map(|text| text.parse().expect("an expression"))
-        .collect();
+    let crons: Vec<croner::Cron> = MIX.iter().map(|text| text.parse().expect("an expression")).collect();
     let at = |at: Timestamp| chrono::DateTime::from_timestamp(at.as_second(), 0).expect("in range");
     let (from, until) = (at(from), at(until));
     best(|| {
@@ -140,9 +123,8 @@ fn croner(entries: usize, from: Timestamp, until: Timestamp) -> Run {
 /// Steps of a second, of 100,000 entries: with none due, and with ten.
 fn steps(zone: &TimeZone, from: Timestamp) {
     // Every entry at a second of the day of its own, ten of them at each.
-    let at: Vec<String> = (0..10_000)
-        .map(|n| format!("{} {} {} * * *", n % 60, n / 60 % 60, n / 3600))
-        .collect();
+    let at: Vec<String> =
+        (0..10_000).map(|n| format!("{} {} {} * * *", n % 60, n / 60 % 60, n / 3600)).collect();
     let texts: Vec<&str> = at.iter().map(String::as_str).collect();
     let mut timetable = Timetable::new(&schedule(100_000, &texts, zone), from);
     let mut times = Vec::with_capacity(10_000);
@@ -202,8 +184,5 @@ fn schedule(entries: usize, texts: &[&str], zone: &TimeZone) -> Schedule {
             paused: false,
         })
     };
-    Schedule {
-        accounts: vec![account.clone()],
-        entries: (0..entries).map(entry).collect(),
-    }
+    Schedule { accounts: vec![account.clone()], entries: (0..entries).map(entry).collect() }
 }

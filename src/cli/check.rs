@@ -26,8 +26,6 @@ pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status
         _ if result.is_ok() => Ok(Status::Done),
         _ => Ok(Status::Config),
     }
-    output::print(&text)?;
-    Ok(if result.is_ok() { Status::Done } else { Status::Config })
 }
 
 /// The diagnostics, and a line that sums them up.

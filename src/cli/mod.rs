@@ -1,12 +1,58 @@
 //! The commands: one file for each.
 
 pub mod check;
+mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
-pub mod schema;
+mod run;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use jiff::Timestamp;
+use output::Format;
+
+/// Runs Cloud 66 jobs on their cron expressions: once, on time, within the API's quota.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// The schedule file.
+    #[arg(
+        long,
+        global = true,
+        env = "STACKCRON_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/stackcron/schedule.yaml"
+    )]
+    config: PathBuf,
+
+    /// How records are printed.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fire the schedule: the daemon.
+    Run(run::Args),
+    /// Validate the schedule file, and show every error at once.
+    Check(check::Args),
+    /// List what is due.
+    Next(next::Args),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them into a directory.
+    Man(man::Args),
+}
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,5 +75,29 @@ impl From<Status> for ExitCode {
             Status::Usage => 2,
             Status::Config => 78,
         })
+    }
+}
+
+impl Cli {
+    /// Runs the command. An error is one that the operator reads as a sentence; its exit status is 1.
+    pub fn run(self) -> anyhow::Result<Status> {
+        match self.command {
+            Command::Run(args) => run::run(&self.config, args),
+            Command::Check(args) => check::run(&self.config, self.format, &args),
+            Command::Next(args) => {
+                let Some(loaded) = output::load(&self.config)? else {
+                    return Ok(Status::Config);
+                };
+                let mut text = Vec::new();
+                next::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
+                output::print(&text)
+            }
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);
+                output::print(&script)
+            }
+            Command::Man(args) => man::run(&args, Cli::command()),
+        }
     }
 }

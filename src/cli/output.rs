@@ -1,8 +1,11 @@
-//! How commands print: the format of records, and a reader that goes away.
+//! How commands print: the format of records, colours, and a reader that goes away.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::Status;
+use crate::schedule::render::Colour;
+use crate::schedule::{self, Loaded};
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -14,11 +17,23 @@ pub enum Format {
     Json,
 }
 
-/// Writes to stdout. A reader that has gone away, as `head` does, is no error.
+/// Writes to stdout. Colours are taken out again where it is no terminal or `NO_COLOR` is set. A reader that
+/// has gone away, as `head` does, is no error.
 pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
-    let mut out = std::io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Status::Done),
+    }
+}
+
+/// Reads the schedule file for a command. `None` when it is wrong: every error has been printed to stderr.
+pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
+    match schedule::load(config) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(rejected) => {
+            anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes())?;
+            Ok(None)
+        }
     }
 }

@@ -10,22 +10,14 @@ pub(super) fn backwards_help(field: Field, from: Piece, to: Piece, low: u8, high
         return format!("Sunday at the end of a range is 7: write `{}-7`", from.text);
     }
     let part = |from: &str, to: &str| {
-        if from == to {
-            from.to_string()
-        } else {
-            format!("{from}-{to}")
-        }
+        if from == to { from.to_string() } else { format!("{from}-{to}") }
     };
     let word = |value: u8| match field.words().get(usize::from(value - field.low())) {
         Some(word) if from.text.starts_with(|c: char| c.is_ascii_alphabetic()) => (*word).to_string(),
         _ => value.to_string(),
     };
     let (last, first) = (word(field.last().max(low)), word(field.low()));
-    format!(
-        "write it as a list of two: `{},{}`",
-        part(from.text, &last),
-        part(&first, to.text)
-    )
+    format!("write it as a list of two: `{},{}`", part(from.text, &last), part(&first, to.text))
 }
 
 pub(super) fn step_help(field: Field, step: &str) -> String {
@@ -78,10 +70,7 @@ pub(super) fn unknown_word(field: Field, piece: Piece) -> CronError {
         return piece.error(message, "write one `/`, as in `0-30/5`");
     }
     if text.contains('~') || text.starts_with(['H', 'R']) && field.words().is_empty() {
-        return piece.error(
-            message,
-            "a time that differs from entry to entry is the entry's `jitter`",
-        );
+        return piece.error(message, "a time that differs from entry to entry is the entry's `jitter`");
     }
     if let Some(help) = special_help(field, text) {
         return piece.error(message, help);
@@ -90,17 +79,11 @@ pub(super) fn unknown_word(field: Field, piece: Piece) -> CronError {
         Some(word) => piece.error(message, format!("write `{word}`")),
         None if is_word_of(text, &MONTHS) && field != Field::Month => piece.error(
             message,
-            format!(
-                "it is a month: month comes after day-of-month. Here write {}",
-                allowed(field)
-            ),
+            format!("it is a month: month comes after day-of-month. Here write {}", allowed(field)),
         ),
         None if is_word_of(text, &WEEKDAYS) && field != Field::DayOfWeek => piece.error(
             message,
-            format!(
-                "it is a weekday: day-of-week comes last. Here write {}",
-                allowed(field)
-            ),
+            format!("it is a weekday: day-of-week comes last. Here write {}", allowed(field)),
         ),
         None => piece.error(message, format!("write {}", allowed(field))),
     }
@@ -120,8 +103,7 @@ fn special_help(field: Field, text: &str) -> Option<&'static str> {
     if upper.ends_with('W') && upper.len() <= 3 && field != Field::DayOfMonth {
         return Some("`W` belongs to day-of-month: `15W` is the working day nearest to the 15th");
     }
-    text.contains('#')
-        .then_some("`#` belongs to day-of-week: `MON#2` is the second Monday")
+    text.contains('#').then_some("`#` belongs to day-of-week: `MON#2` is the second Monday")
 }
 
 fn is_word_of(text: &str, words: &[&str]) -> bool {
@@ -131,9 +113,7 @@ fn is_word_of(text: &str, words: &[&str]) -> bool {
 /// The word that was meant: by its first three letters (`monday`), or by one slip of the finger (`MUN`).
 fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
     let upper = text.to_ascii_uppercase();
-    let by_letters = words
-        .iter()
-        .find(|word| upper.len() > word.len() && upper.starts_with(**word));
+    let by_letters = words.iter().find(|word| upper.len() > word.len() && upper.starts_with(**word));
     let by_distance = || {
         words
             .iter()
@@ -162,10 +142,7 @@ pub(super) fn unknown_nickname(piece: Piece, whole: &str) -> CronError {
     if whole.trim_ascii() != text && expanded(text) != text {
         return piece.error(
             format!("`{text}` stands alone, without further fields"),
-            format!(
-                "write `{text}`, or the fields it stands for: `{}`",
-                expanded(text)
-            ),
+            format!("write `{text}`, or the fields it stands for: `{}`", expanded(text)),
         );
     }
     let near = NICKNAMES
@@ -222,12 +199,7 @@ pub(super) fn wrong_count(pieces: &[Piece]) -> CronError {
 }
 
 pub(super) fn never_due(fields: &[(Field, Piece)]) -> CronError {
-    let place = |wanted: Field| {
-        fields
-            .iter()
-            .find(|(field, _)| *field == wanted)
-            .map(|(_, piece)| *piece)
-    };
+    let place = |wanted: Field| fields.iter().find(|(field, _)| *field == wanted).map(|(_, piece)| *piece);
     let start = place(Field::DayOfMonth).map_or(0, |piece| piece.start);
     let end = place(Field::DayOfWeek).map_or(start, |piece| piece.span().end);
     CronError {

@@ -29,19 +29,14 @@ pub(super) const NICKNAMES: [(&str, &str); 7] = [
 /// What a nickname stands for; any other text as it is.
 pub(crate) fn expanded(text: &str) -> &str {
     let text = text.trim_ascii();
-    NICKNAMES
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map_or(text, |(_, fields)| fields)
+    NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map_or(text, |(_, fields)| fields)
 }
 
 /// Reads an expression.
 pub(super) fn rule(text: &str) -> Result<Rule, CronError> {
     let whole = Piece { text, start: 0 };
-    let trimmed = whole
-        .split(|c| c.is_ascii_whitespace())
-        .find(|piece| !piece.text.is_empty())
-        .ok_or_else(|| {
+    let trimmed =
+        whole.split(|c| c.is_ascii_whitespace()).find(|piece| !piece.text.is_empty()).ok_or_else(|| {
             whole.error(
                 "the expression is empty",
                 "write five fields: minute hour day-of-month month day-of-week, as `30 1 * * *`",
@@ -54,10 +49,8 @@ pub(super) fn rule(text: &str) -> Result<Rule, CronError> {
             false => rule(expansion),
         };
     }
-    let pieces: Vec<Piece> = whole
-        .split(|c| c.is_ascii_whitespace())
-        .filter(|piece| !piece.text.is_empty())
-        .collect();
+    let pieces: Vec<Piece> =
+        whole.split(|c| c.is_ascii_whitespace()).filter(|piece| !piece.text.is_empty()).collect();
     refuse_crontab_syntax(&pieces)?;
     let fields: Vec<(Field, Piece)> = match pieces.len() {
         5 => Field::ALL[1..].iter().copied().zip(pieces).collect(),
@@ -222,9 +215,7 @@ fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
 
 /// Every `step`th value from `from` to `to`, which is at most 63.
 fn values(from: u8, to: u8, step: u8) -> u64 {
-    (from..=to)
-        .step_by(step.into())
-        .fold(0, |set, value| set | 1 << value)
+    (from..=to).step_by(step.into()).fold(0, |set, value| set | 1 << value)
 }
 
 /// Both ends of a range. Sunday may end one: `FRI-SUN`.
@@ -256,11 +247,7 @@ fn step_of(field: Field, step: Piece) -> Result<u8, CronError> {
         )),
         Ok(step) if step <= limit => Ok(step),
         _ => Err(step.error(
-            format!(
-                "a step of {} is past the range of {field}, {} to {limit}",
-                step.text,
-                field.low()
-            ),
+            format!("a step of {} is past the range of {field}, {} to {limit}", step.text, field.low()),
             step_help(field, step.text),
         )),
     }
@@ -270,10 +257,9 @@ fn step_of(field: Field, step: Piece) -> Result<u8, CronError> {
 fn value(field: Field, piece: Piece) -> Result<u8, CronError> {
     let (low, high) = (field.low(), field.high());
     if piece.text.is_empty() {
-        return Err(piece.error(
-            format!("a value of {field} is missing"),
-            format!("write {}", allowed(field)),
-        ));
+        return Err(
+            piece.error(format!("a value of {field} is missing"), format!("write {}", allowed(field)))
+        );
     }
     if piece.text.bytes().all(|b| b.is_ascii_digit()) {
         return match piece.text.parse::<u8>() {
@@ -284,10 +270,7 @@ fn value(field: Field, piece: Piece) -> Result<u8, CronError> {
             )),
         };
     }
-    let word = (low..)
-        .zip(field.words())
-        .find(|(_, word)| piece.is(word))
-        .map(|(value, _)| value);
+    let word = (low..).zip(field.words()).find(|(_, word)| piece.is(word)).map(|(value, _)| value);
     word.ok_or_else(|| unknown_word(field, piece))
 }
 
@@ -302,18 +285,10 @@ fn step_past_the_hour(fields: &[(Field, Piece)]) -> Result<Option<u16>, CronErro
     if base.text != "*" && !base.is("x") {
         return Ok(None);
     }
-    let Some(minutes) = step
-        .text
-        .parse()
-        .ok()
-        .filter(|minutes| STEPS_PAST_THE_HOUR.contains(minutes))
-    else {
+    let Some(minutes) = step.text.parse().ok().filter(|minutes| STEPS_PAST_THE_HOUR.contains(minutes)) else {
         return Ok(None);
     };
-    match fields
-        .iter()
-        .find(|(field, piece)| *field != Field::Minute && !matches!(piece.text, "*" | "?"))
-    {
+    match fields.iter().find(|(field, piece)| *field != Field::Minute && !matches!(piece.text, "*" | "?")) {
         None if fields.len() == 5 => Ok(Some(minutes)),
         None => Err(fields[0].1.error(
             format!("a step of {minutes} minutes has no field for seconds beside it"),
@@ -369,11 +344,7 @@ mod tests {
             "0 0 29 2 *",
             "*/59 */23 */31 */12 */7",
         ] {
-            assert!(
-                Expression::parse(text).is_ok(),
-                "{text:?}: {:?}",
-                Expression::parse(text)
-            );
+            assert!(Expression::parse(text).is_ok(), "{text:?}: {:?}", Expression::parse(text));
         }
     }
 

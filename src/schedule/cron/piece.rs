@@ -17,11 +17,7 @@ impl<'a> Piece<'a> {
     }
 
     pub(super) fn error(self, message: impl Into<String>, help: impl Into<String>) -> CronError {
-        CronError {
-            span: self.span(),
-            message: message.into(),
-            help: help.into(),
-        }
+        CronError { span: self.span(), message: message.into(), help: help.into() }
     }
 
     /// The pieces between the separators.
@@ -36,22 +32,14 @@ impl<'a> Piece<'a> {
     pub(super) fn split_once(self, separator: char) -> Option<(Piece<'a>, Piece<'a>)> {
         let (before, after) = self.text.split_once(separator)?;
         let after_start = self.start + before.len() + separator.len_utf8();
-        Some((
-            Piece { text: before, ..self },
-            Piece {
-                text: after,
-                start: after_start,
-            },
-        ))
+        Some((Piece { text: before, ..self }, Piece { text: after, start: after_start }))
     }
 
     /// The piece without a last letter, in either case.
     pub(super) fn strip_letter(self, letter: char) -> Option<Piece<'a>> {
         let last = self.text.chars().next_back()?;
-        last.eq_ignore_ascii_case(&letter).then(|| Piece {
-            text: &self.text[..self.text.len() - letter.len_utf8()],
-            ..self
-        })
+        last.eq_ignore_ascii_case(&letter)
+            .then(|| Piece { text: &self.text[..self.text.len() - letter.len_utf8()], ..self })
     }
 
     pub(super) fn is(self, text: &str) -> bool {

@@ -196,11 +196,7 @@ impl<'s> Validator<'s, '_> {
             (matches!(job, Read::Absent), "`job`"),
             (matches!(cron, Read::Absent), "`cron`"),
         ];
-        let missing: Vec<&str> = required
-            .iter()
-            .filter(|(absent, _)| *absent)
-            .map(|(_, key)| *key)
-            .collect();
+        let missing: Vec<&str> = required.iter().filter(|(absent, _)| *absent).map(|(_, key)| *key).collect();
         let Some((last, before)) = missing.split_last() else {
             return;
         };
