@@ -24,12 +24,7 @@ async fn ten_thousand_runs_are_answered_and_remembered() {
         let url = format!("{}/stacks/S1/jobs/J1/run_now.json", sandbox.url());
         tasks.spawn(async move {
             for _ in 0..100 {
-                let answer = client
-                    .post(&url)
-                    .bearer_auth(DEFAULT_TOKEN)
-                    .send()
-                    .await
-                    .expect("an answer");
+                let answer = client.post(&url).bearer_auth(DEFAULT_TOKEN).send().await.expect("an answer");
                 assert_eq!(answer.status(), 200);
                 assert!(answer.headers().contains_key("x-ratelimit-remaining"));
                 answer.text().await.expect("a body");
@@ -42,9 +37,6 @@ async fn ten_thousand_runs_are_answered_and_remembered() {
     eprintln!("{:?}", start.elapsed());
     let ledger = sandbox.ledger();
     assert_eq!(ledger.started().count(), 10_000);
-    assert_eq!(
-        ledger.requests.last().and_then(|last| last.remaining),
-        Some(10_000)
-    );
+    assert_eq!(ledger.requests.last().and_then(|last| last.remaining), Some(10_000));
     sandbox.stop().await;
 }

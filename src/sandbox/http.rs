@@ -74,10 +74,9 @@ impl Request {
                 Target::of(endpoint).stack(stack).job(job)
             }
             ["stacks", stack, "actions"] if get => Target::of(Endpoint::Actions).stack(stack),
-            ["stacks", stack, "actions", id] if get => Target {
-                action: id.parse().ok(),
-                ..Target::of(Endpoint::Action).stack(stack)
-            },
+            ["stacks", stack, "actions", id] if get => {
+                Target { action: id.parse().ok(), ..Target::of(Endpoint::Action).stack(stack) }
+            }
             _ => return None,
         };
         Some(target)
@@ -173,26 +172,15 @@ pub(super) struct Target {
 
 impl Target {
     fn of(endpoint: Endpoint) -> Target {
-        Target {
-            endpoint,
-            stack: None,
-            job: None,
-            action: None,
-        }
+        Target { endpoint, stack: None, job: None, action: None }
     }
 
     fn stack(self, stack: &str) -> Target {
-        Target {
-            stack: Some(stack.to_owned()),
-            ..self
-        }
+        Target { stack: Some(stack.to_owned()), ..self }
     }
 
     fn job(self, job: &str) -> Target {
-        Target {
-            job: Some(job.to_owned()),
-            ..self
-        }
+        Target { job: Some(job.to_owned()), ..self }
     }
 }
 
@@ -241,10 +229,7 @@ impl Reply {
 
     /// The value of a header, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -276,17 +261,10 @@ mod tests {
 
     #[test]
     fn a_path_means_the_same_with_and_without_the_suffix() {
-        for path in [
-            "/api/3/stacks/S1/jobs/J1/run_now",
-            "/api/3/stacks/S1/jobs/J1/run_now.json",
-        ] {
+        for path in ["/api/3/stacks/S1/jobs/J1/run_now", "/api/3/stacks/S1/jobs/J1/run_now.json"] {
             let expected = Target::of(Endpoint::RunNow).stack("S1").job("J1");
             assert_eq!(target(Method::POST, path), expected, "{path}");
-            assert_eq!(
-                target(Method::GET, path).endpoint,
-                Endpoint::Unknown,
-                "GET {path}"
-            );
+            assert_eq!(target(Method::GET, path).endpoint, Endpoint::Unknown, "GET {path}");
         }
     }
 
@@ -299,13 +277,7 @@ mod tests {
 
     #[test]
     fn empty_segments_and_bytes_that_are_no_text_name_nothing() {
-        for path in [
-            "/api/3/stacks//jobs",
-            "/api/3/stacks/%FF",
-            "/api/3",
-            "/stacks",
-            "/api/30/stacks",
-        ] {
+        for path in ["/api/3/stacks//jobs", "/api/3/stacks/%FF", "/api/3", "/stacks", "/api/30/stacks"] {
             assert_eq!(target(Method::GET, path).endpoint, Endpoint::Unknown, "{path}");
         }
     }
@@ -323,10 +295,7 @@ mod tests {
             .expect("readable arguments")
         };
         let args = |from| Some(("a b+c 'é'".to_owned(), from));
-        assert_eq!(
-            run("?x=1&job_args=a+b%2Bc%20%27%C3%A9%27", None, ""),
-            args(ArgsFrom::Query)
-        );
+        assert_eq!(run("?x=1&job_args=a+b%2Bc%20%27%C3%A9%27", None, ""), args(ArgsFrom::Query));
         let form = Some("application/x-www-form-urlencoded");
         assert_eq!(run("", form, "job_args=a+b%2Bc+'é'"), args(ArgsFrom::Form));
         let json = Some("application/json; charset=utf-8");

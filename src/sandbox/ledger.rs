@@ -54,9 +54,7 @@ impl Ledger {
 
     /// The requests of one call.
     pub fn of(&self, endpoint: Endpoint) -> impl Iterator<Item = &Record> {
-        self.requests
-            .iter()
-            .filter(move |record| record.endpoint == endpoint)
+        self.requests.iter().filter(move |record| record.endpoint == endpoint)
     }
 
     /// The requests that the spent quota refused.

@@ -99,12 +99,7 @@ impl Sandbox {
         });
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared), stopped));
-        Ok(Sandbox {
-            address,
-            shared,
-            stop,
-            serving,
-        })
+        Ok(Sandbox { address, shared, stop, serving })
     }
 
     /// Where it listens.
@@ -139,8 +134,7 @@ impl Sandbox {
 
     /// Requests of others with the same user's tokens. Says how many still fitted; none for an unknown user.
     pub fn use_quota(&self, user: &str, requests: u32) -> Option<u32> {
-        self.shared
-            .change(|state| state.use_quota(user, requests, Timestamp::now()))
+        self.shared.change(|state| state.use_quota(user, requests, Timestamp::now()))
     }
 
     /// A new limit for a user, from now on. None for an unknown user.
@@ -249,9 +243,7 @@ async fn api(
 fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = text_of(headers, header::AUTHORIZATION)?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim().to_owned())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
@@ -293,9 +285,7 @@ fn whole(reply: &Reply) -> Option<Response> {
             return None;
         }
         let name = HeaderName::from_bytes(key.as_bytes()).ok()?;
-        response
-            .headers_mut()
-            .append(name, HeaderValue::from_str(value).ok()?);
+        response.headers_mut().append(name, HeaderValue::from_str(value).ok()?);
     }
     Some(response)
 }
@@ -307,9 +297,7 @@ fn in_full(reply: &Reply) -> Vec<u8> {
 }
 
 fn head(reply: &Reply, framing: &str) -> Vec<u8> {
-    let reason = StatusCode::from_u16(reply.status)
-        .ok()
-        .and_then(|status| status.canonical_reason());
+    let reason = StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
     let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reason.unwrap_or(""));
     for (key, value) in &reply.headers {
         head.push_str(&format!("{key}: {value}\r\n"));
@@ -369,10 +357,7 @@ async fn set_faults(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {
     let texts = pairs.iter().filter(|(key, _)| key == "fault");
-    match texts
-        .map(|(_, text)| text.parse())
-        .collect::<Result<Vec<Fault>, _>>()
-    {
+    match texts.map(|(_, text)| text.parse()).collect::<Result<Vec<Fault>, _>>() {
         Ok(faults) => {
             let count = faults.len();
             shared.change(|state| state.set_faults(faults));

@@ -152,10 +152,7 @@ impl Settings {
     /// A sandbox that knows the stacks and jobs of a schedule and gives each account a user of its own, with the
     /// account's quota and the token that [`Settings::token_of`] tells.
     pub fn for_schedule(schedule: &Schedule) -> Settings {
-        let mut settings = Settings {
-            users: Vec::new(),
-            ..Settings::default()
-        };
+        let mut settings = Settings { users: Vec::new(), ..Settings::default() };
         for account in &schedule.accounts {
             let name = account.name.as_str();
             let mut user = User::new(&format!("{name}@example.com"), &Settings::token_of(name));
@@ -213,10 +210,7 @@ impl User {
         User {
             name: name.to_owned(),
             quota: Quota::default(),
-            tokens: vec![Token {
-                text: token.to_owned(),
-                scope: Scope::Full,
-            }],
+            tokens: vec![Token { text: token.to_owned(), scope: Scope::Full }],
         }
     }
 }

@@ -119,10 +119,7 @@ pub(super) fn error(status: u16, details: &str) -> Reply {
         404 => ("not_found", "The resource was not found"),
         408 => ("time_out", "The request took too long"),
         409 => ("conflict", "The resource is in use"),
-        422 => (
-            "unprocessable_entity",
-            "The request was understood and is not valid",
-        ),
+        422 => ("unprocessable_entity", "The request was understood and is not valid"),
         429 => ("too_many_requests", "Too many requests"),
         501 => ("not_implemented", "This is not implemented"),
         502 => ("bad_gateway", "Bad gateway"),
@@ -136,33 +133,16 @@ pub(super) fn error(status: u16, details: &str) -> Reply {
 
 /// 503, because the quota is spent.
 pub(super) fn throttled() -> Reply {
-    named_error(
-        503,
-        "throttled",
-        "The rate limit has been reached",
-        "Retry in the next hourly interval",
-    )
+    named_error(503, "throttled", "The rate limit has been reached", "Retry in the next hourly interval")
 }
 
 /// 503, because there is no such thing.
 pub(super) fn not_implemented() -> Reply {
-    named_error(
-        503,
-        "not_implemented",
-        "This is not implemented",
-        "This call is not available for the stack",
-    )
+    named_error(503, "not_implemented", "This is not implemented", "This call is not available for the stack")
 }
 
 fn named_error(status: u16, error: &str, error_description: &str, details: &str) -> Reply {
-    Reply::json(
-        status,
-        &ErrorBody {
-            error,
-            error_description,
-            details,
-        },
-    )
+    Reply::json(status, &ErrorBody { error, error_description, details })
 }
 
 /// As the lists of jobs write dates.

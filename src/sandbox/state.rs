@@ -129,12 +129,7 @@ impl State {
         let mut state = State {
             users: Vec::new(),
             tokens: HashMap::new(),
-            nobody: Window::new(
-                settings
-                    .users
-                    .first()
-                    .map_or_else(Quota::default, |user| user.quota),
-            ),
+            nobody: Window::new(settings.users.first().map_or_else(Quota::default, |user| user.quota)),
             stacks: Vec::new(),
             stack_places: HashMap::new(),
             actions: Vec::new(),
@@ -148,10 +143,7 @@ impl State {
             created_at: now,
         };
         for (place, user) in settings.users.iter().enumerate() {
-            state.users.push(Budget {
-                name: user.name.clone(),
-                window: Window::new(user.quota),
-            });
+            state.users.push(Budget { name: user.name.clone(), window: Window::new(user.quota) });
             for token in &user.tokens {
                 state.tokens.insert(token.text.clone(), (place, token.scope));
             }
@@ -166,11 +158,7 @@ impl State {
     /// Judges a request that arrives now.
     pub fn handle(&mut self, request: Request, now: Timestamp) -> Answer {
         let target = request.target();
-        let known = request
-            .token
-            .as_ref()
-            .and_then(|token| self.tokens.get(token))
-            .copied();
+        let known = request.token.as_ref().and_then(|token| self.tokens.get(token)).copied();
         let args = request.job_args().ok().flatten();
         let record = self.ledger.requests.len();
         self.ledger.requests.push(Record {
@@ -216,14 +204,7 @@ impl State {
             Kind::Slow(after, Order::EffectLast) => Some(*after),
             _ => None,
         });
-        let ticket = Ticket {
-            request,
-            target,
-            record,
-            user,
-            remaining,
-            faults,
-        };
+        let ticket = Ticket { request, target, record, user, remaining, faults };
         match postponed {
             Some(after) => Answer::Postponed(after, ticket),
             None => Answer::Reply(self.resume(ticket, now)),
@@ -256,14 +237,7 @@ impl State {
 
     /// Replaces all faults, their counts begin anew.
     pub fn set_faults(&mut self, faults: Vec<Fault>) {
-        self.faults = faults
-            .into_iter()
-            .map(|fault| Armed {
-                fault,
-                met: 0,
-                struck: 0,
-            })
-            .collect();
+        self.faults = faults.into_iter().map(|fault| Armed { fault, met: 0, struck: 0 }).collect();
     }
 
     /// Every request until now.
@@ -338,9 +312,7 @@ impl State {
         let record = &mut self.ledger.requests[record];
         if reply.delivery != Delivery::Nothing {
             record.status = Some(reply.status);
-            record.remaining = reply
-                .header("X-RateLimit-Remaining")
-                .and_then(|value| value.parse().ok());
+            record.remaining = reply.header("X-RateLimit-Remaining").and_then(|value| value.parse().ok());
         }
         reply.delay += self.latency;
         reply
@@ -431,17 +403,15 @@ impl State {
     fn start(&mut self, ticket: &Ticket, stack: usize, job: usize, now: Timestamp) -> usize {
         let place = self.actions.len();
         let settings = &self.stacks[stack].stack.jobs[job];
-        let duration = settings
-            .duration
-            .unwrap_or(match settings.uid.as_str().ends_with("-slow") {
-                true => self.action_duration.saturating_mul(SLOW),
-                false => self.action_duration,
-            });
+        let duration = settings.duration.unwrap_or(match settings.uid.as_str().ends_with("-slow") {
+            true => self.action_duration.saturating_mul(SLOW),
+            false => self.action_duration,
+        });
         let finishes_at = match settings.ending {
             Ending::Never => None,
-            Ending::Success | Ending::Failure => SignedDuration::try_from(duration)
-                .ok()
-                .and_then(|duration| now.checked_add(duration).ok()),
+            Ending::Success | Ending::Failure => {
+                SignedDuration::try_from(duration).ok().and_then(|duration| now.checked_add(duration).ok())
+            }
         };
         self.actions.push(Action {
             user: ticket.user,
@@ -575,11 +545,7 @@ fn done(what: &str, paused: bool) -> Reply {
 }
 
 fn with_quota(mut reply: Reply, limit: u32, remaining: u32) -> Reply {
-    reply
-        .headers
-        .push(("X-RateLimit-Limit".into(), limit.to_string()));
-    reply
-        .headers
-        .push(("X-RateLimit-Remaining".into(), remaining.to_string()));
+    reply.headers.push(("X-RateLimit-Limit".into(), limit.to_string()));
+    reply.headers.push(("X-RateLimit-Remaining".into(), remaining.to_string()));
     reply
 }

@@ -24,9 +24,7 @@ pub(super) fn at_the_proxy(kind: &Kind) -> Reply {
 /// The answer of an API that does not do what it is asked; none for a kind that strikes after the effect.
 pub(super) fn refusal(kind: &Kind) -> Option<Reply> {
     let retry_after = |mut reply: Reply, after: &Option<String>| {
-        reply
-            .headers
-            .extend(after.clone().map(|after| ("Retry-After".to_owned(), after)));
+        reply.headers.extend(after.clone().map(|after| ("Retry-After".to_owned(), after)));
         reply
     };
     match kind {
@@ -50,32 +48,16 @@ pub(super) fn refusal(kind: &Kind) -> Option<Reply> {
 /// The answer after a fault that strikes when the request has taken effect.
 pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
     match kind {
-        Kind::Status(status, Effect::First) => Reply {
-            headers: reply.headers,
-            ..shapes::error(*status, "A fault of the sandbox")
-        },
+        Kind::Status(status, Effect::First) => {
+            Reply { headers: reply.headers, ..shapes::error(*status, "A fault of the sandbox") }
+        }
         Kind::Html502(_) => bad_gateway(),
         Kind::CloseBefore | Kind::CloseAfter => nothing(),
-        Kind::ResetMidBody => Reply {
-            delivery: Delivery::Half,
-            ..reply
-        },
-        Kind::Slow(after, Order::EffectFirst) => Reply {
-            delay: reply.delay + *after,
-            ..reply
-        },
-        Kind::Drip(pause) => Reply {
-            delivery: Delivery::Dripped(*pause),
-            ..reply
-        },
-        Kind::Endless => Reply {
-            delivery: Delivery::Endless,
-            ..reply
-        },
-        Kind::Garbage => Reply {
-            body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(),
-            ..reply
-        },
+        Kind::ResetMidBody => Reply { delivery: Delivery::Half, ..reply },
+        Kind::Slow(after, Order::EffectFirst) => Reply { delay: reply.delay + *after, ..reply },
+        Kind::Drip(pause) => Reply { delivery: Delivery::Dripped(*pause), ..reply },
+        Kind::Endless => Reply { delivery: Delivery::Endless, ..reply },
+        Kind::Garbage => Reply { body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(), ..reply },
         Kind::Huge => rewritten(reply, |body| {
             if let Some(fields) = action_of(body) {
                 fields.insert("metadata".into(), json!({ "log": "x".repeat(HUGE) }));

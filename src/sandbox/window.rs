@@ -59,11 +59,7 @@ pub struct Quota {
 impl Default for Quota {
     /// What the vendor's examples print: 3,600 requests an hour.
     fn default() -> Quota {
-        Quota {
-            limit: 3600,
-            window: Duration::from_secs(3600),
-            kind: WindowKind::default(),
-        }
+        Quota { limit: 3600, window: Duration::from_secs(3600), kind: WindowKind::default() }
     }
 }
 
@@ -82,13 +78,7 @@ pub struct Window {
 impl Window {
     /// Nothing used yet.
     pub fn new(quota: Quota) -> Window {
-        Window {
-            quota,
-            latest: i128::MIN,
-            start: None,
-            used: 0,
-            counted: VecDeque::new(),
-        }
+        Window { quota, latest: i128::MIN, start: None, used: 0, counted: VecDeque::new() }
     }
 
     /// Requests in one window.
@@ -130,9 +120,7 @@ impl Window {
     fn turn(&mut self, now: Timestamp) -> i128 {
         let now = now.as_nanosecond().max(self.latest);
         self.latest = now;
-        let length = i128::try_from(self.quota.window.as_nanos())
-            .unwrap_or(i128::MAX)
-            .max(1);
+        let length = i128::try_from(self.quota.window.as_nanos()).unwrap_or(i128::MAX).max(1);
         match self.quota.kind {
             WindowKind::Fixed => {
                 let start = Some(now - now.rem_euclid(length));
@@ -169,11 +157,7 @@ mod tests {
     const LENGTH: i64 = 60;
 
     fn window(kind: WindowKind, limit: u32) -> Window {
-        Window::new(Quota {
-            limit,
-            window: Duration::from_secs(LENGTH as u64),
-            kind,
-        })
+        Window::new(Quota { limit, window: Duration::from_secs(LENGTH as u64), kind })
     }
 
     fn at(second: i64) -> Timestamp {

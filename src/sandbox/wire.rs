@@ -65,11 +65,7 @@ struct Playing {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, line: Line) -> Wire {
-        Wire {
-            stream,
-            line,
-            playing: None,
-        }
+        Wire { stream, line, playing: None }
     }
 
     /// Plays until the script's end, which is an error for whoever writes: the connection is over.
@@ -122,11 +118,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         if wire.playing.is_none() {
-            wire.playing = wire.line.take().map(|script| Playing {
-                script,
-                sent: 0,
-                pause: None,
-            });
+            wire.playing = wire.line.take().map(|script| Playing { script, sent: 0, pause: None });
         }
         match wire.playing {
             Some(_) => wire.poll_play(cx).map(Err),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Effect, Fault, Kind, Order};
 use crate::sandbox::http::Endpoint;
+use crate::schedule::duration;
 
 /// Text that is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,9 +46,7 @@ pub enum FaultError {
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest
-        .map(|word| format!("; did you mean `{word}`?"))
-        .unwrap_or_default()
+    nearest.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
 /// Every kind by its name, with what it is when nothing more is written.
@@ -75,17 +74,7 @@ static KINDS: [(&str, Kind); 21] = [
     ("header-flood", Kind::HeaderFlood),
 ];
 
-static KEYS: [&str; 9] = [
-    "on",
-    "stack",
-    "job",
-    "every",
-    "p",
-    "times",
-    "effect",
-    "retry-after",
-    "to",
-];
+static KEYS: [&str; 9] = ["on", "stack", "job", "every", "p", "times", "effect", "retry-after", "to"];
 
 static ENDPOINTS: [(&str, Endpoint); 8] = [
     ("run_now", Endpoint::RunNow),
@@ -181,8 +170,8 @@ fn kind_of(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
         (Kind::Drip(_), None) => {}
         (Kind::Slow(duration, _) | Kind::Drip(duration), value) => {
             let value = value.unwrap_or("");
-            *duration = crate::sandbox::duration(value)
-                .ok_or_else(|| bad_value(name, value, "DURATION, as 500ms or 2s"))?;
+            *duration =
+                duration::parse(value).map_err(|_| bad_value(name, value, "DURATION, as 500ms or 2s"))?;
         }
         (_, None) => {}
         (_, Some(_)) => return Err(FaultError::NoValueHere(name.to_owned())),
@@ -213,11 +202,9 @@ fn on(value: &str) -> Result<Option<Endpoint>, FaultError> {
     }
     match ENDPOINTS.iter().find(|(name, _)| *name == value) {
         Some(&(_, endpoint)) => Ok(Some(endpoint)),
-        None => Err(bad_value(
-            "on",
-            value,
-            "run_now, actions, action, jobs, job, stacks, stack, ping or any",
-        )),
+        None => {
+            Err(bad_value("on", value, "run_now, actions, action, jobs, job, stacks, stack, ping or any"))
+        }
     }
 }
 
@@ -229,11 +216,7 @@ fn header_value(key: &str, value: &str) -> Result<String, FaultError> {
 }
 
 fn bad_value(key: &str, given: &str, expected: &'static str) -> FaultError {
-    FaultError::BadValue {
-        key: key.to_owned(),
-        given: given.to_owned(),
-        expected,
-    }
+    FaultError::BadValue { key: key.to_owned(), given: given.to_owned(), expected }
 }
 
 /// The word most like the given one, if it is like one at all.
@@ -248,9 +231,7 @@ fn nearest(given: &str, words: impl IntoIterator<Item = &'static str>) -> Option
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = KINDS
-            .iter()
-            .find(|(_, kind)| discriminant(kind) == discriminant(&self.kind));
+        let name = KINDS.iter().find(|(_, kind)| discriminant(kind) == discriminant(&self.kind));
         f.write_str(name.map_or("", |(name, _)| name))?;
         let mut keys: Vec<(&str, String)> = Vec::new();
         match &self.kind {
@@ -337,34 +318,22 @@ mod tests {
     fn a_wrong_fault_says_what_to_write() {
         for (text, expected) in [
             ("", "`` is no kind of fault"),
-            (
-                "close-befor",
-                "`close-befor` is no kind of fault; did you mean `close-before`?",
-            ),
+            ("close-befor", "`close-befor` is no kind of fault; did you mean `close-before`?"),
             ("status", "write `status=N, from 400 to 599`, not ``"),
             ("status=200", "write `status=N, from 400 to 599`, not `200`"),
             ("garbage=1", "`garbage` takes no value"),
             ("slow=soon", "write `slow=DURATION, as 500ms or 2s`, not `soon`"),
             ("garbage:tims=3", "`garbage` has no `tims`; did you mean `times`?"),
             ("garbage:effect=first", "`garbage` has no `effect`"),
-            (
-                "garbage:times=0",
-                "write `times=N, a whole number from 1`, not `0`",
-            ),
+            ("garbage:times=0", "write `times=N, a whole number from 1`, not `0`"),
             ("garbage:p=2", "write `p=CHANCE, a number from 0 to 1`, not `2`"),
-            (
-                "slow=1s:effect=none",
-                "write `effect=first or effect=last`, not `none`",
-            ),
+            ("slow=1s:effect=none", "write `effect=first or effect=last`, not `none`"),
             ("redirect", "write `redirect:to=URL`, not ``"),
             (
                 "garbage:on=run",
                 "write `on=run_now, actions, action, jobs, job, stacks, stack, ping or any`, not `run`",
             ),
-            (
-                "429:retry-after=a\r\nb",
-                "write `retry-after=TEXT, of printable ASCII`, not `a\r\nb`",
-            ),
+            ("429:retry-after=a\r\nb", "write `retry-after=TEXT, of printable ASCII`, not `a\r\nb`"),
         ] {
             assert_eq!(error(text), expected, "{text}");
         }
