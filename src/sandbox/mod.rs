@@ -18,6 +18,7 @@
 //! `GET /_sandbox/actions`, `POST /_sandbox/use?user=NAME&n=N`, `POST /_sandbox/limit?user=NAME&n=N`, and
 //! `POST /_sandbox/faults?fault=...&fault=...`, which replaces all faults.
 
+mod control;
 pub mod fault;
 mod http;
 mod ledger;
@@ -28,11 +29,13 @@ mod state;
 mod tamper;
 pub mod window;
 mod wire;
+mod world;
 
 pub use fault::Fault;
 pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, Request};
 pub use ledger::{Ledger, Record};
 pub use server::Sandbox;
 pub use settings::{ActionsOrder, DEFAULT_TOKEN, Ending, Job, Scope, Settings, Stack, Token, Unknown, User};
-pub use state::{ActionRecord, Answer, State, Ticket};
+pub use state::{Answer, State, Ticket};
 pub use window::{Quota, WindowKind};
+pub use world::ActionRecord;
