@@ -1,42 +1,108 @@
-//! The look-alike API over real sockets.
+//! The look-alike API: its answers byte for byte in virtual time, its faults over real sockets.
 
-use stackcron::sandbox::{DEFAULT_TOKEN, Job, Sandbox, Settings, Stack};
+#[path = "sandbox_api/faults.rs"]
+mod faults;
+#[path = "sandbox_api/quota.rs"]
+mod quota;
+#[path = "sandbox_api/shapes.rs"]
+mod shapes;
+#[path = "sandbox_api/wire.rs"]
+mod wire;
+
+use axum::body::Bytes;
+use axum::http::Method;
+use jiff::Timestamp;
+use stackcron::sandbox::{Answer, DEFAULT_TOKEN, Job, Reply, Request, Sandbox, Settings, Stack, State};
 use stackcron::schedule::{JobUid, StackUid};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-fn uid_stack(uid: &str) -> Stack {
-    Stack::new(StackUid::new(uid).expect("a uid"))
+pub const RUN: &str = "/api/3/stacks/S1/jobs/J1/run_now.json";
+pub const USER: &str = "demo@example.com";
+
+pub fn stack(uid: &str, jobs: &[&str]) -> Stack {
+    let stack = Stack::new(StackUid::new(uid).expect("a uid"));
+    jobs.iter().fold(stack, |stack, uid| stack.job(Job::new(JobUid::new(uid).expect("a uid"))))
 }
 
-fn uid_job(uid: &str) -> Job {
-    Job::new(JobUid::new(uid).expect("a uid"))
+/// One stack with one job, and these faults.
+pub fn settings(faults: &[&str]) -> Settings {
+    let settings = Settings::default().stack(stack("S1", &["J1"]));
+    faults.iter().fold(settings, |settings, text| settings.fault(text.parse().expect("a fault")))
 }
 
-#[tokio::test]
-async fn ten_thousand_runs_are_answered_and_remembered() {
-    let mut settings = Settings::default().stack(uid_stack("S1").job(uid_job("J1")));
-    settings.users[0].quota.limit = 20_000;
-    let sandbox = Sandbox::start(settings).await.expect("listens");
-    let client = reqwest::Client::new();
-    let start = std::time::Instant::now();
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..100 {
-        let client = client.clone();
-        let url = format!("{}/stacks/S1/jobs/J1/run_now.json", sandbox.url());
-        tasks.spawn(async move {
-            for _ in 0..100 {
-                let answer = client.post(&url).bearer_auth(DEFAULT_TOKEN).send().await.expect("an answer");
-                assert_eq!(answer.status(), 200);
-                assert!(answer.headers().contains_key("x-ratelimit-remaining"));
-                answer.text().await.expect("a body");
-            }
-        });
+pub fn at(text: &str) -> Timestamp {
+    text.parse().expect("an instant")
+}
+
+/// The instant of the vendor's example.
+pub fn noon() -> Timestamp {
+    at("2016-02-04T12:52:24Z")
+}
+
+pub fn state(settings: &Settings) -> State {
+    State::new(settings, at("2016-02-01T13:37:07Z"))
+}
+
+pub fn get(state: &mut State, path: &str, now: Timestamp) -> Reply {
+    replied(state.handle(Request::new(Method::GET, path, DEFAULT_TOKEN), now))
+}
+
+pub fn post(state: &mut State, path: &str, now: Timestamp) -> Reply {
+    replied(state.handle(Request::new(Method::POST, path, DEFAULT_TOKEN), now))
+}
+
+pub fn post_with(state: &mut State, path: &str, content_type: &str, body: &'static str) -> Reply {
+    let request = Request {
+        content_type: Some(content_type.to_owned()),
+        body: Bytes::from_static(body.as_bytes()),
+        ..Request::new(Method::POST, path, DEFAULT_TOKEN)
+    };
+    replied(state.handle(request, noon()))
+}
+
+pub fn replied(answer: Answer) -> Reply {
+    match answer {
+        Answer::Reply(reply) => reply,
+        Answer::Postponed(after, _) => panic!("an answer at once, not after {after:?}"),
     }
-    while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
-    }
-    eprintln!("{:?}", start.elapsed());
-    let ledger = sandbox.ledger();
-    assert_eq!(ledger.started().count(), 10_000);
-    assert_eq!(ledger.requests.last().and_then(|last| last.remaining), Some(10_000));
-    sandbox.stop().await;
+}
+
+pub fn text(reply: &Reply) -> &str {
+    std::str::from_utf8(&reply.body).expect("a body of text")
+}
+
+pub async fn start(settings: Settings) -> Sandbox {
+    Sandbox::start(settings).await.expect("a port of the loopback is free")
+}
+
+/// A request as it goes over the wire, with the token.
+pub fn request(line: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {DEFAULT_TOKEN}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Sends bytes on a connection of their own.
+pub async fn send(sandbox: &Sandbox, bytes: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(sandbox.address()).await.expect("it listens");
+    stream.write_all(bytes.as_bytes()).await.expect("it reads");
+    stream
+}
+
+/// Everything that is answered until the connection ends, and how it ends.
+pub async fn answer(mut stream: TcpStream) -> (Vec<u8>, std::io::Result<()>) {
+    let mut bytes = Vec::new();
+    let end = stream.read_to_end(&mut bytes).await.map(drop);
+    (bytes, end)
+}
+
+/// Sends one request, and returns the head and the body of its answer.
+pub async fn exchange(sandbox: &Sandbox, line: &str) -> (String, Vec<u8>) {
+    let stream = send(sandbox, &request(line, "Connection: close\r\n", "")).await;
+    let (bytes, end) = answer(stream).await;
+    end.expect("the connection ends in good order");
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
+    (String::from_utf8(bytes[..head].to_vec()).expect("a head of text"), bytes[head + 4..].to_vec())
 }

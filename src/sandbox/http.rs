@@ -210,7 +210,7 @@ pub enum Delivery {
     Half,
     /// The head, then a body without end.
     Endless,
-    /// Nothing: the connection is closed.
+    /// Nothing: the connection is closed. What the answer would tell may have happened.
     Nothing,
 }
 

@@ -18,6 +18,7 @@
 //! `GET /_sandbox/actions`, `POST /_sandbox/use?user=NAME&n=N`, `POST /_sandbox/limit?user=NAME&n=N`, and
 //! `POST /_sandbox/faults?fault=...&fault=...`, which replaces all faults.
 
+mod control;
 pub mod fault;
 mod http;
 mod ledger;
@@ -28,27 +29,13 @@ mod state;
 mod tamper;
 pub mod window;
 mod wire;
-
-use std::time::Duration;
+mod world;
 
 pub use fault::Fault;
 pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, Request};
 pub use ledger::{Ledger, Record};
 pub use server::Sandbox;
 pub use settings::{ActionsOrder, DEFAULT_TOKEN, Ending, Job, Scope, Settings, Stack, Token, Unknown, User};
-pub use state::{ActionRecord, Answer, State, Ticket};
+pub use state::{Answer, State, Ticket};
 pub use window::{Quota, WindowKind};
-
-/// A duration as the command line writes it: `500ms`, `2s`, `5m`, `1h`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.checked_mul(unit).map(Duration::from_millis)
-}
+pub use world::ActionRecord;

@@ -4,28 +4,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{self, Query};
+use axum::extract;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Router};
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, sleep};
 
+use super::control;
 use super::fault::Fault;
 use super::http::{BASE, Delivery, Reply, Request};
 use super::ledger::Ledger;
 use super::settings::Settings;
-use super::state::{ActionRecord, Answer, State};
+use super::state::{Answer, State};
 use super::wire::{End, Line, Script, Wire};
+use super::world::ActionRecord;
 
 /// Connections that may wait to be accepted: ten thousand occurrences may come due at one instant.
 const BACKLOG: u32 = 4096;
@@ -43,8 +42,9 @@ pub struct Sandbox {
     serving: JoinHandle<()>,
 }
 
+/// What the connections have in common.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
     /// Told after every change of the state.
     changed: watch::Sender<()>,
@@ -53,17 +53,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    /// Changes the state, and wakes who waits for it to change.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state());
         self.changed.send_replace(());
         result
     }
 
-    async fn wait_for(&self, mut condition: impl FnMut(&State) -> bool) -> Ledger {
+    /// Waits until the state is as wished, and returns the ledger as it was then.
+    pub(super) async fn wait_for(&self, mut condition: impl FnMut(&State) -> bool) -> Ledger {
         let mut changes = self.changed.subscribe();
         loop {
             {
@@ -157,14 +159,7 @@ impl Sandbox {
 
 /// Accepts until `stopped`; every connection is a task that ends with this one.
 async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
-    let router = Router::new()
-        .route("/_sandbox/ledger", get(ledger))
-        .route("/_sandbox/actions", get(actions))
-        .route("/_sandbox/use", post(use_quota))
-        .route("/_sandbox/limit", post(set_limit))
-        .route("/_sandbox/faults", post(set_faults))
-        .fallback(api)
-        .with_state(Arc::clone(&shared));
+    let router = control::routes().fallback(api).with_state(Arc::clone(&shared));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -305,64 +300,4 @@ fn head(reply: &Reply, framing: &str) -> Vec<u8> {
     head.push_str(framing);
     head.push_str("\r\nConnection: close\r\n\r\n");
     head.into_bytes()
-}
-
-#[derive(Deserialize)]
-struct Started {
-    started: Option<usize>,
-}
-
-async fn ledger(
-    extract::State(shared): extract::State<Arc<Shared>>,
-    Query(Started { started }): Query<Started>,
-) -> Json<Ledger> {
-    let wanted = started.unwrap_or(0);
-    Json(shared.wait_for(|state| state.started() >= wanted).await)
-}
-
-async fn actions(extract::State(shared): extract::State<Arc<Shared>>) -> Response {
-    let actions: Vec<ActionRecord> = shared.state().actions().collect();
-    Json(json!({ "actions": actions })).into_response()
-}
-
-#[derive(Deserialize)]
-struct Amount {
-    user: String,
-    n: u32,
-}
-
-async fn use_quota(
-    extract::State(shared): extract::State<Arc<Shared>>,
-    Query(amount): Query<Amount>,
-) -> Response {
-    let used = shared.change(|state| state.use_quota(&amount.user, amount.n, Timestamp::now()));
-    match used {
-        Some(used) => Json(json!({ "used": used })).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such user\n").into_response(),
-    }
-}
-
-async fn set_limit(
-    extract::State(shared): extract::State<Arc<Shared>>,
-    Query(amount): Query<Amount>,
-) -> Response {
-    match shared.change(|state| state.set_limit(&amount.user, amount.n)) {
-        Some(()) => Json(json!({ "limit": amount.n })).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such user\n").into_response(),
-    }
-}
-
-async fn set_faults(
-    extract::State(shared): extract::State<Arc<Shared>>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Response {
-    let texts = pairs.iter().filter(|(key, _)| key == "fault");
-    match texts.map(|(_, text)| text.parse()).collect::<Result<Vec<Fault>, _>>() {
-        Ok(faults) => {
-            let count = faults.len();
-            shared.change(|state| state.set_faults(faults));
-            Json(json!({ "faults": count })).into_response()
-        }
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    }
 }

@@ -75,10 +75,11 @@ pub(super) struct JobBody<'a> {
     pub kind: &'a str,
     pub cron: Option<&'a str>,
     pub status: u8,
-    pub paused: bool,
     pub params: &'a Map<String, Value>,
     pub created_at: String,
     pub updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
 }
 
 #[derive(Serialize)]

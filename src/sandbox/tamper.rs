@@ -16,7 +16,9 @@ const FLOOD: usize = 2_000;
 /// The answer of what stands before the API.
 pub(super) fn at_the_proxy(kind: &Kind) -> Reply {
     match kind {
-        Kind::CloseBefore => nothing(),
+        Kind::CloseBefore => {
+            Reply { delivery: Delivery::Nothing, ..shapes::error(408, "A fault of the sandbox") }
+        }
         _ => bad_gateway(),
     }
 }
@@ -52,7 +54,7 @@ pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
             Reply { headers: reply.headers, ..shapes::error(*status, "A fault of the sandbox") }
         }
         Kind::Html502(_) => bad_gateway(),
-        Kind::CloseBefore | Kind::CloseAfter => nothing(),
+        Kind::CloseBefore | Kind::CloseAfter => Reply { delivery: Delivery::Nothing, ..reply },
         Kind::ResetMidBody => Reply { delivery: Delivery::Half, ..reply },
         Kind::Slow(after, Order::EffectFirst) => Reply { delay: reply.delay + *after, ..reply },
         Kind::Drip(pause) => Reply { delivery: Delivery::Dripped(*pause), ..reply },
@@ -104,16 +106,6 @@ pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
         | Kind::Redirect(_)
         | Kind::Status(_, Effect::None)
         | Kind::Slow(_, Order::EffectLast) => reply,
-    }
-}
-
-fn nothing() -> Reply {
-    Reply {
-        status: 0,
-        headers: Vec::new(),
-        body: Vec::new(),
-        delay: Duration::ZERO,
-        delivery: Delivery::Nothing,
     }
 }
 
