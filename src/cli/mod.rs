@@ -1,12 +1,14 @@
 //! The commands: one file for each.
 
 pub mod check;
+pub mod entries;
 mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
 mod run;
 mod sandbox;
+pub mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +48,8 @@ enum Command {
     Check(check::Args),
     /// List what is due.
     Next(next::Args),
+    /// Tell why an entry is due at an instant, or is not.
+    Why(why::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print a completion script for a shell.
@@ -93,6 +97,14 @@ impl Cli {
                 };
                 let mut text = Vec::new();
                 next::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
+                output::print(&text)
+            }
+            Command::Why(args) => {
+                let Some(loaded) = output::load(&self.config)? else {
+                    return Ok(Status::Config);
+                };
+                let mut text = Vec::new();
+                why::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
                 output::print(&text)
             }
             Command::Sandbox(args) => sandbox::run(args),

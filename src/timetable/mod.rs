@@ -4,6 +4,7 @@ mod explain;
 mod search;
 mod shift;
 mod stretch;
+mod transition;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,6 +16,7 @@ use crate::schedule::{Entry, Schedule};
 pub use explain::{Explanation, ExpressionReport, FieldReport, explain, zone_name};
 pub use shift::{Shift, shift};
 use stretch::Line;
+pub use transition::{Transition, transitions};
 
 /// One instant at which an entry is due.
 #[derive(Clone, Debug)]
