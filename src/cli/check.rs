@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::Status;
 use super::output::Format;
 use crate::schedule::render::{self, Colour};
@@ -13,7 +15,7 @@ pub struct Args {}
 
 /// Validates the file and prints what is wrong with it.
 pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
-    let result = schedule::load(config);
+    let result = schedule::load(config).map(|loaded| loaded.linted(Timestamp::now()));
     // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
     let mut out = anstream::stdout().lock();
     let written = match format {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use reqwest::Url;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -62,6 +63,7 @@ fn load(config: &Path) -> anyhow::Result<Option<Schedule>> {
     let path = config.display().to_string();
     match schedule::load(config) {
         Ok(loaded) => {
+            let loaded = loaded.linted(Timestamp::now());
             let entries = loaded.schedule.entries.len();
             for warning in &loaded.warnings {
                 let record = warning.record();
