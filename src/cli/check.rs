@@ -4,28 +4,32 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::Status;
-use super::output::{self, Format};
+use super::output::Format;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Diagnostic, Loaded, Rejected};
 
-/// What `check` takes beside `--config` and `--format`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {}
 
 /// Validates the file and prints what is wrong with it.
 pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
     let result = schedule::load(config);
-    let mut text = Vec::new();
-    match format {
-        Format::Text => print_text(&mut text, config, &result, Colour::Always)?,
-        Format::Json => print_json(&mut text, &result)?,
+    // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
+    let mut out = anstream::stdout().lock();
+    let written = match format {
+        Format::Text => print_text(&mut out, config, &result, Colour::Always),
+        Format::Json => print_json(&mut out, &result),
+    };
+    match written.and_then(|()| out.flush()) {
+        // Who closed the pipe has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ if result.is_ok() => Ok(Status::Done),
+        _ => Ok(Status::Config),
     }
-    output::print(&text)?;
-    Ok(if result.is_ok() { Status::Done } else { Status::Config })
 }
 
 /// The diagnostics, and a line that sums them up.
-pub fn print_text(
+fn print_text(
     out: &mut impl Write,
     config: &Path,
     result: &Result<Loaded, Rejected>,
@@ -54,7 +58,7 @@ pub fn print_text(
 }
 
 /// A record for each diagnostic. A file without any gives no line.
-pub fn print_json(out: &mut impl Write, result: &Result<Loaded, Rejected>) -> io::Result<()> {
+fn print_json(out: &mut impl Write, result: &Result<Loaded, Rejected>) -> io::Result<()> {
     let diagnostics = match result {
         Ok(loaded) => &loaded.warnings,
         Err(rejected) => &rejected.diagnostics,

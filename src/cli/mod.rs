@@ -6,6 +6,7 @@ pub mod moment;
 pub mod next;
 pub mod output;
 mod run;
+mod sandbox;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Check(check::Args),
     /// List what is due.
     Next(next::Args),
+    /// Serve a look-alike of the Cloud 66 API, for trying things out.
+    Sandbox(sandbox::Args),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -92,6 +95,7 @@ impl Cli {
                 next::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
                 output::print(&text)
             }
+            Command::Sandbox(args) => sandbox::run(args),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);

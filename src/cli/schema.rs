@@ -1,1 +1,1 @@
-//! `stackcron schema`: the JSON Schema of the schedule file.
+//! `stackcron schema`.

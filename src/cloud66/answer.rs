@@ -8,7 +8,7 @@ use super::action::Action;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The API returned an action: the job runs.
-    Started(Action),
+    Started(Box<Action>),
     /// The API refused for good. Sending it again would bring the same.
     Rejected {
         /// The HTTP status.
@@ -49,7 +49,7 @@ pub fn classify(status: u16, body: &[u8]) -> Outcome {
     let id = json.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
     match (status, id) {
         (200..=299, _) => match json.and_then(Action::from_json) {
-            Some(action) => Outcome::Started(action),
+            Some(action) => Outcome::Started(Box::new(action)),
             None => Outcome::InDoubt {
                 status: Some(status),
                 error: format!("the answer has no action: {}", quote(None, body)),

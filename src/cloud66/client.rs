@@ -50,7 +50,7 @@ pub struct Reply<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FollowUp {
     /// The action as it is now.
-    Action(Action),
+    Action(Box<Action>),
     /// The API does not know the action, or not for this token. Asking again would bring the same.
     Gone {
         /// What the API said.

@@ -33,7 +33,7 @@ pub enum Effect {
     /// Open so many connections to an account's API, for what is due in a few seconds.
     Warm(AccountName, usize),
     /// Tell the operator.
-    Log(Event),
+    Log(Box<Event>),
 }
 
 /// One request in flight.
@@ -468,7 +468,7 @@ impl Dispatch {
 }
 
 fn log(event: impl Into<Event>) -> Effect {
-    Effect::Log(event.into())
+    Effect::Log(Box::new(event.into()))
 }
 
 /// The instant after a delay; the end of time when it lies beyond.

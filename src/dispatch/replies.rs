@@ -44,7 +44,7 @@ impl Dispatch {
         }
         match reply.outcome {
             Outcome::Started(action) => {
-                self.started(id, action, sent_at, limit, remaining, now, &mut effects);
+                self.started(id, *action, sent_at, limit, remaining, now, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
                 let hint = hint.to_owned();
@@ -94,7 +94,7 @@ impl Dispatch {
         }
         let ended = match reply.outcome {
             FollowUp::Action(action) if action.finished() => {
-                effects.push(finished(&following, action, now));
+                effects.push(finished(&following, *action, now));
                 true
             }
             FollowUp::Gone { error } => {

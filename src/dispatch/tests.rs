@@ -174,12 +174,12 @@ fn brief(event: &Event) -> String {
 }
 
 fn started(id: ActionId) -> Outcome {
-    Outcome::Started(Action { id: Some(id), ..Action::default() })
+    Outcome::Started(Box::new(Action { id: Some(id), ..Action::default() }))
 }
 
 fn ended(id: ActionId, success: bool) -> FollowUp {
     let action = json!({"id": id, "finished_at": "2026-03-01T00:10:00Z", "finished_success": success});
-    FollowUp::Action(Action::from_json(action).expect("an action"))
+    FollowUp::Action(Box::new(Action::from_json(action).expect("an action")))
 }
 
 fn not_sent() -> Outcome {
@@ -484,7 +484,7 @@ fn an_action_is_asked_for_until_it_has_finished() {
     world.go_to(1.0);
     world.answer(started(7));
     for (second, reply) in
-        [(10.0, FollowUp::Action(Action::default())), (60.0, FollowUp::Unanswered), (200.0, ended(7, false))]
+        [(10.0, FollowUp::Action(Box::default())), (60.0, FollowUp::Unanswered), (200.0, ended(7, false))]
     {
         world.go_to(second);
         world.answer_follow_up(reply);

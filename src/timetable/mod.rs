@@ -251,6 +251,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_was_kept_before_two_transitions_in_a_row_is_not_kept_again() {
+        // On 10 April the clocks go from 03:00 back to 01:00, and half an hour later from 01:30 on to 03:30.
+        let zone = TimeZone::posix("AAA0BBB2,J100/3,J100/1:30").expect("a zone");
+        let entry =
+            Entry { timezone: zone, ..Entry::clone(&entry("e", "UTC", &["0 2 * * *", "15 1 * * *"])) };
+        let (from, until) = (at("2026-04-10T00:00:00Z"), at("2026-04-11T00:00:00Z"));
+        let times: Vec<String> = occurrences(&entry, from, until).map(|at| at.to_string()).collect();
+        assert_eq!(times, ["2026-04-10T01:15:00Z", "2026-04-10T02:00:00Z"]);
+    }
+
+    #[test]
     fn steps_past_the_hour_are_counted_from_midnight_utc_in_every_zone() {
         for text in ["*/90 * * * *", "x/90 * * * *"] {
             assert_eq!(

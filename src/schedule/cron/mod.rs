@@ -1,8 +1,10 @@
 //! Cron expressions: from text to what each field allows.
 
+mod advice;
 mod calendar;
 mod field;
 mod parse;
+mod piece;
 
 use std::fmt;
 use std::ops::Range;

@@ -3,17 +3,20 @@
 //! Numbers, lists, ranges and steps are read as Debian's cron reads them, `L`, `W`, `#` and `?` as Quartz does,
 //! except that 0 and 7 are Sunday.
 
-use std::ops::Range;
-
+use super::advice::{
+    allowed, backwards_help, never_due, out_of_range_help, refuse_crontab_syntax, step_help,
+    unknown_nickname, unknown_word, wrong_count,
+};
 use super::calendar::{Calendar, Days, MonthDays, Weekdays};
-use super::field::{Field, MONTHS, WEEKDAYS};
+use super::field::Field;
+use super::piece::Piece;
 use super::{CronError, Rule};
 
 /// The steps of Cloud 66 that go past the hour, in minutes. Each divides a day.
 const STEPS_PAST_THE_HOUR: [u16; 4] = [72, 80, 90, 96];
 
 /// The nicknames and what they stand for.
-const NICKNAMES: [(&str, &str); 7] = [
+pub(super) const NICKNAMES: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
     ("@monthly", "0 0 1 * *"),
@@ -22,49 +25,6 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@midnight", "0 0 * * *"),
     ("@hourly", "0 * * * *"),
 ];
-
-/// A piece of the expression and where it stands.
-#[derive(Clone, Copy)]
-struct Piece<'a> {
-    text: &'a str,
-    start: usize,
-}
-
-impl<'a> Piece<'a> {
-    fn span(self) -> Range<usize> {
-        self.start..self.start + self.text.len()
-    }
-
-    fn error(self, message: impl Into<String>, help: impl Into<String>) -> CronError {
-        CronError { span: self.span(), message: message.into(), help: help.into() }
-    }
-
-    /// The pieces between the separators.
-    fn split(self, separator: impl Fn(char) -> bool) -> impl Iterator<Item = Piece<'a>> {
-        self.text.split(separator).map(move |text| Piece {
-            text,
-            start: self.start + text.as_ptr().addr() - self.text.as_ptr().addr(),
-        })
-    }
-
-    /// The pieces before and after the first separator.
-    fn split_once(self, separator: char) -> Option<(Piece<'a>, Piece<'a>)> {
-        let (before, after) = self.text.split_once(separator)?;
-        let after_start = self.start + before.len() + separator.len_utf8();
-        Some((Piece { text: before, ..self }, Piece { text: after, start: after_start }))
-    }
-
-    /// The piece without a last letter, in either case.
-    fn strip_letter(self, letter: char) -> Option<Piece<'a>> {
-        let last = self.text.chars().next_back()?;
-        last.eq_ignore_ascii_case(&letter)
-            .then(|| Piece { text: &self.text[..self.text.len() - letter.len_utf8()], ..self })
-    }
-
-    fn is(self, text: &str) -> bool {
-        self.text.eq_ignore_ascii_case(text)
-    }
-}
 
 /// What a nickname stands for; any other text as it is.
 pub(crate) fn expanded(text: &str) -> &str {
@@ -274,21 +234,6 @@ fn range(field: Field, from: Piece, to: Piece) -> Result<(u8, u8), CronError> {
     Ok((low, high))
 }
 
-fn backwards_help(field: Field, from: Piece, to: Piece, low: u8, high: u8) -> String {
-    if field == Field::DayOfWeek && high == 0 {
-        return format!("Sunday at the end of a range is 7: write `{}-7`", from.text);
-    }
-    let part = |from: &str, to: &str| {
-        if from == to { from.to_string() } else { format!("{from}-{to}") }
-    };
-    let word = |value: u8| match field.words().get(usize::from(value - field.low())) {
-        Some(word) if from.text.starts_with(|c: char| c.is_ascii_alphabetic()) => (*word).to_string(),
-        _ => value.to_string(),
-    };
-    let (last, first) = (word(field.last().max(low)), word(field.low()));
-    format!("write it as a list of two: `{},{}`", part(from.text, &last), part(&first, to.text))
-}
-
 fn step_of(field: Field, step: Piece) -> Result<u8, CronError> {
     let limit = field.high();
     match step.text.parse::<u8>() {
@@ -305,24 +250,6 @@ fn step_of(field: Field, step: Piece) -> Result<u8, CronError> {
             format!("a step of {} is past the range of {field}, {} to {limit}", step.text, field.low()),
             step_help(field, step.text),
         )),
-    }
-}
-
-fn step_help(field: Field, step: &str) -> String {
-    let once = field.low();
-    match (field, step.parse::<u32>()) {
-        (Field::Minute, Ok(n)) if n % 60 == 0 && 1440 % n == 0 && n > 60 => {
-            format!("write `0 */{} * * *` for every {} hours", n / 60, n / 60)
-        }
-        (Field::Minute, Ok(n)) if n > 60 => {
-            format!("write `{once}` for once an hour; past the hour there are the steps 72, 80, 90 and 96")
-        }
-        (Field::Second, _) => format!("write `{once}` for once a minute"),
-        (Field::Minute, _) => format!("write `{once}` for once an hour"),
-        (Field::Hour, _) => format!("write `{once}` for once a day"),
-        (Field::DayOfMonth, _) => format!("write `{once}` for once a month"),
-        (Field::Month, _) => format!("write `{once}` for once a year"),
-        (Field::DayOfWeek, _) => format!("write `{once}` for once a week, on Sunday"),
     }
 }
 
@@ -345,166 +272,6 @@ fn value(field: Field, piece: Piece) -> Result<u8, CronError> {
     }
     let word = (low..).zip(field.words()).find(|(_, word)| piece.is(word)).map(|(value, _)| value);
     word.ok_or_else(|| unknown_word(field, piece))
-}
-
-fn allowed(field: Field) -> String {
-    let numbers = format!("{} to {}", field.low(), field.high());
-    match field.words() {
-        [] => numbers,
-        words => format!("{numbers}, or {} to {}", words[0], words[words.len() - 1]),
-    }
-}
-
-fn out_of_range_help(field: Field, text: &str) -> String {
-    match (field, text.parse::<u32>()) {
-        (Field::Hour, Ok(24)) => "write `0`: the hour after 23 is 0 of the next day".into(),
-        (Field::Second | Field::Minute, Ok(60)) => "write `0`: it counts from 0 to 59".into(),
-        (Field::DayOfMonth, Ok(0)) => "write `1`: the first day is 1; the last is `L`".into(),
-        (Field::Month, Ok(0)) => "write `1`: January is 1".into(),
-        (Field::DayOfWeek, _) => "write 0 to 7: 1 is Monday, 0 and 7 are Sunday".into(),
-        _ => format!("write {}", allowed(field)),
-    }
-}
-
-fn unknown_word(field: Field, piece: Piece) -> CronError {
-    let text = piece.text;
-    let message = format!("`{text}` is no {field}");
-    if text.starts_with('-') {
-        return piece.error(message, format!("write {}, without a sign", allowed(field)));
-    }
-    if text.contains(['*', '?']) {
-        return piece.error(message, "write `*` alone, or with a step, as `*/5`");
-    }
-    if text.contains('/') {
-        return piece.error(message, "write one `/`, as in `0-30/5`");
-    }
-    if text.contains('~') || text.starts_with(['H', 'R']) && field.words().is_empty() {
-        return piece.error(message, "a time that differs from entry to entry is the entry's `jitter`");
-    }
-    if let Some(help) = special_help(field, text) {
-        return piece.error(message, help);
-    }
-    match nearest(text, field.words()) {
-        Some(word) => piece.error(message, format!("write `{word}`")),
-        None if is_word_of(text, &MONTHS) && field != Field::Month => piece.error(
-            message,
-            format!("it is a month: month comes after day-of-month. Here write {}", allowed(field)),
-        ),
-        None if is_word_of(text, &WEEKDAYS) && field != Field::DayOfWeek => piece.error(
-            message,
-            format!("it is a weekday: day-of-week comes last. Here write {}", allowed(field)),
-        ),
-        None => piece.error(message, format!("write {}", allowed(field))),
-    }
-}
-
-/// For `L`, `W` and `#` where they mean nothing.
-fn special_help(field: Field, text: &str) -> Option<&'static str> {
-    let upper = text.to_ascii_uppercase();
-    if field == Field::DayOfMonth && text.contains('#') {
-        return Some("`#` belongs to day-of-week: `0 9 * * MON#2` is the second Monday");
-    }
-    if upper.ends_with('L') && upper.len() <= 2 && field != Field::DayOfWeek {
-        return Some(
-            "`L` is the last day in day-of-month, and behind a weekday (`5L`) its last in the month",
-        );
-    }
-    if upper.ends_with('W') && upper.len() <= 3 && field != Field::DayOfMonth {
-        return Some("`W` belongs to day-of-month: `15W` is the working day nearest to the 15th");
-    }
-    text.contains('#').then_some("`#` belongs to day-of-week: `MON#2` is the second Monday")
-}
-
-fn is_word_of(text: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| word.eq_ignore_ascii_case(text))
-}
-
-/// The word that was meant: by its first three letters (`monday`), or by one slip of the finger (`MUN`).
-fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
-    let upper = text.to_ascii_uppercase();
-    let by_letters = words.iter().find(|word| upper.len() > word.len() && upper.starts_with(**word));
-    let by_distance = || {
-        words
-            .iter()
-            .map(|word| (strsim::damerau_levenshtein(&upper, word), *word))
-            .filter(|(distance, _)| *distance == 1)
-            .min_by_key(|(_, word)| !word.starts_with(&upper[..upper.len().min(1)]))
-            .map(|(_, word)| word)
-    };
-    by_letters.copied().or_else(by_distance)
-}
-
-fn unknown_nickname(piece: Piece, whole: &str) -> CronError {
-    let text = piece.text;
-    if piece.is("@reboot") {
-        return piece.error(
-            "`@reboot` is not supported: an occurrence is an instant, and a restart of the daemon is none",
-            "run what belongs to a boot from a systemd unit of its own",
-        );
-    }
-    if piece.is("@every") {
-        return piece.error(
-            "`@every` is not supported: it would count from whenever the daemon started",
-            "write a step: `*/5 * * * *` for every five minutes",
-        );
-    }
-    if whole.trim_ascii() != text && expanded(text) != text {
-        return piece.error(
-            format!("`{text}` stands alone, without further fields"),
-            format!("write `{text}`, or the fields it stands for: `{}`", expanded(text)),
-        );
-    }
-    let near = NICKNAMES
-        .iter()
-        .map(|(name, _)| (strsim::damerau_levenshtein(text, name), *name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min();
-    let all = "write @yearly, @monthly, @weekly, @daily or @hourly, or five fields";
-    piece.error(
-        format!("`{text}` is no nickname of an expression"),
-        near.map_or(all.to_string(), |(_, name)| format!("write `{name}`")),
-    )
-}
-
-/// What belongs to a line of a crontab and not to an expression.
-fn refuse_crontab_syntax(pieces: &[Piece]) -> Result<(), CronError> {
-    for piece in pieces {
-        if piece.text.contains('%') {
-            return Err(piece.error(
-                "`%` means nothing in an expression",
-                "in a crontab it stands in the command; what the job is given is the entry's `args`",
-            ));
-        }
-        if piece.text.starts_with("TZ=") || piece.text.starts_with("CRON_TZ=") {
-            return Err(piece.error(
-                "the zone is not part of the expression",
-                "write it under the entry's own key, `timezone`",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn wrong_count(pieces: &[Piece]) -> CronError {
-    let (first, last) = (pieces[0], pieces[pieces.len() - 1]);
-    let span = first.start..last.span().end;
-    let count = pieces.len();
-    if count > 6 {
-        return CronError {
-            span: pieces[6].start..span.end,
-            message: format!("{count} fields: an expression has five, or six with seconds first"),
-            help: "remove the rest; there is no field for the year".into(),
-        };
-    }
-    let names: Vec<&str> = Field::ALL[1..].iter().map(|field| field.name()).collect();
-    CronError {
-        span,
-        message: format!(
-            "{count} {}: an expression has five, or six with seconds first",
-            if count == 1 { "field" } else { "fields" }
-        ),
-        help: format!("write {}; missing: {}", names.join(" "), names[count..].join(" ")),
-    }
 }
 
 /// The period of `*/72 * * * *` and its like; `None` for every other expression.
@@ -536,21 +303,23 @@ fn step_past_the_hour(fields: &[(Field, Piece)]) -> Result<Option<u16>, CronErro
     }
 }
 
-fn never_due(fields: &[(Field, Piece)]) -> CronError {
-    let place = |wanted: Field| fields.iter().find(|(field, _)| *field == wanted).map(|(_, piece)| *piece);
-    let start = place(Field::DayOfMonth).map_or(0, |piece| piece.start);
-    let end = place(Field::DayOfWeek).map_or(start, |piece| piece.span().end);
-    CronError {
-        span: start..end,
-        message: "the expression never comes due: no date has such a day, month and weekday".into(),
-        help: "a month has at most 31 days, April, June, September and November 30, February 29; `L` is the last day"
-            .into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use crate::schedule::Expression;
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_an_error_points_into_it(
+            text in r"[-0-9*/,?#LWlwxé@ ]{0,24}|[-0-9*/,éMONJAFRI#L]{0,5}( [-*0-9éMONAUGLW#]{1,4}){3,6}"
+        ) {
+            if let Err(error) = Expression::parse(&text) {
+                prop_assert!(text.get(error.span.clone()).is_some(), "{error:?}");
+                prop_assert!(!error.message.is_empty() && !error.help.is_empty(), "{error:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_dialect_is_read() {
@@ -636,6 +405,7 @@ mod tests {
             "5 4 * * % echo",
             "TZ=UTC 5 4 * * *",
             "5 4 * * été",
+            "5 4 * * éON",
             "99999999999999999999 * * * *",
             "1-* * * * *",
         ]

@@ -197,10 +197,14 @@ impl<'s> Validator<'s, '_> {
             (matches!(cron, Read::Absent), "`cron`"),
         ];
         let missing: Vec<&str> = required.iter().filter(|(absent, _)| *absent).map(|(_, key)| *key).collect();
-        if missing.is_empty() {
+        let Some((last, before)) = missing.split_last() else {
             return;
-        }
-        let message = format!("`{}` has no {}", shown(&pair.0.0), missing.join(" and no "));
+        };
+        let missing = match before {
+            [] => (*last).into(),
+            _ => format!("{} and no {last}", before.join(", no ")),
+        };
+        let message = format!("`{}` has no {missing}", shown(&pair.0.0));
         let help =
             "an entry names a `stack` and a `job` by their uids, and when it is due: `cron: \"30 1 * * *\"`";
         self.error(Code::MissingKey, self.key_span(pair), message, help);
