@@ -10,6 +10,7 @@ pub mod name;
 mod place;
 pub mod render;
 mod report;
+pub mod shape;
 pub mod source;
 mod syntax;
 mod tree;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 
 use self::report::{Problem, Report};
 
@@ -180,7 +182,8 @@ pub struct Entry {
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Overlap {
     /// Send it all the same.
     #[default]
@@ -192,7 +195,8 @@ pub enum Overlap {
 }
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum CatchUp {
     /// None of them.
     None,
@@ -204,7 +208,8 @@ pub enum CatchUp {
 }
 
 /// Who goes first when the quota is short. Greater goes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Priority {
     /// After all others.
     Low,

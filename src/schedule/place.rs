@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn lines_and_columns_count_from_one_in_characters() {
-        let found = place("a: 1\né: ü x\r\n", 11..12);
+        let found = place("a: 1\né: ü x\r\n", 12..13);
         assert_eq!((found.line, found.column), (2, 6));
         assert_eq!((found.text.as_str(), &found.text[found.mark.clone()]), ("é: ü x", "x"));
     }

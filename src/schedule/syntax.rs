@@ -38,6 +38,7 @@ fn explain(error: &Error, rest: &str) -> (Code, String, String) {
             "an alias inside of what it stands for".into(),
             "move the anchor, so that it does not contain its own alias",
         ),
+        Error::AliasError { error, .. } => return explain(error, rest),
         Error::MergeValueNotMapOrSeqOfMaps { .. } => (
             Code::WrongType,
             "`<<` takes a mapping, or a list of mappings".into(),

@@ -280,9 +280,10 @@ impl<'s> Validator<'s, '_> {
 
     fn reserve(&mut self, node: &Node<'s>) -> Result<Reserve, Reported> {
         let text = self.scalar(node, Wanted("a number or a percentage"))?;
-        let reserve = match text.strip_suffix('%') {
-            Some(share) => percent(share.trim_end()).map(Reserve::Percent),
-            None => text.parse().ok().map(Reserve::Requests),
+        let reserve = match (text.strip_suffix('%'), &node.kind) {
+            (Some(share), _) => percent(share.trim_end()).map(Reserve::Percent),
+            (None, Kind::Number) => text.parse().ok().map(Reserve::Requests),
+            (None, _) => None,
         };
         reserve.ok_or_else(|| {
             let message = format!("`{}` is neither a number of requests nor a percentage", shown(text));
