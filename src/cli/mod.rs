@@ -7,6 +7,7 @@ pub mod next;
 pub mod output;
 mod run;
 mod sandbox;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Next(next::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
+    /// Print the JSON Schema of the schedule file.
+    Schema,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -96,6 +99,7 @@ impl Cli {
                 output::print(&text)
             }
             Command::Sandbox(args) => sandbox::run(args),
+            Command::Schema => schema::run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);
