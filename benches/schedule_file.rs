@@ -19,16 +19,10 @@ fn main() {
         let value: serde_yaml_09::Value = serde_yaml_09::from_str(&text).expect("YAML");
         assert!(black_box(value).is_mapping());
     });
-    println!(
-        "{ENTRIES} entries, {:.1} MiB, median of {ROUNDS}",
-        text.len() as f64 / f64::from(1 << 20)
-    );
+    println!("{ENTRIES} entries, {:.1} MiB, median of {ROUNDS}", text.len() as f64 / f64::from(1 << 20));
     println!("  stackcron, parsed and validated   {:>6} ms", ours.as_millis());
     println!("  serde_yaml 0.9, parsed only       {:>6} ms", theirs.as_millis());
-    println!(
-        "  ratio                             {:>6.2}",
-        ours.as_secs_f64() / theirs.as_secs_f64()
-    );
+    println!("  ratio                             {:>6.2}", ours.as_secs_f64() / theirs.as_secs_f64());
 }
 
 fn file() -> String {

@@ -24,10 +24,7 @@ impl Now {
         let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         Now {
             wall: Timestamp::now(),
-            mono: Duration::new(
-                boot.tv_sec.try_into().unwrap_or(0),
-                boot.tv_nsec.try_into().unwrap_or(0),
-            ),
+            mono: Duration::new(boot.tv_sec.try_into().unwrap_or(0), boot.tv_nsec.try_into().unwrap_or(0)),
         }
     }
 
@@ -43,10 +40,7 @@ mod tests {
 
     #[test]
     fn the_past_is_no_time_away() {
-        let now = Now {
-            wall: Timestamp::UNIX_EPOCH,
-            mono: Duration::ZERO,
-        };
+        let now = Now { wall: Timestamp::UNIX_EPOCH, mono: Duration::ZERO };
         let later: Timestamp = "1970-01-01T00:00:02Z".parse().expect("a timestamp");
         let earlier: Timestamp = "1969-12-31T23:59:59Z".parse().expect("a timestamp");
         assert_eq!(now.until(later), Duration::from_secs(2));

@@ -48,13 +48,8 @@ fn entry(zone: &TimeZone, expression: Expression) -> Entry {
 
 /// An instant with its offset, or a civil time of the row's zone.
 fn instant(text: &str, zone: &TimeZone) -> Timestamp {
-    let civil = || {
-        text.parse::<DateTime>()
-            .map(|civil| zone.to_timestamp(civil).expect("in range"))
-    };
-    text.parse()
-        .or_else(|_| civil())
-        .unwrap_or_else(|_| panic!("{text:?} is a time"))
+    let civil = || text.parse::<DateTime>().map(|civil| zone.to_timestamp(civil).expect("in range"));
+    text.parse().or_else(|_| civil()).unwrap_or_else(|_| panic!("{text:?} is a time"))
 }
 
 /// What is wrong with a row; `None` when it holds.
@@ -87,17 +82,11 @@ fn fault(row: &str) -> Option<String> {
         }
         "next" => {
             let expected: Vec<Timestamp> = cell(4).split(' ').map(|text| instant(text, &zone)).collect();
-            let until = expected
-                .last()
-                .expect("an instant")
-                .checked_add(second)
-                .expect("in range");
+            let until = expected.last().expect("an instant").checked_add(second).expect("in range");
             let after = from.checked_add(second).expect("in range");
             let found: Vec<Timestamp> = timetable::occurrences(&entry, after, until).collect();
             (found != expected).then(|| {
-                let shown = found
-                    .iter()
-                    .map(|at| at.to_zoned_datetime(zone.clone()).to_string());
+                let shown = found.iter().map(|at| at.to_zoned_datetime(zone.clone()).to_string());
                 format!("due {}", shown.collect::<Vec<_>>().join(" "))
             })
         }
@@ -106,31 +95,20 @@ fn fault(row: &str) -> Option<String> {
 }
 
 fn check(table: &str, least: usize) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/vectors")
-        .join(format!("{table}.tsv"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(format!("{table}.tsv"));
     let text = std::fs::read_to_string(&path).expect("the table is readable");
     let rows: Vec<(usize, &str)> = (1..)
         .zip(text.lines())
         .filter(|(_, line)| !line.starts_with('#') && !line.starts_with("kind\t"))
         .collect();
-    assert!(
-        rows.len() >= least,
-        "{table} has {} rows, {least} expected",
-        rows.len()
-    );
+    assert!(rows.len() >= least, "{table} has {} rows, {least} expected", rows.len());
     let faults: Vec<String> = rows
         .iter()
         .filter_map(|(line, row)| {
             fault(row).map(|fault| format!("{table}.tsv:{line}: {row}\n    but {fault}"))
         })
         .collect();
-    assert!(
-        faults.is_empty(),
-        "{} rows fail:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} rows fail:\n{}", faults.len(), faults.join("\n"));
 }
 
 #[test]

@@ -22,10 +22,7 @@ fn accepted(text: &str) -> Loaded {
 fn rejected(text: &str) -> Rejected {
     match parse(text) {
         Err(rejected) => rejected,
-        Ok(loaded) => panic!(
-            "expected an error, and this was accepted:\n{text}\n{:#?}",
-            loaded.schedule
-        ),
+        Ok(loaded) => panic!("expected an error, and this was accepted:\n{text}\n{:#?}", loaded.schedule),
     }
 }
 
@@ -209,42 +206,24 @@ fn uids_stay_the_text_they_are() {
         "12345678901234567890123456789012",
         "1.50",
     ] {
-        let loaded = accepted(&format!(
-            "{ACCOUNT}jobs:\n  1: {{ stack: {uid}, job: {uid}, cron: '@daily' }}\n"
-        ));
+        let loaded =
+            accepted(&format!("{ACCOUNT}jobs:\n  1: {{ stack: {uid}, job: {uid}, cron: '@daily' }}\n"));
         let entry = &loaded.schedule.entries[0];
-        assert_eq!(
-            (entry.stack.as_str(), entry.job.as_str(), entry.name.as_str()),
-            (uid, uid, "1")
-        );
+        assert_eq!((entry.stack.as_str(), entry.job.as_str(), entry.name.as_str()), (uid, uid, "1"));
     }
 }
 
 #[test]
 fn a_file_without_jobs_is_valid() {
-    for text in [
-        "",
-        "# only a comment\n",
-        "jobs:\n",
-        "jobs: {}\n",
-        "---\njobs:\n...\n",
-        "{}",
-        ACCOUNT,
-    ] {
-        assert!(
-            accepted(text).schedule.entries.is_empty(),
-            "{text:?} has no entries"
-        );
+    for text in ["", "# only a comment\n", "jobs:\n", "jobs: {}\n", "---\njobs:\n...\n", "{}", ACCOUNT] {
+        assert!(accepted(text).schedule.entries.is_empty(), "{text:?} has no entries");
     }
 }
 
 #[test]
 fn the_installed_file_is_valid_and_runs_nothing() {
     let installed = schedule::load(Path::new("config/schedule.yaml")).expect("the installed file is valid");
-    assert_eq!(
-        (installed.schedule.entries.len(), installed.warnings.len()),
-        (0, 0)
-    );
+    assert_eq!((installed.schedule.entries.len(), installed.warnings.len()), (0, 0));
 }
 
 #[test]
@@ -254,10 +233,10 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
         let line = line.trim_start();
         line.starts_with("#  ") || (line.starts_with('#') && !line.starts_with("# "))
     };
-    let body = text
-        .lines()
-        .skip_while(|line| line.starts_with("# ") || *line == "#" || line.starts_with("#  "));
-    let spelt: String = body.map(|line| if key(line) { line.replacen('#', "", 1) } else { line.into() } + "\n").collect();
+    let body =
+        text.lines().skip_while(|line| line.starts_with("# ") || *line == "#" || line.starts_with("#  "));
+    let spelt: String =
+        body.map(|line| if key(line) { line.replacen('#', "", 1) } else { line.into() } + "\n").collect();
     let spelt = accepted(&spelt).schedule;
     let bare = accepted(
         "accounts: { main: { token: { credential: cloud66-token } } }\n\
@@ -286,11 +265,7 @@ fn anchors_and_merges_work() {
         panic!("two entries, not {:?}", loaded.schedule.entries);
     };
     assert_eq!((a.overlap, a.priority), (Overlap::Skip, Priority::Low));
-    assert_eq!(
-        (b.overlap, b.priority),
-        (Overlap::Skip, Priority::High),
-        "its own key goes before"
-    );
+    assert_eq!((b.overlap, b.priority), (Overlap::Skip, Priority::High), "its own key goes before");
 }
 
 #[test]
@@ -301,10 +276,7 @@ fn one_anchor_serves_thousands_of_entries() {
     }
     let entries = accepted(&text).schedule.entries;
     assert_eq!(entries.len(), 5_000);
-    assert!(
-        entries.iter().all(|entry| entry.overlap == Overlap::Skip),
-        "each has the anchor's policy"
-    );
+    assert!(entries.iter().all(|entry| entry.overlap == Overlap::Skip), "each has the anchor's policy");
 }
 
 #[test]
@@ -339,10 +311,7 @@ fn what_is_wrong_with_an_account_is_not_said_of_its_entries() {
                 jobs:\n  a: { stack: s, job: j, cron: '@daily' }\n  b: { stack: s, job: k, cron: '@daily', account: main }\n";
     assert_eq!(codes(text), [Code::BadDuration]);
     assert_eq!(
-        codes(&format!(
-            "accounts: 5\n{}",
-            &text[text.find("jobs").expect("jobs")..]
-        )),
+        codes(&format!("accounts: 5\n{}", &text[text.find("jobs").expect("jobs")..])),
         [Code::WrongType]
     );
 }
@@ -351,19 +320,12 @@ fn what_is_wrong_with_an_account_is_not_said_of_its_entries() {
 fn plain_http_is_a_warning_except_on_loopback() {
     let warnings = |url: &str| {
         let text = account_with(&format!("token: {{ env: T }}\nurl: {url}"));
-        accepted(&text)
-            .warnings
-            .iter()
-            .map(|d| d.code)
-            .collect::<Vec<_>>()
+        accepted(&text).warnings.iter().map(|d| d.code).collect::<Vec<_>>()
     };
     assert_eq!(warnings("http://api.example.com/api/3"), [Code::PlainHttp]);
-    for url in [
-        "http://127.0.0.1:8066/api/3",
-        "http://localhost:1",
-        "'http://[::1]:1/'",
-        "https://example.com",
-    ] {
+    for url in
+        ["http://127.0.0.1:8066/api/3", "http://localhost:1", "'http://[::1]:1/'", "https://example.com"]
+    {
         assert_eq!(warnings(url), [], "{url}");
     }
 }
@@ -374,18 +336,13 @@ fn a_token_is_never_in_a_message() {
     for text in [
         account_with(&format!("token: {secret}")),
         account_with(&format!("token: {{ credential: a/{secret} }}")),
-        account_with(&format!(
-            "token: {{ env: T }}\nurl: https://me:{secret}@example.com"
-        )),
+        account_with(&format!("token: {{ env: T }}\nurl: https://me:{secret}@example.com")),
         account_with(&format!("token: {{ env: T }}\nurl: https://me:{secret}@:1")),
     ] {
         let rejected = rejected(&text);
         assert!(!rejected.to_string().contains(secret), "{rejected}");
         for diagnostic in &rejected.diagnostics {
-            assert!(
-                !format!("{diagnostic} {}", diagnostic.help).contains(secret),
-                "{diagnostic}"
-            );
+            assert!(!format!("{diagnostic} {}", diagnostic.help).contains(secret), "{diagnostic}");
         }
     }
 }
@@ -410,17 +367,8 @@ fn an_alias_bomb_ends_in_an_error() {
 
 #[test]
 fn a_file_of_brackets_ends_in_an_error() {
-    for text in [
-        "[".repeat(1 << 20),
-        "- ".repeat(1 << 20),
-        "{a: ".repeat(1 << 18),
-        "? ".repeat(1 << 18),
-    ] {
-        assert!(
-            matches!(codes(&text)[..], [Code::TooLarge | Code::Syntax]),
-            "{}…",
-            &text[..8]
-        );
+    for text in ["[".repeat(1 << 20), "- ".repeat(1 << 20), "{a: ".repeat(1 << 18), "? ".repeat(1 << 18)] {
+        assert!(matches!(codes(&text)[..], [Code::TooLarge | Code::Syntax]), "{}…", &text[..8]);
     }
 }
 
@@ -453,10 +401,7 @@ fn refused(path: &Path) -> (Code, String) {
     };
     assert!(!diagnostic.help.is_empty(), "{diagnostic} comes with help");
     let shown = rejected.render(Colour::Never);
-    assert!(
-        shown.contains(&*path.to_string_lossy()),
-        "the path is named in\n{shown}"
-    );
+    assert!(shown.contains(&*path.to_string_lossy()), "the path is named in\n{shown}");
     (diagnostic.code, diagnostic.message.clone())
 }
 
@@ -464,29 +409,14 @@ fn refused(path: &Path) -> (Code, String) {
 fn a_path_that_leads_to_no_file_is_a_clear_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = dir.path().join("none.yaml");
-    assert_eq!(
-        refused(&missing),
-        (Code::Unreadable, "there is no such file".into())
-    );
-    assert_eq!(
-        refused(dir.path()),
-        (Code::Unreadable, "this is a directory".into())
-    );
-    assert_eq!(
-        refused(Path::new("/dev/zero")),
-        (Code::Unreadable, "this is no regular file".into())
-    );
+    assert_eq!(refused(&missing), (Code::Unreadable, "there is no such file".into()));
+    assert_eq!(refused(dir.path()), (Code::Unreadable, "this is a directory".into()));
+    assert_eq!(refused(Path::new("/dev/zero")), (Code::Unreadable, "this is no regular file".into()));
 
     let fifo = dir.path().join("fifo");
-    let made = std::process::Command::new("mkfifo")
-        .arg(&fifo)
-        .status()
-        .expect("mkfifo runs");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
     assert!(made.success(), "a FIFO is made");
-    assert_eq!(
-        refused(&fifo),
-        (Code::Unreadable, "this is no regular file".into())
-    );
+    assert_eq!(refused(&fifo), (Code::Unreadable, "this is no regular file".into()));
 }
 
 #[test]
@@ -495,10 +425,7 @@ fn a_file_beyond_the_limit_is_refused_unread() {
     let path = dir.path().join("large.yaml");
     let file = fs::File::create(&path).expect("a file");
     file.set_len(100 << 20).expect("a sparse file of 100 MiB");
-    assert_eq!(
-        refused(&path),
-        (Code::TooLarge, "the file is larger than 64 MiB".into())
-    );
+    assert_eq!(refused(&path), (Code::TooLarge, "the file is larger than 64 MiB".into()));
 }
 
 #[test]
@@ -545,26 +472,19 @@ fn anything_said() -> impl Strategy<Value = Said> {
         1..1_000_000u64,
         any::<[bool; 3]>(),
     );
-    (
-        "[0-9a-f]{1,32}",
-        "[0-9e]{1,20}",
-        0..60u8,
-        prop::option::of("\\PC{0,20}"),
-        policies,
+    ("[0-9a-f]{1,32}", "[0-9e]{1,20}", 0..60u8, prop::option::of("\\PC{0,20}"), policies).prop_map(
+        |(stack, job, minute, args, (overlap, catch_up, priority, deadline_s, flags))| Said {
+            stack,
+            job,
+            minute,
+            args,
+            overlap,
+            catch_up,
+            deadline_s,
+            priority,
+            flags,
+        },
     )
-        .prop_map(
-            |(stack, job, minute, args, (overlap, catch_up, priority, deadline_s, flags))| Said {
-                stack,
-                job,
-                minute,
-                args,
-                overlap,
-                catch_up,
-                deadline_s,
-                priority,
-                flags,
-            },
-        )
 }
 
 fn written(entries: &[Said]) -> String {
@@ -572,10 +492,7 @@ fn written(entries: &[Said]) -> String {
     for (number, said) in entries.iter().enumerate() {
         let word = |value: String| value.to_lowercase();
         // The uids are written plain on purpose: many look like numbers.
-        text += &format!(
-            "  e{number}:\n    stack: {}\n    job: {}-{number}\n",
-            said.stack, said.job
-        );
+        text += &format!("  e{number}:\n    stack: {}\n    job: {}-{number}\n", said.stack, said.job);
         text += &format!("    cron: {} 1 * * *\n", said.minute);
         if let Some(args) = &said.args {
             // A JSON string is a YAML string.
@@ -584,10 +501,8 @@ fn written(entries: &[Said]) -> String {
         text += &format!("    overlap: {}\n", word(format!("{:?}", said.overlap)));
         text += &format!("    catch_up: {}\n", word(format!("{:?}", said.catch_up)));
         text += &format!("    priority: {}\n", word(format!("{:?}", said.priority)));
-        text += &format!(
-            "    start_deadline: {}\n",
-            Compact(std::time::Duration::from_secs(said.deadline_s))
-        );
+        text +=
+            &format!("    start_deadline: {}\n", Compact(std::time::Duration::from_secs(said.deadline_s)));
         let [idempotent, follow, paused] = said.flags;
         text += &format!("    idempotent: {idempotent}\n    follow: {follow}\n    paused: {paused}\n");
     }
@@ -636,23 +551,12 @@ proptest! {
 fn a_token_and_a_reserve_are_read_in_each_form() {
     let first = |lines: &str| accepted(&account_with(lines)).schedule.accounts[0].clone();
     assert_eq!(first("token: { env: T }").token, TokenSource::Env("T".into()));
-    assert_eq!(
-        first("token: { credential: c }").token,
-        TokenSource::Credential("c".into())
-    );
+    assert_eq!(first("token: { credential: c }").token, TokenSource::Credential("c".into()));
     assert_eq!(first("token: { file: /t }").token, TokenSource::File("/t".into()));
+    assert_eq!(first("token: { env: T }\nquota: { reserve: 7 }").quota.reserve, Reserve::Requests(7));
+    assert_eq!(first("token: { env: T }\nquota: { reserve: 2.5% }").quota.reserve, Reserve::Percent(2.5));
     assert_eq!(
-        first("token: { env: T }\nquota: { reserve: 7 }").quota.reserve,
-        Reserve::Requests(7)
-    );
-    assert_eq!(
-        first("token: { env: T }\nquota: { reserve: 2.5% }").quota.reserve,
-        Reserve::Percent(2.5)
-    );
-    assert_eq!(
-        first("token: { env: T }\nurl: https://x.example/api/3//")
-            .url
-            .as_str(),
+        first("token: { env: T }\nurl: https://x.example/api/3//").url.as_str(),
         "https://x.example/api/3"
     );
 }

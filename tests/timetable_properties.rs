@@ -43,28 +43,15 @@ struct Spec {
 
 impl Spec {
     fn text(&self) -> String {
-        let fields = [
-            &self.minute,
-            &self.hour,
-            &self.month_day,
-            &self.month,
-            &self.weekday,
-        ];
+        let fields = [&self.minute, &self.hour, &self.month_day, &self.month, &self.weekday];
         fields.map(|field| field.text.as_str()).join(" ")
     }
 
     fn matches(&self, civil: DateTime) -> bool {
         let by_number = self.month_day.values.contains(&civil.day());
-        let by_weekday = self
-            .weekday
-            .values
-            .contains(&civil.weekday().to_sunday_zero_offset());
+        let by_weekday = self.weekday.values.contains(&civil.weekday().to_sunday_zero_offset());
         let both = self.month_day.text.starts_with('*') || self.weekday.text.starts_with('*');
-        let day = if both {
-            by_number && by_weekday
-        } else {
-            by_number || by_weekday
-        };
+        let day = if both { by_number && by_weekday } else { by_number || by_weekday };
         civil.second() == 0
             && self.minute.values.contains(&civil.minute())
             && self.hour.values.contains(&civil.hour())
@@ -100,14 +87,9 @@ impl Spec {
 /// What a clock in the zone shows, looked at every minute; twice a minute where it is half a minute off, as
 /// Monrovia's was until 1972.
 fn watch(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<(Timestamp, DateTime)> {
-    let whole = [from, until]
-        .iter()
-        .all(|at| (at.as_second() + i64::from(zone.to_offset(*at).seconds())) % 60 == 0);
-    let step = if whole {
-        MINUTE
-    } else {
-        SignedDuration::from_secs(30)
-    };
+    let whole =
+        [from, until].iter().all(|at| (at.as_second() + i64::from(zone.to_offset(*at).seconds())) % 60 == 0);
+    let step = if whole { MINUTE } else { SignedDuration::from_secs(30) };
     std::iter::successors(Some(from - step), |at| Some(*at + step))
         .take_while(|at| *at < until)
         .map(|at| (at, zone.to_datetime(at)))
@@ -121,10 +103,7 @@ fn minutes_after(civil: DateTime) -> impl Iterator<Item = DateTime> {
 }
 
 fn field(low: i8, high: i8) -> impl Strategy<Value = Drawn> {
-    let of = |text: String, values: Vec<i8>| Drawn {
-        text,
-        values: values.into_iter().collect(),
-    };
+    let of = |text: String, values: Vec<i8>| Drawn { text, values: values.into_iter().collect() };
     prop_oneof![
         Just(of("*".into(), (low..=high).collect())),
         (1..=high)
@@ -135,10 +114,7 @@ fn field(low: i8, high: i8) -> impl Strategy<Value = Drawn> {
         }),
         (low..=high, low..=high, 1..=high).prop_map(move |(a, b, step)| {
             let (a, b) = (a.min(b), a.max(b));
-            of(
-                format!("{a}-{b}/{step}"),
-                (a..=b).step_by(step as usize).collect(),
-            )
+            of(format!("{a}-{b}/{step}"), (a..=b).step_by(step as usize).collect())
         }),
     ]
 }
@@ -146,19 +122,10 @@ fn field(low: i8, high: i8) -> impl Strategy<Value = Drawn> {
 /// Mostly narrow in the hours and wide in the days, so that a window of some days has occurrences.
 fn spec() -> impl Strategy<Value = Spec> {
     let any_day = |low: i8, high: i8| {
-        let all = Just(Drawn {
-            text: "*".into(),
-            values: (low..=high).collect(),
-        });
+        let all = Just(Drawn { text: "*".into(), values: (low..=high).collect() });
         prop_oneof![3 => all, 1 => field(low, high)]
     };
-    let fields = (
-        field(0, 59),
-        field(0, 23),
-        any_day(1, 31),
-        any_day(1, 12),
-        any_day(0, 6),
-    );
+    let fields = (field(0, 59), field(0, 23), any_day(1, 31), any_day(1, 12), any_day(0, 6));
     fields.prop_map(|(minute, hour, month_day, month, weekday)| Spec {
         minute,
         hour,
@@ -169,10 +136,7 @@ fn spec() -> impl Strategy<Value = Spec> {
 }
 
 fn drawn(text: &str, values: impl IntoIterator<Item = i8>) -> Drawn {
-    Drawn {
-        text: text.into(),
-        values: values.into_iter().collect(),
-    }
+    Drawn { text: text.into(), values: values.into_iter().collect() }
 }
 
 /// Every day, at these minutes and hours.
@@ -221,9 +185,7 @@ fn entry(name: &str, zone: &TimeZone, texts: &[String]) -> Option<Arc<Entry>> {
 
 fn zone_names() -> Vec<String> {
     let names = jiff::tz::db().available().map(|name| name.to_string());
-    names
-        .filter(|name| !name.starts_with("right/") && !name.starts_with("posix/"))
-        .collect()
+    names.filter(|name| !name.starts_with("right/") && !name.starts_with("posix/")).collect()
 }
 
 /// A zone and an instant near one of its transitions, where it has any.
@@ -233,13 +195,8 @@ fn place() -> impl Strategy<Value = (TimeZone, Timestamp)> {
     (prop::sample::select(names), seconds, -30_i64..30).prop_map(|(name, second, hours)| {
         let zone = TimeZone::get(&name).expect("a zone");
         let near = Timestamp::from_second(second - second.rem_euclid(60)).expect("in range");
-        let transition = zone
-            .following(near)
-            .next()
-            .map(|transition| transition.timestamp());
-        let around = transition
-            .filter(|at| *at < LAST && at.as_second() % 30 == 0)
-            .unwrap_or(near);
+        let transition = zone.following(near).next().map(|transition| transition.timestamp());
+        let around = transition.filter(|at| *at < LAST && at.as_second() % 30 == 0).unwrap_or(near);
         (zone, around + SignedDuration::from_hours(hours))
     })
 }
@@ -336,14 +293,11 @@ fn every_transition_of_every_zone_is_read_as_the_clock_on_the_wall_shows_it() {
     let mut faults = Vec::new();
     for name in zone_names() {
         let zone = TimeZone::get(&name).expect("a zone");
-        let entries = specs
-            .each_ref()
-            .map(|spec| entry("e", &zone, &[spec.text()]).expect("due at some time"));
+        let entries =
+            specs.each_ref().map(|spec| entry("e", &zone, &[spec.text()]).expect("due at some time"));
         let mut before = FIRST - 72 * HOUR;
-        for transition in zone
-            .following(FIRST)
-            .map(|transition| transition.timestamp())
-            .take_while(|at| *at < LAST)
+        for transition in
+            zone.following(FIRST).map(|transition| transition.timestamp()).take_while(|at| *at < LAST)
         {
             // Another transition less than three days before may matter; most often there is none.
             let close = transition.duration_since(before) < 72 * HOUR;
@@ -368,15 +322,6 @@ fn every_transition_of_every_zone_is_read_as_the_clock_on_the_wall_shows_it() {
             }
         }
     }
-    assert!(
-        seen.len() > 1000,
-        "the tz database is there: {} transitions",
-        seen.len()
-    );
-    assert!(
-        faults.is_empty(),
-        "{} transitions fail:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(seen.len() > 1000, "the tz database is there: {} transitions", seen.len());
+    assert!(faults.is_empty(), "{} transitions fail:\n{}", faults.len(), faults.join("\n"));
 }

@@ -91,9 +91,7 @@ mod tests {
         let mut out = Vec::new();
         print_json(&mut out, &schedule::parse("s.yaml", source)).expect("a Vec takes everything");
         let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines
-            .map(|line| serde_json::from_slice(line).expect("a record a line"))
-            .collect()
+        lines.map(|line| serde_json::from_slice(line).expect("a record a line")).collect()
     }
 
     #[test]
@@ -125,10 +123,6 @@ mod tests {
     #[test]
     fn a_warning_leaves_the_file_good() {
         let source = "accounts: { main: { url: 'http://api.example.com', token: { env: T } } }\n";
-        assert!(
-            text(source).ends_with("ok: 0 entries, 1 account, 1 warning\n"),
-            "{}",
-            text(source)
-        );
+        assert!(text(source).ends_with("ok: 0 entries, 1 account, 1 warning\n"), "{}", text(source));
     }
 }

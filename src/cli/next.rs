@@ -77,10 +77,7 @@ pub fn run(
     };
     let from = args.from.map_or(Ok(now), instant)?;
     let until = args.until.map_or(Ok(Timestamp::MAX), instant)?;
-    let part = Schedule {
-        accounts: schedule.accounts.clone(),
-        entries,
-    };
+    let part = Schedule { accounts: schedule.accounts.clone(), entries };
     if args.calendar {
         let zone = zone.unwrap_or(TimeZone::UTC);
         return Ok(calendar(&Week::new(&part, from, &zone), format, out)?);
@@ -122,9 +119,7 @@ fn selected(names: &[String], schedule: &Schedule) -> Result<Vec<Arc<Entry>>, Ne
 
 /// The zone of all the entries; `None` where they have several.
 fn shared_zone(entries: &[Arc<Entry>]) -> Option<TimeZone> {
-    let zone = entries
-        .first()
-        .map_or(TimeZone::UTC, |entry| entry.timezone.clone());
+    let zone = entries.first().map_or(TimeZone::UTC, |entry| entry.timezone.clone());
     entries.iter().all(|entry| entry.timezone == zone).then_some(zone)
 }
 
@@ -174,10 +169,7 @@ fn print_text(
     let mut any = false;
     for Occurrence { entry, scheduled_at } in occurrences {
         if !any {
-            let head = format!(
-                "{:width$}  {:29}  {:20}  {}",
-                "ENTRY", "LOCAL TIME", "UTC", "WHEN"
-            );
+            let head = format!("{:width$}  {:29}  {:20}  {}", "ENTRY", "LOCAL TIME", "UTC", "WHEN");
             writeln!(out, "{bold}{head}{bold:#}")?;
             any = true;
         }
@@ -198,9 +190,7 @@ fn print_text(
 
 /// What a reader would not expect of an occurrence.
 fn note(entry: &Entry, at: Timestamp) -> Option<String> {
-    let shifted = shift(entry, at)
-        .filter(|shift| *shift != Shift::AsWritten)
-        .map(|shift| shift.to_string());
+    let shifted = shift(entry, at).filter(|shift| *shift != Shift::AsWritten).map(|shift| shift.to_string());
     let paused = entry.paused.then(|| "paused: it will be skipped".to_string());
     match (shifted, paused) {
         (Some(shifted), Some(paused)) => Some(format!("{shifted}; {paused}")),
@@ -240,9 +230,8 @@ struct Week {
 impl Week {
     fn new(schedule: &Schedule, from: Timestamp, zone: &TimeZone) -> Week {
         let first = zone.to_datetime(from).date();
-        let mut days: Vec<(Date, [usize; 24])> = (0..7)
-            .filter_map(|n| Some((first.checked_add(n.days()).ok()?, [0; 24])))
-            .collect();
+        let mut days: Vec<(Date, [usize; 24])> =
+            (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, [0; 24]))).collect();
         let midnight = |date: Date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
         let start = midnight(first).unwrap_or(from);
         let end = first.checked_add(7.days()).ok().and_then(midnight);
@@ -252,19 +241,11 @@ impl Week {
                 hours[usize::from(local.hour().unsigned_abs())] += 1;
             }
         }
-        Week {
-            zone: zone_name(zone, from),
-            days,
-        }
+        Week { zone: zone_name(zone, from), days }
     }
 
     fn most(&self) -> usize {
-        self.days
-            .iter()
-            .flat_map(|(_, hours)| hours)
-            .copied()
-            .max()
-            .unwrap_or(0)
+        self.days.iter().flat_map(|(_, hours)| hours).copied().max().unwrap_or(0)
     }
 }
 
@@ -281,12 +262,7 @@ fn calendar(week: &Week, format: Format, out: &mut dyn Write) -> io::Result<()> 
     if format == Format::Json {
         for (date, hours) in &week.days {
             for (hour, due) in hours.iter().enumerate() {
-                let cell = Cell {
-                    date: *date,
-                    hour,
-                    timezone: &week.zone,
-                    due: *due,
-                };
+                let cell = Cell { date: *date, hour, timezone: &week.zone, due: *due };
                 serde_json::to_writer(&mut *out, &cell)?;
                 writeln!(out)?;
             }
@@ -335,10 +311,7 @@ mod tests {
             entry("sweep", "Europe/London", &["*/30 1-2 * * *"]),
             entry("abroad", "America/New_York", &["0 12 * * MON"]),
         ];
-        let schedule = Schedule {
-            accounts: vec![entries[0].account.clone()],
-            entries,
-        };
+        let schedule = Schedule { accounts: vec![entries[0].account.clone()], entries };
         let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
@@ -352,19 +325,10 @@ mod tests {
     fn occurrences_are_told_with_what_daylight_saving_does() {
         let told = [
             told("", Format::Text),
-            told(
-                "nightly-report --from 2026-10-24 --until 2026-10-27",
-                Format::Text,
-            ),
-            told(
-                "sweep --from 2026-10-25T01:00 --until 2026-10-25T03:00",
-                Format::Text,
-            ),
+            told("nightly-report --from 2026-10-24 --until 2026-10-27", Format::Text),
+            told("sweep --from 2026-10-25T01:00 --until 2026-10-25T03:00", Format::Text),
             told("abroad sweep --count 3", Format::Json),
-            told(
-                "nightly-report --from 2026-10-25T01:30:00+01:00 --count 1",
-                Format::Json,
-            ),
+            told("nightly-report --from 2026-10-25T01:30:00+01:00 --count 1", Format::Json),
             told("abroad --until 2026-03-29", Format::Text),
             told("--calendar --from 2026-10-24T12:00:00Z", Format::Text),
             told("sweep --calendar --from 2026-10-24", Format::Text),

@@ -11,14 +11,8 @@ pub const LONGEST: Duration = Duration::from_secs(3_653 * 86_400);
 pub const PATTERN: &str = r"^\s*(\d+\s*(ms|s|m|h|d|w)\s*)+$";
 
 /// Each unit and its milliseconds, the greatest first.
-const UNITS: [(&str, u64); 6] = [
-    ("w", 604_800_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 6] =
+    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,26 +116,18 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
             // `1.5h` has its unit; what it lacks is a whole number.
             let next = text[digits.end..].chars().next();
             return Err(match next {
-                Some(c) if !c.is_whitespace() && !c.is_ascii_digit() => DurationError::NoNumber {
-                    span: digits.end..digits.end + c.len_utf8(),
-                },
-                _ => DurationError::NoUnit {
-                    number: text[digits.clone()].into(),
-                    span: digits,
-                },
+                Some(c) if !c.is_whitespace() && !c.is_ascii_digit() => {
+                    DurationError::NoNumber { span: digits.end..digits.end + c.len_utf8() }
+                }
+                _ => DurationError::NoUnit { number: text[digits.clone()].into(), span: digits },
             });
         }
         let unit = &text[word.clone()];
         let Some(&(_, millis)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(DurationError::UnknownUnit {
-                unit: unit.into(),
-                span: word,
-            });
+            return Err(DurationError::UnknownUnit { unit: unit.into(), span: word });
         };
         if millis >= smallest {
-            return Err(DurationError::Order {
-                span: digits.start..word.end,
-            });
+            return Err(DurationError::Order { span: digits.start..word.end });
         }
         smallest = millis;
         let part = text[digits]
@@ -223,32 +209,16 @@ mod tests {
             ("1h 30", "`30` has no unit", Some(3..5)),
             ("30 sec", "`sec` is no unit of time", Some(3..6)),
             ("5M", "`M` is no unit of time", Some(1..2)),
-            (
-                "1.5h",
-                "a duration is made of whole numbers and units",
-                Some(1..2),
-            ),
+            ("1.5h", "a duration is made of whole numbers and units", Some(1..2)),
             ("-1s", "a duration is made of whole numbers and units", Some(0..1)),
-            (
-                "ten s",
-                "a duration is made of whole numbers and units",
-                Some(0..1),
-            ),
-            (
-                "30m 1h",
-                "the units of a duration go from great to small, each once",
-                Some(4..6),
-            ),
+            ("ten s", "a duration is made of whole numbers and units", Some(0..1)),
+            ("30m 1h", "the units of a duration go from great to small, each once", Some(4..6)),
             ("99999999999999999999s", "a duration is ten years at most", None),
             ("4000d", "a duration is ten years at most", None),
         ];
         for (text, message, span) in cases {
             let error = parse(text).expect_err(text);
-            assert_eq!(
-                (error.to_string().as_str(), error.span()),
-                (message, span),
-                "{text:?}"
-            );
+            assert_eq!((error.to_string().as_str(), error.span()), (message, span), "{text:?}");
             assert!(!error.help().is_empty(), "{text:?} comes with help");
         }
     }

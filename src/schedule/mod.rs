@@ -70,10 +70,7 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
     if has_errors {
         Err(Rejected { diagnostics, cut })
     } else {
-        Ok(Loaded {
-            schedule,
-            warnings: diagnostics,
-        })
+        Ok(Loaded { schedule, warnings: diagnostics })
     }
 }
 
@@ -81,10 +78,7 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
 fn rejected(name: &str, text: &str, problem: Problem) -> Rejected {
     let mut report = Report::default();
     report.error(problem);
-    Rejected {
-        diagnostics: report.finish(name, text),
-        cut: false,
-    }
+    Rejected { diagnostics: report.finish(name, text), cut: false }
 }
 
 /// A valid schedule: every entry's account exists, every expression comes due.
@@ -242,7 +236,6 @@ impl Entry {
 
 /// FNV-1a with 64 bits: its value is fixed for all time, unlike that of the standard library's hasher.
 fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -66,13 +66,7 @@ impl<'s> Locator<'s> {
             },
         };
         let (text, mark) = self.excerpt(start..span.end.max(start));
-        Place {
-            line: line + 1,
-            column: column + 1,
-            span,
-            text,
-            mark,
-        }
+        Place { line: line + 1, column: column + 1, span, text, mark }
     }
 
     /// The line around a span, fit to be shown, and where the span lies in it. An empty span is the rest of its line.
@@ -85,30 +79,20 @@ impl<'s> Locator<'s> {
             .take(SHOWN + 1)
             .map(|(at, _)| at);
         let starts: Vec<usize> = before.collect();
-        let rest = text[span.start..]
-            .chars()
-            .take_while(|c| *c != '\n')
-            .take(SHOWN + 1);
+        let rest = text[span.start..].chars().take_while(|c| *c != '\n').take(SHOWN + 1);
         let rest: String = rest.collect();
         let rest = rest.trim_end_matches('\r');
 
         let whole = starts.len() + rest.chars().count() <= SHOWN;
         let kept = if whole { SHOWN } else { BEFORE };
-        let from = starts[..starts.len().min(kept)]
-            .last()
-            .copied()
-            .unwrap_or(span.start);
+        let from = starts[..starts.len().min(kept)].last().copied().unwrap_or(span.start);
         let room = SHOWN - starts.len().min(kept);
 
         let mut shown = String::new();
         if starts.len() > kept {
             shown.push('…');
         }
-        shown.extend(
-            text[from..span.start]
-                .char_indices()
-                .map(|(at, c)| self.shown(from + at, c)),
-        );
+        shown.extend(text[from..span.start].char_indices().map(|(at, c)| self.shown(from + at, c)));
         let start = shown.len();
         let length = match span.len() {
             0 => rest.trim_end().len(),
@@ -188,10 +172,7 @@ mod tests {
     fn lines_and_columns_count_from_one_in_characters() {
         let found = place("a: 1\né: ü x\r\n", 12..13);
         assert_eq!((found.line, found.column), (2, 6));
-        assert_eq!(
-            (found.text.as_str(), &found.text[found.mark.clone()]),
-            ("é: ü x", "x")
-        );
+        assert_eq!((found.text.as_str(), &found.text[found.mark.clone()]), ("é: ü x", "x"));
     }
 
     #[test]
@@ -207,16 +188,8 @@ mod tests {
         let found = place(&text, start..start + 5);
         assert_eq!(found.column, start + 1);
         assert_eq!(&found.text[found.mark.clone()], "wrong");
-        assert!(
-            found.text.chars().count() <= SHOWN + 2,
-            "{} is too long",
-            found.text
-        );
-        assert!(
-            found.text.starts_with('…') && found.text.ends_with('…'),
-            "{} shows its cuts",
-            found.text
-        );
+        assert!(found.text.chars().count() <= SHOWN + 2, "{} is too long", found.text);
+        assert!(found.text.starts_with('…') && found.text.ends_with('…'), "{} shows its cuts", found.text);
     }
 
     #[test]

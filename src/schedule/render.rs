@@ -66,9 +66,7 @@ fn group(diagnostic: &Diagnostic) -> Group<'_> {
 
 /// Adds `file:line:column` and the line with its mark.
 fn shown_at<'a>(group: Group<'a>, path: &'a str, place: &'a Place, mark: Annotation<'a>) -> Group<'a> {
-    let snippet = Snippet::source(&place.text)
-        .line_start(place.line)
-        .annotation(mark);
+    let snippet = Snippet::source(&place.text).line_start(place.line).annotation(mark);
     let shown_column = place.text[..place.mark.start].chars().count() + 1;
     if shown_column == place.column {
         return group.element(snippet.path(path));

@@ -75,8 +75,7 @@ impl Report {
         if self.problems.is_empty() {
             return Vec::new();
         }
-        self.problems
-            .sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
+        self.problems.sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
         self.secrets.sort_by_key(|secret| secret.start);
         let path: Arc<str> = path.into();
         let locator = Locator::new(text, &self.secrets);

@@ -194,9 +194,7 @@ mod tests {
     }
 
     fn properties(schema: &Value) -> &Map<String, Value> {
-        schema["properties"]
-            .as_object()
-            .expect("an object has properties")
+        schema["properties"].as_object().expect("an object has properties")
     }
 
     fn keys_of<K: Key>() -> Vec<&'static str> {
@@ -224,10 +222,7 @@ mod tests {
             "all but the first three have defaults"
         );
         let places = defs["Token"]["oneOf"].as_array().expect("one of several");
-        assert_eq!(
-            places.iter().flat_map(keys).collect::<Vec<_>>(),
-            keys_of::<TokenKey>()
-        );
+        assert_eq!(places.iter().flat_map(keys).collect::<Vec<_>>(), keys_of::<TokenKey>());
     }
 
     #[test]
@@ -235,10 +230,8 @@ mod tests {
         let words = |name: &str| {
             let schema = schema();
             let choices = schema["$defs"][name]["oneOf"].as_array().expect("one of several");
-            let mut words: Vec<String> = choices
-                .iter()
-                .map(|choice| choice["const"].as_str().expect("a word").to_owned())
-                .collect();
+            let mut words: Vec<String> =
+                choices.iter().map(|choice| choice["const"].as_str().expect("a word").to_owned()).collect();
             words.sort_unstable();
             words
         };
@@ -252,10 +245,7 @@ mod tests {
         let schema = schema();
         let with_default =
             |(key, property): (&String, &Value)| Some((key.clone(), property.get("default")?.clone()));
-        properties(&schema["$defs"][name])
-            .iter()
-            .filter_map(with_default)
-            .collect()
+        properties(&schema["$defs"][name]).iter().filter_map(with_default).collect()
     }
 
     #[test]
@@ -285,10 +275,8 @@ mod tests {
     fn every_key_is_explained() {
         let schema = schema();
         let defs = schema["$defs"].as_object().expect("definitions");
-        let objects = [&schema]
-            .into_iter()
-            .chain(defs.values())
-            .filter(|def| def.get("properties").is_some());
+        let objects =
+            [&schema].into_iter().chain(defs.values()).filter(|def| def.get("properties").is_some());
         for (key, property) in objects.flat_map(properties) {
             assert!(property["description"].is_string(), "`{key}` has a description");
         }

@@ -51,11 +51,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         .map_err(|error| unreadable(&error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
-        return Err(not_a_file(if metadata.is_dir() {
-            "a directory"
-        } else {
-            "no regular file"
-        }));
+        return Err(not_a_file(if metadata.is_dir() { "a directory" } else { "no regular file" }));
     }
     if metadata.len() > MAX_BYTES {
         return Err(too_large());
@@ -63,9 +59,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // The file may grow while it is read.
     let mut bounded = file.take(MAX_BYTES + 1);
-    bounded
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
+    bounded.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_large());
     }
@@ -73,37 +67,23 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
 }
 
 fn not_text(span: Range<usize>, message: String, help: &str) -> Problem {
-    Problem {
-        code: Code::NotText,
-        span: Some(span),
-        message,
-        help: help.into(),
-        related: None,
-    }
+    Problem { code: Code::NotText, span: Some(span), message, help: help.into(), related: None }
 }
 
 fn unreadable(error: &io::Error) -> Problem {
     let (message, help) = match error.kind() {
-        io::ErrorKind::NotFound => (
-            "there is no such file".into(),
-            "name the schedule file with `--config FILE`, or create it",
-        ),
-        io::ErrorKind::PermissionDenied => (
-            "the file may not be read".into(),
-            "let the user that stackcron runs as read it",
-        ),
+        io::ErrorKind::NotFound => {
+            ("there is no such file".into(), "name the schedule file with `--config FILE`, or create it")
+        }
+        io::ErrorKind::PermissionDenied => {
+            ("the file may not be read".into(), "let the user that stackcron runs as read it")
+        }
         _ => (
             format!("the file cannot be read: {error}"),
             "see that the path leads to a file that can be read",
         ),
     };
-    Problem {
-        code: Code::Unreadable,
-        span: None,
-        message,
-        help: help.into(),
-        related: None,
-    }
+    Problem { code: Code::Unreadable, span: None, message, help: help.into(), related: None }
 }
 
 fn not_a_file(what: &str) -> Problem {

@@ -17,13 +17,7 @@ pub(super) fn problem(error: &Error, text: &str) -> Problem {
         span = marker + 1..marker + 4;
     }
     let (code, message, help) = explain(error, &text[span.start..]);
-    Problem {
-        code,
-        span: Some(span),
-        message,
-        help,
-        related: None,
-    }
+    Problem { code, span: Some(span), message, help, related: None }
 }
 
 fn explain(error: &Error, rest: &str) -> (Code, String, String) {
@@ -64,9 +58,7 @@ fn explain(error: &Error, rest: &str) -> (Code, String, String) {
 fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
     let said = error.to_string();
     // The place is shown with the line, and need not be said again.
-    let said = said
-        .rsplit_once(" at line ")
-        .map_or(said.as_str(), |(said, _)| said);
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
     if said.contains("recursion limit") {
         return (
             Code::TooLarge,
@@ -126,10 +118,7 @@ fn quoted(rest: &str) -> String {
 fn beyond(error: &Error) -> (Code, String, String) {
     let deep = matches!(error, Error::Budget { breach, .. } if matches!(breach, serde_yaml::budget::BudgetBreach::Depth { .. }));
     let (message, help) = if deep {
-        (
-            "lists and mappings are nested too deeply",
-            "the schedule file needs no more than five levels",
-        )
+        ("lists and mappings are nested too deeply", "the schedule file needs no more than five levels")
     } else {
         (
             "the file and its aliases come to more values than are read",
@@ -157,9 +146,7 @@ fn span(error: &Error, text: &str) -> Range<usize> {
         .char_indices()
         .zip(0..=column)
         .last()
-        .map_or(start, |((at, c), number)| {
-            start + at + if number < column { c.len_utf8() } else { 0 }
-        });
+        .map_or(start, |((at, c), number)| start + at + if number < column { c.len_utf8() } else { 0 });
     start..start
 }
 

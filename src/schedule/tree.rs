@@ -67,10 +67,7 @@ impl Span {
         let span = location.span();
         let start = span.byte_offset().unwrap_or(0);
         let end = start + span.byte_len().unwrap_or(0);
-        Span {
-            start: start.try_into().unwrap_or(u32::MAX),
-            end: end.try_into().unwrap_or(u32::MAX),
-        }
+        Span { start: start.try_into().unwrap_or(u32::MAX), end: end.try_into().unwrap_or(u32::MAX) }
     }
 }
 
@@ -160,11 +157,7 @@ fn place(source: &str, part: &str) -> Option<Range<usize>> {
 impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Kind>::deserialize(deserializer)?;
-        Ok(Node {
-            at: Span::of(spanned.defined),
-            used: Span::of(spanned.referenced),
-            kind: spanned.value,
-        })
+        Ok(Node { at: Span::of(spanned.defined), used: Span::of(spanned.referenced), kind: spanned.value })
     }
 }
 
@@ -310,10 +303,7 @@ mod tests {
     #[test]
     fn repeated_keys_are_kept() {
         let tree = parse("a: 1\na: 2\n").expect("a tree");
-        assert!(
-            matches!(tree.kind, Kind::Map(pairs) if pairs.len() == 2),
-            "both are there"
-        );
+        assert!(matches!(tree.kind, Kind::Map(pairs) if pairs.len() == 2), "both are there");
     }
 
     #[test]

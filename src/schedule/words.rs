@@ -27,10 +27,7 @@ pub(super) trait Key: Word {
 
     /// The key as it is written.
     fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, key)| *key == self)
-            .map_or("", |(word, _)| word)
+        Self::ALL.iter().find(|(_, key)| *key == self).map_or("", |(word, _)| word)
     }
 
     /// Its number, below [`MOST_KEYS`].
@@ -93,27 +90,18 @@ keys! {
 }
 
 impl Word for Overlap {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("allow", Overlap::Allow),
-        ("skip", Overlap::Skip),
-        ("queue", Overlap::Queue),
-    ];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("allow", Overlap::Allow), ("skip", Overlap::Skip), ("queue", Overlap::Queue)];
 }
 
 impl Word for CatchUp {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("none", CatchUp::None),
-        ("latest", CatchUp::Latest),
-        ("all", CatchUp::All),
-    ];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("none", CatchUp::None), ("latest", CatchUp::Latest), ("all", CatchUp::All)];
 }
 
 impl Word for Priority {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("high", Priority::High),
-        ("normal", Priority::Normal),
-        ("low", Priority::Low),
-    ];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 }
 
 /// What other schedulers call the same thing.
@@ -136,10 +124,7 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
         return None;
     }
     let plain = plain(word);
-    let elsewhere = ELSEWHERE
-        .iter()
-        .find(|(other, _)| *other == plain)
-        .map(|(_, ours)| *ours);
+    let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == plain).map(|(_, ours)| *ours);
     let mut best = None;
     for candidate in candidates {
         if elsewhere == Some(candidate) {

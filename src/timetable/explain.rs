@@ -77,11 +77,7 @@ pub fn explain(entry: &Entry, at: Timestamp) -> Explanation {
         timezone: zone_name(&entry.timezone, at),
         due: shift.is_some(),
         shift,
-        expressions: entry
-            .cron
-            .iter()
-            .map(|expression| report(expression, &mut line, at))
-            .collect(),
+        expressions: entry.cron.iter().map(|expression| report(expression, &mut line, at)).collect(),
         previous: previous(entry, at),
         next: at.checked_add(second).ok().and_then(|after| next(entry, after)),
     }
@@ -116,12 +112,7 @@ fn report(expression: &Expression, line: &mut Line, at: Timestamp) -> Expression
             (vec![field], verdict)
         }
     };
-    ExpressionReport {
-        expression: expression.as_str().to_string(),
-        due: shift.is_some(),
-        fields,
-        verdict,
-    }
+    ExpressionReport { expression: expression.as_str().to_string(), due: shift.is_some(), fields, verdict }
 }
 
 fn due_because(calendar: &Calendar, shift: Shift, fields: &[FieldReport]) -> String {
@@ -254,15 +245,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
 fn month_days(days: &MonthDays) -> Vec<String> {
@@ -334,11 +317,8 @@ mod tests {
     fn told(cron: &[&str], instant: &str) -> String {
         let told = explain(&entry("e", "Europe/London", cron), at(instant));
         let lines = told.expressions.iter().map(|report| {
-            let fields: String = report
-                .fields
-                .iter()
-                .map(|field| format!("    {}\n", field.sentence))
-                .collect();
+            let fields: String =
+                report.fields.iter().map(|field| format!("    {}\n", field.sentence)).collect();
             format!("  {}: {}\n{fields}", report.expression, report.verdict)
         });
         let time = |at: Option<Timestamp>| at.map_or("-".to_string(), |at| at.to_string());

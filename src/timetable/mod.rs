@@ -54,28 +54,17 @@ impl Timetable {
         let mut line = 0;
         for (place, entry) in (0..).zip(&schedule.entries) {
             if lines.get(line).is_none_or(|line| *line.zone() != entry.timezone) {
-                line = lines
-                    .iter()
-                    .position(|line| *line.zone() == entry.timezone)
-                    .unwrap_or_else(|| {
-                        lines.push(Line::new(&entry.timezone));
-                        lines.len() - 1
-                    });
+                line = lines.iter().position(|line| *line.zone() == entry.timezone).unwrap_or_else(|| {
+                    lines.push(Line::new(&entry.timezone));
+                    lines.len() - 1
+                });
             }
             if let Some(at) = next_on(&mut lines[line], entry, from) {
                 upcoming.push(Reverse((at, place)));
             }
-            rows.push(Row {
-                entry: entry.clone(),
-                line: line as u32,
-            });
+            rows.push(Row { entry: entry.clone(), line: line as u32 });
         }
-        Timetable {
-            rows,
-            lines,
-            upcoming: upcoming.into(),
-            position: from,
-        }
+        Timetable { rows, lines, upcoming: upcoming.into(), position: from }
     }
 
     /// The occurrences with position <= scheduled_at < `until`, by (scheduled_at, place in the file);
@@ -88,10 +77,7 @@ impl Timetable {
                 break;
             }
             let row = &self.rows[place as usize];
-            due.push(Occurrence {
-                entry: row.entry.clone(),
-                scheduled_at: at,
-            });
+            due.push(Occurrence { entry: row.entry.clone(), scheduled_at: at });
             let line = &mut self.lines[row.line as usize];
             match after(at).and_then(|from| next_on(line, &row.entry, from)) {
                 Some(next) => *top = Reverse((next, place)),
@@ -123,11 +109,7 @@ pub fn next(entry: &Entry, from: Timestamp) -> Option<Timestamp> {
 /// The last occurrence of an entry before an instant.
 pub fn previous(entry: &Entry, until: Timestamp) -> Option<Timestamp> {
     let mut line = Line::new(&entry.timezone);
-    entry
-        .cron
-        .iter()
-        .filter_map(|expression| search::previous(expression, &mut line, until))
-        .max()
+    entry.cron.iter().filter_map(|expression| search::previous(expression, &mut line, until)).max()
 }
 
 /// The occurrences of an entry with `from` <= scheduled_at < `until`, in order.
@@ -146,11 +128,7 @@ pub fn occurrences(
 }
 
 fn next_on(line: &mut Line, entry: &Entry, from: Timestamp) -> Option<Timestamp> {
-    entry
-        .cron
-        .iter()
-        .filter_map(|expression| search::next(expression, line, from))
-        .min()
+    entry.cron.iter().filter_map(|expression| search::next(expression, line, from)).min()
 }
 
 /// The second after an occurrence.
@@ -186,10 +164,7 @@ pub(crate) mod tests {
             account: Arc::new(account),
             stack: StackUid::new("s").expect("a uid"),
             job: JobUid::new("j").expect("a uid"),
-            cron: cron
-                .iter()
-                .map(|text| Expression::parse(text).expect("an expression"))
-                .collect(),
+            cron: cron.iter().map(|text| Expression::parse(text).expect("an expression")).collect(),
             timezone: TimeZone::get(zone).expect("a zone"),
             args: None,
             overlap: Overlap::Allow,
@@ -215,9 +190,7 @@ pub(crate) mod tests {
     }
 
     fn times(zone: &str, cron: &[&str], from: &str, until: &str) -> Vec<String> {
-        occurrences(&entry("e", zone, cron), at(from), at(until))
-            .map(|at| at.to_string())
-            .collect()
+        occurrences(&entry("e", zone, cron), at(from), at(until)).map(|at| at.to_string()).collect()
     }
 
     #[test]
@@ -225,14 +198,8 @@ pub(crate) mod tests {
         let day = ("2026-03-29T00:00:00Z", "2026-03-29T04:00:00Z");
         let end_of_gap = ["2026-03-29T01:00:00Z"];
         assert_eq!(times("Europe/London", &["30 1 * * *"], day.0, day.1), end_of_gap);
-        assert_eq!(
-            times("Europe/London", &["0,15,45 1 * * *"], day.0, day.1),
-            end_of_gap
-        );
-        assert_eq!(
-            times("Europe/London", &["15 1 * * *", "0 2 * * *"], day.0, day.1),
-            end_of_gap
-        );
+        assert_eq!(times("Europe/London", &["0,15,45 1 * * *"], day.0, day.1), end_of_gap);
+        assert_eq!(times("Europe/London", &["15 1 * * *", "0 2 * * *"], day.0, day.1), end_of_gap);
         assert_eq!(
             times("Europe/London", &["30 1,3 * * *"], day.0, day.1),
             ["2026-03-29T01:00:00Z", "2026-03-29T02:30:00Z"]
@@ -242,48 +209,23 @@ pub(crate) mod tests {
     #[test]
     fn an_appointment_in_the_repeated_hour_runs_the_first_time() {
         assert_eq!(
-            times(
-                "Europe/London",
-                &["0 1,2,3 * * *"],
-                "2026-10-25T00:00:00Z",
-                "2026-10-25T04:00:00Z"
-            ),
-            [
-                "2026-10-25T00:00:00Z",
-                "2026-10-25T02:00:00Z",
-                "2026-10-25T03:00:00Z"
-            ]
+            times("Europe/London", &["0 1,2,3 * * *"], "2026-10-25T00:00:00Z", "2026-10-25T04:00:00Z"),
+            ["2026-10-25T00:00:00Z", "2026-10-25T02:00:00Z", "2026-10-25T03:00:00Z"]
         );
     }
 
     #[test]
     fn a_wildcard_follows_elapsed_time() {
         assert_eq!(
-            times(
-                "Europe/London",
-                &["*/30 * * * *"],
-                "2026-10-25T00:00:00Z",
-                "2026-10-25T02:01:00Z"
-            )
-            .len(),
+            times("Europe/London", &["*/30 * * * *"], "2026-10-25T00:00:00Z", "2026-10-25T02:01:00Z").len(),
             5
         );
         assert_eq!(
-            times(
-                "Europe/London",
-                &["30 * * * *"],
-                "2026-03-29T00:00:00Z",
-                "2026-03-29T02:00:00Z"
-            ),
+            times("Europe/London", &["30 * * * *"], "2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z"),
             ["2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"]
         );
         assert_eq!(
-            times(
-                "Europe/London",
-                &["*/30 1 * * *"],
-                "2026-03-29T00:00:00Z",
-                "2026-03-30T00:00:00Z"
-            ),
+            times("Europe/London", &["*/30 1 * * *"], "2026-03-29T00:00:00Z", "2026-03-30T00:00:00Z"),
             Vec::<String>::new()
         );
     }
@@ -291,21 +233,11 @@ pub(crate) mod tests {
     #[test]
     fn lord_howe_moves_by_half_an_hour() {
         assert_eq!(
-            times(
-                "Australia/Lord_Howe",
-                &["15 2 * * *"],
-                "2026-10-03T14:00:00Z",
-                "2026-10-04T13:00:00Z"
-            ),
+            times("Australia/Lord_Howe", &["15 2 * * *"], "2026-10-03T14:00:00Z", "2026-10-04T13:00:00Z"),
             ["2026-10-03T15:30:00Z"]
         );
         assert_eq!(
-            times(
-                "Australia/Lord_Howe",
-                &["45 1 * * *"],
-                "2026-04-04T13:00:00Z",
-                "2026-04-05T13:00:00Z"
-            ),
+            times("Australia/Lord_Howe", &["45 1 * * *"], "2026-04-04T13:00:00Z", "2026-04-05T13:00:00Z"),
             ["2026-04-04T14:45:00Z"]
         );
     }
@@ -313,17 +245,8 @@ pub(crate) mod tests {
     #[test]
     fn the_skipped_day_of_apia_is_made_up_for_at_its_end() {
         assert_eq!(
-            times(
-                "Pacific/Apia",
-                &["30 1,9 * * *"],
-                "2011-12-30T00:00:00Z",
-                "2011-12-31T00:00:00Z"
-            ),
-            [
-                "2011-12-30T10:00:00Z",
-                "2011-12-30T11:30:00Z",
-                "2011-12-30T19:30:00Z"
-            ]
+            times("Pacific/Apia", &["30 1,9 * * *"], "2011-12-30T00:00:00Z", "2011-12-31T00:00:00Z"),
+            ["2011-12-30T10:00:00Z", "2011-12-30T11:30:00Z", "2011-12-30T19:30:00Z"]
         );
     }
 
@@ -331,27 +254,15 @@ pub(crate) mod tests {
     fn steps_past_the_hour_are_counted_from_midnight_utc_in_every_zone() {
         for text in ["*/90 * * * *", "x/90 * * * *"] {
             assert_eq!(
-                times(
-                    "Asia/Kolkata",
-                    &[text],
-                    "2026-05-01T21:30:01Z",
-                    "2026-05-02T03:00:00Z"
-                ),
-                [
-                    "2026-05-01T22:30:00Z",
-                    "2026-05-02T00:00:00Z",
-                    "2026-05-02T01:30:00Z"
-                ]
+                times("Asia/Kolkata", &[text], "2026-05-01T21:30:01Z", "2026-05-02T03:00:00Z"),
+                ["2026-05-01T22:30:00Z", "2026-05-02T00:00:00Z", "2026-05-02T01:30:00Z"]
             );
         }
     }
 
     #[test]
     fn a_step_is_ordered_by_time_and_then_by_place() {
-        let entries = [
-            entry("b", "UTC", &["*/2 * * * *"]),
-            entry("a", "Europe/London", &["* * * * *"]),
-        ];
+        let entries = [entry("b", "UTC", &["*/2 * * * *"]), entry("a", "Europe/London", &["* * * * *"])];
         let mut timetable = Timetable::new(&schedule(&entries), at("2026-01-01T00:00:00Z"));
         let mut names = |until| {
             timetable
@@ -372,16 +283,9 @@ pub(crate) mod tests {
         assert!(next(&entry, Timestamp::MIN).is_some());
         assert!(previous(&entry, Timestamp::MAX).is_some());
         assert_eq!(next(&entry, Timestamp::MAX), None);
-        let last_minute = after(
-            Timestamp::MAX
-                .checked_sub(SignedDuration::from_secs(61))
-                .expect("in range"),
-        );
+        let last_minute = after(Timestamp::MAX.checked_sub(SignedDuration::from_secs(61)).expect("in range"));
         let seconds = occurrences(&entry, last_minute.expect("in range"), Timestamp::MAX).count();
-        assert!(
-            (59..=61).contains(&seconds),
-            "one a second to the end of time, found {seconds}"
-        );
+        assert!((59..=61).contains(&seconds), "one a second to the end of time, found {seconds}");
     }
 
     proptest! {

@@ -43,11 +43,7 @@ fn next_in_calendar(calendar: &Calendar, line: &mut Line, mut from: Timestamp) -
             return Some(from);
         }
         let civil = stretch.civil(from);
-        let civil = if calendar.wildcard {
-            civil
-        } else {
-            civil.max(stretch.reached)
-        };
+        let civil = if calendar.wildcard { civil } else { civil.max(stretch.reached) };
         if let Some(at) = stretch.instant(calendar.next(civil)?) {
             return Some(at);
         }
@@ -62,11 +58,7 @@ fn previous_in_calendar(calendar: &Calendar, line: &mut Line, mut until: Timesta
     loop {
         let last = until.checked_sub(SignedDuration::from_secs(1)).ok()?;
         let stretch = line.at(last);
-        let first = if calendar.wildcard {
-            stretch.opens
-        } else {
-            stretch.opens.max(stretch.reached)
-        };
+        let first = if calendar.wildcard { stretch.opens } else { stretch.opens.max(stretch.reached) };
         if let Some(civil) = calendar.previous(stretch.civil(until))
             && civil >= first
         {
@@ -83,9 +75,7 @@ fn previous_in_calendar(calendar: &Calendar, line: &mut Line, mut until: Timesta
 fn appointments_in_gap(calendar: &Calendar, stretch: &Stretch) -> bool {
     !calendar.wildcard
         && stretch.has_gap()
-        && calendar
-            .next(stretch.reached)
-            .is_some_and(|civil| civil < stretch.opens)
+        && calendar.next(stretch.reached).is_some_and(|civil| civil < stretch.opens)
 }
 
 /// The first whole second at or after an instant.

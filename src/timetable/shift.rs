@@ -43,22 +43,14 @@ impl fmt::Display for Shift {
         match self {
             Shift::AsWritten => Ok(()),
             Shift::AfterGap { skipped, merged: 1 } => {
-                write!(
-                    f,
-                    "moved from {}, which the clocks skip",
-                    skipped.strftime("%H:%M")
-                )
+                write!(f, "moved from {}, which the clocks skip", skipped.strftime("%H:%M"))
             }
             Shift::AfterGap { skipped, merged } => {
                 let from = skipped.strftime("%H:%M");
                 write!(f, "{merged} in one: from {from} on, the clocks skip them")
             }
             Shift::FirstOfTwo { civil } => {
-                write!(
-                    f,
-                    "{} comes twice: it runs the first time",
-                    civil.strftime("%H:%M")
-                )
+                write!(f, "{} comes twice: it runs the first time", civil.strftime("%H:%M"))
             }
             Shift::Pass { civil, pass } => {
                 let which = if *pass == 1 { "first" } else { "second" };
@@ -71,11 +63,8 @@ impl fmt::Display for Shift {
 /// What daylight saving did to the occurrence of an entry at an instant; `None` when the entry is not due then.
 pub fn shift(entry: &Entry, at: Timestamp) -> Option<Shift> {
     let mut line = Line::new(&entry.timezone);
-    let shifts: Vec<Shift> = entry
-        .cron
-        .iter()
-        .filter_map(|expression| shift_of(expression, &mut line, at))
-        .collect();
+    let shifts: Vec<Shift> =
+        entry.cron.iter().filter_map(|expression| shift_of(expression, &mut line, at)).collect();
     let skipped = shifts.iter().filter_map(|shift| match shift {
         Shift::AfterGap { skipped, .. } => Some(*skipped),
         _ => None,
@@ -109,10 +98,7 @@ pub(super) fn shift_of(expression: &Expression, line: &mut Line, at: Timestamp) 
         let skipped = appointments(calendar, &stretch);
         if let Some(first) = skipped.clone().next() {
             let own = u32::from(calendar.next(civil) == Some(civil));
-            return Some(Shift::AfterGap {
-                skipped: first,
-                merged: skipped.count() as u32 + own,
-            });
+            return Some(Shift::AfterGap { skipped: first, merged: skipped.count() as u32 + own });
         }
     }
     let pass = if civil < stretch.reached {
@@ -174,14 +160,8 @@ mod tests {
             Some("01:30 comes twice: it runs the first time")
         );
         assert_eq!(told(&["30 1 * * *"], "2026-10-25T01:30:00Z"), None);
-        assert_eq!(
-            told(&["30 * * * *"], "2026-10-25T00:30:00Z").as_deref(),
-            Some("first pass of 01:30")
-        );
-        assert_eq!(
-            told(&["30 * * * *"], "2026-10-25T01:30:00Z").as_deref(),
-            Some("second pass of 01:30")
-        );
+        assert_eq!(told(&["30 * * * *"], "2026-10-25T00:30:00Z").as_deref(), Some("first pass of 01:30"));
+        assert_eq!(told(&["30 * * * *"], "2026-10-25T01:30:00Z").as_deref(), Some("second pass of 01:30"));
         assert_eq!(told(&["30 0 * * *"], "2026-10-24T23:30:00Z").as_deref(), Some(""));
     }
 }

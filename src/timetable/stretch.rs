@@ -47,12 +47,8 @@ impl Stretch {
 
     fn containing(zone: &TimeZone, at: Timestamp) -> Stretch {
         let offset = zone.to_offset(at);
-        let just_after = at
-            .saturating_add(SignedDuration::from_nanos(1))
-            .unwrap_or(Timestamp::MAX);
-        let mut preceding = zone
-            .preceding(just_after)
-            .map(|transition| transition.timestamp());
+        let just_after = at.saturating_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
+        let mut preceding = zone.preceding(just_after).map(|transition| transition.timestamp());
         let start = preceding.next();
         let end = zone.following(at).next().map(|transition| transition.timestamp());
         let opens = offset.to_datetime(start.unwrap_or(Timestamp::MIN));
@@ -96,10 +92,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(zone: &TimeZone) -> Line {
-        Line {
-            zone: zone.clone(),
-            known: Vec::new(),
-        }
+        Line { zone: zone.clone(), known: Vec::new() }
     }
 
     pub(super) fn zone(&self) -> &TimeZone {

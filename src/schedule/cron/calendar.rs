@@ -78,12 +78,7 @@ impl Calendar {
             return Some(from.date().at(hour, minute, second, 0));
         }
         let date = self.date_from(from.date().tomorrow().ok()?)?;
-        Some(date.at(
-            first(u64::from(self.hours))?,
-            first(self.minutes)?,
-            first(self.seconds)?,
-            0,
-        ))
+        Some(date.at(first(u64::from(self.hours))?, first(self.minutes)?, first(self.seconds)?, 0))
     }
 
     /// The last allowed civil time before `until`, back to the year -9999. `until` is a whole second.
@@ -95,19 +90,13 @@ impl Calendar {
             return Some(until.date().at(hour, minute, second, 0));
         }
         let date = self.date_to(until.date().yesterday().ok()?)?;
-        Some(date.at(
-            last(u64::from(self.hours))?,
-            last(self.minutes)?,
-            last(self.seconds)?,
-            0,
-        ))
+        Some(date.at(last(u64::from(self.hours))?, last(self.minutes)?, last(self.seconds)?, 0))
     }
 
     /// Whether any date at all is allowed. The calendar repeats after 400 years.
     pub(crate) fn has_any_date(&self) -> bool {
         let start = Date::constant(2000, 1, 1);
-        self.date_from(start)
-            .is_some_and(|date| date.year() < start.year() + 400)
+        self.date_from(start).is_some_and(|date| date.year() < start.year() + 400)
     }
 
     fn has_date(&self, date: Date) -> bool {
@@ -127,11 +116,7 @@ impl Calendar {
                 return Some((hour, minute, first(self.seconds)?));
             }
         }
-        Some((
-            at_least(hours, hour + 1)?,
-            first(self.minutes)?,
-            first(self.seconds)?,
-        ))
+        Some((at_least(hours, hour + 1)?, first(self.minutes)?, first(self.seconds)?))
     }
 
     fn time_before(&self, hour: i8, minute: i8, second: i8) -> Option<(i8, i8, i8)> {

@@ -44,10 +44,7 @@ impl Expression {
     ///
     /// An expression that can never come due (`0 0 30 2 *`) is an error.
     pub fn parse(text: &str) -> Result<Expression, CronError> {
-        Ok(Expression {
-            rule: parse::rule(text)?,
-            source: text.into(),
-        })
+        Ok(Expression { rule: parse::rule(text)?, source: text.into() })
     }
 
     /// The text it was read from.
@@ -58,11 +55,7 @@ impl Expression {
     /// Its fields as they are written, nicknames spelt out; the second first where it is written.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
         let fields = parse::expanded(&self.source).split_ascii_whitespace();
-        let skipped = if fields.clone().count() == Field::ALL.len() {
-            0
-        } else {
-            1
-        };
+        let skipped = if fields.clone().count() == Field::ALL.len() { 0 } else { 1 };
         Field::ALL.into_iter().skip(skipped).zip(fields)
     }
 

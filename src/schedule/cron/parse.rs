@@ -36,11 +36,7 @@ impl<'a> Piece<'a> {
     }
 
     fn error(self, message: impl Into<String>, help: impl Into<String>) -> CronError {
-        CronError {
-            span: self.span(),
-            message: message.into(),
-            help: help.into(),
-        }
+        CronError { span: self.span(), message: message.into(), help: help.into() }
     }
 
     /// The pieces between the separators.
@@ -55,22 +51,14 @@ impl<'a> Piece<'a> {
     fn split_once(self, separator: char) -> Option<(Piece<'a>, Piece<'a>)> {
         let (before, after) = self.text.split_once(separator)?;
         let after_start = self.start + before.len() + separator.len_utf8();
-        Some((
-            Piece { text: before, ..self },
-            Piece {
-                text: after,
-                start: after_start,
-            },
-        ))
+        Some((Piece { text: before, ..self }, Piece { text: after, start: after_start }))
     }
 
     /// The piece without a last letter, in either case.
     fn strip_letter(self, letter: char) -> Option<Piece<'a>> {
         let last = self.text.chars().next_back()?;
-        last.eq_ignore_ascii_case(&letter).then(|| Piece {
-            text: &self.text[..self.text.len() - letter.len_utf8()],
-            ..self
-        })
+        last.eq_ignore_ascii_case(&letter)
+            .then(|| Piece { text: &self.text[..self.text.len() - letter.len_utf8()], ..self })
     }
 
     fn is(self, text: &str) -> bool {
@@ -81,19 +69,14 @@ impl<'a> Piece<'a> {
 /// What a nickname stands for; any other text as it is.
 pub(crate) fn expanded(text: &str) -> &str {
     let text = text.trim_ascii();
-    NICKNAMES
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map_or(text, |(_, fields)| fields)
+    NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map_or(text, |(_, fields)| fields)
 }
 
 /// Reads an expression.
 pub(super) fn rule(text: &str) -> Result<Rule, CronError> {
     let whole = Piece { text, start: 0 };
-    let trimmed = whole
-        .split(|c| c.is_ascii_whitespace())
-        .find(|piece| !piece.text.is_empty())
-        .ok_or_else(|| {
+    let trimmed =
+        whole.split(|c| c.is_ascii_whitespace()).find(|piece| !piece.text.is_empty()).ok_or_else(|| {
             whole.error(
                 "the expression is empty",
                 "write five fields: minute hour day-of-month month day-of-week, as `30 1 * * *`",
@@ -106,10 +89,8 @@ pub(super) fn rule(text: &str) -> Result<Rule, CronError> {
             false => rule(expansion),
         };
     }
-    let pieces: Vec<Piece> = whole
-        .split(|c| c.is_ascii_whitespace())
-        .filter(|piece| !piece.text.is_empty())
-        .collect();
+    let pieces: Vec<Piece> =
+        whole.split(|c| c.is_ascii_whitespace()).filter(|piece| !piece.text.is_empty()).collect();
     refuse_crontab_syntax(&pieces)?;
     let fields: Vec<(Field, Piece)> = match pieces.len() {
         5 => Field::ALL[1..].iter().copied().zip(pieces).collect(),
@@ -274,9 +255,7 @@ fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
 
 /// Every `step`th value from `from` to `to`, which is at most 63.
 fn values(from: u8, to: u8, step: u8) -> u64 {
-    (from..=to)
-        .step_by(step.into())
-        .fold(0, |set, value| set | 1 << value)
+    (from..=to).step_by(step.into()).fold(0, |set, value| set | 1 << value)
 }
 
 /// Both ends of a range. Sunday may end one: `FRI-SUN`.
@@ -300,22 +279,14 @@ fn backwards_help(field: Field, from: Piece, to: Piece, low: u8, high: u8) -> St
         return format!("Sunday at the end of a range is 7: write `{}-7`", from.text);
     }
     let part = |from: &str, to: &str| {
-        if from == to {
-            from.to_string()
-        } else {
-            format!("{from}-{to}")
-        }
+        if from == to { from.to_string() } else { format!("{from}-{to}") }
     };
     let word = |value: u8| match field.words().get(usize::from(value - field.low())) {
         Some(word) if from.text.starts_with(|c: char| c.is_ascii_alphabetic()) => (*word).to_string(),
         _ => value.to_string(),
     };
     let (last, first) = (word(field.last().max(low)), word(field.low()));
-    format!(
-        "write it as a list of two: `{},{}`",
-        part(from.text, &last),
-        part(&first, to.text)
-    )
+    format!("write it as a list of two: `{},{}`", part(from.text, &last), part(&first, to.text))
 }
 
 fn step_of(field: Field, step: Piece) -> Result<u8, CronError> {
@@ -331,11 +302,7 @@ fn step_of(field: Field, step: Piece) -> Result<u8, CronError> {
         )),
         Ok(step) if step <= limit => Ok(step),
         _ => Err(step.error(
-            format!(
-                "a step of {} is past the range of {field}, {} to {limit}",
-                step.text,
-                field.low()
-            ),
+            format!("a step of {} is past the range of {field}, {} to {limit}", step.text, field.low()),
             step_help(field, step.text),
         )),
     }
@@ -363,10 +330,9 @@ fn step_help(field: Field, step: &str) -> String {
 fn value(field: Field, piece: Piece) -> Result<u8, CronError> {
     let (low, high) = (field.low(), field.high());
     if piece.text.is_empty() {
-        return Err(piece.error(
-            format!("a value of {field} is missing"),
-            format!("write {}", allowed(field)),
-        ));
+        return Err(
+            piece.error(format!("a value of {field} is missing"), format!("write {}", allowed(field)))
+        );
     }
     if piece.text.bytes().all(|b| b.is_ascii_digit()) {
         return match piece.text.parse::<u8>() {
@@ -377,10 +343,7 @@ fn value(field: Field, piece: Piece) -> Result<u8, CronError> {
             )),
         };
     }
-    let word = (low..)
-        .zip(field.words())
-        .find(|(_, word)| piece.is(word))
-        .map(|(value, _)| value);
+    let word = (low..).zip(field.words()).find(|(_, word)| piece.is(word)).map(|(value, _)| value);
     word.ok_or_else(|| unknown_word(field, piece))
 }
 
@@ -416,10 +379,7 @@ fn unknown_word(field: Field, piece: Piece) -> CronError {
         return piece.error(message, "write one `/`, as in `0-30/5`");
     }
     if text.contains('~') || text.starts_with(['H', 'R']) && field.words().is_empty() {
-        return piece.error(
-            message,
-            "a time that differs from entry to entry is the entry's `jitter`",
-        );
+        return piece.error(message, "a time that differs from entry to entry is the entry's `jitter`");
     }
     if let Some(help) = special_help(field, text) {
         return piece.error(message, help);
@@ -428,17 +388,11 @@ fn unknown_word(field: Field, piece: Piece) -> CronError {
         Some(word) => piece.error(message, format!("write `{word}`")),
         None if is_word_of(text, &MONTHS) && field != Field::Month => piece.error(
             message,
-            format!(
-                "it is a month: month comes after day-of-month. Here write {}",
-                allowed(field)
-            ),
+            format!("it is a month: month comes after day-of-month. Here write {}", allowed(field)),
         ),
         None if is_word_of(text, &WEEKDAYS) && field != Field::DayOfWeek => piece.error(
             message,
-            format!(
-                "it is a weekday: day-of-week comes last. Here write {}",
-                allowed(field)
-            ),
+            format!("it is a weekday: day-of-week comes last. Here write {}", allowed(field)),
         ),
         None => piece.error(message, format!("write {}", allowed(field))),
     }
@@ -458,8 +412,7 @@ fn special_help(field: Field, text: &str) -> Option<&'static str> {
     if upper.ends_with('W') && upper.len() <= 3 && field != Field::DayOfMonth {
         return Some("`W` belongs to day-of-month: `15W` is the working day nearest to the 15th");
     }
-    text.contains('#')
-        .then_some("`#` belongs to day-of-week: `MON#2` is the second Monday")
+    text.contains('#').then_some("`#` belongs to day-of-week: `MON#2` is the second Monday")
 }
 
 fn is_word_of(text: &str, words: &[&str]) -> bool {
@@ -469,9 +422,7 @@ fn is_word_of(text: &str, words: &[&str]) -> bool {
 /// The word that was meant: by its first three letters (`monday`), or by one slip of the finger (`MUN`).
 fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
     let upper = text.to_ascii_uppercase();
-    let by_letters = words
-        .iter()
-        .find(|word| upper.len() > word.len() && upper.starts_with(**word));
+    let by_letters = words.iter().find(|word| upper.len() > word.len() && upper.starts_with(**word));
     let by_distance = || {
         words
             .iter()
@@ -500,10 +451,7 @@ fn unknown_nickname(piece: Piece, whole: &str) -> CronError {
     if whole.trim_ascii() != text && expanded(text) != text {
         return piece.error(
             format!("`{text}` stands alone, without further fields"),
-            format!(
-                "write `{text}`, or the fields it stands for: `{}`",
-                expanded(text)
-            ),
+            format!("write `{text}`, or the fields it stands for: `{}`", expanded(text)),
         );
     }
     let near = NICKNAMES
@@ -570,18 +518,10 @@ fn step_past_the_hour(fields: &[(Field, Piece)]) -> Result<Option<u16>, CronErro
     if base.text != "*" && !base.is("x") {
         return Ok(None);
     }
-    let Some(minutes) = step
-        .text
-        .parse()
-        .ok()
-        .filter(|minutes| STEPS_PAST_THE_HOUR.contains(minutes))
-    else {
+    let Some(minutes) = step.text.parse().ok().filter(|minutes| STEPS_PAST_THE_HOUR.contains(minutes)) else {
         return Ok(None);
     };
-    match fields
-        .iter()
-        .find(|(field, piece)| *field != Field::Minute && !matches!(piece.text, "*" | "?"))
-    {
+    match fields.iter().find(|(field, piece)| *field != Field::Minute && !matches!(piece.text, "*" | "?")) {
         None if fields.len() == 5 => Ok(Some(minutes)),
         None => Err(fields[0].1.error(
             format!("a step of {minutes} minutes has no field for seconds beside it"),
@@ -597,12 +537,7 @@ fn step_past_the_hour(fields: &[(Field, Piece)]) -> Result<Option<u16>, CronErro
 }
 
 fn never_due(fields: &[(Field, Piece)]) -> CronError {
-    let place = |wanted: Field| {
-        fields
-            .iter()
-            .find(|(field, _)| *field == wanted)
-            .map(|(_, piece)| *piece)
-    };
+    let place = |wanted: Field| fields.iter().find(|(field, _)| *field == wanted).map(|(_, piece)| *piece);
     let start = place(Field::DayOfMonth).map_or(0, |piece| piece.start);
     let end = place(Field::DayOfWeek).map_or(start, |piece| piece.span().end);
     CronError {
@@ -640,11 +575,7 @@ mod tests {
             "0 0 29 2 *",
             "*/59 */23 */31 */12 */7",
         ] {
-            assert!(
-                Expression::parse(text).is_ok(),
-                "{text:?}: {:?}",
-                Expression::parse(text)
-            );
+            assert!(Expression::parse(text).is_ok(), "{text:?}: {:?}", Expression::parse(text));
         }
     }
 

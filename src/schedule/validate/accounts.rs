@@ -23,11 +23,8 @@ pub(in super::super) const DEFAULT_URL: &str = "https://app.cloud66.com/api/3";
 pub(in super::super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is believed of a quota that the file says nothing of: what the API's examples show.
-pub(in super::super) const DEFAULT_QUOTA: QuotaSettings = QuotaSettings {
-    limit: 3600,
-    window: Duration::from_secs(3600),
-    reserve: Reserve::Percent(5.0),
-};
+pub(in super::super) const DEFAULT_QUOTA: QuotaSettings =
+    QuotaSettings { limit: 3600, window: Duration::from_secs(3600), reserve: Reserve::Percent(5.0) };
 
 /// What stands under `accounts:`, the unsound ones included, so that their entries are not wrong as well.
 #[derive(Default)]
@@ -60,10 +57,7 @@ impl Accounts {
     }
 
     pub(super) fn sound(self) -> Vec<Arc<Account>> {
-        self.all
-            .into_iter()
-            .filter_map(|(_, account)| account.ok())
-            .collect()
+        self.all.into_iter().filter_map(|(_, account)| account.ok()).collect()
     }
 }
 
@@ -108,12 +102,7 @@ impl<'s> Validator<'s, '_> {
         let fields = self.fields::<AccountKey>(node, AccountKey::OF)?;
         let url = match self.value(fields.slot(AccountKey::Url), Self::url) {
             Read::Absent => Url::parse(DEFAULT_URL).map_err(|error| {
-                self.error(
-                    Code::BadUrl,
-                    self.key_span(pair),
-                    error.to_string(),
-                    "name a `url`",
-                )
+                self.error(Code::BadUrl, self.key_span(pair), error.to_string(), "name a `url`")
             }),
             Read::Good(url) => Ok(url),
             Read::Reported(reported) => Err(reported),
@@ -157,10 +146,7 @@ impl<'s> Validator<'s, '_> {
             }
         };
         let (message, help) = if !matches!(url.scheme(), "http" | "https") {
-            (
-                format!("`{}` is neither http nor https", shown(url.scheme())),
-                help,
-            )
+            (format!("`{}` is neither http nor https", shown(url.scheme())), help)
         } else if !url.username().is_empty() || url.password().is_some() {
             self.report.hide(node.at.range());
             (
@@ -168,10 +154,7 @@ impl<'s> Validator<'s, '_> {
                 "remove them: the token is named under `token`".into(),
             )
         } else if url.query().is_some() || url.fragment().is_some() {
-            (
-                "an address with a query or a fragment".into(),
-                "end it with the path, as in `/api/3`".into(),
-            )
+            ("an address with a query or a fragment".into(), "end it with the path, as in `/api/3`".into())
         } else {
             let path = url.path().trim_end_matches('/').to_owned();
             url.set_path(&path);
@@ -236,11 +219,7 @@ impl<'s> Validator<'s, '_> {
                 "the name of an environment variable",
                 "write the name alone, as in `CLOUD66_TOKEN`",
             ),
-            TokenKey::File => (
-                !text.is_empty() && !has(&[]),
-                "a path",
-                "write the path of a file",
-            ),
+            TokenKey::File => (!text.is_empty() && !has(&[]), "a path", "write the path of a file"),
         };
         if !sound {
             // The text is not repeated: it may be the token itself.
@@ -273,9 +252,8 @@ impl<'s> Validator<'s, '_> {
                 Slot::Given((_, node)) => Some(node.at.range()),
                 Slot::Absent | Slot::Reported(_) => None,
             };
-            let span: Range<usize> = given(QuotaKey::Reserve)
-                .or_else(|| given(QuotaKey::Limit))
-                .unwrap_or(node.at.range());
+            let span: Range<usize> =
+                given(QuotaKey::Reserve).or_else(|| given(QuotaKey::Limit)).unwrap_or(node.at.range());
             let message = format!(
                 "a reserve of {} leaves nothing of a limit of {}",
                 match quota.reserve {
@@ -313,10 +291,7 @@ impl<'s> Validator<'s, '_> {
             (None, _) => None,
         };
         reserve.ok_or_else(|| {
-            let message = format!(
-                "`{}` is neither a number of requests nor a percentage",
-                shown(text)
-            );
+            let message = format!("`{}` is neither a number of requests nor a percentage", shown(text));
             let help = "write it as in `180`, or `5%` (0% to 100%)";
             self.error_in(node, None, Code::BadNumber, message, help)
         })

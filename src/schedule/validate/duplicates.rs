@@ -45,11 +45,7 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
             let first = *seen.entry(run).or_insert(number);
             let repeated = first != number || expression_twice(entry, expression.as_str());
             if repeated && found.last().is_none_or(|last| last.entry != number) {
-                found.push(Again {
-                    entry: number,
-                    of: first,
-                    expression: expression.as_str(),
-                });
+                found.push(Again { entry: number, of: first, expression: expression.as_str() });
             }
         }
     }
@@ -58,13 +54,7 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
 
 fn expression_twice(entry: &Entry, expression: &str) -> bool {
     let wanted = plain(expression);
-    entry.cron.len() > 1
-        && entry
-            .cron
-            .iter()
-            .filter(|other| plain(other.as_str()) == wanted)
-            .count()
-            > 1
+    entry.cron.len() > 1 && entry.cron.iter().filter(|other| plain(other.as_str()) == wanted).count() > 1
 }
 
 /// The expression with single blanks and in small letters.

@@ -155,12 +155,8 @@ impl<'s> Validator<'s, '_> {
             self.error(Code::BadName, self.key_span(pair), error.to_string(), help)
         });
         let fields = self.fields::<EntryKey>(node, EntryKey::OF).map_err(drop)?;
-        let stack = self.value(fields.slot(EntryKey::Stack), |this, node| {
-            this.uid(node, StackUid::new)
-        });
-        let job = self.value(fields.slot(EntryKey::Job), |this, node| {
-            this.uid(node, JobUid::new)
-        });
+        let stack = self.value(fields.slot(EntryKey::Stack), |this, node| this.uid(node, StackUid::new));
+        let job = self.value(fields.slot(EntryKey::Job), |this, node| this.uid(node, JobUid::new));
         let cron = self.value(fields.slot(EntryKey::Cron), Self::expressions);
         self.missing(pair, &stack, &job, &cron);
         let policies = self.policies(&fields, base, accounts);
@@ -200,11 +196,7 @@ impl<'s> Validator<'s, '_> {
             (matches!(job, Read::Absent), "`job`"),
             (matches!(cron, Read::Absent), "`cron`"),
         ];
-        let missing: Vec<&str> = required
-            .iter()
-            .filter(|(absent, _)| *absent)
-            .map(|(_, key)| *key)
-            .collect();
+        let missing: Vec<&str> = required.iter().filter(|(absent, _)| *absent).map(|(_, key)| *key).collect();
         let Some((last, before)) = missing.split_last() else {
             return;
         };
@@ -242,30 +234,16 @@ impl<'s> Validator<'s, '_> {
             account,
             timezone,
             args,
-            overlap: self
-                .value(slot(EntryKey::Overlap), Self::word)
-                .unwrap_or(base.overlap),
-            catch_up: self
-                .value(slot(EntryKey::CatchUp), Self::word)
-                .unwrap_or(base.catch_up),
+            overlap: self.value(slot(EntryKey::Overlap), Self::word).unwrap_or(base.overlap),
+            catch_up: self.value(slot(EntryKey::CatchUp), Self::word).unwrap_or(base.catch_up),
             start_deadline: self
                 .value(slot(EntryKey::StartDeadline), Self::span_of_time)
                 .unwrap_or(base.start_deadline),
-            jitter: self
-                .value(slot(EntryKey::Jitter), Self::duration)
-                .unwrap_or(base.jitter),
-            priority: self
-                .value(slot(EntryKey::Priority), Self::word)
-                .unwrap_or(base.priority),
-            idempotent: self
-                .value(slot(EntryKey::Idempotent), Self::flag)
-                .unwrap_or(base.idempotent),
-            follow: self
-                .value(slot(EntryKey::Follow), Self::flag)
-                .unwrap_or(base.follow),
-            paused: self
-                .value(slot(EntryKey::Paused), Self::flag)
-                .unwrap_or(base.paused),
+            jitter: self.value(slot(EntryKey::Jitter), Self::duration).unwrap_or(base.jitter),
+            priority: self.value(slot(EntryKey::Priority), Self::word).unwrap_or(base.priority),
+            idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
+            follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
+            paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
         }
     }
 
@@ -284,13 +262,7 @@ impl<'s> Validator<'s, '_> {
         };
         if items.is_empty() {
             let message = "an empty list never comes due".into();
-            return Err(self.error_in(
-                node,
-                None,
-                Code::BadCron,
-                message,
-                "write at least one expression",
-            ));
+            return Err(self.error_in(node, None, Code::BadCron, message, "write at least one expression"));
         }
         // Each one is read before the first failure counts, so that all of them are reported.
         let read: Vec<_> = items.iter().map(|item| self.expression(item)).collect();
@@ -375,11 +347,7 @@ impl<'s> Validator<'s, '_> {
 
 /// The accounts that there are, to end a sentence with. Long lists are cut.
 fn among(accounts: &Accounts) -> String {
-    let names: Vec<String> = accounts
-        .names()
-        .take(8)
-        .map(|name| format!("`{}`", shown(name)))
-        .collect();
+    let names: Vec<String> = accounts.names().take(8).map(|name| format!("`{}`", shown(name))).collect();
     match names.len() {
         0 => String::new(),
         _ => format!(" (there is {})", names.join(", ")),

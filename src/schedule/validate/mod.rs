@@ -26,11 +26,7 @@ const EXTENSION: &str = "x-";
 
 /// Builds the schedule. It is of use only when nothing was reported as an error.
 pub(super) fn schedule(root: &Node<'_>, source: &str, report: &mut Report) -> Schedule {
-    let mut validator = Validator {
-        source,
-        report,
-        zones: HashMap::new(),
-    };
+    let mut validator = Validator { source, report, zones: HashMap::new() };
     validator.file(root)
 }
 
@@ -61,10 +57,7 @@ struct Fields<'n, 's, K> {
 
 impl<'n, 's, K: Key> Fields<'n, 's, K> {
     fn none() -> Self {
-        Fields {
-            slots: [Slot::Absent; MOST_KEYS],
-            keys: PhantomData,
-        }
+        Fields { slots: [Slot::Absent; MOST_KEYS], keys: PhantomData }
     }
 
     fn slot(&self, key: K) -> Slot<'n, 's> {
@@ -99,10 +92,7 @@ impl<'s> Validator<'s, '_> {
         let base = entries::Policies::of_file(timezone.unwrap_or(TimeZone::UTC), &accounts);
         let base = self.defaults(fields.slot(FileKey::Defaults), base, &accounts);
         let entries = self.jobs(fields.slot(FileKey::Jobs), &base, &accounts);
-        Schedule {
-            accounts: accounts.sound(),
-            entries,
-        }
+        Schedule { accounts: accounts.sound(), entries }
     }
 
     /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping. `what` is what it is
@@ -214,13 +204,7 @@ impl<'s> Validator<'s, '_> {
         message: String,
         help: impl Into<String>,
     ) -> Reported {
-        self.report.error(Problem {
-            code,
-            span: Some(span),
-            message,
-            help: help.into(),
-            related: None,
-        })
+        self.report.error(Problem { code, span: Some(span), message, help: help.into(), related: None })
     }
 
     /// An error in a value, or in a part of a scalar. An alias is named beside.

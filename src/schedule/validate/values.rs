@@ -58,13 +58,7 @@ impl<'s> Validator<'s, '_> {
     pub(super) fn duration(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
         let words = self.scalar(node, Wanted("a duration"))?;
         duration::parse(words).map_err(|error| {
-            self.error_in(
-                node,
-                error.span(),
-                Code::BadDuration,
-                error.to_string(),
-                error.help(),
-            )
+            self.error_in(node, error.span(), Code::BadDuration, error.to_string(), error.help())
         })
     }
 
@@ -109,11 +103,7 @@ fn nearest_zone(name: &str) -> Option<String> {
     let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
     let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     let wanted = name.trim().to_ascii_lowercase().replace([' ', '-'], "_");
-    let by_city = || {
-        zones
-            .iter()
-            .find(|zone| zone.contains('/') && city(zone) == wanted)
-    };
+    let by_city = || zones.iter().find(|zone| zone.contains('/') && city(zone) == wanted);
     let by_name = nearest(name, zones.iter().map(String::as_str));
     by_name.map(String::from).or_else(|| by_city().cloned())
 }
