@@ -48,9 +48,10 @@ pub struct Loaded {
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     let name = path.to_string_lossy();
-    match source::read(path) {
-        Ok(text) => parse(&name, &text),
-        Err(unread) => Err(rejected(&name, &unread.text, unread.problem)),
+    let bytes = source::read(path).map_err(|problem| rejected(&name, "", problem))?;
+    match source::decode(&bytes) {
+        Ok(text) => parse(&name, text),
+        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(&bytes), problem)),
     }
 }
 
