@@ -142,3 +142,57 @@ fn a_bad_schedule_is_told_in_full_and_exit_78() {
     }
     assert!(ended.stdout.contains("schedule.rejected"), "the log tells it too: {}", ended.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_the_schedule_again() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
+    let mut daemon = place.start();
+    daemon.event("action.started");
+    let jobs = format!("{EVERY_SECOND}  added: {{ stack: s2, job: j1, cron: '* * * * * *' }}\n");
+    place.write(&schedule(&sandbox.url(), "", &jobs));
+    daemon.signal(Signal::HUP);
+    let line = daemon.event("schedule.reloaded");
+    assert_eq!((&line["entries"], &line["added"]), (&2.into(), &1.into()), "{line}");
+    daemon.wait_for("action.started", |line| line["entry"] == "added");
+    assert!(daemon.stop().success());
+    assert_unique(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_schedule_changes_nothing_at_reload() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
+    let mut daemon = place.start();
+    daemon.event("action.started");
+    place.write("jobs: [");
+    daemon.signal(Signal::HUP);
+    let rejected = daemon.event("schedule.rejected");
+    daemon.wait_for("action.started", |line| line["timestamp"].as_str() > rejected["timestamp"].as_str());
+    assert!(daemon.stop().success());
+    assert_unique(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_read_again_at_reload() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::with("");
+    let token = place.directory.path().join("token");
+    std::fs::write(&token, "revoked").expect("the token");
+    let account = format!("url: '{}', token: {{ file: '{}' }}", sandbox.url(), token.display());
+    place.write(&format!("accounts: {{ main: {{ {account} }} }}\njobs:\n{EVERY_SECOND}"));
+    let mut daemon = place.start();
+    let line = daemon.event("occurrence.rejected");
+    assert_eq!(line["status"], 401, "{line}");
+    std::fs::write(&token, stackcron::sandbox::DEFAULT_TOKEN).expect("the token");
+    daemon.signal(Signal::HUP);
+    daemon.event("action.started");
+}
+
+/// No occurrence has two actions.
+fn assert_unique(daemon: &common::Daemon) {
+    let started = daemon.events("action.started");
+    let unique: HashSet<String> =
+        started.iter().map(|line| format!("{} {}", line["entry"], line["scheduled_at"])).collect();
+    assert_eq!(unique.len(), started.len(), "an occurrence started twice:\n{}", daemon.raw);
+}

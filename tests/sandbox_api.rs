@@ -76,6 +76,12 @@ pub async fn start(settings: Settings) -> Sandbox {
     Sandbox::start(settings).await.expect("a port of the loopback is free")
 }
 
+/// Waits for an event that is to come soon, so that a test whose event never comes fails and does not hang.
+pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    let limit = std::time::Duration::from_secs(30);
+    tokio::time::timeout(limit, event).await.unwrap_or_else(|_| panic!("{what} was to come within {limit:?}"))
+}
+
 /// A request as it goes over the wire, with the token.
 pub fn request(line: &str, headers: &str, body: &str) -> String {
     let length = body.len();
@@ -94,7 +100,7 @@ pub async fn send(sandbox: &Sandbox, bytes: &str) -> TcpStream {
 /// Everything that is answered until the connection ends, and how it ends.
 pub async fn answer(mut stream: TcpStream) -> (Vec<u8>, std::io::Result<()>) {
     let mut bytes = Vec::new();
-    let end = stream.read_to_end(&mut bytes).await.map(drop);
+    let end = soon("the connection's end", stream.read_to_end(&mut bytes)).await.map(drop);
     (bytes, end)
 }
 

@@ -8,6 +8,7 @@ pub mod next;
 pub mod output;
 mod run;
 mod sandbox;
+mod schema;
 pub mod why;
 
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ enum Command {
     Why(why::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
+    /// Print the JSON Schema of the schedule file.
+    Schema,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -108,6 +111,7 @@ impl Cli {
                 output::print(&text)
             }
             Command::Sandbox(args) => sandbox::run(args),
+            Command::Schema => schema::run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);

@@ -2,21 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
 use reqwest::Url;
-use tokio::signal::unix::{SignalKind, signal};
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::Status;
 use crate::cloud66::{Client, Token};
-use crate::daemon::{self, StopReason};
-use crate::log::event::{Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed};
+use crate::daemon::{self, Replacement, StopReason};
+use crate::log::event::{
+    AccountUnusable, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
+};
 use crate::log::setup;
-use crate::sandbox::{Sandbox, Settings};
+use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Schedule};
+use crate::timetable::tz;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,41 +40,55 @@ pub(super) struct Args {
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let _log = setup::to_stdout(args.log_format, args.log_level);
-    let Some(schedule) = load(config)? else {
+    let Ok(schedule) = load(config) else {
         return Ok(Status::Config);
     };
+    let path = config.display().to_string();
+    let entries = schedule.entries.len();
+    Event::from(ScheduleLoaded { path: path.clone(), entries, added: entries, removed: 0, changed: 0 })
+        .emit();
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stop = stop_signal()?;
-        if !args.sandbox {
-            let Some(clients) = clients(&schedule)? else {
-                return Ok(Status::Config);
-            };
-            daemon::run(schedule, clients, stop).await?;
-            return Ok(Status::Done);
+        let (stop, reloads) =
+            (stop_signal()?, signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?);
+        let sandbox = match args.sandbox {
+            true => Some(start_sandbox(&schedule).await?),
+            false => None,
+        };
+        let target = match &sandbox {
+            Some(sandbox) => Target::Sandbox(sandbox.url().parse()?),
+            None => Target::Api,
+        };
+        let Ok(clients) = target.clients(&schedule) else {
+            return Ok(Status::Config);
+        };
+        let (sender, replacements) = mpsc::channel(1);
+        let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender));
+        daemon::run(Replacement { path, schedule, clients }, replacements, stop).await?;
+        reloading.abort();
+        if let Some(sandbox) = sandbox {
+            sandbox.stop().await;
         }
-        let sandbox =
-            Sandbox::start(Settings::for_schedule(&schedule)).await.context("the sandbox cannot start")?;
-        let clients = point_at(&sandbox, &schedule)?;
-        daemon::run(schedule, clients, stop).await?;
-        sandbox.stop().await;
         Ok(Status::Done)
     })
 }
 
-/// Reads the schedule, and tells what is wrong with it: in full on stderr, in short in the log.
-fn load(config: &Path) -> anyhow::Result<Option<Schedule>> {
+/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
+struct Told;
+
+/// Reads the schedule.
+fn load(config: &Path) -> Result<Schedule, Told> {
     let path = config.display().to_string();
     match schedule::load(config) {
         Ok(loaded) => {
             let loaded = loaded.linted(Timestamp::now());
-            let entries = loaded.schedule.entries.len();
             for warning in &loaded.warnings {
                 let record = warning.record();
+                let code = serde_json::to_value(record.code).ok();
                 let warning = ScheduleWarning {
                     path: path.clone(),
-                    code: serde_json::to_value(record.code)?.as_str().unwrap_or_default().to_owned(),
+                    code: code.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
                     line: record.line,
                     column: record.column,
                     warning: record.message.to_owned(),
@@ -77,48 +96,92 @@ fn load(config: &Path) -> anyhow::Result<Option<Schedule>> {
                 };
                 Event::from(warning).emit();
             }
-            Event::from(ScheduleLoaded { path, entries, added: entries, removed: 0, changed: 0 }).emit();
-            Ok(Some(loaded.schedule))
+            Ok(loaded.schedule)
         }
         Err(rejected) => {
-            anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes())?;
+            // Nothing can be told of a stderr that is closed.
+            let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
             let first = rejected.first().map(ToString::to_string).unwrap_or_default();
             Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
-            Ok(None)
+            Err(Told)
         }
     }
 }
 
-/// Points every account at the sandbox, with the token that it has there.
-fn point_at(sandbox: &Sandbox, schedule: &Schedule) -> anyhow::Result<BTreeMap<AccountName, Client>> {
-    let url: Url = sandbox.url().parse()?;
-    let accounts =
-        schedule.accounts.iter().map(|account| Account { url: url.clone(), ..(**account).clone() });
-    accounts
-        .map(|account| {
-            let token = Token::new(&Settings::token_of(account.name.as_str()), "the sandbox")?;
-            Ok((account.name.clone(), Client::new(&account, &token)?))
-        })
-        .collect()
+/// Reads the schedule again on each SIGHUP. A bad one changes nothing.
+async fn reload(
+    mut reloads: Signal,
+    config: PathBuf,
+    target: Target,
+    replacements: mpsc::Sender<Replacement>,
+) {
+    while reloads.recv().await.is_some() {
+        let (config, target) = (config.clone(), target.clone());
+        // Off the loop: a large file takes a while, and nothing may be late for it.
+        let read = tokio::task::spawn_blocking(move || {
+            tz::refresh();
+            let schedule = load(&config)?;
+            let clients = target.clients(&schedule)?;
+            Ok::<_, Told>(Replacement { path: config.display().to_string(), schedule, clients })
+        });
+        if let Ok(Ok(replacement)) = read.await
+            && replacements.send(replacement).await.is_err()
+        {
+            return;
+        }
+    }
 }
 
-/// A client for each account. `None` when a token is missing; each missing one is told.
-fn clients(schedule: &Schedule) -> anyhow::Result<Option<BTreeMap<AccountName, Client>>> {
-    let mut clients = BTreeMap::new();
-    for account in &schedule.accounts {
-        match Token::read(&account.token) {
-            Ok(found) => {
-                if let Some(path) = found.exposed {
-                    let path = path.display().to_string();
-                    let hint = format!("chmod o-r {path}");
-                    Event::from(TokenExposed { account: account.name.clone(), path, hint }).emit();
+/// What requests go to.
+#[derive(Clone, Debug)]
+enum Target {
+    /// Each account's own URL, with its own token.
+    Api,
+    /// The sandbox, with the token that it gives each account.
+    Sandbox(Url),
+}
+
+impl Target {
+    /// A client for each account. What is missing or wrong with any of them is told.
+    fn clients(&self, schedule: &Schedule) -> Result<BTreeMap<AccountName, Client>, Told> {
+        let mut clients = BTreeMap::new();
+        for account in &schedule.accounts {
+            match self.client(account) {
+                Ok(client) => {
+                    clients.insert(account.name.clone(), client);
                 }
-                clients.insert(account.name.clone(), Client::new(account, &found.token)?);
+                Err(error) => {
+                    let error =
+                        AccountUnusable { account: account.name.clone(), error: format!("{error:#}") };
+                    let _ = writeln!(anstream::stderr(), "error: account {}: {}", error.account, error.error);
+                    Event::from(error).emit();
+                }
             }
-            Err(error) => eprintln!("error: account {}: {error}", account.name),
         }
+        if clients.len() == schedule.accounts.len() { Ok(clients) } else { Err(Told) }
     }
-    Ok((clients.len() == schedule.accounts.len()).then_some(clients))
+
+    fn client(&self, account: &Account) -> anyhow::Result<Client> {
+        let found = match self {
+            Target::Api => Token::read(&account.token)?,
+            Target::Sandbox(url) => {
+                let token = Token::new(&Settings::token_of(account.name.as_str()), "the sandbox")?;
+                return Ok(Client::new(&Account { url: url.clone(), ..account.clone() }, &token)?);
+            }
+        };
+        if let Some(path) = found.exposed {
+            let path = path.display().to_string();
+            let hint = format!("chmod o-r {path}");
+            Event::from(TokenExposed { account: account.name.clone(), path, hint }).emit();
+        }
+        Ok(Client::new(account, &found.token)?)
+    }
+}
+
+/// A sandbox that knows what the schedule names, and what a later version of it will name.
+async fn start_sandbox(schedule: &Schedule) -> anyhow::Result<Sandbox> {
+    let settings = Settings { unknown: Unknown::Created, ..Settings::for_schedule(schedule) };
+    Sandbox::start(settings).await.context("the sandbox cannot start")
 }
 
 /// Resolves when the daemon is asked to stop.

@@ -1,19 +1,21 @@
 //! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
 
+mod replacement;
 mod requests;
 mod sweep;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::{Mono, Now};
-use crate::cloud66::Client;
 use crate::dispatch::{Dispatch, Effect};
-use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event};
-use crate::schedule::{AccountName, Schedule};
+use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
+use crate::schedule::Schedule;
 
+use replacement::Difference;
+pub use replacement::Replacement;
 use requests::{Done, Requests};
 use sweep::{Sweep, Ticks};
 
@@ -34,18 +36,13 @@ const GRACE: Duration = Duration::from_secs(9);
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
 ///
-/// `clients` has one for each account. Occurrences from the start on are fired, none before it.
+/// Occurrences from the start on are fired, none before it. What arrives on `replacements` takes over at once.
 pub async fn run(
-    schedule: Schedule,
-    clients: BTreeMap<AccountName, Client>,
+    Replacement { schedule, clients, .. }: Replacement,
+    mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
     let now = Now::read();
-    let mut daemon = Daemon {
-        dispatch: Dispatch::new(&schedule.accounts, fastrand::u64(..), now),
-        sweep: Sweep::new(&schedule, now.wall),
-        requests: Requests::new(clients),
-    };
     let mut ticks = Ticks::start().await?;
     let started = DaemonStarted {
         version: env!("CARGO_PKG_VERSION"),
@@ -55,7 +52,13 @@ pub async fn run(
         pid: std::process::id(),
     };
     Event::from(started).emit();
-    let reason = daemon.fire_until(stop, &mut ticks).await;
+    let mut daemon = Daemon {
+        dispatch: Dispatch::new(&schedule.accounts, fastrand::u64(..), now),
+        sweep: Sweep::new(&schedule, now.wall),
+        requests: Requests::new(clients),
+        schedule,
+    };
+    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
     Event::from(DaemonStopped { reason: reason.to_owned(), in_flight }).emit();
@@ -63,13 +66,19 @@ pub async fn run(
 }
 
 struct Daemon {
+    schedule: Schedule,
     dispatch: Dispatch,
     sweep: Sweep,
     requests: Requests,
 }
 
 impl Daemon {
-    async fn fire_until(&mut self, stop: impl Future<Output = StopReason>, ticks: &mut Ticks) -> StopReason {
+    async fn fire_until(
+        &mut self,
+        stop: impl Future<Output = StopReason>,
+        ticks: &mut Ticks,
+        replacements: &mut mpsc::Receiver<Replacement>,
+    ) -> StopReason {
         tokio::pin!(stop);
         loop {
             let now = Now::read();
@@ -84,9 +93,26 @@ impl Daemon {
                 reason = &mut stop => return reason,
                 Some(done) = self.requests.replies.recv() => self.take_in(done),
                 () = ticks.next() => self.plan(Now::read()),
+                Some(replacement) = replacements.recv() => self.replace(replacement),
                 () = sleep_until(Instant::now() + wake.saturating_sub(now.mono)) => {}
             }
         }
+    }
+
+    /// Goes on with another schedule. What is due is settled under the old one first.
+    fn replace(&mut self, replacement: Replacement) {
+        let now = Now::read();
+        self.plan(now);
+        let Difference { added, removed, changed } =
+            Difference::between(&self.schedule.entries, &replacement.schedule.entries);
+        self.requests.replace(replacement.clients);
+        let (effects, from) = self.dispatch.replace(&replacement.schedule, now);
+        self.perform(effects);
+        self.schedule = replacement.schedule;
+        self.sweep = Sweep::new(&self.schedule, from);
+        let entries = self.schedule.entries.len();
+        Event::from(ScheduleReloaded { path: replacement.path, entries, added, removed, changed }).emit();
+        self.plan(now);
     }
 
     /// Waits for the answers to what was sent. Returns how many did not come in time.

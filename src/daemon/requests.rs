@@ -29,8 +29,14 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(clients: BTreeMap<AccountName, Client>) -> Requests {
         let (report, replies) = mpsc::unbounded_channel();
-        let clients = clients.into_iter().map(|(name, client)| (name, Arc::new(client))).collect();
-        Requests { clients, report, replies }
+        let mut requests = Requests { clients: BTreeMap::new(), report, replies };
+        requests.replace(clients);
+        requests
+    }
+
+    /// Sends by other clients from now on. What is in flight keeps its own.
+    pub(super) fn replace(&mut self, clients: BTreeMap<AccountName, Client>) {
+        self.clients = clients.into_iter().map(|(name, client)| (name, Arc::new(client))).collect();
     }
 
     /// Sends a request. Its end arrives on `replies`, whatever becomes of it.

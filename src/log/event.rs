@@ -175,6 +175,12 @@ events! {
         help: String,
     }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
+    /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not start.
+    AccountUnusable = "account.unusable", |e| Level::ERROR, {
+        account: AccountName,
+        error: String,
+    }, format!("account {} cannot be used: {}", e.account, e.error);
+
     /// A token that others on the machine can read.
     TokenExposed = "token.exposed", |e| Level::WARN, {
         account: AccountName,

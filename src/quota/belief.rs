@@ -20,8 +20,40 @@ pub(super) struct Told {
     pub came: Mono,
     /// Requests numbered from here on were sent after it came.
     horizon: u64,
+    /// It told so by refusing: it was not counted itself.
+    pub refused: bool,
     /// It is low, and may be from before the last rise.
     pub doubtful: bool,
+}
+
+impl Told {
+    /// Requests counted in the window, by everyone, this one included.
+    pub fn used(&self) -> u32 {
+        self.limit.saturating_sub(self.remaining)
+    }
+
+    /// Whether quota came back between an older answer and this one: its own request took one.
+    pub fn rose_above(&self, older: Told) -> bool {
+        !self.refused && self.remaining >= older.remaining && self.used() <= older.used()
+    }
+}
+
+/// An answer, as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub sent: Mono,
+    pub came: Mono,
+    pub limit: u32,
+    /// At most `limit`.
+    pub remaining: Option<u32>,
+    pub refused: bool,
+}
+
+impl Heard {
+    fn told(self, horizon: u64) -> Option<Told> {
+        let Heard { sent, came, limit, remaining, refused } = self;
+        Some(Told { remaining: remaining?.min(limit), limit, sent, came, horizon, refused, doubtful: false })
+    }
 }
 
 /// How an answer relates to what was believed.
@@ -51,15 +83,8 @@ pub(super) struct Belief {
 
 impl Belief {
     /// A belief that survived a restart. Of the requests then in flight, or lost, none is known to be included.
-    pub fn restored(told: Option<(u32, u32, Mono, Mono)>, loose: u32) -> Belief {
-        let told = told.map(|(remaining, limit, sent, came)| Told {
-            remaining,
-            limit,
-            sent,
-            came,
-            horizon: 0,
-            doubtful: false,
-        });
+    pub fn restored(heard: Option<Heard>, loose: u32) -> Belief {
+        let told = heard.and_then(|heard| heard.told(0));
         let mut belief = Belief { told, ..Belief::default() };
         belief.loosen(loose);
         belief
@@ -96,17 +121,10 @@ impl Belief {
         self.loosen(1);
     }
 
-    /// An answer came. `remaining` is at most `limit`.
-    pub fn answered(
-        &mut self,
-        number: u64,
-        sent: Mono,
-        came: Mono,
-        limit: u32,
-        remaining: Option<u32>,
-    ) -> Reading {
+    /// An answer came.
+    pub fn answered(&mut self, number: u64, heard: Heard) -> Reading {
         self.in_flight.remove(&number);
-        let Some(remaining) = remaining else {
+        let Some(mut told) = heard.told(self.next) else {
             self.loosen(1);
             return Reading::Silent;
         };
@@ -114,11 +132,10 @@ impl Belief {
         self.loose = self.loose.split_off(&(number + 1));
         self.overtaken = self.overtaken.split_off(&(number + 1));
         let was = self.told;
-        let mut told = Told { remaining, limit, sent, came, horizon: self.next, doubtful: false };
         match was {
             Some(was) if number < was.horizon => {
-                if remaining < was.remaining {
-                    told.limit = was.limit.max(remaining);
+                if told.remaining < was.remaining {
+                    told.limit = was.limit.max(told.remaining);
                     told.doubtful = number < self.risen;
                     self.told = Some(told);
                 } else {
@@ -127,7 +144,7 @@ impl Belief {
                 Reading::Unordered
             }
             was => {
-                if was.is_some_and(|was| remaining >= was.remaining) {
+                if was.is_some_and(|was| told.rose_above(was)) {
                     self.risen = self.next;
                     // Those may have been counted after this one, so this Remaining need not include them.
                     for (horizon, count) in std::mem::take(&mut self.overtaken) {
@@ -138,12 +155,6 @@ impl Belief {
                 Reading::Newer { was, told }
             }
         }
-    }
-
-    /// Whether an answer under way will include the loose requests.
-    pub fn settles_loose(&self) -> bool {
-        let newest = self.in_flight.last();
-        self.loose.first_key_value().is_none_or(|(first, _)| newest.is_some_and(|newest| newest >= first))
     }
 
     /// Whether an answer under way will be surely newer than what is believed.

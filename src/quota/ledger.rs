@@ -3,22 +3,30 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::belief::Told;
 use crate::clock::Mono;
 
-/// A window holds at most this many buckets, so that memory and searches stay small at any limit.
+/// A window holds about this many buckets at most, so that memory and searches stay small at any limit.
 const BUCKETS: u32 = 3600;
 /// A bucket is never wider: what came back is noticed within this time.
 const WIDEST: Duration = Duration::from_secs(1);
 
+/// Others' use that was seen late is looked for in at most so many steps as it leaves the window,
+const PIECES: u32 = 8;
+/// and in each step in so many requests at least: with fewer, a step may well find nothing.
+const PER_PIECE: u32 = 3;
+
 /// Requests counted at about the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bucket {
     /// No request in it was counted earlier.
     pub from: Mono,
     /// No request in it was counted later.
     pub until: Mono,
-    /// Ours.
+    /// Ours, and counted: the answer told a Remaining.
     pub own: u32,
+    /// Ours, and perhaps counted.
+    pub doubtful: u32,
     /// Of people, CI and deploys on the same token.
     pub others: u32,
 }
@@ -28,47 +36,126 @@ pub(super) struct Bucket {
 pub(super) struct Ledger {
     window: Duration,
     buckets: VecDeque<Bucket>,
-    own: u32,
-    others: u32,
+    sum: Bucket,
+    /// When the newest bucket was begun.
+    begun: Mono,
+    /// When the last one dropped out.
     left_at: Option<Mono>,
+    /// What dropped out and when, as long as an answer under way may still count it.
+    gone: VecDeque<(Mono, u32)>,
 }
 
 impl Ledger {
     pub fn new(window: Duration) -> Ledger {
-        Ledger { window, buckets: VecDeque::new(), own: 0, others: 0, left_at: None }
+        Ledger {
+            window,
+            buckets: VecDeque::new(),
+            sum: Bucket::default(),
+            begun: Mono::ZERO,
+            left_at: None,
+            gone: VecDeque::new(),
+        }
     }
 
-    /// Ours, within the last window.
-    pub fn own(&self) -> u32 {
-        self.own
+    /// Ours within the last window, counted or perhaps counted.
+    pub fn ours(&self) -> u32 {
+        self.sum.own.saturating_add(self.sum.doubtful)
     }
 
-    pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
-        self.buckets.iter()
+    /// The same in at most so many buckets, each as late as the latest in it.
+    pub fn pieces(&self, most: usize) -> impl Iterator<Item = Bucket> {
+        let each = self.buckets.len().div_ceil(most).max(1);
+        let mut buckets = self.buckets.iter();
+        std::iter::from_fn(move || {
+            let mut piece = *buckets.next()?;
+            buckets.by_ref().take(each - 1).for_each(|bucket| piece.merge(bucket));
+            Some(piece)
+        })
     }
 
-    /// One of ours, counted between `sent` and `came`.
-    pub fn add_own(&mut self, sent: Mono, came: Mono) {
-        self.add(Bucket { from: sent, until: came, own: 1, others: 0 });
+    /// Ours that will be within the last window at `now`.
+    pub fn ours_at(&self, now: Mono) -> u32 {
+        let within = self.buckets.iter().rev().take_while(|b| b.until.saturating_add(self.window) > now);
+        within.fold(0, |sum: u32, b| sum.saturating_add(b.own).saturating_add(b.doubtful))
     }
 
-    /// Adds a bucket. Its `until` is taken to be no earlier than those before.
+    /// One of ours that was counted between `from` and `until`.
+    pub fn add_own(&mut self, from: Mono, until: Mono) {
+        self.add(Bucket { from, until, own: 1, ..Bucket::default() });
+    }
+
+    /// One of ours that was counted between `from` and `until`, or not at all.
+    pub fn add_doubtful(&mut self, from: Mono, until: Mono) {
+        self.add(Bucket { from, until, doubtful: 1, ..Bucket::default() });
+    }
+
+    /// Adds a bucket that is no older than those before.
     pub fn add(&mut self, new: Bucket) {
-        self.own = self.own.saturating_add(new.own);
-        self.others = self.others.saturating_add(new.others);
+        self.sum.merge(&new);
         let width = WIDEST.min(self.window / BUCKETS);
         match self.buckets.back_mut() {
-            Some(last)
-                if new.until < last.until.saturating_add(width)
-                    && new.until < last.from.saturating_add(width).max(last.until) =>
-            {
-                last.from = last.from.min(new.from);
-                last.until = last.until.max(new.until);
-                last.own = last.own.saturating_add(new.own);
-                last.others = last.others.saturating_add(new.others);
+            Some(last) if new.until.saturating_sub(self.begun) < width => last.merge(&new),
+            _ => {
+                self.begun = new.until;
+                self.buckets.push_back(new);
             }
-            _ => self.buckets.push_back(new),
         }
+    }
+
+    /// Explains what an answer told: what is neither ours nor known of others was used by others until then.
+    /// `in_doubt` of ours are perhaps included beside those in the ledger.
+    pub fn explain(&mut self, was: Option<Told>, told: Told, in_doubt: u32) {
+        while self.gone.front().is_some_and(|&(left, _)| left <= told.sent) {
+            self.gone.pop_front();
+        }
+        let gone = self.gone.iter().fold(0, |sum: u32, &(_, count)| sum.saturating_add(count));
+        let ours = self.ours().saturating_add(in_doubt).saturating_add(gone);
+        let least = told.used().saturating_sub(ours);
+        if let Some(unseen) = least.checked_sub(self.sum.others).filter(|&unseen| unseen > 0) {
+            let from = was.map_or(told.came.saturating_sub(self.window), |was| was.sent);
+            self.spread(from, told.came, unseen);
+        }
+        if self.sum.others > 0 {
+            let most = told.used().saturating_sub(self.counted_within(told, self.window));
+            self.forget_others(self.sum.others.saturating_sub(most));
+        }
+    }
+
+    /// Others' requests between two instants: as nothing is known of when, evenly.
+    fn spread(&mut self, from: Mono, until: Mono, others: u32) {
+        let pieces = (others / PER_PIECE).clamp(1, PIECES);
+        let step = (until - from) / pieces;
+        for piece in 1..=pieces {
+            let others = others * piece / pieces - others * (piece - 1) / pieces;
+            let until = if piece == pieces { until } else { from + step * piece };
+            let bucket = Bucket { from, until, others, ..Bucket::default() };
+            let at = self.buckets.iter().rposition(|b| b.until <= until).map_or(0, |before| before + 1);
+            self.sum.merge(&bucket);
+            self.buckets.insert(at, bucket);
+        }
+    }
+
+    /// Others' oldest have come back already.
+    fn forget_others(&mut self, mut surplus: u32) {
+        self.sum.others -= surplus;
+        for bucket in &mut self.buckets {
+            if surplus == 0 {
+                break;
+            }
+            let gone = bucket.others.min(surplus);
+            bucket.others -= gone;
+            surplus -= gone;
+        }
+        while self.buckets.front().is_some_and(Bucket::is_empty) {
+            self.buckets.pop_front();
+        }
+    }
+
+    /// Ours that were surely counted within the window before `told`, itself included.
+    pub fn counted_within(&self, told: Told, window: Duration) -> u32 {
+        let since = told.came.saturating_sub(window);
+        let before = self.buckets.iter().filter(|b| b.from > since && b.until <= told.sent);
+        before.fold(1, |sum: u32, b| sum.saturating_add(b.own))
     }
 
     /// Forgets what is older than a window.
@@ -78,16 +165,36 @@ impl Ledger {
             if leaves > now {
                 break;
             }
-            self.own -= first.own;
-            self.others -= first.others;
+            self.sum.own = self.sum.own.saturating_sub(first.own);
+            self.sum.doubtful = self.sum.doubtful.saturating_sub(first.doubtful);
+            self.sum.others = self.sum.others.saturating_sub(first.others);
             self.left_at = Some(leaves);
+            self.gone.push_back((leaves, first.own + first.doubtful + first.others));
             self.buckets.pop_front();
+        }
+        while self.gone.front().is_some_and(|&(left, _)| left.saturating_add(self.window) <= now) {
+            self.gone.pop_front();
         }
     }
 
-    /// The first instant after `after` at which something older than a window drops out, past or to come.
+    /// The first instant after `after` at which something is older than a window, past or to come.
     pub fn leaves_after(&self, after: Mono) -> Option<Mono> {
         let left = self.left_at.filter(|&left| left > after);
-        left.or_else(|| self.buckets.front().map(|first| first.until.saturating_add(self.window)))
+        let leaves = |bucket: &Bucket| bucket.until.saturating_add(self.window);
+        left.or_else(|| self.buckets.iter().find(|bucket| !bucket.is_empty()).map(leaves))
+    }
+}
+
+impl Bucket {
+    fn merge(&mut self, new: &Bucket) {
+        self.from = self.from.min(new.from);
+        self.until = self.until.max(new.until);
+        self.own = self.own.saturating_add(new.own);
+        self.doubtful = self.doubtful.saturating_add(new.doubtful);
+        self.others = self.others.saturating_add(new.others);
+    }
+
+    fn is_empty(&self) -> bool {
+        (self.own, self.doubtful, self.others) == (0, 0, 0)
     }
 }

@@ -9,6 +9,8 @@ mod headers;
 mod ledger;
 mod limiter;
 mod saved;
+mod terms;
+mod window;
 
 use std::time::Duration;
 
@@ -16,93 +18,25 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
-use belief::{Belief, Reading};
+use belief::{Belief, Heard, Reading};
 pub use headers::{Headers, headers};
-use ledger::{Bucket, Ledger};
+use ledger::Ledger;
 use limiter::Limiter;
-pub use saved::{Saved, SavedTold, SavedUse};
-
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Purpose {
-    /// run_now.
-    Fire,
-    /// Asks how an action goes.
-    FollowUp,
-    /// Asks whether stacks, jobs and the token are in order.
-    Check,
-}
+pub use saved::{Saved, SavedTold, SavedUse, SavedWindow};
+pub use terms::{Answer, Change, Purpose, Refusal, Throttle, Ticket, Until, Why};
+use window::Window;
 
 /// Of what is usable in a window, the percentage that follow-up and checks may use together, so that fires find room.
 const ASIDE_PERCENT: u64 = 30;
 /// After the quota was used up, it counts as restored once this percentage of the usable is left: with a rolling window
 /// a little comes back all the time.
 const RESTORED_PERCENT: u64 = 10;
-/// So many answers in a row without a Remaining, and the API is taken to tell none any more.
+/// So many requests in a row that went to learn what is left, and whose answers told no Remaining: the API tells none, and
+/// our own are counted.
 const SILENT_ANSWERS: u32 = 3;
-
-/// One request in flight. Hand it back when it ended: to [`Quota::answered`], [`Quota::lost`] or [`Quota::unsent`].
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a ticket that is not handed back counts as in flight for ever"]
-pub struct Ticket {
-    number: u64,
-    sent: Mono,
-    purpose: Purpose,
-}
-
-/// Why nothing may be sent now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Answers under way decide: ask again when one has come.
-    InFlight,
-    /// It is not worth asking again before an instant.
-    Until(Until),
-}
-
-/// The earliest instant worth asking again, on both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Until {
-    pub at: Mono,
-    pub wall: Timestamp,
-    pub why: Why,
-}
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The quota beyond the reserve is used up: its window has to turn.
-    Exhausted,
-    /// The server named the instant, with `Retry-After`.
-    RetryAfter,
-    /// Follow-up and checks have had their share of the window.
-    Share,
-}
-
-/// What an answer told of the quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    pub limit: Option<u32>,
-    pub remaining: Option<u32>,
-    /// The request was refused for want of quota: 429, or 503 `throttled`.
-    pub refused: Option<Throttle>,
-}
-
-/// A refusal for want of quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Throttle {
-    pub retry_after: Option<Duration>,
-}
-
-/// What an operator is told, once for each change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The server's limit is another.
-    Limit { limit: u32, was: u32 },
-    /// Nothing is left beyond the reserve. `until` is when it should come back.
-    Exhausted { limit: u32, remaining: u32, until: Timestamp },
-    /// There is quota again.
-    Restored { limit: u32, remaining: u32 },
-}
+/// Within the quota the machine's clock reads so much more, so that it has a reading for what a former process saw
+/// before the machine was started.
+const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The quota of one account. Owned by the loop that sends; it reads no clock.
 #[derive(Debug)]
@@ -111,23 +45,34 @@ pub struct Quota {
     limit: u32,
     belief: Belief,
     ledger: Ledger,
+    window: Window,
+    /// Those of the ledger that were no fires.
     asides: Ledger,
     asides_in_flight: u32,
     limiter: Limiter,
     /// The request that went beyond what was covered, while its answer is awaited.
     probe: Option<u64>,
-    /// Nothing was answered since the start: what is believed may be stale, so one request goes first.
+    /// No Remaining was told since the start: what is believed may be stale, so requests go one by one.
     unconfirmed: bool,
+    /// Requests in a row that went alone and were told no Remaining.
     silent: u32,
+    /// The server said when, in refusing.
     not_before: Option<Mono>,
+    /// The server said when, and refused again: the window is waited for too.
+    misled: bool,
+    /// Since when nothing was left beyond the reserve.
     exhausted_since: Option<Mono>,
+    /// What the operator was told last.
     exhausted: bool,
+    /// The last reading of the clocks, with [`BEFORE_START`].
     seen: Now,
 }
 
 /// How a request may go.
 enum Clearance {
+    /// So many are covered.
     Covered(u32),
+    /// None is covered for sure; the answer to this one will tell.
     Alone,
     InFlight,
     Until(Mono, Why),
@@ -141,6 +86,7 @@ impl Quota {
             limit: settings.limit,
             belief: Belief::default(),
             ledger: Ledger::new(settings.window),
+            window: Window::new(settings.window),
             asides: Ledger::new(settings.window),
             asides_in_flight: 0,
             limiter: Limiter::new(settings.limit),
@@ -148,63 +94,16 @@ impl Quota {
             unconfirmed: true,
             silent: 0,
             not_before: None,
+            misled: false,
             exhausted_since: None,
             exhausted: false,
-            seen: now,
-        }
-    }
-
-    /// A quota as a former process left it.
-    pub fn restore(settings: QuotaSettings, saved: Saved, now: Now) -> Quota {
-        let mut quota = Quota::new(settings, now);
-        if saved.limit > 0 {
-            quota.limit = saved.limit;
-            quota.limiter = Limiter::new(saved.limit);
-        }
-        let limit = quota.limit;
-        let told = saved.told.map(|told| {
-            (
-                told.remaining.min(limit),
-                limit,
-                mono(now, told.sent).min(now.mono),
-                mono(now, told.came).min(now.mono),
-            )
-        });
-        quota.belief = Belief::restored(told, saved.uncovered);
-        for used in saved.used {
-            let (from, until) = (mono(now, used.from).min(now.mono), mono(now, used.until).min(now.mono));
-            quota.ledger.add(Bucket { from, until, own: used.own, others: used.others });
-        }
-        quota.ledger.age(now.mono);
-        quota.not_before = saved.not_before.map(|at| mono(now, at));
-        quota.exhausted_since = saved.exhausted_since.map(|at| mono(now, at).min(now.mono));
-        quota.exhausted = quota.exhausted_since.is_some();
-        quota
-    }
-
-    /// What a later process should know.
-    pub fn save(&self) -> Saved {
-        let at = |mono| wall(self.seen, mono);
-        Saved {
-            limit: self.limit,
-            told: self.belief.told().map(|told| SavedTold {
-                remaining: told.remaining,
-                sent: at(told.sent),
-                came: at(told.came),
-            }),
-            uncovered: self.belief.in_flight().saturating_add(self.belief.loose()),
-            used: self
-                .ledger
-                .buckets()
-                .map(|b| SavedUse { from: at(b.from), until: at(b.until), own: b.own, others: b.others })
-                .collect(),
-            not_before: self.not_before.map(at),
-            exhausted_since: self.exhausted_since.map(at),
+            seen: inner(now),
         }
     }
 
     /// Asks for one request to be sent now.
     pub fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
+        let now = inner(now);
         self.age(now);
         if purpose != Purpose::Fire
             && let Some(at) = self.aside_waits_for()
@@ -236,24 +135,36 @@ impl Quota {
 
     /// An answer came, whatever its status.
     pub fn answered(&mut self, ticket: Ticket, answer: Answer, now: Now) -> Vec<Change> {
+        let now = inner(now);
         self.age(now);
+        let probe = self.probe == Some(ticket.number);
         self.hand_back(&ticket, true);
         let limit = answer.limit.filter(|&limit| limit > 0).unwrap_or(self.limit);
         let remaining = match answer.refused {
             Some(_) => Some(0),
             None => answer.remaining.filter(|&remaining| remaining <= limit),
         };
-        if answer.refused.is_none() {
-            self.ledger.add_own(ticket.sent, now.mono);
+        match (answer.refused, remaining) {
+            (Some(_), _) => {}
+            (None, Some(_)) => self.ledger.add_own(ticket.sent, now.mono),
+            (None, None) => self.ledger.add_doubtful(ticket.sent, now.mono),
         }
-        self.unconfirmed = false;
-        let reading = self.belief.answered(ticket.number, ticket.sent, now.mono, limit, remaining);
+        let (sent, came, refused) = (ticket.sent, now.mono, answer.refused.is_some());
+        let heard = Heard { sent, came, limit, remaining, refused };
+        let reading = self.belief.answered(ticket.number, heard);
         let mut changes = Vec::new();
         match reading {
-            Reading::Silent => self.silent = self.silent.saturating_add(1),
+            Reading::Silent => {
+                self.silent = self.silent.saturating_add(u32::from(probe));
+                self.unconfirmed &= self.silent < SILENT_ANSWERS;
+            }
             Reading::Unordered => self.silent = 0,
-            Reading::Newer { .. } => {
+            Reading::Newer { was, told } => {
+                self.ledger.explain(was, told, self.belief.in_flight());
+                self.window.observe(was, told, probe, &self.ledger, now);
                 self.silent = 0;
+                self.unconfirmed = false;
+                self.misled = refused && (self.misled || self.not_before.is_some());
                 self.not_before = None;
                 if limit != self.limit {
                     changes.push(Change::Limit { limit, was: self.limit });
@@ -262,7 +173,7 @@ impl Quota {
                 }
             }
         }
-        if let Some(Throttle { retry_after: Some(wait) }) = answer.refused {
+        if let Some(wait) = answer.refused.and_then(|throttle| throttle.retry_after) {
             self.not_before = Some(now.mono.saturating_add(wait));
         }
         self.note(&mut changes);
@@ -271,10 +182,11 @@ impl Quota {
 
     /// No answer will come, and the request may have reached the server.
     pub fn lost(&mut self, ticket: Ticket, now: Now) -> Vec<Change> {
+        let now = inner(now);
         self.age(now);
         self.hand_back(&ticket, true);
         self.belief.lost(ticket.number);
-        self.ledger.add_own(ticket.sent, now.mono);
+        self.ledger.add_doubtful(ticket.sent, now.mono);
         let mut changes = Vec::new();
         self.note(&mut changes);
         changes
@@ -282,6 +194,7 @@ impl Quota {
 
     /// The request certainly never reached the server: no connection, no name, no TLS.
     pub fn unsent(&mut self, ticket: Ticket, now: Now) -> Vec<Change> {
+        let now = inner(now);
         self.age(now);
         self.hand_back(&ticket, false);
         self.belief.unsent(ticket.number);
@@ -290,6 +203,7 @@ impl Quota {
 
     /// Time passed.
     pub fn tick(&mut self, now: Now) -> Vec<Change> {
+        let now = inner(now);
         self.age(now);
         let mut changes = Vec::new();
         self.note(&mut changes);
@@ -311,21 +225,19 @@ impl Quota {
         self.settings.reserve.of(self.limit)
     }
 
-    /// How many requests are covered now: none is sent beyond, but for the one whose answer tells whether the window turned.
+    /// How many requests are covered now: beyond them goes only one at a time, whose answer tells whether quota came back.
     pub fn available(&self, now: Now) -> u32 {
-        let mut ledger = 0;
-        for bucket in self.ledger.buckets() {
-            if bucket.until.saturating_add(self.settings.window) > now.mono {
-                ledger += bucket.own;
-            }
+        let now = inner(now).mono;
+        match self.not_before {
+            Some(at) if now < at => 0,
+            _ => self.covered(self.ledger.ours_at(now)),
         }
-        self.covered(ledger)
     }
 
     /// When waiting requests should be tried again, if no answer under way decides.
     pub fn wakes_at(&self) -> Option<Mono> {
         match self.clearance() {
-            Clearance::Until(at, _) => Some(at),
+            Clearance::Until(at, _) => Some(outer(at)),
             Clearance::Covered(_) | Clearance::Alone | Clearance::InFlight => None,
         }
     }
@@ -345,7 +257,7 @@ impl Quota {
         if self.unconfirmed && self.belief.in_flight() > 0 {
             return Clearance::InFlight;
         }
-        let covered = self.covered(self.ledger.own());
+        let covered = self.covered(self.ledger.ours());
         if covered > 0 {
             return if self.unconfirmed { Clearance::Alone } else { Clearance::Covered(covered) };
         }
@@ -363,18 +275,20 @@ impl Quota {
         };
         let loose = self.belief.loose();
         let beyond_reserve = told.remaining.saturating_sub(self.reserve());
-        if beyond_reserve > loose
-            || (beyond_reserve > 0 && loose > 0 && self.belief.in_flight() > 0 && self.belief.settles_loose())
-        {
+        if beyond_reserve > 0 && self.belief.in_flight() > 0 {
             return Clearance::InFlight;
         }
-        if beyond_reserve > 0 && told.remaining > loose.saturating_add(self.belief.in_flight()) {
+        // One more cannot be refused, even if all that were lost were counted, and tells how many were.
+        if beyond_reserve > 0 && told.remaining > loose {
             return Clearance::Alone;
         }
         if told.doubtful {
             return if self.belief.settles_told() { Clearance::InFlight } else { Clearance::Alone };
         }
-        let at = self.not_before.unwrap_or_else(|| self.returns_at(told.sent));
+        let at = match self.not_before {
+            Some(at) if !self.misled => at,
+            _ => self.returns_at(told.sent),
+        };
         if at <= now { Clearance::Alone } else { Clearance::Until(at, Why::Exhausted) }
     }
 
@@ -393,15 +307,16 @@ impl Quota {
     /// The first instant after `after` at which quota should have come back.
     fn returns_at(&self, after: Mono) -> Mono {
         let window = self.settings.window;
-        let edge = next_multiple(wall(self.seen, after), window).map(|edge| mono(self.seen, edge));
+        let foretold = self.window.returns_after(after, &self.ledger, self.seen);
+        // By then everything that was counted when the quota was first seen to be used up is older than a window.
         let whole = self.exhausted_since.map(|since| since + window).filter(|&at| at > after);
-        [edge, whole, self.ledger.leaves_after(after)].into_iter().flatten().min().unwrap_or(after + window)
+        [foretold, whole].into_iter().flatten().min().unwrap_or(after + window)
     }
 
     fn aside_waits_for(&self) -> Option<Mono> {
-        let used = u64::from(self.asides.own()) + u64::from(self.asides_in_flight);
-        let usable = u64::from(self.covered(self.ledger.own()))
-            + u64::from(self.ledger.own())
+        let used = u64::from(self.asides.ours()) + u64::from(self.asides_in_flight);
+        let usable = u64::from(self.covered(self.ledger.ours()))
+            + u64::from(self.ledger.ours())
             + u64::from(self.belief.in_flight());
         let share = (usable * ASIDE_PERCENT / 100).max(1);
         let now = self.seen.mono;
@@ -421,18 +336,17 @@ impl Quota {
     }
 
     fn note(&mut self, changes: &mut Vec<Change>) {
-        let left = match self.told() {
+        let (left, asked) = match self.told() {
             Some(told) if told.doubtful => return,
-            Some(told) => told.remaining,
-            None => self.limit.saturating_sub(self.ledger.own()),
+            Some(told) => (told.remaining, told.sent),
+            None => (self.limit.saturating_sub(self.ledger.ours()), self.seen.mono),
         };
         let (limit, reserve) = (self.limit, self.reserve());
         let beyond = left.saturating_sub(reserve);
         if beyond == 0 {
-            let since = *self.exhausted_since.get_or_insert(self.seen.mono);
-            if self.seen.mono >= since + self.settings.window {
-                self.exhausted_since = Some(self.seen.mono);
-            }
+            // A whole window later it was still used up: by others, in the window that followed.
+            let since = self.exhausted_since.filter(|&since| asked < since + self.settings.window);
+            self.exhausted_since = since.or(Some(self.seen.mono));
             if !self.exhausted {
                 self.exhausted = true;
                 let at = match self.clearance() {
@@ -458,8 +372,16 @@ impl Quota {
     }
 
     fn until(&self, at: Mono, why: Why) -> Refusal {
-        Refusal::Until(Until { at, wall: wall(self.seen, at), why })
+        Refusal::Until(Until { at: outer(at), wall: wall(self.seen, at), why })
     }
+}
+
+fn inner(now: Now) -> Now {
+    Now { mono: now.mono.saturating_add(BEFORE_START), ..now }
+}
+
+fn outer(at: Mono) -> Mono {
+    at.saturating_sub(BEFORE_START)
 }
 
 /// The wall clock's reading at `at`, if nobody sets it.
@@ -479,8 +401,5 @@ fn mono(now: Now, at: Timestamp) -> Mono {
     }
 }
 
-/// The first multiple of `window` since the epoch after `after`.
-fn next_multiple(after: Timestamp, window: Duration) -> Option<Timestamp> {
-    let window = i128::try_from(window.as_nanos()).ok()?;
-    Timestamp::from_nanosecond((after.as_nanosecond().div_euclid(window) + 1) * window).ok()
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,18 @@
-//! What of the quota survives a restart, on the wall clock.
+//! What of the quota survives a restart. All of it is on the wall clock: the machine may have been started anew.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::belief::{Belief, Heard};
+use super::ledger::{Bucket, Ledger};
+use super::limiter::Limiter;
+use super::window::Window;
+use super::{Quota, inner, mono, wall};
+use crate::clock::{Mono, Now};
+use crate::schedule::QuotaSettings;
+
+/// A ledger is written in about so many pieces at most.
+const PIECES: usize = 60;
 
 /// The state of one account's quota, as it is written to the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,25 +25,137 @@ pub struct Saved {
     pub uncovered: u32,
     /// Requests of the last window, oldest first.
     pub used: Vec<SavedUse>,
+    /// Those among them that were no fires.
+    pub asides: Vec<SavedUse>,
+    /// What is known of the window.
+    pub window: SavedWindow,
     /// Nothing is sent before: the server said so.
     pub not_before: Option<Timestamp>,
     /// When the quota was first seen to be used up, if it is.
     pub exhausted_since: Option<Timestamp>,
+    /// The log says that it is used up.
+    pub exhausted: bool,
 }
 
 /// What an answer told, and between which instants the server counted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedTold {
+    /// `X-RateLimit-Remaining`.
     pub remaining: u32,
+    /// When its request was sent.
     pub sent: Timestamp,
+    /// When it came.
     pub came: Timestamp,
 }
 
 /// Requests counted between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedUse {
+    /// None was counted earlier.
     pub from: Timestamp,
+    /// None was counted later.
     pub until: Timestamp,
+    /// Ours, and counted.
     pub own: u32,
+    /// Ours, and perhaps counted.
+    pub doubtful: u32,
+    /// Others'.
     pub others: u32,
+}
+
+/// Which kinds of window are possible, and what is known of the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedWindow {
+    /// Aligned to the wall clock.
+    pub aligned: bool,
+    /// Opened by the first request after the former ended.
+    pub first: bool,
+    /// Rolling.
+    pub rolling: bool,
+    /// The server's clock is behind ours.
+    pub skewed: bool,
+    /// Between which instants the present window opened, if a first request opened it.
+    pub opened: Option<(Timestamp, Timestamp)>,
+    /// Aligned edges up to here are done with.
+    pub settled: Option<Timestamp>,
+}
+
+impl Default for SavedWindow {
+    fn default() -> SavedWindow {
+        SavedWindow { aligned: true, first: true, rolling: true, skewed: false, opened: None, settled: None }
+    }
+}
+
+impl Quota {
+    /// A quota as a former process left it. Its first request goes alone: that process may have sent more than it saved.
+    pub fn restore(settings: QuotaSettings, saved: Saved, now: Now) -> Quota {
+        let mut quota = Quota::new(settings, now);
+        let now = inner(now);
+        let past = |at| mono(now, at).min(now.mono);
+        if saved.limit > 0 {
+            quota.limit = saved.limit;
+            quota.limiter = Limiter::new(saved.limit);
+        }
+        let heard = saved.told.map(|told| Heard {
+            sent: past(told.sent),
+            came: past(told.came),
+            limit: quota.limit,
+            remaining: Some(told.remaining),
+            refused: false,
+        });
+        quota.belief = Belief::restored(heard, saved.uncovered);
+        read(&mut quota.ledger, &saved.used, past);
+        read(&mut quota.asides, &saved.asides, past);
+        quota.window = Window::restored(settings.window, saved.window, past);
+        quota.not_before = saved.not_before.map(|at| mono(now, at));
+        quota.exhausted_since = saved.exhausted_since.map(past);
+        quota.exhausted = saved.exhausted;
+        quota.age(now);
+        quota
+    }
+
+    /// What a later process should know. Worth writing before a request is sent, and after each change.
+    pub fn save(&self) -> Saved {
+        let at = |mono| wall(self.seen, mono);
+        Saved {
+            limit: self.limit,
+            told: self.belief.told().map(|told| SavedTold {
+                remaining: told.remaining,
+                sent: at(told.sent),
+                came: at(told.came),
+            }),
+            uncovered: self.belief.in_flight().saturating_add(self.belief.loose()),
+            used: write(&self.ledger, at),
+            asides: write(&self.asides, at),
+            window: self.window.save(at),
+            not_before: self.not_before.map(at),
+            exhausted_since: self.exhausted_since.map(at),
+            exhausted: self.exhausted,
+        }
+    }
+}
+
+fn read(ledger: &mut Ledger, saved: &[SavedUse], past: impl Fn(Timestamp) -> Mono) {
+    for used in saved {
+        ledger.add(Bucket {
+            from: past(used.from),
+            until: past(used.until),
+            own: used.own,
+            doubtful: used.doubtful,
+            others: used.others,
+        });
+    }
+}
+
+fn write(ledger: &Ledger, at: impl Fn(Mono) -> Timestamp) -> Vec<SavedUse> {
+    ledger
+        .pieces(PIECES)
+        .map(|bucket| SavedUse {
+            from: at(bucket.from),
+            until: at(bucket.until),
+            own: bucket.own,
+            doubtful: bucket.doubtful,
+            others: bucket.others,
+        })
+        .collect()
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// The longest duration that the file may state: ten years. Sums with it stay within what a timestamp can hold.
 pub const LONGEST: Duration = Duration::from_secs(3_653 * 86_400);
 
-/// What a duration looks like, for a JSON Schema. White space around it is allowed and no part of it.
-pub const PATTERN: &str = r"^\s*\d+(ms|s|m|h|d|w)(\s*\d+(ms|s|m|h|d|w))*\s*$";
+/// What a duration looks like, for a JSON Schema. That the units go from great to small it does not say.
+pub const PATTERN: &str = r"^\s*(\d+\s*(ms|s|m|h|d|w)\s*)+$";
 
 /// Each unit and its milliseconds, the greatest first.
 const UNITS: [(&str, u64); 6] =

@@ -12,6 +12,7 @@ mod place;
 pub mod render;
 mod report;
 mod origin;
+pub mod shape;
 pub mod source;
 mod syntax;
 mod tree;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 
 use self::origin::Origin;
 use self::report::{Problem, Report};
@@ -66,9 +68,10 @@ impl Loaded {
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     let name = path.to_string_lossy();
-    match source::read(path) {
-        Ok(text) => parse(&name, &text),
-        Err(unread) => Err(rejected(&name, &unread.text, unread.problem)),
+    let bytes = source::read(path).map_err(|problem| rejected(&name, "", problem))?;
+    match source::decode(&bytes) {
+        Ok(text) => parse(&name, text),
+        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(&bytes), problem)),
     }
 }
 
@@ -201,7 +204,8 @@ pub struct Entry {
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Overlap {
     /// Send it all the same.
     #[default]
@@ -213,7 +217,8 @@ pub enum Overlap {
 }
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum CatchUp {
     /// None of them.
     None,
@@ -225,7 +230,8 @@ pub enum CatchUp {
 }
 
 /// Who goes first when the quota is short. Greater goes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Priority {
     /// After all others.
     Low,

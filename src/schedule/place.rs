@@ -33,19 +33,21 @@ pub struct Place {
 /// file is one line.
 pub(super) struct Locator<'s> {
     text: &'s str,
+    /// Bytes that are never shown, in order.
+    secrets: &'s [Range<usize>],
     /// Line and column at every `STEP` bytes, counted from 0.
     known: Vec<(usize, usize)>,
 }
 
 impl<'s> Locator<'s> {
-    pub fn new(text: &'s str) -> Self {
+    pub fn new(text: &'s str, secrets: &'s [Range<usize>]) -> Self {
         let mut at = (0, 0);
         let mut known = Vec::with_capacity(text.len() / STEP + 1);
         for block in text.as_bytes().chunks(STEP) {
             known.push(at);
             at = walk(at, block);
         }
-        Locator { text, known }
+        Locator { text, secrets, known }
     }
 
     pub fn place(&self, span: Range<usize>) -> Place {
@@ -63,8 +65,59 @@ impl<'s> Locator<'s> {
                 None => (0, 0),
             },
         };
-        let (text, mark) = excerpt(self.text, start..span.end.max(start));
+        let (text, mark) = self.excerpt(start..span.end.max(start));
         Place { line: line + 1, column: column + 1, span, text, mark }
+    }
+
+    /// The line around a span, fit to be shown, and where the span lies in it. An empty span is the rest of its line.
+    fn excerpt(&self, span: Range<usize>) -> (String, Range<usize>) {
+        let text = self.text;
+        let before = text[..span.start]
+            .char_indices()
+            .rev()
+            .take_while(|(_, c)| *c != '\n')
+            .take(SHOWN + 1)
+            .map(|(at, _)| at);
+        let starts: Vec<usize> = before.collect();
+        let rest = text[span.start..].chars().take_while(|c| *c != '\n').take(SHOWN + 1);
+        let rest: String = rest.collect();
+        let rest = rest.trim_end_matches('\r');
+
+        let whole = starts.len() + rest.chars().count() <= SHOWN;
+        let kept = if whole { SHOWN } else { BEFORE };
+        let from = starts[..starts.len().min(kept)].last().copied().unwrap_or(span.start);
+        let room = SHOWN - starts.len().min(kept);
+
+        let mut shown = String::new();
+        if starts.len() > kept {
+            shown.push('…');
+        }
+        shown.extend(text[from..span.start].char_indices().map(|(at, c)| self.shown(from + at, c)));
+        let start = shown.len();
+        let length = match span.len() {
+            0 => rest.trim_end().len(),
+            length => length,
+        };
+        let mut end = start;
+        for (at, c) in rest.char_indices().take(room) {
+            shown.push(self.shown(span.start + at, c));
+            if at < length {
+                end = shown.len();
+            }
+        }
+        if rest.chars().count() > room {
+            shown.push('…');
+        }
+        (shown, start..end)
+    }
+
+    /// What stands for the character at a byte.
+    fn shown(&self, at: usize, c: char) -> char {
+        let next = self.secrets.partition_point(|secret| secret.end <= at);
+        match self.secrets.get(next) {
+            Some(secret) if secret.start <= at => '*',
+            _ => visible(c),
+        }
     }
 }
 
@@ -78,47 +131,6 @@ fn walk((mut line, mut column): (usize, usize), bytes: &[u8]) -> (usize, usize) 
         }
     }
     (line, column)
-}
-
-/// The line around a span, fit to be shown, and where the span lies in it. An empty span is the rest of its line.
-fn excerpt(text: &str, span: Range<usize>) -> (String, Range<usize>) {
-    let before = text[..span.start]
-        .char_indices()
-        .rev()
-        .take_while(|(_, c)| *c != '\n')
-        .take(SHOWN + 1)
-        .map(|(at, _)| at);
-    let starts: Vec<usize> = before.collect();
-    let rest = text[span.start..].chars().take_while(|c| *c != '\n').take(SHOWN + 1);
-    let rest: String = rest.collect();
-    let rest = rest.trim_end_matches('\r');
-
-    let whole = starts.len() + rest.chars().count() <= SHOWN;
-    let kept = if whole { SHOWN } else { BEFORE };
-    let from = starts.iter().take(kept).last().copied().unwrap_or(span.start);
-    let room = SHOWN - starts.len().min(kept);
-
-    let mut shown = String::new();
-    if starts.len() > kept {
-        shown.push('…');
-    }
-    shown.extend(text[from..span.start].chars().map(visible));
-    let start = shown.len();
-    let length = match span.len() {
-        0 => rest.trim_end().len(),
-        length => length,
-    };
-    let mut end = start;
-    for (at, c) in rest.char_indices().take(room) {
-        shown.push(visible(c));
-        if at < length {
-            end = shown.len();
-        }
-    }
-    if rest.chars().count() > room {
-        shown.push('…');
-    }
-    (shown, start..end)
 }
 
 /// A word from the file, fit to stand in a message: short, on one line, without control characters.
@@ -153,12 +165,12 @@ mod tests {
     use super::*;
 
     fn place(text: &str, span: Range<usize>) -> Place {
-        Locator::new(text).place(span)
+        Locator::new(text, &[]).place(span)
     }
 
     #[test]
     fn lines_and_columns_count_from_one_in_characters() {
-        let found = place("a: 1\né: ü x\r\n", 11..12);
+        let found = place("a: 1\né: ü x\r\n", 12..13);
         assert_eq!((found.line, found.column), (2, 6));
         assert_eq!((found.text.as_str(), &found.text[found.mark.clone()]), ("é: ü x", "x"));
     }
@@ -185,6 +197,13 @@ mod tests {
         let found = place("a: \u{1b}[31mred\u{202e}\u{9b}\tb", 3..4);
         assert_eq!(found.text, "a: ␛[31mred\u{fffd}\u{fffd} b");
         assert_eq!(shown("a\nb\0"), "a␊b␀");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let secrets = [7..10, 17..18];
+        let found = Locator::new("token: abc # mine", &secrets).place(0..5);
+        assert_eq!(found.text, "token: *** # mine");
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::{Code, Diagnostic, Severity};
-use super::place::Locator;
+use super::place::{Locator, visible};
 
 /// After so many diagnostics reading stops, so that a large file in which everything is wrong costs little.
 const KEPT: usize = 10_000;
@@ -30,6 +30,8 @@ pub(super) struct Report {
     problems: Vec<(Severity, Problem)>,
     /// What was reported already: a value that a hundred aliases use is wrong once.
     known: HashSet<(Code, Option<Range<usize>>, String)>,
+    /// Bytes of the text that no excerpt shows.
+    secrets: Vec<Range<usize>>,
     errors: usize,
 }
 
@@ -54,6 +56,11 @@ impl Report {
         new
     }
 
+    /// Keeps some bytes out of every excerpt: what is checked in a pipeline is read by others.
+    pub fn hide(&mut self, secret: Range<usize>) {
+        self.secrets.push(secret);
+    }
+
     /// Whether reading should stop.
     pub fn is_full(&self) -> bool {
         self.problems.len() >= KEPT
@@ -69,17 +76,24 @@ impl Report {
             return Vec::new();
         }
         self.problems.sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
+        self.secrets.sort_by_key(|secret| secret.start);
         let path: Arc<str> = path.into();
-        let locator = Locator::new(text);
+        let locator = Locator::new(text, &self.secrets);
         let diagnostics = self.problems.into_iter().map(|(severity, problem)| Diagnostic {
             code: problem.code,
             severity,
             path: Arc::clone(&path),
             place: problem.span.map(|span| locator.place(span)),
-            message: problem.message,
-            help: problem.help,
+            message: fit(&problem.message),
+            help: fit(&problem.help),
             related: problem.related.map(|(span, label)| (locator.place(span), label)),
         });
         diagnostics.collect()
     }
+}
+
+/// A sentence without the control characters of what it quotes. A help may have lines of its own.
+fn fit(sentence: &str) -> String {
+    let fit = |c| if c == '\n' { c } else { visible(c) };
+    sentence.chars().map(fit).collect()
 }

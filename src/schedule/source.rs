@@ -14,22 +14,14 @@ use super::report::Problem;
 /// The largest file that is read, in bytes. A million entries fit.
 pub const MAX_BYTES: u64 = 64 << 20;
 
-/// Why a file has no text that could be a schedule.
-pub(super) struct Unread {
-    pub problem: Problem,
-    /// The text around the problem, where there is one.
-    pub text: String,
-}
-
-/// Reads the file as UTF-8.
-pub(super) fn read(path: &Path) -> Result<String, Unread> {
-    let bytes = read_bytes(path).map_err(|problem| Unread { problem, text: String::new() })?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let replaced = '\u{fffd}'.len_utf8();
-        let message = format!("the byte 0x{:02X} is no UTF-8", error.as_bytes()[at]);
-        Unread { problem: not_text(at..at + replaced, message, "save the file as UTF-8"), text }
+/// The bytes as text, which is UTF-8.
+pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        let message = format!("the byte 0x{:02X} is no UTF-8", bytes[at]);
+        // Where the text is shown, a replacement character stands for the byte.
+        let replaced = char::REPLACEMENT_CHARACTER.len_utf8();
+        not_text(at..at + replaced, message, "save the file as UTF-8")
     })
 }
 
@@ -48,7 +40,8 @@ pub(super) fn screen(text: &str) -> Result<(), Problem> {
     }
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Problem> {
+/// Reads the file's bytes.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     // Without NONBLOCK, opening a FIFO that nobody writes to would wait forever.
     let nonblock = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new()

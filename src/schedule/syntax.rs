@@ -38,6 +38,7 @@ fn explain(error: &Error, rest: &str) -> (Code, String, String) {
             "an alias inside of what it stands for".into(),
             "move the anchor, so that it does not contain its own alias",
         ),
+        Error::AliasError { error, .. } => return explain(error, rest),
         Error::MergeValueNotMapOrSeqOfMaps { .. } => (
             Code::WrongType,
             "`<<` takes a mapping, or a list of mappings".into(),
@@ -89,18 +90,28 @@ fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
 
 /// Most often this is a cron expression without quotes: `*/5 * * * *`.
 fn unknown_anchor(rest: &str) -> (Code, String, String) {
-    let word: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
-    let message = format!("`{}` is an alias, and no anchor has its name", shown(&word));
-    (Code::Syntax, message, quoted(rest))
+    let alias: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
+    let message = format!("`{}` is an alias, and no anchor has its name", shown(&alias));
+    let help = match alias.strip_prefix('*') {
+        Some(name) if name.chars().all(char::is_alphanumeric) => {
+            format!("define `&{}` above, or {}", shown(name), quoted(rest))
+        }
+        _ => quoted(rest),
+    };
+    (Code::Syntax, message, help)
 }
 
 fn quoted(rest: &str) -> String {
     let line = rest.lines().next().unwrap_or_default();
     let value = line.split(" #").next().unwrap_or_default().trim();
     let begins = value.chars().next().unwrap_or(' ');
+    if visible(begins) != begins {
+        return "remove the control character".into();
+    }
+    let advice = format!("put a value that begins with `{begins}` in quotes");
     match value.contains(['"', '\\']) {
-        true => format!("put a value that begins with `{begins}` in quotes"),
-        false => format!("put a value that begins with `{begins}` in quotes: \"{}\"", shown(value)),
+        true => advice,
+        false => format!("{advice}: \"{}\"", shown(value)),
     }
 }
 

@@ -11,12 +11,12 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::NonFiniteFloatPolicy;
 use serde_yaml::{Budget, DuplicateKeyPolicy, Error, Location, Options, Spanned};
 
-/// Keys and values in a file. 64 MiB of the smallest entries that anyone writes have fewer; a file made of brackets
-/// alone has more, and would take gigabytes.
-const MAX_NODES: usize = 8_000_000;
+/// Keys, values, lists and mappings in a file. 64 MiB of real entries have fewer; a file made of brackets alone has
+/// more, and would take gigabytes.
+const MAX_NODES: usize = 4_000_000;
 
 /// Values that aliases may add to the file's own, so that a few lines cannot expand to gigabytes.
-const MAX_ALIASED: usize = 2_000_000;
+const MAX_ALIASED: usize = 1_000_000;
 
 /// Bytes of all scalars, those of aliases counted at each use.
 const MAX_SCALAR_BYTES: usize = 128 << 20;
@@ -94,7 +94,8 @@ fn options() -> Options {
     options.budget = Some(budget);
     options.alias_limits.max_total_replayed_events = MAX_ALIASED;
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
-    options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
+    // `1e400` is a number that does not fit, and its digits are kept all the same.
+    options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
     // `no` and `on` are words, as YAML 1.2 and every editor's schema have it.
     options.strict_booleans = true;
     // For keys: an entry may be called `null`.
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn scalars_keep_their_words() {
-        let source = "a: 007\nb: 1e10\nc: 5999763474000000\nd: 12345678901234567890123\ne: yes\nf: 'x'\n";
+        let source =
+            "a: 007\nb: 1e10\nc: 5999763474000000\nd: 12345678901234567890123\ne: yes\nf: 'x'\ng: 1e400\n";
         let tree = parse(source).expect("a tree");
         for (key, words) in [
             ("a", "007"),
@@ -275,6 +277,7 @@ mod tests {
             ("d", "12345678901234567890123"),
             ("e", "yes"),
             ("f", "x"),
+            ("g", "1e400"),
         ] {
             assert_eq!(get(&tree, key).scalar(source), Some(words));
         }

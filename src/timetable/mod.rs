@@ -5,6 +5,7 @@ mod search;
 mod shift;
 mod stretch;
 mod transition;
+pub mod tz;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -39,7 +39,7 @@ async fn the_vendors_client_gets_what_it_asks_for() {
     let args: Vec<_> = ledger.started().map(|record| record.args.as_deref()).collect();
     assert_eq!(args, [None, Some(r#""a b" "c""#)]);
     assert_eq!(ledger.requests.len(), 7);
-    sandbox.stop().await;
+    soon("the stop", sandbox.stop()).await;
 }
 
 #[tokio::test]
@@ -150,18 +150,18 @@ async fn a_huge_body_and_a_garbled_one_arrive_whole() {
 async fn a_slow_answer_is_held_back_after_the_effect() {
     let sandbox = start(settings(&["slow=1h"])).await;
     let _stream = send(&sandbox, &request(&post_line(), "", "")).await;
-    assert_eq!(sandbox.wait_for_started(1).await.requests.len(), 1);
-    sandbox.stop().await;
+    assert_eq!(soon("an action", sandbox.wait_for_started(1)).await.requests.len(), 1);
+    soon("the stop", sandbox.stop()).await;
 }
 
 #[tokio::test]
 async fn a_late_effect_happens_though_the_client_has_gone() {
     let sandbox = start(settings(&["slow=50ms:effect=last"])).await;
     let stream = send(&sandbox, &request(&post_line(), "", "")).await;
-    let ledger = sandbox.wait_for(|ledger| !ledger.requests.is_empty()).await;
+    let ledger = soon("a request", sandbox.wait_for(|ledger| !ledger.requests.is_empty())).await;
     assert_eq!(ledger.started().count(), 0, "the effect is to come last");
     drop(stream);
-    let ledger = sandbox.wait_for_started(1).await;
+    let ledger = soon("an action", sandbox.wait_for_started(1)).await;
     assert_eq!((ledger.requests.len(), ledger.requests[0].action), (1, Some(2593)));
 }
 
@@ -170,8 +170,8 @@ async fn stopping_cuts_what_is_open_and_frees_the_port() {
     let sandbox = start(settings(&["slow=1h"])).await;
     let address = sandbox.address();
     let stream = send(&sandbox, &request(&post_line(), "", "")).await;
-    sandbox.wait_for_started(1).await;
-    sandbox.stop().await;
+    soon("an action", sandbox.wait_for_started(1)).await;
+    soon("the stop", sandbox.stop()).await;
     assert_eq!(answer(stream).await.0.len(), 0, "cut without an answer");
     let again = start(Settings { listen: address, ..settings(&[]) }).await;
     assert_eq!(again.address(), address);

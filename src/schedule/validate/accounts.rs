@@ -11,7 +11,7 @@ use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
-use super::super::words::{AccountKey, QuotaKey, TokenKey, Word};
+use super::super::words::{AccountKey, Key, QuotaKey, TokenKey, Word};
 use super::super::{Account, AccountName, QuotaSettings, Reserve, TokenSource};
 use super::values::Wanted;
 use super::{Pair, Read, Slot, Validator};
@@ -99,7 +99,7 @@ impl<'s> Validator<'s, '_> {
             let help = "write a name such as `main`";
             self.error(Code::BadName, self.key_span(pair), error.to_string(), help)
         });
-        let fields = self.fields::<AccountKey>(node)?;
+        let fields = self.fields::<AccountKey>(node, AccountKey::OF)?;
         let url = match self.value(fields.slot(AccountKey::Url), Self::url) {
             Read::Absent => Url::parse(DEFAULT_URL).map_err(|error| {
                 self.error(Code::BadUrl, self.key_span(pair), error.to_string(), "name a `url`")
@@ -138,6 +138,9 @@ impl<'s> Validator<'s, '_> {
             Ok(url) => url,
             Err(error) => {
                 // The text is not repeated: it may have credentials in it.
+                if text.contains('@') {
+                    self.report.hide(node.at.range());
+                }
                 let message = format!("this is no address: {error}");
                 return Err(self.error_in(node, None, Code::BadUrl, message, help));
             }
@@ -145,6 +148,7 @@ impl<'s> Validator<'s, '_> {
         let (message, help) = if !matches!(url.scheme(), "http" | "https") {
             (format!("`{}` is neither http nor https", shown(url.scheme())), help)
         } else if !url.username().is_empty() || url.password().is_some() {
+            self.report.hide(node.at.range());
             (
                 "an address with credentials in it".into(),
                 "remove them: the token is named under `token`".into(),
@@ -177,11 +181,12 @@ impl<'s> Validator<'s, '_> {
     fn token(&mut self, node: &Node<'s>) -> Result<TokenSource, Reported> {
         let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
         if let Kind::Text(_) | Kind::Number | Kind::Bool(_) = node.kind {
-            // The text is not repeated: it is the token itself, most likely.
+            // It is the token itself, most likely.
+            self.report.hide(node.at.range());
             let message = "a token is not written into the file, but where it is kept".into();
             return Err(self.error_in(node, None, Code::BadToken, message, help));
         }
-        let fields = self.fields::<TokenKey>(node)?;
+        let fields = self.fields::<TokenKey>(node, TokenKey::OF)?;
         let mut places = Vec::new();
         for (_, key) in TokenKey::ALL {
             match self.value(fields.slot(*key), |this, node| this.token_place(*key, node)) {
@@ -229,7 +234,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn quota(&mut self, node: &Node<'s>) -> Result<QuotaSettings, Reported> {
-        let fields = self.fields::<QuotaKey>(node)?;
+        let fields = self.fields::<QuotaKey>(node, QuotaKey::OF)?;
         let limit = self.value(fields.slot(QuotaKey::Limit), Self::limit);
         let window = self.value(fields.slot(QuotaKey::Window), Self::span_of_time);
         let reserve = self.value(fields.slot(QuotaKey::Reserve), Self::reserve);
@@ -280,9 +285,10 @@ impl<'s> Validator<'s, '_> {
 
     fn reserve(&mut self, node: &Node<'s>) -> Result<Reserve, Reported> {
         let text = self.scalar(node, Wanted("a number or a percentage"))?;
-        let reserve = match text.strip_suffix('%') {
-            Some(share) => percent(share.trim_end()).map(Reserve::Percent),
-            None => text.parse().ok().map(Reserve::Requests),
+        let reserve = match (text.strip_suffix('%'), &node.kind) {
+            (Some(share), _) => percent(share.trim_end()).map(Reserve::Percent),
+            (None, Kind::Number) => text.parse().ok().map(Reserve::Requests),
+            (None, _) => None,
         };
         reserve.ok_or_else(|| {
             let message = format!("`{}` is neither a number of requests nor a percentage", shown(text));

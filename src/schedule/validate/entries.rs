@@ -89,7 +89,7 @@ impl<'s> Validator<'s, '_> {
         let Slot::Given((_, node)) = slot else {
             return base;
         };
-        let Ok(fields) = self.fields::<EntryKey>(node) else {
+        let Ok(fields) = self.fields::<EntryKey>(node, "`defaults`") else {
             return base;
         };
         for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron] {
@@ -155,7 +155,7 @@ impl<'s> Validator<'s, '_> {
             let help = "write a name such as `nightly-report`";
             self.error(Code::BadName, self.key_span(pair), error.to_string(), help)
         });
-        let fields = self.fields::<EntryKey>(node).map_err(drop)?;
+        let fields = self.fields::<EntryKey>(node, EntryKey::OF).map_err(drop)?;
         let stack = self.value(fields.slot(EntryKey::Stack), |this, node| this.uid(node, StackUid::new));
         let job = self.value(fields.slot(EntryKey::Job), |this, node| this.uid(node, JobUid::new));
         let cron = self.value(fields.slot(EntryKey::Cron), Self::expressions);

@@ -88,7 +88,7 @@ impl<T> Read<T> {
 
 impl<'s> Validator<'s, '_> {
     fn file(&mut self, root: &Node<'s>) -> Schedule {
-        let Ok(fields) = self.fields::<FileKey>(root) else {
+        let Ok(fields) = self.fields::<FileKey>(root, FileKey::OF) else {
             return Schedule::default();
         };
         let timezone = self.value(fields.slot(FileKey::Timezone), Self::timezone);
@@ -99,10 +99,11 @@ impl<'s> Validator<'s, '_> {
         Schedule { accounts: accounts.sound(), entries }
     }
 
-    /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping.
-    fn fields<'n, K: Key>(&mut self, node: &'n Node<'s>) -> Result<Fields<'n, 's, K>, Reported> {
+    /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping. `what` is what it is
+    /// in a message.
+    fn fields<'n, K: Key>(&mut self, node: &'n Node<'s>, what: &str) -> Result<Fields<'n, 's, K>, Reported> {
         let mut fields = Fields::none();
-        for pair in self.pairs(node, K::OF)? {
+        for pair in self.pairs(node, what)? {
             if self.report.is_full() {
                 break;
             }
