@@ -7,22 +7,25 @@ use jiff::tz::TimeZone;
 use super::super::Schedule;
 use super::super::cron::{Calendar, Rule};
 use super::super::diagnostic::Code;
-use super::{Findings, Told, expressions};
+use super::{Findings, Told, Zones, expressions};
 use crate::timetable::{Transition, transitions, zone_name};
 
-pub(super) fn check(schedule: &Schedule, now: Timestamp, until: Timestamp, findings: &mut Findings<'_>) {
-    let mut zones: Vec<(TimeZone, Vec<Transition>)> = Vec::new();
+pub(super) fn check(
+    schedule: &Schedule,
+    zones: &Zones<'_>,
+    now: Timestamp,
+    until: Timestamp,
+    findings: &mut Findings<'_>,
+) {
+    let transitions: Vec<Vec<Transition>> =
+        zones.all.iter().map(|zone| transitions(zone, now, until)).collect();
     for written in expressions(schedule) {
-        let zone = &written.entry.timezone;
         let Rule::Calendar(calendar) = written.expression.rule() else {
             continue;
         };
-        let place = zones.iter().position(|(known, _)| known == zone).unwrap_or_else(|| {
-            zones.push((zone.clone(), transitions(zone, now, until)));
-            zones.len() - 1
-        });
+        let zone = zones.of_entry[written.entry_number];
         for skips in [true, false] {
-            let mut of_kind = zones[place].1.iter().filter(|transition| transition.skips() == skips);
+            let mut of_kind = transitions[zone].iter().filter(|transition| transition.skips() == skips);
             let Some((transition, hit)) =
                 of_kind.find_map(|transition| Some((transition, hit(calendar, transition)?)))
             else {
@@ -30,7 +33,7 @@ pub(super) fn check(schedule: &Schedule, now: Timestamp, until: Timestamp, findi
             };
             let code = if skips { Code::SkippedTime } else { Code::RepeatedTime };
             let span = findings.places.part_of(written.number, None);
-            findings.add(code, span, || told(zone, transition, hit));
+            findings.add(code, span, || told(zones.all[zone], transition, hit));
         }
     }
 }

@@ -6,10 +6,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
+use super::super::Schedule;
 use super::super::cron::Rule;
 use super::super::diagnostic::Code;
-use super::super::{Entry, Schedule};
-use super::{Findings, Told, Written, expressions};
+use super::{Findings, Told, Written, Zones, expressions};
 use crate::timetable::zone_name;
 
 /// Fewer occurrences in an hour are no crowd.
@@ -25,16 +25,18 @@ const MINUTES: i64 = 24 * 60 * DAYS as i64;
 const NAMED: usize = 5;
 
 /// Minutes that are counted at most, so that no file takes long. Expressions that are alike are counted together.
-const COUNTED: usize = 20_000_000;
+const COUNTED: usize = 10_000_000;
 
-pub(super) fn check(schedule: &Schedule, now: Timestamp, findings: &mut Findings<'_>) {
+pub(super) fn check(schedule: &Schedule, zones: &Zones<'_>, now: Timestamp, findings: &mut Findings<'_>) {
     if schedule.entries.len() < ENOUGH as usize {
         return;
     }
-    let zone = schedule.entries.first().map_or(TimeZone::UTC, |entry| entry.timezone.clone());
-    let zone = if schedule.entries.iter().all(|entry| entry.timezone == zone) { zone } else { TimeZone::UTC };
+    let zone = match &zones.all[..] {
+        [one] => (*one).clone(),
+        _ => TimeZone::UTC,
+    };
     let week = Week::from(now, zone);
-    let alike = alike(schedule, &week);
+    let alike = alike(schedule, zones, &week);
     let Some(minutes) = count(&alike) else {
         return;
     };
@@ -63,11 +65,23 @@ impl Week {
         Week { start: Timestamp::from_second(start).unwrap_or(now), zone }
     }
 
-    /// The minutes from its start to a date's midnight in a zone.
-    fn minutes_to(&self, date: Date, zone: &TimeZone) -> i64 {
-        let midnight = zone.to_offset(self.start).to_timestamp(date.at(0, 0, 0, 0));
-        midnight.map_or(0, |midnight| (midnight.as_second() - self.start.as_second()).div_euclid(60))
+    /// Its days as a zone has them. One more than seven: it begins in the middle of a day.
+    fn days_in(&self, zone: &TimeZone) -> Days {
+        let first = zone.to_datetime(self.start).date();
+        let midnight = zone.to_offset(self.start).to_timestamp(first.at(0, 0, 0, 0)).unwrap_or(self.start);
+        let dates = (0..=DAYS as i64).filter_map(|day| first.checked_add(day.days()).ok());
+        Days {
+            dates: dates.collect(),
+            midnight: (midnight.as_second() - self.start.as_second()).div_euclid(60),
+        }
     }
+}
+
+/// The days of a week.
+struct Days {
+    dates: Vec<Date>,
+    /// Midnight of the first one, in minutes from the start of the week.
+    midnight: i64,
 }
 
 /// When an expression is due, in minutes from the start of the week.
@@ -95,19 +109,15 @@ struct Same {
 }
 
 impl Shape {
-    fn of(written: &Written<'_>, week: &Week) -> Option<Shape> {
-        let Entry { timezone, .. } = written.entry;
+    fn of(written: &Written<'_>, of_zone: &Days, week: &Week) -> Option<Shape> {
         let delay = i64::try_from(written.entry.delay().as_secs() / 60).ok()?;
         match written.expression.rule() {
             Rule::Calendar(calendar) => {
                 // What a day before is delayed into the week is left out: a delay is short.
-                let first = timezone.to_datetime(week.start).date();
-                let dates = (0..=DAYS).map(|day| first.checked_add((day as i64).days()));
-                let days = dates.enumerate().fold(0, |days, (day, date)| match date {
-                    Ok(date) if calendar.has_date(date) => days | 1 << day,
-                    _ => days,
-                });
-                let midnight = week.minutes_to(first, timezone) + delay;
+                let dates = of_zone.dates.iter().enumerate();
+                let allowed = dates.filter(|(_, date)| calendar.has_date(**date));
+                let days = allowed.fold(0, |days, (day, _)| days | 1 << day);
+                let midnight = of_zone.midnight + delay;
                 Some(Shape::Calendar { minutes: calendar.minutes, hours: calendar.hours, days, midnight })
             }
             Rule::EveryMinutes(period) => {
@@ -160,10 +170,11 @@ fn bits(mut set: u64) -> impl Iterator<Item = i64> {
     })
 }
 
-fn alike(schedule: &Schedule, week: &Week) -> HashMap<Shape, Same> {
+fn alike(schedule: &Schedule, zones: &Zones<'_>, week: &Week) -> HashMap<Shape, Same> {
+    let days: Vec<Days> = zones.all.iter().map(|zone| week.days_in(zone)).collect();
     let mut alike: HashMap<Shape, Same> = HashMap::new();
     for written in expressions(schedule).filter(|written| !written.entry.paused) {
-        if let Some(shape) = Shape::of(&written, week) {
+        if let Some(shape) = Shape::of(&written, &days[zones.of_entry[written.entry_number]], week) {
             alike.entry(shape).or_insert(Same { number: 0, first: written.number }).number += 1;
         }
     }

@@ -133,7 +133,7 @@ impl<'s> Uneven<'s> {
             },
         };
         let size = field.last() - field.low() + 1;
-        if size % step == 0 || from >= field.low() + step {
+        if size.is_multiple_of(step) || from >= field.low() + step {
             return None;
         }
         let last = from + (field.last().checked_sub(from)?) / step * step;
@@ -165,7 +165,7 @@ impl<'s> Uneven<'s> {
             if gap == 1 { units.trim_end_matches('s') } else { units }
         );
         let base = item.split_once('/').map_or("*", |(base, _)| base);
-        let even = |step: &u8| size % step == 0;
+        let even = |step: &u8| size.is_multiple_of(*step);
         let around = [(2..step).rev().find(even), (step + 1..size).find(even)];
         let around: Vec<String> = around.iter().flatten().map(|step| format!("`{base}/{step}`")).collect();
         let help = match (field, &around[..]) {

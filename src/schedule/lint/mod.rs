@@ -8,6 +8,7 @@ mod twins;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::diagnostic::Code;
@@ -25,29 +26,58 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 366);
 pub(super) fn check(schedule: &Schedule, places: &Places, now: Timestamp) -> Vec<Problem> {
     let mut findings = Findings::new(places);
     let until = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
+    let zones = Zones::of(schedule);
     for expression in expressions(schedule) {
         expression::check(&expression, &mut findings);
     }
-    clocks::check(schedule, now, until, &mut findings);
-    twins::check(schedule, now, until, &mut findings);
-    crowd::check(schedule, now, &mut findings);
+    clocks::check(schedule, &zones, now, until, &mut findings);
+    twins::check(schedule, &zones, now, until, &mut findings);
+    crowd::check(schedule, &zones, now, &mut findings);
     findings.finish()
+}
+
+/// The zones of a schedule, each with a number: to compare numbers is cheaper.
+struct Zones<'s> {
+    all: Vec<&'s TimeZone>,
+    /// By the entry's number.
+    of_entry: Vec<usize>,
+}
+
+impl<'s> Zones<'s> {
+    fn of(schedule: &'s Schedule) -> Self {
+        let mut zones = Zones { all: Vec::new(), of_entry: Vec::with_capacity(schedule.entries.len()) };
+        let mut numbers = HashMap::new();
+        for entry in &schedule.entries {
+            // Whatever a schedule file names has a name.
+            let number = *numbers.entry(entry.timezone.iana_name()).or_insert_with(|| {
+                zones.all.push(&entry.timezone);
+                zones.all.len() - 1
+            });
+            zones.of_entry.push(number);
+        }
+        zones
+    }
 }
 
 /// An expression and where it stands.
 struct Written<'s> {
     entry: &'s Entry,
+    entry_number: usize,
     expression: &'s super::Expression,
     /// Its number among the expressions of all entries.
     number: usize,
 }
 
 fn expressions(schedule: &Schedule) -> impl Iterator<Item = Written<'_>> {
-    let all = schedule
-        .entries
-        .iter()
-        .flat_map(|entry| entry.cron.iter().map(move |expression| (&**entry, expression)));
-    all.enumerate().map(|(number, (entry, expression))| Written { entry, expression, number })
+    let all = schedule.entries.iter().enumerate();
+    let all =
+        all.flat_map(|(number, entry)| entry.cron.iter().map(move |expression| (number, entry, expression)));
+    all.enumerate().map(|(number, (entry_number, entry, expression))| Written {
+        entry,
+        entry_number,
+        expression,
+        number,
+    })
 }
 
 /// The words of a warning.
@@ -61,7 +91,8 @@ struct Told {
 struct Findings<'p> {
     places: &'p Places,
     told: Vec<Problem>,
-    of_code: HashMap<Code, Tally>,
+    /// In the order in which the codes came up.
+    of_code: Vec<(Code, Tally)>,
     /// A value that many aliases use is told of once.
     known: HashSet<(Code, Range<usize>)>,
 }
@@ -75,7 +106,7 @@ struct Tally {
 
 impl<'p> Findings<'p> {
     fn new(places: &'p Places) -> Self {
-        Findings { places, told: Vec::new(), of_code: HashMap::new(), known: HashSet::new() }
+        Findings { places, told: Vec::new(), of_code: Vec::new(), known: HashSet::new() }
     }
 
     /// Adds a finding at its place. Its words are made only where they are told.
@@ -86,7 +117,11 @@ impl<'p> Findings<'p> {
         if !self.known.insert((code, span.clone())) {
             return;
         }
-        let tally = self.of_code.entry(code).or_default();
+        let place = self.of_code.iter().position(|(known, _)| *known == code).unwrap_or_else(|| {
+            self.of_code.push((code, Tally::default()));
+            self.of_code.len() - 1
+        });
+        let tally = &mut self.of_code[place].1;
         tally.found += 1;
         if tally.found > TOLD {
             tally.untold.get_or_insert(span);

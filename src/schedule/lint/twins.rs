@@ -10,40 +10,41 @@ use jiff::Timestamp;
 use super::super::cron::Rule;
 use super::super::diagnostic::Code;
 use super::super::{Entry, Schedule};
-use super::{Findings, Told};
+use super::{Findings, Told, Zones};
 use crate::timetable::coincidence;
 
 /// How many earlier entries of the same job an entry is held against.
 const HELD_AGAINST: usize = 32;
 
 /// Searches for all pairs together; one takes about a microsecond.
-const SEARCHES: usize = 100_000;
+const SEARCHES: usize = 50_000;
 
 /// Searches for one pair: more than the weeks of a year.
 const SEARCHES_OF_A_PAIR: usize = 64;
 
-pub(super) fn check(schedule: &Schedule, now: Timestamp, until: Timestamp, findings: &mut Findings<'_>) {
-    let mut of_job: HashMap<(&str, &str), Vec<usize>> = HashMap::with_capacity(schedule.entries.len());
+pub(super) fn check(
+    schedule: &Schedule,
+    zones: &Zones<'_>,
+    now: Timestamp,
+    until: Timestamp,
+    findings: &mut Findings<'_>,
+) {
+    let mut of_job: HashMap<(&str, &str), Vec<Glance>> = HashMap::with_capacity(schedule.entries.len());
     let mut left = SEARCHES;
-    for (number, entry) in schedule.entries.iter().enumerate() {
-        if entry.paused {
-            continue;
-        }
+    for (number, entry) in schedule.entries.iter().enumerate().filter(|(_, entry)| !entry.paused) {
+        let glance = Glance::of(number, entry, zones.of_entry[number]);
         let earlier = of_job.entry((entry.stack.as_str(), entry.job.as_str())).or_default();
-        for other_number in earlier.iter().rev().take(HELD_AGAINST) {
+        for before in earlier.iter().rev().take(HELD_AGAINST).filter(|before| before.may_coincide(&glance)) {
             if left == 0 {
                 return;
             }
-            let other = &schedule.entries[*other_number];
-            if !may_coincide(entry, other) {
-                continue;
-            }
+            let other = &schedule.entries[before.number];
             let allowed = left.min(SEARCHES_OF_A_PAIR);
             let mut searches = allowed;
             let found = coincidence(entry, other, now, until, &mut searches);
             left -= allowed - searches;
             if let Some(at) = found {
-                let related = findings.places.name_of(*other_number);
+                let related = findings.places.name_of(before.number);
                 findings.add(Code::SharedInstant, findings.places.name_of(number), || Told {
                     message: format!(
                         "`{}` starts the same job of the same stack as `{}` at the same instant, next at {at}",
@@ -55,24 +56,52 @@ pub(super) fn check(schedule: &Schedule, now: Timestamp, until: Timestamp, findi
                 break;
             }
         }
-        earlier.push(number);
+        earlier.push(glance);
     }
 }
 
-/// Rules out, in one zone, what has no minute or no hour in common. What the clocks move is let go.
-fn may_coincide(one: &Entry, other: &Entry) -> bool {
-    if one.timezone != other.timezone {
-        return true;
-    }
-    let pairs =
-        one.cron.iter().flat_map(|one| other.cron.iter().map(move |other| (one.rule(), other.rule())));
-    pairs.into_iter().any(|pair| match pair {
-        (Rule::Calendar(one), Rule::Calendar(other)) => {
-            one.seconds & other.seconds != 0
-                && one.minutes & other.minutes != 0
-                && one.hours & other.hours != 0
-                && one.months & other.months != 0
+/// What rules out most pairs without a search: all that the expressions of an entry allow.
+struct Glance {
+    /// The entry's number.
+    number: usize,
+    zone: usize,
+    seconds: u64,
+    minutes: u64,
+    hours: u32,
+    months: u16,
+}
+
+impl Glance {
+    fn of(number: usize, entry: &Entry, zone: usize) -> Glance {
+        let mut all = Glance { number, zone, seconds: 0, minutes: 0, hours: 0, months: 0 };
+        for expression in &entry.cron {
+            match expression.rule() {
+                Rule::Calendar(calendar) => {
+                    all.seconds |= calendar.seconds;
+                    all.minutes |= calendar.minutes;
+                    all.hours |= calendar.hours;
+                    all.months |= calendar.months;
+                }
+                Rule::EveryMinutes(_) => {
+                    all = Glance {
+                        seconds: u64::MAX,
+                        minutes: u64::MAX,
+                        hours: u32::MAX,
+                        months: u16::MAX,
+                        ..all
+                    };
+                }
+            }
         }
-        _ => true,
-    })
+        all
+    }
+
+    /// In one zone there must be a time in common. What the clocks move is let go.
+    fn may_coincide(&self, other: &Glance) -> bool {
+        self.zone != other.zone
+            || self.seconds & other.seconds != 0
+                && self.minutes & other.minutes != 0
+                && self.hours & other.hours != 0
+                && self.months & other.months != 0
+    }
 }
