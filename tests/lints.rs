@@ -109,6 +109,7 @@ fn two_entries_that_start_a_job_at_one_instant_are_told() {
         \x20 hourly: { stack: s, job: j, cron: '0 * * * *' }\n\
         \x20 daily: { stack: s, job: j, cron: '0 9 * * *', timezone: Asia/Tokyo }\n\
         \x20 half-past: { stack: s, job: j, cron: '30 * * * *' }\n\
+        \x20 early: { stack: s, job: j, cron: '15,30 6 * * MON', args: x }\n\
         \x20 other-job: { stack: s, job: k, cron: '0 * * * *' }\n\
         \x20 paused: { stack: s, job: j, cron: '0 10 * * *', paused: true }\n";
     let warnings = warnings("UTC", jobs);
