@@ -336,13 +336,17 @@ fn a_token_is_never_in_a_message() {
     for text in [
         account_with(&format!("token: {secret}")),
         account_with(&format!("token: {{ credential: a/{secret} }}")),
+        account_with(&format!("token: {{ env: CLOUD66_TOKEN={secret} }}")),
+        format!("accounts: {{ main: {{ timeout: 5, token: {secret} }} }}"),
         account_with(&format!("token: {{ env: T }}\nurl: https://me:{secret}@example.com")),
         account_with(&format!("token: {{ env: T }}\nurl: https://me:{secret}@:1")),
     ] {
         let rejected = rejected(&text);
-        assert!(!rejected.to_string().contains(secret), "{rejected}");
+        let shown = format!("{rejected}\n{}", rejected.render(Colour::Never));
+        assert!(!shown.contains(secret), "{shown}");
         for diagnostic in &rejected.diagnostics {
-            assert!(!format!("{diagnostic} {}", diagnostic.help).contains(secret), "{diagnostic}");
+            let record = serde_json::to_string(&diagnostic.record()).expect("a record");
+            assert!(!record.contains(secret), "{record}");
         }
     }
 }

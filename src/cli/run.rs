@@ -65,7 +65,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         };
         let (sender, replacements) = mpsc::channel(1);
         let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender));
-        daemon::run(Replacement { path, schedule, clients }, replacements, stop).await?;
+        // On a worker: what it spawns is then near at hand.
+        tokio::spawn(daemon::run(Replacement { path, schedule, clients }, replacements, stop)).await??;
         reloading.abort();
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;

@@ -222,7 +222,8 @@ impl<'s> Validator<'s, '_> {
             TokenKey::File => (!text.is_empty() && !has(&[]), "a path", "write the path of a file"),
         };
         if !sound {
-            // The text is not repeated: it may be the token itself.
+            // It may be the token itself.
+            self.report.hide(node.at.range());
             let message = format!("this is not {what}");
             return Err(self.error_in(node, None, Code::BadToken, message, help));
         }
