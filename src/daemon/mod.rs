@@ -13,6 +13,7 @@ use crate::clock::{Mono, Now};
 use crate::dispatch::{Dispatch, Effect};
 use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
 use crate::schedule::Schedule;
+use crate::timetable::tz;
 
 use replacement::Difference;
 pub use replacement::Replacement;
@@ -56,6 +57,7 @@ pub async fn run(
         accounts: schedule.accounts.len(),
         journal: "none".to_owned(),
         pid: std::process::id(),
+        tz_database: tz::database().to_string(),
     };
     Event::from(started).emit();
     let mut daemon = Daemon {
