@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Response, Url};
+use reqwest::{Response, Url};
 
-use super::action::{Action, ActionId};
-use super::answer::{Outcome, classify};
+use super::action::ActionId;
+use super::answer::Outcome;
+use super::call::Call;
+use super::reply::{BodyError, FollowUp, Head, LONGEST_BODY, Reply};
 use super::token::Token;
 use super::warm::Warm;
-use crate::quota;
 use crate::schedule::{Account, JobUid, StackUid};
 
 /// Speaks to the API for one account.
@@ -35,34 +35,6 @@ pub enum ClientError {
     Http(#[source] reqwest::Error),
 }
 
-/// What one request brought.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reply<T> {
-    /// What the answer said of the quota. `None` when there was no answer.
-    pub quota: Option<quota::Answer>,
-    /// The text of `X-Cloud66-Warning`.
-    pub warning: Option<String>,
-    /// What became of the request.
-    pub outcome: T,
-}
-
-/// What asking for an action brought.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FollowUp {
-    /// The action as it is now.
-    Action(Box<Action>),
-    /// The API does not know the action, or not for this token. Asking again would bring the same.
-    Gone {
-        /// What the API said.
-        error: String,
-    },
-    /// No answer to build on; ask again later.
-    Unanswered,
-}
-
-/// An answer's body is read up to this many bytes. An action has some hundred.
-const LONGEST_BODY: usize = 1 << 20;
-
 /// A connection is given up when it does not stand after this time, or after the account's timeout if that is less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,7 +42,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// whoever closes first never loses a request to the race.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Client {
@@ -104,64 +75,28 @@ impl Client {
     ///
     /// The API has no key that would make a repetition harmless: each request that arrives starts a run.
     pub async fn run_now(&self, stack: &StackUid, job: &JobUid, args: Option<&str>) -> Reply<Outcome> {
-        let mut url = self.url(&["stacks", stack.as_str(), "jobs", job.as_str(), "run_now"]);
-        if let Some(args) = args {
-            url.set_query(Some(&format!("job_args={}", utf8_percent_encode(args, NON_ALPHANUMERIC))));
+        match self.send(Call::run_now(&self.base, stack, job, args)).await {
+            Ok((head, body)) => head.of_run_now(body, args),
+            Err(error) => Reply::unanswered(failed(error)),
         }
-        let response = match self.send(Method::POST, url).await {
-            Ok(response) => response,
-            Err(error) => {
-                return Reply { quota: None, warning: None, outcome: failed(error) };
-            }
-        };
-        let status = response.status().as_u16();
-        let quota = quota_of(&response);
-        let warning = warning_of(&response);
-        let outcome = match body(response).await {
-            Ok(body) => without(args, classify(status, &body)),
-            Err(error) => Outcome::InDoubt { status: Some(status), error: error.to_string() },
-        };
-        Reply { quota: Some(answer(quota, &outcome)), warning, outcome }
     }
 
     /// Asks for an action.
     pub async fn action(&self, stack: &StackUid, id: ActionId) -> Reply<FollowUp> {
-        let url = self.url(&["stacks", stack.as_str(), "actions", &id.to_string()]);
-        let Ok(response) = self.send(Method::GET, url).await else {
-            return Reply { quota: None, warning: None, outcome: FollowUp::Unanswered };
-        };
-        let status = response.status().as_u16();
-        let quota = quota_of(&response);
-        let warning = warning_of(&response);
-        let Ok(body) = body(response).await else {
-            return Reply {
-                quota: Some(answer(quota, &Outcome::InDoubt { status: Some(status), error: String::new() })),
-                warning,
-                outcome: FollowUp::Unanswered,
-            };
-        };
-        // The classes of an answer are those of run_now, and so is the shape of an action.
-        let class = classify(status, &body);
-        let quota = answer(quota, &class);
-        let outcome = match class {
-            Outcome::Started(action) => FollowUp::Action(action),
-            Outcome::Rejected { error, .. } => FollowUp::Gone { error },
-            _ => FollowUp::Unanswered,
-        };
-        Reply { quota: Some(quota), warning, outcome }
-    }
-
-    async fn send(&self, method: Method, url: Url) -> Result<Response, reqwest::Error> {
-        self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout).send().await
-    }
-
-    fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        // Fails only for a URL without a host, and the schedule has none.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
+        match self.send(Call::action(&self.base, stack, id)).await {
+            Ok((head, body)) => head.of_action(body),
+            Err(_) => Reply::unanswered(FollowUp::Unanswered),
         }
-        url
+    }
+
+    async fn send(
+        &self,
+        Call { method, url }: Call,
+    ) -> Result<(Head, Result<Vec<u8>, BodyError>), reqwest::Error> {
+        let request = self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
+        let response = request.send().await?;
+        let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
+        Ok((head, body(response).await))
     }
 }
 
@@ -213,15 +148,6 @@ fn describe(error: reqwest::Error) -> String {
     text
 }
 
-/// Why an answer's body could not be read.
-#[derive(Debug, thiserror::Error)]
-enum BodyError {
-    #[error("the answer is longer than {LONGEST_BODY} bytes")]
-    TooLong,
-    #[error("the answer broke off: {0}")]
-    Broken(String),
-}
-
 async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| BodyError::Broken(describe(error)))? {
@@ -231,35 +157,6 @@ async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-fn quota_of(response: &Response) -> quota::Headers {
-    quota::headers(response.headers(), Timestamp::now())
-}
-
-/// What an answer tells of the quota: its headers, and whether it refused for want of quota, which its body tells.
-fn answer(headers: quota::Headers, outcome: &Outcome) -> quota::Answer {
-    let refused = matches!(outcome, Outcome::Throttled { .. })
-        .then_some(quota::Throttle { retry_after: headers.retry_after });
-    quota::Answer { limit: headers.limit, remaining: headers.remaining, refused }
-}
-
-fn warning_of(response: &Response) -> Option<String> {
-    let text = response.headers().get(WARNING)?;
-    Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
-}
-
-/// The outcome with the arguments taken out of what the API said: a log's message never holds them.
-fn without(args: Option<&str>, outcome: Outcome) -> Outcome {
-    let clean = |error: String| match args {
-        Some(args) if !args.trim().is_empty() => error.replace(args, "[args]"),
-        _ => error,
-    };
-    match outcome {
-        Outcome::Rejected { status, error, hint } => Outcome::Rejected { status, error: clean(error), hint },
-        Outcome::InDoubt { status, error } => Outcome::InDoubt { status, error: clean(error) },
-        other => other,
-    }
 }
 
 /// A random UUID, by which the vendor's support finds a request.

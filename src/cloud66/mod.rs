@@ -2,11 +2,14 @@
 
 pub mod action;
 pub mod answer;
+pub(crate) mod call;
 pub mod client;
+pub(crate) mod reply;
 pub mod token;
 mod warm;
 
 pub use action::{Action, ActionId};
 pub use answer::Outcome;
-pub use client::{Client, ClientError, FollowUp, Reply};
+pub use client::{Client, ClientError};
+pub use reply::{FollowUp, Reply};
 pub use token::{Token, TokenError};

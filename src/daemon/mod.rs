@@ -18,7 +18,8 @@ use crate::timetable::tz;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
-use sweep::{Sweep, Ticks};
+pub(crate) use sweep::Sweep;
+use sweep::Ticks;
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]

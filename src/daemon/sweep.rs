@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
@@ -23,7 +23,7 @@ const LOW: Duration = Duration::from_secs(2);
 const PORTION: Duration = Duration::from_secs(60 * 60);
 
 /// The plan: what is due, and how far that is known.
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     timetable: Timetable,
     /// Everything before this instant is planned. It never moves back, whatever the clock does.
     cursor: Timestamp,
@@ -31,12 +31,12 @@ pub(super) struct Sweep {
 
 impl Sweep {
     /// Nothing before `from` is planned.
-    pub(super) fn new(schedule: &Schedule, from: Timestamp) -> Sweep {
+    pub(crate) fn new(schedule: &Schedule, from: Timestamp) -> Sweep {
         Sweep { timetable: Timetable::new(schedule, from), cursor: from }
     }
 
     /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
-    pub(super) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
+    pub(crate) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
         let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
         if self.cursor >= horizon {
             return None;
@@ -44,6 +44,12 @@ impl Sweep {
         let until = self.cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
         self.cursor = until;
         Some(self.timetable.step(until))
+    }
+
+    /// The first full second at which a step brings something. Beats before it may be left out.
+    pub(crate) fn brings_at(&self) -> Option<Timestamp> {
+        let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
+        Some(self.timetable.next_at()?.checked_sub(reach).unwrap_or(Timestamp::MIN))
     }
 
     /// How long until the plan runs low.

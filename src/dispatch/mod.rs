@@ -36,8 +36,8 @@ pub enum Effect {
     Log(Box<Event>),
 }
 
-/// One request in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// One request in flight, in the order of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u64);
 
 /// A request to the API.
@@ -210,6 +210,13 @@ impl Dispatch {
     /// From now on nothing is sent. What is in flight is still reported.
     pub fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// Whether nothing is planned, under way or followed.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+            && self.requests.is_empty()
+            && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
     }
 
     /// The run_now requests that wait for their answer.

@@ -190,7 +190,9 @@ impl Dispatch {
     /// Ends the wait for what is in flight: each of those may have taken effect.
     pub fn abandon(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for (_, request) in self.requests.drain() {
+        let mut requests: Vec<_> = self.requests.drain().collect();
+        requests.sort_unstable_by_key(|(id, _)| *id);
+        for (_, request) in requests {
             if let InFlight::Fire(_, id) = request
                 && let Some(pending) = self.pending.get(&id)
             {

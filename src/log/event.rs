@@ -3,6 +3,7 @@
 //! A change here is a change of the interface: it needs a line in CHANGELOG.md.
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tracing::Level;
 
 use super::field::Field;
@@ -66,6 +67,16 @@ macro_rules! events {
             pub fn message(&self) -> String {
                 match self {
                     $(Event::$event($self) => $message,)*
+                }
+            }
+
+            /// Its own fields by name, as the log has them.
+            pub(super) fn fields(&self) -> Vec<(&'static str, Value)> {
+                match self {
+                    $(Event::$event(event) => {
+                        let own = vec![$((stringify!($field), event.$field.json()),)*];
+                        own.into_iter()$(.chain(action_fields(&event.$action)))?.collect()
+                    })*
                 }
             }
 
@@ -316,6 +327,23 @@ events! {
     }, format!("the clock jumped by {} ms", e.by_ms);
 }
 
+/// The action's fields as they are recorded.
+fn action_fields(action: &Action) -> [(&'static str, Value); 11] {
+    [
+        ("action_id", action.id.json()),
+        ("action_user", action.user.json()),
+        ("action_resource_type", action.resource_type.json()),
+        ("action_action", action.action.json()),
+        ("action_resource_id", action.resource_id.json()),
+        ("action_started_via", action.started_via.json()),
+        ("action_started_at", action.started_at.json()),
+        ("action_finished_at", action.finished_at.json()),
+        ("action_finished_success", action.finished_success.json()),
+        ("action_finished_message", action.finished_message.json()),
+        ("action_more", more(action).json()),
+    ]
+}
+
 fn started_message(e: &ActionStarted) -> String {
     let mut text = format!("{}: action {}", e.entry, or_unknown(e.action.id));
     for (word, value) in [("of", &e.action.user), ("on resource", &e.action.resource_id)] {
@@ -369,7 +397,7 @@ fn brief(at: Timestamp) -> String {
 
 /// The action's other fields as one JSON object. The JSON lines take it apart again.
 fn more(action: &Action) -> Option<String> {
-    (!action.more.is_empty()).then(|| serde_json::Value::Object(action.more.clone()).to_string())
+    (!action.more.is_empty()).then(|| Value::Object(action.more.clone()).to_string())
 }
 
 #[cfg(test)]

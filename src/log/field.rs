@@ -1,4 +1,4 @@
-//! How a value of an event becomes a field of the log.
+//! How a value of an event becomes a field of the log: for tracing, and in JSON without it.
 
 use jiff::Timestamp;
 use tracing::Value;
@@ -10,6 +10,9 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 pub(super) trait Field {
     /// The value in the form that tracing records.
     fn value(&self) -> impl Value + '_;
+
+    /// The value as a JSON line has it.
+    fn json(&self) -> serde_json::Value;
 }
 
 macro_rules! recorded_as_is {
@@ -17,6 +20,10 @@ macro_rules! recorded_as_is {
         impl Field for $type {
             fn value(&self) -> impl Value + '_ {
                 *self
+            }
+
+            fn json(&self) -> serde_json::Value {
+                (*self).into()
             }
         }
     )*};
@@ -30,6 +37,10 @@ macro_rules! recorded_as_text {
             fn value(&self) -> impl Value + '_ {
                 display(self)
             }
+
+            fn json(&self) -> serde_json::Value {
+                self.to_string().into()
+            }
         }
     )*};
 }
@@ -40,10 +51,18 @@ impl Field for String {
     fn value(&self) -> impl Value + '_ {
         self.as_str()
     }
+
+    fn json(&self) -> serde_json::Value {
+        self.as_str().into()
+    }
 }
 
 impl<T: Field> Field for Option<T> {
     fn value(&self) -> impl Value + '_ {
         self.as_ref().map(T::value)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.as_ref().map_or(serde_json::Value::Null, T::json)
     }
 }

@@ -30,6 +30,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+<<<<<<< HEAD
         let mut fields = Fields::of(event.metadata());
         event.record(&mut fields);
         writer.write_str(&fields.line(Timestamp::now()))?;
@@ -88,6 +89,57 @@ impl Fields {
             "message" => write(&mut self.message, value),
             name => self.other(name, value),
         }
+=======
+        let mut values = Values(vec![Value::Null; event.metadata().fields().len()]);
+        event.record(&mut values);
+        writeln!(writer, "{}", recorded(Timestamp::now(), event.metadata(), values))
+    }
+}
+
+/// An event's line.
+pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> Value {
+    let mut line = common(at, &event.level(), event.name().into(), event.message().into());
+    for (name, value) in event.fields() {
+        insert(&mut line, name, value);
+    }
+    Value::Object(line)
+}
+
+fn common(at: Timestamp, level: &Level, event: Value, message: Value) -> Map<String, Value> {
+    let mut line = Map::new();
+    line.insert("timestamp".to_owned(), Value::String(format!("{at:.6}")));
+    line.insert("level".to_owned(), level.as_str().to_ascii_lowercase().into());
+    line.insert("event".to_owned(), event);
+    line.insert("message".to_owned(), message);
+    line
+}
+
+fn insert(line: &mut Map<String, Value>, name: &str, value: Value) {
+    if name == "action_more" {
+        for (key, value) in more(&value) {
+            line.entry(format!("action_{key}")).or_insert(value);
+        }
+    } else if !COMMON.contains(&name) {
+        line.insert(name.to_owned(), value);
+    }
+}
+
+/// The line of what tracing recorded.
+fn recorded(at: Timestamp, metadata: &Metadata<'_>, Values(mut values): Values) -> Value {
+    let mut take = |name: &str| {
+        let field = metadata.fields().field(name)?;
+        Some(values[field.index()].take())
+    };
+    let name = take("event");
+    let message = take("message").unwrap_or_default();
+    let foreign = name.is_none();
+    let mut line = common(at, metadata.level(), name.unwrap_or_else(|| FOREIGN.into()), message);
+    if foreign {
+        line.insert("target".to_owned(), metadata.target().into());
+    }
+    for (field, value) in metadata.fields().iter().zip(values) {
+        insert(&mut line, field.name(), value);
+>>>>>>> d12c5b5
     }
 
     fn nulls_up_to(&mut self, index: usize) {
@@ -169,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::cloud66::Action;
-    use crate::log::event::{ActionStarted, OccurrenceRejected};
+    use crate::log::event::{ActionStarted, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting};
     use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
     /// The lines that `emit` makes, without their timestamps.
@@ -229,6 +281,32 @@ mod tests {
             started(json!({"id": 7, "user": "a@example.com", "finished_at": null, "finished_result": "ok"}));
         let line = lines(|| crate::log::Event::from(event).emit()).remove(0);
         insta::assert_snapshot!(serde_json::to_string_pretty(&line).expect("JSON"));
+    }
+
+    #[test]
+    fn an_event_has_one_line_whether_or_not_it_went_through_tracing() {
+        let entry = EntryName::new("nightly").expect("a name");
+        let action = started(json!({"id": "7", "user": null, "finished_success": false, "more": [1]}));
+        let events: [crate::log::Event; 3] = [
+            action.into(),
+            OccurrenceRetrying {
+                entry: entry.clone(),
+                scheduled_at: Timestamp::UNIX_EPOCH,
+                attempts: 2,
+                error: "reset\n".to_owned(),
+                status: Some(502),
+                retry_in_ms: 500,
+            }
+            .into(),
+            OccurrenceWaiting { entry, scheduled_at: Timestamp::UNIX_EPOCH, reason: "overlap", until: None }
+                .into(),
+        ];
+        for event in events {
+            let through_tracing = lines(|| event.emit()).remove(0);
+            let mut alone = of_event(Timestamp::now(), &event);
+            alone["timestamp"].take();
+            assert_eq!(alone.to_string(), through_tracing.to_string());
+        }
     }
 
     #[test]

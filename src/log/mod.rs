@@ -3,6 +3,7 @@
 pub mod event;
 mod field;
 mod json;
+pub mod line;
 pub mod setup;
 mod text;
 

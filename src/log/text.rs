@@ -26,19 +26,34 @@ where
     ) -> fmt::Result {
         let mut said = Said::default();
         event.record(&mut said);
-        let (grave, faint) = match (writer.has_ansi_escapes(), *event.metadata().level()) {
-            (false, _) => (Style::new(), Style::new()),
-            (true, level) => (style(level), Style::new().dimmed()),
-        };
         let name = said.event.as_deref().unwrap_or(event.metadata().target());
-        let level = event.metadata().level().as_str().to_ascii_lowercase();
-        writeln!(
-            writer,
-            "{faint}{:.3}{faint:#} {grave}{level:5} {name:19}{grave:#} {}",
-            Timestamp::now(),
-            said.message
-        )
+        let coloured = writer.has_ansi_escapes();
+        write_line(&mut writer, Timestamp::now(), *event.metadata().level(), name, &said.message, coloured)
     }
+}
+
+/// An event's line.
+pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
+    let mut line = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_line(&mut line, at, event.level(), event.name(), &visible(&event.message()), true);
+    line
+}
+
+fn write_line(
+    out: &mut impl Write,
+    at: Timestamp,
+    level: Level,
+    event: &str,
+    message: &str,
+    coloured: bool,
+) -> fmt::Result {
+    let (grave, faint) = match coloured {
+        true => (style(level), Style::new().dimmed()),
+        false => (Style::new(), Style::new()),
+    };
+    let level = level.as_str().to_ascii_lowercase();
+    writeln!(out, "{faint}{at:.3}{faint:#} {grave}{level:5} {event:19}{grave:#} {message}")
 }
 
 fn style(level: Level) -> Style {
