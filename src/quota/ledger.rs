@@ -39,8 +39,9 @@ pub(super) struct Ledger {
     sum: Bucket,
     /// When the newest bucket was begun.
     begun: Mono,
-    /// When the last one dropped out.
+    /// When something last dropped out, and when something of ours did.
     left_at: Option<Mono>,
+    ours_left_at: Option<Mono>,
     /// What dropped out and when, as long as an answer under way may still count it.
     gone: VecDeque<(Mono, u32)>,
 }
@@ -53,6 +54,7 @@ impl Ledger {
             sum: Bucket::default(),
             begun: Mono::ZERO,
             left_at: None,
+            ours_left_at: None,
             gone: VecDeque::new(),
         }
     }
@@ -192,7 +194,7 @@ impl Ledger {
         let before = self
             .buckets
             .iter()
-            .filter(|b| b.from > since && b.until <= told.sent);
+            .filter(|b| b.from > since && b.until < told.sent);
         before.fold(1, |sum: u32, b| sum.saturating_add(b.own))
     }
 
@@ -207,6 +209,9 @@ impl Ledger {
             self.sum.doubtful = self.sum.doubtful.saturating_sub(first.doubtful);
             self.sum.others = self.sum.others.saturating_sub(first.others);
             self.left_at = Some(leaves);
+            if first.is_ours() {
+                self.ours_left_at = Some(leaves);
+            }
             self.gone
                 .push_back((leaves, first.own + first.doubtful + first.others));
             self.buckets.pop_front();
@@ -222,9 +227,18 @@ impl Ledger {
 
     /// The first instant after `after` at which something is older than a window, past or to come.
     pub fn leaves_after(&self, after: Mono) -> Option<Mono> {
-        let left = self.left_at.filter(|&left| left > after);
+        self.leaving(self.left_at, after, |bucket| !bucket.is_empty())
+    }
+
+    /// The same for what is ours.
+    pub fn ours_leave_after(&self, after: Mono) -> Option<Mono> {
+        self.leaving(self.ours_left_at, after, Bucket::is_ours)
+    }
+
+    fn leaving(&self, left: Option<Mono>, after: Mono, which: impl Fn(&Bucket) -> bool) -> Option<Mono> {
         let leaves = |bucket: &Bucket| bucket.until.saturating_add(self.window);
-        left.or_else(|| self.buckets.iter().find(|bucket| !bucket.is_empty()).map(leaves))
+        left.filter(|&left| left > after)
+            .or_else(|| self.buckets.iter().find(|b| which(b)).map(leaves))
     }
 }
 
@@ -235,6 +249,10 @@ impl Bucket {
         self.own = self.own.saturating_add(new.own);
         self.doubtful = self.doubtful.saturating_add(new.doubtful);
         self.others = self.others.saturating_add(new.others);
+    }
+
+    fn is_ours(&self) -> bool {
+        self.own > 0 || self.doubtful > 0
     }
 
     fn is_empty(&self) -> bool {

@@ -63,6 +63,10 @@ pub(super) struct Window {
     opened: Option<Between>,
     /// How often that span was narrowed in this window.
     narrowed: u32,
+    /// The last turn came with an aligned edge, but others had been there already: it may have been earlier.
+    contested: bool,
+    /// How often it was looked for earlier, in vain.
+    early: u32,
     /// Requests in a row that found nothing where a rolling window should have given something back.
     fruitless: u32,
     /// An aligned edge up to here is done with: it gave its rise.
@@ -77,6 +81,8 @@ impl Window {
             skewed: false,
             opened: None,
             narrowed: 0,
+            contested: false,
+            early: 0,
             fruitless: 0,
             settled: None,
         }
@@ -146,13 +152,14 @@ impl Window {
         let earliest = match self.opened {
             Some(opened) if self.possible.first => {
                 let turns = self.turn_of(opened);
-                self.possible.first = turns.from < told.came && was.sent < turns.until;
+                self.possible.first = turns.from <= told.came && was.sent <= turns.until;
                 turns.from.max(was.sent)
             }
             _ => was.sent,
         };
         self.opened = Some(self.opening(told, earliest.max(told.came.saturating_sub(self.length))));
         self.narrowed = 0;
+        self.contested = told.used() > 1;
         // As much as a turn gives is no sign of a rolling window.
         if told.used() > was.used() / 2 {
             self.fruitless = 0;
@@ -180,6 +187,8 @@ impl Window {
                         ..opened
                     });
                     self.narrowed += u32::from(probe);
+                    self.early += u32::from(probe && self.contested && self.possible.aligned);
+                    self.possible.first &= self.early < NARROWINGS || !self.possible.aligned;
                 }
             } else if told.sent >= turns.until {
                 let from = turns.from.max(told.came.saturating_sub(self.length));
@@ -205,20 +214,37 @@ impl Window {
         };
         let first = || {
             let turns = self.turn_of(self.opened?);
-            let alone = !self.possible.aligned && !self.possible.rolling;
-            let tries = NARROWINGS.saturating_sub(self.narrowed);
-            let part = (turns.until - turns.from) / (tries + 1);
-            let narrowing = alone && part > NARROW.min(self.length / 100) && turns.from + part > after;
+            let part = match self.possible {
+                Kinds {
+                    aligned: false,
+                    rolling: false,
+                    ..
+                } => (turns.until - turns.from) / (NARROWINGS.saturating_sub(self.narrowed) + 1),
+                // Once in a window, so often in all: if nothing is found, the window is aligned.
+                Kinds {
+                    aligned: true,
+                    rolling: false,
+                    ..
+                } if self.contested && self.narrowed == 0 => (turns.until - turns.from) / 2,
+                _ => turns.until - turns.from,
+            };
+            let narrowing = part > NARROW.min(self.length / 100) && turns.from + part > after;
             let at = if narrowing { turns.from + part } else { turns.until };
             (at > after).then_some(at)
+        };
+        // When others' requests were counted is known roughly: good enough to ask only if nothing else gives an instant.
+        let rolling = || match self.possible {
+            Kinds {
+                aligned: false,
+                first: false,
+                ..
+            } => ledger.leaves_after(after),
+            _ => ledger.ours_leave_after(after),
         };
         let instants = [
             self.possible.aligned.then(aligned).flatten(),
             self.possible.first.then(first).flatten(),
-            self.possible
-                .rolling
-                .then(|| ledger.leaves_after(after))
-                .flatten(),
+            self.possible.rolling.then(rolling).flatten(),
         ];
         instants.into_iter().flatten().min()
     }
