@@ -285,7 +285,7 @@ impl Quota {
             return match self.belief.in_flight() {
                 0 => Clearance::Until(
                     self.ledger
-                        .leaves_after(now)
+                        .leave_after(now, 1)
                         .unwrap_or(now + self.settings.window),
                     Why::Exhausted,
                 ),
@@ -335,7 +335,11 @@ impl Quota {
     /// The first instant after `after` at which quota should have come back.
     fn returns_at(&self, after: Mono) -> Mono {
         let window = self.settings.window;
-        let foretold = self.window.returns_after(after, &self.ledger, self.seen);
+        // Where quota comes back bit by bit, the reserve is filled up first.
+        let wanted = self
+            .told()
+            .map_or(1, |told| (self.reserve() + 1).saturating_sub(told.remaining));
+        let foretold = self.window.returns_after(after, wanted, &self.ledger, self.seen);
         // By then everything that was counted when the quota was first seen to be used up is older than a window.
         let whole = self
             .exhausted_since
@@ -357,7 +361,7 @@ impl Quota {
         let now = self.seen.mono;
         (used >= share).then(|| {
             self.asides
-                .leaves_after(now)
+                .leave_after(now, 1)
                 .unwrap_or(now + self.settings.window)
         })
     }

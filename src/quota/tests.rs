@@ -229,13 +229,25 @@ fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
     }
     exchange(&mut quota, 1800, told(100, 9));
     exchange(&mut quota, 1801, told(100, 8));
-    for second in 3600..3680 {
+    assert_eq!(
+        waits_until(fire(&mut quota, 3599)),
+        3600,
+        "it may turn as a whole"
+    );
+    exchange(&mut quota, 3600, told(100, 8));
+    assert_eq!(
+        waits_until(fire(&mut quota, 3600)),
+        3603,
+        "two are owed to the reserve"
+    );
+    exchange(&mut quota, 3603, told(100, 10));
+    for second in 3604..3680 {
         assert_eq!(
             waits_until(fire(&mut quota, second - 1)),
             second,
             "one comes back each second"
         );
-        exchange(&mut quota, second, told(100, 8));
+        exchange(&mut quota, second, told(100, 10));
     }
 }
 

@@ -161,7 +161,7 @@ impl Window {
         self.narrowed = 0;
         self.contested = told.used() > 1;
         // As much as a turn gives is no sign of a rolling window.
-        if told.used() > was.used() / 2 {
+        if !told.is_of_a_new_window(was) {
             self.fruitless = 0;
         }
         self.possible.rolling &= ledger.counted_within(told, self.length) <= told.used();
@@ -198,15 +198,20 @@ impl Window {
                 });
             }
         }
-        if probe && ledger.leaves_after(was.sent).is_some_and(|at| at <= told.sent) {
+        if probe
+            && ledger
+                .ours_leave_after(was.sent, 1)
+                .is_some_and(|at| at <= told.sent)
+        {
             self.fruitless += 1;
             let another = self.possible.aligned || self.possible.first;
             self.possible.rolling &= self.fruitless < FRUITLESS || !another;
         }
     }
 
-    /// The first instant after `after` at which quota should have come back: past, if nobody looked since.
-    pub fn returns_after(&self, after: Mono, ledger: &Ledger, now: Now) -> Option<Mono> {
+    /// The first instant after `after` at which quota should have come back: past, if nobody looked since. Where it comes
+    /// back bit by bit, as much as is wanted.
+    pub fn returns_after(&self, after: Mono, wanted: u32, ledger: &Ledger, now: Now) -> Option<Mono> {
         let aligned = || {
             let edge = self.open_edge_after(after.saturating_sub(self.skew()), now)?;
             let tries = [(!self.skewed).then_some(edge), Some(edge + self.skew())];
@@ -238,8 +243,8 @@ impl Window {
                 aligned: false,
                 first: false,
                 ..
-            } => ledger.leaves_after(after),
-            _ => ledger.ours_leave_after(after),
+            } => ledger.leave_after(after, wanted),
+            _ => ledger.ours_leave_after(after, wanted),
         };
         let instants = [
             self.possible.aligned.then(aligned).flatten(),
