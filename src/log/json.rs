@@ -30,12 +30,32 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-<<<<<<< HEAD
         let mut fields = Fields::of(event.metadata());
         event.record(&mut fields);
         writer.write_str(&fields.line(Timestamp::now()))?;
         writer.write_char('\n')
     }
+}
+
+/// An event's line, when it is given the instant.
+pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
+    let mut line = Map::new();
+    line.insert("timestamp".to_owned(), format!("{at:.6}").into());
+    line.insert("level".to_owned(), event.level().as_str().to_ascii_lowercase().into());
+    line.insert("event".to_owned(), event.name().into());
+    line.insert("message".to_owned(), event.message().into());
+    for (name, value) in event.fields() {
+        if name == MORE {
+            let more: Map<String, Value> =
+                value.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            for (key, value) in more {
+                line.entry(format!("action_{key}")).or_insert(value);
+            }
+        } else {
+            line.insert(name.to_owned(), value);
+        }
+    }
+    Value::Object(line).to_string()
 }
 
 /// The fields of an event as they are recorded, in JSON. They come in the order in which the event declares
@@ -89,57 +109,6 @@ impl Fields {
             "message" => write(&mut self.message, value),
             name => self.other(name, value),
         }
-=======
-        let mut values = Values(vec![Value::Null; event.metadata().fields().len()]);
-        event.record(&mut values);
-        writeln!(writer, "{}", recorded(Timestamp::now(), event.metadata(), values))
-    }
-}
-
-/// An event's line.
-pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> Value {
-    let mut line = common(at, &event.level(), event.name().into(), event.message().into());
-    for (name, value) in event.fields() {
-        insert(&mut line, name, value);
-    }
-    Value::Object(line)
-}
-
-fn common(at: Timestamp, level: &Level, event: Value, message: Value) -> Map<String, Value> {
-    let mut line = Map::new();
-    line.insert("timestamp".to_owned(), Value::String(format!("{at:.6}")));
-    line.insert("level".to_owned(), level.as_str().to_ascii_lowercase().into());
-    line.insert("event".to_owned(), event);
-    line.insert("message".to_owned(), message);
-    line
-}
-
-fn insert(line: &mut Map<String, Value>, name: &str, value: Value) {
-    if name == "action_more" {
-        for (key, value) in more(&value) {
-            line.entry(format!("action_{key}")).or_insert(value);
-        }
-    } else if !COMMON.contains(&name) {
-        line.insert(name.to_owned(), value);
-    }
-}
-
-/// The line of what tracing recorded.
-fn recorded(at: Timestamp, metadata: &Metadata<'_>, Values(mut values): Values) -> Value {
-    let mut take = |name: &str| {
-        let field = metadata.fields().field(name)?;
-        Some(values[field.index()].take())
-    };
-    let name = take("event");
-    let message = take("message").unwrap_or_default();
-    let foreign = name.is_none();
-    let mut line = common(at, metadata.level(), name.unwrap_or_else(|| FOREIGN.into()), message);
-    if foreign {
-        line.insert("target".to_owned(), metadata.target().into());
-    }
-    for (field, value) in metadata.fields().iter().zip(values) {
-        insert(&mut line, field.name(), value);
->>>>>>> d12c5b5
     }
 
     fn nulls_up_to(&mut self, index: usize) {
