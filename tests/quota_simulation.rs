@@ -49,10 +49,7 @@ fn judge(scenario: &Scenario, report: &Report) -> Result<(), String> {
         Kind::Aligned | Kind::FirstRequest => windows,
     };
     if report.used + rounding < report.usable * 0.98 {
-        return fail(format!(
-            "only {:.2}% of what was usable was used",
-            report.use_percent()
-        ));
+        return fail(format!("only {:.2}% of what was usable was used", report.use_percent()));
     }
     // A window opened at the latest when the answer to its first request came, unless that was lost; `Retry-After` counts
     // from when it came.
@@ -102,12 +99,7 @@ fn it_is_never_refused_for_what_was_known_and_never_idle() {
             failures.push(format!("STACKCRON_SEED={seed}: {what}\n    {scenario:?}"));
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} of {seeds:?}:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} of {seeds:?}:\n{}", failures.len(), failures.join("\n"));
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
@@ -159,10 +151,7 @@ proptest! {
 /// What governor alone, at the true limit, gets refused and leaves unused in the same runs: `--nocapture` shows the table.
 #[test]
 fn a_plain_limiter_is_refused_and_ours_is_not() {
-    println!(
-        "{:13} {:>7} | {:>9} {:>9} {:>8} | {:>9} {:>9} {:>8}",
-        "", "", "ours", "", "", "plain", "", ""
-    );
+    println!("{:13} {:>7} | {:>9} {:>9} {:>8} | {:>9} {:>9} {:>8}", "", "", "ours", "", "", "plain", "", "");
     println!(
         "{:13} {:>7} | {:>9} {:>9} {:>8} | {:>9} {:>9} {:>8}",
         "window", "others", "sent", "refused", "unused", "sent", "refused", "unused"
@@ -172,17 +161,9 @@ fn a_plain_limiter_is_refused_and_ours_is_not() {
             let mut sums = [Report::default(); 2];
             for seed in 0..4 {
                 let limit = if cfg!(debug_assertions) { 360 } else { 3600 };
-                let scenario = Scenario {
-                    kind,
-                    others_percent,
-                    limit,
-                    ..Scenario::from_seed(seed)
-                };
+                let scenario = Scenario { kind, others_percent, limit, ..Scenario::from_seed(seed) };
                 let scenario = scenario.with_enough_connections();
-                let reports = [
-                    ours(&scenario),
-                    Simulation::run(&scenario, Client::plain(&scenario)),
-                ];
+                let reports = [ours(&scenario), Simulation::run(&scenario, Client::plain(&scenario))];
                 for (sum, report) in sums.iter_mut().zip(reports) {
                     sum.sent += report.sent;
                     sum.refused += report.refused;
@@ -190,20 +171,9 @@ fn a_plain_limiter_is_refused_and_ours_is_not() {
                     sum.used += report.used;
                 }
             }
-            let columns = sums.map(|sum| {
-                format!(
-                    "{:>9} {:>9} {:>7.2}%",
-                    sum.sent,
-                    sum.refused,
-                    100.0 - sum.use_percent()
-                )
-            });
-            println!(
-                "{:13} {others_percent:>6}% | {} | {}",
-                format!("{kind:?}"),
-                columns[0],
-                columns[1]
-            );
+            let columns = sums
+                .map(|sum| format!("{:>9} {:>9} {:>7.2}%", sum.sent, sum.refused, 100.0 - sum.use_percent()));
+            println!("{:13} {others_percent:>6}% | {} | {}", format!("{kind:?}"), columns[0], columns[1]);
             let [ours, plain] = sums;
             assert!(
                 ours.refused * 20 < plain.refused,

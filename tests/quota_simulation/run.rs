@@ -91,9 +91,7 @@ impl Client {
 
     pub fn plain(scenario: &Scenario) -> Client {
         let limit = NonZeroU32::new(scenario.limit).expect("a limit");
-        let rate = Rate::with_period(WINDOW / limit.get())
-            .expect("a period")
-            .allow_burst(limit);
+        let rate = Rate::with_period(WINDOW / limit.get()).expect("a period").allow_burst(limit);
         let clock = FakeRelativeClock::default();
         clock.advance(BOOT);
         Client::Plain(RateLimiter::direct_with_clock(rate, clock))
@@ -326,9 +324,7 @@ impl<'a> Simulation<'a> {
                     }
                 },
                 Client::Plain(limiter) => {
-                    limiter
-                        .clock()
-                        .advance(self.now - Duration::from_nanos(limiter.clock().now().as_u64()));
+                    limiter.clock().advance(self.now - Duration::from_nanos(limiter.clock().now().as_u64()));
                     if let Err(not_until) = limiter.check() {
                         let at = not_until.earliest_possible();
                         self.wake_at(
@@ -373,12 +369,7 @@ impl<'a> Simulation<'a> {
     fn send(&mut self, ticket: Option<Ticket>) {
         let probe = matches!(self.client, Client::Ours(_)) && !self.covered();
         if probe {
-            let other = self
-                .sent
-                .iter()
-                .rev()
-                .take(4096)
-                .find(|sent| sent.probe && sent.ticket.is_some());
+            let other = self.sent.iter().rev().take(4096).find(|sent| sent.probe && sent.ticket.is_some());
             assert!(
                 other.is_none(),
                 "two requests beyond what is covered, at {:?} and {:?}",
@@ -454,10 +445,7 @@ impl<'a> Simulation<'a> {
             steps.sort_unstable();
             let (mut last, mut own, mut others) = (Duration::ZERO, 0i64, 0i64);
             for (at, d_own, d_others) in steps {
-                let span = at
-                    .clamp(begin, end)
-                    .saturating_sub(last.clamp(begin, end))
-                    .as_secs_f64();
+                let span = at.clamp(begin, end).saturating_sub(last.clamp(begin, end)).as_secs_f64();
                 let usable = (beyond_reserve - others as f64).max(0.0);
                 self.report.usable += usable * span;
                 self.report.used += usable.min(own as f64) * span;
@@ -465,13 +453,8 @@ impl<'a> Simulation<'a> {
             }
             return;
         }
-        let turns: Vec<Window> = self
-            .server
-            .turns
-            .iter()
-            .copied()
-            .filter(|w| w.opened >= begin && w.opened <= end)
-            .collect();
+        let turns: Vec<Window> =
+            self.server.turns.iter().copied().filter(|w| w.opened >= begin && w.opened <= end).collect();
         let mut sends = self.sent.iter().peekable();
         let mut ended = Mono::ZERO;
         let mut windows = 0.0;
@@ -483,11 +466,8 @@ impl<'a> Simulation<'a> {
             windows += idle;
             self.report.usable += usable * idle;
             self.report.used += usable.min(f64::from(window.own));
-            let turned = if self.scenario.kind == Kind::FirstRequest {
-                window.opened + WINDOW
-            } else {
-                next.opened
-            };
+            let turned =
+                if self.scenario.kind == Kind::FirstRequest { window.opened + WINDOW } else { next.opened };
             while let Some(before) = sends.next_if(|sent| sent.sent < turned) {
                 ended = ended.max(before.ended);
             }
@@ -496,10 +476,6 @@ impl<'a> Simulation<'a> {
                 self.report.late = self.report.late.max(first.sent.saturating_sub(turned.max(ended)));
             }
         }
-        assert!(
-            windows >= 8.0,
-            "{windows} windows of {} were measured",
-            turns.len()
-        );
+        assert!(windows >= 8.0, "{windows} windows of {} were measured", turns.len());
     }
 }

@@ -90,11 +90,7 @@ impl Scenario {
     }
 
     pub fn settings(&self) -> QuotaSettings {
-        QuotaSettings {
-            limit: 3600,
-            window: WINDOW,
-            reserve: self.reserve,
-        }
+        QuotaSettings { limit: 3600, window: WINDOW, reserve: self.reserve }
     }
 
     pub fn now(&self, mono: Mono) -> Now {

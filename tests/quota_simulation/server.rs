@@ -74,10 +74,7 @@ impl Server {
     fn open(&mut self, at: Mono) {
         self.opened = Some(at);
         self.count = 0;
-        self.turns.push(Window {
-            opened: at,
-            ..Window::default()
-        });
+        self.turns.push(Window { opened: at, ..Window::default() });
     }
 
     /// Counts one request: `None` when it is refused.
