@@ -172,9 +172,7 @@ impl Belief {
     /// Whether an answer under way will be surely newer than what is believed.
     pub fn settles_told(&self) -> bool {
         let horizon = self.told.map_or(0, |told| told.horizon);
-        self.in_flight
-            .last_key_value()
-            .is_some_and(|(&newest, _)| newest >= horizon)
+        self.in_flight.last_key_value().is_some_and(|(&newest, _)| newest >= horizon)
     }
 
     fn loosen(&mut self, count: u32) {

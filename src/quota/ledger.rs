@@ -106,16 +106,8 @@ impl Ledger {
             let done = self.gone.partition_point(|gone| self.leaves(gone) <= was.sent);
             self.gone.drain(..done);
         }
-<<<<<<< HEAD
-        let gone = self.gone.iter().fold(0, |sum: u32, &(_, count)| sum.saturating_add(count));
-=======
-        let counted = self
-            .gone
-            .iter()
-            .rev()
-            .take_while(|gone| self.leaves(gone) > told.sent);
+        let counted = self.gone.iter().rev().take_while(|gone| self.leaves(gone) > told.sent);
         let gone = counted.fold(0, |sum: u32, gone| sum.saturating_add(gone.count()));
->>>>>>> quota
         let ours = self.ours().saturating_add(in_doubt).saturating_add(gone);
         let least = told.used().saturating_sub(ours);
         if let Some(unseen) = least.checked_sub(self.sum.others).filter(|&unseen| unseen > 0) {
@@ -161,37 +153,21 @@ impl Ledger {
     /// Ours that were surely counted within the window before `told`, itself included.
     pub fn counted_within(&self, told: Told, window: Duration) -> u32 {
         let since = told.came.saturating_sub(window);
-<<<<<<< HEAD
-        let before = self.buckets.iter().filter(|b| b.from > since && b.until <= told.sent);
-=======
-        let before = self
-            .buckets
-            .iter()
-            .filter(|b| b.from > since && b.until < told.sent);
->>>>>>> quota
+        let before = self.buckets.iter().filter(|b| b.from > since && b.until < told.sent);
         before.fold(1, |sum: u32, b| sum.saturating_add(b.own))
     }
 
     /// Moves out what is older than a window.
     pub fn age(&mut self, now: Mono) {
-        while let Some(first) = self
-            .buckets
-            .pop_front_if(|first| first.until.saturating_add(self.window) <= now)
+        while let Some(first) =
+            self.buckets.pop_front_if(|first| first.until.saturating_add(self.window) <= now)
         {
             self.sum.own = self.sum.own.saturating_sub(first.own);
             self.sum.doubtful = self.sum.doubtful.saturating_sub(first.doubtful);
             self.sum.others = self.sum.others.saturating_sub(first.others);
-<<<<<<< HEAD
-            self.left_at = Some(leaves);
-            self.gone.push_back((leaves, first.own + first.doubtful + first.others));
-            self.buckets.pop_front();
-        }
-        while self.gone.front().is_some_and(|&(left, _)| left.saturating_add(self.window) <= now) {
-=======
             self.gone.push_back(first);
         }
         while self.gone.len() > BUCKETS as usize {
->>>>>>> quota
             self.gone.pop_front();
         }
     }
@@ -209,12 +185,10 @@ impl Ledger {
     fn leaving(&self, after: Mono, least: u32, count: impl Fn(&Bucket) -> u32) -> Option<Mono> {
         let mut left = 0u32;
         let all = self.gone.iter().chain(&self.buckets);
-        let found = all
-            .skip_while(|bucket| self.leaves(bucket) <= after)
-            .find(|bucket| {
-                left = left.saturating_add(count(bucket));
-                left >= least.max(1)
-            });
+        let found = all.skip_while(|bucket| self.leaves(bucket) <= after).find(|bucket| {
+            left = left.saturating_add(count(bucket));
+            left >= least.max(1)
+        });
         found.map(|bucket| self.leaves(bucket))
     }
 

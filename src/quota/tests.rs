@@ -9,33 +9,19 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn at(seconds: u64) -> Now {
     let noon: Timestamp = "2026-03-01T12:30:00Z".parse().expect("a timestamp");
     let mono = Duration::from_secs(seconds);
-    Now {
-        wall: noon + mono,
-        mono,
-    }
+    Now { wall: noon + mono, mono }
 }
 
 fn settings(limit: u32, reserve: u32) -> QuotaSettings {
-    QuotaSettings {
-        limit,
-        window: HOUR,
-        reserve: Reserve::Requests(reserve),
-    }
+    QuotaSettings { limit, window: HOUR, reserve: Reserve::Requests(reserve) }
 }
 
 fn told(limit: u32, remaining: u32) -> Answer {
-    Answer {
-        limit: Some(limit),
-        remaining: Some(remaining),
-        refused: None,
-    }
+    Answer { limit: Some(limit), remaining: Some(remaining), refused: None }
 }
 
-const REFUSED: Answer = Answer {
-    limit: None,
-    remaining: Some(0),
-    refused: Some(Throttle { retry_after: None }),
-};
+const REFUSED: Answer =
+    Answer { limit: None, remaining: Some(0), refused: Some(Throttle { retry_after: None }) };
 
 fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
     quota.admit(Purpose::Fire, at(seconds))
@@ -70,11 +56,7 @@ fn known(remaining: u32) -> Quota {
 fn what_is_covered_goes_at_once_after_the_first_answer() {
     let mut quota = Quota::new(settings(20_000, 0), at(0));
     let first = fire(&mut quota, 0).expect("the first goes");
-    assert_eq!(
-        fire(&mut quota, 0),
-        Err(Refusal::InFlight),
-        "the first goes alone"
-    );
+    assert_eq!(fire(&mut quota, 0), Err(Refusal::InFlight), "the first goes alone");
     quota.answered(first, told(20_000, 19_999), at(0));
     assert_eq!(all(&mut quota, 0).len(), 19_999);
 }
@@ -85,21 +67,14 @@ fn the_reserve_and_what_is_in_flight_are_not_spent() {
     assert_eq!(quota.available(at(0)), 40);
     let sent = all(&mut quota, 0);
     assert_eq!(sent.len(), 40);
-    assert_eq!(
-        fire(&mut quota, 0),
-        Err(Refusal::InFlight),
-        "their answers may tell of more"
-    );
+    assert_eq!(fire(&mut quota, 0), Err(Refusal::InFlight), "their answers may tell of more");
     assert_eq!(quota.available(at(0)), 0);
 }
 
 #[test]
 fn an_older_answer_raises_nothing() {
     let mut quota = known(50);
-    let (early, late) = (
-        fire(&mut quota, 1).expect("one goes"),
-        fire(&mut quota, 1).expect("another goes"),
-    );
+    let (early, late) = (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
     quota.answered(late, told(100, 30), at(2));
     quota.answered(early, told(100, 49), at(3));
     assert_eq!(quota.remaining(), Some(30));
@@ -108,10 +83,7 @@ fn an_older_answer_raises_nothing() {
 #[test]
 fn a_lower_remaining_is_believed_whenever_its_request_was_sent() {
     let mut quota = known(50);
-    let (early, late) = (
-        fire(&mut quota, 1).expect("one goes"),
-        fire(&mut quota, 1).expect("another goes"),
-    );
+    let (early, late) = (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
     quota.answered(late, told(100, 40), at(2));
     quota.answered(early, told(100, 20), at(3));
     assert_eq!(quota.available(at(3)), 10, "others used it");
@@ -120,17 +92,10 @@ fn a_lower_remaining_is_believed_whenever_its_request_was_sent() {
 #[test]
 fn a_lost_request_counts_until_a_later_one_was_answered() {
     let mut quota = known(50);
-    let (lost, other) = (
-        fire(&mut quota, 1).expect("one goes"),
-        fire(&mut quota, 1).expect("another goes"),
-    );
+    let (lost, other) = (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
     quota.lost(lost, at(31));
     quota.answered(other, told(100, 49), at(31));
-    assert_eq!(
-        quota.available(at(31)),
-        38,
-        "that answer may be older than the lost request"
-    );
+    assert_eq!(quota.available(at(31)), 38, "that answer may be older than the lost request");
     exchange(&mut quota, 32, told(100, 47));
     assert_eq!(quota.available(at(32)), 37);
 }
@@ -146,53 +111,25 @@ fn a_request_that_was_not_sent_costs_nothing() {
 #[test]
 fn nonsense_in_the_headers_is_counted_as_a_request_without_them() {
     let mut quota = known(50);
-    exchange(
-        &mut quota,
-        1,
-        Answer {
-            limit: Some(0),
-            remaining: Some(u32::MAX),
-            refused: None,
-        },
-    );
-    assert_eq!(
-        (quota.limit(), quota.remaining(), quota.available(at(1))),
-        (100, Some(50), 39)
-    );
+    exchange(&mut quota, 1, Answer { limit: Some(0), remaining: Some(u32::MAX), refused: None });
+    assert_eq!((quota.limit(), quota.remaining(), quota.available(at(1))), (100, Some(50), 39));
 }
 
 #[test]
 fn a_limit_that_changes_is_told_once_and_the_reserve_follows() {
-    let settings = QuotaSettings {
-        limit: 100,
-        window: HOUR,
-        reserve: Reserve::Percent(5.0),
-    };
+    let settings = QuotaSettings { limit: 100, window: HOUR, reserve: Reserve::Percent(5.0) };
     let mut quota = Quota::new(settings, at(0));
     let changes = exchange(&mut quota, 0, told(3600, 3597));
-    assert_eq!(
-        changes,
-        [Change::Limit {
-            limit: 3600,
-            was: 100
-        }]
-    );
+    assert_eq!(changes, [Change::Limit { limit: 3600, was: 100 }]);
     assert_eq!(exchange(&mut quota, 1, told(3600, 3596)), []);
-    assert_eq!(
-        (quota.limit(), quota.reserve(), quota.available(at(1))),
-        (3600, 180, 3416)
-    );
+    assert_eq!((quota.limit(), quota.reserve(), quota.available(at(1))), (3600, 180, 3416));
 }
 
 #[test]
 fn after_a_refusal_one_goes_at_the_turn_and_then_the_rest() {
     let mut quota = known(50);
     exchange(&mut quota, 1, REFUSED);
-    assert_eq!(
-        waits_until(fire(&mut quota, 2)),
-        1800,
-        "the clock's hour is the first guess"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 2)), 1800, "the clock's hour is the first guess");
     assert_eq!(quota.wakes_at(), Some(Duration::from_secs(1800)));
     let probe = fire(&mut quota, 1800).expect("one goes at the turn");
     assert_eq!(fire(&mut quota, 1800), Err(Refusal::InFlight), "and goes alone");
@@ -205,20 +142,12 @@ fn a_window_that_does_not_turn_with_the_clock_is_found_where_its_first_request_o
     let mut quota = known(99);
     exchange(&mut quota, 1, told(100, 10));
     exchange(&mut quota, 1800, REFUSED);
-    assert_eq!(
-        waits_until(fire(&mut quota, 1800)),
-        1801,
-        "the server's clock may be behind"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 1800)), 1801, "the server's clock may be behind");
     exchange(&mut quota, 1801, REFUSED);
     assert_eq!(waits_until(fire(&mut quota, 1802)), 3600);
     exchange(&mut quota, 3600, told(100, 99));
     exchange(&mut quota, 3601, told(100, 10));
-    assert_eq!(
-        waits_until(fire(&mut quota, 3602)),
-        7200,
-        "the clock's hour is no guess any more"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 3602)), 7200, "the clock's hour is no guess any more");
 }
 
 #[test]
@@ -229,24 +158,12 @@ fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
     }
     exchange(&mut quota, 1800, told(100, 9));
     exchange(&mut quota, 1801, told(100, 8));
-    assert_eq!(
-        waits_until(fire(&mut quota, 3599)),
-        3600,
-        "it may turn as a whole"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 3599)), 3600, "it may turn as a whole");
     exchange(&mut quota, 3600, told(100, 8));
-    assert_eq!(
-        waits_until(fire(&mut quota, 3600)),
-        3603,
-        "two are owed to the reserve"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 3600)), 3603, "two are owed to the reserve");
     exchange(&mut quota, 3603, told(100, 10));
     for second in 3604..3680 {
-        assert_eq!(
-            waits_until(fire(&mut quota, second - 1)),
-            second,
-            "one comes back each second"
-        );
+        assert_eq!(waits_until(fire(&mut quota, second - 1)), second, "one comes back each second");
         exchange(&mut quota, second, told(100, 10));
     }
 }
@@ -255,27 +172,16 @@ fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
 fn retry_after_is_obeyed_and_believed_once() {
     let throttled = |seconds| {
         let retry_after = Some(Duration::from_secs(seconds));
-        Answer {
-            refused: Some(Throttle { retry_after }),
-            ..REFUSED
-        }
+        Answer { refused: Some(Throttle { retry_after }), ..REFUSED }
     };
     let mut quota = known(50);
     exchange(&mut quota, 1, throttled(20));
     assert_eq!(waits_until(fire(&mut quota, 2)), 21);
     assert_eq!(quota.available(at(2)), 0);
     exchange(&mut quota, 21, throttled(0));
-    assert_eq!(
-        waits_until(fire(&mut quota, 21)),
-        1800,
-        "it was refused again: the window is waited for"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 21)), 1800, "it was refused again: the window is waited for");
     exchange(&mut quota, 1800, throttled(4000));
-    assert_eq!(
-        waits_until(fire(&mut quota, 1801)),
-        5800,
-        "it is obeyed all the same"
-    );
+    assert_eq!(waits_until(fire(&mut quota, 1801)), 5800, "it is obeyed all the same");
 }
 
 #[test]
@@ -298,20 +204,10 @@ fn exhausted_and_restored_are_told_once() {
     let mut quota = known(12);
     assert_eq!(exchange(&mut quota, 1, told(100, 11)), []);
     let until = at(1800).wall;
-    let exhausted = Change::Exhausted {
-        limit: 100,
-        remaining: 10,
-        until,
-    };
+    let exhausted = Change::Exhausted { limit: 100, remaining: 10, until };
     assert_eq!(exchange(&mut quota, 2, told(100, 10)), [exhausted]);
     assert_eq!(quota.tick(at(3)), []);
-    assert_eq!(
-        exchange(&mut quota, 1800, told(100, 99)),
-        [Change::Restored {
-            limit: 100,
-            remaining: 99
-        }]
-    );
+    assert_eq!(exchange(&mut quota, 1800, told(100, 99)), [Change::Restored { limit: 100, remaining: 99 }]);
     assert_eq!(exchange(&mut quota, 1801, told(100, 98)), []);
 }
 
@@ -356,11 +252,7 @@ fn after_a_restart_one_request_goes_first() {
     let in_flight = fire(&mut quota, 1).expect("one goes");
     let mut quota = Quota::restore(settings(100, 10), quota.save(), at(2));
     drop(in_flight);
-    assert_eq!(
-        quota.available(at(2)),
-        39,
-        "what was in flight may have been counted"
-    );
+    assert_eq!(quota.available(at(2)), 39, "what was in flight may have been counted");
     let first = fire(&mut quota, 2).expect("the first goes");
     assert_eq!(fire(&mut quota, 2), Err(Refusal::InFlight));
     quota.answered(first, told(100, 20), at(3));
@@ -372,23 +264,14 @@ fn a_machine_that_was_started_anew_knows_of_the_turn_before() {
     let mut quota = known(50);
     exchange(&mut quota, 1, REFUSED);
     let saved = quota.save();
-    let rebooted = Now {
-        wall: at(1900).wall,
-        mono: Duration::from_secs(5),
-    };
+    let rebooted = Now { wall: at(1900).wall, mono: Duration::from_secs(5) };
     let mut quota = Quota::restore(settings(100, 10), saved, rebooted);
-    assert!(
-        quota.admit(Purpose::Fire, rebooted).is_ok(),
-        "the hour turned while the machine was down"
-    );
+    assert!(quota.admit(Purpose::Fire, rebooted).is_ok(), "the hour turned while the machine was down");
 }
 
 #[test]
 fn a_short_window_works_as_a_long_one() {
-    let settings = QuotaSettings {
-        window: Duration::from_secs(5),
-        ..settings(100, 10)
-    };
+    let settings = QuotaSettings { window: Duration::from_secs(5), ..settings(100, 10) };
     let mut quota = Quota::new(settings, at(1));
     exchange(&mut quota, 1, told(100, 10));
     assert_eq!(waits_until(fire(&mut quota, 2)), 5);

@@ -174,11 +174,7 @@ impl Window {
                 self.opened = Some(Between { from, until: told.came });
             }
         }
-        if probe
-            && ledger
-                .ours_leave_after(was.sent, 1)
-                .is_some_and(|at| at <= told.sent)
-        {
+        if probe && ledger.ours_leave_after(was.sent, 1).is_some_and(|at| at <= told.sent) {
             self.fruitless += 1;
             let another = self.possible.aligned || self.possible.first;
             self.possible.rolling &= self.fruitless < FRUITLESS || !another;
@@ -196,17 +192,13 @@ impl Window {
         let first = || {
             let turns = self.turn_of(self.opened?);
             let part = match self.possible {
-                Kinds {
-                    aligned: false,
-                    rolling: false,
-                    ..
-                } => (turns.until - turns.from) / (NARROWINGS.saturating_sub(self.narrowed) + 1),
+                Kinds { aligned: false, rolling: false, .. } => {
+                    (turns.until - turns.from) / (NARROWINGS.saturating_sub(self.narrowed) + 1)
+                }
                 // Once in a window, so often in all: if nothing is found, the window is aligned.
-                Kinds {
-                    aligned: true,
-                    rolling: false,
-                    ..
-                } if self.contested && self.narrowed == 0 => (turns.until - turns.from) / 2,
+                Kinds { aligned: true, rolling: false, .. } if self.contested && self.narrowed == 0 => {
+                    (turns.until - turns.from) / 2
+                }
                 _ => turns.until - turns.from,
             };
             let narrowing = part > NARROW.min(self.length / 100) && turns.from + part > after;
@@ -215,21 +207,13 @@ impl Window {
         };
         // When others' requests were counted is known roughly: good enough to ask only if nothing else gives an instant.
         let rolling = || match self.possible {
-            Kinds {
-                aligned: false,
-                first: false,
-                ..
-            } => ledger.leave_after(after, wanted),
+            Kinds { aligned: false, first: false, .. } => ledger.leave_after(after, wanted),
             _ => ledger.ours_leave_after(after, wanted),
         };
         let instants = [
             self.possible.aligned.then(aligned).flatten(),
             self.possible.first.then(first).flatten(),
-<<<<<<< HEAD
-            self.possible.rolling.then(|| ledger.leaves_after(after)).flatten(),
-=======
             self.possible.rolling.then(rolling).flatten(),
->>>>>>> quota
         ];
         instants.into_iter().flatten().min()
     }
