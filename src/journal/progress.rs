@@ -116,7 +116,7 @@ impl Standing {
                 reason,
                 ..self.clone()
             },
-            Move::Unfollowed { .. } => Standing { followed: false, reason, ..self.clone() },
+            Move::Unfollowed { .. } => Standing { state, followed: false, reason, ..self.clone() },
             Move::Rejected { .. } | Move::Unknown { .. } => Standing { state, reason, ..self.clone() },
             // An attempt may precede these only if it is known to have had no effect.
             Move::Missed { .. } | Move::Skipped { .. } => {
