@@ -22,12 +22,15 @@ pub const FILE_NAME: &str = "journal.sqlite3";
 /// Held by the daemon. Its text is the daemon's process id.
 const LOCK_NAME: &str = "journal.lock";
 
-/// A file no larger than this is checked as a whole at each start, in about a tenth of a second. Of a larger one what is
+/// A file no larger than this is checked as a whole at each start, well within a second. Of a larger one what is
 /// open is checked: damage in the rest is found when it is read.
 const CHECKED_WHOLE: u64 = 32 << 20;
 
 /// Another program that writes, as a person's `sqlite3`, is waited for this long.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// The write-ahead log is cut to this many bytes when it begins anew.
+const LONGEST_LOG: i64 = 16 << 20;
 
 /// The lock on a state directory, held until it is dropped.
 #[derive(Debug)]
@@ -126,6 +129,8 @@ pub(super) fn connect(path: &Path, migrations: &[&str]) -> Result<Connection, Jo
     db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
     // Checkpoints are made after the answer to a claim, not before it.
     db.pragma_update(None, "wal_autocheckpoint", 0).map_err(sqlite)?;
+    // What a long catch-up made it grow to is given back.
+    db.pragma_update(None, "journal_size_limit", LONGEST_LOG).map_err(sqlite)?;
     // Every column that names an entry or a target is filled from its table.
     db.pragma_update(None, "foreign_keys", false).map_err(sqlite)?;
     schema::migrate(&mut db, path, version, migrations)?;
