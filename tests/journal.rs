@@ -474,7 +474,7 @@ async fn a_full_disk_is_waited_for() {
     journal.claim(at(500), first).await.expect("claimed");
     let ballast = disk.fill();
 
-    let many: Vec<Claim> = (1000..6000).map(|second| claim("a", second)).collect();
+    let many: Vec<Claim> = (1000..6000).map(|second| claim("new", second)).collect();
     let full = Err(JournalError::Full(place.join(FILE_NAME)));
     assert_eq!(journal.claim(at(6000), many.clone()).await, full);
     assert!(matches!(*health.borrow_and_update(), Health::Ill { error: JournalError::Full(_), .. }));
@@ -495,6 +495,7 @@ async fn a_full_disk_is_waited_for() {
     let claimed = journal.claim(at(6000), many[..2000].to_vec()).await.expect("claimed again");
     assert_eq!(claimed.known, []);
     assert_eq!(*health.borrow_and_update(), Health::Well);
+    assert_eq!(states(place).len(), 500 + 2000, "the claims of an entry whose first claim failed are there");
     opened.refused.try_recv().expect_err("nothing was refused");
 }
 
