@@ -35,7 +35,7 @@ const LONGEST_LOG: i64 = 16 << 20;
 /// The lock on a state directory, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
     /// What must stay in its place while it is in use.
     places: [Place; 2],
 }
@@ -73,7 +73,7 @@ impl Lock {
         let journal = directory.join(FILE_NAME);
         create(&journal)?;
         sync_directory(&journal)?;
-        Ok(Lock { _file: file, places: [Place::of(&path)?, Place::of(&journal)?] })
+        Ok(Lock { file, places: [Place::of(&path)?, Place::of(&journal)?] })
     }
 
     /// Whether both files are still where they were opened. What is written to a removed file is lost, and whoever
@@ -83,6 +83,13 @@ impl Lock {
             None => Ok(()),
             Some(place) => Err(JournalError::Gone(place.path.clone())),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being spawned has the file open until it becomes another program. The lock goes now.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
