@@ -130,7 +130,8 @@ pub(super) fn connect(path: &Path, migrations: &[&str]) -> Result<Connection, Jo
     // A file that is refused stays as it is, with what a crash left in its write-ahead log.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sqlite)?;
     let version = schema::version(&db, path, migrations)?;
-    check(&db, path)?;
+    let size = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?.len();
+    check(&db, path, size)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sqlite)?;
     db.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
     db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
@@ -144,9 +145,9 @@ pub(super) fn connect(path: &Path, migrations: &[&str]) -> Result<Connection, Jo
     Ok(db)
 }
 
-fn check(db: &Connection, path: &Path) -> Result<(), JournalError> {
+/// Looks for damage, in as much of a file of this size as a start has time for.
+fn check(db: &Connection, path: &Path, size: u64) -> Result<(), JournalError> {
     let sqlite = |error| JournalError::sqlite(path, &error);
-    let size = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?.len();
     let checks: &[&str] = match size {
         0..=CHECKED_WHOLE => &["quick_check(1)"],
         _ => &["quick_check(journal)", "quick_check(open)", "quick_check(entry)", "quick_check(target)"],
@@ -217,4 +218,36 @@ fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(uri + "?immutable=1", flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal with a page of 0xff in place of the one at which a table begins.
+    fn damaged(directory: &Path, table: &str) -> Connection {
+        let path = directory.join(table);
+        let db = connect(&path, schema::MIGRATIONS).expect("a new journal");
+        let page: u32 = db
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+            .expect("a table");
+        drop(db);
+        let mut bytes = fs::read(&path).expect("a file");
+        let start = (page as usize - 1) * 4096;
+        bytes[start..start + 4096].fill(0xff);
+        fs::write(&path, bytes).expect("written");
+        Connection::open(&path).expect("a file with an intact first page")
+    }
+
+    #[test]
+    fn of_a_large_file_what_is_open_is_checked() {
+        let place = tempfile::tempdir().expect("a directory");
+        for (table, found_in_large) in [("open", true), ("entry", true), ("target", true), ("settled", false)]
+        {
+            let db = damaged(place.path(), table);
+            let refused = |size| check(&db, place.path(), size).is_err();
+            assert!(refused(CHECKED_WHOLE), "damage in {table} is found in a small file");
+            assert_eq!(refused(CHECKED_WHOLE + 1), found_in_large, "damage in {table} of a large file");
+        }
+    }
 }
