@@ -390,7 +390,7 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
     })
     .await;
     assert!(matches!(flipped, JournalError::Corrupt { .. }), "a page of ones: {flipped}");
-    assert!(flipped.to_string().contains("restore it from a backup"), "it says what to do: {flipped}");
+    assert!(flipped.to_string().contains("restore it from a backup, or"), "it says what to do: {flipped}");
 }
 
 #[tokio::test]
@@ -474,7 +474,7 @@ async fn a_full_disk_is_waited_for() {
     journal.claim(at(500), first).await.expect("claimed");
     let ballast = disk.fill();
 
-    let many: Vec<Claim> = (1000..6000).map(|second| claim("a", second)).collect();
+    let many: Vec<Claim> = (1000..6000).map(|second| claim("new", second)).collect();
     let full = Err(JournalError::Full(place.join(FILE_NAME)));
     assert_eq!(journal.claim(at(6000), many.clone()).await, full);
     assert!(matches!(*health.borrow_and_update(), Health::Ill { error: JournalError::Full(_), .. }));
@@ -495,6 +495,7 @@ async fn a_full_disk_is_waited_for() {
     let claimed = journal.claim(at(6000), many[..2000].to_vec()).await.expect("claimed again");
     assert_eq!(claimed.known, []);
     assert_eq!(*health.borrow_and_update(), Health::Well);
+    assert_eq!(states(place).len(), 500 + 2000, "the claims of an entry whose first claim failed are there");
     opened.refused.try_recv().expect_err("nothing was refused");
 }
 
@@ -532,7 +533,9 @@ async fn a_read_only_disk_is_refused_and_can_be_read() {
     let opened = open(place);
     opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
     closed(opened).await;
-    assert!(disk.run("mount", &["-o", "remount,ro"]), "nobody has a file open");
+    // A process that another test is spawning has our files open until it becomes another program.
+    let remounted = (0..1000).any(|_| disk.run("mount", &["-o", "remount,ro"]));
+    assert!(remounted, "nobody has a file open");
     let error = refusal(place);
     assert!(matches!(error, JournalError::ReadOnly { .. }), "{error}");
     assert_eq!(states(place), [(key("a", 10), State::Due)].into());

@@ -41,8 +41,8 @@ pub enum JournalError {
     },
     /// It is damaged, or is something else. It was not touched.
     #[error(
-        "the journal {} cannot be trusted: {detail}; restore it from a backup, or move it away to begin a new one, \
-         which knows nothing of what was claimed or paused",
+        "the journal {} cannot be trusted: {detail}; move it away with the files `-wal` and `-shm` beside it, then \
+         restore it from a backup, or begin a new one, which knows nothing of what was claimed or paused",
         path.display()
     )]
     Corrupt {

@@ -1,7 +1,7 @@
 //! What survives the daemon: the cursor, the claims and what became of them, pauses, and the quota's state.
 //!
 //! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no instant is planned
-//! twice and none is left out. Afterwards it goes through its states one way only ([`progress`]). What is settled never
+//! twice and none is left out. Afterwards it goes through its states one way only (`progress`). What is settled never
 //! changes again. Kept in SQLite: a daemon alone needs no server, a crash costs nothing that was committed, and plain
 //! SQL serves a server as well.
 

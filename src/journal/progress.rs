@@ -159,13 +159,14 @@ impl Move {
 
     /// Whether nothing is lost when only `later`, of the same occurrence, is written.
     pub(super) fn is_covered_by(&self, later: &Move) -> bool {
-        let attempts = |mv: &Move| match *mv {
+        let place = |mv: &Move| match *mv {
             Move::Waiting { attempts, .. } => Some((attempts, true)),
             Move::Sending { attempts, .. } => Some((attempts, false)),
             _ => None,
         };
-        match (attempts(self), attempts(later)) {
-            (Some(earlier), Some(later)) => earlier < later,
+        let waits = matches!(self, Move::Waiting { .. });
+        match (place(self), place(later)) {
+            (Some(earlier), Some(later)) => earlier < later || (earlier == later && waits),
             _ => false,
         }
     }

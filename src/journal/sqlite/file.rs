@@ -22,17 +22,20 @@ pub const FILE_NAME: &str = "journal.sqlite3";
 /// Held by the daemon. Its text is the daemon's process id.
 const LOCK_NAME: &str = "journal.lock";
 
-/// A file no larger than this is checked as a whole at each start, in about a tenth of a second. Of a larger one what is
+/// A file no larger than this is checked as a whole at each start, well within a second. Of a larger one what is
 /// open is checked: damage in the rest is found when it is read.
 const CHECKED_WHOLE: u64 = 32 << 20;
 
 /// Another program that writes, as a person's `sqlite3`, is waited for this long.
 const BUSY: Duration = Duration::from_secs(2);
 
+/// The write-ahead log is cut to this many bytes when it begins anew.
+const LONGEST_LOG: i64 = 16 << 20;
+
 /// The lock on a state directory, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
     /// What must stay in its place while it is in use.
     places: [Place; 2],
 }
@@ -70,7 +73,7 @@ impl Lock {
         let journal = directory.join(FILE_NAME);
         create(&journal)?;
         sync_directory(&journal)?;
-        Ok(Lock { _file: file, places: [Place::of(&path)?, Place::of(&journal)?] })
+        Ok(Lock { file, places: [Place::of(&path)?, Place::of(&journal)?] })
     }
 
     /// Whether both files are still where they were opened. What is written to a removed file is lost, and whoever
@@ -80,6 +83,13 @@ impl Lock {
             None => Ok(()),
             Some(place) => Err(JournalError::Gone(place.path.clone())),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being spawned has the file open until it becomes another program. The lock goes now.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -120,21 +130,24 @@ pub(super) fn connect(path: &Path, migrations: &[&str]) -> Result<Connection, Jo
     // A file that is refused stays as it is, with what a crash left in its write-ahead log.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sqlite)?;
     let version = schema::version(&db, path, migrations)?;
-    check(&db, path)?;
+    let size = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?.len();
+    check(&db, path, size)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sqlite)?;
     db.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
     db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
     // Checkpoints are made after the answer to a claim, not before it.
     db.pragma_update(None, "wal_autocheckpoint", 0).map_err(sqlite)?;
+    // What a long catch-up made it grow to is given back.
+    db.pragma_update(None, "journal_size_limit", LONGEST_LOG).map_err(sqlite)?;
     // Every column that names an entry or a target is filled from its table.
     db.pragma_update(None, "foreign_keys", false).map_err(sqlite)?;
     schema::migrate(&mut db, path, version, migrations)?;
     Ok(db)
 }
 
-fn check(db: &Connection, path: &Path) -> Result<(), JournalError> {
+/// Looks for damage, in as much of a file of this size as a start has time for.
+fn check(db: &Connection, path: &Path, size: u64) -> Result<(), JournalError> {
     let sqlite = |error| JournalError::sqlite(path, &error);
-    let size = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?.len();
     let checks: &[&str] = match size {
         0..=CHECKED_WHOLE => &["quick_check(1)"],
         _ => &["quick_check(journal)", "quick_check(open)", "quick_check(entry)", "quick_check(target)"],
@@ -205,4 +218,36 @@ fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(uri + "?immutable=1", flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal with a page of 0xff in place of the one at which a table begins.
+    fn damaged(directory: &Path, table: &str) -> Connection {
+        let path = directory.join(table);
+        let db = connect(&path, schema::MIGRATIONS).expect("a new journal");
+        let page: u32 = db
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+            .expect("a table");
+        drop(db);
+        let mut bytes = fs::read(&path).expect("a file");
+        let start = (page as usize - 1) * 4096;
+        bytes[start..start + 4096].fill(0xff);
+        fs::write(&path, bytes).expect("written");
+        Connection::open(&path).expect("a file with an intact first page")
+    }
+
+    #[test]
+    fn of_a_large_file_what_is_open_is_checked() {
+        let place = tempfile::tempdir().expect("a directory");
+        for (table, found_in_large) in [("open", true), ("entry", true), ("target", true), ("settled", false)]
+        {
+            let db = damaged(place.path(), table);
+            let refused = |size| check(&db, place.path(), size).is_err();
+            assert!(refused(CHECKED_WHOLE), "damage in {table} is found in a small file");
+            assert_eq!(refused(CHECKED_WHOLE + 1), found_in_large, "damage in {table} of a large file");
+        }
+    }
 }

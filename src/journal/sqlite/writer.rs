@@ -171,7 +171,6 @@ impl Writer {
             let _ = self.write();
         }
         self.prune();
-        self.check_in();
         Next::Continue
     }
 
@@ -209,6 +208,7 @@ impl Writer {
                     self.answer(request, outcome);
                 }
                 self.crowded = SLACK;
+                self.check_in();
                 Ok(())
             }
             Err(error) => {
@@ -245,7 +245,10 @@ impl Writer {
     }
 
     fn is_ill(&mut self, batch: &[Request], error: &JournalError) {
-        self.failing = self.failing.max(kind(batch));
+        let Some(kind) = kind(batch) else {
+            return;
+        };
+        self.failing = self.failing.max(Some(kind));
         self.health.send_if_modified(|health| match health {
             Health::Ill { error: known, .. } if known == error => false,
             Health::Ill { error: known, .. } => {
@@ -289,6 +292,7 @@ impl Writer {
         match self.lock.check().and_then(|()| self.rows.prune(pruning.before, STEP)) {
             Ok(rows) => {
                 pruning.rows += rows;
+                self.check_in();
                 if rows < u64::from(STEP) {
                     let _ = pruning.answer.send(Ok(Pruned { rows: pruning.rows }));
                 } else {
@@ -380,4 +384,60 @@ fn without_covered(batch: Vec<Request>) -> Vec<Request> {
         .collect();
     kept.reverse();
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(second: i64, mv: Move) -> Request {
+        let scheduled_at = Timestamp::from_second(second).expect("a timestamp");
+        Request::Soon(Change::Step(Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv))
+    }
+
+    fn waiting(attempts: u32, reason: &'static str) -> Move {
+        Move::Waiting { attempts, reason: reason.into() }
+    }
+
+    fn sending(attempts: u32) -> Move {
+        Move::Sending { attempts, sent_at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn quota(limit: u32) -> Request {
+        let saved = quota::Saved { limit, ..quota::Saved::default() };
+        Request::Soon(Change::Quota(AccountName::new("main").expect("a name"), Box::new(saved)))
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow_with_repetition() {
+        let unknown = Move::Unknown { error: "lost".to_owned() };
+        let mut batch = vec![quota(1)];
+        for _ in 0..100 {
+            batch.extend([step(1, waiting(0, "quota")), step(1, waiting(0, "overlap")), quota(2)]);
+        }
+        batch.extend([
+            step(2, sending(1)),
+            step(2, waiting(1, "retry")),
+            step(2, sending(2)),
+            // A mistake: it is kept, to be refused and told.
+            step(2, waiting(1, "retry")),
+            step(2, unknown.clone()),
+        ]);
+        let kept: Vec<String> = without_covered(batch)
+            .into_iter()
+            .map(|request| match request {
+                Request::Soon(Change::Step(key, mv)) => format!("{} {mv:?}", key.scheduled_at().as_second()),
+                Request::Soon(Change::Quota(_, saved)) => format!("limit {}", saved.limit),
+                _ => "another request".to_owned(),
+            })
+            .collect();
+        let expected = [
+            format!("1 {:?}", waiting(0, "overlap")),
+            "limit 2".to_owned(),
+            format!("2 {:?}", sending(2)),
+            format!("2 {:?}", waiting(1, "retry")),
+            format!("2 {unknown:?}"),
+        ];
+        assert_eq!(kept, expected);
+    }
 }
