@@ -222,7 +222,7 @@ fn without_headers_our_own_are_counted() {
         exchange(&mut quota, 0, Answer::default());
     }
     let sent = all(&mut quota, 0);
-    assert_eq!(sent.len(), 87);
+    assert_eq!(sent.len(), 85);
     for ticket in sent {
         quota.answered(ticket, Answer::default(), at(1));
     }
