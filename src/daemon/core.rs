@@ -90,7 +90,8 @@ impl Core {
         let stale = self
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
-        if self.batch.is_empty() && !stale {
+        // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
+        if self.batch.is_empty() && !stale && self.claiming != Claiming::Failed {
             return None;
         }
         self.claiming = Claiming::Yes;

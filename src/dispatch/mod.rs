@@ -410,12 +410,14 @@ impl Dispatch {
         }
         pending.place = Place::Sending;
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
-        effects.push(if pending.written {
-            let sending = Move::Sending { attempts: pending.attempts, sent_at: now.wall };
-            Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now)
+        let sending = Move::Sending { attempts: pending.attempts, sent_at: now.wall };
+        if pending.written {
+            effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {
-            Effect::Send(request, run_now)
-        });
+            // A claim that is due may have been sent, with or without this.
+            effects.push(Effect::Send(request, run_now));
+            effects.push(Effect::Record(pending.key(), sending));
+        }
         self.requests.insert(request, InFlight::Fire(ticket, id));
     }
 
