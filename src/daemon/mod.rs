@@ -253,3 +253,6 @@ async fn sleep(span: Duration) {
         _ => tokio::task::yield_now().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

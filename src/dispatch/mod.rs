@@ -55,6 +55,9 @@ pub enum Request {
     Action(AccountName, StackUid, ActionId),
 }
 
+/// So late a wake-up is no stalled loop: the machine slept, or the clock was set.
+const SLEPT: SignedDuration = SignedDuration::from_secs(10);
+
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
     lanes: BTreeMap<AccountName, Lane>,
@@ -289,9 +292,10 @@ impl Dispatch {
     }
 
     fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
-        let Some(pending) = self.pending.get(&id) else {
+        let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
+        pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
         let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
         if entry.paused || self.paused.contains(&entry.name) {
             return self.skip(id, "paused", now, effects);

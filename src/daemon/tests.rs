@@ -1,0 +1,320 @@
+//! The daemon's core against everything that a clock does, in virtual time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::core::Core;
+use crate::clock::Now;
+use crate::cloud66::{Action, Outcome, Reply};
+use crate::dispatch::{Effect, Request, RequestId};
+use crate::journal::{Key, Recovered};
+use crate::log::Event;
+use crate::schedule::{self, Schedule};
+
+const START: &str = "2026-03-01T00:00:00Z";
+
+fn schedule(jobs: &str) -> Schedule {
+    let file = format!(
+        "accounts: {{ main: {{ token: {{ env: T }}, quota: {{ limit: 1000000 }} }} }}\n\
+         defaults: {{ follow: false, start_deadline: 3h }}\njobs:\n{jobs}"
+    );
+    schedule::parse("test.yaml", &file).expect("a valid file").schedule
+}
+
+/// Three entries, due every second, that differ in what they catch up.
+fn three() -> Schedule {
+    schedule(
+        "  all: { stack: s, job: a, cron: '* * * * * *', catch_up: all }\n  \
+           latest: { stack: s, job: b, cron: '* * * * * *', catch_up: latest }\n  \
+           none: { stack: s, job: c, cron: '* * * * * *', catch_up: none }\n",
+    )
+}
+
+fn nothing_recovered() -> Recovered {
+    Recovered {
+        cursor: None,
+        stopped_at: None,
+        open: Vec::new(),
+        following: Vec::new(),
+        paused: Vec::new(),
+        quotas: Vec::new(),
+    }
+}
+
+/// The core, two clocks, a journal that can be written, and an API that starts everything.
+struct World {
+    core: Core,
+    now: Now,
+    known: HashSet<Key>,
+    /// What was sent, by entry.
+    sent: BTreeMap<String, Vec<Timestamp>>,
+    /// Why occurrences were not sent, by entry and reason.
+    given_up: BTreeMap<(String, &'static str), usize>,
+    jumps: Vec<i64>,
+    in_flight: Vec<(RequestId, Key)>,
+}
+
+impl World {
+    fn new(schedule: &Schedule, recovered: Recovered, wall: &str) -> World {
+        let now = Now { wall: wall.parse().expect("an instant"), mono: Duration::from_secs(100) };
+        let (core, effects) = Core::new(schedule, recovered, 1, now);
+        let mut world = World {
+            core,
+            now,
+            known: HashSet::new(),
+            sent: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+            jumps: Vec::new(),
+            in_flight: Vec::new(),
+        };
+        world.take(effects);
+        world.turn();
+        world
+    }
+
+    /// Sets the wall clock, or lets both clocks pass unseen.
+    fn jump(&mut self, mono: u64, wall: i64) {
+        self.now.mono += Duration::from_secs(mono);
+        self.now.wall += SignedDuration::from_secs(wall);
+    }
+
+    fn beat(&mut self) {
+        while let Some(claims) = self.core.beat(self.now) {
+            let known: Vec<Key> = claims
+                .claims
+                .iter()
+                .map(|claim| claim.key.clone())
+                .filter(|key| !self.known.insert(key.clone()))
+                .collect();
+            let effects = self.core.claimed(claims.cursor, &known, self.now);
+            self.take(effects);
+        }
+    }
+
+    fn turn(&mut self) {
+        if self.core.runs_low(self.now) {
+            self.beat();
+        }
+        let effects = self.core.turn(self.now);
+        self.take(effects);
+        while let Some((id, key)) = self.in_flight.pop() {
+            self.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
+            let outcome = Outcome::Started(Box::new(Action::default()));
+            let reply = Reply { quota: None, warning: None, outcome };
+            let effects = self.core.fired(id, self.now.wall, reply, self.now);
+            self.take(effects);
+            let effects = self.core.turn(self.now);
+            self.take(effects);
+        }
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        let mut sent = None;
+        for effect in effects {
+            match effect {
+                Effect::Send(id, Request::RunNow(_)) => sent = Some(id),
+                Effect::SendAfter(written, id, _) => self.in_flight.push((id, written.0)),
+                // What is sent at once is recorded right behind.
+                Effect::Record(key, _) => {
+                    if let Some(id) = sent.take() {
+                        self.in_flight.push((id, key));
+                    }
+                }
+                Effect::Log(event) => match *event {
+                    Event::ClockJumped(e) => self.jumps.push(e.by_ms),
+                    Event::OccurrenceMissed(e) => {
+                        *self.given_up.entry((e.entry.to_string(), e.reason)).or_default() += 1;
+                    }
+                    Event::OccurrenceSkipped(e) => {
+                        *self.given_up.entry((e.entry.to_string(), e.reason)).or_default() += 1;
+                    }
+                    _ => {}
+                },
+                Effect::Send(..) | Effect::Warm(..) => {}
+            }
+        }
+    }
+
+    /// Lets so many seconds pass, with a beat in each, on a wall clock that goes at `rate`.
+    fn pass(&mut self, seconds: u64, rate: f64) {
+        for _ in 0..seconds * 10 {
+            self.now.mono += Duration::from_millis(100);
+            self.now.wall += SignedDuration::from_secs_f64(0.1 * rate);
+            if self.now.mono.subsec_millis() == 0 {
+                self.beat();
+            }
+            self.turn();
+        }
+    }
+
+    fn sent(&self, entry: &str) -> usize {
+        self.sent.get(entry).map_or(0, Vec::len)
+    }
+
+    fn given_up(&self, entry: &str, reason: &'static str) -> usize {
+        self.given_up.get(&(entry.to_owned(), reason)).copied().unwrap_or_default()
+    }
+
+    /// Nothing was sent twice; for each second of the clock so far, each entry was sent or given up.
+    fn check(&self, seconds: usize) {
+        for entry in ["all", "latest", "none"] {
+            let sent = self.sent.get(entry).cloned().unwrap_or_default();
+            let unique: HashSet<_> = sent.iter().collect();
+            assert_eq!(unique.len(), sent.len(), "{entry} was sent twice");
+            let given_up: usize =
+                self.given_up.iter().filter(|((name, _), _)| name == entry).map(|(_, count)| count).sum();
+            assert_eq!(sent.len() + given_up, seconds, "{entry}: sent or given up: {:?}", self.given_up);
+        }
+    }
+}
+
+#[test]
+fn a_steady_clock_sends_each_second_once() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(120, 1.0);
+    world.check(121);
+    assert_eq!((world.sent("all"), world.sent("none")), (121, 121));
+    assert!(world.jumps.is_empty(), "{:?}", world.jumps);
+}
+
+#[test]
+fn beats_that_come_late_twice_or_never_change_nothing() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    for tenth in 0..1200 {
+        world.now.mono += Duration::from_millis(100);
+        world.now.wall += SignedDuration::from_millis(100);
+        match tenth % 130 {
+            0 | 1 | 7 => world.beat(),
+            _ => {}
+        }
+        world.turn();
+    }
+    world.check(121);
+    assert_eq!(world.sent("none"), 121, "none was late: {:?}", world.given_up);
+}
+
+#[test]
+fn after_a_sleep_of_hours_catch_up_decides() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(60, 1.0);
+    world.jump(7200, 7200);
+    world.pass(60, 1.0);
+    world.check(60 + 7200 + 61);
+    assert_eq!(world.jumps, [7_200_100], "the operator is told");
+    assert_eq!(world.sent("all"), 60 + 7200 + 61);
+    assert_eq!(world.sent("latest"), 61 + 1 + 60, "of the sleep the newest alone: {:?}", world.given_up);
+    assert!(world.given_up("latest", "superseded") > 7000);
+    assert!(world.given_up("none", "down") > 7000);
+}
+
+#[test]
+fn a_sleep_longer_than_the_deadline_is_cut_by_it() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(10, 1.0);
+    world.jump(4 * 3600, 4 * 3600);
+    world.pass(10, 1.0);
+    world.check(10 + 4 * 3600 + 11);
+    assert_eq!(world.given_up("all", "deadline"), 3600, "an hour of it was past three hours");
+}
+
+#[test]
+fn a_clock_set_forward_an_hour_is_caught_up() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(30, 1.0);
+    world.jump(0, 3600);
+    world.pass(30, 1.0);
+    world.check(30 + 3600 + 31);
+    assert_eq!(world.jumps, [3_600_000]);
+    assert_eq!(world.sent("all"), 30 + 3600 + 31);
+}
+
+#[test]
+fn a_clock_set_back_fires_nothing_twice() {
+    for (back, what) in [(3600, "an hour"), (86_400, "a day")] {
+        let mut world = World::new(&three(), nothing_recovered(), START);
+        world.pass(60, 1.0);
+        world.jump(0, -back);
+        world.pass(120, 1.0);
+        assert_eq!(world.jumps, [-back * 1000], "{what} back");
+        assert_eq!(world.sent("all"), 61, "{what} back: the clock shows what it has shown before");
+        // The clock is set right again.
+        world.jump(0, back);
+        world.pass(30, 1.0);
+        world.check(60 + 120 + 31);
+    }
+}
+
+#[test]
+fn a_slewed_clock_and_a_smeared_leap_second_are_followed_silently() {
+    for (rate, what) in [(1.0005, "ntpd, fast"), (0.9995, "ntpd, slow"), (1.0 - 1.0 / 86_400.0, "smeared")] {
+        let mut world = World::new(&three(), nothing_recovered(), START);
+        world.pass(600, rate);
+        world.check(1 + (600.0 * rate) as usize);
+        assert_eq!(world.sent("none"), 1 + (600.0 * rate) as usize, "{what}: none was late");
+        assert!(world.jumps.is_empty(), "{what}: {:?}", world.jumps);
+    }
+}
+
+#[test]
+fn a_machine_that_boots_in_1970_waits_for_its_clock() {
+    let cursor: Timestamp = START.parse().expect("an instant");
+    let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
+    let mut world = World::new(&three(), recovered, "1970-01-01T00:00:10Z");
+    world.pass(60, 1.0);
+    assert_eq!(world.sent("all"), 0, "nothing fires in 1970");
+    let corrected: Timestamp = "2026-03-01T00:10:00Z".parse().expect("an instant");
+    world.now.wall = corrected;
+    world.pass(10, 1.0);
+    assert_eq!(world.jumps.len(), 1, "the correction is told: {:?}", world.jumps);
+    world.check(600 + 11);
+    assert_eq!(world.sent("all"), 600 + 11, "what came due since the cursor is caught up");
+}
+
+#[test]
+fn a_first_start_in_1970_catches_up_nothing() {
+    let mut world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    world.pass(60, 1.0);
+    world.now.wall = START.parse().expect("an instant");
+    world.pass(10, 1.0);
+    assert!(world.sent("all") <= 12 && world.sent("all") >= 10, "only from then on: {}", world.sent("all"));
+    assert!(world.given_up.is_empty(), "{:?}", world.given_up);
+}
+
+#[test]
+fn a_cursor_ahead_of_the_clock_is_waited_for() {
+    let cursor: Timestamp = "2026-03-01T00:01:00Z".parse().expect("an instant");
+    let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
+    let mut world = World::new(&three(), recovered, START);
+    world.pass(59, 1.0);
+    assert_eq!(world.sent("all"), 0, "until the cursor everything is claimed by a former process");
+    world.pass(11, 1.0);
+    assert_eq!(world.sent("all"), 11);
+}
+
+#[test]
+fn claims_that_cannot_be_written_are_not_sent_and_wait() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(10, 1.0);
+    let before = world.sent("all");
+    for _ in 0..300 {
+        world.now.mono += Duration::from_millis(100);
+        world.now.wall += SignedDuration::from_millis(100);
+        if world.core.beat(world.now).is_some() {
+            world.core.unclaimed();
+        }
+        let effects = world.core.turn(world.now);
+        world.take(effects);
+        while let Some((id, key)) = world.in_flight.pop() {
+            world.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
+            let reply = Reply { quota: None, warning: None, outcome: Outcome::Started(Box::default()) };
+            let effects = world.core.fired(id, world.now.wall, reply, world.now);
+            world.take(effects);
+        }
+    }
+    assert!(world.sent("all") <= before + 6, "only what was claimed before is sent");
+    world.pass(10, 1.0);
+    world.check(10 + 30 + 11);
+    assert_eq!(world.sent("all"), 51, "it goes on by itself: {:?}", world.given_up);
+}
