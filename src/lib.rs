@@ -10,5 +10,6 @@ pub mod cloud66;
 pub mod daemon;
 pub mod log;
 pub mod sandbox;
+pub mod rehearsal;
 pub mod cli;
 pub mod clock;

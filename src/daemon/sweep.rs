@@ -46,6 +46,11 @@ impl Sweep {
         Some(self.timetable.step(until))
     }
 
+    /// The next occurrence that no step has brought yet.
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
+        self.timetable.next_at()
+    }
+
     /// The first full second at which a step brings something. Beats before it may be left out.
     pub(crate) fn brings_at(&self) -> Option<Timestamp> {
         let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
