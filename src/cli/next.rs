@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
-use super::moment::{Moment, MomentError};
+use super::moment::{Moment, MomentError, shared_zone};
 use super::output::Format;
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
@@ -115,12 +115,6 @@ fn selected(names: &[String], schedule: &Schedule) -> Result<Vec<Arc<Entry>>, Ne
     let wanted =
         |entry: &&Arc<Entry>| names.is_empty() || names.iter().any(|name| entry.name.as_str() == name);
     Ok(schedule.entries.iter().filter(wanted).cloned().collect())
-}
-
-/// The zone of all the entries; `None` where they have several.
-fn shared_zone(entries: &[Arc<Entry>]) -> Option<TimeZone> {
-    let zone = entries.first().map_or(TimeZone::UTC, |entry| entry.timezone.clone());
-    entries.iter().all(|entry| entry.timezone == zone).then_some(zone)
 }
 
 /// The occurrences before `until`, one instant at a time, so that a long window costs no memory.
