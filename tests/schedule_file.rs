@@ -564,3 +564,14 @@ fn a_token_and_a_reserve_are_read_in_each_form() {
         "https://x.example/api/3"
     );
 }
+
+#[test]
+fn ten_thousand_warnings_lose_no_entry() {
+    let accounts: String = (0..10_500)
+        .map(|n| format!("  a{n}: {{ url: 'http://api{n}.example.com', token: {{ env: T }} }}\n"))
+        .collect();
+    let jobs = "  last: { stack: s, job: j, cron: '@daily', account: a10499 }\n";
+    let file = format!("accounts:\n{accounts}jobs:\n{jobs}");
+    let loaded = stackcron::schedule::parse("s.yaml", &file).expect("warnings refuse nothing");
+    assert_eq!((loaded.schedule.accounts.len(), loaded.schedule.entries.len()), (10_500, 1));
+}

@@ -1,6 +1,7 @@
 //! The commands: one file for each.
 
 pub mod check;
+pub mod entries;
 pub mod forecast;
 mod man;
 pub mod moment;
@@ -10,6 +11,7 @@ pub mod rehearse;
 mod run;
 mod sandbox;
 mod schema;
+pub mod why;
 pub mod span;
 
 use std::io::{self, BufWriter, Write};
@@ -51,6 +53,8 @@ enum Command {
     Check(check::Args),
     /// List what is due.
     Next(next::Args),
+    /// Tell why an entry is due at an instant, or is not.
+    Why(why::Args),
     /// Hold the schedule against the quota, hour by hour.
     Forecast(forecast::Args),
     /// Run the daemon in virtual time against a look-alike of the API.
@@ -106,6 +110,13 @@ impl Cli {
                 next::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
                 output::print(&text)
             }
+            Command::Why(args) => {
+                let Some(loaded) = output::load(&self.config)? else {
+                    return Ok(Status::Config);
+                };
+                let mut text = Vec::new();
+                why::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
+                output::print(&text)
             Command::Forecast(args) => {
                 let Some(loaded) = output::load(&self.config)? else {
                     return Ok(Status::Config);

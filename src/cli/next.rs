@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
+use super::entries::{self, UnknownEntry};
 use super::moment::{Moment, MomentError, shared_zone};
-use super::output::Format;
+use super::output::{Format, distance, local_time};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
 
@@ -43,13 +44,8 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum NextError {
     /// An entry that the schedule does not have.
-    #[error("no entry is named `{name}`{}", nearest.as_ref().map_or(String::new(), |name| format!("; did you mean `{name}`?")))]
-    UnknownEntry {
-        /// As it was asked for.
-        name: String,
-        /// The entry that was probably meant.
-        nearest: Option<String>,
-    },
+    #[error(transparent)]
+    UnknownEntry(#[from] UnknownEntry),
     /// A local time, while the entries live in several zones.
     #[error("the entries are in several zones: write the time with its offset, as 2026-10-25T01:30:00+01:00")]
     ManyZones,
@@ -96,21 +92,9 @@ pub fn run(
 }
 
 /// The named entries in the file's order, or all.
-fn selected(names: &[String], schedule: &Schedule) -> Result<Vec<Arc<Entry>>, NextError> {
+fn selected(names: &[String], schedule: &Schedule) -> Result<Vec<Arc<Entry>>, UnknownEntry> {
     for name in names {
-        if !schedule.entries.iter().any(|entry| entry.name.as_str() == name) {
-            let nearest = schedule
-                .entries
-                .iter()
-                .map(|entry| entry.name.as_str())
-                .map(|known| (strsim::damerau_levenshtein(known, name), known))
-                .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-                .min();
-            return Err(NextError::UnknownEntry {
-                name: name.clone(),
-                nearest: nearest.map(|(_, name)| name.to_string()),
-            });
-        }
+        entries::find(schedule, name)?;
     }
     let wanted =
         |entry: &&Arc<Entry>| names.is_empty() || names.iter().any(|name| entry.name.as_str() == name);
@@ -167,8 +151,7 @@ fn print_text(
             writeln!(out, "{bold}{head}{bold:#}")?;
             any = true;
         }
-        let local = scheduled_at.to_zoned_datetime(entry.timezone.clone());
-        let local = local.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string();
+        let local = local_time(&entry.timezone, scheduled_at);
         let when = distance(now, scheduled_at);
         write!(out, "{:width$}  {local:29}  {scheduled_at:20}  ", entry.name)?;
         match note(&entry, scheduled_at) {
@@ -189,29 +172,6 @@ fn note(entry: &Entry, at: Timestamp) -> Option<String> {
     match (shifted, paused) {
         (Some(shifted), Some(paused)) => Some(format!("{shifted}; {paused}")),
         (shifted, paused) => shifted.or(paused),
-    }
-}
-
-/// How far an instant is, in its two largest units: `in 3d 4h`, `20s ago`.
-fn distance(now: Timestamp, at: Timestamp) -> String {
-    let seconds = at.as_second() - now.as_second();
-    let parts = [
-        (seconds.abs() / 86_400, "d"),
-        (seconds.abs() / 3_600 % 24, "h"),
-        (seconds.abs() / 60 % 60, "m"),
-        (seconds.abs() % 60, "s"),
-    ];
-    let first = parts.iter().position(|(number, _)| *number > 0);
-    let words: Vec<String> = parts[first.unwrap_or(3)..]
-        .iter()
-        .take(2)
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, unit)| format!("{number}{unit}"))
-        .collect();
-    match (seconds, words.join(" ")) {
-        (0, _) => "now".into(),
-        (1.., words) => format!("in {words}"),
-        (_, words) => format!("{words} ago"),
     }
 }
 

@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::Status;
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Loaded};
@@ -53,4 +56,37 @@ pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
             Ok(None)
         }
     }
+}
+
+/// An instant as the clocks of a zone show it, for people.
+pub fn local_time(zone: &TimeZone, at: Timestamp) -> String {
+    at.to_zoned_datetime(zone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// How far an instant is: `in 3d 4h`, `20s ago`.
+pub fn distance(now: Timestamp, at: Timestamp) -> String {
+    let seconds = at.as_second() - now.as_second();
+    match seconds {
+        0 => "now".into(),
+        1.. => format!("in {}", span(seconds)),
+        _ => format!("{} ago", span(seconds)),
+    }
+}
+
+/// A span of time in its two largest units: `3d 4h`.
+pub fn span(seconds: i64) -> String {
+    let parts = [
+        (seconds.abs() / 86_400, "d"),
+        (seconds.abs() / 3_600 % 24, "h"),
+        (seconds.abs() / 60 % 60, "m"),
+        (seconds.abs() % 60, "s"),
+    ];
+    let first = parts.iter().position(|(number, _)| *number > 0);
+    let words: Vec<String> = parts[first.unwrap_or(3)..]
+        .iter()
+        .take(2)
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    words.join(" ")
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,6 +21,7 @@ use crate::log::setup;
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Schedule};
+use crate::timetable::tz;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -63,7 +65,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         };
         let (sender, replacements) = mpsc::channel(1);
         let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender));
-        daemon::run(Replacement { path, schedule, clients }, replacements, stop).await?;
+        // On a worker: what it spawns is then near at hand.
+        tokio::spawn(daemon::run(Replacement { path, schedule, clients }, replacements, stop)).await??;
         reloading.abort();
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;
@@ -80,6 +83,7 @@ fn load(config: &Path) -> Result<Schedule, Told> {
     let path = config.display().to_string();
     match schedule::load(config) {
         Ok(loaded) => {
+            let loaded = loaded.linted(Timestamp::now());
             for warning in &loaded.warnings {
                 let record = warning.record();
                 let code = serde_json::to_value(record.code).ok();
@@ -116,6 +120,7 @@ async fn reload(
         let (config, target) = (config.clone(), target.clone());
         // Off the loop: a large file takes a while, and nothing may be late for it.
         let read = tokio::task::spawn_blocking(move || {
+            tz::refresh();
             let schedule = load(&config)?;
             let clients = target.clients(&schedule)?;
             Ok::<_, Told>(Replacement { path: config.display().to_string(), schedule, clients })

@@ -13,6 +13,7 @@ use crate::clock::{Mono, Now};
 use crate::dispatch::{Dispatch, Effect};
 use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
 use crate::schedule::Schedule;
+use crate::timetable::tz;
 
 use replacement::Difference;
 pub use replacement::Replacement;
@@ -35,6 +36,12 @@ pub type StopReason = &'static str;
 /// after ten seconds and more.
 const GRACE: Duration = Duration::from_secs(9);
 
+/// Replies that are taken in before the loop looks at the clock again.
+const REPLIES_AT_ONCE: usize = 64;
+
+/// The runtime's timer is this coarse. What is nearer is waited for by yielding.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
+
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
 ///
 /// Occurrences from the start on are fired, none before it. What arrives on `replacements` takes over at once.
@@ -51,6 +58,7 @@ pub async fn run(
         accounts: schedule.accounts.len(),
         journal: "none".to_owned(),
         pid: std::process::id(),
+        tz_database: tz::database().to_string(),
     };
     Event::from(started).emit();
     let mut daemon = Daemon {
@@ -81,6 +89,7 @@ impl Daemon {
         replacements: &mut mpsc::Receiver<Replacement>,
     ) -> StopReason {
         tokio::pin!(stop);
+        let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
         loop {
             let now = Now::read();
             if self.sweep.runs_low(now) {
@@ -92,10 +101,12 @@ impl Daemon {
             tokio::select! {
                 biased;
                 reason = &mut stop => return reason,
-                Some(done) = self.requests.replies.recv() => self.take_in(done),
+                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => {
+                    done.drain(..).for_each(|done| self.take_in(done));
+                }
                 () = ticks.next() => self.plan(Now::read()),
                 Some(replacement) = replacements.recv() => self.replace(replacement),
-                () = sleep_until(Instant::now() + wake.saturating_sub(now.mono)) => {}
+                () = sleep(wake.saturating_sub(now.mono)) => {}
             }
         }
     }
@@ -166,5 +177,13 @@ impl Daemon {
     fn wakes_at(&self, now: Now) -> Mono {
         let sweep = now.mono + self.sweep.low_in(now);
         self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
+    }
+}
+
+/// Waits for a span, to some ten microseconds.
+async fn sleep(span: Duration) {
+    match span.checked_sub(TIMER_GRAIN) {
+        Some(most) if !most.is_zero() => sleep_until(Instant::now() + most).await,
+        _ => tokio::task::yield_now().await,
     }
 }

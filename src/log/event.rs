@@ -131,6 +131,8 @@ events! {
         accounts: usize,
         journal: String,
         pid: u32,
+        /// Which tz database tells local time, and its version.
+        tz_database: String,
     }, format!("stackcron {} fires {} entries of {} accounts", e.version, e.entries, e.accounts);
 
     /// The daemon starts nothing any more.

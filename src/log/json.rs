@@ -1,8 +1,9 @@
 //! A log line as one flat JSON object.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -14,9 +15,6 @@ use tracing_subscriber::registry::LookupSpan;
 ///
 /// A field without a value is null, so that each event always has the same keys.
 pub(super) struct JsonLines;
-
-/// Keys that a line has once, whatever an event of another crate calls its fields.
-const COMMON: [&str; 4] = ["timestamp", "level", "event", "message"];
 
 /// What the event of a line is called that another crate wrote.
 const FOREIGN: &str = "log";
@@ -32,77 +30,134 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut values = Values(vec![Value::Null; event.metadata().fields().len()]);
-        event.record(&mut values);
-        writeln!(writer, "{}", recorded(Timestamp::now(), event.metadata(), values))
+        let mut fields = Fields::of(event.metadata());
+        event.record(&mut fields);
+        writer.write_str(&fields.line(Timestamp::now()))?;
+        writer.write_char('\n')
     }
 }
 
-/// An event's line.
-pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> Value {
-    let mut line = common(at, &event.level(), event.name().into(), event.message().into());
-    for (name, value) in event.fields() {
-        insert(&mut line, name, value);
-    }
-    Value::Object(line)
-}
-
-fn common(at: Timestamp, level: &Level, event: Value, message: Value) -> Map<String, Value> {
+/// An event's line, when it is given the instant.
+pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
     let mut line = Map::new();
-    line.insert("timestamp".to_owned(), Value::String(format!("{at:.6}")));
-    line.insert("level".to_owned(), level.as_str().to_ascii_lowercase().into());
-    line.insert("event".to_owned(), event);
-    line.insert("message".to_owned(), message);
-    line
-}
-
-fn insert(line: &mut Map<String, Value>, name: &str, value: Value) {
-    if name == "action_more" {
-        for (key, value) in more(&value) {
-            line.entry(format!("action_{key}")).or_insert(value);
+    line.insert("timestamp".to_owned(), format!("{at:.6}").into());
+    line.insert("level".to_owned(), event.level().as_str().to_ascii_lowercase().into());
+    line.insert("event".to_owned(), event.name().into());
+    line.insert("message".to_owned(), event.message().into());
+    for (name, value) in event.fields() {
+        if name == MORE {
+            let more: Map<String, Value> =
+                value.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            for (key, value) in more {
+                line.entry(format!("action_{key}")).or_insert(value);
+            }
+        } else {
+            line.insert(name.to_owned(), value);
         }
-    } else if !COMMON.contains(&name) {
-        line.insert(name.to_owned(), value);
+    }
+    Value::Object(line).to_string()
+}
+
+/// The fields of an event as they are recorded, in JSON. They come in the order in which the event declares
+/// them, without those that have no value.
+struct Fields {
+    metadata: &'static Metadata<'static>,
+    event: Option<Vec<u8>>,
+    message: Vec<u8>,
+    /// `,"key":value` for each of the others.
+    others: Vec<u8>,
+    /// How many fields are written or known to have no value.
+    done: usize,
+}
+
+impl Fields {
+    fn of(metadata: &'static Metadata<'static>) -> Fields {
+        Fields { metadata, event: None, message: Vec::new(), others: Vec::with_capacity(1024), done: 0 }
+    }
+
+    fn line(mut self, at: Timestamp) -> String {
+        self.nulls_up_to(self.metadata.fields().len());
+        let level = match *self.metadata.level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        let mut line = format!(r#"{{"timestamp":"{at:.6}","level":"{level}","event":"#).into_bytes();
+        match &self.event {
+            Some(event) => line.extend_from_slice(event),
+            None => write(&mut line, FOREIGN),
+        }
+        line.extend_from_slice(br#","message":"#);
+        line.extend_from_slice(if self.message.is_empty() { b"\"\"" } else { &self.message });
+        if self.event.is_none() {
+            line.extend_from_slice(br#","target":"#);
+            write(&mut line, self.metadata.target());
+        }
+        line.extend_from_slice(&self.others);
+        line.push(b'}');
+        // JSON that serde_json wrote is UTF-8.
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
+    fn set(&mut self, field: &Field, value: impl Serialize) {
+        self.nulls_up_to(field.index());
+        self.done = field.index() + 1;
+        match field.name() {
+            "event" => write(self.event.insert(Vec::new()), value),
+            "message" => write(&mut self.message, value),
+            name => self.other(name, value),
+        }
+    }
+
+    fn nulls_up_to(&mut self, index: usize) {
+        let skipped = self.metadata.fields().iter().take(index).skip(self.done);
+        for field in skipped.filter(|field| !matches!(field.name(), "event" | "message" | MORE)) {
+            self.other(field.name(), Value::Null);
+        }
+        self.done = self.done.max(index);
+    }
+
+    fn other(&mut self, name: &str, value: impl Serialize) {
+        // Another crate's field of this name does not replace the line's own.
+        if matches!(name, "timestamp" | "level") {
+            return;
+        }
+        self.others.push(b',');
+        write(&mut self.others, name);
+        self.others.push(b':');
+        write(&mut self.others, value);
+    }
+
+    /// The fields of an action that have no column of their own.
+    fn more(&mut self, text: &str) {
+        let more: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        for (key, value) in more {
+            let name = format!("action_{key}");
+            if self.metadata.fields().field(name.as_str()).is_none() {
+                self.other(&name, value);
+            }
+        }
     }
 }
 
-/// The line of what tracing recorded.
-fn recorded(at: Timestamp, metadata: &Metadata<'_>, Values(mut values): Values) -> Value {
-    let mut take = |name: &str| {
-        let field = metadata.fields().field(name)?;
-        Some(values[field.index()].take())
-    };
-    let name = take("event");
-    let message = take("message").unwrap_or_default();
-    let foreign = name.is_none();
-    let mut line = common(at, metadata.level(), name.unwrap_or_else(|| FOREIGN.into()), message);
-    if foreign {
-        line.insert("target".to_owned(), metadata.target().into());
-    }
-    for (field, value) in metadata.fields().iter().zip(values) {
-        insert(&mut line, field.name(), value);
-    }
-    Value::Object(line)
+/// The field that holds, as JSON, what an action has beside its known fields.
+const MORE: &str = "action_more";
+
+fn write(line: &mut Vec<u8>, value: impl Serialize) {
+    // Neither a Vec nor these values can fail.
+    let _ = serde_json::to_writer(line, &value);
 }
 
-/// The fields of an action that have no column of their own.
-fn more(value: &Value) -> Map<String, Value> {
-    let text = value.as_str().unwrap_or_default();
-    serde_json::from_str(text).unwrap_or_default()
-}
-
-/// The values of an event's fields, in the order in which the event declares them.
-struct Values(Vec<Value>);
-
-impl Values {
-    fn set(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0[field.index()] = value.into();
-    }
-}
-
-impl Visit for Values {
+impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, value);
+        if field.name() == MORE {
+            self.nulls_up_to(field.index());
+            self.more(value);
+        } else {
+            self.set(field, value);
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -122,10 +177,7 @@ impl Visit for Values {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
-        // Writing to a String cannot fail; a Debug that fails of itself leaves what it wrote.
-        let _ = write!(text, "{value:?}");
-        self.set(field, text);
+        self.set(field, format_args!("{value:?}"));
     }
 }
 
@@ -220,7 +272,7 @@ mod tests {
         ];
         for event in events {
             let through_tracing = lines(|| event.emit()).remove(0);
-            let mut alone = of_event(Timestamp::now(), &event);
+            let mut alone: Value = serde_json::from_str(&of_event(Timestamp::now(), &event)).expect("JSON");
             alone["timestamp"].take();
             assert_eq!(alone.to_string(), through_tracing.to_string());
         }

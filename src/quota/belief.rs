@@ -3,7 +3,7 @@
 //! Requests are numbered in the order of sending. An answer is surely newer than another only when its request was
 //! sent after the other had come. Between such answers the lower Remaining is the newer one, unless quota came back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::clock::Mono;
 
@@ -35,6 +35,11 @@ impl Told {
     /// Whether quota came back between an older answer and this one: its own request took one.
     pub fn rose_above(&self, older: Told) -> bool {
         !self.refused && self.remaining >= older.remaining && self.used() <= older.used()
+    }
+
+    /// Whether so much came back since an older answer as only a turn of the window gives.
+    pub fn is_of_a_new_window(&self, older: Told) -> bool {
+        self.rose_above(older) && self.used() <= older.used() / 2
     }
 }
 
@@ -71,7 +76,8 @@ pub(super) enum Reading {
 pub(super) struct Belief {
     told: Option<Told>,
     next: u64,
-    in_flight: BTreeSet<u64>,
+    /// With what was believed when they were sent.
+    in_flight: BTreeMap<u64, Option<Told>>,
     /// Requests that no Remaining is known to include, though none of them is in flight: lost, or answered without
     /// the header. By the first number whose answer will include them.
     loose: BTreeMap<u64, u32>,
@@ -106,7 +112,7 @@ impl Belief {
     pub fn send(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.in_flight.insert(number);
+        self.in_flight.insert(number, self.told);
         number
     }
 
@@ -123,7 +129,7 @@ impl Belief {
 
     /// An answer came.
     pub fn answered(&mut self, number: u64, heard: Heard) -> Reading {
-        self.in_flight.remove(&number);
+        let believed = self.in_flight.remove(&number).flatten();
         let Some(mut told) = heard.told(self.next) else {
             self.loosen(1);
             return Reading::Silent;
@@ -140,6 +146,12 @@ impl Belief {
                     self.told = Some(told);
                 } else {
                     *self.overtaken.entry(self.next).or_default() += 1;
+                    if let Some(doubted) = &mut self.told
+                        && believed.is_some_and(|believed| told.is_of_a_new_window(believed))
+                    {
+                        self.risen = self.next;
+                        doubted.doubtful = true;
+                    }
                 }
                 Reading::Unordered
             }
@@ -160,7 +172,7 @@ impl Belief {
     /// Whether an answer under way will be surely newer than what is believed.
     pub fn settles_told(&self) -> bool {
         let horizon = self.told.map_or(0, |told| told.horizon);
-        self.in_flight.last().is_some_and(|&newest| newest >= horizon)
+        self.in_flight.last_key_value().is_some_and(|(&newest, _)| newest >= horizon)
     }
 
     fn loosen(&mut self, count: u32) {

@@ -12,7 +12,7 @@ const BUCKETS: u32 = 3600;
 const WIDEST: Duration = Duration::from_secs(1);
 
 /// Others' use that was seen late is looked for in at most so many steps as it leaves the window,
-const PIECES: u32 = 8;
+const PIECES: u32 = 16;
 /// and in each step in so many requests at least: with fewer, a step may well find nothing.
 const PER_PIECE: u32 = 3;
 
@@ -39,10 +39,8 @@ pub(super) struct Ledger {
     sum: Bucket,
     /// When the newest bucket was begun.
     begun: Mono,
-    /// When the last one dropped out.
-    left_at: Option<Mono>,
-    /// What dropped out and when, as long as an answer under way may still count it.
-    gone: VecDeque<(Mono, u32)>,
+    /// What dropped out of the window since the answer before the newest was asked for: it may still count it.
+    gone: VecDeque<Bucket>,
 }
 
 impl Ledger {
@@ -52,7 +50,6 @@ impl Ledger {
             buckets: VecDeque::new(),
             sum: Bucket::default(),
             begun: Mono::ZERO,
-            left_at: None,
             gone: VecDeque::new(),
         }
     }
@@ -105,10 +102,12 @@ impl Ledger {
     /// Explains what an answer told: what is neither ours nor known of others was used by others until then.
     /// `in_doubt` of ours are perhaps included beside those in the ledger.
     pub fn explain(&mut self, was: Option<Told>, told: Told, in_doubt: u32) {
-        while self.gone.front().is_some_and(|&(left, _)| left <= told.sent) {
-            self.gone.pop_front();
+        if let Some(was) = was {
+            let done = self.gone.partition_point(|gone| self.leaves(gone) <= was.sent);
+            self.gone.drain(..done);
         }
-        let gone = self.gone.iter().fold(0, |sum: u32, &(_, count)| sum.saturating_add(count));
+        let counted = self.gone.iter().rev().take_while(|gone| self.leaves(gone) > told.sent);
+        let gone = counted.fold(0, |sum: u32, gone| sum.saturating_add(gone.count()));
         let ours = self.ours().saturating_add(in_doubt).saturating_add(gone);
         let least = told.used().saturating_sub(ours);
         if let Some(unseen) = least.checked_sub(self.sum.others).filter(|&unseen| unseen > 0) {
@@ -154,34 +153,47 @@ impl Ledger {
     /// Ours that were surely counted within the window before `told`, itself included.
     pub fn counted_within(&self, told: Told, window: Duration) -> u32 {
         let since = told.came.saturating_sub(window);
-        let before = self.buckets.iter().filter(|b| b.from > since && b.until <= told.sent);
+        let before = self.buckets.iter().filter(|b| b.from > since && b.until < told.sent);
         before.fold(1, |sum: u32, b| sum.saturating_add(b.own))
     }
 
-    /// Forgets what is older than a window.
+    /// Moves out what is older than a window.
     pub fn age(&mut self, now: Mono) {
-        while let Some(first) = self.buckets.front() {
-            let leaves = first.until.saturating_add(self.window);
-            if leaves > now {
-                break;
-            }
+        while let Some(first) =
+            self.buckets.pop_front_if(|first| first.until.saturating_add(self.window) <= now)
+        {
             self.sum.own = self.sum.own.saturating_sub(first.own);
             self.sum.doubtful = self.sum.doubtful.saturating_sub(first.doubtful);
             self.sum.others = self.sum.others.saturating_sub(first.others);
-            self.left_at = Some(leaves);
-            self.gone.push_back((leaves, first.own + first.doubtful + first.others));
-            self.buckets.pop_front();
+            self.gone.push_back(first);
         }
-        while self.gone.front().is_some_and(|&(left, _)| left.saturating_add(self.window) <= now) {
+        while self.gone.len() > BUCKETS as usize {
             self.gone.pop_front();
         }
     }
 
-    /// The first instant after `after` at which something is older than a window, past or to come.
-    pub fn leaves_after(&self, after: Mono) -> Option<Mono> {
-        let left = self.left_at.filter(|&left| left > after);
-        let leaves = |bucket: &Bucket| bucket.until.saturating_add(self.window);
-        left.or_else(|| self.buckets.iter().find(|bucket| !bucket.is_empty()).map(leaves))
+    /// When so many requests will have dropped out since `after`: past, or to come.
+    pub fn leave_after(&self, after: Mono, least: u32) -> Option<Mono> {
+        self.leaving(after, least, Bucket::count)
+    }
+
+    /// The same of those that are ours and were surely counted.
+    pub fn ours_leave_after(&self, after: Mono, least: u32) -> Option<Mono> {
+        self.leaving(after, least, |bucket| bucket.own)
+    }
+
+    fn leaving(&self, after: Mono, least: u32, count: impl Fn(&Bucket) -> u32) -> Option<Mono> {
+        let mut left = 0u32;
+        let all = self.gone.iter().chain(&self.buckets);
+        let found = all.skip_while(|bucket| self.leaves(bucket) <= after).find(|bucket| {
+            left = left.saturating_add(count(bucket));
+            left >= least.max(1)
+        });
+        found.map(|bucket| self.leaves(bucket))
+    }
+
+    fn leaves(&self, bucket: &Bucket) -> Mono {
+        bucket.until.saturating_add(self.window)
     }
 }
 
@@ -194,7 +206,11 @@ impl Bucket {
         self.others = self.others.saturating_add(new.others);
     }
 
+    fn count(&self) -> u32 {
+        self.own.saturating_add(self.doubtful).saturating_add(self.others)
+    }
+
     fn is_empty(&self) -> bool {
-        (self.own, self.doubtful, self.others) == (0, 0, 0)
+        self.count() == 0
     }
 }

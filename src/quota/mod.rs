@@ -267,7 +267,7 @@ impl Quota {
         let Some(told) = self.told() else {
             return match self.belief.in_flight() {
                 0 => Clearance::Until(
-                    self.ledger.leaves_after(now).unwrap_or(now + self.settings.window),
+                    self.ledger.leave_after(now, 1).unwrap_or(now + self.settings.window),
                     Why::Exhausted,
                 ),
                 _ => Clearance::InFlight,
@@ -307,7 +307,9 @@ impl Quota {
     /// The first instant after `after` at which quota should have come back.
     fn returns_at(&self, after: Mono) -> Mono {
         let window = self.settings.window;
-        let foretold = self.window.returns_after(after, &self.ledger, self.seen);
+        // Where quota comes back bit by bit, the reserve is filled up first.
+        let wanted = self.told().map_or(1, |told| (self.reserve() + 1).saturating_sub(told.remaining));
+        let foretold = self.window.returns_after(after, wanted, &self.ledger, self.seen);
         // By then everything that was counted when the quota was first seen to be used up is older than a window.
         let whole = self.exhausted_since.map(|since| since + window).filter(|&at| at > after);
         [foretold, whole].into_iter().flatten().min().unwrap_or(after + window)
@@ -320,7 +322,7 @@ impl Quota {
             + u64::from(self.belief.in_flight());
         let share = (usable * ASIDE_PERCENT / 100).max(1);
         let now = self.seen.mono;
-        (used >= share).then(|| self.asides.leaves_after(now).unwrap_or(now + self.settings.window))
+        (used >= share).then(|| self.asides.leave_after(now, 1).unwrap_or(now + self.settings.window))
     }
 
     fn hand_back(&mut self, ticket: &Ticket, counted: bool) {

@@ -1,1 +1,281 @@
 //! What the quota promises, one fact at a time. The promises under chance are in `tests/quota_simulation.rs`.
+
+use super::*;
+use crate::schedule::Reserve;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Half past noon: an aligned hour turns after 1,800 s.
+fn at(seconds: u64) -> Now {
+    let noon: Timestamp = "2026-03-01T12:30:00Z".parse().expect("a timestamp");
+    let mono = Duration::from_secs(seconds);
+    Now { wall: noon + mono, mono }
+}
+
+fn settings(limit: u32, reserve: u32) -> QuotaSettings {
+    QuotaSettings { limit, window: HOUR, reserve: Reserve::Requests(reserve) }
+}
+
+fn told(limit: u32, remaining: u32) -> Answer {
+    Answer { limit: Some(limit), remaining: Some(remaining), refused: None }
+}
+
+const REFUSED: Answer =
+    Answer { limit: None, remaining: Some(0), refused: Some(Throttle { retry_after: None }) };
+
+fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
+    quota.admit(Purpose::Fire, at(seconds))
+}
+
+/// Sends one and has it answered within the second.
+fn exchange(quota: &mut Quota, seconds: u64, answer: Answer) -> Vec<Change> {
+    let ticket = fire(quota, seconds).expect("one goes");
+    quota.answered(ticket, answer, at(seconds))
+}
+
+/// All that may go at one instant.
+fn all(quota: &mut Quota, seconds: u64) -> Vec<Ticket> {
+    std::iter::from_fn(|| fire(quota, seconds).ok()).collect()
+}
+
+fn waits_until(refusal: Result<Ticket, Refusal>) -> u64 {
+    match refusal {
+        Err(Refusal::Until(until)) => until.at.as_secs(),
+        other => panic!("expected a wait for an instant, got {other:?}"),
+    }
+}
+
+/// A quota that was told `remaining` of 100, with a reserve of 10.
+fn known(remaining: u32) -> Quota {
+    let mut quota = Quota::new(settings(100, 10), at(0));
+    exchange(&mut quota, 0, told(100, remaining));
+    quota
+}
+
+#[test]
+fn what_is_covered_goes_at_once_after_the_first_answer() {
+    let mut quota = Quota::new(settings(20_000, 0), at(0));
+    let first = fire(&mut quota, 0).expect("the first goes");
+    assert_eq!(fire(&mut quota, 0), Err(Refusal::InFlight), "the first goes alone");
+    quota.answered(first, told(20_000, 19_999), at(0));
+    assert_eq!(all(&mut quota, 0).len(), 19_999);
+}
+
+#[test]
+fn the_reserve_and_what_is_in_flight_are_not_spent() {
+    let mut quota = known(50);
+    assert_eq!(quota.available(at(0)), 40);
+    let sent = all(&mut quota, 0);
+    assert_eq!(sent.len(), 40);
+    assert_eq!(fire(&mut quota, 0), Err(Refusal::InFlight), "their answers may tell of more");
+    assert_eq!(quota.available(at(0)), 0);
+}
+
+#[test]
+fn an_older_answer_raises_nothing() {
+    let mut quota = known(50);
+    let (early, late) = (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
+    quota.answered(late, told(100, 30), at(2));
+    quota.answered(early, told(100, 49), at(3));
+    assert_eq!(quota.remaining(), Some(30));
+}
+
+#[test]
+fn a_lower_remaining_is_believed_whenever_its_request_was_sent() {
+    let mut quota = known(50);
+    let (early, late) = (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
+    quota.answered(late, told(100, 40), at(2));
+    quota.answered(early, told(100, 20), at(3));
+    assert_eq!(quota.available(at(3)), 10, "others used it");
+}
+
+#[test]
+fn a_lost_request_counts_until_a_later_one_was_answered() {
+    let mut quota = known(50);
+    let (lost, other) = (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
+    quota.lost(lost, at(31));
+    quota.answered(other, told(100, 49), at(31));
+    assert_eq!(quota.available(at(31)), 38, "that answer may be older than the lost request");
+    exchange(&mut quota, 32, told(100, 47));
+    assert_eq!(quota.available(at(32)), 37);
+}
+
+#[test]
+fn a_request_that_was_not_sent_costs_nothing() {
+    let mut quota = known(50);
+    let ticket = fire(&mut quota, 1).expect("one goes");
+    quota.unsent(ticket, at(2));
+    assert_eq!(quota.available(at(2)), 40);
+}
+
+#[test]
+fn nonsense_in_the_headers_is_counted_as_a_request_without_them() {
+    let mut quota = known(50);
+    exchange(&mut quota, 1, Answer { limit: Some(0), remaining: Some(u32::MAX), refused: None });
+    assert_eq!((quota.limit(), quota.remaining(), quota.available(at(1))), (100, Some(50), 39));
+}
+
+#[test]
+fn a_limit_that_changes_is_told_once_and_the_reserve_follows() {
+    let settings = QuotaSettings { limit: 100, window: HOUR, reserve: Reserve::Percent(5.0) };
+    let mut quota = Quota::new(settings, at(0));
+    let changes = exchange(&mut quota, 0, told(3600, 3597));
+    assert_eq!(changes, [Change::Limit { limit: 3600, was: 100 }]);
+    assert_eq!(exchange(&mut quota, 1, told(3600, 3596)), []);
+    assert_eq!((quota.limit(), quota.reserve(), quota.available(at(1))), (3600, 180, 3416));
+}
+
+#[test]
+fn after_a_refusal_one_goes_at_the_turn_and_then_the_rest() {
+    let mut quota = known(50);
+    exchange(&mut quota, 1, REFUSED);
+    assert_eq!(waits_until(fire(&mut quota, 2)), 1800, "the clock's hour is the first guess");
+    assert_eq!(quota.wakes_at(), Some(Duration::from_secs(1800)));
+    let probe = fire(&mut quota, 1800).expect("one goes at the turn");
+    assert_eq!(fire(&mut quota, 1800), Err(Refusal::InFlight), "and goes alone");
+    quota.answered(probe, told(100, 99), at(1801));
+    assert_eq!(all(&mut quota, 1801).len(), 89);
+}
+
+#[test]
+fn a_window_that_does_not_turn_with_the_clock_is_found_where_its_first_request_opened_it() {
+    let mut quota = known(99);
+    exchange(&mut quota, 1, told(100, 10));
+    exchange(&mut quota, 1800, REFUSED);
+    assert_eq!(waits_until(fire(&mut quota, 1800)), 1801, "the server's clock may be behind");
+    exchange(&mut quota, 1801, REFUSED);
+    assert_eq!(waits_until(fire(&mut quota, 1802)), 3600);
+    exchange(&mut quota, 3600, told(100, 99));
+    exchange(&mut quota, 3601, told(100, 10));
+    assert_eq!(waits_until(fire(&mut quota, 3602)), 7200, "the clock's hour is no guess any more");
+}
+
+#[test]
+fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
+    let mut quota = known(99);
+    for second in 1..90 {
+        exchange(&mut quota, second, told(100, 99 - second as u32));
+    }
+    exchange(&mut quota, 1800, told(100, 9));
+    exchange(&mut quota, 1801, told(100, 8));
+    assert_eq!(waits_until(fire(&mut quota, 3599)), 3600, "it may turn as a whole");
+    exchange(&mut quota, 3600, told(100, 8));
+    assert_eq!(waits_until(fire(&mut quota, 3600)), 3603, "two are owed to the reserve");
+    exchange(&mut quota, 3603, told(100, 10));
+    for second in 3604..3680 {
+        assert_eq!(waits_until(fire(&mut quota, second - 1)), second, "one comes back each second");
+        exchange(&mut quota, second, told(100, 10));
+    }
+}
+
+#[test]
+fn retry_after_is_obeyed_and_believed_once() {
+    let throttled = |seconds| {
+        let retry_after = Some(Duration::from_secs(seconds));
+        Answer { refused: Some(Throttle { retry_after }), ..REFUSED }
+    };
+    let mut quota = known(50);
+    exchange(&mut quota, 1, throttled(20));
+    assert_eq!(waits_until(fire(&mut quota, 2)), 21);
+    assert_eq!(quota.available(at(2)), 0);
+    exchange(&mut quota, 21, throttled(0));
+    assert_eq!(waits_until(fire(&mut quota, 21)), 1800, "it was refused again: the window is waited for");
+    exchange(&mut quota, 1800, throttled(4000));
+    assert_eq!(waits_until(fire(&mut quota, 1801)), 5800, "it is obeyed all the same");
+}
+
+#[test]
+fn without_headers_our_own_are_counted() {
+    let mut quota = Quota::new(settings(100, 10), at(0));
+    for _ in 0..SILENT_ANSWERS {
+        exchange(&mut quota, 0, Answer::default());
+    }
+    let sent = all(&mut quota, 0);
+    assert_eq!(sent.len(), 87);
+    for ticket in sent {
+        quota.answered(ticket, Answer::default(), at(1));
+    }
+    assert_eq!(waits_until(fire(&mut quota, 2)), 3600);
+    assert_eq!(all(&mut quota, 3601).len(), 90);
+}
+
+#[test]
+fn exhausted_and_restored_are_told_once() {
+    let mut quota = known(12);
+    assert_eq!(exchange(&mut quota, 1, told(100, 11)), []);
+    let until = at(1800).wall;
+    let exhausted = Change::Exhausted { limit: 100, remaining: 10, until };
+    assert_eq!(exchange(&mut quota, 2, told(100, 10)), [exhausted]);
+    assert_eq!(quota.tick(at(3)), []);
+    assert_eq!(exchange(&mut quota, 1800, told(100, 99)), [Change::Restored { limit: 100, remaining: 99 }]);
+    assert_eq!(exchange(&mut quota, 1801, told(100, 98)), []);
+}
+
+#[test]
+fn follow_up_has_a_share_and_fires_have_the_rest() {
+    let mut quota = known(100);
+    let aside = |quota: &mut Quota| quota.admit(Purpose::FollowUp, at(0));
+    let asides: Vec<_> = std::iter::from_fn(|| aside(&mut quota).ok()).collect();
+    assert_eq!(asides.len(), 27, "30% of the 91 that were usable");
+    let Err(Refusal::Until(until)) = quota.admit(Purpose::Check, at(0)) else {
+        panic!("a check is part of that share");
+    };
+    assert_eq!(until.why, Why::Share);
+    assert_eq!(all(&mut quota, 0).len(), 63);
+}
+
+#[test]
+fn ten_restarts_spend_no_more_than_none() {
+    let mut quota = known(99);
+    let mut left = 99;
+    let mut spent = 1;
+    for restart in 0..10 {
+        let saved = serde_json::to_string(&quota.save()).expect("it is written");
+        let saved = serde_json::from_str(&saved).expect("it is read");
+        quota = Quota::restore(settings(100, 10), saved, at(restart));
+        for _ in 0..20 {
+            let Ok(ticket) = fire(&mut quota, restart) else {
+                break;
+            };
+            left -= 1;
+            spent += 1;
+            quota.answered(ticket, told(100, left), at(restart));
+        }
+    }
+    assert_eq!((spent, left), (90, 10));
+    assert_eq!(waits_until(fire(&mut quota, 11)), 1800);
+}
+
+#[test]
+fn after_a_restart_one_request_goes_first() {
+    let mut quota = known(50);
+    let in_flight = fire(&mut quota, 1).expect("one goes");
+    let mut quota = Quota::restore(settings(100, 10), quota.save(), at(2));
+    drop(in_flight);
+    assert_eq!(quota.available(at(2)), 39, "what was in flight may have been counted");
+    let first = fire(&mut quota, 2).expect("the first goes");
+    assert_eq!(fire(&mut quota, 2), Err(Refusal::InFlight));
+    quota.answered(first, told(100, 20), at(3));
+    assert_eq!(all(&mut quota, 3).len(), 10);
+}
+
+#[test]
+fn a_machine_that_was_started_anew_knows_of_the_turn_before() {
+    let mut quota = known(50);
+    exchange(&mut quota, 1, REFUSED);
+    let saved = quota.save();
+    let rebooted = Now { wall: at(1900).wall, mono: Duration::from_secs(5) };
+    let mut quota = Quota::restore(settings(100, 10), saved, rebooted);
+    assert!(quota.admit(Purpose::Fire, rebooted).is_ok(), "the hour turned while the machine was down");
+}
+
+#[test]
+fn a_short_window_works_as_a_long_one() {
+    let settings = QuotaSettings { window: Duration::from_secs(5), ..settings(100, 10) };
+    let mut quota = Quota::new(settings, at(1));
+    exchange(&mut quota, 1, told(100, 10));
+    assert_eq!(waits_until(fire(&mut quota, 2)), 5);
+    exchange(&mut quota, 5, told(100, 99));
+    exchange(&mut quota, 6, told(100, 10));
+    assert_eq!(waits_until(fire(&mut quota, 7)), 10);
+}

@@ -55,6 +55,10 @@ pub(super) struct Window {
     opened: Option<Between>,
     /// How often that span was narrowed in this window.
     narrowed: u32,
+    /// The last turn came with an aligned edge, but others had been there already: it may have been earlier.
+    contested: bool,
+    /// How often it was looked for earlier, in vain.
+    early: u32,
     /// Requests in a row that found nothing where a rolling window should have given something back.
     fruitless: u32,
     /// An aligned edge up to here is done with: it gave its rise.
@@ -69,6 +73,8 @@ impl Window {
             skewed: false,
             opened: None,
             narrowed: 0,
+            contested: false,
+            early: 0,
             fruitless: 0,
             settled: None,
         }
@@ -128,15 +134,16 @@ impl Window {
         let earliest = match self.opened {
             Some(opened) if self.possible.first => {
                 let turns = self.turn_of(opened);
-                self.possible.first = turns.from < told.came && was.sent < turns.until;
+                self.possible.first = turns.from <= told.came && was.sent <= turns.until;
                 turns.from.max(was.sent)
             }
             _ => was.sent,
         };
         self.opened = Some(self.opening(told, earliest.max(told.came.saturating_sub(self.length))));
         self.narrowed = 0;
+        self.contested = told.used() > 1;
         // As much as a turn gives is no sign of a rolling window.
-        if told.used() > was.used() / 2 {
+        if !told.is_of_a_new_window(was) {
             self.fruitless = 0;
         }
         self.possible.rolling &= ledger.counted_within(told, self.length) <= told.used();
@@ -159,21 +166,24 @@ impl Window {
                 } else if told.sent > turns.from {
                     self.opened = Some(Between { from: told.sent.saturating_sub(self.length), ..opened });
                     self.narrowed += u32::from(probe);
+                    self.early += u32::from(probe && self.contested && self.possible.aligned);
+                    self.possible.first &= self.early < NARROWINGS || !self.possible.aligned;
                 }
             } else if told.sent >= turns.until {
                 let from = turns.from.max(told.came.saturating_sub(self.length));
                 self.opened = Some(Between { from, until: told.came });
             }
         }
-        if probe && ledger.leaves_after(was.sent).is_some_and(|at| at <= told.sent) {
+        if probe && ledger.ours_leave_after(was.sent, 1).is_some_and(|at| at <= told.sent) {
             self.fruitless += 1;
             let another = self.possible.aligned || self.possible.first;
             self.possible.rolling &= self.fruitless < FRUITLESS || !another;
         }
     }
 
-    /// The first instant after `after` at which quota should have come back: past, if nobody looked since.
-    pub fn returns_after(&self, after: Mono, ledger: &Ledger, now: Now) -> Option<Mono> {
+    /// The first instant after `after` at which quota should have come back: past, if nobody looked since. Where it comes
+    /// back bit by bit, as much as is wanted.
+    pub fn returns_after(&self, after: Mono, wanted: u32, ledger: &Ledger, now: Now) -> Option<Mono> {
         let aligned = || {
             let edge = self.open_edge_after(after.saturating_sub(self.skew()), now)?;
             let tries = [(!self.skewed).then_some(edge), Some(edge + self.skew())];
@@ -181,17 +191,29 @@ impl Window {
         };
         let first = || {
             let turns = self.turn_of(self.opened?);
-            let alone = !self.possible.aligned && !self.possible.rolling;
-            let tries = NARROWINGS.saturating_sub(self.narrowed);
-            let part = (turns.until - turns.from) / (tries + 1);
-            let narrowing = alone && part > NARROW.min(self.length / 100) && turns.from + part > after;
+            let part = match self.possible {
+                Kinds { aligned: false, rolling: false, .. } => {
+                    (turns.until - turns.from) / (NARROWINGS.saturating_sub(self.narrowed) + 1)
+                }
+                // Once in a window, so often in all: if nothing is found, the window is aligned.
+                Kinds { aligned: true, rolling: false, .. } if self.contested && self.narrowed == 0 => {
+                    (turns.until - turns.from) / 2
+                }
+                _ => turns.until - turns.from,
+            };
+            let narrowing = part > NARROW.min(self.length / 100) && turns.from + part > after;
             let at = if narrowing { turns.from + part } else { turns.until };
             (at > after).then_some(at)
+        };
+        // When others' requests were counted is known roughly: good enough to ask only if nothing else gives an instant.
+        let rolling = || match self.possible {
+            Kinds { aligned: false, first: false, .. } => ledger.leave_after(after, wanted),
+            _ => ledger.ours_leave_after(after, wanted),
         };
         let instants = [
             self.possible.aligned.then(aligned).flatten(),
             self.possible.first.then(first).flatten(),
-            self.possible.rolling.then(|| ledger.leaves_after(after)).flatten(),
+            self.possible.rolling.then(rolling).flatten(),
         ];
         instants.into_iter().flatten().min()
     }

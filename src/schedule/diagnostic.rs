@@ -79,6 +79,22 @@ pub enum Code {
     DuplicateEntry,
     /// A token that would travel unencrypted.
     PlainHttp,
+    /// A step that does not divide its range, so that its last gap differs.
+    UnevenStep,
+    /// Day-of-month and day-of-week are both restricted, and one of them suffices.
+    EitherDay,
+    /// A day that some of the months lack.
+    ShortMonths,
+    /// 29 February alone.
+    LeapDay,
+    /// A time that the clocks skip within a year.
+    SkippedTime,
+    /// A time that the clocks show twice within a year.
+    RepeatedTime,
+    /// Two entries that start the same job of the same stack at the same instant.
+    SharedInstant,
+    /// A minute on which more than a quarter of its hour is due.
+    CrowdedMinute,
 }
 
 /// A diagnostic as `check --format json` prints it. The keys are part of the interface.

@@ -6,10 +6,12 @@
 pub mod cron;
 pub mod diagnostic;
 pub mod duration;
+mod lint;
 pub mod name;
 mod place;
 pub mod render;
 mod report;
+mod origin;
 pub mod shape;
 pub mod source;
 mod syntax;
@@ -21,9 +23,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 
+use self::origin::Origin;
 use self::report::{Problem, Report};
 
 pub use cron::{CronError, Expression};
@@ -37,6 +41,22 @@ pub struct Loaded {
     pub schedule: Schedule,
     /// What somebody should look at all the same.
     pub warnings: Vec<Diagnostic>,
+    /// What a warning that is found later needs to name its place.
+    origin: Origin,
+}
+
+impl Loaded {
+    /// Adds to the warnings what in the schedule is likely not meant as it is written. What depends on time is told
+    /// of the year from `now` on.
+    pub fn linted(mut self, now: Timestamp) -> Loaded {
+        let mut report = Report::default();
+        for problem in lint::check(&self.schedule, &self.origin.places, now) {
+            report.warning(problem);
+        }
+        self.warnings.extend(report.finish(&self.origin.path, &self.origin.text));
+        self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
+        self
+    }
 }
 
 /// Reads and validates a schedule file.
@@ -64,13 +84,14 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
     source::screen(text).map_err(|problem| rejected(name, text, problem))?;
     let root = tree::parse(text).map_err(|error| rejected(name, text, syntax::problem(&error, text)))?;
     let mut report = Report::default();
-    let schedule = validate::schedule(&root, text, &mut report);
+    let (schedule, places) = validate::schedule(&root, text, &mut report);
     let (has_errors, cut) = (report.has_errors(), report.is_full());
     let diagnostics = report.finish(name, text);
     if has_errors {
         Err(Rejected { diagnostics, cut })
     } else {
-        Ok(Loaded { schedule, warnings: diagnostics })
+        let origin = Origin { path: name.into(), text: text.into(), places };
+        Ok(Loaded { schedule, warnings: diagnostics, origin })
     }
 }
 

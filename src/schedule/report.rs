@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::diagnostic::{Code, Diagnostic, Severity};
 use super::place::{Locator, visible};
 
-/// After so many diagnostics reading stops, so that a large file in which everything is wrong costs little.
+/// After so many errors reading stops, so that a large file in which everything is wrong costs little. Further
+/// warnings are not kept; they stop nothing.
 const KEPT: usize = 10_000;
 
 /// The proof that an error was reported. Who holds it need not report again.
@@ -44,7 +45,9 @@ impl Report {
     }
 
     pub fn warning(&mut self, problem: Problem) {
-        self.add(Severity::Warning, problem);
+        if self.problems.len() < KEPT {
+            self.add(Severity::Warning, problem);
+        }
     }
 
     fn add(&mut self, severity: Severity, problem: Problem) -> bool {
@@ -63,7 +66,7 @@ impl Report {
 
     /// Whether reading should stop.
     pub fn is_full(&self) -> bool {
-        self.problems.len() >= KEPT
+        self.errors >= KEPT
     }
 
     pub fn has_errors(&self) -> bool {

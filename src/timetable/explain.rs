@@ -20,8 +20,8 @@ pub struct Explanation {
     pub entry: String,
     /// The instant, cut to its second: an expression knows no fractions.
     pub at: Timestamp,
-    /// What the clocks of the entry's zone show then.
-    pub local_time: DateTime,
+    /// What the clocks of the entry's zone show then, with their offset.
+    pub local_time: String,
     /// The entry's zone.
     pub timezone: String,
     /// Whether the entry is due then.
@@ -73,7 +73,7 @@ pub fn explain(entry: &Entry, at: Timestamp) -> Explanation {
     Explanation {
         entry: EntryName::as_str(&entry.name).to_string(),
         at,
-        local_time: line.at(at).civil(at),
+        local_time: at.display_with_offset(entry.timezone.to_offset(at)).to_string(),
         timezone: zone_name(&entry.timezone, at),
         due: shift.is_some(),
         shift,

@@ -4,6 +4,8 @@ mod explain;
 mod search;
 mod shift;
 mod stretch;
+mod transition;
+pub mod tz;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,6 +17,7 @@ use crate::schedule::{Entry, Schedule};
 pub use explain::{Explanation, ExpressionReport, FieldReport, explain, zone_name};
 pub use shift::{Shift, shift};
 use stretch::Line;
+pub use transition::{Transition, transitions};
 
 /// One instant at which an entry is due.
 #[derive(Clone, Debug)]
@@ -125,6 +128,28 @@ pub fn occurrences(
         from = at.and_then(after);
         at
     })
+}
+
+/// The first instant with `from` <= at < `until` at which two entries are both due. Each search takes one from
+/// `searches`; when none is left, there is none to be found.
+pub fn coincidence(
+    one: &Entry,
+    other: &Entry,
+    from: Timestamp,
+    until: Timestamp,
+    searches: &mut usize,
+) -> Option<Timestamp> {
+    let (mut line, mut other_line) = (Line::new(&one.timezone), Line::new(&other.timezone));
+    let mut from = from;
+    while *searches > 0 {
+        *searches -= 1;
+        let at = next_on(&mut line, one, from)?;
+        from = next_on(&mut other_line, other, at).filter(|at| *at < until)?;
+        if from == at {
+            return Some(at);
+        }
+    }
+    None
 }
 
 fn next_on(line: &mut Line, entry: &Entry, from: Timestamp) -> Option<Timestamp> {
@@ -285,6 +310,18 @@ pub(crate) mod tests {
         assert_eq!(names("2026-01-01T00:02:00Z"), ["b0", "a0", "a1"]);
         assert_eq!(names("2026-01-01T00:01:00Z"), [""; 0]);
         assert_eq!(names("2026-01-01T00:03:00Z"), ["b2", "a2"]);
+    }
+
+    #[test]
+    fn two_entries_coincide_where_both_are_due() {
+        let one = entry("one", "Europe/London", &["0 9 * * MON"]);
+        let other = entry("other", "UTC", &["0 */4 1 * *"]);
+        let (from, until) = (at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
+        // The first Monday that is a first of the month with 09:00 in London at 08:00 UTC.
+        let found = coincidence(&one, &other, from, until, &mut 100);
+        assert_eq!(found, Some(at("2026-06-01T08:00:00Z")));
+        assert_eq!(coincidence(&one, &other, from, at("2026-06-01T08:00:00Z"), &mut 100), None);
+        assert_eq!(coincidence(&one, &other, from, until, &mut 1), None);
     }
 
     #[test]

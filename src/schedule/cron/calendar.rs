@@ -99,7 +99,8 @@ impl Calendar {
         self.date_from(start).is_some_and(|date| date.year() < start.year() + 400)
     }
 
-    fn has_date(&self, date: Date) -> bool {
+    /// Whether a date is allowed.
+    pub(crate) fn has_date(&self, date: Date) -> bool {
         has(u64::from(self.months), date.month())
             && has(u64::from(self.days_of(date.year(), date.month())), date.day())
     }

@@ -44,7 +44,7 @@ impl Field {
     }
 
     /// The smallest number that may be written.
-    pub(super) fn low(self) -> u8 {
+    pub(in crate::schedule) fn low(self) -> u8 {
         match self {
             Field::DayOfMonth | Field::Month => 1,
             _ => 0,
@@ -63,7 +63,7 @@ impl Field {
     }
 
     /// The last value of `*` and of `N/step`. Sunday is 0 there, not 0 and 7: `*/3` is Sunday, Wednesday, Saturday.
-    pub(super) fn last(self) -> u8 {
+    pub(in crate::schedule) fn last(self) -> u8 {
         match self {
             Field::DayOfWeek => 6,
             _ => self.high(),
@@ -71,7 +71,7 @@ impl Field {
     }
 
     /// The words that stand for its numbers, beginning with the one for [`Field::low`].
-    pub(super) fn words(self) -> &'static [&'static str] {
+    pub(in crate::schedule) fn words(self) -> &'static [&'static str] {
         match self {
             Field::Month => &MONTHS,
             Field::DayOfWeek => &WEEKDAYS,

@@ -61,6 +61,13 @@ impl Expression {
         Field::ALL.into_iter().skip(skipped).zip(fields)
     }
 
+    /// The bytes of one of its [fields](Expression::fields); `None` where a nickname stands for it.
+    pub(crate) fn span_of(&self, part: &str) -> Option<Range<usize>> {
+        let start = part.as_ptr().addr().checked_sub(self.source.as_ptr().addr())?;
+        let end = start + part.len();
+        (end <= self.source.len()).then_some(start..end)
+    }
+
     pub(crate) fn rule(&self) -> &Rule {
         &self.rule
     }

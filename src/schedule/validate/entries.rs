@@ -129,6 +129,7 @@ impl<'s> Validator<'s, '_> {
                 continue;
             }
             if let Ok(entry) = self.entry(pair, base, accounts) {
+                self.places.entry(self.key_span(pair));
                 entries.push(Arc::new(entry));
                 places.push(pair);
             }
@@ -271,8 +272,11 @@ impl<'s> Validator<'s, '_> {
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
         let text = self.scalar(node, Wanted("a cron expression"))?;
-        Expression::parse(text)
-            .map_err(|error| self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help))
+        let expression = Expression::parse(text).map_err(|error| {
+            self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help)
+        })?;
+        self.places.expression(node, self.source);
+        Ok(expression)
     }
 
     fn args(&mut self, node: &Node<'s>) -> Result<String, Reported> {

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use self::values::Wanted;
 use super::Schedule;
 use super::diagnostic::Code;
+use super::origin::Places;
 use super::place::shown;
 use super::report::{Problem, Report, Reported};
 use super::tree::{self, Kind, Node};
@@ -24,10 +25,11 @@ use super::words::{FileKey, Key, MOST_KEYS, nearest};
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
 const EXTENSION: &str = "x-";
 
-/// Builds the schedule. It is of use only when nothing was reported as an error.
-pub(super) fn schedule(root: &Node<'_>, source: &str, report: &mut Report) -> Schedule {
-    let mut validator = Validator { source, report, zones: HashMap::new() };
-    validator.file(root)
+/// Builds the schedule, and the places of its parts. They are of use only when nothing was reported as an error.
+pub(super) fn schedule(root: &Node<'_>, source: &str, report: &mut Report) -> (Schedule, Places) {
+    let mut validator = Validator { source, report, zones: HashMap::new(), places: Places::default() };
+    let schedule = validator.file(root);
+    (schedule, validator.places)
 }
 
 struct Validator<'s, 'r> {
@@ -35,6 +37,8 @@ struct Validator<'s, 'r> {
     report: &'r mut Report,
     /// Each name of a zone is looked up once: the zone, or what to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
+    /// Where the entries and their expressions stand, in the file's order.
+    places: Places,
 }
 
 /// A key and its value.

@@ -1,0 +1,296 @@
+//! `stackcron why`: why an entry is due at an instant, or is not.
+//!
+//! The verdict is the timetable's. An answer is made of sections, in the order in which an operator asks: what the
+//! expressions say, what the clocks did, what is near, which policies hold.
+
+mod clocks;
+mod policies;
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::entries::{self, UnknownEntry};
+use super::moment::{Moment, MomentError};
+use super::output::{Format, distance, local_time, span};
+use crate::schedule::{Entry, Schedule};
+use crate::timetable::{Explanation, explain, occurrences};
+use clocks::Clocks;
+use policies::Policies;
+
+/// How many occurrences of the same minute or hour are named.
+const NAMED: usize = 6;
+
+/// Why an entry is due at an instant, or is not: each field of its expressions against that instant, what daylight
+/// saving did, the policies in force, and the occurrences before and after.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The entry
+    #[arg(value_name = "ENTRY")]
+    pub entry: String,
+    /// The instant: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25 in the entry's zone
+    #[arg(long, value_name = "T")]
+    pub at: Moment,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum WhyError {
+    /// An entry that the schedule does not have.
+    #[error(transparent)]
+    UnknownEntry(#[from] UnknownEntry),
+    /// A local time past the end of the calendar.
+    #[error(transparent)]
+    Moment(#[from] MomentError),
+    /// The output is closed or full.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+/// Prints the answer. Due or not, it is one.
+pub fn run(
+    args: &Args,
+    schedule: &Schedule,
+    now: Timestamp,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), WhyError> {
+    let entry = entries::find(schedule, &args.entry)?;
+    let clocks = Clocks::at(args.at, entry)?;
+    let explanation = explain(entry, clocks.at);
+    let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
+    let policies = Policies::of(entry);
+    let answer = Answer { explanation, clocks, near, policies };
+    match format {
+        Format::Json => {
+            serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
+        Format::Text => answer.print(entry, now, out)?,
+    }
+    Ok(())
+}
+
+/// The whole answer. Its keys are an interface.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    explanation: Explanation,
+    #[serde(flatten)]
+    clocks: Clocks,
+    near: Option<Near>,
+    policies: Policies,
+}
+
+/// Occurrences that were probably meant: those of the same minute, or else of the same hour.
+#[derive(Serialize)]
+struct Near {
+    within: Within,
+    /// The first few.
+    occurrences: Vec<Timestamp>,
+    /// There are more.
+    cut: bool,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Within {
+    Minute,
+    Hour,
+}
+
+impl Near {
+    fn of(entry: &Entry, at: Timestamp) -> Option<Near> {
+        [(Within::Minute, 60), (Within::Hour, 3600)].into_iter().find_map(|(within, seconds)| {
+            let local = at.as_second() + i64::from(entry.timezone.to_offset(at).seconds());
+            let start = at.checked_sub(SignedDuration::from_secs(local.rem_euclid(seconds))).ok()?;
+            let end = start.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+            let mut found: Vec<Timestamp> = occurrences(entry, start, end).take(NAMED + 1).collect();
+            let cut = found.len() > NAMED;
+            found.truncate(NAMED);
+            (!found.is_empty()).then_some(Near { within, occurrences: found, cut })
+        })
+    }
+
+    fn sentence(&self, zone: &TimeZone) -> String {
+        let clock = |at: &Timestamp| zone.to_datetime(*at).strftime("%H:%M:%S").to_string();
+        let times: Vec<String> = self.occurrences.iter().map(clock).collect();
+        let within = match self.within {
+            Within::Minute => "this minute",
+            Within::Hour => "this hour",
+        };
+        let more = if self.cut { ", ..." } else { "" };
+        format!("in {within} it is due at {}{more}", times.join(", "))
+    }
+}
+
+impl Answer {
+    fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        self.print_verdict(entry, now, out)?;
+        self.print_expressions(out)?;
+        self.clocks.print(out)?;
+        self.print_neighbours(entry, out)?;
+        self.policies.print(entry, self.explanation.due.then_some(self.explanation.at), out)
+    }
+
+    fn print_verdict(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        let Explanation { at, due, timezone, .. } = &self.explanation;
+        let (verdict, style) = match (due, entry.paused) {
+            (true, true) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
+            (true, false) => ("DUE", AnsiColor::Green.on_default().bold()),
+            (false, _) => ("NOT DUE", AnsiColor::Yellow.on_default().bold()),
+        };
+        let local = local_time(&entry.timezone, *at);
+        writeln!(out, "{style}{verdict}{style:#}  {} at {local}", entry.name)?;
+        let indent = verdict.len() + 2;
+        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))
+    }
+
+    fn print_expressions(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (yes, no) = (AnsiColor::Green.on_default(), AnsiColor::Red.on_default());
+        for report in &self.explanation.expressions {
+            heading(&report.expression, out)?;
+            writeln!(out, "  {}", report.verdict)?;
+            for field in &report.fields {
+                let (mark, style) = if field.matches { ("yes", yes) } else { ("no", no) };
+                writeln!(out, "    {style}{mark:3}{style:#}  {}", field.sentence)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_neighbours(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        let Explanation { at, previous, next, .. } = &self.explanation;
+        heading("Neighbours", out)?;
+        if let Some(near) = &self.near {
+            writeln!(out, "  {}", near.sentence(&entry.timezone))?;
+        }
+        for (side, neighbour, relation) in [("before", previous, "earlier"), ("after", next, "later")] {
+            match neighbour {
+                None => writeln!(out, "  {side:6}  never")?,
+                Some(neighbour) => {
+                    let local = local_time(&entry.timezone, *neighbour);
+                    let span = span(neighbour.as_second() - at.as_second());
+                    writeln!(out, "  {side:6}  {local:29}  {neighbour:20}  {span} {relation}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Begins a section.
+fn heading(title: &str, out: &mut dyn Write) -> io::Result<()> {
+    let bold = Style::new().bold();
+    writeln!(out, "\n{bold}{title}{bold:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::timetable::tests::{at, entry};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn told(words: &str, format: Format) -> String {
+        let spread = entry("spread", "UTC", &["0 9 * * *"]);
+        let spread = Entry { jitter: Duration::from_secs(600), paused: true, ..Entry::clone(&spread) };
+        let entries = vec![
+            entry("nightly", "Europe/London", &["15,45 1 * * *"]),
+            entry("sweep", "Europe/London", &["*/30 * * * *"]),
+            entry("weekly", "Europe/London", &["30 1 * * MON,FRI"]),
+            entry("lord-howe", "Australia/Lord_Howe", &["15 2 * * *"]),
+            entry("list", "America/New_York", &["0 9 * * MON-FRI", "30 10 13 * FRI", "15 20 9 L * *"]),
+            entry("steps", "Europe/London", &["*/72 * * * *"]),
+            Arc::new(spread),
+        ];
+        let schedule = Schedule { accounts: vec![entries[0].account.clone()], entries };
+        let words = ["why"].into_iter().chain(words.split_ascii_whitespace());
+        let args = Command::try_parse_from(words).expect("arguments").args;
+        let mut out = anstream::StripStream::new(Vec::new());
+        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &mut out) {
+            Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
+            Err(error) => format!("error: {error}\n"),
+        }
+    }
+
+    #[test]
+    fn a_plain_day_is_told_field_by_field() {
+        insta::assert_snapshot!(told("weekly --at 2026-10-06T01:30", Format::Text));
+    }
+
+    #[test]
+    fn a_skipped_time_is_looked_at_where_the_gap_ends() {
+        insta::assert_snapshot!(told("nightly --at 2026-03-29T01:45", Format::Text));
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_is_looked_at_the_first_time() {
+        let told = ["nightly --at 2026-10-25T01:45", "nightly --at 2026-10-25T01:45:00+00:00"]
+            .map(|words| told(words, Format::Text));
+        insta::assert_snapshot!(told.join("\n=====\n"));
+    }
+
+    #[test]
+    fn an_entry_with_a_star_runs_in_both_passes() {
+        insta::assert_snapshot!(told("sweep --at 2026-10-25T01:30:00Z", Format::Text));
+    }
+
+    #[test]
+    fn lord_howe_skips_half_an_hour() {
+        insta::assert_snapshot!(told("lord-howe --at 2026-10-04T02:15", Format::Text));
+    }
+
+    #[test]
+    fn each_expression_of_a_list_has_its_say() {
+        insta::assert_snapshot!(told("list --at 2026-07-31T09:20", Format::Text));
+    }
+
+    #[test]
+    fn steps_past_the_hour_are_told_in_utc() {
+        insta::assert_snapshot!(told("steps --at 2026-05-01T02:12", Format::Text));
+    }
+
+    #[test]
+    fn a_paused_entry_with_a_delay_says_so() {
+        insta::assert_snapshot!(told("spread --at 2026-03-27T09:00:00Z", Format::Text));
+    }
+
+    #[test]
+    fn json_is_one_object() {
+        let told = told("nightly --at 2026-03-29T01:45", Format::Json);
+        assert_eq!(told.lines().count(), 1, "one line: {told}");
+        let value: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&value).expect("JSON"));
+    }
+
+    #[test]
+    fn what_is_due_in_the_same_minute_or_hour_is_named() {
+        let minute = told("list --at 2026-07-31T09:20", Format::Text);
+        assert!(minute.contains("in this minute it is due at 09:20:15"), "{minute}");
+        let hour = told("sweep --at 2026-07-31T09:20", Format::Text);
+        assert!(hour.contains("in this hour it is due at 09:00:00, 09:30:00\n"), "{hour}");
+        let day = told("weekly --at 2026-10-06T01:30", Format::Text);
+        assert!(!day.contains("it is due at"), "{day}");
+    }
+
+    #[test]
+    fn an_unknown_entry_is_answered_with_the_nearest() {
+        assert_eq!(
+            told("nigthly --at 2026-03-29", Format::Text),
+            "error: no entry is named `nigthly`; did you mean `nightly`?\n"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! The policies of an entry: their values, and what they mean for the occurrence.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::super::output::local_time;
+use super::heading;
+use crate::schedule::duration::Compact;
+use crate::schedule::{CatchUp, Entry, Overlap, Priority};
+
+/// The policies in force. Durations are as in the schedule file.
+#[derive(Serialize)]
+pub(super) struct Policies {
+    paused: bool,
+    overlap: &'static str,
+    catch_up: &'static str,
+    start_deadline: String,
+    jitter: String,
+    /// The entry's own delay, of those that `jitter` allows.
+    delay: String,
+    priority: &'static str,
+    idempotent: bool,
+    follow: bool,
+}
+
+impl Policies {
+    pub(super) fn of(entry: &Entry) -> Policies {
+        Policies {
+            paused: entry.paused,
+            overlap: match entry.overlap {
+                Overlap::Allow => "allow",
+                Overlap::Skip => "skip",
+                Overlap::Queue => "queue",
+            },
+            catch_up: match entry.catch_up {
+                CatchUp::None => "none",
+                CatchUp::Latest => "latest",
+                CatchUp::All => "all",
+            },
+            start_deadline: Compact(entry.start_deadline).to_string(),
+            jitter: Compact(entry.jitter).to_string(),
+            delay: Compact(entry.delay()).to_string(),
+            priority: match entry.priority {
+                Priority::High => "high",
+                Priority::Normal => "normal",
+                Priority::Low => "low",
+            },
+            idempotent: entry.idempotent,
+            follow: entry.follow,
+        }
+    }
+
+    /// Prints each with its meaning; `due` is the occurrence, where there is one.
+    pub(super) fn print(&self, entry: &Entry, due: Option<Timestamp>, out: &mut dyn Write) -> io::Result<()> {
+        let flag = |set| if set { "true" } else { "false" };
+        let sent = due.and_then(|at| later(at, entry.delay()));
+        let deadline = sent.and_then(|at| later(at, entry.start_deadline));
+        let rows = [
+            (
+                "paused",
+                flag(self.paused),
+                match entry.paused {
+                    true => "its occurrences are skipped".into(),
+                    false => "its occurrences are sent".into(),
+                },
+            ),
+            (
+                "overlap",
+                self.overlap,
+                match entry.overlap {
+                    Overlap::Allow => "sent even while its last action is unfinished".into(),
+                    Overlap::Skip => "skipped while its last action is unfinished".into(),
+                    Overlap::Queue => "waits while its last action is unfinished, one at most".into(),
+                },
+            ),
+            (
+                "catch_up",
+                self.catch_up,
+                match entry.catch_up {
+                    CatchUp::None => "of those that had to wait, none is sent".into(),
+                    CatchUp::Latest => "of those that had to wait, the newest is sent".into(),
+                    CatchUp::All => "of those that had to wait, every one is sent".into(),
+                },
+            ),
+            (
+                "start_deadline",
+                &self.start_deadline,
+                match deadline {
+                    Some(deadline) => {
+                        format!("missed when not sent by {}", local_time(&entry.timezone, deadline))
+                    }
+                    None => "how long an occurrence may wait".into(),
+                },
+            ),
+            (
+                "jitter",
+                &self.jitter,
+                match (entry.jitter.is_zero(), sent) {
+                    (true, _) => "sent when it is due".into(),
+                    (false, None) => format!("this entry's own delay is {}", self.delay),
+                    (false, Some(sent)) => {
+                        let sent = local_time(&entry.timezone, sent);
+                        format!("this entry's own delay is {}: sent at {sent}", self.delay)
+                    }
+                },
+            ),
+            (
+                "priority",
+                self.priority,
+                match entry.priority {
+                    Priority::High => "goes before all others when the quota is short".into(),
+                    Priority::Normal => "goes in its turn when the quota is short".into(),
+                    Priority::Low => "goes after all others when the quota is short".into(),
+                },
+            ),
+            (
+                "idempotent",
+                flag(self.idempotent),
+                match entry.idempotent {
+                    true => "sent again when nobody knows whether it took effect".into(),
+                    false => "never sent again once it may have taken effect".into(),
+                },
+            ),
+            (
+                "follow",
+                flag(self.follow),
+                match entry.follow {
+                    true => "its action is asked for until it has finished".into(),
+                    false => "its action is not asked for again".into(),
+                },
+            ),
+        ];
+        heading("Policies", out)?;
+        let width = rows.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);
+        for (name, value, meaning) in rows {
+            let meaning: String = meaning;
+            writeln!(out, "  {name:14}  {value:width$}  {meaning}")?;
+        }
+        Ok(())
+    }
+}
+
+fn later(at: Timestamp, by: Duration) -> Option<Timestamp> {
+    at.checked_add(SignedDuration::try_from(by).ok()?).ok()
+}
