@@ -108,7 +108,8 @@ mod tests {
     fn text(source: &str) -> String {
         let mut out = Vec::new();
         let result = schedule::parse("s.yaml", source);
-        print_text(&mut out, Path::new("s.yaml"), &result, Timestamp::UNIX_EPOCH, Colour::Never).expect("a Vec takes everything");
+        print_text(&mut out, Path::new("s.yaml"), &result, Timestamp::UNIX_EPOCH, Colour::Never)
+            .expect("a Vec takes everything");
         String::from_utf8(out).expect("UTF-8")
     }
 

@@ -11,8 +11,8 @@ pub mod rehearse;
 mod run;
 mod sandbox;
 mod schema;
-pub mod why;
 pub mod span;
+pub mod why;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -117,6 +117,7 @@ impl Cli {
                 let mut text = Vec::new();
                 why::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
                 output::print(&text)
+            }
             Command::Forecast(args) => {
                 let Some(loaded) = output::load(&self.config)? else {
                     return Ok(Status::Config);

@@ -30,7 +30,6 @@ use crate::clock::Now;
 use crate::daemon::Sweep;
 use crate::dispatch::{Dispatch, Effect};
 use crate::log::Event;
-use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping};
 use crate::quota::{self, Purpose};
 use crate::sandbox;
 use crate::schedule::{AccountName, Schedule};
@@ -39,9 +38,6 @@ use network::{Arrived, Network};
 
 /// A timer that is asked for at once fires a little later, as the daemon's does.
 const TIMER: Duration = Duration::from_millis(1);
-
-/// Why the daemon of a rehearsal stops, as its log has it.
-const END: &str = "the end of the rehearsal";
 
 /// A daemon that fires the occurrences of a span of time, and then goes on until each has a final state and each
 /// followed action has ended.
@@ -92,7 +88,7 @@ impl Rehearsal {
     pub fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Rehearsal {
         let now = Now { wall: from, mono: Duration::ZERO };
         let mut chances = fastrand::Rng::with_seed(conditions.seed);
-        let mut rehearsal = Rehearsal {
+        Rehearsal {
             dispatch: Dispatch::new(&schedule.accounts, chances.u64(..), now),
             sweep: Sweep::new(schedule, from),
             network: Network::new(schedule, conditions, &mut chances, from),
@@ -103,15 +99,7 @@ impl Rehearsal {
             stage: Stage::Begins,
             #[cfg(test)]
             every_beat: false,
-        };
-        rehearsal.tell(DaemonStarted {
-            version: env!("CARGO_PKG_VERSION"),
-            entries: schedule.entries.len(),
-            accounts: schedule.accounts.len(),
-            journal: "none".to_owned(),
-            pid: 0,
-        });
-        rehearsal
+        }
     }
 
     /// How many occurrences came due so far, paused entries' included.
@@ -134,8 +122,6 @@ impl Rehearsal {
         self.stage = Stage::Runs;
         let Some(next) = next else {
             self.stage = Stage::Over;
-            self.tell(DaemonStopping { reason: END.to_owned(), in_flight: 0 });
-            self.tell(DaemonStopped { reason: END.to_owned(), in_flight: 0 });
             return;
         };
         let passed = self.now.until(next);
@@ -219,10 +205,6 @@ impl Rehearsal {
                 }
             }
         }
-    }
-
-    fn tell(&mut self, event: impl Into<Event>) {
-        self.happened.push_back((self.now.wall, Happening::Told(Box::new(event.into()))));
     }
 }
 
