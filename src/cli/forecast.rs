@@ -241,7 +241,7 @@ struct Chart {
 
 impl Chart {
     fn new(account: &AccountForecast, width: usize) -> Chart {
-        let seconds = account.account.quota.window.as_secs() % 60 != 0;
+        let seconds = !account.account.quota.window.as_secs().is_multiple_of(60);
         let most = account.windows.iter().map(|window| window.due + window.follow_up).max().unwrap_or(0);
         let usable = account.windows.first().map_or(0, |window| u64::from(window.usable()));
         let mut chart = Chart { width: 0, full: most.max(usable).max(1), seconds };

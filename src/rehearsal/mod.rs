@@ -140,7 +140,8 @@ impl Rehearsal {
     fn next_at(&self) -> Option<Timestamp> {
         let beat = self.next_beat();
         if beat.is_none() && self.dispatch.is_idle() {
-            return None;
+            // What was given up may still take effect.
+            return self.network.next_at();
         }
         let timer = self.dispatch.wakes_at(self.now).map(|at| {
             let wait = at.saturating_sub(self.now.mono).max(TIMER);
