@@ -7,6 +7,7 @@ pub mod timetable;
 pub mod dispatch;
 pub mod quota;
 pub mod cloud66;
+pub mod journal;
 pub mod daemon;
 pub mod log;
 pub mod sandbox;

@@ -196,3 +196,53 @@ fn assert_unique(daemon: &common::Daemon) {
         started.iter().map(|line| format!("{} {}", line["entry"], line["scheduled_at"])).collect();
     assert_eq!(unique.len(), started.len(), "an occurrence started twice:\n{}", daemon.raw);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_where_the_last_one_ended() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  all: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all, follow: false }\n  \
+                latest: { stack: s1, job: j2, cron: '* * * * * *', follow: false }\n  \
+                none: { stack: s2, job: j1, cron: '* * * * * *', catch_up: none, follow: false }\n";
+    let place = Place::firing_at(&sandbox, "", jobs);
+    let mut first = place.start();
+    first.wait_for("action.started", |line| line["entry"] == "all");
+    assert!(first.stop().success());
+    let last = first.events("action.started").iter().filter(|line| line["entry"] == "all").count();
+    // Some occurrences come due while no daemon runs.
+    let gap_end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+    while jiff::Timestamp::now() < gap_end {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut second = place.start();
+    second.wait_for("occurrence.missed", |line| line["entry"] == "none" && line["reason"] == "down");
+    second.wait_for("occurrence.missed", |line| line["entry"] == "latest" && line["reason"] == "superseded");
+    second.wait_for("action.started", |line| {
+        line["entry"] == "all" && line["lateness_ms"].as_i64() > Some(2000)
+    });
+    second.wait_for("action.started", |line| line["entry"] == "none");
+    assert!(second.stop().success());
+    let mut all: Vec<String> = first
+        .events("action.started")
+        .into_iter()
+        .chain(second.events("action.started"))
+        .filter(|line| line["entry"] == "all")
+        .map(|line| line["scheduled_at"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    all.sort();
+    let seconds: Vec<i64> =
+        all.iter().map(|at| at.parse::<jiff::Timestamp>().expect("an instant").as_second()).collect();
+    assert!(seconds.len() > last + 3, "those of the gap are among them: {all:?}");
+    assert!(seconds.windows(2).all(|pair| pair[1] == pair[0] + 1), "none lost, none twice: {all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_state_is_a_clear_error() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
+    let mut first = place.start();
+    first.event("daemon.started");
+    let second = place.run(&["run"]);
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    assert!(second.stderr.contains("another daemon"), "{}", second.stderr);
+    first.event("action.started");
+}

@@ -1,7 +1,9 @@
 //! How commands print: the format of records, colours, and a reader that goes away.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -89,4 +91,19 @@ pub fn span(seconds: i64) -> String {
         .map(|(number, unit)| format!("{number}{unit}"))
         .collect();
     words.join(" ")
+}
+
+/// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the user's own.
+pub fn state_directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = || {
+        let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+        Some(state.join("stackcron"))
+    };
+    variable("STATE_DIRECTORY")
+        .or_else(own)
+        .context("there is no place for the journal: give --state-dir DIR, or set $STATE_DIRECTORY or $HOME")
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -11,16 +12,17 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::Status;
+use super::{Status, output};
 use crate::cloud66::{Client, Token};
-use crate::daemon::{self, Replacement, StopReason};
+use crate::daemon::{self, Replacement, Setup, StopReason};
+use crate::journal::{self, Journal};
 use crate::log::event::{
     AccountUnusable, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
-use crate::schedule::{self, Account, AccountName, Schedule};
+use crate::schedule::{self, Account, AccountName, Schedule, duration};
 use crate::timetable::tz;
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,15 @@ pub(super) struct Args {
     /// Fire at an embedded look-alike of the Cloud 66 API instead of the real one. No account is needed.
     #[arg(long)]
     sandbox: bool,
+
+    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in $XDG_STATE_HOME, unless
+    /// given; a throw-away directory with --sandbox.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// How long the journal keeps what is settled.
+    #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "90d")]
+    keep: Duration,
 
     /// How log lines are written: text on a terminal, JSON elsewhere, unless given.
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -48,6 +59,18 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     Event::from(ScheduleLoaded { path: path.clone(), entries, added: entries, removed: 0, changed: 0 })
         .emit();
     raise_open_files();
+    let throw_away = match (&args.state_dir, args.sandbox) {
+        (None, true) => {
+            Some(tempfile::tempdir().context("a directory for the sandbox's journal cannot be made")?)
+        }
+        _ => None,
+    };
+    let state = match &throw_away {
+        Some(directory) => directory.path().to_owned(),
+        None => output::state_directory(args.state_dir.as_deref())?,
+    };
+    let journal = Journal::open(&state)?;
+    let journal_name = state.join(journal::FILE_NAME).display().to_string();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, reloads) =
@@ -66,7 +89,9 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let (sender, replacements) = mpsc::channel(1);
         let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender));
         // On a worker: what it spawns is then near at hand.
-        tokio::spawn(daemon::run(Replacement { path, schedule, clients }, replacements, stop)).await??;
+        let first = Replacement { path, schedule, clients };
+        let setup = Setup { first, journal, journal_name, keep: args.keep };
+        tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;

@@ -1,25 +1,34 @@
 //! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
 
+mod clockwatch;
+mod core;
 mod replacement;
 mod requests;
 mod sweep;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock::{Mono, Now};
-use crate::dispatch::{Dispatch, Effect};
-use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
+use crate::clock::Now;
+use crate::dispatch::Effect;
+use crate::journal::{Health, Opened, Refused};
+use crate::log::event::{
+    DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
+    ScheduleReloaded,
+};
 use crate::schedule::Schedule;
 use crate::timetable::tz;
 
+use self::core::Core;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
 pub(crate) use sweep::Sweep;
-use sweep::Ticks;
+use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -36,17 +45,33 @@ pub type StopReason = &'static str;
 /// after ten seconds and more.
 const GRACE: Duration = Duration::from_secs(9);
 
+/// The journal has this long to write its last words. What it lacks then counts as in doubt at the next start.
+const CLOSE: Duration = Duration::from_millis(800);
+
 /// Replies that are taken in before the loop looks at the clock again.
 const REPLIES_AT_ONCE: usize = 64;
 
 /// The runtime's timer is this coarse. What is nearer is waited for by yielding.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
+/// What a daemon begins with.
+pub struct Setup {
+    /// What it fires, and by what.
+    pub first: Replacement,
+    /// What survives it.
+    pub journal: Opened,
+    /// Where the journal is, for the log.
+    pub journal_name: String,
+    /// How long settled occurrences are kept in it.
+    pub keep: Duration,
+}
+
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
 ///
-/// Occurrences from the start on are fired, none before it. What arrives on `replacements` takes over at once.
+/// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
+/// `replacements` takes over at once.
 pub async fn run(
-    Replacement { schedule, clients, .. }: Replacement,
+    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -56,17 +81,22 @@ pub async fn run(
         version: env!("CARGO_PKG_VERSION"),
         entries: schedule.entries.len(),
         accounts: schedule.accounts.len(),
-        journal: "none".to_owned(),
+        journal: journal_name,
         pid: std::process::id(),
         tz_database: tz::database().to_string(),
     };
     Event::from(started).emit();
+    let (core, effects) = Core::new(&schedule, journal.recovered, fastrand::u64(..), now);
     let mut daemon = Daemon {
-        dispatch: Dispatch::new(&schedule.accounts, fastrand::u64(..), now),
-        sweep: Sweep::new(&schedule, now.wall),
-        requests: Requests::new(clients),
+        core,
+        requests: Requests::new(clients, Arc::new(journal.journal)),
         schedule,
+        keep,
+        quotas_changed: false,
+        refused: journal.refused,
+        ill_since: None,
     };
+    daemon.perform(effects);
     let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
@@ -76,9 +106,15 @@ pub async fn run(
 
 struct Daemon {
     schedule: Schedule,
-    dispatch: Dispatch,
-    sweep: Sweep,
+    core: Core,
     requests: Requests,
+    keep: Duration,
+    /// Something was learnt of a quota since it was last saved.
+    quotas_changed: bool,
+    /// Moves that the journal did not apply.
+    refused: mpsc::UnboundedReceiver<Refused>,
+    /// The journal cannot be written since then.
+    ill_since: Option<Timestamp>,
 }
 
 impl Daemon {
@@ -90,78 +126,111 @@ impl Daemon {
     ) -> StopReason {
         tokio::pin!(stop);
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
+        let mut health = self.requests.journal.health();
         loop {
             let now = Now::read();
-            if self.sweep.runs_low(now) {
-                self.plan(now);
+            if self.core.runs_low(now) {
+                self.beat(now);
             }
-            let effects = self.dispatch.advance(now);
+            let effects = self.core.turn(now);
             self.perform(effects);
-            let wake = self.wakes_at(now);
+            let wake = self.core.wakes_at(now);
             tokio::select! {
                 biased;
                 reason = &mut stop => return reason,
                 _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => {
                     done.drain(..).for_each(|done| self.take_in(done));
                 }
-                () = ticks.next() => self.plan(Now::read()),
+                tick = ticks.next() => match tick {
+                    Tick::Beat => self.beat(Now::read()),
+                    Tick::Prune => self.requests.prune(Now::read(), self.keep),
+                },
+                Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
+                Some(refused) = self.refused.recv() => {
+                    let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
+                    Event::from(JournalRefused { entry, scheduled_at, error: refused.to_string() }).emit();
+                }
                 Some(replacement) = replacements.recv() => self.replace(replacement),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
             }
         }
     }
 
+    /// Plans and claims what is due in the next seconds.
+    fn beat(&mut self, now: Now) {
+        if let Some(claims) = self.core.beat(now) {
+            self.requests.claim(claims);
+        }
+        if std::mem::take(&mut self.quotas_changed) {
+            self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        }
+    }
+
     /// Goes on with another schedule. What is due is settled under the old one first.
     fn replace(&mut self, replacement: Replacement) {
         let now = Now::read();
-        self.plan(now);
         let Difference { added, removed, changed } =
             Difference::between(&self.schedule.entries, &replacement.schedule.entries);
         self.requests.replace(replacement.clients);
-        let (effects, from) = self.dispatch.replace(&replacement.schedule, now);
+        let effects = self.core.replace(&replacement.schedule, now);
         self.perform(effects);
         self.schedule = replacement.schedule;
-        self.sweep = Sweep::new(&self.schedule, from);
         let entries = self.schedule.entries.len();
         Event::from(ScheduleReloaded { path: replacement.path, entries, added, removed, changed }).emit();
-        self.plan(now);
+        self.beat(now);
     }
 
     /// Waits for the answers to what was sent. Returns how many did not come in time.
     async fn finish(&mut self, reason: StopReason) -> usize {
-        self.dispatch.stop();
-        let in_flight = self.dispatch.fires_in_flight();
+        let effects = self.core.stop();
+        let stopped_at = Timestamp::now();
+        self.perform(effects);
+        let in_flight = self.core.fires_in_flight();
         Event::from(DaemonStopping { reason: reason.to_owned(), in_flight }).emit();
         let end = Instant::now() + GRACE;
-        while self.dispatch.fires_in_flight() > 0 {
+        while self.core.fires_in_flight() > 0 {
             tokio::select! {
                 Some(done) = self.requests.replies.recv() => self.take_in(done),
                 () = sleep_until(end) => break,
             }
         }
-        let left = self.dispatch.fires_in_flight();
-        let effects = self.dispatch.abandon();
+        let left = self.core.fires_in_flight();
+        let effects = self.core.abandon();
         self.perform(effects);
+        self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        // A journal that cannot be written has been told of, and what is in it says enough.
+        let _ = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
         left
-    }
-
-    /// Plans what is due in the next seconds.
-    fn plan(&mut self, now: Now) {
-        while let Some(occurrences) = self.sweep.step(now) {
-            let effects = self.dispatch.plan(occurrences, now);
-            self.perform(effects);
-            let effects = self.dispatch.advance(Now::read());
-            self.perform(effects);
-        }
     }
 
     fn take_in(&mut self, done: Done) {
         let now = Now::read();
+        self.quotas_changed = true;
         let effects = match done {
-            Done::Fired { id, sent_at, reply } => self.dispatch.fired(id, sent_at, reply, now),
-            Done::Followed { id, reply } => self.dispatch.followed(id, reply, now),
+            Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
+            Done::Followed { id, reply } => self.core.followed(id, reply, now),
+            Done::Claimed { cursor, known: Ok(claimed) } => self.core.claimed(cursor, &claimed.known, now),
+            Done::Claimed { known: Err(_), .. } => {
+                self.core.unclaimed();
+                Vec::new()
+            }
         };
         self.perform(effects);
+    }
+
+    /// Says once that the journal cannot be written, and once that it can again.
+    fn tell_health(&mut self, health: &Health) {
+        match (health, self.ill_since) {
+            (Health::Ill { since, error }, None) => {
+                self.ill_since = Some(*since);
+                Event::from(JournalFailed { since: *since, error: error.to_string() }).emit();
+            }
+            (Health::Well, Some(failed_since)) => {
+                self.ill_since = None;
+                Event::from(JournalRestored { failed_since }).emit();
+            }
+            (Health::Ill { .. }, Some(_)) | (Health::Well, None) => {}
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -169,14 +238,11 @@ impl Daemon {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
                 Effect::Log(event) => event.emit(),
+                Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => self.requests.send(id, request),
+                Effect::SendAfter(written, id, request) => self.requests.send_after(*written, id, request),
             }
         }
-    }
-
-    fn wakes_at(&self, now: Now) -> Mono {
-        let sweep = now.mono + self.sweep.low_in(now);
-        self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
     }
 }
 

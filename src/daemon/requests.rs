@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::core::Claims;
+use crate::clock::Now;
 use crate::cloud66::{Client, FollowUp, Outcome, Reply};
 use crate::dispatch::{Request, RequestId};
+use crate::journal::{Claimed, Journal, JournalError, Key, Move};
 use crate::schedule::AccountName;
 
 /// A request that has ended.
@@ -16,20 +20,23 @@ pub(super) enum Done {
     Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
     /// A question for an action.
     Followed { id: RequestId, reply: Reply<FollowUp> },
+    /// A claim, and which of its occurrences were known before.
+    Claimed { cursor: Timestamp, known: Result<Claimed, JournalError> },
 }
 
 /// The requests in flight, and the channel on which they report.
 pub(super) struct Requests {
     clients: BTreeMap<AccountName, Arc<Client>>,
+    pub(super) journal: Arc<Journal>,
     report: mpsc::UnboundedSender<Done>,
     /// Where replies arrive. Bounded by the number of requests in flight.
     pub(super) replies: mpsc::UnboundedReceiver<Done>,
 }
 
 impl Requests {
-    pub(super) fn new(clients: BTreeMap<AccountName, Client>) -> Requests {
+    pub(super) fn new(clients: BTreeMap<AccountName, Client>, journal: Arc<Journal>) -> Requests {
         let (report, replies) = mpsc::unbounded_channel();
-        let mut requests = Requests { clients: BTreeMap::new(), report, replies };
+        let mut requests = Requests { clients: BTreeMap::new(), journal, report, replies };
         requests.replace(clients);
         requests
     }
@@ -41,30 +48,68 @@ impl Requests {
 
     /// Sends a request. Its end arrives on `replies`, whatever becomes of it.
     pub(super) fn send(&self, id: RequestId, request: Request) {
-        let report = self.report.clone();
-        match request {
-            Request::RunNow(entry) => {
-                let client = self.clients.get(&entry.account.name).cloned();
-                tokio::spawn(async move {
-                    let sent_at = Timestamp::now();
+        tokio::spawn(self.performed(id, request));
+    }
+
+    /// Sends a request once a move is on disk. Where it cannot be written, the request is not sent.
+    pub(super) fn send_after(&self, written: (Key, Move), id: RequestId, request: Request) {
+        let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
+        let performed = self.performed(id, request);
+        tokio::spawn(async move {
+            match journal.commit(vec![written]).await {
+                Ok(_) => performed.await,
+                Err(error) => {
+                    let error = format!("the journal cannot be written: {error}");
+                    let reply = no_answer(Outcome::NotSent { error });
+                    let _ = report.send(Done::Fired { id, sent_at: Timestamp::now(), reply });
+                }
+            }
+        });
+    }
+
+    /// Writes claims. How that went arrives on `replies`.
+    pub(super) fn claim(&self, Claims { cursor, claims }: Claims) {
+        let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
+        tokio::spawn(async move {
+            let known = journal.claim(cursor, claims).await;
+            let _ = report.send(Done::Claimed { cursor, known });
+        });
+    }
+
+    /// Takes out of the journal what is older than `keep`.
+    pub(super) fn prune(&self, now: Now, keep: Duration) {
+        let journal = Arc::clone(&self.journal);
+        let before = now.wall.checked_sub(keep).unwrap_or(Timestamp::MIN);
+        // What cannot be pruned now is pruned at the next time.
+        tokio::spawn(async move { journal.prune(before).await });
+    }
+
+    fn performed(&self, id: RequestId, request: Request) -> impl Future<Output = ()> + Send + use<> {
+        let account = match &request {
+            Request::RunNow(entry) => &entry.account.name,
+            Request::Action(account, ..) => account,
+        };
+        let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
+        async move {
+            let sent_at = Timestamp::now();
+            let done = match request {
+                Request::RunNow(entry) => {
                     let reply = match client {
                         Some(client) => client.run_now(&entry.stack, &entry.job, entry.args.as_deref()).await,
-                        None => no_client(Outcome::NotSent { error: NO_CLIENT.to_owned() }),
+                        None => no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }),
                     };
-                    // Nobody listens any more when the daemon has stopped.
-                    let _ = report.send(Done::Fired { id, sent_at, reply });
-                });
-            }
-            Request::Action(account, stack, action) => {
-                let client = self.clients.get(&account).cloned();
-                tokio::spawn(async move {
+                    Done::Fired { id, sent_at, reply }
+                }
+                Request::Action(_, stack, action) => {
                     let reply = match client {
                         Some(client) => client.action(&stack, action).await,
-                        None => no_client(FollowUp::Unanswered),
+                        None => no_answer(FollowUp::Unanswered),
                     };
-                    let _ = report.send(Done::Followed { id, reply });
-                });
-            }
+                    Done::Followed { id, reply }
+                }
+            };
+            // Nobody listens any more when the daemon has stopped.
+            let _ = report.send(done);
         }
     }
 
@@ -80,6 +125,6 @@ impl Requests {
 
 const NO_CLIENT: &str = "the account has no client";
 
-fn no_client<T>(outcome: T) -> Reply<T> {
+fn no_answer<T>(outcome: T) -> Reply<T> {
     Reply { quota: None, warning: None, outcome }
 }

@@ -22,28 +22,63 @@ const LOW: Duration = Duration::from_secs(2);
 /// The longest window that is planned in one step: what a long sleep left is taken in portions.
 const PORTION: Duration = Duration::from_secs(60 * 60);
 
+/// A clock that shows an earlier time is wrong: this program did not exist then. A machine without a battery
+/// boots in 1970 and is corrected soon.
+const PLAUSIBLE: Timestamp = Timestamp::constant(1_764_547_200, 0);
+
 /// The plan: what is due, and how far that is known.
 pub(crate) struct Sweep {
-    timetable: Timetable,
-    /// Everything before this instant is planned. It never moves back, whatever the clock does.
-    cursor: Timestamp,
+    timetable: Plan,
+    /// Everything before this instant is planned. It never moves back, whatever the clock does. `None` until
+    /// the clock is plausible.
+    cursor: Option<Timestamp>,
+}
+
+enum Plan {
+    /// Begins with the first plausible time.
+    From(Schedule),
+    Running(Timetable),
 }
 
 impl Sweep {
-    /// Nothing before `from` is planned.
-    pub(crate) fn new(schedule: &Schedule, from: Timestamp) -> Sweep {
-        Sweep { timetable: Timetable::new(schedule, from), cursor: from }
+    /// Nothing before `from` is planned; nothing before the first plausible time when there is none.
+    pub(crate) fn new(schedule: &Schedule, from: Option<Timestamp>) -> Sweep {
+        let timetable = match from {
+            Some(from) => Plan::Running(Timetable::new(schedule, from)),
+            None => Plan::From(schedule.clone()),
+        };
+        Sweep { timetable, cursor: from }
     }
 
     /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
     pub(crate) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
-        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
-        if self.cursor >= horizon {
+        if now.wall < PLAUSIBLE {
             return None;
         }
-        let until = self.cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
-        self.cursor = until;
-        Some(self.timetable.step(until))
+        let cursor = *self.cursor.get_or_insert(now.wall);
+        if let Plan::From(schedule) = &self.timetable {
+            self.timetable = Plan::Running(Timetable::new(schedule, cursor));
+        }
+        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+        let Plan::Running(timetable) = &mut self.timetable else {
+            return None;
+        };
+        if cursor >= horizon {
+            return None;
+        }
+        let until = cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
+        self.cursor = Some(until);
+        Some(timetable.step(until))
+    }
+
+    /// Everything before this instant is planned.
+    pub(crate) fn cursor(&self) -> Option<Timestamp> {
+        self.cursor
+    }
+
+    /// The latest instant that the clock is known to have shown when the cursor was last moved.
+    pub(super) fn shown_before(&self) -> Option<Timestamp> {
+        self.cursor?.checked_sub(AHEAD).ok()
     }
 
     /// The next occurrence that no step has brought yet.
@@ -53,13 +88,25 @@ impl Sweep {
 
     /// The first full second at which a step brings something. Beats before it may be left out.
     pub(crate) fn brings_at(&self) -> Option<Timestamp> {
+        let Plan::Running(timetable) = &self.timetable else {
+            return None;
+        };
         let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
-        Some(self.timetable.next_at()?.checked_sub(reach).unwrap_or(Timestamp::MIN))
+        Some(timetable.next_at()?.checked_sub(reach).unwrap_or(Timestamp::MIN))
+    }
+
+    /// Whether something may be due that is not planned yet.
+    pub(crate) fn is_behind(&self, now: Now) -> bool {
+        now.wall >= PLAUSIBLE && self.cursor.is_none_or(|cursor| cursor < now.wall)
     }
 
     /// How long until the plan runs low.
     pub(super) fn low_in(&self, now: Now) -> Duration {
-        now.until(self.cursor).saturating_sub(LOW)
+        match self.cursor {
+            Some(cursor) => now.until(cursor).saturating_sub(LOW),
+            None if now.wall < PLAUSIBLE => LOW,
+            None => Duration::ZERO,
+        }
     }
 
     /// Whether the beat is overdue.
@@ -68,30 +115,30 @@ impl Sweep {
     }
 }
 
-/// The beat of the sweep.
+/// What happens by the clock: the beat of the sweep, and housekeeping.
 pub(super) struct Ticks {
     scheduler: JobScheduler,
     beats: mpsc::Receiver<()>,
+    prunings: mpsc::Receiver<()>,
 }
 
 impl Ticks {
-    /// Starts the beat: every second, in UTC.
+    /// Starts the beat, every second, and the housekeeping, every hour, in UTC.
     pub(super) async fn start() -> Result<Ticks, JobSchedulerError> {
-        // One beat that waits is as good as many.
-        let (beat, beats) = mpsc::channel(1);
         let scheduler = JobScheduler::new().await?;
-        let job = Job::new("* * * * * *", move |_, _| {
-            let _ = beat.try_send(());
-        })?;
-        scheduler.add(job).await?;
+        let beats = every(&scheduler, "* * * * * *").await?;
+        // Off the minutes on which most schedules are due.
+        let prunings = every(&scheduler, "43 37 * * * *").await?;
         scheduler.start().await?;
-        Ok(Ticks { scheduler, beats })
+        Ok(Ticks { scheduler, beats, prunings })
     }
 
     /// The next beat. Never comes when the scheduler has died: the loop does not depend on it.
-    pub(super) async fn next(&mut self) {
-        if self.beats.recv().await.is_none() {
-            std::future::pending().await
+    pub(super) async fn next(&mut self) -> Tick {
+        tokio::select! {
+            Some(()) = self.beats.recv() => Tick::Beat,
+            Some(()) = self.prunings.recv() => Tick::Prune,
+            else => std::future::pending().await,
         }
     }
 
@@ -100,4 +147,22 @@ impl Ticks {
         // The daemon ends whether or not its beat can be ended in order.
         let _ = self.scheduler.shutdown().await;
     }
+}
+
+/// What is to be done now.
+pub(super) enum Tick {
+    /// Sweep.
+    Beat,
+    /// Take old rows out of the journal.
+    Prune,
+}
+
+/// A signal on each occurrence of a cron expression. One that waits is as good as many.
+async fn every(scheduler: &JobScheduler, cron: &str) -> Result<mpsc::Receiver<()>, JobSchedulerError> {
+    let (signal, signals) = mpsc::channel(1);
+    let job = Job::new(cron, move |_, _| {
+        let _ = signal.try_send(());
+    })?;
+    scheduler.add(job).await?;
+    Ok(signals)
 }

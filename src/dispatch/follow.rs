@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
+use crate::journal::Key;
 use crate::schedule::Entry;
 
 /// The first question comes this long after the start.
@@ -39,6 +40,11 @@ impl Following {
         now: Now,
     ) -> Following {
         Following { entry, scheduled_at, action, sent_at, since: now.mono, interval: FIRST }
+    }
+
+    /// The occurrence that started it.
+    pub(super) fn key(&self) -> Key {
+        Key::new(self.entry.name.clone(), self.scheduled_at)
     }
 
     /// Whether it has run for so long that nobody waits for it.

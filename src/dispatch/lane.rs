@@ -66,6 +66,11 @@ impl Lane {
         self.account = Arc::clone(account);
     }
 
+    /// Goes on with what a former process knew of the quota.
+    pub(super) fn restore(&mut self, saved: quota::Saved, now: Now) {
+        self.quota = Quota::restore(self.account.quota, saved, now);
+    }
+
     pub(super) fn put_in(&mut self, place: Place, rank: Rank) {
         match place {
             Place::Ready => {

@@ -4,19 +4,21 @@
 //! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
 
 mod follow;
+mod recovery;
 mod lane;
 mod reload;
 mod replies;
 mod retry;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
+use crate::journal::{Key, Move};
 use crate::log::event::{Event, OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, CatchUp, Entry, EntryName, Overlap, StackUid};
@@ -30,6 +32,10 @@ use lane::{Lane, Rank};
 pub enum Effect {
     /// Perform the request and report its reply under this number.
     Send(RequestId, Request),
+    /// The same, once the move is on disk: the journal has it that the occurrence was not sent.
+    SendAfter(Box<(Key, Move)>, RequestId, Request),
+    /// Write down what became of an occurrence.
+    Record(Key, Move),
     /// Open so many connections to an account's API, for what is due in a few seconds.
     Warm(AccountName, usize),
     /// Tell the operator.
@@ -63,6 +69,10 @@ pub struct Dispatch {
     last: u64,
     backoff: retry::Backoff,
     stopping: bool,
+    /// What is planned and not settled. An occurrence that is planned again is the same one.
+    known: HashSet<Key>,
+    /// Entries that somebody paused, besides those that the schedule has paused.
+    paused: BTreeSet<EntryName>,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
     reached: Timestamp,
 }
@@ -80,6 +90,8 @@ struct Pending {
     /// It could not be sent when its turn came: the daemon was down, the quota spent or the API out of reach.
     waited: bool,
     attempts: u32,
+    /// The journal has it that the occurrence waits, so that it was not sent.
+    written: bool,
     place: Place,
     /// What a reload made of the entry while the occurrence was in flight.
     reloaded: Option<Reloaded>,
@@ -108,6 +120,15 @@ enum Place {
 }
 
 impl Pending {
+    fn record_waiting(&mut self, reason: &'static str) -> Effect {
+        self.written = true;
+        Effect::Record(self.key(), Move::Waiting { attempts: self.attempts, reason: reason.into() })
+    }
+
+    fn key(&self) -> Key {
+        Key::new(self.entry.name.clone(), self.scheduled_at)
+    }
+
     fn rank(&self, id: Id) -> Rank {
         (Reverse(self.entry.priority), self.scheduled_at, id)
     }
@@ -151,35 +172,63 @@ impl Dispatch {
             last: 0,
             backoff: retry::Backoff::new(seed),
             stopping: false,
+            known: HashSet::new(),
+            paused: BTreeSet::new(),
             reached: now.wall,
         }
     }
 
-    /// Takes over occurrences. Each ends in a final state.
+    /// Takes over occurrences. Each ends in a final state. What is due already is judged at once, so that of a
+    /// long absence only what is to be sent is kept.
     pub fn plan(&mut self, occurrences: impl IntoIterator<Item = Occurrence>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
         let mut planned: BTreeMap<AccountName, usize> = BTreeMap::new();
         for Occurrence { entry, scheduled_at } in occurrences {
-            let due_at = later(scheduled_at, entry.delay());
-            let id = Id(self.number());
-            self.future.insert((due_at, id));
-            *planned.entry(entry.account.name.clone()).or_default() += 1;
-            let pending = Pending {
-                deadline: later(due_at, entry.start_deadline),
-                waited: due_at < now.wall,
-                entry,
-                scheduled_at,
-                due_at,
-                attempts: 0,
-                place: Place::Future,
-                reloaded: None,
-            };
-            self.pending.insert(id, pending);
+            let (times, account) = (entry.times(scheduled_at), entry.account.name.clone());
+            if self.enter(entry, scheduled_at, times, now, &mut effects).is_some() {
+                *planned.entry(account).or_default() += 1;
+            }
         }
         let cold = planned.into_iter().filter_map(|(account, count)| {
             let connections = self.lanes.get_mut(&account)?.warm_up(count, now)?;
             Some(Effect::Warm(account, connections))
         });
-        cold.collect()
+        effects.extend(cold);
+        effects
+    }
+
+    /// `None` for an occurrence that is known already.
+    fn enter(
+        &mut self,
+        entry: Arc<Entry>,
+        scheduled_at: Timestamp,
+        (due_at, deadline): (Timestamp, Timestamp),
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Id> {
+        if !self.known.insert(Key::new(entry.name.clone(), scheduled_at)) {
+            return None;
+        }
+        let id = Id(self.number());
+        let late = due_at < now.wall;
+        let pending = Pending {
+            entry,
+            scheduled_at,
+            due_at,
+            deadline,
+            waited: late,
+            attempts: 0,
+            written: false,
+            place: Place::Future,
+            reloaded: None,
+        };
+        self.pending.insert(id, pending);
+        if late {
+            self.comes_due(id, now, effects);
+        } else {
+            self.future.insert((due_at, id));
+        }
+        Some(id)
     }
 
     /// Lets time pass: what is due becomes ready, what is past its deadline is given up, what may be sent is sent.
@@ -244,7 +293,7 @@ impl Dispatch {
             return;
         };
         let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
-        if entry.paused {
+        if entry.paused || self.paused.contains(&entry.name) {
             return self.skip(id, "paused", now, effects);
         }
         if deadline <= now.wall {
@@ -332,12 +381,9 @@ impl Dispatch {
             Overlap::Queue if activity.held.is_none() => {
                 activity.held = Some(id);
                 activity.waiting.remove(&id);
-                effects.push(log(OccurrenceWaiting {
-                    entry: name.clone(),
-                    scheduled_at: pending.scheduled_at,
-                    reason: "overlap",
-                    until: None,
-                }));
+                let (entry, scheduled_at) = (name.clone(), pending.scheduled_at);
+                effects.push(log(OccurrenceWaiting { entry, scheduled_at, reason: "overlap", until: None }));
+                effects.push(pending.record_waiting("overlap"));
                 if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
                     lane.take_out(pending.place, pending.rank(id));
                 }
@@ -363,7 +409,15 @@ impl Dispatch {
             lane.leaves(now);
         }
         pending.place = Place::Sending;
-        effects.push(Effect::Send(request, Request::RunNow(Arc::clone(&pending.entry))));
+        let run_now = Request::RunNow(Arc::clone(&pending.entry));
+        let sending = Move::Sending { attempts: pending.attempts, sent_at: now.wall };
+        if pending.written {
+            effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
+        } else {
+            // A claim that is due may have been sent, with or without this.
+            effects.push(Effect::Send(request, run_now));
+            effects.push(Effect::Record(pending.key(), sending));
+        }
         self.requests.insert(request, InFlight::Fire(ticket, id));
     }
 
@@ -385,9 +439,10 @@ impl Dispatch {
                     CatchUp::All => {}
                 }
             }
-            let Some(pending) = self.pending.get(&id) else {
+            let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
             };
+            effects.push(pending.record_waiting("quota"));
             effects.push(log(OccurrenceWaiting {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
@@ -418,6 +473,7 @@ impl Dispatch {
 
     fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.pending.get(&id) {
+            effects.push(Effect::Record(pending.key(), Move::Missed { reason: reason.into() }));
             effects.push(log(OccurrenceMissed {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
@@ -430,6 +486,7 @@ impl Dispatch {
 
     fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.pending.get(&id) {
+            effects.push(Effect::Record(pending.key(), Move::Skipped { reason: reason.into() }));
             effects.push(log(OccurrenceSkipped {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
@@ -445,6 +502,7 @@ impl Dispatch {
         let Some(pending) = self.pending.remove(&id) else {
             return;
         };
+        self.known.remove(&pending.key());
         self.future.remove(&(pending.due_at, id));
         self.deadlines.remove(&(pending.deadline, id));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
@@ -476,11 +534,6 @@ impl Dispatch {
 
 fn log(event: impl Into<Event>) -> Effect {
     Effect::Log(Box::new(event.into()))
-}
-
-/// The instant after a delay; the end of time when it lies beyond.
-fn later(at: Timestamp, delay: std::time::Duration) -> Timestamp {
-    at.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 
 /// Whole milliseconds of a span.

@@ -9,16 +9,15 @@ use super::lane::Lane;
 use super::{Dispatch, Effect, Id, Place, Reloaded};
 use crate::clock::Now;
 use crate::schedule::{Entry, EntryName, Schedule};
+use crate::timetable;
 
 impl Dispatch {
     /// Goes on with another schedule. Returns from when on its timetable has to be planned.
     ///
-    /// What is due and waits goes on under its entry's new definition, or is skipped when the entry is gone.
-    /// What is not due yet is dropped: the new timetable brings it again, if it still comes.
+    /// What is planned goes on under its entry's new definition, or is skipped when that does not come then or
+    /// is gone. What the timetable brings again is known.
     pub fn replace(&mut self, schedule: &Schedule, now: Now) -> (Vec<Effect>, Timestamp) {
         let mut effects = self.advance(now);
-        let entries: HashMap<&EntryName, &Arc<Entry>> =
-            schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         for account in &schedule.accounts {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
@@ -27,6 +26,15 @@ impl Dispatch {
                 }
             }
         }
+        let entries = schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
+        effects.extend(self.redefine_all(&entries, now));
+        let from = self.reached.checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
+        (effects, from)
+    }
+
+    /// Gives every occurrence its entry's new definition.
+    pub(crate) fn redefine_all(&mut self, entries: &HashMap<EntryName, Arc<Entry>>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
         let mut ids: Vec<Id> = self.pending.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
@@ -34,11 +42,13 @@ impl Dispatch {
                 continue;
             };
             let reloaded = match entries.get(&pending.entry.name) {
-                Some(&entry) => Reloaded::Changed(Arc::clone(entry)),
+                Some(entry) => Reloaded::Changed(Arc::clone(entry)),
                 None => Reloaded::Removed,
             };
             match pending.place {
-                Place::Future if pending.scheduled_at > self.reached => self.forget(id),
+                Place::Future if !reloaded.comes(pending.scheduled_at) => {
+                    self.skip(id, "removed", now, &mut effects);
+                }
                 // Its answer is told under the definition that it was sent by.
                 Place::Sending => pending.reloaded = Some(reloaded),
                 _ => {
@@ -46,8 +56,7 @@ impl Dispatch {
                 }
             }
         }
-        let from = self.reached.checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
-        (effects, from)
+        effects
     }
 
     /// Gives a waiting occurrence its entry's new definition. False when that ends it.
@@ -62,6 +71,11 @@ impl Dispatch {
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
         }
+        if pending.place == Place::Future {
+            self.future.remove(&(pending.due_at, id));
+            (pending.due_at, pending.deadline) = entry.times(pending.scheduled_at);
+            self.future.insert((pending.due_at, id));
+        }
         pending.entry = entry;
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
@@ -74,6 +88,16 @@ impl Dispatch {
         match self.pending.get_mut(&id).and_then(|pending| pending.reloaded.take()) {
             Some(reloaded) => self.redefine(id, reloaded, now, effects),
             None => true,
+        }
+    }
+}
+
+impl Reloaded {
+    /// Whether the entry is due at an instant.
+    fn comes(&self, scheduled_at: Timestamp) -> bool {
+        match self {
+            Reloaded::Changed(entry) => timetable::next(entry, scheduled_at) == Some(scheduled_at),
+            Reloaded::Removed => false,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::follow::Following;
 use super::{Dispatch, Effect, Id, InFlight, Place, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::{Action, FollowUp, Outcome, Reply};
+use crate::journal::{Move, Started};
 use crate::log::event::{
     ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
     OccurrenceUnknown,
@@ -49,6 +50,7 @@ impl Dispatch {
             Outcome::Rejected { status, error, hint } => {
                 let hint = hint.to_owned();
                 let scheduled_at = pending.scheduled_at;
+                effects.push(Effect::Record(pending.key(), Move::Rejected { status, error: error.clone() }));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
@@ -60,6 +62,9 @@ impl Dispatch {
             }
             Outcome::Throttled { .. } => {
                 if self.waits_again(id, now, &mut effects) {
+                    if let Some(pending) = self.pending.get_mut(&id) {
+                        effects.push(pending.record_waiting("quota"));
+                    }
                     self.make_ready(id);
                 }
             }
@@ -68,9 +73,7 @@ impl Dispatch {
                 self.retry(id, error, status, now, &mut effects);
             }
             Outcome::InDoubt { error, .. } => {
-                let scheduled_at = pending.scheduled_at;
-                effects.push(log(OccurrenceUnknown { entry: entry.name.clone(), scheduled_at, error }));
-                self.forget(id);
+                self.unknown(id, error, &mut effects);
             }
         }
         self.release(&entry.name);
@@ -94,15 +97,15 @@ impl Dispatch {
         }
         let ended = match reply.outcome {
             FollowUp::Action(action) if action.finished() => {
-                effects.push(finished(&following, *action, now));
+                effects.extend(finished(&following, *action, now));
                 true
             }
             FollowUp::Gone { error } => {
-                effects.push(unfinished(&following, format!("the API does not know it: {error}")));
+                effects.extend(unfinished(&following, format!("the API does not know it: {error}")));
                 true
             }
             FollowUp::Action(_) | FollowUp::Unanswered if following.given_up(now) => {
-                effects.push(unfinished(&following, "it did not finish within a day".to_owned()));
+                effects.extend(unfinished(&following, "it did not finish within a day".to_owned()));
                 true
             }
             FollowUp::Action(_) | FollowUp::Unanswered => false,
@@ -116,6 +119,16 @@ impl Dispatch {
             lane.follow.again(following, now);
         }
         effects
+    }
+
+    /// It may have taken effect, and nothing can tell.
+    pub(super) fn unknown(&mut self, id: Id, error: String, effects: &mut Vec<Effect>) {
+        if let Some(pending) = self.pending.get(&id) {
+            effects.push(Effect::Record(pending.key(), Move::Unknown { error: error.clone() }));
+            let (entry, scheduled_at) = (pending.entry.name.clone(), pending.scheduled_at);
+            effects.push(log(OccurrenceUnknown { entry, scheduled_at, error }));
+        }
+        self.forget(id);
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one field of the event")]
@@ -146,12 +159,19 @@ impl Dispatch {
             quota_remaining,
             action: action.clone(),
         }));
+        let follows = entry.follow || entry.overlap != Overlap::Allow;
+        let known = match action.id {
+            Some(id) if follows => Started::Followed(id),
+            id => Started::Alone(id),
+        };
+        let attempts = pending.attempts;
+        effects.push(Effect::Record(pending.key(), Move::Started { attempts, sent_at, action: known }));
         if let Some(action_id) = action.id
-            && (entry.follow || entry.overlap != Overlap::Allow)
+            && follows
         {
             let following = Following::new(Arc::clone(entry), pending.scheduled_at, action_id, sent_at, now);
             if action.finished() {
-                effects.push(finished(&following, action, now));
+                effects.extend(finished(&following, action, now));
             } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action_id);
@@ -172,6 +192,7 @@ impl Dispatch {
         let at = now.mono + delay;
         pending.place = Place::Retry(at);
         pending.waited = true;
+        effects.push(pending.record_waiting("retry"));
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
             scheduled_at: pending.scheduled_at,
@@ -193,14 +214,8 @@ impl Dispatch {
         let mut requests: Vec<_> = self.requests.drain().collect();
         requests.sort_unstable_by_key(|(id, _)| *id);
         for (_, request) in requests {
-            if let InFlight::Fire(_, id) = request
-                && let Some(pending) = self.pending.get(&id)
-            {
-                effects.push(log(OccurrenceUnknown {
-                    entry: pending.entry.name.clone(),
-                    scheduled_at: pending.scheduled_at,
-                    error: "the daemon stopped before the answer came".to_owned(),
-                }));
+            if let InFlight::Fire(_, id) = request {
+                self.unknown(id, "the daemon stopped before the answer came".to_owned(), &mut effects);
             }
         }
         effects
@@ -216,25 +231,33 @@ fn warned(entry: &Entry, warning: String) -> Effect {
     })
 }
 
-fn finished(following: &Following, action: Action, now: Now) -> Effect {
+fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
     let watched = ms(now.wall.duration_since(following.sent_at));
-    log(ActionFinished {
+    let end = Move::Finished {
+        success: action.finished_success,
+        finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
+        message: action.finished_message.clone(),
+    };
+    let event = log(ActionFinished {
         entry: following.entry.name.clone(),
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
         duration_ms: action.duration_ms().or(Some(watched)),
         action,
-    })
+    });
+    [Effect::Record(following.key(), end), event]
 }
 
-fn unfinished(following: &Following, reason: String) -> Effect {
-    log(ActionUnfinished {
+fn unfinished(following: &Following, reason: String) -> [Effect; 2] {
+    let end = Move::Unfollowed { reason: reason.clone().into() };
+    let event = log(ActionUnfinished {
         entry: following.entry.name.clone(),
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
         action_id: following.action,
         reason,
-    })
+    });
+    [Effect::Record(following.key(), end), event]
 }

@@ -54,6 +54,7 @@ struct World {
     limit: u32,
     used: u32,
     warmed: usize,
+    recorded: Vec<(Key, Move)>,
 }
 
 impl World {
@@ -68,6 +69,7 @@ impl World {
             limit: account.quota.limit,
             used: 0,
             warmed: 0,
+            recorded: Vec::new(),
         };
         world.plan(&entry("first", account), &[-1000]);
         world.advance();
@@ -112,6 +114,11 @@ impl World {
                     self.used += 1;
                     self.sent.push((id, request));
                 }
+                Effect::SendAfter(_, id, request) => {
+                    self.used += 1;
+                    self.sent.push((id, request));
+                }
+                Effect::Record(key, step) => self.recorded.push((key, step)),
                 Effect::Warm(_, connections) => self.warmed += connections,
                 Effect::Log(event) => self.told.push(brief(&event)),
             }

@@ -320,6 +320,24 @@ events! {
         remaining: u32,
     }, format!("account {}: there is quota again, {} of {}", e.account, e.remaining, e.limit);
 
+    /// The journal cannot be written. What it has claimed is still sent; nothing else is.
+    JournalFailed = "journal.failed", |e| Level::ERROR, {
+        since: Timestamp,
+        error: String,
+    }, format!("the journal cannot be written, and nothing more is claimed until it can: {}", e.error);
+
+    /// The journal can be written again.
+    JournalRestored = "journal.restored", |e| Level::INFO, {
+        failed_since: Timestamp,
+    }, format!("the journal can be written again, which failed since {}", brief(e.failed_since));
+
+    /// The journal did not take a step back. It and the log may disagree on this occurrence: a fault of the daemon's.
+    JournalRefused = "journal.refused", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        error: String,
+    }, format!("the journal refuses a step: {}", e.error);
+
     /// The wall clock was set, or the machine slept.
     ClockJumped = "clock.jumped", |e| Level::WARN, {
         /// Forward when positive.

@@ -135,7 +135,7 @@ impl Fields {
         let more: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
         for (key, value) in more {
             let name = format!("action_{key}");
-            if self.metadata.fields().field(name.as_str()).is_none() {
+            if name == MORE || self.metadata.fields().field(name.as_str()).is_none() {
                 self.other(&name, value);
             }
         }

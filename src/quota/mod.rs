@@ -33,7 +33,7 @@ const ASIDE_PERCENT: u64 = 30;
 const RESTORED_PERCENT: u64 = 10;
 /// So many requests in a row that went to learn what is left, and whose answers told no Remaining: the API tells none, and
 /// our own are counted.
-const SILENT_ANSWERS: u32 = 3;
+const SILENT_ANSWERS: u32 = 5;
 /// Within the quota the machine's clock reads so much more, so that it has a reading for what a former process saw
 /// before the machine was started.
 const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);

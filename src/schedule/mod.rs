@@ -243,6 +243,13 @@ pub enum Priority {
 }
 
 impl Entry {
+    /// When an occurrence is due, by the entry's own delay, and when it is missed.
+    pub fn times(&self, scheduled_at: Timestamp) -> (Timestamp, Timestamp) {
+        let later = |at: Timestamp, by| at.checked_add(by).unwrap_or(Timestamp::MAX);
+        let due_at = later(scheduled_at, self.delay());
+        (due_at, later(due_at, self.start_deadline))
+    }
+
     /// The delay of this entry's occurrences: in `[0, jitter)`, the same every time and on every machine.
     ///
     /// It depends on the name alone, so that periods stay exact and a changed `cron` keeps its place.

@@ -1,0 +1,65 @@
+//! Notices that the wall clock was set, or that nothing ran for a while.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::clock::Now;
+
+/// A difference that is told. ntpd and chrony step the clock for more than this; what they slew, and a smeared
+/// leap second, stays far below it between two looks.
+const JUMP: SignedDuration = SignedDuration::from_millis(500);
+
+/// Longer than any pause between two looks: the machine slept, or the process was stopped.
+const SLEPT: Duration = Duration::from_secs(10);
+
+/// Compares the clocks from one look to the next.
+#[derive(Debug)]
+pub(super) struct Clockwatch(Now);
+
+impl Clockwatch {
+    pub(super) fn new(now: Now) -> Clockwatch {
+        Clockwatch(now)
+    }
+
+    /// By how many milliseconds the wall clock jumped since the last look, as the daemon saw it: it was set, or
+    /// time passed unseen.
+    pub(super) fn see(&mut self, now: Now) -> Option<i64> {
+        let before = std::mem::replace(&mut self.0, now);
+        let passed = now.mono.saturating_sub(before.mono);
+        let wall = now.wall.duration_since(before.wall);
+        let set = wall.checked_sub(SignedDuration::try_from(passed).unwrap_or_default())?;
+        let jump = match passed >= SLEPT {
+            true => wall,
+            false if set.abs() >= JUMP => set,
+            false => return None,
+        };
+        i64::try_from(jump.as_millis()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told when the clocks move on by so many milliseconds.
+    fn told(mono: u64, wall: i64) -> Option<i64> {
+        let start =
+            Now { wall: "2026-06-30T23:59:59Z".parse().expect("an instant"), mono: Duration::from_secs(5) };
+        let mut watch = Clockwatch::new(start);
+        watch.see(Now {
+            wall: start.wall + SignedDuration::from_millis(wall),
+            mono: start.mono + Duration::from_millis(mono),
+        })
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_and_a_slewed_one_is_not() {
+        assert_eq!(told(3000, 3000), None, "steady");
+        assert_eq!(told(3000, 3002), None, "slewed by ntpd at 500 ppm");
+        assert_eq!(told(3000, 2000), Some(-1000), "a leap second by a step");
+        assert_eq!(told(1000, 3_601_000), Some(3_600_000), "an hour forward");
+        assert_eq!(told(1000, -3_599_000), Some(-3_600_000), "an hour back");
+        assert_eq!(told(7_200_000, 7_200_000), Some(7_200_000), "asleep for two hours");
+    }
+}

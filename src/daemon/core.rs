@@ -1,0 +1,226 @@
+//! The daemon without its shell: sweep, claims and dispatch as one function of events and time.
+//!
+//! The shell reads the clocks, performs the effects in their order, and reports what came of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::clockwatch::Clockwatch;
+use super::sweep::Sweep;
+use crate::clock::{Mono, Now};
+use crate::cloud66::{FollowUp, Outcome, Reply};
+use crate::dispatch::{Dispatch, Effect, RequestId};
+use crate::journal::{Claim, Key, Origin, Recovered};
+use crate::log::event::ClockJumped;
+use crate::quota;
+use crate::schedule::{AccountName, Entry, EntryName, Schedule};
+use crate::timetable::{self, Occurrence};
+
+/// Everything the daemon decides.
+pub(crate) struct Core {
+    sweep: Sweep,
+    dispatch: Dispatch,
+    clock: Clockwatch,
+    /// What came from the sweep and is not claimed yet.
+    batch: Vec<Occurrence>,
+    claiming: Claiming,
+    /// The cursor that the journal has.
+    written: Option<Timestamp>,
+    /// The entries of a schedule that took over while a claim was being written.
+    reloaded: Option<HashMap<EntryName, Arc<Entry>>>,
+}
+
+/// Where the batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claiming {
+    /// With us, to be claimed at the next beat.
+    No,
+    /// With the journal.
+    Yes,
+    /// With us: the journal could not write it.
+    Failed,
+}
+
+/// What is to be written before anything of it can be sent: one transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Claims {
+    /// Everything scheduled before is claimed by then.
+    pub(crate) cursor: Timestamp,
+    /// In the order of the timetable.
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// Occurrences that are claimed at once. After a long absence the rest follows in further portions.
+const MOST_AT_ONCE: usize = 20_000;
+
+/// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
+const CURSOR_EVERY: Duration = Duration::from_secs(60);
+
+impl Core {
+    /// Goes on where a former process ended, or begins now.
+    pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
+        let mut core = Core {
+            sweep: Sweep::new(schedule, recovered.cursor),
+            dispatch: Dispatch::new(&schedule.accounts, seed, now),
+            clock: Clockwatch::new(now),
+            batch: Vec::new(),
+            claiming: Claiming::No,
+            written: recovered.cursor,
+            reloaded: None,
+        };
+        let effects = core.dispatch.recover(recovered, schedule, now);
+        (core, effects)
+    }
+
+    /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
+    /// no other claim is being written.
+    pub(crate) fn beat(&mut self, now: Now) -> Option<Claims> {
+        if self.claiming == Claiming::Yes {
+            return None;
+        }
+        while self.batch.len() < MOST_AT_ONCE
+            && let Some(occurrences) = self.sweep.step(now)
+        {
+            self.batch.extend(occurrences);
+        }
+        let cursor = self.sweep.cursor()?;
+        let stale = self
+            .written
+            .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
+        // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
+        if self.batch.is_empty() && !stale && self.claiming != Claiming::Failed {
+            return None;
+        }
+        self.claiming = Claiming::Yes;
+        Some(Claims { cursor, claims: self.batch.iter().map(claim).collect() })
+    }
+
+    /// The claims are on disk, but for those that were known before.
+    pub(crate) fn claimed(&mut self, cursor: Timestamp, known: &[Key], now: Now) -> Vec<Effect> {
+        self.claiming = Claiming::No;
+        self.written = Some(cursor);
+        let known: HashSet<&Key> = known.iter().collect();
+        let mut occurrences = std::mem::take(&mut self.batch);
+        if !known.is_empty() {
+            occurrences.retain(|occurrence| !known.contains(&key(occurrence)));
+        }
+        let mut effects = self.dispatch.plan(occurrences, now);
+        if let Some(entries) = self.reloaded.take() {
+            effects.extend(self.dispatch.redefine_all(&entries, now));
+        }
+        effects
+    }
+
+    /// The claims could not be written. They are tried again at the next beat; what they claim is not sent.
+    pub(crate) fn unclaimed(&mut self) {
+        self.claiming = Claiming::Failed;
+    }
+
+    /// Lets time pass.
+    pub(crate) fn turn(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(by_ms) = self.clock.see(now) {
+            effects.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
+        }
+        // Of what a long absence left, only the newest may be to be sent: nothing goes before all is known.
+        if self.claiming == Claiming::Failed || !self.sweep.is_behind(now) && !self.is_behind(now) {
+            effects.extend(self.dispatch.advance(now));
+        }
+        effects
+    }
+
+    /// Whether the next beat is needed before the beat comes.
+    pub(crate) fn runs_low(&self, now: Now) -> bool {
+        self.claiming == Claiming::No && self.sweep.runs_low(now)
+    }
+
+    /// Something is due that is not claimed yet.
+    fn is_behind(&self, now: Now) -> bool {
+        self.batch.first().is_some_and(|first| first.scheduled_at < now.wall)
+    }
+
+    /// When the next turn is due at the latest.
+    pub(crate) fn wakes_at(&self, now: Now) -> Mono {
+        let sweep = now.mono + self.sweep.low_in(now).max(Duration::from_millis(1));
+        self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
+    }
+
+    /// The reply to a run_now that left at `sent_at`.
+    pub(crate) fn fired(
+        &mut self,
+        id: RequestId,
+        sent_at: Timestamp,
+        reply: Reply<Outcome>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.dispatch.fired(id, sent_at, reply, now)
+    }
+
+    /// The reply to a question for an action.
+    pub(crate) fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
+        self.dispatch.followed(id, reply, now)
+    }
+
+    /// Goes on with another schedule.
+    pub(crate) fn replace(&mut self, schedule: &Schedule, now: Now) -> Vec<Effect> {
+        let (effects, from) = self.dispatch.replace(schedule, now);
+        // A clock that went back has shown these instants before.
+        let from = self.sweep.shown_before().map_or(from, |shown| shown.max(from));
+        let entries: HashMap<EntryName, Arc<Entry>> =
+            schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
+        match self.claiming {
+            Claiming::Yes => self.reloaded = Some(entries),
+            // Not claimed by anybody: as if it had never been planned, except what is past.
+            Claiming::No | Claiming::Failed => self.batch.retain_mut(|occurrence| {
+                let Some(entry) = entries.get(&occurrence.entry.name) else { return false };
+                occurrence.entry = Arc::clone(entry);
+                occurrence.scheduled_at < from
+                    && timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
+            }),
+        }
+        self.sweep = Sweep::new(schedule, Some(from));
+        effects
+    }
+
+    /// From now on nothing is sent. Returns what the journal should know of what waits.
+    pub(crate) fn stop(&mut self) -> Vec<Effect> {
+        self.dispatch.stop();
+        self.dispatch.park()
+    }
+
+    /// The run_now requests that wait for their answer.
+    pub(crate) fn fires_in_flight(&self) -> usize {
+        self.dispatch.fires_in_flight()
+    }
+
+    /// Ends the wait for what is in flight.
+    pub(crate) fn abandon(&mut self) -> Vec<Effect> {
+        self.dispatch.abandon()
+    }
+
+    /// What is known of each account's quota, for the next process.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
+        self.dispatch.quotas()
+    }
+}
+
+fn key(occurrence: &Occurrence) -> Key {
+    Key::new(occurrence.entry.name.clone(), occurrence.scheduled_at)
+}
+
+fn claim(occurrence: &Occurrence) -> Claim {
+    let entry = &occurrence.entry;
+    let (due_at, deadline) = entry.times(occurrence.scheduled_at);
+    Claim {
+        key: key(occurrence),
+        account: entry.account.name.clone(),
+        stack: entry.stack.clone(),
+        job: entry.job.clone(),
+        due_at,
+        deadline,
+        origin: Origin::Schedule,
+    }
+}

@@ -1,0 +1,117 @@
+//! Why the journal cannot be opened, read or written, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// What the caller can do differs by variant; what the operator can do is in the text.
+///
+/// At the start each of them ends the daemon. Later, what is [worth another try](JournalError::passes) is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Another daemon has it open.
+    #[error(
+        "another daemon{} uses the journal in {}; stop it, or give this one a --state-dir of its own",
+        pid.map_or(String::new(), |pid| format!(" (process {pid})")),
+        directory.display()
+    )]
+    Locked {
+        /// The state directory.
+        directory: PathBuf,
+        /// The other daemon, if it says so.
+        pid: Option<u32>,
+    },
+    /// There is none. Only who reads meets this.
+    #[error("there is no journal in {}; has the daemon run with this --state-dir?", .0.display())]
+    Missing(PathBuf),
+    /// A later stackcron wrote it. It was not touched.
+    #[error(
+        "{} has schema {found}, and this stackcron knows none later than {known}; use the stackcron that wrote it, \
+         or a later one",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// It is damaged, or is something else. It was not touched.
+    #[error(
+        "the journal {} cannot be trusted: {detail}; move it away with the files `-wal` and `-shm` beside it, then \
+         restore it from a backup, or begin a new one, which knows nothing of what was claimed or paused",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The file system or its permissions do not let it be written.
+    #[error("the journal {} cannot be written: {detail}; make it writable for the daemon's user", path.display())]
+    ReadOnly {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// No space is left.
+    #[error("the journal {} cannot be written: no space is left on its file system", .0.display())]
+    Full(PathBuf),
+    /// Somebody removed or replaced the file under the daemon. What would be written is lost at its end.
+    #[error("the journal {} was removed or replaced while in use; start the daemon anew", .0.display())]
+    Gone(PathBuf),
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// Anything else that the system or SQLite said.
+    #[error("the journal {} cannot be used: {detail}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was said.
+        detail: String,
+    },
+}
+
+impl JournalError {
+    /// Whether the same may succeed later without anybody starting the daemon anew.
+    pub fn passes(&self) -> bool {
+        matches!(self, JournalError::Full(_) | JournalError::ReadOnly { .. } | JournalError::Io { .. })
+    }
+
+    pub(super) fn corrupt(path: &Path, detail: impl Into<String>) -> JournalError {
+        JournalError::Corrupt { path: path.to_owned(), detail: detail.into() }
+    }
+
+    pub(super) fn io(path: &Path, error: &io::Error) -> JournalError {
+        let (path, detail) = (path.to_owned(), error.to_string());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                JournalError::ReadOnly { path, detail }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full(path),
+            _ => JournalError::Io { path, detail },
+        }
+    }
+
+    pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> JournalError {
+        let (path, detail) = (path.to_owned(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => JournalError::Full(path),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                JournalError::ReadOnly { path, detail }
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                JournalError::Corrupt { path, detail }
+            }
+            Some(_) => JournalError::Io { path, detail },
+            // No failure of SQLite: a value that is not what its column holds.
+            None => JournalError::Corrupt { path, detail },
+        }
+    }
+}

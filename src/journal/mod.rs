@@ -1,0 +1,340 @@
+//! What survives the daemon: the cursor, the claims and what became of them, pauses, and the quota's state.
+//!
+//! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no instant is planned
+//! twice and none is left out. Afterwards it goes through its states one way only (`progress`). What is settled never
+//! changes again. Kept in SQLite: a daemon alone needs no server, a crash costs nothing that was committed, and plain
+//! SQL serves a server as well.
+
+mod error;
+mod progress;
+mod sqlite;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::cloud66::ActionId;
+use crate::quota;
+use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+pub use error::JournalError;
+pub use sqlite::{FILE_NAME, Journal, Opened, read_history};
+
+/// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    scheduled_at: Timestamp,
+    entry: EntryName,
+}
+
+impl Key {
+    /// What is below a microsecond is cut off.
+    pub fn new(entry: EntryName, scheduled_at: Timestamp) -> Key {
+        Key { scheduled_at: whole_micros(scheduled_at), entry }
+    }
+
+    /// The entry.
+    pub fn entry(&self) -> &EntryName {
+        &self.entry
+    }
+
+    /// When it was scheduled.
+    pub fn scheduled_at(&self) -> Timestamp {
+        self.scheduled_at
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.entry, self.scheduled_at)
+    }
+}
+
+/// The instant as the journal keeps it.
+fn whole_micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// An occurrence that is to be sent, with all that is needed to send it or to look for its action after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which occurrence.
+    pub key: Key,
+    /// The account by which it is sent.
+    pub account: AccountName,
+    /// The stack of the job.
+    pub stack: StackUid,
+    /// The job.
+    pub job: JobUid,
+    /// When it is sent at the earliest: scheduled_at and the entry's jitter.
+    pub due_at: Timestamp,
+    /// When it is missed.
+    pub deadline: Timestamp,
+    /// What asked for it.
+    pub origin: Origin,
+}
+
+/// What asked for an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The schedule.
+    Schedule,
+    /// A person, with arguments in place of the entry's own.
+    Person {
+        /// Sent as they are. `None`: the entry's own.
+        args: Option<String>,
+    },
+}
+
+/// Why something is as it is: the word or the sentence that the log gave.
+pub type Reason = Cow<'static, str>;
+
+/// What happened to an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// It cannot be sent now, or was sent and is known to have had no effect.
+    Waiting {
+        /// The attempts so far.
+        attempts: u32,
+        /// `quota`, `overlap` or `retry`.
+        reason: Reason,
+    },
+    /// It is being sent.
+    Sending {
+        /// This attempt included.
+        attempts: u32,
+        /// When the attempt began.
+        sent_at: Timestamp,
+    },
+    /// run_now answered with an action, or an action was found to be this occurrence's.
+    Started {
+        /// All attempts.
+        attempts: u32,
+        /// When the attempt that started it began.
+        sent_at: Timestamp,
+        /// The action, and whether somebody asks for it until it has finished.
+        action: Started,
+    },
+    /// The action came to its end.
+    Finished {
+        /// What the API said. Nothing said is no success.
+        success: Option<bool>,
+        /// When it finished.
+        finished_at: Timestamp,
+        /// The API's words. Kept when it was no success.
+        message: Option<String>,
+    },
+    /// The action is not asked for any more.
+    Unfollowed {
+        /// Why not.
+        reason: Reason,
+    },
+    /// The API refused it for good.
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// The API's words.
+        error: String,
+    },
+    /// It was not sent in time.
+    Missed {
+        /// `deadline`, `superseded`, `down` or `quota`.
+        reason: Reason,
+    },
+    /// It was not meant to be sent.
+    Skipped {
+        /// `overlap`, `paused` or `removed`.
+        reason: Reason,
+    },
+    /// It was sent, and nothing can tell whether it took effect.
+    Unknown {
+        /// What is known.
+        error: String,
+    },
+}
+
+/// The action that an occurrence has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// Asked for until it has finished: the occurrence stays open till then.
+    Followed(ActionId),
+    /// Left alone: the occurrence is settled. The API may have given no id.
+    Alone(Option<ActionId>),
+}
+
+/// State of an occurrence, as operators know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the words of the operator's manual")]
+pub enum State {
+    Due,
+    Waiting,
+    Sending,
+    Started,
+    Finished,
+    Failed,
+    Rejected,
+    Missed,
+    Skipped,
+    Unknown,
+}
+
+impl State {
+    /// The word that operators know it by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Due => "due",
+            State::Waiting => "waiting",
+            State::Sending => "sending",
+            State::Started => "started",
+            State::Finished => "finished",
+            State::Failed => "failed",
+            State::Rejected => "rejected",
+            State::Missed => "missed",
+            State::Skipped => "skipped",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What became of an occurrence: one row of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Which occurrence.
+    pub key: Key,
+    /// How far it came.
+    pub state: State,
+    /// When the newest attempt began, unless it is known to have had no effect.
+    pub sent_at: Option<Timestamp>,
+    /// How late that was, jitter not counted.
+    pub lateness_ms: Option<i64>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// The action it started.
+    pub action_id: Option<ActionId>,
+    /// When the action finished.
+    pub finished_at: Option<Timestamp>,
+    /// What the API said of the action's end.
+    pub finished_success: Option<bool>,
+    /// Why it is in this state, where the state does not say it.
+    pub reason: Option<String>,
+}
+
+/// Which part of the history is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this entry alone.
+    pub entry: Option<EntryName>,
+    /// Scheduled then or later.
+    pub since: Option<Timestamp>,
+    /// Scheduled before.
+    pub until: Option<Timestamp>,
+    /// The newest so many.
+    pub newest: Option<u32>,
+}
+
+/// What a former daemon left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovered {
+    /// Everything scheduled before is claimed or was not to be. `None` in a new journal.
+    pub cursor: Option<Timestamp>,
+    /// When the former daemon stopped in order: what was due later was not sent. `None` after a crash.
+    pub stopped_at: Option<Timestamp>,
+    /// Claimed and not settled, in the order of scheduled_at.
+    pub open: Vec<Open>,
+    /// Actions that are asked for until they finish, in the order of scheduled_at.
+    pub following: Vec<Followed>,
+    /// Entries that somebody paused.
+    pub paused: Vec<EntryName>,
+    /// Each account's quota.
+    pub quotas: Vec<(AccountName, quota::Saved)>,
+}
+
+/// A claim that was neither started nor given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// What was claimed.
+    pub claim: Claim,
+    /// How far it came, as far as was written: it may have come further.
+    pub reached: Reached,
+}
+
+/// How far an open occurrence came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Claimed.
+    Due,
+    /// Waiting after so many attempts.
+    Waiting {
+        /// All of them known to have had no effect.
+        attempts: u32,
+        /// What for.
+        reason: String,
+    },
+    /// Sent, without an answer that was written.
+    Sending {
+        /// The one in doubt included.
+        attempts: u32,
+        /// When that one began.
+        sent_at: Timestamp,
+    },
+}
+
+/// An action that has not been seen to finish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// What was claimed.
+    pub claim: Claim,
+    /// The action.
+    pub action: ActionId,
+    /// All attempts.
+    pub attempts: u32,
+    /// When run_now left.
+    pub sent_at: Timestamp,
+}
+
+/// What came of a request to claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// These were claimed before. They are not to be sent on the strength of this claim.
+    pub known: Vec<Key>,
+}
+
+/// A move that would go back, or that nothing was claimed for. It is not applied; whoever asked for it is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} cannot go from {} to {to}", from.map_or("nothing claimed", State::as_str))]
+pub struct Refused {
+    /// Which occurrence.
+    pub key: Key,
+    /// The state that it keeps. `None`: it was never claimed, or is pruned.
+    pub from: Option<State>,
+    /// The state that was asked for.
+    pub to: State,
+}
+
+/// Whether the journal can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The last write succeeded.
+    Well,
+    /// Writes fail. They are tried again: a claim by who asks for it, what was recorded by the journal itself.
+    Ill {
+        /// Of the first write that failed.
+        since: Timestamp,
+        /// Why.
+        error: JournalError,
+    },
+}
+
+/// What pruning took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Settled occurrences.
+    pub rows: u64,
+}

@@ -1,0 +1,283 @@
+//! The states of an occurrence, and the one way they go.
+//!
+//! Due, then any number of attempts that had no effect, each sending and then waiting, the attempts growing; then
+//! started, rejected, missed, skipped or unknown. An occurrence whose action is followed is open until that finishes or is
+//! not asked for any more. Everything else is settled, and what is settled stays as it is.
+
+use jiff::Timestamp;
+
+use super::{Move, Started, State, whole_micros};
+use crate::cloud66::ActionId;
+
+/// Longer texts are cut: one answer of the API must not fill the journal.
+const LONGEST_REASON: usize = 1000;
+
+/// How far an occurrence has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    pub(super) sent_at: Option<Timestamp>,
+    pub(super) action: Option<ActionId>,
+    pub(super) followed: bool,
+    pub(super) finished_at: Option<Timestamp>,
+    pub(super) success: Option<bool>,
+    pub(super) reason: Option<String>,
+}
+
+/// What a move makes of an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It has come further.
+    Further(Standing),
+    /// It is there already: the same move again.
+    Stays,
+    /// It would go back.
+    Refused,
+}
+
+impl Standing {
+    /// Claimed, and nothing else.
+    pub(super) fn due() -> Standing {
+        Standing {
+            state: State::Due,
+            attempts: 0,
+            sent_at: None,
+            action: None,
+            followed: false,
+            finished_at: None,
+            success: None,
+            reason: None,
+        }
+    }
+
+    /// Whether anything can still happen to it.
+    pub(super) fn is_settled(&self) -> bool {
+        !(self.is_before_start() || self.followed)
+    }
+
+    fn is_before_start(&self) -> bool {
+        matches!(self.state, State::Due | State::Waiting | State::Sending)
+    }
+
+    /// The order before the start: due, waiting(0), sending(1), waiting(1), sending(2) and so on.
+    fn place(&self) -> (u32, bool) {
+        (self.attempts, self.state == State::Waiting)
+    }
+
+    /// Applies a move.
+    pub(super) fn step(&self, mv: &Move) -> Step {
+        let after = self.after(mv);
+        if after == *self || self.is_repeated_by(&after) {
+            return Step::Stays;
+        }
+        let forward = match mv {
+            Move::Waiting { .. } => self.is_before_start() && after.place() >= self.place(),
+            Move::Sending { attempts, .. } => self.is_before_start() && *attempts > self.attempts,
+            Move::Started { .. }
+            | Move::Rejected { .. }
+            | Move::Missed { .. }
+            | Move::Skipped { .. }
+            | Move::Unknown { .. } => self.is_before_start(),
+            Move::Finished { .. } | Move::Unfollowed { .. } => self.state == State::Started && self.followed,
+        };
+        if forward { Step::Further(after) } else { Step::Refused }
+    }
+
+    /// A settled occurrence has lost some of its details. The same end is the same move.
+    fn is_repeated_by(&self, after: &Standing) -> bool {
+        self.is_settled() && after.is_settled() && self.state == after.state && self.action == after.action
+    }
+
+    fn after(&self, mv: &Move) -> Standing {
+        let state = mv.state();
+        let reason = mv.reason();
+        match *mv {
+            Move::Waiting { attempts, .. } => Standing { state, attempts, reason, ..Standing::due() },
+            Move::Sending { attempts, sent_at } => {
+                Standing { state, attempts, sent_at: Some(whole_micros(sent_at)), ..Standing::due() }
+            }
+            Move::Started { attempts, sent_at, action } => Standing {
+                state,
+                attempts,
+                sent_at: Some(whole_micros(sent_at)),
+                action: match action {
+                    Started::Followed(action) => Some(action),
+                    Started::Alone(action) => action,
+                },
+                followed: matches!(action, Started::Followed(_)),
+                ..Standing::due()
+            },
+            Move::Finished { success, finished_at, .. } => Standing {
+                state,
+                followed: false,
+                finished_at: Some(whole_micros(finished_at)),
+                success,
+                reason,
+                ..self.clone()
+            },
+            Move::Unfollowed { .. } => Standing { state, followed: false, reason, ..self.clone() },
+            Move::Rejected { .. } | Move::Unknown { .. } => Standing { state, reason, ..self.clone() },
+            // An attempt may precede these only if it is known to have had no effect.
+            Move::Missed { .. } | Move::Skipped { .. } => {
+                Standing { state, sent_at: None, reason, ..self.clone() }
+            }
+        }
+    }
+}
+
+impl Move {
+    /// The state that it leads to.
+    pub(super) fn state(&self) -> State {
+        match self {
+            Move::Waiting { .. } => State::Waiting,
+            Move::Sending { .. } => State::Sending,
+            Move::Started { .. } | Move::Unfollowed { .. } => State::Started,
+            Move::Finished { success: Some(true), .. } => State::Finished,
+            Move::Finished { .. } => State::Failed,
+            Move::Rejected { .. } => State::Rejected,
+            Move::Missed { .. } => State::Missed,
+            Move::Skipped { .. } => State::Skipped,
+            Move::Unknown { .. } => State::Unknown,
+        }
+    }
+
+    /// The reason that the history shows.
+    fn reason(&self) -> Option<String> {
+        let text = match self {
+            Move::Sending { .. } | Move::Started { .. } | Move::Finished { success: Some(true), .. } => None,
+            Move::Finished { message, .. } => message.clone(),
+            Move::Waiting { reason, .. }
+            | Move::Unfollowed { reason }
+            | Move::Missed { reason }
+            | Move::Skipped { reason } => Some(reason.clone().into_owned()),
+            Move::Rejected { status, error } => Some(format!("{status}: {error}")),
+            Move::Unknown { error } => Some(error.clone()),
+        };
+        text.map(bounded)
+    }
+
+    /// Whether nothing is lost when only `later`, of the same occurrence, is written.
+    pub(super) fn is_covered_by(&self, later: &Move) -> bool {
+        let place = |mv: &Move| match *mv {
+            Move::Waiting { attempts, .. } => Some((attempts, true)),
+            Move::Sending { attempts, .. } => Some((attempts, false)),
+            _ => None,
+        };
+        let waits = matches!(self, Move::Waiting { .. });
+        match (place(self), place(later)) {
+            (Some(earlier), Some(later)) => earlier < later || (earlier == later && waits),
+            _ => false,
+        }
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    let end = (0..=LONGEST_REASON.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a timestamp")
+    }
+
+    fn waiting(attempts: u32, reason: &'static str) -> Move {
+        Move::Waiting { attempts, reason: reason.into() }
+    }
+
+    fn sending(attempts: u32) -> Move {
+        Move::Sending { attempts, sent_at: at(1) }
+    }
+
+    fn started(action: Started) -> Move {
+        Move::Started { attempts: 1, sent_at: at(1), action }
+    }
+
+    fn finished(success: bool) -> Move {
+        Move::Finished { success: Some(success), finished_at: at(2), message: None }
+    }
+
+    /// Applies moves that must each go further.
+    fn through(moves: &[Move]) -> Standing {
+        moves.iter().fold(Standing::due(), |standing, mv| match standing.step(mv) {
+            Step::Further(further) => further,
+            other => panic!("{mv:?} after {standing:?} must go further: {other:?}"),
+        })
+    }
+
+    #[test]
+    fn an_occurrence_goes_through_attempts_to_its_action_s_end() {
+        let end = through(&[
+            waiting(0, "quota"),
+            waiting(0, "overlap"),
+            sending(1),
+            waiting(1, "retry"),
+            sending(2),
+            started(Started::Followed(7)),
+            finished(true),
+        ]);
+        assert_eq!((end.state, end.action, end.is_settled()), (State::Finished, Some(7), true));
+    }
+
+    #[test]
+    fn attempts_never_go_back() {
+        let second = through(&[sending(2)]);
+        assert_eq!(second.step(&sending(2)), Step::Stays, "the same attempt again");
+        for back in [sending(1), waiting(1, "retry"), waiting(0, "quota")] {
+            assert_eq!(second.step(&back), Step::Refused, "{back:?} after the second attempt");
+        }
+    }
+
+    #[test]
+    fn what_is_settled_stays() {
+        let ends = [
+            started(Started::Alone(Some(7))),
+            Move::Rejected { status: 404, error: "none".to_owned() },
+            Move::Missed { reason: "deadline".into() },
+            Move::Skipped { reason: "paused".into() },
+            Move::Unknown { error: "lost".to_owned() },
+        ];
+        for end in &ends {
+            let settled = through(&[sending(1), end.clone()]);
+            assert!(settled.is_settled(), "{end:?} settles");
+            assert_eq!(settled.step(end), Step::Stays, "{end:?} again changes nothing");
+            for other in ends.iter().filter(|other| *other != end).chain(&[sending(2), finished(true)]) {
+                assert_eq!(settled.step(other), Step::Refused, "{other:?} after {end:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_occurrence_has_one_action() {
+        let started_once = through(&[started(Started::Followed(7))]);
+        assert_eq!(started_once.step(&started(Started::Followed(8))), Step::Refused);
+        assert_eq!(started_once.step(&started(Started::Followed(7))), Step::Stays);
+    }
+
+    #[test]
+    fn only_a_followed_action_finishes() {
+        assert_eq!(Standing::due().step(&finished(true)), Step::Refused);
+        assert_eq!(through(&[sending(1)]).step(&finished(true)), Step::Refused);
+        let unfollowed = [started(Started::Followed(7)), Move::Unfollowed { reason: "a day".into() }];
+        assert_eq!(through(&unfollowed).step(&finished(true)), Step::Refused);
+    }
+
+    #[test]
+    fn an_end_without_word_of_success_is_a_failure() {
+        let silent = Move::Finished { success: None, finished_at: at(2), message: Some("gone".to_owned()) };
+        let end = through(&[started(Started::Followed(7)), silent]);
+        assert_eq!((end.state, end.success, end.reason.as_deref()), (State::Failed, None, Some("gone")));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_letter() {
+        let end = through(&[Move::Unknown { error: "é".repeat(2000) }]);
+        let reason = end.reason.expect("a reason");
+        assert!(reason.len() <= LONGEST_REASON && reason.chars().all(|c| c == 'é'), "{} bytes", reason.len());
+    }
+}

@@ -1,0 +1,253 @@
+//! The journal's file: who may use it, whether it can be trusted, and how it is opened.
+//!
+//! A daemon holds a lock on a file beside it. SQLite's own exclusive mode would lock out those who only read; and the
+//! kernel takes this lock away when the process ends, however it ends.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::FlockOperation;
+
+use super::super::JournalError;
+use super::schema;
+
+/// The journal's file in the state directory.
+pub const FILE_NAME: &str = "journal.sqlite3";
+
+/// Held by the daemon. Its text is the daemon's process id.
+const LOCK_NAME: &str = "journal.lock";
+
+/// A file no larger than this is checked as a whole at each start, well within a second. Of a larger one what is
+/// open is checked: damage in the rest is found when it is read.
+const CHECKED_WHOLE: u64 = 32 << 20;
+
+/// Another program that writes, as a person's `sqlite3`, is waited for this long.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// The write-ahead log is cut to this many bytes when it begins anew.
+const LONGEST_LOG: i64 = 16 << 20;
+
+/// The lock on a state directory, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    /// What must stay in its place while it is in use.
+    places: [Place; 2],
+}
+
+/// A file that is in use, by its path and its inode.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Place {
+    fn of(path: &Path) -> Result<Place, JournalError> {
+        let metadata = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?;
+        Ok(Place { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) })
+    }
+
+    fn is_kept(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.inode)
+    }
+}
+
+impl Lock {
+    /// Makes the directory and the journal's file where they are missing, and takes the lock.
+    pub(super) fn take(directory: &Path) -> Result<Lock, JournalError> {
+        let io = |error| JournalError::io(directory, &error);
+        DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(io)?;
+        let path = directory.join(LOCK_NAME);
+        let mut file = create(&path)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(JournalError::Locked { directory: directory.to_owned(), pid: holder(&mut file) });
+        }
+        // Its text only serves the other daemon's error: on a full disk the lock holds without it.
+        let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+        let journal = directory.join(FILE_NAME);
+        create(&journal)?;
+        sync_directory(&journal)?;
+        Ok(Lock { file, places: [Place::of(&path)?, Place::of(&journal)?] })
+    }
+
+    /// Whether both files are still where they were opened. What is written to a removed file is lost, and whoever
+    /// replaced the lock's file can take another.
+    pub(super) fn check(&self) -> Result<(), JournalError> {
+        match self.places.iter().find(|place| !place.is_kept()) {
+            None => Ok(()),
+            Some(place) => Err(JournalError::Gone(place.path.clone())),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being spawned has the file open until it becomes another program. The lock goes now.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(20).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Opens a file for writing, and makes it where there is none: for its owner, and for its group to read.
+pub(super) fn create(path: &Path) -> Result<File, JournalError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(path)
+        .map_err(|error| JournalError::io(path, &error))
+}
+
+/// A name that was given in a directory is there after a power failure too.
+pub(super) fn sync_directory(of: &Path) -> Result<(), JournalError> {
+    let directory = of.parent().unwrap_or(of);
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| JournalError::io(directory, &error))
+}
+
+/// Opens a journal for writing: checked first, then brought to the newest schema.
+pub(super) fn connect(path: &Path, migrations: &[&str]) -> Result<Connection, JournalError> {
+    let sqlite = |error| JournalError::sqlite(path, &error);
+    // Never makes the file: it was made with its mode.
+    create(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    db.busy_timeout(BUSY).map_err(sqlite)?;
+    // A file that is refused stays as it is, with what a crash left in its write-ahead log.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sqlite)?;
+    let version = schema::version(&db, path, migrations)?;
+    let size = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?.len();
+    check(&db, path, size)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sqlite)?;
+    db.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
+    db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
+    // Checkpoints are made after the answer to a claim, not before it.
+    db.pragma_update(None, "wal_autocheckpoint", 0).map_err(sqlite)?;
+    // What a long catch-up made it grow to is given back.
+    db.pragma_update(None, "journal_size_limit", LONGEST_LOG).map_err(sqlite)?;
+    // Every column that names an entry or a target is filled from its table.
+    db.pragma_update(None, "foreign_keys", false).map_err(sqlite)?;
+    schema::migrate(&mut db, path, version, migrations)?;
+    Ok(db)
+}
+
+/// Looks for damage, in as much of a file of this size as a start has time for.
+fn check(db: &Connection, path: &Path, size: u64) -> Result<(), JournalError> {
+    let sqlite = |error| JournalError::sqlite(path, &error);
+    let checks: &[&str] = match size {
+        0..=CHECKED_WHOLE => &["quick_check(1)"],
+        _ => &["quick_check(journal)", "quick_check(open)", "quick_check(entry)", "quick_check(target)"],
+    };
+    for pragma in checks {
+        let verdict: String =
+            db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0)).map_err(sqlite)?;
+        if verdict != "ok" {
+            return Err(JournalError::corrupt(path, verdict.lines().last().unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
+
+/// Opens a journal for reading, beside a daemon or without one.
+pub(super) fn connect_to_read(directory: &Path) -> Result<Connection, JournalError> {
+    let path = directory.join(FILE_NAME);
+    let sqlite = |error| JournalError::sqlite(&path, &error);
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(JournalError::Missing(directory.to_owned()));
+        }
+        Err(error) => return Err(JournalError::io(&path, &error)),
+        Ok(_) => {}
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(&path, flags).map_err(sqlite)?;
+    db.busy_timeout(BUSY).map_err(sqlite)?;
+    let found = schema::version(&db, &path, schema::MIGRATIONS);
+    let (db, version) = match found {
+        // Nobody has it open, and who reads may not make the files beside it: it is read as it lies.
+        Err(JournalError::Io { .. } | JournalError::ReadOnly { .. }) if !wal_exists(&path) => {
+            let db = immutable(&path).map_err(sqlite)?;
+            let version = schema::version(&db, &path, schema::MIGRATIONS)?;
+            (db, version)
+        }
+        found => (db, found?),
+    };
+    let newest = schema::known(schema::MIGRATIONS);
+    match version {
+        schema::Version::Empty => Err(JournalError::Missing(directory.to_owned())),
+        schema::Version::Journal(version) if version < newest => Err(JournalError::Io {
+            path,
+            detail: format!(
+                "it has the older schema {version}; the daemon brings it up to date at its start"
+            ),
+        }),
+        schema::Version::Journal(_) => Ok(db),
+    }
+}
+
+fn wal_exists(path: &Path) -> bool {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    Path::new(&wal).exists()
+}
+
+fn immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte))
+            }
+            other => uri += &format!("%{other:02x}"),
+        }
+    }
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(uri + "?immutable=1", flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal with a page of 0xff in place of the one at which a table begins.
+    fn damaged(directory: &Path, table: &str) -> Connection {
+        let path = directory.join(table);
+        let db = connect(&path, schema::MIGRATIONS).expect("a new journal");
+        let page: u32 = db
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+            .expect("a table");
+        drop(db);
+        let mut bytes = fs::read(&path).expect("a file");
+        let start = (page as usize - 1) * 4096;
+        bytes[start..start + 4096].fill(0xff);
+        fs::write(&path, bytes).expect("written");
+        Connection::open(&path).expect("a file with an intact first page")
+    }
+
+    #[test]
+    fn of_a_large_file_what_is_open_is_checked() {
+        let place = tempfile::tempdir().expect("a directory");
+        for (table, found_in_large) in [("open", true), ("entry", true), ("target", true), ("settled", false)]
+        {
+            let db = damaged(place.path(), table);
+            let refused = |size| check(&db, place.path(), size).is_err();
+            assert!(refused(CHECKED_WHOLE), "damage in {table} is found in a small file");
+            assert_eq!(refused(CHECKED_WHOLE + 1), found_in_large, "damage in {table} of a large file");
+        }
+    }
+}

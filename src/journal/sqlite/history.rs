@@ -1,0 +1,88 @@
+//! Reads what became of occurrences, beside a running daemon or without one.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rusqlite::{Connection, Row, named_params};
+
+use super::super::{Filter, JournalError, Key, Record};
+use super::file;
+use super::rows;
+
+/// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
+const ROWS: &str = "
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason FROM open
+    WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)
+    UNION ALL
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason FROM settled
+    WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)";
+
+/// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
+///
+/// Never writes, never makes the daemon wait, and sees what was committed when it began.
+///
+/// # Errors
+/// When there is no journal in the directory, or it cannot be read.
+pub fn read_history(
+    directory: &Path,
+    filter: &Filter,
+    mut each: impl FnMut(Record) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    read(&db, filter, &mut each).map_err(|error| JournalError::sqlite(&path, &error))
+}
+
+fn read(
+    db: &Connection,
+    filter: &Filter,
+    each: &mut impl FnMut(Record) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
+    // One view of the file for both queries.
+    let db = db.unchecked_transaction()?;
+    let entry: Option<i64> = match &filter.entry {
+        None => None,
+        Some(name) => {
+            let mut ids = db.prepare("SELECT id FROM entry WHERE name = ?1")?;
+            match ids.query_map([name.as_str()], |row| row.get(0))?.next() {
+                Some(id) => Some(id?),
+                None => return Ok(()),
+            }
+        }
+    };
+    let order = match filter.newest {
+        None => "ORDER BY 1, 2".to_owned(),
+        Some(newest) => format!("ORDER BY 1 DESC, 2 DESC LIMIT {newest}"),
+    };
+    let mut statement = db.prepare(&format!(
+        "SELECT rows.*, name FROM ({ROWS} {order}) AS rows JOIN entry ON id = entry ORDER BY 1, 2"
+    ))?;
+    let mut found = statement.query(named_params! {
+        ":since": filter.since.map_or(i64::MIN, |at| at.as_microsecond()),
+        ":until": filter.until.map_or(i64::MAX, |at| at.as_microsecond()),
+        ":entry": entry,
+    })?;
+    while let Some(row) = found.next()? {
+        if each(record(row)?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let scheduled_at = rows::required(row, 0)?;
+    let due_at = rows::required_offset(row, scheduled_at, 2)?;
+    let sent_at = rows::offset(row, scheduled_at, 5)?;
+    Ok(Record {
+        key: Key::new(rows::entry_name(row, 10)?, scheduled_at),
+        state: rows::state(row, 3)?,
+        sent_at,
+        lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),
+        attempts: row.get(4)?,
+        action_id: rows::action_id(row, 6)?,
+        finished_at: rows::offset(row, scheduled_at, 7)?,
+        finished_success: row.get(8)?,
+        reason: row.get(9)?,
+    })
+}

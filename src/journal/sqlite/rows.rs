@@ -1,0 +1,506 @@
+//! The journal's rows: how claims, moves and what else is kept are written and read again.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use super::super::progress::{Standing, Step};
+use super::super::{
+    Claim, Claimed, Followed, JournalError, Key, Move, Open, Origin, Reached, Recovered, Refused, State,
+};
+use crate::cloud66::ActionId;
+use crate::quota;
+use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+/// A file that is open for writing.
+pub(super) struct Rows {
+    db: Connection,
+    path: PathBuf,
+    ids: Ids,
+}
+
+/// The numbers of names that are in the file.
+#[derive(Default)]
+struct Ids {
+    entries: HashMap<EntryName, i64>,
+    targets: HashMap<(AccountName, StackUid, JobUid), i64>,
+}
+
+/// A transaction. Nothing of it stays unless it is committed.
+pub(super) struct Writing<'a> {
+    db: Transaction<'a>,
+    ids: &'a mut Ids,
+}
+
+impl Rows {
+    pub(super) fn new(db: Connection, path: PathBuf) -> Rows {
+        db.set_prepared_statement_cache_capacity(32);
+        Rows { db, path, ids: Ids::default() }
+    }
+
+    /// Performs writes in one transaction. They are on disk when it returns, or none of them is in the file.
+    pub(super) fn write<T>(
+        &mut self,
+        writes: impl FnOnce(&mut Writing<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let ids = &mut self.ids;
+        let result = self.db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|db| {
+            let mut writing = Writing { db, ids };
+            let written = writes(&mut writing)?;
+            writing.db.commit()?;
+            Ok(written)
+        });
+        result.map_err(|error| {
+            // Some of these numbers may have gone with the transaction.
+            self.ids = Ids::default();
+            JournalError::sqlite(&self.path, &error)
+        })
+    }
+
+    /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many rows,
+    /// fewer than asked for when these were the last.
+    ///
+    /// Not waited for to be on disk: what comes back after a power failure is pruned again.
+    pub(super) fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError> {
+        let sqlite = |error| JournalError::sqlite(&self.path, &error);
+        self.db.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
+        let pruned = self
+            .db
+            .prepare_cached(
+                "DELETE FROM settled WHERE (scheduled_at, entry) IN
+                 (SELECT scheduled_at, entry FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2 LIMIT ?2)",
+            )
+            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]));
+        self.db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
+        Ok(pruned.map_err(sqlite)? as u64)
+    }
+
+    /// The pages that wait in the write-ahead log to be put in their place.
+    pub(super) fn pages_ahead(&self) -> rusqlite::Result<i64> {
+        self.db.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
+            Ok(row.get::<_, i64>(1)?.saturating_sub(row.get::<_, i64>(2)?))
+        })
+    }
+
+    /// Puts written pages in their place, as far as nobody reads the old ones.
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// The actions that occurrences of a stack have started, of those scheduled since then.
+    pub(super) fn actions(&self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
+        let read = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT action FROM open JOIN target ON id = target
+                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
+                 UNION ALL
+                 SELECT action FROM settled JOIN target ON id = target
+                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2",
+            )?;
+            let actions = statement
+                .query_map(params![since.as_microsecond(), stack.as_str()], |row| action_id(row, 0))?;
+            actions.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| JournalError::sqlite(&self.path, &error))
+    }
+
+    /// What a former daemon left. An orderly stop is forgotten with it: it tells nothing of this daemon's sends.
+    pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
+        self.write(|writing| {
+            let db = &writing.db;
+            let (cursor, stopped_at) = db.query_row("SELECT cursor, stopped_at FROM journal", [], |row| {
+                Ok((instant(row, 0)?, instant(row, 1)?))
+            })?;
+            let mut recovered = Recovered {
+                cursor,
+                stopped_at,
+                open: Vec::new(),
+                following: Vec::new(),
+                paused: column(db, "SELECT entry FROM paused ORDER BY 1", |row| entry_name(row, 0))?,
+                quotas: column(db, "SELECT account, saved FROM quota ORDER BY 1", |row| {
+                    let saved: String = row.get(1)?;
+                    // Another version's way to write it: the quota is then learnt anew from the answers.
+                    Ok(serde_json::from_str(&saved).ok().zip(Some(account_name(row, 0)?)))
+                })?
+                .into_iter()
+                .flatten()
+                .map(|(saved, account)| (account, saved))
+                .collect(),
+            };
+            for (claim, standing) in column(db, OPEN, open_row)? {
+                match (standing.state, standing.sent_at, standing.action) {
+                    (State::Started, Some(sent_at), Some(action)) => recovered.following.push(Followed {
+                        claim,
+                        action,
+                        attempts: standing.attempts,
+                        sent_at,
+                    }),
+                    (state, sent_at, _) => recovered.open.push(Open {
+                        claim,
+                        reached: reached(state, sent_at, standing.attempts, standing.reason)?,
+                    }),
+                }
+            }
+            db.execute("UPDATE journal SET stopped_at = NULL", [])?;
+            Ok(recovered)
+        })
+    }
+}
+
+const OPEN: &str = "
+    SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args
+    FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
+    ORDER BY scheduled_at, entry";
+
+fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Standing)> {
+    let scheduled_at = required(row, 0)?;
+    let standing = Standing {
+        state: state(row, 3)?,
+        attempts: row.get(4)?,
+        sent_at: offset(row, scheduled_at, 5)?,
+        action: action_id(row, 6)?,
+        followed: state(row, 3)? == State::Started,
+        finished_at: None,
+        success: None,
+        reason: row.get(7)?,
+    };
+    let claim = Claim {
+        key: Key::new(entry_name(row, 1)?, scheduled_at),
+        account: account_name(row, 8)?,
+        stack: named(row, 9, StackUid::new)?,
+        job: named(row, 10, JobUid::new)?,
+        due_at: required_offset(row, scheduled_at, 2)?,
+        deadline: required_offset(row, scheduled_at, 11)?,
+        origin: match row.get(12)? {
+            false => Origin::Schedule,
+            true => Origin::Person { args: row.get(13)? },
+        },
+    };
+    Ok((claim, standing))
+}
+
+fn reached(
+    state: State,
+    sent_at: Option<Timestamp>,
+    attempts: u32,
+    reason: Option<String>,
+) -> rusqlite::Result<Reached> {
+    match (state, sent_at) {
+        (State::Due, _) => Ok(Reached::Due),
+        (State::Waiting, _) => Ok(Reached::Waiting { attempts, reason: reason.unwrap_or_default() }),
+        (State::Sending, Some(sent_at)) => Ok(Reached::Sending { attempts, sent_at }),
+        _ => Err(unreadable(3, Type::Integer, format!("an occurrence that is {state} is not open"))),
+    }
+}
+
+impl Writing<'_> {
+    /// Claims what is not known yet, and moves the cursor on.
+    pub(super) fn claim(&mut self, cursor: Timestamp, claims: &[Claim]) -> rusqlite::Result<Claimed> {
+        let mut claimed = Claimed::default();
+        for claim in claims {
+            let entry = self.entry(claim.key.entry())?;
+            let target = self.target(claim)?;
+            let scheduled_at = claim.key.scheduled_at();
+            let after = |at: Timestamp| at.as_microsecond() - scheduled_at.as_microsecond();
+            let (by_person, args) = match &claim.origin {
+                Origin::Schedule => (false, None),
+                Origin::Person { args } => (true, args.as_deref()),
+            };
+            let inserted = self
+                .db
+                .prepare_cached(
+                    "INSERT INTO open
+                     (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0
+                     WHERE NOT EXISTS (SELECT 1 FROM settled WHERE scheduled_at = ?1 AND entry = ?2)
+                     ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![
+                    scheduled_at.as_microsecond(),
+                    entry,
+                    target,
+                    after(claim.due_at),
+                    after(claim.deadline),
+                    by_person,
+                    args,
+                    code(State::Due),
+                ])?;
+            if inserted == 0 {
+                claimed.known.push(claim.key.clone());
+            }
+        }
+        self.db
+            .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
+            .execute([cursor.as_microsecond()])?;
+        Ok(claimed)
+    }
+
+    /// Applies a move to what is claimed, if it goes further.
+    pub(super) fn step(&mut self, key: &Key, mv: &Move) -> rusqlite::Result<Option<Refused>> {
+        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let Some(entry) = self.known_entry(key.entry())? else {
+            return Ok(refused(None));
+        };
+        let Some(standing) = self.standing(key, entry)? else {
+            return Ok(refused(None));
+        };
+        match standing.step(mv) {
+            Step::Further(further) if further.is_settled() => self.settle(key, entry, &further)?,
+            Step::Further(further) => self.keep(key, entry, &further)?,
+            Step::Stays => {}
+            Step::Refused => return Ok(refused(Some(standing.state))),
+        }
+        Ok(None)
+    }
+
+    pub(super) fn pause(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
+        self.db.execute("INSERT INTO paused VALUES (?1) ON CONFLICT DO NOTHING", [entry.as_str()])?;
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
+        self.db.execute("DELETE FROM paused WHERE entry = ?1", [entry.as_str()])?;
+        Ok(())
+    }
+
+    pub(super) fn save_quota(&mut self, account: &AccountName, saved: &quota::Saved) -> rusqlite::Result<()> {
+        let saved = serde_json::to_string(saved)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        self.db
+            .prepare_cached(
+                "INSERT INTO quota VALUES (?1, ?2) ON CONFLICT DO UPDATE SET saved = excluded.saved",
+            )?
+            .execute([account.as_str(), &saved])?;
+        Ok(())
+    }
+
+    pub(super) fn stopped(&mut self, at: Timestamp) -> rusqlite::Result<()> {
+        self.db.execute("UPDATE journal SET stopped_at = ?1", [at.as_microsecond()])?;
+        Ok(())
+    }
+
+    fn standing(&self, key: &Key, entry: i64) -> rusqlite::Result<Option<Standing>> {
+        let scheduled_at = key.scheduled_at();
+        let place = params![scheduled_at.as_microsecond(), entry];
+        let open = self
+            .db
+            .prepare_cached(
+                "SELECT state, attempts, sent, action, reason FROM open WHERE scheduled_at = ?1 AND entry = ?2",
+            )?
+            .query_row(place, |row| {
+                Ok(Standing {
+                    attempts: row.get(1)?,
+                    sent_at: offset(row, scheduled_at, 2)?,
+                    action: action_id(row, 3)?,
+                    followed: state(row, 0)? == State::Started,
+                    reason: row.get(4)?,
+                    state: state(row, 0)?,
+                    ..Standing::due()
+                })
+            })
+            .optional()?;
+        if open.is_some() {
+            return Ok(open);
+        }
+        self.db
+            .prepare_cached("SELECT state, action FROM settled WHERE scheduled_at = ?1 AND entry = ?2")?
+            .query_row(place, |row| {
+                Ok(Standing { state: state(row, 0)?, action: action_id(row, 1)?, ..Standing::due() })
+            })
+            .optional()
+    }
+
+    fn keep(&mut self, key: &Key, entry: i64, standing: &Standing) -> rusqlite::Result<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE open SET state = ?3, attempts = ?4, sent = ?5, action = ?6, reason = ?7
+                 WHERE scheduled_at = ?1 AND entry = ?2",
+            )?
+            .execute(params![
+                key.scheduled_at().as_microsecond(),
+                entry,
+                code(standing.state),
+                standing.attempts,
+                after(key, standing.sent_at),
+                standing.action.map(u64::cast_signed),
+                standing.reason,
+            ])?;
+        Ok(())
+    }
+
+    fn settle(&mut self, key: &Key, entry: i64, standing: &Standing) -> rusqlite::Result<()> {
+        let scheduled_at = key.scheduled_at().as_microsecond();
+        self.db
+            .prepare_cached(
+                "INSERT INTO settled
+                 (scheduled_at, entry, target, due, state, attempts, sent, action, finished, success, reason)
+                 SELECT scheduled_at, entry, target, due, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                 FROM open WHERE scheduled_at = ?1 AND entry = ?2",
+            )?
+            .execute(params![
+                scheduled_at,
+                entry,
+                code(standing.state),
+                standing.attempts,
+                after(key, standing.sent_at),
+                standing.action.map(u64::cast_signed),
+                after(key, standing.finished_at),
+                standing.success,
+                standing.reason,
+            ])?;
+        self.db
+            .prepare_cached("DELETE FROM open WHERE scheduled_at = ?1 AND entry = ?2")?
+            .execute([scheduled_at, entry])?;
+        Ok(())
+    }
+
+    fn known_entry(&mut self, name: &EntryName) -> rusqlite::Result<Option<i64>> {
+        if let Some(&id) = self.ids.entries.get(name) {
+            return Ok(Some(id));
+        }
+        let id: Option<i64> = self
+            .db
+            .prepare_cached("SELECT id FROM entry WHERE name = ?1")?
+            .query_row([name.as_str()], |row| row.get(0))
+            .optional()?;
+        if let Some(id) = id {
+            self.ids.entries.insert(name.clone(), id);
+        }
+        Ok(id)
+    }
+
+    fn entry(&mut self, name: &EntryName) -> rusqlite::Result<i64> {
+        if let Some(id) = self.known_entry(name)? {
+            return Ok(id);
+        }
+        self.db.prepare_cached("INSERT INTO entry (name) VALUES (?1)")?.execute([name.as_str()])?;
+        let id = self.db.last_insert_rowid();
+        self.ids.entries.insert(name.clone(), id);
+        Ok(id)
+    }
+
+    fn target(&mut self, claim: &Claim) -> rusqlite::Result<i64> {
+        let target = (claim.account.clone(), claim.stack.clone(), claim.job.clone());
+        if let Some(&id) = self.ids.targets.get(&target) {
+            return Ok(id);
+        }
+        let texts = [target.0.as_str(), target.1.as_str(), target.2.as_str()];
+        self.db
+            .prepare_cached(
+                "INSERT INTO target (account, stack, job) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            )?
+            .execute(texts)?;
+        let id = self
+            .db
+            .prepare_cached("SELECT id FROM target WHERE account = ?1 AND stack = ?2 AND job = ?3")?
+            .query_row(texts, |row| row.get(0))?;
+        self.ids.targets.insert(target, id);
+        Ok(id)
+    }
+}
+
+fn after(key: &Key, at: Option<Timestamp>) -> Option<i64> {
+    at.map(|at| at.as_microsecond() - key.scheduled_at().as_microsecond())
+}
+
+fn column<T>(
+    db: &Connection,
+    sql: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    db.prepare(sql)?.query_map([], read)?.collect()
+}
+
+/// States by their number in the file.
+const STATES: [State; 10] = [
+    State::Due,
+    State::Waiting,
+    State::Sending,
+    State::Started,
+    State::Finished,
+    State::Failed,
+    State::Rejected,
+    State::Missed,
+    State::Skipped,
+    State::Unknown,
+];
+
+fn code(state: State) -> i64 {
+    STATES.iter().zip(0..).find(|&(known, _)| *known == state).map_or(-1, |(_, code)| code)
+}
+
+pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
+    let code: i64 = row.get(index)?;
+    usize::try_from(code)
+        .ok()
+        .and_then(|code| STATES.get(code).copied())
+        .ok_or_else(|| unreadable(index, Type::Integer, format!("{code} is no state")))
+}
+
+pub(super) fn action_id(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<ActionId>> {
+    Ok(row.get::<_, Option<i64>>(index)?.map(i64::cast_unsigned))
+}
+
+pub(super) fn instant(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let micros: Option<i64> = row.get(index)?;
+    micros
+        .map(|micros| {
+            Timestamp::from_microsecond(micros)
+                .map_err(|error| unreadable(index, Type::Integer, error.to_string()))
+        })
+        .transpose()
+}
+
+pub(super) fn required(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+    instant(row, index)?.ok_or_else(|| unreadable(index, Type::Null, "an instant is missing".to_owned()))
+}
+
+pub(super) fn offset(
+    row: &Row<'_>,
+    scheduled_at: Timestamp,
+    index: usize,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let micros: Option<i64> = row.get(index)?;
+    micros
+        .map(|micros| {
+            scheduled_at
+                .as_microsecond()
+                .checked_add(micros)
+                .and_then(|at| Timestamp::from_microsecond(at).ok())
+                .ok_or_else(|| unreadable(index, Type::Integer, format!("{micros} leads out of time")))
+        })
+        .transpose()
+}
+
+pub(super) fn required_offset(
+    row: &Row<'_>,
+    scheduled_at: Timestamp,
+    index: usize,
+) -> rusqlite::Result<Timestamp> {
+    offset(row, scheduled_at, index)?
+        .ok_or_else(|| unreadable(index, Type::Null, "an instant is missing".to_owned()))
+}
+
+pub(super) fn entry_name(row: &Row<'_>, index: usize) -> rusqlite::Result<EntryName> {
+    named(row, index, EntryName::new)
+}
+
+fn account_name(row: &Row<'_>, index: usize) -> rusqlite::Result<AccountName> {
+    named(row, index, AccountName::new)
+}
+
+fn named<T, E: ToString>(
+    row: &Row<'_>,
+    index: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(index)?;
+    parse(&text).map_err(|error| unreadable(index, Type::Text, error.to_string()))
+}
+
+fn unreadable(column: usize, kind: Type, detail: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, detail.into())
+}

@@ -1,0 +1,212 @@
+//! The journal's tables, and how an older file comes by them.
+//!
+//! What is open is kept apart from what is settled. Open rows are few and change; a start reads them and nothing else.
+//! Settled rows are many, are written once, and lie in the order of time: claims append, pruning cuts off the beginning,
+//! and neither touches a page for each entry. A row has no more than what differs from its neighbours: instants are offsets
+//! to scheduled_at, names are numbers.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::super::JournalError;
+
+/// Tells a journal from any other SQLite file: `sCrn`.
+const APPLICATION_ID: u32 = 0x7343_726e;
+
+/// The statements that lead from one version of the schema to the next. Those that were released never change.
+pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+
+/// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and `deadline` after
+/// scheduled_at, `finished` after it as well.
+const FIRST: &str = "
+    CREATE TABLE journal (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        cursor INTEGER,
+        stopped_at INTEGER
+    ) STRICT;
+    INSERT INTO journal (only) VALUES (1);
+    CREATE TABLE entry (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE target (
+        id INTEGER PRIMARY KEY,
+        account TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        job TEXT NOT NULL,
+        UNIQUE (account, stack, job)
+    ) STRICT;
+    CREATE TABLE open (
+        scheduled_at INTEGER NOT NULL,
+        entry INTEGER NOT NULL REFERENCES entry,
+        target INTEGER NOT NULL REFERENCES target,
+        due INTEGER NOT NULL,
+        deadline INTEGER NOT NULL,
+        by_person INTEGER NOT NULL,
+        args TEXT,
+        state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        sent INTEGER,
+        action INTEGER,
+        reason TEXT,
+        PRIMARY KEY (scheduled_at, entry)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE settled (
+        scheduled_at INTEGER NOT NULL,
+        entry INTEGER NOT NULL REFERENCES entry,
+        target INTEGER NOT NULL REFERENCES target,
+        due INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        sent INTEGER,
+        action INTEGER,
+        finished INTEGER,
+        success INTEGER,
+        reason TEXT,
+        PRIMARY KEY (scheduled_at, entry)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE paused (
+        entry TEXT PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE quota (
+        account TEXT PRIMARY KEY,
+        saved TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The newest version: so many migrations there are.
+pub(super) fn known(migrations: &[&str]) -> u32 {
+    u32::try_from(migrations.len()).unwrap_or(u32::MAX)
+}
+
+/// What the file says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Nothing is in it yet.
+    Empty,
+    /// A journal with so many migrations applied.
+    Journal(u32),
+}
+
+/// Reads the version, and refuses what is no journal or a later one. Changes nothing.
+pub(super) fn version(db: &Connection, path: &Path, migrations: &[&str]) -> Result<Version, JournalError> {
+    let read = |pragma: &str| {
+        db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, u32>(0))
+            .map_err(|error| JournalError::sqlite(path, &error))
+    };
+    let (application, found) = (read("application_id")?, read("user_version")?);
+    let known = known(migrations);
+    match (application, found) {
+        (0, 0) if read("page_count")? <= 1 && is_without_tables(db, path)? => Ok(Version::Empty),
+        (APPLICATION_ID, 0) => Err(JournalError::corrupt(path, "it has no schema version")),
+        (APPLICATION_ID, found) if found > known => {
+            Err(JournalError::Newer { path: path.to_owned(), found, known })
+        }
+        (APPLICATION_ID, found) => Ok(Version::Journal(found)),
+        _ => Err(JournalError::corrupt(path, "it is an SQLite file of another program")),
+    }
+}
+
+fn is_without_tables(db: &Connection, path: &Path) -> Result<bool, JournalError> {
+    db.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| JournalError::sqlite(path, &error))
+}
+
+/// Applies what the file lacks, in one transaction. A file that holds a journal is copied first.
+pub(super) fn migrate(
+    db: &mut Connection,
+    path: &Path,
+    from: Version,
+    migrations: &[&str],
+) -> Result<(), JournalError> {
+    let applied = match from {
+        Version::Empty => 0,
+        Version::Journal(applied) => applied,
+    };
+    let missing = migrations.get(applied as usize..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if applied > 0 {
+        back_up(db, path, applied)?;
+    }
+    let apply = |db: &mut Connection| {
+        let transaction = db.transaction()?;
+        for statements in missing {
+            transaction.execute_batch(statements)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", known(migrations))?;
+        transaction.commit()
+    };
+    apply(db).map_err(|error| JournalError::sqlite(path, &error))
+}
+
+/// Where the copy of a file with an older schema is kept.
+pub(super) fn backup_path(path: &Path, version: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".v{version}"));
+    name.into()
+}
+
+/// A copy that is there is whole: it gets its name when it is on disk.
+fn back_up(db: &Connection, path: &Path, version: u32) -> Result<(), JournalError> {
+    let backup = backup_path(path, version);
+    let partial = backup_path(&backup, version);
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| JournalError::io(&path, &error)
+    };
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&partial)(error)),
+        _ => {}
+    }
+    // Made first, with the journal's mode: a journal is not for everybody.
+    super::file::create(&partial)?;
+    db.execute("VACUUM INTO ?1", [partial.to_string_lossy()])
+        .map_err(|error| JournalError::sqlite(&partial, &error))?;
+    File::open(&partial).and_then(|file| file.sync_all()).map_err(io(&partial))?;
+    fs::rename(&partial, &backup).map_err(io(&backup))?;
+    super::file::sync_directory(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::sqlite::file;
+
+    const SECOND: &str = "ALTER TABLE paused ADD COLUMN since INTEGER";
+
+    #[test]
+    fn an_older_schema_is_migrated_and_a_copy_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("journal");
+        let db = file::connect(&path, MIGRATIONS).expect("a new journal");
+        db.execute("INSERT INTO paused VALUES ('nightly')", []).expect("a row");
+        drop(db);
+        let later = [FIRST, SECOND];
+        let db = file::connect(&path, &later).expect("a migrated journal");
+        assert_eq!(version(&db, &path, &later).expect("a version"), Version::Journal(2));
+        let row: (String, Option<i64>) = db
+            .query_row("SELECT entry, since FROM paused", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("the row is kept");
+        assert_eq!(row, ("nightly".to_owned(), None));
+        let copy = Connection::open(backup_path(&path, 1)).expect("a copy");
+        assert_eq!(version(&copy, &path, MIGRATIONS).expect("a version"), Version::Journal(1));
+        let kept: u32 = copy.query_row("SELECT count(*) FROM paused", [], |row| row.get(0)).expect("a count");
+        assert_eq!(kept, 1, "the copy has what the file had");
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_file_as_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("journal");
+        drop(file::connect(&path, MIGRATIONS).expect("a new journal"));
+        let failing = [FIRST, SECOND, "ALTER TABLE nothing ADD COLUMN since INTEGER"];
+        file::connect(&path, &failing).expect_err("the third migration cannot be applied");
+        let db = file::connect(&path, MIGRATIONS).expect("the file can still be used");
+        db.prepare("SELECT since FROM paused").expect_err("the second migration was taken back");
+    }
+}

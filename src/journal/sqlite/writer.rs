@@ -1,0 +1,443 @@
+//! The thread that writes: it gathers requests into transactions, keeps what could not be written, and prunes between.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
+
+use super::super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
+use super::file::Lock;
+use super::rows::{Rows, Writing};
+use crate::cloud66::ActionId;
+use crate::quota;
+use crate::schedule::{AccountName, EntryName, StackUid};
+
+/// What is recorded waits this long for company. A crash loses no more, and that much is found again at the API.
+const SOON: Duration = Duration::from_millis(50);
+
+/// So many changes do not wait for more.
+const GROUP: usize = 1000;
+
+/// Between two tries to write what could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Rows that are pruned in one step: a claim waits for one at most.
+const STEP: u32 = 500;
+
+/// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
+const AHEAD: i64 = 1000;
+
+/// Kept changes are looked through for what later ones cover when there are so many more than after the last time.
+const SLACK: usize = 10_000;
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
+
+/// Something that is written soon, and kept until it can be.
+pub(super) enum Change {
+    Step(Key, Move),
+    Quota(AccountName, Box<quota::Saved>),
+}
+
+/// What the thread is asked for.
+pub(super) enum Request {
+    Soon(Change),
+    Claim { cursor: Timestamp, claims: Vec<Claim>, answer: Answer<Claimed> },
+    Commit { moves: Vec<(Key, Move)>, answer: Answer<Vec<Refused>> },
+    Pause(EntryName, Answer<()>),
+    Resume(EntryName, Answer<()>),
+    Flush(Answer<()>),
+    Actions { stack: StackUid, since: Timestamp, answer: Answer<Vec<ActionId>> },
+    Prune { before: Timestamp, answer: Answer<Pruned> },
+    Close { stopped_at: Timestamp, answer: Answer<()> },
+}
+
+/// What a request came to, before it is known to be on disk.
+enum Outcome {
+    Nothing,
+    Refused(Vec<Refused>),
+    Claimed(Claimed),
+}
+
+/// A prune under way.
+struct Pruning {
+    before: Timestamp,
+    rows: u64,
+    answer: Answer<Pruned>,
+}
+
+/// Which writes fail. A claim needs more space than a move: that a move succeeds says nothing of claims.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Failing {
+    Moves,
+    Claims,
+}
+
+pub(super) struct Writer {
+    rows: Rows,
+    lock: Lock,
+    inbox: Receiver<Request>,
+    health: watch::Sender<Health>,
+    refused: UnboundedSender<Refused>,
+    /// To be written, in the order of asking.
+    batch: Vec<Request>,
+    /// When the batch is written, unless somebody who waits comes first.
+    write_at: Option<Instant>,
+    failing: Option<Failing>,
+    /// The batch's length at which it is looked through again.
+    crowded: usize,
+    pruning: Option<Pruning>,
+}
+
+/// Whether the thread goes on.
+enum Next {
+    Continue,
+    /// Somebody may wait for the end.
+    End(Option<(Answer<()>, Result<(), JournalError>)>),
+}
+
+impl Writer {
+    pub(super) fn new(
+        rows: Rows,
+        lock: Lock,
+        inbox: Receiver<Request>,
+        health: watch::Sender<Health>,
+        refused: UnboundedSender<Refused>,
+    ) -> Writer {
+        Writer {
+            rows,
+            lock,
+            inbox,
+            health,
+            refused,
+            batch: Vec::new(),
+            write_at: None,
+            failing: None,
+            crowded: SLACK,
+            pruning: None,
+        }
+    }
+
+    /// Serves requests until the journal is closed or every handle is gone.
+    pub(super) fn run(mut self) {
+        let awaited = loop {
+            if let Next::End(awaited) = self.turn() {
+                break awaited;
+            }
+        };
+        // Closes the file and gives the lock back.
+        drop(self);
+        if let Some((answer, result)) = awaited {
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Takes in all that has arrived, writes what is to be written, and prunes a little.
+    fn turn(&mut self) -> Next {
+        let mut arrived = match self.wait() {
+            Ok(request) => request,
+            Err(()) => {
+                // Nobody is there to tell when it fails.
+                let _ = self.write();
+                return Next::End(None);
+            }
+        };
+        while let Some(request) = arrived {
+            match request {
+                Request::Close { stopped_at, answer } => {
+                    return Next::End(Some((answer, self.close(stopped_at))));
+                }
+                Request::Prune { before, answer } => {
+                    self.pruning = Some(Pruning { before, rows: 0, answer });
+                }
+                Request::Soon(change) => {
+                    self.write_at.get_or_insert_with(|| Instant::now() + SOON);
+                    self.batch.push(Request::Soon(change));
+                }
+                waited_for => {
+                    self.batch.push(waited_for);
+                    self.write_at = Some(Instant::now());
+                }
+            }
+            if self.batch.len() >= GROUP {
+                break;
+            }
+            arrived = self.inbox.try_recv().ok();
+        }
+        let group = self.batch.len() >= GROUP && self.failing.is_none();
+        if group || self.write_at.is_some_and(|at| at <= Instant::now()) {
+            // Told by health, and to those who wait.
+            let _ = self.write();
+        }
+        self.prune();
+        Next::Continue
+    }
+
+    /// The next request, or `None` when there is something to do without one. An error when nobody can ask any more.
+    fn wait(&self) -> Result<Option<Request>, ()> {
+        if self.pruning.is_some() {
+            return match self.inbox.try_recv() {
+                Ok(request) => Ok(Some(request)),
+                Err(TryRecvError::Empty) => Ok(None),
+                Err(TryRecvError::Disconnected) => Err(()),
+            };
+        }
+        match self.write_at {
+            None => self.inbox.recv().map(Some).map_err(|_| ()),
+            Some(at) => match self.inbox.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                Ok(request) => Ok(Some(request)),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Err(()),
+            },
+        }
+    }
+
+    /// Writes the batch. What nobody waits for is kept when that fails.
+    fn write(&mut self) -> Result<(), JournalError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.write_at = None;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.write_through(|writing| batch.iter().map(|request| perform(writing, request)).collect()) {
+            Ok(outcomes) => {
+                let outcomes: Vec<Outcome> = outcomes;
+                self.is_well(&batch);
+                for (request, outcome) in batch.into_iter().zip(outcomes) {
+                    self.answer(request, outcome);
+                }
+                self.crowded = SLACK;
+                self.check_in();
+                Ok(())
+            }
+            Err(error) => {
+                self.is_ill(&batch, &error);
+                batch = batch.into_iter().filter_map(|request| fail(request, &error)).collect();
+                if batch.len() >= self.crowded {
+                    batch = without_covered(batch);
+                    self.crowded = batch.len() + SLACK;
+                }
+                self.write_at = (!batch.is_empty()).then(|| Instant::now() + AGAIN);
+                self.batch = batch;
+                Err(error)
+            }
+        }
+    }
+
+    /// A full disk may have room once the write-ahead log is put in its place and begun anew.
+    fn write_through<T>(
+        &mut self,
+        writes: impl Fn(&mut Writing<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        self.lock.check()?;
+        match self.rows.write(&writes) {
+            Err(JournalError::Full(_)) if self.rows.checkpoint().is_ok() => self.rows.write(&writes),
+            result => result,
+        }
+    }
+
+    fn is_well(&mut self, batch: &[Request]) {
+        if self.failing.is_some() && self.failing <= kind(batch) {
+            self.failing = None;
+            self.health.send_replace(Health::Well);
+        }
+    }
+
+    fn is_ill(&mut self, batch: &[Request], error: &JournalError) {
+        let Some(kind) = kind(batch) else {
+            return;
+        };
+        self.failing = self.failing.max(Some(kind));
+        self.health.send_if_modified(|health| match health {
+            Health::Ill { error: known, .. } if known == error => false,
+            Health::Ill { error: known, .. } => {
+                *known = error.clone();
+                true
+            }
+            Health::Well => {
+                *health = Health::Ill { since: Timestamp::now(), error: error.clone() };
+                true
+            }
+        });
+    }
+
+    /// Tells that it is on disk. Whoever does not listen any more is not told.
+    fn answer(&self, request: Request, outcome: Outcome) {
+        match (request, outcome) {
+            (Request::Soon(_), Outcome::Refused(refused)) => {
+                for refused in refused {
+                    let _ = self.refused.send(refused);
+                }
+            }
+            (Request::Claim { answer, .. }, Outcome::Claimed(claimed)) => drop(answer.send(Ok(claimed))),
+            (Request::Commit { answer, .. }, Outcome::Refused(refused)) => drop(answer.send(Ok(refused))),
+            (Request::Actions { stack, since, answer }, _) => {
+                drop(answer.send(self.rows.actions(&stack, since)));
+            }
+            (Request::Pause(_, answer) | Request::Resume(_, answer) | Request::Flush(answer), _) => {
+                drop(answer.send(Ok(())));
+            }
+            _ => {}
+        }
+    }
+
+    fn prune(&mut self) {
+        let Some(mut pruning) = self.pruning.take() else {
+            return;
+        };
+        if pruning.answer.is_closed() {
+            return;
+        }
+        match self.lock.check().and_then(|()| self.rows.prune(pruning.before, STEP)) {
+            Ok(rows) => {
+                pruning.rows += rows;
+                self.check_in();
+                if rows < u64::from(STEP) {
+                    let _ = pruning.answer.send(Ok(Pruned { rows: pruning.rows }));
+                } else {
+                    self.pruning = Some(pruning);
+                }
+            }
+            Err(error) => drop(pruning.answer.send(Err(error))),
+        }
+    }
+
+    /// Puts written pages in their place when there are many. That it fails costs space only: it is tried again.
+    fn check_in(&self) {
+        if self.rows.pages_ahead().is_ok_and(|pages| pages >= AHEAD) {
+            let _ = self.rows.checkpoint();
+        }
+    }
+
+    fn close(&mut self, stopped_at: Timestamp) -> Result<(), JournalError> {
+        self.write()?;
+        self.write_through(|writing| writing.stopped(stopped_at))
+    }
+}
+
+fn perform(writing: &mut Writing<'_>, request: &Request) -> rusqlite::Result<Outcome> {
+    match request {
+        Request::Soon(Change::Step(key, mv)) => {
+            Ok(Outcome::Refused(writing.step(key, mv)?.into_iter().collect()))
+        }
+        Request::Soon(Change::Quota(account, saved)) => {
+            writing.save_quota(account, saved).map(|()| Outcome::Nothing)
+        }
+        Request::Claim { cursor, claims, .. } => writing.claim(*cursor, claims).map(Outcome::Claimed),
+        Request::Commit { moves, .. } => {
+            let refused = moves.iter().filter_map(|(key, mv)| writing.step(key, mv).transpose());
+            refused.collect::<Result<_, _>>().map(Outcome::Refused)
+        }
+        Request::Pause(entry, _) => writing.pause(entry).map(|()| Outcome::Nothing),
+        Request::Resume(entry, _) => writing.resume(entry).map(|()| Outcome::Nothing),
+        Request::Flush(_) | Request::Actions { .. } | Request::Prune { .. } | Request::Close { .. } => {
+            Ok(Outcome::Nothing)
+        }
+    }
+}
+
+/// What a batch writes. `None` when it writes nothing: that it succeeds says nothing.
+fn kind(batch: &[Request]) -> Option<Failing> {
+    let kinds = batch.iter().filter_map(|request| match request {
+        Request::Claim { .. } => Some(Failing::Claims),
+        Request::Commit { moves, .. } => (!moves.is_empty()).then_some(Failing::Moves),
+        Request::Soon(_) | Request::Pause(..) | Request::Resume(..) => Some(Failing::Moves),
+        Request::Flush(_) | Request::Actions { .. } | Request::Prune { .. } | Request::Close { .. } => None,
+    });
+    kinds.max()
+}
+
+/// Tells those who wait that nothing was written. Gives back what is kept.
+fn fail(request: Request, error: &JournalError) -> Option<Request> {
+    let error = error.clone();
+    match request {
+        Request::Soon(_) => return Some(request),
+        Request::Claim { answer, .. } => drop(answer.send(Err(error))),
+        Request::Commit { answer, .. } => drop(answer.send(Err(error))),
+        Request::Actions { answer, .. } => drop(answer.send(Err(error))),
+        Request::Prune { answer, .. } => drop(answer.send(Err(error))),
+        Request::Pause(_, answer)
+        | Request::Resume(_, answer)
+        | Request::Flush(answer)
+        | Request::Close { answer, .. } => drop(answer.send(Err(error))),
+    }
+    None
+}
+
+/// Leaves out the changes that a later one makes needless.
+fn without_covered(batch: Vec<Request>) -> Vec<Request> {
+    let mut later: HashMap<Key, Move> = HashMap::new();
+    let mut accounts: HashSet<AccountName> = HashSet::new();
+    let mut kept: Vec<Request> = batch
+        .into_iter()
+        .rev()
+        .filter(|request| match request {
+            Request::Soon(Change::Step(key, mv)) => {
+                let covered = later.get(key).is_some_and(|later| mv.is_covered_by(later));
+                later.insert(key.clone(), mv.clone());
+                !covered
+            }
+            Request::Soon(Change::Quota(account, _)) => accounts.insert(account.clone()),
+            _ => true,
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(second: i64, mv: Move) -> Request {
+        let scheduled_at = Timestamp::from_second(second).expect("a timestamp");
+        Request::Soon(Change::Step(Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv))
+    }
+
+    fn waiting(attempts: u32, reason: &'static str) -> Move {
+        Move::Waiting { attempts, reason: reason.into() }
+    }
+
+    fn sending(attempts: u32) -> Move {
+        Move::Sending { attempts, sent_at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn quota(limit: u32) -> Request {
+        let saved = quota::Saved { limit, ..quota::Saved::default() };
+        Request::Soon(Change::Quota(AccountName::new("main").expect("a name"), Box::new(saved)))
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow_with_repetition() {
+        let unknown = Move::Unknown { error: "lost".to_owned() };
+        let mut batch = vec![quota(1)];
+        for _ in 0..100 {
+            batch.extend([step(1, waiting(0, "quota")), step(1, waiting(0, "overlap")), quota(2)]);
+        }
+        batch.extend([
+            step(2, sending(1)),
+            step(2, waiting(1, "retry")),
+            step(2, sending(2)),
+            // A mistake: it is kept, to be refused and told.
+            step(2, waiting(1, "retry")),
+            step(2, unknown.clone()),
+        ]);
+        let kept: Vec<String> = without_covered(batch)
+            .into_iter()
+            .map(|request| match request {
+                Request::Soon(Change::Step(key, mv)) => format!("{} {mv:?}", key.scheduled_at().as_second()),
+                Request::Soon(Change::Quota(_, saved)) => format!("limit {}", saved.limit),
+                _ => "another request".to_owned(),
+            })
+            .collect();
+        let expected = [
+            format!("1 {:?}", waiting(0, "overlap")),
+            "limit 2".to_owned(),
+            format!("2 {:?}", sending(2)),
+            format!("2 {:?}", waiting(1, "retry")),
+            format!("2 {unknown:?}"),
+        ];
+        assert_eq!(kept, expected);
+    }
+}
