@@ -11,5 +11,6 @@ pub mod journal;
 pub mod daemon;
 pub mod log;
 pub mod sandbox;
+pub mod rehearsal;
 pub mod cli;
 pub mod clock;

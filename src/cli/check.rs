@@ -7,6 +7,8 @@ use jiff::Timestamp;
 
 use super::Status;
 use super::output::Format;
+use crate::rehearsal::{Busiest, busiest};
+use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Diagnostic, Loaded, Rejected};
 
@@ -15,11 +17,12 @@ pub struct Args {}
 
 /// Validates the file and prints what is wrong with it.
 pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
-    let result = schedule::load(config).map(|loaded| loaded.linted(Timestamp::now()));
+    let now = Timestamp::now();
+    let result = schedule::load(config).map(|loaded| loaded.linted(now));
     // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
     let mut out = anstream::stdout().lock();
     let written = match format {
-        Format::Text => print_text(&mut out, config, &result, Colour::Always),
+        Format::Text => print_text(&mut out, config, &result, now, Colour::Always),
         Format::Json => print_json(&mut out, &result),
     };
     match written.and_then(|()| out.flush()) {
@@ -35,6 +38,7 @@ fn print_text(
     out: &mut impl Write,
     config: &Path,
     result: &Result<Loaded, Rejected>,
+    now: Timestamp,
     colour: Colour,
 ) -> io::Result<()> {
     match result {
@@ -49,7 +53,11 @@ fn print_text(
                 "ok: {}, {}{warnings}",
                 counted(loaded.schedule.entries.len(), "entry", "entries"),
                 counted(loaded.schedule.accounts.len(), "account", "accounts"),
-            )
+            )?;
+            match busiest(&loaded.schedule, now) {
+                Some(busiest) if busiest.percent() > BUSY_PERCENT => writeln!(out, "{}", busy(&busiest)),
+                _ => Ok(()),
+            }
         }
         Err(rejected) => {
             out.write_all(rejected.render(colour).as_bytes())?;
@@ -57,6 +65,21 @@ fn print_text(
             writeln!(out, "error: {errors} in {}", config.display())
         }
     }
+}
+
+/// A fuller window than this leaves little for follow-up, and for a day on which others ask for more.
+const BUSY_PERCENT: u64 = 80;
+
+fn busy(busiest: &Busiest) -> String {
+    format!(
+        "busy: account {} has {} due in the {} from {}, {}% of the {} that its quota has for them; see `stackcron forecast`",
+        busiest.account.name,
+        busiest.due,
+        Compact(busiest.account.quota.window),
+        busiest.window_start,
+        busiest.percent(),
+        busiest.usable,
+    )
 }
 
 /// A record for each diagnostic. A file without any gives no line.
@@ -85,7 +108,8 @@ mod tests {
     fn text(source: &str) -> String {
         let mut out = Vec::new();
         let result = schedule::parse("s.yaml", source);
-        print_text(&mut out, Path::new("s.yaml"), &result, Colour::Never).expect("a Vec takes everything");
+        print_text(&mut out, Path::new("s.yaml"), &result, Timestamp::UNIX_EPOCH, Colour::Never)
+            .expect("a Vec takes everything");
         String::from_utf8(out).expect("UTF-8")
     }
 

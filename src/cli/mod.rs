@@ -2,15 +2,19 @@
 
 pub mod check;
 pub mod entries;
+pub mod forecast;
 mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
+pub mod rehearse;
 mod run;
 mod sandbox;
 mod schema;
+pub mod span;
 pub mod why;
 
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +55,10 @@ enum Command {
     Next(next::Args),
     /// Tell why an entry is due at an instant, or is not.
     Why(why::Args),
+    /// Hold the schedule against the quota, hour by hour.
+    Forecast(forecast::Args),
+    /// Run the daemon in virtual time against a look-alike of the API.
+    Rehearse(rehearse::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -109,6 +117,44 @@ impl Cli {
                 let mut text = Vec::new();
                 why::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
                 output::print(&text)
+            }
+            Command::Forecast(args) => {
+                let Some(loaded) = output::load(&self.config)? else {
+                    return Ok(Status::Config);
+                };
+                let (mut text, width) = (Vec::new(), output::width());
+                match forecast::run(&args, &loaded.schedule, Timestamp::now(), self.format, width, &mut text)
+                {
+                    Ok(fit) => {
+                        output::print(&text)?;
+                        Ok(if args.strict && fit == forecast::Fit::Not {
+                            Status::Failed
+                        } else {
+                            Status::Done
+                        })
+                    }
+                    Err(forecast::ForecastError::Span(error)) => Ok(output::usage(&error)),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Command::Rehearse(args) => {
+                let Some(loaded) = output::load(&self.config)? else {
+                    return Ok(Status::Config);
+                };
+                // Line by line: a week can have more lines than fit in memory.
+                let mut out = BufWriter::new(anstream::stdout().lock());
+                let rehearsed = rehearse::run(&args, &loaded.schedule, self.format, &mut out);
+                match rehearsed.and_then(|()| Ok(out.flush()?)) {
+                    Ok(()) => Ok(Status::Done),
+                    Err(rehearse::RehearseError::Span(error)) => Ok(output::usage(&error)),
+                    // Who closed the pipe has seen enough.
+                    Err(rehearse::RehearseError::Output(error))
+                        if error.kind() == io::ErrorKind::BrokenPipe =>
+                    {
+                        Ok(Status::Done)
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

@@ -1,10 +1,13 @@
 //! A time on the command line: an instant, or what the clocks of a zone show.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+
+use crate::schedule::Entry;
 
 /// A time as a person writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,12 @@ impl Moment {
             Moment::Local(civil) => zone.to_timestamp(civil).map_err(|_| MomentError),
         }
     }
+}
+
+/// The zone of all the entries; `None` where they have several.
+pub fn shared_zone(entries: &[Arc<Entry>]) -> Option<TimeZone> {
+    let zone = entries.first().map_or(TimeZone::UTC, |entry| entry.timezone.clone());
+    entries.iter().all(|entry| entry.timezone == zone).then_some(zone)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
 use super::entries::{self, UnknownEntry};
-use super::moment::{Moment, MomentError};
+use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
@@ -99,12 +99,6 @@ fn selected(names: &[String], schedule: &Schedule) -> Result<Vec<Arc<Entry>>, Un
     let wanted =
         |entry: &&Arc<Entry>| names.is_empty() || names.iter().any(|name| entry.name.as_str() == name);
     Ok(schedule.entries.iter().filter(wanted).cloned().collect())
-}
-
-/// The zone of all the entries; `None` where they have several.
-fn shared_zone(entries: &[Arc<Entry>]) -> Option<TimeZone> {
-    let zone = entries.first().map_or(TimeZone::UTC, |entry| entry.timezone.clone());
-    entries.iter().all(|entry| entry.timezone == zone).then_some(zone)
 }
 
 /// The occurrences before `until`, one instant at a time, so that a long window costs no memory.

@@ -81,6 +81,11 @@ impl Sweep {
         self.cursor?.checked_sub(AHEAD).ok()
     }
 
+    /// The next occurrence that no step has brought yet.
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
+        self.timetable.next_at()
+    }
+
     /// The first full second at which a step brings something. Beats before it may be left out.
     pub(crate) fn brings_at(&self) -> Option<Timestamp> {
         let Plan::Running(timetable) = &self.timetable else {

@@ -1,0 +1,377 @@
+//! `stackcron forecast`: the schedule against the quota, window by window, and quieter minutes for what is bunched.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::moment::Moment;
+use super::output::Format;
+use super::rehearse::{Suppositions, seconds};
+use super::span::{Span, SpanError};
+use crate::rehearsal::{AccountForecast, Forecast, Peak, Suggestion, WindowForecast, suggest};
+use crate::schedule::duration::Compact;
+use crate::schedule::{EntryName, Schedule};
+
+/// What is due against the quota, hour by hour, and what will not fit.
+///
+/// It rehearses the daemon in virtual time, so that it tells what the daemon will do: what is due, what it costs to
+/// ask how actions go, and which entries will be late or missed for want of quota.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Where to begin: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25; now when absent
+    #[arg(long, value_name = "T")]
+    pub from: Option<Moment>,
+    /// Where to end, itself excluded; 24 hours after --from when absent
+    #[arg(long, value_name = "T")]
+    pub until: Option<Moment>,
+    /// Name quieter minutes for entries that are due together
+    #[arg(long)]
+    pub suggest: bool,
+    /// Exit with status 1 when something does not fit
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub suppositions: Suppositions,
+}
+
+/// Why there is no forecast.
+#[derive(Debug, thiserror::Error)]
+pub enum ForecastError {
+    /// There is nothing to look at.
+    #[error(transparent)]
+    Span(#[from] SpanError),
+    /// The output is closed or full.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+/// Whether all that is due is sent in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is.
+    All,
+    /// Something is late or missed for want of quota.
+    Not,
+}
+
+/// The span that is forecast when no end is named.
+const SPAN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Entries that are named in text. JSON names all.
+const MOST_NAMED: usize = 20;
+
+/// The chart is never narrower.
+const NARROWEST: usize = 10;
+
+/// Forecasts, and prints what comes of it on lines of at most `width` columns.
+pub fn run(
+    args: &Args,
+    schedule: &Schedule,
+    now: Timestamp,
+    format: Format,
+    width: usize,
+    out: &mut dyn Write,
+) -> Result<Fit, ForecastError> {
+    let from = args.from.map_or(Ok(now), |from| Span::instant(from, schedule))?;
+    let until = match args.until {
+        Some(until) => Span::instant(until, schedule)?,
+        None => from.checked_add(SPAN).unwrap_or(Timestamp::MAX),
+    };
+    let Span { from, until } = Span::new(from, until)?;
+    let forecast = Forecast::new(schedule, &args.suppositions.conditions(), from, until);
+    let suggestions = if args.suggest { suggest(schedule, from, until) } else { Vec::new() };
+    match format {
+        Format::Json => {
+            for account in &forecast.accounts {
+                windows_json(account, out)?;
+            }
+            for suggestion in &suggestions {
+                suggestion_json(suggestion, out)?;
+            }
+        }
+        Format::Text => {
+            for account in &forecast.accounts {
+                windows_text(account, width, out)?;
+                troubled_text(account, out)?;
+                writeln!(out)?;
+            }
+            for suggestion in &suggestions {
+                suggestion_text(suggestion, out)?;
+                writeln!(out)?;
+            }
+            verdict(&forecast, out)?;
+        }
+    }
+    Ok(if forecast.fits() { Fit::All } else { Fit::Not })
+}
+
+/// One window. Its keys are an interface.
+#[derive(Serialize)]
+struct WindowRecord<'a> {
+    account: &'a str,
+    window_start: Timestamp,
+    due: u64,
+    limit: u32,
+    reserve: u32,
+    over: u64,
+    follow_up: u64,
+    late: u64,
+    missed: u64,
+    late_entries: Vec<&'a str>,
+    missed_entries: Vec<&'a str>,
+}
+
+/// What moving entries does. Its keys are an interface.
+#[derive(Serialize)]
+struct PeakRecord<'a> {
+    account: &'a str,
+    peak: u32,
+    peak_at: Option<Timestamp>,
+    peak_after: u32,
+    peak_after_at: Option<Timestamp>,
+    moves: usize,
+}
+
+/// One entry to move. Its keys are an interface.
+#[derive(Serialize)]
+struct MoveRecord<'a> {
+    account: &'a str,
+    entry: &'a str,
+    cron: &'a str,
+    suggested: &'a str,
+}
+
+fn windows_json(account: &AccountForecast, out: &mut dyn Write) -> io::Result<()> {
+    let names =
+        |entries: &BTreeSet<EntryName>| -> Vec<String> { entries.iter().map(ToString::to_string).collect() };
+    for window in &account.windows {
+        let (late, missed) = (names(&window.late_entries), names(&window.missed_entries));
+        let record = WindowRecord {
+            account: account.account.name.as_str(),
+            window_start: window.window_start,
+            due: window.due,
+            limit: window.limit,
+            reserve: window.reserve,
+            over: window.over,
+            follow_up: window.follow_up,
+            late: window.late,
+            missed: window.missed,
+            late_entries: late.iter().map(String::as_str).collect(),
+            missed_entries: missed.iter().map(String::as_str).collect(),
+        };
+        record_line(&record, out)?;
+    }
+    Ok(())
+}
+
+fn suggestion_json(suggestion: &Suggestion, out: &mut dyn Write) -> io::Result<()> {
+    let account = suggestion.account.name.as_str();
+    for moved in &suggestion.moves {
+        let record = MoveRecord {
+            account,
+            entry: moved.entry.as_str(),
+            cron: moved.cron.as_str(),
+            suggested: moved.suggested.as_str(),
+        };
+        record_line(&record, out)?;
+    }
+    let due = |peak: Option<Peak>| peak.map_or(0, |peak| peak.due);
+    let record = PeakRecord {
+        account,
+        peak: due(suggestion.before),
+        peak_at: suggestion.before.map(|peak| peak.at),
+        peak_after: due(suggestion.after),
+        peak_after_at: suggestion.after.map(|peak| peak.at),
+        moves: suggestion.moves.len(),
+    };
+    record_line(&record, out)
+}
+
+fn record_line(record: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, record)?;
+    writeln!(out)
+}
+
+/// A line for each window in which something is due; the stretches between are one line each.
+fn windows_text(account: &AccountForecast, width: usize, out: &mut dyn Write) -> io::Result<()> {
+    let bold = Style::new().bold();
+    let quota = account.account.quota;
+    let reserve = quota.reserve.of(quota.limit);
+    writeln!(
+        out,
+        "{bold}account {}{bold:#}: {} requests in {}, {reserve} of them kept in reserve",
+        account.account.name,
+        quota.limit,
+        Compact(quota.window),
+    )?;
+    let chart = Chart::new(account, width);
+    writeln!(out, "{bold}{}{bold:#}", chart.head())?;
+    let mut empty = 0;
+    for window in &account.windows {
+        if window.due == 0 && window.follow_up == 0 {
+            empty += 1;
+            continue;
+        }
+        skipped(std::mem::take(&mut empty), out)?;
+        chart.line(window, out)?;
+    }
+    skipped(empty, out)
+}
+
+fn skipped(windows: usize, out: &mut dyn Write) -> io::Result<()> {
+    let faint = Style::new().dimmed();
+    match windows {
+        0 => Ok(()),
+        1 => writeln!(out, "{faint}  nothing{faint:#}"),
+        more => writeln!(out, "{faint}  nothing in {more} windows{faint:#}"),
+    }
+}
+
+/// How an account's windows are drawn.
+struct Chart {
+    /// Columns of the bars.
+    width: usize,
+    /// Requests that fill the bar's columns.
+    full: u64,
+    seconds: bool,
+}
+
+impl Chart {
+    fn new(account: &AccountForecast, width: usize) -> Chart {
+        let seconds = !account.account.quota.window.as_secs().is_multiple_of(60);
+        let most = account.windows.iter().map(|window| window.due + window.follow_up).max().unwrap_or(0);
+        let usable = account.windows.first().map_or(0, |window| u64::from(window.usable()));
+        let mut chart = Chart { width: 0, full: most.max(usable).max(1), seconds };
+        chart.width = width.saturating_sub(chart.head().chars().count() + 2).max(NARROWEST);
+        chart
+    }
+
+    fn head(&self) -> String {
+        let time = if self.seconds { 20 } else { 17 };
+        format!(
+            "{:time$}  {:>7}  {:>9}  {:>4}  {:>6}  {:>6}  {:>6}",
+            "WINDOW (UTC)", "DUE", "FOLLOW-UP", "USED", "OVER", "LATE", "MISSED"
+        )
+    }
+
+    fn line(&self, window: &WindowForecast, out: &mut dyn Write) -> io::Result<()> {
+        let style = match (window.fits(), self.percent(window)) {
+            (false, _) => AnsiColor::Red.on_default(),
+            (true, 81..) => AnsiColor::Yellow.on_default(),
+            (true, _) => AnsiColor::Green.on_default(),
+        };
+        let at = match self.seconds {
+            true => window.window_start.strftime("%Y-%m-%d %H:%M:%S"),
+            false => window.window_start.strftime("%Y-%m-%d %H:%M"),
+        };
+        let time = if self.seconds { 20 } else { 17 };
+        let some = |number: u64| if number == 0 { "-".to_owned() } else { number.to_string() };
+        writeln!(
+            out,
+            "{:time$}  {:>7}  {:>9}  {:>3}%  {:>6}  {:>6}  {:>6}  {style}{}{style:#}",
+            at.to_string(),
+            window.due,
+            window.follow_up,
+            self.percent(window),
+            some(window.over),
+            some(window.late),
+            some(window.missed),
+            self.bar(window),
+        )
+    }
+
+    /// What is asked for, as a percentage of what is usable.
+    fn percent(&self, window: &WindowForecast) -> u64 {
+        let asked = (window.due + window.follow_up) * 100;
+        asked.checked_div(window.usable().into()).unwrap_or(if asked == 0 { 0 } else { 999 })
+    }
+
+    /// Full blocks for what is due, light ones for follow-up, and a stroke where the quota ends when they reach past it.
+    fn bar(&self, window: &WindowForecast) -> String {
+        let columns = |requests: u64| {
+            usize::try_from((requests * self.width as u64).div_ceil(self.full)).unwrap_or(self.width)
+        };
+        let due = columns(window.due);
+        let all = columns(window.due + window.follow_up).max(due);
+        let end = columns(window.usable().into());
+        let bar = (0..all.max(end).min(self.width)).map(|column| match column {
+            column
+                if column + 1 == end
+                    && all >= end
+                    && window.due + window.follow_up > window.usable().into() =>
+            {
+                '│'
+            }
+            column if column < due => '█',
+            column if column < all => '░',
+            _ => ' ',
+        });
+        bar.collect::<String>().trim_end().to_owned()
+    }
+}
+
+/// The entries that the quota delays or stops, the worst first.
+fn troubled_text(account: &AccountForecast, out: &mut dyn Write) -> io::Result<()> {
+    if account.troubled.is_empty() {
+        return Ok(());
+    }
+    let mut troubled: Vec<_> = account.troubled.iter().collect();
+    troubled.sort_by_key(|(_, troubled)| std::cmp::Reverse((troubled.missed, troubled.late)));
+    let shown = &troubled[..troubled.len().min(MOST_NAMED)];
+    let names = shown.iter().map(|(name, _)| name.as_str().len());
+    let width = names.max().unwrap_or(0).max("FOR WANT OF QUOTA".len());
+    let bold = Style::new().bold();
+    let head = format!("{:width$}  {:>6}  {:>6}  {}", "FOR WANT OF QUOTA", "MISSED", "LATE", "AT MOST BY");
+    writeln!(out, "{bold}{head}{bold:#}")?;
+    for (name, troubled) in shown {
+        let most = if troubled.late == 0 { String::new() } else { seconds(troubled.highest_lateness_ms) };
+        let line = format!("{:width$}  {:>6}  {:>6}  {most}", name.as_str(), troubled.missed, troubled.late);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    match troubled.len() - shown.len() {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} more; --format json names them all"),
+    }
+}
+
+fn suggestion_text(suggestion: &Suggestion, out: &mut dyn Write) -> io::Result<()> {
+    let name = &suggestion.account.name;
+    let (Some(before), Some(after)) = (suggestion.before, suggestion.after) else {
+        return writeln!(out, "account {name}: nothing is due, nothing to move");
+    };
+    let told =
+        |peak: Peak| format!("{} in the minute of {}", peak.due, peak.at.strftime("%Y-%m-%d %H:%M UTC"));
+    if suggestion.moves.is_empty() {
+        return writeln!(out, "account {name}: the peak is {}; no other minute would lower it", told(before));
+    }
+    let bold = Style::new().bold();
+    writeln!(out, "{bold}account {name}{bold:#}: the peak is {}", told(before))?;
+    writeln!(out, "with these minutes it would be {}", told(after))?;
+    let longest = |text: &dyn Fn(&crate::rehearsal::Move) -> usize| suggestion.moves.iter().map(text).max();
+    let entry = longest(&|moved| moved.entry.as_str().len()).unwrap_or(0).max("ENTRY".len());
+    let cron = longest(&|moved| moved.cron.as_str().len()).unwrap_or(0).max("CRON".len());
+    writeln!(out, "{bold}{:entry$}  {:cron$}  SUGGESTED{bold:#}", "ENTRY", "CRON")?;
+    for moved in &suggestion.moves {
+        writeln!(
+            out,
+            "{:entry$}  {:cron$}  \"{}\"",
+            moved.entry.as_str(),
+            moved.cron.as_str(),
+            moved.suggested.as_str()
+        )?;
+    }
+    Ok(())
+}
+
+fn verdict(forecast: &Forecast, out: &mut dyn Write) -> io::Result<()> {
+    let windows = || forecast.accounts.iter().flat_map(|account| &account.windows);
+    let (late, missed) = (windows().map(|w| w.late).sum::<u64>(), windows().map(|w| w.missed).sum::<u64>());
+    match windows().filter(|window| !window.fits()).count() {
+        0 => writeln!(out, "everything fits"),
+        1 => writeln!(out, "does not fit in 1 window: {late} late, {missed} missed"),
+        full => writeln!(out, "does not fit in {full} windows: {late} late, {missed} missed"),
+    }
+}

@@ -1,0 +1,217 @@
+//! `stackcron rehearse`: the daemon in virtual time against an in-process look-alike of the API.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anstyle::Style;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::moment::Moment;
+use super::output::Format;
+use super::span::{Span, SpanError};
+use crate::log;
+use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
+use crate::sandbox::{Fault, WindowKind};
+use crate::schedule::{Schedule, duration};
+
+/// Fires the schedule in virtual time at a look-alike of the API: the log as it would be, then what it comes to.
+///
+/// The same sweep, dispatch and quota as the daemon's run, without a clock or a network. The same arguments give the
+/// same output, byte for byte. Nothing is sent to anybody, and no token is read.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Where to begin: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25
+    #[arg(long, value_name = "T")]
+    pub from: Moment,
+    /// Where to end, itself excluded. What is due before is followed to its end
+    #[arg(long, value_name = "T")]
+    pub until: Moment,
+    #[command(flatten)]
+    pub suppositions: Suppositions,
+    /// What goes wrong, as status=500:job=UID,p=0.1. May be given several times; see stackcron sandbox
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<Fault>,
+    /// Of all chance: latency, others, faults, retries
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// The summary alone
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// What is supposed of the API and of others.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Suppositions {
+    /// How long a request and its answer take: one duration, or 50ms..2s for any between two
+    #[arg(long, value_name = "D", default_value_t)]
+    pub latency: Latency,
+    /// What others use of each account's quota, as 300/1h, at instants that chance decides
+    #[arg(long, value_name = "N/D")]
+    pub others: Option<Others>,
+    /// Where a window of the quota begins: fixed (on the clock), first-request, or rolling
+    #[arg(long, value_name = "KIND", default_value_t)]
+    pub window_kind: WindowKind,
+    /// How long an action runs, which decides what follow-up costs
+    #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "1m")]
+    pub action_duration: Duration,
+}
+
+impl Suppositions {
+    pub(super) fn conditions(&self) -> Conditions {
+        Conditions {
+            latency: self.latency,
+            others: self.others,
+            window_kind: self.window_kind,
+            action_duration: self.action_duration,
+            ..Conditions::default()
+        }
+    }
+}
+
+/// Why a rehearsal does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RehearseError {
+    /// There is nothing to rehearse.
+    #[error(transparent)]
+    Span(#[from] SpanError),
+    /// The output is closed or full.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+/// Rehearses, and prints as it goes.
+pub fn run(
+    args: &Args,
+    schedule: &Schedule,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), RehearseError> {
+    let Span { from, until } =
+        Span::new(Span::instant(args.from, schedule)?, Span::instant(args.until, schedule)?)?;
+    let conditions =
+        Conditions { faults: args.faults.clone(), seed: args.seed, ..args.suppositions.conditions() };
+    let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
+    let mut summary = Summary::default();
+    let mut ended_at = from;
+    for (at, happening) in rehearsal.by_ref() {
+        summary.take(&happening);
+        ended_at = at;
+        if let Happening::Told(event) = &happening
+            && !args.quiet
+        {
+            let format = match format {
+                Format::Text => log::Format::Text,
+                Format::Json => log::Format::Json,
+            };
+            log::line::write(out, at, event, format)?;
+        }
+    }
+    let whole = Whole { from, until, seed: args.seed, due: rehearsal.due(), summary: &summary };
+    match format {
+        Format::Json => print_json(&whole, ended_at, out)?,
+        Format::Text => {
+            if !args.quiet {
+                writeln!(out)?;
+            }
+            print_text(&whole, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers, with what they are of. Its keys are an interface.
+#[derive(Serialize)]
+struct Whole<'a> {
+    from: Timestamp,
+    until: Timestamp,
+    seed: u64,
+    due: u64,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+/// The last record: it has the keys that every line of the log has.
+#[derive(Serialize)]
+struct Record<'a> {
+    timestamp: String,
+    level: &'static str,
+    event: &'static str,
+    message: String,
+    #[serde(flatten)]
+    whole: &'a Whole<'a>,
+}
+
+fn print_json(whole: &Whole<'_>, ended_at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let Summary { sent, late, missed, .. } = whole.summary;
+    let record = Record {
+        timestamp: format!("{ended_at:.6}"),
+        level: "info",
+        event: "rehearsal.summary",
+        message: format!("{} due, {sent} sent, {late} of them late, {missed} missed", whole.due),
+        whole,
+    };
+    serde_json::to_writer(&mut *out, &record)?;
+    writeln!(out)
+}
+
+fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let summary = whole.summary;
+    let bold = Style::new().bold();
+    writeln!(out, "{bold}{} to {}, seed {}{bold:#}", whole.from, whole.until, whole.seed)?;
+    let of = |parts: &[(u64, &str)]| {
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
+    };
+    let highest = summary.highest_lateness_ms.unwrap_or(0);
+    let rows = [
+        ("due", whole.due, String::new()),
+        (
+            "sent",
+            summary.sent,
+            of(&[(summary.started, "started"), (summary.rejected, "rejected"), (summary.unknown, "unknown")]),
+        ),
+        ("late", summary.late, format!("over 1 s; the highest lateness is {}", seconds(highest))),
+        ("waited", summary.waited, String::new()),
+        (
+            "missed",
+            summary.missed,
+            of(&[
+                (summary.missed_deadline, "deadline"),
+                (summary.missed_superseded, "superseded"),
+                (summary.missed_quota, "quota"),
+                (summary.missed_down, "down"),
+            ]),
+        ),
+        (
+            "skipped",
+            summary.skipped_overlap + summary.skipped_paused,
+            of(&[(summary.skipped_overlap, "overlap"), (summary.skipped_paused, "paused")]),
+        ),
+        (
+            "finished",
+            summary.succeeded + summary.failed,
+            of(&[(summary.succeeded, "succeeded"), (summary.failed, "failed")]),
+        ),
+        (
+            "requests",
+            summary.requests_fire + summary.requests_follow_up,
+            of(&[
+                (summary.requests_fire, "fire"),
+                (summary.requests_follow_up, "follow-up"),
+                (summary.requests_refused, "refused for want of quota"),
+            ]),
+        ),
+    ];
+    for (name, number, parts) in rows {
+        writeln!(out, "{}", format!("  {name:9} {number:9}  {parts}").trim_end())?;
+    }
+    match summary.lowest_remaining {
+        Some(lowest) => writeln!(out, "  {:9} {lowest:9}  the lowest that an answer told", "remaining"),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn seconds(ms: i64) -> String {
+    format!("{}.{:03} s", ms / 1000, ms.rem_euclid(1000))
+}

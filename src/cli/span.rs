@@ -1,0 +1,50 @@
+//! A span of time on the command line: `--from` and `--until`.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::moment::{Moment, MomentError, shared_zone};
+use crate::schedule::Schedule;
+
+/// From an instant to another, itself excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub from: Timestamp,
+    /// Where it ends.
+    pub until: Timestamp,
+}
+
+/// Two times that make no span.
+#[derive(Debug, thiserror::Error)]
+pub enum SpanError {
+    /// A local time, while the entries live in several zones.
+    #[error("the entries are in several zones: write the time with its offset, as 2026-10-25T01:30:00+01:00")]
+    ManyZones,
+    /// A local time past the end of the calendar.
+    #[error(transparent)]
+    Moment(#[from] MomentError),
+    /// It ends where it begins, or before.
+    #[error("--until ({until}) has to be after --from ({from})")]
+    Empty {
+        /// Where it would begin.
+        from: Timestamp,
+        /// Where it would end.
+        until: Timestamp,
+    },
+}
+
+impl Span {
+    /// The span between two instants.
+    pub fn new(from: Timestamp, until: Timestamp) -> Result<Span, SpanError> {
+        if from < until { Ok(Span { from, until }) } else { Err(SpanError::Empty { from, until }) }
+    }
+
+    /// The instant that a time on the command line means, with a local time read in the zone that the entries share.
+    pub fn instant(moment: Moment, schedule: &Schedule) -> Result<Timestamp, SpanError> {
+        match (moment, shared_zone(&schedule.entries)) {
+            (Moment::Local(_), None) => Err(SpanError::ManyZones),
+            (moment, zone) => Ok(moment.in_zone(&zone.unwrap_or(TimeZone::UTC))?),
+        }
+    }
+}

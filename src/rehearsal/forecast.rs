@@ -1,0 +1,227 @@
+//! The schedule against the quota, window by window: what a rehearsal without faults comes to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::load::{self, Windows};
+use super::summary::LATE_MS;
+use super::{Conditions, Happening, Rehearsal};
+use crate::log::Event;
+use crate::quota::Purpose;
+use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
+
+/// What the daemon will do with a schedule under its quota.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// In the schedule's order.
+    pub accounts: Vec<AccountForecast>,
+}
+
+/// What becomes of one account's quota.
+#[derive(Clone, Debug)]
+pub struct AccountForecast {
+    /// The account.
+    pub account: Arc<Account>,
+    /// Every window of the span, in order.
+    pub windows: Vec<WindowForecast>,
+    /// The entries that the quota delays or stops, in the order of their names.
+    pub troubled: BTreeMap<EntryName, Troubled>,
+}
+
+/// One window of an account's quota. What became of an occurrence belongs to the window in which it came due.
+#[derive(Clone, Debug)]
+pub struct WindowForecast {
+    /// When it begins. Windows are taken to begin on the clock.
+    pub window_start: Timestamp,
+    /// Occurrences that come due in it and ask for quota.
+    pub due: u64,
+    /// Requests in the window.
+    pub limit: u32,
+    /// Of these, kept for people and CI.
+    pub reserve: u32,
+    /// How many more come due than the window has beyond the reserve.
+    pub over: u64,
+    /// Requests in it that ask how actions go.
+    pub follow_up: u64,
+    /// Of those due, sent over a second late for want of quota.
+    pub late: u64,
+    /// Of those due, not sent for want of quota.
+    pub missed: u64,
+    /// Whose occurrences are late.
+    pub late_entries: BTreeSet<EntryName>,
+    /// Whose occurrences are missed.
+    pub missed_entries: BTreeSet<EntryName>,
+}
+
+/// What the quota does to an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Troubled {
+    /// Occurrences sent over a second late.
+    pub late: u64,
+    /// Occurrences not sent.
+    pub missed: u64,
+    /// The latest that one is sent, in milliseconds.
+    pub highest_lateness_ms: i64,
+}
+
+impl WindowForecast {
+    /// Whether all that is due in it is sent in time.
+    pub fn fits(&self) -> bool {
+        self.over == 0 && self.late == 0 && self.missed == 0
+    }
+
+    /// Requests in the window beyond the reserve.
+    pub fn usable(&self) -> u32 {
+        self.limit - self.reserve
+    }
+}
+
+impl Forecast {
+    /// What is due with `from` <= scheduled_at < `until`, and what becomes of it.
+    pub fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Forecast {
+        let mut reader = Reader::new(schedule, from, until);
+        for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
+            reader.take(at, &happening);
+        }
+        Forecast { accounts: reader.accounts.into_iter().map(|(_, account)| account).collect() }
+    }
+
+    /// Whether all that is due is sent in time.
+    pub fn fits(&self) -> bool {
+        self.accounts.iter().flat_map(|account| &account.windows).all(WindowForecast::fits)
+    }
+}
+
+/// Reads a rehearsal.
+struct Reader {
+    accounts: Vec<(Windows, AccountForecast)>,
+    places: HashMap<AccountName, usize>,
+    entries: HashMap<EntryName, Arc<Entry>>,
+    /// Those that wait for quota.
+    waiting: HashSet<(EntryName, Timestamp)>,
+}
+
+impl Reader {
+    fn new(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Reader {
+        let last = until.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(until).max(from);
+        let due = load::by_window(schedule, load::due(schedule, from, until));
+        let accounts = due.into_iter().map(|(account, windows, counts)| {
+            let limit = account.quota.limit;
+            let reserve = account.quota.reserve.of(limit);
+            // A jitter can bring an occurrence past the end.
+            let end = windows.index(last).max(counts.keys().next_back().copied().unwrap_or(i64::MIN));
+            let window = |index: i64| {
+                let due = counts.get(&index).copied().unwrap_or(0);
+                WindowForecast {
+                    window_start: windows.start(index),
+                    due,
+                    limit,
+                    reserve,
+                    over: due.saturating_sub((limit - reserve).into()),
+                    follow_up: 0,
+                    late: 0,
+                    missed: 0,
+                    late_entries: BTreeSet::new(),
+                    missed_entries: BTreeSet::new(),
+                }
+            };
+            let all = (windows.index(from)..=end).map(window).collect();
+            (windows, AccountForecast { account, windows: all, troubled: BTreeMap::new() })
+        });
+        let accounts: Vec<_> = accounts.collect();
+        Reader {
+            places: (accounts.iter().enumerate())
+                .map(|(place, (_, account))| (account.account.name.clone(), place))
+                .collect(),
+            accounts,
+            entries: (schedule.entries.iter()).map(|entry| (entry.name.clone(), Arc::clone(entry))).collect(),
+            waiting: HashSet::new(),
+        }
+    }
+
+    fn take(&mut self, at: Timestamp, happening: &Happening) {
+        match happening {
+            Happening::Sent { account, purpose: Purpose::FollowUp } => {
+                if let Some((window, _)) = self.window(account, at) {
+                    window.follow_up += 1;
+                }
+            }
+            Happening::Told(event) => self.told(event),
+            Happening::Sent { .. } | Happening::Answered { .. } => {}
+        }
+    }
+
+    fn told(&mut self, event: &Event) {
+        match event {
+            Event::OccurrenceWaiting(e) if e.reason == "quota" => {
+                self.waiting.insert((e.entry.clone(), e.scheduled_at));
+            }
+            Event::ActionStarted(e) => {
+                let waited = self.waited(&e.entry, e.scheduled_at);
+                if waited && e.lateness_ms > LATE_MS {
+                    self.late(&e.entry, e.scheduled_at, e.lateness_ms);
+                }
+            }
+            Event::OccurrenceMissed(e) => {
+                let waited = self.waited(&e.entry, e.scheduled_at);
+                // Nothing fails here, so that only the quota makes a newer occurrence come before an older one is sent.
+                if waited || matches!(e.reason, "quota" | "superseded") {
+                    self.missed(&e.entry, e.scheduled_at);
+                }
+            }
+            Event::OccurrenceSkipped(e) => {
+                self.waited(&e.entry, e.scheduled_at);
+            }
+            Event::OccurrenceRejected(e) => {
+                self.waited(&e.entry, e.scheduled_at);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether an occurrence that has a final state now had waited for quota.
+    fn waited(&mut self, entry: &EntryName, scheduled_at: Timestamp) -> bool {
+        !self.waiting.is_empty() && self.waiting.remove(&(entry.clone(), scheduled_at))
+    }
+
+    fn late(&mut self, entry: &EntryName, scheduled_at: Timestamp, lateness_ms: i64) {
+        if let Some((window, troubled)) = self.of_entry(entry, scheduled_at) {
+            window.late += 1;
+            window.late_entries.insert(entry.clone());
+            troubled.late += 1;
+            troubled.highest_lateness_ms = troubled.highest_lateness_ms.max(lateness_ms);
+        }
+    }
+
+    fn missed(&mut self, entry: &EntryName, scheduled_at: Timestamp) {
+        if let Some((window, troubled)) = self.of_entry(entry, scheduled_at) {
+            window.missed += 1;
+            window.missed_entries.insert(entry.clone());
+            troubled.missed += 1;
+        }
+    }
+
+    fn of_entry(
+        &mut self,
+        name: &EntryName,
+        scheduled_at: Timestamp,
+    ) -> Option<(&mut WindowForecast, &mut Troubled)> {
+        let entry = Arc::clone(self.entries.get(name)?);
+        let due_at = scheduled_at.checked_add(entry.delay()).ok()?;
+        let (window, troubled) = self.window(&entry.account.name, due_at)?;
+        Some((window, troubled.entry(name.clone()).or_default()))
+    }
+
+    fn window(
+        &mut self,
+        account: &AccountName,
+        at: Timestamp,
+    ) -> Option<(&mut WindowForecast, &mut BTreeMap<EntryName, Troubled>)> {
+        let (windows, account) = &mut self.accounts[*self.places.get(account)?];
+        let first = windows.index(account.windows.first()?.window_start);
+        let place = usize::try_from(windows.index(at) - first).ok()?;
+        Some((account.windows.get_mut(place)?, &mut account.troubled))
+    }
+}

@@ -1,0 +1,113 @@
+//! How many occurrences come due in each window of an account's quota: the timetable alone, nothing rehearsed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::schedule::{Account, AccountName, Schedule};
+use crate::timetable::{Occurrence, Timetable};
+
+/// How far ahead the busiest window is looked for.
+const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// So many occurrences are counted at most. A schedule with more of them in a week shows its peaks sooner.
+const MOST_COUNTED: usize = 1_000_000;
+
+/// Windows of one length, the n-th beginning at n times its length since the epoch: an hourly one on the clock hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Windows {
+    millis: i64,
+}
+
+impl Windows {
+    pub(super) fn of(length: Duration) -> Windows {
+        Windows { millis: i64::try_from(length.as_millis()).unwrap_or(i64::MAX).max(1) }
+    }
+
+    /// The window that an instant is in.
+    pub(super) fn index(self, at: Timestamp) -> i64 {
+        // A fraction of a millisecond before the epoch is cut towards it, which no schedule will notice.
+        at.as_millisecond().div_euclid(self.millis)
+    }
+
+    /// When a window begins.
+    pub(super) fn start(self, index: i64) -> Timestamp {
+        Timestamp::from_millisecond(index.saturating_mul(self.millis)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// The occurrences from `from` on that will ask for quota, with the instant at which each comes due.
+///
+/// Those of paused entries are left out: they are skipped.
+pub(super) fn due(
+    schedule: &Schedule,
+    from: Timestamp,
+    until: Timestamp,
+) -> impl Iterator<Item = (Occurrence, Timestamp)> {
+    let mut timetable = Timetable::new(schedule, from);
+    let instants = std::iter::from_fn(move || {
+        let next = timetable.next_at().filter(|&at| at < until)?;
+        let after = next.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+        Some(timetable.step(after.min(until)))
+    });
+    instants.flatten().filter(|occurrence| !occurrence.entry.paused).map(|occurrence| {
+        let due_at = occurrence.scheduled_at.checked_add(occurrence.entry.delay()).unwrap_or(Timestamp::MAX);
+        (occurrence, due_at)
+    })
+}
+
+/// How many come due in each window of each account, in the schedule's order of accounts.
+pub(super) fn by_window(
+    schedule: &Schedule,
+    due: impl Iterator<Item = (Occurrence, Timestamp)>,
+) -> Vec<(Arc<Account>, Windows, BTreeMap<i64, u64>)> {
+    let mut accounts: Vec<_> = (schedule.accounts.iter())
+        .map(|account| (Arc::clone(account), Windows::of(account.quota.window), BTreeMap::new()))
+        .collect();
+    let places: HashMap<AccountName, usize> =
+        accounts.iter().enumerate().map(|(place, (account, ..))| (account.name.clone(), place)).collect();
+    for (occurrence, due_at) in due {
+        if let Some(&place) = places.get(&occurrence.entry.account.name) {
+            let (_, windows, counts) = &mut accounts[place];
+            *counts.entry(windows.index(due_at)).or_insert(0) += 1;
+        }
+    }
+    accounts
+}
+
+/// The window of an account's quota in which most comes due.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Busiest {
+    /// Whose quota.
+    pub account: Arc<Account>,
+    /// When the window begins.
+    pub window_start: Timestamp,
+    /// How many occurrences come due in it.
+    pub due: u64,
+    /// How many requests it has beyond the reserve.
+    pub usable: u32,
+}
+
+impl Busiest {
+    /// What comes due, as a percentage of what is usable.
+    pub fn percent(&self) -> u64 {
+        (self.due * 100).checked_div(self.usable.into()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Of all accounts the window that is fullest, within the week from `from` on. `None` when nothing is due.
+///
+/// Windows are taken to begin on the clock. Where a week has over a million occurrences the first million are looked at.
+pub fn busiest(schedule: &Schedule, from: Timestamp) -> Option<Busiest> {
+    let until = from.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+    let accounts = by_window(schedule, due(schedule, from, until).take(MOST_COUNTED));
+    let fullest = accounts.into_iter().filter_map(|(account, windows, counts)| {
+        // Of equally full ones the first.
+        let (index, due) = counts.into_iter().rev().max_by_key(|&(_, due)| due)?;
+        let usable = account.quota.limit - account.quota.reserve.of(account.quota.limit);
+        Some(Busiest { account, window_start: windows.start(index), due, usable })
+    });
+    fullest.reduce(|fullest, next| if next.percent() > fullest.percent() { next } else { fullest })
+}

@@ -1,0 +1,296 @@
+//! The way to the API and back: requests leave, arrive, are judged, and their answers come, each at its instant.
+//!
+//! An answer's status, headers and body are read by the same code as those of the real API.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::conditions::{Conditions, Latency};
+use super::others::Instants;
+use crate::cloud66::call::Call;
+use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
+use crate::cloud66::{self, FollowUp, Outcome};
+use crate::dispatch::{Request, RequestId};
+use crate::quota::{self, Purpose};
+use crate::sandbox::{self, Answer, Delivery, Settings, State};
+use crate::schedule::{AccountName, Entry, Schedule};
+
+/// HTTP clients commonly take no more headers than this; ours does.
+const MOST_HEADERS: usize = 100;
+
+/// A request that has ended.
+pub(super) struct Arrived {
+    pub id: RequestId,
+    pub account: AccountName,
+    /// What the answer told of the quota, if one came.
+    pub quota: Option<quota::Answer>,
+    pub reply: Reply,
+}
+
+/// How it ended.
+pub(super) enum Reply {
+    Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
+    Followed(cloud66::Reply<FollowUp>),
+}
+
+/// The API and what is under way to it and from it.
+pub(super) struct Network {
+    api: State,
+    latency: Latency,
+    chances: fastrand::Rng,
+    accesses: HashMap<AccountName, Access>,
+    /// By its instant, then in the order of sending.
+    under_way: BTreeMap<(Timestamp, u64), Stop>,
+    last: u64,
+}
+
+/// How an account is known to the API.
+struct Access {
+    base: Url,
+    token: String,
+    user: String,
+    timeout: Duration,
+    others: Option<Instants>,
+}
+
+/// Where a request is next.
+enum Stop {
+    /// At the API.
+    Api(Box<Flight>, sandbox::Request),
+    /// At the API, to take effect late. Its client may have given up.
+    Effect(sandbox::Ticket, Option<Box<Flight>>),
+    /// Back at the daemon.
+    Daemon(Box<Flight>, Result<sandbox::Reply, Lost>),
+}
+
+/// No answer, or none whole.
+#[derive(Clone, Copy)]
+enum Lost {
+    TimedOut,
+    Closed,
+    TooManyHeaders,
+}
+
+struct Flight {
+    id: RequestId,
+    account: AccountName,
+    asks: Asks,
+    sent_at: Timestamp,
+    gives_up_at: Timestamp,
+    way_back: Duration,
+}
+
+enum Asks {
+    Fire(Arc<Entry>),
+    Action,
+}
+
+/// Whose request it is, and what for.
+pub(super) fn purpose(request: &Request) -> (AccountName, Purpose) {
+    match request {
+        Request::RunNow(entry) => (entry.account.name.clone(), Purpose::Fire),
+        Request::Action(account, ..) => (account.clone(), Purpose::FollowUp),
+    }
+}
+
+impl Network {
+    pub(super) fn new(
+        schedule: &Schedule,
+        conditions: &Conditions,
+        chances: &mut fastrand::Rng,
+        now: Timestamp,
+    ) -> Network {
+        let mut settings = Settings {
+            faults: conditions.faults.clone(),
+            action_duration: conditions.action_duration,
+            seed: chances.u64(..),
+            ..Settings::for_schedule(schedule)
+        };
+        let mut accesses = HashMap::new();
+        for (account, user) in schedule.accounts.iter().zip(&mut settings.users) {
+            user.quota.kind = conditions.window_kind;
+            let others = conditions.others.and_then(|others| Instants::new(others, now, chances.fork()));
+            let mut base = account.url.clone();
+            base.set_path(sandbox::BASE);
+            let access = Access {
+                base,
+                token: Settings::token_of(account.name.as_str()),
+                user: user.name.clone(),
+                timeout: account.timeout,
+                others,
+            };
+            accesses.insert(account.name.clone(), access);
+        }
+        Network {
+            api: State::new(&settings, now),
+            latency: conditions.latency,
+            chances: chances.fork(),
+            accesses,
+            under_way: BTreeMap::new(),
+            last: 0,
+        }
+    }
+
+    pub(super) fn api(&self) -> &State {
+        &self.api
+    }
+
+    /// When something arrives somewhere.
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        self.under_way.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    /// Sends a request now.
+    pub(super) fn send(&mut self, id: RequestId, request: Request, now: Timestamp) {
+        let (account, _) = purpose(&request);
+        let Some(access) = self.accesses.get(&account) else {
+            return;
+        };
+        let (call, asks) = match request {
+            Request::RunNow(entry) => {
+                let call = Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref());
+                (call, Asks::Fire(entry))
+            }
+            Request::Action(_, stack, action) => (Call::action(&access.base, &stack, action), Asks::Action),
+        };
+        let latency = self.latency.draw(&mut self.chances);
+        let way_back = latency / 2;
+        let flight =
+            Flight { id, account, asks, sent_at: now, gives_up_at: later(now, access.timeout), way_back };
+        let request = sandbox::Request {
+            query: call.url.query().map(str::to_owned),
+            ..sandbox::Request::new(call.method, call.url.path(), &access.token)
+        };
+        self.comes(later(now, latency - way_back), Stop::Api(Box::new(flight), request));
+    }
+
+    /// Lets everything happen up to `now`, and returns the first request that ended by it.
+    pub(super) fn arrives(&mut self, now: Timestamp) -> Option<Arrived> {
+        while let Some(first) = self.under_way.first_entry()
+            && first.key().0 <= now
+        {
+            let ((at, _), stop) = first.remove_entry();
+            match stop {
+                Stop::Api(flight, request) => self.judge(flight, request, at),
+                Stop::Effect(ticket, flight) => {
+                    let reply = self.api.resume(ticket, at);
+                    if let Some(flight) = flight {
+                        self.answer(flight, reply, at);
+                    }
+                }
+                Stop::Daemon(flight, reply) => return Some(ended(*flight, reply, at)),
+            }
+        }
+        None
+    }
+
+    fn comes(&mut self, at: Timestamp, stop: Stop) {
+        self.last += 1;
+        self.under_way.insert((at, self.last), stop);
+    }
+
+    fn judge(&mut self, flight: Box<Flight>, request: sandbox::Request, now: Timestamp) {
+        if let Some(access) = self.accesses.get_mut(&flight.account)
+            && let Some(others) = &mut access.others
+        {
+            while let Some(at) = others.next_until(now) {
+                // What no longer fits is refused: others are as little served as we are.
+                self.api.use_quota(&access.user, 1, at);
+            }
+        }
+        match self.api.handle(request, now) {
+            Answer::Reply(reply) => self.answer(flight, reply, now),
+            Answer::Postponed(after, ticket) => {
+                let takes_effect = later(now, after);
+                let flight = if takes_effect < flight.gives_up_at {
+                    Some(flight)
+                } else {
+                    self.comes(flight.gives_up_at, Stop::Daemon(flight, Err(Lost::TimedOut)));
+                    None
+                };
+                self.comes(takes_effect, Stop::Effect(ticket, flight));
+            }
+        }
+    }
+
+    /// Sends the answer back.
+    fn answer(&mut self, flight: Box<Flight>, reply: sandbox::Reply, now: Timestamp) {
+        let dripping = match reply.delivery {
+            Delivery::Dripped(pause) => pause.saturating_mul(length(&reply)),
+            _ => Duration::ZERO,
+        };
+        let comes_at = later(later(later(now, reply.delay), dripping), flight.way_back);
+        let (at, reply) = match reply.delivery {
+            _ if comes_at >= flight.gives_up_at => (flight.gives_up_at, Err(Lost::TimedOut)),
+            Delivery::Nothing => (comes_at, Err(Lost::Closed)),
+            _ if reply.headers.len() > MOST_HEADERS => (comes_at, Err(Lost::TooManyHeaders)),
+            _ => (comes_at, Ok(reply)),
+        };
+        self.comes(at, Stop::Daemon(flight, reply));
+    }
+}
+
+fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -> Arrived {
+    let Flight { id, account, asks, sent_at, .. } = flight;
+    let (quota, reply) = match (asks, reply) {
+        (Asks::Fire(entry), Ok(reply)) => {
+            let reply = head(&reply, came).of_run_now(body(reply), entry.args.as_deref());
+            (reply.quota, Reply::Fired { sent_at, reply })
+        }
+        (Asks::Fire(_), Err(lost)) => {
+            let outcome = Outcome::InDoubt { status: None, error: lost.to_string() };
+            (None, Reply::Fired { sent_at, reply: cloud66::Reply::unanswered(outcome) })
+        }
+        (Asks::Action, Ok(reply)) => {
+            let reply = head(&reply, came).of_action(body(reply));
+            (reply.quota, Reply::Followed(reply))
+        }
+        (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
+    };
+    Arrived { id, account, quota, reply }
+}
+
+fn head(reply: &sandbox::Reply, came: Timestamp) -> Head {
+    let mut headers = HeaderMap::with_capacity(reply.headers.len());
+    for (name, value) in &reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
+            headers.append(name, value);
+        }
+    }
+    Head::read(reply.status, &headers, came)
+}
+
+fn body(reply: sandbox::Reply) -> Result<Vec<u8>, BodyError> {
+    match reply.delivery {
+        Delivery::Half => Err(BodyError::Broken("connection reset".to_owned())),
+        Delivery::Endless => Err(BodyError::TooLong),
+        _ if reply.body.len() > LONGEST_BODY => Err(BodyError::TooLong),
+        Delivery::Whole | Delivery::Dripped(_) | Delivery::Nothing => Ok(reply.body),
+    }
+}
+
+/// About how many bytes an answer has.
+fn length(reply: &sandbox::Reply) -> u32 {
+    let head: usize = reply.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    u32::try_from(head + reply.body.len()).unwrap_or(u32::MAX)
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Lost::TimedOut => "timed out",
+            Lost::Closed => "the connection was closed before an answer came",
+            Lost::TooManyHeaders => "the answer has too many headers",
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! `stackcron forecast`, as a program: what it says is what a rehearsal then shows.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Ended, Place};
+use serde_json::Value;
+
+const HEAD: &str = "accounts: { main: { token: { env: TOKEN }, quota: { limit: 12, reserve: 2 } } }\njobs:\n";
+
+/// Too much for 10 requests an hour.
+const TOO_MUCH: &str = "  backup: { stack: s, job: a, cron: '0 * * * *', priority: high }
+  often: { stack: s, job: b, cron: '*/4 * * * *', catch_up: latest }
+  strict: { stack: s, job: c, cron: '30 * * * *', catch_up: none, priority: low }
+  all: { stack: s, job: d, cron: '*/30 * * * *', catch_up: all, start_deadline: 10m, follow: false }
+";
+
+const SPAN: [&str; 4] = ["--from", "2026-03-01T00:00:00Z", "--until", "2026-03-01T06:00:00Z"];
+
+fn forecast(jobs: &str, more: &[&str]) -> Ended {
+    Place::with(&format!("{HEAD}{jobs}")).run(&[&["forecast"], &SPAN[..], more].concat())
+}
+
+fn records(ended: &Ended) -> Vec<Value> {
+    ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a record a line")).collect()
+}
+
+#[test]
+fn each_hour_is_held_against_the_quota() {
+    let ended = forecast(TOO_MUCH, &["--format", "json"]);
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let hours = records(&ended);
+    assert_eq!(hours.len(), 6, "a record for each hour");
+    for (n, hour) in hours.iter().enumerate() {
+        assert_eq!(hour["account"], "main");
+        assert_eq!(hour["window_start"], format!("2026-03-01T{n:02}:00:00Z"));
+        assert_eq!((&hour["limit"], &hour["reserve"]), (&12.into(), &2.into()));
+        assert_eq!((&hour["due"], &hour["over"]), (&19.into(), &9.into()), "1 + 15 + 1 + 2 due, 10 fit");
+    }
+}
+
+#[test]
+fn what_is_missed_is_what_a_rehearsal_misses() {
+    let forecast = records(&forecast(TOO_MUCH, &["--format", "json"]));
+    let place = Place::with(&format!("{HEAD}{TOO_MUCH}"));
+    let rehearsed = records(&place.run(&[&["rehearse", "--format", "json"], &SPAN[..]].concat()));
+    let mut missed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let (mut late, mut requests) = (0, 0);
+    for record in &rehearsed {
+        let scheduled_at = record["scheduled_at"].as_str().unwrap_or_default();
+        match record["event"].as_str() {
+            Some("occurrence.missed") => {
+                let hour = format!("{}:00:00Z", &scheduled_at[..13]);
+                missed.entry(hour).or_default().push(record["entry"].as_str().expect("a name").to_owned());
+            }
+            Some("action.started") => late += u64::from(record["lateness_ms"].as_i64() > Some(1000)),
+            Some("rehearsal.summary") => requests = record["requests_follow_up"].as_u64().expect("a number"),
+            _ => {}
+        }
+    }
+    let mut told_missed = 0;
+    for hour in &forecast {
+        let mut expected =
+            missed.remove(hour["window_start"].as_str().expect("an instant")).unwrap_or_default();
+        assert_eq!(hour["missed"], expected.len(), "{hour}");
+        expected.sort();
+        expected.dedup();
+        assert_eq!(hour["missed_entries"], Value::from(expected), "{hour}");
+        told_missed += hour["missed"].as_u64().expect("a number");
+    }
+    assert!(told_missed > 20, "the quota is much too small: {told_missed}");
+    let sum = |key: &str| forecast.iter().filter_map(|hour| hour[key].as_u64()).sum::<u64>();
+    assert_eq!(sum("late"), late);
+    assert!(sum("follow_up") > 0 && sum("follow_up") <= requests, "some follow-up comes after the last hour");
+}
+
+#[test]
+fn strict_fails_when_something_does_not_fit() {
+    assert_eq!(forecast(TOO_MUCH, &["--strict"]).status.code(), Some(1));
+    assert_eq!(forecast(TOO_MUCH, &[]).status.code(), Some(0));
+    let little = "  backup: { stack: s, job: a, cron: '0 * * * *' }\n";
+    let ended = forecast(little, &["--strict"]);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("everything fits\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_chart_and_the_suggestions_read_well() {
+    let bunched = "  a: { stack: s, job: a, cron: '0 2 * * *' }
+  b: { stack: s, job: b, cron: '@daily' }
+  c: { stack: s, job: c, cron: '0 2 * * *' }
+  long-name: { stack: s, job: d, cron: '15 0 2 * * *' }
+  both: { stack: s, job: e, cron: ['0 2 * * *', '0 3 * * *'] }
+  steps: { stack: s, job: f, cron: '*/30 1-4 * * *' }
+";
+    let ended = forecast(&format!("{bunched}{TOO_MUCH}"), &["--suggest"]);
+    insta::assert_snapshot!(ended.stdout);
+}
+
+#[test]
+fn the_chart_keeps_to_the_width_that_there_is() {
+    for columns in [40, 80, 132, 300] {
+        let place = Place::with(&format!("{HEAD}{TOO_MUCH}")).env("COLUMNS", &columns.to_string());
+        let ended = place.run(&[&["forecast"], &SPAN[..]].concat());
+        let hours = ended.stdout.lines().filter(|line| line.starts_with("2026-03-01 "));
+        let widths: Vec<usize> = hours.map(|line| line.chars().count()).collect();
+        assert_eq!(widths.len(), 6, "{}", ended.stdout);
+        // The figures alone take 69 columns, and the chart no less than ten.
+        assert!(widths.iter().all(|&width| width <= columns.max(79)), "{columns} columns: {}", ended.stdout);
+        assert!(widths.iter().any(|&width| width >= columns.max(79) - 1), "{columns} columns are used");
+    }
+}
+
+#[test]
+fn suggestions_lower_the_peak_and_keep_the_hour() {
+    let jobs: String = (0..50)
+        .map(|n| {
+            let cron = ["0 1 * * *", "0 2 * * *", "0 * * * *", "*/15 * * * *", "0 5 3 * * 0"][n % 5];
+            format!("  e{n}: {{ stack: s, job: j{n}, cron: '{cron}' }}\n")
+        })
+        .collect();
+    let records = records(&forecast(&jobs, &["--suggest", "--format", "json"]));
+    let moves: Vec<&Value> = records.iter().filter(|record| record["suggested"].is_string()).collect();
+    assert!(moves.len() > 20, "most of the bunch can move: {}", moves.len());
+    for moved in &moves {
+        let fields = |key: &str| -> Vec<String> {
+            moved[key].as_str().expect("an expression").split(' ').map(str::to_owned).collect()
+        };
+        let (mut cron, mut suggested) = (fields("cron"), fields("suggested"));
+        let minute = cron.len() - 5;
+        assert_ne!(cron[minute], suggested[minute], "the minute moves: {moved}");
+        assert!(suggested[minute].parse::<u8>().is_ok_and(|minute| minute < 60), "{moved}");
+        cron.remove(minute);
+        suggested.remove(minute);
+        assert_eq!(cron, suggested, "the rest stays: {moved}");
+        assert!(!moved["cron"].as_str().expect("text").starts_with("*/15"), "steps are not moved: {moved}");
+    }
+    let peak = records.iter().find(|record| record["peak"].is_u64()).expect("the peak");
+    let (before, after) = (peak["peak"].as_u64(), peak["peak_after"].as_u64());
+    assert!(after < before, "{peak}");
+    // What comes every quarter of an hour cannot be moved: ten at the full hour.
+    assert_eq!(after, Some(10), "{peak}");
+
+    // The suggested schedule has the peak that was promised.
+    let mut better = jobs.clone();
+    for moved in &moves {
+        let entry = moved["entry"].as_str().expect("a name");
+        let line = jobs.lines().find(|line| line.starts_with(&format!("  {entry}: "))).expect("its line");
+        let cron = moved["cron"].as_str().expect("text");
+        better = better.replace(line, &line.replace(cron, moved["suggested"].as_str().expect("text")));
+    }
+    let better = self::records(&forecast(&better, &["--suggest", "--format", "json"]));
+    let peak = better.iter().find(|record| record["peak"].is_u64()).expect("the peak");
+    assert_eq!(peak["peak"].as_u64(), after, "{peak}");
+}
+
+#[test]
+fn check_warns_of_a_window_that_is_nearly_full() {
+    let check = |jobs: &str| Place::with(&format!("{HEAD}{jobs}")).run(&["check"]).stdout;
+    let busy = check(TOO_MUCH);
+    let last = busy.lines().last().unwrap_or_default();
+    assert!(last.starts_with("busy: account main has 19 due in the 1h from "), "{busy}");
+    assert!(last.contains("190% of the 10 "), "{busy}");
+    let eight = "  a: { stack: s, job: a, cron: '0,7,14,21,28,35,42,49 * * * *' }\n";
+    assert!(!check(eight).contains("busy"), "80% is not over 80%");
+}
