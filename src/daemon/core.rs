@@ -21,7 +21,7 @@ use crate::timetable::{self, Occurrence};
 
 /// Everything the daemon decides.
 pub(crate) struct Core {
-    sweep: Sweep,
+    plan: Plan,
     dispatch: Dispatch,
     clock: Clockwatch,
     /// What came from the sweep and is not claimed yet.
@@ -32,6 +32,16 @@ pub(crate) struct Core {
     /// The entries of a schedule that took over while a claim was being written.
     reloaded: Option<HashMap<EntryName, Arc<Entry>>>,
 }
+
+enum Plan {
+    /// A journal has no cursor yet: the plan begins with the first plausible time.
+    Begins(Schedule),
+    Runs(Sweep),
+}
+
+/// A clock that shows an earlier time is wrong: this program did not exist then. A machine without a battery
+/// boots in 1970 and is corrected soon.
+const PLAUSIBLE: Timestamp = Timestamp::constant(1_764_547_200, 0);
 
 /// Where the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +66,9 @@ pub(crate) struct Claims {
 /// Occurrences that are claimed at once. After a long absence the rest follows in further portions.
 const MOST_AT_ONCE: usize = 20_000;
 
+/// An implausible clock is looked at this often.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
 /// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
 
@@ -63,7 +76,10 @@ impl Core {
     /// Goes on where a former process ended, or begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
         let mut core = Core {
-            sweep: Sweep::new(schedule, recovered.cursor),
+            plan: match recovered.cursor {
+                Some(cursor) => Plan::Runs(Sweep::new(schedule, cursor)),
+                None => Plan::Begins(schedule.clone()),
+            },
             dispatch: Dispatch::new(&schedule.accounts, seed, now),
             clock: Clockwatch::new(now),
             batch: Vec::new(),
@@ -78,15 +94,21 @@ impl Core {
     /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
     /// no other claim is being written.
     pub(crate) fn beat(&mut self, now: Now) -> Option<Claims> {
-        if self.claiming == Claiming::Yes {
+        if self.claiming == Claiming::Yes || now.wall < PLAUSIBLE {
             return None;
         }
+        if let Plan::Begins(schedule) = &self.plan {
+            self.plan = Plan::Runs(Sweep::new(schedule, now.wall));
+        }
+        let Plan::Runs(sweep) = &mut self.plan else {
+            return None;
+        };
         while self.batch.len() < MOST_AT_ONCE
-            && let Some(occurrences) = self.sweep.step(now)
+            && let Some(occurrences) = sweep.step(now)
         {
             self.batch.extend(occurrences);
         }
-        let cursor = self.sweep.cursor()?;
+        let cursor = sweep.cursor();
         let stale = self
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
@@ -126,7 +148,7 @@ impl Core {
             effects.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
         // Of what a long absence left, only the newest may be to be sent: nothing goes before all is known.
-        if self.claiming == Claiming::Failed || !self.sweep.is_behind(now) && !self.is_behind(now) {
+        if self.claiming == Claiming::Failed || !self.is_behind(now) {
             effects.extend(self.dispatch.advance(now));
         }
         effects
@@ -134,17 +156,29 @@ impl Core {
 
     /// Whether the next beat is needed before the beat comes.
     pub(crate) fn runs_low(&self, now: Now) -> bool {
-        self.claiming == Claiming::No && self.sweep.runs_low(now)
+        self.claiming == Claiming::No && self.low_in(now).is_zero()
     }
 
-    /// Something is due that is not claimed yet.
+    fn low_in(&self, now: Now) -> Duration {
+        match &self.plan {
+            _ if now.wall < PLAUSIBLE => CLOCK_EVERY,
+            Plan::Begins(_) => Duration::ZERO,
+            Plan::Runs(sweep) => sweep.low_in(now),
+        }
+    }
+
+    /// Something may be due that is not claimed yet.
     fn is_behind(&self, now: Now) -> bool {
-        self.batch.first().is_some_and(|first| first.scheduled_at < now.wall)
+        let planned = match &self.plan {
+            Plan::Begins(_) => now.wall < PLAUSIBLE,
+            Plan::Runs(sweep) => sweep.cursor() >= now.wall || now.wall < PLAUSIBLE,
+        };
+        !planned || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall)
     }
 
     /// When the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
-        let sweep = now.mono + self.sweep.low_in(now).max(Duration::from_millis(1));
+        let sweep = now.mono + self.low_in(now).max(Duration::from_millis(1));
         self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
     }
 
@@ -168,7 +202,10 @@ impl Core {
     pub(crate) fn replace(&mut self, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let (effects, from) = self.dispatch.replace(schedule, now);
         // A clock that went back has shown these instants before.
-        let from = self.sweep.shown_before().map_or(from, |shown| shown.max(from));
+        let from = match &self.plan {
+            Plan::Runs(sweep) => from.max(sweep.shown_before()),
+            Plan::Begins(_) => from,
+        };
         let entries: HashMap<EntryName, Arc<Entry>> =
             schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
         match self.claiming {
@@ -181,7 +218,10 @@ impl Core {
                     && timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
             }),
         }
-        self.sweep = Sweep::new(schedule, Some(from));
+        self.plan = match &self.plan {
+            Plan::Runs(_) => Plan::Runs(Sweep::new(schedule, from)),
+            Plan::Begins(_) => Plan::Begins(schedule.clone()),
+        };
         effects
     }
 

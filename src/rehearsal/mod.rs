@@ -198,8 +198,10 @@ impl Rehearsal {
             match effect {
                 // Connections cost nothing here.
                 Effect::Warm(..) => {}
+                // No process comes after this one.
+                Effect::Record(..) => {}
                 Effect::Log(event) => self.happened.push_back((self.now.wall, Happening::Told(event))),
-                Effect::Send(id, request) => {
+                Effect::Send(id, request) | Effect::SendAfter(_, id, request) => {
                     let (account, purpose) = network::purpose(&request);
                     self.happened.push_back((self.now.wall, Happening::Sent { account, purpose }));
                     self.network.send(id, request, self.now.wall);
