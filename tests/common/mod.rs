@@ -19,6 +19,7 @@ use stackcron::schedule::{JobUid, StackUid};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with a schedule file in it, and the daemon's environment.
+#[derive(Clone)]
 pub struct Place {
     pub directory: Arc<tempfile::TempDir>,
     variables: HashMap<String, String>,
