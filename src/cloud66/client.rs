@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::Method;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, Url};
 
 use super::action::ActionId;
@@ -93,7 +94,10 @@ impl Client {
         &self,
         Call { method, url }: Call,
     ) -> Result<(Head, Result<Vec<u8>, BodyError>), reqwest::Error> {
+        // A POST without a length is refused by some proxies, and no library here gives it one.
+        let posts = method == Method::POST;
         let request = self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
+        let request = if posts { request.header(CONTENT_LENGTH, 0) } else { request };
         let response = request.send().await?;
         let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
         Ok((head, body(response).await))
