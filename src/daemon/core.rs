@@ -62,17 +62,32 @@ const CURSOR_EVERY: Duration = Duration::from_secs(60);
 impl Core {
     /// Goes on where a former process ended, or begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
-        let mut core = Core {
-            sweep: Sweep::new(schedule, recovered.cursor),
+        let mut core = Core::sweeping(Sweep::new(schedule, recovered.cursor), schedule, seed, now);
+        let effects = core.dispatch.recover(recovered, schedule, now);
+        (core, effects)
+    }
+
+    /// Fires what is due with `from` <= scheduled_at < `until`, and nothing else, in a time that is made up.
+    pub(crate) fn within(
+        schedule: &Schedule,
+        from: Timestamp,
+        until: Timestamp,
+        seed: u64,
+        now: Now,
+    ) -> Core {
+        Core::sweeping(Sweep::within(schedule, from, until), schedule, seed, now)
+    }
+
+    fn sweeping(sweep: Sweep, schedule: &Schedule, seed: u64, now: Now) -> Core {
+        Core {
+            written: sweep.cursor(),
+            sweep,
             dispatch: Dispatch::new(&schedule.accounts, seed, now),
             clock: Clockwatch::new(now),
             batch: Vec::new(),
             claiming: Claiming::No,
-            written: recovered.cursor,
             reloaded: None,
-        };
-        let effects = core.dispatch.recover(recovered, schedule, now);
-        (core, effects)
+        }
     }
 
     /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
@@ -146,6 +161,25 @@ impl Core {
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
         let sweep = now.mono + self.sweep.low_in(now).max(Duration::from_millis(1));
         self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
+    }
+
+    /// When something happens of itself, at the latest, if the beats before bring nothing. For a time that is made
+    /// up: it goes from one such instant to the next. `None` when an answer is awaited, or all is settled.
+    pub(crate) fn happens_at(&self, now: Now) -> Option<Timestamp> {
+        let beat = self.sweep.brings_at().map(|at| at.max(now.wall));
+        if beat.is_none() && self.dispatch.is_idle() {
+            return None;
+        }
+        let timer = self.dispatch.wakes_at(now).map(|at| {
+            let wait = at.saturating_sub(now.mono).max(Duration::from_millis(1));
+            now.wall.checked_add(wait).unwrap_or(Timestamp::MAX)
+        });
+        [beat, timer].into_iter().flatten().min()
+    }
+
+    /// All the time since the last turn passed as it should, however long it was: no clock jumped.
+    pub(crate) fn passed(&mut self, now: Now) {
+        self.clock = Clockwatch::new(now);
     }
 
     /// The reply to a run_now that left at `sent_at`.

@@ -23,11 +23,10 @@ use crate::log::event::{
 use crate::schedule::Schedule;
 use crate::timetable::tz;
 
-use self::core::Core;
+pub(crate) use self::core::Core;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
-pub(crate) use sweep::Sweep;
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.

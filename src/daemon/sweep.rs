@@ -32,6 +32,10 @@ pub(crate) struct Sweep {
     /// Everything before this instant is planned. It never moves back, whatever the clock does. `None` until
     /// the clock is plausible.
     cursor: Option<Timestamp>,
+    /// Nothing is planned while the clock shows an earlier time.
+    plausible: Timestamp,
+    /// Nothing is planned that is scheduled then or later.
+    end: Timestamp,
 }
 
 enum Plan {
@@ -47,19 +51,24 @@ impl Sweep {
             Some(from) => Plan::Running(Timetable::new(schedule, from)),
             None => Plan::From(schedule.clone()),
         };
-        Sweep { timetable, cursor: from }
+        Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX }
+    }
+
+    /// Plans what is due with `from` <= scheduled_at < `until`, whatever the clock may show.
+    pub(super) fn within(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Sweep {
+        Sweep { plausible: Timestamp::MIN, end: until, ..Sweep::new(schedule, Some(from)) }
     }
 
     /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
     pub(crate) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
-        if now.wall < PLAUSIBLE {
+        if now.wall < self.plausible {
             return None;
         }
         let cursor = *self.cursor.get_or_insert(now.wall);
         if let Plan::From(schedule) = &self.timetable {
             self.timetable = Plan::Running(Timetable::new(schedule, cursor));
         }
-        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX).min(self.end);
         let Plan::Running(timetable) = &mut self.timetable else {
             return None;
         };
@@ -81,30 +90,26 @@ impl Sweep {
         self.cursor?.checked_sub(AHEAD).ok()
     }
 
-    /// The next occurrence that no step has brought yet.
-    pub(crate) fn next_at(&self) -> Option<Timestamp> {
-        self.timetable.next_at()
-    }
-
     /// The first full second at which a step brings something. Beats before it may be left out.
     pub(crate) fn brings_at(&self) -> Option<Timestamp> {
         let Plan::Running(timetable) = &self.timetable else {
             return None;
         };
         let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
-        Some(timetable.next_at()?.checked_sub(reach).unwrap_or(Timestamp::MIN))
+        let next = timetable.next_at().filter(|&next| next < self.end)?;
+        Some(next.checked_sub(reach).unwrap_or(Timestamp::MIN))
     }
 
     /// Whether something may be due that is not planned yet.
     pub(crate) fn is_behind(&self, now: Now) -> bool {
-        now.wall >= PLAUSIBLE && self.cursor.is_none_or(|cursor| cursor < now.wall)
+        now.wall >= self.plausible && self.cursor.is_none_or(|cursor| cursor < now.wall.min(self.end))
     }
 
     /// How long until the plan runs low.
     pub(super) fn low_in(&self, now: Now) -> Duration {
         match self.cursor {
             Some(cursor) => now.until(cursor).saturating_sub(LOW),
-            None if now.wall < PLAUSIBLE => LOW,
+            None if now.wall < self.plausible => LOW,
             None => Duration::ZERO,
         }
     }
