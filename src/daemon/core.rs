@@ -21,27 +21,20 @@ use crate::timetable::{self, Occurrence};
 
 /// Everything the daemon decides.
 pub(crate) struct Core {
-    plan: Plan,
+    sweep: Sweep,
     dispatch: Dispatch,
     clock: Clockwatch,
     /// What came from the sweep and is not claimed yet.
     batch: Vec<Occurrence>,
     claiming: Claiming,
+    /// What came due unseen is being claimed. Of it only the newest may be to be sent, so nothing goes before all
+    /// of it is known.
+    catching_up: bool,
     /// The cursor that the journal has.
     written: Option<Timestamp>,
     /// The entries of a schedule that took over while a claim was being written.
     reloaded: Option<HashMap<EntryName, Arc<Entry>>>,
 }
-
-enum Plan {
-    /// A journal has no cursor yet: the plan begins with the first plausible time.
-    Begins(Schedule),
-    Runs(Sweep),
-}
-
-/// A clock that shows an earlier time is wrong: this program did not exist then. A machine without a battery
-/// boots in 1970 and is corrected soon.
-const PLAUSIBLE: Timestamp = Timestamp::constant(1_764_547_200, 0);
 
 /// Where the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,49 +59,53 @@ pub(crate) struct Claims {
 /// Occurrences that are claimed at once. After a long absence the rest follows in further portions.
 const MOST_AT_ONCE: usize = 20_000;
 
-/// An implausible clock is looked at this often.
-const CLOCK_EVERY: Duration = Duration::from_secs(1);
-
 /// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Goes on where a former process ended, or begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
-        let mut core = Core {
-            plan: match recovered.cursor {
-                Some(cursor) => Plan::Runs(Sweep::new(schedule, cursor)),
-                None => Plan::Begins(schedule.clone()),
-            },
+        let mut core = Core::sweeping(Sweep::new(schedule, recovered.cursor), schedule, seed, now);
+        let effects = core.dispatch.recover(recovered, schedule, now);
+        (core, effects)
+    }
+
+    /// Fires what is due with `from` <= scheduled_at < `until`, and nothing else, in a time that is made up.
+    pub(crate) fn within(
+        schedule: &Schedule,
+        from: Timestamp,
+        until: Timestamp,
+        seed: u64,
+        now: Now,
+    ) -> Core {
+        Core::sweeping(Sweep::within(schedule, from, until), schedule, seed, now)
+    }
+
+    fn sweeping(sweep: Sweep, schedule: &Schedule, seed: u64, now: Now) -> Core {
+        Core {
+            written: sweep.cursor(),
+            sweep,
             dispatch: Dispatch::new(&schedule.accounts, seed, now),
             clock: Clockwatch::new(now),
             batch: Vec::new(),
             claiming: Claiming::No,
-            written: recovered.cursor,
+            catching_up: false,
             reloaded: None,
-        };
-        let effects = core.dispatch.recover(recovered, schedule, now);
-        (core, effects)
+        }
     }
 
     /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
     /// no other claim is being written.
     pub(crate) fn beat(&mut self, now: Now) -> Option<Claims> {
-        if self.claiming == Claiming::Yes || now.wall < PLAUSIBLE {
+        if self.claiming == Claiming::Yes {
             return None;
         }
-        if let Plan::Begins(schedule) = &self.plan {
-            self.plan = Plan::Runs(Sweep::new(schedule, now.wall));
-        }
-        let Plan::Runs(sweep) = &mut self.plan else {
-            return None;
-        };
         while self.batch.len() < MOST_AT_ONCE
-            && let Some(occurrences) = sweep.step(now)
+            && let Some(occurrences) = self.sweep.step(now)
         {
             self.batch.extend(occurrences);
         }
-        let cursor = sweep.cursor();
+        let cursor = self.sweep.cursor()?;
         let stale = self
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
@@ -117,12 +114,15 @@ impl Core {
             return None;
         }
         self.claiming = Claiming::Yes;
+        self.catching_up =
+            cursor < now.wall || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
         Some(Claims { cursor, claims: self.batch.iter().map(claim).collect() })
     }
 
     /// The claims are on disk, but for those that were known before.
     pub(crate) fn claimed(&mut self, cursor: Timestamp, known: &[Key], now: Now) -> Vec<Effect> {
         self.claiming = Claiming::No;
+        self.catching_up = self.sweep.is_behind(now);
         self.written = Some(cursor);
         let known: HashSet<&Key> = known.iter().collect();
         let mut occurrences = std::mem::take(&mut self.batch);
@@ -139,6 +139,7 @@ impl Core {
     /// The claims could not be written. They are tried again at the next beat; what they claim is not sent.
     pub(crate) fn unclaimed(&mut self) {
         self.claiming = Claiming::Failed;
+        self.catching_up = false;
     }
 
     /// Lets time pass.
@@ -147,8 +148,7 @@ impl Core {
         if let Some(by_ms) = self.clock.see(now) {
             effects.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
-        // Of what a long absence left, only the newest may be to be sent: nothing goes before all is known.
-        if self.claiming == Claiming::Failed || !self.is_behind(now) {
+        if !self.catching_up {
             effects.extend(self.dispatch.advance(now));
         }
         effects
@@ -156,30 +156,37 @@ impl Core {
 
     /// Whether the next beat is needed before the beat comes.
     pub(crate) fn runs_low(&self, now: Now) -> bool {
-        self.claiming == Claiming::No && self.low_in(now).is_zero()
+        self.claiming == Claiming::No && self.sweep.runs_low(now)
     }
 
-    fn low_in(&self, now: Now) -> Duration {
-        match &self.plan {
-            _ if now.wall < PLAUSIBLE => CLOCK_EVERY,
-            Plan::Begins(_) => Duration::ZERO,
-            Plan::Runs(sweep) => sweep.low_in(now),
-        }
-    }
-
-    /// Something may be due that is not claimed yet.
-    fn is_behind(&self, now: Now) -> bool {
-        let planned = match &self.plan {
-            Plan::Begins(_) => now.wall < PLAUSIBLE,
-            Plan::Runs(sweep) => sweep.cursor() >= now.wall || now.wall < PLAUSIBLE,
-        };
-        !planned || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall)
+    /// Whether the journal has claims of which it has not said that they are written.
+    pub(crate) fn is_claiming(&self) -> bool {
+        self.claiming == Claiming::Yes
     }
 
     /// When the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
-        let sweep = now.mono + self.low_in(now).max(Duration::from_millis(1));
+        let sweep = now.mono + self.sweep.low_in(now).max(Duration::from_millis(1));
         self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
+    }
+
+    /// When something happens of itself, at the latest, if the beats before bring nothing. For a time that is made
+    /// up: it goes from one such instant to the next. `None` when an answer is awaited, or all is settled.
+    pub(crate) fn happens_at(&self, now: Now) -> Option<Timestamp> {
+        let beat = self.sweep.brings_at().map(|at| at.max(now.wall));
+        if beat.is_none() && self.dispatch.is_idle() {
+            return None;
+        }
+        let timer = self.dispatch.wakes_at(now).map(|at| {
+            let wait = at.saturating_sub(now.mono).max(Duration::from_millis(1));
+            now.wall.checked_add(wait).unwrap_or(Timestamp::MAX)
+        });
+        [beat, timer].into_iter().flatten().min()
+    }
+
+    /// All the time since the last turn passed as it should, however long it was: no clock jumped.
+    pub(crate) fn passed(&mut self, now: Now) {
+        self.clock = Clockwatch::new(now);
     }
 
     /// The reply to a run_now that left at `sent_at`.
@@ -202,10 +209,7 @@ impl Core {
     pub(crate) fn replace(&mut self, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let (effects, from) = self.dispatch.replace(schedule, now);
         // A clock that went back has shown these instants before.
-        let from = match &self.plan {
-            Plan::Runs(sweep) => from.max(sweep.shown_before()),
-            Plan::Begins(_) => from,
-        };
+        let from = self.sweep.shown_before().map_or(from, |shown| shown.max(from));
         let entries: HashMap<EntryName, Arc<Entry>> =
             schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
         match self.claiming {
@@ -218,10 +222,7 @@ impl Core {
                     && timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
             }),
         }
-        self.plan = match &self.plan {
-            Plan::Runs(_) => Plan::Runs(Sweep::new(schedule, from)),
-            Plan::Begins(_) => Plan::Begins(schedule.clone()),
-        };
+        self.sweep = Sweep::new(schedule, Some(from));
         effects
     }
 

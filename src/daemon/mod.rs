@@ -23,11 +23,10 @@ use crate::log::event::{
 use crate::schedule::Schedule;
 use crate::timetable::tz;
 
-use self::core::Core;
+pub(crate) use self::core::Core;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
-pub(crate) use sweep::Sweep;
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -188,13 +187,16 @@ impl Daemon {
         let in_flight = self.core.fires_in_flight();
         Event::from(DaemonStopping { reason: reason.to_owned(), in_flight }).emit();
         let end = Instant::now() + GRACE;
-        while self.core.fires_in_flight() > 0 {
+        while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
             tokio::select! {
                 Some(done) = self.requests.replies.recv() => self.take_in(done),
                 () = sleep_until(end) => break,
             }
         }
         let left = self.core.fires_in_flight();
+        // What was being claimed waits by now, and was not sent.
+        let effects = self.core.stop();
+        self.perform(effects);
         let effects = self.core.abandon();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));

@@ -22,54 +22,101 @@ const LOW: Duration = Duration::from_secs(2);
 /// The longest window that is planned in one step: what a long sleep left is taken in portions.
 const PORTION: Duration = Duration::from_secs(60 * 60);
 
+/// A clock that shows an earlier time is wrong: this program did not exist then. A machine without a battery
+/// boots in 1970 and is corrected soon.
+const PLAUSIBLE: Timestamp = Timestamp::constant(1_764_547_200, 0);
+
 /// The plan: what is due, and how far that is known.
 pub(crate) struct Sweep {
-    timetable: Timetable,
-    /// Everything before this instant is planned. It never moves back, whatever the clock does.
-    cursor: Timestamp,
+    timetable: Plan,
+    /// Everything before this instant is planned. It never moves back, whatever the clock does. `None` until
+    /// the clock is plausible.
+    cursor: Option<Timestamp>,
+    /// Nothing is planned while the clock shows an earlier time.
+    plausible: Timestamp,
+    /// Nothing is planned that is scheduled then or later.
+    end: Timestamp,
+}
+
+enum Plan {
+    /// Begins with the first plausible time.
+    From(Schedule),
+    Running(Timetable),
 }
 
 impl Sweep {
-    /// Nothing before `from` is planned.
-    pub(crate) fn new(schedule: &Schedule, from: Timestamp) -> Sweep {
-        Sweep { timetable: Timetable::new(schedule, from), cursor: from }
+    /// Nothing before `from` is planned; nothing before the first plausible time when there is none.
+    pub(crate) fn new(schedule: &Schedule, from: Option<Timestamp>) -> Sweep {
+        let timetable = match from {
+            Some(from) => Plan::Running(Timetable::new(schedule, from)),
+            None => Plan::From(schedule.clone()),
+        };
+        Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX }
+    }
+
+    /// Plans what is due with `from` <= scheduled_at < `until`, whatever the clock may show.
+    pub(super) fn within(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Sweep {
+        Sweep { plausible: Timestamp::MIN, end: until, ..Sweep::new(schedule, Some(from)) }
     }
 
     /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
     pub(crate) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
-        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
-        if self.cursor >= horizon {
+        if now.wall < self.plausible {
             return None;
         }
-        let until = self.cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
-        self.cursor = until;
-        Some(self.timetable.step(until))
+        let cursor = *self.cursor.get_or_insert(now.wall);
+        if let Plan::From(schedule) = &self.timetable {
+            self.timetable = Plan::Running(Timetable::new(schedule, cursor));
+        }
+        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX).min(self.end);
+        let Plan::Running(timetable) = &mut self.timetable else {
+            return None;
+        };
+        if cursor >= horizon {
+            return None;
+        }
+        let until = cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
+        self.cursor = Some(until);
+        Some(timetable.step(until))
     }
 
     /// Everything before this instant is planned.
-    pub(super) fn cursor(&self) -> Timestamp {
+    pub(crate) fn cursor(&self) -> Option<Timestamp> {
         self.cursor
     }
 
     /// The latest instant that the clock is known to have shown when the cursor was last moved.
-    pub(super) fn shown_before(&self) -> Timestamp {
-        self.cursor.checked_sub(AHEAD).unwrap_or(Timestamp::MIN)
-    }
-
-    /// The next occurrence that no step has brought yet.
-    pub(crate) fn next_at(&self) -> Option<Timestamp> {
-        self.timetable.next_at()
+    pub(super) fn shown_before(&self) -> Option<Timestamp> {
+        self.cursor?.checked_sub(AHEAD).ok()
     }
 
     /// The first full second at which a step brings something. Beats before it may be left out.
     pub(crate) fn brings_at(&self) -> Option<Timestamp> {
+        let Plan::Running(timetable) = &self.timetable else {
+            return None;
+        };
         let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
-        Some(self.timetable.next_at()?.checked_sub(reach).unwrap_or(Timestamp::MIN))
+        let next = timetable.next_at().filter(|&next| next < self.end)?;
+        Some(next.checked_sub(reach).unwrap_or(Timestamp::MIN))
+    }
+
+    /// Whether something may be due that is not planned yet.
+    pub(crate) fn is_behind(&self, now: Now) -> bool {
+        now.wall >= self.plausible && self.cursor.is_none_or(|cursor| cursor < now.wall.min(self.end))
     }
 
     /// How long until the plan runs low.
     pub(super) fn low_in(&self, now: Now) -> Duration {
-        now.until(self.cursor).saturating_sub(LOW)
+        match self.cursor {
+            Some(cursor) => now.until(cursor).saturating_sub(LOW),
+            None if now.wall < self.plausible => LOW,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether the beat is overdue.
+    pub(super) fn runs_low(&self, now: Now) -> bool {
+        self.low_in(now).is_zero()
     }
 }
 

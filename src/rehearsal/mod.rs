@@ -1,4 +1,4 @@
-//! The daemon in virtual time: the same sweep, dispatch and quota, against the sandbox's state in this process.
+//! The daemon in virtual time: its own core, against the sandbox's state in this process.
 //!
 //! There is no runtime, no socket and no clock. Time jumps from one instant at which something happens to the next,
 //! so that a week takes as long as what happens in it. All chance is drawn from one seed: the same schedule under the
@@ -27,8 +27,8 @@ pub use suggest::{Move, Peak, Suggestion, suggest};
 pub use summary::Summary;
 
 use crate::clock::Now;
-use crate::daemon::Sweep;
-use crate::dispatch::{Dispatch, Effect};
+use crate::daemon::Core;
+use crate::dispatch::Effect;
 use crate::log::Event;
 use crate::quota::{self, Purpose};
 use crate::sandbox;
@@ -36,17 +36,12 @@ use crate::schedule::{AccountName, Schedule};
 
 use network::{Arrived, Network};
 
-/// A timer that is asked for at once fires a little later, as the daemon's does.
-const TIMER: Duration = Duration::from_millis(1);
-
 /// A daemon that fires the occurrences of a span of time, and then goes on until each has a final state and each
 /// followed action has ended.
 pub struct Rehearsal {
-    dispatch: Dispatch,
-    sweep: Sweep,
+    core: Core,
     network: Network,
     now: Now,
-    until: Timestamp,
     due: u64,
     happened: VecDeque<(Timestamp, Happening)>,
     stage: Stage,
@@ -89,11 +84,9 @@ impl Rehearsal {
         let now = Now { wall: from, mono: Duration::ZERO };
         let mut chances = fastrand::Rng::with_seed(conditions.seed);
         Rehearsal {
-            dispatch: Dispatch::new(&schedule.accounts, chances.u64(..), now),
-            sweep: Sweep::new(schedule, from),
+            core: Core::within(schedule, from, until, chances.u64(..), now),
             network: Network::new(schedule, conditions, &mut chances, from),
             now,
-            until,
             due: 0,
             happened: VecDeque::new(),
             stage: Stage::Begins,
@@ -126,54 +119,32 @@ impl Rehearsal {
         };
         let passed = self.now.until(next);
         self.now = Now { wall: next, mono: self.now.mono + passed };
-        if self.is_beat() {
-            self.plan();
-        }
+        self.core.passed(self.now);
+        self.beat();
         while let Some(arrived) = self.network.arrives(self.now.wall) {
             self.take_in(arrived);
         }
-        let effects = self.dispatch.advance(self.now);
+        let effects = self.core.turn(self.now);
         self.perform(effects);
     }
 
     /// `None` when all is over.
     fn next_at(&self) -> Option<Timestamp> {
-        let beat = self.next_beat();
-        if beat.is_none() && self.dispatch.is_idle() {
-            // What was given up may still take effect.
-            return self.network.next_at();
-        }
-        let timer = self.dispatch.wakes_at(self.now).map(|at| {
-            let wait = at.saturating_sub(self.now.mono).max(TIMER);
-            self.now.wall.checked_add(wait).unwrap_or(Timestamp::MAX)
-        });
-        [beat, timer, self.network.next_at()].into_iter().flatten().min()
-    }
-
-    fn next_beat(&self) -> Option<Timestamp> {
+        let core = self.core.happens_at(self.now);
         #[cfg(test)]
-        if self.every_beat {
-            let second = Timestamp::from_second(self.now.wall.as_second() + 1).ok();
-            let more = self.sweep.next_at().is_some_and(|at| at < self.until);
-            return second.filter(|_| more || !self.dispatch.is_idle());
-        }
-        self.sweep.next_at().filter(|&at| at < self.until)?;
-        self.sweep.brings_at().map(|at| at.max(self.now.wall))
+        let core = match Timestamp::from_second(self.now.wall.as_second() + 1) {
+            Ok(second) if self.every_beat => core.map(|at| at.min(second)),
+            _ => core,
+        };
+        // What was given up may still take effect when all is settled.
+        [core, self.network.next_at()].into_iter().flatten().min()
     }
 
-    fn is_beat(&self) -> bool {
-        #[cfg(test)]
-        if self.every_beat {
-            return true;
-        }
-        self.next_beat().is_some_and(|at| at <= self.now.wall)
-    }
-
-    fn plan(&mut self) {
-        while let Some(mut occurrences) = self.sweep.step(self.now) {
-            occurrences.retain(|occurrence| occurrence.scheduled_at < self.until);
-            self.due += occurrences.len() as u64;
-            let effects = self.dispatch.plan(occurrences, self.now);
+    /// Plans, with a journal that writes at once.
+    fn beat(&mut self) {
+        while let Some(claims) = self.core.beat(self.now) {
+            self.due += claims.claims.len() as u64;
+            let effects = self.core.claimed(claims.cursor, &[], self.now);
             self.perform(effects);
         }
     }
@@ -185,10 +156,8 @@ impl Rehearsal {
             self.happened.push_back((self.now.wall, Happening::Answered { account, quota }));
         }
         let effects = match arrived.reply {
-            network::Reply::Fired { sent_at, reply } => {
-                self.dispatch.fired(arrived.id, sent_at, reply, self.now)
-            }
-            network::Reply::Followed(reply) => self.dispatch.followed(arrived.id, reply, self.now),
+            network::Reply::Fired { sent_at, reply } => self.core.fired(arrived.id, sent_at, reply, self.now),
+            network::Reply::Followed(reply) => self.core.followed(arrived.id, reply, self.now),
         };
         self.perform(effects);
     }
@@ -196,10 +165,8 @@ impl Rehearsal {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                // Connections cost nothing here.
-                Effect::Warm(..) => {}
-                // No process comes after this one.
-                Effect::Record(..) => {}
+                // Connections cost nothing here, and no restart reads what is written.
+                Effect::Warm(..) | Effect::Record(..) => {}
                 Effect::Log(event) => self.happened.push_back((self.now.wall, Happening::Told(event))),
                 Effect::Send(id, request) | Effect::SendAfter(_, id, request) => {
                     let (account, purpose) = network::purpose(&request);
