@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::core::Core;
 use crate::clock::Now;
-use crate::cloud66::{Action, Outcome, Reply};
+use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::{Key, Recovered};
 use crate::log::Event;
@@ -101,7 +101,7 @@ impl World {
         self.take(effects);
         while let Some((id, key)) = self.in_flight.pop() {
             self.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
-            let outcome = Outcome::Started(Box::new(Action::default()));
+            let outcome = Outcome::Started(Box::default());
             let reply = Reply { quota: None, warning: None, outcome };
             let effects = self.core.fired(id, self.now.wall, reply, self.now);
             self.take(effects);
