@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod entries;
+mod history;
 mod man;
 pub mod moment;
 pub mod next;
@@ -51,6 +52,8 @@ enum Command {
     Next(next::Args),
     /// Tell why an entry is due at an instant, or is not.
     Why(why::Args),
+    /// Tell what became of each occurrence.
+    History(history::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -107,9 +110,18 @@ impl Cli {
                     return Ok(Status::Config);
                 };
                 let mut text = Vec::new();
-                why::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
+                let journal = output::state_directory(args.state_dir.as_deref()).ok();
+                why::run(
+                    &args,
+                    &loaded.schedule,
+                    journal.as_deref(),
+                    Timestamp::now(),
+                    self.format,
+                    &mut text,
+                )?;
                 output::print(&text)
             }
+            Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
             Command::Completions { shell } => {
