@@ -3,6 +3,7 @@
 pub mod check;
 pub mod entries;
 pub mod forecast;
+mod history;
 mod man;
 pub mod moment;
 pub mod next;
@@ -59,6 +60,8 @@ enum Command {
     Forecast(forecast::Args),
     /// Run the daemon in virtual time against a look-alike of the API.
     Rehearse(rehearse::Args),
+    /// Tell what became of each occurrence.
+    History(history::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -115,7 +118,15 @@ impl Cli {
                     return Ok(Status::Config);
                 };
                 let mut text = Vec::new();
-                why::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
+                let journal = output::state_directory(args.state_dir.as_deref()).ok();
+                why::run(
+                    &args,
+                    &loaded.schedule,
+                    journal.as_deref(),
+                    Timestamp::now(),
+                    self.format,
+                    &mut text,
+                )?;
                 output::print(&text)
             }
             Command::Forecast(args) => {
@@ -156,6 +167,7 @@ impl Cli {
                     Err(error) => Err(error.into()),
                 }
             }
+            Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
             Command::Completions { shell } => {

@@ -1,12 +1,14 @@
 //! `stackcron why`: why an entry is due at an instant, or is not.
 //!
 //! The verdict is the timetable's. An answer is made of sections, in the order in which an operator asks: what the
-//! expressions say, what the clocks did, what is near, which policies hold.
+//! expressions say, what the clocks did, what became of it, what is near, which policies hold.
 
 mod clocks;
+mod fate;
 mod policies;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -19,13 +21,14 @@ use super::output::{Format, distance, local_time, span};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Explanation, explain, occurrences};
 use clocks::Clocks;
+use fate::Fate;
 use policies::Policies;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
 
 /// Why an entry is due at an instant, or is not: each field of its expressions against that instant, what daylight
-/// saving did, the policies in force, and the occurrences before and after.
+/// saving did, what became of the occurrence, the policies in force, and the occurrences before and after.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry
@@ -34,6 +37,9 @@ pub struct Args {
     /// The instant: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25 in the entry's zone
     #[arg(long, value_name = "T")]
     pub at: Moment,
+    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in $XDG_STATE_HOME, unless given
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Why there is no answer.
@@ -50,10 +56,11 @@ pub enum WhyError {
     Output(#[from] io::Error),
 }
 
-/// Prints the answer. Due or not, it is one.
+/// Prints the answer. Due or not, it is one; and so it is when the journal in `directory` cannot be read.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
+    directory: Option<&Path>,
     now: Timestamp,
     format: Format,
     out: &mut dyn Write,
@@ -63,7 +70,8 @@ pub fn run(
     let explanation = explain(entry, clocks.at);
     let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
     let policies = Policies::of(entry);
-    let answer = Answer { explanation, clocks, near, policies };
+    let fate = directory.map_or(Fate::NotAsked, |directory| Fate::of(directory, entry, explanation.at));
+    let answer = Answer { explanation, clocks, near, fate, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -82,6 +90,7 @@ struct Answer {
     #[serde(flatten)]
     clocks: Clocks,
     near: Option<Near>,
+    fate: Fate,
     policies: Policies,
 }
 
@@ -132,6 +141,7 @@ impl Answer {
         self.print_verdict(entry, now, out)?;
         self.print_expressions(out)?;
         self.clocks.print(out)?;
+        self.fate.print(&self.explanation, entry, now, out)?;
         self.print_neighbours(entry, out)?;
         self.policies.print(entry, self.explanation.due.then_some(self.explanation.at), out)
     }
@@ -220,7 +230,7 @@ mod tests {
         let words = ["why"].into_iter().chain(words.split_ascii_whitespace());
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
-        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &mut out) {
+        match run(&args, &schedule, None, at("2026-03-28T20:00:00Z"), format, &mut out) {
             Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
             Err(error) => format!("error: {error}\n"),
         }

@@ -9,3 +9,4 @@ mod text;
 
 pub use event::Event;
 pub use setup::{Format, Level, LogGuard};
+pub(crate) use text::visible;

@@ -89,7 +89,7 @@ impl Visit for Said {
 }
 
 /// The text with its control characters escaped: what an API answers must not forge a line or move the cursor.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut seen, c| {
         if c.is_control() {
             seen.extend(c.escape_default());

@@ -1,0 +1,273 @@
+//! What became of the occurrence: the journal's record of it, and the log event that told it.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anstyle::Style;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
+
+use super::super::history::style;
+use super::super::output::local_time;
+use super::heading;
+use crate::cloud66::ActionId;
+use crate::journal::{Filter, JournalError, Record, State, read_history};
+use crate::log::visible;
+use crate::schedule::Entry;
+use crate::timetable::Explanation;
+
+/// What the journal has of an occurrence.
+pub(super) enum Fate {
+    /// There is no place where a journal could be.
+    NotAsked,
+    /// There is no journal, or it cannot be read.
+    Unreadable(JournalError),
+    /// The journal has no such occurrence.
+    Absent,
+    /// This became of it.
+    Known(Box<Record>),
+}
+
+/// The record as JSON. Its keys are an interface.
+#[derive(Serialize)]
+struct Told<'a> {
+    state: &'a str,
+    sent_at: Option<Timestamp>,
+    lateness_ms: Option<i64>,
+    attempts: u32,
+    action_id: Option<ActionId>,
+    finished_at: Option<Timestamp>,
+    finished_success: Option<bool>,
+    reason: Option<&'a str>,
+    event: Option<&'a str>,
+}
+
+impl Serialize for Fate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let told = match self {
+            Fate::Known(record) => Some(Told {
+                state: record.state.as_str(),
+                sent_at: record.sent_at,
+                lateness_ms: record.lateness_ms,
+                attempts: record.attempts,
+                action_id: record.action_id,
+                finished_at: record.finished_at,
+                finished_success: record.finished_success,
+                reason: record.reason.as_deref(),
+                event: event(record),
+            }),
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
+        };
+        told.serialize(serializer)
+    }
+}
+
+impl Fate {
+    /// Looks into the journal in a state directory.
+    pub(super) fn of(directory: &Path, entry: &Entry, at: Timestamp) -> Fate {
+        let filter = Filter {
+            entry: Some(entry.name.clone()),
+            since: Some(at),
+            until: at.checked_add(SignedDuration::from_micros(1)).ok(),
+            newest: None,
+        };
+        let mut fate = Fate::Absent;
+        let read = read_history(directory, &filter, |record| {
+            if record.key.scheduled_at() == at {
+                fate = Fate::Known(Box::new(record));
+            }
+            ControlFlow::Break(())
+        });
+        match read {
+            Ok(()) => fate,
+            Err(error) => Fate::Unreadable(error),
+        }
+    }
+
+    /// Prints what became of it. Where nothing was due and nothing is known, there is nothing to print.
+    pub(super) fn print(
+        &self,
+        explanation: &Explanation,
+        entry: &Entry,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let faint = Style::new().dimmed();
+        let hint = match self {
+            Fate::Known(record) => {
+                heading(TITLE, out)?;
+                return print_record(record, explanation.due, entry, out);
+            }
+            Fate::NotAsked => return Ok(()),
+            Fate::Absent | Fate::Unreadable(_) if !explanation.due => return Ok(()),
+            Fate::Absent if explanation.at > now => "it is still to come".to_owned(),
+            Fate::Absent => "not in the journal: due before its first start, or pruned".to_owned(),
+            Fate::Unreadable(error) => error.to_string(),
+        };
+        heading(TITLE, out)?;
+        writeln!(out, "  {faint}{hint}{faint:#}")
+    }
+}
+
+const TITLE: &str = "What became of it";
+
+fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+    let style = style(record.state);
+    writeln!(out, "  {:16}  {style}{}{style:#}: {}", "state", record.state, meaning(record.state))?;
+    let mut row = |name: &str, value: Option<String>| match value {
+        Some(value) => writeln!(out, "  {name:16}  {value}"),
+        None => Ok(()),
+    };
+    if !due {
+        row("", Some("the entry was due then by an earlier version of the schedule, or by hand".to_owned()))?;
+    }
+    let local = |at| local_time(&entry.timezone, at);
+    row("sent_at", record.sent_at.map(|at| format!("{at:.3}, {}", local(at))))?;
+    row("lateness_ms", record.lateness_ms.map(|ms| ms.to_string()))?;
+    row("attempts", Some(record.attempts.to_string()))?;
+    row("action_id", record.action_id.map(|id| id.to_string()))?;
+    row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
+    row("finished_success", record.finished_success.map(|success| success.to_string()))?;
+    row("reason", record.reason.as_deref().map(visible))?;
+    row("event", event(record).map(|event| format!("{event} in the log tells it")))
+}
+
+fn meaning(state: State) -> &'static str {
+    match state {
+        State::Due => "claimed, and not sent yet",
+        State::Waiting => "it could not be sent yet",
+        State::Sending => "it is being sent",
+        State::Started => "run_now answered with an action",
+        State::Finished => "its action ended with success",
+        State::Failed => "its action ended without success",
+        State::Rejected => "the API refused it for good",
+        State::Missed => "it was not sent in time",
+        State::Skipped => "it was not meant to be sent",
+        State::Unknown => "it was sent, and nothing can tell whether it took effect",
+    }
+}
+
+/// The log event that told of the state.
+fn event(record: &Record) -> Option<&'static str> {
+    Some(match record.state {
+        State::Due | State::Sending => return None,
+        State::Waiting if record.reason.as_deref() == Some("retry") => "occurrence.retrying",
+        State::Waiting => "occurrence.waiting",
+        // A reason of its own: it is not followed any more.
+        State::Started if record.reason.is_some() => "action.unfinished",
+        State::Started => "action.started",
+        State::Finished | State::Failed => "action.finished",
+        State::Rejected => "occurrence.rejected",
+        State::Missed => "occurrence.missed",
+        State::Skipped => "occurrence.skipped",
+        State::Unknown => "occurrence.unknown",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Claim, Journal, Key, Move, Origin, Started};
+    use crate::log::event::Event;
+    use crate::timetable::explain;
+    use crate::timetable::tests::{at, entry};
+
+    /// What is told of a day in UTC, of an entry whose occurrence of the first of May took these moves.
+    async fn told(moves: &[Move], day: &str) -> String {
+        let nightly = entry("nightly", "Europe/London", &["30 1 * * *"]);
+        let place = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(place.path()).expect("a journal").journal;
+        let due_at = at("2026-05-01T00:30:00Z");
+        let key = Key::new(nightly.name.clone(), due_at);
+        let claim = Claim {
+            key: key.clone(),
+            account: nightly.account.name.clone(),
+            stack: nightly.stack.clone(),
+            job: nightly.job.clone(),
+            due_at,
+            deadline: at("2026-05-01T01:30:00Z"),
+            origin: Origin::Schedule,
+        };
+        journal.claim(due_at, vec![claim]).await.expect("claimed");
+        let moves = moves.iter().map(|mv| (key.clone(), mv.clone())).collect();
+        assert_eq!(journal.commit(moves).await, Ok(Vec::new()), "each move is applied");
+        let explanation = explain(&nightly, at(day));
+        let fate = Fate::of(place.path(), &nightly, explanation.at);
+        let mut out = anstream::StripStream::new(Vec::new());
+        fate.print(&explanation, &nightly, at("2026-05-02T12:00:00Z"), &mut out).expect("printed");
+        let json = serde_json::to_string_pretty(&fate).expect("JSON");
+        String::from_utf8(out.into_inner()).expect("text") + &json
+    }
+
+    fn finished(success: bool) -> [Move; 2] {
+        let (sent_at, finished_at) = (at("2026-05-01T00:30:00.0124Z"), at("2026-05-01T00:42:07Z"));
+        let message = Some("killed:\n\u{1b}[2J".to_owned());
+        [
+            Move::Started { attempts: 2, sent_at, action: Started::Followed(71) },
+            Move::Finished { success: Some(success), finished_at, message },
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_finished_occurrence_is_told_with_its_action_and_its_event() {
+        insta::assert_snapshot!(told(&finished(true), "2026-05-01T00:30:00Z").await);
+    }
+
+    #[tokio::test]
+    async fn what_the_api_said_cannot_steer_the_terminal() {
+        insta::assert_snapshot!(told(&finished(false), "2026-05-01T00:30:00Z").await);
+    }
+
+    #[tokio::test]
+    async fn an_occurrence_that_the_journal_lacks_is_told_as_such() {
+        for (day, expected) in [
+            (
+                "2026-04-30T00:30:00Z",
+                "\nWhat became of it\n  not in the journal: due before its first start, or pruned\n",
+            ),
+            ("2026-05-03T00:30:00Z", "\nWhat became of it\n  it is still to come\n"),
+            ("2026-05-01T00:31:00Z", ""),
+        ] {
+            assert_eq!(told(&[], day).await, format!("{expected}null"), "{day}");
+        }
+    }
+
+    #[test]
+    fn no_journal_is_a_hint_and_no_failure() {
+        let nightly = entry("nightly", "Europe/London", &["30 1 * * *"]);
+        let explanation = explain(&nightly, at("2026-05-01T00:30:00Z"));
+        let place = tempfile::tempdir().expect("a directory");
+        let fate = Fate::of(place.path(), &nightly, explanation.at);
+        let mut out = Vec::new();
+        fate.print(&explanation, &nightly, explanation.at, &mut out).expect("printed");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("there is no journal in") && text.contains("--state-dir"), "{text}");
+        assert_eq!(serde_json::to_string(&fate).expect("JSON"), "null");
+    }
+
+    #[test]
+    fn each_event_that_is_named_is_one_of_the_log_s() {
+        let nightly = entry("nightly", "UTC", &["30 1 * * *"]);
+        for state in super::super::super::history::STATES {
+            for reason in [None, Some("retry".to_owned())] {
+                let record = Record {
+                    key: crate::journal::Key::new(nightly.name.clone(), at("2026-05-01T01:30:00Z")),
+                    state,
+                    sent_at: None,
+                    lateness_ms: None,
+                    attempts: 0,
+                    action_id: None,
+                    finished_at: None,
+                    finished_success: None,
+                    reason,
+                };
+                let named = event(&record);
+                assert!(
+                    named.is_none_or(|named| Event::TABLE.iter().any(|(name, _)| *name == named)),
+                    "{state} is told by {named:?}"
+                );
+            }
+        }
+    }
+}
