@@ -11,7 +11,7 @@ use super::follow::Follow;
 use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
-use crate::quota::{self, Change, Purpose, Quota, Refusal, Ticket};
+use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket};
 use crate::schedule::{Account, Priority};
 
 /// Requests of one account that may be in flight at once. Enough to keep the API busy at any latency that it
@@ -67,8 +67,8 @@ impl Lane {
     }
 
     /// Goes on with what a former process knew of the quota.
-    pub(super) fn restore(&mut self, saved: quota::Saved, now: Now) {
-        self.quota = Quota::restore(self.account.quota, saved, now);
+    pub(super) fn restore(&mut self, saved: quota::Saved, ending: Ending, now: Now) {
+        self.quota = Quota::restore(self.account.quota, saved, ending, now);
     }
 
     pub(super) fn put_in(&mut self, place: Place, rank: Rank) {

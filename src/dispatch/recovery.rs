@@ -8,7 +8,7 @@ use super::{Dispatch, Effect, Place, log};
 use crate::clock::Now;
 use crate::journal::{Followed, Move, Open, Reached, Recovered};
 use crate::log::event::OccurrenceUnknown;
-use crate::quota;
+use crate::quota::{self, Ending};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule};
 
 impl Dispatch {
@@ -21,9 +21,10 @@ impl Dispatch {
         let entries: HashMap<&EntryName, &Arc<Entry>> =
             schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         self.paused.extend(recovered.paused);
+        let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
             if let Some(lane) = self.lanes.get_mut(&account) {
-                lane.restore(saved, now);
+                lane.restore(saved, ending, now);
             }
         }
         for Followed { claim, action, sent_at, .. } in recovered.following {

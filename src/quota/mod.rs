@@ -23,7 +23,7 @@ pub use headers::{Headers, headers};
 use ledger::Ledger;
 use limiter::Limiter;
 pub use saved::{Saved, SavedTold, SavedUse, SavedWindow};
-pub use terms::{Answer, Change, Purpose, Refusal, Throttle, Ticket, Until, Why};
+pub use terms::{Answer, Change, Ending, Purpose, Refusal, Throttle, Ticket, Until, Why};
 use window::Window;
 
 /// Of what is usable in a window, the percentage that follow-up and checks may use together, so that fires find room.
@@ -34,6 +34,9 @@ const RESTORED_PERCENT: u64 = 10;
 /// So many requests in a row that went to learn what is left, and whose answers told no Remaining: the API tells none, and
 /// our own are counted.
 const SILENT_ANSWERS: u32 = 5;
+/// So long a request that goes to learn what is left holds up the others alone. An API that is well answers sooner; and
+/// a request that is never answered must not hold up a schedule until it is given up, which takes half a minute.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Within the quota the machine's clock reads so much more, so that it has a reading for what a former process saw
 /// before the machine was started.
 const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -54,6 +57,8 @@ pub struct Quota {
     probe: Option<u64>,
     /// No Remaining was told since the start: what is believed may be stale, so requests go one by one.
     unconfirmed: bool,
+    /// Since when requests have been in flight, if any is.
+    in_flight_since: Mono,
     /// Requests in a row that went alone and were told no Remaining.
     silent: u32,
     /// The server said when, in refusing.
@@ -75,6 +80,8 @@ enum Clearance {
     /// None is covered for sure; the answer to this one will tell.
     Alone,
     InFlight,
+    /// Those in flight should have been answered by then: what is believed is relied on a little more.
+    Patient(Mono),
     Until(Mono, Why),
 }
 
@@ -92,6 +99,7 @@ impl Quota {
             limiter: Limiter::new(settings.limit),
             probe: None,
             unconfirmed: true,
+            in_flight_since: Mono::ZERO,
             silent: 0,
             not_before: None,
             misled: false,
@@ -119,11 +127,14 @@ impl Quota {
                 self.limiter.level(1);
                 true
             }
-            Clearance::InFlight => return Err(Refusal::InFlight),
+            Clearance::InFlight | Clearance::Patient(_) => return Err(Refusal::InFlight),
             Clearance::Until(at, why) => return Err(self.until(at, why)),
         };
         if !self.limiter.admit() {
             return Err(Refusal::InFlight);
+        }
+        if self.belief.in_flight() == 0 {
+            self.in_flight_since = now.mono;
         }
         let number = self.belief.send();
         if alone {
@@ -234,10 +245,10 @@ impl Quota {
         }
     }
 
-    /// When waiting requests should be tried again, if no answer under way decides.
+    /// When waiting requests should be tried again, unless an answer under way comes before.
     pub fn wakes_at(&self) -> Option<Mono> {
         match self.clearance() {
-            Clearance::Until(at, _) => Some(outer(at)),
+            Clearance::Until(at, _) | Clearance::Patient(at) => Some(outer(at)),
             Clearance::Covered(_) | Clearance::Alone | Clearance::InFlight => None,
         }
     }
@@ -254,8 +265,11 @@ impl Quota {
         {
             return Clearance::Until(at, Why::RetryAfter);
         }
-        if self.unconfirmed && self.belief.in_flight() > 0 {
-            return Clearance::InFlight;
+        if self.unconfirmed
+            && let Some(at) = self.patient_until()
+            && now < at
+        {
+            return Clearance::Patient(at);
         }
         let covered = self.covered(self.ledger.ours());
         if covered > 0 {
@@ -290,6 +304,14 @@ impl Quota {
             _ => self.returns_at(told.sent),
         };
         if at <= now { Clearance::Alone } else { Clearance::Until(at, Why::Exhausted) }
+    }
+
+    /// Until when those in flight keep others from going, while nothing is confirmed. One goes alone. For each
+    /// [`PATIENCE`] without an answer twice as many may be in flight: one that is lost delays the rest by one, an API
+    /// that is slow soon gets all that is believed to be covered, and one that refuses has refused few.
+    fn patient_until(&self) -> Option<Mono> {
+        let doublings = self.belief.in_flight().checked_ilog2()? + 1;
+        Some(self.in_flight_since + PATIENCE * doublings)
     }
 
     fn told(&self) -> Option<belief::Told> {

@@ -1,5 +1,7 @@
 //! What of the quota survives a restart. All of it is on the wall clock: the machine may have been started anew.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use super::belief::{Belief, Heard};
 use super::ledger::{Bucket, Ledger};
 use super::limiter::Limiter;
 use super::window::Window;
-use super::{Quota, inner, mono, wall};
+use super::{Ending, Quota, inner, mono, wall};
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
 
@@ -21,6 +23,9 @@ pub struct Saved {
     pub limit: u32,
     /// What the newest answer told.
     pub told: Option<SavedTold>,
+    /// Told to that process, and not only to one before it.
+    #[serde(default)]
+    pub confirmed: bool,
     /// Requests in flight, lost, or answered without a Remaining: any of them may have been counted since.
     pub uncovered: u32,
     /// Requests of the last window, oldest first.
@@ -87,8 +92,12 @@ impl Default for SavedWindow {
 }
 
 impl Quota {
-    /// A quota as a former process left it. Its first request goes alone: that process may have sent more than it saved.
-    pub fn restore(settings: QuotaSettings, saved: Saved, now: Now) -> Quota {
+    /// A quota as a former process left it.
+    ///
+    /// After an end in order, within a window of the newest answer, it goes on as that process would have: others may
+    /// have used some of the quota since, but so they may between any two answers. Otherwise its first request goes
+    /// alone, as without a saved state.
+    pub fn restore(settings: QuotaSettings, saved: Saved, ending: Ending, now: Now) -> Quota {
         let mut quota = Quota::new(settings, now);
         let now = inner(now);
         let past = |at| mono(now, at).min(now.mono);
@@ -103,6 +112,13 @@ impl Quota {
             remaining: Some(told.remaining),
             refused: false,
         });
+        // A clock that was set back makes no answer fresh.
+        let fresh = |told: SavedTold| {
+            let age = now.wall.duration_since(told.came);
+            Duration::try_from(age).is_ok_and(|age| age < settings.window)
+        };
+        let known = saved.confirmed && saved.told.is_some_and(fresh);
+        quota.unconfirmed = ending == Ending::Killed || !known;
         quota.belief = Belief::restored(heard, saved.uncovered);
         read(&mut quota.ledger, &saved.used, past);
         read(&mut quota.asides, &saved.asides, past);
@@ -124,6 +140,7 @@ impl Quota {
                 sent: at(told.sent),
                 came: at(told.came),
             }),
+            confirmed: !self.unconfirmed,
             uncovered: self.belief.in_flight().saturating_add(self.belief.loose()),
             used: write(&self.ledger, at),
             asides: write(&self.asides, at),

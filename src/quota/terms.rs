@@ -31,10 +31,21 @@ pub struct Ticket {
     pub(super) purpose: Purpose,
 }
 
+/// How the process ended that saved what it knew of the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It stopped sending, and saved then: nothing was sent of which that does not know.
+    InOrder,
+    /// Otherwise: it may have sent more than it saved.
+    Killed,
+}
+
 /// Why nothing may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Answers under way decide: ask again when one has come, or was given up.
+    /// Answers under way decide: ask again when one has come, or was given up, or at [`Quota::wakes_at`].
+    ///
+    /// [`Quota::wakes_at`]: super::Quota::wakes_at
     InFlight,
     /// It is not worth asking again before an instant.
     Until(Until),

@@ -257,13 +257,19 @@ fn follow_up_has_a_share_and_fires_have_the_rest() {
 
 #[test]
 fn ten_restarts_spend_no_more_than_none() {
+    for ending in [Ending::InOrder, Ending::Killed] {
+        restart_ten_times(ending);
+    }
+}
+
+fn restart_ten_times(ending: Ending) {
     let mut quota = known(99);
     let mut left = 99;
     let mut spent = 1;
     for restart in 0..10 {
         let saved = serde_json::to_string(&quota.save()).expect("it is written");
         let saved = serde_json::from_str(&saved).expect("it is read");
-        quota = Quota::restore(settings(100, 10), saved, at(restart));
+        quota = Quota::restore(settings(100, 10), saved, ending, at(restart));
         for _ in 0..20 {
             let Ok(ticket) = fire(&mut quota, restart) else {
                 break;
@@ -278,10 +284,10 @@ fn ten_restarts_spend_no_more_than_none() {
 }
 
 #[test]
-fn after_a_restart_one_request_goes_first() {
+fn after_a_kill_one_request_goes_first() {
     let mut quota = known(50);
     let in_flight = fire(&mut quota, 1).expect("one goes");
-    let mut quota = Quota::restore(settings(100, 10), quota.save(), at(2));
+    let mut quota = Quota::restore(settings(100, 10), quota.save(), Ending::Killed, at(2));
     drop(in_flight);
     assert_eq!(quota.available(at(2)), 39, "what was in flight may have been counted");
     let first = fire(&mut quota, 2).expect("the first goes");
@@ -291,12 +297,47 @@ fn after_a_restart_one_request_goes_first() {
 }
 
 #[test]
+fn after_an_end_in_order_what_is_known_is_relied_on_at_once() {
+    let saved = known(50).save();
+    let restored = |age| Quota::restore(settings(100, 10), saved.clone(), Ending::InOrder, at(age));
+    assert_eq!(all(&mut restored(3599), 3599).len(), 40, "as if the process had gone on");
+    assert_eq!(all(&mut restored(3600), 3600).len(), 1, "after a whole window it is worth a look");
+    let nothing = Quota::new(settings(100, 10), at(0)).save();
+    let mut quota = Quota::restore(settings(100, 10), nothing, Ending::InOrder, at(1));
+    assert_eq!(all(&mut quota, 1).len(), 1, "a process that heard nothing knew nothing");
+    let heard_nothing_since = Quota::restore(settings(100, 10), saved.clone(), Ending::Killed, at(1)).save();
+    let mut quota = Quota::restore(settings(100, 10), heard_nothing_since, Ending::InOrder, at(2));
+    assert_eq!(all(&mut quota, 2).len(), 1, "what a kill left open stays open until an answer comes");
+}
+
+#[test]
+fn a_first_request_without_an_answer_holds_the_rest_for_two_seconds() {
+    let mut quota = Quota::new(settings(100, 10), at(0));
+    let first = fire(&mut quota, 0).expect("the first goes");
+    assert_eq!(fire(&mut quota, 1), Err(Refusal::InFlight));
+    assert_eq!(quota.wakes_at(), Some(Duration::from_secs(2)));
+    let second = fire(&mut quota, 2).expect("another goes to see");
+    assert_eq!(fire(&mut quota, 2), Err(Refusal::InFlight), "and no more before its answer");
+    quota.answered(second, told(100, 98), at(3));
+    assert_eq!(all(&mut quota, 3).len(), 87, "the first may be counted after the second");
+    quota.lost(first, at(30));
+}
+
+#[test]
+fn an_api_that_answers_slowly_is_soon_sent_what_is_covered() {
+    let mut quota = Quota::new(settings(100, 10), at(0));
+    let sent = [0, 2, 4, 6, 8, 10, 12, 14, 16].map(|second| all(&mut quota, second).len());
+    assert_eq!(sent, [1, 1, 2, 4, 8, 16, 32, 26, 0], "doubled every 2 s, 90 in all");
+    assert_eq!(quota.wakes_at(), None, "only answers can tell of more");
+}
+
+#[test]
 fn a_machine_that_was_started_anew_knows_of_the_turn_before() {
     let mut quota = known(50);
     exchange(&mut quota, 1, REFUSED);
     let saved = quota.save();
     let rebooted = Now { wall: at(1900).wall, mono: Duration::from_secs(5) };
-    let mut quota = Quota::restore(settings(100, 10), saved, rebooted);
+    let mut quota = Quota::restore(settings(100, 10), saved, Ending::InOrder, rebooted);
     assert!(quota.admit(Purpose::Fire, rebooted).is_ok(), "the hour turned while the machine was down");
 }
 
