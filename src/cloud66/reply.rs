@@ -23,7 +23,7 @@ pub struct Reply<T> {
 pub enum FollowUp {
     /// The action as it is now.
     Action(Box<Action>),
-    /// The API does not know the action, or not for this token. Asking again would bring the same.
+    /// The API does not know the action. Asking again would bring the same.
     Gone {
         /// What the API said.
         error: String,
@@ -87,7 +87,8 @@ impl Head {
         let quota = Some(self.answer(&class));
         let outcome = match class {
             Outcome::Started(action) => FollowUp::Action(action),
-            Outcome::Rejected { error, .. } => FollowUp::Gone { error },
+            Outcome::Rejected { status: 404, error, .. } => FollowUp::Gone { error },
+            // A token that is not accepted may be mended.
             _ => FollowUp::Unanswered,
         };
         Reply { quota, warning: self.warning, outcome }

@@ -14,7 +14,7 @@ use crate::schedule::Entry;
 /// The first question comes this long after the start.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// Intervals grow to this one: a job of an hour is asked for some sixty times.
+/// Intervals grow to this one while there is room: a job of an hour is asked for some sixty times.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// An action that has not finished by then is not asked for any more.
@@ -53,6 +53,15 @@ impl Following {
     }
 }
 
+/// What the quota leaves to follow-up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// The quota's interval.
+    pub(super) window: Duration,
+    /// Questions in one window.
+    pub(super) questions: u32,
+}
+
 /// The actions of one account, by the instant of the next question.
 #[derive(Debug, Default)]
 pub(super) struct Follow {
@@ -62,10 +71,13 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// Asks again after the action's interval, which grows by half each time.
-    pub(super) fn again(&mut self, mut following: Following, now: Now) {
+    /// Asks again after the action's interval, which grows by half each time: to a minute, or to what is fair
+    /// where `room` is short for all open actions.
+    pub(super) fn again(&mut self, mut following: Following, room: Room, now: Now) {
+        let open = u32::try_from(self.next.len() + 1).unwrap_or(u32::MAX);
+        let fair = room.window.saturating_mul(open) / room.questions.max(1);
         let at = now.mono + following.interval;
-        following.interval = (following.interval * 3 / 2).min(LONGEST);
+        following.interval = (following.interval * 3 / 2).min(LONGEST.max(fair));
         self.last += 1;
         self.next.insert((at, self.last), following);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::follow::Follow;
+use super::follow::{Follow, Following, Room};
 use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
@@ -103,6 +103,12 @@ impl Lane {
             self.untold.clear();
         }
         first
+    }
+
+    /// Asks for an action later.
+    pub(super) fn follow_later(&mut self, following: Following, now: Now) {
+        let room = Room { window: self.account.quota.window, questions: self.quota.aside() };
+        self.follow.again(following, room, now);
     }
 
     /// How many connections to open ahead for so many occurrences: none while others are still open.

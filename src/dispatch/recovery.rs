@@ -37,7 +37,7 @@ impl Dispatch {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
                 let scheduled_at = claim.key.scheduled_at();
-                lane.follow.again(Following::new(Arc::clone(entry), scheduled_at, action, sent_at, now), now);
+                lane.follow_later(Following::new(Arc::clone(entry), scheduled_at, action, sent_at, now), now);
             }
         }
         let unsent_after = recovered.stopped_at;

@@ -116,7 +116,7 @@ impl Dispatch {
             }
             self.release(&entry.name);
         } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-            lane.follow.again(following, now);
+            lane.follow_later(following, now);
         }
         effects
     }
@@ -175,7 +175,7 @@ impl Dispatch {
             } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action_id);
-                lane.follow.again(following, now);
+                lane.follow_later(following, now);
             }
         }
         self.forget(id);

@@ -502,6 +502,33 @@ fn an_action_is_asked_for_until_it_has_finished() {
 }
 
 #[test]
+fn many_open_actions_share_the_room_for_questions() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    for number in 0..10 {
+        let mut entry = entry(&format!("e{number}"), &account);
+        entry.follow = true;
+        world.plan(&entry, &[1]);
+    }
+    world.go_to(1.0);
+    for number in 0..10 {
+        world.answer(started(number));
+    }
+    let mut asked = 0;
+    for second in 2..3600 {
+        world.go_to(f64::from(second));
+        while !world.sent.is_empty() {
+            world.answer_follow_up(FollowUp::Unanswered);
+            asked += 1;
+        }
+    }
+    assert!(
+        (20..=32).contains(&asked),
+        "ten open actions ask some thirty times in an hour of a hundred: {asked}"
+    );
+}
+
+#[test]
 fn an_action_that_never_finishes_is_given_up_after_a_day() {
     let account = account(1_000_000);
     let mut world = World::new(&account);

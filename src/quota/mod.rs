@@ -236,6 +236,12 @@ impl Quota {
         self.settings.reserve.of(self.limit)
     }
 
+    /// How many requests of a whole window follow-up and checks may use together.
+    pub fn aside(&self) -> u32 {
+        let share = u64::from(self.limit.saturating_sub(self.reserve())) * ASIDE_PERCENT / 100;
+        u32::try_from(share).unwrap_or(u32::MAX).max(1)
+    }
+
     /// How many requests are covered now: beyond them goes only one at a time, whose answer tells whether quota came back.
     pub fn available(&self, now: Now) -> u32 {
         let now = inner(now).mono;
@@ -342,6 +348,8 @@ impl Quota {
         let usable = u64::from(self.covered(self.ledger.ours()))
             + u64::from(self.ledger.ours())
             + u64::from(self.belief.in_flight());
+        // Just after a turn the ledger still has the former window's requests: no window holds more than the limit.
+        let usable = usable.min(u64::from(self.limit.saturating_sub(self.reserve())));
         let share = (usable * ASIDE_PERCENT / 100).max(1);
         let now = self.seen.mono;
         (used >= share).then(|| self.asides.leave_after(now, 1).unwrap_or(now + self.settings.window))
