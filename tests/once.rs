@@ -68,11 +68,6 @@ struct Row {
 }
 
 impl Row {
-    /// Whether it says that an action was started.
-    fn is_certain(&self) -> bool {
-        matches!(self.state.as_str(), "started" | "finished" | "failed")
-    }
-
     fn name(&self) -> Name {
         (self.entry.clone(), self.scheduled_at.to_string())
     }
@@ -169,7 +164,7 @@ async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
     log += &daemon.raw;
 
     let rows = history(&place);
-    let mut wrong = compare_with_ledger(&rows, &sandbox);
+    let mut wrong = compare_with_ledger(&rows, &sandbox, &log);
     wrong.extend(compare_with_log(&rows, &log));
     tell_what_happened(&rows, &sandbox.ledger());
     if !wrong.is_empty() {
@@ -216,8 +211,9 @@ fn history(place: &Place) -> Vec<Row> {
 }
 
 /// What the journal says, against what the server was asked.
-fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox) -> Vec<String> {
+fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox, log: &str) -> Vec<String> {
     let mut wrong = Vec::new();
+    let given_up = given_up(log);
     let ledger = sandbox.ledger();
     let mut sent: HashMap<&str, BTreeMap<u64, Timestamp>> = HashMap::new();
     for call in ledger.started() {
@@ -284,25 +280,40 @@ fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox) -> Vec<String> {
                 bad("sent, and no lateness");
             }
         }
-        // What is left of the ledger are starts of unknown occurrences: each of another one, that had come due.
-        let mut unknown: Vec<Timestamp> =
-            of_entry.iter().filter(|row| row.state == "unknown").map(|row| row.scheduled_at).collect();
+        // What is left of the ledger are starts of unknown occurrences, each of another one: sent when it was due or
+        // later, and before it was given up as unknown.
+        let mut unknown: Vec<(Timestamp, Timestamp)> = of_entry
+            .iter()
+            .filter(|row| row.state == "unknown")
+            .filter_map(|row| Some((*given_up.get(&row.name())?, row.scheduled_at)))
+            .collect();
         unknown.sort();
         let mut times: Vec<Timestamp> = unclaimed.values().copied().collect();
         times.sort();
-        for (number, at) in times.iter().enumerate() {
-            if unknown.partition_point(|due| due <= at) <= number {
-                wrong.push(format!(
-                    "{name} was started at {at} for no occurrence: the journal has {} certain, {} unknown; the ledger {}",
-                    of_entry.iter().filter(|row| row.is_certain()).count(),
-                    unknown.len(),
-                    sent.get(name.as_str()).map_or(0, BTreeMap::len),
-                ));
-                break;
+        for at in times {
+            match unknown.iter().position(|(given_up, due)| *due <= at && at <= *given_up) {
+                Some(place) => {
+                    unknown.remove(place);
+                }
+                None => wrong
+                    .push(format!("{name} was started at {at}, and no occurrence is left that could be it")),
             }
         }
     }
     wrong
+}
+
+/// When each unknown occurrence was told to be so.
+fn given_up(log: &str) -> HashMap<Name, Timestamp> {
+    #[derive(Deserialize)]
+    struct Line {
+        timestamp: Timestamp,
+        entry: String,
+        scheduled_at: Timestamp,
+    }
+    let unknown = log.lines().filter(|line| line.contains(r#""event":"occurrence.unknown""#));
+    let lines = unknown.filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    lines.map(|line| ((line.entry, line.scheduled_at.to_string()), line.timestamp)).collect()
 }
 
 /// What the journal says, against what can be told from the log alone.

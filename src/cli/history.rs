@@ -260,3 +260,183 @@ fn has_a_history(
     };
     Err(HistoryError::UnknownEntry { name: entry.clone(), nearest })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::journal::{Claim, Journal, Key, Move, Origin, Started};
+    use crate::schedule::Entry;
+    use crate::timetable::tests::{at, entry};
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn schedule() -> Schedule {
+        let entries = vec![
+            entry("nightly-report", "UTC", &["0 1 * * *"]),
+            entry("sweep", "UTC", &["* * * * *"]),
+            entry("never-yet", "UTC", &["0 0 29 2 *"]),
+        ];
+        Schedule { accounts: vec![entries[0].account.clone()], entries }
+    }
+
+    /// A journal in which these entries' occurrences, a minute apart, took these moves.
+    async fn journal(fates: Vec<(&str, Vec<Move>)>) -> tempfile::TempDir {
+        let place = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(place.path()).expect("a journal").journal;
+        let pattern: Arc<Entry> = entry("pattern", "UTC", &["* * * * *"]);
+        let mut due_at = at("2026-05-01T01:00:00Z");
+        for (name, moves) in fates {
+            let key = Key::new(EntryName::new(name).expect("a name"), due_at);
+            let claim = Claim {
+                key: key.clone(),
+                account: pattern.account.name.clone(),
+                stack: pattern.stack.clone(),
+                job: pattern.job.clone(),
+                due_at,
+                deadline: due_at + SignedDuration::from_hours(1),
+                origin: Origin::Schedule,
+            };
+            journal.claim(due_at, vec![claim]).await.expect("claimed");
+            let moves = moves.into_iter().map(|mv| (key.clone(), mv)).collect();
+            assert_eq!(journal.commit(moves).await, Ok(Vec::new()), "each move is applied");
+            due_at += SignedDuration::from_mins(1);
+        }
+        place
+    }
+
+    /// One occurrence of each state.
+    async fn of_every_state() -> tempfile::TempDir {
+        let sent = |text: &str| at(&format!("2026-05-01T{text}Z"));
+        let sending = |text: &str| Move::Sending { attempts: 1, sent_at: sent(text) };
+        let started = |text: &str, action| Move::Started { attempts: 1, sent_at: sent(text), action };
+        let end = |success, message: &str| Move::Finished {
+            success: Some(success),
+            finished_at: sent("02:00:00"),
+            message: Some(message.to_owned()),
+        };
+        let followed = Started::Followed;
+        journal(vec![
+            ("nightly-report", vec![started("01:00:00.0124", followed(71)), end(true, "")]),
+            ("sweep", vec![started("01:01:02.5", followed(72)), end(false, "killed:\n\u{1b}[2J 137")]),
+            ("sweep", vec![started("01:02:00.001", Started::Alone(Some(73)))]),
+            ("sweep", vec![sending("01:03:00"), Move::Rejected { status: 404, error: "no job".to_owned() }]),
+            ("removed", vec![Move::Missed { reason: "deadline".into() }]),
+            ("sweep", vec![Move::Skipped { reason: "overlap".into() }]),
+            ("sweep", vec![sending("01:06:00"), Move::Unknown { error: "connection lost".to_owned() }]),
+            ("sweep", vec![Move::Waiting { attempts: 0, reason: "quota".into() }]),
+            ("sweep", vec![sending("01:08:00")]),
+            ("sweep", vec![]),
+        ])
+        .await
+    }
+
+    fn told_in(place: &Path, words: &str, format: Format) -> (String, Option<Printed>) {
+        let words = ["history"].into_iter().chain(words.split_ascii_whitespace());
+        let args = match Command::try_parse_from(words) {
+            Ok(Command { args }) => args,
+            Err(error) => return (error.to_string(), None),
+        };
+        let mut out = anstream::StripStream::new(Vec::new());
+        let now = at("2026-05-01T02:00:00Z");
+        match told(&args, place, || Some(schedule()), now, format, &mut out) {
+            Ok(printed) => (String::from_utf8(out.into_inner()).expect("text"), Some(printed)),
+            Err(error) => (format!("error: {error}\n"), None),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_state_has_its_row() {
+        let place = of_every_state().await;
+        let told = [Format::Text, Format::Json].map(|format| told_in(place.path(), "", format).0);
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_is_left_out() {
+        let place = of_every_state().await;
+        for (words, expected) in [
+            ("nightly-report", "71"),
+            ("removed", "missed"),
+            ("sweep --newest 2", "sending due"),
+            ("--since 2026-05-01T01:02 --until 2026-05-01T01:04:00Z", "73 rejected"),
+            ("--since 53m", "waiting sending due"),
+            ("--until 2026-05-01", ""),
+            ("--state failed --state started", "72 73"),
+            ("--state failed --state started --newest 1", "73"),
+            ("--newest 0", ""),
+        ] {
+            let (told, _) = told_in(place.path(), words, Format::Json);
+            let seen = told.lines().map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                let (action, state) = (&line["action_id"], &line["state"]);
+                action.as_u64().map_or(state.as_str().unwrap_or_default().to_owned(), |id| id.to_string())
+            });
+            assert_eq!(seen.collect::<Vec<_>>().join(" "), expected, "history {words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn people_see_the_newest_fifty_and_programs_all() {
+        let place = journal((0..NEWEST + 1).map(|_| ("sweep", vec![])).collect()).await;
+        for (words, format, rows, printed) in [
+            ("", Format::Text, 50, Printed::Newest),
+            ("sweep --state due", Format::Text, 50, Printed::Newest),
+            ("--newest 7", Format::Text, 7, Printed::All),
+            ("--since 2026-01-01", Format::Text, 51, Printed::All),
+            ("", Format::Json, 51, Printed::All),
+        ] {
+            let (told, what) = told_in(place.path(), words, format);
+            let last = told.lines().last().unwrap_or_default();
+            assert!(last.contains("2026-05-01T01:50:00Z"), "history {words} ends with the newest: {last}");
+            let head = usize::from(format == Format::Text);
+            assert_eq!((told.lines().count() - head, what), (rows, Some(printed)), "history {words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_without_a_history_is_wrong_unless_the_schedule_has_it() {
+        let place = journal(vec![("removed", vec![])]).await;
+        for (words, expected, printed) in [
+            ("never-yet", "", Some(Printed::Nothing)),
+            ("removed --since 1m", "", Some(Printed::Nothing)),
+            ("sweap", "error: no occurrence of `sweap` is in the journal; did you mean `sweep`?\n", None),
+            ("other", "error: no occurrence of `other` is in the journal\n", None),
+        ] {
+            assert_eq!(told_in(place.path(), words, Format::Text), (expected.to_owned(), printed), "{words}");
+        }
+        let (told, _) = told_in(place.path(), "--since noon", Format::Text);
+        assert!(told.contains("how long ago it was as 2h"), "{told}");
+    }
+
+    #[test]
+    fn columns_grow_with_what_comes_late() {
+        let record = |entry: &str| Record {
+            key: Key::new(EntryName::new(entry).expect("a name"), at("2026-05-01T01:00:00Z")),
+            state: State::Due,
+            sent_at: None,
+            lateness_ms: None,
+            attempts: 0,
+            action_id: None,
+            finished_at: None,
+            finished_success: None,
+            reason: None,
+        };
+        let mut out = anstream::StripStream::new(Vec::new());
+        let mut rows = Rows::new(Format::Text, &mut out);
+        (0..rows::MEASURED).for_each(|_| rows.take(record("short")).expect("printed"));
+        ["a-longer-name", "short"].iter().for_each(|name| rows.take(record(name)).expect("printed"));
+        assert_eq!(rows.finish().expect("printed"), rows::MEASURED as u64 + 2);
+        let text = String::from_utf8(out.into_inner()).expect("text");
+        let starts: Vec<_> = text.lines().map(|line| line.find("2026").unwrap_or_default()).collect();
+        assert_eq!(starts[1], 7, "as wide as the first rows need: {}", &text[..200]);
+        assert_eq!(starts[rows::MEASURED + 1..], [15, 15], "wider from there on");
+    }
+}

@@ -13,7 +13,7 @@ use crate::journal::{Record, State};
 use crate::log::visible;
 
 /// Columns are as wide as so many rows need. A longer value after those widens its column from there on.
-const MEASURED: usize = 1000;
+pub(super) const MEASURED: usize = 1000;
 
 /// Prints records one by one.
 pub(super) struct Rows<'a> {
