@@ -154,8 +154,8 @@ async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
     }
     sandbox.set_faults(Vec::new());
     let mut daemon = place.start();
-    let begun = daemon.event("daemon.started")["timestamp"].to_string();
-    daemon.wait_for("action.started", |line| line["scheduled_at"].to_string() > begun);
+    let begun = daemon.event("daemon.started");
+    daemon.wait_for("action.started", |line| line["scheduled_at"].as_str() > begun["timestamp"].as_str());
     place.write(&schedule(&sandbox.url(), account, &jobs("0 0 29 2 *")));
     daemon.signal(Signal::HUP);
     daemon.event("schedule.reloaded");

@@ -105,68 +105,25 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),
-            Command::Next(args) => {
-                let Some(loaded) = output::load(&self.config)? else {
-                    return Ok(Status::Config);
-                };
-                let mut text = Vec::new();
-                next::run(&args, &loaded.schedule, Timestamp::now(), self.format, &mut text)?;
-                output::print(&text)
-            }
-            Command::Why(args) => {
-                let Some(loaded) = output::load(&self.config)? else {
-                    return Ok(Status::Config);
-                };
-                let mut text = Vec::new();
+            Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
+                next::run(&args, schedule, Timestamp::now(), self.format, out)?;
+                Ok(Status::Done)
+            }),
+            Command::Why(args) => output::of_schedule(&self.config, |schedule, out| {
                 let journal = output::state_directory(args.state_dir.as_deref()).ok();
-                why::run(
-                    &args,
-                    &loaded.schedule,
-                    journal.as_deref(),
-                    Timestamp::now(),
-                    self.format,
-                    &mut text,
-                )?;
-                output::print(&text)
-            }
-            Command::Forecast(args) => {
-                let Some(loaded) = output::load(&self.config)? else {
-                    return Ok(Status::Config);
-                };
-                let (mut text, width) = (Vec::new(), output::width());
-                match forecast::run(&args, &loaded.schedule, Timestamp::now(), self.format, width, &mut text)
-                {
-                    Ok(fit) => {
-                        output::print(&text)?;
-                        Ok(if args.strict && fit == forecast::Fit::Not {
-                            Status::Failed
-                        } else {
-                            Status::Done
-                        })
-                    }
+                why::run(&args, schedule, journal.as_deref(), Timestamp::now(), self.format, out)?;
+                Ok(Status::Done)
+            }),
+            Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
+                let (now, width) = (Timestamp::now(), output::width());
+                match forecast::run(&args, schedule, now, self.format, width, out) {
+                    Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),
+                    Ok(_) => Ok(Status::Done),
                     Err(forecast::ForecastError::Span(error)) => Ok(output::usage(&error)),
                     Err(error) => Err(error.into()),
                 }
-            }
-            Command::Rehearse(args) => {
-                let Some(loaded) = output::load(&self.config)? else {
-                    return Ok(Status::Config);
-                };
-                // Line by line: a week can have more lines than fit in memory.
-                let mut out = BufWriter::new(anstream::stdout().lock());
-                let rehearsed = rehearse::run(&args, &loaded.schedule, self.format, &mut out);
-                match rehearsed.and_then(|()| Ok(out.flush()?)) {
-                    Ok(()) => Ok(Status::Done),
-                    Err(rehearse::RehearseError::Span(error)) => Ok(output::usage(&error)),
-                    // Who closed the pipe has seen enough.
-                    Err(rehearse::RehearseError::Output(error))
-                        if error.kind() == io::ErrorKind::BrokenPipe =>
-                    {
-                        Ok(Status::Done)
-                    }
-                    Err(error) => Err(error.into()),
-                }
-            }
+            }),
+            Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::Status;
 use crate::schedule::render::Colour;
-use crate::schedule::{self, Loaded};
+use crate::schedule::{self, Loaded, Schedule};
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -91,6 +91,20 @@ pub fn span(seconds: i64) -> String {
         .map(|(number, unit)| format!("{number}{unit}"))
         .collect();
     words.join(" ")
+}
+
+/// Runs a command that prints something of the schedule. Nothing is printed before it has ended.
+pub fn of_schedule(
+    config: &Path,
+    command: impl FnOnce(&Schedule, &mut Vec<u8>) -> anyhow::Result<Status>,
+) -> anyhow::Result<Status> {
+    let Some(loaded) = load(config)? else {
+        return Ok(Status::Config);
+    };
+    let mut text = Vec::new();
+    let status = command(&loaded.schedule, &mut text)?;
+    print(&text)?;
+    Ok(status)
 }
 
 /// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the user's own.

@@ -1,14 +1,16 @@
 //! `stackcron rehearse`: the daemon in virtual time against an in-process look-alike of the API.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Status;
 use super::moment::Moment;
-use super::output::Format;
+use super::output::{self, Format};
 use super::span::{Span, SpanError};
 use crate::log;
 use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
@@ -78,6 +80,22 @@ pub enum RehearseError {
     /// The output is closed or full.
     #[error(transparent)]
     Output(#[from] io::Error),
+}
+
+/// Runs the command, and prints line by line: a week can have more lines than fit in memory.
+pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
+    let Some(loaded) = output::load(config)? else {
+        return Ok(Status::Config);
+    };
+    let mut out = BufWriter::new(anstream::stdout().lock());
+    let rehearsed = run(args, &loaded.schedule, format, &mut out);
+    match rehearsed.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => Ok(Status::Done),
+        Err(RehearseError::Span(error)) => Ok(output::usage(&error)),
+        // Who closed the pipe has seen enough.
+        Err(RehearseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Rehearses, and prints as it goes.
