@@ -15,7 +15,6 @@ mod schema;
 pub mod span;
 pub mod why;
 
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
