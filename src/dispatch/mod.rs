@@ -4,6 +4,7 @@
 //! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
 
 mod follow;
+mod policies;
 mod recovery;
 mod lane;
 mod reload;
@@ -19,9 +20,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
 use crate::journal::{Key, Move};
-use crate::log::event::{Event, OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
+use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
-use crate::schedule::{Account, AccountName, CatchUp, Entry, EntryName, Overlap, StackUid};
+use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
 use crate::timetable::Occurrence;
 
 use follow::Following;
@@ -54,9 +55,6 @@ pub enum Request {
     /// Ask for an action of a stack.
     Action(AccountName, StackUid, ActionId),
 }
-
-/// So late a wake-up is no stalled loop: the machine slept, or the clock was set.
-const SLEPT: SignedDuration = SignedDuration::from_secs(10);
 
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
@@ -291,42 +289,6 @@ impl Dispatch {
         self.last
     }
 
-    fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
-        let Some(pending) = self.pending.get_mut(&id) else {
-            return;
-        };
-        pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
-        let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
-        if entry.paused || self.paused.contains(&entry.name) {
-            return self.skip(id, "paused", now, effects);
-        }
-        if deadline <= now.wall {
-            return self.miss(id, "deadline", now, effects);
-        }
-        if late && entry.catch_up == CatchUp::None {
-            return self.miss(id, "down", now, effects);
-        }
-        self.make_ready(id);
-        if entry.catch_up == CatchUp::Latest {
-            self.supersede(&entry.name, now, effects);
-        }
-    }
-
-    /// Of an entry's occurrences, gives up those that have waited, but for the newest of all.
-    fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
-        let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
-            return;
-        };
-        let newest = activity.waiting.iter().max_by_key(|id| self.pending.get(id).map(|p| p.scheduled_at));
-        let superseded: Vec<Id> = (activity.waiting.iter())
-            .filter(|&id| Some(id) != newest && self.pending.get(id).is_some_and(|pending| pending.waited))
-            .copied()
-            .collect();
-        for id in superseded {
-            self.miss(id, "superseded", now, effects);
-        }
-    }
-
     /// The occurrence may be sent as soon as its turn comes.
     fn make_ready(&mut self, id: Id) {
         let Some(pending) = self.pending.get_mut(&id) else {
@@ -371,33 +333,6 @@ impl Dispatch {
         }
     }
 
-    /// Whether the entry's overlap policy keeps an occurrence from being sent now.
-    fn held_back(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
-        let Some(pending) = self.pending.get_mut(&id) else {
-            return false;
-        };
-        let name = &pending.entry.name;
-        let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
-            return false;
-        };
-        match pending.entry.overlap {
-            Overlap::Allow => return false,
-            Overlap::Queue if activity.held.is_none() => {
-                activity.held = Some(id);
-                activity.waiting.remove(&id);
-                let (entry, scheduled_at) = (name.clone(), pending.scheduled_at);
-                effects.push(log(OccurrenceWaiting { entry, scheduled_at, reason: "overlap", until: None }));
-                effects.push(pending.record_waiting("overlap"));
-                if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-                    lane.take_out(pending.place, pending.rank(id));
-                }
-                pending.place = Place::Held;
-            }
-            Overlap::Queue | Overlap::Skip => self.skip(id, "overlap", now, effects),
-        }
-        true
-    }
-
     fn send(&mut self, id: Id, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
         let request = RequestId(self.number());
         let Some(pending) = self.pending.get_mut(&id) else {
@@ -425,37 +360,6 @@ impl Dispatch {
         self.requests.insert(request, InFlight::Fire(ticket, id));
     }
 
-    /// Tells once of each occurrence that waits for the quota, and gives up those that do not catch up.
-    fn tell_waiting(&mut self, account: &AccountName, until: Timestamp, now: Now, effects: &mut Vec<Effect>) {
-        let untold = self.lanes.get_mut(account).map(|lane| std::mem::take(&mut lane.untold));
-        let mut untold = untold.unwrap_or_default();
-        untold.retain(|id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Ready));
-        for id in &untold {
-            if let Some(pending) = self.pending.get_mut(id) {
-                pending.waited = true;
-            }
-        }
-        for id in untold {
-            if let Some(entry) = self.pending.get(&id).map(|pending| Arc::clone(&pending.entry)) {
-                match entry.catch_up {
-                    CatchUp::None => self.miss(id, "quota", now, effects),
-                    CatchUp::Latest => self.supersede(&entry.name, now, effects),
-                    CatchUp::All => {}
-                }
-            }
-            let Some(pending) = self.pending.get_mut(&id) else {
-                continue;
-            };
-            effects.push(pending.record_waiting("quota"));
-            effects.push(log(OccurrenceWaiting {
-                entry: pending.entry.name.clone(),
-                scheduled_at: pending.scheduled_at,
-                reason: "quota",
-                until: Some(until),
-            }));
-        }
-    }
-
     fn follow_up(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
         loop {
             let request = RequestId(self.number());
@@ -475,32 +379,6 @@ impl Dispatch {
         }
     }
 
-    fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        if let Some(pending) = self.pending.get(&id) {
-            effects.push(Effect::Record(pending.key(), Move::Missed { reason: reason.into() }));
-            effects.push(log(OccurrenceMissed {
-                entry: pending.entry.name.clone(),
-                scheduled_at: pending.scheduled_at,
-                reason,
-                lateness_ms: ms(now.wall.duration_since(pending.due_at)),
-            }));
-        }
-        self.forget(id);
-    }
-
-    fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        if let Some(pending) = self.pending.get(&id) {
-            effects.push(Effect::Record(pending.key(), Move::Skipped { reason: reason.into() }));
-            effects.push(log(OccurrenceSkipped {
-                entry: pending.entry.name.clone(),
-                scheduled_at: pending.scheduled_at,
-                reason,
-                lateness_ms: ms(now.wall.duration_since(pending.due_at)),
-            }));
-        }
-        self.forget(id);
-    }
-
     /// Takes an occurrence that has reached a final state out of every queue.
     fn forget(&mut self, id: Id) {
         let Some(pending) = self.pending.remove(&id) else {
@@ -518,20 +396,6 @@ impl Dispatch {
             if activity.over() {
                 self.activity.remove(&pending.entry.name);
             }
-        }
-    }
-
-    /// Lets the held occurrence of an entry go when nothing of the entry is under way any more.
-    fn release(&mut self, entry: &EntryName) {
-        let Some(activity) = self.activity.get_mut(entry).filter(|activity| !activity.busy()) else {
-            return;
-        };
-        match activity.held.take() {
-            Some(held) => self.make_ready(held),
-            None if activity.over() => {
-                self.activity.remove(entry);
-            }
-            None => {}
         }
     }
 }

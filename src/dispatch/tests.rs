@@ -10,7 +10,9 @@ use serde_json::json;
 use super::*;
 use crate::cloud66::{Action, FollowUp, Outcome, Reply};
 use crate::quota::{Answer, Throttle};
-use crate::schedule::{Expression, JobUid, Priority, QuotaSettings, Reserve, Schedule, TokenSource};
+use crate::schedule::{
+    CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, TokenSource,
+};
 
 const START: &str = "2026-03-01T00:00:00Z";
 

@@ -1,0 +1,163 @@
+//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Dispatch, Effect, Id, Place, log, ms};
+use crate::clock::Now;
+use crate::journal::Move;
+use crate::log::Event;
+use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
+use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
+
+/// So late a wake-up is no stalled loop: the machine slept, or the clock was set.
+const SLEPT: SignedDuration = SignedDuration::from_secs(10);
+
+impl Dispatch {
+    pub(super) fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
+        let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
+        if entry.paused || self.paused.contains(&entry.name) {
+            return self.skip(id, "paused", now, effects);
+        }
+        if deadline <= now.wall {
+            return self.miss(id, "deadline", now, effects);
+        }
+        if late && entry.catch_up == CatchUp::None {
+            return self.miss(id, "down", now, effects);
+        }
+        self.make_ready(id);
+        if entry.catch_up == CatchUp::Latest {
+            self.supersede(&entry.name, now, effects);
+        }
+    }
+
+    /// Of an entry's occurrences, gives up those that have waited, but for the newest of all.
+    fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
+        let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
+            return;
+        };
+        let newest = activity.waiting.iter().max_by_key(|id| self.pending.get(id).map(|p| p.scheduled_at));
+        let superseded: Vec<Id> = (activity.waiting.iter())
+            .filter(|&id| Some(id) != newest && self.pending.get(id).is_some_and(|pending| pending.waited))
+            .copied()
+            .collect();
+        for id in superseded {
+            self.miss(id, "superseded", now, effects);
+        }
+    }
+
+    /// Whether the entry's overlap policy keeps an occurrence from being sent now.
+    pub(super) fn held_back(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return false;
+        };
+        let name = &pending.entry.name;
+        let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
+            return false;
+        };
+        match pending.entry.overlap {
+            Overlap::Allow => return false,
+            Overlap::Queue if activity.held.is_none() => {
+                activity.held = Some(id);
+                activity.waiting.remove(&id);
+                let (entry, scheduled_at) = (name.clone(), pending.scheduled_at);
+                effects.push(log(OccurrenceWaiting { entry, scheduled_at, reason: "overlap", until: None }));
+                effects.push(pending.record_waiting("overlap"));
+                if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+                    lane.take_out(pending.place, pending.rank(id));
+                }
+                pending.place = Place::Held;
+            }
+            Overlap::Queue | Overlap::Skip => self.skip(id, "overlap", now, effects),
+        }
+        true
+    }
+
+    /// Tells once of each occurrence that waits for the quota, and gives up those that do not catch up.
+    pub(super) fn tell_waiting(
+        &mut self,
+        account: &AccountName,
+        until: Timestamp,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let untold = self.lanes.get_mut(account).map(|lane| std::mem::take(&mut lane.untold));
+        let mut untold = untold.unwrap_or_default();
+        untold.retain(|id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Ready));
+        for id in &untold {
+            if let Some(pending) = self.pending.get_mut(id) {
+                pending.waited = true;
+            }
+        }
+        for id in untold {
+            if let Some(entry) = self.pending.get(&id).map(|pending| Arc::clone(&pending.entry)) {
+                match entry.catch_up {
+                    CatchUp::None => self.miss(id, "quota", now, effects),
+                    CatchUp::Latest => self.supersede(&entry.name, now, effects),
+                    CatchUp::All => {}
+                }
+            }
+            let Some(pending) = self.pending.get_mut(&id) else {
+                continue;
+            };
+            effects.push(pending.record_waiting("quota"));
+            effects.push(log(OccurrenceWaiting {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                reason: "quota",
+                until: Some(until),
+            }));
+        }
+    }
+
+    /// Lets the held occurrence of an entry go when nothing of the entry is under way any more.
+    pub(super) fn release(&mut self, entry: &EntryName) {
+        let Some(activity) = self.activity.get_mut(entry).filter(|activity| !activity.busy()) else {
+            return;
+        };
+        match activity.held.take() {
+            Some(held) => self.make_ready(held),
+            None if activity.over() => {
+                self.activity.remove(entry);
+            }
+            None => {}
+        }
+    }
+
+    /// Gives up an occurrence that was not sent in time.
+    pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
+        self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
+            let event = OccurrenceMissed { entry, scheduled_at, reason, lateness_ms };
+            (Move::Missed { reason: reason.into() }, event.into())
+        });
+    }
+
+    /// Gives up an occurrence that is not meant to be sent.
+    pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
+        self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
+            let event = OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms };
+            (Move::Skipped { reason: reason.into() }, event.into())
+        });
+    }
+
+    fn give_up(
+        &mut self,
+        id: Id,
+        now: Now,
+        effects: &mut Vec<Effect>,
+        tell: impl FnOnce(EntryName, Timestamp, i64) -> (Move, Event),
+    ) {
+        if let Some(pending) = self.pending.get(&id) {
+            let lateness_ms = ms(now.wall.duration_since(pending.due_at));
+            let (end, event) = tell(pending.entry.name.clone(), pending.scheduled_at, lateness_ms);
+            effects.push(Effect::Record(pending.key(), end));
+            effects.push(log(event));
+        }
+        self.forget(id);
+    }
+}
