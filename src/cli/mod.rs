@@ -52,7 +52,6 @@ enum Command {
     Next(next::Args),
     /// Tell why an entry is due at an instant, or is not.
     Why(why::Args),
-    /// Tell what became of each occurrence.
     History(history::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
