@@ -27,9 +27,9 @@ pub(super) use rows::style;
 /// How many are printed for people where nothing says how many.
 const NEWEST: u32 = 50;
 
-/// What became of each occurrence, the newest last.
+/// Tell what became of each occurrence.
 ///
-/// As text the newest 50, unless --since, --until or --newest asks for others; as JSON all that the journal has. It
+/// The newest is last. As text the newest 50, unless --since, --until or --newest asks for others; as JSON all that the journal has. It
 /// can be read beside a running daemon, and without one.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {

@@ -51,15 +51,10 @@ enum Command {
     Run(run::Args),
     /// Validate the schedule file, and show every error at once.
     Check(check::Args),
-    /// List what is due.
     Next(next::Args),
-    /// Tell why an entry is due at an instant, or is not.
     Why(why::Args),
-    /// Hold the schedule against the quota, hour by hour.
     Forecast(forecast::Args),
-    /// Run the daemon in virtual time against a look-alike of the API.
     Rehearse(rehearse::Args),
-    /// Tell what became of each occurrence.
     History(history::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),

@@ -232,6 +232,11 @@ impl Core {
         self.dispatch.park()
     }
 
+    /// Nothing that is due later was sent.
+    pub(crate) fn sent_up_to(&self) -> Timestamp {
+        self.dispatch.sent_up_to()
+    }
+
     /// The run_now requests that wait for their answer.
     pub(crate) fn fires_in_flight(&self) -> usize {
         self.dispatch.fires_in_flight()

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::Now;
 use crate::dispatch::Effect;
-use crate::journal::{Health, Opened, Refused};
+use crate::journal::{Health, Mark, Opened, Refused};
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
     ScheduleReloaded,
@@ -93,6 +93,7 @@ pub async fn run(
         keep,
         quotas_changed: false,
         refused: journal.refused,
+        mark: journal.mark,
         ill_since: None,
     };
     daemon.perform(effects);
@@ -110,6 +111,8 @@ struct Daemon {
     keep: Duration,
     /// Something was learnt of a quota since it was last saved.
     quotas_changed: bool,
+    /// How far it has sent, for a process that comes after a crash.
+    mark: Mark,
     /// Moves that the journal did not apply.
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
@@ -236,13 +239,21 @@ impl Daemon {
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
+        let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
+        let mark = if sends { self.mark.raise(self.core.sent_up_to()) } else { Ok(()) };
         for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
                 Effect::Log(event) => event.emit(),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
-                Effect::Send(id, request) => self.requests.send(id, request),
-                Effect::SendAfter(written, id, request) => self.requests.send_after(*written, id, request),
+                Effect::Send(id, request) => match &mark {
+                    Ok(()) => self.requests.send(id, request),
+                    Err(error) => self.requests.hold_back(id, &request, error),
+                },
+                Effect::SendAfter(written, id, request) => match &mark {
+                    Ok(()) => self.requests.send_after(*written, id, request),
+                    Err(error) => self.requests.hold_back(id, &request, error),
+                },
             }
         }
     }

@@ -67,6 +67,19 @@ impl Requests {
         });
     }
 
+    /// Reports a request that cannot be sent, for want of a mark that says so.
+    pub(super) fn hold_back(&self, id: RequestId, request: &Request, error: &std::io::Error) {
+        let error = format!("the state directory cannot be written: {error}");
+        let done = match request {
+            Request::RunNow(_) => {
+                let reply = Reply::unanswered(Outcome::NotSent { error });
+                Done::Fired { id, sent_at: Timestamp::now(), reply }
+            }
+            Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+        };
+        let _ = self.report.send(done);
+    }
+
     /// Writes claims. How that went arrives on `replies`.
     pub(super) fn claim(&self, Claims { cursor, claims }: Claims) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());

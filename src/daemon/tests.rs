@@ -36,6 +36,7 @@ fn nothing_recovered() -> Recovered {
     Recovered {
         cursor: None,
         stopped_at: None,
+        sent_up_to: None,
         open: Vec::new(),
         following: Vec::new(),
         paused: Vec::new(),

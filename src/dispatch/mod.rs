@@ -74,6 +74,8 @@ pub struct Dispatch {
     known: HashSet<Key>,
     /// Entries that somebody paused, besides those that the schedule has paused.
     paused: BTreeSet<EntryName>,
+    /// The latest due instant of what was sent.
+    sent_up_to: Timestamp,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
     reached: Timestamp,
 }
@@ -90,12 +92,21 @@ struct Pending {
     deadline: Timestamp,
     /// It could not be sent when its turn came: the daemon was down, the quota spent or the API out of reach.
     waited: bool,
-    attempts: u32,
-    /// The journal has it that the occurrence waits, so that it was not sent.
-    written: bool,
+    history: History,
     place: Place,
     /// What a reload made of the entry while the occurrence was in flight.
     reloaded: Option<Reloaded>,
+}
+
+/// What was tried so far.
+#[derive(Clone, Debug, Default)]
+struct History {
+    attempts: u32,
+    /// The journal has it that the occurrence waits, so that no attempt is under way.
+    written: bool,
+    /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
+    /// cannot be said that it was not sent.
+    doubt: Option<String>,
 }
 
 /// What a reload makes of an entry.
@@ -122,8 +133,8 @@ enum Place {
 
 impl Pending {
     fn record_waiting(&mut self, reason: &'static str) -> Effect {
-        self.written = true;
-        Effect::Record(self.key(), Move::Waiting { attempts: self.attempts, reason: reason.into() })
+        self.history.written = true;
+        Effect::Record(self.key(), Move::Waiting { attempts: self.history.attempts, reason: reason.into() })
     }
 
     fn key(&self) -> Key {
@@ -175,6 +186,7 @@ impl Dispatch {
             stopping: false,
             known: HashSet::new(),
             paused: BTreeSet::new(),
+            sent_up_to: Timestamp::MIN,
             reached: now.wall,
         }
     }
@@ -186,7 +198,8 @@ impl Dispatch {
         let mut planned: BTreeMap<AccountName, usize> = BTreeMap::new();
         for Occurrence { entry, scheduled_at } in occurrences {
             let (times, account) = (entry.times(scheduled_at), entry.account.name.clone());
-            if self.enter(entry, scheduled_at, times, now, &mut effects).is_some() {
+            let history = History::default();
+            if self.enter(entry, scheduled_at, times, history, now, &mut effects).is_some() {
                 *planned.entry(account).or_default() += 1;
             }
         }
@@ -204,6 +217,7 @@ impl Dispatch {
         entry: Arc<Entry>,
         scheduled_at: Timestamp,
         (due_at, deadline): (Timestamp, Timestamp),
+        history: History,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Id> {
@@ -218,8 +232,7 @@ impl Dispatch {
             due_at,
             deadline,
             waited: late,
-            attempts: 0,
-            written: false,
+            history,
             place: Place::Future,
             reloaded: None,
         };
@@ -267,6 +280,11 @@ impl Dispatch {
         self.pending.is_empty()
             && self.requests.is_empty()
             && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
+    }
+
+    /// Nothing that is due later was sent.
+    pub fn sent_up_to(&self) -> Timestamp {
+        self.sent_up_to
     }
 
     /// The run_now requests that wait for their answer.
@@ -338,7 +356,7 @@ impl Dispatch {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        pending.attempts += 1;
+        pending.history.attempts += 1;
         self.deadlines.remove(&(pending.deadline, id));
         let activity = self.activity.entry(pending.entry.name.clone()).or_default();
         activity.waiting.remove(&id);
@@ -348,9 +366,10 @@ impl Dispatch {
             lane.leaves(now);
         }
         pending.place = Place::Sending;
+        self.sent_up_to = self.sent_up_to.max(pending.due_at);
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
-        let sending = Move::Sending { attempts: pending.attempts, sent_at: now.wall };
-        if pending.written {
+        let sending = Move::Sending { attempts: pending.history.attempts, sent_at: now.wall };
+        if pending.history.written {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {
             // A claim that is due may have been sent, with or without this.

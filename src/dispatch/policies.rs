@@ -152,6 +152,9 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
         tell: impl FnOnce(EntryName, Timestamp, i64) -> (Move, Event),
     ) {
+        if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
+            return self.unknown(id, doubt, effects);
+        }
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));
             let (end, event) = tell(pending.entry.name.clone(), pending.scheduled_at, lateness_ms);

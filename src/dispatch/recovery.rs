@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::follow::Following;
-use super::{Dispatch, Effect, Place, log};
+use super::{Dispatch, Effect, History, Place, log, ms};
 use crate::clock::Now;
 use crate::journal::{Followed, Move, Open, Reached, Recovered};
-use crate::log::event::OccurrenceUnknown;
+use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule};
 
@@ -29,8 +29,16 @@ impl Dispatch {
         }
         for Followed { claim, action, sent_at, .. } in recovered.following {
             let Some(&entry) = entries.get(claim.key.entry()) else {
-                let reason = "its entry is no longer in the schedule".into();
-                effects.push(Effect::Record(claim.key, Move::Unfollowed { reason }));
+                let reason = "its entry is no longer in the schedule";
+                effects.push(log(ActionUnfinished {
+                    entry: claim.key.entry().clone(),
+                    stack: claim.stack,
+                    job: claim.job,
+                    scheduled_at: claim.key.scheduled_at(),
+                    action_id: action,
+                    reason: reason.to_owned(),
+                }));
+                effects.push(Effect::Record(claim.key, Move::Unfollowed { reason: reason.into() }));
                 continue;
             };
             if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
@@ -40,31 +48,34 @@ impl Dispatch {
                 lane.follow_later(Following::new(Arc::clone(entry), scheduled_at, action, sent_at, now), now);
             }
         }
-        let unsent_after = recovered.stopped_at;
+        let unsent_after = recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min();
         for Open { claim, reached } in recovered.open {
             let (attempts, unsent, waits) = match reached {
                 Reached::Due => {
-                    let unsent = claim.due_at > now.wall || unsent_after.is_some_and(|at| claim.due_at > at);
-                    (0, unsent, false)
+                    // Without either, the former process may have come to anything that is due by now.
+                    (0, claim.due_at > unsent_after.unwrap_or(now.wall), false)
                 }
                 Reached::Waiting { attempts, .. } => (attempts, true, true),
                 Reached::Sending { attempts, .. } => (attempts, false, false),
             };
-            let Some(&entry) = entries.get(claim.key.entry()) else {
-                effects.push(Effect::Record(claim.key, Move::Skipped { reason: "removed".into() }));
-                continue;
-            };
-            let (scheduled_at, times) = (claim.key.scheduled_at(), (claim.due_at, claim.deadline));
-            if !unsent && !entry.idempotent {
-                let error = "the daemon ended before its answer was written".to_owned();
-                effects.push(Effect::Record(claim.key, Move::Unknown { error: error.clone() }));
-                effects.push(log(OccurrenceUnknown { entry: entry.name.clone(), scheduled_at, error }));
-                continue;
-            }
-            let id = self.enter(Arc::clone(entry), scheduled_at, times, now, &mut effects);
-            if let Some(pending) = id.and_then(|id| self.pending.get_mut(&id)) {
-                pending.attempts = attempts;
-                pending.written = waits;
+            let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
+            let lost = || "the daemon ended before its answer was written".to_owned();
+            match entries.get(&name) {
+                Some(&entry) if unsent || entry.idempotent => {
+                    let (entry, times) = (Arc::clone(entry), (claim.due_at, claim.deadline));
+                    let history = History { attempts, written: waits, doubt: (!unsent).then(lost) };
+                    self.enter(entry, scheduled_at, times, history, now, &mut effects);
+                }
+                None if unsent => {
+                    let lateness_ms = ms(now.wall.duration_since(claim.due_at));
+                    let (entry, reason) = (name, "removed");
+                    effects.push(Effect::Record(claim.key, Move::Skipped { reason: reason.into() }));
+                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
+                }
+                _ => {
+                    effects.push(Effect::Record(claim.key, Move::Unknown { error: lost() }));
+                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, error: lost() }));
+                }
             }
         }
         effects
@@ -73,7 +84,7 @@ impl Dispatch {
     /// Writes down what waits, so that the next process knows that it was not sent.
     pub fn park(&mut self) -> Vec<Effect> {
         let waiting = self.pending.values_mut().filter(|pending| {
-            !pending.written && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
+            !pending.history.written && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
         });
         waiting.map(|pending| pending.record_waiting("down")).collect()
     }

@@ -70,6 +70,9 @@ impl Dispatch {
             }
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
             Outcome::InDoubt { status, error } if entry.idempotent => {
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.history.doubt = Some(error.clone());
+                }
                 self.retry(id, error, status, now, &mut effects);
             }
             Outcome::InDoubt { error, .. } => {
@@ -154,7 +157,7 @@ impl Dispatch {
             scheduled_at: pending.scheduled_at,
             sent_at,
             lateness_ms: ms(sent_at.duration_since(pending.due_at)),
-            attempts: pending.attempts,
+            attempts: pending.history.attempts,
             quota_limit,
             quota_remaining,
             action: action.clone(),
@@ -164,7 +167,7 @@ impl Dispatch {
             Some(id) if follows => Started::Followed(id),
             id => Started::Alone(id),
         };
-        let attempts = pending.attempts;
+        let attempts = pending.history.attempts;
         effects.push(Effect::Record(pending.key(), Move::Started { attempts, sent_at, action: known }));
         if let Some(action_id) = action.id
             && follows
@@ -188,7 +191,7 @@ impl Dispatch {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        let delay = self.backoff.after(pending.attempts);
+        let delay = self.backoff.after(pending.history.attempts);
         let at = now.mono + delay;
         pending.place = Place::Retry(at);
         pending.waited = true;
@@ -196,7 +199,7 @@ impl Dispatch {
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
             scheduled_at: pending.scheduled_at,
-            attempts: pending.attempts,
+            attempts: pending.history.attempts,
             error,
             status,
             retry_in_ms: delay.as_millis().try_into().unwrap_or(u64::MAX),

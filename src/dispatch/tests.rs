@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cloud66::{Action, FollowUp, Outcome, Reply};
+use crate::journal::{Claim, Open, Origin, Reached, Recovered};
 use crate::quota::{Answer, Throttle};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, TokenSource,
@@ -626,6 +627,103 @@ fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_chan
         panic!("one run_now is sent: {:?}", world.sent);
     };
     assert_eq!(entry.job.as_str(), "another", "it goes on under the new definition");
+}
+
+/// An open claim of an entry, due so many seconds after the start.
+fn open(name: &str, seconds: i64, reached: Reached) -> Open {
+    let claim = Claim {
+        key: Key::new(EntryName::new(name).expect("a name"), World::at(seconds)),
+        account: AccountName::new("main").expect("a name"),
+        stack: StackUid::new("stack").expect("a uid"),
+        job: JobUid::new(name).expect("a uid"),
+        due_at: World::at(seconds),
+        deadline: World::at(seconds + 3600),
+        origin: Origin::Schedule,
+    };
+    Open { claim, reached }
+}
+
+fn recovered(open: Vec<Open>) -> Recovered {
+    Recovered {
+        cursor: None,
+        stopped_at: None,
+        sent_up_to: None,
+        open,
+        following: Vec::new(),
+        paused: Vec::new(),
+        quotas: Vec::new(),
+    }
+}
+
+#[test]
+fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
+    let account = account(100);
+    let all = [Reached::Due, Reached::Due, Reached::Waiting { attempts: 1, reason: "quota".to_owned() }];
+    let sending = Reached::Sending { attempts: 1, sent_at: World::at(-10) };
+    for (sent_up_to, sent, told) in [
+        (
+            Some(World::at(-8)),
+            vec!["late", "waits"],
+            vec!["occurrence.unknown early", "occurrence.unknown sending"],
+        ),
+        (
+            None,
+            vec!["waits"],
+            vec!["occurrence.unknown early", "occurrence.unknown late", "occurrence.unknown sending"],
+        ),
+    ] {
+        let mut world = World::new(&account);
+        let [early, late, waits] = all.clone();
+        let left = vec![
+            open("early", -9, early),
+            open("late", -7, late),
+            open("waits", -30, waits),
+            open("sending", -10, sending.clone()),
+        ];
+        let entries = ["early", "late", "waits", "sending"].map(|name| Arc::new(entry(name, &account)));
+        let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: entries.to_vec() };
+        let effects =
+            world.dispatch.recover(Recovered { sent_up_to, ..recovered(left) }, &schedule, world.now);
+        world.take(effects);
+        world.advance();
+        let mut now_sent = world.jobs_sent();
+        now_sent.sort_unstable();
+        assert_eq!(now_sent, sent, "with a mark at {sent_up_to:?}");
+        assert_eq!(world.told(), told, "with a mark at {sent_up_to:?}");
+    }
+}
+
+#[test]
+fn after_a_crash_a_removed_entry_is_skipped_or_unknown_and_told() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let left = vec![
+        open("waited", -9, Reached::Waiting { attempts: 0, reason: "quota".to_owned() }),
+        open("sent", -8, Reached::Sending { attempts: 1, sent_at: World::at(-8) }),
+    ];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: Vec::new() };
+    let effects = world.dispatch.recover(recovered(left), &schedule, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), ["occurrence.skipped waited removed", "occurrence.unknown sent"]);
+}
+
+#[test]
+fn an_idempotent_occurrence_that_may_have_started_is_never_called_missed() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.idempotent = true;
+    entry.start_deadline = Duration::from_secs(5);
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    for second in 2..20 {
+        world.go_to(f64::from(second));
+        while !world.sent.is_empty() {
+            world.answer(not_sent());
+        }
+    }
+    assert_eq!(world.told().last().map(String::as_str), Some("occurrence.unknown a"));
 }
 
 #[test]

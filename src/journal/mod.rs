@@ -6,6 +6,7 @@
 //! SQL serves a server as well.
 
 mod error;
+mod mark;
 mod progress;
 mod sqlite;
 
@@ -19,6 +20,7 @@ use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 pub use error::JournalError;
+pub use mark::Mark;
 pub use sqlite::{FILE_NAME, Journal, Opened, read_history};
 
 /// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
@@ -246,6 +248,8 @@ pub struct Recovered {
     pub cursor: Option<Timestamp>,
     /// When the former daemon stopped in order: what was due later was not sent. `None` after a crash.
     pub stopped_at: Option<Timestamp>,
+    /// Nothing that was due later was sent. `None` when the machine was started anew since, or has no mark.
+    pub sent_up_to: Option<Timestamp>,
     /// Claimed and not settled, in the order of scheduled_at.
     pub open: Vec<Open>,
     /// Actions that are asked for until they finish, in the order of scheduled_at.

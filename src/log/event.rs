@@ -253,7 +253,7 @@ events! {
         until: Option<Timestamp>,
     }, waiting_message(e);
 
-    /// An attempt did not reach the API; there will be another.
+    /// An attempt did not reach the API, or may be made again whatever became of it; there will be another.
     OccurrenceRetrying = "occurrence.retrying", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -261,7 +261,7 @@ events! {
         error: String,
         status: Option<u16>,
         retry_in_ms: u64,
-    }, format!("{}: attempt {} was not sent, the next is in {} ms: {}", e.entry, e.attempts, e.retry_in_ms, e.error);
+    }, format!("{}: attempt {} brought no answer, the next is in {} ms: {}", e.entry, e.attempts, e.retry_in_ms, e.error);
 
     /// An occurrence that was not sent in time, or that a newer one replaced.
     OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {

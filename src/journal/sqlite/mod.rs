@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Recovered, Refused};
+use super::{Claim, Claimed, Health, JournalError, Key, Mark, Move, Pruned, Recovered, Refused};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -40,6 +40,8 @@ pub struct Opened {
     pub journal: Journal,
     /// What a former daemon left.
     pub recovered: Recovered,
+    /// To be raised before each send.
+    pub mark: Mark,
     /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody should hear of.
     pub refused: tokio::sync::mpsc::UnboundedReceiver<Refused>,
 }
@@ -54,7 +56,10 @@ impl Journal {
         let lock = file::Lock::take(directory)?;
         let path = directory.join(FILE_NAME);
         let mut rows = rows::Rows::new(file::connect(&path, schema::MIGRATIONS)?, path.clone());
-        let recovered = rows.recover()?;
+        let mut recovered = rows.recover()?;
+        let (mark, sent_up_to) =
+            Mark::open(directory).map_err(|error| JournalError::io(&directory.join("sent.mark"), &error))?;
+        recovered.sent_up_to = sent_up_to;
         let (requests, inbox) = mpsc::channel();
         let (tell, health) = watch::channel(Health::Well);
         let (refuse, refused) = tokio::sync::mpsc::unbounded_channel();
@@ -63,7 +68,7 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| JournalError::io(&path, &error))?;
-        Ok(Opened { journal: Journal { requests, health }, recovered, refused })
+        Ok(Opened { journal: Journal { requests, health }, recovered, refused, mark })
     }
 
     /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The cursor never moves back.

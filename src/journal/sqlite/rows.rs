@@ -117,6 +117,7 @@ impl Rows {
             let mut recovered = Recovered {
                 cursor,
                 stopped_at,
+                sent_up_to: None,
                 open: Vec::new(),
                 following: Vec::new(),
                 paused: column(db, "SELECT entry FROM paused ORDER BY 1", |row| entry_name(row, 0))?,

@@ -1,0 +1,94 @@
+//! The mark: nothing that was due later has been sent.
+//!
+//! Claims are made seconds ahead. After a process has died, the mark tells which of them it had not come to.
+//! It is raised before each send, by a write that waits for no disk: it outlives the process, and it is not
+//! believed after the machine was started anew, when the write may be lost.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+/// Its file in the state directory.
+const FILE: &str = "sent.mark";
+
+/// A new one with every start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The mark of the running process.
+#[derive(Debug)]
+pub struct Mark {
+    file: File,
+    boot: String,
+    at: Timestamp,
+}
+
+impl Mark {
+    /// Opens the mark, and reads where a former process left it. `None` when there is none to be believed.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn open(directory: &Path) -> io::Result<(Mark, Option<Timestamp>)> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(directory.join(FILE))?;
+        // Where the system does not tell it, no mark is ever believed.
+        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+        let mut text = [0; 128];
+        let read = file.read_at(&mut text, 0)?;
+        let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
+        Ok((Mark { file, boot, at: former.unwrap_or(Timestamp::MIN) }, former))
+    }
+
+    /// Raises the mark to the due instant of what is sent next. Must return before it is sent.
+    ///
+    /// # Errors
+    /// Then nothing may be sent: a later process would take it for unsent.
+    pub fn raise(&mut self, due_at: Timestamp) -> io::Result<()> {
+        if due_at > self.at {
+            let text = format!("{} {:020}\n", self.boot, due_at.as_microsecond());
+            self.file.write_all_at(text.as_bytes(), 0)?;
+            self.at = due_at;
+        }
+        Ok(())
+    }
+}
+
+fn parse(text: &str, boot: &str) -> Option<Timestamp> {
+    let (former, micros) = text.strip_suffix('\n')?.split_once(' ')?;
+    if boot.is_empty() || former != boot {
+        return None;
+    }
+    // Up to a microsecond more may have been sent than was written.
+    Timestamp::from_microsecond(micros.parse::<i64>().ok()?.checked_add(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_believed_in_the_same_boot_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |second| Timestamp::from_second(second).expect("an instant");
+        let (mut mark, former) = Mark::open(directory.path()).expect("a mark");
+        assert_eq!(former, None, "there was none");
+        mark.raise(at(100)).expect("raised");
+        mark.raise(at(50)).expect("a mark never falls");
+        let (_, former) = Mark::open(directory.path()).expect("a mark");
+        assert_eq!(former.map(Timestamp::as_second), Some(100));
+        let text = std::fs::read_to_string(directory.path().join(FILE)).expect("the mark");
+        assert_eq!(parse(&text, "another-boot"), None);
+        assert_eq!(parse(&text, ""), None);
+        for broken in ["", "x", "boot 12", "boot x\n"] {
+            assert_eq!(parse(broken, "boot"), None, "{broken:?}");
+        }
+    }
+}
