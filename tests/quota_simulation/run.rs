@@ -109,6 +109,8 @@ pub struct Simulation<'a> {
     client: Client,
     sent: Vec<Sent>,
     in_flight: u32,
+    /// Since when requests have been in flight, if any is.
+    in_flight_since: Mono,
     /// Sent, and not known to be unsent or counted by the newest answer that is known.
     open: BTreeSet<usize>,
     wake: Option<Mono>,
@@ -136,6 +138,7 @@ impl<'a> Simulation<'a> {
             client,
             sent: Vec::new(),
             in_flight: 0,
+            in_flight_since: BOOT,
             open: BTreeSet::new(),
             wake: None,
             order: 0,
@@ -309,6 +312,10 @@ impl<'a> Simulation<'a> {
                     Ok(ticket) => Some(ticket),
                     Err(Refusal::InFlight) => {
                         assert!(self.in_flight > 0, "nothing is in flight that could decide");
+                        if let Some(at) = quota.wakes_at() {
+                            assert!(at > self.now, "{at:?} is not ahead of {:?}", self.now);
+                            self.wake_at(at);
+                        }
                         return;
                     }
                     Err(Refusal::Until(until)) => {
@@ -368,7 +375,9 @@ impl<'a> Simulation<'a> {
 
     fn send(&mut self, ticket: Option<Ticket>) {
         let probe = matches!(self.client, Client::Ours(_)) && !self.covered();
-        if probe {
+        if probe && self.newest.is_none() {
+            self.few_on_nothing();
+        } else if probe {
             let other = self.sent.iter().rev().take(4096).find(|sent| sent.probe && sent.ticket.is_some());
             assert!(
                 other.is_none(),
@@ -379,6 +388,9 @@ impl<'a> Simulation<'a> {
         }
         let id = self.sent.len();
         self.open.insert(id);
+        if self.in_flight == 0 {
+            self.in_flight_since = self.now;
+        }
         self.in_flight += 1;
         self.report.sent += 1;
         let slowest = self.scenario.latency;
@@ -413,6 +425,20 @@ impl<'a> Simulation<'a> {
             ended: Mono::MAX,
             outcome: None,
         });
+    }
+
+    /// While nothing was told, one goes; for each two seconds without an answer twice as many.
+    fn few_on_nothing(&self) {
+        let silence = self.now - if self.in_flight == 0 { self.now } else { self.in_flight_since };
+        let most = 1u64 << (silence.as_secs() / 2).min(62);
+        // Answers without headers let the quota count for itself.
+        let bare = self.sent.iter().filter(|sent| sent.outcome.is_some_and(|outcome| outcome.bare)).count();
+        assert!(
+            bare >= 5 || u64::from(self.in_flight) < most,
+            "{} are in flight and nothing was told, at {:?}",
+            self.in_flight,
+            self.now
+        );
     }
 
     /// Whether the newest headers, less what they do not include and the reserve, cover one more.
