@@ -12,11 +12,11 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
-use stackcron::quota::{Answer, Change, Purpose, Quota, Refusal, Throttle, Ticket};
+use stackcron::quota::{Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, Ticket};
 
 use crate::scenario::{Kind, Scenario};
 use crate::server::{Server, Window};
-use crate::{BOOT, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
+use crate::{BOOT, DOWN, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
 
 enum Event {
     Arrives(usize),
@@ -25,9 +25,13 @@ enum Event {
     Unsent(usize),
     Others(u32),
     Wake,
+    Stop,
+    Start,
 }
 
 struct Sent {
+    /// Which process sent it.
+    life: u32,
     ticket: Option<Ticket>,
     sent: Mono,
     /// It went beyond what the newest headers covered.
@@ -114,6 +118,11 @@ pub struct Simulation<'a> {
     /// Sent, and not known to be unsent or counted by the newest answer that is known.
     open: BTreeSet<usize>,
     wake: Option<Mono>,
+    life: u32,
+    /// Stopped, and not started again.
+    down: bool,
+    /// What was saved last, and when: each second, as the daemon does.
+    saved: (Mono, Saved),
     /// Requests the server took, and others' among them.
     order: u64,
     others: u64,
@@ -141,6 +150,9 @@ impl<'a> Simulation<'a> {
             in_flight_since: BOOT,
             open: BTreeSet::new(),
             wake: None,
+            life: 0,
+            down: false,
+            saved: (BOOT, Saved::default()),
             order: 0,
             others: 0,
             newest: None,
@@ -149,6 +161,7 @@ impl<'a> Simulation<'a> {
             report: Report::default(),
         };
         simulation.plan_others();
+        simulation.plan_restarts();
         simulation.pump();
         let end = BOOT + WINDOW * (WINDOWS + 1);
         while let Some(Reverse((at, event))) = simulation.events.pop() {
@@ -195,7 +208,47 @@ impl<'a> Simulation<'a> {
         self.now = BOOT;
     }
 
+    /// All in one window, well apart.
+    fn plan_restarts(&mut self) {
+        let apart = WINDOW / self.scenario.restarts.max(1);
+        for restart in 0..self.scenario.restarts {
+            let span = (apart - DOWN * 2).as_nanos() as u64;
+            let at = BOOT + WINDOW * 4 + apart * restart + Duration::from_nanos(self.rng.u64(..span));
+            self.at(at, Event::Stop);
+            self.at(at + DOWN, Event::Start);
+        }
+    }
+
+    /// Another process goes on with what was saved. What is in flight still is answered to nobody.
+    fn start(&mut self) {
+        let Client::Ours(quota) = &mut self.client else { return };
+        let ending = if self.scenario.killed { Ending::Killed } else { Ending::InOrder };
+        let saved = if self.scenario.killed { self.saved.1.clone() } else { quota.save() };
+        let now = self.scenario.now(self.now);
+        *quota = Box::new(Quota::restore(self.scenario.settings(), saved, ending, now));
+        (self.life, self.down, self.in_flight) = (self.life + 1, false, 0);
+        for sent in self.sent.iter_mut().filter(|sent| sent.ticket.is_some()) {
+            drop(sent.ticket.take());
+            sent.ended = self.now;
+            self.doubtful.push(self.now);
+        }
+        if self.scenario.killed {
+            self.newest = None;
+        }
+    }
+
+    fn save(&mut self) {
+        if let Client::Ours(quota) = &self.client
+            && self.scenario.restarts > 0
+            && !self.down
+            && self.now >= self.saved.0 + Duration::from_secs(1)
+        {
+            self.saved = (self.now, quota.save());
+        }
+    }
+
     fn step(&mut self, event: usize) {
+        self.save();
         match self.kinds[event].take().expect("an event happens once") {
             Event::Others(size) => {
                 for _ in 0..size {
@@ -214,6 +267,14 @@ impl<'a> Simulation<'a> {
                     let changes = quota.tick(self.scenario.now(self.now));
                     self.hear(changes);
                 }
+            }
+            Event::Stop => {
+                self.down = true;
+                return;
+            }
+            Event::Start => self.start(),
+            Event::Answered(id) | Event::Lost(id) | Event::Unsent(id) if self.sent[id].life < self.life => {
+                return;
             }
             Event::Answered(id) => self.answered(id),
             Event::Lost(id) => {
@@ -305,6 +366,9 @@ impl<'a> Simulation<'a> {
 
     /// Sends whatever may be sent: the backlog never ends.
     fn pump(&mut self) {
+        if self.down {
+            return;
+        }
         while self.in_flight < self.scenario.connections {
             let now = self.scenario.now(self.now);
             let ticket = match &mut self.client {
@@ -417,6 +481,7 @@ impl<'a> Simulation<'a> {
         }
         let others_known = self.newest.map_or(u64::MAX, |newest| newest.others);
         self.sent.push(Sent {
+            life: self.life,
             ticket,
             sent: self.now,
             probe,
