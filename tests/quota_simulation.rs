@@ -20,6 +20,8 @@ use scenario::{Kind, Scenario};
 use stackcron::clock::Mono;
 use stackcron::schedule::Reserve;
 
+/// From a stop to the next start: what is in flight is waited for.
+const DOWN: Duration = Duration::from_secs(10);
 const WINDOW: Duration = Duration::from_secs(3600);
 /// Windows in which the kind is recognised, and with those that are measured.
 const LEARNING: u32 = 2;
@@ -59,6 +61,8 @@ fn judge(scenario: &Scenario, report: &Report) -> Result<(), String> {
     // A window opened at the latest when the answer to its first request came, unless that was lost; `Retry-After` counts
     // from when it came.
     let known = scenario.kind == Kind::Aligned || (quiet && scenario.lost == 0);
+    // A turn while the process is down is followed when it is up again.
+    let known = known && scenario.restarts == 0;
     let told = match scenario.kind {
         Kind::Aligned if !scenario.retry_after => Duration::ZERO,
         _ => scenario.latency,
@@ -116,12 +120,12 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
     let kind = prop_oneof![Just(Kind::Aligned), Just(Kind::FirstRequest), Just(Kind::Rolling)];
     let limits = (10u32..600, 0u32..20, 0u32..60, 1u32..40);
     let times = (1u64..10_000, 0u64..3_600_000, -900i64..900, any::<bool>());
-    let faults = (0u32..20, 0u32..50, 0u32..20);
+    let faults = (0u32..20, 0u32..50, 0u32..20, 0u32..12, any::<bool>());
     (any::<u64>(), kind, limits, times, faults, 1u32..100).prop_map(
         |(seed, kind, limits, times, faults, connections)| {
             let (limit, reserve, others_percent, bursts) = limits;
             let (latency, phase, behind, retry_after) = times;
-            let (lost, unsent, bare) = faults;
+            let (lost, unsent, bare, restarts, killed) = faults;
             Scenario {
                 seed,
                 kind,
@@ -136,6 +140,8 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
                 phase: Duration::from_millis(phase),
                 behind,
                 retry_after,
+                restarts,
+                killed,
                 connections,
             }
             .with_enough_connections()
@@ -173,7 +179,8 @@ fn a_plain_limiter_is_refused_and_ours_is_not() {
             let mut sums = [Report::default(); 2];
             for seed in 0..4 {
                 let limit = if cfg!(debug_assertions) { 360 } else { 3600 };
-                let scenario = Scenario { kind, others_percent, limit, ..Scenario::from_seed(seed) };
+                let scenario =
+                    Scenario { kind, others_percent, limit, restarts: 0, ..Scenario::from_seed(seed) };
                 let scenario = scenario.with_enough_connections();
                 let reports = [ours(&scenario), Simulation::run(&scenario, Client::plain(&scenario))];
                 for (sum, report) in sums.iter_mut().zip(reports) {

@@ -189,6 +189,11 @@ impl Daemon {
         self.log.iter().filter(|line| line["event"] == event).collect()
     }
 
+    /// The next line, whatever it is. Waits for it.
+    pub fn next_event(&mut self) -> Value {
+        self.next(PATIENCE).unwrap_or_else(|error| panic!("no more lines ({error}):\n{}", self.raw))
+    }
+
     fn next(&mut self, patience: Duration) -> Result<Value, RecvTimeoutError> {
         let line = self.lines.recv_timeout(patience)?;
         let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));

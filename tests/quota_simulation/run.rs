@@ -12,11 +12,11 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
-use stackcron::quota::{Answer, Change, Purpose, Quota, Refusal, Throttle, Ticket};
+use stackcron::quota::{Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, Ticket};
 
 use crate::scenario::{Kind, Scenario};
 use crate::server::{Server, Window};
-use crate::{BOOT, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
+use crate::{BOOT, DOWN, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
 
 enum Event {
     Arrives(usize),
@@ -25,9 +25,13 @@ enum Event {
     Unsent(usize),
     Others(u32),
     Wake,
+    Stop,
+    Start,
 }
 
 struct Sent {
+    /// Which process sent it.
+    life: u32,
     ticket: Option<Ticket>,
     sent: Mono,
     /// It went beyond what the newest headers covered.
@@ -109,9 +113,16 @@ pub struct Simulation<'a> {
     client: Client,
     sent: Vec<Sent>,
     in_flight: u32,
+    /// Since when requests have been in flight, if any is.
+    in_flight_since: Mono,
     /// Sent, and not known to be unsent or counted by the newest answer that is known.
     open: BTreeSet<usize>,
     wake: Option<Mono>,
+    life: u32,
+    /// Stopped, and not started again.
+    down: bool,
+    /// What was saved last, and when: each second, as the daemon does.
+    saved: (Mono, Saved),
     /// Requests the server took, and others' among them.
     order: u64,
     others: u64,
@@ -136,8 +147,12 @@ impl<'a> Simulation<'a> {
             client,
             sent: Vec::new(),
             in_flight: 0,
+            in_flight_since: BOOT,
             open: BTreeSet::new(),
             wake: None,
+            life: 0,
+            down: false,
+            saved: (BOOT, Saved::default()),
             order: 0,
             others: 0,
             newest: None,
@@ -146,6 +161,7 @@ impl<'a> Simulation<'a> {
             report: Report::default(),
         };
         simulation.plan_others();
+        simulation.plan_restarts();
         simulation.pump();
         let end = BOOT + WINDOW * (WINDOWS + 1);
         while let Some(Reverse((at, event))) = simulation.events.pop() {
@@ -192,7 +208,47 @@ impl<'a> Simulation<'a> {
         self.now = BOOT;
     }
 
+    /// All in one window, well apart.
+    fn plan_restarts(&mut self) {
+        let apart = WINDOW / self.scenario.restarts.max(1);
+        for restart in 0..self.scenario.restarts {
+            let span = (apart - DOWN * 2).as_nanos() as u64;
+            let at = BOOT + WINDOW * 4 + apart * restart + Duration::from_nanos(self.rng.u64(..span));
+            self.at(at, Event::Stop);
+            self.at(at + DOWN, Event::Start);
+        }
+    }
+
+    /// Another process goes on with what was saved. What is in flight still is answered to nobody.
+    fn start(&mut self) {
+        let Client::Ours(quota) = &mut self.client else { return };
+        let ending = if self.scenario.killed { Ending::Killed } else { Ending::InOrder };
+        let saved = if self.scenario.killed { self.saved.1.clone() } else { quota.save() };
+        let now = self.scenario.now(self.now);
+        *quota = Box::new(Quota::restore(self.scenario.settings(), saved, ending, now));
+        (self.life, self.down, self.in_flight) = (self.life + 1, false, 0);
+        for sent in self.sent.iter_mut().filter(|sent| sent.ticket.is_some()) {
+            drop(sent.ticket.take());
+            sent.ended = self.now;
+            self.doubtful.push(self.now);
+        }
+        if self.scenario.killed {
+            self.newest = None;
+        }
+    }
+
+    fn save(&mut self) {
+        if let Client::Ours(quota) = &self.client
+            && self.scenario.restarts > 0
+            && !self.down
+            && self.now >= self.saved.0 + Duration::from_secs(1)
+        {
+            self.saved = (self.now, quota.save());
+        }
+    }
+
     fn step(&mut self, event: usize) {
+        self.save();
         match self.kinds[event].take().expect("an event happens once") {
             Event::Others(size) => {
                 for _ in 0..size {
@@ -211,6 +267,14 @@ impl<'a> Simulation<'a> {
                     let changes = quota.tick(self.scenario.now(self.now));
                     self.hear(changes);
                 }
+            }
+            Event::Stop => {
+                self.down = true;
+                return;
+            }
+            Event::Start => self.start(),
+            Event::Answered(id) | Event::Lost(id) | Event::Unsent(id) if self.sent[id].life < self.life => {
+                return;
             }
             Event::Answered(id) => self.answered(id),
             Event::Lost(id) => {
@@ -302,6 +366,9 @@ impl<'a> Simulation<'a> {
 
     /// Sends whatever may be sent: the backlog never ends.
     fn pump(&mut self) {
+        if self.down {
+            return;
+        }
         while self.in_flight < self.scenario.connections {
             let now = self.scenario.now(self.now);
             let ticket = match &mut self.client {
@@ -309,6 +376,10 @@ impl<'a> Simulation<'a> {
                     Ok(ticket) => Some(ticket),
                     Err(Refusal::InFlight) => {
                         assert!(self.in_flight > 0, "nothing is in flight that could decide");
+                        if let Some(at) = quota.wakes_at() {
+                            assert!(at > self.now, "{at:?} is not ahead of {:?}", self.now);
+                            self.wake_at(at);
+                        }
                         return;
                     }
                     Err(Refusal::Until(until)) => {
@@ -368,7 +439,9 @@ impl<'a> Simulation<'a> {
 
     fn send(&mut self, ticket: Option<Ticket>) {
         let probe = matches!(self.client, Client::Ours(_)) && !self.covered();
-        if probe {
+        if probe && self.newest.is_none() {
+            self.few_on_nothing();
+        } else if probe {
             let other = self.sent.iter().rev().take(4096).find(|sent| sent.probe && sent.ticket.is_some());
             assert!(
                 other.is_none(),
@@ -379,6 +452,9 @@ impl<'a> Simulation<'a> {
         }
         let id = self.sent.len();
         self.open.insert(id);
+        if self.in_flight == 0 {
+            self.in_flight_since = self.now;
+        }
         self.in_flight += 1;
         self.report.sent += 1;
         let slowest = self.scenario.latency;
@@ -405,6 +481,7 @@ impl<'a> Simulation<'a> {
         }
         let others_known = self.newest.map_or(u64::MAX, |newest| newest.others);
         self.sent.push(Sent {
+            life: self.life,
             ticket,
             sent: self.now,
             probe,
@@ -413,6 +490,20 @@ impl<'a> Simulation<'a> {
             ended: Mono::MAX,
             outcome: None,
         });
+    }
+
+    /// While nothing was told, one goes; for each two seconds without an answer twice as many.
+    fn few_on_nothing(&self) {
+        let silence = self.now - if self.in_flight == 0 { self.now } else { self.in_flight_since };
+        let most = 1u64 << (silence.as_secs() / 2).min(62);
+        // Answers without headers let the quota count for itself.
+        let bare = self.sent.iter().filter(|sent| sent.outcome.is_some_and(|outcome| outcome.bare)).count();
+        assert!(
+            bare >= 5 || u64::from(self.in_flight) < most,
+            "{} are in flight and nothing was told, at {:?}",
+            self.in_flight,
+            self.now
+        );
     }
 
     /// Whether the newest headers, less what they do not include and the reserve, cover one more.

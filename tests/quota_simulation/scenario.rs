@@ -39,6 +39,9 @@ pub struct Scenario {
     pub behind: i64,
     /// A refusal names the instant.
     pub retry_after: bool,
+    /// Restarts in the middle of the measured windows, and whether the process is killed each time.
+    pub restarts: u32,
+    pub killed: bool,
     /// Requests in flight at most.
     pub connections: u32,
 }
@@ -74,6 +77,8 @@ impl Scenario {
             phase: Duration::from_millis(rng.u64(..3_600_000)),
             behind: if rng.bool() { 0 } else { rng.i64(-900..900) },
             retry_after: rng.u32(..5) == 0,
+            restarts: if seed % 3 == 0 { 10 } else { 0 },
+            killed: seed % 2 == 0,
             connections: 1 << rng.u32(..11),
         }
         .with_enough_connections()
