@@ -25,6 +25,9 @@ use crate::schedule::{Account, AccountName, CatchUp, Entry, EntryName, Overlap, 
 use crate::timetable::Occurrence;
 
 use follow::Following;
+pub(crate) use lane::Gauges;
+#[cfg(test)]
+pub(crate) use lane::Sent;
 use lane::{Lane, Rank};
 
 /// What the shell is to do.
@@ -269,6 +272,11 @@ impl Dispatch {
         self.pending.is_empty()
             && self.requests.is_empty()
             && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
+    }
+
+    /// How each account stands.
+    pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
+        self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
     /// The run_now requests that wait for their answer.
