@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,9 +19,10 @@ use crate::cloud66::{Client, Token};
 use crate::daemon::{self, Replacement, Setup, StopReason};
 use crate::journal::{self, Journal};
 use crate::log::event::{
-    AccountUnusable, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
+    AccountUnusable, DaemonListening, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
+use crate::metrics::{Metrics, Server};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Schedule, duration};
@@ -35,6 +38,11 @@ pub(super) struct Args {
     /// given; a throw-away directory with --sandbox.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+
+    /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. Port 0 is any
+    /// free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
 
     /// How long the journal keeps what is settled.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "90d")]
@@ -59,6 +67,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     Event::from(ScheduleLoaded { path: path.clone(), entries, added: entries, removed: 0, changed: 0 })
         .emit();
     raise_open_files();
+    let server = args.listen.map(listen).transpose()?;
     let throw_away = match (&args.state_dir, args.sandbox) {
         (None, true) => {
             Some(tempfile::tempdir().context("a directory for the sandbox's journal cannot be made")?)
@@ -86,18 +95,34 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let Ok(clients) = target.clients(&schedule) else {
             return Ok(Status::Config);
         };
+        let metrics = server.is_some().then(|| Arc::new(Metrics::new()));
+        let serving = match (server, &metrics) {
+            (Some(server), Some(metrics)) => Some(server.serve(Arc::clone(metrics))?),
+            _ => None,
+        };
         let (sender, replacements) = mpsc::channel(1);
-        let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender));
+        let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender, metrics.clone()));
         // On a worker: what it spawns is then near at hand.
         let first = Replacement { path, schedule, clients };
-        let setup = Setup { first, journal, journal_name, keep: args.keep };
+        let setup = Setup { first, journal, journal_name, keep: args.keep, metrics };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
+        if let Some(serving) = serving {
+            serving.abort();
+        }
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;
         }
         Ok(Status::Done)
     })
+}
+
+/// Takes the address before anything else is begun: where it is in use, nothing has happened.
+fn listen(address: SocketAddr) -> anyhow::Result<Server> {
+    let server =
+        Server::bind(address).with_context(|| format!("--listen {address} cannot be listened on"))?;
+    Event::from(DaemonListening { address: server.address().to_string() }).emit();
+    Ok(server)
 }
 
 /// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
@@ -140,6 +165,7 @@ async fn reload(
     config: PathBuf,
     target: Target,
     replacements: mpsc::Sender<Replacement>,
+    metrics: Option<Arc<Metrics>>,
 ) {
     while reloads.recv().await.is_some() {
         let (config, target) = (config.clone(), target.clone());
@@ -150,10 +176,14 @@ async fn reload(
             let clients = target.clients(&schedule)?;
             Ok::<_, Told>(Replacement { path: config.display().to_string(), schedule, clients })
         });
-        if let Ok(Ok(replacement)) = read.await
-            && replacements.send(replacement).await.is_err()
-        {
-            return;
+        match (read.await, &metrics) {
+            (Ok(Ok(replacement)), _) => {
+                if replacements.send(replacement).await.is_err() {
+                    return;
+                }
+            }
+            (_, Some(metrics)) => metrics.reload_failed(),
+            (_, None) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use super::clockwatch::Clockwatch;
 use super::sweep::Sweep;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{FollowUp, Outcome, Reply};
-use crate::dispatch::{Dispatch, Effect, RequestId};
+use crate::dispatch::{self, Dispatch, Effect, RequestId};
 use crate::journal::{Claim, Key, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
@@ -245,6 +245,16 @@ impl Core {
     /// Ends the wait for what is in flight.
     pub(crate) fn abandon(&mut self) -> Vec<Effect> {
         self.dispatch.abandon()
+    }
+
+    /// How each account stands.
+    pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, dispatch::Gauges)> {
+        self.dispatch.gauges()
+    }
+
+    /// Whether all that is due by now is claimed, so that it is fired.
+    pub(crate) fn is_current(&self, now: Now) -> bool {
+        self.claiming == Claiming::No && !self.catching_up && !self.sweep.is_behind(now)
     }
 
     /// What is known of each account's quota, for the next process.

@@ -20,6 +20,7 @@ use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
     ScheduleReloaded,
 };
+use crate::metrics::Metrics;
 use crate::schedule::Schedule;
 use crate::timetable::tz;
 
@@ -63,6 +64,8 @@ pub struct Setup {
     pub journal_name: String,
     /// How long settled occurrences are kept in it.
     pub keep: Duration,
+    /// What counts, where somebody listens.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -70,7 +73,7 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep }: Setup,
+    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -84,7 +87,6 @@ pub async fn run(
         pid: std::process::id(),
         tz_database: tz::database().to_string(),
     };
-    Event::from(started).emit();
     let (core, effects) = Core::new(&schedule, journal.recovered, fastrand::u64(..), now);
     let mut daemon = Daemon {
         core,
@@ -95,7 +97,9 @@ pub async fn run(
         refused: journal.refused,
         mark: journal.mark,
         ill_since: None,
+        metrics,
     };
+    daemon.tell(&started.into());
     daemon.perform(effects);
     let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
     let in_flight = daemon.finish(reason).await;
@@ -117,6 +121,7 @@ struct Daemon {
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Daemon {
@@ -136,6 +141,9 @@ impl Daemon {
             }
             let effects = self.core.turn(now);
             self.perform(effects);
+            if let Some(metrics) = &self.metrics {
+                metrics.turned(self.core.is_current(now));
+            }
             let wake = self.core.wakes_at(now);
             tokio::select! {
                 biased;
@@ -150,7 +158,7 @@ impl Daemon {
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
                     let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
-                    Event::from(JournalRefused { entry, scheduled_at, error: refused.to_string() }).emit();
+                    self.tell(&JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(replacement) = replacements.recv() => self.replace(replacement),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
@@ -161,7 +169,13 @@ impl Daemon {
     /// Plans and claims what is due in the next seconds.
     fn beat(&mut self, now: Now) {
         if let Some(claims) = self.core.beat(now) {
+            if let Some(metrics) = &self.metrics {
+                metrics.claims();
+            }
             self.requests.claim(claims);
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.swept(self.core.gauges());
         }
         if std::mem::take(&mut self.quotas_changed) {
             self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
@@ -178,7 +192,7 @@ impl Daemon {
         self.perform(effects);
         self.schedule = replacement.schedule;
         let entries = self.schedule.entries.len();
-        Event::from(ScheduleReloaded { path: replacement.path, entries, added, removed, changed }).emit();
+        self.tell(&ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
         self.beat(now);
     }
 
@@ -188,7 +202,7 @@ impl Daemon {
         let stopped_at = Timestamp::now();
         self.perform(effects);
         let in_flight = self.core.fires_in_flight();
-        Event::from(DaemonStopping { reason: reason.to_owned(), in_flight }).emit();
+        self.tell(&DaemonStopping { reason: reason.to_owned(), in_flight }.into());
         let end = Instant::now() + GRACE;
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
             tokio::select! {
@@ -211,6 +225,9 @@ impl Daemon {
     fn take_in(&mut self, done: Done) {
         let now = Now::read();
         self.quotas_changed = true;
+        if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
+            metrics.claimed();
+        }
         let effects = match done {
             Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
             Done::Followed { id, reply } => self.core.followed(id, reply, now),
@@ -228,14 +245,22 @@ impl Daemon {
         match (health, self.ill_since) {
             (Health::Ill { since, error }, None) => {
                 self.ill_since = Some(*since);
-                Event::from(JournalFailed { since: *since, error: error.to_string() }).emit();
+                self.tell(&JournalFailed { since: *since, error: error.to_string() }.into());
             }
             (Health::Well, Some(failed_since)) => {
                 self.ill_since = None;
-                Event::from(JournalRestored { failed_since }).emit();
+                self.tell(&JournalRestored { failed_since }.into());
             }
             (Health::Ill { .. }, Some(_)) | (Health::Well, None) => {}
         }
+    }
+
+    /// Counted first: who has read of an event finds it counted.
+    fn tell(&self, event: &Event) {
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(event);
+        }
+        event.emit();
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -244,7 +269,7 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
-                Effect::Log(event) => event.emit(),
+                Effect::Log(event) => self.tell(&event),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => match &mark {
                     Ok(()) => self.requests.send(id, request),

@@ -41,6 +41,37 @@ pub(super) struct Lane {
     closed_until: Option<Mono>,
     /// When a request last left, or connections were last opened.
     last_used: Option<Mono>,
+    /// How many are ready or between two attempts, by priority.
+    waiting: [usize; 3],
+    sent: Sent,
+}
+
+/// How an account stands, for whoever watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    /// The limit in force.
+    pub(crate) limit: u32,
+    /// As newest told by the API.
+    pub(crate) remaining: Option<u32>,
+    /// What is left to people and CI.
+    pub(crate) reserve: u32,
+    /// What is due and waits for quota or for another try, by priority.
+    pub(crate) waiting: [(Priority, usize); 3],
+    /// Since the account is served.
+    pub(crate) sent: Sent,
+}
+
+/// Requests that left, since the account is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// run_now.
+    pub(crate) fires: u64,
+    /// Questions for actions.
+    pub(crate) follow_ups: u64,
+    /// Questions whether stacks, jobs and the token are in order.
+    pub(crate) checks: u64,
+    /// Those of them that the API refused for want of quota.
+    pub(crate) throttled: u64,
 }
 
 impl Lane {
@@ -55,6 +86,20 @@ impl Lane {
             in_flight: 0,
             closed_until: None,
             last_used: None,
+            waiting: [0; 3],
+            sent: Sent::default(),
+        }
+    }
+
+    /// How the account stands, whatever waits: no queue is walked through.
+    pub(super) fn gauges(&self) -> Gauges {
+        Gauges {
+            limit: self.quota.limit(),
+            remaining: self.quota.remaining(),
+            reserve: self.quota.reserve(),
+            waiting: [Priority::High, Priority::Normal, Priority::Low]
+                .map(|priority| (priority, self.waiting[priority as usize])),
+            sent: self.sent,
         }
     }
 
@@ -74,11 +119,11 @@ impl Lane {
     pub(super) fn put_in(&mut self, place: Place, rank: Rank) {
         match place {
             Place::Ready => {
-                self.ready.insert(rank);
+                self.waiting[rank.0.0 as usize] += usize::from(self.ready.insert(rank));
                 self.untold.push(rank.2);
             }
             Place::Retry(at) => {
-                self.retries.insert((at, rank));
+                self.waiting[rank.0.0 as usize] += usize::from(self.retries.insert((at, rank)));
             }
             Place::Future | Place::Held | Place::Sending => {}
         }
@@ -87,10 +132,10 @@ impl Lane {
     pub(super) fn take_out(&mut self, place: Place, rank: Rank) {
         match place {
             Place::Ready => {
-                self.ready.remove(&rank);
+                self.waiting[rank.0.0 as usize] -= usize::from(self.ready.remove(&rank));
             }
             Place::Retry(at) => {
-                self.retries.remove(&(at, rank));
+                self.waiting[rank.0.0 as usize] -= usize::from(self.retries.remove(&(at, rank)));
             }
             Place::Future | Place::Held | Place::Sending => {}
         }
@@ -136,6 +181,13 @@ impl Lane {
             Err(Refusal::Until(until)) => Some(until.at),
             _ => None,
         };
+        if admitted.is_ok() {
+            *match purpose {
+                Purpose::Fire => &mut self.sent.fires,
+                Purpose::FollowUp => &mut self.sent.follow_ups,
+                Purpose::Check => &mut self.sent.checks,
+            } += 1;
+        }
         admitted
     }
 
@@ -148,6 +200,7 @@ impl Lane {
             && at <= now.mono
         {
             self.retries.pop_first();
+            self.waiting[rank.0.0 as usize] -= 1;
             again.push(rank);
         }
         again
@@ -162,6 +215,7 @@ impl Lane {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        self.sent.throttled += u64::from(answer.is_some_and(|answer| answer.refused.is_some()));
         let changes = match answer {
             Some(answer) => self.quota.answered(ticket, answer, now),
             None if never_sent => self.quota.unsent(ticket, now),

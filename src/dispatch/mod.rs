@@ -26,6 +26,9 @@ use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
 use crate::timetable::Occurrence;
 
 use follow::Following;
+pub(crate) use lane::Gauges;
+#[cfg(test)]
+pub(crate) use lane::Sent;
 use lane::{Lane, Rank};
 
 /// What the shell is to do.
@@ -285,6 +288,11 @@ impl Dispatch {
     /// Nothing that is due later was sent.
     pub fn sent_up_to(&self) -> Timestamp {
         self.sent_up_to
+    }
+
+    /// How each account stands.
+    pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
+        self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
     /// The run_now requests that wait for their answer.

@@ -135,6 +135,12 @@ events! {
         tz_database: String,
     }, format!("stackcron {} fires {} entries of {} accounts", e.version, e.entries, e.accounts);
 
+    /// The daemon answers who watches it.
+    DaemonListening = "daemon.listening", |e| Level::INFO, {
+        /// With the port that was taken.
+        address: String,
+    }, format!("http://{} answers /healthz, /readyz and /metrics", e.address);
+
     /// The daemon starts nothing any more.
     DaemonStopping = "daemon.stopping", |e| Level::INFO, {
         reason: String,

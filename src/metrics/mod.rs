@@ -1,0 +1,328 @@
+//! What the daemon counts for those who watch it, and how it answers them over HTTP (`--listen`).
+//!
+//! Names and labels are an interface: alerts are written on them. No label tells of an entry, a stack or a job, so
+//! that the number of series does not grow with the schedule.
+
+mod http;
+mod vitals;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::dispatch::Gauges;
+use crate::log::event::Event;
+use crate::schedule::{AccountName, Priority};
+
+pub use http::Server;
+use vitals::Vitals;
+
+/// From what nobody notices to what is an hour late, in seconds.
+const LATENESS: [f64; 18] = [
+    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+    3600.0,
+];
+
+/// From a fast disk's fsync to a disk that hangs, in seconds.
+const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
+const ENDS: [(&str, &str); 10] = [
+    ("started", ""),
+    ("rejected", ""),
+    ("unknown", ""),
+    ("missed", "deadline"),
+    ("missed", "superseded"),
+    ("missed", "down"),
+    ("missed", "quota"),
+    ("skipped", "overlap"),
+    ("skipped", "paused"),
+    ("skipped", "removed"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct End {
+    state: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAction {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReload {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAccount {
+    account: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Waiting {
+    account: String,
+    priority: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Requests {
+    account: String,
+    purpose: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// A count that is known in whole: it is stored, not added to.
+type Total = Counter<u64, AtomicU64>;
+
+/// What is counted. Shared by the loop, which counts, and the server, which reads.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    vitals: Vitals,
+    lateness: Histogram,
+    occurrences: Family<End, Counter>,
+    actions: Family<OfAction, Counter>,
+    waiting: Family<Waiting, Gauge>,
+    limit: Family<OfAccount, Gauge>,
+    remaining: Family<OfAccount, Gauge>,
+    reserve: Family<OfAccount, Gauge>,
+    requests: Family<Requests, Total>,
+    throttled: Family<OfAccount, Total>,
+    sweeps: Counter,
+    claims: Histogram,
+    journal: Gauge,
+    entries: Gauge,
+    reloads: Family<OfReload, Counter>,
+    clock_jumps: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing is counted yet, and the daemon does not fire yet.
+    pub fn new() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("stackcron"),
+            vitals: Vitals::new(Instant::now()),
+            lateness: Histogram::new(LATENESS),
+            occurrences: Family::default(),
+            actions: Family::default(),
+            waiting: Family::default(),
+            limit: Family::default(),
+            remaining: Family::default(),
+            reserve: Family::default(),
+            requests: Family::default(),
+            throttled: Family::default(),
+            sweeps: Counter::default(),
+            claims: Histogram::new(CLAIM),
+            journal: Gauge::default(),
+            entries: Gauge::default(),
+            reloads: Family::default(),
+            clock_jumps: Counter::default(),
+        };
+        metrics.register();
+        metrics.journal.set(1);
+        for (state, reason) in ENDS {
+            metrics.occurrences.get_or_create(&End { state, reason }).inc_by(0);
+        }
+        for outcome in ["succeeded", "failed", "unfinished"] {
+            metrics.actions.get_or_create(&OfAction { outcome }).inc_by(0);
+        }
+        for result in ["success", "failure"] {
+            metrics.reloads.get_or_create(&OfReload { result }).inc_by(0);
+        }
+        metrics
+    }
+
+    /// The table of names. What ends in `_total` has that from the format: it is not written here.
+    fn register(&mut self) {
+        let build = Family::<Build, Gauge>::default();
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let r = &mut self.registry;
+        r.register("build_info", "The program's version", build);
+        r.register_with_unit(
+            "lateness",
+            "From the due instant to the send, of what was started",
+            Unit::Seconds,
+            self.lateness.clone(),
+        );
+        r.register(
+            "occurrences",
+            "Occurrences by final state, and why it came to that",
+            self.occurrences.clone(),
+        );
+        r.register("actions", "Followed actions by how they ended", self.actions.clone());
+        r.register(
+            "waiting",
+            "Occurrences that are due and wait for quota or for another try",
+            self.waiting.clone(),
+        );
+        r.register("quota_limit", "Requests that the API allows in a window", self.limit.clone());
+        r.register(
+            "quota_remaining",
+            "Requests that are left in the window, as newest told by the API",
+            self.remaining.clone(),
+        );
+        r.register("quota_reserve", "Requests that are left to people and CI", self.reserve.clone());
+        r.register("requests", "Requests that were admitted, by purpose", self.requests.clone());
+        r.register("throttled", "Requests that the API refused for want of quota", self.throttled.clone());
+        r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
+        r.register_with_unit(
+            "journal_claim",
+            "How long the journal took to answer a claim",
+            Unit::Seconds,
+            self.claims.clone(),
+        );
+        r.register("journal_healthy", "Whether the journal can be written", self.journal.clone());
+        r.register("schedule_entries", "Entries of the schedule", self.entries.clone());
+        r.register("schedule_reloads", "Times that the schedule was read again", self.reloads.clone());
+        r.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
+    }
+
+    /// Counts an event that is logged.
+    pub(crate) fn observe(&self, event: &Event) {
+        match event {
+            Event::ActionStarted(started) => {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 285,000 years")]
+                self.lateness.observe(started.lateness_ms.max(0) as f64 / 1000.0);
+                self.ended("started", "");
+            }
+            Event::OccurrenceRejected(_) => self.ended("rejected", ""),
+            Event::OccurrenceUnknown(_) => self.ended("unknown", ""),
+            Event::OccurrenceMissed(missed) => self.ended("missed", missed.reason),
+            Event::OccurrenceSkipped(skipped) => self.ended("skipped", skipped.reason),
+            Event::ActionFinished(finished) => {
+                let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };
+                self.actions.get_or_create(&OfAction { outcome }).inc();
+            }
+            Event::ActionUnfinished(_) => {
+                self.actions.get_or_create(&OfAction { outcome: "unfinished" }).inc();
+            }
+            Event::ScheduleReloaded(reloaded) => {
+                self.has_entries(reloaded.entries);
+                self.reloads.get_or_create(&OfReload { result: "success" }).inc();
+            }
+            Event::DaemonStarted(started) => self.has_entries(started.entries),
+            Event::DaemonStopping(_) => {
+                // From now on it waits for answers, for less time than a loop that hangs.
+                self.vitals.turned(Instant::now());
+                self.vitals.stops();
+            }
+            Event::JournalFailed(_) => {
+                self.vitals.journal(true);
+                self.journal.set(0);
+            }
+            Event::JournalRestored(_) => {
+                self.vitals.journal(false);
+                self.journal.set(1);
+            }
+            Event::ClockJumped(_) => {
+                self.clock_jumps.inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// The schedule file was read again and is not used.
+    pub(crate) fn reload_failed(&self) {
+        self.reloads.get_or_create(&OfReload { result: "failure" }).inc();
+    }
+
+    /// The loop turns. `current`: nothing is due that is not claimed.
+    pub(crate) fn turned(&self, current: bool) {
+        self.vitals.turned(Instant::now());
+        if current {
+            self.vitals.fires();
+        }
+    }
+
+    /// The schedule was swept. How each account stands now.
+    pub(crate) fn swept<'a>(&self, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
+        self.sweeps.inc();
+        for (account, gauges) in accounts {
+            self.stands(account, &gauges);
+        }
+    }
+
+    /// A claim is given to the journal.
+    pub(crate) fn claims(&self) {
+        self.vitals.claims(Instant::now());
+    }
+
+    /// The journal has answered a claim.
+    pub(crate) fn claimed(&self) {
+        if let Some(took) = self.vitals.claimed(Instant::now()) {
+            self.claim_took(took);
+        }
+    }
+
+    fn claim_took(&self, took: Duration) {
+        self.claims.observe(took.as_secs_f64());
+    }
+
+    fn ended(&self, state: &'static str, reason: &'static str) {
+        self.occurrences.get_or_create(&End { state, reason }).inc();
+    }
+
+    fn has_entries(&self, entries: usize) {
+        self.entries.set(entries.try_into().unwrap_or(i64::MAX));
+    }
+
+    fn stands(&self, account: &AccountName, gauges: &Gauges) {
+        let of = OfAccount { account: account.to_string() };
+        self.limit.get_or_create(&of).set(gauges.limit.into());
+        self.reserve.get_or_create(&of).set(gauges.reserve.into());
+        // Before the API has told it there is no series: zero would be an alarm.
+        if let Some(remaining) = gauges.remaining {
+            self.remaining.get_or_create(&of).set(remaining.into());
+        }
+        for (priority, count) in gauges.waiting {
+            let labels = Waiting { account: of.account.clone(), priority: word(priority) };
+            self.waiting.get_or_create(&labels).set(count.try_into().unwrap_or(i64::MAX));
+        }
+        let sent = gauges.sent;
+        for (purpose, count) in [("fire", sent.fires), ("follow_up", sent.follow_ups), ("check", sent.checks)]
+        {
+            let labels = Requests { account: of.account.clone(), purpose };
+            self.requests.get_or_create(&labels).inner().store(count, Relaxed);
+        }
+        self.throttled.get_or_create(&of).inner().store(sent.throttled, Relaxed);
+    }
+
+    /// Everything in OpenMetrics text.
+    fn scrape(&self) -> String {
+        let mut text = String::with_capacity(8 << 10);
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn word(priority: Priority) -> &'static str {
+    match priority {
+        Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Names and labels, as a scrape has them.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::cloud66::Action;
+use crate::dispatch::Sent;
+use crate::journal::JournalError;
+use crate::log::event::{
+    ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, OccurrenceMissed,
+    OccurrenceSkipped, OccurrenceUnknown, ScheduleReloaded,
+};
+use crate::schedule::{EntryName, JobUid, StackUid};
+
+fn entry() -> EntryName {
+    EntryName::new("nightly-report").expect("a name")
+}
+
+fn account(name: &str) -> AccountName {
+    AccountName::new(name).expect("a name")
+}
+
+fn started(lateness_ms: i64) -> Event {
+    let event = ActionStarted {
+        entry: entry(),
+        account: account("main"),
+        stack: StackUid::new("a-stack").expect("a uid"),
+        job: JobUid::new("a-job").expect("a uid"),
+        scheduled_at: Timestamp::UNIX_EPOCH,
+        sent_at: Timestamp::UNIX_EPOCH,
+        lateness_ms,
+        attempts: 1,
+        quota_limit: 3600,
+        quota_remaining: Some(3599),
+        action: Action::default(),
+    };
+    event.into()
+}
+
+fn finished(success: bool) -> Event {
+    let event = ActionFinished {
+        entry: entry(),
+        stack: StackUid::new("a-stack").expect("a uid"),
+        job: JobUid::new("a-job").expect("a uid"),
+        scheduled_at: Timestamp::UNIX_EPOCH,
+        duration_ms: None,
+        action: Action { finished_success: Some(success), ..Action::default() },
+    };
+    event.into()
+}
+
+/// The scrape, with the series of each name in order: they come in none.
+fn in_order(scrape: &str) -> String {
+    let mut lines: Vec<&str> = scrape.lines().collect();
+    for series in lines.chunk_by_mut(|a, b| a.starts_with('#') == b.starts_with('#')) {
+        if !series.iter().any(|line| line.starts_with('#') || line.contains("_bucket")) {
+            series.sort_unstable();
+        }
+    }
+    lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+#[test]
+fn metrics_keep_their_names_and_labels() {
+    let metrics = Metrics::new();
+    let events: [Event; 10] = [
+        started(-3),
+        started(2),
+        started(90_000),
+        finished(true),
+        finished(false),
+        OccurrenceMissed {
+            entry: entry(),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            reason: "deadline",
+            lateness_ms: 1,
+        }
+        .into(),
+        OccurrenceSkipped {
+            entry: entry(),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            reason: "overlap",
+            lateness_ms: 1,
+        }
+        .into(),
+        OccurrenceUnknown { entry: entry(), scheduled_at: Timestamp::UNIX_EPOCH, error: "cut".to_owned() }
+            .into(),
+        ScheduleReloaded { path: "a.yaml".to_owned(), entries: 12, added: 1, removed: 0, changed: 0 }.into(),
+        ClockJumped { by_ms: 1000 }.into(),
+    ];
+    events.iter().for_each(|event| metrics.observe(event));
+    metrics.reload_failed();
+    metrics.claim_took(Duration::from_millis(4));
+    let gauges = |remaining| Gauges {
+        limit: 3600,
+        remaining,
+        reserve: 360,
+        waiting: [(Priority::High, 0), (Priority::Normal, 7), (Priority::Low, 2)],
+        sent: Sent { fires: 11, follow_ups: 5, checks: 1, throttled: 1 },
+    };
+    let (main, other) = (account("main"), account("other"));
+    metrics.swept([(&main, gauges(Some(3000))), (&other, gauges(None))].into_iter());
+    insta::assert_snapshot!(in_order(&metrics.scrape()));
+}
+
+#[test]
+fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
+    let metrics = Metrics::new();
+    metrics.turned(true);
+    let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.vitals.ready(Instant::now()).is_ok());
+    assert_eq!(healthy(&metrics), (1, true));
+    let since = Timestamp::UNIX_EPOCH;
+    let error = JournalError::Full("journal".into()).to_string();
+    metrics.observe(&JournalFailed { since, error }.into());
+    assert_eq!(healthy(&metrics), (0, false));
+    metrics.observe(&JournalRestored { failed_since: since }.into());
+    assert_eq!(healthy(&metrics), (1, true));
+}

@@ -1,0 +1,155 @@
+//! Whether the daemon lives, and whether it fires: what an orchestrator asks again and again.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// The loop turns once a second at the least. When it has not for so long, it hangs.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// A claim takes some milliseconds. When it has not been answered for so long, the disk hangs.
+const DISK_HANGS: Duration = Duration::from_secs(10);
+
+/// No claim is being written.
+const NONE: u64 = u64::MAX;
+
+/// Why the daemon does not live, or does not fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ailment {
+    #[error("the loop has not turned for {} s", .0.as_secs())]
+    Hangs(Duration),
+    #[error("the daemon is stopping: nothing new is started")]
+    Stopping,
+    #[error("the journal cannot be written: nothing new is started; the log says why (journal.failed)")]
+    Journal,
+    #[error("the journal has not answered for {} s: nothing new is started", .0.as_secs())]
+    Disk(Duration),
+    #[error("what is due is not claimed yet")]
+    Starting,
+}
+
+/// What the loop leaves behind, for others to look at: it waits for nobody.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    since: Instant,
+    /// When the loop last turned, in milliseconds.
+    turned: AtomicU64,
+    /// When the claim that is being written was given to the journal, in milliseconds, or [`NONE`].
+    claiming: AtomicU64,
+    /// All that was due was claimed once.
+    fires: AtomicBool,
+    journal_ill: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Vitals {
+    pub(super) fn new(now: Instant) -> Vitals {
+        Vitals {
+            since: now,
+            turned: AtomicU64::new(0),
+            claiming: AtomicU64::new(NONE),
+            fires: AtomicBool::new(false),
+            journal_ill: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn turned(&self, now: Instant) {
+        self.turned.store(self.ms(now), Relaxed);
+    }
+
+    pub(super) fn fires(&self) {
+        self.fires.store(true, Relaxed);
+    }
+
+    pub(super) fn journal(&self, ill: bool) {
+        self.journal_ill.store(ill, Relaxed);
+    }
+
+    pub(super) fn stops(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    pub(super) fn claims(&self, now: Instant) {
+        self.claiming.store(self.ms(now), Relaxed);
+    }
+
+    /// The journal has answered. How long that took.
+    pub(super) fn claimed(&self, now: Instant) -> Option<Duration> {
+        let before = self.claiming.swap(NONE, Relaxed);
+        (before != NONE).then(|| self.past(before, now))
+    }
+
+    /// Whether the loop turns.
+    pub(super) fn alive(&self, now: Instant) -> Result<(), Ailment> {
+        let still = self.past(self.turned.load(Relaxed), now);
+        if still > HANGS { Err(Ailment::Hangs(still)) } else { Ok(()) }
+    }
+
+    /// Whether what comes due is sent.
+    pub(super) fn ready(&self, now: Instant) -> Result<(), Ailment> {
+        self.alive(now)?;
+        if self.stopping.load(Relaxed) {
+            return Err(Ailment::Stopping);
+        }
+        if self.journal_ill.load(Relaxed) {
+            return Err(Ailment::Journal);
+        }
+        let claiming = self.claiming.load(Relaxed);
+        if claiming != NONE {
+            let waits = self.past(claiming, now);
+            if waits > DISK_HANGS {
+                return Err(Ailment::Disk(waits));
+            }
+        }
+        if self.fires.load(Relaxed) { Ok(()) } else { Err(Ailment::Starting) }
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.since).as_millis().try_into().unwrap_or(NONE - 1)
+    }
+
+    fn past(&self, ms: u64, now: Instant) -> Duration {
+        Duration::from_millis(self.ms(now).saturating_sub(ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_hangs_is_neither_alive_nor_ready() {
+        let start = Instant::now();
+        let vitals = Vitals::new(start);
+        vitals.fires();
+        vitals.turned(start + Duration::from_secs(5));
+        let later = start + Duration::from_secs(15);
+        assert_eq!((vitals.alive(later), vitals.ready(later)), (Ok(()), Ok(())), "ten seconds are allowed");
+        let later = later + Duration::from_millis(1);
+        let hangs = Err(Ailment::Hangs(Duration::from_millis(10_001)));
+        assert_eq!((vitals.alive(later), vitals.ready(later)), (hangs, hangs));
+        vitals.turned(later);
+        assert_eq!((vitals.alive(later), vitals.ready(later)), (Ok(()), Ok(())), "it goes on");
+    }
+
+    #[test]
+    fn what_does_not_fire_is_alive_and_says_why_it_is_not_ready() {
+        let start = Instant::now();
+        let vitals = Vitals::new(start);
+        assert_eq!(vitals.ready(start), Err(Ailment::Starting));
+        vitals.fires();
+        assert_eq!(vitals.ready(start), Ok(()));
+        vitals.claims(start);
+        let later = start + Duration::from_secs(11);
+        vitals.turned(later);
+        assert_eq!(vitals.ready(later), Err(Ailment::Disk(Duration::from_secs(11))));
+        assert_eq!(vitals.claimed(later), Some(Duration::from_secs(11)));
+        assert_eq!(vitals.claimed(later), None, "one claim is answered once");
+        assert_eq!(vitals.ready(later), Ok(()));
+        vitals.journal(true);
+        assert_eq!(vitals.ready(later), Err(Ailment::Journal));
+        vitals.journal(false);
+        vitals.stops();
+        assert_eq!((vitals.alive(later), vitals.ready(later)), (Ok(()), Err(Ailment::Stopping)));
+    }
+}
