@@ -1,9 +1,10 @@
 //! What a decision costs while much waits, and what the daemon adds to a request.
 //!
-//! First the dispatch and the quota alone: occurrences a second, with 1,000, 10,000 and 100,000 waiting. Then requests a
-//! second at a limit that does not bind: the daemon beside a bare reqwest loop, each a process of its own that sends the
-//! same requests. Run with `cargo bench --bench dispatch`.
+//! First the dispatch and the quota alone: each decision plans one occurrence, sends one and takes one answer in, while
+//! 1,000, 10,000 and 100,000 wait. Then requests a second at a limit that does not bind: the daemon beside a bare reqwest
+//! loop, each a process of its own that sends the same requests. Run with `cargo bench --bench dispatch`.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -47,9 +48,11 @@ fn main() {
 }
 
 fn decisions() {
-    println!("decisions a second, one request and its answer each, by the number of occurrences that wait");
+    println!(
+        "decisions a second, each one planned, one sent and one answered, by the number of occurrences that wait"
+    );
     println!("{:>24} {:>12} {:>12} {:>10}", "waiting", "a second", "us each", "ratio");
-    let quota_alone = best(|| quota_decisions());
+    let quota_alone = best(quota_decisions);
     row("the quota alone", quota_alone, quota_alone);
     let sizes = [1_000, 10_000, 100_000];
     let spans = sizes.map(|waiting| best(|| dispatch_decisions(waiting)));
@@ -96,36 +99,34 @@ fn told(sent: usize) -> Answer {
     Answer { limit: Some(LIMIT), remaining: Some(LIMIT - 1 - sent as u32), refused: None }
 }
 
-/// Takes answers in and sends what they make room for, while so many wait.
+/// Takes an answer in, plans one more, and sends the first of so many that wait.
 fn dispatch_decisions(waiting: usize) -> Duration {
-    let schedule =
-        schedule("http://127.0.0.1:9", waiting + DECISIONS + IN_FLIGHT, "0 0 1 1 *", "follow: false");
+    let entries = waiting + IN_FLIGHT;
+    let schedule = schedule("http://127.0.0.1:9", entries, "0 0 1 1 *", "follow: false, catch_up: all");
     let mut dispatch = Dispatch::new(&schedule.accounts, 1, at(0));
-    let due = at(1).wall;
-    dispatch.plan(
-        schedule.entries.iter().map(|entry| Occurrence { entry: Arc::clone(entry), scheduled_at: due }),
-        at(0),
-    );
+    let occurrence = |number: usize| Occurrence {
+        entry: Arc::clone(&schedule.entries[number % entries]),
+        scheduled_at: at(1).wall + SignedDuration::from_micros((number / entries) as i64),
+    };
+    dispatch.plan((0..entries).map(occurrence), at(0));
     let action = Action::from_json(json!({ "id": 1, "finished_at": null })).expect("an action");
-    let mut sent: Vec<RequestId> = sends(dispatch.advance(at(1))).collect();
+    let mut sent: VecDeque<RequestId> = sends(dispatch.advance(at(2))).collect();
     let mut answered = 0;
-    let mut answer = |dispatch: &mut Dispatch, sent: &mut Vec<RequestId>| {
-        let id = sent.pop().expect("one is in flight");
-        let reply = Reply {
-            quota: Some(told(answered)),
-            warning: None,
-            outcome: Outcome::Started(Box::new(action.clone())),
-        };
+    let mut decide = || {
+        let id = sent.pop_front().expect("one is in flight");
+        let outcome = Outcome::Started(Box::new(action.clone()));
+        let reply = Reply { quota: Some(told(answered)), warning: None, outcome };
+        dispatch.fired(id, at(2).wall, reply, at(2));
+        dispatch.plan([occurrence(entries + answered)], at(2));
         answered += 1;
-        dispatch.fired(id, at(1).wall, reply, at(1));
-        sent.extend(sends(dispatch.advance(at(1))));
+        sent.extend(sends(dispatch.advance(at(2))));
+        sent.len()
     };
     // The first goes alone; after its answer as many are in flight as may be.
-    answer(&mut dispatch, &mut sent);
-    assert_eq!(sent.len(), IN_FLIGHT, "so many are in flight");
+    assert_eq!(decide(), IN_FLIGHT, "so many are in flight");
     let begun = Instant::now();
     for _ in 0..DECISIONS {
-        answer(&mut dispatch, &mut sent);
+        decide();
     }
     begun.elapsed()
 }
