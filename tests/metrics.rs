@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use common::{Daemon, PATIENCE, Place, sandbox, schedule};
 use rustix::process::Signal;
 use serde_json::Value;
+use stackcron::journal::FILE_NAME;
 use stackcron::sandbox::Endpoint;
 
 const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
@@ -127,7 +128,7 @@ fn an_address_in_use_is_told_before_anything_is_begun() {
         ended.stderr
     );
     assert!(!ended.stdout.contains("daemon.started"), "{}", ended.stdout);
-    assert!(!place.directory.path().join("journal.db").exists(), "no journal is opened");
+    assert!(!place.directory.path().join(FILE_NAME).exists(), "no journal is opened");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,6 +248,11 @@ async fn hostile_clients_keep_nobody_out_and_delay_nothing() {
     half.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").expect("sent");
     let cut = closed(&mut half);
     assert!(!cut.contains("200"), "half a request is no request: {cut}");
+
+    let mut long = connect(address);
+    let _ = write!(long, "GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(12_000));
+    let refused = closed(&mut long);
+    assert!(refused.is_empty() || refused.contains("431"), "a long head is not read: {refused}");
 
     let mut idle: Vec<TcpStream> = Vec::new();
     for n in 0..300 {

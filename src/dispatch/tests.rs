@@ -105,6 +105,20 @@ impl World {
         self.advance();
     }
 
+    /// The gauges of the account.
+    fn gauges(&self) -> Gauges {
+        self.dispatch.gauges().next().expect("one account").1
+    }
+
+    /// What the gauge of what waits should show: every queue, walked through.
+    fn waiting(&self) -> [(Priority, usize); 3] {
+        let waits = |pending: &&Pending| matches!(pending.place, Place::Ready | Place::Retry(_));
+        let waiting: Vec<&Pending> = self.dispatch.pending.values().filter(waits).collect();
+        [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
+            (priority, waiting.iter().filter(|pending| pending.entry.priority == priority).count())
+        })
+    }
+
     fn advance(&mut self) {
         let effects = self.dispatch.advance(self.now);
         self.take(effects);
@@ -426,6 +440,9 @@ fn a_throttled_occurrence_waits_for_the_window_and_is_sent() {
     world.answer(Outcome::Throttled { status: 503 });
     assert!(world.sent.is_empty(), "the window has to turn");
     assert!(world.told().contains(&"occurrence.waiting a quota".to_owned()));
+    assert_eq!(world.gauges().waiting, [(Priority::High, 0), (Priority::Normal, 1), (Priority::Low, 0)]);
+    let sent = Sent { fires: 2, follow_ups: 0, checks: 0, throttled: 1 };
+    assert_eq!(world.gauges().sent, sent, "the first, and the refused one");
     for minute in 1..=121 {
         world.go_to(f64::from(minute) * 60.0);
     }
@@ -758,6 +775,7 @@ proptest! {
             let mut entry = entry(&format!("e{i}"), &account);
             entry.overlap = [Overlap::Allow, Overlap::Skip, Overlap::Queue][usize::from(overlap)];
             entry.catch_up = [CatchUp::None, CatchUp::Latest, CatchUp::All][usize::from(catch_up)];
+            entry.priority = [Priority::Low, Priority::Normal, Priority::High][i % 3];
             entry.start_deadline = Duration::from_secs(20);
             entry
         }).collect();
@@ -770,6 +788,7 @@ proptest! {
         let mut answers = answers.into_iter();
         for second in 0..20_000 {
             world.go_to(f64::from(second) / if second < 200 { 2.0 } else { 0.5 });
+            prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
             while let Some((_, request)) = world.sent.first() {
                 match request {
                     Request::RunNow(_) => world.answer(match answers.next() {
