@@ -13,3 +13,4 @@ pub mod log;
 pub mod sandbox;
 pub mod cli;
 pub mod clock;
+mod memory;

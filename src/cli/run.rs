@@ -20,6 +20,7 @@ use crate::log::event::{
     AccountUnusable, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
+use crate::memory;
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Schedule, duration};
@@ -103,8 +104,15 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
 /// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
 struct Told;
 
-/// Reads the schedule.
+/// Reads the schedule, and keeps nothing else of it.
 fn load(config: &Path) -> Result<Schedule, Told> {
+    let schedule = read(config)?;
+    memory::give_back();
+    Ok(schedule)
+}
+
+/// Reads the schedule, and tells what is wrong or doubtful in it.
+fn read(config: &Path) -> Result<Schedule, Told> {
     let path = config.display().to_string();
     match schedule::load(config) {
         Ok(loaded) => {
