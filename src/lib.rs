@@ -15,3 +15,4 @@ pub mod sandbox;
 pub mod rehearsal;
 pub mod cli;
 pub mod clock;
+mod memory;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::rivals;
@@ -134,7 +135,7 @@ impl Contender {
                 if let Due::At(at) = start.due {
                     command.arg(at.to_string());
                 }
-                Running { child: command.spawn().expect("it starts"), _kept: None }
+                Running { child: command.spawn().expect("it starts"), kept: None }
             }
         }
     }
@@ -155,21 +156,21 @@ fn daemon(state_in: &str, Start { address, entries, due }: Start) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stackcron"));
     command.args(["run", "--log-format", "json"]).env("BENCH_TOKEN", "token").stdout(Stdio::null());
     command.arg("--config").arg(file.path()).arg("--state-dir").arg(state.path());
-    Running { child: command.spawn().expect("stackcron starts"), _kept: Some((file, state)) }
+    Running { child: command.spawn().expect("stackcron starts"), kept: Some((file, state)) }
 }
 
-/// A contender at work. Dropped, it is told to stop, and awaited.
+/// A contender at work. Dropped, it is ended and awaited.
 pub struct Running {
     child: Child,
-    /// Removed after the process has ended.
-    _kept: Option<(NamedTempFile, TempDir)>,
+    /// Removed after the daemon has ended in order.
+    kept: Option<(NamedTempFile, TempDir)>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        // One that has ended already needs no signal.
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        // One that has ended already needs no signal. `unshare`, which one of the programs is, heeds no other.
+        let signal = if self.kept.is_some() { Signal::TERM } else { Signal::KILL };
+        let _ = kill_process(Pid::from_child(&self.child), signal);
         let _ = self.child.wait();
     }
 }

@@ -22,6 +22,7 @@ use crate::log::event::{
     AccountUnusable, DaemonListening, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
+use crate::memory;
 use crate::metrics::{Metrics, Server};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
@@ -128,8 +129,15 @@ fn listen(address: SocketAddr) -> anyhow::Result<Server> {
 /// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
 struct Told;
 
-/// Reads the schedule.
+/// Reads the schedule, and keeps nothing else of it.
 fn load(config: &Path) -> Result<Schedule, Told> {
+    let schedule = read(config)?;
+    memory::give_back();
+    Ok(schedule)
+}
+
+/// Reads the schedule, and tells what is wrong or doubtful in it.
+fn read(config: &Path) -> Result<Schedule, Told> {
     let path = config.display().to_string();
     match schedule::load(config) {
         Ok(loaded) => {
