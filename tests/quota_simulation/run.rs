@@ -225,10 +225,10 @@ impl<'a> Simulation<'a> {
         let ending = if self.scenario.killed { Ending::Killed } else { Ending::InOrder };
         let saved = if self.scenario.killed { self.saved.1.clone() } else { quota.save() };
         let now = self.scenario.now(self.now);
-        *quota = Box::new(Quota::restore(self.scenario.settings(), saved, ending, now));
+        **quota = Quota::restore(self.scenario.settings(), saved, ending, now);
         (self.life, self.down, self.in_flight) = (self.life + 1, false, 0);
         for sent in self.sent.iter_mut().filter(|sent| sent.ticket.is_some()) {
-            drop(sent.ticket.take());
+            sent.ticket = None;
             sent.ended = self.now;
             self.doubtful.push(self.now);
         }

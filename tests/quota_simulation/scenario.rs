@@ -77,8 +77,8 @@ impl Scenario {
             phase: Duration::from_millis(rng.u64(..3_600_000)),
             behind: if rng.bool() { 0 } else { rng.i64(-900..900) },
             retry_after: rng.u32(..5) == 0,
-            restarts: if seed % 3 == 0 { 10 } else { 0 },
-            killed: seed % 2 == 0,
+            restarts: if seed.is_multiple_of(3) { 10 } else { 0 },
+            killed: seed.is_multiple_of(2),
             connections: 1 << rng.u32(..11),
         }
         .with_enough_connections()
