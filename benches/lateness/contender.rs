@@ -168,7 +168,7 @@ pub struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended already needs no signal. `unshare`, which one of the programs is, heeds no other.
+        // One that has ended already needs no signal. `unshare`, which runs one of them, heeds no other.
         let signal = if self.kept.is_some() { Signal::TERM } else { Signal::KILL };
         let _ = kill_process(Pid::from_child(&self.child), signal);
         let _ = self.child.wait();
