@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ const JOBS: &str = "  all: { stack: s1, job: j1, cron: '* * * * * *', catch_up: 
                     latest: { stack: s1, job: j2, cron: '* * * * * *', follow: false }\n  \
                     none: { stack: s2, job: j1, cron: '* * * * * *', catch_up: none, follow: false }\n";
 
-/// Where Debian's package `faketime` puts the library.
+/// Where Debian's package `faketime` puts the library for programs with threads.
 const LIBRARIES: [&str; 2] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];
 
 /// The instants of an entry's actions, sorted.
@@ -69,7 +70,7 @@ struct Shifted {
 impl Shifted {
     fn start(place: &Place, library: &Path) -> Shifted {
         let file = place.directory.path().join("shift");
-        std::fs::write(&file, "+0").expect("the shift");
+        std::fs::write(&file, "+000s").expect("the shift");
         let place = place
             .clone()
             .env("LD_PRELOAD", &library.display().to_string())
@@ -79,10 +80,11 @@ impl Shifted {
         Shifted { daemon: place.start(), file }
     }
 
+    /// In place, in one write of the same length: the library reads the file at any moment, and takes one that
+    /// is empty or being replaced for no shift.
     fn shift(&self, by: &str) {
-        let new = self.file.with_extension("new");
-        std::fs::write(&new, by).expect("the shift");
-        std::fs::rename(new, &self.file).expect("the shift");
+        let file = std::fs::OpenOptions::new().write(true).open(&self.file).expect("the shift");
+        file.write_all_at(by.as_bytes(), 0).expect("the shift");
     }
 }
 
@@ -114,8 +116,9 @@ async fn a_clock_that_is_set_loses_nothing_and_doubles_nothing() {
 
     shifted.shift("+595s");
     let daemon = &mut shifted.daemon;
-    let back = daemon.wait_for("clock.jumped", |line| line["by_ms"].as_i64() < Some(0));
-    assert!(back["by_ms"].as_i64().is_some_and(|ms| (-6_000..-4_000).contains(&ms)), "{back}");
+    // By how much is not asserted: the library now and then shows the unshifted clock for a moment, which is two
+    // jumps more, and they too must lose and double nothing.
+    daemon.wait_for("clock.jumped", |line| line["by_ms"].as_i64() < Some(0));
     daemon.wait_for("action.started", |line| line["entry"] == "all" && reached(line, later + 4));
     assert!(daemon.stop().success());
     assert_once(daemon);
