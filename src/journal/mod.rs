@@ -6,9 +6,12 @@
 //! SQL serves a server as well.
 
 mod error;
+mod handle;
 mod mark;
 mod progress;
 mod sqlite;
+mod store;
+mod writer;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,8 +23,9 @@ use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 pub use error::JournalError;
+pub use handle::{Journal, Opened};
 pub use mark::Mark;
-pub use sqlite::{FILE_NAME, Journal, Opened, read_history};
+pub use sqlite::{FILE_NAME, read_history};
 
 /// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,17 +8,23 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::super::progress::{Standing, Step};
+use super::super::store::{Store, Write, Written};
 use super::super::{
     Claim, Claimed, Followed, JournalError, Key, Move, Open, Origin, Reached, Recovered, Refused, State,
 };
+use super::file::Lock;
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+/// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
+const AHEAD: i64 = 1000;
 
 /// A file that is open for writing.
 pub(super) struct Rows {
     db: Connection,
     path: PathBuf,
+    lock: Lock,
     ids: Ids,
 }
 
@@ -36,13 +42,13 @@ pub(super) struct Writing<'a> {
 }
 
 impl Rows {
-    pub(super) fn new(db: Connection, path: PathBuf) -> Rows {
+    pub(super) fn new(db: Connection, path: PathBuf, lock: Lock) -> Rows {
         db.set_prepared_statement_cache_capacity(32);
-        Rows { db, path, ids: Ids::default() }
+        Rows { db, path, lock, ids: Ids::default() }
     }
 
     /// Performs writes in one transaction. They are on disk when it returns, or none of them is in the file.
-    pub(super) fn write<T>(
+    fn transact<T>(
         &mut self,
         writes: impl FnOnce(&mut Writing<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
@@ -60,56 +66,21 @@ impl Rows {
         })
     }
 
-    /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many rows,
-    /// fewer than asked for when these were the last.
-    ///
-    /// Not waited for to be on disk: what comes back after a power failure is pruned again.
-    pub(super) fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError> {
-        let sqlite = |error| JournalError::sqlite(&self.path, &error);
-        self.db.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
-        let pruned = self
-            .db
-            .prepare_cached(
-                "DELETE FROM settled WHERE (scheduled_at, entry) IN
-                 (SELECT scheduled_at, entry FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2 LIMIT ?2)",
-            )
-            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]));
-        self.db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
-        Ok(pruned.map_err(sqlite)? as u64)
-    }
-
     /// The pages that wait in the write-ahead log to be put in their place.
-    pub(super) fn pages_ahead(&self) -> rusqlite::Result<i64> {
+    fn pages_ahead(&self) -> rusqlite::Result<i64> {
         self.db.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
             Ok(row.get::<_, i64>(1)?.saturating_sub(row.get::<_, i64>(2)?))
         })
     }
 
     /// Puts written pages in their place, as far as nobody reads the old ones.
-    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+    fn checkpoint(&self) -> rusqlite::Result<()> {
         self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-    }
-
-    /// The actions that occurrences of a stack have started, of those scheduled since then.
-    pub(super) fn actions(&self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
-        let read = || {
-            let mut statement = self.db.prepare_cached(
-                "SELECT action FROM open JOIN target ON id = target
-                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
-                 UNION ALL
-                 SELECT action FROM settled JOIN target ON id = target
-                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2",
-            )?;
-            let actions = statement
-                .query_map(params![since.as_microsecond(), stack.as_str()], |row| action_id(row, 0))?;
-            actions.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()
-        };
-        read().map_err(|error| JournalError::sqlite(&self.path, &error))
     }
 
     /// What a former daemon left. An orderly stop is forgotten with it: it tells nothing of this daemon's sends.
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
-        self.write(|writing| {
+        self.transact(|writing| {
             let db = &writing.db;
             let (cursor, stopped_at) = db.query_row("SELECT cursor, stopped_at FROM journal", [], |row| {
                 Ok((instant(row, 0)?, instant(row, 1)?))
@@ -148,6 +119,57 @@ impl Rows {
             db.execute("UPDATE journal SET stopped_at = NULL", [])?;
             Ok(recovered)
         })
+    }
+}
+
+impl Store for Rows {
+    /// A full disk may have room once the write-ahead log is put in its place and begun anew.
+    fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
+        self.lock.check()?;
+        let all = |writing: &mut Writing<'_>| writes.iter().map(|write| writing.perform(write)).collect();
+        match self.transact(all) {
+            Err(JournalError::Full(_)) if self.checkpoint().is_ok() => self.transact(all),
+            result => result,
+        }
+    }
+
+    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
+        let read = || {
+            let mut statement = self.db.prepare_cached(
+                "SELECT action FROM open JOIN target ON id = target
+                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
+                 UNION ALL
+                 SELECT action FROM settled JOIN target ON id = target
+                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2",
+            )?;
+            let actions = statement
+                .query_map(params![since.as_microsecond(), stack.as_str()], |row| action_id(row, 0))?;
+            actions.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| JournalError::sqlite(&self.path, &error))
+    }
+
+    fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError> {
+        self.lock.check()?;
+        let sqlite = |error| JournalError::sqlite(&self.path, &error);
+        // Not waited for to be on disk: what comes back after a power failure is pruned again.
+        self.db.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
+        let pruned = self
+            .db
+            .prepare_cached(
+                "DELETE FROM settled WHERE (scheduled_at, entry) IN
+                 (SELECT scheduled_at, entry FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2 LIMIT ?2)",
+            )
+            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]));
+        self.db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
+        Ok(pruned.map_err(sqlite)? as u64)
+    }
+
+    /// Puts written pages in their place when there are many. That it fails costs space only: it is tried again.
+    fn tidy(&mut self) {
+        if self.pages_ahead().is_ok_and(|pages| pages >= AHEAD) {
+            let _ = self.checkpoint();
+        }
     }
 }
 
@@ -198,8 +220,23 @@ fn reached(
 }
 
 impl Writing<'_> {
+    fn perform(&mut self, write: &Write<'_>) -> rusqlite::Result<Written> {
+        match *write {
+            Write::Steps(steps) => {
+                let refused = steps.iter().filter_map(|(key, mv)| self.step(key, mv).transpose());
+                return refused.collect::<Result<_, _>>().map(Written::Steps);
+            }
+            Write::Claim(cursor, claims) => return self.claim(cursor, claims).map(Written::Claimed),
+            Write::Quota(account, saved) => self.save_quota(account, saved)?,
+            Write::Pause(entry) => self.pause(entry)?,
+            Write::Resume(entry) => self.resume(entry)?,
+            Write::Stopped(at) => self.stopped(at)?,
+        }
+        Ok(Written::Done)
+    }
+
     /// Claims what is not known yet, and moves the cursor on.
-    pub(super) fn claim(&mut self, cursor: Timestamp, claims: &[Claim]) -> rusqlite::Result<Claimed> {
+    fn claim(&mut self, cursor: Timestamp, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let mut claimed = Claimed::default();
         for claim in claims {
             let entry = self.entry(claim.key.entry())?;
@@ -240,7 +277,7 @@ impl Writing<'_> {
     }
 
     /// Applies a move to what is claimed, if it goes further.
-    pub(super) fn step(&mut self, key: &Key, mv: &Move) -> rusqlite::Result<Option<Refused>> {
+    fn step(&mut self, key: &Key, mv: &Move) -> rusqlite::Result<Option<Refused>> {
         let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
         let Some(entry) = self.known_entry(key.entry())? else {
             return Ok(refused(None));
@@ -257,17 +294,17 @@ impl Writing<'_> {
         Ok(None)
     }
 
-    pub(super) fn pause(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
+    fn pause(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
         self.db.execute("INSERT INTO paused VALUES (?1) ON CONFLICT DO NOTHING", [entry.as_str()])?;
         Ok(())
     }
 
-    pub(super) fn resume(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
+    fn resume(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
         self.db.execute("DELETE FROM paused WHERE entry = ?1", [entry.as_str()])?;
         Ok(())
     }
 
-    pub(super) fn save_quota(&mut self, account: &AccountName, saved: &quota::Saved) -> rusqlite::Result<()> {
+    fn save_quota(&mut self, account: &AccountName, saved: &quota::Saved) -> rusqlite::Result<()> {
         let saved = serde_json::to_string(saved)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         self.db
@@ -278,7 +315,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    pub(super) fn stopped(&mut self, at: Timestamp) -> rusqlite::Result<()> {
+    fn stopped(&mut self, at: Timestamp) -> rusqlite::Result<()> {
         self.db.execute("UPDATE journal SET stopped_at = ?1", [at.as_microsecond()])?;
         Ok(())
     }

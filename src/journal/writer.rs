@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
-use super::super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
-use super::file::Lock;
-use super::rows::{Rows, Writing};
+use super::store::{Store, Write, Written};
+use super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -26,9 +25,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
 
-/// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
-const AHEAD: i64 = 1000;
-
 /// Kept changes are looked through for what later ones cover when there are so many more than after the last time.
 const SLACK: usize = 10_000;
 
@@ -36,7 +32,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// Something that is written soon, and kept until it can be.
 pub(super) enum Change {
-    Step(Key, Move),
+    Step((Key, Move)),
     Quota(AccountName, Box<quota::Saved>),
 }
 
@@ -53,13 +49,6 @@ pub(super) enum Request {
     Close { stopped_at: Timestamp, answer: Answer<()> },
 }
 
-/// What a request came to, before it is known to be on disk.
-enum Outcome {
-    Nothing,
-    Refused(Vec<Refused>),
-    Claimed(Claimed),
-}
-
 /// A prune under way.
 struct Pruning {
     before: Timestamp,
@@ -74,9 +63,8 @@ enum Failing {
     Claims,
 }
 
-pub(super) struct Writer {
-    rows: Rows,
-    lock: Lock,
+pub(super) struct Writer<S> {
+    store: S,
     inbox: Receiver<Request>,
     health: watch::Sender<Health>,
     refused: UnboundedSender<Refused>,
@@ -100,17 +88,15 @@ enum Next {
 /// Yields to sends, and still gets its turn on a machine that is busy.
 const NICENESS: i32 = 10;
 
-impl Writer {
+impl<S: Store> Writer<S> {
     pub(super) fn new(
-        rows: Rows,
-        lock: Lock,
+        store: S,
         inbox: Receiver<Request>,
         health: watch::Sender<Health>,
         refused: UnboundedSender<Refused>,
-    ) -> Writer {
+    ) -> Writer<S> {
         Writer {
-            rows,
-            lock,
+            store,
             inbox,
             health,
             refused,
@@ -132,7 +118,7 @@ impl Writer {
                 break awaited;
             }
         };
-        // Closes the file and gives the lock back.
+        // Closes the store: another daemon can open it now.
         drop(self);
         if let Some((answer, result)) = awaited {
             let _ = answer.send(result);
@@ -206,15 +192,18 @@ impl Writer {
         if batch.is_empty() {
             return Ok(());
         }
-        match self.write_through(|writing| batch.iter().map(|request| perform(writing, request)).collect()) {
-            Ok(outcomes) => {
-                let outcomes: Vec<Outcome> = outcomes;
+        let writes: Vec<Write<'_>> = batch.iter().filter_map(write_of).collect();
+        let written = if writes.is_empty() { Ok(Vec::new()) } else { self.store.write(&writes) };
+        match written {
+            Ok(written) => {
                 self.is_well(&batch);
-                for (request, outcome) in batch.into_iter().zip(outcomes) {
+                let mut written = written.into_iter();
+                for request in batch {
+                    let outcome = if write_of(&request).is_some() { written.next() } else { None };
                     self.answer(request, outcome);
                 }
                 self.crowded = SLACK;
-                self.check_in();
+                self.store.tidy();
                 Ok(())
             }
             Err(error) => {
@@ -228,18 +217,6 @@ impl Writer {
                 self.batch = batch;
                 Err(error)
             }
-        }
-    }
-
-    /// A full disk may have room once the write-ahead log is put in its place and begun anew.
-    fn write_through<T>(
-        &mut self,
-        writes: impl Fn(&mut Writing<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, JournalError> {
-        self.lock.check()?;
-        match self.rows.write(&writes) {
-            Err(JournalError::Full(_)) if self.rows.checkpoint().is_ok() => self.rows.write(&writes),
-            result => result,
         }
     }
 
@@ -269,17 +246,19 @@ impl Writer {
     }
 
     /// Tells that it is on disk. Whoever does not listen any more is not told.
-    fn answer(&self, request: Request, outcome: Outcome) {
-        match (request, outcome) {
-            (Request::Soon(_), Outcome::Refused(refused)) => {
+    fn answer(&mut self, request: Request, written: Option<Written>) {
+        match (request, written) {
+            (Request::Soon(_), Some(Written::Steps(refused))) => {
                 for refused in refused {
                     let _ = self.refused.send(refused);
                 }
             }
-            (Request::Claim { answer, .. }, Outcome::Claimed(claimed)) => drop(answer.send(Ok(claimed))),
-            (Request::Commit { answer, .. }, Outcome::Refused(refused)) => drop(answer.send(Ok(refused))),
+            (Request::Claim { answer, .. }, Some(Written::Claimed(claimed))) => {
+                drop(answer.send(Ok(claimed)))
+            }
+            (Request::Commit { answer, .. }, Some(Written::Steps(refused))) => drop(answer.send(Ok(refused))),
             (Request::Actions { stack, since, answer }, _) => {
-                drop(answer.send(self.rows.actions(&stack, since)));
+                drop(answer.send(self.store.actions(&stack, since)));
             }
             (Request::Pause(_, answer) | Request::Resume(_, answer) | Request::Flush(answer), _) => {
                 drop(answer.send(Ok(())));
@@ -295,10 +274,10 @@ impl Writer {
         if pruning.answer.is_closed() {
             return;
         }
-        match self.lock.check().and_then(|()| self.rows.prune(pruning.before, STEP)) {
+        match self.store.prune(pruning.before, STEP) {
             Ok(rows) => {
                 pruning.rows += rows;
-                self.check_in();
+                self.store.tidy();
                 if rows < u64::from(STEP) {
                     let _ = pruning.answer.send(Ok(Pruned { rows: pruning.rows }));
                 } else {
@@ -309,37 +288,22 @@ impl Writer {
         }
     }
 
-    /// Puts written pages in their place when there are many. That it fails costs space only: it is tried again.
-    fn check_in(&self) {
-        if self.rows.pages_ahead().is_ok_and(|pages| pages >= AHEAD) {
-            let _ = self.rows.checkpoint();
-        }
-    }
-
     fn close(&mut self, stopped_at: Timestamp) -> Result<(), JournalError> {
         self.write()?;
-        self.write_through(|writing| writing.stopped(stopped_at))
+        self.store.write(&[Write::Stopped(stopped_at)]).map(|_| ())
     }
 }
 
-fn perform(writing: &mut Writing<'_>, request: &Request) -> rusqlite::Result<Outcome> {
+/// What a request writes. `None`: nothing.
+fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
-        Request::Soon(Change::Step(key, mv)) => {
-            Ok(Outcome::Refused(writing.step(key, mv)?.into_iter().collect()))
-        }
-        Request::Soon(Change::Quota(account, saved)) => {
-            writing.save_quota(account, saved).map(|()| Outcome::Nothing)
-        }
-        Request::Claim { cursor, claims, .. } => writing.claim(*cursor, claims).map(Outcome::Claimed),
-        Request::Commit { moves, .. } => {
-            let refused = moves.iter().filter_map(|(key, mv)| writing.step(key, mv).transpose());
-            refused.collect::<Result<_, _>>().map(Outcome::Refused)
-        }
-        Request::Pause(entry, _) => writing.pause(entry).map(|()| Outcome::Nothing),
-        Request::Resume(entry, _) => writing.resume(entry).map(|()| Outcome::Nothing),
-        Request::Flush(_) | Request::Actions { .. } | Request::Prune { .. } | Request::Close { .. } => {
-            Ok(Outcome::Nothing)
-        }
+        Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
+        Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
+        Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
+        Request::Commit { moves, .. } => Some(Write::Steps(moves)),
+        Request::Pause(entry, _) => Some(Write::Pause(entry)),
+        Request::Resume(entry, _) => Some(Write::Resume(entry)),
+        Request::Flush(_) | Request::Actions { .. } | Request::Prune { .. } | Request::Close { .. } => None,
     }
 }
 
@@ -379,7 +343,7 @@ fn without_covered(batch: Vec<Request>) -> Vec<Request> {
         .into_iter()
         .rev()
         .filter(|request| match request {
-            Request::Soon(Change::Step(key, mv)) => {
+            Request::Soon(Change::Step((key, mv))) => {
                 let covered = later.get(key).is_some_and(|later| mv.is_covered_by(later));
                 later.insert(key.clone(), mv.clone());
                 !covered
@@ -398,7 +362,7 @@ mod tests {
 
     fn step(second: i64, mv: Move) -> Request {
         let scheduled_at = Timestamp::from_second(second).expect("a timestamp");
-        Request::Soon(Change::Step(Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv))
+        Request::Soon(Change::Step((Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv)))
     }
 
     fn waiting(attempts: u32, reason: &'static str) -> Move {
@@ -432,7 +396,9 @@ mod tests {
         let kept: Vec<String> = without_covered(batch)
             .into_iter()
             .map(|request| match request {
-                Request::Soon(Change::Step(key, mv)) => format!("{} {mv:?}", key.scheduled_at().as_second()),
+                Request::Soon(Change::Step((key, mv))) => {
+                    format!("{} {mv:?}", key.scheduled_at().as_second())
+                }
                 Request::Soon(Change::Quota(_, saved)) => format!("limit {}", saved.limit),
                 _ => "another request".to_owned(),
             })

@@ -1,0 +1,135 @@
+//! A handle on the journal, whatever it is kept in.
+//!
+//! Requests are taken in the order in which they were made. What somebody waits for is written at once, with all
+//! that was recorded before it and whatever else waits by then, as one transaction; what is merely recorded is written
+//! soon. So a sync of the disk is shared by all who ask meanwhile, and none stands in the way of a send.
+
+use std::io;
+use std::sync::mpsc;
+
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use super::store::Store;
+use super::writer::{Answer, Change, Request, Writer};
+use super::{Claim, Claimed, Health, JournalError, Key, Mark, Move, Pruned, Recovered, Refused};
+use crate::cloud66::ActionId;
+use crate::quota;
+use crate::schedule::{AccountName, EntryName, StackUid};
+
+/// A handle on the journal. Its clones are the same journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    requests: mpsc::Sender<Request>,
+    health: watch::Receiver<Health>,
+}
+
+/// A journal that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The handle.
+    pub journal: Journal,
+    /// What a former daemon left.
+    pub recovered: Recovered,
+    /// To be raised before each send.
+    pub mark: Mark,
+    /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody should hear of.
+    pub refused: tokio::sync::mpsc::UnboundedReceiver<Refused>,
+}
+
+impl Opened {
+    /// Gives a store to a thread of its own, and returns the handle on it.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(super) fn new(store: impl Store, recovered: Recovered, mark: Mark) -> io::Result<Opened> {
+        let (requests, inbox) = mpsc::channel();
+        let (tell, health) = watch::channel(Health::Well);
+        let (refuse, refused) = tokio::sync::mpsc::unbounded_channel();
+        let writer = Writer::new(store, inbox, tell, refuse);
+        std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
+        Ok(Opened { journal: Journal { requests, health }, recovered, refused, mark })
+    }
+}
+
+impl Journal {
+    /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The cursor never moves back.
+    ///
+    /// Nothing may be sent without it. While the journal is ill, a claim without occurrences finds out whether it can be
+    /// written again.
+    ///
+    /// # Errors
+    /// Then nothing is claimed and the cursor stands; ask again when the error [passes](JournalError::passes).
+    pub async fn claim(&self, cursor: Timestamp, claims: Vec<Claim>) -> Result<Claimed, JournalError> {
+        self.ask(|answer| Request::Claim { cursor, claims, answer }).await
+    }
+
+    /// Writes moves, on disk when it returns. Returns those that would go back; the others are applied.
+    ///
+    /// # Errors
+    /// Then none is written.
+    pub async fn commit(&self, moves: Vec<(Key, Move)>) -> Result<Vec<Refused>, JournalError> {
+        self.ask(|answer| Request::Commit { moves, answer }).await
+    }
+
+    /// Writes a move soon, after all that was asked for before. Kept and tried again until it can be written.
+    ///
+    /// What is kept is bounded by what is claimed: a few moves of each open occurrence.
+    pub fn record(&self, key: Key, mv: Move) {
+        self.soon(Change::Step((key, mv)));
+    }
+
+    /// Writes the state of an account's quota soon. Only the newest counts.
+    pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
+        self.soon(Change::Quota(account, Box::new(saved)));
+    }
+
+    /// Returns when all that was recorded before is on disk.
+    pub async fn flush(&self) -> Result<(), JournalError> {
+        self.ask(Request::Flush).await
+    }
+
+    /// Remembers that an entry is paused, until it is resumed. On disk when it returns.
+    pub async fn pause(&self, entry: EntryName) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Pause(entry, answer)).await
+    }
+
+    /// Forgets that an entry is paused. On disk when it returns.
+    pub async fn resume(&self, entry: EntryName) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Resume(entry, answer)).await
+    }
+
+    /// The actions known of a stack, of the occurrences scheduled since then: who looks for the action of an
+    /// occurrence in doubt leaves these out. What was recorded before is among them.
+    pub async fn actions(&self, stack: StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
+        self.ask(|answer| Request::Actions { stack, since, answer }).await
+    }
+
+    /// Takes away what was scheduled before an instant and is settled, in small steps between other requests. Stops
+    /// when it is not waited for any more. The file does not shrink: its free pages are used again.
+    pub async fn prune(&self, before: Timestamp) -> Result<Pruned, JournalError> {
+        self.ask(|answer| Request::Prune { before, answer }).await
+    }
+
+    /// Ends the journal in order: writes what was recorded, remembers that nothing was sent after `stopped_at`, and closes the file. Another
+    /// daemon can open it when this returns. Later requests are answered with [`JournalError::Closed`].
+    pub async fn close(&self, stopped_at: Timestamp) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Close { stopped_at, answer }).await
+    }
+
+    /// Whether it can be written. Becomes well by itself.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    fn soon(&self, change: Change) {
+        // Nobody is there to write it after the close, and the daemon is at its end then.
+        let _ = self.requests.send(Request::Soon(change));
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).map_err(|_| JournalError::Closed)?;
+        answered.await.map_err(|_| JournalError::Closed)?
+    }
+}

@@ -1,0 +1,53 @@
+//! What a journal is kept in: rows that are written in transactions.
+
+use jiff::Timestamp;
+
+use super::{Claim, Claimed, JournalError, Key, Move, Refused};
+use crate::cloud66::ActionId;
+use crate::quota;
+use crate::schedule::{AccountName, EntryName, StackUid};
+
+/// A place for the rows. One thread owns it; each call blocks.
+pub(super) trait Store: Send + 'static {
+    /// Performs writes in their order, and says of each what came of it. All of them are durable when it returns, and
+    /// none of them when it fails; or perhaps all, where the failure hides it. To perform the same again is right
+    /// in each case.
+    fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
+
+    /// The actions that occurrences of a stack have started, of those scheduled since then.
+    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError>;
+
+    /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many
+    /// rows, fewer than asked for when these were the last.
+    fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError>;
+
+    /// What can be done when nobody waits for a write any more.
+    fn tidy(&mut self);
+}
+
+/// One thing to be written.
+#[derive(Clone, Copy)]
+pub(super) enum Write<'a> {
+    /// Moves of occurrences, in their order.
+    Steps(&'a [(Key, Move)]),
+    /// The state of an account's quota.
+    Quota(&'a AccountName, &'a quota::Saved),
+    /// Occurrences, and the cursor.
+    Claim(Timestamp, &'a [Claim]),
+    /// An entry is paused.
+    Pause(&'a EntryName),
+    /// An entry is not paused any more.
+    Resume(&'a EntryName),
+    /// An orderly end: nothing was sent after this instant.
+    Stopped(Timestamp),
+}
+
+/// What came of one.
+pub(super) enum Written {
+    /// It is written.
+    Done,
+    /// Steps are written, but for these.
+    Steps(Vec<Refused>),
+    /// What of a claim was known before.
+    Claimed(Claimed),
+}
