@@ -5,6 +5,7 @@
 //! changes again. Kept in SQLite: a daemon alone needs no server, a crash costs nothing that was committed, and plain
 //! SQL serves a server as well.
 
+mod directory;
 mod error;
 mod handle;
 mod mark;

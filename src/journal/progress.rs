@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::{Move, Started, State, whole_micros};
+use super::{Claim, Followed, Move, Open, Reached, Recovered, Started, State, whole_micros};
 use crate::cloud66::ActionId;
 
 /// Longer texts are cut: one answer of the API must not fill the journal.
@@ -123,6 +123,56 @@ impl Standing {
                 Standing { state, sent_at: None, reason, ..self.clone() }
             }
         }
+    }
+}
+
+/// States by their number in a journal.
+const STATES: [State; 10] = [
+    State::Due,
+    State::Waiting,
+    State::Sending,
+    State::Started,
+    State::Finished,
+    State::Failed,
+    State::Rejected,
+    State::Missed,
+    State::Skipped,
+    State::Unknown,
+];
+
+impl State {
+    /// Its number in a journal.
+    pub(super) fn code(self) -> i16 {
+        STATES.iter().zip(0..).find(|&(known, _)| *known == self).map_or(-1, |(_, code)| code)
+    }
+
+    /// The state with a number. `None`: a journal that is damaged.
+    pub(super) fn of_code(code: i64) -> Option<State> {
+        usize::try_from(code).ok().and_then(|code| STATES.get(code).copied())
+    }
+}
+
+/// A journal has a settled occurrence among the open ones.
+#[derive(Debug, thiserror::Error)]
+#[error("an occurrence that is {0} is not open")]
+pub(super) struct NotOpen(State);
+
+impl Recovered {
+    /// Takes in what a journal has of an open occurrence.
+    pub(super) fn add(&mut self, claim: Claim, standing: Standing) -> Result<(), NotOpen> {
+        let Standing { state, attempts, sent_at, action, reason, .. } = standing;
+        let reached = match (state, sent_at, action) {
+            (State::Started, Some(sent_at), Some(action)) => {
+                self.following.push(Followed { claim, action, attempts, sent_at });
+                return Ok(());
+            }
+            (State::Due, ..) => Reached::Due,
+            (State::Waiting, ..) => Reached::Waiting { attempts, reason: reason.unwrap_or_default() },
+            (State::Sending, Some(sent_at), _) => Reached::Sending { attempts, sent_at },
+            (state, ..) => return Err(NotOpen(state)),
+        };
+        self.open.push(Open { claim, reached });
+        Ok(())
     }
 }
 

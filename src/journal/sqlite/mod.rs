@@ -19,7 +19,7 @@ impl Journal {
     /// When another daemon has it, or it cannot be used as it is: see [`JournalError`]. The journal's file
     /// is not changed then.
     pub fn open(directory: &Path) -> Result<Opened, JournalError> {
-        let lock = file::Lock::take(directory)?;
+        let lock = file::lock(directory)?;
         let path = directory.join(FILE_NAME);
         let mut rows = rows::Rows::new(file::connect(&path, schema::MIGRATIONS)?, path.clone(), lock);
         let mut recovered = rows.recover()?;

@@ -7,12 +7,10 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
+use super::super::directory::Lock;
 use super::super::progress::{Standing, Step};
 use super::super::store::{Store, Write, Written};
-use super::super::{
-    Claim, Claimed, Followed, JournalError, Key, Move, Open, Origin, Reached, Recovered, Refused, State,
-};
-use super::file::Lock;
+use super::super::{Claim, Claimed, JournalError, Key, Move, Origin, Recovered, Refused, State};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
@@ -103,18 +101,9 @@ impl Rows {
                 .collect(),
             };
             for (claim, standing) in column(db, OPEN, open_row)? {
-                match (standing.state, standing.sent_at, standing.action) {
-                    (State::Started, Some(sent_at), Some(action)) => recovered.following.push(Followed {
-                        claim,
-                        action,
-                        attempts: standing.attempts,
-                        sent_at,
-                    }),
-                    (state, sent_at, _) => recovered.open.push(Open {
-                        claim,
-                        reached: reached(state, sent_at, standing.attempts, standing.reason)?,
-                    }),
-                }
+                recovered
+                    .add(claim, standing)
+                    .map_err(|error| unreadable(3, Type::Integer, error.to_string()))?;
             }
             db.execute("UPDATE journal SET stopped_at = NULL", [])?;
             Ok(recovered)
@@ -205,20 +194,6 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Standing)> {
     Ok((claim, standing))
 }
 
-fn reached(
-    state: State,
-    sent_at: Option<Timestamp>,
-    attempts: u32,
-    reason: Option<String>,
-) -> rusqlite::Result<Reached> {
-    match (state, sent_at) {
-        (State::Due, _) => Ok(Reached::Due),
-        (State::Waiting, _) => Ok(Reached::Waiting { attempts, reason: reason.unwrap_or_default() }),
-        (State::Sending, Some(sent_at)) => Ok(Reached::Sending { attempts, sent_at }),
-        _ => Err(unreadable(3, Type::Integer, format!("an occurrence that is {state} is not open"))),
-    }
-}
-
 impl Writing<'_> {
     fn perform(&mut self, write: &Write<'_>) -> rusqlite::Result<Written> {
         match *write {
@@ -264,7 +239,7 @@ impl Writing<'_> {
                     after(claim.deadline),
                     by_person,
                     args,
-                    code(State::Due),
+                    State::Due.code(),
                 ])?;
             if inserted == 0 {
                 claimed.known.push(claim.key.clone());
@@ -360,7 +335,7 @@ impl Writing<'_> {
             .execute(params![
                 key.scheduled_at().as_microsecond(),
                 entry,
-                code(standing.state),
+                standing.state.code(),
                 standing.attempts,
                 after(key, standing.sent_at),
                 standing.action.map(u64::cast_signed),
@@ -381,7 +356,7 @@ impl Writing<'_> {
             .execute(params![
                 scheduled_at,
                 entry,
-                code(standing.state),
+                standing.state.code(),
                 standing.attempts,
                 after(key, standing.sent_at),
                 standing.action.map(u64::cast_signed),
@@ -452,30 +427,9 @@ fn column<T>(
     db.prepare(sql)?.query_map([], read)?.collect()
 }
 
-/// States by their number in the file.
-const STATES: [State; 10] = [
-    State::Due,
-    State::Waiting,
-    State::Sending,
-    State::Started,
-    State::Finished,
-    State::Failed,
-    State::Rejected,
-    State::Missed,
-    State::Skipped,
-    State::Unknown,
-];
-
-fn code(state: State) -> i64 {
-    STATES.iter().zip(0..).find(|&(known, _)| *known == state).map_or(-1, |(_, code)| code)
-}
-
 pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
     let code: i64 = row.get(index)?;
-    usize::try_from(code)
-        .ok()
-        .and_then(|code| STATES.get(code).copied())
-        .ok_or_else(|| unreadable(index, Type::Integer, format!("{code} is no state")))
+    State::of_code(code).ok_or_else(|| unreadable(index, Type::Integer, format!("{code} is no state")))
 }
 
 pub(super) fn action_id(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<ActionId>> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::super::JournalError;
+use super::super::{JournalError, directory};
 
 /// Tells a journal from any other SQLite file: `sCrn`.
 const APPLICATION_ID: u32 = 0x7343_726e;
@@ -164,12 +164,12 @@ fn back_up(db: &Connection, path: &Path, version: u32) -> Result<(), JournalErro
         _ => {}
     }
     // Made first, with the journal's mode: a journal is not for everybody.
-    super::file::create(&partial)?;
+    directory::create(&partial)?;
     db.execute("VACUUM INTO ?1", [partial.to_string_lossy()])
         .map_err(|error| JournalError::sqlite(&partial, &error))?;
     File::open(&partial).and_then(|file| file.sync_all()).map_err(io(&partial))?;
     fs::rename(&partial, &backup).map_err(io(&backup))?;
-    super::file::sync_directory(path)
+    directory::sync_directory(path)
 }
 
 #[cfg(test)]
