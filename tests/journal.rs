@@ -1,15 +1,19 @@
-//! The journal on real files: what survives a kill, a full disk, a torn file, and what is refused.
+//! The journal on real files and in a real database: what survives a kill, a full disk, a torn file, and what is refused.
+
+mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::postgres::Server;
 use jiff::Timestamp;
 use proptest::prelude::*;
+use stackcron::journal::postgres::{self, Membership, Notice, Profile};
 use stackcron::journal::{
     Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Move, Opened, Origin, Reached, Record,
     Started, State, read_history,
@@ -87,14 +91,122 @@ fn states(directory: &Path) -> BTreeMap<Key, State> {
     history(directory, &Filter::default()).into_iter().map(|record| (record.key, record.state)).collect()
 }
 
+/// Where a journal is.
+enum Place {
+    File(tempfile::TempDir),
+    Database(tempfile::TempDir, Box<postgres::Address>),
+}
+
+/// A journal, and the membership that it is open by.
+struct Open {
+    opened: Opened,
+    membership: Option<Membership>,
+}
+
+impl Deref for Open {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
+    }
+}
+
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut Opened {
+        &mut self.opened
+    }
+}
+
+impl Open {
+    async fn closed(self) {
+        closed(self.opened).await;
+        if let Some(membership) = self.membership {
+            membership.leave().await;
+        }
+    }
+}
+
+impl Place {
+    fn postgres() -> Option<Place> {
+        let server = Server::shared()?;
+        let url = server.url(&server.database());
+        Some(Place::Database(directory(), Box::new(url.parse().expect("an address"))))
+    }
+
+    async fn open(&self) -> Open {
+        match self {
+            Place::File(place) => Open { opened: open(place.path()), membership: None },
+            Place::Database(place, address) => {
+                let profile = Profile {
+                    name: "test".to_owned(),
+                    version: "0".to_owned(),
+                    schedule: "1".to_owned(),
+                    entries: 1,
+                };
+                let (address, path) = (postgres::Address::clone(address), place.path().to_owned());
+                let joining = move || Membership::join(address, &path, profile);
+                let joined = tokio::task::spawn_blocking(joining).await.expect("a thread");
+                let mut membership = joined.expect("a member");
+                let term = loop {
+                    if let Notice::Leads(term) = membership.learn().await {
+                        break term;
+                    }
+                };
+                Open { opened: membership.open(term).await.expect("a journal"), membership: Some(membership) }
+            }
+        }
+    }
+
+    fn history(&self, filter: &Filter) -> Vec<Record> {
+        match self {
+            Place::File(place) => history(place.path(), filter),
+            Place::Database(_, address) => {
+                let mut records = Vec::new();
+                let read = postgres::read_history(address, filter, |record| {
+                    records.push(record);
+                    ControlFlow::Continue(())
+                });
+                read.expect("a readable history");
+                records
+            }
+        }
+    }
+
+    fn states(&self) -> BTreeMap<Key, State> {
+        let all = self.history(&Filter::default());
+        all.into_iter().map(|record| (record.key, record.state)).collect()
+    }
+}
+
+/// The same test on a file and on a database.
+macro_rules! on_both {
+    (async fn $name:ident($place:ident: &Place) $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn check($place: &Place) $body
+
+            #[tokio::test]
+            async fn in_a_file() {
+                check(&Place::File(directory())).await;
+            }
+
+            #[tokio::test]
+            async fn in_a_database() {
+                if let Some(place) = Place::postgres() {
+                    check(&place).await;
+                }
+            }
+        }
+    };
+}
+
 async fn closed(opened: Opened) {
     opened.journal.close(at(1_000_000)).await.expect("an orderly end");
 }
 
-#[tokio::test]
-async fn a_start_finds_exactly_what_is_open() {
-    let place = directory();
-    let opened = open(place.path());
+on_both! { async fn a_start_finds_exactly_what_is_open(place: &Place) {
+    let opened = place.open().await;
     assert_eq!(opened.recovered.cursor, None, "a new journal has no cursor");
     let journal = &opened.journal;
     let by_person =
@@ -119,9 +231,9 @@ async fn a_start_finds_exactly_what_is_open() {
         (key("unfollowed", 17), Move::Unfollowed { reason: "gone".into() }),
     ];
     assert_eq!(journal.commit(moves).await.expect("committed"), []);
-    closed(opened).await;
+    opened.closed().await;
 
-    let recovered = open(place.path()).recovered;
+    let recovered = place.open().await.recovered.clone();
     assert_eq!(recovered.cursor, Some(at(20)));
     let found: Vec<_> = recovered.open.into_iter().map(|open| (open.claim, open.reached)).collect();
     let expected = vec![
@@ -135,30 +247,27 @@ async fn a_start_finds_exactly_what_is_open() {
         panic!("one action is followed: {:?}", recovered.following);
     };
     assert_eq!((&followed.claim, followed.action, followed.sent_at), (&claims[3], 7, at(13)));
-}
+} }
 
-#[tokio::test]
-async fn what_is_claimed_is_not_claimed_again() {
-    let place = directory();
-    let journal = open(place.path()).journal;
+on_both! { async fn what_is_claimed_is_not_claimed_again(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
     journal.claim(at(20), vec![claim("a", 10), claim("b", 10)]).await.expect("claimed");
     journal.commit(vec![(key("a", 10), skipped())]).await.expect("committed");
     let again = journal.claim(at(20), vec![claim("a", 10), claim("b", 10), claim("c", 10)]).await;
     assert_eq!(again.expect("an answer").known, [key("a", 10), key("b", 10)], "settled and open alike");
     let expected = [("a", State::Skipped), ("b", State::Due), ("c", State::Due)];
-    assert_eq!(states(place.path()), expected.map(|(entry, state)| (key(entry, 10), state)).into());
-}
+    assert_eq!(place.states(), expected.map(|(entry, state)| (key(entry, 10), state)).into());
+} }
 
-#[tokio::test]
-async fn the_cursor_never_moves_back() {
-    let place = directory();
-    let opened = open(place.path());
+on_both! { async fn the_cursor_never_moves_back(place: &Place) {
+    let opened = place.open().await;
     for cursor in [50, 100, 70] {
         opened.journal.claim(at(cursor), Vec::new()).await.expect("moved on, or not");
     }
-    closed(opened).await;
-    assert_eq!(open(place.path()).recovered.cursor, Some(at(100)));
-}
+    opened.closed().await;
+    assert_eq!(place.open().await.recovered.cursor, Some(at(100)));
+} }
 
 #[tokio::test]
 async fn an_orderly_stop_is_told_to_the_next_start_alone() {
@@ -177,10 +286,8 @@ async fn an_orderly_stop_is_told_to_the_next_start_alone() {
     assert_eq!(open(crashed.path()).recovered.stopped_at, None);
 }
 
-#[tokio::test]
-async fn pauses_and_quotas_survive() {
-    let place = directory();
-    let opened = open(place.path());
+on_both! { async fn pauses_and_quotas_survive(place: &Place) {
+    let opened = place.open().await;
     let (main, other) = (AccountName::new("main").expect("a name"), AccountName::new("b").expect("a name"));
     for entry in ["a", "b", "b"] {
         opened.journal.pause(name(entry)).await.expect("paused");
@@ -190,17 +297,15 @@ async fn pauses_and_quotas_survive() {
         opened.journal.save_quota(main.clone(), quota::Saved { limit, ..quota::Saved::default() });
     }
     opened.journal.save_quota(other.clone(), quota::Saved::default());
-    closed(opened).await;
-    let recovered = open(place.path()).recovered;
+    opened.closed().await;
+    let recovered = place.open().await.recovered.clone();
     assert_eq!(recovered.paused, [name("b")]);
     let newest = quota::Saved { limit: 200, ..quota::Saved::default() };
     assert_eq!(recovered.quotas, [(other, quota::Saved::default()), (main, newest)]);
-}
+} }
 
-#[tokio::test]
-async fn what_was_recorded_comes_before_what_is_asked_later() {
-    let place = directory();
-    let mut opened = open(place.path());
+on_both! { async fn what_was_recorded_comes_before_what_is_asked_later(place: &Place) {
+    let mut opened = place.open().await;
     let journal = &opened.journal;
     journal.claim(at(20), vec![claim("a", 10), claim("b", 10)]).await.expect("claimed");
     journal.record(key("a", 10), sending(1, 10));
@@ -211,29 +316,26 @@ async fn what_was_recorded_comes_before_what_is_asked_later() {
     journal.record(key("b", 10), sending(1, 10));
     journal.flush().await.expect("flushed");
     assert_eq!(
-        states(place.path()),
+        place.states(),
         [(key("a", 10), State::Finished), (key("b", 10), State::Sending)].into()
     );
     let told = opened.refused.try_recv().expect("a move back is told");
     assert_eq!((told.from, told.to), (Some(State::Finished), State::Sending));
     assert_eq!(told.to_string(), "a of 1970-01-01T00:00:10Z cannot go from finished to sending");
     opened.refused.try_recv().expect_err("nothing else was refused");
-}
+} }
 
-#[tokio::test]
-async fn a_close_writes_what_was_recorded() {
-    let place = directory();
-    let opened = open(place.path());
+on_both! { async fn a_close_writes_what_was_recorded(place: &Place) {
+    let opened = place.open().await;
     opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
     opened.journal.record(key("a", 10), skipped());
-    closed(opened).await;
-    assert_eq!(states(place.path()), [(key("a", 10), State::Skipped)].into());
-}
+    opened.closed().await;
+    assert_eq!(place.states(), [(key("a", 10), State::Skipped)].into());
+} }
 
-#[tokio::test]
-async fn pruning_keeps_what_is_open_and_what_is_newer() {
-    let place = directory();
-    let journal = open(place.path()).journal;
+on_both! { async fn pruning_keeps_what_is_open_and_what_is_newer(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
     let claims = (0..5000).map(|second| claim("a", second)).collect();
     journal.claim(at(5000), claims).await.expect("claimed");
     let moves = (0..5000).filter(|second| second % 1000 != 7).map(|second| (key("a", second), skipped()));
@@ -245,15 +347,14 @@ async fn pruning_keeps_what_is_open_and_what_is_newer() {
     });
     let () = claimed;
     assert_eq!(pruned.expect("pruned").rows, 4000 - 4);
-    let left: Vec<Key> = history(place.path(), &Filter::default()).into_iter().map(|row| row.key).collect();
+    let left: Vec<Key> = place.history(&Filter::default()).into_iter().map(|row| row.key).collect();
     let expected = [7, 1007, 2007, 3007].into_iter().chain(4000..5000).chain(6000..6100);
     assert_eq!(left, expected.map(|second| key("a", second)).collect::<Vec<_>>());
-}
+} }
 
-#[tokio::test]
-async fn the_actions_of_a_stack_are_known_as_soon_as_recorded() {
-    let place = directory();
-    let journal = open(place.path()).journal;
+on_both! { async fn the_actions_of_a_stack_are_known_as_soon_as_recorded(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
     let elsewhere = Claim { stack: StackUid::new("other").expect("a uid"), ..claim("c", 10) };
     let claims = vec![claim("a", 10), claim("b", 10), elsewhere, claim("a", 5), claim("d", 10)];
     journal.claim(at(20), claims).await.expect("claimed");
@@ -263,12 +364,11 @@ async fn the_actions_of_a_stack_are_known_as_soon_as_recorded() {
     journal.record(key("a", 5), started(5, Started::Alone(Some(4))));
     let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
     assert_eq!(journal.actions(stack, at(6)).await.expect("an answer"), [1, u64::MAX]);
-}
+} }
 
-#[tokio::test]
-async fn the_history_tells_what_became_of_each_occurrence() {
-    let place = directory();
-    let journal = open(place.path()).journal;
+on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
     let late = Claim { due_at: at(12), ..claim("late", 10) };
     journal.claim(at(20), vec![late, claim("a", 11), claim("a", 12), claim("b", 12)]).await.expect("claimed");
     let moves = vec![
@@ -281,7 +381,7 @@ async fn the_history_tells_what_became_of_each_occurrence() {
         (key("a", 11), Move::Rejected { status: 404, error: "no such job".to_owned() }),
     ];
     journal.commit(moves).await.expect("committed");
-    let all = history(place.path(), &Filter::default());
+    let all = place.history(&Filter::default());
     assert_eq!(
         all[0],
         Record {
@@ -300,7 +400,7 @@ async fn the_history_tells_what_became_of_each_occurrence() {
     assert_eq!(all[1].reason.as_deref(), Some("404: no such job"));
     assert_eq!((all[1].attempts, all[1].sent_at), (1, Some(at(11))));
     let keys = |filter: Filter| -> Vec<Key> {
-        history(place.path(), &filter).into_iter().map(|row| row.key).collect()
+        place.history(&filter).into_iter().map(|row| row.key).collect()
     };
     let everything = keys(Filter::default());
     assert_eq!(everything, [key("late", 10), key("a", 11), key("a", 12), key("b", 12)]);
@@ -311,7 +411,7 @@ async fn the_history_tells_what_became_of_each_occurrence() {
     assert_eq!(keys(Filter { until: Some(at(12)), ..of_a }), everything[1..2]);
     assert_eq!(keys(Filter { since: Some(at(12)), ..Filter::default() }), everything[2..]);
     assert_eq!(keys(Filter { entry: Some(name("never")), ..Filter::default() }), []);
-}
+} }
 
 #[tokio::test]
 async fn a_second_daemon_is_refused_until_the_first_ends() {
@@ -738,14 +838,13 @@ proptest! {
     }
 }
 
-#[tokio::test]
-async fn what_was_never_claimed_has_no_moves() {
-    let place = directory();
-    let journal = open(place.path()).journal;
+on_both! { async fn what_was_never_claimed_has_no_moves(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
     journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
     let moves = vec![(key("b", 10), skipped()), (key("a", 11), skipped()), (key("a", 10), skipped())];
     let refused = journal.commit(moves).await.expect("committed");
     let told: Vec<_> = refused.into_iter().map(|refused| (refused.key, refused.from)).collect();
     assert_eq!(told, [(key("b", 10), None), (key("a", 11), None)], "the others are applied");
-    assert_eq!(states(place.path()), [(key("a", 10), State::Skipped)].into());
-}
+    assert_eq!(place.states(), [(key("a", 10), State::Skipped)].into());
+} }

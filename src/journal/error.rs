@@ -65,6 +65,37 @@ pub enum JournalError {
     /// Somebody removed or replaced the file under the daemon. What would be written is lost at its end.
     #[error("the journal {} was removed or replaced while in use; start the daemon anew", .0.display())]
     Gone(PathBuf),
+    /// The database does not answer, or is just starting.
+    #[error("the journal {address} cannot be reached: {detail}")]
+    Unreachable {
+        /// Where it is, without a password.
+        address: String,
+        /// What happened.
+        detail: String,
+    },
+    /// The database refused what was asked.
+    #[error("the journal {address} cannot be used: {detail}{}", remedy.map_or(String::new(), |remedy| format!("; {remedy}")))]
+    Database {
+        /// Where it is, without a password.
+        address: String,
+        /// What it said.
+        detail: String,
+        /// What the operator can do.
+        remedy: Option<&'static str>,
+    },
+    /// A later stackcron has brought the database to a schema that this one cannot write.
+    #[error(
+        "the journal {address} has schema {found}, which this stackcron does not know; use a stackcron that does"
+    )]
+    NewerDatabase {
+        /// Where it is, without a password.
+        address: String,
+        /// Its schema.
+        found: i32,
+    },
+    /// Another member has taken over. What was to be written is that member's to find out.
+    #[error("another member leads: what this one asked for is not written")]
+    Deposed,
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
@@ -81,7 +112,14 @@ pub enum JournalError {
 impl JournalError {
     /// Whether the same may succeed later without anybody starting the daemon anew.
     pub fn passes(&self) -> bool {
-        matches!(self, JournalError::Full(_) | JournalError::ReadOnly { .. } | JournalError::Io { .. })
+        matches!(
+            self,
+            JournalError::Full(_)
+                | JournalError::ReadOnly { .. }
+                | JournalError::Io { .. }
+                | JournalError::Unreachable { .. }
+                | JournalError::Database { .. }
+        )
     }
 
     pub(super) fn corrupt(path: &Path, detail: impl Into<String>) -> JournalError {

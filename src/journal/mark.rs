@@ -11,6 +11,9 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::Permit;
+use crate::clock::Now;
+
 /// Its file in the state directory.
 const FILE: &str = "sent.mark";
 
@@ -23,6 +26,7 @@ pub struct Mark {
     file: File,
     boot: String,
     at: Timestamp,
+    permit: Permit,
 }
 
 impl Mark {
@@ -30,7 +34,7 @@ impl Mark {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn open(directory: &Path) -> io::Result<(Mark, Option<Timestamp>)> {
+    pub(super) fn open(directory: &Path, permit: Permit) -> io::Result<(Mark, Option<Timestamp>)> {
         let mut options = OpenOptions::new();
         let file = options
             .read(true)
@@ -44,7 +48,12 @@ impl Mark {
         let mut text = [0; 128];
         let read = file.read_at(&mut text, 0)?;
         let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
-        Ok((Mark { file, boot, at: former.unwrap_or(Timestamp::MIN) }, former))
+        Ok((Mark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit }, former))
+    }
+
+    /// Whether anything may be sent, and for how long.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
     }
 
     /// Raises the mark to the due instant of what is sent next. Must return before it is sent.
@@ -52,6 +61,9 @@ impl Mark {
     /// # Errors
     /// Then nothing may be sent: a later process would take it for unsent.
     pub fn raise(&mut self, due_at: Timestamp) -> io::Result<()> {
+        if !self.permit.covers(due_at, Now::read()) {
+            return Err(io::Error::other("the lease has not been renewed in time"));
+        }
         if due_at > self.at {
             let text = format!("{} {:020}\n", self.boot, due_at.as_microsecond());
             self.file.write_all_at(text.as_bytes(), 0)?;
@@ -78,11 +90,11 @@ mod tests {
     fn a_mark_is_believed_in_the_same_boot_alone() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |second| Timestamp::from_second(second).expect("an instant");
-        let (mut mark, former) = Mark::open(directory.path()).expect("a mark");
+        let (mut mark, former) = Mark::open(directory.path(), Permit::unlimited()).expect("a mark");
         assert_eq!(former, None, "there was none");
         mark.raise(at(100)).expect("raised");
         mark.raise(at(50)).expect("a mark never falls");
-        let (_, former) = Mark::open(directory.path()).expect("a mark");
+        let (_, former) = Mark::open(directory.path(), Permit::unlimited()).expect("a mark");
         assert_eq!(former.map(Timestamp::as_second), Some(100));
         let text = std::fs::read_to_string(directory.path().join(FILE)).expect("the mark");
         assert_eq!(parse(&text, "another-boot"), None);

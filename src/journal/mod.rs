@@ -9,6 +9,8 @@ mod directory;
 mod error;
 mod handle;
 mod mark;
+mod permit;
+pub mod postgres;
 mod progress;
 mod sqlite;
 mod store;
@@ -26,6 +28,7 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use mark::Mark;
+pub use permit::Permit;
 pub use sqlite::{FILE_NAME, read_history};
 
 /// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.

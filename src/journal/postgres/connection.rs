@@ -1,0 +1,102 @@
+//! A connection to the database: how it is made, how long it is waited for, and what its failures mean.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+
+use super::super::JournalError;
+use super::Address;
+
+/// A connection is made within this time. Over a slow line that takes some six round trips.
+pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A statement is answered within this time, or its connection is given up.
+pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a lost member leaves on the server ends by itself, or it would be in the way of the next one: a transaction
+/// whose end never comes, and a statement that nobody waits for any more. What is committed is on disk, whatever the
+/// server does by default.
+const SESSION: &str = "
+    SET idle_in_transaction_session_timeout = '2s';
+    SET statement_timeout = '5s';
+    SET search_path = '';
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+/// Connects. What arrives on the connection is taken in by a task of the runtime that this is called in.
+pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
+    let connecting = async {
+        let (client, connection) = address.config.connect(address.tls.clone()).await?;
+        // It ends with the client, or tells it of its own end.
+        tokio::spawn(connection);
+        client.batch_execute(SESSION).await?;
+        Ok(client)
+    };
+    match timeout(CONNECTED_WITHIN, connecting).await {
+        Ok(connected) => connected.map_err(|error| failure(address, &error)),
+        Err(_) => Err(silent(address, CONNECTED_WITHIN)),
+    }
+}
+
+/// Waits for an answer, for a bounded time.
+pub(super) async fn answered<T>(
+    address: &Address,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, JournalError> {
+    match timeout(ANSWERED_WITHIN, answer).await {
+        Ok(answer) => answer.map_err(|error| failure(address, &error)),
+        Err(_) => Err(silent(address, ANSWERED_WITHIN)),
+    }
+}
+
+fn silent(address: &Address, span: Duration) -> JournalError {
+    let detail = format!("no answer within {} s", span.as_secs());
+    JournalError::Unreachable { address: address.to_string(), detail }
+}
+
+/// What a failure means. What the server says is told in its words.
+pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
+    let address = address.to_string();
+    let Some(told) = error.as_db_error() else {
+        let mut detail = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            detail += &format!(": {error}");
+            cause = error.source();
+        }
+        return JournalError::Unreachable { address, detail };
+    };
+    let detail = told.message().to_owned();
+    let code = told.code();
+    let comes_back = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+    ];
+    if comes_back.contains(code) {
+        return JournalError::Unreachable { address, detail };
+    }
+    let remedy = match *code {
+        SqlState::READ_ONLY_SQL_TRANSACTION => {
+            "this server is a replica; name the primary, or both, in the URL"
+        }
+        SqlState::DISK_FULL => "make room on the server",
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "give the password as the credential `journal-password` or as $PGPASSWORD"
+        }
+        SqlState::INVALID_CATALOG_NAME => "make the database first: createdb",
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "the user needs CREATE on the database, or a schema `stackcron` of its own"
+        }
+        _ => return JournalError::Database { address, detail, remedy: None },
+    };
+    JournalError::Database { address, detail, remedy: Some(remedy) }
+}
+
+/// Whether the connection is of no use any more.
+pub(super) fn is_over(client: &Client, error: &JournalError) -> bool {
+    client.is_closed() || matches!(error, JournalError::Unreachable { .. })
+}

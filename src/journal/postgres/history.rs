@@ -1,0 +1,112 @@
+//! Reads what became of occurrences, and who the members are, beside running daemons or without any.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use jiff::Timestamp;
+use tokio_postgres::{Client, Row};
+
+use super::super::{Filter, JournalError, Key, Record};
+use super::connection::{answered, connect, failure};
+use super::{Address, rows, schema};
+
+/// Rows that are asked for at once: a long history costs no memory.
+const PORTION: i32 = 1000;
+
+/// Portions that are read ahead of who takes them.
+const AHEAD: usize = 2;
+
+/// Open and settled alike. Both tables are indexed in the order that is asked for.
+const ROWS: &str = "
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason
+    FROM stackcron.open
+    WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)
+    UNION ALL
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason
+    FROM stackcron.settled
+    WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)";
+
+/// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
+///
+/// Never writes, never makes a daemon wait, and sees what was committed when it began. Blocks.
+///
+/// # Errors
+/// When the database cannot be reached, or holds no journal.
+pub fn read_history(
+    address: &Address,
+    filter: &Filter,
+    mut each: impl FnMut(Record) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    let (sender, portions) = sync_channel(AHEAD);
+    thread::scope(|scope| {
+        // Whoever calls may be in a runtime, and may not block in it.
+        let reading = scope.spawn(move || -> Result<(), JournalError> {
+            let runtime = rows::runtime(address)?;
+            runtime.block_on(async {
+                let mut client = connect(address).await?;
+                schema::readable(&client, address).await?;
+                read(&mut client, address, filter, &sender).await
+            })
+        });
+        for record in portions.into_iter().flatten() {
+            if each(record).is_break() {
+                break;
+            }
+        }
+        reading.join().unwrap_or(Err(JournalError::Closed))
+    })
+}
+
+async fn read(
+    client: &mut Client,
+    address: &Address,
+    filter: &Filter,
+    portions: &SyncSender<Vec<Record>>,
+) -> Result<(), JournalError> {
+    let order = match filter.newest {
+        None => "ORDER BY 1, 2".to_owned(),
+        Some(newest) => format!("ORDER BY 1 DESC, 2 DESC LIMIT {newest}"),
+    };
+    let sql = format!("SELECT * FROM ({ROWS} {order}) AS rows ORDER BY 1, 2");
+    let since = filter.since.map_or(i64::MIN, Timestamp::as_microsecond);
+    let until = filter.until.map_or(i64::MAX, Timestamp::as_microsecond);
+    let entry = filter.entry.as_ref().map(|name| name.as_str());
+    let transaction = answered(address, client.build_transaction().read_only(true).start()).await?;
+    // A long history takes as long as it takes.
+    answered(address, transaction.batch_execute("SET LOCAL statement_timeout = 0")).await?;
+    let bound = async {
+        let statement = transaction.prepare(&sql).await?;
+        transaction.bind(&statement, &[&since, &until, &entry]).await
+    };
+    let portal = bound.await.map_err(|error| failure(address, &error))?;
+    loop {
+        let rows =
+            transaction.query_portal(&portal, PORTION).await.map_err(|error| failure(address, &error))?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let records = rows.iter().map(|row| record(row).map_err(|detail| rows::damaged(address, &detail)));
+        if portions.send(records.collect::<Result<_, _>>()?).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn record(row: &Row) -> Result<Record, String> {
+    let scheduled_at = rows::instant(row.get(0))?;
+    let after = |micros: Option<i64>| micros.map(|micros| rows::after(scheduled_at, micros)).transpose();
+    let due_at = rows::after(scheduled_at, row.get(2))?;
+    let sent_at = after(row.get(5))?;
+    Ok(Record {
+        key: Key::new(rows::entry_name(row.get(1))?, scheduled_at),
+        state: rows::state(row.get(3))?,
+        sent_at,
+        lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),
+        attempts: rows::attempts(row.get(4))?,
+        action_id: row.get::<_, Option<i64>>(6).map(i64::cast_unsigned),
+        finished_at: after(row.get(7))?,
+        finished_success: row.get(8),
+        reason: row.get(9),
+    })
+}

@@ -1,0 +1,161 @@
+//! The lease: who sweeps and sends. A row with a number that grows with each leader, and a beat that grows while it lives.
+//!
+//! A leader may send for [`VALID`] after it *asked* for a beat that was then committed, by its own monotonic clock. Another member
+//! takes the lease when it has seen the same beat for [`EXPIRES`], by *its* monotonic clock: it saw the beat after it was
+//! committed, so the leader's permit has ended by then, however the clocks of the members and of the database are set. A
+//! row that was handed over is taken at once.
+//!
+//! No advisory lock: it goes with its session, and the end of a session tells nothing of whether its process still
+//! sends. It would free the lock too early when a connection is cut, and too late when a machine is.
+
+use std::time::Duration;
+
+use crate::clock::Mono;
+
+/// A leader may send for so long after it asked for a beat. Longer than two answers of a database that takes a second for each.
+pub(super) const VALID: Duration = Duration::from_millis(2250);
+
+/// A beat that has not changed for so long is a leader's that may not send any more. What it had decided to send just
+/// before has left by then.
+pub(super) const EXPIRES: Duration = Duration::from_millis(2450);
+
+/// A leader asks for a beat so often.
+pub(super) const BEAT: Duration = Duration::from_millis(200);
+
+/// Another member looks at the beat so often.
+pub(super) const LOOK: Duration = Duration::from_millis(150);
+
+/// The number of a leader's term: greater than that of each before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Number(i64);
+
+impl Number {
+    pub(super) fn new(number: i64) -> Number {
+        Number(number)
+    }
+
+    pub(super) fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// What the row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) number: i64,
+    pub(super) beat: i64,
+    /// Handed over by its last holder, or never held.
+    pub(super) released: bool,
+}
+
+/// What one who stands by is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Take the lease, if it is still as it was seen.
+    Take,
+    /// Look again after so long.
+    Wait(Duration),
+}
+
+/// What one who stands by has seen.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    since: Option<(Seen, Mono)>,
+}
+
+impl Watch {
+    /// Decides by what was seen. `mono` is from after it was answered.
+    pub(super) fn see(&mut self, seen: Seen, mono: Mono) -> Act {
+        if seen.released {
+            return Act::Take;
+        }
+        match self.since {
+            Some((before, since)) if before == seen => match (since + EXPIRES).checked_sub(mono) {
+                None | Some(Duration::ZERO) => Act::Take,
+                Some(left) => Act::Wait(left.min(LOOK)),
+            },
+            _ => {
+                self.since = Some((seen, mono));
+                Act::Wait(LOOK)
+            }
+        }
+    }
+
+    /// Begins anew. After a connection was lost, nobody knows how often the beat has changed meanwhile, nor whether the
+    /// database has lost the last of them; and the leader gets the time to connect anew as well.
+    pub(super) fn forget(&mut self) {
+        self.since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seen(beat: i64) -> Seen {
+        Seen { number: 1, beat, released: false }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_beat_that_stays_is_taken_over_and_one_that_changes_is_not() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.see(seen(1), ms(0)), Act::Wait(LOOK));
+        assert_eq!(watch.see(seen(2), ms(2400)), Act::Wait(LOOK));
+        assert_eq!(watch.see(seen(2), ms(4750)), Act::Wait(ms(100)), "looks again when it would be over");
+        assert_eq!(watch.see(seen(2), ms(4850)), Act::Take);
+        let mut watch = Watch::default();
+        watch.see(seen(2), ms(0));
+        watch.forget();
+        assert_eq!(
+            watch.see(seen(2), ms(9000)),
+            Act::Wait(LOOK),
+            "what was seen before a lost connection is no word"
+        );
+    }
+
+    #[test]
+    fn what_is_handed_over_is_taken_at_once() {
+        let released = Seen { released: true, ..seen(1) };
+        assert_eq!(Watch::default().see(released, ms(0)), Act::Take);
+    }
+
+    proptest! {
+        /// A leader asks for beats, each committed some time after; another looks. Whenever it takes the lease, the
+        /// leader's permit is over. The two clocks begin anywhere.
+        #[test]
+        fn nobody_takes_a_lease_under_which_another_may_send(
+            beats in proptest::collection::vec((0_u64..2000, 0_u64..3000), 1..20),
+            looks in proptest::collection::vec((1_u64..900, 0_u64..500), 1..100),
+            ahead in 0_u64..1_000_000,
+        ) {
+            let mut committed = Vec::new();
+            let mut at = 0;
+            for (pause, takes) in beats {
+                let asked = at + pause;
+                at = asked + takes;
+                committed.push((asked, at));
+            }
+            let mut watch = Watch::default();
+            let mut now = 0;
+            for (pause, takes) in looks {
+                // The database is read some time before its answer is there.
+                let read = now + pause;
+                now = read + takes;
+                let beats = |at| committed.iter().filter(|&&(_, committed)| committed <= at).count();
+                let beat = beats(read);
+                // The lease is taken only if it is still as it was seen.
+                if watch.see(seen(beat as i64), ms(now + ahead)) == Act::Take && beats(now) == beat {
+                    let valid = committed[..beat].last().map_or(0, |(asked, _)| asked + VALID.as_millis() as u64);
+                    prop_assert!(valid <= now, "taken at {now}, and the permit lasts until {valid}");
+                    break;
+                }
+            }
+        }
+    }
+}

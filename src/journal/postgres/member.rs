@@ -1,0 +1,172 @@
+//! A daemon among those that share the journal: it stands by until it leads, and tells what happens meanwhile.
+//!
+//! Two connections from a thread of its own, so that nothing that keeps the daemon busy keeps a beat from being sent: one
+//! for the lease, one to tell of itself. A leader has a third, through which it writes.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::super::directory::Lock;
+use super::super::{JournalError, Mark, Opened, Permit};
+use super::keeper::{Command, Keeper, Role};
+use super::lease::{Number, Watch};
+use super::presence::{Presence, Told};
+use super::rows::{self, Rows};
+use super::{Address, identity};
+
+/// What a member tells the others of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its host, and the number of its process there.
+    pub name: String,
+    /// Of its program.
+    pub version: String,
+    /// What its schedule file is known by.
+    pub schedule: String,
+    /// The entries in it.
+    pub entries: usize,
+}
+
+/// What a member learns.
+#[derive(Debug)]
+pub enum Notice {
+    /// It leads from now on. Nobody else sends.
+    Leads(Term),
+    /// Another one leads: this one had not beaten for too long. What it had in hand is the other's now.
+    Deposed,
+    /// Another one leads, and this one stands by.
+    StandsBy,
+    /// The database is out of reach. A leader goes on with what its permit covers.
+    Unreachable(JournalError),
+    /// The database is back.
+    Reachable,
+    /// A member's schedule file is not the leader's, which counts.
+    Differs {
+        /// Whose.
+        member: String,
+        /// What its file is known by.
+        schedule: String,
+        /// Who leads.
+        leader: String,
+        /// What the leader's file is known by.
+        leader_schedule: String,
+    },
+    /// This machine's clock is off from the database's.
+    ClockOff {
+        /// How far it is ahead.
+        by_ms: i64,
+    },
+}
+
+/// A time for which a member leads.
+#[derive(Clone, Debug)]
+pub struct Term {
+    pub(super) number: Number,
+    pub(super) permit: Permit,
+    /// Nothing that is due later was sent by any leader before.
+    pub(super) sends_until: Option<Timestamp>,
+    /// The same of the leader before, where that was a process that this one knows of.
+    pub(super) mark: Option<Timestamp>,
+}
+
+/// A member of those that share the journal. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Membership {
+    address: Address,
+    directory: PathBuf,
+    _lock: Lock,
+    profile: watch::Sender<Profile>,
+    commands: mpsc::UnboundedSender<Command>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Membership {
+    /// Joins. In the state directory it keeps who it is and how far it has sent. Blocks until the database has answered, or has not.
+    ///
+    /// # Errors
+    /// When the database refuses it, or another daemon uses the state directory. One that cannot be reached is waited for.
+    pub fn join(address: Address, directory: &Path, profile: Profile) -> Result<Membership, JournalError> {
+        let lock = Lock::take(directory)?;
+        let io = |error| JournalError::io(directory, &error);
+        let (id, former) = identity::renew(directory).map_err(io)?;
+        let (_, mark) = Mark::open(directory, Permit::none_yet()).map_err(io)?;
+        let (tell, notices) = mpsc::unbounded_channel();
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (profile, known) = watch::channel(profile);
+        let keeper = Keeper {
+            address: address.clone(),
+            id,
+            former: former.map(|id| (id, mark)),
+            commands: orders,
+            notices: tell.clone(),
+            role: Role::StandsBy { leader: None },
+            watch: Watch::default(),
+        };
+        let presence =
+            Presence { address: address.clone(), id, profile: known, notices: tell, told: Told::default() };
+        let (first, joined) = oneshot::channel();
+        let runtime = rows::runtime(&address)?;
+        std::thread::Builder::new()
+            .name("member".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    let presence = tokio::spawn(presence.run());
+                    keeper.run(first).await;
+                    let _ = presence.await;
+                });
+            })
+            .map_err(io)?;
+        match joined.blocking_recv() {
+            Ok(Ok(()) | Err(JournalError::Unreachable { .. })) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(JournalError::Closed),
+        }
+        Ok(Membership { address, directory: directory.to_owned(), _lock: lock, profile, commands, notices })
+    }
+
+    /// The next thing that it learns.
+    pub async fn learn(&mut self) -> Notice {
+        match self.notices.recv().await {
+            Some(notice) => notice,
+            // It lives as long as its commands can come.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Opens the journal for a term. What the leader before left is in it.
+    ///
+    /// # Errors
+    /// Then this member does not lead: the lease is handed over, and looked at again after a while.
+    pub async fn open(&self, term: Term) -> Result<Opened, JournalError> {
+        let (address, directory) = (self.address.clone(), self.directory.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let (rows, recovered) = Rows::begin(address, &term)?;
+            let io = |error| JournalError::io(&directory, &error);
+            let (mark, _) = Mark::open(&directory, term.permit).map_err(io)?;
+            Opened::new(rows, recovered, mark).map_err(io)
+        });
+        let opened = opening.await.unwrap_or(Err(JournalError::Closed));
+        if opened.is_err() {
+            let _ = self.commands.send(Command::Release);
+        }
+        opened
+    }
+
+    /// Tells the others of another schedule file.
+    pub fn describe(&self, schedule: String, entries: usize) {
+        self.profile.send_modify(|profile| {
+            profile.schedule = schedule;
+            profile.entries = entries;
+        });
+    }
+
+    /// Hands the lease over, if it has it, and is no member any more. The journal must be closed before.
+    pub async fn leave(self) {
+        let (done, left) = oneshot::channel();
+        if self.commands.send(Command::Leave(done)).is_ok() {
+            let _ = left.await;
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The journal in a PostgreSQL database, shared by several daemons of which one leads.
+
+mod address;
+mod connection;
+mod history;
+mod identity;
+mod keeper;
+mod lease;
+mod member;
+mod presence;
+mod rows;
+mod schema;
+
+pub use address::{Address, AddressError};
+pub use history::read_history;
+pub use member::{Membership, Notice, Profile, Term};
+pub use presence::{Member, members};

@@ -1,0 +1,203 @@
+//! Tells the others that a member is there, and compares it with them: the schedule's file, the clock.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use super::super::JournalError;
+use super::connection::{answered, connect, failure};
+use super::identity::Id;
+use super::member::{Notice, Profile};
+use super::{Address, rows, schema};
+use crate::clock::Now;
+
+/// Between two signs of life.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Before a connection is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A clock may be off from the database's by so much, the way there and back not counted.
+const CLOCK_OFF: Duration = Duration::from_secs(1);
+
+const SIGN: &str = "
+    INSERT INTO stackcron.member (id, name, version, schedule, entries, offset_ms)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (id) DO UPDATE SET
+        schedule = excluded.schedule, entries = excluded.entries, offset_ms = excluded.offset_ms,
+        seen_at = clock_timestamp()
+    RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
+/// Those who were there in the last hour; who has not been heard of for longer is gone.
+const MEMBERS: &str = "
+    SELECT m.id, name, version, schedule, entries, offset_ms, coalesce(NOT released AND holder = m.id, false),
+        (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint,
+        (extract(epoch FROM started_at) * 1000000)::bigint
+    FROM stackcron.member m CROSS JOIN stackcron.lease
+    WHERE seen_at > now() - interval '1 hour'
+    ORDER BY 7 DESC, 8 > 5000, name, id";
+
+const FORGET: &str = "DELETE FROM stackcron.member WHERE id = $1 OR seen_at < now() - interval '1 hour'";
+
+/// A daemon that shares the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its host, and the number of its process there.
+    pub name: String,
+    /// Of its program.
+    pub version: String,
+    /// What its schedule file is known by: two that are the same have the same.
+    pub schedule: String,
+    /// The entries in it.
+    pub entries: u32,
+    /// How far its clock is ahead of the database's, in milliseconds. `None` until it is known.
+    pub clock_ahead_ms: Option<i64>,
+    /// Whether it has the lease.
+    pub leads: bool,
+    /// How long ago it was heard of, in milliseconds. It tells of itself once a second.
+    pub lag_ms: u64,
+    /// Since when it runs, by the database's clock.
+    pub started_at: Timestamp,
+    id: i64,
+}
+
+impl Member {
+    /// Whether it was heard of lately.
+    pub fn lives(&self) -> bool {
+        self.lag_ms < 5000
+    }
+}
+
+/// The daemons that share a journal, the leader first. Those that were killed are among them for an hour. Blocks.
+///
+/// # Errors
+/// When the database cannot be reached, or holds no journal.
+pub fn members(address: &Address) -> Result<Vec<Member>, JournalError> {
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        schema::readable(&client, address).await?;
+        all(&client, address).await
+    })
+}
+
+async fn all(client: &Client, address: &Address) -> Result<Vec<Member>, JournalError> {
+    let rows = answered(address, client.query_typed(MEMBERS, &[])).await?;
+    Ok(rows.iter().map(member).collect())
+}
+
+fn member(row: &Row) -> Member {
+    Member {
+        id: row.get(0),
+        name: row.get(1),
+        version: row.get(2),
+        schedule: row.get(3),
+        entries: row.get::<_, i32>(4).try_into().unwrap_or(0),
+        clock_ahead_ms: row.get(5),
+        leads: row.get(6),
+        lag_ms: row.get::<_, i64>(7).try_into().unwrap_or(0),
+        started_at: Timestamp::from_microsecond(row.get(8)).unwrap_or_default(),
+    }
+}
+
+/// The one in a member that tells of it. Ends with the sender of its profile.
+pub(super) struct Presence {
+    pub(super) address: Address,
+    pub(super) id: Id,
+    pub(super) profile: watch::Receiver<Profile>,
+    pub(super) notices: mpsc::UnboundedSender<Notice>,
+    /// What was told of whom.
+    pub(super) told: Told,
+}
+
+#[derive(Default)]
+pub(super) struct Told {
+    /// A member and its schedule, the leader and its schedule.
+    differing: BTreeSet<[String; 4]>,
+    clock_off: bool,
+    ahead: Option<SignedDuration>,
+}
+
+impl Presence {
+    pub(super) async fn run(mut self) {
+        while self.profile.has_changed().is_ok() {
+            // What fails here fails for the keeper of the lease as well, who tells it.
+            if let Ok(client) = connect(&self.address).await {
+                while self.profile.has_changed().is_ok() && self.turn(&client).await.is_ok() {
+                    tokio::select! {
+                        () = sleep(EVERY) => {}
+                        changed = self.profile.changed() => if changed.is_err() {
+                            let id = [(&self.id.0 as _, Type::INT8)];
+                            let _ = answered(&self.address, client.query_typed(FORGET, &id)).await;
+                            return;
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                changed = self.profile.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn turn(&mut self, client: &Client) -> Result<(), JournalError> {
+        let profile = self.profile.borrow_and_update().clone();
+        let ahead_ms = self.told.ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
+        let entries = i32::try_from(profile.entries).unwrap_or(i32::MAX);
+        let parameters = [
+            (&self.id.0 as _, Type::INT8),
+            (&profile.name as _, Type::TEXT),
+            (&profile.version as _, Type::TEXT),
+            (&profile.schedule as _, Type::TEXT),
+            (&entries as _, Type::INT4),
+            (&ahead_ms as _, Type::INT8),
+        ];
+        let asked = Now::read();
+        let rows = client.query_typed(SIGN, &parameters).await;
+        let took = Now::read().mono.saturating_sub(asked.mono);
+        let rows = rows.map_err(|error| failure(&self.address, &error))?;
+        if let Some(shown) = rows.first().and_then(|row| Timestamp::from_microsecond(row.get(0)).ok()) {
+            self.compare_clock(asked.wall, took, shown);
+        }
+        let members = all(client, &self.address).await?;
+        self.compare_schedules(&members);
+        Ok(())
+    }
+
+    /// The database showed its clock at some time in the span that its answer took.
+    fn compare_clock(&mut self, asked: Timestamp, took: Duration, shown: Timestamp) {
+        let ahead = asked.duration_since(shown) + SignedDuration::try_from(took / 2).unwrap_or_default();
+        self.told.ahead = Some(ahead);
+        let off = ahead.unsigned_abs() > CLOCK_OFF + took / 2;
+        if off && !self.told.clock_off {
+            let by_ms = ahead.as_millis().try_into().unwrap_or(i64::MAX);
+            let _ = self.notices.send(Notice::ClockOff { by_ms });
+        }
+        self.told.clock_off = off;
+    }
+
+    /// The leader's file counts. Every member tells of all whose file is another, once.
+    fn compare_schedules(&mut self, members: &[Member]) {
+        let living = || members.iter().filter(|member| member.lives());
+        let mut differing = BTreeSet::new();
+        if let Some(leader) = living().find(|member| member.leads) {
+            for member in living().filter(|member| member.schedule != leader.schedule) {
+                let [name, leads] = [member, leader].map(|member| member.name.clone());
+                differing.insert([name, member.schedule.clone(), leads, leader.schedule.clone()]);
+            }
+        } else {
+            // Between two leaders nothing changes.
+            return;
+        }
+        for [member, schedule, leader, leader_schedule] in differing.difference(&self.told.differing).cloned()
+        {
+            let _ = self.notices.send(Notice::Differs { member, schedule, leader, leader_schedule });
+        }
+        self.told.differing = differing;
+    }
+}

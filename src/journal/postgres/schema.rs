@@ -1,0 +1,222 @@
+//! The tables in the database, and how an older schema comes by what it lacks while others still use it.
+//!
+//! A migration adds, and takes away only what the version before it did not use. So members of two neighbouring versions
+//! work side by side while a fleet is upgraded one by one. Every statement names its columns.
+
+use tokio_postgres::{Client, Error, Transaction};
+
+use super::super::JournalError;
+use super::Address;
+use super::connection::failure;
+
+/// What leads from one version of the schema to the next. Those that were released never change.
+pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
+
+/// One step.
+pub(super) struct Migration {
+    /// The oldest version whose daemons can write this schema.
+    oldest: i32,
+    statements: &'static str,
+}
+
+/// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
+/// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
+const FIRST: &str = r#"
+    CREATE TABLE stackcron.journal (
+        single boolean PRIMARY KEY DEFAULT true CHECK (single),
+        schema integer NOT NULL,
+        oldest integer NOT NULL,
+        cursor bigint,
+        stopped_at bigint
+    );
+    INSERT INTO stackcron.journal (schema, oldest) VALUES (0, 0);
+    CREATE TABLE stackcron.lease (
+        single boolean PRIMARY KEY DEFAULT true CHECK (single),
+        number bigint NOT NULL UNIQUE,
+        beat bigint NOT NULL,
+        released boolean NOT NULL,
+        holder bigint,
+        sends_until bigint
+    );
+    INSERT INTO stackcron.lease (number, beat, released) VALUES (0, 0, true);
+    CREATE TABLE stackcron.member (
+        id bigint PRIMARY KEY,
+        name text NOT NULL,
+        version text NOT NULL,
+        schedule text NOT NULL,
+        entries integer NOT NULL,
+        offset_ms bigint,
+        started_at timestamptz NOT NULL DEFAULT now(),
+        seen_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE TABLE stackcron.target (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        account text COLLATE "C" NOT NULL,
+        stack text COLLATE "C" NOT NULL,
+        job text COLLATE "C" NOT NULL,
+        UNIQUE (account, stack, job)
+    );
+    CREATE TABLE stackcron.open (
+        scheduled_at bigint NOT NULL,
+        entry text COLLATE "C" NOT NULL,
+        target bigint NOT NULL,
+        due bigint NOT NULL,
+        deadline bigint NOT NULL,
+        by_person boolean NOT NULL,
+        args text,
+        state smallint NOT NULL,
+        attempts bigint NOT NULL,
+        sent bigint,
+        action bigint,
+        reason text,
+        number bigint NOT NULL,
+        PRIMARY KEY (scheduled_at, entry)
+    ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+    CREATE TABLE stackcron.settled (
+        scheduled_at bigint NOT NULL,
+        entry text COLLATE "C" NOT NULL,
+        target bigint NOT NULL,
+        due bigint NOT NULL,
+        state smallint NOT NULL,
+        attempts bigint NOT NULL,
+        sent bigint,
+        action bigint,
+        finished bigint,
+        success boolean,
+        reason text,
+        number bigint NOT NULL,
+        PRIMARY KEY (scheduled_at, entry)
+    );
+    CREATE TABLE stackcron.paused (
+        entry text COLLATE "C" PRIMARY KEY
+    );
+    CREATE TABLE stackcron.quota (
+        account text COLLATE "C" PRIMARY KEY,
+        saved text NOT NULL
+    );
+"#;
+
+/// Only one member at a time brings the schema up to date.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('stackcron'))";
+
+/// The version that a database has. `None`: no journal is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    schema: i32,
+    oldest: i32,
+}
+
+/// Brings the schema up to date, or finds that it can be written as it is.
+pub(super) async fn prepare(
+    client: &mut Client,
+    address: &Address,
+    migrations: &[Migration],
+) -> Result<(), JournalError> {
+    if admitted(version(client, address).await?, address, migrations)? {
+        return Ok(());
+    }
+    let migrating = async {
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(LOCK).await?;
+        let Some(from) = missing(&transaction, migrations).await? else {
+            return Ok(());
+        };
+        for (migration, number) in migrations.iter().zip(1_i32..).skip(from) {
+            transaction.batch_execute(migration.statements).await?;
+            transaction
+                .execute(
+                    "UPDATE stackcron.journal SET schema = $1, oldest = $2",
+                    &[&number, &migration.oldest],
+                )
+                .await?;
+        }
+        transaction.commit().await
+    };
+    migrating.await.map_err(|error: Error| failure(address, &error))
+}
+
+/// How many migrations are applied, once nobody else can apply any. `None`: all of them.
+async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<Option<usize>, Error> {
+    let exists =
+        "SELECT to_regnamespace('stackcron') IS NOT NULL, to_regclass('stackcron.journal') IS NOT NULL";
+    let row = transaction.query_one(exists, &[]).await?;
+    if !row.get::<_, bool>(0) {
+        transaction.batch_execute("CREATE SCHEMA stackcron").await?;
+    }
+    let applied = match row.get(1) {
+        true => {
+            let row = transaction.query_one("SELECT schema FROM stackcron.journal", &[]).await?;
+            usize::try_from(row.get::<_, i32>(0)).unwrap_or(usize::MAX)
+        }
+        false => 0,
+    };
+    Ok((applied < migrations.len()).then_some(applied))
+}
+
+/// Whether nothing is to be done. An error when this version may not write.
+fn admitted(
+    version: Option<Version>,
+    address: &Address,
+    migrations: &[Migration],
+) -> Result<bool, JournalError> {
+    let known = i32::try_from(migrations.len()).unwrap_or(i32::MAX);
+    match version {
+        Some(version) if version.oldest > known => {
+            Err(JournalError::NewerDatabase { address: address.to_string(), found: version.schema })
+        }
+        Some(version) => Ok(version.schema >= known),
+        None => Ok(false),
+    }
+}
+
+async fn version(client: &Client, address: &Address) -> Result<Option<Version>, JournalError> {
+    let reading = async {
+        let row = client.query_one("SELECT to_regclass('stackcron.journal') IS NOT NULL", &[]).await?;
+        if !row.get::<_, bool>(0) {
+            return Ok(None);
+        }
+        let row = client.query_one("SELECT schema, oldest FROM stackcron.journal", &[]).await?;
+        Ok(Some(Version { schema: row.get(0), oldest: row.get(1) }))
+    };
+    reading.await.map_err(|error: Error| failure(address, &error))
+}
+
+/// Finds that the schema can be read as it is.
+pub(super) async fn readable(client: &Client, address: &Address) -> Result<(), JournalError> {
+    match version(client, address).await? {
+        None => Err(JournalError::Database {
+            address: address.to_string(),
+            detail: "no journal is in it".to_owned(),
+            remedy: Some("the first daemon that runs with it makes one"),
+        }),
+        Some(version) if version.schema < i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX) => {
+            Err(JournalError::Database {
+                address: address.to_string(),
+                detail: format!("it has the older schema {}", version.schema),
+                remedy: Some("the daemon brings it up to date at its start"),
+            })
+        }
+        Some(version) => admitted(Some(version), address, MIGRATIONS).map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migrations(oldest: &[i32]) -> Vec<Migration> {
+        oldest.iter().map(|&oldest| Migration { oldest, statements: "" }).collect()
+    }
+
+    #[test]
+    fn neighbouring_versions_write_one_schema() {
+        let address: Address = "postgres://me@localhost/jobs".parse().expect("an address");
+        let found = |schema, oldest| Some(Version { schema, oldest });
+        let admitted = |version, known: &[i32]| admitted(version, &address, &migrations(known)).ok();
+        assert_eq!(admitted(None, &[1]), Some(false), "a new database is filled");
+        assert_eq!(admitted(found(1, 1), &[1]), Some(true));
+        assert_eq!(admitted(found(1, 1), &[1, 1]), Some(false), "the newer one adds what is missing");
+        assert_eq!(admitted(found(2, 1), &[1]), Some(true), "and the older one goes on");
+        assert_eq!(admitted(found(3, 2), &[1]), None, "two versions apart is too far");
+    }
+}

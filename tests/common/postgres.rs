@@ -1,0 +1,160 @@
+//! A PostgreSQL server of the tests' own, from the system's binaries: in a directory that is thrown away, on a Unix
+//! socket, and durable as any other.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// A running server. It ends with this value, or with this process, however that ends.
+pub struct Server {
+    binaries: PathBuf,
+    directory: PathBuf,
+    child: Child,
+    /// Its end is the server's.
+    _leash: ChildStdin,
+}
+
+const SETTINGS: &str = "
+listen_addresses = ''
+fsync = on
+max_connections = 200
+shared_buffers = 32MB
+max_wal_size = 256MB
+log_min_messages = fatal
+";
+
+/// Starts the server, waits for the end of its leash, and clears up.
+const SCRIPT: &str = r#"
+    trap '' INT HUP
+    "$0/initdb" -D data -U stackcron --auth=trust -E UTF8 --locale=C --no-sync >initdb.log 2>&1 &&
+    cat settings >>data/postgresql.conf &&
+    "$0/pg_ctl" start -w -s -D data -l log -o "-k $PWD" && echo ready || { cat initdb.log log >&2; echo failed; }
+    read -r _
+    "$0/pg_ctl" stop -s -w -D data -m immediate >/dev/null 2>&1
+    cd / && rm -rf "$1"
+"#;
+
+impl Server {
+    /// Starts one. `None`, said loudly, where there are no binaries.
+    pub fn start() -> Option<Server> {
+        let Some(binaries) = binaries() else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "NOT TESTED: no PostgreSQL here (no initdb in /usr/lib/postgresql/*/bin nor in $PATH); install the \
+                 package postgresql to test the journal that several daemons share"
+            );
+            return None;
+        };
+        let directory =
+            tempfile::Builder::new().prefix("stackcron-pg-").tempdir().expect("a directory").keep();
+        std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).expect("its mode");
+        std::fs::write(directory.join("settings"), SETTINGS).expect("its settings");
+        let mut command = unprivileged(&directory, "sh");
+        let mut child = command
+            .args(["-c", SCRIPT])
+            .arg(&binaries)
+            .arg(&directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let leash = child.stdin.take().expect("a pipe");
+        let mut answer = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut answer).expect("an answer");
+        assert_eq!(answer.trim(), "ready", "PostgreSQL starts");
+        Some(Server { binaries, directory, child, _leash: leash })
+    }
+
+    /// The server that all tests of a program share, for those that leave it as it is.
+    pub fn shared() -> Option<&'static Server> {
+        static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+        SERVER.get_or_init(Server::start).as_ref()
+    }
+
+    /// A new database. Its name.
+    pub fn database(&self) -> String {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}_{}", std::process::id(), LAST.fetch_add(1, Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        name
+    }
+
+    /// The URL of a database, over the socket.
+    pub fn url(&self, database: &str) -> String {
+        let host = self.directory.display().to_string().replace('/', "%2F");
+        format!("postgres://stackcron@{host}/{database}")
+    }
+
+    /// Where its socket is.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
+    }
+
+    /// Runs SQL, and returns what it prints, a row a line.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let output = Command::new(self.binaries.join("psql"))
+            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "stackcron", "-d", database, "-c", sql, "-h"])
+            .arg(&self.directory)
+            .output()
+            .expect("psql");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{sql}: {error}");
+        String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+    }
+
+    /// `pg_ctl` on it: `["stop", "-m", "fast"]`, and so on.
+    pub fn control(&self, arguments: &[&str]) {
+        let status = unprivileged(&self.directory, &self.binaries.join("pg_ctl").display().to_string())
+            .args(arguments)
+            .args(["-s", "-w", "-D", "data", "-l", "log", "-o"])
+            .arg(format!("-k {}", self.directory.display()))
+            .stdout(Stdio::null())
+            .status()
+            .expect("pg_ctl");
+        assert!(status.success(), "pg_ctl {arguments:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        drop(read);
+        // The leash is let go before it is waited for.
+        self._leash = ChildStdin::from(std::os::fd::OwnedFd::from(write));
+        let _ = self.child.wait();
+    }
+}
+
+/// A program in the server's directory, by a user whom PostgreSQL serves: it refuses root.
+fn unprivileged(directory: &Path, program: &str) -> Command {
+    let mut command = match rustix::process::geteuid().is_root() {
+        false => Command::new(program),
+        true => {
+            let owned = Command::new("chown").args(["-R", "nobody"]).arg(directory).status();
+            assert!(owned.expect("chown").success(), "the directory is nobody's");
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", program]);
+            command
+        }
+    };
+    command.current_dir(directory).env("LC_ALL", "C");
+    command
+}
+
+/// The newest PostgreSQL of the system.
+fn binaries() -> Option<PathBuf> {
+    let packaged = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let packaged = packaged.map(|version| version.path().join("bin"));
+    let found = packaged.filter(|place| place.join("initdb").exists()).max_by_key(|place| {
+        let version = place.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        version.and_then(|version| version.parse::<f64>().ok()).map_or(0, |version| (version * 10.0) as u64)
+    });
+    found.or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path)
+            .find(|place| place.join("initdb").exists() && place.join("psql").exists())
+    })
+}
