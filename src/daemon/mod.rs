@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::clock::Now;
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
+use crate::log::Scribe;
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
     ScheduleReloaded,
@@ -98,13 +99,14 @@ pub async fn run(
         mark: journal.mark,
         ill_since: None,
         metrics,
+        scribe: Scribe::start(),
     };
-    daemon.tell(&started.into());
+    daemon.tell(started.into());
     daemon.perform(effects);
     let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
-    Event::from(DaemonStopped { reason: reason.to_owned(), in_flight }).emit();
+    daemon.tell(DaemonStopped { reason: reason.to_owned(), in_flight }.into());
     Ok(())
 }
 
@@ -122,6 +124,7 @@ struct Daemon {
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
+    scribe: Scribe,
 }
 
 impl Daemon {
@@ -148,9 +151,7 @@ impl Daemon {
             tokio::select! {
                 biased;
                 reason = &mut stop => return reason,
-                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => {
-                    done.drain(..).for_each(|done| self.take_in(done));
-                }
+                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
                     Tick::Beat => self.beat(Now::read()),
                     Tick::Prune => self.requests.prune(Now::read(), self.keep),
@@ -158,7 +159,7 @@ impl Daemon {
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
                     let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
-                    self.tell(&JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
+                    self.tell(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(replacement) = replacements.recv() => self.replace(replacement),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
@@ -192,7 +193,7 @@ impl Daemon {
         self.perform(effects);
         self.schedule = replacement.schedule;
         let entries = self.schedule.entries.len();
-        self.tell(&ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
+        self.tell(ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
         self.beat(now);
     }
 
@@ -202,11 +203,12 @@ impl Daemon {
         let stopped_at = Timestamp::now();
         self.perform(effects);
         let in_flight = self.core.fires_in_flight();
-        self.tell(&DaemonStopping { reason: reason.to_owned(), in_flight }.into());
+        self.tell(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
         let end = Instant::now() + GRACE;
+        let mut done = Vec::new();
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
             tokio::select! {
-                Some(done) = self.requests.replies.recv() => self.take_in(done),
+                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 () = sleep_until(end) => break,
             }
         }
@@ -222,21 +224,26 @@ impl Daemon {
         left
     }
 
-    fn take_in(&mut self, done: Done) {
+    fn take_in(&mut self, replies: &mut Vec<Done>) {
         let now = Now::read();
         self.quotas_changed = true;
-        if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
-            metrics.claimed();
-        }
-        let effects = match done {
-            Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
-            Done::Followed { id, reply } => self.core.followed(id, reply, now),
-            Done::Claimed { cursor, known: Ok(claimed) } => self.core.claimed(cursor, &claimed.known, now),
-            Done::Claimed { known: Err(_), .. } => {
-                self.core.unclaimed();
-                Vec::new()
+        let mut effects = Vec::new();
+        for done in replies.drain(..) {
+            if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
+                metrics.claimed();
             }
-        };
+            effects.extend(match done {
+                Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
+                Done::Followed { id, reply } => self.core.followed(id, reply, now),
+                Done::Claimed { cursor, known: Ok(claimed) } => {
+                    self.core.claimed(cursor, &claimed.known, now)
+                }
+                Done::Claimed { known: Err(_), .. } => {
+                    self.core.unclaimed();
+                    Vec::new()
+                }
+            });
+        }
         self.perform(effects);
     }
 
@@ -245,22 +252,22 @@ impl Daemon {
         match (health, self.ill_since) {
             (Health::Ill { since, error }, None) => {
                 self.ill_since = Some(*since);
-                self.tell(&JournalFailed { since: *since, error: error.to_string() }.into());
+                self.tell(JournalFailed { since: *since, error: error.to_string() }.into());
             }
             (Health::Well, Some(failed_since)) => {
                 self.ill_since = None;
-                self.tell(&JournalRestored { failed_since }.into());
+                self.tell(JournalRestored { failed_since }.into());
             }
             (Health::Ill { .. }, Some(_)) | (Health::Well, None) => {}
         }
     }
 
     /// Counted first: who has read of an event finds it counted.
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: Event) {
         if let Some(metrics) = &self.metrics {
-            metrics.observe(event);
+            metrics.observe(&event);
         }
-        event.emit();
+        self.scribe.tell(event);
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -269,7 +276,7 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
-                Effect::Log(event) => self.tell(&event),
+                Effect::Log(event) => self.tell(*event),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => match &mark {
                     Ok(()) => self.requests.send(id, request),

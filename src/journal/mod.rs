@@ -6,6 +6,7 @@
 //! SQL serves a server as well.
 
 mod error;
+mod inbox;
 mod mark;
 mod progress;
 mod sqlite;

@@ -11,6 +11,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::scribe::timestamp;
+
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
 /// A field without a value is null, so that each event always has the same keys.
@@ -32,7 +34,7 @@ where
     ) -> fmt::Result {
         let mut fields = Fields::of(event.metadata());
         event.record(&mut fields);
-        writer.write_str(&fields.line(Timestamp::now()))?;
+        writer.write_str(&fields.line(timestamp()))?;
         writer.write_char('\n')
     }
 }

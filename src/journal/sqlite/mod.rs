@@ -11,17 +11,17 @@ mod schema;
 mod writer;
 
 use std::path::Path;
-use std::sync::mpsc;
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use super::inbox::{self, Hurry};
 use super::{Claim, Claimed, Health, JournalError, Key, Mark, Move, Pruned, Recovered, Refused};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-use writer::{Answer, Change, Request, Writer};
+use writer::{Answer, Change, GROUP, Request, Writer};
 
 pub use file::FILE_NAME;
 pub use history::read_history;
@@ -29,7 +29,7 @@ pub use history::read_history;
 /// A handle on the journal. Its clones are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    requests: mpsc::Sender<Request>,
+    requests: inbox::Sender<Request>,
     health: watch::Receiver<Health>,
 }
 
@@ -60,7 +60,7 @@ impl Journal {
         let (mark, sent_up_to) =
             Mark::open(directory).map_err(|error| JournalError::io(&directory.join("sent.mark"), &error))?;
         recovered.sent_up_to = sent_up_to;
-        let (requests, inbox) = mpsc::channel();
+        let (requests, inbox) = inbox::inbox(GROUP);
         let (tell, health) = watch::channel(Health::Well);
         let (refuse, refused) = tokio::sync::mpsc::unbounded_channel();
         let writer = Writer::new(rows, lock, inbox, tell, refuse);
@@ -142,12 +142,12 @@ impl Journal {
 
     fn soon(&self, change: Change) {
         // Nobody is there to write it after the close, and the daemon is at its end then.
-        let _ = self.requests.send(Request::Soon(change));
+        let _ = self.requests.send(Request::Soon(change), Hurry::Soon);
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).map_err(|_| JournalError::Closed)?;
+        self.requests.send(request(answer), Hurry::Now).map_err(|_| JournalError::Closed)?;
         answered.await.map_err(|_| JournalError::Closed)?
     }
 }
