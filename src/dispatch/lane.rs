@@ -22,7 +22,7 @@ const MOST_IN_FLIGHT: usize = 256;
 const COLD: Duration = Duration::from_secs(40);
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
-const MOST_WARM: usize = 16;
+const MOST_WARM: usize = 64;
 
 /// The order of sending: priority, then the scheduled instant, then the order of planning.
 pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);

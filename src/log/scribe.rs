@@ -8,19 +8,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Event;
-use super::setup::LINES_AHEAD;
 
 /// Hands events to the log, in the order in which they are told, each with the instant at which it was.
 ///
 /// When it is dropped, all of them are with the log.
 #[derive(Debug)]
 pub struct Scribe {
-    told: Option<SyncSender<(Timestamp, Event)>>,
+    told: Option<SyncSender<(Timestamp, Box<Event>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Yields to sends, and still gets its turn on a machine that is busy.
 const NICENESS: i32 = 10;
+
+/// Events that may wait for the thread. More of them wait as lines for a slow reader of the log.
+const EVENTS_AHEAD: usize = 20_000;
 
 /// After some lines it looks this much later for more. Meanwhile who tells needs not wake it.
 const GATHERS: Duration = Duration::from_millis(2);
@@ -28,7 +30,7 @@ const GATHERS: Duration = Duration::from_millis(2);
 impl Scribe {
     /// Starts the thread. Where there can be none, events are written by who tells them.
     pub fn start() -> Scribe {
-        let (told, events) = sync_channel(LINES_AHEAD);
+        let (told, events) = sync_channel(EVENTS_AHEAD);
         match std::thread::Builder::new().name("scribe".to_owned()).spawn(move || write(&events)) {
             Ok(thread) => Scribe { told: Some(told), thread: Some(thread) },
             Err(_) => Scribe { told: None, thread: None },
@@ -40,7 +42,7 @@ impl Scribe {
         let now = Timestamp::now();
         match &self.told {
             Some(told) => {
-                if let Err(unsent) = told.send((now, event)) {
+                if let Err(unsent) = told.send((now, Box::new(event))) {
                     emit(unsent.0);
                 }
             }
@@ -59,7 +61,7 @@ impl Drop for Scribe {
     }
 }
 
-fn write(events: &Receiver<(Timestamp, Event)>) {
+fn write(events: &Receiver<(Timestamp, Box<Event>)>) {
     // Of this thread alone. Where it is not allowed, a burst is slower.
     let _ = rustix::process::setpriority_process(None, NICENESS);
     while let Ok(first) = events.recv() {
@@ -74,7 +76,7 @@ thread_local! {
     static TOLD_AT: Cell<Option<Timestamp>> = const { Cell::new(None) };
 }
 
-fn emit((at, event): (Timestamp, Event)) {
+fn emit((at, event): (Timestamp, Box<Event>)) {
     TOLD_AT.set(Some(at));
     event.emit();
     TOLD_AT.set(None);

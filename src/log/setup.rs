@@ -41,7 +41,7 @@ pub struct LogGuard {
 }
 
 /// Lines that may wait for a slow reader of stdout. Beyond them the daemon waits too: no line is ever dropped.
-pub(super) const LINES_AHEAD: usize = 100_000;
+const LINES_AHEAD: usize = 100_000;
 
 /// Begins logging to stdout. The format is text on a terminal and JSON elsewhere unless it is given.
 ///
