@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
 use crate::log::Scribe;
@@ -48,6 +48,9 @@ const GRACE: Duration = Duration::from_secs(9);
 
 /// The journal has this long to write its last words. What it lacks then counts as in doubt at the next start.
 const CLOSE: Duration = Duration::from_millis(800);
+
+/// What is learnt of a quota is saved this often at most.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Replies that are taken in before the loop looks at the clock again.
 const REPLIES_AT_ONCE: usize = 64;
@@ -95,6 +98,7 @@ pub async fn run(
         schedule,
         keep,
         quotas_changed: false,
+        quotas_saved: None,
         refused: journal.refused,
         mark: journal.mark,
         ill_since: None,
@@ -117,6 +121,8 @@ struct Daemon {
     keep: Duration,
     /// Something was learnt of a quota since it was last saved.
     quotas_changed: bool,
+    /// When quotas were last saved.
+    quotas_saved: Option<Mono>,
     /// How far it has sent, for a process that comes after a crash.
     mark: Mark,
     /// Moves that the journal did not apply.
@@ -178,9 +184,15 @@ impl Daemon {
         if let Some(metrics) = &self.metrics {
             metrics.swept(self.core.gauges());
         }
-        if std::mem::take(&mut self.quotas_changed) {
-            self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        if self.quotas_changed {
+            self.save_quotas(now);
         }
+    }
+
+    fn save_quotas(&mut self, now: Now) {
+        self.quotas_changed = false;
+        self.quotas_saved = Some(now.mono);
+        self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
     }
 
     /// Goes on with another schedule. What is due is settled under the old one first.
@@ -226,12 +238,12 @@ impl Daemon {
 
     fn take_in(&mut self, replies: &mut Vec<Done>) {
         let now = Now::read();
-        self.quotas_changed = true;
         let mut effects = Vec::new();
         for done in replies.drain(..) {
             if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
                 metrics.claimed();
             }
+            self.quotas_changed |= !matches!(done, Done::Claimed { .. });
             effects.extend(match done {
                 Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
@@ -244,7 +256,19 @@ impl Daemon {
                 }
             });
         }
+        let spent = effects.iter().any(
+            |effect| matches!(effect, Effect::Log(event) if matches!(**event, Event::QuotaExhausted(_))),
+        );
         self.perform(effects);
+        // The first answer is worth the most, and the last one: a daemon that is killed again and again must not
+        // ask each time.
+        let saved_lately = self.quotas_saved.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
+        if self.quotas_changed && (spent || !saved_lately) {
+            self.save_quotas(now);
+        }
+        if spent {
+            self.requests.write_now();
+        }
     }
 
     /// Says once that the journal cannot be written, and once that it can again.

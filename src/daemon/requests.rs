@@ -89,6 +89,13 @@ impl Requests {
         });
     }
 
+    /// Has the journal write what was recorded, without the wait for company.
+    pub(super) fn write_now(&self) {
+        let journal = Arc::clone(&self.journal);
+        // That it fails is told by the journal's health.
+        tokio::spawn(async move { journal.flush().await });
+    }
+
     /// Takes out of the journal what is older than `keep`.
     pub(super) fn prune(&self, now: Now, keep: Duration) {
         let journal = Arc::clone(&self.journal);
