@@ -1,5 +1,6 @@
 //! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
 
+mod asked;
 mod clockwatch;
 mod core;
 mod replacement;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::Now;
+use crate::control::{Ask, Asked};
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
 use crate::log::event::{
@@ -25,6 +27,7 @@ use crate::schedule::Schedule;
 use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
+use asked::Desk;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
@@ -66,6 +69,8 @@ pub struct Setup {
     pub keep: Duration,
     /// What counts, where somebody listens.
     pub metrics: Option<Arc<Metrics>>,
+    /// What people ask, and where they learn of another schedule.
+    pub asked: Asked,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -73,11 +78,14 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics }: Setup,
+    Setup { first, journal, journal_name, keep, metrics, asked }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
     let now = Now::read();
+    let Replacement { path, schedule, clients } = first;
+    let Asked { mut asks, schedule: in_force } = asked;
+    let desk = Desk::new(now.wall, &path, &journal_name);
     let mut ticks = Ticks::start().await?;
     let started = DaemonStarted {
         version: env!("CARGO_PKG_VERSION"),
@@ -98,10 +106,14 @@ pub async fn run(
         mark: journal.mark,
         ill_since: None,
         metrics,
+        desk,
+        in_force,
     };
     daemon.tell(&started.into());
     daemon.perform(effects);
-    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
+    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements, &mut asks).await;
+    // Who asks from now on is told at once that nobody answers.
+    drop(asks);
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
     Event::from(DaemonStopped { reason: reason.to_owned(), in_flight }).emit();
@@ -109,7 +121,7 @@ pub async fn run(
 }
 
 struct Daemon {
-    schedule: Schedule,
+    schedule: Arc<Schedule>,
     core: Core,
     requests: Requests,
     keep: Duration,
@@ -122,6 +134,9 @@ struct Daemon {
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
+    desk: Desk,
+    /// The schedule, for those who ask.
+    in_force: watch::Sender<Arc<Schedule>>,
 }
 
 impl Daemon {
@@ -130,6 +145,7 @@ impl Daemon {
         stop: impl Future<Output = StopReason>,
         ticks: &mut Ticks,
         replacements: &mut mpsc::Receiver<Replacement>,
+        asks: &mut mpsc::Receiver<Ask>,
     ) -> StopReason {
         tokio::pin!(stop);
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
@@ -161,6 +177,7 @@ impl Daemon {
                     self.tell(&JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(replacement) = replacements.recv() => self.replace(replacement),
+                Some(ask) = asks.recv() => self.asked(ask),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
             }
         }
@@ -172,8 +189,10 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
             }
+            self.desk.claiming_since = Some(now.mono);
             self.requests.claim(claims);
         }
+        self.desk.swept_at = Some(now.wall);
         if let Some(metrics) = &self.metrics {
             metrics.swept(self.core.gauges());
         }
@@ -191,6 +210,8 @@ impl Daemon {
         let effects = self.core.replace(&replacement.schedule, now);
         self.perform(effects);
         self.schedule = replacement.schedule;
+        self.desk.path = replacement.path.as_str().into();
+        self.in_force.send_replace(Arc::clone(&self.schedule));
         let entries = self.schedule.entries.len();
         self.tell(&ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
         self.beat(now);
@@ -228,7 +249,11 @@ impl Daemon {
         if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
             metrics.claimed();
         }
+        if let Done::Claimed { .. } = &done {
+            self.desk.claiming_since = None;
+        }
         let effects = match done {
+            Done::ByHand(by_hand) => return self.answered_by_hand(by_hand),
             Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
             Done::Followed { id, reply } => self.core.followed(id, reply, now),
             Done::Claimed { cursor, known: Ok(claimed) } => self.core.claimed(cursor, &claimed.known, now),
@@ -261,6 +286,7 @@ impl Daemon {
             metrics.observe(event);
         }
         event.emit();
+        self.desk.hear(event);
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {

@@ -98,6 +98,22 @@ impl Timetable {
         self.upcoming.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// The entries that are due next, each with its instant, in order: at most so many. It costs what is asked for, and
+    /// not what exists.
+    pub fn soonest(&self, most: usize) -> Vec<(&Arc<Entry>, Timestamp)> {
+        // A heap in an array: what stands at n comes before what stands at 2n + 1 and 2n + 2.
+        let heap = self.upcoming.as_slice();
+        let mut edge: BinaryHeap<_> = heap.first().map(|&first| (first, 0)).into_iter().collect();
+        let mut soonest = Vec::new();
+        while soonest.len() < most
+            && let Some((Reverse((at, place)), n)) = edge.pop()
+        {
+            soonest.push((&self.rows[place as usize].entry, at));
+            edge.extend([2 * n + 1, 2 * n + 2].into_iter().filter_map(|n| Some((*heap.get(n)?, n))));
+        }
+        soonest
+    }
+
     /// Where the next step begins.
     pub fn position(&self) -> Timestamp {
         self.position
