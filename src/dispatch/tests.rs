@@ -931,6 +931,7 @@ proptest! {
         due in proptest::collection::vec((0..4usize, 0..30i64), 1..20),
         policies in proptest::collection::vec((0..3u8, 0..3u8), 4),
         answers in proptest::collection::vec(0..6u8, 60),
+        by_hand in proptest::collection::vec((0..4usize, 0..60u32, 0..3u8), 0..8),
     ) {
         let account = account(1000);
         let mut world = World::new(&account);
@@ -949,9 +950,29 @@ proptest! {
             }
         }
         let mut answers = answers.into_iter();
+        let mut fired = 0;
         for second in 0..20_000 {
             world.go_to(f64::from(second) / if second < 200 { 2.0 } else { 0.5 });
+            for (n, &(which, at, what)) in by_hand.iter().enumerate() {
+                let entry = &entries[which];
+                match what {
+                    _ if at != second => {}
+                    0 => {
+                        world.now.wall += SignedDuration::from_micros(i64::try_from(n).expect("small") + 1);
+                        world.fire(entry, "by hand");
+                        fired += 1;
+                    }
+                    1 => {
+                        let effects = world.dispatch.pause(&entry.name, world.now);
+                        world.take(effects);
+                    }
+                    _ => world.dispatch.resume(&entry.name),
+                }
+            }
             prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
+            let held = world.dispatch.pending.values().filter(|pending| pending.place == Place::Held).count();
+            let told = world.dispatch.standings().next().map(|(_, standing)| standing.held);
+            prop_assert_eq!(told, Some(held), "at {}", world.now.wall);
             while let Some((_, request)) = world.sent.first() {
                 match request {
                     Request::RunNow(_) => world.answer(match answers.next() {
@@ -977,7 +998,7 @@ proptest! {
                 .iter()
                 .any(|end| line.starts_with(end))
         });
-        prop_assert_eq!(ends.count(), planned.len(), "each ends once: {:?}", told);
+        prop_assert_eq!(ends.count(), planned.len() + fired, "each ends once: {:?}", told);
         prop_assert!(world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty(), "nothing is left over");
     }
 }

@@ -363,4 +363,31 @@ pub(crate) mod tests {
             prop_assert!(previous(&entry, next).is_none_or(|at| at < from));
         }
     }
+
+    proptest! {
+        #[test]
+        fn the_soonest_are_found_without_walking_through_all(
+            minutes in proptest::collection::vec(0..60u8, 1..80),
+            steps in 0..90i64,
+            most in 0..20usize,
+        ) {
+            let expressions: Vec<String> = minutes.iter().map(|minute| format!("{minute} * * * *")).collect();
+            let entries: Vec<_> =
+                expressions.iter().enumerate().map(|(n, cron)| entry(&format!("e{n}"), "UTC", &[cron])).collect();
+            let start: Timestamp = "2026-03-01T00:00:00Z".parse().expect("an instant");
+            let mut timetable = Timetable::new(&schedule(&entries), start);
+            let position = start + SignedDuration::from_mins(steps);
+            timetable.step(position);
+            let mut all: Vec<Timestamp> =
+                entries.iter().filter_map(|entry| next(entry, position)).collect();
+            all.sort_unstable();
+            all.truncate(most);
+            let soonest = timetable.soonest(most);
+            let found: Vec<Timestamp> = soonest.iter().map(|&(_, at)| at).collect();
+            prop_assert_eq!(found, all);
+            for (entry, at) in soonest {
+                prop_assert_eq!(next(entry, position), Some(at));
+            }
+        }
+    }
 }
