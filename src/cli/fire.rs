@@ -87,8 +87,7 @@ fn watch(
         if left.is_zero() || (last.until.is_some_and(|until| comes_after(until, left))) {
             return (last, None);
         }
-        answers.wait(Some(left));
-        match answers.next() {
+        match answers.within(left) {
             Ok(Some(Answer::Told(told))) => {
                 last = told;
                 if last.is_final() {

@@ -67,7 +67,7 @@ pub fn ask(places: &[PathBuf], question: &Question) -> Result<Answers, ClientErr
     let (stream, place) = connect(places)?;
     let line = question.line().map_err(|error| ClientError::Strange(error.to_string()))?;
     let mut answers = Answers { lines: BufReader::new(stream).take(LONGEST_ANSWER), place };
-    answers.wait(Some(ANSWERED_WITHIN));
+    answers.wait(ANSWERED_WITHIN);
     // A daemon that refuses a question has closed the connection, and said why before.
     let _ = answers.lines.get_mut().get_mut().write_all(line.as_bytes());
     Ok(answers)
@@ -91,11 +91,12 @@ fn connect(places: &[PathBuf]) -> Result<(UnixStream, PathBuf), ClientError> {
 }
 
 impl Answers {
-    /// The next answer. `None` when none came within the time that is waited for.
+    /// The next answer. `None` when none comes within this time.
     ///
     /// # Errors
     /// When the daemon refuses, has gone, or is not understood.
-    pub fn next(&mut self) -> Result<Option<Answer>, ClientError> {
+    pub fn within(&mut self, most: Duration) -> Result<Option<Answer>, ClientError> {
+        self.wait(most);
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
             Ok(0) => return Err(ClientError::Gone),
@@ -116,16 +117,13 @@ impl Answers {
     /// The next answer, which is there soon.
     ///
     /// # Errors
-    /// As of [`Answers::next`], and when none comes.
+    /// As of [`Answers::within`], and when none comes.
     pub fn soon(&mut self) -> Result<Answer, ClientError> {
-        self.wait(Some(ANSWERED_WITHIN));
-        self.next()?.ok_or_else(|| ClientError::Silent(self.place.clone()))
+        self.within(ANSWERED_WITHIN)?.ok_or_else(|| ClientError::Silent(self.place.clone()))
     }
 
-    /// How long to wait for the next answer. `None`: for ever.
-    pub fn wait(&mut self, most: Option<Duration>) {
-        let most = most.map(|most| most.max(Duration::from_millis(1)));
+    fn wait(&self, most: Duration) {
         // It only fails for a span of zero.
-        let _ = self.lines.get_ref().get_ref().set_read_timeout(most);
+        let _ = self.lines.get_ref().get_ref().set_read_timeout(Some(most.max(Duration::from_millis(1))));
     }
 }

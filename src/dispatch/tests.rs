@@ -980,7 +980,7 @@ proptest! {
                         Some(1) => in_doubt(),
                         Some(2) => Outcome::Rejected { status: 422, error: String::new(), hint: "" },
                         Some(3) => Outcome::Throttled { status: 503 },
-                        _ => started(second.try_into().expect("small")),
+                        _ => started(second.into()),
                     }),
                     Request::Action(_, _, id) => {
                         let id = *id;
