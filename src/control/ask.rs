@@ -97,7 +97,7 @@ pub(crate) struct Snapshot {
     pub(crate) not_ready: Option<NotReady>,
     pub(crate) fires_in_flight: usize,
     pub(crate) accounts: Vec<(AccountName, Standing)>,
-    /// At most as many of each account as were asked for.
+    /// Some as many as were asked for, of each account a fair share.
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) upcoming: Vec<(Arc<Entry>, Timestamp)>,
     pub(crate) paused: Arc<BTreeSet<EntryName>>,

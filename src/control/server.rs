@@ -4,7 +4,7 @@
 //! a bounded time, and there is a bounded number of them. When one more comes that has asked nothing yet, the oldest such
 //! goes. The loop is asked over a channel, one question at a turn, and never waits for a client.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ask::{Ask, Asking, Changed, Fire, FireError, Snapshot, Steer, Uid};
+use super::ask::{Ask, Asking, Changed, Fire, FireError, Steer, SteerError, Uid};
 use super::protocol::{Answer, LONGEST_QUESTION, Question, Told};
 use super::socket::Socket;
 use super::status::{Around, Status};
@@ -68,7 +68,7 @@ const LOOKED_UP: usize = 5;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// At the daemon's end what was answered has this long to leave.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A socket that is listened on, and not served yet.
 #[derive(Debug)]
@@ -257,7 +257,7 @@ enum Refusal {
     #[error(transparent)]
     Fire(#[from] FireError),
     #[error(transparent)]
-    Steer(#[from] super::ask::SteerError),
+    Steer(#[from] SteerError),
     #[error("the daemon is stopping; ask again when it has started")]
     Stopping,
     #[error(
@@ -295,12 +295,11 @@ impl Clerk {
     /// Finds an entry in the schedule in force. Off the runtime's threads: a misspelt name is held against all of them.
     async fn find(&self, name: &str) -> Result<(Arc<Schedule>, Arc<Entry>), Refusal> {
         let (schedule, name) = (Arc::clone(&self.asking.schedule.borrow()), name.to_owned());
-        let found = tokio::task::spawn_blocking(move || {
+        off_the_loop(move || {
             let entry = entries::find(&schedule, &name).map(Arc::clone)?;
             Ok((schedule, entry))
-        });
-        // It can only fail when the runtime ends.
-        found.await.map_err(|_| Refusal::Stopping)?
+        })
+        .await?
     }
 
     async fn fire(
@@ -392,29 +391,22 @@ impl Clerk {
     async fn status(&self, client: &mut Client, names: Vec<String>, most: usize) -> Result<(), Refusal> {
         let most = most.min(MOST_LISTED);
         let snapshot = self.ask(|answer| Ask::Snapshot { most, answer }).await?;
-        let upcoming: Vec<(Arc<Entry>, Option<Timestamp>)> = match names.is_empty() {
+        let upcoming = match names.is_empty() {
             true => snapshot.upcoming.iter().map(|(entry, at)| (Arc::clone(entry), Some(*at))).collect(),
             false => {
-                let mut named = Vec::with_capacity(names.len().min(most));
-                for name in names.iter().take(most) {
-                    let (_, entry) = self.find(name).await?;
-                    named.push((Arc::clone(&entry), timetable::next(&entry, snapshot.now)));
-                }
-                named
+                let (schedule, now) = (Arc::clone(&snapshot.schedule), snapshot.now);
+                off_the_loop(move || named(&schedule, &names, most, now)).await??
             }
         };
         let (around, lately) = self.read(upcoming, snapshot.now).await;
-        let status = put_together(snapshot, around, lately, most).await?;
+        let lately = lately.map(|read| (read.since, read.lately));
+        let status = off_the_loop(move || Status::of(&snapshot, around, lately, most)).await?;
         let _ = client.tell(&Answer::Status(Box::new(status))).await;
         Ok(())
     }
 
     /// Reads the journal. Where that takes too long, it is done without.
-    async fn read(
-        &self,
-        upcoming: Vec<(Arc<Entry>, Option<Timestamp>)>,
-        now: Timestamp,
-    ) -> (Vec<Around>, Option<Read>) {
+    async fn read(&self, upcoming: Vec<Upcoming>, now: Timestamp) -> (Vec<Around>, Option<Read>) {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let state = self.state.clone();
         let entries = upcoming.clone();
@@ -445,21 +437,34 @@ impl Clerk {
     }
 }
 
-/// Off the runtime's threads: a large schedule is walked through.
-async fn put_together(
-    snapshot: Box<Snapshot>,
-    around: Vec<Around>,
-    read: Option<Read>,
+/// An entry, and when it is due next, if ever.
+type Upcoming = (Arc<Entry>, Option<Timestamp>);
+
+/// Works on a thread that sends nothing: a large schedule is walked through.
+async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    // It can only fail when the runtime ends.
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Stopping)
+}
+
+/// The entries of these names, in this order.
+fn named(
+    schedule: &Schedule,
+    names: &[String],
     most: usize,
-) -> Result<Status, Refusal> {
-    let made = tokio::task::spawn_blocking(move || {
-        Status::of(&snapshot, around, read.map(|read| (read.since, read.lately)), most)
+    now: Timestamp,
+) -> Result<Vec<Upcoming>, entries::UnknownEntry> {
+    let known: HashMap<&str, &Arc<Entry>> =
+        schedule.entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+    let found = names.iter().take(most).map(|name| {
+        let entry =
+            known.get(name.as_str()).map_or_else(|| entries::find(schedule, name), |entry| Ok(entry))?;
+        Ok((Arc::clone(entry), timetable::next(entry, now)))
     });
-    made.await.map_err(|_| Refusal::Stopping)
+    found.collect()
 }
 
 /// When entries were last due, and what the journal has of that.
-fn around(state: &Path, upcoming: Vec<(Arc<Entry>, Option<Timestamp>)>, now: Timestamp) -> Vec<Around> {
+fn around(state: &Path, upcoming: Vec<Upcoming>, now: Timestamp) -> Vec<Around> {
     let mut around: Vec<Around> = upcoming
         .into_iter()
         .map(|(entry, next)| {

@@ -325,7 +325,7 @@ impl Core {
         self.dispatch.standings()
     }
 
-    /// What waits, and why: at most so many of each account.
+    /// What waits, and why: some so many, of each account a fair share.
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
         self.dispatch.waiting(most, now)
     }

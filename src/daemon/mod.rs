@@ -194,7 +194,7 @@ impl Daemon {
         }
         self.desk.swept_at = Some(now.wall);
         if let Some(metrics) = &self.metrics {
-            metrics.swept(self.core.gauges());
+            metrics.swept(self.core.paused().len(), self.core.gauges());
         }
         if std::mem::take(&mut self.quotas_changed) {
             self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));

@@ -65,9 +65,11 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.standing()))
     }
 
-    /// What waits, and why: at most so many of each account.
+    /// What waits, and why: some so many, of each account a fair share and at least one.
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
-        let each = self.lanes.values().flat_map(|lane| lane.waits(now).take(most));
+        let busy = || self.lanes.values().filter(|lane| lane.waits(now).next().is_some());
+        let share = most.div_ceil(busy().count().max(1));
+        let each = busy().flat_map(|lane| lane.waits(now).take(share));
         let waiting = each.filter_map(|(id, waits)| {
             let pending = self.pending.get(&id)?;
             Some(Waiting {

@@ -22,6 +22,9 @@ const INDENT: &str = "  ";
 /// Lines that a text of others may have.
 const MOST_WRAPPED: usize = 3;
 
+/// Of the accounts so many are shown.
+const MOST_ACCOUNTS: usize = 8;
+
 /// Of what went wrong lately the newest so many are shown.
 const MOST_NOTABLE: usize = 5;
 
@@ -78,10 +81,14 @@ impl Screen {
             "{:name$} {quota_head} {:>9} {:>9} {:>10}",
             "ACCOUNT", "WAITING", "IN FLIGHT", "FOLLOWED"
         ));
-        for of in accounts {
+        // Those with something to tell come first.
+        let mut sorted: Vec<&AccountStatus> = accounts.iter().collect();
+        let waits = |of: &AccountStatus| of.waiting.values().sum::<usize>() + of.held;
+        sorted.sort_by_key(|of| of.exhausted_until.is_none() && of.refused.is_none() && waits(of) == 0);
+        for of in sorted.into_iter().take(MOST_ACCOUNTS) {
             let left = of.remaining.map_or("?".to_owned(), |left| left.to_string());
             let left = format!("{left} of {}", of.limit);
-            let waiting = of.waiting.values().sum::<usize>() + of.held;
+            let waiting = waits(of);
             let account = cut(&of.account, name);
             self.line(
                 if of.exhausted_until.is_some() { DOUBTFUL } else { Style::new() },
@@ -99,6 +106,7 @@ impl Screen {
                 self.wrapped(WRONG, &format!("last refused {ago}: {entry}: {status} {}", refused.error));
             }
         }
+        self.more(accounts.len(), accounts.len().min(MOST_ACCOUNTS));
     }
 
     fn entries(&mut self, entries: &[EntryStatus], of: usize) {
