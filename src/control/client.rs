@@ -79,7 +79,7 @@ fn connect(places: &[PathBuf]) -> Result<(UnixStream, PathBuf), ClientError> {
         match socket::connect(place) {
             Ok(stream) => return Ok((stream, place.clone())),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                forbidden.get_or_insert(place);
+                forbidden = Some(place);
             }
             Err(_) => {}
         }

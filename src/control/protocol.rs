@@ -215,7 +215,16 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_question_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Question::parse(&bytes);
+        }
+    }
 
     #[test]
     fn a_question_is_read_as_it_was_asked() {
