@@ -77,6 +77,10 @@ impl Desk {
 impl Daemon {
     pub(super) fn asked(&mut self, ask: Ask) {
         match ask {
+            // Who asked was told that nobody answers: it is not done behind their back.
+            Ask::Fire(fire) if fire.answer.is_closed() => {}
+            Ask::Pause(steer) | Ask::Resume(steer) if steer.answer.is_closed() => {}
+            Ask::Snapshot { answer, .. } if answer.is_closed() => {}
             Ask::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
@@ -84,10 +88,7 @@ impl Daemon {
             Ask::Pause(steer) => self.steer(steer, Pause::Paused),
             Ask::Resume(steer) => self.steer(steer, Pause::Resumed),
             Ask::Snapshot { most, answer } => {
-                // Nobody waits any more: nothing is gathered.
-                if !answer.is_closed() {
-                    let _ = answer.send(Box::new(self.snapshot(most)));
-                }
+                let _ = answer.send(Box::new(self.snapshot(most)));
             }
         }
     }
