@@ -394,6 +394,74 @@ async fn a_second_daemon_leaves_the_first_ones_socket_alone() {
     assert_eq!(status(&place)["pid"], pid, "and its socket is still there");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_lose_and_double_nothing_that_is_fired() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", YEARLY);
+    let mut daemon = started(&place);
+    for n in 0..20 {
+        let fire =
+            place.command(&["fire", "nightly", "--args", &n.to_string()]).stdout(Stdio::null()).spawn();
+        daemon.signal(Signal::HUP);
+        assert!(
+            fire.expect("the program starts").wait().expect("it ends").success(),
+            "fire {n}:\n{}",
+            daemon.raw
+        );
+        daemon.signal(Signal::HUP);
+    }
+    let mut sent = args_sent(&sandbox);
+    sent.sort_unstable();
+    let mut expected: Vec<Option<String>> = (0..20).map(|n| Some(n.to_string())).collect();
+    expected.sort_unstable();
+    assert_eq!(sent, expected, "each once");
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_double_nothing_that_is_fired_and_each_ends() {
+    let sandbox = sandbox(&["slow=20ms"]).await;
+    let place = Place::firing_at(&sandbox, "", YEARLY);
+    for round in 0..8 {
+        let mut daemon = started(&place);
+        let fires: Vec<Child> = (0..6)
+            .map(|n| {
+                let args = format!("{round}-{n}");
+                let mut command = place.command(&["fire", "nightly", "--args", &args, "--wait", "10s"]);
+                command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+            })
+            .collect();
+        let so_many = sandbox.ledger().of(Endpoint::RunNow).count() + round % 4;
+        sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= so_many).await;
+        daemon.signal(Signal::KILL);
+        daemon.end();
+        for mut fire in fires {
+            fire.wait().expect("it ends");
+        }
+    }
+    let mut daemon = started(&place);
+    let history = until("an end of each", || {
+        let history = place.run(&["--format", "json", "history", "nightly"]).stdout;
+        let rows: Vec<Value> =
+            history.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let open = |row: &&Value| matches!(row["state"].as_str(), Some("due" | "waiting" | "sending"));
+        if rows.iter().any(|row| open(&row)) { Err(history) } else { Ok(rows) }
+    });
+    assert!(daemon.stop().success());
+    let mut sent = args_sent(&sandbox);
+    let started = sent.len();
+    sent.sort_unstable();
+    sent.dedup();
+    assert_eq!(sent.len(), started, "none is started twice");
+    let known = |state: &str| history.iter().filter(|row| row["state"] == state).count();
+    let actions: Vec<u64> = sandbox.ledger().started().filter_map(|call| call.action).collect();
+    for row in history.iter().filter(|row| row["action_id"].is_u64()) {
+        assert!(actions.iter().any(|action| row["action_id"] == *action), "{row} is true");
+    }
+    let told = known("started") + known("finished");
+    assert!(told <= started && started <= told + known("unknown"), "{started} were started, of {history:#?}");
+}
+
 /// Everything that comes until the other end closes the connection.
 fn closed(stream: &mut UnixStream) -> String {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
