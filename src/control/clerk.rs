@@ -1,6 +1,7 @@
 //! Answers what clients ask, with what the loop, the schedule and the journal say.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::ask::{Ask, Asking, Changed, Fire, FireError, Steer, SteerError};
+use super::background::Background;
 use super::protocol::{Answer, Question, Told};
 use super::server::Client;
 use super::status::{Around, Status};
-use crate::journal::{Key, Lately, read_lately, read_records};
+use crate::journal::{Key, Lately, Record, read_lately, read_records};
 use crate::log::Event;
 use crate::schedule::{Entry, EntryName, Schedule, entries};
 use crate::timetable;
@@ -51,8 +53,12 @@ pub(super) struct Clerk {
     watching: Arc<Semaphore>,
     /// Where the journal is.
     state: PathBuf,
-    /// One reads the journal at a time: when the disk hangs, one thread hangs with it.
-    journal: Arc<Semaphore>,
+    /// Walks through large schedules, and writes long answers.
+    walker: Background,
+    /// Reads the journal: when the disk hangs, this hangs with it and nothing else does.
+    reader: Background,
+    /// Who may ask the reader.
+    reading: Arc<Semaphore>,
     lately: std::sync::Mutex<Option<Read>>,
 }
 
@@ -87,14 +93,19 @@ enum Refusal {
 
 impl Clerk {
     /// Asks the loop over `asking`, and reads the journal in `state`.
-    pub(super) fn new(asking: Asking, state: PathBuf) -> Clerk {
-        Clerk {
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(super) fn new(asking: Asking, state: PathBuf) -> io::Result<Clerk> {
+        Ok(Clerk {
             asking,
             watching: Arc::new(Semaphore::new(MOST_WATCHING)),
             state,
-            journal: Arc::new(Semaphore::new(1)),
+            walker: Background::start("status")?,
+            reader: Background::start("status-journal")?,
+            reading: Arc::new(Semaphore::new(1)),
             lately: std::sync::Mutex::new(None),
-        }
+        })
     }
 
     pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
@@ -122,11 +133,12 @@ impl Clerk {
     /// Finds an entry in the schedule in force. Off the runtime's threads: a misspelt name is held against all of them.
     async fn find(&self, name: &str) -> Result<(Arc<Schedule>, Arc<Entry>), Refusal> {
         let (schedule, name) = (Arc::clone(&self.asking.schedule.borrow()), name.to_owned());
-        off_the_loop(move || {
+        let found = tokio::task::spawn_blocking(move || {
             let entry = entries::find(&schedule, &name).map(Arc::clone)?;
             Ok((schedule, entry))
-        })
-        .await?
+        });
+        // It can only fail when the runtime ends.
+        found.await.map_err(|_| Refusal::Stopping)?
     }
 
     async fn fire(
@@ -218,60 +230,59 @@ impl Clerk {
     async fn status(&self, client: &mut Client, names: Vec<String>, most: usize) -> Result<(), Refusal> {
         let most = most.min(MOST_LISTED);
         let snapshot = self.ask(|answer| Ask::Snapshot { most, answer }).await?;
-        let upcoming = match names.is_empty() {
-            true => snapshot.upcoming.iter().map(|(entry, at)| (Arc::clone(entry), Some(*at))).collect(),
-            false => {
-                let (schedule, now) = (Arc::clone(&snapshot.schedule), snapshot.now);
-                off_the_loop(move || named(&schedule, &names, most, now)).await??
-            }
+        let now = snapshot.now;
+        let walk = move || {
+            let upcoming = match names.is_empty() {
+                true => snapshot.upcoming.iter().map(|(entry, at)| (Arc::clone(entry), Some(*at))).collect(),
+                false => named(&snapshot.schedule, &names, most, now)?,
+            };
+            let around = upcoming.into_iter().map(|(entry, next)| {
+                let last = timetable::previous(&entry, now);
+                Around { entry, next, last, record: None }
+            });
+            Ok::<_, entries::UnknownEntry>((around.collect::<Vec<Around>>(), snapshot))
         };
-        let (around, lately) = self.read(upcoming, snapshot.now).await;
-        let lately = lately.map(|read| (read.since, read.lately));
-        let status = off_the_loop(move || Status::of(&snapshot, around, lately, most)).await?;
-        let _ = client.tell(&Answer::Status(Box::new(status))).await;
+        // It only fails by a mistake of ours, or at the end.
+        let (mut around, snapshot) = self.walker.run(walk).await.ok_or(Refusal::Stopping)??;
+        let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
+        let (records, lately) = self.read(around.iter().filter_map(last).collect(), now).await;
+        let mut records = records.into_iter();
+        for of in around.iter_mut().filter(|of| of.last.is_some()) {
+            of.record = records.next().flatten();
+        }
+        let write = move || {
+            let lately = lately.map(|read| (read.since, read.lately));
+            Answer::Status(Box::new(Status::of(&snapshot, around, lately, most))).line()
+        };
+        let line = self.walker.run(write).await.ok_or(Refusal::Stopping)?;
+        let _ = client.send(&line).await;
         Ok(())
     }
 
-    /// Reads the journal. Where that takes too long, it is done without.
-    async fn read(&self, upcoming: Vec<Upcoming>, now: Timestamp) -> (Vec<Around>, Option<Read>) {
+    /// Reads the journal: what it has of these, and what happened lately. Where that takes too long, it is done without.
+    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> (Vec<Option<Record>>, Option<Read>) {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let state = self.state.clone();
-        let entries = upcoming.clone();
         let reading = async {
-            let permit = Arc::clone(&self.journal).acquire_owned().await.ok()?;
-            let read = tokio::task::spawn_blocking(move || {
-                let read = (around(&state, entries, now), lately(&state, known, now));
+            let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
+            let read = move || {
+                let records = read_records(&state, &keys).unwrap_or_default();
+                let lately = lately(&state, known, now);
                 drop(permit);
-                read
-            });
-            read.await.ok()
+                (records, lately)
+            };
+            self.reader.run(read).await
         };
-        match timeout(JOURNAL_WITHIN, reading).await {
-            Ok(Some((around, read))) => {
-                if let (Ok(mut lately), Some(read)) = (self.lately.lock(), &read) {
-                    *lately = Some(read.clone());
-                }
-                (around, read)
-            }
-            Ok(None) | Err(_) => {
-                let without = upcoming
-                    .into_iter()
-                    .map(|(entry, next)| Around { entry, next, last: None, record: None })
-                    .collect();
-                (without, None)
-            }
+        let (records, read) = timeout(JOURNAL_WITHIN, reading).await.ok().flatten().unwrap_or_default();
+        if let (Ok(mut lately), Some(read)) = (self.lately.lock(), &read) {
+            *lately = Some(read.clone());
         }
+        (records, read)
     }
 }
 
 /// An entry, and when it is due next, if ever.
 type Upcoming = (Arc<Entry>, Option<Timestamp>);
-
-/// Works on a thread that sends nothing: a large schedule is walked through.
-async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    // It can only fail when the runtime ends.
-    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Stopping)
-}
 
 /// The entries of these names, in this order.
 fn named(
@@ -288,24 +299,6 @@ fn named(
         Ok((Arc::clone(entry), timetable::next(entry, now)))
     });
     found.collect()
-}
-
-/// When entries were last due, and what the journal has of that.
-fn around(state: &Path, upcoming: Vec<Upcoming>, now: Timestamp) -> Vec<Around> {
-    let mut around: Vec<Around> = upcoming
-        .into_iter()
-        .map(|(entry, next)| {
-            let last = timetable::previous(&entry, now);
-            Around { entry, next, last, record: None }
-        })
-        .collect();
-    let keys: Vec<Key> =
-        around.iter().filter_map(|of| Some(Key::new(of.entry.name.clone(), of.last?))).collect();
-    let mut records = read_records(state, &keys).unwrap_or_default().into_iter();
-    for of in around.iter_mut().filter(|of| of.last.is_some()) {
-        of.record = records.next().flatten();
-    }
-    around
 }
 
 /// What happened lately: as it was read before, while that is good.

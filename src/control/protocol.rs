@@ -175,6 +175,16 @@ impl Told {
     }
 }
 
+impl Answer {
+    /// The line that says it.
+    pub(super) fn line(&self) -> Vec<u8> {
+        // Neither a Vec nor these values can fail.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
 /// A line that is no question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuestionError {

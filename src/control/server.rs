@@ -63,11 +63,11 @@ impl Server {
     /// Serves on the runtime that this is called in.
     ///
     /// # Errors
-    /// When the runtime cannot watch the socket.
+    /// When the runtime cannot watch the socket, or the system has no thread left.
     pub fn serve(self, asking: Asking, state: PathBuf) -> io::Result<Serving> {
         let Server(socket) = self;
         let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-        let clerk = Arc::new(Clerk::new(asking, state));
+        let clerk = Arc::new(Clerk::new(asking, state)?);
         let (stop, stopped) = oneshot::channel();
         Ok(Serving { accepting: tokio::spawn(accept(listener, clerk, stopped)), _socket: socket, stop })
     }
@@ -174,9 +174,12 @@ impl Client {
     }
 
     pub(super) async fn tell(&mut self, answer: &Answer) -> Result<(), Gone> {
-        let mut line = serde_json::to_vec(answer).map_err(|_| Gone)?;
-        line.push(b'\n');
-        match timeout(TAKEN_WITHIN, self.stream.write_all(&line)).await {
+        self.send(&answer.line()).await
+    }
+
+    /// Sends a line.
+    pub(super) async fn send(&mut self, line: &[u8]) -> Result<(), Gone> {
+        match timeout(TAKEN_WITHIN, self.stream.write_all(line)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }
