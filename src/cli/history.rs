@@ -16,11 +16,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::{Status, entries};
 use crate::journal::{Filter, JournalError, Record, State, read_history};
-use crate::schedule::{self, EntryName, Schedule, duration};
+use crate::schedule::{self, EntryName, Schedule, duration, entries};
 use rows::Rows;
 pub(super) use rows::style;
 

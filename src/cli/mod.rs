@@ -1,18 +1,20 @@
 //! The commands: one file for each.
 
 pub mod check;
-pub mod entries;
+mod fire;
 pub mod forecast;
 mod history;
 mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
+mod pause;
 pub mod rehearse;
 mod run;
 mod sandbox;
 mod schema;
 pub mod span;
+mod status;
 pub mod why;
 
 use std::path::PathBuf;
@@ -55,7 +57,13 @@ enum Command {
     Why(why::Args),
     Forecast(forecast::Args),
     Rehearse(rehearse::Args),
+    Fire(fire::Args),
     History(history::Args),
+    Status(status::Args),
+    /// Skip an entry's occurrences until it is resumed, across restarts of the daemon.
+    Pause(pause::Args),
+    /// Send the occurrences of an entry that was paused again, from the next one on.
+    Resume(pause::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -118,6 +126,10 @@ impl Cli {
                 }
             }),
             Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
+            Command::Fire(args) => fire::run(&args, self.format),
+            Command::Status(args) => status::run(&args, self.format),
+            Command::Pause(args) => pause::run(&args, pause::To::Paused, self.format),
+            Command::Resume(args) => pause::run(&args, pause::To::Resumed, self.format),
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
-use super::entries::{self, UnknownEntry};
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
+use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Status;
+use crate::control;
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Loaded, Schedule};
 
@@ -105,6 +106,13 @@ pub fn of_schedule(
     let status = command(&loaded.schedule, &mut text)?;
     print(&text)?;
     Ok(status)
+}
+
+/// Where the socket of a running daemon may be: in the state directory that is given, or else in any place where daemons
+/// have it.
+pub fn control_places(given: Option<&Path>) -> Vec<PathBuf> {
+    let state = state_directory(None).ok();
+    control::places(given, state.as_deref())
 }
 
 /// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the user's own.

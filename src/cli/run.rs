@@ -16,10 +16,12 @@ use tokio::sync::mpsc;
 
 use super::{Status, output};
 use crate::cloud66::{Client, Token};
+use crate::control;
 use crate::daemon::{self, Replacement, Setup, StopReason};
 use crate::journal::{self, Journal};
 use crate::log::event::{
-    AccountUnusable, DaemonListening, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
+    AccountUnusable, ControlUnavailable, DaemonListening, Event, ScheduleLoaded, ScheduleRejected,
+    ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::memory;
@@ -80,6 +82,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         None => output::state_directory(args.state_dir.as_deref())?,
     };
     let journal = Journal::open(&state)?;
+    let control = control(&state);
     let journal_name = state.join(journal::FILE_NAME).display().to_string();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -104,10 +107,15 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let (sender, replacements) = mpsc::channel(1);
         let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender, metrics.clone()));
         // On a worker: what it spawns is then near at hand.
+        let (asking, asked) = control::channel(Arc::clone(&schedule));
+        let controlling = control.and_then(|server| server.serve(asking, state.clone()).ok());
         let first = Replacement { path, schedule, clients };
-        let setup = Setup { first, journal, journal_name, keep: args.keep, metrics };
+        let setup = Setup { first, journal, journal_name, keep: args.keep, metrics, asked };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
+        if let Some(controlling) = controlling {
+            controlling.stop().await;
+        }
         if let Some(serving) = serving {
             serving.abort();
         }
@@ -126,14 +134,27 @@ fn listen(address: SocketAddr) -> anyhow::Result<Server> {
     Ok(server)
 }
 
+/// Takes the control socket's place. Without it the schedule is fired all the same: that comes first.
+fn control(state: &Path) -> Option<control::Server> {
+    let path = control::place(state);
+    match control::Server::bind(&path, state) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            let path = path.display().to_string();
+            Event::from(ControlUnavailable { path, error: error.to_string() }).emit();
+            None
+        }
+    }
+}
+
 /// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
 struct Told;
 
 /// Reads the schedule, and keeps nothing else of it.
-fn load(config: &Path) -> Result<Schedule, Told> {
+fn load(config: &Path) -> Result<Arc<Schedule>, Told> {
     let schedule = read(config)?;
     memory::give_back();
-    Ok(schedule)
+    Ok(Arc::new(schedule))
 }
 
 /// Reads the schedule, and tells what is wrong or doubtful in it.

@@ -1,5 +1,6 @@
 //! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
 
+mod asked;
 mod clockwatch;
 mod core;
 mod replacement;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Mono, Now};
+use crate::control::{Ask, Asked};
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
 use crate::log::Scribe;
@@ -26,6 +28,7 @@ use crate::schedule::Schedule;
 use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
+use asked::Desk;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
@@ -70,6 +73,8 @@ pub struct Setup {
     pub keep: Duration,
     /// What counts, where somebody listens.
     pub metrics: Option<Arc<Metrics>>,
+    /// What people ask, and where they learn of another schedule.
+    pub asked: Asked,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -77,11 +82,14 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics }: Setup,
+    Setup { first, journal, journal_name, keep, metrics, asked }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
     let now = Now::read();
+    let Replacement { path, schedule, clients } = first;
+    let Asked { mut asks, schedule: in_force } = asked;
+    let desk = Desk::new(now.wall, &path, &journal_name);
     let mut ticks = Ticks::start().await?;
     let started = DaemonStarted {
         version: env!("CARGO_PKG_VERSION"),
@@ -104,10 +112,14 @@ pub async fn run(
         ill_since: None,
         metrics,
         scribe: Scribe::start(),
+        desk,
+        in_force,
     };
     daemon.tell(started.into());
     daemon.perform(effects);
-    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
+    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements, &mut asks).await;
+    // Who asks from now on is told at once that nobody answers.
+    drop(asks);
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
     daemon.tell(DaemonStopped { reason: reason.to_owned(), in_flight }.into());
@@ -115,7 +127,7 @@ pub async fn run(
 }
 
 struct Daemon {
-    schedule: Schedule,
+    schedule: Arc<Schedule>,
     core: Core,
     requests: Requests,
     keep: Duration,
@@ -131,6 +143,9 @@ struct Daemon {
     ill_since: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
     scribe: Scribe,
+    desk: Desk,
+    /// The schedule, for those who ask.
+    in_force: watch::Sender<Arc<Schedule>>,
 }
 
 impl Daemon {
@@ -139,6 +154,7 @@ impl Daemon {
         stop: impl Future<Output = StopReason>,
         ticks: &mut Ticks,
         replacements: &mut mpsc::Receiver<Replacement>,
+        asks: &mut mpsc::Receiver<Ask>,
     ) -> StopReason {
         tokio::pin!(stop);
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
@@ -168,6 +184,7 @@ impl Daemon {
                     self.tell(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(replacement) = replacements.recv() => self.replace(replacement),
+                Some(ask) = asks.recv() => self.asked(ask),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
             }
         }
@@ -179,10 +196,12 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
             }
+            self.desk.claiming_since = Some(now.mono);
             self.requests.claim(claims);
         }
+        self.desk.swept_at = Some(now.wall);
         if let Some(metrics) = &self.metrics {
-            metrics.swept(self.core.gauges());
+            metrics.swept(self.core.paused().len(), self.core.gauges());
         }
         if self.quotas_changed {
             self.save_quotas(now);
@@ -204,6 +223,8 @@ impl Daemon {
         let effects = self.core.replace(&replacement.schedule, now);
         self.perform(effects);
         self.schedule = replacement.schedule;
+        self.desk.path = replacement.path.as_str().into();
+        self.in_force.send_replace(Arc::clone(&self.schedule));
         let entries = self.schedule.entries.len();
         self.tell(ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
         self.beat(now);
@@ -240,11 +261,19 @@ impl Daemon {
         let now = Now::read();
         let mut effects = Vec::new();
         for done in replies.drain(..) {
-            if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
-                metrics.claimed();
+            if let Done::Claimed { .. } = &done {
+                self.desk.claiming_since = None;
+                if let Some(metrics) = &self.metrics {
+                    metrics.claimed();
+                }
             }
-            self.quotas_changed |= !matches!(done, Done::Claimed { .. });
+            self.quotas_changed |= matches!(done, Done::Fired { .. } | Done::Followed { .. });
             effects.extend(match done {
+                Done::ByHand(by_hand) => {
+                    self.perform(std::mem::take(&mut effects));
+                    self.answered_by_hand(by_hand);
+                    continue;
+                }
                 Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
@@ -291,6 +320,7 @@ impl Daemon {
         if let Some(metrics) = &self.metrics {
             metrics.observe(&event);
         }
+        self.desk.hear(&event);
         self.scribe.tell(event);
     }
 

@@ -11,7 +11,7 @@ pub struct Replacement {
     /// The file, for the log.
     pub path: String,
     /// The schedule.
-    pub schedule: Schedule,
+    pub schedule: Arc<Schedule>,
     /// A client for each account.
     pub clients: BTreeMap<AccountName, Client>,
 }

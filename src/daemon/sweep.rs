@@ -3,6 +3,7 @@
 //! One job on tokio-cron-scheduler, in UTC, gives the beat. A beat that comes late, twice or never changes
 //! nothing: the window is just longer or shorter, and the loop sweeps of itself when the plan runs low.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::clock::Now;
-use crate::schedule::Schedule;
+use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
 /// How far ahead of now occurrences are planned.
@@ -83,6 +84,14 @@ impl Sweep {
     /// Everything before this instant is planned.
     pub(crate) fn cursor(&self) -> Option<Timestamp> {
         self.cursor
+    }
+
+    /// The entries that are due next of what is not planned yet: at most so many.
+    pub(super) fn soonest(&self, most: usize) -> Vec<(&Arc<Entry>, Timestamp)> {
+        match &self.timetable {
+            Plan::Running(timetable) => timetable.soonest(most),
+            Plan::From(_) => Vec::new(),
+        }
     }
 
     /// The latest instant that the clock is known to have shown when the cursor was last moved.

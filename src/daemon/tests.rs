@@ -319,3 +319,56 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
     world.check(10 + 30 + 11);
     assert_eq!(world.sent("all"), 51, "it goes on by itself: {:?}", world.given_up);
 }
+
+#[test]
+fn what_a_person_fires_has_an_instant_of_its_own() {
+    let schedule = schedule("  a: { stack: s, job: a, cron: '@yearly', start_deadline: 10m, jitter: 1h }\n");
+    let mut world = World::new(&schedule, nothing_recovered(), START);
+    let entry = &schedule.entries[0];
+    let claims: Vec<_> = (0..3)
+        .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor").1)
+        .collect();
+    let micros: Vec<i64> =
+        claims.iter().map(|claim| claim.key.scheduled_at().as_microsecond() % 1_000_000).collect();
+    assert_eq!(micros[..2], [1, 2], "no whole second, which the schedule may want, and none twice in a row");
+    assert!(world.core.is_claiming(), "a stop waits for them");
+    for claim in claims {
+        assert_eq!(claim.due_at, claim.key.scheduled_at(), "without jitter");
+        assert_eq!(claim.deadline, claim.due_at + SignedDuration::from_mins(10));
+        world.core.unclaimed_by_hand();
+    }
+    assert!(!world.core.is_claiming());
+}
+
+#[test]
+fn before_the_first_claim_nothing_is_fired_by_hand() {
+    let schedule = three();
+    let now =
+        Now { wall: "1970-01-01T00:00:10Z".parse().expect("an instant"), mono: Duration::from_secs(10) };
+    let (mut core, _) = Core::new(&schedule, nothing_recovered(), 1, now);
+    assert!(core.claim_by_hand(&schedule.entries[0], None, now).is_none(), "the clock is not set");
+    assert!(core.is_behind(now) && !core.is_claiming());
+}
+
+#[test]
+fn what_comes_next_is_told_once_for_each_entry() {
+    let schedule = schedule(
+        "  often: { stack: s, job: a, cron: '* * * * * *' }\n  \
+           soon: { stack: s, job: b, cron: '3 0 0 * * *' }\n  \
+           later: { stack: s, job: c, cron: '@hourly' }\n  \
+           yearly: { stack: s, job: d, cron: '@yearly' }\n",
+    );
+    let world = World::new(&schedule, nothing_recovered(), "2026-03-01T00:00:01.5Z");
+    let upcoming = |most| {
+        let told = world.core.upcoming(most).into_iter().map(|(entry, at)| format!("{} {at}", entry.name));
+        told.collect::<Vec<String>>()
+    };
+    let all = [
+        "often 2026-03-01T00:00:02Z",
+        "soon 2026-03-01T00:00:03Z",
+        "later 2026-03-01T01:00:00Z",
+        "yearly 2027-01-01T00:00:00Z",
+    ];
+    assert_eq!(upcoming(10), all);
+    assert_eq!(upcoming(2), all[..2]);
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::by_hand::as_asked;
 use super::lane::Lane;
 use super::{Dispatch, Effect, Id, Place, Reloaded};
 use crate::clock::Now;
@@ -76,15 +77,20 @@ impl Dispatch {
             (pending.due_at, pending.deadline) = entry.times(pending.scheduled_at);
             self.future.insert((pending.due_at, id));
         }
-        pending.entry = entry;
+        pending.entry = as_asked(&entry, &pending.origin);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }
         true
     }
 
-    /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile.
+    /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile, or somebody
+    /// has paused it.
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if self.is_paused_by_hand(id) {
+            self.skip(id, "paused", now, effects);
+            return false;
+        }
         match self.pending.get_mut(&id).and_then(|pending| pending.reloaded.take()) {
             Some(reloaded) => self.redefine(id, reloaded, now, effects),
             None => true,

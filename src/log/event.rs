@@ -250,6 +250,32 @@ events! {
         warning: String,
     }, format!("{}: the API warns: {}", e.entry, e.warning);
 
+    /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence does.
+    EntryFired = "entry.fired", |e| Level::INFO, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        /// The user who asked.
+        by_uid: u32,
+    }, format!("{}: fired by user {}", e.entry, e.by_uid);
+
+    /// A person paused an entry.
+    EntryPaused = "entry.paused", |e| Level::INFO, {
+        entry: EntryName,
+        by_uid: u32,
+    }, format!("{}: paused by user {}", e.entry, e.by_uid);
+
+    /// A person resumed an entry.
+    EntryResumed = "entry.resumed", |e| Level::INFO, {
+        entry: EntryName,
+        by_uid: u32,
+    }, format!("{}: resumed by user {}", e.entry, e.by_uid);
+
+    /// The daemon cannot be asked anything: it fires all the same.
+    ControlUnavailable = "control.unavailable", |e| Level::WARN, {
+        path: String,
+        error: String,
+    }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
+
     /// An occurrence is due and cannot be sent yet.
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
         entry: EntryName,
@@ -349,6 +375,24 @@ events! {
         /// Forward when positive.
         by_ms: i64,
     }, format!("the clock jumped by {} ms", e.by_ms);
+}
+
+impl Event {
+    /// The occurrence that it tells of, if it does.
+    pub fn occurrence(&self) -> Option<(&EntryName, Timestamp)> {
+        Some(match self {
+            Event::ActionStarted(e) => (&e.entry, e.scheduled_at),
+            Event::ActionFinished(e) => (&e.entry, e.scheduled_at),
+            Event::ActionUnfinished(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceWaiting(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceRetrying(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceMissed(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            _ => return None,
+        })
+    }
 }
 
 /// The action's fields as they are recorded.

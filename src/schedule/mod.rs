@@ -6,6 +6,7 @@
 pub mod cron;
 pub mod diagnostic;
 pub mod duration;
+pub mod entries;
 mod lint;
 pub mod name;
 mod place;

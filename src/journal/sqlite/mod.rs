@@ -6,6 +6,7 @@
 
 mod file;
 mod history;
+mod lately;
 mod rows;
 mod schema;
 mod writer;
@@ -25,6 +26,7 @@ use writer::{Answer, Change, GROUP, Request, Writer};
 
 pub use file::FILE_NAME;
 pub use history::read_history;
+pub use lately::{read_lately, read_records};
 
 /// A handle on the journal. Its clones are the same journal.
 #[derive(Clone, Debug)]

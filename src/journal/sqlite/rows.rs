@@ -429,7 +429,7 @@ const STATES: [State; 10] = [
     State::Unknown,
 ];
 
-fn code(state: State) -> i64 {
+pub(super) fn code(state: State) -> i64 {
     STATES.iter().zip(0..).find(|&(known, _)| *known == state).map_or(-1, |(_, code)| code)
 }
 

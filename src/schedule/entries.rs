@@ -1,8 +1,8 @@
-//! Entries as they are named on the command line.
+//! Entries as people name them.
 
 use std::sync::Arc;
 
-use crate::schedule::{Entry, Schedule};
+use super::{Entry, Schedule};
 
 /// An entry that the schedule does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
