@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod quota;
 pub mod cloud66;
 pub mod journal;
+pub mod watch;
 pub mod daemon;
 pub mod metrics;
 pub mod log;

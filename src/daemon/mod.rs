@@ -6,6 +6,7 @@ mod replacement;
 mod requests;
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::Now;
+use crate::cloud66::Client;
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
     ScheduleReloaded,
 };
+use crate::memory;
 use crate::metrics::Metrics;
-use crate::schedule::Schedule;
+use crate::schedule::{AccountName, Schedule};
 use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
@@ -56,8 +59,10 @@ const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 /// What a daemon begins with.
 pub struct Setup {
-    /// What it fires, and by what.
-    pub first: Replacement,
+    /// What it fires.
+    pub schedule: Schedule,
+    /// A client for each of the schedule's accounts.
+    pub clients: BTreeMap<AccountName, Client>,
     /// What survives it.
     pub journal: Opened,
     /// Where the journal is, for the log.
@@ -73,7 +78,7 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics }: Setup,
+    Setup { schedule, clients, journal, journal_name, keep, metrics }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -91,7 +96,6 @@ pub async fn run(
     let mut daemon = Daemon {
         core,
         requests: Requests::new(clients, Arc::new(journal.journal)),
-        schedule,
         keep,
         quotas_changed: false,
         refused: journal.refused,
@@ -109,7 +113,6 @@ pub async fn run(
 }
 
 struct Daemon {
-    schedule: Schedule,
     core: Core,
     requests: Requests,
     keep: Duration,
@@ -182,18 +185,21 @@ impl Daemon {
         }
     }
 
-    /// Goes on with another schedule. What is due is settled under the old one first.
+    /// Goes on with another schedule.
     fn replace(&mut self, replacement: Replacement) {
         let now = Now::read();
-        let Difference { added, removed, changed } =
-            Difference::between(&self.schedule.entries, &replacement.schedule.entries);
-        self.requests.replace(replacement.clients);
-        let effects = self.core.replace(&replacement.schedule, now);
+        let Replacement { path, clients, difference, prepared } = replacement;
+        let Difference { added, removed, changed } = difference;
+        self.requests.replace(clients);
+        let entries = prepared.schedule.entries.len();
+        let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
-        self.schedule = replacement.schedule;
-        let entries = self.schedule.entries.len();
-        self.tell(&ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
+        self.tell(&ScheduleReloaded { path, entries, added, removed, changed }.into());
         self.beat(now);
+        tokio::task::spawn_blocking(move || {
+            drop(leftover);
+            memory::give_back();
+        });
     }
 
     /// Waits for the answers to what was sent. Returns how many did not come in time.

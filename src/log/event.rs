@@ -182,6 +182,18 @@ events! {
         first: String,
     }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
 
+    /// The schedule file is gone; nothing changed.
+    ScheduleMissing = "schedule.missing", |e| Level::WARN, {
+        path: String,
+    }, format!("{} is gone; what was read from it goes on until it is there again", e.path);
+
+    /// Nobody tells of changes of the schedule file, so it is looked at by and by. It is read all the same.
+    SchedulePolled = "schedule.polled", |e| Level::INFO, {
+        path: String,
+        every_ms: u64,
+        reason: String,
+    }, format!("{} is looked at every {} ms for changes, for they cannot be watched: {}", e.path, e.every_ms, e.reason);
+
     /// Something about the schedule file that works and is likely not what was meant.
     ScheduleWarning = "schedule.warning", |e| Level::WARN, {
         path: String,

@@ -19,6 +19,7 @@ mod tree;
 mod validate;
 mod words;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,11 +68,26 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
+    understand(path, &read(path)?)
+}
+
+/// Reads the bytes of a schedule file, and nothing into them.
+///
+/// # Errors
+/// The one reason why it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Rejected> {
+    source::read(path).map_err(|problem| rejected(&path.to_string_lossy(), "", problem))
+}
+
+/// Validates what was read of a schedule file.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
     let name = path.to_string_lossy();
-    let bytes = source::read(path).map_err(|problem| rejected(&name, "", problem))?;
-    match source::decode(&bytes) {
+    match source::decode(bytes) {
         Ok(text) => parse(&name, text),
-        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(&bytes), problem)),
+        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(bytes), problem)),
     }
 }
 
@@ -109,6 +125,16 @@ pub struct Schedule {
     pub accounts: Vec<Arc<Account>>,
     /// In the file's order.
     pub entries: Vec<Arc<Entry>>,
+}
+
+/// The entries of a schedule by their names.
+pub type ByName = HashMap<EntryName, Arc<Entry>>;
+
+impl Schedule {
+    /// The entries by their names.
+    pub fn by_name(&self) -> ByName {
+        self.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect()
+    }
 }
 
 /// One API token with a quota of its own.
