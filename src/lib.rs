@@ -11,6 +11,7 @@ pub mod journal;
 pub mod watch;
 pub mod daemon;
 pub mod metrics;
+pub mod notify;
 pub mod log;
 pub mod sandbox;
 pub mod rehearsal;

@@ -19,12 +19,13 @@ use crate::cloud66::{Client, Token};
 use crate::daemon::{self, Replacement, Setup, StopReason};
 use crate::journal::{self, Journal};
 use crate::log::event::{
-    AccountUnusable, DaemonListening, Event, ScheduleLoaded, ScheduleMissing, ScheduleRejected,
-    ScheduleWarning, TokenExposed,
+    AccountUnusable, DaemonListening, Event, NotifyUnusable, ScheduleLoaded, ScheduleMissing,
+    ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::memory;
 use crate::metrics::{Metrics, Server};
+use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Loaded, Rejected, Schedule, duration};
@@ -94,9 +95,10 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Some(sandbox) => Target::Sandbox(sandbox.url().parse()?),
             None => Target::Api,
         };
-        let Ok(clients) = target.clients(&schedule) else {
+        let (Ok(clients), Ok(audience)) = (target.clients(&schedule), target.audience(&schedule)) else {
             return Ok(Status::Config);
         };
+        let notices = sandbox.is_none().then(|| Notices::start(audience));
         let metrics = server.is_some().then(|| Arc::new(Metrics::new()));
         let serving = match (server, &metrics) {
             (Some(server), Some(metrics)) => Some(server.serve(Arc::clone(metrics))?),
@@ -106,7 +108,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let reader = Reader { config: config.to_owned(), target, running: schedule.clone(), seen };
         let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone()));
         // On a worker: what it spawns is then near at hand.
-        let setup = Setup { schedule, clients, journal, journal_name, keep: args.keep, metrics };
+        let setup = Setup { schedule, clients, journal, journal_name, keep: args.keep, metrics, notices };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
         if let Some(serving) = serving {
@@ -251,9 +253,13 @@ impl Reader {
         let loaded = bytes
             .and_then(|bytes| schedule::understand(&self.config, &bytes))
             .map_err(|rejected| tell_rejected(&self.config, &rejected))?;
-        let clients = self.target.clients(&loaded.schedule)?;
+        // What is wrong with either is told before the file is refused.
+        let clients = self.target.clients(&loaded.schedule);
+        let audience = self.target.audience(&loaded.schedule);
+        let (clients, audience) = (clients?, audience?);
         let (path, now) = (self.config.display().to_string(), Timestamp::now());
-        let replacement = Replacement::prepare(path, loaded.schedule.clone(), clients, &self.running, now);
+        let replacement =
+            Replacement::prepare(path, loaded.schedule.clone(), clients, audience, &self.running, now);
         self.running = replacement.schedule().clone();
         Ok(Some((replacement, loaded)))
     }
@@ -291,6 +297,22 @@ impl Target {
             }
         }
         if clients.len() == schedule.accounts.len() { Ok(clients) } else { Err(Told) }
+    }
+
+    /// Who is told how occurrences end: nobody of what is only played. What is wrong with any address is told.
+    fn audience(&self, schedule: &Schedule) -> Result<Audience, Told> {
+        if let Target::Sandbox(_) = self {
+            return Ok(Audience::default());
+        }
+        Audience::of(schedule).map_err(|problems| {
+            for (owner, problem) in problems {
+                let (receiver, entry) = owner.split();
+                let event = Event::from(NotifyUnusable { receiver, entry, error: problem.to_string() });
+                let _ = writeln!(anstream::stderr(), "error: {}", event.message());
+                event.emit();
+            }
+            Told
+        })
     }
 
     fn client(&self, account: &Account) -> anyhow::Result<Client> {

@@ -24,6 +24,7 @@ use crate::log::event::{
 };
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::notify::Notices;
 use crate::schedule::{AccountName, Schedule};
 use crate::timetable::tz;
 
@@ -51,6 +52,9 @@ const GRACE: Duration = Duration::from_secs(9);
 /// The journal has this long to write its last words. What it lacks then counts as in doubt at the next start.
 const CLOSE: Duration = Duration::from_millis(800);
 
+/// Notices that are left have this long to be sent, if what was in flight has left as much.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// Replies that are taken in before the loop looks at the clock again.
 const REPLIES_AT_ONCE: usize = 64;
 
@@ -71,6 +75,8 @@ pub struct Setup {
     pub keep: Duration,
     /// What counts, where somebody listens.
     pub metrics: Option<Arc<Metrics>>,
+    /// Who tells people how occurrences end.
+    pub notices: Option<Notices>,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -78,7 +84,7 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { schedule, clients, journal, journal_name, keep, metrics }: Setup,
+    Setup { schedule, clients, journal, journal_name, keep, metrics, notices }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -102,6 +108,7 @@ pub async fn run(
         mark: journal.mark,
         ill_since: None,
         metrics,
+        notices,
     };
     daemon.tell(&started.into());
     daemon.perform(effects);
@@ -125,6 +132,7 @@ struct Daemon {
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
+    notices: Option<Notices>,
 }
 
 impl Daemon {
@@ -188,12 +196,16 @@ impl Daemon {
     /// Goes on with another schedule.
     fn replace(&mut self, replacement: Replacement) {
         let now = Now::read();
-        let Replacement { path, clients, difference, prepared } = replacement;
+        let Replacement { path, clients, audience, difference, prepared } = replacement;
         let Difference { added, removed, changed } = difference;
         self.requests.replace(clients);
         let entries = prepared.schedule.entries.len();
         let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
+        // What is settled under the old schedule is told to those whom it names.
+        if let Some(notices) = &mut self.notices {
+            notices.replace(audience);
+        }
         self.tell(&ScheduleReloaded { path, entries, added, removed, changed }.into());
         self.beat(now);
         tokio::task::spawn_blocking(move || {
@@ -223,8 +235,14 @@ impl Daemon {
         let effects = self.core.abandon();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        let notices = self.notices.take();
+        let flushed = async {
+            if let Some(notices) = notices {
+                notices.close(FLUSH.min(end + CLOSE - Instant::now())).await;
+            }
+        };
         // A journal that cannot be written has been told of, and what is in it says enough.
-        let _ = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
+        let _ = tokio::join!(timeout(CLOSE, self.requests.journal.close(stopped_at)), flushed);
         left
     }
 
@@ -267,6 +285,9 @@ impl Daemon {
             metrics.observe(event);
         }
         event.emit();
+        if let Some(notices) = &self.notices {
+            notices.observe(event);
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {

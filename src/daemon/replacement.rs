@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cloud66::Client;
+use crate::notify::Audience;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule};
 use crate::timetable::Timetable;
 
@@ -14,6 +15,7 @@ pub struct Replacement {
     /// The file, for the log.
     pub(super) path: String,
     pub(super) clients: BTreeMap<AccountName, Client>,
+    pub(super) audience: Audience,
     pub(super) difference: Difference,
     pub(super) prepared: Prepared,
 }
@@ -32,11 +34,12 @@ impl Replacement {
         path: String,
         mut schedule: Schedule,
         clients: BTreeMap<AccountName, Client>,
+        audience: Audience,
         before: &Schedule,
         now: Timestamp,
     ) -> Replacement {
         let difference = Difference::share(before, &mut schedule);
-        Replacement { path, clients, difference, prepared: Prepared::new(schedule, now) }
+        Replacement { path, clients, audience, difference, prepared: Prepared::new(schedule, now) }
     }
 
     /// The schedule that takes over.

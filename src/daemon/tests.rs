@@ -14,6 +14,7 @@ use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::{Key, Recovered};
 use crate::log::Event;
+use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
 
 const START: &str = "2026-03-01T00:00:00Z";
@@ -93,8 +94,14 @@ impl World {
     /// Another schedule takes over that was prepared a while before.
     fn reload(&mut self, schedule: &Schedule, prepared: Duration) {
         let at = self.now.wall - SignedDuration::try_from(prepared).expect("a span");
-        let replacement =
-            Replacement::prepare(String::new(), schedule.clone(), BTreeMap::new(), &self.running, at);
+        let replacement = Replacement::prepare(
+            String::new(),
+            schedule.clone(),
+            BTreeMap::new(),
+            Audience::default(),
+            &self.running,
+            at,
+        );
         self.running = replacement.schedule().clone();
         let (effects, _) = self.core.replace(replacement.prepared, self.now);
         self.take(effects);

@@ -44,6 +44,7 @@ fn entry(name: &str, account: &Arc<Account>) -> Entry {
         idempotent: false,
         follow: false,
         paused: false,
+        notify: None,
     }
 }
 

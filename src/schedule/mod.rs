@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod duration;
 mod lint;
 pub mod name;
+pub mod notify;
 mod place;
 pub mod render;
 mod report;
@@ -33,7 +34,8 @@ use self::report::{Problem, Report};
 
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
-pub use name::{AccountName, EntryName, JobUid, NameError, StackUid};
+pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, StackUid};
+pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -153,7 +155,7 @@ pub struct Account {
 }
 
 /// Where a token is kept. The token itself is never part of the schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TokenSource {
     /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
@@ -227,6 +229,8 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// Who is told how its occurrences end.
+    pub notify: Option<Arc<Notify>>,
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.
