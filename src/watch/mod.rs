@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::log::event::{Event, SchedulePolled};
@@ -32,8 +33,8 @@ pub struct Watch {
     way: Way,
     /// It was said that the file is polled.
     told: bool,
-    /// Nobody knows what happened before the watch began.
-    begun: bool,
+    /// Something may have happened that nobody was told of: before the watch began, at first.
+    stale: bool,
 }
 
 /// How changes are noticed.
@@ -56,31 +57,30 @@ struct Stamp {
 impl Watch {
     /// Watches the file that a path leads to, be it there or not.
     pub fn new(path: &Path) -> Watch {
-        let mut watch = Watch { path: path.to_owned(), way: Way::Polled(None), told: false, begun: false };
-        watch.follow();
-        watch
+        Watch { path: path.to_owned(), way: Way::Polled(None), told: false, stale: true }
     }
 
     /// Resolves when the file may have changed, and has settled since. The first time it does so at once, for
     /// what happened before.
     ///
-    /// May be dropped at any time: the content is to be looked at then, and later changes are told.
+    /// May be dropped at any time: what was noticed by then is told by the next call.
     pub async fn changed(&mut self) {
-        if std::mem::replace(&mut self.begun, true) {
+        if !self.stale {
             self.next().await;
+            self.stale = true;
         }
         loop {
-            self.follow();
+            self.follow().await;
             let quiet = match &mut self.way {
                 Way::Told(watches) => timeout(SETTLED, watches.next()).await.is_err(),
                 Way::Polled(last) => {
-                    let before = *last;
                     sleep(SETTLED).await;
-                    *last = stamp(&self.path);
-                    *last == before
+                    let now = stamp_of(&self.path).await;
+                    std::mem::replace(last, now) == now
                 }
             };
             if quiet {
+                self.stale = false;
                 return;
             }
         }
@@ -91,7 +91,7 @@ impl Watch {
             Way::Told(watches) => watches.next().await,
             Way::Polled(last) => loop {
                 sleep(POLL).await;
-                let now = stamp(&self.path);
+                let now = stamp_of(&self.path).await;
                 if std::mem::replace(last, now) != now {
                     return;
                 }
@@ -100,11 +100,15 @@ impl Watch {
     }
 
     /// Watches what leads to the file now.
-    fn follow(&mut self) {
+    async fn follow(&mut self) {
+        let last = stamp_of(&self.path).await;
         // One of few that a user may have: given back before another is taken.
-        let last = stamp(&self.path);
         self.way = Way::Polled(last);
-        match Watches::place(&self.path) {
+        let path = self.path.clone();
+        let Ok(placed) = spawn_blocking(move || Watches::place(&path)).await else {
+            return;
+        };
+        match placed {
             Ok(watches) => self.way = Way::Told(watches),
             Err(error) => {
                 if !std::mem::replace(&mut self.told, true) {
@@ -114,6 +118,12 @@ impl Watch {
             }
         }
     }
+}
+
+/// Looked at by a thread of its own: a network file system may let it wait.
+async fn stamp_of(path: &Path) -> Option<Stamp> {
+    let path = path.to_owned();
+    spawn_blocking(move || stamp(&path)).await.ok().flatten()
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
