@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Status, output};
 use crate::cloud66::{Client, Token};
@@ -184,15 +184,19 @@ async fn reload(
             Some(()) = reloads.recv() => Cause::Asked,
             () = watch.changed() => Cause::Changed,
         };
-        // Off the loop: a large file takes a while, and nothing may be late for it.
-        let reading = tokio::task::spawn_blocking(move || {
-            let read = reader.read(cause);
-            (reader, read)
+        let mut reading = reader.clone();
+        let read = aside(move || {
+            let read = reading.read(cause);
+            (reading, read)
         });
-        let Ok((back, read)) = reading.await else {
-            return;
+        // A fault of the reading's own leaves the reader as it was.
+        let read = match read.await {
+            Some((reading, read)) => {
+                reader = reading;
+                read
+            }
+            None => Err(Told),
         };
-        reader = back;
         match (read, &metrics) {
             (Ok(None), _) => {}
             (Ok(Some((replacement, loaded))), _) => {
@@ -201,7 +205,7 @@ async fn reload(
                 }
                 // What is doubtful in a large file takes as long to find as all the rest.
                 let config = reader.config.clone();
-                let _ = tokio::task::spawn_blocking(move || {
+                aside(move || {
                     tell_warnings(&config, loaded);
                     memory::give_back();
                 })
@@ -210,6 +214,25 @@ async fn reload(
             (Err(Told), Some(metrics)) => metrics.reload_failed(),
             (Err(Told), None) => {}
         }
+    }
+}
+
+/// Yields to sends, and still gets its turn on a machine that is busy.
+const NICENESS: i32 = 10;
+
+/// Does something long off the loop, in a thread that gives way to it. `None` when it came to no end.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    let spawned = thread.spawn(move || {
+        // Of this thread alone; where it is not allowed, sends have to share.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        // Nobody waits any more when the daemon has stopped.
+        let _ = done.send(work());
+    });
+    match spawned {
+        Ok(_) => result.await.ok(),
+        Err(_) => None,
     }
 }
 
@@ -223,6 +246,7 @@ enum Cause {
 }
 
 /// Reads the schedule again, and knows what it was the last time.
+#[derive(Clone)]
 struct Reader {
     config: PathBuf,
     target: Target,
