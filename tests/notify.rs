@@ -119,7 +119,7 @@ async fn each_bad_end_is_told_with_the_fields_of_its_event_and_a_good_one_is_not
     receiver.told("lost", "unknown").await;
     let got = receiver.told("forbidden", "rejected").await;
     assert_eq!((&got[0].method, got[0].path.as_str()), (&Method::POST, "/hook"));
-    let line = daemon.event("occurrence.rejected");
+    let line = daemon.wait_for("occurrence.rejected", |line| line["entry"] == "forbidden");
     daemon.stop();
 
     // What comes due while it is down: nothing tells of that until it is there again.
