@@ -118,7 +118,7 @@ fn transport(account: &Account) -> reqwest::ClientBuilder {
 }
 
 /// Whether the host is this machine: no proxy is asked for it.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => host
@@ -137,7 +137,7 @@ fn failed(error: reqwest::Error) -> Outcome {
 }
 
 /// The error with its causes, and without the URL: its query holds the arguments.
-fn describe(error: reqwest::Error) -> String {
+pub(crate) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = if error.is_timeout() { "timed out".to_owned() } else { error.to_string() };
     let mut cause = std::error::Error::source(&error);

@@ -2,13 +2,14 @@
 //!
 //! The shell reads the clocks, performs the effects in their order, and reports what came of them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::clockwatch::Clockwatch;
+use super::replacement::Prepared;
 use super::sweep::Sweep;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{FollowUp, Outcome, Reply};
@@ -16,7 +17,7 @@ use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
-use crate::schedule::{AccountName, Entry, EntryName, Schedule};
+use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule};
 use crate::timetable::{self, Occurrence};
 
 /// Everything the daemon decides.
@@ -32,8 +33,8 @@ pub(crate) struct Core {
     catching_up: bool,
     /// The cursor that the journal has.
     written: Option<Timestamp>,
-    /// The entries of a schedule that took over while a claim was being written.
-    reloaded: Option<HashMap<EntryName, Arc<Entry>>>,
+    /// A schedule that took over while a claim was being written.
+    reloaded: Option<TakenOver>,
     by_hand: ByHand,
 }
 
@@ -45,6 +46,17 @@ struct ByHand {
     /// The instant that was given last.
     last: Timestamp,
 }
+
+/// What the batch is to know of a schedule that took over.
+struct TakenOver {
+    entries: Arc<ByName>,
+    /// What is scheduled from then on comes again.
+    from: Timestamp,
+}
+
+/// What a reload has left over. To free it takes as long as it is large.
+#[expect(dead_code, reason = "it is held to be dropped")]
+pub(crate) struct Leftover(Sweep);
 
 /// Where the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +156,7 @@ impl Core {
             occurrences.retain(|occurrence| !known.contains(&key(occurrence)));
         }
         let mut effects = self.dispatch.plan(occurrences, now);
-        if let Some(entries) = self.reloaded.take() {
+        if let Some(TakenOver { entries, .. }) = self.reloaded.take() {
             effects.extend(self.dispatch.redefine_all(&entries, now));
         }
         effects
@@ -154,6 +166,9 @@ impl Core {
     pub(crate) fn unclaimed(&mut self) {
         self.claiming = Claiming::Failed;
         self.catching_up = false;
+        if let Some(taken_over) = self.reloaded.take() {
+            self.redefine_batch(&taken_over);
+        }
     }
 
     /// Lets time pass.
@@ -273,25 +288,42 @@ impl Core {
         self.dispatch.followed(id, reply, now)
     }
 
-    /// Goes on with another schedule.
-    pub(crate) fn replace(&mut self, schedule: &Schedule, now: Now) -> Vec<Effect> {
-        let (effects, from) = self.dispatch.replace(schedule, now);
+    /// Goes on with another schedule. What is due is settled under the old one first.
+    pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
+        let Prepared { schedule, entries, timetable } = next;
+        let mut effects = if self.catching_up { Vec::new() } else { self.dispatch.advance(now) };
+        effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));
+        let Some(cursor) = self.sweep.cursor() else {
+            // The clock has not been plausible yet, so that nothing is planned.
+            let sweep = Sweep::new(&schedule, None);
+            return (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)));
+        };
+        let unreached =
+            self.dispatch.reached().checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
         // A clock that went back has shown these instants before.
-        let from = self.sweep.shown_before().map_or(from, |shown| shown.max(from));
-        let entries: HashMap<EntryName, Arc<Entry>> =
-            schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
+        let unreached = self.sweep.shown_before().map_or(unreached, |shown| shown.max(unreached));
+        // What came due and is not planned yet is planned under the new schedule.
+        let from = unreached.min(cursor);
+        let taken_over = TakenOver { entries, from };
         match self.claiming {
-            Claiming::Yes => self.reloaded = Some(entries),
-            // Not claimed by anybody: as if it had never been planned, except what is past.
-            Claiming::No | Claiming::Failed => self.batch.retain_mut(|occurrence| {
-                let Some(entry) = entries.get(&occurrence.entry.name) else { return false };
-                occurrence.entry = Arc::clone(entry);
-                occurrence.scheduled_at < from
-                    && timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
-            }),
+            Claiming::Yes => self.reloaded = Some(taken_over),
+            Claiming::No | Claiming::Failed => self.redefine_batch(&taken_over),
         }
-        self.sweep = Sweep::new(schedule, Some(from));
-        effects
+        let sweep = Sweep::resume(&schedule, timetable, from);
+        (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
+    }
+
+    /// The batch is not claimed by anybody: as if it had never been planned, except what is past.
+    fn redefine_batch(&mut self, TakenOver { entries, from }: &TakenOver) {
+        self.batch.retain_mut(|occurrence| {
+            let Some(entry) = entries.get(&occurrence.entry.name) else { return false };
+            if occurrence.scheduled_at >= *from {
+                return false;
+            }
+            let unchanged = Arc::ptr_eq(entry, &occurrence.entry);
+            occurrence.entry = Arc::clone(entry);
+            unchanged || timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
+        });
     }
 
     /// From now on nothing is sent. Returns what the journal should know of what waits.

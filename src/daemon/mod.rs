@@ -7,6 +7,7 @@ mod replacement;
 mod requests;
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Mono, Now};
+use crate::cloud66::Client;
 use crate::control::{Ask, Asked};
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
@@ -23,8 +25,10 @@ use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
     ScheduleReloaded,
 };
+use crate::memory;
 use crate::metrics::Metrics;
-use crate::schedule::Schedule;
+use crate::notify::Notices;
+use crate::schedule::{AccountName, Schedule};
 use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
@@ -55,6 +59,9 @@ const CLOSE: Duration = Duration::from_millis(800);
 /// What is learnt of a quota is saved this often at most.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// Notices that are left have this long to be sent, if what was in flight has left as much.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// Replies that are taken in before the loop looks at the clock again.
 const REPLIES_AT_ONCE: usize = 64;
 
@@ -63,8 +70,12 @@ const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 /// What a daemon begins with.
 pub struct Setup {
-    /// What it fires, and by what.
-    pub first: Replacement,
+    /// The schedule's file, for who asks.
+    pub path: String,
+    /// What it fires.
+    pub schedule: Arc<Schedule>,
+    /// A client for each of the schedule's accounts.
+    pub clients: BTreeMap<AccountName, Client>,
     /// What survives it.
     pub journal: Opened,
     /// Where the journal is, for the log.
@@ -75,6 +86,8 @@ pub struct Setup {
     pub metrics: Option<Arc<Metrics>>,
     /// What people ask, and where they learn of another schedule.
     pub asked: Asked,
+    /// Who tells people how occurrences end.
+    pub notices: Option<Notices>,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -82,12 +95,11 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first, journal, journal_name, keep, metrics, asked }: Setup,
+    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
     let now = Now::read();
-    let Replacement { path, schedule, clients } = first;
     let Asked { mut asks, schedule: in_force } = asked;
     let desk = Desk::new(now.wall, &path, &journal_name);
     let mut ticks = Ticks::start().await?;
@@ -102,8 +114,8 @@ pub async fn run(
     let (core, effects) = Core::new(&schedule, journal.recovered, fastrand::u64(..), now);
     let mut daemon = Daemon {
         core,
-        requests: Requests::new(clients, Arc::new(journal.journal)),
         schedule,
+        requests: Requests::new(clients, Arc::new(journal.journal)),
         keep,
         quotas_changed: false,
         quotas_saved: None,
@@ -114,6 +126,7 @@ pub async fn run(
         scribe: Scribe::start(),
         desk,
         in_force,
+        notices,
     };
     daemon.tell(started.into());
     daemon.perform(effects);
@@ -146,6 +159,7 @@ struct Daemon {
     desk: Desk,
     /// The schedule, for those who ask.
     in_force: watch::Sender<Arc<Schedule>>,
+    notices: Option<Notices>,
 }
 
 impl Daemon {
@@ -214,20 +228,29 @@ impl Daemon {
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
     }
 
-    /// Goes on with another schedule. What is due is settled under the old one first.
+    /// Goes on with another schedule.
     fn replace(&mut self, replacement: Replacement) {
         let now = Now::read();
-        let Difference { added, removed, changed } =
-            Difference::between(&self.schedule.entries, &replacement.schedule.entries);
-        self.requests.replace(replacement.clients);
-        let effects = self.core.replace(&replacement.schedule, now);
+        let Replacement { path, clients, audience, difference, prepared } = replacement;
+        let Difference { added, removed, changed } = difference;
+        self.requests.replace(clients);
+        let schedule = Arc::clone(&prepared.schedule);
+        let entries = schedule.entries.len();
+        let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
-        self.schedule = replacement.schedule;
-        self.desk.path = replacement.path.as_str().into();
+        self.schedule = schedule;
+        self.desk.path = path.as_str().into();
         self.in_force.send_replace(Arc::clone(&self.schedule));
-        let entries = self.schedule.entries.len();
-        self.tell(ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
+        // What is settled under the old schedule is told to those whom it names.
+        if let Some(notices) = &mut self.notices {
+            notices.replace(audience);
+        }
+        self.tell(ScheduleReloaded { path, entries, added, removed, changed }.into());
         self.beat(now);
+        tokio::task::spawn_blocking(move || {
+            drop(leftover);
+            memory::give_back();
+        });
     }
 
     /// Waits for the answers to what was sent. Returns how many did not come in time.
@@ -252,8 +275,14 @@ impl Daemon {
         let effects = self.core.abandon();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        let notices = self.notices.take();
+        let flushed = async {
+            if let Some(notices) = notices {
+                notices.close(FLUSH.min(end + CLOSE - Instant::now())).await;
+            }
+        };
         // A journal that cannot be written has been told of, and what is in it says enough.
-        let _ = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
+        let _ = tokio::join!(timeout(CLOSE, self.requests.journal.close(stopped_at)), flushed);
         left
     }
 
@@ -321,6 +350,9 @@ impl Daemon {
             metrics.observe(&event);
         }
         self.desk.hear(&event);
+        if let Some(notices) = &self.notices {
+            notices.observe(&event);
+        }
         self.scribe.tell(event);
     }
 

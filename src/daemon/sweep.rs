@@ -55,6 +55,16 @@ impl Sweep {
         Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX }
     }
 
+    /// The same with a timetable of the schedule that was built ahead. It has to begin no later than `from`: one that
+    /// does is built anew.
+    pub(super) fn resume(schedule: &Schedule, mut timetable: Timetable, from: Timestamp) -> Sweep {
+        if timetable.position() > from {
+            return Sweep::new(schedule, Some(from));
+        }
+        timetable.step(from);
+        Sweep { timetable: Plan::Running(timetable), ..Sweep::new(&Schedule::default(), Some(from)) }
+    }
+
     /// Plans what is due with `from` <= scheduled_at < `until`, whatever the clock may show.
     pub(super) fn within(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Sweep {
         Sweep { plausible: Timestamp::MIN, end: until, ..Sweep::new(schedule, Some(from)) }

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::core::Core;
+use proptest::prelude::*;
+
+use super::core::{Claims, Core};
+use super::replacement::Replacement;
 use crate::clock::Now;
 use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::{Key, Recovered};
 use crate::log::Event;
+use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
 
 const START: &str = "2026-03-01T00:00:00Z";
@@ -55,6 +59,10 @@ struct World {
     given_up: BTreeMap<(String, &'static str), usize>,
     jumps: Vec<i64>,
     in_flight: Vec<(RequestId, Key)>,
+    /// What the journal is writing.
+    claiming: Option<Claims>,
+    /// What the daemon fires now.
+    running: Schedule,
 }
 
 impl World {
@@ -69,6 +77,8 @@ impl World {
             given_up: BTreeMap::new(),
             jumps: Vec::new(),
             in_flight: Vec::new(),
+            claiming: None,
+            running: schedule.clone(),
         };
         world.take(effects);
         world.turn();
@@ -79,6 +89,42 @@ impl World {
     fn jump(&mut self, mono: u64, wall: i64) {
         self.now.mono += Duration::from_secs(mono);
         self.now.wall += SignedDuration::from_secs(wall);
+    }
+
+    /// Another schedule takes over that was prepared a while before.
+    fn reload(&mut self, schedule: &Schedule, prepared: Duration) {
+        let at = self.now.wall - SignedDuration::try_from(prepared).expect("a span");
+        let replacement = Replacement::prepare(
+            String::new(),
+            schedule.clone(),
+            BTreeMap::new(),
+            Audience::default(),
+            &self.running,
+            at,
+        );
+        self.running = Schedule::clone(replacement.schedule());
+        let (effects, _) = self.core.replace(replacement.prepared, self.now);
+        self.take(effects);
+    }
+
+    /// The journal begins to write.
+    fn claim(&mut self) {
+        if let Some(claims) = self.core.beat(self.now) {
+            self.claiming = Some(claims);
+        }
+    }
+
+    /// The journal has written, or could not.
+    fn claimed(&mut self, written: bool) {
+        let Some(claims) = self.claiming.take() else { return };
+        if !written {
+            return self.core.unclaimed();
+        }
+        let known_before = |claim: &&crate::journal::Claim| !self.known.insert(claim.key.clone());
+        let known: Vec<Key> =
+            claims.claims.iter().filter(known_before).map(|claim| claim.key.clone()).collect();
+        let effects = self.core.claimed(claims.cursor, &known, self.now);
+        self.take(effects);
     }
 
     fn beat(&mut self) {
@@ -371,4 +417,132 @@ fn what_comes_next_is_told_once_for_each_entry() {
     ];
     assert_eq!(upcoming(10), all);
     assert_eq!(upcoming(2), all[..2]);
+}
+
+/// Due every second, and in flight no longer than an answer takes: what a reload does to it is only its own.
+fn every_second(args: &str) -> Schedule {
+    schedule(&format!(
+        "  all: {{ stack: s, job: a, cron: '* * * * * *', catch_up: all }}\n  \
+           latest: {{ stack: s, job: b, cron: '* * * * * *', args: '{args}' }}\n  \
+           none: {{ stack: s, job: c, cron: '* * * * * *', catch_up: none, args: '{args}' }}\n"
+    ))
+}
+
+#[test]
+fn a_reload_at_and_around_the_due_instant_loses_and_doubles_nothing() {
+    let schedules = [every_second("one"), every_second("two")];
+    for step in 0..1000_u64 {
+        let mut world = World::new(&schedules[0], nothing_recovered(), START);
+        world.pass(3, 1.0);
+        // Around the due instant, from 500 ms before it in steps of a millisecond, and on it to the nanosecond.
+        let offset = match step % 10 {
+            0 => Duration::from_secs(1),
+            1 => Duration::from_nanos(999_999_999),
+            2 => Duration::from_nanos(1_000_000_001),
+            _ => Duration::from_millis(500 + step),
+        };
+        world.now.mono += offset;
+        world.now.wall += SignedDuration::try_from(offset).expect("a span");
+        // At the instant itself, before or after the loop has seen it.
+        if step % 2 == 0 {
+            world.turn();
+        }
+        world.reload(&schedules[1 - (step % 3 % 2) as usize], Duration::from_millis(step * 7 % 900));
+        world.beat();
+        world.turn();
+        let rest = Duration::from_secs(2).saturating_sub(offset);
+        world.now.mono += rest;
+        world.now.wall += SignedDuration::try_from(rest).expect("a span");
+        world.turn();
+        world.pass(5, 1.0);
+        world.check(11);
+        for entry in ["all", "latest", "none"] {
+            assert_eq!(
+                world.sent(entry),
+                11,
+                "{entry}, reload {step} after {offset:?}: {:?}",
+                world.given_up
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reload_before_the_clock_is_right_catches_up_nothing() {
+    let mut world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    world.pass(10, 1.0);
+    world.reload(&every_second("two"), Duration::ZERO);
+    world.pass(10, 1.0);
+    world.now.wall = START.parse().expect("an instant");
+    world.pass(10, 1.0);
+    assert!(world.sent("all") <= 12 && world.sent("all") >= 10, "only from then on: {}", world.sent("all"));
+    assert!(world.given_up.is_empty(), "{:?}", world.given_up);
+}
+
+#[test]
+fn a_reload_in_the_middle_of_catching_up_loses_nothing() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(10, 1.0);
+    // More than is claimed at once.
+    world.jump(2 * 7200, 2 * 7200);
+    world.claim();
+    world.reload(&every_second("two"), Duration::from_millis(300));
+    world.turn();
+    world.claimed(true);
+    world.pass(10, 1.0);
+    world.check(10 + 2 * 7200 + 11);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Pass(u32),
+    Turn,
+    Claim,
+    Claimed(bool),
+    Reload(usize, u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => prop_oneof![Just(1), Just(250), Just(1000), 0..3000_u32, Just(9000)].prop_map(Step::Pass),
+        3 => Just(Step::Turn),
+        3 => Just(Step::Claim),
+        3 => prop::bool::weighted(0.8).prop_map(Step::Claimed),
+        2 => (0..2_usize, 0..2000_u32).prop_map(|(version, ago)| Step::Reload(version, ago)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reloads_between_any_two_steps_lose_and_double_nothing(steps in prop::collection::vec(step(), 0..60)) {
+        let schedules = [every_second("one"), every_second("two")];
+        let mut world = World::new(&schedules[0], nothing_recovered(), START);
+        let mut passed = 0;
+        for step in steps {
+            match step {
+                Step::Pass(ms) => {
+                    passed += u64::from(ms);
+                    world.now.mono += Duration::from_millis(ms.into());
+                    world.now.wall += SignedDuration::from_millis(ms.into());
+                }
+                Step::Turn => {
+                    let effects = world.core.turn(world.now);
+                    world.take(effects);
+                }
+                Step::Claim => world.claim(),
+                Step::Claimed(written) => world.claimed(written),
+                Step::Reload(version, ago) => world.reload(&schedules[version], Duration::from_millis(ago.into())),
+            }
+        }
+        world.claimed(true);
+        let rest = passed.next_multiple_of(1000) - passed;
+        world.now.mono += Duration::from_millis(rest);
+        world.now.wall += SignedDuration::from_millis(rest.try_into().expect("below a second"));
+        world.beat();
+        world.turn();
+        world.pass(5, 1.0);
+        world.check(usize::try_from(passed.div_ceil(1000)).expect("a few seconds") + 6);
+    }
 }

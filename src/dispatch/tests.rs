@@ -44,6 +44,7 @@ fn entry(name: &str, account: &Arc<Account>) -> Entry {
         idempotent: false,
         follow: false,
         paused: false,
+        notify: None,
     }
 }
 
@@ -141,6 +142,15 @@ impl World {
     fn advance(&mut self) {
         let effects = self.dispatch.advance(self.now);
         self.take(effects);
+    }
+
+    /// Another schedule takes over. Returns up to when everything has come due under the old one.
+    fn replace(&mut self, schedule: &Schedule) -> Timestamp {
+        let effects = self.dispatch.advance(self.now);
+        self.take(effects);
+        let effects = self.dispatch.replace(&schedule.accounts, &schedule.by_name(), self.now);
+        self.take(effects);
+        self.dispatch.reached()
     }
 
     fn take(&mut self, effects: Vec<Effect>) {
@@ -585,7 +595,7 @@ fn a_reload_keeps_the_arguments_that_a_person_gave() {
     let changed =
         Entry { job: JobUid::new("other").expect("a uid"), args: Some("own".into()), ..entry.clone() };
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
-    let (effects, _) = world.dispatch.replace(&schedule, world.now);
+    let effects = world.dispatch.replace(&schedule.accounts, &schedule.by_name(), world.now);
     world.take(effects);
     world.go_to(10.0);
     let [(_, Request::RunNow(sent))] = &world.sent[..] else { panic!("one is sent: {:?}", world.sent) };
@@ -767,9 +777,8 @@ fn a_reload_loses_and_doubles_nothing_at_any_instant() {
                 world.go_to(reload_at);
                 let schedule =
                     Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(kept.clone())] };
-                let (effects, from) = world.dispatch.replace(&schedule, world.now);
-                world.take(effects);
-                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) >= from).collect();
+                let from = world.replace(&schedule);
+                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) > from).collect();
                 world.plan(&kept, &again);
             }
             world.go_to(to);
@@ -793,8 +802,7 @@ fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_chan
     let mut changed = entry("changed", &account);
     changed.job = JobUid::new("another").expect("a uid");
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
-    let (effects, _) = world.dispatch.replace(&schedule, world.now);
-    world.take(effects);
+    world.replace(&schedule);
     assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
     world.answer(not_sent());
     assert_eq!(world.told(), ["occurrence.skipped in-flight removed"], "its attempt came back unsent");

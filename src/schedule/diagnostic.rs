@@ -75,10 +75,14 @@ pub enum Code {
     BadToken,
     /// An account that is not defined, or none where one has to be chosen.
     BadAccount,
+    /// A receiver that is not defined, or that is told of nothing.
+    BadReceiver,
     /// The same job of the same stack on the same expression twice.
     DuplicateEntry,
     /// A token that would travel unencrypted.
     PlainHttp,
+    /// A receiver that no entry names.
+    UnusedReceiver,
     /// A step that does not divide its range, so that its last gap differs.
     UnevenStep,
     /// Day-of-month and day-of-week are both restricted, and one of them suffices.

@@ -9,6 +9,7 @@ pub mod duration;
 pub mod entries;
 mod lint;
 pub mod name;
+pub mod notify;
 mod place;
 pub mod render;
 mod report;
@@ -20,6 +21,7 @@ mod tree;
 mod validate;
 mod words;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,8 @@ use self::report::{Problem, Report};
 
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
-pub use name::{AccountName, EntryName, JobUid, NameError, StackUid};
+pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, StackUid};
+pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -68,11 +71,26 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
+    understand(path, &read(path)?)
+}
+
+/// Reads the bytes of a schedule file, and nothing into them.
+///
+/// # Errors
+/// The one reason why it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Rejected> {
+    source::read(path).map_err(|problem| rejected(&path.to_string_lossy(), "", problem))
+}
+
+/// Validates what was read of a schedule file.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
     let name = path.to_string_lossy();
-    let bytes = source::read(path).map_err(|problem| rejected(&name, "", problem))?;
-    match source::decode(&bytes) {
+    match source::decode(bytes) {
         Ok(text) => parse(&name, text),
-        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(&bytes), problem)),
+        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(bytes), problem)),
     }
 }
 
@@ -112,6 +130,16 @@ pub struct Schedule {
     pub entries: Vec<Arc<Entry>>,
 }
 
+/// The entries of a schedule by their names.
+pub type ByName = HashMap<EntryName, Arc<Entry>>;
+
+impl Schedule {
+    /// The entries by their names.
+    pub fn by_name(&self) -> ByName {
+        self.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect()
+    }
+}
+
 /// One API token with a quota of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Account {
@@ -128,7 +156,7 @@ pub struct Account {
 }
 
 /// Where a token is kept. The token itself is never part of the schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TokenSource {
     /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
@@ -202,6 +230,8 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// Who is told how its occurrences end.
+    pub notify: Option<Arc<Notify>>,
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.

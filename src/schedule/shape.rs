@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{CatchUp, Overlap, Priority, duration};
+use super::{CatchUp, Format, Overlap, Priority, Trigger, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -30,6 +30,8 @@ struct File {
     timezone: Timezone,
     /// The API tokens, each with a quota of its own. An entry need not name its account where there is only one.
     accounts: Option<BTreeMap<Name, Account>>,
+    /// Who is told how occurrences end. An entry names them under its own `notify`.
+    notify: Option<BTreeMap<Name, Receiver>>,
     /// What holds for every entry that does not say otherwise.
     defaults: Option<Policies>,
     /// The entries by name.
@@ -133,6 +135,47 @@ struct Policies {
     /// Send nothing; the occurrences are skipped.
     #[schemars(extend("default" = false))]
     paused: bool,
+    /// The receivers that are told how its occurrences end: one, or a list. An empty list is nobody.
+    notify: Names,
+    /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is missed, rejected or
+    /// unknown. As healthchecks.io and what is like it have it.
+    ping: Address,
+}
+
+/// Who is told, by a webhook.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["webhook"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Receiver {
+    /// The address that is posted to, or where it is kept.
+    webhook: Address,
+    /// What is posted.
+    #[schemars(extend("default" = "json"))]
+    format: Format,
+    /// What it is told of: one word, or a list. All of them when absent.
+    #[schemars(extend("default" = ["failed", "missed", "rejected", "unknown", "recovered"]))]
+    on: On,
+}
+
+/// An address, or the place that keeps it as a token is kept.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum Address {
+    Written(
+        #[schemars(url, regex(pattern = "^https?://."), extend("examples" = ["https://hc-ping.com/your-uuid"]))]
+        String,
+    ),
+    Kept(Token),
+}
+
+/// One trigger, or a list of them.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum On {
+    One(Trigger),
+    Several(#[schemars(length(min = 1))] Vec<Trigger>),
 }
 
 /// A type whose schema is written out.
@@ -158,6 +201,13 @@ macro_rules! plain {
 }
 
 plain!(Name, { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" });
+plain!(Names, {
+    "anyOf": [
+        { "type": "string", "minLength": 1 },
+        { "type": "array", "items": { "type": "string", "minLength": 1 } },
+    ],
+    "examples": ["ops", ["ops", "team-chat"]],
+});
 plain!(Duration, {
     "type": "string", "pattern": (duration::PATTERN), "examples": ["500ms", "90s", "5m", "1h 30m", "2d"],
 });
@@ -186,7 +236,7 @@ plain!(Reserve, {
 mod tests {
     use serde_json::{Map, Value};
 
-    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, TokenKey, Word};
+    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word};
     use super::*;
 
     fn schema() -> Value {
@@ -215,6 +265,7 @@ mod tests {
         assert_eq!(keys(&schema), keys_of::<FileKey>());
         assert_eq!(keys(&defs["Account"]), keys_of::<AccountKey>());
         assert_eq!(keys(&defs["Quota"]), keys_of::<QuotaKey>());
+        assert_eq!(keys(&defs["Receiver"]), keys_of::<ReceiverKey>());
         assert_eq!(keys(&defs["Entry"]), keys_of::<EntryKey>());
         assert_eq!(
             keys(&defs["Policies"]),
@@ -238,6 +289,8 @@ mod tests {
         assert_eq!(words("Overlap"), words_of::<Overlap>());
         assert_eq!(words("CatchUp"), words_of::<CatchUp>());
         assert_eq!(words("Priority"), words_of::<Priority>());
+        assert_eq!(words("Format"), words_of::<Format>());
+        assert_eq!(words("Trigger"), words_of::<Trigger>());
     }
 
     /// The defaults of a definition, as a mapping of a schedule file.

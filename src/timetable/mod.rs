@@ -216,6 +216,7 @@ pub(crate) mod tests {
             idempotent: false,
             follow: true,
             paused: false,
+            notify: None,
         })
     }
 
