@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod log;
 pub mod sandbox;
 pub mod rehearsal;
+pub mod online;
 pub mod cli;
 pub mod clock;
 mod memory;

@@ -1,5 +1,7 @@
 //! `stackcron check`: everything that is wrong with the schedule file, at once.
 
+mod online;
+
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -10,26 +12,57 @@ use super::output::Format;
 use crate::rehearsal::{Busiest, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
-use crate::schedule::{self, Diagnostic, Loaded, Rejected};
+use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Severity};
+use online::Asked;
 
+/// Validate the schedule file, and show every error at once.
+///
+/// With --online it asks the API as well, within the quota and never out of its reserve: whether each stack and job
+/// exists, is paused, or has a cron of its own that would run it twice. The exit status is 0 when all is well or only
+/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Ask the API as well: one request for each stack, and a few for all of them
+    #[arg(long)]
+    online: bool,
+}
 
 /// Validates the file and prints what is wrong with it.
-pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
+pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status> {
     let now = Timestamp::now();
-    let result = schedule::load(config).map(|loaded| loaded.linted(now));
+    let mut result = schedule::load(config).map(|loaded| loaded.linted(now));
+    let asked = match &result {
+        Ok(loaded) if args.online => Some(online::ask(loaded, now)?),
+        _ => None,
+    };
+    if let (Ok(loaded), Some(asked)) = (&mut result, &asked) {
+        loaded.warnings.extend(asked.diagnostics.iter().cloned());
+        loaded.warnings.sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
+    }
+    let status = status(&result);
     // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
     let mut out = anstream::stdout().lock();
     let written = match format {
-        Format::Text => print_text(&mut out, config, &result, now, Colour::Always),
+        Format::Text => print_text(&mut out, config, &result, asked.as_ref(), now, Colour::Always),
         Format::Json => print_json(&mut out, &result),
     };
     match written.and_then(|()| out.flush()) {
         // Who closed the pipe has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ if result.is_ok() => Ok(Status::Done),
-        _ => Ok(Status::Config),
+        _ => Ok(status),
+    }
+}
+
+/// What is wrong with the schedule goes before what could not be asked.
+fn status(result: &Result<Loaded, Rejected>) -> Status {
+    let Ok(loaded) = result else {
+        return Status::Config;
+    };
+    let errors = || loaded.warnings.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    match (errors().next(), errors().all(|error| error.code == Code::NotAsked)) {
+        (None, _) => Status::Done,
+        (Some(_), true) => Status::Failed,
+        (Some(_), false) => Status::Config,
     }
 }
 
@@ -38,21 +71,32 @@ fn print_text(
     out: &mut impl Write,
     config: &Path,
     result: &Result<Loaded, Rejected>,
+    asked: Option<&Asked>,
     now: Timestamp,
     colour: Colour,
 ) -> io::Result<()> {
     match result {
         Ok(loaded) => {
             out.write_all(render::render(&loaded.warnings, false, colour).as_bytes())?;
-            let warnings = match loaded.warnings.len() {
+            if let Some(asked) = asked {
+                writeln!(out, "{}", asked.summary)?;
+            }
+            let of = |severity| loaded.warnings.iter().filter(|found| found.severity == severity).count();
+            if of(Severity::Error) > 0 {
+                let errors = counted(of(Severity::Error), "error", "errors");
+                return writeln!(out, "error: {errors} in {}", config.display());
+            }
+            let more = |number, one, many| match number {
                 0 => String::new(),
-                number => format!(", {}", counted(number, "warning", "warnings")),
+                number => format!(", {}", counted(number, one, many)),
             };
             writeln!(
                 out,
-                "ok: {}, {}{warnings}",
+                "ok: {}, {}{}{}",
                 counted(loaded.schedule.entries.len(), "entry", "entries"),
                 counted(loaded.schedule.accounts.len(), "account", "accounts"),
+                more(of(Severity::Warning), "warning", "warnings"),
+                more(of(Severity::Note), "note", "notes"),
             )?;
             match busiest(&loaded.schedule, now) {
                 Some(busiest) if busiest.percent() > BUSY_PERCENT => writeln!(out, "{}", busy(&busiest)),
@@ -108,7 +152,7 @@ mod tests {
     fn text(source: &str) -> String {
         let mut out = Vec::new();
         let result = schedule::parse("s.yaml", source);
-        print_text(&mut out, Path::new("s.yaml"), &result, Timestamp::UNIX_EPOCH, Colour::Never)
+        print_text(&mut out, Path::new("s.yaml"), &result, None, Timestamp::UNIX_EPOCH, Colour::Never)
             .expect("a Vec takes everything");
         String::from_utf8(out).expect("UTF-8")
     }

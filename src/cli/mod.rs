@@ -1,17 +1,21 @@
 //! The commands: one file for each.
 
+mod api;
 pub mod check;
 pub mod entries;
 pub mod forecast;
 mod history;
+mod jobs;
 mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
+mod progress;
 pub mod rehearse;
 mod run;
 mod sandbox;
 mod schema;
+mod table;
 pub mod span;
 pub mod why;
 
@@ -49,13 +53,13 @@ pub struct Cli {
 enum Command {
     /// Fire the schedule: the daemon.
     Run(run::Args),
-    /// Validate the schedule file, and show every error at once.
     Check(check::Args),
     Next(next::Args),
     Why(why::Args),
     Forecast(forecast::Args),
     Rehearse(rehearse::Args),
     History(history::Args),
+    Jobs(jobs::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -100,13 +104,24 @@ impl Cli {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
-                next::run(&args, schedule, Timestamp::now(), self.format, out)?;
-                Ok(Status::Done)
+                match next::run(&args, schedule, Timestamp::now(), self.format, output::columns(), out) {
+                    Ok(()) => Ok(Status::Done),
+                    Err(next::NextError::Output(error)) => Err(error.into()),
+                    Err(error) => Ok(output::usage(&error)),
+                }
             }),
             Command::Why(args) => output::of_schedule(&self.config, |schedule, out| {
                 let journal = output::state_directory(args.state_dir.as_deref()).ok();
-                why::run(&args, schedule, journal.as_deref(), Timestamp::now(), self.format, out)?;
-                Ok(Status::Done)
+                let mut text = Vec::new();
+                let now = Timestamp::now();
+                match why::run(&args, schedule, journal.as_deref(), now, self.format, &mut text) {
+                    Ok(()) => {
+                        output::fit(&text, self.format, out);
+                        Ok(Status::Done)
+                    }
+                    Err(why::WhyError::Output(error)) => Err(error.into()),
+                    Err(error) => Ok(output::usage(&error)),
+                }
             }),
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
                 let (now, width) = (Timestamp::now(), output::width());
@@ -119,6 +134,7 @@ impl Cli {
             }),
             Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
             Command::History(args) => history::run(&args, &self.config, self.format),
+            Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
             Command::Completions { shell } => {

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
 
 use super::Status;
 use crate::schedule::render::Colour;
@@ -40,6 +41,77 @@ pub fn width() -> usize {
     let terminal = terminal_size::terminal_size_of(std::io::stdout());
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     terminal.map(|(terminal_size::Width(width), _)| width.into()).or_else(columns).unwrap_or(DEFAULT_WIDTH)
+}
+
+/// How many columns a table's line may have: the terminal's or `COLUMNS`. `None` where there is neither: what reads
+/// from a pipe wants all of it.
+pub fn columns() -> Option<usize> {
+    let terminal = terminal_size::terminal_size_of(std::io::stdout());
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    terminal.map(|(terminal_size::Width(width), _)| width.into()).or_else(columns)
+}
+
+/// Breaks lines that are too long between words. What goes on stands under the text that it belongs to: behind the
+/// last wide gap of its first half, or else a little further in. Escapes for colours take no room.
+pub fn wrapped(text: &str, limit: Option<usize>) -> String {
+    let Some(limit) = limit else {
+        return text.to_owned();
+    };
+    let mut wrapped = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if columns_of(line.trim_end()) <= limit {
+            wrapped += line;
+        } else {
+            wrap_line(line, limit, &mut wrapped);
+        }
+    }
+    wrapped
+}
+
+/// Puts a text for people into the width of their terminal, and leaves anything else as it is.
+pub fn fit(text: &[u8], format: Format, out: &mut Vec<u8>) {
+    match (format, columns()) {
+        (Format::Text, limit @ Some(_)) => {
+            out.extend_from_slice(wrapped(&String::from_utf8_lossy(text), limit).as_bytes());
+        }
+        _ => out.extend_from_slice(text),
+    }
+}
+
+fn wrap_line(line: &str, limit: usize, wrapped: &mut String) {
+    let plain = anstream::adapter::strip_str(line.trim_end()).to_string();
+    let blanks = plain.len() - plain.trim_start().len();
+    let behind_gap =
+        plain.char_indices().filter(|(at, _)| plain[..*at].ends_with("  ") && !plain[*at..].starts_with(' '));
+    let hanging = behind_gap.map(|(at, _)| plain[..at].width()).filter(|at| *at <= limit / 2).last();
+    let indent = " ".repeat(hanging.unwrap_or(0).max((blanks + 2).min(limit / 2)));
+    let mut column = 0;
+    // A word with the blanks before it.
+    let mut rest = line.trim_end();
+    while !rest.is_empty() {
+        let begun = rest.len() - rest.trim_start().len();
+        let end = rest[begun..].find(' ').map_or(rest.len(), |end| begun + end);
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        let wide = columns_of(word);
+        if column > 0 && column + wide > limit {
+            wrapped.push('\n');
+            wrapped.push_str(&indent);
+            wrapped.push_str(word.trim_start());
+            column = indent.len() + columns_of(word.trim_start());
+        } else {
+            wrapped.push_str(word);
+            column += wide;
+        }
+    }
+    if line.ends_with('\n') {
+        wrapped.push('\n');
+    }
+}
+
+/// How many columns a text takes, its escapes left out.
+fn columns_of(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().width()
 }
 
 /// Tells what is wrong with the arguments.

@@ -33,6 +33,8 @@ use self::report::{Problem, Report};
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
 pub use name::{AccountName, EntryName, JobUid, NameError, StackUid};
+pub use origin::Part;
+pub(crate) use place::one_line;
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -57,6 +59,31 @@ impl Loaded {
         self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
         self
     }
+
+    /// Findings as diagnostics, each with its place in the file, in the file's order.
+    pub fn diagnosed(&self, findings: Vec<Finding>) -> Vec<Diagnostic> {
+        let mut report = Report::default();
+        for Finding { code, severity, part, message, help } in findings {
+            let span = self.origin.places.of(part);
+            report.add(severity, Problem { code, span, message, help, related: None });
+        }
+        report.finish(&self.origin.path, &self.origin.text)
+    }
+}
+
+/// What was found out of a valid schedule from elsewhere, as from the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is of.
+    pub part: Part,
+    /// What is wrong.
+    pub message: String,
+    /// What to write or to do instead.
+    pub help: String,
 }
 
 /// Reads and validates a schedule file.
