@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::Status;
-use super::output::Format;
+use super::output::{self, Format};
 use crate::rehearsal::{Busiest, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
@@ -43,7 +43,20 @@ pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status>
     // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
     let mut out = anstream::stdout().lock();
     let written = match format {
-        Format::Text => print_text(&mut out, config, &result, asked.as_ref(), now, Colour::Always),
+        Format::Text => {
+            let (mut text, columns) = (Vec::new(), output::columns());
+            print_text(
+                &mut text,
+                config,
+                &result,
+                asked.as_ref(),
+                now,
+                Look { colour: Colour::Always, columns },
+            )
+            .and_then(|()| {
+                out.write_all(output::wrapped(&String::from_utf8_lossy(&text), columns).as_bytes())
+            })
+        }
         Format::Json => print_json(&mut out, &result),
     };
     match written.and_then(|()| out.flush()) {
@@ -66,6 +79,13 @@ fn status(result: &Result<Loaded, Rejected>) -> Status {
     }
 }
 
+/// What the text is for.
+struct Look {
+    colour: Colour,
+    /// How wide the excerpts may be, where somebody says.
+    columns: Option<usize>,
+}
+
 /// The diagnostics, and a line that sums them up.
 fn print_text(
     out: &mut impl Write,
@@ -73,11 +93,12 @@ fn print_text(
     result: &Result<Loaded, Rejected>,
     asked: Option<&Asked>,
     now: Timestamp,
-    colour: Colour,
+    Look { colour, columns }: Look,
 ) -> io::Result<()> {
+    let columns = columns.unwrap_or(usize::MAX);
     match result {
         Ok(loaded) => {
-            out.write_all(render::render(&loaded.warnings, false, colour).as_bytes())?;
+            out.write_all(render::render_within(&loaded.warnings, false, colour, columns).as_bytes())?;
             if let Some(asked) = asked {
                 writeln!(out, "{}", asked.summary)?;
             }
@@ -104,7 +125,7 @@ fn print_text(
             }
         }
         Err(rejected) => {
-            out.write_all(rejected.render(colour).as_bytes())?;
+            out.write_all(rejected.render_within(colour, columns).as_bytes())?;
             let errors = counted(rejected.errors(), "error", "errors");
             writeln!(out, "error: {errors} in {}", config.display())
         }
@@ -152,8 +173,15 @@ mod tests {
     fn text(source: &str) -> String {
         let mut out = Vec::new();
         let result = schedule::parse("s.yaml", source);
-        print_text(&mut out, Path::new("s.yaml"), &result, None, Timestamp::UNIX_EPOCH, Colour::Never)
-            .expect("a Vec takes everything");
+        print_text(
+            &mut out,
+            Path::new("s.yaml"),
+            &result,
+            None,
+            Timestamp::UNIX_EPOCH,
+            Look { colour: Colour::Never, columns: None },
+        )
+        .expect("a Vec takes everything");
         String::from_utf8(out).expect("UTF-8")
     }
 

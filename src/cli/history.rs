@@ -342,6 +342,15 @@ mod tests {
     }
 
     fn told_in(place: &Path, words: &str, format: Format) -> (String, Option<Printed>) {
+        told_within(place, words, format, None)
+    }
+
+    fn told_within(
+        place: &Path,
+        words: &str,
+        format: Format,
+        columns: Option<usize>,
+    ) -> (String, Option<Printed>) {
         let words = ["history"].into_iter().chain(words.split_ascii_whitespace());
         let args = match Command::try_parse_from(words) {
             Ok(Command { args }) => args,
@@ -349,7 +358,7 @@ mod tests {
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let now = at("2026-05-01T02:00:00Z");
-        match told(&args, place, || Some(schedule()), now, format, None, &mut out) {
+        match told(&args, place, || Some(schedule()), now, format, columns, &mut out) {
             Ok(printed) => (String::from_utf8(out.into_inner()).expect("text"), Some(printed)),
             Err(error) => (format!("error: {error}\n"), None),
         }
@@ -359,6 +368,17 @@ mod tests {
     async fn every_state_has_its_row() {
         let place = of_every_state().await;
         let told = [Format::Text, Format::Json].map(|format| told_in(place.path(), "", format).0);
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn a_narrow_terminal_has_the_columns_that_tell_most() {
+        let place = of_every_state().await;
+        let told = [40, 80, 200].map(|columns| {
+            let told = told_within(place.path(), "", Format::Text, Some(columns)).0;
+            assert!(told.lines().all(|line| line.chars().count() <= columns), "{columns} columns:\n{told}");
+            format!("{columns}\n{told}")
+        });
         insta::assert_snapshot!(told.join("\n"));
     }
 

@@ -124,8 +124,11 @@ impl Cli {
                 }
             }),
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
-                let (now, width) = (Timestamp::now(), output::width());
-                match forecast::run(&args, schedule, now, self.format, width, out) {
+                let (now, columns) = (Timestamp::now(), output::columns());
+                let mut text = Vec::new();
+                let fit = forecast::run(&args, schedule, now, self.format, columns, &mut text);
+                output::fit(&text, self.format, out);
+                match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),
                     Ok(_) => Ok(Status::Done),
                     Err(forecast::ForecastError::Span(error)) => Ok(output::usage(&error)),

@@ -23,8 +23,8 @@ pub enum Format {
     Json,
 }
 
-/// Columns of what goes to no terminal.
-const DEFAULT_WIDTH: usize = 100;
+/// Columns of a chart that goes to no terminal.
+pub const DEFAULT_WIDTH: usize = 100;
 
 /// Writes to stdout. Colours are taken out again where it is no terminal or `NO_COLOR` is set. A reader that
 /// has gone away, as `head` does, is no error.
@@ -36,14 +36,7 @@ pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
     }
 }
 
-/// How many columns a line may have: the terminal's, `COLUMNS`, or 100 where there is neither.
-pub fn width() -> usize {
-    let terminal = terminal_size::terminal_size_of(std::io::stdout());
-    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-    terminal.map(|(terminal_size::Width(width), _)| width.into()).or_else(columns).unwrap_or(DEFAULT_WIDTH)
-}
-
-/// How many columns a table's line may have: the terminal's or `COLUMNS`. `None` where there is neither: what reads
+/// How many columns a line may have: the terminal's or `COLUMNS`. `None` where there is neither: what reads
 /// from a pipe wants all of it.
 pub fn columns() -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(std::io::stdout());
@@ -83,7 +76,7 @@ fn wrap_line(line: &str, limit: usize, wrapped: &mut String) {
     let blanks = plain.len() - plain.trim_start().len();
     let behind_gap =
         plain.char_indices().filter(|(at, _)| plain[..*at].ends_with("  ") && !plain[*at..].starts_with(' '));
-    let hanging = behind_gap.map(|(at, _)| plain[..at].width()).filter(|at| *at <= limit / 2).last();
+    let hanging = behind_gap.map(|(at, _)| plain[..at].width()).filter(|at| *at <= limit / 2).next_back();
     let indent = " ".repeat(hanging.unwrap_or(0).max((blanks + 2).min(limit / 2)));
     let mut column = 0;
     // A word with the blanks before it.

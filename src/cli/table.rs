@@ -133,6 +133,9 @@ impl<const N: usize> Table<N> {
         {
             self.shown.retain(|column| *column != least);
         }
+        // The first column has names: a part of one tells more than a part of a time.
+        let too_much = self.width().saturating_sub(limit);
+        self.widths[0] = self.widths[0].saturating_sub(too_much).max(NARROWEST.min(self.widths[0]));
         while self.width() > limit
             && let Some(widest) = self.shown.iter().copied().max_by_key(|column| self.widths[*column])
             && self.widths[widest] > NARROWEST

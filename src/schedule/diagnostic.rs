@@ -190,6 +190,11 @@ impl Rejected {
         render::render(&self.diagnostics, self.cut, colour)
     }
 
+    /// The same, with the excerpts on lines of so many columns at most.
+    pub fn render_within(&self, colour: render::Colour, columns: usize) -> String {
+        render::render_within(&self.diagnostics, self.cut, colour, columns)
+    }
+
     fn summary(&self) -> String {
         let first = self.first().map(Diagnostic::to_string).unwrap_or_default();
         match self.errors() {

@@ -19,9 +19,8 @@ pub(super) struct Chosen {
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name.as_deref().unwrap_or(self.uid.as_str()))?;
-        match &self.environment {
-            Some(environment) => write!(f, " ({environment})")?,
-            None => {}
+        if let Some(environment) = &self.environment {
+            write!(f, " ({environment})")?;
         }
         match &self.name {
             Some(_) => write!(f, ", uid {}", self.uid),
