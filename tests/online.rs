@@ -176,6 +176,22 @@ async fn lists_of_many_pages_are_read_to_where_the_last_one_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_few_are_asked_at_once_and_no_more() {
+    let latency = Duration::from_millis(200);
+    let stacks: Vec<Stack> = (0..13).map(|number| stack(&format!("s{number}"), "s", "production")).collect();
+    let sandbox = sandbox_with(Settings { stacks, latency, ..settings(&[]) }).await;
+    let uids: Vec<String> = (0..13).map(|number| format!("s{number}")).collect();
+    let pairs: Vec<(&str, &str)> = uids.iter().map(|uid| (uid.as_str(), "j")).collect();
+    let place = fired_at(&sandbox, &pairs).await;
+    assert_eq!(check(&place, &[]).status.code(), Some(78), "there are no such jobs");
+    let came: Vec<_> = sandbox.ledger().of(Endpoint::Jobs).map(|record| record.at).collect();
+    assert_eq!(came.len(), 13);
+    // The fifth leaves when one of the first four is answered, and so on.
+    let apart = came.windows(5).map(|five| five[4].duration_since(five[0]).as_millis()).min();
+    assert!(apart >= Some(latency.as_millis() as i128), "four at once at most: {apart:?} ms apart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_reserve_is_left_to_people() {
     let sandbox = sandbox_with(world(&[]).quota(quota(100, Duration::from_secs(3600)))).await;
     sandbox_use(&sandbox, 89).await;
@@ -254,14 +270,9 @@ async fn what_keeps_the_api_from_being_asked_is_told_with_its_remedy() {
             "the token from the environment variable TOKEN is empty",
         ),
         ("no server", unreachable, "127.0.0.1:1 cannot be reached"),
-        ("another path", elsewhere, "404"),
+        ("another path", elsewhere, "this is not the API"),
     ] {
         let ended = check(&place, &["--format", "json"]);
-        if what == "another path" {
-            // A path that is not there looks like stacks that are not there.
-            assert_eq!(ended.status.code(), Some(78), "{what}: {ended:?}");
-            continue;
-        }
         assert_eq!(ended.status.code(), Some(1), "{what}: {ended:?}");
         let online: Vec<Value> = ended
             .stdout

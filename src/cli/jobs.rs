@@ -16,9 +16,8 @@ use super::output::{self, Format};
 use super::table::{Align, Cell, Column, Table};
 use super::{Status, entries};
 use crate::cloud66::Job;
-use crate::log::visible;
 use crate::online::{AskError, Desk, Tally};
-use crate::schedule::{Account, Schedule};
+use crate::schedule::{Account, Schedule, one_line};
 use stack::{Chosen, StackError, choose};
 
 /// List the jobs of a stack, or print them as entries ready to paste.
@@ -83,7 +82,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     };
     let answer = api::ask(&tally, asked(args, &desk))?;
     if let Some(warning) = desk.warning() {
-        api::warn(&format!("the API says: {}", visible(warning)));
+        api::warn(&format!("the API says: {}", one_line(warning)));
     }
     match answer {
         Answer::WrongStack(error) => Ok(output::usage(&error)),
@@ -133,7 +132,7 @@ fn account<'s>(named: Option<&str>, schedule: &'s Schedule) -> Result<&'s Arc<Ac
 fn not_asked(account: &Account, error: &dyn std::error::Error, remedy: &str) -> Status {
     let text = format!("account `{}` could not be asked: {error}", account.name);
     // Nothing can be told of a stderr that is closed.
-    let _ = writeln!(anstream::stderr(), "error: {}\nhelp: {remedy}", visible(&text));
+    let _ = writeln!(anstream::stderr(), "error: {}\nhelp: {remedy}", one_line(&text));
     Status::Failed
 }
 
@@ -186,7 +185,7 @@ const COLUMNS: [Column; 6] = [
 
 fn text(stack: &Chosen, jobs: &[Job], out: &mut Vec<u8>) -> anyhow::Result<()> {
     let bold = Style::new().bold();
-    writeln!(out, "{bold}{}{bold:#}", visible(&stack.to_string()))?;
+    writeln!(out, "{bold}{}{bold:#}", one_line(&stack.to_string()))?;
     if jobs.is_empty() {
         writeln!(out, "it has no jobs")?;
         return Ok(());
@@ -199,10 +198,10 @@ fn text(stack: &Chosen, jobs: &[Job], out: &mut Vec<u8>) -> anyhow::Result<()> {
             (false, Some(status)) => (status.as_str(), Style::new()),
             (false, None) => ("-", Style::new()),
         };
-        let or_dash = |text: Option<&str>| Cell::plain(text.map_or_else(|| "-".to_owned(), visible));
+        let or_dash = |text: Option<&str>| Cell::plain(text.map_or_else(|| "-".to_owned(), one_line));
         let cells = [
-            Cell::plain(visible(&job.name)),
-            Cell::plain(visible(&job.uid)),
+            Cell::plain(one_line(&job.name)),
+            Cell::plain(one_line(&job.uid)),
             or_dash(job.cron.as_deref()),
             Cell::styled(state, style),
             or_dash(job.kind.as_deref()),
@@ -227,5 +226,5 @@ fn runs(params: &Map<String, Value>) -> String {
             pairs.join(" ")
         }
     };
-    visible(&text)
+    one_line(&text)
 }

@@ -76,7 +76,7 @@ fn wrap_line(line: &str, limit: usize, wrapped: &mut String) {
     let blanks = plain.len() - plain.trim_start().len();
     let behind_gap =
         plain.char_indices().filter(|(at, _)| plain[..*at].ends_with("  ") && !plain[*at..].starts_with(' '));
-    let hanging = behind_gap.map(|(at, _)| plain[..at].width()).filter(|at| *at <= limit / 2).next_back();
+    let hanging = behind_gap.map(|(at, _)| plain[..at].width()).rfind(|at| *at <= limit / 2);
     let indent = " ".repeat(hanging.unwrap_or(0).max((blanks + 2).min(limit / 2)));
     let mut column = 0;
     // A word with the blanks before it.
@@ -119,7 +119,9 @@ pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
     match schedule::load(config) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(rejected) => {
-            anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes())?;
+            let columns = columns();
+            let text = rejected.render_within(Colour::Always, columns.unwrap_or(usize::MAX));
+            anstream::stderr().write_all(wrapped(&text, columns).as_bytes())?;
             Ok(None)
         }
     }
@@ -185,4 +187,38 @@ pub fn state_directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     variable("STATE_DIRECTORY")
         .or_else(own)
         .context("there is no place for the journal: give --state-dir DIR, or set $STATE_DIRECTORY or $HOME")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_line_breaks_between_words_and_goes_on_under_its_text() {
+        for (line, columns, expected) in [
+            ("short\n", 10, "short\n"),
+            ("one two three four\n", 10, "one two\n  three\n  four\n"),
+            ("  key   value of it\n", 14, "  key   value\n    of it\n"),
+            ("  key   value of it\n", 17, "  key   value of\n        it\n"),
+            ("a-word-that-is-longer than\n", 10, "a-word-that-is-longer\n  than\n"),
+            ("\u{1b}[1mbold\u{1b}[0m is no wider\n", 16, "\u{1b}[1mbold\u{1b}[0m is no wider\n"),
+            ("表 表 表\n", 6, "表 表\n  表\n"),
+        ] {
+            assert_eq!(wrapped(line, Some(columns)), expected, "{line:?} at {columns}");
+        }
+        assert_eq!(wrapped("one two three four\n", None), "one two three four\n");
+    }
+
+    proptest! {
+        #[test]
+        fn breaking_lines_loses_no_word(text in "([a-zé表]{1,9}[ ]{1,3}|\n){0,40}", columns in 1..60usize) {
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let wrapped = wrapped(&text, Some(columns));
+            prop_assert_eq!(words(&wrapped), words(&text));
+            let fits = |line: &str| columns_of(line.trim_end()) <= columns || !line.trim().contains(' ');
+            prop_assert!(wrapped.lines().all(fits), "{} columns:\n{}", columns, wrapped);
+        }
+    }
 }

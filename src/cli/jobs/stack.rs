@@ -3,9 +3,8 @@
 use std::fmt;
 
 use crate::cloud66::Stack;
-use crate::log::visible;
 use crate::online::{Nearest, nearest};
-use crate::schedule::StackUid;
+use crate::schedule::{StackUid, one_line};
 
 /// The stack that was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +78,12 @@ impl StackError {
                 format!("; it sees {}{more}", named.join("; "))
             }
         };
-        StackError::Unknown { name: visible(name), help }
+        StackError::Unknown { name: one_line(name), help }
     }
 }
 
 fn shown(stack: &Stack) -> String {
-    visible(&format!("`{}` ({}), uid {}", stack.name, stack.environment, stack.uid))
+    one_line(&format!("`{}` ({}), uid {}", stack.name, stack.environment, stack.uid))
 }
 
 /// The stack of a uid, or of a name in an environment.
@@ -103,13 +102,13 @@ pub(super) fn choose(
     let candidates = |stacks: &[&Stack]| stacks.iter().map(|stack| shown(stack)).collect();
     match (&fitting[..], environment) {
         ([one], _) => Ok(Chosen {
-            uid: StackUid::new(&one.uid).map_err(|_| StackError::BadUid(visible(&one.uid)))?,
+            uid: StackUid::new(&one.uid).map_err(|_| StackError::BadUid(one_line(&one.uid)))?,
             name: Some(one.name.clone()),
             environment: Some(one.environment.clone()).filter(|environment| !environment.is_empty()),
         }),
         ([], Some(environment)) if !named.is_empty() => Err(StackError::OtherEnvironment {
-            name: visible(wanted),
-            environment: visible(environment),
+            name: one_line(wanted),
+            environment: one_line(environment),
             candidates: candidates(&named),
         }),
         // The list may be of one organisation alone, so that a uid that is not in it is asked about all the same.
@@ -118,7 +117,9 @@ pub(super) fn choose(
             Err(_) => Err(StackError::unknown(wanted, stacks)),
         },
         ([], Some(_)) => Err(StackError::unknown(wanted, stacks)),
-        (several, _) => Err(StackError::Ambiguous { name: visible(wanted), candidates: candidates(several) }),
+        (several, _) => {
+            Err(StackError::Ambiguous { name: one_line(wanted), candidates: candidates(several) })
+        }
     }
 }
 
