@@ -16,6 +16,7 @@ pub mod notify;
 pub mod log;
 pub mod sandbox;
 pub mod rehearsal;
+pub mod online;
 pub mod cli;
 pub mod clock;
 mod memory;

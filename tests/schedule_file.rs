@@ -58,6 +58,11 @@ macro_rules! snapshots {
                 insta::assert_snapshot!(said(&text));
             });
         })+
+
+        /// The texts of all these snapshots, by name.
+        fn refused_examples() -> Vec<(&'static str, String)> {
+            vec![$((stringify!($name), $text.into())),+]
+        }
     };
 }
 
@@ -201,6 +206,71 @@ jobs:
     );
     assert_eq!(loaded.warnings, []);
     insta::assert_debug_snapshot!(loaded.schedule);
+}
+
+/// The JSON Schema, as an editor uses it.
+fn schema() -> jsonschema::Validator {
+    let schema = schedule::shape::json_schema().to_value();
+    jsonschema::meta::validate(&schema).unwrap_or_else(|error| panic!("it is a schema: {error}"));
+    jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("it is a schema: {error}"))
+}
+
+/// A text as an editor sees it: `None` where it is no YAML, or has a key twice.
+fn yaml(text: &str) -> Option<serde_json::Value> {
+    let mut yaml: serde_yaml_09::Value = serde_yaml_09::from_str(text).ok()?;
+    yaml.apply_merge().ok()?;
+    serde_json::to_value(yaml).ok()
+}
+
+#[test]
+fn the_schema_takes_the_files_in_config() {
+    let schema = schema();
+    let mut files = 0;
+    for file in fs::read_dir("config").expect("config") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") && schedule::load(&path).is_ok() {
+            let text = fs::read_to_string(&path).expect("its text");
+            let errors: Vec<_> =
+                schema.iter_errors(&yaml(&text).expect("YAML")).map(|e| e.to_string()).collect();
+            assert_eq!(errors, [""; 0], "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files >= 2, "there are schedule files in config");
+}
+
+/// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
+/// database of the machine, nor when an expression comes due.
+const BEYOND_A_SCHEMA: &[&str] = &[
+    "duplicate_entry",
+    "unknown_timezone",
+    "timezone_of_nowhere",
+    "bad_cron",
+    "bad_cron_with_escapes",
+    "bad_cron_unquoted",
+    "cron_that_never_comes_due",
+    "no_account",
+    "unknown_account",
+    "account_must_be_named",
+    "reserve_of_everything",
+];
+
+#[test]
+fn the_schema_refuses_every_example_that_a_schema_can_refuse() {
+    let schema = schema();
+    let mut refused = 0;
+    for (name, text) in refused_examples() {
+        let Some(value) = yaml(&text) else { continue };
+        let beyond = BEYOND_A_SCHEMA.contains(&name);
+        assert_eq!(
+            schema.is_valid(&value),
+            beyond,
+            "{name}:\n{}",
+            text.chars().take(500).collect::<String>()
+        );
+        refused += usize::from(!beyond);
+    }
+    assert!(refused > 30, "most of the examples are within a schema's reach: {refused}");
 }
 
 #[test]
@@ -562,6 +632,13 @@ fn written(entries: &[Said]) -> String {
 }
 
 proptest! {
+    #[test]
+    fn a_written_schedule_fits_the_schema(entries in prop::collection::vec(anything_said(), 0..5)) {
+        let value = yaml(&written(&entries)).expect("YAML");
+        let errors: Vec<_> = schema().iter_errors(&value).map(|error| error.to_string()).collect();
+        prop_assert_eq!(errors, [""; 0], "{}", value);
+    }
+
     #[test]
     fn a_written_schedule_reads_as_what_was_written(entries in prop::collection::vec(anything_said(), 0..20)) {
         let read = accepted(&written(&entries)).schedule.entries;

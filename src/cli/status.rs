@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     };
     let told = |status: &control::Status| match format {
         Format::Json => Ok(serde_json::to_string(status)? + "\n"),
-        Format::Text => anyhow::Ok(screen::of(status, output::width().min(WIDTH))),
+        Format::Text => anyhow::Ok(screen::of(status, output::columns().unwrap_or(WIDTH).min(WIDTH))),
     };
     let first = look()?;
     if !args.watch {

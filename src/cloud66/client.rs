@@ -21,7 +21,7 @@ pub struct Client {
     http: reqwest::Client,
     /// Opens connections for `http`, and never sends anything.
     opener: reqwest::Client,
-    base: Url,
+    pub(super) base: Url,
     timeout: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         Call { method, url }: Call,
     ) -> Result<(Head, Result<Vec<u8>, BodyError>), reqwest::Error> {
@@ -130,7 +130,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 /// A request that brought no answer: never sent when the connection never stood, in doubt otherwise.
-fn failed(error: reqwest::Error) -> Outcome {
+pub(super) fn failed(error: reqwest::Error) -> Outcome {
     let not_sent = error.is_connect() || error.is_builder();
     let error = describe(error);
     if not_sent { Outcome::NotSent { error } } else { Outcome::InDoubt { status: None, error } }

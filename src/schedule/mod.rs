@@ -37,6 +37,8 @@ pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
 pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
+pub use origin::Part;
+pub(crate) use place::one_line;
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -61,6 +63,31 @@ impl Loaded {
         self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
         self
     }
+
+    /// Findings as diagnostics, each with its place in the file, in the file's order.
+    pub fn diagnosed(&self, findings: Vec<Finding>) -> Vec<Diagnostic> {
+        let mut report = Report::default();
+        for Finding { code, severity, part, message, help } in findings {
+            let span = self.origin.places.of(part);
+            report.add(severity, Problem { code, span, message, help, related: None });
+        }
+        report.finish(&self.origin.path, &self.origin.text)
+    }
+}
+
+/// What was found out of a valid schedule from elsewhere, as from the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is of.
+    pub part: Part,
+    /// What is wrong.
+    pub message: String,
+    /// What to write or to do instead.
+    pub help: String,
 }
 
 /// Reads and validates a schedule file.
@@ -236,7 +263,7 @@ pub struct Entry {
 
 /// What to do with an occurrence while the entry's last action is unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Overlap {
     /// Send it all the same.
     #[default]
@@ -249,7 +276,7 @@ pub enum Overlap {
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum CatchUp {
     /// None of them.
     None,
@@ -262,7 +289,7 @@ pub enum CatchUp {
 
 /// Who goes first when the quota is short. Greater goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Priority {
     /// After all others.
     Low,

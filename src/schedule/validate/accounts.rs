@@ -87,6 +87,7 @@ impl<'s> Validator<'s, '_> {
                 continue;
             }
             let account = self.account(pair).map(Arc::new);
+            self.places.account(self.key_span(pair));
             accounts.by_name.insert(name.into(), accounts.all.len());
             accounts.all.push((name.into(), account));
         }

@@ -128,7 +128,6 @@ impl<'s> Validator<'s, '_> {
                 continue;
             }
             if let Ok(entry) = self.entry(pair, base, known) {
-                self.places.entry(self.key_span(pair));
                 entries.push(Arc::new(entry));
                 places.push(pair);
             }
@@ -164,9 +163,16 @@ impl<'s> Validator<'s, '_> {
         let (Read::Good(stack), Read::Good(job), Read::Good(cron)) = (stack, job, cron) else {
             return Err(());
         };
+        let (name, account) = (name.map_err(drop)?, account.ok_or(())?);
+        let place = |key| match fields.slot(key) {
+            Slot::Given((_, node)) => Ok(node.at),
+            Slot::Absent | Slot::Reported(_) => Err(()),
+        };
+        let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
+        self.places.entry(self.key_span(pair), stack_at, job_at);
         Ok(Entry {
-            name: name.map_err(drop)?,
-            account: account.ok_or(())?,
+            name,
+            account,
             stack,
             job,
             cron,
