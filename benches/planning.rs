@@ -182,6 +182,7 @@ fn schedule(entries: usize, texts: &[&str], zone: &TimeZone) -> Schedule {
             idempotent: false,
             follow: true,
             paused: false,
+            notify: None,
         })
     };
     Schedule { accounts: vec![account.clone()], entries: (0..entries).map(entry).collect() }

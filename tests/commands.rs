@@ -18,10 +18,49 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn a_name_that_there_is_not_is_wrong_usage_and_told_with_the_nearest() {
+    for arguments in [
+        &["next", "nigthly"][..],
+        &["next", "nightly", "nigthly"],
+        &["why", "nigthly", "--at", "2026-01-01"],
+        &["jobs", "s1", "--account", "mian"],
+    ] {
+        let ended = place().run(arguments);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+        let nearest = if arguments[0] == "jobs" { "did you mean `main`?" } else { "did you mean `nightly`?" };
+        assert!(ended.stderr.contains(nearest), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_time_that_is_none_for_all_entries_is_wrong_usage() {
+    let jobs = "  a: { stack: s1, job: j1, cron: '@daily', timezone: Europe/London }\n  \
+                  b: { stack: s1, job: j2, cron: '@daily', timezone: Asia/Tokyo }\n";
+    let place = Place::with(&schedule("http://127.0.0.1:1/api/3", "", jobs));
+    let (from, until) = ("2026-01-01", "2026-01-02");
+    for arguments in [
+        &["next", "--from", from][..],
+        &["forecast", "--from", from],
+        &["rehearse", "--from", from, "--until", until],
+    ] {
+        let ended = place.run(arguments);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains("several zones"), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_wrong_schedule_exits_with_78_whatever_reads_it() {
     let place = Place::with("jobs: [");
-    for arguments in [&["check"][..], &["next"], &["why", "a", "--at", "2026-01-01"], &["forecast"], &["run"]]
-    {
+    for arguments in [
+        &["check"][..],
+        &["next"],
+        &["why", "a", "--at", "2026-01-01"],
+        &["forecast"],
+        &["jobs", "s"],
+        &["run"],
+    ] {
         assert_eq!(place.run(arguments).status.code(), Some(78), "{arguments:?}");
     }
 }
@@ -55,7 +94,9 @@ fn each_command_has_a_manual_page() {
     let directory = place.directory.path().join("man");
     std::fs::create_dir(&directory).expect("a directory");
     assert!(place.run(&["man", "--directory", &directory.display().to_string()]).status.success());
-    for page in ["stackcron.1", "stackcron-run.1", "stackcron-why.1", "stackcron-history.1"] {
+    for page in
+        ["stackcron.1", "stackcron-run.1", "stackcron-why.1", "stackcron-history.1", "stackcron-jobs.1"]
+    {
         let text = common::read(&directory.join(page));
         assert!(text.contains(".TH"), "{page} is a manual page");
     }

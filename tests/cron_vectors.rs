@@ -43,6 +43,7 @@ fn entry(zone: &TimeZone, expression: Expression) -> Entry {
         idempotent: false,
         follow: true,
         paused: false,
+        notify: None,
     }
 }
 

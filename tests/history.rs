@@ -41,6 +41,10 @@ async fn the_history_is_read_beside_a_daemon_and_after_it() {
     let times: Vec<&str> = after.iter().filter_map(|row| row["scheduled_at"].as_str()).collect();
     assert!(times.is_sorted() && times.len() >= beside.len(), "the newest is last: {times:?}");
 
+    let wrong = place.run(&["history", "nigthly"]);
+    assert_eq!(wrong.status.code(), Some(2), "a name that there is not is wrong usage: {wrong:?}");
+    assert!(wrong.stderr.contains("did you mean `nightly`?"), "{wrong:?}");
+
     let at = finished["scheduled_at"].as_str().expect("a time");
     let told = place.run(&["why", "nightly", "--at", at, "--format", "json"]);
     let answer: Value = serde_json::from_str(&told.stdout).expect("JSON");

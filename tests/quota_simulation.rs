@@ -121,8 +121,9 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
     let limits = (10u32..600, 0u32..20, 0u32..60, 1u32..40);
     let times = (1u64..10_000, 0u64..3_600_000, -900i64..900, any::<bool>());
     let faults = (0u32..20, 0u32..50, 0u32..20, 0u32..12, any::<bool>());
-    (any::<u64>(), kind, limits, times, faults, 1u32..100).prop_map(
-        |(seed, kind, limits, times, faults, connections)| {
+    let changes = (proptest::option::of(10u32..600), 0u32..100);
+    (any::<u64>(), kind, limits, times, faults, 1u32..100, changes).prop_map(
+        |(seed, kind, limits, times, faults, connections, (becomes, follow_percent))| {
             let (limit, reserve, others_percent, bursts) = limits;
             let (latency, phase, behind, retry_after) = times;
             let (lost, unsent, bare, restarts, killed) = faults;
@@ -130,6 +131,8 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
                 seed,
                 kind,
                 limit,
+                becomes,
+                follow_percent,
                 reserve: Reserve::Percent(f64::from(reserve)),
                 others_percent,
                 bursts,
@@ -179,8 +182,14 @@ fn a_plain_limiter_is_refused_and_ours_is_not() {
             let mut sums = [Report::default(); 2];
             for seed in 0..4 {
                 let limit = if cfg!(debug_assertions) { 360 } else { 3600 };
-                let scenario =
-                    Scenario { kind, others_percent, limit, restarts: 0, ..Scenario::from_seed(seed) };
+                let scenario = Scenario {
+                    kind,
+                    others_percent,
+                    limit,
+                    restarts: 0,
+                    becomes: None,
+                    ..Scenario::from_seed(seed)
+                };
                 let scenario = scenario.with_enough_connections();
                 let reports = [ours(&scenario), Simulation::run(&scenario, Client::plain(&scenario))];
                 for (sum, report) in sums.iter_mut().zip(reports) {

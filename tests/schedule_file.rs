@@ -6,7 +6,10 @@ use std::path::Path;
 use proptest::prelude::*;
 use stackcron::schedule::duration::Compact;
 use stackcron::schedule::render::Colour;
-use stackcron::schedule::{self, CatchUp, Code, Loaded, Overlap, Priority, Rejected, Reserve, TokenSource};
+use stackcron::schedule::{
+    self, Address, CatchUp, Code, Format, Loaded, Overlap, Priority, Rejected, Reserve, SecretUrl,
+    TokenSource, Trigger,
+};
 
 /// One account, so that the entries under test have one.
 const ACCOUNT: &str = "accounts: { main: { token: { env: T } } }\n";
@@ -55,10 +58,21 @@ macro_rules! snapshots {
                 insta::assert_snapshot!(said(&text));
             });
         })+
+
+        /// The texts of all these snapshots, by name.
+        fn refused_examples() -> Vec<(&'static str, String)> {
+            vec![$((stringify!($name), $text.into())),+]
+        }
     };
 }
 
 snapshots! {
+    bad_receivers: "notify:\n  -ops: {}\n  chat: { webhook: 5, format: teams, on: [failed, fixed] }\n  mail: mail@example.com\n  \
+        late: { webhook: { env: A, file: B }, on: recovered }\n  deaf: { webhook: { }, on: [] }\n  odd: { url: https://example.com }\n";
+    bad_addresses: "notify:\n  a: { webhook: hooks.example.com/s3cret }\n  b: { webhook: ftp://example.com/s3cret }\n  \
+        c: { webhook: { credential: a/s3cret } }\n";
+    bad_notify_of_an_entry: format!("notify: {{ ops: {{ webhook: https://h/x }} }}\n{}", entry_with("notify: [ops, opps, nobody]\nping: soon"));
+    an_address_where_a_receiver_is_named: entry_with("notify: https://hooks.example.com/s3cret");
     unknown_key: entry_with("retries: 3");
     misspelt_key: entry_with("startDeadline: 1h\ncatch-up: all\ntz: UTC");
     misspelt_top_key: "acounts: {}\nJobs: {}\n";
@@ -194,6 +208,71 @@ jobs:
     insta::assert_debug_snapshot!(loaded.schedule);
 }
 
+/// The JSON Schema, as an editor uses it.
+fn schema() -> jsonschema::Validator {
+    let schema = schedule::shape::json_schema().to_value();
+    jsonschema::meta::validate(&schema).unwrap_or_else(|error| panic!("it is a schema: {error}"));
+    jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("it is a schema: {error}"))
+}
+
+/// A text as an editor sees it: `None` where it is no YAML, or has a key twice.
+fn yaml(text: &str) -> Option<serde_json::Value> {
+    let mut yaml: serde_yaml_09::Value = serde_yaml_09::from_str(text).ok()?;
+    yaml.apply_merge().ok()?;
+    serde_json::to_value(yaml).ok()
+}
+
+#[test]
+fn the_schema_takes_the_files_in_config() {
+    let schema = schema();
+    let mut files = 0;
+    for file in fs::read_dir("config").expect("config") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") && schedule::load(&path).is_ok() {
+            let text = fs::read_to_string(&path).expect("its text");
+            let errors: Vec<_> =
+                schema.iter_errors(&yaml(&text).expect("YAML")).map(|e| e.to_string()).collect();
+            assert_eq!(errors, [""; 0], "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files >= 2, "there are schedule files in config");
+}
+
+/// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
+/// database of the machine, nor when an expression comes due.
+const BEYOND_A_SCHEMA: &[&str] = &[
+    "duplicate_entry",
+    "unknown_timezone",
+    "timezone_of_nowhere",
+    "bad_cron",
+    "bad_cron_with_escapes",
+    "bad_cron_unquoted",
+    "cron_that_never_comes_due",
+    "no_account",
+    "unknown_account",
+    "account_must_be_named",
+    "reserve_of_everything",
+];
+
+#[test]
+fn the_schema_refuses_every_example_that_a_schema_can_refuse() {
+    let schema = schema();
+    let mut refused = 0;
+    for (name, text) in refused_examples() {
+        let Some(value) = yaml(&text) else { continue };
+        let beyond = BEYOND_A_SCHEMA.contains(&name);
+        assert_eq!(
+            schema.is_valid(&value),
+            beyond,
+            "{name}:\n{}",
+            text.chars().take(500).collect::<String>()
+        );
+        refused += usize::from(!beyond);
+    }
+    assert!(refused > 30, "most of the examples are within a schema's reach: {refused}");
+}
+
 #[test]
 fn uids_stay_the_text_they_are() {
     for uid in [
@@ -240,8 +319,10 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
     let spelt = accepted(&spelt).schedule;
     let bare = accepted(
         "accounts: { main: { token: { credential: cloud66-token } } }\n\
+         notify: { ops: { webhook: { credential: ops-webhook } } }\n\
          jobs:\n  nightly-report:\n    stack: 5999b763474b0eafa5fafb64bff0ba80\n    job: 98ee5a9b93919d9b63bd5377636675bd\n    \
-         cron: 30 1 * * *\n    timezone: Europe/London\n    args: \"--full '2 days'\"\n",
+         cron: 30 1 * * *\n    timezone: Europe/London\n    args: \"--full '2 days'\"\n    \
+         notify: ops\n    ping: https://hc-ping.com/your-uuid\n",
     );
     assert_eq!(spelt.accounts, bare.schedule.accounts);
     assert_eq!(spelt.entries, bare.schedule.entries);
@@ -317,6 +398,36 @@ fn what_is_wrong_with_an_account_is_not_said_of_its_entries() {
 }
 
 #[test]
+fn receivers_are_named_once_for_all_and_by_each_entry() {
+    let file = |entries: &str| {
+        format!(
+            "{ACCOUNT}notify:\n  ops: {{ webhook: {{ env: OPS }}, on: failed }}\n  chat: {{ webhook: https://h/x, format: slack }}\n\
+             defaults: {{ notify: ops, ping: https://h/p }}\njobs:\n{entries}"
+        )
+    };
+    let loaded = accepted(&file(
+        "  a: { stack: s, job: a, cron: '@daily' }\n  b: { stack: s, job: b, cron: '@daily', notify: [chat, ops, chat] }\n  \
+           c: { stack: s, job: c, cron: '@daily', notify: [], ping: { file: /p } }\n",
+    ));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let told = |entry: usize| {
+        let notify = loaded.schedule.entries[entry].notify.as_ref().expect("it tells somebody");
+        let names: Vec<String> = notify.receivers.iter().map(|receiver| receiver.name.to_string()).collect();
+        (names.join(" "), notify.ping.clone())
+    };
+    let ping = Some(Address::Written(SecretUrl::new("https://h/p").expect("an address")));
+    assert_eq!(told(0), ("ops".into(), ping.clone()));
+    assert_eq!(told(1), ("chat ops".into(), ping));
+    assert_eq!(told(2), (String::new(), Some(Address::Kept(TokenSource::File("/p".into())))));
+    let ops = &loaded.schedule.entries[0].notify.as_ref().expect("it tells somebody").receivers[0];
+    assert_eq!((ops.format, &ops.on[..]), (Format::Json, &[Trigger::Failed][..]));
+
+    let unnamed = accepted(&file("  a: { stack: s, job: a, cron: '@daily' }\n")).warnings;
+    assert_eq!(unnamed.iter().map(|w| w.code).collect::<Vec<_>>(), [Code::UnusedReceiver]);
+    assert!(unnamed[0].message.contains("`chat`"), "{}", unnamed[0].message);
+}
+
+#[test]
 fn plain_http_is_a_warning_except_on_loopback() {
     let warnings = |url: &str| {
         let text = account_with(&format!("token: {{ env: T }}\nurl: {url}"));
@@ -340,6 +451,13 @@ fn a_token_is_never_in_a_message() {
         format!("accounts: {{ main: {{ timeout: 5, token: {secret} }} }}"),
         account_with(&format!("token: {{ env: T }}\nurl: https://me:{secret}@example.com")),
         account_with(&format!("token: {{ env: T }}\nurl: https://me:{secret}@:1")),
+        format!("notify: {{ ops: {{ webhook: 'https://h/{secret}', on: 5 }} }}"),
+        format!("notify: {{ ops: {{ webhook: 'h/{secret}' }} }}"),
+        format!("notify: {{ ops: 'https://h/{secret}' }}"),
+        format!("notify: {{ ops: {{ url: 'https://h/{secret}' }} }}"),
+        entry_with(&format!("notify: https://h/{secret}")),
+        entry_with(&format!("ping: https://h/{secret}\nnotify: nobody")),
+        entry_with(&format!("ping: {{ env: PING={secret} }}")),
     ] {
         let rejected = rejected(&text);
         let shown = format!("{rejected}\n{}", rejected.render(Colour::Never));
@@ -514,6 +632,13 @@ fn written(entries: &[Said]) -> String {
 }
 
 proptest! {
+    #[test]
+    fn a_written_schedule_fits_the_schema(entries in prop::collection::vec(anything_said(), 0..5)) {
+        let value = yaml(&written(&entries)).expect("YAML");
+        let errors: Vec<_> = schema().iter_errors(&value).map(|error| error.to_string()).collect();
+        prop_assert_eq!(errors, [""; 0], "{}", value);
+    }
+
     #[test]
     fn a_written_schedule_reads_as_what_was_written(entries in prop::collection::vec(anything_said(), 0..20)) {
         let read = accepted(&written(&entries)).schedule.entries;

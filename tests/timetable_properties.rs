@@ -180,6 +180,7 @@ fn entry(name: &str, zone: &TimeZone, texts: &[String]) -> Option<Arc<Entry>> {
         idempotent: false,
         follow: true,
         paused: false,
+        notify: None,
     }))
 }
 

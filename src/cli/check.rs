@@ -1,69 +1,139 @@
 //! `stackcron check`: everything that is wrong with the schedule file, at once.
 
+mod online;
+
 use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::Status;
-use super::output::Format;
+use super::output::{self, Format};
 use crate::rehearsal::{Busiest, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
-use crate::schedule::{self, Diagnostic, Loaded, Rejected};
+use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Severity};
+use online::Asked;
 
+/// Validate the schedule file, and show every error at once.
+///
+/// With --online it asks the API as well, within the quota and never out of its reserve: whether each stack and job
+/// exists, is paused, or has a cron of its own that would run it twice. The exit status is 0 when all is well or only
+/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {}
-
-/// Validates the file and prints what is wrong with it.
-pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
-    let now = Timestamp::now();
-    let result = schedule::load(config).map(|loaded| loaded.linted(now));
-    // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
-    let mut out = anstream::stdout().lock();
-    let written = match format {
-        Format::Text => print_text(&mut out, config, &result, now, Colour::Always),
-        Format::Json => print_json(&mut out, &result),
-    };
-    match written.and_then(|()| out.flush()) {
-        // Who closed the pipe has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ if result.is_ok() => Ok(Status::Done),
-        _ => Ok(Status::Config),
-    }
+pub struct Args {
+    /// Ask the API as well: one request for each stack, and a few for all of them
+    #[arg(long)]
+    online: bool,
 }
 
-/// The diagnostics, and a line that sums them up.
-fn print_text(
-    out: &mut impl Write,
-    config: &Path,
-    result: &Result<Loaded, Rejected>,
-    now: Timestamp,
+/// What is known of the file, and what the API told of it.
+struct Checked {
+    result: Result<Loaded, Rejected>,
+    asked: Option<Asked>,
+}
+
+/// What the text is for.
+struct Look {
     colour: Colour,
-) -> io::Result<()> {
-    match result {
-        Ok(loaded) => {
-            out.write_all(render::render(&loaded.warnings, false, colour).as_bytes())?;
-            let warnings = match loaded.warnings.len() {
-                0 => String::new(),
-                number => format!(", {}", counted(number, "warning", "warnings")),
-            };
-            writeln!(
-                out,
-                "ok: {}, {}{warnings}",
-                counted(loaded.schedule.entries.len(), "entry", "entries"),
-                counted(loaded.schedule.accounts.len(), "account", "accounts"),
-            )?;
-            match busiest(&loaded.schedule, now) {
-                Some(busiest) if busiest.percent() > BUSY_PERCENT => writeln!(out, "{}", busy(&busiest)),
-                _ => Ok(()),
+    /// How wide the excerpts may be, where somebody says.
+    columns: Option<usize>,
+}
+
+/// Validates the file and prints what is wrong with it.
+pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status> {
+    let now = Timestamp::now();
+    let result = schedule::load(config).map(|loaded| loaded.linted(now));
+    let asked = match &result {
+        Ok(loaded) if args.online => Some(online::ask(loaded, now)?),
+        _ => None,
+    };
+    let checked = Checked { result, asked };
+    let mut text = Vec::new();
+    match format {
+        // The colours are taken out again where stdout is no terminal or `NO_COLOR` is set.
+        Format::Text => {
+            let look = Look { colour: Colour::Always, columns: output::columns() };
+            checked.print_text(config, now, &look, &mut text)?;
+        }
+        Format::Json => checked.print_json(&mut text)?,
+    }
+    let mut fitting = Vec::new();
+    output::fit(&text, format, &mut fitting);
+    output::print(&fitting)?;
+    Ok(checked.status())
+}
+
+impl Checked {
+    /// All of them, in the file's order.
+    fn diagnostics(&self) -> Vec<&Diagnostic> {
+        let of_file = match &self.result {
+            Ok(loaded) => &loaded.warnings,
+            Err(rejected) => &rejected.diagnostics,
+        };
+        let of_api = self.asked.iter().flat_map(|asked| &asked.diagnostics);
+        let mut all: Vec<&Diagnostic> = of_file.iter().chain(of_api).collect();
+        all.sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
+        all
+    }
+
+    /// What is wrong with the schedule goes before what could not be asked.
+    fn status(&self) -> Status {
+        let errors = self.diagnostics();
+        let errors = || errors.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+        match (errors().next(), errors().all(|error| error.code == Code::NotAsked)) {
+            (None, _) => Status::Done,
+            (Some(_), true) => Status::Failed,
+            (Some(_), false) => Status::Config,
+        }
+    }
+
+    /// The diagnostics, and a line that sums them up.
+    fn print_text(&self, config: &Path, now: Timestamp, look: &Look, out: &mut impl Write) -> io::Result<()> {
+        let columns = look.columns.unwrap_or(usize::MAX);
+        let loaded = match &self.result {
+            Ok(loaded) => loaded,
+            Err(rejected) => {
+                out.write_all(rejected.render_within(look.colour, columns).as_bytes())?;
+                let errors = counted(rejected.errors(), "error", "errors");
+                return writeln!(out, "error: {errors} in {}", config.display());
             }
+        };
+        let all: Vec<Diagnostic> = self.diagnostics().into_iter().cloned().collect();
+        out.write_all(render::render_within(&all, false, look.colour, columns).as_bytes())?;
+        if let Some(asked) = &self.asked {
+            writeln!(out, "{}", asked.summary)?;
         }
-        Err(rejected) => {
-            out.write_all(rejected.render(colour).as_bytes())?;
-            let errors = counted(rejected.errors(), "error", "errors");
-            writeln!(out, "error: {errors} in {}", config.display())
+        let of = |severity| all.iter().filter(|found| found.severity == severity).count();
+        if of(Severity::Error) > 0 {
+            let errors = counted(of(Severity::Error), "error", "errors");
+            return writeln!(out, "error: {errors} in {}", config.display());
         }
+        let more = |number, one, many| match number {
+            0 => String::new(),
+            number => format!(", {}", counted(number, one, many)),
+        };
+        writeln!(
+            out,
+            "ok: {}, {}{}{}",
+            counted(loaded.schedule.entries.len(), "entry", "entries"),
+            counted(loaded.schedule.accounts.len(), "account", "accounts"),
+            more(of(Severity::Warning), "warning", "warnings"),
+            more(of(Severity::Note), "note", "notes"),
+        )?;
+        match busiest(&loaded.schedule, now) {
+            Some(busiest) if busiest.percent() > BUSY_PERCENT => writeln!(out, "{}", busy(&busiest)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A record for each diagnostic. A file without any gives no line.
+    fn print_json(&self, out: &mut impl Write) -> io::Result<()> {
+        for record in self.diagnostics().into_iter().map(Diagnostic::record) {
+            serde_json::to_writer(&mut *out, &record)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
     }
 }
 
@@ -82,19 +152,6 @@ fn busy(busiest: &Busiest) -> String {
     )
 }
 
-/// A record for each diagnostic. A file without any gives no line.
-fn print_json(out: &mut impl Write, result: &Result<Loaded, Rejected>) -> io::Result<()> {
-    let diagnostics = match result {
-        Ok(loaded) => &loaded.warnings,
-        Err(rejected) => &rejected.diagnostics,
-    };
-    for record in diagnostics.iter().map(Diagnostic::record) {
-        serde_json::to_writer(&mut *out, &record)?;
-        out.write_all(b"\n")?;
-    }
-    Ok(())
-}
-
 fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -107,15 +164,18 @@ mod tests {
 
     fn text(source: &str) -> String {
         let mut out = Vec::new();
-        let result = schedule::parse("s.yaml", source);
-        print_text(&mut out, Path::new("s.yaml"), &result, Timestamp::UNIX_EPOCH, Colour::Never)
+        let checked = Checked { result: schedule::parse("s.yaml", source), asked: None };
+        let look = Look { colour: Colour::Never, columns: None };
+        checked
+            .print_text(Path::new("s.yaml"), Timestamp::UNIX_EPOCH, &look, &mut out)
             .expect("a Vec takes everything");
         String::from_utf8(out).expect("UTF-8")
     }
 
     fn json(source: &str) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
-        print_json(&mut out, &schedule::parse("s.yaml", source)).expect("a Vec takes everything");
+        let checked = Checked { result: schedule::parse("s.yaml", source), asked: None };
+        checked.print_json(&mut out).expect("a Vec takes everything");
         let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).expect("a record a line")).collect()
     }

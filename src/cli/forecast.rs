@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::moment::Moment;
-use super::output::Format;
+use super::output::{DEFAULT_WIDTH, Format};
 use super::rehearse::{Suppositions, seconds};
 use super::span::{Span, SpanError};
+use super::table::{Align, Cell, Column, Table};
 use crate::rehearsal::{AccountForecast, Forecast, Peak, Suggestion, WindowForecast, suggest};
 use crate::schedule::duration::Compact;
 use crate::schedule::{EntryName, Schedule};
@@ -66,13 +67,13 @@ const MOST_NAMED: usize = 20;
 /// The chart is never narrower.
 const NARROWEST: usize = 10;
 
-/// Forecasts, and prints what comes of it on lines of at most `width` columns.
+/// Forecasts, and prints what comes of it, on lines of so many columns at most, where somebody says.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
     now: Timestamp,
     format: Format,
-    width: usize,
+    columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<Fit, ForecastError> {
     let from = args.from.map_or(Ok(now), |from| Span::instant(from, schedule))?;
@@ -94,12 +95,12 @@ pub fn run(
         }
         Format::Text => {
             for account in &forecast.accounts {
-                windows_text(account, width, out)?;
-                troubled_text(account, out)?;
+                windows_text(account, columns.unwrap_or(DEFAULT_WIDTH), out)?;
+                troubled_text(account, columns, out)?;
                 writeln!(out)?;
             }
             for suggestion in &suggestions {
-                suggestion_text(suggestion, out)?;
+                suggestion_text(suggestion, columns, out)?;
                 writeln!(out)?;
             }
             verdict(&forecast, out)?;
@@ -236,25 +237,68 @@ struct Chart {
     width: usize,
     /// Requests that fill the bar's columns.
     full: u64,
-    seconds: bool,
+    time: Time,
+    /// The numbers that are shown.
+    numbers: Vec<&'static Number>,
 }
+
+/// How an instant is written.
+struct Time {
+    pattern: &'static str,
+    width: usize,
+}
+
+/// A number of each window.
+struct Number {
+    head: &'static str,
+    width: usize,
+    /// The greatest is left out first where there is no room.
+    rank: u8,
+    of: fn(&Chart, &WindowForecast) -> String,
+}
+
+const NUMBERS: [Number; 6] = [
+    Number { head: "DUE", width: 7, rank: 0, of: |_, window| window.due.to_string() },
+    Number { head: "FOLLOW-UP", width: 9, rank: 4, of: |_, window| window.follow_up.to_string() },
+    Number { head: "USED", width: 4, rank: 0, of: |chart, window| format!("{}%", chart.percent(window)) },
+    Number { head: "OVER", width: 6, rank: 3, of: |_, window| some(window.over) },
+    Number { head: "LATE", width: 6, rank: 2, of: |_, window| some(window.late) },
+    Number { head: "MISSED", width: 6, rank: 1, of: |_, window| some(window.missed) },
+];
+
+fn some(number: u64) -> String {
+    if number == 0 { "-".to_owned() } else { number.to_string() }
+}
+
+/// Lines of fewer columns have no room for the year.
+const NO_YEAR: usize = 50;
 
 impl Chart {
     fn new(account: &AccountForecast, width: usize) -> Chart {
         let seconds = !account.account.quota.window.as_secs().is_multiple_of(60);
         let most = account.windows.iter().map(|window| window.due + window.follow_up).max().unwrap_or(0);
         let usable = account.windows.first().map_or(0, |window| u64::from(window.usable()));
-        let mut chart = Chart { width: 0, full: most.max(usable).max(1), seconds };
-        chart.width = width.saturating_sub(chart.head().chars().count() + 2).max(NARROWEST);
+        let time = match (seconds, width < NO_YEAR) {
+            (true, false) => Time { pattern: "%Y-%m-%d %H:%M:%S", width: 20 },
+            (false, false) => Time { pattern: "%Y-%m-%d %H:%M", width: 17 },
+            (true, true) => Time { pattern: "%m-%d %H:%M:%S", width: 14 },
+            (false, true) => Time { pattern: "%m-%d %H:%M", width: 12 },
+        };
+        let numbers = NUMBERS.iter().collect();
+        let mut chart = Chart { width: 0, full: most.max(usable).max(1), time, numbers };
+        let room = |chart: &Chart| width.saturating_sub(chart.head().chars().count() + 2);
+        while room(&chart) < NARROWEST
+            && let Some(least) = chart.numbers.iter().map(|number| number.rank).max().filter(|rank| *rank > 0)
+        {
+            chart.numbers.retain(|number| number.rank != least);
+        }
+        chart.width = room(&chart).max(NARROWEST);
         chart
     }
 
     fn head(&self) -> String {
-        let time = if self.seconds { 20 } else { 17 };
-        format!(
-            "{:time$}  {:>7}  {:>9}  {:>4}  {:>6}  {:>6}  {:>6}",
-            "WINDOW (UTC)", "DUE", "FOLLOW-UP", "USED", "OVER", "LATE", "MISSED"
-        )
+        let numbers: String = self.numbers.iter().map(|n| format!("  {:>1$}", n.head, n.width)).collect();
+        format!("{:1$}{numbers}", "WINDOW (UTC)", self.time.width)
     }
 
     fn line(&self, window: &WindowForecast, out: &mut dyn Write) -> io::Result<()> {
@@ -263,24 +307,10 @@ impl Chart {
             (true, 81..) => AnsiColor::Yellow.on_default(),
             (true, _) => AnsiColor::Green.on_default(),
         };
-        let at = match self.seconds {
-            true => window.window_start.strftime("%Y-%m-%d %H:%M:%S"),
-            false => window.window_start.strftime("%Y-%m-%d %H:%M"),
-        };
-        let time = if self.seconds { 20 } else { 17 };
-        let some = |number: u64| if number == 0 { "-".to_owned() } else { number.to_string() };
-        writeln!(
-            out,
-            "{:time$}  {:>7}  {:>9}  {:>3}%  {:>6}  {:>6}  {:>6}  {style}{}{style:#}",
-            at.to_string(),
-            window.due,
-            window.follow_up,
-            self.percent(window),
-            some(window.over),
-            some(window.late),
-            some(window.missed),
-            self.bar(window),
-        )
+        let at = window.window_start.strftime(self.time.pattern).to_string();
+        let numbers = self.numbers.iter().map(|n| format!("  {:>1$}", (n.of)(self, window), n.width));
+        let numbers: String = numbers.collect();
+        writeln!(out, "{at:0$}{numbers}  {style}{1}{style:#}", self.time.width, self.bar(window))
     }
 
     /// What is asked for, as a percentage of what is usable.
@@ -313,31 +343,46 @@ impl Chart {
     }
 }
 
+const TROUBLED: [Column; 4] = [
+    Column { head: "FOR WANT OF QUOTA", align: Align::Left, rank: 0 },
+    Column { head: "MISSED", align: Align::Right, rank: 0 },
+    Column { head: "LATE", align: Align::Right, rank: 1 },
+    Column { head: "AT MOST BY", align: Align::Left, rank: 2 },
+];
+
 /// The entries that the quota delays or stops, the worst first.
-fn troubled_text(account: &AccountForecast, out: &mut dyn Write) -> io::Result<()> {
+fn troubled_text(account: &AccountForecast, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     if account.troubled.is_empty() {
         return Ok(());
     }
     let mut troubled: Vec<_> = account.troubled.iter().collect();
     troubled.sort_by_key(|(_, troubled)| std::cmp::Reverse((troubled.missed, troubled.late)));
     let shown = &troubled[..troubled.len().min(MOST_NAMED)];
-    let names = shown.iter().map(|(name, _)| name.as_str().len());
-    let width = names.max().unwrap_or(0).max("FOR WANT OF QUOTA".len());
-    let bold = Style::new().bold();
-    let head = format!("{:width$}  {:>6}  {:>6}  {}", "FOR WANT OF QUOTA", "MISSED", "LATE", "AT MOST BY");
-    writeln!(out, "{bold}{head}{bold:#}")?;
+    let mut table = Table::new(&TROUBLED, columns);
     for (name, troubled) in shown {
-        let most = if troubled.late == 0 { String::new() } else { seconds(troubled.highest_lateness_ms) };
-        let line = format!("{:width$}  {:>6}  {:>6}  {most}", name.as_str(), troubled.missed, troubled.late);
-        writeln!(out, "{}", line.trim_end())?;
+        let most = if troubled.late == 0 { "-".to_owned() } else { seconds(troubled.highest_lateness_ms) };
+        let cells = [
+            Cell::plain(name.as_str()),
+            Cell::plain(troubled.missed.to_string()),
+            Cell::plain(troubled.late.to_string()),
+            Cell::plain(most),
+        ];
+        table.row(cells, None, out)?;
     }
+    table.finish(out)?;
     match troubled.len() - shown.len() {
         0 => Ok(()),
         more => writeln!(out, "and {more} more; --format json names them all"),
     }
 }
 
-fn suggestion_text(suggestion: &Suggestion, out: &mut dyn Write) -> io::Result<()> {
+const MOVES: [Column; 3] = [
+    Column { head: "ENTRY", align: Align::Left, rank: 0 },
+    Column { head: "CRON", align: Align::Left, rank: 1 },
+    Column { head: "SUGGESTED", align: Align::Left, rank: 0 },
+];
+
+fn suggestion_text(suggestion: &Suggestion, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     let name = &suggestion.account.name;
     let (Some(before), Some(after)) = (suggestion.before, suggestion.after) else {
         return writeln!(out, "account {name}: nothing is due, nothing to move");
@@ -350,19 +395,16 @@ fn suggestion_text(suggestion: &Suggestion, out: &mut dyn Write) -> io::Result<(
     let bold = Style::new().bold();
     writeln!(out, "{bold}account {name}{bold:#}: the peak is {}", told(before))?;
     writeln!(out, "with these minutes it would be {}", told(after))?;
-    let longest = |text: &dyn Fn(&crate::rehearsal::Move) -> usize| suggestion.moves.iter().map(text).max();
-    let entry = longest(&|moved| moved.entry.as_str().len()).unwrap_or(0).max("ENTRY".len());
-    let cron = longest(&|moved| moved.cron.as_str().len()).unwrap_or(0).max("CRON".len());
-    writeln!(out, "{bold}{:entry$}  {:cron$}  SUGGESTED{bold:#}", "ENTRY", "CRON")?;
+    let mut table = Table::new(&MOVES, columns);
     for moved in &suggestion.moves {
-        writeln!(
-            out,
-            "{:entry$}  {:cron$}  \"{}\"",
-            moved.entry.as_str(),
-            moved.cron.as_str(),
-            moved.suggested.as_str()
-        )?;
+        let cells = [
+            Cell::plain(moved.entry.as_str()),
+            Cell::plain(moved.cron.as_str()),
+            Cell::plain(format!("\"{}\"", moved.suggested.as_str())),
+        ];
+        table.row(cells, None, out)?;
     }
+    table.finish(out)?;
     Ok(())
 }
 

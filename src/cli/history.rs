@@ -16,11 +16,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::{Status, entries};
 use crate::journal::{Filter, JournalError, Record, State, read_history};
-use crate::schedule::{self, EntryName, Schedule, duration};
+use crate::schedule::{self, EntryName, Schedule, duration, entries};
 use rows::Rows;
 pub(super) use rows::style;
 
@@ -114,15 +114,12 @@ enum HistoryError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// A name that neither the journal nor the schedule has.
-    #[error(
-        "no occurrence of `{name}` is in the journal{}",
-        nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"))
-    )]
+    #[error("no occurrence of `{name}` is in the journal{help}")]
     UnknownEntry {
         /// As it was asked for.
         name: EntryName,
-        /// The entry of the schedule that was probably meant.
-        nearest: Option<String>,
+        /// The entry of the schedule that was probably meant, to end the sentence with.
+        help: String,
     },
     /// A time past the end of the calendar.
     #[error(transparent)]
@@ -148,11 +145,15 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     let directory = output::state_directory(args.state_dir.as_deref())?;
     let schedule = || schedule::load(config).ok().map(|loaded| loaded.schedule);
     let mut out = BufWriter::new(anstream::stdout().lock());
-    let printed = told(args, &directory, schedule, Timestamp::now(), format, &mut out)
+    let columns = output::columns();
+    let printed = told(args, &directory, schedule, Timestamp::now(), format, columns, &mut out)
         .and_then(|printed| Ok(out.flush().map(|()| printed)?));
     match printed {
         // Who closed the pipe has seen enough.
         Err(HistoryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
+        Err(error @ (HistoryError::UnknownEntry { .. } | HistoryError::Bound(_))) => {
+            Ok(output::usage(&error))
+        }
         Err(error) => Err(error.into()),
         Ok(printed) => {
             let note = match printed {
@@ -174,6 +175,7 @@ fn told(
     schedule: impl FnOnce() -> Option<Schedule>,
     now: Timestamp,
     format: Format,
+    columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<Printed, HistoryError> {
     let instant = |bound: Option<Bound>| bound.map(|bound| bound.instant(now)).transpose();
@@ -190,7 +192,7 @@ fn told(
     };
     let filter = Filter { entry: args.entry.clone(), since, until, newest };
     let wanted = |record: &Record| args.states.is_empty() || args.states.contains(&record.state);
-    let mut rows = Rows::new(format, out);
+    let mut rows = Rows::new(format, columns, out);
     let cut = match limit {
         None => {
             read(directory, &filter, |record| if wanted(&record) { rows.take(record) } else { Ok(()) })?;
@@ -253,12 +255,12 @@ fn has_a_history(
     if found {
         return Ok(());
     }
-    let nearest = match schedule().map(|schedule| entries::find(&schedule, entry.as_str()).map(|_| ())) {
+    let help = match schedule().map(|schedule| entries::find(&schedule, entry.as_str()).map(|_| ())) {
         Some(Ok(())) => return Ok(()),
-        Some(Err(unknown)) => unknown.nearest,
-        None => None,
+        Some(Err(unknown)) => unknown.help,
+        None => String::new(),
     };
-    Err(HistoryError::UnknownEntry { name: entry.clone(), nearest })
+    Err(HistoryError::UnknownEntry { name: entry.clone(), help })
 }
 
 #[cfg(test)]
@@ -267,6 +269,7 @@ mod tests {
 
     use clap::Parser;
 
+    use super::super::table::MEASURED;
     use super::*;
     use crate::journal::{Claim, Journal, Key, Move, Origin, Started};
     use crate::schedule::Entry;
@@ -339,6 +342,15 @@ mod tests {
     }
 
     fn told_in(place: &Path, words: &str, format: Format) -> (String, Option<Printed>) {
+        told_within(place, words, format, None)
+    }
+
+    fn told_within(
+        place: &Path,
+        words: &str,
+        format: Format,
+        columns: Option<usize>,
+    ) -> (String, Option<Printed>) {
         let words = ["history"].into_iter().chain(words.split_ascii_whitespace());
         let args = match Command::try_parse_from(words) {
             Ok(Command { args }) => args,
@@ -346,7 +358,7 @@ mod tests {
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let now = at("2026-05-01T02:00:00Z");
-        match told(&args, place, || Some(schedule()), now, format, &mut out) {
+        match told(&args, place, || Some(schedule()), now, format, columns, &mut out) {
             Ok(printed) => (String::from_utf8(out.into_inner()).expect("text"), Some(printed)),
             Err(error) => (format!("error: {error}\n"), None),
         }
@@ -356,6 +368,17 @@ mod tests {
     async fn every_state_has_its_row() {
         let place = of_every_state().await;
         let told = [Format::Text, Format::Json].map(|format| told_in(place.path(), "", format).0);
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn a_narrow_terminal_has_the_columns_that_tell_most() {
+        let place = of_every_state().await;
+        let told = [40, 80, 200].map(|columns| {
+            let told = told_within(place.path(), "", Format::Text, Some(columns)).0;
+            assert!(told.lines().all(|line| line.chars().count() <= columns), "{columns} columns:\n{told}");
+            format!("{columns}\n{told}")
+        });
         insta::assert_snapshot!(told.join("\n"));
     }
 
@@ -430,13 +453,13 @@ mod tests {
             reason: None,
         };
         let mut out = anstream::StripStream::new(Vec::new());
-        let mut rows = Rows::new(Format::Text, &mut out);
-        (0..rows::MEASURED).for_each(|_| rows.take(record("short")).expect("printed"));
+        let mut rows = Rows::new(Format::Text, None, &mut out);
+        (0..MEASURED).for_each(|_| rows.take(record("short")).expect("printed"));
         ["a-longer-name", "short"].iter().for_each(|name| rows.take(record(name)).expect("printed"));
-        assert_eq!(rows.finish().expect("printed"), rows::MEASURED as u64 + 2);
+        assert_eq!(rows.finish().expect("printed"), MEASURED as u64 + 2);
         let text = String::from_utf8(out.into_inner()).expect("text");
         let starts: Vec<_> = text.lines().map(|line| line.find("2026").unwrap_or_default()).collect();
         assert_eq!(starts[1], 7, "as wide as the first rows need: {}", &text[..200]);
-        assert_eq!(starts[rows::MEASURED + 1..], [15, 15], "wider from there on");
+        assert_eq!(starts[MEASURED + 1..], [15, 15], "wider from there on");
     }
 }

@@ -1,18 +1,24 @@
 //! The commands: one file for each.
 
+mod api;
 pub mod check;
-pub mod entries;
+mod fire;
 pub mod forecast;
 mod history;
+mod jobs;
 mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
+mod pause;
+mod progress;
 pub mod rehearse;
 mod run;
 mod sandbox;
 mod schema;
+mod table;
 pub mod span;
+mod status;
 pub mod why;
 
 use std::path::PathBuf;
@@ -49,13 +55,19 @@ pub struct Cli {
 enum Command {
     /// Fire the schedule: the daemon.
     Run(run::Args),
-    /// Validate the schedule file, and show every error at once.
     Check(check::Args),
     Next(next::Args),
     Why(why::Args),
     Forecast(forecast::Args),
     Rehearse(rehearse::Args),
+    Fire(fire::Args),
     History(history::Args),
+    Status(status::Args),
+    /// Skip an entry's occurrences until it is resumed, across restarts of the daemon.
+    Pause(pause::Args),
+    /// Send the occurrences of an entry that was paused again, from the next one on.
+    Resume(pause::Args),
+    Jobs(jobs::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -100,17 +112,31 @@ impl Cli {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
-                next::run(&args, schedule, Timestamp::now(), self.format, out)?;
-                Ok(Status::Done)
+                match next::run(&args, schedule, Timestamp::now(), self.format, output::columns(), out) {
+                    Ok(()) => Ok(Status::Done),
+                    Err(next::NextError::Output(error)) => Err(error.into()),
+                    Err(error) => Ok(output::usage(&error)),
+                }
             }),
             Command::Why(args) => output::of_schedule(&self.config, |schedule, out| {
                 let journal = output::state_directory(args.state_dir.as_deref()).ok();
-                why::run(&args, schedule, journal.as_deref(), Timestamp::now(), self.format, out)?;
-                Ok(Status::Done)
+                let mut text = Vec::new();
+                let now = Timestamp::now();
+                match why::run(&args, schedule, journal.as_deref(), now, self.format, &mut text) {
+                    Ok(()) => {
+                        output::fit(&text, self.format, out);
+                        Ok(Status::Done)
+                    }
+                    Err(why::WhyError::Output(error)) => Err(error.into()),
+                    Err(error) => Ok(output::usage(&error)),
+                }
             }),
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
-                let (now, width) = (Timestamp::now(), output::width());
-                match forecast::run(&args, schedule, now, self.format, width, out) {
+                let (now, columns) = (Timestamp::now(), output::columns());
+                let mut text = Vec::new();
+                let fit = forecast::run(&args, schedule, now, self.format, columns, &mut text);
+                output::fit(&text, self.format, out);
+                match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),
                     Ok(_) => Ok(Status::Done),
                     Err(forecast::ForecastError::Span(error)) => Ok(output::usage(&error)),
@@ -118,7 +144,12 @@ impl Cli {
                 }
             }),
             Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
+            Command::Fire(args) => fire::run(&args, self.format),
+            Command::Status(args) => status::run(&args, self.format),
+            Command::Pause(args) => pause::run(&args, pause::To::Paused, self.format),
+            Command::Resume(args) => pause::run(&args, pause::To::Resumed, self.format),
             Command::History(args) => history::run(&args, &self.config, self.format),
+            Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
             Command::Completions { shell } => {

@@ -9,9 +9,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
-use super::entries::{self, UnknownEntry};
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
+use super::table::{Align, Cell, Column, Table};
+use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
 
@@ -57,12 +58,13 @@ pub enum NextError {
     Output(#[from] io::Error),
 }
 
-/// Prints the occurrences that the arguments ask for.
+/// Prints the occurrences that the arguments ask for, on lines of so many columns at most, where somebody says.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
     now: Timestamp,
     format: Format,
+    columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<(), NextError> {
     let entries = selected(&args.entries, schedule)?;
@@ -76,7 +78,7 @@ pub fn run(
     let part = Schedule { accounts: schedule.accounts.clone(), entries };
     if args.calendar {
         let zone = zone.unwrap_or(TimeZone::UTC);
-        return Ok(calendar(&Week::new(&part, from, &zone), format, out)?);
+        return Ok(calendar(&Week::new(&part, from, &zone), format, columns, out)?);
     }
     let count = match (args.count, args.until) {
         (Some(count), _) => count,
@@ -86,7 +88,7 @@ pub fn run(
     let occurrences = due(Timetable::new(&part, from), until).take(count);
     match format {
         Format::Json => print_json(occurrences, out)?,
-        Format::Text => print_text(&part, occurrences, now, out)?,
+        Format::Text => print_text(occurrences, now, columns, out)?,
     }
     Ok(())
 }
@@ -135,31 +137,31 @@ fn print_json(occurrences: impl Iterator<Item = Occurrence>, out: &mut dyn Write
     Ok(())
 }
 
+const COLUMNS: [Column; 4] = [
+    Column { head: "ENTRY", align: Align::Left, rank: 0 },
+    Column { head: "LOCAL TIME", align: Align::Left, rank: 0 },
+    Column { head: "UTC", align: Align::Left, rank: 2 },
+    Column { head: "WHEN", align: Align::Left, rank: 1 },
+];
+
 fn print_text(
-    schedule: &Schedule,
     occurrences: impl Iterator<Item = Occurrence>,
     now: Timestamp,
+    columns: Option<usize>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let names = schedule.entries.iter().map(|entry| entry.name.as_str().len());
-    let width = names.max().unwrap_or(0).max("ENTRY".len());
-    let (bold, note_style) = (Style::new().bold(), AnsiColor::Yellow.on_default());
-    let mut any = false;
+    let mut table = Table::new(&COLUMNS, columns);
     for Occurrence { entry, scheduled_at } in occurrences {
-        if !any {
-            let head = format!("{:width$}  {:29}  {:20}  {}", "ENTRY", "LOCAL TIME", "UTC", "WHEN");
-            writeln!(out, "{bold}{head}{bold:#}")?;
-            any = true;
-        }
-        let local = local_time(&entry.timezone, scheduled_at);
-        let when = distance(now, scheduled_at);
-        write!(out, "{:width$}  {local:29}  {scheduled_at:20}  ", entry.name)?;
-        match note(&entry, scheduled_at) {
-            Some(note) => writeln!(out, "{when:12}  {note_style}{note}{note_style:#}")?,
-            None => writeln!(out, "{when}")?,
-        }
+        let cells = [
+            Cell::plain(entry.name.as_str()),
+            Cell::plain(local_time(&entry.timezone, scheduled_at)),
+            Cell::plain(scheduled_at.to_string()),
+            Cell::plain(distance(now, scheduled_at)),
+        ];
+        let note = note(&entry, scheduled_at).map(|note| Cell::styled(note, AnsiColor::Yellow.on_default()));
+        table.row(cells, note, out)?;
     }
-    if !any {
+    if table.finish(out)? == 0 {
         writeln!(out, "nothing is due then")?;
     }
     Ok(())
@@ -205,44 +207,54 @@ impl Week {
 
 /// One cell of the calendar.
 #[derive(Serialize)]
-struct Cell<'a> {
+struct Hour<'a> {
     date: Date,
     hour: usize,
     timezone: &'a str,
     due: usize,
 }
 
-fn calendar(week: &Week, format: Format, out: &mut dyn Write) -> io::Result<()> {
+fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     if format == Format::Json {
         for (date, hours) in &week.days {
-            for (hour, due) in hours.iter().enumerate() {
-                let cell = Cell { date: *date, hour, timezone: &week.zone, due: *due };
-                serde_json::to_writer(&mut *out, &cell)?;
+            for (number, due) in hours.iter().enumerate() {
+                let hour = Hour { date: *date, hour: number, timezone: &week.zone, due: *due };
+                serde_json::to_writer(&mut *out, &hour)?;
                 writeln!(out)?;
             }
         }
         return Ok(());
     }
-    let hours: String = (0..24).step_by(3).map(|hour| format!("{hour:02}    ")).collect();
+    // The day, 24 hours and the sum, with their gaps. Where there is no room for two columns an hour has one.
+    let (day, cell) = match columns {
+        Some(columns) if columns < 14 + 2 + 48 + 2 + 5 => ("%a %d", 1),
+        _ => ("%a %Y-%m-%d", 2),
+    };
+    let first = if cell == 1 { 6 } else { 14 };
+    let hours: String =
+        (0..24).step_by(3).map(|hour| format!("{:1$}", format!("{hour:02}"), 3 * cell)).collect();
     let bold = Style::new().bold();
-    writeln!(out, "{bold}{:14}  {hours}   DUE{bold:#}", week.zone)?;
+    let zone: String = if cell == 1 { String::new() } else { week.zone.clone() };
+    writeln!(out, "{bold}{zone:first$}  {hours}    DUE{bold:#}")?;
     let most = week.most();
     for (date, hours) in &week.days {
-        let cells: String = hours.iter().map(|due| shade(*due, most)).collect();
+        let cells: String = hours.iter().map(|due| shade(*due, most).to_string().repeat(cell)).collect();
         let total: usize = hours.iter().sum();
-        writeln!(out, "{}  {cells}  {total:5}", date.strftime("%a %Y-%m-%d"))?;
+        writeln!(out, "{:first$}  {cells}  {total:5}", date.strftime(day).to_string())?;
     }
-    writeln!(out, "{:14}  ·· none  ░░ ▒▒ ▓▓ ██ up to {most} an hour", "")
+    let marks = ['·', '░', '▒', '▓', '█'].map(|mark| mark.to_string().repeat(cell));
+    let [none, busy @ ..] = marks;
+    writeln!(out, "{:first$}  {none} none  {} up to {most} an hour", "", busy.join(" "))
 }
 
-/// A cell two columns wide, darker the busier its hour is.
-fn shade(due: usize, most: usize) -> &'static str {
+/// Darker the busier an hour is.
+fn shade(due: usize, most: usize) -> char {
     match (due * 4).div_ceil(most.max(1)) {
-        0 => "··",
-        1 => "░░",
-        2 => "▒▒",
-        3 => "▓▓",
-        _ => "██",
+        0 => '·',
+        1 => '░',
+        2 => '▒',
+        3 => '▓',
+        _ => '█',
     }
 }
 
@@ -269,7 +281,7 @@ mod tests {
         let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
-        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &mut out) {
+        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, None, &mut out) {
             Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
             Err(error) => format!("error: {error}\n"),
         }

@@ -7,8 +7,10 @@ use anyhow::Context;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
 
 use super::Status;
+use crate::control;
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Loaded, Schedule};
 
@@ -22,8 +24,8 @@ pub enum Format {
     Json,
 }
 
-/// Columns of what goes to no terminal.
-const DEFAULT_WIDTH: usize = 100;
+/// Columns of a chart that goes to no terminal.
+pub const DEFAULT_WIDTH: usize = 100;
 
 /// Writes to stdout. Colours are taken out again where it is no terminal or `NO_COLOR` is set. A reader that
 /// has gone away, as `head` does, is no error.
@@ -35,11 +37,75 @@ pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
     }
 }
 
-/// How many columns a line may have: the terminal's, `COLUMNS`, or 100 where there is neither.
-pub fn width() -> usize {
+/// How many columns a line may have: the terminal's or `COLUMNS`. `None` where there is neither: what reads
+/// from a pipe wants all of it.
+pub fn columns() -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(std::io::stdout());
-    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-    terminal.map(|(terminal_size::Width(width), _)| width.into()).or_else(columns).unwrap_or(DEFAULT_WIDTH)
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    terminal.map(|(terminal_size::Width(width), _)| width.into()).or_else(columns)
+}
+
+/// Breaks lines that are too long between words. What goes on stands under the text that it belongs to: behind the
+/// last wide gap of its first half, or else a little further in. Escapes for colours take no room.
+pub fn wrapped(text: &str, limit: Option<usize>) -> String {
+    let Some(limit) = limit else {
+        return text.to_owned();
+    };
+    let mut wrapped = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if columns_of(line.trim_end()) <= limit {
+            wrapped += line;
+        } else {
+            wrap_line(line, limit, &mut wrapped);
+        }
+    }
+    wrapped
+}
+
+/// Puts a text for people into the width of their terminal, and leaves anything else as it is.
+pub fn fit(text: &[u8], format: Format, out: &mut Vec<u8>) {
+    match (format, columns()) {
+        (Format::Text, limit @ Some(_)) => {
+            out.extend_from_slice(wrapped(&String::from_utf8_lossy(text), limit).as_bytes());
+        }
+        _ => out.extend_from_slice(text),
+    }
+}
+
+fn wrap_line(line: &str, limit: usize, wrapped: &mut String) {
+    let plain = anstream::adapter::strip_str(line.trim_end()).to_string();
+    let blanks = plain.len() - plain.trim_start().len();
+    let behind_gap =
+        plain.char_indices().filter(|(at, _)| plain[..*at].ends_with("  ") && !plain[*at..].starts_with(' '));
+    let hanging = behind_gap.map(|(at, _)| plain[..at].width()).rfind(|at| *at <= limit / 2);
+    let indent = " ".repeat(hanging.unwrap_or(0).max((blanks + 2).min(limit / 2)));
+    let mut column = 0;
+    // A word with the blanks before it.
+    let mut rest = line.trim_end();
+    while !rest.is_empty() {
+        let begun = rest.len() - rest.trim_start().len();
+        let end = rest[begun..].find(' ').map_or(rest.len(), |end| begun + end);
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        let wide = columns_of(word);
+        if column > 0 && column + wide > limit {
+            wrapped.push('\n');
+            wrapped.push_str(&indent);
+            wrapped.push_str(word.trim_start());
+            column = indent.len() + columns_of(word.trim_start());
+        } else {
+            wrapped.push_str(word);
+            column += wide;
+        }
+    }
+    if line.ends_with('\n') {
+        wrapped.push('\n');
+    }
+}
+
+/// How many columns a text takes, its escapes left out.
+fn columns_of(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().width()
 }
 
 /// Tells what is wrong with the arguments.
@@ -54,7 +120,9 @@ pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
     match schedule::load(config) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(rejected) => {
-            anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes())?;
+            let columns = columns();
+            let text = rejected.render_within(Colour::Always, columns.unwrap_or(usize::MAX));
+            anstream::stderr().write_all(wrapped(&text, columns).as_bytes())?;
             Ok(None)
         }
     }
@@ -107,6 +175,13 @@ pub fn of_schedule(
     Ok(status)
 }
 
+/// Where the socket of a running daemon may be: in the state directory that is given, or else in any place where daemons
+/// have it.
+pub fn control_places(given: Option<&Path>) -> Vec<PathBuf> {
+    let state = state_directory(None).ok();
+    control::places(given, state.as_deref())
+}
+
 /// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the user's own.
 pub fn state_directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
@@ -120,4 +195,38 @@ pub fn state_directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     variable("STATE_DIRECTORY")
         .or_else(own)
         .context("there is no place for the journal: give --state-dir DIR, or set $STATE_DIRECTORY or $HOME")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_line_breaks_between_words_and_goes_on_under_its_text() {
+        for (line, columns, expected) in [
+            ("short\n", 10, "short\n"),
+            ("one two three four\n", 10, "one two\n  three\n  four\n"),
+            ("  key   value of it\n", 14, "  key   value\n    of it\n"),
+            ("  key   value of it\n", 17, "  key   value of\n        it\n"),
+            ("a-word-that-is-longer than\n", 10, "a-word-that-is-longer\n  than\n"),
+            ("\u{1b}[1mbold\u{1b}[0m is no wider\n", 16, "\u{1b}[1mbold\u{1b}[0m is no wider\n"),
+            ("表 表 表\n", 6, "表 表\n  表\n"),
+        ] {
+            assert_eq!(wrapped(line, Some(columns)), expected, "{line:?} at {columns}");
+        }
+        assert_eq!(wrapped("one two three four\n", None), "one two three four\n");
+    }
+
+    proptest! {
+        #[test]
+        fn breaking_lines_loses_no_word(text in "([a-zé表]{1,9}[ ]{1,3}|\n){0,40}", columns in 1..60usize) {
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let wrapped = wrapped(&text, Some(columns));
+            prop_assert_eq!(words(&wrapped), words(&text));
+            let fits = |line: &str| columns_of(line.trim_end()) <= columns || !line.trim().contains(' ');
+            prop_assert!(wrapped.lines().all(fits), "{} columns:\n{}", columns, wrapped);
+        }
+    }
 }

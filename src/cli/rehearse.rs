@@ -1,6 +1,6 @@
 //! `stackcron rehearse`: the daemon in virtual time against an in-process look-alike of the API.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
+use super::progress::Progress;
 use super::span::{Span, SpanError};
 use crate::log;
 use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
@@ -71,6 +72,9 @@ impl Suppositions {
     }
 }
 
+/// After so many happenings the bar is moved. Most rehearsals have some ten thousand a second.
+const DRAWN: usize = 256;
+
 /// Why a rehearsal does not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearseError {
@@ -88,7 +92,14 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
         return Ok(Status::Config);
     };
     let mut out = BufWriter::new(anstream::stdout().lock());
-    let rehearsed = run(args, &loaded.schedule, format, &mut out);
+    // Lines on the same terminal tell how far it is, and would mix with the bar.
+    let mut progress = match args.quiet || !io::stdout().is_terminal() {
+        true => Progress::of("rehearsing"),
+        false => Progress::hidden(),
+    };
+    let width = output::columns();
+    let rehearsed = run(args, &loaded.schedule, format, width, &mut progress, &mut out);
+    drop(progress);
     match rehearsed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Ok(Status::Done),
         Err(RehearseError::Span(error)) => Ok(output::usage(&error)),
@@ -98,11 +109,13 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     }
 }
 
-/// Rehearses, and prints as it goes.
-pub fn run(
+/// Rehearses, and prints as it goes: the summary on lines of so many columns at most, where somebody says.
+fn run(
     args: &Args,
     schedule: &Schedule,
     format: Format,
+    columns: Option<usize>,
+    progress: &mut Progress,
     out: &mut dyn Write,
 ) -> Result<(), RehearseError> {
     let Span { from, until } =
@@ -112,7 +125,13 @@ pub fn run(
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
     let mut summary = Summary::default();
     let mut ended_at = from;
-    for (at, happening) in rehearsal.by_ref() {
+    let whole_ms = until.duration_since(from).as_millis().unsigned_abs() as u64;
+    for (number, (at, happening)) in rehearsal.by_ref().enumerate() {
+        if number % DRAWN == 0 {
+            let done =
+                at.duration_since(from).as_millis().clamp(0, i128::from(whole_ms)).unsigned_abs() as u64;
+            progress.at(done, whole_ms);
+        }
         summary.take(&happening);
         ended_at = at;
         if let Happening::Told(event) = &happening
@@ -132,7 +151,9 @@ pub fn run(
             if !args.quiet {
                 writeln!(out)?;
             }
-            print_text(&whole, out)?;
+            let mut text = Vec::new();
+            print_text(&whole, &mut text)?;
+            out.write_all(output::wrapped(&String::from_utf8_lossy(&text), columns).as_bytes())?;
         }
     }
     Ok(())

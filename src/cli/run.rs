@@ -12,22 +12,26 @@ use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Status, output};
 use crate::cloud66::{Client, Token};
+use crate::control;
 use crate::daemon::{self, Replacement, Setup, StopReason};
 use crate::journal::{self, Journal};
 use crate::log::event::{
-    AccountUnusable, DaemonListening, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
+    AccountUnusable, ControlUnavailable, DaemonListening, Event, NotifyUnusable, ScheduleLoaded,
+    ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::memory;
 use crate::metrics::{Metrics, Server};
+use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
-use crate::schedule::{self, Account, AccountName, Schedule, duration};
+use crate::schedule::{self, Account, AccountName, Loaded, Rejected, Schedule, duration};
 use crate::timetable::tz;
+use crate::watch::{Seen, Sight, Watch};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,13 +64,13 @@ pub(super) struct Args {
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let _log = setup::to_stdout(args.log_format, args.log_level);
-    let Ok(schedule) = load(config) else {
+    let Ok((schedule, seen)) = load(config) else {
         return Ok(Status::Config);
     };
     let path = config.display().to_string();
     let entries = schedule.entries.len();
-    Event::from(ScheduleLoaded { path: path.clone(), entries, added: entries, removed: 0, changed: 0 })
-        .emit();
+    let loaded = path.clone();
+    Event::from(ScheduleLoaded { path: loaded, entries, added: entries, removed: 0, changed: 0 }).emit();
     raise_open_files();
     let server = args.listen.map(listen).transpose()?;
     let throw_away = match (&args.state_dir, args.sandbox) {
@@ -80,6 +84,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         None => output::state_directory(args.state_dir.as_deref())?,
     };
     let journal = Journal::open(&state)?;
+    let control = control(&state);
     let journal_name = state.join(journal::FILE_NAME).display().to_string();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -93,21 +98,28 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Some(sandbox) => Target::Sandbox(sandbox.url().parse()?),
             None => Target::Api,
         };
-        let Ok(clients) = target.clients(&schedule) else {
+        let (Ok(clients), Ok(audience)) = (target.clients(&schedule), target.audience(&schedule)) else {
             return Ok(Status::Config);
         };
+        let notices = sandbox.is_none().then(|| Notices::start(audience));
         let metrics = server.is_some().then(|| Arc::new(Metrics::new()));
         let serving = match (server, &metrics) {
             (Some(server), Some(metrics)) => Some(server.serve(Arc::clone(metrics))?),
             _ => None,
         };
         let (sender, replacements) = mpsc::channel(1);
-        let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender, metrics.clone()));
+        let reader = Reader { config: config.to_owned(), target, running: Arc::clone(&schedule), seen };
+        let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone()));
         // On a worker: what it spawns is then near at hand.
-        let first = Replacement { path, schedule, clients };
-        let setup = Setup { first, journal, journal_name, keep: args.keep, metrics };
+        let (asking, asked) = control::channel(Arc::clone(&schedule));
+        let controlling = control.and_then(|server| server.serve(asking, state.clone()).ok());
+        let keep = args.keep;
+        let setup = Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
+        if let Some(controlling) = controlling {
+            controlling.stop().await;
+        }
         if let Some(serving) = serving {
             serving.abort();
         }
@@ -126,73 +138,181 @@ fn listen(address: SocketAddr) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
-struct Told;
-
-/// Reads the schedule, and keeps nothing else of it.
-fn load(config: &Path) -> Result<Schedule, Told> {
-    let schedule = read(config)?;
-    memory::give_back();
-    Ok(schedule)
-}
-
-/// Reads the schedule, and tells what is wrong or doubtful in it.
-fn read(config: &Path) -> Result<Schedule, Told> {
-    let path = config.display().to_string();
-    match schedule::load(config) {
-        Ok(loaded) => {
-            let loaded = loaded.linted(Timestamp::now());
-            for warning in &loaded.warnings {
-                let record = warning.record();
-                let code = serde_json::to_value(record.code).ok();
-                let warning = ScheduleWarning {
-                    path: path.clone(),
-                    code: code.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
-                    line: record.line,
-                    column: record.column,
-                    warning: record.message.to_owned(),
-                    help: record.help.to_owned(),
-                };
-                Event::from(warning).emit();
-            }
-            Ok(loaded.schedule)
-        }
-        Err(rejected) => {
-            // Nothing can be told of a stderr that is closed.
-            let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
-            let first = rejected.first().map(ToString::to_string).unwrap_or_default();
-            Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
-            Err(Told)
+/// Takes the control socket's place. Without it the schedule is fired all the same: that comes first.
+fn control(state: &Path) -> Option<control::Server> {
+    let path = control::place(state);
+    match control::Server::bind(&path, state) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            let path = path.display().to_string();
+            Event::from(ControlUnavailable { path, error: error.to_string() }).emit();
+            None
         }
     }
 }
 
-/// Reads the schedule again on each SIGHUP. A bad one changes nothing.
+/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
+struct Told;
+
+/// Reads the schedule, and keeps nothing else of it.
+fn load(config: &Path) -> Result<(Arc<Schedule>, Seen), Told> {
+    let bytes = schedule::read(config).map_err(|rejected| tell_rejected(config, &rejected))?;
+    let loaded = schedule::understand(config, &bytes).map_err(|rejected| tell_rejected(config, &rejected))?;
+    let schedule = Arc::new(loaded.schedule.clone());
+    tell_warnings(config, loaded);
+    let seen = Seen::new(Sight::of(&bytes));
+    drop(bytes);
+    memory::give_back();
+    Ok((schedule, seen))
+}
+
+/// Tells what is doubtful in a schedule.
+fn tell_warnings(config: &Path, loaded: Loaded) {
+    for warning in loaded.linted(Timestamp::now()).warnings {
+        let record = warning.record();
+        let code = serde_json::to_value(record.code).ok();
+        let warning = ScheduleWarning {
+            path: config.display().to_string(),
+            code: code.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
+            line: record.line,
+            column: record.column,
+            warning: record.message.to_owned(),
+            help: record.help.to_owned(),
+        };
+        Event::from(warning).emit();
+    }
+}
+
+/// Tells what is wrong with a schedule.
+fn tell_rejected(config: &Path, rejected: &Rejected) -> Told {
+    // Nothing can be told of a stderr that is closed.
+    let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
+    let first = rejected.first().map(ToString::to_string).unwrap_or_default();
+    let path = config.display().to_string();
+    Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
+    Told
+}
+
+/// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes nothing.
 async fn reload(
     mut reloads: Signal,
-    config: PathBuf,
-    target: Target,
+    mut reader: Reader,
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
 ) {
-    while reloads.recv().await.is_some() {
-        let (config, target) = (config.clone(), target.clone());
-        // Off the loop: a large file takes a while, and nothing may be late for it.
-        let read = tokio::task::spawn_blocking(move || {
-            tz::refresh();
-            let schedule = load(&config)?;
-            let clients = target.clients(&schedule)?;
-            Ok::<_, Told>(Replacement { path: config.display().to_string(), schedule, clients })
+    let mut watch = Watch::new(&reader.config);
+    loop {
+        let cause = tokio::select! {
+            Some(()) = reloads.recv() => Cause::Asked,
+            () = watch.changed() => Cause::Changed,
+        };
+        let mut reading = reader.clone();
+        let read = aside(move || {
+            let read = reading.read(cause);
+            (reading, read)
         });
-        match (read.await, &metrics) {
-            (Ok(Ok(replacement)), _) => {
+        // A fault of the reading's own leaves the reader as it was.
+        let read = match read.await {
+            Some((reading, read)) => {
+                reader = reading;
+                read
+            }
+            None => Err(Told),
+        };
+        match (read, &metrics) {
+            (Ok(None), _) => {}
+            (Ok(Some((replacement, loaded))), _) => {
                 if replacements.send(replacement).await.is_err() {
                     return;
                 }
+                // What is doubtful in a large file takes as long to find as all the rest.
+                let config = reader.config.clone();
+                aside(move || {
+                    tell_warnings(&config, loaded);
+                    memory::give_back();
+                })
+                .await;
             }
-            (_, Some(metrics)) => metrics.reload_failed(),
-            (_, None) => {}
+            (Err(Told), Some(metrics)) => metrics.reload_failed(),
+            (Err(Told), None) => {}
         }
+    }
+}
+
+/// Yields to sends, and still gets its turn on a machine that is busy.
+const NICENESS: i32 = 10;
+
+/// Does something long off the loop, in a thread that gives way to it. `None` when it came to no end.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    let spawned = thread.spawn(move || {
+        // Of this thread alone; where it is not allowed, sends have to share.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        // Nobody waits any more when the daemon has stopped.
+        let _ = done.send(work());
+    });
+    match spawned {
+        Ok(_) => result.await.ok(),
+        Err(_) => None,
+    }
+}
+
+/// Why the schedule is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Somebody asked for it, perhaps for what is not in the file: a token, the tz database.
+    Asked,
+    /// The file may have changed.
+    Changed,
+}
+
+/// Reads the schedule again, and knows what it was the last time.
+#[derive(Clone)]
+struct Reader {
+    config: PathBuf,
+    target: Target,
+    /// The schedule that was handed over last.
+    running: Arc<Schedule>,
+    seen: Seen,
+}
+
+impl Reader {
+    /// The schedule that the file has now, ready to take over. `None` when there is nothing to do, or to tell that has
+    /// not been told.
+    fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, Told> {
+        let bytes = schedule::read(&self.config);
+        let sight = match &bytes {
+            Ok(bytes) => Sight::of(bytes),
+            Err(_) if self.is_gone() => Sight::Gone,
+            Err(rejected) => Sight::Unreadable(rejected.to_string()),
+        };
+        let gone = sight == Sight::Gone;
+        if !self.seen.differs(sight) && cause == Cause::Changed {
+            return Ok(None);
+        }
+        if gone && cause == Cause::Changed {
+            Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
+            return Ok(None);
+        }
+        tz::refresh();
+        let loaded = bytes
+            .and_then(|bytes| schedule::understand(&self.config, &bytes))
+            .map_err(|rejected| tell_rejected(&self.config, &rejected))?;
+        // What is wrong with either is told before the file is refused.
+        let clients = self.target.clients(&loaded.schedule);
+        let audience = self.target.audience(&loaded.schedule);
+        let (clients, audience) = (clients?, audience?);
+        let (path, now) = (self.config.display().to_string(), Timestamp::now());
+        let replacement =
+            Replacement::prepare(path, loaded.schedule.clone(), clients, audience, &self.running, now);
+        self.running = replacement.schedule().clone();
+        Ok(Some((replacement, loaded)))
+    }
+
+    fn is_gone(&self) -> bool {
+        let found = std::fs::metadata(&self.config);
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 }
 
@@ -223,6 +343,22 @@ impl Target {
             }
         }
         if clients.len() == schedule.accounts.len() { Ok(clients) } else { Err(Told) }
+    }
+
+    /// Who is told how occurrences end: nobody of what is only played. What is wrong with any address is told.
+    fn audience(&self, schedule: &Schedule) -> Result<Audience, Told> {
+        if let Target::Sandbox(_) = self {
+            return Ok(Audience::default());
+        }
+        Audience::of(schedule).map_err(|problems| {
+            for (owner, problem) in problems {
+                let (receiver, entry) = owner.split();
+                let event = Event::from(NotifyUnusable { receiver, entry, error: problem.to_string() });
+                let _ = writeln!(anstream::stderr(), "error: {}", event.message());
+                event.emit();
+            }
+            Told
+        })
     }
 
     fn client(&self, account: &Account) -> anyhow::Result<Client> {

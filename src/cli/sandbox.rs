@@ -10,10 +10,22 @@ use super::{Status, output};
 use crate::sandbox::{DEFAULT_TOKEN, Fault, Job, Quota, Sandbox, Settings, Stack, Unknown, User, WindowKind};
 use crate::schedule::{JobUid, NameError, StackUid, duration};
 
+/// A job's uid, and its own cron.
+type Example = (&'static str, Option<&'static str>);
+
 /// The stacks that are there from the start, and their jobs.
-const EXAMPLES: [(&str, &[&str]); 2] = [
-    ("demo-web", &["nightly-report", "send-digest", "import-fails", "reindex-slow", "admin-forbidden"]),
-    ("demo-api", &["db-backup", "clean-up"]),
+const EXAMPLES: [(&str, &[Example]); 2] = [
+    (
+        "demo-web",
+        &[
+            ("nightly-report", Some("30 1 * * *")),
+            ("send-digest", None),
+            ("import-fails", None),
+            ("reindex-slow", None),
+            ("admin-forbidden", None),
+        ],
+    ),
+    ("demo-api", &[("db-backup", None), ("clean-up", Some("*/72 * * * *"))]),
 ];
 
 /// Arguments of `stackcron sandbox`.
@@ -103,8 +115,9 @@ fn settings(args: Args) -> Result<Settings, NameError> {
     let mut stacks = Vec::new();
     for (uid, jobs) in EXAMPLES {
         let mut stack = Stack::new(StackUid::new(uid)?);
-        for job in jobs {
-            stack = stack.job(Job::new(JobUid::new(job)?));
+        for (job, cron) in jobs {
+            let job = Job::new(JobUid::new(job)?);
+            stack = stack.job(Job { cron: cron.map(str::to_owned), ..job });
         }
         stacks.push(stack);
     }

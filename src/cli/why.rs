@@ -15,9 +15,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::entries::{self, UnknownEntry};
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
+use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Explanation, explain, occurrences};
 use clocks::Clocks;

@@ -29,7 +29,8 @@ impl Call {
     }
 }
 
-fn address(base: &Url, segments: &[&str]) -> Url {
+/// The URL of a path, its segments encoded.
+pub(super) fn address(base: &Url, segments: &[&str]) -> Url {
     let mut url = base.clone();
     // Fails only for a URL without a host, and the schedule has none.
     if let Ok(mut path) = url.path_segments_mut() {

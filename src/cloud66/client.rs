@@ -21,7 +21,7 @@ pub struct Client {
     http: reqwest::Client,
     /// Opens connections for `http`, and never sends anything.
     opener: reqwest::Client,
-    base: Url,
+    pub(super) base: Url,
     timeout: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         Call { method, url }: Call,
     ) -> Result<(Head, Result<Vec<u8>, BodyError>), reqwest::Error> {
@@ -118,7 +118,7 @@ fn transport(account: &Account) -> reqwest::ClientBuilder {
 }
 
 /// Whether the host is this machine: no proxy is asked for it.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => host
@@ -130,14 +130,14 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// A request that brought no answer: never sent when the connection never stood, in doubt otherwise.
-fn failed(error: reqwest::Error) -> Outcome {
+pub(super) fn failed(error: reqwest::Error) -> Outcome {
     let not_sent = error.is_connect() || error.is_builder();
     let error = describe(error);
     if not_sent { Outcome::NotSent { error } } else { Outcome::InDoubt { status: None, error } }
 }
 
 /// The error with its causes, and without the URL: its query holds the arguments.
-fn describe(error: reqwest::Error) -> String {
+pub(crate) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = if error.is_timeout() { "timed out".to_owned() } else { error.to_string() };
     let mut cause = std::error::Error::source(&error);

@@ -4,12 +4,18 @@ pub mod action;
 pub mod answer;
 pub(crate) mod call;
 pub mod client;
+pub mod jobs;
+pub mod pages;
 pub(crate) mod reply;
+pub mod stacks;
 pub mod token;
 mod warm;
 
 pub use action::{Action, ActionId};
 pub use answer::Outcome;
 pub use client::{Client, ClientError};
+pub use jobs::{Job, JobStatus};
+pub use pages::{Listed, Page, PageNumber};
 pub use reply::{FollowUp, Reply};
+pub use stacks::Stack;
 pub use token::{Token, TokenError};

@@ -47,9 +47,9 @@ pub(crate) enum BodyError {
 /// What an answer tells before its body.
 #[derive(Debug)]
 pub(crate) struct Head {
-    status: u16,
-    quota: quota::Headers,
-    warning: Option<String>,
+    pub(super) status: u16,
+    pub(super) quota: quota::Headers,
+    pub(super) warning: Option<String>,
 }
 
 const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::schedule::TokenSource;
+use crate::schedule::notify::AddressError;
+use crate::schedule::{SecretUrl, TokenSource};
 
 /// A token that no debug output prints. Its memory is overwritten when it is dropped.
 #[derive(Clone, Debug)]
@@ -27,17 +28,17 @@ pub enum TokenError {
     /// The process was given no credentials at all.
     #[error(
         "the credential `{0}` cannot be read: $CREDENTIALS_DIRECTORY is not set; under systemd add \
-         `LoadCredential={0}:/etc/stackcron/{0}` to the unit, elsewhere use `token: {{ env: NAME }}` or `{{ file: PATH }}`"
+         `LoadCredential={0}:/etc/stackcron/{0}` to the unit, elsewhere use `{{ env: NAME }}` or `{{ file: PATH }}`"
     )]
     NoCredentials(String),
     /// The name of a credential would leave its directory.
     #[error("`{0}` is no name of a credential: it is a file name without `/`")]
     CredentialName(String),
     /// The variable is not set.
-    #[error("the environment variable {0} is not set; set it to the account's token")]
+    #[error("the environment variable {0} is not set; set it to what it is to hold")]
     NoVariable(String),
     /// The file cannot be read.
-    #[error("the token's file {} cannot be read: {error}", path.display())]
+    #[error("the file {} cannot be read: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -45,16 +46,18 @@ pub enum TokenError {
         error: std::io::Error,
     },
     /// A directory, a pipe or a device.
-    #[error("{} is no file; put the token alone into a file", .0.display())]
+    #[error("{} is no file; put the secret alone into a file", .0.display())]
     NoFile(PathBuf),
     /// Longer than any token.
-    #[error("{} is longer than {LONGEST} bytes; it must hold the token alone", .0.display())]
+    #[error("{} is longer than {LONGEST} bytes; it must hold the secret alone", .0.display())]
     TooLong(PathBuf),
     /// Nothing is in it.
-    #[error("the token from {0} is empty")]
+    #[error("what comes from {0} is empty")]
     Empty(String),
     /// It cannot stand in a header.
-    #[error("the token from {0} has a character that no token has; it must be one line of visible ASCII")]
+    #[error(
+        "what comes from {0} has a character that no token or address has; it must be one line of visible ASCII"
+    )]
     Malformed(String),
 }
 
@@ -94,6 +97,11 @@ impl Token {
             return Err(TokenError::Malformed(origin.to_owned()));
         }
         Ok(Token(SecretString::from(text)))
+    }
+
+    /// What was read, when it is an address and no token.
+    pub(crate) fn as_address(&self) -> Result<SecretUrl, AddressError> {
+        SecretUrl::new(self.0.expose_secret())
     }
 
     /// The `Authorization` header, marked so that no HTTP library prints or indexes it.

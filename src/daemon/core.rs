@@ -2,21 +2,22 @@
 //!
 //! The shell reads the clocks, performs the effects in their order, and reports what came of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::clockwatch::Clockwatch;
+use super::replacement::Prepared;
 use super::sweep::Sweep;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{FollowUp, Outcome, Reply};
-use crate::dispatch::{self, Dispatch, Effect, RequestId};
+use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
-use crate::schedule::{AccountName, Entry, EntryName, Schedule};
+use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule};
 use crate::timetable::{self, Occurrence};
 
 /// Everything the daemon decides.
@@ -32,9 +33,30 @@ pub(crate) struct Core {
     catching_up: bool,
     /// The cursor that the journal has.
     written: Option<Timestamp>,
-    /// The entries of a schedule that took over while a claim was being written.
-    reloaded: Option<HashMap<EntryName, Arc<Entry>>>,
+    /// A schedule that took over while a claim was being written.
+    reloaded: Option<TakenOver>,
+    by_hand: ByHand,
 }
+
+/// What people have asked for.
+#[derive(Default)]
+struct ByHand {
+    /// So many of it are with the journal, to be claimed.
+    claiming: usize,
+    /// The instant that was given last.
+    last: Timestamp,
+}
+
+/// What the batch is to know of a schedule that took over.
+struct TakenOver {
+    entries: Arc<ByName>,
+    /// What is scheduled from then on comes again.
+    from: Timestamp,
+}
+
+/// What a reload has left over. To free it takes as long as it is large.
+#[expect(dead_code, reason = "it is held to be dropped")]
+pub(crate) struct Leftover(Sweep);
 
 /// Where the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +80,9 @@ pub(crate) struct Claims {
 
 /// Occurrences that are claimed at once. After a long absence the rest follows in further portions.
 const MOST_AT_ONCE: usize = 20_000;
+
+/// Of an entry so many occurrences at most are planned ahead: one for each second.
+const PLANNED_EACH: usize = 8;
 
 /// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
@@ -91,6 +116,7 @@ impl Core {
             claiming: Claiming::No,
             catching_up: false,
             reloaded: None,
+            by_hand: ByHand::default(),
         }
     }
 
@@ -130,7 +156,7 @@ impl Core {
             occurrences.retain(|occurrence| !known.contains(&key(occurrence)));
         }
         let mut effects = self.dispatch.plan(occurrences, now);
-        if let Some(entries) = self.reloaded.take() {
+        if let Some(TakenOver { entries, .. }) = self.reloaded.take() {
             effects.extend(self.dispatch.redefine_all(&entries, now));
         }
         effects
@@ -140,6 +166,9 @@ impl Core {
     pub(crate) fn unclaimed(&mut self) {
         self.claiming = Claiming::Failed;
         self.catching_up = false;
+        if let Some(taken_over) = self.reloaded.take() {
+            self.redefine_batch(&taken_over);
+        }
     }
 
     /// Lets time pass.
@@ -161,7 +190,61 @@ impl Core {
 
     /// Whether the journal has claims of which it has not said that they are written.
     pub(crate) fn is_claiming(&self) -> bool {
-        self.claiming == Claiming::Yes
+        self.claiming == Claiming::Yes || self.by_hand.claiming > 0
+    }
+
+    /// An occurrence that a person asks for: one of its own that is due now, to be claimed with the cursor that the journal
+    /// has. `None` before it has one: the daemon has not begun to fire.
+    pub(crate) fn claim_by_hand(
+        &mut self,
+        entry: &Entry,
+        args: Option<String>,
+        now: Now,
+    ) -> Option<(Timestamp, Claim)> {
+        let cursor = self.written?;
+        let mut at = Timestamp::from_microsecond(now.wall.as_microsecond()).unwrap_or(now.wall);
+        // What is scheduled is scheduled at whole seconds: those are not taken.
+        while at.subsec_nanosecond() == 0 || at == self.by_hand.last {
+            at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
+        }
+        self.by_hand.last = at;
+        self.by_hand.claiming += 1;
+        let claim = Claim {
+            key: Key::new(entry.name.clone(), at),
+            account: entry.account.name.clone(),
+            stack: entry.stack.clone(),
+            job: entry.job.clone(),
+            due_at: at,
+            deadline: at.checked_add(entry.start_deadline).unwrap_or(Timestamp::MAX),
+            origin: Origin::Person { args },
+        };
+        Some((cursor, claim))
+    }
+
+    /// What a person asked for is on disk. `entry` is what the schedule has under its name by now.
+    pub(crate) fn claimed_by_hand(
+        &mut self,
+        claim: Claim,
+        entry: Option<&Arc<Entry>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.by_hand.claiming -= 1;
+        self.dispatch.fire(claim, entry, now)
+    }
+
+    /// What a person asked for could not be claimed.
+    pub(crate) fn unclaimed_by_hand(&mut self) {
+        self.by_hand.claiming -= 1;
+    }
+
+    /// Skips the entry's scheduled occurrences from now on.
+    pub(crate) fn pause(&mut self, entry: &EntryName, now: Now) -> Vec<Effect> {
+        self.dispatch.pause(entry, now)
+    }
+
+    /// Sends the entry's occurrences again.
+    pub(crate) fn resume(&mut self, entry: &EntryName) {
+        self.dispatch.resume(entry);
     }
 
     /// When the next turn is due at the latest.
@@ -205,25 +288,42 @@ impl Core {
         self.dispatch.followed(id, reply, now)
     }
 
-    /// Goes on with another schedule.
-    pub(crate) fn replace(&mut self, schedule: &Schedule, now: Now) -> Vec<Effect> {
-        let (effects, from) = self.dispatch.replace(schedule, now);
+    /// Goes on with another schedule. What is due is settled under the old one first.
+    pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
+        let Prepared { schedule, entries, timetable } = next;
+        let mut effects = if self.catching_up { Vec::new() } else { self.dispatch.advance(now) };
+        effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));
+        let Some(cursor) = self.sweep.cursor() else {
+            // The clock has not been plausible yet, so that nothing is planned.
+            let sweep = Sweep::new(&schedule, None);
+            return (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)));
+        };
+        let unreached =
+            self.dispatch.reached().checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
         // A clock that went back has shown these instants before.
-        let from = self.sweep.shown_before().map_or(from, |shown| shown.max(from));
-        let entries: HashMap<EntryName, Arc<Entry>> =
-            schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
+        let unreached = self.sweep.shown_before().map_or(unreached, |shown| shown.max(unreached));
+        // What came due and is not planned yet is planned under the new schedule.
+        let from = unreached.min(cursor);
+        let taken_over = TakenOver { entries, from };
         match self.claiming {
-            Claiming::Yes => self.reloaded = Some(entries),
-            // Not claimed by anybody: as if it had never been planned, except what is past.
-            Claiming::No | Claiming::Failed => self.batch.retain_mut(|occurrence| {
-                let Some(entry) = entries.get(&occurrence.entry.name) else { return false };
-                occurrence.entry = Arc::clone(entry);
-                occurrence.scheduled_at < from
-                    && timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
-            }),
+            Claiming::Yes => self.reloaded = Some(taken_over),
+            Claiming::No | Claiming::Failed => self.redefine_batch(&taken_over),
         }
-        self.sweep = Sweep::new(schedule, Some(from));
-        effects
+        let sweep = Sweep::resume(&schedule, timetable, from);
+        (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
+    }
+
+    /// The batch is not claimed by anybody: as if it had never been planned, except what is past.
+    fn redefine_batch(&mut self, TakenOver { entries, from }: &TakenOver) {
+        self.batch.retain_mut(|occurrence| {
+            let Some(entry) = entries.get(&occurrence.entry.name) else { return false };
+            if occurrence.scheduled_at >= *from {
+                return false;
+            }
+            let unchanged = Arc::ptr_eq(entry, &occurrence.entry);
+            occurrence.entry = Arc::clone(entry);
+            unchanged || timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
+        });
     }
 
     /// From now on nothing is sent. Returns what the journal should know of what waits.
@@ -250,6 +350,40 @@ impl Core {
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, dispatch::Gauges)> {
         self.dispatch.gauges()
+    }
+
+    /// How each account stands, for people.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
+        self.dispatch.standings()
+    }
+
+    /// What waits, and why: some so many, of each account a fair share.
+    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
+        self.dispatch.waiting(most, now)
+    }
+
+    /// The entries that somebody paused.
+    pub(crate) fn paused(&self) -> &Arc<BTreeSet<EntryName>> {
+        self.dispatch.paused()
+    }
+
+    /// What comes next of each entry, the soonest first, of at most so many entries. Costs what is asked for.
+    pub(crate) fn upcoming(&self, most: usize) -> Vec<(Arc<Entry>, Timestamp)> {
+        // An entry that is due every second is planned a few times.
+        let planned = self.dispatch.planned().take(most.saturating_mul(PLANNED_EACH));
+        let batch = self.batch.iter().map(|occurrence| (&occurrence.entry, occurrence.scheduled_at));
+        let later = self.sweep.soonest(most);
+        let mut soonest: Vec<_> = planned.chain(batch.take(most)).chain(later).collect();
+        soonest.sort_by_key(|&(_, at)| at);
+        let mut seen = HashSet::new();
+        soonest.retain(|(entry, _)| seen.insert(&entry.name));
+        soonest.truncate(most);
+        soonest.into_iter().map(|(entry, at)| (Arc::clone(entry), at)).collect()
+    }
+
+    /// Whether something is due that is not claimed yet.
+    pub(crate) fn is_behind(&self, now: Now) -> bool {
+        self.written.is_none() || self.catching_up || self.sweep.is_behind(now)
     }
 
     /// Whether all that is due by now is claimed, so that it is fired.

@@ -1,30 +1,38 @@
 //! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
 
+mod asked;
 mod clockwatch;
 mod core;
 mod replacement;
 mod requests;
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
+use crate::cloud66::Client;
+use crate::control::{Ask, Asked};
 use crate::dispatch::Effect;
 use crate::journal::{Health, Mark, Opened, Refused};
+use crate::log::Scribe;
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
     ScheduleReloaded,
 };
+use crate::memory;
 use crate::metrics::Metrics;
-use crate::schedule::Schedule;
+use crate::notify::Notices;
+use crate::schedule::{AccountName, Schedule};
 use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
+use asked::Desk;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
@@ -48,6 +56,12 @@ const GRACE: Duration = Duration::from_secs(9);
 /// The journal has this long to write its last words. What it lacks then counts as in doubt at the next start.
 const CLOSE: Duration = Duration::from_millis(800);
 
+/// What is learnt of a quota is saved this often at most.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Notices that are left have this long to be sent, if what was in flight has left as much.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// Replies that are taken in before the loop looks at the clock again.
 const REPLIES_AT_ONCE: usize = 64;
 
@@ -56,8 +70,12 @@ const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 /// What a daemon begins with.
 pub struct Setup {
-    /// What it fires, and by what.
-    pub first: Replacement,
+    /// The schedule's file, for who asks.
+    pub path: String,
+    /// What it fires.
+    pub schedule: Arc<Schedule>,
+    /// A client for each of the schedule's accounts.
+    pub clients: BTreeMap<AccountName, Client>,
     /// What survives it.
     pub journal: Opened,
     /// Where the journal is, for the log.
@@ -66,6 +84,10 @@ pub struct Setup {
     pub keep: Duration,
     /// What counts, where somebody listens.
     pub metrics: Option<Arc<Metrics>>,
+    /// What people ask, and where they learn of another schedule.
+    pub asked: Asked,
+    /// Who tells people how occurrences end.
+    pub notices: Option<Notices>,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -73,11 +95,13 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics }: Setup,
+    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
     let now = Now::read();
+    let Asked { mut asks, schedule: in_force } = asked;
+    let desk = Desk::new(now.wall, &path, &journal_name);
     let mut ticks = Ticks::start().await?;
     let started = DaemonStarted {
         version: env!("CARGO_PKG_VERSION"),
@@ -90,31 +114,40 @@ pub async fn run(
     let (core, effects) = Core::new(&schedule, journal.recovered, fastrand::u64(..), now);
     let mut daemon = Daemon {
         core,
-        requests: Requests::new(clients, Arc::new(journal.journal)),
         schedule,
+        requests: Requests::new(clients, Arc::new(journal.journal)),
         keep,
         quotas_changed: false,
+        quotas_saved: None,
         refused: journal.refused,
         mark: journal.mark,
         ill_since: None,
         metrics,
+        scribe: Scribe::start(),
+        desk,
+        in_force,
+        notices,
     };
-    daemon.tell(&started.into());
+    daemon.tell(started.into());
     daemon.perform(effects);
-    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements).await;
+    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements, &mut asks).await;
+    // Who asks from now on is told at once that nobody answers.
+    drop(asks);
     let in_flight = daemon.finish(reason).await;
     ticks.stop().await;
-    Event::from(DaemonStopped { reason: reason.to_owned(), in_flight }).emit();
+    daemon.tell(DaemonStopped { reason: reason.to_owned(), in_flight }.into());
     Ok(())
 }
 
 struct Daemon {
-    schedule: Schedule,
+    schedule: Arc<Schedule>,
     core: Core,
     requests: Requests,
     keep: Duration,
     /// Something was learnt of a quota since it was last saved.
     quotas_changed: bool,
+    /// When quotas were last saved.
+    quotas_saved: Option<Mono>,
     /// How far it has sent, for a process that comes after a crash.
     mark: Mark,
     /// Moves that the journal did not apply.
@@ -122,6 +155,11 @@ struct Daemon {
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
+    scribe: Scribe,
+    desk: Desk,
+    /// The schedule, for those who ask.
+    in_force: watch::Sender<Arc<Schedule>>,
+    notices: Option<Notices>,
 }
 
 impl Daemon {
@@ -130,6 +168,7 @@ impl Daemon {
         stop: impl Future<Output = StopReason>,
         ticks: &mut Ticks,
         replacements: &mut mpsc::Receiver<Replacement>,
+        asks: &mut mpsc::Receiver<Ask>,
     ) -> StopReason {
         tokio::pin!(stop);
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
@@ -148,9 +187,7 @@ impl Daemon {
             tokio::select! {
                 biased;
                 reason = &mut stop => return reason,
-                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => {
-                    done.drain(..).for_each(|done| self.take_in(done));
-                }
+                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
                     Tick::Beat => self.beat(Now::read()),
                     Tick::Prune => self.requests.prune(Now::read(), self.keep),
@@ -158,9 +195,10 @@ impl Daemon {
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
                     let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
-                    self.tell(&JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
+                    self.tell(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(replacement) = replacements.recv() => self.replace(replacement),
+                Some(ask) = asks.recv() => self.asked(ask),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
             }
         }
@@ -172,28 +210,47 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
             }
+            self.desk.claiming_since = Some(now.mono);
             self.requests.claim(claims);
         }
+        self.desk.swept_at = Some(now.wall);
         if let Some(metrics) = &self.metrics {
-            metrics.swept(self.core.gauges());
+            metrics.swept(self.core.paused().len(), self.core.gauges());
         }
-        if std::mem::take(&mut self.quotas_changed) {
-            self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        if self.quotas_changed {
+            self.save_quotas(now);
         }
     }
 
-    /// Goes on with another schedule. What is due is settled under the old one first.
+    fn save_quotas(&mut self, now: Now) {
+        self.quotas_changed = false;
+        self.quotas_saved = Some(now.mono);
+        self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+    }
+
+    /// Goes on with another schedule.
     fn replace(&mut self, replacement: Replacement) {
         let now = Now::read();
-        let Difference { added, removed, changed } =
-            Difference::between(&self.schedule.entries, &replacement.schedule.entries);
-        self.requests.replace(replacement.clients);
-        let effects = self.core.replace(&replacement.schedule, now);
+        let Replacement { path, clients, audience, difference, prepared } = replacement;
+        let Difference { added, removed, changed } = difference;
+        self.requests.replace(clients);
+        let schedule = Arc::clone(&prepared.schedule);
+        let entries = schedule.entries.len();
+        let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
-        self.schedule = replacement.schedule;
-        let entries = self.schedule.entries.len();
-        self.tell(&ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
+        self.schedule = schedule;
+        self.desk.path = path.as_str().into();
+        self.in_force.send_replace(Arc::clone(&self.schedule));
+        // What is settled under the old schedule is told to those whom it names.
+        if let Some(notices) = &mut self.notices {
+            notices.replace(audience);
+        }
+        self.tell(ScheduleReloaded { path, entries, added, removed, changed }.into());
         self.beat(now);
+        tokio::task::spawn_blocking(move || {
+            drop(leftover);
+            memory::give_back();
+        });
     }
 
     /// Waits for the answers to what was sent. Returns how many did not come in time.
@@ -202,11 +259,12 @@ impl Daemon {
         let stopped_at = Timestamp::now();
         self.perform(effects);
         let in_flight = self.core.fires_in_flight();
-        self.tell(&DaemonStopping { reason: reason.to_owned(), in_flight }.into());
+        self.tell(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
         let end = Instant::now() + GRACE;
+        let mut done = Vec::new();
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
             tokio::select! {
-                Some(done) = self.requests.replies.recv() => self.take_in(done),
+                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 () = sleep_until(end) => break,
             }
         }
@@ -217,27 +275,58 @@ impl Daemon {
         let effects = self.core.abandon();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+        let notices = self.notices.take();
+        let flushed = async {
+            if let Some(notices) = notices {
+                notices.close(FLUSH.min(end + CLOSE - Instant::now())).await;
+            }
+        };
         // A journal that cannot be written has been told of, and what is in it says enough.
-        let _ = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
+        let _ = tokio::join!(timeout(CLOSE, self.requests.journal.close(stopped_at)), flushed);
         left
     }
 
-    fn take_in(&mut self, done: Done) {
+    fn take_in(&mut self, replies: &mut Vec<Done>) {
         let now = Now::read();
-        self.quotas_changed = true;
-        if let (Done::Claimed { .. }, Some(metrics)) = (&done, &self.metrics) {
-            metrics.claimed();
-        }
-        let effects = match done {
-            Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
-            Done::Followed { id, reply } => self.core.followed(id, reply, now),
-            Done::Claimed { cursor, known: Ok(claimed) } => self.core.claimed(cursor, &claimed.known, now),
-            Done::Claimed { known: Err(_), .. } => {
-                self.core.unclaimed();
-                Vec::new()
+        let mut effects = Vec::new();
+        for done in replies.drain(..) {
+            if let Done::Claimed { .. } = &done {
+                self.desk.claiming_since = None;
+                if let Some(metrics) = &self.metrics {
+                    metrics.claimed();
+                }
             }
-        };
+            self.quotas_changed |= matches!(done, Done::Fired { .. } | Done::Followed { .. });
+            effects.extend(match done {
+                Done::ByHand(by_hand) => {
+                    self.perform(std::mem::take(&mut effects));
+                    self.answered_by_hand(by_hand);
+                    continue;
+                }
+                Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
+                Done::Followed { id, reply } => self.core.followed(id, reply, now),
+                Done::Claimed { cursor, known: Ok(claimed) } => {
+                    self.core.claimed(cursor, &claimed.known, now)
+                }
+                Done::Claimed { known: Err(_), .. } => {
+                    self.core.unclaimed();
+                    Vec::new()
+                }
+            });
+        }
+        let spent = effects.iter().any(
+            |effect| matches!(effect, Effect::Log(event) if matches!(**event, Event::QuotaExhausted(_))),
+        );
         self.perform(effects);
+        // The first answer is worth the most, and the last one: a daemon that is killed again and again must not
+        // ask each time.
+        let saved_lately = self.quotas_saved.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
+        if self.quotas_changed && (spent || !saved_lately) {
+            self.save_quotas(now);
+        }
+        if spent {
+            self.requests.write_now();
+        }
     }
 
     /// Says once that the journal cannot be written, and once that it can again.
@@ -245,22 +334,26 @@ impl Daemon {
         match (health, self.ill_since) {
             (Health::Ill { since, error }, None) => {
                 self.ill_since = Some(*since);
-                self.tell(&JournalFailed { since: *since, error: error.to_string() }.into());
+                self.tell(JournalFailed { since: *since, error: error.to_string() }.into());
             }
             (Health::Well, Some(failed_since)) => {
                 self.ill_since = None;
-                self.tell(&JournalRestored { failed_since }.into());
+                self.tell(JournalRestored { failed_since }.into());
             }
             (Health::Ill { .. }, Some(_)) | (Health::Well, None) => {}
         }
     }
 
     /// Counted first: who has read of an event finds it counted.
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: Event) {
         if let Some(metrics) = &self.metrics {
-            metrics.observe(event);
+            metrics.observe(&event);
         }
-        event.emit();
+        self.desk.hear(&event);
+        if let Some(notices) = &self.notices {
+            notices.observe(&event);
+        }
+        self.scribe.tell(event);
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -269,7 +362,7 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
-                Effect::Log(event) => self.tell(&event),
+                Effect::Log(event) => self.tell(*event),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => match &mark {
                     Ok(()) => self.requests.send(id, request),

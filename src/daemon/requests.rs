@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::asked::{ByHand, Pause};
 use super::core::Claims;
 use crate::clock::Now;
 use crate::cloud66::{Client, FollowUp, Outcome, Reply};
+use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
-use crate::journal::{Claimed, Journal, JournalError, Key, Move};
+use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Move};
 use crate::schedule::AccountName;
 
 /// A request that has ended.
@@ -22,6 +24,8 @@ pub(super) enum Done {
     Followed { id: RequestId, reply: Reply<FollowUp> },
     /// A claim, and which of its occurrences were known before.
     Claimed { cursor: Timestamp, known: Result<Claimed, JournalError> },
+    /// What a person asked for is written, or cannot be.
+    ByHand(ByHand),
 }
 
 /// The requests in flight, and the channel on which they report.
@@ -86,6 +90,34 @@ impl Requests {
         tokio::spawn(async move {
             let known = journal.claim(cursor, claims).await;
             let _ = report.send(Done::Claimed { cursor, known });
+        });
+    }
+
+    /// Has the journal write what was recorded, without the wait for company.
+    pub(super) fn write_now(&self) {
+        let journal = Arc::clone(&self.journal);
+        // That it fails is told by the journal's health.
+        tokio::spawn(async move { journal.flush().await });
+    }
+
+    /// Writes the claim of what a person fires. How that went arrives on `replies`.
+    pub(super) fn claim_by_hand(&self, cursor: Timestamp, claim: Claim, fire: Box<Fire>) {
+        let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
+        tokio::spawn(async move {
+            let claimed = journal.claim(cursor, vec![claim.clone()]).await;
+            let _ = report.send(Done::ByHand(ByHand::Claimed { fire, claim, claimed }));
+        });
+    }
+
+    /// Writes that an entry is paused, or is no more. How that went arrives on `replies`.
+    pub(super) fn steer(&self, to: Pause, steer: Steer) {
+        let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
+        tokio::spawn(async move {
+            let written = match to {
+                Pause::Paused => journal.pause(steer.entry.clone()).await,
+                Pause::Resumed => journal.resume(steer.entry.clone()).await,
+            };
+            let _ = report.send(Done::ByHand(ByHand::Steered { to, steer, written }));
         });
     }
 

@@ -3,6 +3,7 @@
 //! One job on tokio-cron-scheduler, in UTC, gives the beat. A beat that comes late, twice or never changes
 //! nothing: the window is just longer or shorter, and the loop sweeps of itself when the plan runs low.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::clock::Now;
-use crate::schedule::Schedule;
+use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
 /// How far ahead of now occurrences are planned.
@@ -54,6 +55,16 @@ impl Sweep {
         Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX }
     }
 
+    /// The same with a timetable of the schedule that was built ahead. It has to begin no later than `from`: one that
+    /// does is built anew.
+    pub(super) fn resume(schedule: &Schedule, mut timetable: Timetable, from: Timestamp) -> Sweep {
+        if timetable.position() > from {
+            return Sweep::new(schedule, Some(from));
+        }
+        timetable.step(from);
+        Sweep { timetable: Plan::Running(timetable), ..Sweep::new(&Schedule::default(), Some(from)) }
+    }
+
     /// Plans what is due with `from` <= scheduled_at < `until`, whatever the clock may show.
     pub(super) fn within(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Sweep {
         Sweep { plausible: Timestamp::MIN, end: until, ..Sweep::new(schedule, Some(from)) }
@@ -83,6 +94,14 @@ impl Sweep {
     /// Everything before this instant is planned.
     pub(crate) fn cursor(&self) -> Option<Timestamp> {
         self.cursor
+    }
+
+    /// The entries that are due next of what is not planned yet: at most so many.
+    pub(super) fn soonest(&self, most: usize) -> Vec<(&Arc<Entry>, Timestamp)> {
+        match &self.timetable {
+            Plan::Running(timetable) => timetable.soonest(most),
+            Plan::From(_) => Vec::new(),
+        }
     }
 
     /// The latest instant that the clock is known to have shown when the cursor was last moved.

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::core::Core;
+use proptest::prelude::*;
+
+use super::core::{Claims, Core};
+use super::replacement::Replacement;
 use crate::clock::Now;
 use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::{Key, Recovered};
 use crate::log::Event;
+use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
 
 const START: &str = "2026-03-01T00:00:00Z";
@@ -55,6 +59,10 @@ struct World {
     given_up: BTreeMap<(String, &'static str), usize>,
     jumps: Vec<i64>,
     in_flight: Vec<(RequestId, Key)>,
+    /// What the journal is writing.
+    claiming: Option<Claims>,
+    /// What the daemon fires now.
+    running: Schedule,
 }
 
 impl World {
@@ -69,6 +77,8 @@ impl World {
             given_up: BTreeMap::new(),
             jumps: Vec::new(),
             in_flight: Vec::new(),
+            claiming: None,
+            running: schedule.clone(),
         };
         world.take(effects);
         world.turn();
@@ -79,6 +89,42 @@ impl World {
     fn jump(&mut self, mono: u64, wall: i64) {
         self.now.mono += Duration::from_secs(mono);
         self.now.wall += SignedDuration::from_secs(wall);
+    }
+
+    /// Another schedule takes over that was prepared a while before.
+    fn reload(&mut self, schedule: &Schedule, prepared: Duration) {
+        let at = self.now.wall - SignedDuration::try_from(prepared).expect("a span");
+        let replacement = Replacement::prepare(
+            String::new(),
+            schedule.clone(),
+            BTreeMap::new(),
+            Audience::default(),
+            &self.running,
+            at,
+        );
+        self.running = Schedule::clone(replacement.schedule());
+        let (effects, _) = self.core.replace(replacement.prepared, self.now);
+        self.take(effects);
+    }
+
+    /// The journal begins to write.
+    fn claim(&mut self) {
+        if let Some(claims) = self.core.beat(self.now) {
+            self.claiming = Some(claims);
+        }
+    }
+
+    /// The journal has written, or could not.
+    fn claimed(&mut self, written: bool) {
+        let Some(claims) = self.claiming.take() else { return };
+        if !written {
+            return self.core.unclaimed();
+        }
+        let known_before = |claim: &&crate::journal::Claim| !self.known.insert(claim.key.clone());
+        let known: Vec<Key> =
+            claims.claims.iter().filter(known_before).map(|claim| claim.key.clone()).collect();
+        let effects = self.core.claimed(claims.cursor, &known, self.now);
+        self.take(effects);
     }
 
     fn beat(&mut self) {
@@ -318,4 +364,185 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
     world.pass(10, 1.0);
     world.check(10 + 30 + 11);
     assert_eq!(world.sent("all"), 51, "it goes on by itself: {:?}", world.given_up);
+}
+
+#[test]
+fn what_a_person_fires_has_an_instant_of_its_own() {
+    let schedule = schedule("  a: { stack: s, job: a, cron: '@yearly', start_deadline: 10m, jitter: 1h }\n");
+    let mut world = World::new(&schedule, nothing_recovered(), START);
+    let entry = &schedule.entries[0];
+    let claims: Vec<_> = (0..3)
+        .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor").1)
+        .collect();
+    let micros: Vec<i64> =
+        claims.iter().map(|claim| claim.key.scheduled_at().as_microsecond() % 1_000_000).collect();
+    assert_eq!(micros[..2], [1, 2], "no whole second, which the schedule may want, and none twice in a row");
+    assert!(world.core.is_claiming(), "a stop waits for them");
+    for claim in claims {
+        assert_eq!(claim.due_at, claim.key.scheduled_at(), "without jitter");
+        assert_eq!(claim.deadline, claim.due_at + SignedDuration::from_mins(10));
+        world.core.unclaimed_by_hand();
+    }
+    assert!(!world.core.is_claiming());
+}
+
+#[test]
+fn before_the_first_claim_nothing_is_fired_by_hand() {
+    let schedule = three();
+    let now =
+        Now { wall: "1970-01-01T00:00:10Z".parse().expect("an instant"), mono: Duration::from_secs(10) };
+    let (mut core, _) = Core::new(&schedule, nothing_recovered(), 1, now);
+    assert!(core.claim_by_hand(&schedule.entries[0], None, now).is_none(), "the clock is not set");
+    assert!(core.is_behind(now) && !core.is_claiming());
+}
+
+#[test]
+fn what_comes_next_is_told_once_for_each_entry() {
+    let schedule = schedule(
+        "  often: { stack: s, job: a, cron: '* * * * * *' }\n  \
+           soon: { stack: s, job: b, cron: '3 0 0 * * *' }\n  \
+           later: { stack: s, job: c, cron: '@hourly' }\n  \
+           yearly: { stack: s, job: d, cron: '@yearly' }\n",
+    );
+    let world = World::new(&schedule, nothing_recovered(), "2026-03-01T00:00:01.5Z");
+    let upcoming = |most| {
+        let told = world.core.upcoming(most).into_iter().map(|(entry, at)| format!("{} {at}", entry.name));
+        told.collect::<Vec<String>>()
+    };
+    let all = [
+        "often 2026-03-01T00:00:02Z",
+        "soon 2026-03-01T00:00:03Z",
+        "later 2026-03-01T01:00:00Z",
+        "yearly 2027-01-01T00:00:00Z",
+    ];
+    assert_eq!(upcoming(10), all);
+    assert_eq!(upcoming(2), all[..2]);
+}
+
+/// Due every second, and in flight no longer than an answer takes: what a reload does to it is only its own.
+fn every_second(args: &str) -> Schedule {
+    schedule(&format!(
+        "  all: {{ stack: s, job: a, cron: '* * * * * *', catch_up: all }}\n  \
+           latest: {{ stack: s, job: b, cron: '* * * * * *', args: '{args}' }}\n  \
+           none: {{ stack: s, job: c, cron: '* * * * * *', catch_up: none, args: '{args}' }}\n"
+    ))
+}
+
+#[test]
+fn a_reload_at_and_around_the_due_instant_loses_and_doubles_nothing() {
+    let schedules = [every_second("one"), every_second("two")];
+    for step in 0..1000_u64 {
+        let mut world = World::new(&schedules[0], nothing_recovered(), START);
+        world.pass(3, 1.0);
+        // Around the due instant, from 500 ms before it in steps of a millisecond, and on it to the nanosecond.
+        let offset = match step % 10 {
+            0 => Duration::from_secs(1),
+            1 => Duration::from_nanos(999_999_999),
+            2 => Duration::from_nanos(1_000_000_001),
+            _ => Duration::from_millis(500 + step),
+        };
+        world.now.mono += offset;
+        world.now.wall += SignedDuration::try_from(offset).expect("a span");
+        // At the instant itself, before or after the loop has seen it.
+        if step % 2 == 0 {
+            world.turn();
+        }
+        world.reload(&schedules[1 - (step % 3 % 2) as usize], Duration::from_millis(step * 7 % 900));
+        world.beat();
+        world.turn();
+        let rest = Duration::from_secs(2).saturating_sub(offset);
+        world.now.mono += rest;
+        world.now.wall += SignedDuration::try_from(rest).expect("a span");
+        world.turn();
+        world.pass(5, 1.0);
+        world.check(11);
+        for entry in ["all", "latest", "none"] {
+            assert_eq!(
+                world.sent(entry),
+                11,
+                "{entry}, reload {step} after {offset:?}: {:?}",
+                world.given_up
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reload_before_the_clock_is_right_catches_up_nothing() {
+    let mut world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    world.pass(10, 1.0);
+    world.reload(&every_second("two"), Duration::ZERO);
+    world.pass(10, 1.0);
+    world.now.wall = START.parse().expect("an instant");
+    world.pass(10, 1.0);
+    assert!(world.sent("all") <= 12 && world.sent("all") >= 10, "only from then on: {}", world.sent("all"));
+    assert!(world.given_up.is_empty(), "{:?}", world.given_up);
+}
+
+#[test]
+fn a_reload_in_the_middle_of_catching_up_loses_nothing() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(10, 1.0);
+    // More than is claimed at once.
+    world.jump(2 * 7200, 2 * 7200);
+    world.claim();
+    world.reload(&every_second("two"), Duration::from_millis(300));
+    world.turn();
+    world.claimed(true);
+    world.pass(10, 1.0);
+    world.check(10 + 2 * 7200 + 11);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Pass(u32),
+    Turn,
+    Claim,
+    Claimed(bool),
+    Reload(usize, u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => prop_oneof![Just(1), Just(250), Just(1000), 0..3000_u32, Just(9000)].prop_map(Step::Pass),
+        3 => Just(Step::Turn),
+        3 => Just(Step::Claim),
+        3 => prop::bool::weighted(0.8).prop_map(Step::Claimed),
+        2 => (0..2_usize, 0..2000_u32).prop_map(|(version, ago)| Step::Reload(version, ago)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reloads_between_any_two_steps_lose_and_double_nothing(steps in prop::collection::vec(step(), 0..60)) {
+        let schedules = [every_second("one"), every_second("two")];
+        let mut world = World::new(&schedules[0], nothing_recovered(), START);
+        let mut passed = 0;
+        for step in steps {
+            match step {
+                Step::Pass(ms) => {
+                    passed += u64::from(ms);
+                    world.now.mono += Duration::from_millis(ms.into());
+                    world.now.wall += SignedDuration::from_millis(ms.into());
+                }
+                Step::Turn => {
+                    let effects = world.core.turn(world.now);
+                    world.take(effects);
+                }
+                Step::Claim => world.claim(),
+                Step::Claimed(written) => world.claimed(written),
+                Step::Reload(version, ago) => world.reload(&schedules[version], Duration::from_millis(ago.into())),
+            }
+        }
+        world.claimed(true);
+        let rest = passed.next_multiple_of(1000) - passed;
+        world.now.mono += Duration::from_millis(rest);
+        world.now.wall += SignedDuration::from_millis(rest.try_into().expect("below a second"));
+        world.beat();
+        world.turn();
+        world.pass(5, 1.0);
+        world.check(usize::try_from(passed.div_ceil(1000)).expect("a few seconds") + 6);
+    }
 }

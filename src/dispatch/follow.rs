@@ -87,6 +87,11 @@ impl Follow {
         self.next.first_key_value().map(|(&(at, _), _)| at)
     }
 
+    /// How many actions have not finished.
+    pub(super) fn len(&self) -> usize {
+        self.next.len()
+    }
+
     pub(super) fn due(&self, now: Now) -> bool {
         self.next_at().is_some_and(|at| at <= now.mono)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::follow::{Follow, Following, Room};
+use super::standing::{Refused, Standing, Waits};
 use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
@@ -22,7 +23,7 @@ const MOST_IN_FLIGHT: usize = 256;
 const COLD: Duration = Duration::from_secs(40);
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
-const MOST_WARM: usize = 16;
+const MOST_WARM: usize = 64;
 
 /// The order of sending: priority, then the scheduled instant, then the order of planning.
 pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
@@ -33,6 +34,8 @@ pub(super) struct Lane {
     ready: BTreeSet<Rank>,
     /// Between two attempts, by the instant of the next one.
     retries: BTreeSet<(Mono, Rank)>,
+    /// Kept back by `overlap: queue`.
+    held: BTreeSet<Rank>,
     /// Became ready since the operator was last told who waits.
     pub(super) untold: Vec<Id>,
     pub(super) follow: Follow,
@@ -44,6 +47,8 @@ pub(super) struct Lane {
     /// How many are ready or between two attempts, by priority.
     waiting: [usize; 3],
     sent: Sent,
+    /// What the API last refused for good.
+    pub(super) refused: Option<Refused>,
 }
 
 /// How an account stands, for whoever watches.
@@ -81,6 +86,7 @@ impl Lane {
             quota: Quota::new(account.quota, now),
             ready: BTreeSet::new(),
             retries: BTreeSet::new(),
+            held: BTreeSet::new(),
             untold: Vec::new(),
             follow: Follow::default(),
             in_flight: 0,
@@ -88,6 +94,7 @@ impl Lane {
             last_used: None,
             waiting: [0; 3],
             sent: Sent::default(),
+            refused: None,
         }
     }
 
@@ -101,6 +108,31 @@ impl Lane {
                 .map(|priority| (priority, self.waiting[priority as usize])),
             sent: self.sent,
         }
+    }
+
+    /// How the account stands, for people. No queue is walked through.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            gauges: self.gauges(),
+            exhausted_until: self.quota.exhausted_until(),
+            in_flight: self.in_flight,
+            following: self.follow.len(),
+            held: self.held.len(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    /// The first of what waits, and why: what is ready in the order of sending, then what is tried again, then what is held.
+    pub(super) fn waits(&self, now: Now) -> impl Iterator<Item = (Id, Waits)> {
+        let until = move |at: Mono| now.wall.checked_add(at.saturating_sub(now.mono)).ok();
+        let closed = self.closed_until.filter(|&at| at > now.mono);
+        let ready = match closed {
+            Some(at) => Waits::Quota { until: until(at) },
+            None => Waits::Turn,
+        };
+        let ready = self.ready.iter().map(move |&(.., id)| (id, ready));
+        let retries = self.retries.iter().map(move |&(at, (.., id))| (id, Waits::Retry { until: until(at) }));
+        ready.chain(retries).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
     }
 
     /// Takes over the account's new settings. What is known of its quota stays, unless the settings differ.
@@ -125,7 +157,10 @@ impl Lane {
             Place::Retry(at) => {
                 self.waiting[rank.0.0 as usize] += usize::from(self.retries.insert((at, rank)));
             }
-            Place::Future | Place::Held | Place::Sending => {}
+            Place::Held => {
+                self.held.insert(rank);
+            }
+            Place::Future | Place::Sending => {}
         }
     }
 
@@ -137,7 +172,10 @@ impl Lane {
             Place::Retry(at) => {
                 self.waiting[rank.0.0 as usize] -= usize::from(self.retries.remove(&(at, rank)));
             }
-            Place::Future | Place::Held | Place::Sending => {}
+            Place::Held => {
+                self.held.remove(&rank);
+            }
+            Place::Future | Place::Sending => {}
         }
     }
 

@@ -3,6 +3,7 @@
 //! An occurrence is planned ahead of its due instant, becomes ready at it, is sent when its account's quota
 //! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
 
+mod by_hand;
 mod follow;
 mod policies;
 mod recovery;
@@ -10,6 +11,7 @@ mod lane;
 mod reload;
 mod replies;
 mod retry;
+mod standing;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Key, Move};
+use crate::journal::{Key, Move, Origin};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -30,6 +32,7 @@ pub(crate) use lane::Gauges;
 #[cfg(test)]
 pub(crate) use lane::Sent;
 use lane::{Lane, Rank};
+pub(crate) use standing::{Refused, Standing, Waiting, Waits};
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +79,7 @@ pub struct Dispatch {
     /// What is planned and not settled. An occurrence that is planned again is the same one.
     known: HashSet<Key>,
     /// Entries that somebody paused, besides those that the schedule has paused.
-    paused: BTreeSet<EntryName>,
+    paused: Arc<BTreeSet<EntryName>>,
     /// The latest due instant of what was sent.
     sent_up_to: Timestamp,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
@@ -93,12 +96,22 @@ struct Pending {
     scheduled_at: Timestamp,
     due_at: Timestamp,
     deadline: Timestamp,
+    origin: Origin,
     /// It could not be sent when its turn came: the daemon was down, the quota spent or the API out of reach.
     waited: bool,
     history: History,
     place: Place,
     /// What a reload made of the entry while the occurrence was in flight.
     reloaded: Option<Reloaded>,
+}
+
+/// What is to be taken over.
+struct Planned {
+    entry: Arc<Entry>,
+    scheduled_at: Timestamp,
+    due_at: Timestamp,
+    deadline: Timestamp,
+    origin: Origin,
 }
 
 /// What was tried so far.
@@ -135,6 +148,11 @@ enum Place {
 }
 
 impl Pending {
+    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of it.
+    fn is_by_hand(&self) -> bool {
+        self.origin != Origin::Schedule
+    }
+
     fn record_waiting(&mut self, reason: &'static str) -> Effect {
         self.history.written = true;
         Effect::Record(self.key(), Move::Waiting { attempts: self.history.attempts, reason: reason.into() })
@@ -188,7 +206,7 @@ impl Dispatch {
             backoff: retry::Backoff::new(seed),
             stopping: false,
             known: HashSet::new(),
-            paused: BTreeSet::new(),
+            paused: Arc::default(),
             sent_up_to: Timestamp::MIN,
             reached: now.wall,
         }
@@ -200,9 +218,10 @@ impl Dispatch {
         let mut effects = Vec::new();
         let mut planned: BTreeMap<AccountName, usize> = BTreeMap::new();
         for Occurrence { entry, scheduled_at } in occurrences {
-            let (times, account) = (entry.times(scheduled_at), entry.account.name.clone());
-            let history = History::default();
-            if self.enter(entry, scheduled_at, times, history, now, &mut effects).is_some() {
+            let account = entry.account.name.clone();
+            let (due_at, deadline) = entry.times(scheduled_at);
+            let occurrence = Planned { entry, scheduled_at, due_at, deadline, origin: Origin::Schedule };
+            if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry(account).or_default() += 1;
             }
         }
@@ -217,9 +236,7 @@ impl Dispatch {
     /// `None` for an occurrence that is known already.
     fn enter(
         &mut self,
-        entry: Arc<Entry>,
-        scheduled_at: Timestamp,
-        (due_at, deadline): (Timestamp, Timestamp),
+        Planned { entry, scheduled_at, due_at, deadline, origin }: Planned,
         history: History,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -229,18 +246,21 @@ impl Dispatch {
         }
         let id = Id(self.number());
         let late = due_at < now.wall;
+        // A clock that was set back meanwhile makes nobody wait who asked for it now.
+        let due = late || origin != Origin::Schedule;
         let pending = Pending {
             entry,
             scheduled_at,
             due_at,
             deadline,
+            origin,
             waited: late,
             history,
             place: Place::Future,
             reloaded: None,
         };
         self.pending.insert(id, pending);
-        if late {
+        if due {
             self.comes_due(id, now, effects);
         } else {
             self.future.insert((due_at, id));
@@ -320,10 +340,11 @@ impl Dispatch {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        pending.place = Place::Ready;
+        let was = std::mem::replace(&mut pending.place, Place::Ready);
         self.deadlines.insert((pending.deadline, id));
         self.activity.entry(pending.entry.name.clone()).or_default().waiting.insert(id);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
+            lane.take_out(was, pending.rank(id));
             lane.put_in(pending.place, pending.rank(id));
         }
     }

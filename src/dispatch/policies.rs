@@ -21,11 +21,15 @@ impl Dispatch {
         };
         pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
         let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
-        if entry.paused || self.paused.contains(&entry.name) {
+        let by_hand = pending.is_by_hand();
+        if !by_hand && (entry.paused || self.paused.contains(&entry.name)) {
             return self.skip(id, "paused", now, effects);
         }
         if deadline <= now.wall {
             return self.miss(id, "deadline", now, effects);
+        }
+        if by_hand {
+            return self.make_ready(id);
         }
         if late && entry.catch_up == CatchUp::None {
             return self.miss(id, "down", now, effects);
@@ -36,15 +40,19 @@ impl Dispatch {
         }
     }
 
-    /// Of an entry's occurrences, gives up those that have waited, but for the newest of all.
+    /// Of an entry's scheduled occurrences, gives up those that have waited, but for the newest of all.
     fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
         let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
             return;
         };
-        let newest = activity.waiting.iter().max_by_key(|id| self.pending.get(id).map(|p| p.scheduled_at));
-        let superseded: Vec<Id> = (activity.waiting.iter())
-            .filter(|&id| Some(id) != newest && self.pending.get(id).is_some_and(|pending| pending.waited))
-            .copied()
+        let scheduled = || {
+            let waiting = activity.waiting.iter().filter_map(|id| Some((*id, self.pending.get(id)?)));
+            waiting.filter(|(_, pending)| !pending.is_by_hand())
+        };
+        let newest = scheduled().max_by_key(|(_, pending)| pending.scheduled_at).map(|(id, _)| id);
+        let superseded: Vec<Id> = scheduled()
+            .filter(|&(id, pending)| Some(id) != newest && pending.waited)
+            .map(|(id, _)| id)
             .collect();
         for id in superseded {
             self.miss(id, "superseded", now, effects);
@@ -70,6 +78,7 @@ impl Dispatch {
                 effects.push(pending.record_waiting("overlap"));
                 if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
                     lane.take_out(pending.place, pending.rank(id));
+                    lane.put_in(Place::Held, pending.rank(id));
                 }
                 pending.place = Place::Held;
             }
@@ -95,7 +104,8 @@ impl Dispatch {
             }
         }
         for id in untold {
-            if let Some(entry) = self.pending.get(&id).map(|pending| Arc::clone(&pending.entry)) {
+            let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
+            if let Some(entry) = scheduled.map(|pending| Arc::clone(&pending.entry)) {
                 match entry.catch_up {
                     CatchUp::None => self.miss(id, "quota", now, effects),
                     CatchUp::Latest => self.supersede(&entry.name, now, effects),

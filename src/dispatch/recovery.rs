@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::by_hand::as_asked;
 use super::follow::Following;
-use super::{Dispatch, Effect, History, Place, log, ms};
+use super::{Dispatch, Effect, History, Place, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Followed, Move, Open, Reached, Recovered};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
@@ -20,7 +21,7 @@ impl Dispatch {
         let mut effects = Vec::new();
         let entries: HashMap<&EntryName, &Arc<Entry>> =
             schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
-        self.paused.extend(recovered.paused);
+        Arc::make_mut(&mut self.paused).extend(recovered.paused);
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
             if let Some(lane) = self.lanes.get_mut(&account) {
@@ -62,9 +63,15 @@ impl Dispatch {
             let lost = || "the daemon ended before its answer was written".to_owned();
             match entries.get(&name) {
                 Some(&entry) if unsent || entry.idempotent => {
-                    let (entry, times) = (Arc::clone(entry), (claim.due_at, claim.deadline));
+                    let planned = Planned {
+                        entry: as_asked(entry, &claim.origin),
+                        scheduled_at,
+                        due_at: claim.due_at,
+                        deadline: claim.deadline,
+                        origin: claim.origin,
+                    };
                     let history = History { attempts, written: waits, doubt: (!unsent).then(lost) };
-                    self.enter(entry, scheduled_at, times, history, now, &mut effects);
+                    self.enter(planned, history, now, &mut effects);
                 }
                 None if unsent => {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));

@@ -1,24 +1,24 @@
 //! Another schedule takes over: nothing due is lost, nothing is sent twice.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::by_hand::as_asked;
 use super::lane::Lane;
 use super::{Dispatch, Effect, Id, Place, Reloaded};
 use crate::clock::Now;
-use crate::schedule::{Entry, EntryName, Schedule};
+use crate::schedule::{Account, ByName};
 use crate::timetable;
 
 impl Dispatch {
-    /// Goes on with another schedule. Returns from when on its timetable has to be planned.
+    /// Goes on with another schedule.
     ///
     /// What is planned goes on under its entry's new definition, or is skipped when that does not come then or
     /// is gone. What the timetable brings again is known.
-    pub fn replace(&mut self, schedule: &Schedule, now: Now) -> (Vec<Effect>, Timestamp) {
-        let mut effects = self.advance(now);
-        for account in &schedule.accounts {
+    pub fn replace(&mut self, accounts: &[Arc<Account>], entries: &ByName, now: Now) -> Vec<Effect> {
+        self.reached = self.reached.max(now.wall);
+        for account in accounts {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
                 None => {
@@ -26,14 +26,16 @@ impl Dispatch {
                 }
             }
         }
-        let entries = schedule.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
-        effects.extend(self.redefine_all(&entries, now));
-        let from = self.reached.checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
-        (effects, from)
+        self.redefine_all(entries, now)
     }
 
-    /// Gives every occurrence its entry's new definition.
-    pub(crate) fn redefine_all(&mut self, entries: &HashMap<EntryName, Arc<Entry>>, now: Now) -> Vec<Effect> {
+    /// The latest the wall clock has ever shown.
+    pub(crate) fn reached(&self) -> Timestamp {
+        self.reached
+    }
+
+    /// Gives every occurrence its entry's new definition. What its entry shares with the one before is unchanged.
+    pub(crate) fn redefine_all(&mut self, entries: &ByName, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut ids: Vec<Id> = self.pending.keys().copied().collect();
         ids.sort_unstable();
@@ -42,6 +44,10 @@ impl Dispatch {
                 continue;
             };
             let reloaded = match entries.get(&pending.entry.name) {
+                Some(entry) if Arc::ptr_eq(entry, &pending.entry) => {
+                    pending.reloaded = None;
+                    continue;
+                }
                 Some(entry) => Reloaded::Changed(Arc::clone(entry)),
                 None => Reloaded::Removed,
             };
@@ -76,15 +82,20 @@ impl Dispatch {
             (pending.due_at, pending.deadline) = entry.times(pending.scheduled_at);
             self.future.insert((pending.due_at, id));
         }
-        pending.entry = entry;
+        pending.entry = as_asked(&entry, &pending.origin);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }
         true
     }
 
-    /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile.
+    /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile, or somebody
+    /// has paused it.
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if self.is_paused_by_hand(id) {
+            self.skip(id, "paused", now, effects);
+            return false;
+        }
         match self.pending.get_mut(&id).and_then(|pending| pending.reloaded.take()) {
             Some(reloaded) => self.redefine(id, reloaded, now, effects),
             None => true,

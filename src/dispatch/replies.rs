@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::follow::Following;
-use super::{Dispatch, Effect, Id, InFlight, Place, RequestId, log, ms};
+use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::{Action, FollowUp, Outcome, Reply};
 use crate::journal::{Move, Started};
@@ -50,6 +50,8 @@ impl Dispatch {
             Outcome::Rejected { status, error, hint } => {
                 let hint = hint.to_owned();
                 let scheduled_at = pending.scheduled_at;
+                lane.refused =
+                    Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
                 effects.push(Effect::Record(pending.key(), Move::Rejected { status, error: error.clone() }));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),

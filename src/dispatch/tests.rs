@@ -44,6 +44,7 @@ fn entry(name: &str, account: &Arc<Account>) -> Entry {
         idempotent: false,
         follow: false,
         paused: false,
+        notify: None,
     }
 }
 
@@ -89,6 +90,25 @@ impl World {
         START.parse::<Timestamp>().expect("a timestamp") + SignedDuration::from_secs(seconds)
     }
 
+    /// A person fires an entry, with arguments.
+    fn fire(&mut self, entry: &Entry, args: &str) {
+        let at = self.now.wall;
+        let origin = Origin::Person { args: Some(args.to_owned()) };
+        let claim = Claim { origin, ..open_at(entry.name.as_str(), at).claim };
+        let effects = self.dispatch.fire(claim, Some(&Arc::new(entry.clone())), self.now);
+        self.take(effects);
+        self.advance();
+    }
+
+    /// The arguments of what is in flight.
+    fn args_sent(&self) -> Vec<Option<&str>> {
+        let run_now = self.sent.iter().filter_map(|(_, request)| match request {
+            Request::RunNow(entry) => Some(entry.args.as_deref()),
+            Request::Action(..) => None,
+        });
+        run_now.collect()
+    }
+
     fn plan(&mut self, entry: &Entry, seconds: &[i64]) {
         let entry = Arc::new(entry.clone());
         let occurrences =
@@ -122,6 +142,15 @@ impl World {
     fn advance(&mut self) {
         let effects = self.dispatch.advance(self.now);
         self.take(effects);
+    }
+
+    /// Another schedule takes over. Returns up to when everything has come due under the old one.
+    fn replace(&mut self, schedule: &Schedule) -> Timestamp {
+        let effects = self.dispatch.advance(self.now);
+        self.take(effects);
+        let effects = self.dispatch.replace(&schedule.accounts, &schedule.by_name(), self.now);
+        self.take(effects);
+        self.dispatch.reached()
     }
 
     fn take(&mut self, effects: Vec<Effect>) {
@@ -461,6 +490,146 @@ fn a_paused_entry_is_skipped() {
 }
 
 #[test]
+fn a_person_fires_a_paused_entry_with_other_arguments() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    (entry.paused, entry.jitter) = (true, Duration::from_secs(600));
+    entry.catch_up = CatchUp::None;
+    world.dispatch.pause(&entry.name, world.now);
+    world.go_to(1.5);
+    world.fire(&entry, "--now");
+    assert_eq!(world.args_sent(), [Some("--now")], "at once, though it is paused and catches up on nothing");
+    world.answer(not_sent());
+    world.told();
+    world.go_to(10.0);
+    assert_eq!(world.args_sent(), [Some("--now")], "tried again with the same arguments");
+    world.answer(started(7));
+    assert_eq!(world.told(), ["action.started a"]);
+}
+
+#[test]
+fn what_a_person_fires_and_what_is_scheduled_supersede_each_other_never() {
+    let account = account(3);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    for name in ["x", "y", "z"] {
+        world.plan(&self::entry(name, &account), &[1]);
+    }
+    world.go_to(1.0);
+    while !world.sent.is_empty() {
+        world.answer(started(1));
+    }
+    world.plan(&entry, &[2]);
+    world.go_to(2.0);
+    world.go_to(2.5);
+    world.fire(&entry, "by hand");
+    world.plan(&entry, &[3]);
+    world.go_to(3.0);
+    world.go_to(4.0);
+    let missed: Vec<String> = world.told().into_iter().filter(|told| told.contains("missed")).collect();
+    assert_eq!(missed, ["occurrence.missed a superseded"], "the older one of the schedule alone");
+    assert_eq!(world.gauges().waiting[1].1, 2, "the newer one of the schedule and the person's wait");
+    let waiting = world.dispatch.waiting(10, world.now);
+    assert_eq!(waiting.iter().filter(|waiting| waiting.by_hand).count(), 1);
+    assert!(
+        waiting.iter().all(|waiting| matches!(waiting.waits, Waits::Quota { until: Some(_) })),
+        "{waiting:?}"
+    );
+    assert_eq!(world.dispatch.waiting(1, world.now).len(), 1, "no more than is asked for");
+}
+
+#[test]
+fn overlap_goes_for_what_a_person_fires() {
+    let account = account(100);
+    for (overlap, told) in
+        [(Overlap::Skip, "occurrence.skipped a overlap"), (Overlap::Queue, "occurrence.waiting a overlap")]
+    {
+        let mut world = World::new(&account);
+        let mut entry = entry("a", &account);
+        entry.overlap = overlap;
+        world.plan(&entry, &[1]);
+        world.go_to(1.0);
+        world.answer(started(7));
+        world.told();
+        world.fire(&entry, "");
+        assert_eq!(world.told(), [told]);
+        let held = usize::from(overlap == Overlap::Queue);
+        assert_eq!(world.dispatch.standings().next().map(|(_, standing)| standing.held), Some(held));
+        world.go_to(4.0);
+        world.answer_follow_up(ended(7, true));
+        assert_eq!(world.args_sent().len(), held, "what is held goes when the action has finished");
+        assert_eq!(world.dispatch.standings().next().map(|(_, standing)| standing.held), Some(0));
+    }
+}
+
+#[test]
+fn a_pause_skips_what_waits_and_what_comes_back_unsent_and_a_resume_what_comes_next() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    world.plan(&entry, &[1, 2, 3, 9]);
+    world.go_to(1.0);
+    world.answer(not_sent());
+    world.go_to(2.0);
+    world.told();
+    let effects = world.dispatch.pause(&entry.name, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), Vec::<String>::new(), "the first was superseded, the second is in flight");
+    world.answer(not_sent());
+    assert_eq!(world.told(), ["occurrence.skipped a paused"], "it is not tried again");
+    world.go_to(3.0);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"]);
+    world.dispatch.resume(&entry.name);
+    world.go_to(9.0);
+    assert_eq!(world.jobs_sent(), ["a"]);
+}
+
+#[test]
+fn a_reload_keeps_the_arguments_that_a_person_gave() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    world.fire(&entry, "by hand");
+    world.answer(not_sent());
+    let changed =
+        Entry { job: JobUid::new("other").expect("a uid"), args: Some("own".into()), ..entry.clone() };
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
+    let effects = world.dispatch.replace(&schedule.accounts, &schedule.by_name(), world.now);
+    world.take(effects);
+    world.go_to(10.0);
+    let [(_, Request::RunNow(sent))] = &world.sent[..] else { panic!("one is sent: {:?}", world.sent) };
+    assert_eq!((sent.job.as_str(), sent.args.as_deref()), ("other", Some("by hand")));
+}
+
+#[test]
+fn after_a_crash_what_a_person_fired_goes_with_its_own_arguments_though_the_entry_is_paused() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = Arc::new(entry("a", &account));
+    let mut left = open("a", -5, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    left.claim.origin = Origin::Person { args: Some("by hand".to_owned()) };
+    let scheduled = open("a", -4, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::clone(&entry)] };
+    let recovered = Recovered { paused: vec![entry.name.clone()], ..recovered(vec![left, scheduled]) };
+    let effects = world.dispatch.recover(recovered, &schedule, world.now);
+    world.take(effects);
+    world.advance();
+    assert_eq!(world.args_sent(), [Some("by hand")]);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"]);
+}
+
+#[test]
+fn what_a_person_fires_of_an_entry_that_is_gone_is_skipped() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
+    assert!(matches!(world.recorded.last(), Some((_, Move::Skipped { .. }))), "and the journal knows");
+}
+
+#[test]
 fn overlap_skip_gives_up_while_the_last_action_is_unfinished() {
     let account = account(100);
     let mut world = World::new(&account);
@@ -608,9 +777,8 @@ fn a_reload_loses_and_doubles_nothing_at_any_instant() {
                 world.go_to(reload_at);
                 let schedule =
                     Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(kept.clone())] };
-                let (effects, from) = world.dispatch.replace(&schedule, world.now);
-                world.take(effects);
-                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) >= from).collect();
+                let from = world.replace(&schedule);
+                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) > from).collect();
                 world.plan(&kept, &again);
             }
             world.go_to(to);
@@ -634,8 +802,7 @@ fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_chan
     let mut changed = entry("changed", &account);
     changed.job = JobUid::new("another").expect("a uid");
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
-    let (effects, _) = world.dispatch.replace(&schedule, world.now);
-    world.take(effects);
+    world.replace(&schedule);
     assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
     world.answer(not_sent());
     assert_eq!(world.told(), ["occurrence.skipped in-flight removed"], "its attempt came back unsent");
@@ -648,16 +815,20 @@ fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_chan
 
 /// An open claim of an entry, due so many seconds after the start.
 fn open(name: &str, seconds: i64, reached: Reached) -> Open {
+    Open { reached, ..open_at(name, World::at(seconds)) }
+}
+
+fn open_at(name: &str, at: Timestamp) -> Open {
     let claim = Claim {
-        key: Key::new(EntryName::new(name).expect("a name"), World::at(seconds)),
+        key: Key::new(EntryName::new(name).expect("a name"), at),
         account: AccountName::new("main").expect("a name"),
         stack: StackUid::new("stack").expect("a uid"),
         job: JobUid::new(name).expect("a uid"),
-        due_at: World::at(seconds),
-        deadline: World::at(seconds + 3600),
+        due_at: at,
+        deadline: at + SignedDuration::from_secs(3600),
         origin: Origin::Schedule,
     };
-    Open { claim, reached }
+    Open { claim, reached: Reached::Due }
 }
 
 fn recovered(open: Vec<Open>) -> Recovered {
@@ -768,6 +939,7 @@ proptest! {
         due in proptest::collection::vec((0..4usize, 0..30i64), 1..20),
         policies in proptest::collection::vec((0..3u8, 0..3u8), 4),
         answers in proptest::collection::vec(0..6u8, 60),
+        by_hand in proptest::collection::vec((0..4usize, 0..60u32, 0..3u8), 0..8),
     ) {
         let account = account(1000);
         let mut world = World::new(&account);
@@ -786,9 +958,29 @@ proptest! {
             }
         }
         let mut answers = answers.into_iter();
+        let mut fired = 0;
         for second in 0..20_000 {
             world.go_to(f64::from(second) / if second < 200 { 2.0 } else { 0.5 });
+            for (n, &(which, at, what)) in by_hand.iter().enumerate() {
+                let entry = &entries[which];
+                match what {
+                    _ if at != second => {}
+                    0 => {
+                        world.now.wall += SignedDuration::from_micros(i64::try_from(n).expect("small") + 1);
+                        world.fire(entry, "by hand");
+                        fired += 1;
+                    }
+                    1 => {
+                        let effects = world.dispatch.pause(&entry.name, world.now);
+                        world.take(effects);
+                    }
+                    _ => world.dispatch.resume(&entry.name),
+                }
+            }
             prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
+            let held = world.dispatch.pending.values().filter(|pending| pending.place == Place::Held).count();
+            let told = world.dispatch.standings().next().map(|(_, standing)| standing.held);
+            prop_assert_eq!(told, Some(held), "at {}", world.now.wall);
             while let Some((_, request)) = world.sent.first() {
                 match request {
                     Request::RunNow(_) => world.answer(match answers.next() {
@@ -796,7 +988,7 @@ proptest! {
                         Some(1) => in_doubt(),
                         Some(2) => Outcome::Rejected { status: 422, error: String::new(), hint: "" },
                         Some(3) => Outcome::Throttled { status: 503 },
-                        _ => started(second.try_into().expect("small")),
+                        _ => started(second.into()),
                     }),
                     Request::Action(_, _, id) => {
                         let id = *id;
@@ -814,7 +1006,7 @@ proptest! {
                 .iter()
                 .any(|end| line.starts_with(end))
         });
-        prop_assert_eq!(ends.count(), planned.len(), "each ends once: {:?}", told);
+        prop_assert_eq!(ends.count(), planned.len() + fired, "each ends once: {:?}", told);
         prop_assert!(world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty(), "nothing is left over");
     }
 }

@@ -5,13 +5,13 @@
 //! soon. So a sync of the disk is shared by all who ask meanwhile, and none stands in the way of a send.
 
 use std::io;
-use std::sync::mpsc;
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use super::inbox::{self, Hurry};
 use super::store::Store;
-use super::writer::{Answer, Change, Request, Writer};
+use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{Claim, Claimed, Health, JournalError, Key, Mark, Move, Pruned, Recovered, Refused};
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -20,7 +20,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 /// A handle on the journal. Its clones are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    requests: mpsc::Sender<Request>,
+    requests: inbox::Sender<Request>,
     health: watch::Receiver<Health>,
 }
 
@@ -43,7 +43,7 @@ impl Opened {
     /// # Errors
     /// When the system has no thread left.
     pub(super) fn new(store: impl Store, recovered: Recovered, mark: Mark) -> io::Result<Opened> {
-        let (requests, inbox) = mpsc::channel();
+        let (requests, inbox) = inbox::inbox(GROUP);
         let (tell, health) = watch::channel(Health::Well);
         let (refuse, refused) = tokio::sync::mpsc::unbounded_channel();
         let writer = Writer::new(store, inbox, tell, refuse);
@@ -124,12 +124,12 @@ impl Journal {
 
     fn soon(&self, change: Change) {
         // Nobody is there to write it after the close, and the daemon is at its end then.
-        let _ = self.requests.send(Request::Soon(change));
+        let _ = self.requests.send(Request::Soon(change), Hurry::Soon);
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).map_err(|_| JournalError::Closed)?;
+        self.requests.send(request(answer), Hurry::Now).map_err(|_| JournalError::Closed)?;
         answered.await.map_err(|_| JournalError::Closed)?
     }
 }

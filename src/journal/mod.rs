@@ -8,6 +8,7 @@
 mod directory;
 mod error;
 mod handle;
+mod inbox;
 mod mark;
 mod permit;
 pub mod postgres;
@@ -29,7 +30,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use mark::Mark;
 pub use permit::Permit;
-pub use sqlite::{FILE_NAME, read_history};
+pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 
 /// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -234,6 +235,19 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+}
+
+/// What happened lately, for who looks in at a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lately {
+    /// How many occurrences are in each state.
+    pub counts: Vec<(State, u64)>,
+    /// How many were sent more than a second late, whatever for.
+    pub late: u64,
+    /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest first.
+    pub notable: Vec<Record>,
+    /// There were more occurrences than are counted: these are the newest.
+    pub cut: bool,
 }
 
 /// Which part of the history is wanted.

@@ -1,12 +1,12 @@
 //! The thread that writes: it gathers requests into transactions, keeps what could not be written, and prunes between.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
+use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
 use crate::cloud66::ActionId;
@@ -17,7 +17,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 const SOON: Duration = Duration::from_millis(50);
 
 /// So many changes do not wait for more.
-const GROUP: usize = 1000;
+pub(super) const GROUP: usize = 1000;
 
 /// Between two tries to write what could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -31,12 +31,14 @@ const SLACK: usize = 10_000;
 pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// Something that is written soon, and kept until it can be.
+#[derive(Debug)]
 pub(super) enum Change {
     Step((Key, Move)),
     Quota(AccountName, Box<quota::Saved>),
 }
 
 /// What the thread is asked for.
+#[derive(Debug)]
 pub(super) enum Request {
     Soon(Change),
     Claim { cursor: Timestamp, claims: Vec<Claim>, answer: Answer<Claimed> },
@@ -66,6 +68,8 @@ enum Failing {
 pub(super) struct Writer<S> {
     store: S,
     inbox: Receiver<Request>,
+    /// Taken from it, and not looked at.
+    arrived: VecDeque<Request>,
     health: watch::Sender<Health>,
     refused: UnboundedSender<Refused>,
     /// To be written, in the order of asking.
@@ -98,6 +102,7 @@ impl<S: Store> Writer<S> {
         Writer {
             store,
             inbox,
+            arrived: VecDeque::new(),
             health,
             refused,
             batch: Vec::new(),
@@ -127,15 +132,13 @@ impl<S: Store> Writer<S> {
 
     /// Takes in all that has arrived, writes what is to be written, and prunes a little.
     fn turn(&mut self) -> Next {
-        let mut arrived = match self.wait() {
-            Ok(request) => request,
-            Err(()) => {
-                // Nobody is there to tell when it fails.
-                let _ = self.write();
-                return Next::End(None);
-            }
-        };
-        while let Some(request) = arrived {
+        if self.wait() == Waited::Gone {
+            // Nobody is there to tell when it fails.
+            let _ = self.write();
+            return Next::End(None);
+        }
+        self.arrived.append(&mut self.inbox.take());
+        while let Some(request) = self.arrived.pop_front() {
             match request {
                 Request::Close { stopped_at, answer } => {
                     return Next::End(Some((answer, self.close(stopped_at))));
@@ -155,7 +158,6 @@ impl<S: Store> Writer<S> {
             if self.batch.len() >= GROUP {
                 break;
             }
-            arrived = self.inbox.try_recv().ok();
         }
         let group = self.batch.len() >= GROUP && self.failing.is_none();
         if group || self.write_at.is_some_and(|at| at <= Instant::now()) {
@@ -166,22 +168,13 @@ impl<S: Store> Writer<S> {
         Next::Continue
     }
 
-    /// The next request, or `None` when there is something to do without one. An error when nobody can ask any more.
-    fn wait(&self) -> Result<Option<Request>, ()> {
-        if self.pruning.is_some() {
-            return match self.inbox.try_recv() {
-                Ok(request) => Ok(Some(request)),
-                Err(TryRecvError::Empty) => Ok(None),
-                Err(TryRecvError::Disconnected) => Err(()),
-            };
-        }
+    /// Waits until there is something to do.
+    fn wait(&self) -> Waited {
         match self.write_at {
-            None => self.inbox.recv().map(Some).map_err(|_| ()),
-            Some(at) => match self.inbox.recv_timeout(at.saturating_duration_since(Instant::now())) {
-                Ok(request) => Ok(Some(request)),
-                Err(RecvTimeoutError::Timeout) => Ok(None),
-                Err(RecvTimeoutError::Disconnected) => Err(()),
-            },
+            _ if !self.arrived.is_empty() => Waited::Arrived,
+            _ if self.pruning.is_some() => self.inbox.wait_until(Instant::now()),
+            None => self.inbox.wait(),
+            Some(at) => self.inbox.wait_until(at),
         }
     }
 

@@ -3,12 +3,13 @@
 //! A change here is a change of the interface: it needs a line in CHANGELOG.md.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
+use super::json;
 use crate::cloud66::Action;
-use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
 
 macro_rules! events {
     ($(
@@ -78,6 +79,13 @@ macro_rules! events {
                         own.into_iter()$(.chain(action_fields(&event.$action)))?.collect()
                     })*
                 }
+            }
+
+            /// What its line in the log has, but for the instant.
+            pub(crate) fn record(&self) -> Map<String, Value> {
+                let mut record = Map::new();
+                json::record(self, &mut record);
+                record
             }
 
             /// Hands the event to the log.
@@ -182,6 +190,18 @@ events! {
         first: String,
     }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
 
+    /// The schedule file is gone; nothing changed.
+    ScheduleMissing = "schedule.missing", |e| Level::WARN, {
+        path: String,
+    }, format!("{} is gone; what was read from it goes on until it is there again", e.path);
+
+    /// Nobody tells of changes of the schedule file, so it is looked at by and by. It is read all the same.
+    SchedulePolled = "schedule.polled", |e| Level::INFO, {
+        path: String,
+        every_ms: u64,
+        reason: String,
+    }, format!("{} is looked at every {} ms for changes, for they cannot be watched: {}", e.path, e.every_ms, e.reason);
+
     /// Something about the schedule file that works and is likely not what was meant.
     ScheduleWarning = "schedule.warning", |e| Level::WARN, {
         path: String,
@@ -206,6 +226,35 @@ events! {
         path: String,
         hint: String,
     }, format!("the token of account {} can be read by others: {}", e.account, e.hint);
+
+    /// An address that somebody is to be told by cannot be used. Nothing changes, or the daemon does not start.
+    NotifyUnusable = "notify.unusable", |e| Level::ERROR, {
+        /// Whose webhook it is.
+        receiver: Option<ReceiverName>,
+        /// Whose ping it is.
+        entry: Option<EntryName>,
+        error: String,
+    }, format!("{} cannot be told: {}", told(&e.receiver, &e.entry), e.error);
+
+    /// Somebody is not told of something, for good. Said once, until something is taken again.
+    NotifyFailed = "notify.failed", |e| Level::WARN, {
+        receiver: Option<ReceiverName>,
+        entry: Option<EntryName>,
+        /// All of the address that may be told.
+        host: Option<String>,
+        attempts: u32,
+        /// The ends that are not told. The log has them.
+        lost: usize,
+        error: String,
+    }, format!("{} is not told of {} that the log has: {}", told(&e.receiver, &e.entry), ends(e.lost), e.error);
+
+    /// Somebody can be told again.
+    NotifyRestored = "notify.restored", |e| Level::INFO, {
+        receiver: Option<ReceiverName>,
+        entry: Option<EntryName>,
+        /// The ends that were not told meanwhile.
+        lost: usize,
+    }, format!("{} is told again; of {} it was not", told(&e.receiver, &e.entry), ends(e.lost));
 
     /// run_now answered with an action.
     ActionStarted = "action.started", |e| Level::INFO, {
@@ -249,6 +298,32 @@ events! {
         stack: StackUid,
         warning: String,
     }, format!("{}: the API warns: {}", e.entry, e.warning);
+
+    /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence does.
+    EntryFired = "entry.fired", |e| Level::INFO, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        /// The user who asked.
+        by_uid: u32,
+    }, format!("{}: fired by user {}", e.entry, e.by_uid);
+
+    /// A person paused an entry.
+    EntryPaused = "entry.paused", |e| Level::INFO, {
+        entry: EntryName,
+        by_uid: u32,
+    }, format!("{}: paused by user {}", e.entry, e.by_uid);
+
+    /// A person resumed an entry.
+    EntryResumed = "entry.resumed", |e| Level::INFO, {
+        entry: EntryName,
+        by_uid: u32,
+    }, format!("{}: resumed by user {}", e.entry, e.by_uid);
+
+    /// The daemon cannot be asked anything: it fires all the same.
+    ControlUnavailable = "control.unavailable", |e| Level::WARN, {
+        path: String,
+        error: String,
+    }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
     /// An occurrence is due and cannot be sent yet.
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
@@ -351,6 +426,24 @@ events! {
     }, format!("the clock jumped by {} ms", e.by_ms);
 }
 
+impl Event {
+    /// The occurrence that it tells of, if it does.
+    pub fn occurrence(&self) -> Option<(&EntryName, Timestamp)> {
+        Some(match self {
+            Event::ActionStarted(e) => (&e.entry, e.scheduled_at),
+            Event::ActionFinished(e) => (&e.entry, e.scheduled_at),
+            Event::ActionUnfinished(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceWaiting(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceRetrying(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceMissed(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            _ => return None,
+        })
+    }
+}
+
 /// The action's fields as they are recorded.
 fn action_fields(action: &Action) -> [(&'static str, Value); 11] {
     [
@@ -408,6 +501,19 @@ fn waiting_message(e: &OccurrenceWaiting) -> String {
         Some(until) => format!("{}: {what} until {}", e.entry, brief(until)),
         None => format!("{}: {what}", e.entry),
     }
+}
+
+/// Who is told: a receiver, or what an entry pings.
+fn told(receiver: &Option<ReceiverName>, entry: &Option<EntryName>) -> String {
+    match (receiver, entry) {
+        (Some(receiver), _) => format!("receiver {receiver}"),
+        (None, Some(entry)) => format!("the ping of {entry}"),
+        (None, None) => "nobody".to_owned(),
+    }
+}
+
+fn ends(count: usize) -> String {
+    if count == 1 { "1 end".to_owned() } else { format!("{count} ends") }
 }
 
 fn or_unknown<T: ToString>(value: Option<T>) -> String {

@@ -11,6 +11,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::scribe::timestamp;
+
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
 /// A field without a value is null, so that each event always has the same keys.
@@ -32,7 +34,7 @@ where
     ) -> fmt::Result {
         let mut fields = Fields::of(event.metadata());
         event.record(&mut fields);
-        writer.write_str(&fields.line(Timestamp::now()))?;
+        writer.write_str(&fields.line(timestamp()))?;
         writer.write_char('\n')
     }
 }
@@ -41,6 +43,12 @@ where
 pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
     let mut line = Map::new();
     line.insert("timestamp".to_owned(), format!("{at:.6}").into());
+    record(event, &mut line);
+    Value::Object(line).to_string()
+}
+
+/// What a line has of the event itself.
+pub(super) fn record(event: &crate::log::Event, line: &mut Map<String, Value>) {
     line.insert("level".to_owned(), event.level().as_str().to_ascii_lowercase().into());
     line.insert("event".to_owned(), event.name().into());
     line.insert("message".to_owned(), event.message().into());
@@ -55,7 +63,6 @@ pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
             line.insert(name.to_owned(), value);
         }
     }
-    Value::Object(line).to_string()
 }
 
 /// The fields of an event as they are recorded, in JSON. They come in the order in which the event declares

@@ -4,9 +4,11 @@ pub mod event;
 mod field;
 mod json;
 pub mod line;
+mod scribe;
 pub mod setup;
 mod text;
 
 pub use event::Event;
+pub use scribe::Scribe;
 pub use setup::{Format, Level, LogGuard};
 pub(crate) use text::visible;

@@ -10,6 +10,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::scribe::timestamp;
+
 /// Formats an event as `2026-11-25T01:30:00.001Z info  action.started       nightly: action 7 …`.
 pub(super) struct TextLines;
 
@@ -28,7 +30,7 @@ where
         event.record(&mut said);
         let name = said.event.as_deref().unwrap_or(event.metadata().target());
         let coloured = writer.has_ansi_escapes();
-        write_line(&mut writer, Timestamp::now(), *event.metadata().level(), name, &said.message, coloured)
+        write_line(&mut writer, timestamp(), *event.metadata().level(), name, &said.message, coloured)
     }
 }
 

@@ -106,6 +106,7 @@ pub struct Metrics {
     claims: Histogram,
     journal: Gauge,
     entries: Gauge,
+    paused: Gauge,
     reloads: Family<OfReload, Counter>,
     clock_jumps: Counter,
 }
@@ -135,6 +136,7 @@ impl Metrics {
             claims: Histogram::new(CLAIM),
             journal: Gauge::default(),
             entries: Gauge::default(),
+            paused: Gauge::default(),
             reloads: Family::default(),
             clock_jumps: Counter::default(),
         };
@@ -193,6 +195,11 @@ impl Metrics {
         );
         r.register("journal_healthy", "Whether the journal can be written", self.journal.clone());
         r.register("schedule_entries", "Entries of the schedule", self.entries.clone());
+        r.register(
+            "paused_entries",
+            "Entries that somebody paused, besides those of the schedule",
+            self.paused.clone(),
+        );
         r.register("schedule_reloads", "Times that the schedule was read again", self.reloads.clone());
         r.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
     }
@@ -254,9 +261,10 @@ impl Metrics {
         }
     }
 
-    /// The schedule was swept. How each account stands now.
-    pub(crate) fn swept<'a>(&self, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
+    /// The schedule was swept. How many entries are paused, and how each account stands now.
+    pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
         self.sweeps.inc();
+        self.paused.set(paused.try_into().unwrap_or(i64::MAX));
         for (account, gauges) in accounts {
             self.stands(account, &gauges);
         }

@@ -99,7 +99,7 @@ fn metrics_keep_their_names_and_labels() {
         sent: Sent { fires: 11, follow_ups: 5, checks: 1, throttled: 1 },
     };
     let (main, other) = (account("main"), account("other"));
-    metrics.swept([(&main, gauges(Some(3000))), (&other, gauges(None))].into_iter());
+    metrics.swept(3, [(&main, gauges(Some(3000))), (&other, gauges(None))].into_iter());
     insta::assert_snapshot!(in_order(&metrics.scrape()));
 }
 

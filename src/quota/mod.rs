@@ -264,6 +264,16 @@ impl Quota {
         Some(wall(self.seen, self.returns_at(self.seen.mono)))
     }
 
+    /// Until when nothing is left beyond the reserve, if so: what the operator was told, as it is seen now.
+    pub fn exhausted_until(&self) -> Option<Timestamp> {
+        let at = match self.clearance() {
+            _ if !self.exhausted => return None,
+            Clearance::Until(at, _) => at,
+            _ => self.returns_at(self.seen.mono),
+        };
+        Some(wall(self.seen, at))
+    }
+
     fn clearance(&self) -> Clearance {
         let now = self.seen.mono;
         if let Some(at) = self.not_before

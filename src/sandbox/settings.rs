@@ -97,6 +97,8 @@ pub struct Stack {
     pub environment: String,
     /// 0 to 7; 1 is deployed, 5 and 6 are deploying.
     pub status: u8,
+    /// Whether it is in maintenance mode.
+    pub maintenance: bool,
     /// In the order they are listed.
     pub jobs: Vec<Job>,
 }
@@ -223,6 +225,7 @@ impl Stack {
             uid,
             environment: "production".to_owned(),
             status: 1,
+            maintenance: false,
             jobs: Vec::new(),
         }
     }

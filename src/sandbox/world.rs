@@ -299,7 +299,7 @@ impl World {
             environment: &stack.environment,
             status: stack.status,
             health: 3,
-            maintenance_mode: false,
+            maintenance_mode: stack.maintenance,
             account_id: 1,
             account_name: "Sandbox",
             created_at_iso: shapes::iso_date(self.created_at),

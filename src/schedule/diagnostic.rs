@@ -35,6 +35,8 @@ pub enum Severity {
     Error,
     /// It can, but somebody should look.
     Warning,
+    /// It can. It is told because it explains what may happen next.
+    Note,
 }
 
 /// What is wrong, in a word that does not change.
@@ -75,10 +77,14 @@ pub enum Code {
     BadToken,
     /// An account that is not defined, or none where one has to be chosen.
     BadAccount,
+    /// A receiver that is not defined, or that is told of nothing.
+    BadReceiver,
     /// The same job of the same stack on the same expression twice.
     DuplicateEntry,
     /// A token that would travel unencrypted.
     PlainHttp,
+    /// A receiver that no entry names.
+    UnusedReceiver,
     /// A step that does not divide its range, so that its last gap differs.
     UnevenStep,
     /// Day-of-month and day-of-week are both restricted, and one of them suffices.
@@ -95,6 +101,20 @@ pub enum Code {
     SharedInstant,
     /// A minute on which more than a quarter of its hour is due.
     CrowdedMinute,
+    /// A stack that the API does not have, or not for this token.
+    UnknownStack,
+    /// A job that its stack does not have.
+    UnknownJob,
+    /// A job that is paused at Cloud 66.
+    PausedJob,
+    /// A job with a cron of its own at Cloud 66, so that it runs from there as well.
+    DoubledJob,
+    /// A stack that is being deployed.
+    StackDeploying,
+    /// A stack in maintenance mode.
+    StackMaintenance,
+    /// What the API could not be asked about.
+    NotAsked,
 }
 
 /// A diagnostic as `check --format json` prints it. The keys are part of the interface.
@@ -102,7 +122,7 @@ pub enum Code {
 pub struct Record<'a> {
     /// What kind of thing it is.
     pub code: Code,
-    /// `error` or `warning`.
+    /// `error`, `warning` or `note`.
     pub severity: Severity,
     /// The file, as it was named.
     pub path: &'a str,
@@ -172,6 +192,11 @@ impl Rejected {
     /// Everything that is wrong, for people.
     pub fn render(&self, colour: render::Colour) -> String {
         render::render(&self.diagnostics, self.cut, colour)
+    }
+
+    /// The same, with the excerpts on lines of so many columns at most.
+    pub fn render_within(&self, colour: render::Colour, columns: usize) -> String {
+        render::render_within(&self.diagnostics, self.cut, colour, columns)
     }
 
     fn summary(&self) -> String {

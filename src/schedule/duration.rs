@@ -7,8 +7,11 @@ use std::time::Duration;
 /// The longest duration that the file may state: ten years. Sums with it stay within what a timestamp can hold.
 pub const LONGEST: Duration = Duration::from_secs(3_653 * 86_400);
 
-/// What a duration looks like, for a JSON Schema. That the units go from great to small it does not say.
-pub const PATTERN: &str = r"^\s*(\d+\s*(ms|s|m|h|d|w)\s*)+$";
+/// What a duration looks like, for a JSON Schema: its units go from great to small, each once.
+pub const PATTERN: &str = r"^(?=.*[0-9])\s*([0-9]+\s*w\s*)?([0-9]+\s*d\s*)?([0-9]+\s*h\s*)?([0-9]+\s*m\s*)?([0-9]+\s*s\s*)?([0-9]+\s*ms\s*)?$";
+
+/// What a duration looks like that is not zero.
+pub const POSITIVE_PATTERN: &str = r"^(?=.*[1-9])\s*([0-9]+\s*w\s*)?([0-9]+\s*d\s*)?([0-9]+\s*h\s*)?([0-9]+\s*m\s*)?([0-9]+\s*s\s*)?([0-9]+\s*ms\s*)?$";
 
 /// Each unit and its milliseconds, the greatest first.
 const UNITS: [(&str, u64); 6] =

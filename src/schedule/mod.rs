@@ -6,8 +6,10 @@
 pub mod cron;
 pub mod diagnostic;
 pub mod duration;
+pub mod entries;
 mod lint;
 pub mod name;
+pub mod notify;
 mod place;
 pub mod render;
 mod report;
@@ -19,6 +21,7 @@ mod tree;
 mod validate;
 mod words;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +35,10 @@ use self::report::{Problem, Report};
 
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
-pub use name::{AccountName, EntryName, JobUid, NameError, StackUid};
+pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, StackUid};
+pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
+pub use origin::Part;
+pub(crate) use place::one_line;
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -57,6 +63,31 @@ impl Loaded {
         self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
         self
     }
+
+    /// Findings as diagnostics, each with its place in the file, in the file's order.
+    pub fn diagnosed(&self, findings: Vec<Finding>) -> Vec<Diagnostic> {
+        let mut report = Report::default();
+        for Finding { code, severity, part, message, help } in findings {
+            let span = self.origin.places.of(part);
+            report.add(severity, Problem { code, span, message, help, related: None });
+        }
+        report.finish(&self.origin.path, &self.origin.text)
+    }
+}
+
+/// What was found out of a valid schedule from elsewhere, as from the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is of.
+    pub part: Part,
+    /// What is wrong.
+    pub message: String,
+    /// What to write or to do instead.
+    pub help: String,
 }
 
 /// Reads and validates a schedule file.
@@ -67,11 +98,26 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
+    understand(path, &read(path)?)
+}
+
+/// Reads the bytes of a schedule file, and nothing into them.
+///
+/// # Errors
+/// The one reason why it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Rejected> {
+    source::read(path).map_err(|problem| rejected(&path.to_string_lossy(), "", problem))
+}
+
+/// Validates what was read of a schedule file.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
     let name = path.to_string_lossy();
-    let bytes = source::read(path).map_err(|problem| rejected(&name, "", problem))?;
-    match source::decode(&bytes) {
+    match source::decode(bytes) {
         Ok(text) => parse(&name, text),
-        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(&bytes), problem)),
+        Err(problem) => Err(rejected(&name, &String::from_utf8_lossy(bytes), problem)),
     }
 }
 
@@ -111,6 +157,16 @@ pub struct Schedule {
     pub entries: Vec<Arc<Entry>>,
 }
 
+/// The entries of a schedule by their names.
+pub type ByName = HashMap<EntryName, Arc<Entry>>;
+
+impl Schedule {
+    /// The entries by their names.
+    pub fn by_name(&self) -> ByName {
+        self.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect()
+    }
+}
+
 /// One API token with a quota of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Account {
@@ -127,7 +183,7 @@ pub struct Account {
 }
 
 /// Where a token is kept. The token itself is never part of the schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TokenSource {
     /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
@@ -201,11 +257,13 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// Who is told how its occurrences end.
+    pub notify: Option<Arc<Notify>>,
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Overlap {
     /// Send it all the same.
     #[default]
@@ -218,7 +276,7 @@ pub enum Overlap {
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum CatchUp {
     /// None of them.
     None,
@@ -231,7 +289,7 @@ pub enum CatchUp {
 
 /// Who goes first when the quota is short. Greater goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Priority {
     /// After all others.
     Low,

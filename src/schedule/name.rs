@@ -55,6 +55,10 @@ text_type!(
     AccountName, is_name, NameError::Name
 );
 text_type!(
+    /// The key of a receiver under `notify:`.
+    ReceiverName, is_name, NameError::Name
+);
+text_type!(
     /// Cloud 66's uid of a stack, as text whatever it looks like.
     StackUid, is_uid, NameError::Uid
 );

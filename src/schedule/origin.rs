@@ -22,10 +22,26 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// The places of the entries and of all their expressions, each in the file's order.
+/// A part of the schedule file of which something is said after it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The name of an account, by the account's number.
+    Account(usize),
+    /// The name of an entry, by the entry's number.
+    Name(usize),
+    /// The uid of an entry's stack.
+    Stack(usize),
+    /// The uid of an entry's job.
+    Job(usize),
+}
+
+/// The places of the accounts, of the entries and of all their expressions, each in the file's order.
 #[derive(Clone, Default)]
 pub(super) struct Places {
+    accounts: Vec<Range<usize>>,
     entries: Vec<Range<usize>>,
+    /// Of each entry the stack and the job.
+    pairs: Vec<(Span, Span)>,
     expressions: Vec<ExpressionPlace>,
 }
 
@@ -38,8 +54,23 @@ struct ExpressionPlace {
 }
 
 impl Places {
-    pub fn entry(&mut self, name: Range<usize>) {
+    pub fn account(&mut self, name: Range<usize>) {
+        self.accounts.push(name);
+    }
+
+    pub fn entry(&mut self, name: Range<usize>, stack: Span, job: Span) {
         self.entries.push(name);
+        self.pairs.push((stack, job));
+    }
+
+    /// A part of the file.
+    pub fn of(&self, part: Part) -> Option<Range<usize>> {
+        match part {
+            Part::Account(account) => self.accounts.get(account).cloned(),
+            Part::Name(entry) => self.name_of(entry),
+            Part::Stack(entry) => self.pairs.get(entry).map(|(stack, _)| stack.range()),
+            Part::Job(entry) => self.pairs.get(entry).map(|(_, job)| job.range()),
+        }
     }
 
     pub fn expression(&mut self, node: &Node<'_>, source: &str) {

@@ -142,6 +142,11 @@ pub(super) fn shown(word: &str) -> String {
     text
 }
 
+/// A text from elsewhere on one line, without what would move the cursor, change the terminal or reorder the text.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(visible).collect()
+}
+
 /// The character, or what stands for it where it would move the cursor, change the terminal or reorder the text.
 pub(super) fn visible(c: char) -> char {
     match c {

@@ -22,11 +22,16 @@ pub enum Colour {
 
 /// Shows the first hundred diagnostics, and says how many more there are.
 pub fn render(diagnostics: &[Diagnostic], cut: bool, colour: Colour) -> String {
+    render_within(diagnostics, cut, colour, WIDTH)
+}
+
+/// The same with the excerpts on lines of so many columns at most. Sentences are as long as they are.
+pub fn render_within(diagnostics: &[Diagnostic], cut: bool, colour: Colour, columns: usize) -> String {
     let renderer = match colour {
         Colour::Never => Renderer::plain(),
         Colour::Always => Renderer::styled(),
     }
-    .term_width(WIDTH);
+    .term_width(columns.min(WIDTH));
 
     let mut text = String::new();
     for diagnostic in diagnostics.iter().take(SHOWN) {
@@ -45,6 +50,7 @@ fn group(diagnostic: &Diagnostic) -> Group<'_> {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(&diagnostic.message);
     let group = match &diagnostic.place {

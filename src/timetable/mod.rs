@@ -98,6 +98,22 @@ impl Timetable {
         self.upcoming.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// The entries that are due next, each with its instant, in order: at most so many. It costs what is asked for, and
+    /// not what exists.
+    pub fn soonest(&self, most: usize) -> Vec<(&Arc<Entry>, Timestamp)> {
+        // A heap in an array: what stands at n comes before what stands at 2n + 1 and 2n + 2.
+        let heap = self.upcoming.as_slice();
+        let mut edge: BinaryHeap<_> = heap.first().map(|&first| (first, 0)).into_iter().collect();
+        let mut soonest = Vec::new();
+        while soonest.len() < most
+            && let Some((Reverse((at, place)), n)) = edge.pop()
+        {
+            soonest.push((&self.rows[place as usize].entry, at));
+            edge.extend([2 * n + 1, 2 * n + 2].into_iter().filter_map(|n| Some((*heap.get(n)?, n))));
+        }
+        soonest
+    }
+
     /// Where the next step begins.
     pub fn position(&self) -> Timestamp {
         self.position
@@ -200,6 +216,7 @@ pub(crate) mod tests {
             idempotent: false,
             follow: true,
             paused: false,
+            notify: None,
         })
     }
 
@@ -345,6 +362,33 @@ pub(crate) mod tests {
             let next = next(&entry, from).expect("due again");
             prop_assert_eq!(previous(&entry, after(next).expect("in range")), Some(next));
             prop_assert!(previous(&entry, next).is_none_or(|at| at < from));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_soonest_are_found_without_walking_through_all(
+            minutes in proptest::collection::vec(0..60u8, 1..80),
+            steps in 0..90i64,
+            most in 0..20usize,
+        ) {
+            let expressions: Vec<String> = minutes.iter().map(|minute| format!("{minute} * * * *")).collect();
+            let entries: Vec<_> =
+                expressions.iter().enumerate().map(|(n, cron)| entry(&format!("e{n}"), "UTC", &[cron])).collect();
+            let start: Timestamp = "2026-03-01T00:00:00Z".parse().expect("an instant");
+            let mut timetable = Timetable::new(&schedule(&entries), start);
+            let position = start + SignedDuration::from_mins(steps);
+            timetable.step(position);
+            let mut all: Vec<Timestamp> =
+                entries.iter().filter_map(|entry| next(entry, position)).collect();
+            all.sort_unstable();
+            all.truncate(most);
+            let soonest = timetable.soonest(most);
+            let found: Vec<Timestamp> = soonest.iter().map(|&(_, at)| at).collect();
+            prop_assert_eq!(found, all);
+            for (entry, at) in soonest {
+                prop_assert_eq!(next(entry, position), Some(at));
+            }
         }
     }
 }

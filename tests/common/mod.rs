@@ -145,7 +145,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn start(mut command: Command, directory: Arc<tempfile::TempDir>) -> Daemon {
+    pub fn start(mut command: Command, directory: Arc<tempfile::TempDir>) -> Daemon {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon starts");
         let stdout = child.stdout.take().expect("its stdout");

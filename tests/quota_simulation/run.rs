@@ -18,12 +18,16 @@ use crate::scenario::{Kind, Scenario};
 use crate::server::{Server, Window};
 use crate::{BOOT, DOWN, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
 
+/// Of what is usable, the part that follow-up may use.
+const ASIDE: f64 = 0.3;
+
 enum Event {
     Arrives(usize),
     Answered(usize),
     Lost(usize),
     Unsent(usize),
     Others(u32),
+    Limit(u32),
     Wake,
     Stop,
     Start,
@@ -34,6 +38,8 @@ struct Sent {
     life: u32,
     ticket: Option<Ticket>,
     sent: Mono,
+    /// It was no fire.
+    aside: bool,
     /// It went beyond what the newest headers covered.
     probe: bool,
     /// How many requests others had used by the newest answer that was known when it was sent.
@@ -48,6 +54,7 @@ struct Sent {
 struct Outcome {
     /// The server's order.
     order: u64,
+    limit: u32,
     remaining: u32,
     refused: bool,
     bare: bool,
@@ -162,6 +169,10 @@ impl<'a> Simulation<'a> {
         };
         simulation.plan_others();
         simulation.plan_restarts();
+        if let Some(limit) = scenario.becomes {
+            let at = BOOT + WINDOW + WINDOW.mul_f64(simulation.rng.f64());
+            simulation.at(at, Event::Limit(limit));
+        }
         simulation.pump();
         let end = BOOT + WINDOW * (WINDOWS + 1);
         while let Some(Reverse((at, event))) = simulation.events.pop() {
@@ -260,6 +271,12 @@ impl<'a> Simulation<'a> {
                 }
                 return;
             }
+            Event::Limit(limit) => {
+                self.server.limit = limit;
+                // As if others had used it: no answer could have told.
+                self.others += 1;
+                return;
+            }
             Event::Arrives(id) => return self.arrives(id),
             Event::Wake => {
                 self.wake = None;
@@ -303,9 +320,13 @@ impl<'a> Simulation<'a> {
         self.order += 1;
         if left.is_some() {
             self.taken.push((self.now, 1, 0, 0));
+            if let Some(window) = self.server.turns.last_mut() {
+                window.asides += u32::from(self.sent[id].aside);
+            }
         }
         let outcome = Outcome {
             order: self.order,
+            limit: self.server.limit,
             remaining: left.unwrap_or(0),
             refused: left.is_none(),
             bare: self.rng.u32(..1000) < self.scenario.bare,
@@ -345,7 +366,7 @@ impl<'a> Simulation<'a> {
         if let (Client::Ours(quota), Some(ticket)) = (&mut self.client, self.sent[id].ticket.take()) {
             let retry_after = self.scenario.retry_after.then_some(outcome.retry_after);
             let answer = Answer {
-                limit: (!outcome.bare).then_some(self.scenario.limit),
+                limit: (!outcome.bare).then_some(outcome.limit),
                 remaining: (!outcome.bare).then_some(outcome.remaining),
                 refused: outcome.refused.then_some(Throttle { retry_after }),
             };
@@ -371,8 +392,15 @@ impl<'a> Simulation<'a> {
         }
         while self.in_flight < self.scenario.connections {
             let now = self.scenario.now(self.now);
+            let mut aside = false;
+            let follow_up = self.rng.u32(..100) < self.scenario.follow_percent;
             let ticket = match &mut self.client {
-                Client::Ours(quota) => match quota.admit(Purpose::Fire, now) {
+                Client::Ours(quota) => match follow_up
+                    .then(|| quota.admit(Purpose::FollowUp, now))
+                    .and_then(Result::ok)
+                    .inspect(|_| aside = true)
+                    .map_or_else(|| quota.admit(Purpose::Fire, now), Ok)
+                {
                     Ok(ticket) => Some(ticket),
                     Err(Refusal::InFlight) => {
                         assert!(self.in_flight > 0, "nothing is in flight that could decide");
@@ -406,16 +434,16 @@ impl<'a> Simulation<'a> {
                     None
                 }
             };
-            self.send(ticket);
+            self.send(ticket, aside);
         }
     }
 
     /// What waits is told to wait only when the newest headers, less what is in doubt, leave nothing beyond the reserve.
     fn no_pacing(&self) {
-        let reserve = u64::from(self.scenario.reserve.of(self.scenario.limit));
         let Some(newest) = self.newest.filter(|_| !self.scenario.retry_after) else {
             return;
         };
+        let reserve = u64::from(self.scenario.reserve.of(newest.limit));
         // With a rolling window answers that overtook each other leave a doubt; it ends with what comes back next.
         let doubt = match self.scenario.kind {
             Kind::Rolling if self.scenario.others_percent > 0 => return,
@@ -437,7 +465,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn send(&mut self, ticket: Option<Ticket>) {
+    fn send(&mut self, ticket: Option<Ticket>, aside: bool) {
         let probe = matches!(self.client, Client::Ours(_)) && !self.covered();
         if probe && self.newest.is_none() {
             self.few_on_nothing();
@@ -482,6 +510,7 @@ impl<'a> Simulation<'a> {
         let others_known = self.newest.map_or(u64::MAX, |newest| newest.others);
         self.sent.push(Sent {
             life: self.life,
+            aside,
             ticket,
             sent: self.now,
             probe,
@@ -508,8 +537,8 @@ impl<'a> Simulation<'a> {
 
     /// Whether the newest headers, less what they do not include and the reserve, cover one more.
     fn covered(&mut self) -> bool {
-        let reserve = u64::from(self.scenario.reserve.of(self.scenario.limit));
         let Some(newest) = self.newest else { return false };
+        let reserve = u64::from(self.scenario.reserve.of(newest.limit));
         let left = u64::from(newest.remaining);
         if left > reserve + u64::from(self.in_flight) + self.doubtful.len() as u64 {
             return true;
@@ -525,7 +554,8 @@ impl<'a> Simulation<'a> {
     fn measure(&mut self) {
         let begin = MEASURED_FROM;
         let end = BOOT + WINDOW * WINDOWS;
-        let beyond_reserve = f64::from(self.scenario.limit - self.scenario.reserve.of(self.scenario.limit));
+        let limit = self.scenario.becomes.unwrap_or(self.scenario.limit);
+        let beyond_reserve = f64::from(limit - self.scenario.reserve.of(limit).min(limit));
         if self.scenario.kind == Kind::Rolling {
             // In the mean over time: ours within the last window, against what others leave.
             let mut steps: Vec<(Mono, i64, i64)> = Vec::new();
@@ -555,6 +585,11 @@ impl<'a> Simulation<'a> {
             // A window that opens late was idle before.
             let idle = (next.opened - window.opened).as_secs_f64() / WINDOW.as_secs_f64();
             windows += idle;
+            assert!(
+                f64::from(window.asides) <= (beyond_reserve * ASIDE).max(1.0),
+                "{} of {beyond_reserve} went to follow-up",
+                window.asides
+            );
             self.report.usable += usable * idle;
             self.report.used += usable.min(f64::from(window.own));
             let turned =

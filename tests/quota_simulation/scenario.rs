@@ -23,6 +23,10 @@ pub struct Scenario {
     pub seed: u64,
     pub kind: Kind,
     pub limit: u32,
+    /// What the limit becomes in the second window.
+    pub becomes: Option<u32>,
+    /// Of a hundred requests, how many are follow-up if they may.
+    pub follow_percent: u32,
     pub reserve: Reserve,
     /// What others use of the limit in a window, in percent, and in how many bursts.
     pub others_percent: u32,
@@ -63,10 +67,14 @@ impl Scenario {
         let latency = Duration::from_secs_f64(10f64.powf(-3.0 + 4.0 * rng.f64()));
         let mut some = |most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
         let (others_percent, lost, unsent, bare) = (some(60), some(20), some(50), some(20));
+        let becomes = (rng.u32(..4) == 0).then(|| (limit / 2 + rng.u32(..limit)).max(10));
+        let follow_percent = if rng.bool() { 0 } else { rng.u32(1..=100) };
         Scenario {
             seed,
             kind,
             limit,
+            becomes,
+            follow_percent,
             reserve,
             others_percent,
             bursts: rng.u32(1..40),
@@ -86,9 +94,9 @@ impl Scenario {
 
     /// Enough connections to use up a window's quota within a tenth of it, at the slowest, so that the quota decides.
     pub fn with_enough_connections(mut self) -> Scenario {
-        let needed =
-            (f64::from(self.limit) * self.latency.as_secs_f64() * 10.0 / WINDOW.as_secs_f64()).ceil();
-        let lost = f64::from(self.limit) * f64::from(self.lost) / 1000.0 * TIMEOUT.as_secs_f64() * 10.0
+        let limit = self.limit.max(self.becomes.unwrap_or_default());
+        let needed = (f64::from(limit) * self.latency.as_secs_f64() * 10.0 / WINDOW.as_secs_f64()).ceil();
+        let lost = f64::from(limit) * f64::from(self.lost) / 1000.0 * TIMEOUT.as_secs_f64() * 10.0
             / WINDOW.as_secs_f64();
         self.connections = self.connections.max((needed + lost) as u32 + 1);
         self

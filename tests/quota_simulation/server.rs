@@ -11,7 +11,7 @@ use crate::scenario::{Kind, Scenario};
 /// The look-alike of the server's quota.
 pub struct Server {
     kind: Kind,
-    limit: u32,
+    pub limit: u32,
     phase: Duration,
     behind: i64,
     opened: Option<Mono>,
@@ -26,6 +26,8 @@ pub struct Server {
 pub struct Window {
     pub opened: Mono,
     pub own: u32,
+    /// Of them, how many were no fires.
+    pub asides: u32,
     pub others: u32,
     pub lost: u32,
 }
@@ -94,7 +96,7 @@ impl Server {
             window.own += u32::from(own);
             window.others += u32::from(!own);
         }
-        Some(self.limit - self.count)
+        Some(self.limit.saturating_sub(self.count))
     }
 
     /// When the next request would be taken, if it were refused now.

@@ -10,7 +10,7 @@ use super::file;
 use super::rows;
 
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
-const ROWS: &str = "
+pub(super) const ROWS: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason FROM open
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)
     UNION ALL
@@ -70,7 +70,7 @@ fn read(
     Ok(())
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let scheduled_at = rows::required(row, 0)?;
     let due_at = rows::required_offset(row, scheduled_at, 2)?;
     let sent_at = rows::offset(row, scheduled_at, 5)?;

@@ -2,6 +2,7 @@
 
 mod file;
 mod history;
+mod lately;
 mod rows;
 mod schema;
 
@@ -11,6 +12,7 @@ use super::{Journal, JournalError, Mark, Opened, Permit};
 
 pub use file::FILE_NAME;
 pub use history::read_history;
+pub use lately::{read_lately, read_records};
 
 impl Journal {
     /// Opens the journal in a state directory, and makes both where there is none. Blocks.

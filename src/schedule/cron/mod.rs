@@ -73,6 +73,11 @@ impl Expression {
     }
 }
 
+/// The nicknames, each of which stands for five fields.
+pub(super) fn nicknames() -> impl Iterator<Item = &'static str> {
+    parse::NICKNAMES.iter().map(|(name, _)| *name)
+}
+
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.source, f)

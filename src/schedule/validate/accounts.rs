@@ -87,6 +87,7 @@ impl<'s> Validator<'s, '_> {
                 continue;
             }
             let account = self.account(pair).map(Arc::new);
+            self.places.account(self.key_span(pair));
             accounts.by_name.insert(name.into(), accounts.all.len());
             accounts.all.push((name.into(), account));
         }
@@ -164,10 +165,15 @@ impl<'s> Validator<'s, '_> {
         Err(self.error_in(node, None, Code::BadUrl, message, help))
     }
 
-    fn warn_of_plain_http(&mut self, node: &Node<'s>, url: &Url) {
+    /// Whether what is sent to an address can be read on its way.
+    pub(super) fn is_exposed(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
         let loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
-        if url.scheme() == "http" && !loopback {
+        url.scheme() == "http" && !loopback
+    }
+
+    fn warn_of_plain_http(&mut self, node: &Node<'s>, url: &Url) {
+        if self.is_exposed(url) {
             self.report.warning(Problem {
                 code: Code::PlainHttp,
                 span: Some(node.at.range()),
@@ -186,7 +192,12 @@ impl<'s> Validator<'s, '_> {
             let message = "a token is not written into the file, but where it is kept".into();
             return Err(self.error_in(node, None, Code::BadToken, message, help));
         }
-        let fields = self.fields::<TokenKey>(node, TokenKey::OF)?;
+        self.kept(node, "a token", help)
+    }
+
+    /// Where a secret is kept: in one of three places. `what` is what it is in a message.
+    pub(super) fn kept(&mut self, node: &Node<'s>, what: &str, help: &str) -> Result<TokenSource, Reported> {
+        let fields = self.fields::<TokenKey>(node, what)?;
         let mut places = Vec::new();
         for (_, key) in TokenKey::ALL {
             match self.value(fields.slot(*key), |this, node| this.token_place(*key, node)) {
@@ -196,11 +207,11 @@ impl<'s> Validator<'s, '_> {
             }
         }
         if places.len() > 1 {
-            let message = "a token that is kept in several places".into();
+            let message = format!("{what} that is kept in several places");
             return Err(self.error_in(node, None, Code::BadToken, message, help));
         }
         places.pop().unwrap_or_else(|| {
-            let message = "a token that is kept nowhere".into();
+            let message = format!("{what} that is kept nowhere");
             Err(self.error_in(node, None, Code::BadToken, message, help))
         })
     }

@@ -13,12 +13,13 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Overlap, Priority, StackUid,
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackUid,
 };
 use super::accounts::Accounts;
 use super::duplicates;
+use super::receivers::Receivers;
 use super::values::Wanted;
-use super::{Fields, Pair, Read, Slot, Validator};
+use super::{Fields, Known, Pair, Read, Slot, Validator};
 
 /// How long an occurrence may wait when nobody says.
 pub(in super::super) const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(3600);
@@ -37,6 +38,7 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
+    notify: Option<Arc<Notify>>,
 }
 
 /// Which account an entry uses.
@@ -80,12 +82,13 @@ impl Policies {
             idempotent: false,
             follow: true,
             paused: false,
+            notify: None,
         }
     }
 }
 
 impl<'s> Validator<'s, '_> {
-    pub(super) fn defaults(&mut self, slot: Slot<'_, 's>, base: Policies, accounts: &Accounts) -> Policies {
+    pub(super) fn defaults(&mut self, slot: Slot<'_, 's>, base: Policies, known: Known<'_>) -> Policies {
         let Slot::Given((_, node)) = slot else {
             return base;
         };
@@ -99,15 +102,11 @@ impl<'s> Validator<'s, '_> {
                 self.error(Code::UnknownKey, self.key_span(pair), message, help);
             }
         }
-        self.policies(&fields, &base, accounts)
+        self.policies(&fields, &base, known)
     }
 
-    pub(super) fn jobs(
-        &mut self,
-        slot: Slot<'_, 's>,
-        base: &Policies,
-        accounts: &Accounts,
-    ) -> Vec<Arc<Entry>> {
+    pub(super) fn jobs(&mut self, slot: Slot<'_, 's>, base: &Policies, known: Known<'_>) -> Vec<Arc<Entry>> {
+        let accounts = known.accounts;
         let Slot::Given(jobs) = slot else {
             return Vec::new();
         };
@@ -128,8 +127,7 @@ impl<'s> Validator<'s, '_> {
                 self.duplicate_key(first, pair);
                 continue;
             }
-            if let Ok(entry) = self.entry(pair, base, accounts) {
-                self.places.entry(self.key_span(pair));
+            if let Ok(entry) = self.entry(pair, base, known) {
                 entries.push(Arc::new(entry));
                 places.push(pair);
             }
@@ -149,7 +147,7 @@ impl<'s> Validator<'s, '_> {
         self.error(Code::BadAccount, self.key_span(jobs), message, help);
     }
 
-    fn entry(&mut self, pair: Pair<'_, 's>, base: &Policies, accounts: &Accounts) -> Result<Entry, ()> {
+    fn entry(&mut self, pair: Pair<'_, 's>, base: &Policies, known: Known<'_>) -> Result<Entry, ()> {
         let (key, node) = pair;
         let name = EntryName::new(&key.0).map_err(|error| {
             let help = "write a name such as `nightly-report`";
@@ -160,14 +158,21 @@ impl<'s> Validator<'s, '_> {
         let job = self.value(fields.slot(EntryKey::Job), |this, node| this.uid(node, JobUid::new));
         let cron = self.value(fields.slot(EntryKey::Cron), Self::expressions);
         self.missing(pair, &stack, &job, &cron);
-        let policies = self.policies(&fields, base, accounts);
-        let account = self.chosen(pair, &policies.account, accounts);
+        let policies = self.policies(&fields, base, known);
+        let account = self.chosen(pair, &policies.account, known.accounts);
         let (Read::Good(stack), Read::Good(job), Read::Good(cron)) = (stack, job, cron) else {
             return Err(());
         };
+        let (name, account) = (name.map_err(drop)?, account.ok_or(())?);
+        let place = |key| match fields.slot(key) {
+            Slot::Given((_, node)) => Ok(node.at),
+            Slot::Absent | Slot::Reported(_) => Err(()),
+        };
+        let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
+        self.places.entry(self.key_span(pair), stack_at, job_at);
         Ok(Entry {
-            name: name.map_err(drop)?,
-            account: account.ok_or(())?,
+            name,
+            account,
             stack,
             job,
             cron,
@@ -181,6 +186,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: policies.idempotent,
             follow: policies.follow,
             paused: policies.paused,
+            notify: policies.notify,
         })
     }
 
@@ -215,7 +221,7 @@ impl<'s> Validator<'s, '_> {
         &mut self,
         fields: &Fields<'_, 's, EntryKey>,
         base: &Policies,
-        accounts: &Accounts,
+        Known { accounts, receivers }: Known<'_>,
     ) -> Policies {
         let slot = |key| fields.slot(key);
         let account = match self.value(slot(EntryKey::Account), |this, node| this.named(node, accounts)) {
@@ -231,6 +237,7 @@ impl<'s> Validator<'s, '_> {
             Read::Good(args) => Some(args),
             Read::Absent | Read::Reported(_) => base.args.clone(),
         };
+        let notify = self.notify(slot(EntryKey::Notify), slot(EntryKey::Ping), base, receivers);
         Policies {
             account,
             timezone,
@@ -245,7 +252,30 @@ impl<'s> Validator<'s, '_> {
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
             follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
+            notify,
         }
+    }
+
+    /// Whom an entry tells. What it shares with the defaults is held once for all entries.
+    fn notify(
+        &mut self,
+        notify: Slot<'_, 's>,
+        ping: Slot<'_, 's>,
+        base: &Policies,
+        receivers: &Receivers,
+    ) -> Option<Arc<Notify>> {
+        let named = self.value(notify, |this, node| this.named_receivers(node, receivers));
+        let ping = self.value(ping, Self::address);
+        if let (Read::Absent, Read::Absent) = (&named, &ping) {
+            return base.notify.clone();
+        }
+        let base = base.notify.as_deref().cloned().unwrap_or_default();
+        let ping = match ping {
+            Read::Good(ping) => Some(ping),
+            Read::Absent | Read::Reported(_) => base.ping,
+        };
+        let notify = Notify { receivers: named.unwrap_or(base.receivers), ping };
+        (notify != Notify::default()).then(|| Arc::new(notify))
     }
 
     /// A uid as the text it is, whatever it looks like.

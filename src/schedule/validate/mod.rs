@@ -5,6 +5,7 @@
 mod accounts;
 mod duplicates;
 mod entries;
+mod receivers;
 mod values;
 
 use std::collections::HashMap;
@@ -69,6 +70,13 @@ impl<'n, 's, K: Key> Fields<'n, 's, K> {
     }
 }
 
+/// What an entry may name.
+#[derive(Clone, Copy)]
+struct Known<'k> {
+    accounts: &'k accounts::Accounts,
+    receivers: &'k receivers::Receivers,
+}
+
 /// A value that was asked for.
 enum Read<T> {
     Absent,
@@ -93,9 +101,12 @@ impl<'s> Validator<'s, '_> {
         };
         let timezone = self.value(fields.slot(FileKey::Timezone), Self::timezone);
         let accounts = self.accounts(fields.slot(FileKey::Accounts));
+        let receivers = self.receivers(fields.slot(FileKey::Notify));
         let base = entries::Policies::of_file(timezone.unwrap_or(TimeZone::UTC), &accounts);
-        let base = self.defaults(fields.slot(FileKey::Defaults), base, &accounts);
-        let entries = self.jobs(fields.slot(FileKey::Jobs), &base, &accounts);
+        let known = Known { accounts: &accounts, receivers: &receivers };
+        let base = self.defaults(fields.slot(FileKey::Defaults), base, known);
+        let entries = self.jobs(fields.slot(FileKey::Jobs), &base, known);
+        self.warn_of_unnamed(&receivers, &entries);
         Schedule { accounts: accounts.sound(), entries }
     }
 

@@ -1,0 +1,80 @@
+//! The API as a command asks it: an account's token read, and a person told how far it is.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::progress::Progress;
+use crate::cloud66::{Client, ClientError, Token, TokenError};
+use crate::online::{Desk, Tally};
+use crate::schedule::{Account, TokenSource};
+
+/// How often the bar is drawn anew.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Why an account cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoDesk {
+    /// There is no token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// There is one, and no client can be made with it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl NoDesk {
+    /// What the operator can do.
+    pub(super) fn remedy(&self, account: &Account) -> String {
+        match (self, &account.token) {
+            // The most likely case by far: a person at a shell, and the token with the service.
+            (NoDesk::Token(TokenError::NoCredentials(_)), TokenSource::Credential(name)) => format!(
+                "give the command the credential too: \
+                 `sudo systemd-run --pipe --wait -p LoadCredential={name}:/etc/stackcron/{name} stackcron ...`"
+            ),
+            _ => format!("see `token` of account `{}`", account.name),
+        }
+    }
+}
+
+/// Reads an account's token, and opens a desk for its questions.
+pub(super) fn desk(account: &Arc<Account>, tally: &Arc<Tally>) -> Result<Arc<Desk>, NoDesk> {
+    let found = Token::read(&account.token)?;
+    if let Some(path) = found.exposed {
+        let path = path.display();
+        warn(&format!("everybody can read the token in {path}; chmod o-r {path}"));
+    }
+    let client = Client::new(account, &found.token)?;
+    Ok(Arc::new(Desk::new(Arc::clone(account), client, Arc::clone(tally))))
+}
+
+/// Runs questions to their end, with a bar in front of who waits.
+pub(super) fn ask<T>(tally: &Tally, questions: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("the runtime for requests cannot be set up")?;
+    Ok(runtime.block_on(async {
+        let mut progress = Progress::of("asking the API");
+        let mut frames = interval(FRAME);
+        frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        tokio::pin!(questions);
+        loop {
+            tokio::select! {
+                answers = &mut questions => return answers,
+                _ = frames.tick() => {
+                    let read = |count: &std::sync::atomic::AtomicUsize| count.load(Ordering::Relaxed) as u64;
+                    progress.at(read(&tally.done), read(&tally.wanted));
+                }
+            }
+        }
+    }))
+}
+
+/// Tells what somebody should look at, beside what a command prints.
+pub(super) fn warn(text: &str) {
+    // Nothing can be told of a stderr that is closed.
+    let _ = writeln!(anstream::stderr(), "warning: {text}");
+}

@@ -1,0 +1,56 @@
+//! A progress bar on stderr, for what takes over a second in front of a person.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What ends sooner shows no bar: it would only flicker.
+const LONG: Duration = Duration::from_secs(1);
+
+/// The bar is as wide as the terminal allows. No colours, so that `NO_COLOR` has nothing to take out.
+const TEMPLATE: &str = "{msg} [{wide_bar}] {percent:>3}%";
+
+/// How far something is. Taken off the screen when it is dropped.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    since: Instant,
+    /// It is drawn, or never will be.
+    settled: bool,
+}
+
+impl Progress {
+    /// Nothing is shown yet. `what` says what is going on.
+    pub(super) fn of(what: &'static str) -> Progress {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what);
+        Progress { bar, since: Instant::now(), settled: !std::io::stderr().is_terminal() }
+    }
+
+    /// Never shows anything: something else is printed to the same terminal meanwhile.
+    pub(super) fn hidden() -> Progress {
+        let mut progress = Progress::of("");
+        progress.settled = true;
+        progress
+    }
+
+    /// So much of the whole is done.
+    pub(super) fn at(&mut self, done: u64, whole: u64) {
+        self.bar.set_length(whole);
+        self.bar.set_position(done);
+        if !self.settled && self.since.elapsed() >= LONG {
+            self.settled = true;
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.tick();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

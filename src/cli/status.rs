@@ -1,0 +1,93 @@
+//! `stackcron status`: how the running daemon stands, on one screen.
+
+mod screen;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::Status;
+use super::output::{self, Format};
+use crate::control::{self, Answer, ClientError, Question};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Of each kind so many lines on the screen.
+const LINES: usize = 8;
+
+/// Of each kind so many records in JSON.
+const RECORDS: usize = 1000;
+
+/// Columns of the screen at most: that of any terminal.
+const WIDTH: usize = 80;
+
+/// Tell how the running daemon stands: does it fire, what is next, what waits and why, what went wrong lately, how much
+/// quota is left.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Tell of these entries when they were and will be due, instead of those that are due next
+    #[arg(value_name = "ENTRY")]
+    entries: Vec<String>,
+    /// Look again every second, until Ctrl-C or the daemon's end
+    #[arg(long)]
+    watch: bool,
+    /// Where the daemon keeps what survives it, if its socket is not found without
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
+    let places = output::control_places(args.state_dir.as_deref());
+    let most = match format {
+        Format::Text => LINES.max(args.entries.len()),
+        Format::Json => RECORDS,
+    };
+    let question = Question::Status { entries: args.entries.clone(), most };
+    let look = || match control::ask(&places, &question)?.soon()? {
+        Answer::Status(status) => Ok(*status),
+        other => Err(ClientError::Strange(format!("{other:?}"))),
+    };
+    let told = |status: &control::Status| match format {
+        Format::Json => Ok(serde_json::to_string(status)? + "\n"),
+        Format::Text => anyhow::Ok(screen::of(status, output::columns().unwrap_or(WIDTH).min(WIDTH))),
+    };
+    let first = look()?;
+    if !args.watch {
+        return output::print(told(&first)?.as_bytes());
+    }
+    let in_place = format == Format::Text && std::io::stdout().is_terminal();
+    let mut status = first;
+    let mut next = Instant::now();
+    loop {
+        let text = told(&status)?;
+        let text = if in_place { in_its_place(&text) } else { text };
+        if !write(text.as_bytes())? {
+            return Ok(Status::Done);
+        }
+        next = (next + EVERY).max(Instant::now());
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        status = match look() {
+            Err(ClientError::Nobody { .. }) => return Err(ClientError::Gone.into()),
+            looked => looked?,
+        };
+    }
+}
+
+/// Over what the screen shows: each line with what is left of the old one wiped out, as many as there is room for.
+fn in_its_place(text: &str) -> String {
+    let rows = terminal_size::terminal_size().map_or(24, |(_, terminal_size::Height(rows))| rows);
+    let lines = text.lines().take(usize::from(rows).saturating_sub(1));
+    let lines: String = lines.map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{lines}\x1b[J")
+}
+
+/// False when the reader has gone away.
+fn write(text: &[u8]) -> anyhow::Result<bool> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,427 @@
+//! A status as people read it: what is wrong first, then quota, what is next, what waits, what happened.
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+
+use super::super::history::{STATES, style};
+use super::super::output::{distance, span};
+use crate::control::{
+    AccountStatus, EntryStatus, LatelyStatus, NotableStatus, PausedBy, Status, WaitingStatus,
+};
+use crate::log::visible;
+
+const BOLD: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const WELL: Style = AnsiColor::Green.on_default();
+const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+const WRONG: Style = AnsiColor::Red.on_default();
+
+/// Before what belongs to the line above.
+const INDENT: &str = "  ";
+
+/// Lines that a text of others may have.
+const MOST_WRAPPED: usize = 3;
+
+/// Of the accounts so many are shown.
+const MOST_ACCOUNTS: usize = 8;
+
+/// Of what went wrong lately the newest so many are shown.
+const MOST_NOTABLE: usize = 5;
+
+/// Names are cut to so many columns.
+const LONGEST_NAME: usize = 26;
+
+/// The whole screen. No line is wider than `width`.
+pub(super) fn of(status: &Status, width: usize) -> String {
+    let mut screen = Screen { text: String::new(), width, now: status.now };
+    screen.head(status);
+    screen.accounts(&status.accounts);
+    screen.entries(&status.entries, status.schedule.entries);
+    screen.waiting(&status.waiting, status.waiting_total);
+    screen.lately(status.lately.as_ref());
+    screen.paused(status);
+    screen.text
+}
+
+struct Screen {
+    text: String,
+    width: usize,
+    now: Timestamp,
+}
+
+impl Screen {
+    fn head(&mut self, status: &Status) {
+        let up = span(status.now.as_second() - status.since.as_second());
+        let swept = status.swept_at.map_or("never".to_owned(), |at| self.ago(at));
+        let (word, style) = if status.ready { ("fires", WELL) } else { ("DOES NOT FIRE", WRONG) };
+        let program = format!("stackcron {}, process {}", status.version, status.pid);
+        self.line(style, &format!("{word}: {program}, up {up}, last sweep {swept}"));
+        if let Some(why) = &status.not_ready {
+            self.wrapped(WRONG, why);
+        }
+        let (entries, accounts) = (status.schedule.entries, status.schedule.accounts);
+        let counted =
+            format!("{}, {}", plural(entries, "entry", "entries"), plural(accounts, "account", "accounts"));
+        self.line(Style::new(), &format!("schedule {}: {counted}", status.schedule.path));
+        let journal = &status.journal;
+        match (&journal.error, journal.failed_since) {
+            (Some(error), since) => {
+                let since = since.map_or(String::new(), |since| format!(" since {}", instant(since)));
+                self.line(WRONG, &format!("journal cannot be written{since}"));
+                self.wrapped(WRONG, error);
+            }
+            (None, _) => self.line(Style::new(), &format!("journal {}", journal.path)),
+        }
+    }
+
+    fn accounts(&mut self, accounts: &[AccountStatus]) {
+        let name = column(accounts.iter().map(|of| &of.account)).max("ACCOUNT".len());
+        let quota_head = format!("{:>15} {:>8}", "LEFT", "RESERVE");
+        self.heading(&format!(
+            "{:name$} {quota_head} {:>9} {:>9} {:>10}",
+            "ACCOUNT", "WAITING", "IN FLIGHT", "FOLLOWED"
+        ));
+        // Those with something to tell come first.
+        let mut sorted: Vec<&AccountStatus> = accounts.iter().collect();
+        let waits = |of: &AccountStatus| of.waiting.values().sum::<usize>() + of.held;
+        sorted.sort_by_key(|of| of.exhausted_until.is_none() && of.refused.is_none() && waits(of) == 0);
+        for of in sorted.into_iter().take(MOST_ACCOUNTS) {
+            let left = of.remaining.map_or("?".to_owned(), |left| left.to_string());
+            let left = format!("{left} of {}", of.limit);
+            let waiting = waits(of);
+            let account = cut(&of.account, name);
+            self.line(
+                if of.exhausted_until.is_some() { DOUBTFUL } else { Style::new() },
+                &format!(
+                    "{account:name$} {left:>15} {:>8} {waiting:>9} {:>9} {:>10}",
+                    of.reserve, of.in_flight, of.following
+                ),
+            );
+            if let Some(until) = of.exhausted_until {
+                let until = format!("{} ({})", instant(until), distance(self.now, until));
+                self.line(DOUBTFUL, &format!("  nothing but the reserve is left until {until}"));
+            }
+            if let Some(refused) = &of.refused {
+                let (ago, entry, status) = (self.ago(refused.at), &refused.entry, refused.status);
+                self.wrapped(WRONG, &format!("last refused {ago}: {entry}: {status} {}", refused.error));
+            }
+        }
+        self.more(accounts.len(), accounts.len().min(MOST_ACCOUNTS));
+    }
+
+    fn entries(&mut self, entries: &[EntryStatus], of: usize) {
+        let name = column(entries.iter().map(|of| &of.entry));
+        self.heading(&format!("{:name$} {:29} {:>10}  {}", "NEXT", "AT", "", "LAST"));
+        if entries.is_empty() {
+            let why = if of == 0 { "the schedule has no entries" } else { "no entry is ever due again" };
+            self.line(FAINT, &format!("  {why}"));
+        }
+        for of in entries {
+            let at = of.next_local.as_deref().unwrap_or("never again");
+            let distance = of.next.map_or(String::new(), |next| distance(self.now, next));
+            let last = of.last.as_ref().and_then(|last| last.state.as_deref()).unwrap_or("-");
+            let (distance, style) = match of.paused {
+                Some(_) => ("paused".to_owned(), DOUBTFUL),
+                None => (distance, of_state(last)),
+            };
+            let entry = cut(&of.entry, name);
+            let before = format!("{entry:name$} {at:29} {distance:>10}  ");
+            self.styled(&before, style, last);
+        }
+    }
+
+    fn waiting(&mut self, waiting: &[WaitingStatus], total: usize) {
+        if total == 0 {
+            return;
+        }
+        let name = column(waiting.iter().map(|of| &of.entry));
+        self.heading(&format!("WAITING {total}"));
+        for of in waiting {
+            let why = match of.reason.as_str() {
+                "quota" => "quota",
+                "overlap" => "its last action",
+                "retry" => "another try",
+                _ => "its turn",
+            };
+            let until = of.until.map_or(String::new(), |until| format!(" until {}", time_of_day(until)));
+            let since = self.ago(of.scheduled_at);
+            let entry = cut(&of.entry, name);
+            self.line(Style::new(), &format!("{entry:name$} due {since:>12}, for {why}{until}"));
+        }
+        self.more(total, waiting.len());
+    }
+
+    fn lately(&mut self, lately: Option<&LatelyStatus>) {
+        let Some(lately) = lately else {
+            self.heading("LAST 24 H");
+            return self.line(WRONG, "  the journal cannot be read now");
+        };
+        let mut counts: Vec<String> = STATES
+            .iter()
+            .filter_map(|state| Some(format!("{} {state}", lately.counts.get(state.as_str())?)))
+            .collect();
+        if lately.late > 0 {
+            counts.push(format!("{} sent late", lately.late));
+        }
+        if counts.is_empty() {
+            counts.push("nothing was due".to_owned());
+        }
+        let newest = if lately.cut { " (the newest)" } else { "" };
+        self.heading(&format!("LAST 24 H{newest}  {}", counts.join(", ")));
+        let notable = &lately.notable[..lately.notable.len().min(MOST_NOTABLE)];
+        let name = column(notable.iter().map(|of| &of.entry));
+        for of in notable {
+            self.notable(of, name);
+        }
+    }
+
+    fn notable(&mut self, of: &NotableStatus, name: usize) {
+        let late = of.lateness_ms.filter(|&ms| ms > 1000).map(|ms| format!(", {} late", span(ms / 1000)));
+        let action = of.action_id.map(|action| format!(", action {action}"));
+        let what = [Some(of.state.clone()), action, late].into_iter().flatten().collect::<String>();
+        let entry = cut(&of.entry, name);
+        self.styled(&format!("{entry:name$}  {}  ", instant(of.scheduled_at)), of_state(&of.state), &what);
+        if let Some(reason) = &of.reason {
+            self.wrapped(FAINT, reason);
+        }
+    }
+
+    fn paused(&mut self, status: &Status) {
+        if status.paused_total == 0 {
+            return;
+        }
+        self.heading(&format!("PAUSED {}", status.paused_total));
+        for of in &status.paused {
+            let by = match (of.by, of.in_schedule) {
+                (PausedBy::Schedule, _) => "in the schedule file".to_owned(),
+                (PausedBy::Command, true) => format!("until `stackcron resume {}`", of.entry),
+                (PausedBy::Command, false) => "and no longer in the schedule".to_owned(),
+                (PausedBy::Both, _) => "in the schedule file, and by `stackcron pause`".to_owned(),
+            };
+            self.line(DOUBTFUL, &format!("{} {by}", of.entry));
+        }
+        self.more(status.paused_total, status.paused.len());
+    }
+
+    fn more(&mut self, total: usize, listed: usize) {
+        if total > listed {
+            self.line(FAINT, &format!("  and {} more", total - listed));
+        }
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.text.push('\n');
+        self.line(BOLD, text.trim_end());
+    }
+
+    /// A text of others, under the line that it belongs to. A long one is cut off.
+    fn wrapped(&mut self, style: Style, text: &str) {
+        let room = self.width.saturating_sub(INDENT.len());
+        let mut lines: Vec<String> = vec![String::new()];
+        for word in visible(text).split_whitespace() {
+            let line = lines.len() - 1;
+            let wanted = lines[line].chars().count() + 1 + word.chars().count();
+            match lines[line].is_empty() {
+                true => lines[line] = word.to_owned(),
+                false if wanted <= room => lines[line] += &format!(" {word}"),
+                false if lines.len() < MOST_WRAPPED => lines.push(word.to_owned()),
+                false => {
+                    lines[line] += " …";
+                    break;
+                }
+            }
+        }
+        for line in lines {
+            self.line(style, &format!("{INDENT}{line}"));
+        }
+    }
+
+    fn line(&mut self, style: Style, text: &str) {
+        self.styled("", style, text);
+    }
+
+    fn styled(&mut self, before: &str, style: Style, text: &str) {
+        let before = cut(before, self.width);
+        let text = cut(text, self.width - before.chars().count());
+        self.text += &format!("{before}{style}{text}{style:#}\n");
+    }
+
+    fn ago(&self, at: Timestamp) -> String {
+        distance(self.now, at)
+    }
+}
+
+/// As wide as the longest name, within reason.
+fn column<'n>(names: impl Iterator<Item = &'n String>) -> usize {
+    names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(5, LONGEST_NAME)
+}
+
+/// The text in so many columns.
+fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    text.chars().take(columns.saturating_sub(1)).chain((columns > 0).then_some('…')).collect()
+}
+
+fn of_state(word: &str) -> Style {
+    STATES.into_iter().find(|state| state.as_str() == word).map_or(Style::new(), style)
+}
+
+fn instant(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+fn time_of_day(at: Timestamp) -> String {
+    at.strftime("%H:%M:%SZ").to_string()
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A status on a good day.
+    fn quiet() -> Value {
+        json!({
+            "version": "1.2.3", "pid": 4711, "now": "2026-11-25T08:14:01.5Z", "since": "2026-11-22T03:00:00Z",
+            "ready": true, "not_ready": null,
+            "schedule": { "path": "/etc/stackcron/schedule.yaml", "entries": 12, "accounts": 1 },
+            "journal": {
+                "path": "/var/lib/stackcron/journal.sqlite3", "healthy": true, "failed_since": null, "error": null
+            },
+            "swept_at": "2026-11-25T08:14:01Z", "in_flight": 0,
+            "accounts": [{
+                "account": "main", "limit": 3600, "remaining": 3412, "reserve": 180, "exhausted_until": null,
+                "waiting": { "high": 0, "normal": 0, "low": 0 }, "held": 0, "in_flight": 0, "following": 2,
+                "throttled": 0, "refused": null
+            }],
+            "entries": [
+                {
+                    "entry": "nightly-report", "account": "main", "next": "2026-11-26T01:30:00Z",
+                    "next_local": "Wed 2026-11-25 20:30:00 EST", "timezone": "America/New_York", "paused": null,
+                    "last": {
+                        "scheduled_at": "2026-11-25T01:30:00Z", "state": "finished", "sent_at": null,
+                        "action_id": 7, "reason": null
+                    }
+                },
+            ],
+            "waiting": [], "waiting_total": 0, "paused": [], "paused_total": 0,
+            "lately": {
+                "since": "2026-11-24T08:14:01Z", "counts": { "finished": 231, "started": 2 }, "late": 0, "cut": false,
+                "notable": []
+            }
+        })
+    }
+
+    /// A status at 3 a.m.
+    fn bad() -> Value {
+        let mut status = quiet();
+        status["ready"] = false.into();
+        status["not_ready"] = "the journal cannot be written: nothing new is started".into();
+        status["journal"]["healthy"] = false.into();
+        status["journal"]["failed_since"] = "2026-11-25T08:00:00Z".into();
+        status["journal"]["error"] =
+            "the journal /var/lib/stackcron/journal.sqlite3 cannot be written: no space is left on \
+            its file system"
+                .into();
+        status["accounts"][0]["exhausted_until"] = "2026-11-25T08:30:00Z".into();
+        status["accounts"][0]["remaining"] = Value::Null;
+        status["accounts"][0]["waiting"] = json!({ "high": 1, "normal": 12, "low": 0 });
+        status["accounts"][0]["refused"] = json!({
+            "at": "2026-11-25T08:12:00Z", "entry": "old-import", "status": 403,
+            "error": "You may not do this,\nnor that,\u{1b}[2J and not with this token, which is not allowed anything at all"
+        });
+        let mut paused = status["entries"][0].clone();
+        paused["entry"] = "a-name-of-sixty-four-characters-is-longer-than-its-column-can-be".into();
+        paused["paused"] = "command".into();
+        paused["last"] = Value::Null;
+        let mut never = paused.clone();
+        (never["paused"], never["next"], never["next_local"]) = (Value::Null, Value::Null, Value::Null);
+        status["entries"].as_array_mut().expect("a list").extend([paused, never]);
+        let waiting = |entry: &str, reason: &str, until: Value| {
+            json!({
+                "entry": entry, "account": "main", "scheduled_at": "2026-11-25T08:00:00Z", "reason": reason,
+                "until": until, "deadline": "2026-11-25T09:00:00Z", "attempts": 0, "by_hand": false
+            })
+        };
+        status["waiting"] = json!([
+            waiting("nightly-report", "quota", "2026-11-25T08:30:00Z".into()),
+            waiting("hourly", "retry", "2026-11-25T08:14:09Z".into()),
+            waiting("backup", "overlap", Value::Null),
+            waiting("a-name-of-sixty-four-characters-is-longer-than-its-column-can-be", "turn", Value::Null),
+        ]);
+        status["waiting_total"] = 14.into();
+        let paused = |entry: &str, by: &str, in_schedule: bool| json!({ "entry": entry, "by": by, "in_schedule": in_schedule });
+        status["paused"] = json!([
+            paused("by-command", "command", true),
+            paused("by-file", "schedule", true),
+            paused("by-both", "both", true),
+            paused("gone", "command", false),
+        ]);
+        status["paused_total"] = 5.into();
+        status["lately"]["counts"] =
+            json!({ "finished": 231, "failed": 2, "missed": 1, "skipped": 3, "unknown": 1 });
+        status["lately"]["late"] = 4.into();
+        status["lately"]["cut"] = true.into();
+        let notable = |entry: &str, state: &str, ms: Value, action: Value, reason: Value| {
+            json!({
+                "entry": entry, "scheduled_at": "2026-11-25T08:00:00Z", "state": state, "lateness_ms": ms,
+                "action_id": action, "reason": reason
+            })
+        };
+        status["lately"]["notable"] = json!([
+            notable("backup", "failed", 3.into(), 71.into(), "exit status 1\nand more".into()),
+            notable("hourly", "finished", 754_321.into(), 72.into(), Value::Null),
+            notable("report", "missed", Value::Null, Value::Null, "deadline".into()),
+            notable(
+                "report",
+                "unknown",
+                2.into(),
+                Value::Null,
+                "the connection was closed before an answer came".into()
+            ),
+        ]);
+        status
+    }
+
+    fn told(status: Value) -> String {
+        let status: Status = serde_json::from_value(status).expect("a status");
+        anstream::adapter::strip_str(&of(&status, 80)).to_string()
+    }
+
+    #[test]
+    fn a_quiet_day_is_short() {
+        insta::assert_snapshot!(told(quiet()));
+    }
+
+    #[test]
+    fn a_bad_night_tells_what_is_wrong_and_fits_the_terminal() {
+        let screen = told(bad());
+        assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+        assert!(!screen.contains('\u{1b}'), "what the API said cannot steer the terminal");
+        insta::assert_snapshot!(screen);
+    }
+
+    #[test]
+    fn a_new_daemon_has_little_to_tell() {
+        let mut status = quiet();
+        (status["swept_at"], status["lately"]) = (Value::Null, Value::Null);
+        (status["entries"], status["schedule"]["entries"]) = (json!([]), 0.into());
+        insta::assert_snapshot!(told(status));
+    }
+
+    #[test]
+    fn no_terminal_is_too_narrow() {
+        for width in [0, 1, 20, 40] {
+            let status: Status = serde_json::from_value(bad()).expect("a status");
+            let screen = anstream::adapter::strip_str(&of(&status, width)).to_string();
+            assert!(screen.lines().all(|line| line.chars().count() <= width), "{width}:\n{screen}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the daemon's loop is asked, and what it answers: values alone, over a bounded channel.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::dispatch::{Standing, Waiting};
+use crate::journal::{Health, JournalError, Key};
+use crate::log::Event;
+use crate::schedule::{AccountName, Entry, EntryName, Schedule};
+
+/// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by more than one.
+const MOST_WAITING: usize = 16;
+
+/// A user of the machine, as the kernel tells who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uid(pub(crate) u32);
+
+/// A question. Whoever asks may have gone when it is answered.
+pub(crate) enum Ask {
+    Fire(Box<Fire>),
+    Pause(Steer),
+    Resume(Steer),
+    /// How things stand, with at most so many of what is listed.
+    Snapshot {
+        most: usize,
+        answer: oneshot::Sender<Box<Snapshot>>,
+    },
+}
+
+/// An entry is to be fired now.
+pub(crate) struct Fire {
+    /// The schedule that the entry was found in: the loop looks for nothing.
+    pub(crate) schedule: Arc<Schedule>,
+    pub(crate) entry: Arc<Entry>,
+    /// In place of the entry's own.
+    pub(crate) args: Option<String>,
+    pub(crate) by: Uid,
+    /// Which occurrence it is, once it is claimed.
+    pub(crate) answer: oneshot::Sender<Result<Key, FireError>>,
+    /// What is logged of the occurrence from then on.
+    pub(crate) told: mpsc::UnboundedSender<Event>,
+}
+
+/// An entry is to be paused or resumed.
+pub(crate) struct Steer {
+    pub(crate) entry: EntryName,
+    pub(crate) by: Uid,
+    pub(crate) answer: oneshot::Sender<Result<Changed, SteerError>>,
+}
+
+/// Why nothing is fired.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FireError {
+    /// Look the entry up again.
+    #[error("the schedule was replaced meanwhile; ask again")]
+    Stale,
+    /// Ask again in a moment.
+    #[error(
+        "the daemon does not fire yet: its journal or its clock is not ready; `stackcron status` says why, then try again"
+    )]
+    NotYet,
+    /// Nothing is fired that is not claimed.
+    #[error("nothing was fired, as it could not be claimed: {0}; see to the disk, then try again")]
+    Journal(JournalError),
+}
+
+/// Why nothing was paused or resumed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SteerError {
+    /// Ask again in a moment.
+    #[error("a pause or resume of this entry is being written; try again in a moment")]
+    Busy,
+    /// Nothing changed.
+    #[error("nothing was changed, as it could not be written: {0}; see to the disk, then try again")]
+    Journal(JournalError),
+}
+
+/// Whether it was so before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Yes,
+    No,
+}
+
+/// What the loop knows at one instant. Gathered at a cost that does not grow with the schedule.
+pub(crate) struct Snapshot {
+    pub(crate) now: Timestamp,
+    pub(crate) since: Timestamp,
+    pub(crate) path: Arc<str>,
+    pub(crate) schedule: Arc<Schedule>,
+    pub(crate) journal: Arc<str>,
+    pub(crate) health: Health,
+    pub(crate) swept_at: Option<Timestamp>,
+    pub(crate) not_ready: Option<NotReady>,
+    pub(crate) fires_in_flight: usize,
+    pub(crate) accounts: Vec<(AccountName, Standing)>,
+    /// Some as many as were asked for, of each account a fair share.
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) upcoming: Vec<(Arc<Entry>, Timestamp)>,
+    pub(crate) paused: Arc<BTreeSet<EntryName>>,
+}
+
+/// Why what comes due is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotReady {
+    #[error("the journal cannot be written: nothing new is started")]
+    Journal,
+    #[error("the journal has not answered for {0} s: nothing new is started")]
+    Disk(u64),
+    #[error("what is due is not claimed yet")]
+    Behind,
+}
+
+/// The loop's end.
+#[derive(Debug)]
+pub struct Asked {
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) schedule: watch::Sender<Arc<Schedule>>,
+}
+
+/// The other end.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    pub(crate) asks: mpsc::Sender<Ask>,
+    /// The schedule in force.
+    pub(crate) schedule: watch::Receiver<Arc<Schedule>>,
+}
+
+/// A way to ask the loop.
+pub fn channel(schedule: Arc<Schedule>) -> (Asking, Asked) {
+    let (ask, asks) = mpsc::channel(MOST_WAITING);
+    let (replace, current) = watch::channel(schedule);
+    (Asking { asks: ask, schedule: current }, Asked { asks, schedule: replace })
+}

@@ -1,0 +1,21 @@
+//! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of its ends.
+
+mod ask;
+mod background;
+mod clerk;
+mod client;
+mod protocol;
+mod server;
+mod socket;
+mod status;
+
+pub(crate) use ask::{Ask, Changed, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
+pub use ask::{Asked, Asking, channel};
+pub use client::{Answers, ClientError, ask};
+pub use protocol::{Answer, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
+pub use server::{Server, Serving};
+pub use socket::{FILE_NAME, place, places};
+pub use status::{
+    AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, NotableStatus, PausedBy,
+    PausedEntry, RefusedStatus, Status, WaitingStatus,
+};

@@ -1,0 +1,274 @@
+//! What is said over the socket: one line of JSON with a question, then lines of JSON with what comes of it.
+//!
+//! A question names the version of this protocol: `{"version":1,"command":"pause","entry":"nightly"}`. Every answer has an
+//! `answer`; one of them is `error`, and is the last. Who closes the connection asks no more, and what was asked is done.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::status::Status;
+use crate::journal::State;
+use crate::log::Event;
+
+/// The version of what is said here. Another one is refused.
+pub const VERSION: u64 = 1;
+
+/// The longest question, in bytes: room for arguments that no URL would carry.
+pub const LONGEST_QUESTION: usize = 64 << 10;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Question {
+    /// Run an entry now. Answered with `claimed`, then, if wanted, with what is told until it has started or ended.
+    Fire {
+        /// Its name.
+        entry: String,
+        /// In place of the entry's own.
+        #[serde(default)]
+        args: Option<String>,
+        /// Whether to tell what becomes of it.
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Skip an entry's occurrences until it is resumed.
+    Pause {
+        /// Its name.
+        entry: String,
+    },
+    /// Send an entry's occurrences again.
+    Resume {
+        /// Its name.
+        entry: String,
+    },
+    /// How things stand.
+    Status {
+        /// Tell of these entries. None: of those that are due next.
+        #[serde(default)]
+        entries: Vec<String>,
+        /// List so many of each kind at most.
+        most: usize,
+    },
+}
+
+/// What comes of a question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// It is claimed in the journal as this occurrence: it is sent, or ends otherwise.
+    Claimed {
+        /// The entry.
+        entry: String,
+        /// Its own instant.
+        scheduled_at: Timestamp,
+    },
+    /// Something became of what was fired.
+    Told(Told),
+    /// The entry is as it was asked to be.
+    Steered {
+        /// The entry.
+        entry: String,
+        /// Whether somebody has paused it.
+        paused: bool,
+        /// Whether that is new.
+        changed: bool,
+        /// The schedule file has it paused, whatever is asked here.
+        paused_in_schedule: bool,
+    },
+    /// How things stand.
+    Status(Box<Status>),
+    /// Nothing was done, or nothing more can be told.
+    Error {
+        /// What is wrong, and what to do.
+        message: String,
+    },
+}
+
+/// What became of an occurrence that a person fired, as far as it has come. Its keys are an interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// The entry.
+    pub entry: String,
+    /// Its own instant.
+    pub scheduled_at: Timestamp,
+    /// The word of the history.
+    pub state: String,
+    /// When it left.
+    pub sent_at: Option<Timestamp>,
+    /// How late it left.
+    pub lateness_ms: Option<i64>,
+    /// The attempts so far.
+    pub attempts: Option<u32>,
+    /// The action it started.
+    pub action_id: Option<u64>,
+    /// What it waits for, or why it was not sent.
+    pub reason: Option<String>,
+    /// What it waits for should come then.
+    pub until: Option<Timestamp>,
+    /// HTTP status of a refusal.
+    pub status: Option<u16>,
+    /// What went wrong, and what to do.
+    pub error: Option<String>,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl Told {
+    /// Whether it has been decided: it has started, or will not.
+    pub fn is_final(&self) -> bool {
+        !matches!(self.state.as_str(), "due" | "waiting")
+    }
+
+    /// Whether it has started an action.
+    pub fn is_started(&self) -> bool {
+        self.state == State::Started.as_str()
+    }
+
+    /// What an event tells of an occurrence up to its start or its end.
+    pub(super) fn of(event: &Event) -> Option<Told> {
+        let (entry, scheduled_at) = event.occurrence()?;
+        let told =
+            Told { entry: entry.to_string(), scheduled_at, message: event.message(), ..Told::default() };
+        let state = |state: State| state.as_str().to_owned();
+        Some(match event {
+            Event::OccurrenceWaiting(e) => Told {
+                state: state(State::Waiting),
+                reason: Some(e.reason.to_owned()),
+                until: e.until,
+                ..told
+            },
+            Event::OccurrenceRetrying(e) => Told {
+                state: state(State::Waiting),
+                reason: Some("retry".to_owned()),
+                attempts: Some(e.attempts),
+                status: e.status,
+                error: Some(e.error.clone()),
+                ..told
+            },
+            Event::ActionStarted(e) => Told {
+                state: state(State::Started),
+                sent_at: Some(e.sent_at),
+                lateness_ms: Some(e.lateness_ms),
+                attempts: Some(e.attempts),
+                action_id: e.action.id,
+                ..told
+            },
+            Event::OccurrenceMissed(e) => {
+                Told { state: state(State::Missed), reason: Some(e.reason.to_owned()), ..told }
+            }
+            Event::OccurrenceSkipped(e) => {
+                Told { state: state(State::Skipped), reason: Some(e.reason.to_owned()), ..told }
+            }
+            Event::OccurrenceRejected(e) => Told {
+                state: state(State::Rejected),
+                status: Some(e.status),
+                error: Some(e.error.clone()),
+                reason: Some(e.hint.clone()).filter(|hint| !hint.is_empty()),
+                ..told
+            },
+            Event::OccurrenceUnknown(e) => {
+                Told { state: state(State::Unknown), error: Some(e.error.clone()), ..told }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Answer {
+    /// The line that says it.
+    pub(super) fn line(&self) -> Vec<u8> {
+        // Neither a Vec nor these values can fail.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// A line that is no question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionError {
+    /// Not JSON, or not one of the questions.
+    #[error("that is no question this daemon knows ({0}); ask with `stackcron` of version {version}", version = env!("CARGO_PKG_VERSION"))]
+    Malformed(String),
+    /// Somebody speaks another version.
+    #[error(
+        "the daemon is stackcron {daemon} and speaks version {VERSION} of the control protocol, not {0}; restart it after an \
+         upgrade, or ask with the stackcron that it is",
+        daemon = env!("CARGO_PKG_VERSION")
+    )]
+    Version(u64),
+}
+
+impl Question {
+    /// The line that asks it.
+    pub fn line(&self) -> serde_json::Result<String> {
+        let mut question = serde_json::to_value(self)?;
+        question["version"] = VERSION.into();
+        Ok(format!("{question}\n"))
+    }
+
+    /// The question that a line asks.
+    ///
+    /// # Errors
+    /// When it asks none, or another version's.
+    pub fn parse(line: &[u8]) -> Result<Question, QuestionError> {
+        let malformed = |error: serde_json::Error| QuestionError::Malformed(error.to_string());
+        let question: Value = serde_json::from_slice(line).map_err(malformed)?;
+        match question.get("version").and_then(Value::as_u64) {
+            Some(VERSION) => serde_json::from_value(question).map_err(malformed),
+            Some(other) => Err(QuestionError::Version(other)),
+            None => Err(QuestionError::Malformed("it names no `version`".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_question_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Question::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_question_is_read_as_it_was_asked() {
+        let questions = [
+            Question::Fire { entry: "a".into(), args: Some("--full '2 days'\n\u{0}é".into()), wait: true },
+            Question::Pause { entry: "a".into() },
+            Question::Resume { entry: "a".into() },
+            Question::Status { entries: vec!["a".into()], most: 5 },
+        ];
+        for question in questions {
+            let line = question.line().expect("JSON");
+            assert_eq!(line.matches('\n').count(), 1, "one line: {line}");
+            assert_eq!(Question::parse(line.as_bytes()), Ok(question));
+        }
+    }
+
+    #[test]
+    fn what_is_no_question_is_refused_with_what_to_do() {
+        for line in ["", "{", "null", "[]", "7", r#"{"command":"pause","entry":"a"}"#, "\u{0}\u{1}"] {
+            let refused = Question::parse(line.as_bytes()).expect_err(line);
+            assert!(matches!(refused, QuestionError::Malformed(_)), "{line}: {refused}");
+        }
+        for line in [
+            r#"{"version":1}"#,
+            r#"{"version":1,"command":"stop"}"#,
+            r#"{"version":1,"command":"fire"}"#,
+            r#"{"version":1,"command":"fire","entry":7}"#,
+            r#"{"version":1,"command":"status","most":-1}"#,
+        ] {
+            let refused = Question::parse(line.as_bytes()).expect_err(line);
+            assert!(matches!(refused, QuestionError::Malformed(_)), "{line}: {refused}");
+        }
+        let refused = Question::parse(br#"{"version":2,"command":"dance"}"#).expect_err("another version");
+        assert_eq!(refused, QuestionError::Version(2));
+        assert!(refused.to_string().contains("restart"), "{refused}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The daemon's end of the socket.
+//!
+//! Whoever may use the socket may still try what they like: a connection is good for one question, of a bounded length, in
+//! a bounded time, and there is a bounded number of them. When one more comes that has asked nothing yet, the oldest such
+//! goes. The loop is asked over a channel, one question at a turn, and never waits for a client.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::ask::{Asking, Uid};
+use super::clerk::Clerk;
+use super::protocol::{Answer, LONGEST_QUESTION, Question};
+use super::socket::Socket;
+
+/// Connections at once that have asked nothing yet.
+const MOST_SILENT: usize = 64;
+
+/// Questions at once that are being answered.
+const MOST_ANSWERED: usize = 64;
+
+/// A question has to be there within this time.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A client has to take an answer within this time.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Before accepting again when the machine has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// At the daemon's end what was answered has this long to leave.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// A socket that is listened on, and not served yet.
+#[derive(Debug)]
+pub struct Server(Socket);
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Serving {
+    accepting: JoinHandle<()>,
+    _socket: Socket,
+    stop: oneshot::Sender<()>,
+}
+
+impl Server {
+    /// Listens at a path, for a daemon that has its journal in `state`.
+    ///
+    /// # Errors
+    /// When a living daemon listens there, or its directory cannot be written.
+    pub fn bind(path: &Path, state: &Path) -> io::Result<Server> {
+        Socket::bind(path, state).map(Server)
+    }
+
+    /// Serves on the runtime that this is called in.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket, or the system has no thread left.
+    pub fn serve(self, asking: Asking, state: PathBuf) -> io::Result<Serving> {
+        let Server(socket) = self;
+        let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
+        let clerk = Arc::new(Clerk::new(asking, state)?);
+        let (stop, stopped) = oneshot::channel();
+        Ok(Serving { accepting: tokio::spawn(accept(listener, clerk, stopped)), _socket: socket, stop })
+    }
+}
+
+impl Serving {
+    /// Ends, once what is known is told to those who wait.
+    pub async fn stop(self) {
+        drop(self.stop);
+        let accepting = self.accepting;
+        let abort = accepting.abort_handle();
+        if timeout(LAST_WORDS, accepting).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+/// Accepts until it is told to stop; every connection is a task that ends with this one.
+async fn accept(listener: tokio::net::UnixListener, clerk: Arc<Clerk>, mut stopped: oneshot::Receiver<()>) {
+    let mut silent = JoinSet::new();
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let mut answering = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    open.retain(|connection| !connection.is_finished());
+                    if open.len() >= MOST_SILENT
+                        && let Some(oldest) = open.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    open.push_back(silent.spawn(asked(stream)));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+            Some(asked) = silent.join_next() => {
+                while answering.try_join_next().is_some() {}
+                if let Ok(Some((client, question))) = asked {
+                    match answering.len() < MOST_ANSWERED {
+                        true => answering.spawn(Arc::clone(&clerk).answer(client, question)),
+                        false => silent.spawn(refuse(client, "too many questions are being answered; try again in a moment")),
+                    };
+                }
+            }
+        }
+    }
+    drop(silent);
+    while answering.join_next().await.is_some() {}
+}
+
+/// Reads one question. What is none is answered here.
+async fn asked(stream: UnixStream) -> Option<(Client, Question)> {
+    let by = Uid(stream.peer_cred().ok()?.uid());
+    let mut client = Client { stream, by };
+    match timeout(ASKED_WITHIN, client.read_line()).await {
+        Ok(Ok(Some(line))) => match Question::parse(&line) {
+            Ok(question) => return Some((client, question)),
+            Err(error) => client.fail(error.to_string()).await,
+        },
+        Ok(Ok(None)) => {
+            client.fail(format!("a question has at most {LONGEST_QUESTION} bytes, on one line")).await
+        }
+        Ok(Err(_)) => {}
+        Err(_) => client.fail(format!("no question came within {} s", ASKED_WITHIN.as_secs())).await,
+    }
+    None
+}
+
+async fn refuse(mut client: Client, why: &'static str) -> Option<(Client, Question)> {
+    client.fail(why.to_owned()).await;
+    None
+}
+
+/// Who is at the other end.
+pub(super) struct Client {
+    stream: UnixStream,
+    pub(super) by: Uid,
+}
+
+/// The client has gone, or does not listen.
+pub(super) struct Gone;
+
+impl Client {
+    /// One line, without its end. `None` for one that is too long.
+    async fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let mut part = [0; 4096];
+        loop {
+            let read = self.stream.read(&mut part).await?;
+            if let Some(end) = part[..read].iter().position(|&byte| byte == b'\n') {
+                line.extend_from_slice(&part[..end]);
+                return Ok((line.len() <= LONGEST_QUESTION).then_some(line));
+            }
+            line.extend_from_slice(&part[..read]);
+            match read {
+                0 if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                0 => return Ok(Some(line)),
+                _ if line.len() > LONGEST_QUESTION => return Ok(None),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) async fn tell(&mut self, answer: &Answer) -> Result<(), Gone> {
+        self.send(&answer.line()).await
+    }
+
+    /// Sends a line.
+    pub(super) async fn send(&mut self, line: &[u8]) -> Result<(), Gone> {
+        match timeout(TAKEN_WITHIN, self.stream.write_all(line)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
+    pub(super) async fn fail(&mut self, message: String) {
+        // It does not matter any more whether somebody hears it.
+        let _ = self.tell(&Answer::Error { message }).await;
+    }
+
+    /// Resolves when the client has gone, or says what nobody asked for.
+    pub(super) async fn leaves(&mut self) {
+        let _ = self.stream.read(&mut [0]).await;
+    }
+}

@@ -1,0 +1,382 @@
+//! How a daemon stands, in values that are printed: made of what its loop, its schedule and its journal say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ask::Snapshot;
+use crate::dispatch::{Standing, Waiting, Waits};
+use crate::journal::{Health, Lately, Record, State};
+use crate::schedule::{AccountName, Entry, EntryName, Priority};
+use crate::timetable::zone_name;
+
+/// How a daemon stands. Its keys are an interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    /// When this was so.
+    pub now: Timestamp,
+    /// When the daemon started.
+    pub since: Timestamp,
+    /// Whether what comes due is sent.
+    pub ready: bool,
+    /// Why it is not.
+    pub not_ready: Option<String>,
+    pub schedule: InForce,
+    pub journal: JournalStatus,
+    /// When it was last looked for what is due.
+    pub swept_at: Option<Timestamp>,
+    /// run_now requests that wait for their answer.
+    pub in_flight: usize,
+    pub accounts: Vec<AccountStatus>,
+    /// Those that were asked for, or else those that are due next.
+    pub entries: Vec<EntryStatus>,
+    /// The first of what waits, of each account.
+    pub waiting: Vec<WaitingStatus>,
+    /// How many wait in all.
+    pub waiting_total: usize,
+    /// The first of what is paused.
+    pub paused: Vec<PausedEntry>,
+    pub paused_total: usize,
+    /// `None`: the journal cannot be read now.
+    pub lately: Option<LatelyStatus>,
+}
+
+/// The schedule that is fired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct InForce {
+    pub path: String,
+    pub entries: usize,
+    pub accounts: usize,
+}
+
+/// The journal, and since when and why it cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct JournalStatus {
+    pub path: String,
+    pub healthy: bool,
+    pub failed_since: Option<Timestamp>,
+    pub error: Option<String>,
+}
+
+/// An account and its quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct AccountStatus {
+    pub account: String,
+    pub limit: u32,
+    /// As newest told by the API.
+    pub remaining: Option<u32>,
+    /// Left to people and CI.
+    pub reserve: u32,
+    /// Nothing is left beyond the reserve, until then.
+    pub exhausted_until: Option<Timestamp>,
+    /// For quota or for another try, by priority.
+    pub waiting: BTreeMap<String, usize>,
+    /// For the last action of their entry to finish.
+    pub held: usize,
+    /// Requests that wait for their answer.
+    pub in_flight: usize,
+    /// Actions that have not finished.
+    pub following: usize,
+    /// Requests that the API refused for want of quota, since the start.
+    pub throttled: u64,
+    /// What the API last refused for good, since the start.
+    pub refused: Option<RefusedStatus>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct RefusedStatus {
+    pub at: Timestamp,
+    pub entry: String,
+    pub status: u16,
+    pub error: String,
+}
+
+/// An entry, when it was and will be due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct EntryStatus {
+    pub entry: String,
+    pub account: String,
+    /// `None`: never again.
+    pub next: Option<Timestamp>,
+    /// The same on the clocks of its zone.
+    pub next_local: Option<String>,
+    pub timezone: String,
+    pub paused: Option<PausedBy>,
+    /// When it was last scheduled, whether or not the daemon lived then.
+    pub last: Option<LastStatus>,
+}
+
+/// An entry's last scheduled occurrence, and what the journal has of it: all `None` where it has nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct LastStatus {
+    pub scheduled_at: Timestamp,
+    pub state: Option<String>,
+    pub sent_at: Option<Timestamp>,
+    pub action_id: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// An occurrence that is due and not sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct WaitingStatus {
+    pub entry: String,
+    pub account: String,
+    pub scheduled_at: Timestamp,
+    /// `quota`, `overlap`, `retry`, or `turn`: the answers to requests before it.
+    pub reason: String,
+    pub until: Option<Timestamp>,
+    /// It is missed then.
+    pub deadline: Timestamp,
+    pub attempts: u32,
+    pub by_hand: bool,
+}
+
+/// An entry whose occurrences are skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct PausedEntry {
+    pub entry: String,
+    pub by: PausedBy,
+    /// Whether the schedule still has it.
+    pub in_schedule: bool,
+}
+
+/// Who paused an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PausedBy {
+    /// `paused: true` in the schedule file.
+    Schedule,
+    /// `stackcron pause`.
+    Command,
+    /// Both of them.
+    Both,
+}
+
+/// What happened lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatelyStatus {
+    /// Of what was scheduled since then.
+    pub since: Timestamp,
+    /// Occurrences by state.
+    pub counts: BTreeMap<String, u64>,
+    /// Sent more than a second late.
+    pub late: u64,
+    /// There were more: the newest are counted.
+    pub cut: bool,
+    /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest first.
+    pub notable: Vec<NotableStatus>,
+}
+
+/// An occurrence that somebody should look into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct NotableStatus {
+    pub entry: String,
+    pub scheduled_at: Timestamp,
+    pub state: String,
+    pub lateness_ms: Option<i64>,
+    pub action_id: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// An entry, its next instant, its last one, and what the journal has of that.
+pub(super) struct Around {
+    pub(super) entry: Arc<Entry>,
+    pub(super) next: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    pub(super) record: Option<Record>,
+}
+
+impl Status {
+    /// Puts together what is known. Of what is paused at most so many are listed.
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        around: Vec<Around>,
+        lately: Option<(Timestamp, Lately)>,
+        most: usize,
+    ) -> Status {
+        let schedule = &snapshot.schedule;
+        let (failed_since, error) = match &snapshot.health {
+            Health::Well => (None, None),
+            Health::Ill { since, error } => (Some(*since), Some(error.to_string())),
+        };
+        let (paused, paused_total) = paused(snapshot, most);
+        let waits = |(_, standing): &(AccountName, Standing)| {
+            waiting_of(standing).values().sum::<usize>() + standing.held
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            now: snapshot.now,
+            since: snapshot.since,
+            ready: snapshot.not_ready.is_none(),
+            not_ready: snapshot.not_ready.map(|why| why.to_string()),
+            schedule: InForce {
+                path: snapshot.path.to_string(),
+                entries: schedule.entries.len(),
+                accounts: schedule.accounts.len(),
+            },
+            journal: JournalStatus {
+                path: snapshot.journal.to_string(),
+                healthy: snapshot.health == Health::Well,
+                failed_since,
+                error,
+            },
+            swept_at: snapshot.swept_at,
+            in_flight: snapshot.fires_in_flight,
+            accounts: snapshot.accounts.iter().map(account).collect(),
+            entries: around.into_iter().map(|around| entry(around, snapshot)).collect(),
+            waiting: snapshot.waiting.iter().map(waiting).collect(),
+            waiting_total: snapshot.accounts.iter().map(waits).sum(),
+            paused,
+            paused_total,
+            lately: lately.map(|(since, lately)| LatelyStatus {
+                since,
+                counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),
+                late: lately.late,
+                cut: lately.cut,
+                notable: lately.notable.into_iter().map(notable).collect(),
+            }),
+        }
+    }
+}
+
+fn account((name, standing): &(AccountName, Standing)) -> AccountStatus {
+    let gauges = standing.gauges;
+    AccountStatus {
+        account: name.to_string(),
+        limit: gauges.limit,
+        remaining: gauges.remaining,
+        reserve: gauges.reserve,
+        exhausted_until: standing.exhausted_until,
+        waiting: waiting_of(standing),
+        held: standing.held,
+        in_flight: standing.in_flight,
+        following: standing.following,
+        throttled: gauges.sent.throttled,
+        refused: standing.refused.as_ref().map(|refused| RefusedStatus {
+            at: refused.at,
+            entry: refused.entry.to_string(),
+            status: refused.status,
+            error: refused.error.clone(),
+        }),
+    }
+}
+
+fn waiting_of(standing: &Standing) -> BTreeMap<String, usize> {
+    let word = |priority| match priority {
+        Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
+    };
+    standing.gauges.waiting.iter().map(|&(priority, count)| (word(priority).to_owned(), count)).collect()
+}
+
+fn waiting(waiting: &Waiting) -> WaitingStatus {
+    let (reason, until) = match waiting.waits {
+        Waits::Quota { until } => ("quota", until),
+        Waits::Turn => ("turn", None),
+        Waits::Retry { until } => ("retry", until),
+        Waits::Overlap => ("overlap", None),
+    };
+    WaitingStatus {
+        entry: waiting.entry.name.to_string(),
+        account: waiting.entry.account.name.to_string(),
+        scheduled_at: waiting.scheduled_at,
+        reason: reason.to_owned(),
+        until,
+        deadline: waiting.deadline,
+        attempts: waiting.attempts,
+        by_hand: waiting.by_hand,
+    }
+}
+
+fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> EntryStatus {
+    let local = |at: Timestamp| {
+        at.to_zoned_datetime(entry.timezone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string()
+    };
+    EntryStatus {
+        entry: entry.name.to_string(),
+        account: entry.account.name.to_string(),
+        next,
+        next_local: next.map(local),
+        timezone: zone_name(&entry.timezone, snapshot.now),
+        paused: paused_by(entry.paused, snapshot.paused.contains(&entry.name)),
+        last: last.map(|scheduled_at| LastStatus {
+            scheduled_at,
+            state: record.as_ref().map(|record| word(record.state)),
+            sent_at: record.as_ref().and_then(|record| record.sent_at),
+            action_id: record.as_ref().and_then(|record| record.action_id),
+            reason: record.and_then(|record| record.reason),
+        }),
+    }
+}
+
+/// The first of what is paused, by name, and how many there are.
+fn paused(snapshot: &Snapshot, most: usize) -> (Vec<PausedEntry>, usize) {
+    let mut known: BTreeMap<&EntryName, bool> = snapshot.paused.iter().map(|name| (name, false)).collect();
+    let mut in_schedule = Vec::new();
+    for entry in &snapshot.schedule.entries {
+        match known.get_mut(&entry.name) {
+            Some(known) => {
+                *known = true;
+                if entry.paused {
+                    in_schedule.push(&entry.name);
+                }
+            }
+            None if entry.paused => in_schedule.push(&entry.name),
+            None => {}
+        }
+    }
+    let mut all: BTreeMap<&EntryName, (PausedBy, bool)> =
+        known.into_iter().map(|(name, known)| (name, (PausedBy::Command, known))).collect();
+    for name in in_schedule {
+        let paused = all.entry(name).or_insert((PausedBy::Schedule, true));
+        if paused.0 == PausedBy::Command {
+            paused.0 = PausedBy::Both;
+        }
+    }
+    let total = all.len();
+    let first = all.into_iter().take(most);
+    let listed =
+        first.map(|(name, (by, in_schedule))| PausedEntry { entry: name.to_string(), by, in_schedule });
+    (listed.collect(), total)
+}
+
+fn paused_by(in_schedule: bool, by_command: bool) -> Option<PausedBy> {
+    match (in_schedule, by_command) {
+        (true, true) => Some(PausedBy::Both),
+        (true, false) => Some(PausedBy::Schedule),
+        (false, true) => Some(PausedBy::Command),
+        (false, false) => None,
+    }
+}
+
+fn notable(record: Record) -> NotableStatus {
+    NotableStatus {
+        entry: record.key.entry().to_string(),
+        scheduled_at: record.key.scheduled_at(),
+        state: word(record.state),
+        lateness_ms: record.lateness_ms,
+        action_id: record.action_id,
+        reason: record.reason,
+    }
+}
+
+fn word(state: State) -> String {
+    state.as_str().to_owned()
+}

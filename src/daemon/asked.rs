@@ -1,0 +1,193 @@
+//! What the loop does when it is asked: fire an entry, pause or resume one, tell how things stand.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::Daemon;
+use crate::clock::{Mono, Now};
+use crate::control::{Ask, Changed, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
+use crate::journal::{Claim, Claimed, Health, JournalError, Key};
+use crate::log::Event;
+use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
+use crate::schedule::EntryName;
+
+/// A claim takes some milliseconds. When it has not been answered for so many seconds, the disk hangs.
+const DISK_HANGS: u64 = 10;
+
+/// Where an answer of the journal's leads to.
+pub(super) enum ByHand {
+    Claimed { fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError> },
+    Steered { to: Pause, steer: Steer, written: Result<(), JournalError> },
+}
+
+/// What an entry is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    Paused,
+    Resumed,
+}
+
+/// What is kept for those who ask.
+pub(super) struct Desk {
+    pub(super) since: Timestamp,
+    pub(super) path: Arc<str>,
+    pub(super) journal: Arc<str>,
+    pub(super) swept_at: Option<Timestamp>,
+    /// The claim that is being written was given to the journal then.
+    pub(super) claiming_since: Option<Mono>,
+    /// Who hears of what a person fired.
+    watched: HashMap<Key, mpsc::UnboundedSender<Event>>,
+    /// Entries of which a pause or a resume is being written. A second one would overtake it.
+    steering: BTreeSet<EntryName>,
+}
+
+impl Desk {
+    pub(super) fn new(since: Timestamp, path: &str, journal: &str) -> Desk {
+        Desk {
+            since,
+            path: path.into(),
+            journal: journal.into(),
+            swept_at: None,
+            claiming_since: None,
+            watched: HashMap::new(),
+            steering: BTreeSet::new(),
+        }
+    }
+
+    /// Passes an event on to who waits for it.
+    pub(super) fn hear(&self, event: &Event) {
+        if !self.watched.is_empty()
+            && let Some((entry, scheduled_at)) = event.occurrence()
+            && let Some(watcher) = self.watched.get(&Key::new(entry.clone(), scheduled_at))
+        {
+            // Whoever has gone does not hear it.
+            let _ = watcher.send(event.clone());
+        }
+    }
+
+    fn watch(&mut self, key: Key, watcher: mpsc::UnboundedSender<Event>) {
+        self.watched.retain(|_, watcher| !watcher.is_closed());
+        self.watched.insert(key, watcher);
+    }
+}
+
+impl Daemon {
+    pub(super) fn asked(&mut self, ask: Ask) {
+        match ask {
+            // Who asked was told that nobody answers: it is not done behind their back.
+            Ask::Fire(fire) if fire.answer.is_closed() => {}
+            Ask::Pause(steer) | Ask::Resume(steer) if steer.answer.is_closed() => {}
+            Ask::Snapshot { answer, .. } if answer.is_closed() => {}
+            Ask::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
+                let _ = fire.answer.send(Err(FireError::Stale));
+            }
+            Ask::Fire(fire) => self.claim_by_hand(fire),
+            Ask::Pause(steer) => self.steer(steer, Pause::Paused),
+            Ask::Resume(steer) => self.steer(steer, Pause::Resumed),
+            Ask::Snapshot { most, answer } => {
+                let _ = answer.send(Box::new(self.snapshot(most)));
+            }
+        }
+    }
+
+    pub(super) fn answered_by_hand(&mut self, by_hand: ByHand) {
+        match by_hand {
+            ByHand::Claimed { fire, claim, claimed } => self.claimed_by_hand(fire, claim, claimed),
+            ByHand::Steered { to, steer, written } => self.steered(steer, to, written),
+        }
+    }
+
+    fn claim_by_hand(&mut self, fire: Box<Fire>) {
+        match self.core.claim_by_hand(&fire.entry, fire.args.clone(), Now::read()) {
+            Some((cursor, claim)) => self.requests.claim_by_hand(cursor, claim, fire),
+            None => drop(fire.answer.send(Err(FireError::NotYet))),
+        }
+    }
+
+    fn claimed_by_hand(&mut self, fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError>) {
+        match claimed {
+            Err(error) => {
+                self.core.unclaimed_by_hand();
+                let _ = fire.answer.send(Err(FireError::Journal(error)));
+            }
+            // The clock has shown this instant before.
+            Ok(Claimed { known }) if !known.is_empty() => {
+                self.core.unclaimed_by_hand();
+                self.claim_by_hand(fire);
+            }
+            Ok(_) => {
+                let Fire { schedule, entry, by: Uid(by_uid), answer, told, .. } = *fire;
+                self.desk.watch(claim.key.clone(), told);
+                let _ = answer.send(Ok(claim.key.clone()));
+                let scheduled_at = claim.key.scheduled_at();
+                self.tell(EntryFired { entry: entry.name.clone(), scheduled_at, by_uid }.into());
+                let entry = match Arc::ptr_eq(&schedule, &self.schedule) {
+                    true => Some(&entry),
+                    false => self.schedule.entries.iter().find(|now| now.name == entry.name),
+                };
+                let effects = self.core.claimed_by_hand(claim, entry, Now::read());
+                self.perform(effects);
+            }
+        }
+    }
+
+    fn steer(&mut self, steer: Steer, to: Pause) {
+        if self.desk.steering.contains(&steer.entry) {
+            return drop(steer.answer.send(Err(SteerError::Busy)));
+        }
+        if self.core.paused().contains(&steer.entry) == (to == Pause::Paused) {
+            return drop(steer.answer.send(Ok(Changed::No)));
+        }
+        self.desk.steering.insert(steer.entry.clone());
+        self.requests.steer(to, steer);
+    }
+
+    fn steered(&mut self, steer: Steer, to: Pause, written: Result<(), JournalError>) {
+        let Steer { entry, by: Uid(by_uid), answer } = steer;
+        self.desk.steering.remove(&entry);
+        if let Err(error) = written {
+            return drop(answer.send(Err(SteerError::Journal(error))));
+        }
+        match to {
+            Pause::Paused => {
+                self.tell(EntryPaused { entry: entry.clone(), by_uid }.into());
+                let effects = self.core.pause(&entry, Now::read());
+                self.perform(effects);
+            }
+            Pause::Resumed => {
+                self.core.resume(&entry);
+                self.tell(EntryResumed { entry, by_uid }.into());
+            }
+        }
+        let _ = answer.send(Ok(Changed::Yes));
+    }
+
+    fn snapshot(&self, most: usize) -> Snapshot {
+        let now = Now::read();
+        let health = self.requests.journal.health().borrow().clone();
+        let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
+        let not_ready = match &health {
+            Health::Ill { .. } => Some(NotReady::Journal),
+            Health::Well if claiming >= DISK_HANGS => Some(NotReady::Disk(claiming)),
+            Health::Well => self.core.is_behind(now).then_some(NotReady::Behind),
+        };
+        Snapshot {
+            now: now.wall,
+            since: self.desk.since,
+            path: Arc::clone(&self.desk.path),
+            schedule: Arc::clone(&self.schedule),
+            journal: Arc::clone(&self.desk.journal),
+            health,
+            swept_at: self.desk.swept_at,
+            not_ready,
+            fires_in_flight: self.core.fires_in_flight(),
+            accounts: self.core.standings().map(|(account, standing)| (account.clone(), standing)).collect(),
+            waiting: self.core.waiting(most, now),
+            upcoming: self.core.upcoming(most),
+            paused: Arc::clone(self.core.paused()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What people do by hand: fire an entry now, pause it, resume it.
+//!
+//! What a person fires goes through the account's quota, by the entry's priority, deadline and overlap policy: they protect
+//! the API and the job. It has no jitter, neither supersedes nor is superseded, and a pause does not keep it back: that a
+//! person asks for it is reason enough.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Dispatch, Effect, History, Id, Planned, log, ms};
+use crate::clock::Now;
+use crate::journal::{Claim, Move, Origin};
+use crate::log::event::OccurrenceSkipped;
+use crate::schedule::{Entry, EntryName};
+
+impl Dispatch {
+    /// Takes over what a person asked for, once it is claimed. `entry` is what the schedule has under its name by now.
+    pub fn fire(&mut self, claim: Claim, entry: Option<&Arc<Entry>>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match entry {
+            Some(entry) => {
+                let planned = Planned {
+                    entry: as_asked(entry, &claim.origin),
+                    scheduled_at: claim.key.scheduled_at(),
+                    due_at: claim.due_at,
+                    deadline: claim.deadline,
+                    origin: claim.origin,
+                };
+                self.enter(planned, History::default(), now, &mut effects);
+            }
+            None => {
+                let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
+                let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
+                effects.push(Effect::Record(claim.key, Move::Skipped { reason: reason.into() }));
+                effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
+            }
+        }
+        effects
+    }
+
+    /// From now on the entry's scheduled occurrences are skipped, those that wait among them.
+    pub fn pause(&mut self, entry: &EntryName, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        Arc::make_mut(&mut self.paused).insert(entry.clone());
+        let waiting = self.activity.get(entry).map(|activity| activity.waiting.iter().chain(&activity.held));
+        let waiting: Vec<Id> = waiting.into_iter().flatten().copied().collect();
+        for id in waiting {
+            if self.is_paused_by_hand(id) {
+                self.skip(id, "paused", now, &mut effects);
+            }
+        }
+        effects
+    }
+
+    /// The entry's occurrences are sent again, from the next one on.
+    pub fn resume(&mut self, entry: &EntryName) {
+        Arc::make_mut(&mut self.paused).remove(entry);
+    }
+
+    /// The entries that somebody paused, besides those that the schedule has paused.
+    pub fn paused(&self) -> &Arc<BTreeSet<EntryName>> {
+        &self.paused
+    }
+
+    /// Whether an occurrence is kept back because somebody paused its entry.
+    pub(super) fn is_paused_by_hand(&self, id: Id) -> bool {
+        let pending = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
+        pending.is_some_and(|pending| self.paused.contains(&pending.entry.name))
+    }
+}
+
+/// The entry as an occurrence of this origin sends it: with the arguments that a person gave in place of its own.
+pub(super) fn as_asked(entry: &Arc<Entry>, origin: &Origin) -> Arc<Entry> {
+    match origin {
+        Origin::Person { args: Some(args) } => {
+            Arc::new(Entry { args: Some(args.clone()), ..Entry::clone(entry) })
+        }
+        Origin::Schedule | Origin::Person { args: None } => Arc::clone(entry),
+    }
+}

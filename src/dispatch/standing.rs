@@ -1,0 +1,92 @@
+//! How things stand, for people who ask: accounts, what waits and why, what comes next.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Dispatch, Gauges};
+use crate::clock::Now;
+use crate::schedule::{AccountName, Entry, EntryName};
+
+/// How an account stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) gauges: Gauges,
+    /// Nothing is left beyond the reserve, until then.
+    pub(crate) exhausted_until: Option<Timestamp>,
+    /// Requests that wait for their answer.
+    pub(crate) in_flight: usize,
+    /// Actions that have not finished and are asked for.
+    pub(crate) following: usize,
+    /// Occurrences that `overlap: queue` holds.
+    pub(crate) held: usize,
+    pub(crate) refused: Option<Refused>,
+}
+
+/// What the API last refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) entry: EntryName,
+    pub(crate) at: Timestamp,
+    pub(crate) status: u16,
+    /// The API's words.
+    pub(crate) error: String,
+}
+
+/// An occurrence that is due and not sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) scheduled_at: Timestamp,
+    /// It is missed then.
+    pub(crate) deadline: Timestamp,
+    pub(crate) attempts: u32,
+    /// A person asked for it.
+    pub(crate) by_hand: bool,
+    pub(crate) waits: Waits,
+}
+
+/// What an occurrence waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// For quota, which should come back then.
+    Quota { until: Option<Timestamp> },
+    /// For the answers to requests before it.
+    Turn,
+    /// For the next attempt.
+    Retry { until: Option<Timestamp> },
+    /// For the entry's last action to finish.
+    Overlap,
+}
+
+impl Dispatch {
+    /// How each account stands. Costs what accounts there are, however much waits.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
+        self.lanes.iter().map(|(account, lane)| (account, lane.standing()))
+    }
+
+    /// What waits, and why: some so many, of each account a fair share and at least one.
+    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
+        let busy = || self.lanes.values().filter(|lane| lane.waits(now).next().is_some());
+        let share = most.div_ceil(busy().count().max(1));
+        let each = busy().flat_map(|lane| lane.waits(now).take(share));
+        let waiting = each.filter_map(|(id, waits)| {
+            let pending = self.pending.get(&id)?;
+            Some(Waiting {
+                entry: Arc::clone(&pending.entry),
+                scheduled_at: pending.scheduled_at,
+                deadline: pending.deadline,
+                attempts: pending.history.attempts,
+                by_hand: pending.is_by_hand(),
+                waits,
+            })
+        });
+        waiting.collect()
+    }
+
+    /// What is planned and not due yet, the soonest first.
+    pub(crate) fn planned(&self) -> impl Iterator<Item = (&Arc<Entry>, Timestamp)> {
+        let pending = self.future.iter().filter_map(|(_, id)| self.pending.get(id));
+        pending.map(|pending| (&pending.entry, pending.scheduled_at))
+    }
+}

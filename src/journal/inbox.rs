@@ -1,0 +1,209 @@
+//! Where the journal's thread takes its requests from: in the order of asking, woken by those who wait alone.
+//!
+//! What is merely recorded lies here until the thread looks. To wake a thread costs a send more than the record itself.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Whether the thread is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hurry {
+    /// Somebody waits for it.
+    Now,
+    /// It lies until the thread looks: at the first one soon, at the others with it.
+    Soon,
+}
+
+/// Both ends are gone when the thread has ended, or nobody can ask any more.
+#[derive(Debug)]
+struct Shared<T> {
+    queue: Mutex<Queue<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    waiting: VecDeque<T>,
+    /// Somebody waits for one of them, or there are so many that they do not wait for more.
+    hurry: bool,
+    senders: usize,
+    receiver: bool,
+}
+
+/// Nobody takes requests any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Asks the thread.
+#[derive(Debug)]
+pub(super) struct Sender<T> {
+    shared: Arc<Shared<T>>,
+    /// So many do not wait for more.
+    group: usize,
+}
+
+/// The thread's end.
+#[derive(Debug)]
+pub(super) struct Receiver<T>(Arc<Shared<T>>);
+
+/// What waiting brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// There are requests.
+    Arrived,
+    /// The time is up.
+    TimedOut,
+    /// Nobody can ask any more, and nothing is left.
+    Gone,
+}
+
+/// The two ends.
+pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
+    let queue = Queue { waiting: VecDeque::new(), hurry: false, senders: 1, receiver: true };
+    let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
+    (Sender { shared: Arc::clone(&shared), group }, Receiver(shared))
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        // Nothing here leaves the queue half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Sender<T> {
+    /// Puts a request in, behind the others.
+    pub(super) fn send(&self, request: T, hurry: Hurry) -> Result<(), Gone> {
+        let mut queue = self.shared.lock();
+        if !queue.receiver {
+            return Err(Gone);
+        }
+        let first = queue.waiting.is_empty();
+        queue.waiting.push_back(request);
+        let hurries = hurry == Hurry::Now || queue.waiting.len() >= self.group;
+        let wakes = first || (hurries && !queue.hurry);
+        queue.hurry |= hurries;
+        drop(queue);
+        if wakes {
+            self.shared.changed.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        self.shared.lock().senders += 1;
+        Sender { shared: Arc::clone(&self.shared), group: self.group }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.shared.lock().senders -= 1;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes what is there.
+    pub(super) fn take(&self) -> VecDeque<T> {
+        let mut queue = self.0.lock();
+        queue.hurry = false;
+        std::mem::take(&mut queue.waiting)
+    }
+
+    /// Waits for a request, whoever asks.
+    pub(super) fn wait(&self) -> Waited {
+        let mut queue = self.0.lock();
+        loop {
+            if !queue.waiting.is_empty() {
+                return Waited::Arrived;
+            }
+            if queue.senders == 0 {
+                return Waited::Gone;
+            }
+            queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for a request that hurries, and not beyond an instant.
+    pub(super) fn wait_until(&self, at: Instant) -> Waited {
+        let mut queue = self.0.lock();
+        loop {
+            if queue.hurry {
+                return Waited::Arrived;
+            }
+            if queue.senders == 0 {
+                return if queue.waiting.is_empty() { Waited::Gone } else { Waited::Arrived };
+            }
+            let left = at.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return Waited::TimedOut;
+            }
+            (queue, _) = self.0.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.receiver = false;
+        // Who waits for an answer to one of these hears that there is none.
+        let left = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_hurries_brings_along_what_was_put_in_before() {
+        let (sender, receiver) = inbox(1000);
+        sender.send(1, Hurry::Soon).expect("somebody takes it");
+        sender.send(2, Hurry::Soon).expect("somebody takes it");
+        assert_eq!(receiver.wait(), Waited::Arrived);
+        assert_eq!(receiver.wait_until(Instant::now()), Waited::TimedOut, "nobody hurries");
+        sender.send(3, Hurry::Now).expect("somebody takes it");
+        assert_eq!(receiver.wait_until(Instant::now() + LONG), Waited::Arrived);
+        assert_eq!(receiver.take(), [1, 2, 3]);
+        assert_eq!(receiver.wait_until(Instant::now()), Waited::TimedOut, "nothing is left");
+    }
+
+    #[test]
+    fn a_full_group_hurries() {
+        let (sender, receiver) = inbox(3);
+        let waiter =
+            std::thread::spawn(move || (receiver.wait_until(Instant::now() + LONG), receiver.take()));
+        sender.send(1, Hurry::Soon).expect("somebody takes it");
+        sender.send(2, Hurry::Soon).expect("somebody takes it");
+        sender.send(3, Hurry::Soon).expect("somebody takes it");
+        assert_eq!(waiter.join().expect("it ends"), (Waited::Arrived, VecDeque::from([1, 2, 3])));
+    }
+
+    #[test]
+    fn each_end_notices_that_the_other_is_gone() {
+        let (sender, receiver) = inbox::<u8>(3);
+        let second = sender.clone();
+        drop(sender);
+        second.send(1, Hurry::Soon).expect("somebody takes it");
+        drop(second);
+        assert_eq!(
+            receiver.wait_until(Instant::now() + LONG),
+            Waited::Arrived,
+            "what is left is served first"
+        );
+        assert_eq!(receiver.take(), [1]);
+        assert_eq!(receiver.wait(), Waited::Gone);
+        let (sender, receiver) = inbox::<u8>(3);
+        drop(receiver);
+        assert!(sender.send(1, Hurry::Now).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! What happened lately, at a bounded cost however long the journal is.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, named_params};
+
+use super::super::{JournalError, Key, Lately, Record, State};
+use super::file;
+use super::history::{ROWS, record};
+use super::rows::state;
+
+/// What was sent so much later than it was due is counted as late.
+const LATE: SignedDuration = SignedDuration::from_secs(1);
+
+/// So many rows are looked at, the newest: some tenths of a second.
+const MOST_ROWS: u64 = 500_000;
+
+/// What an operator looks into.
+const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
+
+/// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest `most` that somebody should
+/// look into. Never writes, and never makes the daemon wait.
+///
+/// # Errors
+/// When there is no journal in the directory, or it cannot be read.
+pub fn read_lately(
+    directory: &Path,
+    since: Timestamp,
+    until: Timestamp,
+    most: usize,
+) -> Result<Lately, JournalError> {
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    lately(&db, since, until, most).map_err(|error| JournalError::sqlite(&path, &error))
+}
+
+fn lately(db: &Connection, since: Timestamp, until: Timestamp, most: usize) -> rusqlite::Result<Lately> {
+    // One view of the file for both queries.
+    let db = db.unchecked_transaction()?;
+    let late = LATE.as_micros();
+    let rows = format!("{ROWS} ORDER BY 1 DESC, 2 DESC LIMIT {MOST_ROWS}");
+    let (since, until) = (since.as_microsecond(), until.as_microsecond());
+    let mut lately = Lately::default();
+    let mut statement = db.prepare(&format!(
+        "SELECT state, count(*), sum(coalesce(sent - due > {late}, 0)) FROM ({rows}) GROUP BY state"
+    ))?;
+    let mut found =
+        statement.query(named_params! { ":since": since, ":until": until, ":entry": None::<i64> })?;
+    let mut total = 0;
+    while let Some(row) = found.next()? {
+        let count = row.get::<_, i64>(1)?.cast_unsigned();
+        total += count;
+        lately.late += row.get::<_, i64>(2)?.cast_unsigned();
+        lately.counts.push((state(row, 0)?, count));
+    }
+    lately.counts.sort_by_key(|(state, _)| state.code());
+    lately.cut = total >= MOST_ROWS;
+    let notable = NOTABLE.map(|state| state.code().to_string()).join(", ");
+    let mut statement = db.prepare(&format!(
+        "SELECT rows.*, name FROM ({rows}) AS rows JOIN entry ON id = entry
+         WHERE state IN ({notable}) OR sent - due > {late} ORDER BY 1 DESC, 2 DESC LIMIT {most}"
+    ))?;
+    let mut found =
+        statement.query(named_params! { ":since": since, ":until": until, ":entry": None::<i64> })?;
+    while let Some(row) = found.next()? {
+        lately.notable.push(record(row)?);
+    }
+    Ok(lately)
+}
+
+/// What became of each of these occurrences. `None` of what the journal does not have.
+///
+/// # Errors
+/// When there is no journal in the directory, or it cannot be read.
+pub fn read_records(directory: &Path, keys: &[Key]) -> Result<Vec<Option<Record>>, JournalError> {
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    records(&db, keys).map_err(|error| JournalError::sqlite(&path, &error))
+}
+
+fn records(db: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Option<Record>>> {
+    let db = db.unchecked_transaction()?;
+    let mut statement = db.prepare(&format!(
+        "SELECT rows.*, name FROM entry JOIN ({}) AS rows WHERE id = entry AND name = :name",
+        ROWS.replace(":entry IS NULL OR entry = :entry", "entry = (SELECT id FROM entry WHERE name = :name)"),
+    ))?;
+    let mut record_of = |key: &Key| {
+        let at = key.scheduled_at().as_microsecond();
+        let place = named_params! { ":since": at, ":until": at + 1, ":name": key.entry().as_str() };
+        statement.query(place)?.next()?.map(record).transpose()
+    };
+    keys.iter().map(&mut record_of).collect()
+}

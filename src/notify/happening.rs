@@ -1,0 +1,53 @@
+//! What an event means for who is told: a start, a good end or a bad one.
+
+use std::sync::Arc;
+
+use crate::log::Event;
+use crate::schedule::{ByName, Entry, Trigger};
+
+/// Something that happened to an entry that tells somebody.
+#[derive(Clone, Debug)]
+pub(super) struct Happening {
+    pub(super) entry: Arc<Entry>,
+    pub(super) what: What,
+    /// What the log has of it. Put into words only where they are told: of a flood few are.
+    pub(super) event: Box<Event>,
+}
+
+/// What it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// The action has started, and its end will be known.
+    Started,
+    /// A good end: success, or a start of which no more will be known.
+    Good,
+    /// Never [`Trigger::Recovered`].
+    Bad(Trigger),
+}
+
+impl Happening {
+    /// What an event means, for an entry that tells somebody.
+    pub(super) fn of(event: &Event, entries: &ByName) -> Option<Happening> {
+        let name = match event {
+            Event::ActionStarted(e) => &e.entry,
+            Event::ActionFinished(e) => &e.entry,
+            Event::OccurrenceMissed(e) => &e.entry,
+            Event::OccurrenceRejected(e) => &e.entry,
+            Event::OccurrenceUnknown(e) => &e.entry,
+            _ => return None,
+        };
+        let entry = entries.get(name).filter(|entry| entry.notify.is_some())?;
+        let what = match event {
+            Event::ActionStarted(_) if entry.follow => What::Started,
+            Event::ActionStarted(_) => What::Good,
+            Event::ActionFinished(e) if e.action.succeeded() => What::Good,
+            Event::ActionFinished(_) => What::Bad(Trigger::Failed),
+            Event::OccurrenceMissed(_) => What::Bad(Trigger::Missed),
+            Event::OccurrenceRejected(_) => What::Bad(Trigger::Rejected),
+            _ => What::Bad(Trigger::Unknown),
+        };
+        let is_told =
+            what != What::Started || entry.notify.as_ref().is_some_and(|notify| notify.ping.is_some());
+        is_told.then(|| Happening { entry: Arc::clone(entry), what, event: Box::new(event.clone()) })
+    }
+}

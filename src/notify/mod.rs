@@ -1,0 +1,129 @@
+//! Tells people how occurrences end: webhooks and pings, on an entry's `notify` and `ping`.
+//!
+//! The loop hands over what happened and goes on. A task of its own folds that into messages (`outbox.rs`, pure) and posts
+//! them, outside of any account's quota. Nothing of it survives the process: the log has all of it.
+
+mod audience;
+mod happening;
+mod message;
+mod outbox;
+mod post;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Now;
+use crate::log::Event;
+use crate::schedule::ByName;
+
+pub use audience::{AddressProblem, Audience, Owner};
+use happening::Happening;
+use outbox::{Outbox, Target};
+use post::{Failure, deliver};
+
+/// What the task takes in before it looks at the clock again.
+const AT_ONCE: usize = 1024;
+
+/// The loop's side: hands over what happened.
+pub struct Notices {
+    entries: Arc<ByName>,
+    told: mpsc::UnboundedSender<Told>,
+    task: JoinHandle<()>,
+}
+
+/// What the task is told.
+enum Told {
+    Happened(Happening),
+    /// Another schedule has taken over.
+    Replaced(Audience),
+    /// The daemon ends: what is left is sent at once, and not again, and given up then.
+    Closing(Instant),
+}
+
+impl Notices {
+    /// Begins to tell an audience.
+    pub fn start(audience: Audience) -> Notices {
+        let (told, telling) = mpsc::unbounded_channel();
+        Notices { entries: Arc::clone(&audience.entries), told, task: tokio::spawn(tell(telling, audience)) }
+    }
+
+    /// Takes in an event, if anybody is to be told of it. Costs the loop a look at a table.
+    pub(crate) fn observe(&self, event: &Event) {
+        if let Some(happening) = Happening::of(event, &self.entries) {
+            // The task ends after the daemon.
+            let _ = self.told.send(Told::Happened(happening));
+        }
+    }
+
+    /// Goes on with the audience of another schedule.
+    pub(crate) fn replace(&mut self, audience: Audience) {
+        self.entries = Arc::clone(&audience.entries);
+        let _ = self.told.send(Told::Replaced(audience));
+    }
+
+    /// Sends what is left, if that takes no longer than `limit`.
+    pub(crate) async fn close(self, limit: Duration) {
+        let _ = self.told.send(Told::Closing(Instant::now() + limit));
+        // Fails only when the task has panicked, and then nothing is left to be sent.
+        let _ = self.task.await;
+    }
+}
+
+/// The task: takes in what happened, and posts what becomes of it.
+async fn tell(mut telling: mpsc::UnboundedReceiver<Told>, mut audience: Audience) {
+    let mut outbox = Outbox::default();
+    let mut taken = Vec::new();
+    let mut end = None;
+    let (report, mut reports) = mpsc::unbounded_channel::<(Target, Result<(), Failure>)>();
+    loop {
+        let now = Now::read();
+        for delivery in outbox.advance(now.mono) {
+            let post = deliver(&audience, delivery.message, &delivery.address);
+            let (report, target) = (report.clone(), delivery.target);
+            tokio::spawn(async move {
+                // Nobody listens any more when the task has ended.
+                let _ = report.send((target, post.await));
+            });
+        }
+        if outbox.is_done() {
+            return;
+        }
+        let wake = outbox.wakes_at().map(|at| Instant::now() + at.saturating_sub(now.mono));
+        tokio::select! {
+            count = telling.recv_many(&mut taken, AT_ONCE) => {
+                if count == 0 {
+                    return;
+                }
+                let now = Now::read().mono;
+                for told in taken.drain(..) {
+                    match told {
+                        Told::Happened(happening) => emit(outbox.take_in(happening, now)),
+                        Told::Replaced(new) => {
+                            outbox.keep(&new.entries);
+                            audience = new;
+                        }
+                        Told::Closing(at) => {
+                            end = Some(at);
+                            outbox.close();
+                        }
+                    }
+                }
+            }
+            Some((target, result)) = reports.recv() => {
+                emit(outbox.delivered(&target, result, Now::read().mono));
+            }
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
+                return emit(outbox.abandon());
+            }
+        }
+    }
+}
+
+fn emit(events: impl IntoIterator<Item = Event>) {
+    events.into_iter().for_each(|event| event.emit());
+}

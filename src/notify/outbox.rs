@@ -1,0 +1,351 @@
+//! What is told to whom, and when: ends folded into messages, tries, and waits between them. Without a clock or a socket.
+//!
+//! Each receiver and each ping has a desk. A desk sends one message at a time; what comes meanwhile waits: for a receiver
+//! it is folded into its next message, however much it is, and for a ping the last few wait.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::audience::Owner;
+use super::happening::{Happening, What};
+use super::message::Digest;
+use super::post::{Again, Failure};
+use crate::clock::Mono;
+use crate::log::Event;
+use crate::log::event::{NotifyFailed, NotifyRestored};
+use crate::schedule::{Address, ByName, EntryName, Format, Trigger};
+
+/// Who is told.
+pub(super) type Target = Owner;
+
+/// What comes within this span of the first end is told with it.
+const GATHER: Duration = Duration::from_secs(2);
+
+/// A receiver is told no more often than this, so that a bad night is no flood.
+const BETWEEN: Duration = Duration::from_secs(5);
+
+/// Tries of one message. With waits that double up to a minute it is some ten minutes before it is given up.
+const TRIES: u32 = 14;
+
+/// Tries of a ping. A later one says more.
+const PING_TRIES: u32 = 5;
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A receiver that asks for a longer pause is asked again after this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// Pings of one entry that wait. When there are more, the oldest is dropped.
+const PINGS: usize = 8;
+
+/// Messages in flight at once.
+const IN_FLIGHT: usize = 32;
+
+/// What is to be posted now.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) target: Target,
+    pub(super) address: Address,
+    pub(super) message: Message,
+}
+
+/// What is posted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Message {
+    Digest(Format, Digest),
+    Ping(Ping),
+}
+
+/// What a ping says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ping {
+    Started,
+    Succeeded,
+    Failed(String),
+}
+
+/// All that is to be told.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// The entries whose last end was bad, and how.
+    bad: HashMap<EntryName, Trigger>,
+    /// A ping that has nothing to do has none.
+    desks: HashMap<Target, Desk>,
+    /// The desks that have something to send, by the instant at which they may.
+    queue: BTreeSet<(Mono, Target)>,
+    in_flight: usize,
+    /// What is left is sent at once, and once.
+    closing: bool,
+}
+
+struct Desk {
+    address: Address,
+    waiting: Waiting,
+    /// What is being sent or will be again, and the tries so far.
+    current: Option<Message>,
+    /// How often it was tried.
+    tries: u32,
+    in_flight: bool,
+    /// Nothing is sent before.
+    not_before: Mono,
+    /// Where it stands in the queue.
+    queued: Option<Mono>,
+    /// Why the last try failed. `None` when it did not.
+    failed: Option<Failure>,
+    /// The ends that were not told since it was said that it fails. `None` while it does not.
+    lost: Option<usize>,
+}
+
+enum Waiting {
+    Digest(Format, Digest),
+    Pings(VecDeque<Ping>),
+}
+
+impl Outbox {
+    /// Takes in what happened. Returns what the operator is told of it.
+    pub(super) fn take_in(&mut self, happening: Happening, now: Mono) -> Vec<Event> {
+        let Happening { entry, what, event } = happening;
+        let Some(notify) = entry.notify.clone() else {
+            return Vec::new();
+        };
+        let before = match what {
+            What::Started => None,
+            What::Good => self.bad.remove(&entry.name),
+            What::Bad(trigger) => {
+                self.bad.insert(entry.name.clone(), trigger);
+                None
+            }
+        };
+        for receiver in &notify.receivers {
+            let trigger = match (what, before) {
+                (What::Bad(trigger), _) if receiver.on.contains(&trigger) => trigger,
+                // Who was not told of the bad end has nothing to be told of.
+                (What::Good, Some(before))
+                    if receiver.on.contains(&before) && receiver.on.contains(&Trigger::Recovered) =>
+                {
+                    Trigger::Recovered
+                }
+                _ => continue,
+            };
+            let target = Owner::Receiver(receiver.name.clone());
+            let desk = self.desks.entry(target.clone()).or_insert_with(|| {
+                Desk::new(receiver.webhook.clone(), Waiting::Digest(receiver.format, Digest::default()), now)
+            });
+            desk.address = receiver.webhook.clone();
+            if let Waiting::Digest(format, digest) = &mut desk.waiting {
+                *format = receiver.format;
+                if digest.is_empty() && desk.current.is_none() {
+                    desk.not_before = desk.not_before.max(now + GATHER);
+                }
+                digest.add(trigger, &event);
+            }
+            self.enqueue(target);
+        }
+        let mut events = Vec::new();
+        if let Some(address) = &notify.ping {
+            let ping = match what {
+                What::Started => Ping::Started,
+                What::Good => Ping::Succeeded,
+                What::Bad(_) => Ping::Failed(event.message()),
+            };
+            let target = Owner::Ping(entry.name.clone());
+            let desk = self
+                .desks
+                .entry(target.clone())
+                .or_insert_with(|| Desk::new(address.clone(), Waiting::Pings(VecDeque::new()), now));
+            desk.address = address.clone();
+            if let Waiting::Pings(pings) = &mut desk.waiting {
+                pings.push_back(ping);
+                if pings.len() > PINGS {
+                    pings.pop_front();
+                    events.extend(desk.loses(&target, 1, Some(format!("more than {PINGS} pings wait"))));
+                }
+            }
+            self.enqueue(target);
+        }
+        events
+    }
+
+    /// What is to be posted now. How each went is to be told to `delivered`.
+    pub(super) fn advance(&mut self, now: Mono) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        while self.in_flight < IN_FLIGHT
+            && let Some((at, _)) = self.queue.first()
+            && (*at <= now || self.closing)
+            && let Some((_, target)) = self.queue.pop_first()
+        {
+            let Some(desk) = self.desks.get_mut(&target) else { continue };
+            desk.queued = None;
+            let Some(message) = desk.current.clone().or_else(|| {
+                desk.tries = 0;
+                desk.waiting.take()
+            }) else {
+                continue;
+            };
+            desk.current = Some(message.clone());
+            desk.tries += 1;
+            desk.in_flight = true;
+            self.in_flight += 1;
+            deliveries.push(Delivery { target, address: desk.address.clone(), message });
+        }
+        deliveries
+    }
+
+    /// Takes in how a delivery went.
+    pub(super) fn delivered(
+        &mut self,
+        target: &Target,
+        result: Result<(), Failure>,
+        now: Mono,
+    ) -> Option<Event> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let desk = self.desks.get_mut(target)?;
+        desk.in_flight = false;
+        let message = desk.current.take()?;
+        let (most, pause) = match &message {
+            Message::Digest(..) => (TRIES, BETWEEN),
+            Message::Ping(_) => (PING_TRIES, Duration::ZERO),
+        };
+        desk.failed = result.err();
+        let event = match desk.failed.as_ref().map(|failure| failure.again) {
+            None => {
+                desk.not_before = now + pause;
+                let (receiver, entry) = target.split();
+                desk.lost.take().map(|lost| NotifyRestored { receiver, entry, lost }.into())
+            }
+            Some(Again::Perhaps(after)) if desk.tries < most && !self.closing => {
+                let wait = (FIRST_WAIT * 2_u32.saturating_pow(desk.tries - 1)).min(LONGEST_WAIT);
+                desk.not_before = now + wait.max(after.unwrap_or_default().min(LONGEST_PAUSE));
+                desk.current = Some(message);
+                None
+            }
+            Some(Again::Perhaps(_) | Again::Never) => {
+                desk.not_before = now + pause;
+                desk.loses(target, message.ends(), None)
+            }
+        };
+        if matches!(target, Owner::Ping(_)) && !desk.has_work() && desk.lost.is_none() {
+            self.desks.remove(target);
+        }
+        self.enqueue(target.clone());
+        event
+    }
+
+    /// Puts a desk where it belongs in the queue.
+    fn enqueue(&mut self, target: Target) {
+        let Some(desk) = self.desks.get_mut(&target) else { return };
+        let at = (!desk.in_flight && desk.has_work()).then_some(desk.not_before);
+        let was = std::mem::replace(&mut desk.queued, at);
+        if was == at {
+            return;
+        }
+        if let Some(was) = was {
+            self.queue.remove(&(was, target.clone()));
+        }
+        if let Some(at) = at {
+            self.queue.insert((at, target));
+        }
+    }
+
+    /// When `advance` has something to do, if nothing happens before.
+    pub(super) fn wakes_at(&self) -> Option<Mono> {
+        let (at, _) = self.queue.first().filter(|_| self.in_flight < IN_FLIGHT)?;
+        Some(if self.closing { Mono::ZERO } else { *at })
+    }
+
+    /// Forgets the entries that are gone. What waits is still told.
+    pub(super) fn keep(&mut self, entries: &ByName) {
+        self.bad.retain(|name, _| entries.contains_key(name));
+        self.desks.retain(|target, desk| match target {
+            Owner::Receiver(_) => true,
+            Owner::Ping(entry) => desk.in_flight || desk.has_work() || entries.contains_key(entry),
+        });
+    }
+
+    /// From now on nothing waits, and nothing is tried twice.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether it was closed and all is told.
+    pub(super) fn is_done(&self) -> bool {
+        self.closing && self.in_flight == 0 && self.queue.is_empty()
+    }
+
+    /// Gives up what is not told yet.
+    pub(super) fn abandon(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (target, desk) in &mut self.desks {
+            let current = desk.current.take().map_or(0, |message| message.ends());
+            let waiting =
+                std::iter::from_fn(|| desk.waiting.take()).map(|message| message.ends()).sum::<usize>();
+            if current + waiting > 0 {
+                events.extend(desk.loses(target, current + waiting, Some("the daemon stops".to_owned())));
+            }
+        }
+        events
+    }
+}
+
+impl Desk {
+    fn new(address: Address, waiting: Waiting, now: Mono) -> Desk {
+        Desk {
+            address,
+            waiting,
+            current: None,
+            tries: 0,
+            in_flight: false,
+            not_before: now,
+            queued: None,
+            failed: None,
+            lost: None,
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let waits = match &self.waiting {
+            Waiting::Digest(_, digest) => !digest.is_empty(),
+            Waiting::Pings(pings) => !pings.is_empty(),
+        };
+        waits || self.current.is_some()
+    }
+
+    /// Ends that are not told. Said once, until something is taken again.
+    fn loses(&mut self, target: &Target, ends: usize, why: Option<String>) -> Option<Event> {
+        let told = self.lost.is_some();
+        *self.lost.get_or_insert(0) += ends;
+        let last = self.failed.as_ref();
+        let error = match (why, last) {
+            (Some(why), Some(last)) => format!("{why}; at the last try {}", last.error),
+            (Some(why), None) => why,
+            (None, last) => last.map(|last| last.error.clone()).unwrap_or_default(),
+        };
+        let (receiver, entry) = target.split();
+        let (host, attempts) = (last.map(|last| last.host.clone()), self.tries);
+        (!told).then(|| NotifyFailed { receiver, entry, host, attempts, lost: ends, error }.into())
+    }
+}
+
+impl Message {
+    /// The ends that it tells of.
+    fn ends(&self) -> usize {
+        match self {
+            Message::Digest(_, digest) => digest.len(),
+            Message::Ping(_) => 1,
+        }
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> Option<Message> {
+        match self {
+            Waiting::Digest(_, digest) if digest.is_empty() => None,
+            Waiting::Digest(format, digest) => Some(Message::Digest(*format, std::mem::take(digest))),
+            Waiting::Pings(pings) => pings.pop_front().map(Message::Ping),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

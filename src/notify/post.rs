@@ -1,0 +1,124 @@
+//! One message over HTTP: where it goes, and what its answer means.
+
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{RequestBuilder, StatusCode, Url};
+use serde_json::Value;
+
+use super::audience::Audience;
+use super::outbox::{Message, Ping};
+use crate::cloud66::ClientError;
+use crate::cloud66::client::{describe, is_loopback};
+use crate::schedule::{Address, SecretUrl};
+
+/// A receiver has this long to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a message was not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Failure {
+    /// All of the address that may be told.
+    pub(super) host: String,
+    pub(super) error: String,
+    pub(super) again: Again,
+}
+
+/// Whether another try may do better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    Never,
+    /// Not before so long, if the receiver has said.
+    Perhaps(Option<Duration>),
+}
+
+/// The HTTP clients: one asks the proxy that the environment names, the other is for this machine.
+#[derive(Clone, Debug)]
+pub(super) struct Poster {
+    proxied: reqwest::Client,
+    direct: reqwest::Client,
+}
+
+impl Poster {
+    pub(super) fn new() -> Result<Poster, ClientError> {
+        let http = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("stackcron/", env!("CARGO_PKG_VERSION")))
+                // An address is a secret, and goes to its host alone.
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(TIMEOUT)
+        };
+        Ok(Poster {
+            proxied: http().build().map_err(ClientError::Http)?,
+            direct: http().no_proxy().build().map_err(ClientError::Http)?,
+        })
+    }
+
+    fn to(&self, url: &Url) -> &reqwest::Client {
+        if is_loopback(url) { &self.direct } else { &self.proxied }
+    }
+}
+
+/// Posts a message. The future owns all that it needs.
+pub(super) fn deliver(
+    audience: &Audience,
+    message: Message,
+    address: &Address,
+) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+    let found = audience.address(address).cloned().zip(audience.poster.clone());
+    async move {
+        let Some((url, poster)) = found else {
+            let error = "its address is not known".to_owned();
+            return Err(Failure { host: String::new(), error, again: Again::Never });
+        };
+        let request = match message {
+            Message::Digest(format, digest) => {
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                poster.to(url.expose()).post(url.expose().clone()).json::<Value>(&digest.body(format, &host))
+            }
+            Message::Ping(ping) => pinging(&poster, &url, ping),
+        };
+        let failure = |error, again| Failure { host: url.host().to_owned(), error, again };
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => {
+                let status = answer.status();
+                let after =
+                    answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+                Err(failure(format!("it answers {status}"), again(status, after)))
+            }
+            Err(error) => Err(failure(describe(error), Again::Perhaps(None))),
+        }
+    }
+}
+
+/// `URL/start`, `URL` and `URL/fail`, a query kept where it is.
+fn pinging(poster: &Poster, url: &SecretUrl, ping: Ping) -> RequestBuilder {
+    let (suffix, body) = match ping {
+        Ping::Started => (Some("start"), None),
+        Ping::Succeeded => (None, None),
+        Ping::Failed(message) => (Some("fail"), Some(message)),
+    };
+    let mut url = url.expose().clone();
+    if let Some(suffix) = suffix
+        && let Ok(mut path) = url.path_segments_mut()
+    {
+        path.pop_if_empty().push(suffix);
+    }
+    match body {
+        Some(body) => poster.to(&url).post(url.clone()).body(body),
+        None => poster.to(&url).get(url.clone()),
+    }
+}
+
+fn again(status: StatusCode, after: Option<u64>) -> Again {
+    match status.as_u16() {
+        408 | 425 | 429 | 500.. => Again::Perhaps(after.map(Duration::from_secs)),
+        _ => Again::Never,
+    }
+}

@@ -1,0 +1,134 @@
+//! Whom the end of an occurrence is told: receivers, their addresses, and what they are told of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::Url;
+use schemars::JsonSchema;
+
+use super::{ReceiverName, TokenSource};
+
+/// What an entry says of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notify {
+    /// Each is told of the ends that it asks for.
+    pub receivers: Vec<Arc<Receiver>>,
+    /// Asked when the entry's job starts, succeeds or fails.
+    pub ping: Option<Address>,
+}
+
+/// Who is told, by a webhook.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    /// Its key under `notify:`.
+    pub name: ReceiverName,
+    /// What is posted to.
+    pub webhook: Address,
+    /// What is posted.
+    pub format: Format,
+    /// What it is told of. Never [`Trigger::Recovered`] alone.
+    pub on: Vec<Trigger>,
+}
+
+/// Where an address is written. Whoever knows it can post there, so that it is kept as a token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// In the file itself.
+    Written(SecretUrl),
+    /// Where a token could be, too.
+    Kept(TokenSource),
+}
+
+/// An address that no debug output prints but for its host.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(Url);
+
+/// What an address must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it must begin with `https://` or `http://`, and name a host")]
+pub struct AddressError;
+
+impl SecretUrl {
+    /// Checks an address. The error does not repeat it.
+    pub fn new(text: &str) -> Result<SecretUrl, AddressError> {
+        let url = Url::parse(text).map_err(|_| AddressError)?;
+        let sound =
+            matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
+        if sound { Ok(SecretUrl(url)) } else { Err(AddressError) }
+    }
+
+    /// The address, for whoever asks it.
+    pub fn expose(&self) -> &Url {
+        &self.0
+    }
+
+    /// Its host: all of it that may be told.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SecretUrl").field(&self.host()).finish()
+    }
+}
+
+/// What is posted to a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Format {
+    /// One object: a text, counts, and each occurrence with the fields of its log event.
+    #[default]
+    Json,
+    /// `{"text": …}`, as Slack, Mattermost and Rocket.Chat read it.
+    Slack,
+}
+
+/// What a receiver is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Trigger {
+    /// An action finished without success.
+    Failed,
+    /// An occurrence was not sent in time.
+    Missed,
+    /// The API refused an occurrence for good.
+    Rejected,
+    /// An occurrence may have started, and nothing can tell.
+    Unknown,
+    /// The first good end after a bad one that the receiver was told of.
+    Recovered,
+}
+
+impl Trigger {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Trigger; 5] =
+        [Trigger::Failed, Trigger::Missed, Trigger::Rejected, Trigger::Unknown, Trigger::Recovered];
+
+    /// As the file has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Trigger::Failed => "failed",
+            Trigger::Missed => "missed",
+            Trigger::Rejected => "rejected",
+            Trigger::Unknown => "unknown",
+            Trigger::Recovered => "recovered",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_never_shown_but_for_its_host() {
+        let url = SecretUrl::new("https://me:pw@hooks.example.com/s3cret?key=s3cret").expect("an address");
+        assert_eq!(format!("{url:?}"), "SecretUrl(\"hooks.example.com\")");
+        for bad in ["hooks.example.com/s3cret", "ftp://example.com/s3cret", "file:///s3cret", ""] {
+            let error = SecretUrl::new(bad).expect_err("no address").to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+}

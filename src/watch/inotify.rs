@@ -1,0 +1,131 @@
+//! inotify watches on every directory that has a part in what a path leads to.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+
+use super::chain::{self, Link};
+
+/// The path may be changed while it is followed. After so many tries the last one counts.
+const TRIES: usize = 5;
+
+/// Something that is named appears, goes or may be read by others than before.
+const NAMES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
+/// And what is in a file. Not asked of other directories: of `/tmp` it would tell each write of everybody.
+const CONTENT: WatchFlags = NAMES.union(WatchFlags::MODIFY).union(WatchFlags::CLOSE_WRITE);
+
+/// Why changes are not told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WatchError {
+    /// No more instances or watches are allowed, or a directory may not be read.
+    #[error("inotify: {0}")]
+    Refused(#[from] io::Error),
+    /// Changes that another machine makes are told to nobody here.
+    #[error("the file is on a network file system")]
+    Network,
+}
+
+/// The watches of one path, as it was when they were placed.
+#[derive(Debug)]
+pub(super) struct Watches {
+    inotify: AsyncFd<OwnedFd>,
+    /// The names that matter, by watch.
+    names: HashMap<i32, Vec<OsString>>,
+}
+
+impl Watches {
+    /// Watches all that leads to a path now.
+    pub(super) fn place(path: &Path) -> Result<Watches, WatchError> {
+        let mut chain = chain::of(path)?;
+        for _ in 0..TRIES {
+            let watches = Watches::on(&chain)?;
+            let placed = std::mem::replace(&mut chain, chain::of(path)?);
+            if placed == chain {
+                return Ok(watches);
+            }
+        }
+        Watches::on(&chain)
+    }
+
+    fn on(chain: &[Link]) -> Result<Watches, WatchError> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        let mut names: HashMap<i32, Vec<OsString>> = HashMap::new();
+        for link in chain {
+            // One watch is one directory, with the flags that were given last.
+            let asks_content = |other: &Link| other.last && other.directory == link.directory;
+            let flags = if chain.iter().any(asks_content) { CONTENT } else { NAMES };
+            match inotify::add_watch(&inotify, &link.directory, flags) {
+                Ok(watch) => names.entry(watch).or_default().push(link.name.clone()),
+                // It is seen in the directory before when it appears.
+                Err(Errno::NOENT | Errno::NOTDIR) => break,
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+            if is_remote(&link.directory) {
+                return Err(WatchError::Network);
+            }
+        }
+        // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns it.
+        let inotify = unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)?;
+        Ok(Watches { inotify, names })
+    }
+
+    /// Resolves when something has happened that matters.
+    pub(super) async fn next(&mut self) {
+        loop {
+            let Ok(mut ready) = self.inotify.readable_mut().await else {
+                // The runtime ends.
+                return std::future::pending().await;
+            };
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut events = Reader::new(ready.get_inner(), &mut buffer);
+            let mut matters = false;
+            loop {
+                match events.next() {
+                    Ok(event) => matters |= concerns(&self.names, event.wd(), event.file_name()),
+                    Err(Errno::INTR) => {}
+                    Err(Errno::WOULDBLOCK) => break,
+                    // Cannot be of an inotify instance; what it may have told is looked for.
+                    Err(_) => {
+                        matters = true;
+                        break;
+                    }
+                }
+            }
+            ready.clear_ready();
+            if matters {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether an event has to do with the path. One without a name is of a whole directory, or tells that others were lost.
+fn concerns(names: &HashMap<i32, Vec<OsString>>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
+    let Some(name) = name else { return true };
+    let name = OsStr::from_bytes(name.to_bytes());
+    names.get(&watch).is_none_or(|names| names.iter().any(|known| known == name))
+}
+
+/// Whether a directory is on a file system that other machines write: NFS, SMB, CIFS, FUSE, 9P, Ceph, AFS.
+fn is_remote(directory: &Path) -> bool {
+    const REMOTE: [u32; 7] =
+        [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+    // The magic number has 32 bits, in a field whose type depends on the machine.
+    rustix::fs::statfs(directory).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
+}
