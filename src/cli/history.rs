@@ -7,7 +7,7 @@ mod rows;
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
-use crate::journal::{Filter, JournalError, Record, State, read_history};
+use super::place::Place;
+use crate::journal::{Filter, JournalError, Location, Record, State};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
 use rows::Rows;
 pub(super) use rows::style;
@@ -48,9 +49,8 @@ pub struct Args {
     /// The newest so many of them
     #[arg(long, value_name = "N")]
     newest: Option<u32>,
-    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in $XDG_STATE_HOME, unless given
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) const STATES: [State; 10] = [
@@ -142,11 +142,11 @@ enum Printed {
 
 /// Prints the history. The schedule is only read to tell what a wrong name should have been.
 pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
-    let directory = output::state_directory(args.state_dir.as_deref())?;
+    let journal = args.place.journal()?;
     let schedule = || schedule::load(config).ok().map(|loaded| loaded.schedule);
     let mut out = BufWriter::new(anstream::stdout().lock());
     let columns = output::columns();
-    let printed = told(args, &directory, schedule, Timestamp::now(), format, columns, &mut out)
+    let printed = told(args, &journal, schedule, Timestamp::now(), format, columns, &mut out)
         .and_then(|printed| Ok(out.flush().map(|()| printed)?));
     match printed {
         // Who closed the pipe has seen enough.
@@ -171,7 +171,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
 
 fn told(
     args: &Args,
-    directory: &Path,
+    journal: &Location,
     schedule: impl FnOnce() -> Option<Schedule>,
     now: Timestamp,
     format: Format,
@@ -195,12 +195,12 @@ fn told(
     let mut rows = Rows::new(format, columns, out);
     let cut = match limit {
         None => {
-            read(directory, &filter, |record| if wanted(&record) { rows.take(record) } else { Ok(()) })?;
+            read(journal, &filter, |record| if wanted(&record) { rows.take(record) } else { Ok(()) })?;
             false
         }
         Some(limit) => {
             let (mut kept, mut cut) = (VecDeque::new(), false);
-            read(directory, &filter, |record| {
+            read(journal, &filter, |record| {
                 if wanted(&record) {
                     kept.push_back(record);
                     if kept.len() > limit as usize {
@@ -216,7 +216,7 @@ fn told(
     };
     if rows.finish()? == 0 {
         if let Some(entry) = &args.entry {
-            has_a_history(entry, directory, schedule)?;
+            has_a_history(entry, journal, schedule)?;
         }
         return Ok(if args.newest == Some(0) { Printed::All } else { Printed::Nothing });
     }
@@ -225,12 +225,12 @@ fn told(
 
 /// Hands out records until one cannot be taken.
 fn read(
-    directory: &Path,
+    journal: &Location,
     filter: &Filter,
     mut take: impl FnMut(Record) -> io::Result<()>,
 ) -> Result<(), HistoryError> {
     let mut failed = None;
-    read_history(directory, filter, |record| match take(record) {
+    journal.read_history(filter, |record| match take(record) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);
@@ -243,12 +243,12 @@ fn read(
 /// An entry of the schedule, or one that the journal has, at whatever time and in whatever state.
 fn has_a_history(
     entry: &EntryName,
-    directory: &Path,
+    journal: &Location,
     schedule: impl FnOnce() -> Option<Schedule>,
 ) -> Result<(), HistoryError> {
     let mut found = false;
     let any = Filter { entry: Some(entry.clone()), newest: Some(1), ..Filter::default() };
-    read(directory, &any, |_| {
+    read(journal, &any, |_| {
         found = true;
         Ok(())
     })?;
@@ -358,7 +358,15 @@ mod tests {
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let now = at("2026-05-01T02:00:00Z");
-        match told(&args, place, || Some(schedule()), now, format, columns, &mut out) {
+        match told(
+            &args,
+            &Location::Directory(place.to_owned()),
+            || Some(schedule()),
+            now,
+            format,
+            columns,
+            &mut out,
+        ) {
             Ok(printed) => (String::from_utf8(out.into_inner()).expect("text"), Some(printed)),
             Err(error) => (format!("error: {error}\n"), None),
         }

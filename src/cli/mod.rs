@@ -10,6 +10,7 @@ mod man;
 pub mod moment;
 pub mod next;
 pub mod output;
+pub mod place;
 mod pause;
 mod progress;
 pub mod rehearse;
@@ -119,10 +120,10 @@ impl Cli {
                 }
             }),
             Command::Why(args) => output::of_schedule(&self.config, |schedule, out| {
-                let journal = output::state_directory(args.state_dir.as_deref()).ok();
+                let journal = args.place.reading()?;
                 let mut text = Vec::new();
                 let now = Timestamp::now();
-                match why::run(&args, schedule, journal.as_deref(), now, self.format, &mut text) {
+                match why::run(&args, schedule, journal.as_ref(), now, self.format, &mut text) {
                     Ok(()) => {
                         output::fit(&text, self.format, out);
                         Ok(Status::Done)

@@ -175,6 +175,13 @@ pub fn of_schedule(
     Ok(status)
 }
 
+/// Tells that the settings are wrong.
+pub fn misconfigured(error: &impl std::fmt::Display) -> Status {
+    // Nothing can be told of a stderr that is closed.
+    let _ = writeln!(anstream::stderr(), "error: {error}");
+    Status::Config
+}
+
 /// Where the socket of a running daemon may be: in the state directory that is given, or else in any place where daemons
 /// have it.
 pub fn control_places(given: Option<&Path>) -> Vec<PathBuf> {

@@ -14,11 +14,13 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::place::Place;
 use super::{Status, output};
 use crate::cloud66::{Client, Token};
 use crate::control;
-use crate::daemon::{self, Replacement, Setup, StopReason};
-use crate::journal::{self, Journal};
+use crate::daemon::{self, Keeping, Replacement, Setup, StopReason};
+use crate::journal::postgres::{Membership, Profile};
+use crate::journal::{self, Journal, Location};
 use crate::log::event::{
     AccountUnusable, ControlUnavailable, DaemonListening, Event, NotifyUnusable, ScheduleLoaded,
     ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
@@ -39,10 +41,8 @@ pub(super) struct Args {
     #[arg(long)]
     sandbox: bool,
 
-    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in $XDG_STATE_HOME, unless
-    /// given; a throw-away directory with --sandbox.
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 
     /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. Port 0 is any
     /// free one.
@@ -73,7 +73,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     Event::from(ScheduleLoaded { path: loaded, entries, added: entries, removed: 0, changed: 0 }).emit();
     raise_open_files();
     let server = args.listen.map(listen).transpose()?;
-    let throw_away = match (&args.state_dir, args.sandbox) {
+    let throw_away = match (&args.place.state_dir, args.sandbox) {
         (None, true) => {
             Some(tempfile::tempdir().context("a directory for the sandbox's journal cannot be made")?)
         }
@@ -81,11 +81,21 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     };
     let state = match &throw_away {
         Some(directory) => directory.path().to_owned(),
-        None => output::state_directory(args.state_dir.as_deref())?,
+        None => output::state_directory(args.place.state_dir.as_deref())?,
     };
-    let journal = Journal::open(&state)?;
+    let (journal, location, journal_name) = match args.place.database() {
+        Err(error) => return Ok(output::misconfigured(&error)),
+        Ok(None) => {
+            let name = state.join(journal::FILE_NAME).display().to_string();
+            (Keeping::Own(Box::new(Journal::open(&state)?)), Location::Directory(state.clone()), name)
+        }
+        Ok(Some(address)) => {
+            let membership = Membership::join(address.clone(), &state, profile(seen.fingerprint(), entries))?;
+            let name = address.to_string();
+            (Keeping::Shared(Box::new(membership)), Location::Database(Box::new(address)), name)
+        }
+    };
     let control = control(&state);
-    let journal_name = state.join(journal::FILE_NAME).display().to_string();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, reloads) =
@@ -112,7 +122,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone()));
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
-        let controlling = control.and_then(|server| server.serve(asking, state.clone()).ok());
+        let controlling = control.and_then(|server| server.serve(asking, location).ok());
         let keep = args.keep;
         let setup = Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
@@ -128,6 +138,13 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         }
         Ok(Status::Done)
     })
+}
+
+/// What the others are told of this member.
+fn profile(schedule: String, entries: usize) -> Profile {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let (name, version) = (format!("{host}/{}", std::process::id()), env!("CARGO_PKG_VERSION").to_owned());
+    Profile { name, version, schedule, entries }
 }
 
 /// Takes the address before anything else is begun: where it is in use, nothing has happened.
@@ -305,7 +322,8 @@ impl Reader {
         let (clients, audience) = (clients?, audience?);
         let (path, now) = (self.config.display().to_string(), Timestamp::now());
         let replacement =
-            Replacement::prepare(path, loaded.schedule.clone(), clients, audience, &self.running, now);
+            Replacement::prepare(path, loaded.schedule.clone(), clients, audience, &self.running, now)
+                .known_by(self.seen.fingerprint());
         self.running = replacement.schedule().clone();
         Ok(Some((replacement, loaded)))
     }

@@ -8,7 +8,6 @@ mod fate;
 mod policies;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -17,6 +16,8 @@ use serde::Serialize;
 
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
+use super::place::Place;
+use crate::journal::Location;
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Explanation, explain, occurrences};
@@ -37,9 +38,8 @@ pub struct Args {
     /// The instant: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25 in the entry's zone
     #[arg(long, value_name = "T")]
     pub at: Moment,
-    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in $XDG_STATE_HOME, unless given
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Why there is no answer.
@@ -56,11 +56,11 @@ pub enum WhyError {
     Output(#[from] io::Error),
 }
 
-/// Prints the answer. Due or not, it is one; and so it is when the journal in `directory` cannot be read.
+/// Prints the answer. Due or not, it is one; and so it is when the journal cannot be read.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
-    directory: Option<&Path>,
+    journal: Option<&Location>,
     now: Timestamp,
     format: Format,
     out: &mut dyn Write,
@@ -70,7 +70,7 @@ pub fn run(
     let explanation = explain(entry, clocks.at);
     let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
     let policies = Policies::of(entry);
-    let fate = directory.map_or(Fate::NotAsked, |directory| Fate::of(directory, entry, explanation.at));
+    let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
     let answer = Answer { explanation, clocks, near, fate, policies };
     match format {
         Format::Json => {

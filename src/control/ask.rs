@@ -106,6 +106,10 @@ pub(crate) struct Snapshot {
 /// Why what comes due is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotReady {
+    #[error("this member stands by, and another one fires")]
+    StandsBy,
+    #[error("the lease of the journal has not been renewed in time: nothing is sent until it is")]
+    Lapsed,
     #[error("the journal cannot be written: nothing new is started")]
     Journal,
     #[error("the journal has not answered for {0} s: nothing new is started")]

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use super::background::Background;
 use super::protocol::{Answer, Question, Told};
 use super::server::Client;
 use super::status::{Around, Status};
-use crate::journal::{Key, Lately, Record, read_lately, read_records};
+use crate::journal::postgres::Member;
+use crate::journal::{Key, Lately, Location, Record};
 use crate::log::Event;
 use crate::schedule::{Entry, EntryName, Schedule, entries};
 use crate::timetable;
@@ -52,7 +52,7 @@ pub(super) struct Clerk {
     asking: Asking,
     watching: Arc<Semaphore>,
     /// Where the journal is.
-    state: PathBuf,
+    journal: Location,
     /// Walks through large schedules, and writes long answers.
     walker: Background,
     /// Reads the journal: when the disk hangs, this hangs with it and nothing else does.
@@ -92,15 +92,15 @@ enum Refusal {
 }
 
 impl Clerk {
-    /// Asks the loop over `asking`, and reads the journal in `state`.
+    /// Asks the loop over `asking`, and reads the journal.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn new(asking: Asking, state: PathBuf) -> io::Result<Clerk> {
+    pub(super) fn new(asking: Asking, journal: Location) -> io::Result<Clerk> {
         Ok(Clerk {
             asking,
             watching: Arc::new(Semaphore::new(MOST_WATCHING)),
-            state,
+            journal,
             walker: Background::start("status")?,
             reader: Background::start("status-journal")?,
             reading: Arc::new(Semaphore::new(1)),
@@ -245,39 +245,41 @@ impl Clerk {
         // It only fails by a mistake of ours, or at the end.
         let (mut around, snapshot) = self.walker.run(walk).await.ok_or(Refusal::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
-        let (records, lately) = self.read(around.iter().filter_map(last).collect(), now).await;
+        let (records, lately, members) = self.read(around.iter().filter_map(last).collect(), now).await;
         let mut records = records.into_iter();
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
         }
         let write = move || {
             let lately = lately.map(|read| (read.since, read.lately));
-            Answer::Status(Box::new(Status::of(&snapshot, around, lately, most))).line()
+            Answer::Status(Box::new(Status::of(&snapshot, around, lately, members, most))).line()
         };
         let line = self.walker.run(write).await.ok_or(Refusal::Stopping)?;
         let _ = client.send(&line).await;
         Ok(())
     }
 
-    /// Reads the journal: what it has of these, and what happened lately. Where that takes too long, it is done without.
-    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> (Vec<Option<Record>>, Option<Read>) {
+    /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that takes too long, it is done without.
+    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
-        let state = self.state.clone();
+        let journal = self.journal.clone();
         let reading = async {
             let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
             let read = move || {
-                let records = read_records(&state, &keys).unwrap_or_default();
-                let lately = lately(&state, known, now);
+                let records = journal.read_records(&keys).unwrap_or_default();
+                let lately = lately(&journal, known, now);
+                let members = journal.members().unwrap_or_default();
                 drop(permit);
-                (records, lately)
+                (records, lately, members)
             };
             self.reader.run(read).await
         };
-        let (records, read) = timeout(JOURNAL_WITHIN, reading).await.ok().flatten().unwrap_or_default();
+        let (records, read, members) =
+            timeout(JOURNAL_WITHIN, reading).await.ok().flatten().unwrap_or_default();
         if let (Ok(mut lately), Some(read)) = (self.lately.lock(), &read) {
             *lately = Some(read.clone());
         }
-        (records, read)
+        (records, read, members)
     }
 }
 
@@ -302,13 +304,13 @@ fn named(
 }
 
 /// What happened lately: as it was read before, while that is good.
-fn lately(state: &Path, known: Option<Read>, now: Timestamp) -> Option<Read> {
+fn lately(journal: &Location, known: Option<Read>, now: Timestamp) -> Option<Read> {
     let began = Instant::now();
     if let Some(known) = known.filter(|known| began < known.good_until) {
         return Some(known);
     }
     let since = now.checked_sub(LATELY).unwrap_or(Timestamp::MIN);
-    let lately = read_lately(state, since, now, MOST_NOTABLE).ok()?;
+    let lately = journal.read_lately(since, now, MOST_NOTABLE).ok()?;
     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
     Some(Read { since, lately, good_until })
 }

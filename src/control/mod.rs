@@ -16,6 +16,6 @@ pub use protocol::{Answer, LONGEST_QUESTION, Question, QuestionError, Told, VERS
 pub use server::{Server, Serving};
 pub use socket::{FILE_NAME, place, places};
 pub use status::{
-    AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, NotableStatus, PausedBy,
-    PausedEntry, RefusedStatus, Status, WaitingStatus,
+    AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, MemberStatus,
+    NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, WaitingStatus,
 };

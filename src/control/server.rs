@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::ask::{Asking, Uid};
 use super::clerk::Clerk;
 use super::protocol::{Answer, LONGEST_QUESTION, Question};
 use super::socket::Socket;
+use crate::journal::Location;
 
 /// Connections at once that have asked nothing yet.
 const MOST_SILENT: usize = 64;
@@ -64,10 +65,10 @@ impl Server {
     ///
     /// # Errors
     /// When the runtime cannot watch the socket, or the system has no thread left.
-    pub fn serve(self, asking: Asking, state: PathBuf) -> io::Result<Serving> {
+    pub fn serve(self, asking: Asking, journal: Location) -> io::Result<Serving> {
         let Server(socket) = self;
         let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-        let clerk = Arc::new(Clerk::new(asking, state)?);
+        let clerk = Arc::new(Clerk::new(asking, journal)?);
         let (stop, stopped) = oneshot::channel();
         Ok(Serving { accepting: tokio::spawn(accept(listener, clerk, stopped)), _socket: socket, stop })
     }

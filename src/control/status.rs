@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::Snapshot;
 use crate::dispatch::{Standing, Waiting, Waits};
+use crate::journal::postgres::Member;
 use crate::journal::{Health, Lately, Record, State};
 use crate::schedule::{AccountName, Entry, EntryName, Priority};
 use crate::timetable::zone_name;
@@ -44,6 +45,46 @@ pub struct Status {
     pub paused_total: usize,
     /// `None`: the journal cannot be read now.
     pub lately: Option<LatelyStatus>,
+    /// Those who share the journal, the leader first. Empty where it is this daemon's own, or cannot be read now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberStatus>,
+}
+
+/// A daemon that shares the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct MemberStatus {
+    /// Its host, and the number of its process there.
+    pub member: String,
+    /// It fires; the others stand by.
+    pub leads: bool,
+    /// It was heard of in the last seconds.
+    pub lives: bool,
+    pub version: String,
+    /// What its schedule file is known by: two that are the same have the same.
+    pub schedule: String,
+    pub entries: u32,
+    /// How long ago it was heard of.
+    pub lag_ms: u64,
+    /// How far its clock is ahead of the database's.
+    pub clock_ahead_ms: Option<i64>,
+    pub since: Timestamp,
+}
+
+impl From<Member> for MemberStatus {
+    fn from(member: Member) -> MemberStatus {
+        MemberStatus {
+            leads: member.leads,
+            lives: member.lives(),
+            member: member.name,
+            version: member.version,
+            schedule: member.schedule,
+            entries: member.entries,
+            lag_ms: member.lag_ms,
+            clock_ahead_ms: member.clock_ahead_ms,
+            since: member.started_at,
+        }
+    }
 }
 
 /// The schedule that is fired.
@@ -207,6 +248,7 @@ impl Status {
         snapshot: &Snapshot,
         around: Vec<Around>,
         lately: Option<(Timestamp, Lately)>,
+        members: Vec<Member>,
         most: usize,
     ) -> Status {
         let schedule = &snapshot.schedule;
@@ -244,6 +286,7 @@ impl Status {
             waiting_total: snapshot.accounts.iter().map(waits).sum(),
             paused,
             paused_total,
+            members: members.into_iter().map(MemberStatus::from).collect(),
             lately: lately.map(|(since, lately)| LatelyStatus {
                 since,
                 counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),

@@ -170,6 +170,8 @@ impl Daemon {
         let health = self.requests.journal.health().borrow().clone();
         let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
         let not_ready = match &health {
+            _ if !self.leads() => Some(NotReady::StandsBy),
+            _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS => Some(NotReady::Disk(claiming)),
             Health::Well => self.core.is_behind(now).then_some(NotReady::Behind),

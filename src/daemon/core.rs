@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::clockwatch::Clockwatch;
 use super::replacement::Prepared;
-use super::sweep::Sweep;
+use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
@@ -93,6 +93,12 @@ impl Core {
         let mut core = Core::sweeping(Sweep::new(schedule, recovered.cursor), schedule, seed, now);
         let effects = core.dispatch.recover(recovered, schedule, now);
         (core, effects)
+    }
+
+    /// The same, planning as far ahead as this.
+    pub(crate) fn reaching(mut self, reach: Reach) -> Core {
+        self.sweep = self.sweep.reaching(reach);
+        self
     }
 
     /// Fires what is due with `from` <= scheduled_at < `until`, and nothing else, in a time that is made up.
@@ -295,7 +301,7 @@ impl Core {
         effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));
         let Some(cursor) = self.sweep.cursor() else {
             // The clock has not been plausible yet, so that nothing is planned.
-            let sweep = Sweep::new(&schedule, None);
+            let sweep = Sweep::new(&schedule, None).reaching(self.sweep.reach());
             return (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)));
         };
         let unreached =
@@ -309,7 +315,7 @@ impl Core {
             Claiming::Yes => self.reloaded = Some(taken_over),
             Claiming::No | Claiming::Failed => self.redefine_batch(&taken_over),
         }
-        let sweep = Sweep::resume(&schedule, timetable, from);
+        let sweep = Sweep::resume(&schedule, timetable, from).reaching(self.sweep.reach());
         (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
     }
 

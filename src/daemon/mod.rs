@@ -5,6 +5,7 @@ mod clockwatch;
 mod core;
 mod replacement;
 mod requests;
+mod standby;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
 use crate::control::{Ask, Asked};
 use crate::dispatch::Effect;
-use crate::journal::{Health, Mark, Opened, Refused};
+use crate::journal::postgres::{Membership, Notice};
+use crate::journal::{Health, Journal, Mark, Permit, Recovered, Refused};
 use crate::log::Scribe;
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
@@ -36,6 +38,8 @@ use asked::Desk;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
+pub use standby::Keeping;
+use standby::{Halt, PERMIT_AGAIN, learn};
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -77,7 +81,7 @@ pub struct Setup {
     /// A client for each of the schedule's accounts.
     pub clients: BTreeMap<AccountName, Client>,
     /// What survives it.
-    pub journal: Opened,
+    pub journal: Keeping,
     /// Where the journal is, for the log.
     pub journal_name: String,
     /// How long settled occurrences are kept in it.
@@ -111,16 +115,21 @@ pub async fn run(
         pid: std::process::id(),
         tz_database: tz::database().to_string(),
     };
-    let (core, effects) = Core::new(&schedule, journal.recovered, fastrand::u64(..), now);
+    let (opened, membership) = match journal {
+        Keeping::Own(opened) => (Some(opened), None),
+        Keeping::Shared(membership) => (None, Some(membership)),
+    };
+    let (core, _) = Core::new(&schedule, Recovered::default(), 0, now);
     let mut daemon = Daemon {
         core,
         schedule,
-        requests: Requests::new(clients, Arc::new(journal.journal)),
+        requests: Requests::new(clients, Journal::of_another(), Permit::none_yet()),
         keep,
         quotas_changed: false,
         quotas_saved: None,
-        refused: journal.refused,
-        mark: journal.mark,
+        refused: mpsc::unbounded_channel().1,
+        mark: None,
+        membership,
         ill_since: None,
         metrics,
         scribe: Scribe::start(),
@@ -129,8 +138,22 @@ pub async fn run(
         notices,
     };
     daemon.tell(started.into());
-    daemon.perform(effects);
-    let reason = daemon.fire_until(stop, &mut ticks, &mut replacements, &mut asks).await;
+    if let Some(opened) = opened {
+        daemon.take_over(*opened);
+    }
+    tokio::pin!(stop);
+    let reason = loop {
+        if !daemon.leads() {
+            let stopped = daemon.stand_by(&mut stop, &mut ticks, &mut replacements, &mut asks).await;
+            if let Some(reason) = stopped {
+                break reason;
+            }
+        }
+        match daemon.fire_until(&mut stop, &mut ticks, &mut replacements, &mut asks).await {
+            Halt::Stopped(reason) => break reason,
+            Halt::Deposed => daemon.step_down(),
+        }
+    };
     // Who asks from now on is told at once that nobody answers.
     drop(asks);
     let in_flight = daemon.finish(reason).await;
@@ -148,8 +171,10 @@ struct Daemon {
     quotas_changed: bool,
     /// When quotas were last saved.
     quotas_saved: Option<Mono>,
-    /// How far it has sent, for a process that comes after a crash.
-    mark: Mark,
+    /// How far it has sent, for a process that comes after a crash. `None` while it stands by.
+    mark: Option<Mark>,
+    /// Where the journal is shared.
+    membership: Option<Box<Membership>>,
     /// Moves that the journal did not apply.
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
@@ -165,28 +190,35 @@ struct Daemon {
 impl Daemon {
     async fn fire_until(
         &mut self,
-        stop: impl Future<Output = StopReason>,
+        stop: &mut (impl Future<Output = StopReason> + Unpin),
         ticks: &mut Ticks,
         replacements: &mut mpsc::Receiver<Replacement>,
         asks: &mut mpsc::Receiver<Ask>,
-    ) -> StopReason {
-        tokio::pin!(stop);
+    ) -> Halt {
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
         let mut health = self.requests.journal.health();
         loop {
             let now = Now::read();
-            if self.core.runs_low(now) {
-                self.beat(now);
+            // Without it another may lead: nothing is decided that could be wrong by now.
+            let permitted = self.is_permitted(now);
+            if permitted {
+                if self.core.runs_low(now) {
+                    self.beat(now);
+                }
+                let effects = self.core.turn(now);
+                self.perform(effects);
             }
-            let effects = self.core.turn(now);
-            self.perform(effects);
             if let Some(metrics) = &self.metrics {
-                metrics.turned(self.core.is_current(now));
+                metrics.turned(permitted && self.core.is_current(now));
             }
-            let wake = self.core.wakes_at(now);
+            let wake = if permitted { self.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
             tokio::select! {
                 biased;
-                reason = &mut stop => return reason,
+                reason = &mut *stop => return Halt::Stopped(reason),
+                notice = learn(&mut self.membership) => match notice {
+                    Notice::Deposed => return Halt::Deposed,
+                    notice => drop(self.heed(notice)),
+                },
                 _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
                     Tick::Beat => self.beat(Now::read()),
@@ -206,6 +238,9 @@ impl Daemon {
 
     /// Plans and claims what is due in the next seconds.
     fn beat(&mut self, now: Now) {
+        if !self.leads() {
+            return;
+        }
         if let Some(claims) = self.core.beat(now) {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
@@ -231,7 +266,7 @@ impl Daemon {
     /// Goes on with another schedule.
     fn replace(&mut self, replacement: Replacement) {
         let now = Now::read();
-        let Replacement { path, clients, audience, difference, prepared } = replacement;
+        let Replacement { path, fingerprint, clients, audience, difference, prepared } = replacement;
         let Difference { added, removed, changed } = difference;
         self.requests.replace(clients);
         let schedule = Arc::clone(&prepared.schedule);
@@ -240,6 +275,9 @@ impl Daemon {
         self.perform(effects);
         self.schedule = schedule;
         self.desk.path = path.as_str().into();
+        if let Some(membership) = &self.membership {
+            membership.describe(fingerprint, entries);
+        }
         self.in_force.send_replace(Arc::clone(&self.schedule));
         // What is settled under the old schedule is told to those whom it names.
         if let Some(notices) = &mut self.notices {
@@ -283,6 +321,7 @@ impl Daemon {
         };
         // A journal that cannot be written has been told of, and what is in it says enough.
         let _ = tokio::join!(timeout(CLOSE, self.requests.journal.close(stopped_at)), flushed);
+        self.hand_over().await;
         left
     }
 
@@ -358,7 +397,10 @@ impl Daemon {
 
     fn perform(&mut self, effects: Vec<Effect>) {
         let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
-        let mark = if sends { self.mark.raise(self.core.sent_up_to()) } else { Ok(()) };
+        let mark = match &mut self.mark {
+            Some(mark) if sends => mark.raise(self.core.sent_up_to()),
+            _ => Ok(()),
+        };
         for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),

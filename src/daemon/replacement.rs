@@ -14,6 +14,8 @@ use crate::timetable::Timetable;
 pub struct Replacement {
     /// The file, for the log.
     pub(super) path: String,
+    /// What the file is known by among those who share a journal.
+    pub(super) fingerprint: String,
     pub(super) clients: BTreeMap<AccountName, Client>,
     pub(super) audience: Audience,
     pub(super) difference: Difference,
@@ -39,7 +41,19 @@ impl Replacement {
         now: Timestamp,
     ) -> Replacement {
         let difference = Difference::share(before, &mut schedule);
-        Replacement { path, clients, audience, difference, prepared: Prepared::new(Arc::new(schedule), now) }
+        Replacement {
+            path,
+            fingerprint: String::new(),
+            clients,
+            audience,
+            difference,
+            prepared: Prepared::new(Arc::new(schedule), now),
+        }
+    }
+
+    /// The same, of a file with this fingerprint.
+    pub fn known_by(self, fingerprint: String) -> Replacement {
+        Replacement { fingerprint, ..self }
     }
 
     /// The schedule that takes over.

@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::cloud66::{Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
-use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Move};
+use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Move, Permit};
 use crate::schedule::AccountName;
 
 /// A request that has ended.
@@ -32,17 +32,28 @@ pub(super) enum Done {
 pub(super) struct Requests {
     clients: BTreeMap<AccountName, Arc<Client>>,
     pub(super) journal: Arc<Journal>,
+    permit: Permit,
     report: mpsc::UnboundedSender<Done>,
     /// Where replies arrive. Bounded by the number of requests in flight.
     pub(super) replies: mpsc::UnboundedReceiver<Done>,
 }
 
 impl Requests {
-    pub(super) fn new(clients: BTreeMap<AccountName, Client>, journal: Arc<Journal>) -> Requests {
+    pub(super) fn new(clients: BTreeMap<AccountName, Client>, journal: Journal, permit: Permit) -> Requests {
         let (report, replies) = mpsc::unbounded_channel();
-        let mut requests = Requests { clients: BTreeMap::new(), journal, report, replies };
+        let mut requests =
+            Requests { clients: BTreeMap::new(), journal: Arc::new(journal), permit, report, replies };
         requests.replace(clients);
         requests
+    }
+
+    /// Goes on with another journal. Returns where the replies arrive to what was sent under the one before.
+    pub(super) fn turn_to(&mut self, journal: Journal, permit: Permit) -> mpsc::UnboundedReceiver<Done> {
+        self.journal = Arc::new(journal);
+        self.permit = permit;
+        let (report, replies) = mpsc::unbounded_channel();
+        self.report = report;
+        std::mem::replace(&mut self.replies, replies)
     }
 
     /// Sends by other clients from now on. What is in flight keeps its own.
@@ -135,11 +146,16 @@ impl Requests {
             Request::Action(account, ..) => account,
         };
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
+        let permit = self.permit.clone();
         async move {
             let sent_at = Timestamp::now();
             let done = match request {
                 Request::RunNow(entry) => {
                     let reply = match client {
+                        // The process may have been paused since this was decided.
+                        _ if !permit.lasts(Now::read()) => {
+                            no_answer(Outcome::NotSent { error: NO_PERMIT.to_owned() })
+                        }
                         Some(client) => client.run_now(&entry.stack, &entry.job, entry.args.as_deref()).await,
                         None => no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }),
                     };
@@ -167,6 +183,8 @@ impl Requests {
         }
     }
 }
+
+const NO_PERMIT: &str = "the lease of the journal has not been renewed in time";
 
 const NO_CLIENT: &str = "the account has no client";
 

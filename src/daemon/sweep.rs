@@ -14,11 +14,23 @@ use crate::clock::Now;
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
-/// How far ahead of now occurrences are planned.
-const AHEAD: Duration = Duration::from_secs(5);
+/// How far the plan reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// How far ahead of now occurrences are planned.
+    ahead: Duration,
+    /// The plan runs low when it reaches no further than this.
+    low: Duration,
+}
 
-/// The plan runs low when it reaches no further than this.
-const LOW: Duration = Duration::from_secs(2);
+impl Reach {
+    /// Of a daemon whose journal nobody else uses: a disk that hangs for some seconds delays nothing.
+    pub(crate) const ALONE: Reach = Reach { ahead: Duration::from_secs(5), low: Duration::from_secs(2) };
+
+    /// Of one that leads others: no further than a permit to send reaches, so that what is claimed is sent on time whatever
+    /// becomes of the database, and nothing of it is in doubt for longer when another takes over.
+    pub(crate) const SHARED: Reach = Reach { ahead: Duration::from_secs(2), low: Duration::from_millis(900) };
+}
 
 /// The longest window that is planned in one step: what a long sleep left is taken in portions.
 const PORTION: Duration = Duration::from_secs(60 * 60);
@@ -37,6 +49,7 @@ pub(crate) struct Sweep {
     plausible: Timestamp,
     /// Nothing is planned that is scheduled then or later.
     end: Timestamp,
+    reach: Reach,
 }
 
 enum Plan {
@@ -52,7 +65,17 @@ impl Sweep {
             Some(from) => Plan::Running(Timetable::new(schedule, from)),
             None => Plan::From(schedule.clone()),
         };
-        Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX }
+        Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX, reach: Reach::ALONE }
+    }
+
+    /// The same with another reach.
+    pub(crate) fn reaching(self, reach: Reach) -> Sweep {
+        Sweep { reach, ..self }
+    }
+
+    /// How far it plans.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The same with a timetable of the schedule that was built ahead. It has to begin no later than `from`: one that
@@ -79,7 +102,7 @@ impl Sweep {
         if let Plan::From(schedule) = &self.timetable {
             self.timetable = Plan::Running(Timetable::new(schedule, cursor));
         }
-        let horizon = now.wall.checked_add(AHEAD).unwrap_or(Timestamp::MAX).min(self.end);
+        let horizon = now.wall.checked_add(self.reach.ahead).unwrap_or(Timestamp::MAX).min(self.end);
         let Plan::Running(timetable) = &mut self.timetable else {
             return None;
         };
@@ -106,7 +129,7 @@ impl Sweep {
 
     /// The latest instant that the clock is known to have shown when the cursor was last moved.
     pub(super) fn shown_before(&self) -> Option<Timestamp> {
-        self.cursor?.checked_sub(AHEAD).ok()
+        self.cursor?.checked_sub(self.reach.ahead).ok()
     }
 
     /// The first full second at which a step brings something. Beats before it may be left out.
@@ -114,7 +137,7 @@ impl Sweep {
         let Plan::Running(timetable) = &self.timetable else {
             return None;
         };
-        let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
+        let reach = SignedDuration::try_from(self.reach.ahead).ok()? - SignedDuration::from_secs(1);
         let next = timetable.next_at().filter(|&next| next < self.end)?;
         Some(next.checked_sub(reach).unwrap_or(Timestamp::MIN))
     }
@@ -127,8 +150,8 @@ impl Sweep {
     /// How long until the plan runs low.
     pub(super) fn low_in(&self, now: Now) -> Duration {
         match self.cursor {
-            Some(cursor) => now.until(cursor).saturating_sub(LOW),
-            None if now.wall < self.plausible => LOW,
+            Some(cursor) => now.until(cursor).saturating_sub(self.reach.low),
+            None if now.wall < self.plausible => self.reach.low,
             None => Duration::ZERO,
         }
     }

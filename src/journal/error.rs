@@ -93,6 +93,9 @@ pub enum JournalError {
         /// Its schema.
         found: i32,
     },
+    /// Another member leads, and writes.
+    #[error("this member stands by, and another one leads: ask there; `stackcron status` names it")]
+    StandsBy,
     /// Another member has taken over. What was to be written is that member's to find out.
     #[error("another member leads: what this one asked for is not written")]
     Deposed,

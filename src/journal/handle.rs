@@ -22,6 +22,8 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub struct Journal {
     requests: inbox::Sender<Request>,
     health: watch::Receiver<Health>,
+    /// What is answered when nobody is there to answer.
+    gone: JournalError,
 }
 
 /// A journal that was opened.
@@ -48,11 +50,19 @@ impl Opened {
         let (refuse, refused) = tokio::sync::mpsc::unbounded_channel();
         let writer = Writer::new(store, inbox, tell, refuse);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
-        Ok(Opened { journal: Journal { requests, health }, recovered, refused, mark })
+        let journal = Journal { requests, health, gone: JournalError::Closed };
+        Ok(Opened { journal, recovered, refused, mark })
     }
 }
 
 impl Journal {
+    /// The journal of a member that stands by: each request is answered with [`JournalError::StandsBy`].
+    pub(crate) fn of_another() -> Journal {
+        let (requests, _) = inbox::inbox(GROUP);
+        let (_, health) = watch::channel(Health::Well);
+        Journal { requests, health, gone: JournalError::StandsBy }
+    }
+
     /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The cursor never moves back.
     ///
     /// Nothing may be sent without it. While the journal is ill, a claim without occurrences finds out whether it can be
@@ -129,7 +139,7 @@ impl Journal {
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer), Hurry::Now).map_err(|_| JournalError::Closed)?;
-        answered.await.map_err(|_| JournalError::Closed)?
+        self.requests.send(request(answer), Hurry::Now).map_err(|_| self.gone.clone())?;
+        answered.await.map_err(|_| self.gone.clone())?
     }
 }

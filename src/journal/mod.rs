@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod handle;
 mod inbox;
+mod location;
 mod mark;
 mod permit;
 pub mod postgres;
@@ -28,6 +29,7 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
+pub use location::Location;
 pub use mark::Mark;
 pub use permit::Permit;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -264,7 +266,7 @@ pub struct Filter {
 }
 
 /// What a former daemon left.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Everything scheduled before is claimed or was not to be. `None` in a new journal.
     pub cursor: Option<Timestamp>,

@@ -26,7 +26,7 @@ impl Permit {
     }
 
     /// Of a member that does not lead yet.
-    pub(super) fn none_yet() -> Permit {
+    pub(crate) fn none_yet() -> Permit {
         Permit(Some(Arc::new(Granted { until: AtomicU64::new(0), due: AtomicI64::new(i64::MIN) })))
     }
 
@@ -51,12 +51,15 @@ impl Permit {
         self.covers(now.wall, now)
     }
 
+    /// Whether what was decided to be sent may still be sent now.
+    pub fn lasts(&self, now: Now) -> bool {
+        self.0.as_ref().is_none_or(|granted| now.mono.as_nanos() < u128::from(granted.until.load(SeqCst)))
+    }
+
     /// Whether what was due then may be sent now.
     pub fn covers(&self, due_at: Timestamp, now: Now) -> bool {
-        self.0.as_ref().is_none_or(|granted| {
-            now.mono.as_nanos() < u128::from(granted.until.load(SeqCst))
-                && due_at.as_microsecond() <= granted.due.load(SeqCst)
-        })
+        let due = |granted: &Arc<Granted>| due_at.as_microsecond() <= granted.due.load(SeqCst);
+        self.lasts(now) && self.0.as_ref().is_none_or(due)
     }
 }
 

@@ -419,6 +419,59 @@ events! {
         error: String,
     }, format!("the journal refuses a step: {}", e.error);
 
+    /// This member leads: it fires the schedule, and the others stand by.
+    LeaseAcquired = "lease.acquired", |e| Level::INFO, {
+        member: String,
+        journal: String,
+        /// What the one before had claimed and not settled.
+        open: usize,
+    }, format!("this member, {}, leads: it fires the schedule", e.member);
+
+    /// Another member leads from now on. What this one has sent and has no answer to is that one's to find out.
+    LeaseLost = "lease.lost", |e| Level::ERROR, {
+        member: String,
+        in_flight: usize,
+    }, format!("another member leads, as this one, {}, was not heard of in time: it stands by", e.member);
+
+    /// This member has stopped, and hands over.
+    LeaseReleased = "lease.released", |e| Level::INFO, {
+        member: String,
+    }, format!("this member, {}, has handed over", e.member);
+
+    /// Another member leads, and this one stands by.
+    LeaseStandby = "lease.standby", |e| Level::INFO, {
+        member: String,
+        leader: Option<String>,
+    }, format!("{} leads, and this member, {}, stands by", e.leader.as_deref().unwrap_or("another member"), e.member);
+
+    /// The shared journal is out of reach. A leader sends what is claimed and due in two seconds, and nothing else.
+    LeaseUnreachable = "lease.unreachable", |e| Level::ERROR, {
+        member: String,
+        error: String,
+    }, format!("this member can neither lead nor take over: {}", e.error);
+
+    /// The shared journal is within reach again.
+    LeaseReachable = "lease.reachable", |e| Level::INFO, {
+        member: String,
+    }, format!("{}: the journal is within reach again", e.member);
+
+    /// A member's schedule file is not the leader's. The leader's counts.
+    ScheduleDiffers = "schedule.differs", |e| Level::WARN, {
+        member: String,
+        fingerprint: String,
+        leader: String,
+        leader_fingerprint: String,
+    }, format!(
+        "the schedule file of {} ({}) is not that of the leader, {} ({}), which counts",
+        e.member, e.fingerprint, e.leader, e.leader_fingerprint
+    );
+
+    /// This machine's clock is off from the database's. A leader's clock says what is due.
+    ClockDiffers = "clock.differs", |e| Level::WARN, {
+        /// Ahead when positive.
+        by_ms: i64,
+    }, format!("the clock is {} ms off from the database's; see that time is synchronised on both", e.by_ms);
+
     /// The wall clock was set, or the machine slept.
     ClockJumped = "clock.jumped", |e| Level::WARN, {
         /// Forward when positive.

@@ -261,6 +261,11 @@ impl Metrics {
         }
     }
 
+    /// Another member fires, or this one does from now on.
+    pub(crate) fn stands_by(&self, stands_by: bool) {
+        self.vitals.stands_by(stands_by);
+    }
+
     /// The schedule was swept. How many entries are paused, and how each account stands now.
     pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
         self.sweeps.inc();

@@ -23,6 +23,8 @@ pub(super) enum Ailment {
     Journal,
     #[error("the journal has not answered for {} s: nothing new is started", .0.as_secs())]
     Disk(Duration),
+    #[error("this member stands by: another one fires")]
+    StandsBy,
     #[error("what is due is not claimed yet")]
     Starting,
 }
@@ -38,6 +40,7 @@ pub(super) struct Vitals {
     /// All that was due was claimed once.
     fires: AtomicBool,
     journal_ill: AtomicBool,
+    stands_by: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -49,6 +52,7 @@ impl Vitals {
             claiming: AtomicU64::new(NONE),
             fires: AtomicBool::new(false),
             journal_ill: AtomicBool::new(false),
+            stands_by: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
@@ -63,6 +67,13 @@ impl Vitals {
 
     pub(super) fn journal(&self, ill: bool) {
         self.journal_ill.store(ill, Relaxed);
+    }
+
+    /// Whether another one fires. Who has stood by begins anew.
+    pub(super) fn stands_by(&self, stands_by: bool) {
+        self.stands_by.store(stands_by, Relaxed);
+        self.fires.store(false, Relaxed);
+        self.claiming.store(NONE, Relaxed);
     }
 
     pub(super) fn stops(&self) {
@@ -90,6 +101,9 @@ impl Vitals {
         self.alive(now)?;
         if self.stopping.load(Relaxed) {
             return Err(Ailment::Stopping);
+        }
+        if self.stands_by.load(Relaxed) {
+            return Err(Ailment::StandsBy);
         }
         if self.journal_ill.load(Relaxed) {
             return Err(Ailment::Journal);

@@ -1,11 +1,11 @@
 //! What was last seen of a file, and whether it is something else now.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use sha2::{Digest, Sha256};
 
 /// What a look at a file shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// Its content, by a hash.
+    /// Its content, by the beginning of its SHA-256: the same in every version of this program.
     Content(u64),
     /// There is no such file.
     Gone,
@@ -16,9 +16,8 @@ pub enum Sight {
 impl Sight {
     /// A file with this content.
     pub fn of(content: &[u8]) -> Sight {
-        let mut hasher = DefaultHasher::new();
-        content.hash(&mut hasher);
-        Sight::Content(hasher.finish())
+        let hash = Sha256::digest(content);
+        Sight::Content(hash.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 }
 
@@ -30,6 +29,14 @@ impl Seen {
     /// Begins with a first look.
     pub fn new(sight: Sight) -> Seen {
         Seen(sight)
+    }
+
+    /// What the content is known by among those that share a journal.
+    pub fn fingerprint(&self) -> String {
+        match self.0 {
+            Sight::Content(hash) => format!("{hash:016x}"),
+            Sight::Gone | Sight::Unreadable(_) => String::new(),
+        }
     }
 
     /// Takes another look in. Whether it shows something else: what has been told of the last one is not told again.

@@ -158,3 +158,66 @@ fn binaries() -> Option<PathBuf> {
             .find(|place| place.join("initdb").exists() && place.join("psql").exists())
     })
 }
+
+/// Stands between a daemon and the server, and can be cut.
+pub struct Proxy {
+    address: std::net::SocketAddr,
+    cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    delay_ms: std::sync::Arc<AtomicU32>,
+}
+
+impl Proxy {
+    /// Forwards connections to the server's socket.
+    pub fn before(server: &Server) -> Proxy {
+        use std::sync::Arc;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (cut, delay_ms) = (Arc::default(), Arc::default());
+        let proxy = Proxy { address, cut: Arc::clone(&cut), delay_ms: Arc::clone(&delay_ms) };
+        let socket = server.socket();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(upstream) = std::os::unix::net::UnixStream::connect(&socket) else { continue };
+                let back = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+                let (one, other) = (Arc::clone(&cut), Arc::clone(&cut));
+                let (late, none) = (Arc::clone(&delay_ms), Arc::default());
+                std::thread::spawn(move || pass(client, upstream, &one, &late));
+                std::thread::spawn(move || pass(back.0, back.1, &other, &none));
+            }
+        });
+        proxy
+    }
+
+    /// The URL of a database by this way.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://stackcron@{}/{database}", self.address)
+    }
+
+    /// From now on nothing comes through, and nobody is told; or it does again.
+    pub fn cut(&self, cut: bool) {
+        self.cut.store(cut, Relaxed);
+    }
+
+    /// From now on each request takes so long.
+    pub fn delay(&self, ms: u32) {
+        self.delay_ms.store(ms, Relaxed);
+    }
+}
+
+fn pass(
+    mut from: impl std::io::Read,
+    mut to: impl Write,
+    cut: &std::sync::atomic::AtomicBool,
+    delay_ms: &AtomicU32,
+) {
+    let mut bytes = [0; 65536];
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
+        while cut.load(Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms.load(Relaxed).into()));
+        if to.write_all(&bytes[..read]).is_err() {
+            return;
+        }
+    }
+}

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::super::history::{STATES, style};
 use super::super::output::{distance, span};
 use crate::control::{
-    AccountStatus, EntryStatus, LatelyStatus, NotableStatus, PausedBy, Status, WaitingStatus,
+    AccountStatus, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status, WaitingStatus,
 };
 use crate::log::visible;
 
@@ -25,6 +25,9 @@ const MOST_WRAPPED: usize = 3;
 /// Of the accounts so many are shown.
 const MOST_ACCOUNTS: usize = 8;
 
+/// Of those who share the journal so many are shown.
+const MOST_MEMBERS: usize = 8;
+
 /// Of what went wrong lately the newest so many are shown.
 const MOST_NOTABLE: usize = 5;
 
@@ -35,6 +38,7 @@ const LONGEST_NAME: usize = 26;
 pub(super) fn of(status: &Status, width: usize) -> String {
     let mut screen = Screen { text: String::new(), width, now: status.now };
     screen.head(status);
+    screen.members(&status.members);
     screen.accounts(&status.accounts);
     screen.entries(&status.entries, status.schedule.entries);
     screen.waiting(&status.waiting, status.waiting_total);
@@ -72,6 +76,33 @@ impl Screen {
             }
             (None, _) => self.line(Style::new(), &format!("journal {}", journal.path)),
         }
+    }
+
+    fn members(&mut self, members: &[MemberStatus]) {
+        if members.is_empty() {
+            return;
+        }
+        let name = column(members.iter().map(|of| &of.member)).max("MEMBER".len());
+        self.heading(&format!(
+            "{:name$} {:8} {:16} {:>7} {:>9}",
+            "MEMBER", "VERSION", "SCHEDULE", "LAG", "CLOCK"
+        ));
+        let leader = members.iter().find(|of| of.leads).map(|of| of.schedule.clone());
+        for of in members.iter().take(MOST_MEMBERS) {
+            let style = match of {
+                of if !of.lives => WRONG,
+                of if leader.as_ref().is_some_and(|leader| *leader != of.schedule) => DOUBTFUL,
+                of if of.leads => WELL,
+                _ => Style::new(),
+            };
+            let clock = of.clock_ahead_ms.map_or("?".to_owned(), |ms| format!("{ms:+} ms"));
+            let lag = format!("{} ms", of.lag_ms);
+            let leads = if of.leads { " leads" } else { "" };
+            let (member, version, schedule) =
+                (cut(&visible(&of.member), name), cut(&of.version, 8), cut(&of.schedule, 16));
+            self.line(style, &format!("{member:name$} {version:8} {schedule:16} {lag:>7} {clock:>9}{leads}"));
+        }
+        self.more(members.len(), members.len().min(MOST_MEMBERS));
     }
 
     fn accounts(&mut self, accounts: &[AccountStatus]) {

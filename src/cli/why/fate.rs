@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +11,7 @@ use super::super::history::style;
 use super::super::output::local_time;
 use super::heading;
 use crate::cloud66::ActionId;
-use crate::journal::{Filter, JournalError, Record, State, read_history};
+use crate::journal::{Filter, JournalError, Location, Record, State};
 use crate::log::visible;
 use crate::schedule::Entry;
 use crate::timetable::Explanation;
@@ -64,8 +63,8 @@ impl Serialize for Fate {
 }
 
 impl Fate {
-    /// Looks into the journal in a state directory.
-    pub(super) fn of(directory: &Path, entry: &Entry, at: Timestamp) -> Fate {
+    /// Looks into the journal.
+    pub(super) fn of(journal: &Location, entry: &Entry, at: Timestamp) -> Fate {
         let filter = Filter {
             entry: Some(entry.name.clone()),
             since: Some(at),
@@ -73,7 +72,7 @@ impl Fate {
             newest: None,
         };
         let mut fate = Fate::Absent;
-        let read = read_history(directory, &filter, |record| {
+        let read = journal.read_history(&filter, |record| {
             if record.key.scheduled_at() == at {
                 fate = Fate::Known(Box::new(record));
             }
@@ -193,7 +192,7 @@ mod tests {
         let moves = moves.iter().map(|mv| (key.clone(), mv.clone())).collect();
         assert_eq!(journal.commit(moves).await, Ok(Vec::new()), "each move is applied");
         let explanation = explain(&nightly, at(day));
-        let fate = Fate::of(place.path(), &nightly, explanation.at);
+        let fate = Fate::of(&Location::Directory(place.path().to_owned()), &nightly, explanation.at);
         let mut out = anstream::StripStream::new(Vec::new());
         fate.print(&explanation, &nightly, at("2026-05-02T12:00:00Z"), &mut out).expect("printed");
         let json = serde_json::to_string_pretty(&fate).expect("JSON");
@@ -238,7 +237,7 @@ mod tests {
         let nightly = entry("nightly", "Europe/London", &["30 1 * * *"]);
         let explanation = explain(&nightly, at("2026-05-01T00:30:00Z"));
         let place = tempfile::tempdir().expect("a directory");
-        let fate = Fate::of(place.path(), &nightly, explanation.at);
+        let fate = Fate::of(&Location::Directory(place.path().to_owned()), &nightly, explanation.at);
         let mut out = Vec::new();
         fate.print(&explanation, &nightly, explanation.at, &mut out).expect("printed");
         let text = String::from_utf8(out).expect("text");

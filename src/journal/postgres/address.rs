@@ -243,7 +243,6 @@ mod tests {
             "postgres://me:s3cret@db.example/jobs?sslmode=s3cret",
             "postgres://me:s3cret@db.example/jobs?s3cret",
             "postgres://me:s3cret@db.example/jobs?sslmode=require&sslrootcert=/nowhere",
-            "postgres://me:s3/cret@db.example/jobs",
             "s3cret",
             "postgres://",
         ] {

@@ -95,8 +95,3 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
     };
     JournalError::Database { address, detail, remedy: Some(remedy) }
 }
-
-/// Whether the connection is of no use any more.
-pub(super) fn is_over(client: &Client, error: &JournalError) -> bool {
-    client.is_closed() || matches!(error, JournalError::Unreachable { .. })
-}

@@ -18,7 +18,7 @@ const PORTION: i32 = 1000;
 const AHEAD: usize = 2;
 
 /// Open and settled alike. Both tables are indexed in the order that is asked for.
-const ROWS: &str = "
+pub(super) const ROWS: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason
     FROM stackcron.open
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)
@@ -93,7 +93,7 @@ async fn read(
     }
 }
 
-fn record(row: &Row) -> Result<Record, String> {
+pub(super) fn record(row: &Row) -> Result<Record, String> {
     let scheduled_at = rows::instant(row.get(0))?;
     let after = |micros: Option<i64>| micros.map(|micros| rows::after(scheduled_at, micros)).transpose();
     let due_at = rows::after(scheduled_at, row.get(2))?;

@@ -1,5 +1,6 @@
 //! Takes the lease when it is free, keeps it with a beat, and tells what became of it.
 
+use std::mem::Discriminant;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use super::super::{JournalError, Permit};
-use super::connection::{answered, connect, is_over};
+use super::connection::{answered, connect};
 use super::identity::Id;
 use super::lease::{Act, BEAT, Number, Seen, VALID, Watch};
 use super::member::{Notice, Term};
@@ -19,11 +20,12 @@ use crate::clock::Now;
 /// Before a connection is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-const LOOK: &str = "SELECT number, beat, released, holder, sends_until FROM stackcron.lease";
+const LOOK: &str = "SELECT number, beat, released, holder, sends_until, holder_name FROM stackcron.lease";
 
 const TAKE: &str = "
     UPDATE stackcron.lease
-    SET number = number + 1, beat = beat + 1, released = false, holder = $1, sends_until = greatest(sends_until, $2)
+    SET number = number + 1, beat = beat + 1, released = false, holder = $1, holder_name = $6,
+        sends_until = greatest(sends_until, $2)
     WHERE number = $3 AND beat = $4 AND released = $5
     RETURNING number";
 
@@ -47,12 +49,15 @@ pub(super) enum Command {
 pub(super) struct Keeper {
     pub(super) address: Address,
     pub(super) id: Id,
+    pub(super) name: String,
     /// The process before this one in the same state directory: it is dead. With where its mark stands.
     pub(super) former: Option<(Id, Option<Timestamp>)>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) notices: mpsc::UnboundedSender<Notice>,
     pub(super) role: Role,
     pub(super) watch: Watch,
+    /// Of what kind the failure is that was told.
+    pub(super) failed: Option<Discriminant<JournalError>>,
 }
 
 /// What a member is.
@@ -70,7 +75,7 @@ enum Ended {
 impl Keeper {
     /// Keeps going until it is told to leave. The first connection's failure is told to `first`.
     pub(super) async fn run(mut self, first: oneshot::Sender<Result<(), JournalError>>) {
-        let (mut first, mut failed) = (Some(first), false);
+        let mut first = Some(first);
         loop {
             let ended = match connect(&self.address).await {
                 Ok(mut client) => match schema::prepare(&mut client, &self.address, schema::MIGRATIONS).await
@@ -78,9 +83,6 @@ impl Keeper {
                     Ok(()) => {
                         if let Some(first) = first.take() {
                             let _ = first.send(Ok(()));
-                        }
-                        if std::mem::take(&mut failed) {
-                            self.tell(Notice::Reachable);
                         }
                         self.serve(&client).await
                     }
@@ -95,7 +97,8 @@ impl Keeper {
             if let Some(first) = first.take() {
                 let _ = first.send(Err(error.clone()));
             }
-            if !std::mem::replace(&mut failed, true) {
+            let kind = std::mem::discriminant(&error);
+            if self.failed.replace(kind) != Some(kind) {
                 self.tell(Notice::Unreachable(error));
             }
             match timeout(AGAIN, self.commands.recv()).await {
@@ -113,9 +116,13 @@ impl Keeper {
     async fn serve(&mut self, client: &Client) -> Ended {
         loop {
             let pause = match self.turn(client).await {
-                Ok(pause) => pause,
-                Err(error) if is_over(client, &error) => return Ended::Failed(error),
-                // A server that is read-only or full is tried again on a connection of its own: it may be another by then.
+                Ok(pause) => {
+                    if self.failed.take().is_some() {
+                        self.tell(Notice::Reachable);
+                    }
+                    pause
+                }
+                // A server that is read-only or full is asked again on a new connection: it may be another by then.
                 Err(error) => return Ended::Failed(error),
             };
             tokio::select! {
@@ -168,7 +175,7 @@ impl Keeper {
             None => self.watch.see(found.seen, Now::read().mono),
         };
         if let Act::Wait(pause) = act {
-            self.follow(found.holder.filter(|_| !found.seen.released));
+            self.follow(found.holder.filter(|_| !found.seen.released), found.name);
             return Ok(pause);
         }
         let asked = Now::read();
@@ -180,6 +187,7 @@ impl Keeper {
             (&number as _, Type::INT8),
             (&beat as _, Type::INT8),
             (&released as _, Type::BOOL),
+            (&self.name as _, Type::TEXT),
         ];
         let taken = answered(&self.address, client.query_typed(TAKE, &parameters)).await?;
         let Some(row) = taken.first() else {
@@ -198,13 +206,13 @@ impl Keeper {
     }
 
     /// Tells who leads, when that is somebody else than before.
-    fn follow(&mut self, holder: Option<i64>) {
+    fn follow(&mut self, holder: Option<i64>, name: Option<String>) {
         if let Role::StandsBy { leader } = &mut self.role
             && holder.is_some()
             && *leader != holder
         {
             *leader = holder;
-            self.tell(Notice::StandsBy);
+            self.tell(Notice::StandsBy(name));
         }
     }
 
@@ -218,6 +226,7 @@ impl Keeper {
 struct Found {
     seen: Seen,
     holder: Option<i64>,
+    name: Option<String>,
     /// Nothing that was due later has been sent.
     sends_until: Option<Timestamp>,
 }
@@ -227,10 +236,10 @@ async fn look(client: &Client) -> Result<Found, Error> {
     let Some(row) = rows.first() else {
         // Somebody has emptied the table: nobody can lead, and nobody takes it over.
         let seen = Seen { number: 0, beat: 0, released: false };
-        return Ok(Found { seen, holder: None, sends_until: None });
+        return Ok(Found { seen, holder: None, name: None, sends_until: None });
     };
     let seen = Seen { number: row.get(0), beat: row.get(1), released: row.get(2) };
     let sends_until =
         row.get::<_, Option<i64>>(4).and_then(|micros| Timestamp::from_microsecond(micros).ok());
-    Ok(Found { seen, holder: row.get(3), sends_until })
+    Ok(Found { seen, holder: row.get(3), name: row.get(5), sends_until })
 }

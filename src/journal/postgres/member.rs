@@ -36,8 +36,8 @@ pub enum Notice {
     Leads(Term),
     /// Another one leads: this one had not beaten for too long. What it had in hand is the other's now.
     Deposed,
-    /// Another one leads, and this one stands by.
-    StandsBy,
+    /// Another one leads, of this name if it is known, and this one stands by.
+    StandsBy(Option<String>),
     /// The database is out of reach. A leader goes on with what its permit covers.
     Unreachable(JournalError),
     /// The database is back.
@@ -94,15 +94,18 @@ impl Membership {
         let (_, mark) = Mark::open(directory, Permit::none_yet()).map_err(io)?;
         let (tell, notices) = mpsc::unbounded_channel();
         let (commands, orders) = mpsc::unbounded_channel();
+        let name = profile.name.clone();
         let (profile, known) = watch::channel(profile);
         let keeper = Keeper {
             address: address.clone(),
             id,
+            name,
             former: former.map(|id| (id, mark)),
             commands: orders,
             notices: tell.clone(),
             role: Role::StandsBy { leader: None },
             watch: Watch::default(),
+            failed: None,
         };
         let presence =
             Presence { address: address.clone(), id, profile: known, notices: tell, told: Told::default() };
@@ -152,6 +155,11 @@ impl Membership {
             let _ = self.commands.send(Command::Release);
         }
         opened
+    }
+
+    /// By what it is known to the others.
+    pub fn name(&self) -> String {
+        self.profile.borrow().name.clone()
     }
 
     /// Tells the others of another schedule file.

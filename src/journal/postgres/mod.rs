@@ -5,6 +5,7 @@ mod connection;
 mod history;
 mod identity;
 mod keeper;
+mod lately;
 mod lease;
 mod member;
 mod presence;
@@ -13,5 +14,6 @@ mod schema;
 
 pub use address::{Address, AddressError};
 pub use history::read_history;
+pub use lately::{read_lately, read_records};
 pub use member::{Membership, Notice, Profile, Term};
 pub use presence::{Member, members};

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::super::progress::{Standing, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{Claim, Claimed, JournalError, Key, Move, Origin, Recovered, Refused, State};
-use super::connection::{answered, connect, failure, is_over};
+use super::connection::{answered, connect, failure};
 use super::lease::Number;
 use super::member::Term;
 use super::{Address, schema};
@@ -229,9 +229,8 @@ impl Rows {
             return Err(JournalError::Closed);
         };
         let done = self.runtime.block_on(ask(client, address, number));
-        if let Err(error) = &done
-            && is_over(client, error)
-        {
+        if done.is_err() {
+            // Whatever it is: what was a replica or read-only may lead to another server by now.
             self.client = None;
         }
         done

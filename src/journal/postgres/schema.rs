@@ -36,6 +36,7 @@ const FIRST: &str = r#"
         beat bigint NOT NULL,
         released boolean NOT NULL,
         holder bigint,
+        holder_name text,
         sends_until bigint
     );
     INSERT INTO stackcron.lease (number, beat, released) VALUES (0, 0, true);

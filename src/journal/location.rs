@@ -1,0 +1,75 @@
+//! Where a journal is read: beside a running daemon, or without one.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::postgres::{self, Address};
+use super::{Filter, JournalError, Key, Lately, Record, sqlite};
+
+/// The place of a journal.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A state directory with a file in it.
+    Directory(PathBuf),
+    /// A database.
+    Database(Box<Address>),
+}
+
+impl Location {
+    /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
+    /// Never writes, and never makes a daemon wait. Blocks.
+    ///
+    /// # Errors
+    /// When there is no journal, or it cannot be read.
+    pub fn read_history(
+        &self,
+        filter: &Filter,
+        each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        match self {
+            Location::Directory(directory) => sqlite::read_history(directory, filter, each),
+            Location::Database(address) => postgres::read_history(address, filter, each),
+        }
+    }
+
+    /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest `most` that somebody should
+    /// look into. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn read_lately(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Lately, JournalError> {
+        match self {
+            Location::Directory(directory) => sqlite::read_lately(directory, since, until, most),
+            Location::Database(address) => postgres::read_lately(address, since, until, most),
+        }
+    }
+
+    /// What became of each of these occurrences. `None` of what the journal does not have. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn read_records(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, JournalError> {
+        match self {
+            Location::Directory(directory) => sqlite::read_records(directory, keys),
+            Location::Database(address) => postgres::read_records(address, keys),
+        }
+    }
+
+    /// The daemons that share it, the leader first. None where it is one daemon's own. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn members(&self) -> Result<Vec<postgres::Member>, JournalError> {
+        match self {
+            Location::Directory(_) => Ok(Vec::new()),
+            Location::Database(address) => postgres::members(address),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What happened lately, at a bounded cost however long the journal is.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_postgres::types::Type;
+
+use super::super::{JournalError, Key, Lately, Record, State};
+use super::connection::{answered, connect};
+use super::history::{ROWS, record};
+use super::{Address, rows, schema};
+
+/// What was sent so much later than it was due is counted as late.
+const LATE: SignedDuration = SignedDuration::from_secs(1);
+
+/// So many rows are looked at, the newest.
+const MOST_ROWS: u64 = 500_000;
+
+/// What an operator looks into.
+const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
+
+/// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest `most` that somebody should
+/// look into. Never writes, and never makes a daemon wait. Blocks.
+///
+/// # Errors
+/// When the database cannot be reached, or holds no journal.
+pub fn read_lately(
+    address: &Address,
+    since: Timestamp,
+    until: Timestamp,
+    most: usize,
+) -> Result<Lately, JournalError> {
+    let damaged = |detail: String| rows::damaged(address, &detail);
+    let late = LATE.as_micros();
+    let rows = format!("{ROWS} ORDER BY 1 DESC, 2 DESC LIMIT {MOST_ROWS}");
+    let counts = format!(
+        "SELECT state, count(*), coalesce(sum((coalesce(sent - due, 0) > {late})::int), 0)::bigint
+         FROM ({rows}) AS rows GROUP BY state ORDER BY state"
+    );
+    let notable = NOTABLE.map(|state| state.code().to_string()).join(", ");
+    let notable = format!(
+        "SELECT * FROM ({rows}) AS rows WHERE state IN ({notable}) OR sent - due > {late}
+         ORDER BY 1 DESC, 2 DESC LIMIT {most}"
+    );
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        schema::readable(&client, address).await?;
+        let (since, until) = (since.as_microsecond(), until.as_microsecond());
+        let parameters =
+            [(&since as _, Type::INT8), (&until as _, Type::INT8), (&None::<&str> as _, Type::TEXT)];
+        let mut lately = Lately::default();
+        let mut total = 0;
+        for row in answered(address, client.query_typed(&counts, &parameters)).await? {
+            let count = row.get::<_, i64>(1).cast_unsigned();
+            total += count;
+            lately.late += row.get::<_, i64>(2).cast_unsigned();
+            lately.counts.push((rows::state(row.get(0)).map_err(damaged)?, count));
+        }
+        lately.cut = total >= MOST_ROWS;
+        for row in answered(address, client.query_typed(&notable, &parameters)).await? {
+            lately.notable.push(record(&row).map_err(damaged)?);
+        }
+        Ok(lately)
+    })
+}
+
+/// What became of each of these occurrences. `None` of what the journal does not have. Blocks.
+///
+/// # Errors
+/// When the database cannot be reached, or holds no journal.
+pub fn read_records(address: &Address, keys: &[Key]) -> Result<Vec<Option<Record>>, JournalError> {
+    let sql = format!(
+        "SELECT r.* FROM unnest($1::bigint[], $2::text[]) AS k (scheduled_at, entry)
+         CROSS JOIN LATERAL ({}) AS r",
+        ROWS.replace("$1", "k.scheduled_at")
+            .replace("scheduled_at < $2", "scheduled_at <= k.scheduled_at")
+            .replace("($3::text IS NULL OR entry = $3)", "entry = k.entry COLLATE \"C\"")
+    );
+    let instants: Vec<i64> = keys.iter().map(|key| key.scheduled_at().as_microsecond()).collect();
+    let entries: Vec<&str> = keys.iter().map(|key| key.entry().as_str()).collect();
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        schema::readable(&client, address).await?;
+        let parameters = [(&instants as _, Type::INT8_ARRAY), (&entries as _, Type::TEXT_ARRAY)];
+        let found = answered(address, client.query_typed(&sql, &parameters)).await?;
+        let mut known = HashMap::new();
+        for row in &found {
+            let record = record(row).map_err(|detail| rows::damaged(address, &detail))?;
+            known.insert(record.key.clone(), record);
+        }
+        Ok(keys.iter().map(|key| known.get(key).cloned()).collect())
+    })
+}

@@ -1,0 +1,385 @@
+//! Several daemons share one journal in PostgreSQL: one fires, and whatever happens to it or to the database, no occurrence
+//! is sent twice and none is lost.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::Duration;
+
+use common::postgres::{Proxy, Server};
+use common::{Daemon, Place, sandbox};
+use jiff::Timestamp;
+use rustix::process::Signal;
+use serde_json::Value;
+use stackcron::sandbox::{Endpoint, Sandbox};
+
+/// Due every second.
+const EACH_SECOND: &str =
+    "  every: { stack: s1, job: j1, args: every, cron: '* * * * * *', catch_up: all }\n";
+
+/// A database, and a sandbox that counts what arrives.
+struct Scene {
+    server: Server,
+    database: String,
+    sandbox: Sandbox,
+    jobs: String,
+}
+
+impl Scene {
+    async fn new() -> Option<Scene> {
+        let server = Server::start()?;
+        let database = server.database();
+        Some(Scene { server, database, sandbox: sandbox(&[]).await, jobs: EACH_SECOND.to_owned() })
+    }
+
+    /// A machine with the schedule and a state directory of its own.
+    fn machine(&self) -> Place {
+        self.machine_at(&self.server.url(&self.database))
+    }
+
+    fn machine_at(&self, url: &str) -> Place {
+        Place::firing_at(&self.sandbox, "timeout: 5s", &self.jobs).env("STACKCRON_JOURNAL", url)
+    }
+
+    /// Checks that nothing came twice, and that each action is the one of an occurrence: by its row, or by the second in
+    /// which it came when the row is in doubt.
+    fn nothing_twice(&self, place: &Place) -> Vec<Value> {
+        let rows = history(place);
+        let mut wrong = Vec::new();
+        let mut doubtful: BTreeSet<i64> = BTreeSet::new();
+        let mut of_rows = BTreeMap::new();
+        for row in &rows {
+            if row["state"] == "unknown" {
+                doubtful.insert(scheduled_at(row).as_second());
+            }
+            if let Some(action) = row["action_id"].as_u64()
+                && let Some(other) = of_rows.insert(action, row)
+            {
+                wrong.push(format!("{row} and {other} have one action"));
+            }
+        }
+        for record in self.sandbox.ledger().started() {
+            let action = record.action.expect("it was started");
+            if of_rows.remove(&action).is_none() && !doubtful.remove(&record.at.as_second()) {
+                wrong.push(format!("nobody knows of {record:?}"));
+            }
+        }
+        wrong.extend(of_rows.into_values().map(|row| format!("the server knows nothing of {row}")));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        rows
+    }
+}
+
+fn history(place: &Place) -> Vec<Value> {
+    let ended = place.run(&["history", "--format", "json"]);
+    assert!(ended.status.success(), "{}", ended.stderr);
+    ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Waits for an action that starts after now. Returns when it was sent.
+fn fires(daemon: &mut Daemon) -> Timestamp {
+    let now = Timestamp::now();
+    let sent_at = |line: &Value| -> Timestamp {
+        line["sent_at"].as_str().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::MIN)
+    };
+    let started = daemon.wait_for("action.started", |line| sent_at(line) > now);
+    sent_at(&started)
+}
+
+fn scheduled_at(row: &Value) -> Timestamp {
+    row["scheduled_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant")
+}
+
+/// Each second has its row, and each row has come to an end, but for the last ones.
+fn each_second_has_ended(rows: &[Value]) {
+    for pair in rows.windows(2) {
+        let (one, next) = (scheduled_at(&pair[0]), scheduled_at(&pair[1]));
+        assert_eq!(next.as_second() - one.as_second(), 1, "{} and then {}", pair[0], pair[1]);
+    }
+    let newest = rows.last().map_or(0, |row| scheduled_at(row).as_second());
+    for row in rows.iter().filter(|row| scheduled_at(row).as_second() < newest - 5) {
+        let state = row["state"].as_str().expect("a state");
+        assert!(["started", "finished", "unknown"].contains(&state), "{row}");
+    }
+}
+
+fn states(rows: &[Value], state: &str) -> usize {
+    rows.iter().filter(|row| row["state"] == state).count()
+}
+
+/// How long nothing was sent at the longest.
+fn longest_gap(sandbox: &Sandbox) -> Duration {
+    let ledger = sandbox.ledger();
+    let sent: Vec<Timestamp> = ledger.of(Endpoint::RunNow).map(|record| record.at).collect();
+    let gaps = sent.windows(2).map(|pair| pair[1].duration_since(pair[0]).unsigned_abs());
+    gaps.max().unwrap_or_default()
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A leader that fires, and one that stands by, perhaps by ways of their own to the database.
+fn pair(one: &Place, other: &Place) -> (Daemon, Daemon) {
+    let mut leader = one.start();
+    leader.event("lease.acquired");
+    let mut standby = other.start();
+    standby.event("lease.standby");
+    fires(&mut leader);
+    (leader, standby)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_fires_and_the_others_stand_by() {
+    let Some(scene) = Scene::new().await else { return };
+    let (one, other) = (scene.machine(), scene.machine());
+    let mut leader = one.start();
+    leader.event("lease.acquired");
+    let mut standby = other.start();
+    let told = standby.event("lease.standby");
+    assert_eq!(told["leader"], leader.event("lease.acquired")["member"], "the leader is named");
+    fires(&mut leader);
+    fires(&mut leader);
+    let name = |line: &Value, key: &str| line[key].as_str().expect("a name").to_owned();
+    let leads = name(&leader.event("lease.acquired"), "member");
+    for (place, ready) in [(&one, true), (&other, false)] {
+        let told = place.run(&["status", "--format", "json"]);
+        let status: Value =
+            serde_json::from_str(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"));
+        assert_eq!(status["ready"], ready, "{status}");
+        let members = status["members"].as_array().expect("members");
+        assert_eq!(members.len(), 2, "{status}");
+        assert_eq!((name(&members[0], "member"), &members[0]["leads"]), (leads.clone(), &Value::Bool(true)));
+        assert_eq!(members[0]["schedule"], members[1]["schedule"]);
+        let screen = place.run(&["status"]).stdout;
+        assert!(screen.contains(&format!("{leads} ")) && screen.contains(" leads"), "{screen}");
+    }
+    let asked = other.run(&["fire", "every"]);
+    assert!(asked.stderr.contains("does not fire"), "{asked:?}");
+    let asked = other.run(&["pause", "every"]);
+    assert!(asked.stderr.contains("stands by"), "{asked:?}");
+    assert!(leader.stop().success(), "{}", leader.stderr());
+    leader.event("lease.released");
+    standby.event("lease.acquired");
+    fires(&mut standby);
+    assert!(standby.stop().success(), "{}", standby.stderr());
+    let rows = scene.nothing_twice(&other);
+    each_second_has_ended(&rows);
+    assert_eq!(states(&rows, "unknown"), 0, "nothing is in doubt after a hand-over");
+    for daemon in [&leader, &standby] {
+        assert_eq!(daemon.events("journal.refused"), Vec::<&Value>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced() {
+    let Some(scene) = Scene::new().await else { return };
+    let (one, other) = (scene.machine(), scene.machine());
+    let (mut leader, mut standby) = pair(&one, &other);
+    leader.signal(Signal::KILL);
+    leader.end();
+    standby.event("lease.acquired");
+    fires(&mut standby);
+    fires(&mut standby);
+    assert!(standby.stop().success(), "{}", standby.stderr());
+    let rows = scene.nothing_twice(&other);
+    each_second_has_ended(&rows);
+    say(&format!(
+        "killed: {} in doubt, nothing sent for {:?}",
+        states(&rows, "unknown"),
+        longest_gap(&scene.sandbox)
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_leader_is_replaced_and_sends_nothing_when_it_wakes() {
+    let Some(scene) = Scene::new().await else { return };
+    let (one, other) = (scene.machine(), scene.machine());
+    let (mut paused, mut standby) = pair(&one, &other);
+    paused.signal(Signal::STOP);
+    standby.event("lease.acquired");
+    fires(&mut standby);
+    paused.signal(Signal::CONT);
+    paused.event("lease.lost");
+    let told = paused.event("lease.standby");
+    assert_eq!(told["leader"], standby.event("lease.acquired")["member"]);
+    fires(&mut standby);
+    assert!(standby.stop().success(), "{}", standby.stderr());
+    // And back.
+    let again =
+        paused.wait_for("lease.acquired", |line| line["timestamp"].as_str() > told["timestamp"].as_str());
+    fires(&mut paused);
+    assert!(paused.stop().success(), "{}", paused.stderr());
+    let rows = scene.nothing_twice(&other);
+    each_second_has_ended(&rows);
+    say(&format!("paused: {} in doubt; {again}", states(&rows, "unknown")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_is_replaced() {
+    let Some(scene) = Scene::new().await else { return };
+    let proxy = Proxy::before(&scene.server);
+    let (one, other) = (scene.machine_at(&proxy.url(&scene.database)), scene.machine());
+    let (mut leader, mut standby) = pair(&one, &other);
+    proxy.cut(true);
+    standby.event("lease.acquired");
+    fires(&mut standby);
+    leader.event("lease.unreachable");
+    proxy.cut(false);
+    leader.event("lease.lost");
+    leader.event("lease.reachable");
+    fires(&mut standby);
+    assert!(standby.stop().success(), "{}", standby.stderr());
+    assert!(leader.stop().success(), "{}", leader.stderr());
+    let rows = scene.nothing_twice(&other);
+    each_second_has_ended(&rows);
+    say(&format!(
+        "cut off: {} in doubt, nothing sent for {:?}",
+        states(&rows, "unknown"),
+        longest_gap(&scene.sandbox)
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_restarted_is_waited_for() {
+    let Some(scene) = Scene::new().await else { return };
+    let (one, other) = (scene.machine(), scene.machine());
+    let (mut leader, mut standby) = pair(&one, &other);
+    scene.server.control(&["restart", "-m", "fast"]);
+    fires(&mut leader);
+    scene.server.control(&["stop", "-m", "immediate"]);
+    leader.event("lease.unreachable");
+    standby.event("lease.unreachable");
+    leader.event("journal.failed");
+    // Long enough that a lease would be over.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    scene.server.control(&["start"]);
+    leader.event("lease.reachable");
+    fires(&mut leader);
+    assert_eq!(standby.events("lease.acquired").len(), 0, "the leader is the one that was");
+    assert!(leader.stop().success(), "{}", leader.stderr());
+    assert!(standby.stop().success(), "{}", standby.stderr());
+    let rows = scene.nothing_twice(&other);
+    each_second_has_ended(&rows);
+    assert_eq!(states(&rows, "unknown"), 0, "a leader that lives has no doubts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_written_is_waited_for() {
+    let Some(scene) = Scene::new().await else { return };
+    let place = scene.machine();
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    let (server, database) = (&scene.server, &scene.database);
+    let end_sessions =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
+    server.sql("postgres", &format!("ALTER DATABASE {database} SET default_transaction_read_only = on"));
+    server.sql("postgres", &end_sessions);
+    daemon.wait_for("lease.unreachable", |line| {
+        line["error"].as_str().is_some_and(|error| error.contains("replica"))
+    });
+    server.sql("postgres", &format!("ALTER DATABASE {database} RESET default_transaction_read_only"));
+    daemon.event("lease.reachable");
+    fires(&mut daemon);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    let rows = scene.nothing_twice(&place);
+    each_second_has_ended(&rows);
+    assert_eq!(states(&rows, "unknown"), 0, "it was the leader all the time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_costs_lateness_and_nothing_else() {
+    let Some(scene) = Scene::new().await else { return };
+    let proxy = Proxy::before(&scene.server);
+    let place = scene.machine_at(&proxy.url(&scene.database));
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    proxy.delay(1000);
+    for _ in 0..8 {
+        fires(&mut daemon);
+    }
+    proxy.delay(0);
+    fires(&mut daemon);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    assert_eq!(daemon.events("lease.lost").len(), 0);
+    let rows = scene.nothing_twice(&place);
+    each_second_has_ended(&rows);
+    assert_eq!(states(&rows, "unknown"), 0);
+    let latest = rows.iter().filter_map(|row| row["lateness_ms"].as_i64()).max();
+    say(&format!("a second a query: at most {latest:?} ms late"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_started_again_takes_its_own_lease_back() {
+    let Some(scene) = Scene::new().await else { return };
+    let place = scene.machine();
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    let second = place.run(&["run"]);
+    assert!(
+        second.stderr.contains("another daemon (process"),
+        "one state directory is one member's: {}",
+        second.stderr
+    );
+    for _ in 0..3 {
+        daemon.signal(Signal::KILL);
+        daemon.end();
+        daemon = place.start();
+        fires(&mut daemon);
+    }
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    let rows = scene.nothing_twice(&place);
+    each_second_has_ended(&rows);
+    say(&format!(
+        "started again: {} in doubt, nothing sent for {:?}",
+        states(&rows, "unknown"),
+        longest_gap(&scene.sandbox)
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_the_leaders_is_told_by_every_member() {
+    let Some(scene) = Scene::new().await else { return };
+    let (one, other) = (scene.machine(), scene.machine());
+    let (mut leader, mut standby) = pair(&one, &other);
+    let text = common::read(&other.config());
+    other.write(&(text + "  another: { stack: s1, job: j2, cron: '@yearly' }\n"));
+    standby.event("schedule.reloaded");
+    for daemon in [&mut leader, &mut standby] {
+        let told = daemon.event("schedule.differs");
+        assert_ne!(told["member"], told["leader"]);
+        assert_ne!(told["fingerprint"], told["leader_fingerprint"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_is_ever_printed() {
+    let Some(scene) = Scene::new().await else { return };
+    let url = scene.server.url(&scene.database).replacen("stackcron@", "stackcron:s3cret@", 1);
+    let place = scene.machine_at(&url);
+    let mut daemon = place.start();
+    let told = daemon.event("lease.acquired");
+    assert!(told["journal"].as_str().is_some_and(|name| name.starts_with("postgres://stackcron@")), "{told}");
+    fires(&mut daemon);
+    daemon.stop();
+    assert!(!daemon.raw.contains("s3cret"), "{}", daemon.raw);
+    for url in [
+        "postgres://me:s3cret@127.0.0.1:1/jobs",
+        "postgres://me:s3cret@127.0.0.1:1/jobs?sslmode=s3cret",
+        "mysql://me:s3cret@127.0.0.1/jobs",
+        &url.replace(&scene.database, "nowhere"),
+    ] {
+        let place = scene.machine_at(url);
+        for words in
+            [&["history"][..], &["why", "every", "--at", "2026-01-01T00:00:00Z"], &["history", "--help"]]
+        {
+            let ended = place.run(words);
+            let text = ended.stdout + &ended.stderr;
+            assert!(!text.contains("s3cret"), "{words:?}: {text}");
+        }
+    }
+    let refused = scene.machine_at("mysql://me:s3cret@127.0.0.1/jobs").run(&["run"]);
+    assert_eq!(refused.status.code(), Some(78), "{}", refused.stderr);
+    assert!(!(refused.stdout + &refused.stderr).contains("s3cret"));
+}
