@@ -10,7 +10,7 @@ use reqwest::{Response, Url};
 use super::action::ActionId;
 use super::answer::Outcome;
 use super::call::Call;
-use super::reply::{BodyError, FollowUp, Head, LONGEST_BODY, Reply};
+use super::reply::{BodyError, FollowUp, Head, LONGEST_BODY, Listed, Reply};
 use super::token::Token;
 use super::warm::Warm;
 use crate::schedule::{Account, JobUid, StackUid};
@@ -87,6 +87,14 @@ impl Client {
         match self.send(Call::action(&self.base, stack, id)).await {
             Ok((head, body)) => head.of_action(body),
             Err(_) => Reply::unanswered(FollowUp::Unanswered),
+        }
+    }
+
+    /// Asks for a page, from 1, of the actions of a stack.
+    pub async fn actions(&self, stack: &StackUid, page: u32) -> Reply<Listed> {
+        match self.send(Call::actions(&self.base, stack, page)).await {
+            Ok((head, body)) => head.of_actions(body),
+            Err(error) => Reply::unanswered(Listed::Unanswered { error: describe(error) }),
         }
     }
 

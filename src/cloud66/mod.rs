@@ -11,5 +11,5 @@ mod warm;
 pub use action::{Action, ActionId};
 pub use answer::Outcome;
 pub use client::{Client, ClientError};
-pub use reply::{FollowUp, Reply};
+pub use reply::{FollowUp, Listed, Page, Reply};
 pub use token::{Token, TokenError};
