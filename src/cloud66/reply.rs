@@ -137,7 +137,9 @@ impl Head {
             (None, Outcome::Rejected { status, error, .. }) => {
                 Listed::Unanswered { error: format!("{status}: {error}") }
             }
-            (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => Listed::Unanswered { error },
+            (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => {
+                Listed::Unanswered { error }
+            }
             (None, Outcome::Throttled { .. }) => {
                 Listed::Unanswered { error: "the quota is spent".to_owned() }
             }
@@ -168,7 +170,8 @@ fn page(body: &[u8]) -> Option<Page> {
         return None;
     };
     let actions = items.into_iter().map(Action::from_json).collect::<Option<Vec<_>>>()?;
-    let told = |key| body.get("pagination").and_then(|pagination| pagination.get(key)).filter(|v| !v.is_null());
+    let told =
+        |key| body.get("pagination").and_then(|pagination| pagination.get(key)).filter(|v| !v.is_null());
     let next = match told("next") {
         // A next page whose number cannot be read is not the end of the list.
         Some(next) => Some(number(next)?),
@@ -204,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_page_is_read_with_its_neighbours() {
-        let read = page(br#"{"response":[{"id":7},{"id":"8"}],"pagination":{"next":2,"pages":3}}"#).expect("a page");
+        let read =
+            page(br#"{"response":[{"id":7},{"id":"8"}],"pagination":{"next":2,"pages":3}}"#).expect("a page");
         let ids: Vec<_> = read.actions.iter().map(|action| action.id).collect();
         assert_eq!((ids, read.next, read.pages), (vec![Some(7), Some(8)], Some(2), Some(3)));
         let last = page(br#"{"response":[],"pagination":{"next":null,"pages":1}}"#).expect("a page");

@@ -133,7 +133,7 @@ impl World {
                     }
                     _ => {}
                 },
-                Effect::Send(..) | Effect::Warm(..) => {}
+                Effect::Send(..) | Effect::Recall(..) | Effect::Warm(..) => {}
             }
         }
     }

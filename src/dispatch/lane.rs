@@ -44,6 +44,10 @@ pub(super) struct Lane {
     /// How many are ready or between two attempts, by priority.
     waiting: [usize; 3],
     sent: Sent,
+    /// Times that the account's settings were replaced: each may bring another token.
+    pub(super) reloads: u32,
+    /// Whose actions the token starts, as an answer told.
+    pub(super) user: Option<String>,
 }
 
 /// How an account stands, for whoever watches.
@@ -88,6 +92,8 @@ impl Lane {
             last_used: None,
             waiting: [0; 3],
             sent: Sent::default(),
+            reloads: 0,
+            user: None,
         }
     }
 
@@ -109,6 +115,8 @@ impl Lane {
             self.quota = Quota::new(account.quota, now);
         }
         self.account = Arc::clone(account);
+        self.reloads += 1;
+        self.user = None;
     }
 
     /// Goes on with what a former process knew of the quota.
@@ -125,7 +133,8 @@ impl Lane {
             Place::Retry(at) => {
                 self.waiting[rank.0.0 as usize] += usize::from(self.retries.insert((at, rank)));
             }
-            Place::Future | Place::Held | Place::Sending => {}
+            Place::Behind => self.waiting[rank.0.0 as usize] += 1,
+            Place::Future | Place::Held | Place::Sending | Place::Doubt => {}
         }
     }
 
@@ -137,7 +146,8 @@ impl Lane {
             Place::Retry(at) => {
                 self.waiting[rank.0.0 as usize] -= usize::from(self.retries.remove(&(at, rank)));
             }
-            Place::Future | Place::Held | Place::Sending => {}
+            Place::Behind => self.waiting[rank.0.0 as usize] -= 1,
+            Place::Future | Place::Held | Place::Sending | Place::Doubt => {}
         }
     }
 
@@ -224,9 +234,12 @@ impl Lane {
         self.tell(changes, effects);
     }
 
-    /// When the lane has something to do at the latest.
-    pub(super) fn wakes_at(&self, now: Now) -> Option<Mono> {
-        let waiting = if self.ready.is_empty() { self.follow.next_at() } else { Some(now.mono) };
+    /// When the lane has something to do at the latest. At `asks` something is to be asked besides.
+    pub(super) fn wakes_at(&self, asks: Option<Mono>, now: Now) -> Option<Mono> {
+        let waiting = match self.ready.is_empty() {
+            true => [self.follow.next_at(), asks].into_iter().flatten().min(),
+            false => Some(now.mono),
+        };
         // What was refused for being in flight is woken by a reply, and asks for no wake.
         let waiting = waiting.map(|at| at.max(self.closed_until.unwrap_or(at))).filter(|&at| at > now.mono);
         let retry = self.retries.first().map(|&(at, _)| at);
