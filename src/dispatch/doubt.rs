@@ -371,7 +371,8 @@ impl Dispatch {
         }
         let judged = attempts.len();
         for doubt in self.doubts.given_up.iter().filter(|doubt| doubt.stack == *stack) {
-            attempts.push(doubt.attempt(now, ahead, None, Standing::GivenUp));
+            let user = if doubt.account == *account { users(doubt.token) } else { None };
+            attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
         }
         for (entry, left) in in_flight {
             let (from, _) = spread(moved(left.wall, set_since(*left, now)), now.wall, ahead);
