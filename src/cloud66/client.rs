@@ -1,4 +1,21 @@
 //! The HTTP client of one account. Each call is one request, and nothing below ever repeats it.
+//!
+//! What could, as their source has it (the versions in Cargo.lock), and `tests/no_repeat.rs` as a server sees it:
+//!
+//! - hyper-util 0.1.21, `client/legacy/client.rs`: `send_request` loops over `TrySendError::Retryable`, which
+//!   `try_send_request` makes only of a request that the connection gave back (`take_message`), and repeats it only when
+//!   the connection had been used before. hyper 1.12.0 gives back only what no connection has taken up: in
+//!   `client/dispatch.rs` when the queue is dropped, in `proto/h1/dispatch.rs` when the connection ends with the request
+//!   still queued ("never even started"). Once a byte of it may be written `message` is `None`, there and in
+//!   `proto/h2/client.rs`. So this repetition is that of a request of which nothing has left.
+//! - reqwest 0.13.5, `retry.rs`: `is_retryable_error` repeats on a GOAWAY with NO_ERROR, whatever stream it names as the
+//!   last one that was processed, and on REFUSED_STREAM. The first may have been processed. `retry::never()` turns both
+//!   off.
+//! - reqwest 0.13.5, `redirect.rs`: a 307 or 308 sends method and body again, to wherever it points. `Policy::none()`
+//!   makes of it an answer like any other.
+//! - Proxies: through one, a request for `http:` is written to the proxy, and what fails after that is in doubt; for
+//!   `https:` the proxy is asked for a tunnel first (`CONNECT`, without our headers), and what fails until TLS stands is
+//!   an error of the connection (`is_connect`): not sent.
 
 use std::time::Duration;
 
