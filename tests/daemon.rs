@@ -30,15 +30,22 @@ async fn sigterm_lets_what_is_in_flight_finish_and_starts_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_finish_in_ten_seconds_is_told_as_unknown() {
+async fn what_does_not_finish_in_ten_seconds_is_found_out_at_the_next_start() {
     let sandbox = sandbox(&["slow=60s"]).await;
-    let mut daemon = Place::firing_at(&sandbox, "", EVERY_SECOND).start();
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
+    let mut daemon = place.start();
     sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= 1).await;
     let asked = std::time::Instant::now();
     assert!(daemon.stop().success());
     assert!(asked.elapsed() < Duration::from_secs(10), "it is gone after {:?}", asked.elapsed());
     let sent = sandbox.ledger().of(Endpoint::RunNow).count();
-    assert_eq!(daemon.events("occurrence.unknown").len(), sent, "{}", daemon.raw);
+    assert_eq!(daemon.event("daemon.stopped")["in_flight"], sent, "{}", daemon.raw);
+    assert_eq!(daemon.events("occurrence.unknown").len(), 0, "{}", daemon.raw);
+    sandbox.set_faults(Vec::new());
+    let mut daemon = place.start();
+    for call in sandbox.ledger().started() {
+        daemon.wait_for("action.started", |line| line["action_id"] == serde_json::json!(call.action));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

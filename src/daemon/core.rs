@@ -12,12 +12,12 @@ use super::clockwatch::Clockwatch;
 use super::replacement::Prepared;
 use super::sweep::Sweep;
 use crate::clock::{Mono, Now};
-use crate::cloud66::{FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionId, ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
-use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule};
+use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
 use crate::timetable::{self, Occurrence};
 
 /// Everything the daemon decides.
@@ -261,7 +261,8 @@ impl Core {
             return None;
         }
         let timer = self.dispatch.wakes_at(now).map(|at| {
-            let wait = at.saturating_sub(now.mono).max(Duration::from_millis(1));
+            // However near it is, time goes on.
+            let wait = at.saturating_sub(now.mono).max(Duration::from_micros(1));
             now.wall.checked_add(wait).unwrap_or(Timestamp::MAX)
         });
         [beat, timer].into_iter().flatten().min()
@@ -286,6 +287,22 @@ impl Core {
     /// The reply to a question for an action.
     pub(crate) fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
         self.dispatch.followed(id, reply, now)
+    }
+
+    /// The reply to a question for a page of a stack's actions.
+    pub(crate) fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
+        self.dispatch.listed(id, reply, now)
+    }
+
+    /// The actions that the journal knows of a stack. `None` when it cannot be read.
+    pub(crate) fn recalled(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        known: Option<Vec<ActionId>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.dispatch.recalled(account, stack, known, now)
     }
 
     /// Goes on with another schedule. What is due is settled under the old one first.
@@ -342,9 +359,9 @@ impl Core {
         self.dispatch.fires_in_flight()
     }
 
-    /// Ends the wait for what is in flight.
-    pub(crate) fn abandon(&mut self) -> Vec<Effect> {
-        self.dispatch.abandon()
+    /// The attempts of which it is not known whether they took effect.
+    pub(crate) fn in_doubt(&self) -> usize {
+        self.dispatch.in_doubt()
     }
 
     /// How each account stands.

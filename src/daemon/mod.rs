@@ -253,7 +253,8 @@ impl Daemon {
         });
     }
 
-    /// Waits for the answers to what was sent. Returns how many did not come in time.
+    /// Waits for the answers to what was sent. Returns how much may have started unseen: what was not answered in time,
+    /// and what is in doubt. The journal has it as being sent, so that the next start finds out.
     async fn finish(&mut self, reason: StopReason) -> usize {
         let effects = self.core.stop();
         let stopped_at = Timestamp::now();
@@ -268,11 +269,9 @@ impl Daemon {
                 () = sleep_until(end) => break,
             }
         }
-        let left = self.core.fires_in_flight();
+        let left = self.core.fires_in_flight() + self.core.in_doubt();
         // What was being claimed waits by now, and was not sent.
         let effects = self.core.stop();
-        self.perform(effects);
-        let effects = self.core.abandon();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
         let notices = self.notices.take();
@@ -296,7 +295,8 @@ impl Daemon {
                     metrics.claimed();
                 }
             }
-            self.quotas_changed |= matches!(done, Done::Fired { .. } | Done::Followed { .. });
+            self.quotas_changed |=
+                matches!(done, Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. });
             effects.extend(match done {
                 Done::ByHand(by_hand) => {
                     self.perform(std::mem::take(&mut effects));
@@ -305,6 +305,8 @@ impl Daemon {
                 }
                 Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
+                Done::Listed { id, reply } => self.core.listed(id, reply, now),
+                Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
                     self.core.claimed(cursor, &claimed.known, now)
                 }
@@ -363,6 +365,7 @@ impl Daemon {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
                 Effect::Log(event) => self.tell(*event),
+                Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => match &mark {
                     Ok(()) => self.requests.send(id, request),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::doubt::{Came, Token};
 use super::follow::Following;
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
@@ -25,7 +26,7 @@ impl Dispatch {
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(InFlight::Fire(ticket, id)) = self.requests.remove(&id) else {
+        let Some(InFlight::Fire(ticket, id, left)) = self.requests.remove(&id) else {
             return effects;
         };
         let Some(pending) = self.pending.get(&id) else {
@@ -45,6 +46,9 @@ impl Dispatch {
         }
         match reply.outcome {
             Outcome::Started(action) => {
+                if pending.history.token == Some(lane.reloads) && action.user.is_some() {
+                    lane.user.clone_from(&action.user);
+                }
                 self.started(id, *action, sent_at, limit, remaining, now, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
@@ -71,14 +75,10 @@ impl Dispatch {
                 }
             }
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
-            Outcome::InDoubt { status, error } if entry.idempotent => {
-                if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.history.doubt = Some(error.clone());
-                }
-                self.retry(id, error, status, now, &mut effects);
-            }
-            Outcome::InDoubt { error, .. } => {
-                self.unknown(id, error, &mut effects);
+            Outcome::InDoubt { status, error } => {
+                let token = pending.history.token.map_or(Token::Former, Token::OfReload);
+                let came = Came { sent_at, left: Some(left.mono), vague: false, token, error, status };
+                self.comes_into_doubt(id, came, now, &mut effects);
             }
         }
         self.release(&entry.name);
@@ -137,7 +137,7 @@ impl Dispatch {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one field of the event")]
-    fn started(
+    pub(super) fn started(
         &mut self,
         id: Id,
         action: Action,
@@ -186,7 +186,14 @@ impl Dispatch {
         self.forget(id);
     }
 
-    fn retry(&mut self, id: Id, error: String, status: Option<u16>, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn retry(
+        &mut self,
+        id: Id,
+        error: String,
+        status: Option<u16>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         if !self.waits_again(id, now, effects) {
             return;
         }
@@ -211,19 +218,6 @@ impl Dispatch {
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }
-    }
-
-    /// Ends the wait for what is in flight: each of those may have taken effect.
-    pub fn abandon(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let mut requests: Vec<_> = self.requests.drain().collect();
-        requests.sort_unstable_by_key(|(id, _)| *id);
-        for (_, request) in requests {
-            if let InFlight::Fire(_, id) = request {
-                self.unknown(id, "the daemon stopped before the answer came".to_owned(), &mut effects);
-            }
-        }
-        effects
     }
 }
 

@@ -244,8 +244,8 @@ macro_rules! plain {
 
 plain!(Names, {
     "anyOf": [
-        { "type": "string", "minLength": 1 },
-        { "type": "array", "items": { "type": "string", "minLength": 1 } },
+        { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
+        { "type": "array", "items": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" } },
     ],
     "examples": ["ops", ["ops", "team-chat"]],
 });
