@@ -262,7 +262,7 @@ async fn twenty_open_actions_of_a_stack_cost_a_few_lists() {
     let due = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 4).expect("a timestamp");
     let cron = due.strftime("%-S %-M %-H %-d %-m *");
     let jobs: String =
-        (0..20).map(|n| format!("  e{n}: {{ stack: s1, job: j1, cron: '{cron}' }}\n")).collect();
+        (0..20).map(|n| format!("  e{n}: {{ stack: s1, job: j1, args: '{n}', cron: '{cron}' }}\n")).collect();
     let mut daemon = Place::firing_at(&sandbox, "", &jobs).start();
     for n in 0..20 {
         daemon.wait_for("action.finished", |line| line["entry"] == format!("e{n}"));
