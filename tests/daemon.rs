@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::{Place, sandbox, schedule};
+use common::{Place, sandbox, sandbox_with, schedule, settings};
 use rustix::process::Signal;
 use stackcron::sandbox::Endpoint;
 
@@ -252,4 +252,26 @@ async fn a_second_daemon_on_the_same_state_is_a_clear_error() {
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     assert!(second.stderr.contains("another daemon"), "{}", second.stderr);
     first.event("action.started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_open_actions_of_a_stack_cost_a_few_lists() {
+    let mut settings = settings(&[]);
+    settings.action_duration = Duration::from_secs(8);
+    let sandbox = sandbox_with(settings).await;
+    let due = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 4).expect("a timestamp");
+    let cron = due.strftime("%-S %-M %-H %-d %-m *");
+    let jobs: String =
+        (0..20).map(|n| format!("  e{n}: {{ stack: s1, job: j1, args: '{n}', cron: '{cron}' }}\n")).collect();
+    let mut daemon = Place::firing_at(&sandbox, "", &jobs).start();
+    for n in 0..20 {
+        daemon.wait_for("action.finished", |line| line["entry"] == format!("e{n}"));
+    }
+    assert!(daemon.stop().success());
+    let ledger = sandbox.ledger();
+    let (lists, single) = (ledger.of(Endpoint::Actions).count(), ledger.of(Endpoint::Action).count());
+    assert!(
+        lists + single <= 10,
+        "{lists} lists and {single} questions for one, for 20 actions asked for some three times"
+    );
 }

@@ -13,7 +13,7 @@ use super::listing::{Next, Reading};
 use super::reconcile::{Attempt, Standing, Verdict, candidates, judge};
 use super::{Dispatch, Effect, Id, InFlight, Place, Request, RequestId, log};
 use crate::clock::{Mono, Now};
-use crate::cloud66::{Action, ActionId, ActionsListed, Reply};
+use crate::cloud66::{Action, ActionId, ActionsListed};
 use crate::log::event::{OccurrenceInDoubt, OccurrenceReconciled};
 use crate::quota::Purpose;
 use crate::schedule::{AccountName, CatchUp, Entry, EntryName, StackUid};
@@ -265,30 +265,29 @@ impl Dispatch {
         }
     }
 
-    /// The reply to a question for a page of actions.
-    pub fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let Some(InFlight::Inquiry(ticket, account, stack)) = self.requests.remove(&id) else {
-            return effects;
-        };
-        if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.in_flight -= 1;
-            lane.settle(ticket, reply.quota, false, now, &mut effects);
-        }
+    /// A page of a stack's actions was asked for, or could not be read.
+    pub(super) fn read(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        listed: ActionsListed,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let key = (account, stack);
         let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
-            return effects;
+            return;
         };
         let Stage::Lists { mut reading, since, page, .. } =
             std::mem::replace(&mut inquiry.stage, Stage::Waits)
         else {
-            return effects;
+            return;
         };
-        let next = match reply.outcome {
+        let next = match listed {
             ActionsListed::Page(listed) => reading.take(page, listed, now.wall),
             ActionsListed::Unanswered { .. } => {
                 self.ask_again(&key, now);
-                return effects;
+                return;
             }
         };
         match next {
@@ -312,11 +311,10 @@ impl Dispatch {
                     .filter(|(_, doubt)| doubt.over_at <= since)
                     .map(|(id, _)| (id, Verdict::Unknown))
                     .collect();
-                self.carry_out(verdicts, now, &mut effects);
+                self.carry_out(verdicts, now, effects);
                 self.ask_later(&key, now);
             }
         }
-        effects
     }
 
     /// The actions of a stack that the journal knows. `None` when it cannot be read.

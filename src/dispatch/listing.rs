@@ -108,6 +108,11 @@ impl Reading {
     }
 }
 
+/// Whether actions are listed with the oldest first.
+pub(super) fn goes_up(actions: &[Action]) -> bool {
+    Seen::of(actions).order == Order::Up
+}
+
 impl Seen {
     fn of(actions: &[Action]) -> Seen {
         let times: Option<Vec<Timestamp>> = actions.iter().map(Action::started).collect();

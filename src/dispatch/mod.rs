@@ -31,7 +31,7 @@ use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
 use crate::timetable::Occurrence;
 
-use follow::Following;
+use follow::{Following, Question};
 pub(crate) use lane::Gauges;
 #[cfg(test)]
 pub(crate) use lane::Sent;
@@ -219,6 +219,8 @@ enum InFlight {
     /// And when it left.
     Fire(Ticket, Id, Now),
     Follow(Ticket, Following),
+    /// A question for a page of a stack's actions, where these should be.
+    FollowPage(Ticket, AccountName, u32, Vec<Following>),
     /// A question for the actions of a stack.
     Inquiry(Ticket, AccountName, StackUid),
 }
@@ -458,13 +460,24 @@ impl Dispatch {
             let Ok(ticket) = lane.admit(Purpose::FollowUp, now) else {
                 return;
             };
-            let Some(following) = lane.follow.take() else {
+            let Some(question) = lane.follow.take(now) else {
                 return;
             };
             lane.leaves(now);
-            let stack = following.entry.stack.clone();
-            effects.push(Effect::Send(request, Request::Action(account.clone(), stack, following.action)));
-            self.requests.insert(request, InFlight::Follow(ticket, following));
+            let account = account.clone();
+            let (question, in_flight) = match question {
+                Question::One(following) => {
+                    let stack = following.entry.stack.clone();
+                    let question = Request::Action(account, stack, following.action);
+                    (question, InFlight::Follow(ticket, following))
+                }
+                Question::Page(stack, page, sought) => {
+                    let in_flight = InFlight::FollowPage(ticket, account.clone(), page, sought);
+                    (Request::Actions { account, stack, page, purpose: Purpose::FollowUp }, in_flight)
+                }
+            };
+            effects.push(Effect::Send(request, question));
+            self.requests.insert(request, in_flight);
         }
     }
 

@@ -5,16 +5,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::doubt::{Came, Token};
-use super::follow::Following;
+use super::follow::{Following, Found};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
-use crate::cloud66::{Action, FollowUp, Outcome, Reply};
+use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Move, Started};
 use crate::log::event::{
     ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
     OccurrenceUnknown,
 };
-use crate::schedule::{Entry, Overlap};
+use crate::schedule::{AccountName, Entry, Overlap, StackUid};
+
+/// Why a page of actions was asked for.
+enum Asked {
+    /// Actions of this stack may be of attempts in doubt.
+    InDoubt(StackUid),
+    /// These should be on this page.
+    Sought(u32, Vec<Following>),
+}
 
 impl Dispatch {
     /// The reply to a request that `advance` sent. `sent_at` is when it left.
@@ -100,7 +108,70 @@ impl Dispatch {
         if let Some(warning) = reply.warning {
             effects.push(warned(&entry, warning));
         }
-        let ended = match reply.outcome {
+        self.answered(following, reply.outcome, now, &mut effects);
+        effects
+    }
+
+    /// The reply to a question for a page of actions.
+    pub fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let request = self.requests.remove(&id);
+        let (ticket, account, asked) = match request {
+            Some(InFlight::FollowPage(ticket, account, page, sought)) => {
+                (ticket, account, Asked::Sought(page, sought))
+            }
+            Some(InFlight::Inquiry(ticket, account, stack)) => (ticket, account, Asked::InDoubt(stack)),
+            _ => return effects,
+        };
+        if let Some(lane) = self.lanes.get_mut(&account) {
+            lane.in_flight -= 1;
+            lane.settle(ticket, reply.quota, false, now, &mut effects);
+        }
+        match asked {
+            Asked::InDoubt(stack) => self.read(account, stack, reply.outcome, now, &mut effects),
+            Asked::Sought(page, sought) => {
+                self.sought(&account, page, sought, reply.outcome, now, &mut effects)
+            }
+        }
+        effects
+    }
+
+    /// A page was asked for, on which these should be.
+    fn sought(
+        &mut self,
+        account: &AccountName,
+        number: u32,
+        sought: Vec<Following>,
+        listed: ActionsListed,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(account) else {
+            return;
+        };
+        let ActionsListed::Page(page) = listed else {
+            for following in sought {
+                self.answered(following.alone_once(), FollowUp::Unanswered, now, effects);
+            }
+            return;
+        };
+        for found in lane.follow.find(number, page, sought) {
+            match found {
+                Found::There(following, action) => {
+                    self.answered(following, FollowUp::Action(action), now, effects);
+                }
+                Found::Elsewhere(following) => {
+                    if let Some(lane) = self.lanes.get_mut(account) {
+                        lane.follow.at_once(following, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
+        let entry = Arc::clone(&following.entry);
+        let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
                 effects.extend(finished(&following, *action, now));
                 true
@@ -123,7 +194,6 @@ impl Dispatch {
         } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
             lane.follow_later(following, now);
         }
-        effects
     }
 
     /// It may have taken effect, and nothing can tell.

@@ -445,6 +445,8 @@ mod tests {
         ) {
             let text = parts.concat();
             let parsed = duration::parse(&text);
+            // How long a duration may be in all is no matter of its letters.
+            prop_assume!(parsed != Err(duration::DurationError::TooLong));
             prop_assert_eq!(fits(duration::PATTERN, &text), parsed.is_ok(), "{:?} is {:?}", text, parsed);
             let positive = parsed.is_ok_and(|duration| !duration.is_zero());
             prop_assert_eq!(fits(duration::POSITIVE_PATTERN, &text), positive, "{:?}", text);
