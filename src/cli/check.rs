@@ -13,12 +13,19 @@ use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Diagnostic, Loaded, Rejected};
 
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print nothing: the exit status tells.
+    #[arg(long)]
+    quiet: bool,
+}
 
 /// Validates the file and prints what is wrong with it.
-pub fn run(config: &Path, format: Format, _args: &Args) -> anyhow::Result<Status> {
+pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status> {
     let now = Timestamp::now();
     let result = schedule::load(config).map(|loaded| loaded.linted(now));
+    if args.quiet {
+        return Ok(if result.is_ok() { Status::Done } else { Status::Config });
+    }
     // anstream takes the colours out again where stdout is no terminal or `NO_COLOR` is set.
     let mut out = anstream::stdout().lock();
     let written = match format {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{Status, output};
 use crate::cloud66::{Client, Token};
-use crate::daemon::{self, Replacement, Setup, StopReason};
+use crate::daemon::{self, Notifier, Replacement, Setup, StopReason};
 use crate::journal::{self, Journal};
 use crate::log::event::{
     AccountUnusable, DaemonListening, Event, ScheduleLoaded, ScheduleRejected, ScheduleWarning, TokenExposed,
@@ -51,7 +51,7 @@ pub(super) struct Args {
 
     /// How log lines are written: text on a terminal, JSON elsewhere, unless given.
     #[arg(long, value_enum, value_name = "FORMAT")]
-    log_format: Option<setup::Format>,
+    log_format: Option<setup::Output>,
 
     /// The least grave level that is logged.
     #[arg(long, value_enum, env = "STACKCRON_LOG", value_name = "LEVEL", default_value_t)]
@@ -59,7 +59,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
-    let _log = setup::to_stdout(args.log_format, args.log_level);
+    let _log = setup::begin(args.log_format, args.log_level)
+        .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
     let Ok(schedule) = load(config) else {
         return Ok(Status::Config);
     };
@@ -81,6 +82,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     };
     let journal = Journal::open(&state)?;
     let journal_name = state.join(journal::FILE_NAME).display().to_string();
+    let notifier = Notifier::from_env().context("$NOTIFY_SOCKET cannot be used")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, reloads) =
@@ -102,10 +104,12 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             _ => None,
         };
         let (sender, replacements) = mpsc::channel(1);
-        let reloading = tokio::spawn(reload(reloads, config.to_owned(), target, sender, metrics.clone()));
+        let config = config.to_owned();
+        let reloading =
+            tokio::spawn(reload(reloads, config, target, sender, metrics.clone(), notifier.clone()));
         // On a worker: what it spawns is then near at hand.
         let first = Replacement { path, schedule, clients };
-        let setup = Setup { first, journal, journal_name, keep: args.keep, metrics };
+        let setup = Setup { first, journal, journal_name, keep: args.keep, metrics, notifier };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
         if let Some(serving) = serving {
@@ -174,8 +178,10 @@ async fn reload(
     target: Target,
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
+    notifier: Notifier,
 ) {
     while reloads.recv().await.is_some() {
+        notifier.reloading();
         let (config, target) = (config.clone(), target.clone());
         // Off the loop: a large file takes a while, and nothing may be late for it.
         let read = tokio::task::spawn_blocking(move || {
@@ -190,8 +196,12 @@ async fn reload(
                     return;
                 }
             }
-            (_, Some(metrics)) => metrics.reload_failed(),
-            (_, None) => {}
+            (_, metrics) => {
+                if let Some(metrics) = metrics {
+                    metrics.reload_failed();
+                }
+                notifier.reloaded();
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod clockwatch;
 mod core;
+mod notifier;
 mod replacement;
 mod requests;
+mod supervision;
 mod sweep;
 
 use std::sync::Arc;
@@ -25,9 +27,11 @@ use crate::schedule::Schedule;
 use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
+pub use notifier::Notifier;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
+use supervision::Supervision;
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -66,6 +70,8 @@ pub struct Setup {
     pub keep: Duration,
     /// What counts, where somebody listens.
     pub metrics: Option<Arc<Metrics>>,
+    /// Who started the daemon, and is told how it is.
+    pub notifier: Notifier,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -73,7 +79,7 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics }: Setup,
+    Setup { first: Replacement { schedule, clients, .. }, journal, journal_name, keep, metrics, notifier }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -98,6 +104,7 @@ pub async fn run(
         mark: journal.mark,
         ill_since: None,
         metrics,
+        supervision: Supervision::new(notifier),
     };
     daemon.tell(&started.into());
     daemon.perform(effects);
@@ -122,6 +129,7 @@ struct Daemon {
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
+    supervision: Supervision,
 }
 
 impl Daemon {
@@ -144,6 +152,7 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.turned(self.core.is_current(now));
             }
+            self.supervision.turned(now, &self.core, self.ill_since.is_some());
             let wake = self.core.wakes_at(now);
             tokio::select! {
                 biased;
@@ -193,6 +202,7 @@ impl Daemon {
         self.schedule = replacement.schedule;
         let entries = self.schedule.entries.len();
         self.tell(&ScheduleReloaded { path: replacement.path, entries, added, removed, changed }.into());
+        self.supervision.reloaded();
         self.beat(now);
     }
 
@@ -203,6 +213,7 @@ impl Daemon {
         self.perform(effects);
         let in_flight = self.core.fires_in_flight();
         self.tell(&DaemonStopping { reason: reason.to_owned(), in_flight }.into());
+        self.supervision.stopping(reason, in_flight);
         let end = Instant::now() + GRACE;
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
             tokio::select! {

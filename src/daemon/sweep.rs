@@ -3,6 +3,7 @@
 //! One job on tokio-cron-scheduler, in UTC, gives the beat. A beat that comes late, twice or never changes
 //! nothing: the window is just longer or shorter, and the loop sweeps of itself when the plan runs low.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::clock::Now;
-use crate::schedule::Schedule;
+use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
 /// How far ahead of now occurrences are planned.
@@ -98,6 +99,14 @@ impl Sweep {
         let reach = SignedDuration::try_from(AHEAD).ok()? - SignedDuration::from_secs(1);
         let next = timetable.next_at().filter(|&next| next < self.end)?;
         Some(next.checked_sub(reach).unwrap_or(Timestamp::MIN))
+    }
+
+    /// What is due first of all that is not planned yet.
+    pub(super) fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
+        match &self.timetable {
+            Plan::Running(timetable) => timetable.upcoming(),
+            Plan::From(_) => None,
+        }
     }
 
     /// Whether something may be due that is not planned yet.

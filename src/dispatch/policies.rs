@@ -21,7 +21,7 @@ impl Dispatch {
         };
         pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
         let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
-        if entry.paused || self.paused.contains(&entry.name) {
+        if self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
         }
         if deadline <= now.wall {

@@ -2,11 +2,13 @@
 
 pub mod event;
 mod field;
+mod journald;
 mod json;
 pub mod line;
 pub mod setup;
 mod text;
 
 pub use event::Event;
-pub use setup::{Format, Level, LogGuard};
+pub use line::Format;
+pub use setup::{Level, LogGuard, Output};
 pub(crate) use text::visible;

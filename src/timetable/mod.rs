@@ -98,6 +98,12 @@ impl Timetable {
         self.upcoming.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// The next occurrence at or after the position, and when it is due.
+    pub fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
+        let Reverse((at, place)) = self.upcoming.peek()?;
+        Some((&self.rows[*place as usize].entry, *at))
+    }
+
     /// Where the next step begins.
     pub fn position(&self) -> Timestamp {
         self.position
