@@ -7,6 +7,8 @@
 mod common;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/package.rs"]
+mod package;
 
 use std::collections::BTreeMap;
 
@@ -191,7 +193,9 @@ fn the_journal_has_each_event_as_json_or_in_fields_of_its_own() {
     service.stop();
     let native = "ExecStart=\nExecStart=/usr/bin/stackcron run --log-format journald";
     let native = Service::install(service.machine, "native", &[], native);
-    native.schedule(&format!("{EVERY_SECOND}  broken: {{ stack: s1, job: j-forbidden, cron: '* * * * * *' }}\n"));
+    native.schedule(&format!(
+        "{EVERY_SECOND}  broken: {{ stack: s1, job: j-forbidden, cron: '* * * * * *' }}\n"
+    ));
     native.start();
     let records = |matches: &[&str]| -> Vec<Value> {
         let words = [&["journalctl", "-u", &native.name, "-o", "json", "--no-pager"], matches].concat();

@@ -44,9 +44,15 @@ impl Machine {
 
     /// Boots one. `None`, and said why, where that cannot be.
     pub fn boot() -> Option<Machine> {
+        Machine::boot_with(&[])
+    }
+
+    /// Boots one on which these directories are what they are here.
+    pub fn boot_with(directories: &[&Path]) -> Option<Machine> {
         let directory = Path::new(PROGRAM).parent().unwrap_or(Path::new("/"));
         let mut boot = Command::new(Path::new(PROJECT).join("tests/systemd/boot"))
             .args([Path::new(PROJECT), directory])
+            .args(directories)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
