@@ -5,6 +5,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "systemd/container.rs"]
+mod container;
 #[path = "systemd/machine.rs"]
 mod machine;
 #[path = "systemd/package.rs"]
@@ -190,7 +192,14 @@ fn the_journal_has_each_event_as_json_or_in_fields_of_its_own() {
     for field in ["entry", "stack", "scheduled_at", "lateness_ms", "action_id"] {
         assert!(!event[field].is_null(), "{field} of {event}");
     }
+    service.schedule("  broken: { stack: s1, job: j-forbidden, cron: '* * * * * *' }\n");
+    assert!(service.systemctl("reload").status.success());
+    service.event("occurrence.rejected");
     service.stop();
+    let grave = ["journalctl", "-u", &service.name, "-p", "err", "-o", "cat", "--no-pager"];
+    let grave = service.machine.run_ok(&grave);
+    assert!(grave.lines().count() > 0, "{}", service.journal());
+    assert!(grave.lines().all(|line| line.contains("\"level\":\"error\"")), "{grave}");
     let native = "ExecStart=\nExecStart=/usr/bin/stackcron run --log-format journald";
     let native = Service::install(service.machine, "native", &[], native);
     native.schedule(&format!(

@@ -79,6 +79,31 @@ impl Write for Records {
     }
 }
 
+/// Whether stdout leads to the journal: as the service manager says, and unless it was led elsewhere since.
+pub(super) fn has_stdout() -> bool {
+    let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    rustix::fs::fstat(io::stdout()).is_ok_and(|stdout| format!("{}:{}", stdout.st_dev, stdout.st_ino) == told)
+}
+
+/// Takes JSON lines, one with each write, and writes them to a stdout that leads to the journal: with their priority
+/// in front, which the journal takes away again and knows the line by. So `journalctl -p warning` finds them.
+pub(super) struct Prioritized<W>(pub(super) W);
+
+impl<W: Write> Write for Prioritized<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        // The first key of a line is its timestamp, the second its level.
+        let level =
+            text.split_once("\"level\":\"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
+        self.0.write_all(format!("<{}>{text}", priority(level)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A line's fields in the form that the journal takes. What is null has no field.
 fn record(fields: &Map<String, Value>) -> Vec<u8> {
     let mut record = Vec::with_capacity(1024);
@@ -166,6 +191,14 @@ mod tests {
         ];
         assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!(name(&"x".repeat(100)).len(), LONGEST_NAME);
+    }
+
+    #[test]
+    fn a_line_has_its_priority_in_front() {
+        let mut lines = Prioritized(Vec::new());
+        let line = br#"{"timestamp":"2026-11-25T01:30:00Z","level":"warn","message":"\"level\":\"error\""}"#;
+        lines.write_all(line).expect("memory");
+        assert_eq!(lines.0, [b"<4>", &line[..]].concat());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::journald::Records;
+use super::journald::{self, Prioritized, Records};
 use super::json::JsonLines;
 use super::text::TextLines;
 
@@ -59,6 +59,7 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<LogGuard> 
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     let builder = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(LINES_AHEAD);
     let (writer, worker) = match output {
+        Output::Json if journald::has_stdout() => builder.finish(Prioritized(std::io::stdout())),
         Output::Text | Output::Json => builder.finish(std::io::stdout()),
         Output::Journald => builder.finish(Records::open()?),
     };
