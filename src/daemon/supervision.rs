@@ -39,9 +39,11 @@ impl Supervision {
             lives: self.pulse.lives(core.claims_up_to(), now.mono),
             watchdog: self.notifier.watchdog(),
         };
-        let status = || match journal_is_ill {
-            true => "the journal cannot be written: nothing new is started".to_owned(),
-            false => status(core.upcoming(), core.waiting()),
+        let is_ready = self.told.ready || turn.is_current;
+        let status = || match (journal_is_ill, is_ready) {
+            (true, _) => "the journal cannot be written: nothing new is started".to_owned(),
+            (false, false) => "what came due is being claimed".to_owned(),
+            (false, true) => status(core.upcoming(), core.waiting()),
         };
         if let Some((news, told)) = self.told.news(&turn, now.mono, status)
             && self.notifier.tell(&news)
@@ -100,7 +102,7 @@ impl Told {
         }
         if is_past(self.status_at, STATUS_EVERY) || told.ready != self.ready {
             told.status_at = Some(now);
-            told.status = if told.ready { status() } else { "claims what came due".to_owned() };
+            told.status = status();
             if told.status != self.status {
                 news.push(format!("STATUS={}", told.status));
             }
@@ -160,8 +162,8 @@ mod tests {
     #[test]
     fn it_is_ready_once_all_that_is_due_is_claimed() {
         let told = Told::default();
-        let (news, told) = told.news(&turn(false, true), seconds(1), || "next".into()).expect("news");
-        assert_eq!(news, "WATCHDOG=1\nSTATUS=claims what came due");
+        let (news, told) = told.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
+        assert_eq!(news, "WATCHDOG=1\nSTATUS=claims");
         let (news, told) = told.news(&turn(true, true), seconds(1), || "next".into()).expect("news");
         assert_eq!(news, "READY=1\nSTATUS=next", "at once, and with it what comes next");
         assert_eq!(told.news(&turn(false, true), seconds(3), || "next".into()), None, "it stays ready");
