@@ -77,10 +77,12 @@ fn a_reload_takes_a_good_file_and_fails_on_a_bad_one_which_changes_nothing() {
     let ran = service.systemctl("reload");
     assert!(ran.status.success(), "{ran:?}\n{}", service.journal());
     assert_eq!(service.event("schedule.reloaded")["added"], 1);
+    let status = service.status("next: other at ");
     service.schedule("  other: { stack: s1, job: j1, cron: '0 0 32 1 *' }\n");
     assert!(!service.systemctl("reload").status.success(), "systemctl says that it went wrong");
     assert!(service.event("schedule.rejected")["first"].to_string().contains("32"));
     assert_eq!(service.property("ActiveState"), "active", "{}", service.journal());
+    assert_eq!(service.property("StatusText"), status);
     service.schedule(EVERY_SECOND);
     assert!(service.systemctl("reload").status.success());
     service.event("action.started");

@@ -55,9 +55,9 @@ impl Supervision {
         }
     }
 
-    /// Another schedule has taken over.
-    pub(super) fn reloaded(&self) {
-        self.notifier.reloaded();
+    /// Another schedule has taken over. It is told with the next turn, and with it what comes next.
+    pub(super) fn reloaded(&mut self) {
+        self.told.reloaded = false;
     }
 
     /// Nothing new is started.
@@ -80,6 +80,8 @@ struct Turn {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
     ready: bool,
+    /// That the last reload has ended.
+    reloaded: bool,
     fed_at: Option<Mono>,
     status_at: Option<Mono>,
     status: String,
@@ -91,8 +93,8 @@ impl Told {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
         let mut told = self.clone();
         let mut news = Vec::new();
-        if turn.is_current && !self.ready {
-            told.ready = true;
+        if (turn.is_current && !self.ready) || (self.ready && !self.reloaded) {
+            (told.ready, told.reloaded) = (true, true);
             news.push("READY=1".to_owned());
         }
         // Often enough that a turn which comes late is no reason to be killed.
@@ -100,7 +102,7 @@ impl Told {
             told.fed_at = Some(now);
             news.push("WATCHDOG=1".to_owned());
         }
-        if is_past(self.status_at, STATUS_EVERY) || told.ready != self.ready {
+        if is_past(self.status_at, STATUS_EVERY) || told.reloaded != self.reloaded {
             told.status_at = Some(now);
             told.status = status();
             if told.status != self.status {
@@ -167,6 +169,18 @@ mod tests {
         let (news, told) = told.news(&turn(true, true), seconds(1), || "next".into()).expect("news");
         assert_eq!(news, "READY=1\nSTATUS=next", "at once, and with it what comes next");
         assert_eq!(told.news(&turn(false, true), seconds(3), || "next".into()), None, "it stays ready");
+    }
+
+    #[test]
+    fn the_end_of_a_reload_is_told_at_once_and_with_it_what_comes_next() {
+        let (_, told) = Told::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+        let told = Told { reloaded: false, ..told };
+        let (news, told) = told.news(&turn(false, true), seconds(1), || "b".into()).expect("news");
+        assert_eq!(news, "READY=1\nSTATUS=b", "whether or not all of it is claimed");
+        assert_eq!(told.news(&turn(true, true), seconds(1), || "b".into()), None);
+        let starting = Told { reloaded: false, ..Told::default() };
+        let (news, _) = starting.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
+        assert!(!news.contains("READY"), "a reload makes nothing ready: {news}");
     }
 
     #[test]

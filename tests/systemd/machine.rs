@@ -211,6 +211,18 @@ impl Service {
         self.machine.property(&self.name, name)
     }
 
+    /// What it says of itself, once that begins like this. It is told just behind the log.
+    pub fn status(&self, beginning: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = self.property("StatusText");
+            if status.starts_with(beginning) {
+                return status;
+            }
+            assert!(Instant::now() < end, "{beginning} is not said, but {status}:\n{}", self.journal());
+        }
+    }
+
     /// The first event that follows those that were asked for before. Waits for it.
     pub fn event(&mut self, event: &str) -> Value {
         self.log.wait_for(&self.name, |line| line["event"] == event)
