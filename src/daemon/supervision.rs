@@ -46,7 +46,7 @@ impl Supervision {
             (false, true) => status(core.upcoming(), core.waiting()),
         };
         if let Some((news, told)) = self.told.news(&turn, now.mono, status)
-            && self.notifier.tell(&news)
+            && (news.is_empty() || self.notifier.tell(&news))
         {
             self.told = told;
             if self.told.ready {
@@ -88,28 +88,34 @@ struct Told {
 }
 
 impl Told {
-    /// What there is to tell, and what has been told then.
+    /// What there is to tell, which may be nothing, and what has been told then. `None` when there is no need to look.
     fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, Told)> {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
+        let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);
+        // Often enough that a turn which comes late is no reason to be killed.
+        let feed = turn.lives && turn.watchdog.is_some_and(|limit| is_past(self.fed_at, limit / 4));
+        let look = ready || is_past(self.status_at, STATUS_EVERY);
+        if !(ready || feed || look) {
+            return None;
+        }
         let mut told = self.clone();
         let mut news = Vec::new();
-        if (turn.is_current && !self.ready) || (self.ready && !self.reloaded) {
+        if ready {
             (told.ready, told.reloaded) = (true, true);
             news.push("READY=1".to_owned());
         }
-        // Often enough that a turn which comes late is no reason to be killed.
-        if turn.lives && turn.watchdog.is_some_and(|limit| is_past(self.fed_at, limit / 4)) {
+        if feed {
             told.fed_at = Some(now);
             news.push("WATCHDOG=1".to_owned());
         }
-        if is_past(self.status_at, STATUS_EVERY) || told.reloaded != self.reloaded {
-            told.status_at = Some(now);
+        if look {
             told.status = status();
+            told.status_at = Some(now);
             if told.status != self.status {
                 news.push(format!("STATUS={}", told.status));
             }
         }
-        (!news.is_empty()).then(|| (news.join("\n"), told))
+        Some((news.join("\n"), told))
     }
 }
 
@@ -157,6 +163,10 @@ mod tests {
         Turn { is_current, lives, watchdog: Some(LIMIT) }
     }
 
+    fn says(told: &Told, turn: &Turn, now: Mono, status: &str) -> String {
+        told.news(turn, now, || status.into()).map(|(news, _)| news).unwrap_or_default()
+    }
+
     fn seconds(seconds: u64) -> Mono {
         Duration::from_secs(seconds)
     }
@@ -168,7 +178,7 @@ mod tests {
         assert_eq!(news, "WATCHDOG=1\nSTATUS=claims");
         let (news, told) = told.news(&turn(true, true), seconds(1), || "next".into()).expect("news");
         assert_eq!(news, "READY=1\nSTATUS=next", "at once, and with it what comes next");
-        assert_eq!(told.news(&turn(false, true), seconds(3), || "next".into()), None, "it stays ready");
+        assert_eq!(says(&told, &turn(false, true), seconds(3), "next"), "", "it stays ready");
     }
 
     #[test]
@@ -177,7 +187,7 @@ mod tests {
         let told = Told { reloaded: false, ..told };
         let (news, told) = told.news(&turn(false, true), seconds(1), || "b".into()).expect("news");
         assert_eq!(news, "READY=1\nSTATUS=b", "whether or not all of it is claimed");
-        assert_eq!(told.news(&turn(true, true), seconds(1), || "b".into()), None);
+        assert_eq!(says(&told, &turn(true, true), seconds(1), "b"), "");
         let starting = Told { reloaded: false, ..Told::default() };
         let (news, _) = starting.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
         assert!(!news.contains("READY"), "a reload makes nothing ready: {news}");
@@ -187,8 +197,8 @@ mod tests {
     fn the_status_is_told_once_a_second_and_when_it_changed() {
         let (_, told) = Told::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
         let soon = seconds(1) + Duration::from_millis(999);
-        assert_eq!(told.news(&turn(true, true), soon, || "b".into()), None);
-        assert_eq!(told.news(&turn(true, true), seconds(2), || "a".into()), None);
+        assert_eq!(says(&told, &turn(true, true), soon, "b"), "");
+        assert_eq!(says(&told, &turn(true, true), seconds(2), "a"), "");
         let (news, _) = told.news(&turn(true, true), seconds(2), || "b".into()).expect("news");
         assert_eq!(news, "STATUS=b");
     }
@@ -196,12 +206,11 @@ mod tests {
     #[test]
     fn the_watchdog_is_fed_four_times_while_the_sweep_comes_on_and_never_when_it_does_not() {
         let (_, told) = Told::default().news(&turn(true, true), seconds(0), || "a".into()).expect("news");
-        assert_eq!(told.news(&turn(true, true), seconds(14), || "a".into()), None);
-        let fed = told.news(&turn(true, true), seconds(15), || "a".into());
-        assert_eq!(fed.map(|(news, _)| news).as_deref(), Some("WATCHDOG=1"));
-        assert_eq!(told.news(&turn(true, false), seconds(100), || "a".into()), None);
+        assert_eq!(says(&told, &turn(true, true), seconds(14), "a"), "");
+        assert_eq!(says(&told, &turn(true, true), seconds(15), "a"), "WATCHDOG=1");
+        assert_eq!(says(&told, &turn(true, false), seconds(100), "a"), "");
         let unwatched = Turn { watchdog: None, ..turn(true, true) };
-        assert_eq!(told.news(&unwatched, seconds(100), || "a".into()), None);
+        assert_eq!(says(&told, &unwatched, seconds(100), "a"), "");
     }
 
     #[test]
