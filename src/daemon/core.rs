@@ -58,6 +58,14 @@ struct TakenOver {
 #[expect(dead_code, reason = "it is held to be dropped")]
 pub(crate) struct Leftover(Sweep);
 
+/// What comes next.
+pub(super) struct Upcoming<'a> {
+    pub(super) entry: &'a EntryName,
+    pub(super) scheduled_at: Timestamp,
+    /// It will be skipped.
+    pub(super) is_paused: bool,
+}
+
 /// Where the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claiming {
@@ -245,6 +253,26 @@ impl Core {
     /// Sends the entry's occurrences again.
     pub(crate) fn resume(&mut self, entry: &EntryName) {
         self.dispatch.resume(entry);
+    }
+
+    /// Up to which instant the journal has claims of which it has not said that they are written.
+    pub(super) fn claims_up_to(&self) -> Option<Timestamp> {
+        self.sweep.cursor().filter(|_| self.is_claiming())
+    }
+
+    /// What is due next, of all that is known: planned, being claimed, and not planned yet.
+    pub(super) fn next_up(&self) -> Option<Upcoming<'_>> {
+        let batch = self.batch.first().map(|occurrence| (&occurrence.entry, occurrence.scheduled_at));
+        let (entry, scheduled_at) = [self.dispatch.upcoming(), batch, self.sweep.upcoming()]
+            .into_iter()
+            .flatten()
+            .min_by_key(|&(_, at)| at)?;
+        Some(Upcoming { entry: &entry.name, scheduled_at, is_paused: self.dispatch.is_paused(entry) })
+    }
+
+    /// How many occurrences are due and not sent.
+    pub(super) fn number_waiting(&self) -> usize {
+        self.dispatch.number_waiting()
     }
 
     /// When the next turn is due at the latest.

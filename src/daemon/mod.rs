@@ -3,8 +3,10 @@
 mod asked;
 mod clockwatch;
 mod core;
+mod notifier;
 mod replacement;
 mod requests;
+mod supervision;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -33,9 +35,11 @@ use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
 use asked::Desk;
+pub use notifier::Notifier;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
+use supervision::Supervision;
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -88,6 +92,8 @@ pub struct Setup {
     pub asked: Asked,
     /// Who tells people how occurrences end.
     pub notices: Option<Notices>,
+    /// Who started the daemon, and is told how it is.
+    pub notifier: Notifier,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -95,7 +101,7 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices }: Setup,
+    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, notifier }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -127,6 +133,7 @@ pub async fn run(
         desk,
         in_force,
         notices,
+        supervision: Supervision::new(notifier),
     };
     daemon.tell(started.into());
     daemon.perform(effects);
@@ -160,6 +167,7 @@ struct Daemon {
     /// The schedule, for those who ask.
     in_force: watch::Sender<Arc<Schedule>>,
     notices: Option<Notices>,
+    supervision: Supervision,
 }
 
 impl Daemon {
@@ -183,6 +191,7 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.turned(self.core.is_current(now));
             }
+            self.supervision.turned(now, &self.core, self.ill_since.is_some());
             let wake = self.core.wakes_at(now);
             tokio::select! {
                 biased;
@@ -246,6 +255,7 @@ impl Daemon {
             notices.replace(audience);
         }
         self.tell(ScheduleReloaded { path, entries, added, removed, changed }.into());
+        self.supervision.reloaded();
         self.beat(now);
         tokio::task::spawn_blocking(move || {
             drop(leftover);
@@ -261,6 +271,7 @@ impl Daemon {
         self.perform(effects);
         let in_flight = self.core.fires_in_flight();
         self.tell(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
+        self.supervision.stopping(reason, in_flight);
         let end = Instant::now() + GRACE;
         let mut done = Vec::new();
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {

@@ -352,6 +352,22 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
+    /// What becomes due next of what is planned.
+    pub(crate) fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
+        let (_, id) = self.future.first()?;
+        self.pending.get(id).map(|pending| (&pending.entry, pending.scheduled_at))
+    }
+
+    /// Whether the schedule or somebody has paused the entry.
+    pub(crate) fn is_paused(&self, entry: &Entry) -> bool {
+        entry.paused || self.paused.contains(&entry.name)
+    }
+
+    /// How many occurrences are due and not sent.
+    pub(crate) fn number_waiting(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// The run_now requests that wait for their answer.
     pub fn fires_in_flight(&self) -> usize {
         self.requests.values().filter(|request| matches!(request, InFlight::Fire(..))).count()

@@ -22,7 +22,7 @@ impl Dispatch {
         pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
         let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
         let by_hand = pending.is_by_hand();
-        if !by_hand && (entry.paused || self.paused.contains(&entry.name)) {
+        if !by_hand && self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
         }
         if deadline <= now.wall {
