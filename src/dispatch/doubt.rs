@@ -164,7 +164,11 @@ impl Doubt {
         let until = wall(now, self.over_at);
         // Somebody may have set our clock since.
         let set = until.duration_since(wall(self.seen, self.over_at));
-        spread(moved(self.left_at, set), until, ahead)
+        let left_at = moved(self.left_at, set);
+        let (from, until) = spread(left_at, until, ahead);
+        // A former process had the API's time, or was as far from it as we are: the clock may have been set between.
+        let agreed = spread(left_at, until, Some(SignedDuration::ZERO)).0;
+        (if self.recovered { from.min(agreed) } else { from }, until)
     }
 
     fn attempt(
@@ -188,8 +192,13 @@ impl Dispatch {
         let entry = Arc::clone(&pending.entry);
         pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
-        let patience = now.until(pending.deadline).max(LEAST_PATIENCE);
         let Came { sent_at, left, vague, token, error, status } = came;
+        // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
+        let set_back = left.is_none() && sent_at.duration_since(now.wall) > TOLERANCE;
+        let patience = match set_back {
+            true => Duration::ZERO,
+            false => now.until(pending.deadline).max(LEAST_PATIENCE),
+        };
         effects.push(log(OccurrenceInDoubt {
             entry: entry.name.clone(),
             scheduled_at,
@@ -203,8 +212,11 @@ impl Dispatch {
             stack: entry.stack.clone(),
             entry: entry.name.clone(),
             sent_at,
-            // The clock of a former process cannot have shown what is still to come.
-            left_at: left.map_or(sent_at.min(now.wall), |left| wall(now, left)),
+            left_at: match left {
+                Some(left) => wall(now, left),
+                None if set_back => Timestamp::MIN,
+                None => sent_at.min(now.wall),
+            },
             vague,
             seen: now,
             over_at: now.mono + entry.account.timeout.max(SETTLES),

@@ -53,13 +53,16 @@ impl Dispatch {
                 lane.follow_later(Following::new(Arc::clone(entry), scheduled_at, action, sent_at, now), now);
             }
         }
-        let unsent_after = recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min();
+        let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
+            Some(at) => at,
+            // The former process may have come to anything that is due by now, or, where the clock is behind what it has
+            // shown, to anything.
+            None if recovered.cursor.is_some_and(|cursor| cursor > now.wall) => Timestamp::MAX,
+            None => now.wall,
+        };
         for Open { claim, reached } in recovered.open {
             let (attempts, sent_at, unsent, waits) = match reached {
-                Reached::Due => {
-                    // Without either, the former process may have come to anything that is due by now.
-                    (0, None, claim.due_at > unsent_after.unwrap_or(now.wall), false)
-                }
+                Reached::Due => (0, None, claim.due_at > unsent_after, false),
                 Reached::Waiting { attempts, .. } => (attempts, None, true, true),
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false),
             };
@@ -78,6 +81,8 @@ impl Dispatch {
                     self.enter(planned, history, now, &mut effects);
                 }
                 Some(&entry) if self.lanes.contains_key(&claim.account) => {
+                    // A process that comes after this one must not take it for unsent.
+                    self.sent_up_to = self.sent_up_to.max(claim.due_at);
                     let sent = (attempts, sent_at);
                     self.recover_in_doubt(claim, sent, entry, schedule, lost(), now, &mut effects);
                 }

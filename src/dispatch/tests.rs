@@ -1188,6 +1188,40 @@ fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
 }
 
 #[test]
+fn after_two_crashes_what_the_first_left_in_doubt_is_not_taken_for_unsent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    world.go_to(10.0);
+    // The machine was started anew: no mark is believed.
+    let left = vec![open("a", 5, Reached::Due), open("b", 9, Reached::Due)];
+    let effects = world.dispatch.recover(recovered(left), &schedule, world.now);
+    world.take(effects);
+    assert!(world.dispatch.sent_up_to() >= World::at(9), "the mark is raised past both");
+}
+
+#[test]
+fn after_a_clock_that_was_set_back_nothing_is_taken_for_not_started() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    let sending = Reached::Sending { attempts: 1, sent_at: World::at(3600) };
+    let left = vec![open("a", 3600, sending), open("b", 3600, Reached::Due)];
+    let cursor = Some(World::at(3605));
+    let effects = world.dispatch.recover(Recovered { cursor, ..recovered(left) }, &schedule, world.now);
+    world.take(effects);
+    world.advance();
+    let told = world.told();
+    for entry in ["a", "b"] {
+        assert!(told.contains(&format!("occurrence.unknown {entry}")), "{told:?}");
+    }
+    world.go_to(3700.0);
+    assert!(world.jobs_sent().is_empty(), "nothing is sent again");
+}
+
+#[test]
 fn after_a_crash_a_removed_entry_is_skipped_or_unknown_and_told() {
     let account = account(100);
     let mut world = World::new(&account);
