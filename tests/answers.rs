@@ -4,11 +4,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Place, quota, sandbox, sandbox_with, schedule, settings};
+use common::{Daemon, Place, quota, sandbox, sandbox_with, schedule, settings};
 use serde_json::{Value, json};
 use stackcron::sandbox::{ArgsFrom, Endpoint, Sandbox};
 
 const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
+
+/// The same, and each waits for the one before, however long.
+const AT_ONCE: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all }\n";
 
 /// The calls of run_now that the sandbox saw for one scheduled instant's job.
 fn run_now(sandbox: &Sandbox) -> usize {
@@ -107,8 +110,18 @@ async fn a_refusal_for_good_says_what_to_do() {
     }
 }
 
+/// What the log has of one occurrence: its reconciliation, and its start.
+fn reconciled(daemon: &mut Daemon) -> (Value, Value) {
+    let doubtful = daemon.event("occurrence.in_doubt");
+    assert_eq!(doubtful["level"], "warn");
+    let same = |line: &Value| line["scheduled_at"] == doubtful["scheduled_at"];
+    let verdict = daemon.wait_for("occurrence.reconciled", same);
+    assert_eq!(verdict["level"], "warn");
+    (verdict, daemon.wait_for("action.started", same))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_taken_effect_is_unknown_and_not_repeated() {
+async fn an_action_whose_answer_was_lost_is_found_and_adopted() {
     for fault in [
         "close-after:times=1",
         "reset-mid-body:times=1",
@@ -116,25 +129,68 @@ async fn what_may_have_taken_effect_is_unknown_and_not_repeated() {
         "huge:times=1",
         "endless:times=1",
         "header-flood:times=1",
-        "html-502:times=1",
-        "status=500:times=1",
+        "html-502:effect=first,times=1",
+        "status=500:effect=first,times=1",
         "slow=60s:times=1",
+        "slow=4s:effect=last,times=1",
     ] {
         let sandbox = sandbox(&[fault]).await;
         let mut daemon = Place::firing_at(&sandbox, "timeout: 700ms", EVERY_SECOND).start();
-        let line = daemon.event("occurrence.unknown");
-        assert_eq!(line["level"], "error", "with {fault}");
-        let doubtful = line["scheduled_at"].clone();
-        daemon.event("action.started");
+        let (verdict, started) = reconciled(&mut daemon);
+        assert_eq!(verdict["verdict"], "started", "with {fault}: {verdict}");
+        assert_eq!(verdict["action_id"], started["action_id"], "with {fault}");
+        daemon.wait_for("action.finished", |line| line["action_id"] == started["action_id"]);
         assert!(daemon.stop().success());
-        let started = daemon.events("action.started");
-        assert!(
-            started.iter().all(|line| line["scheduled_at"] != doubtful),
-            "with {fault}: it is not sent again"
-        );
-        let told = started.len() + daemon.events("occurrence.unknown").len();
+        assert_eq!(daemon.events("occurrence.unknown").len(), 0, "with {fault}");
+        let told = daemon.events("action.started").len();
         assert_eq!(run_now(&sandbox), told, "with {fault} each occurrence is sent once");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_started_nothing_is_sent_again_once_that_is_certain() {
+    for fault in ["status=500:times=1", "html-502:times=1", "close-before:times=1", "status=408:times=1"] {
+        let sandbox = sandbox(&[fault]).await;
+        let mut daemon = Place::firing_at(&sandbox, "timeout: 700ms", AT_ONCE).start();
+        let (verdict, started) = reconciled(&mut daemon);
+        assert_eq!(verdict["verdict"], "not_started", "with {fault}: {verdict}");
+        assert!(verdict["action_id"].is_null(), "with {fault}: {verdict}");
+        assert_eq!(started["attempts"], 2, "with {fault}: {started}");
+        assert!(daemon.stop().success());
+        let told = daemon.events("action.started").len();
+        assert_eq!(sandbox.actions().len(), told, "with {fault} each occurrence starts one action");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_does_not_come_is_asked_for_again() {
+    let faults = ["close-after:times=1", "status=500:on=actions,times=2"];
+    let sandbox = sandbox(&faults).await;
+    let mut daemon = Place::firing_at(&sandbox, "timeout: 700ms", EVERY_SECOND).start();
+    let (verdict, _) = reconciled(&mut daemon);
+    assert_eq!(verdict["verdict"], "started", "{verdict}");
+    assert!(daemon.stop().success());
+    assert!(sandbox.ledger().of(Endpoint::Actions).count() >= 3, "it was asked for until it came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_doubt_at_a_stop_is_found_out_at_the_next_start() {
+    let sandbox = sandbox(&["close-after:times=1", "status=500:on=actions"]).await;
+    let place = Place::firing_at(&sandbox, "timeout: 700ms", EVERY_SECOND);
+    let mut daemon = place.start();
+    let doubtful = daemon.event("occurrence.in_doubt");
+    assert!(daemon.stop().success());
+    assert_eq!(daemon.event("daemon.stopped")["in_flight"], 1, "it is told that something is left");
+    assert_eq!(daemon.events("occurrence.unknown").len(), 0, "nobody has given it up");
+    sandbox.set_faults(Vec::new());
+    let mut daemon = place.start();
+    let same = |line: &Value| line["scheduled_at"] == doubtful["scheduled_at"];
+    let verdict = daemon.wait_for("occurrence.reconciled", same);
+    assert_eq!(verdict["verdict"], "started", "{verdict}");
+    let started = daemon.wait_for("action.started", same);
+    let first = sandbox.ledger().started().next().and_then(|call| call.action);
+    assert_eq!(started["action_id"], json!(first), "it is the action of the lost answer");
+    assert!(daemon.stop().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,7 +210,8 @@ async fn what_waits_for_quota_goes_with_its_own_arguments_after_a_kill() {
 
     // An account with quota: the entry's own definition has changed meanwhile, what was asked for has not.
     let other = sandbox_with(common::settings(&[])).await;
-    place.write(&schedule(&other.url(), "quota: { limit: 1000 }", &YEARLY.replace("own", "changed")));
+    let changed = schedule(&other.url(), "quota: { limit: 1000 }", &YEARLY.replace("own", "changed"));
+    place.write(&changed.replace("main:", "other:"));
     let mut daemon = started(&place);
     let line = daemon.event("action.started");
     assert_eq!(line["scheduled_at"], told["scheduled_at"], "the same occurrence");

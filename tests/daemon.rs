@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::{Place, sandbox, schedule};
+use common::{Place, sandbox, sandbox_with, schedule, settings};
 use rustix::process::Signal;
 use stackcron::sandbox::Endpoint;
 
@@ -30,15 +30,22 @@ async fn sigterm_lets_what_is_in_flight_finish_and_starts_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_finish_in_ten_seconds_is_told_as_unknown() {
+async fn what_does_not_finish_in_ten_seconds_is_found_out_at_the_next_start() {
     let sandbox = sandbox(&["slow=60s"]).await;
-    let mut daemon = Place::firing_at(&sandbox, "", EVERY_SECOND).start();
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
+    let mut daemon = place.start();
     sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= 1).await;
     let asked = std::time::Instant::now();
     assert!(daemon.stop().success());
     assert!(asked.elapsed() < Duration::from_secs(10), "it is gone after {:?}", asked.elapsed());
     let sent = sandbox.ledger().of(Endpoint::RunNow).count();
-    assert_eq!(daemon.events("occurrence.unknown").len(), sent, "{}", daemon.raw);
+    assert_eq!(daemon.event("daemon.stopped")["in_flight"], sent, "{}", daemon.raw);
+    assert_eq!(daemon.events("occurrence.unknown").len(), 0, "{}", daemon.raw);
+    sandbox.set_faults(Vec::new());
+    let mut daemon = place.start();
+    for call in sandbox.ledger().started() {
+        daemon.wait_for("action.started", |line| line["action_id"] == serde_json::json!(call.action));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,4 +252,26 @@ async fn a_second_daemon_on_the_same_state_is_a_clear_error() {
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     assert!(second.stderr.contains("another daemon"), "{}", second.stderr);
     first.event("action.started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_open_actions_of_a_stack_cost_a_few_lists() {
+    let mut settings = settings(&[]);
+    settings.action_duration = Duration::from_secs(8);
+    let sandbox = sandbox_with(settings).await;
+    let due = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 4).expect("a timestamp");
+    let cron = due.strftime("%-S %-M %-H %-d %-m *");
+    let jobs: String =
+        (0..20).map(|n| format!("  e{n}: {{ stack: s1, job: j1, args: '{n}', cron: '{cron}' }}\n")).collect();
+    let mut daemon = Place::firing_at(&sandbox, "", &jobs).start();
+    for n in 0..20 {
+        daemon.wait_for("action.finished", |line| line["entry"] == format!("e{n}"));
+    }
+    assert!(daemon.stop().success());
+    let ledger = sandbox.ledger();
+    let (lists, single) = (ledger.of(Endpoint::Actions).count(), ledger.of(Endpoint::Action).count());
+    assert!(
+        lists + single <= 10,
+        "{lists} lists and {single} questions for one, for 20 actions asked for some three times"
+    );
 }

@@ -267,7 +267,7 @@ async fn what_keeps_the_api_from_being_asked_is_told_with_its_remedy() {
         (
             "no token",
             place.clone().env("TOKEN", ""),
-            "the token from the environment variable TOKEN is empty",
+            "what comes from the environment variable TOKEN is empty",
         ),
         ("no server", unreachable, "127.0.0.1:1 cannot be reached"),
         ("another path", elsewhere, "this is not the API"),

@@ -246,7 +246,9 @@ fn ten_restarts_spend_no_more_than_none() {
         let sent = ledger.requests.len();
         // One that is killed may have sent more than it saved: what is sent first finds that out. It is saved at once when it is spent.
         let unsaved = if signal == Signal::KILL { 4 } else { 0 };
-        assert!((40..=57 + unsaved).contains(&sent), "{what}: {sent} of 57 were sent");
+        // What a kill left in doubt keeps its entry waiting, so that less may be sent.
+        let least = if signal == Signal::KILL { 1 } else { 40 };
+        assert!((least..=57 + unsaved).contains(&sent), "{what}: {sent} of 57 were sent");
         let refused = ledger.throttled().count();
 
         assert!(refused <= unsaved, "{what}: {refused} were refused");

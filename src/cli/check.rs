@@ -25,6 +25,9 @@ pub struct Args {
     /// Ask the API as well: one request for each stack, and a few for all of them
     #[arg(long)]
     online: bool,
+    /// Print nothing: the exit status tells.
+    #[arg(long)]
+    quiet: bool,
 }
 
 /// What is known of the file, and what the API told of it.
@@ -49,6 +52,9 @@ pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status>
         _ => None,
     };
     let checked = Checked { result, asked };
+    if args.quiet {
+        return Ok(checked.status());
+    }
     let mut text = Vec::new();
     match format {
         // The colours are taken out again where stdout is no terminal or `NO_COLOR` is set.

@@ -234,10 +234,11 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
         ),
         (
             "requests",
-            summary.requests_fire + summary.requests_follow_up,
+            summary.requests_fire + summary.requests_follow_up + summary.requests_check,
             of(&[
                 (summary.requests_fire, "fire"),
                 (summary.requests_follow_up, "follow-up"),
+                (summary.requests_check, "check"),
                 (summary.requests_refused, "refused for want of quota"),
             ]),
         ),

@@ -18,7 +18,7 @@ use super::place::Place;
 use super::{Status, output};
 use crate::cloud66::{Client, Token};
 use crate::control;
-use crate::daemon::{self, Keeping, Replacement, Setup, StopReason};
+use crate::daemon::{self, Keeping, Notifier, Replacement, Setup, StopReason};
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, Location};
 use crate::log::event::{
@@ -55,7 +55,7 @@ pub(super) struct Args {
 
     /// How log lines are written: text on a terminal, JSON elsewhere, unless given.
     #[arg(long, value_enum, value_name = "FORMAT")]
-    log_format: Option<setup::Format>,
+    log_format: Option<setup::Output>,
 
     /// The least grave level that is logged.
     #[arg(long, value_enum, env = "STACKCRON_LOG", value_name = "LEVEL", default_value_t)]
@@ -63,7 +63,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
-    let _log = setup::to_stdout(args.log_format, args.log_level);
+    let _log = setup::begin(args.log_format, args.log_level)
+        .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
     let Ok((schedule, seen)) = load(config) else {
         return Ok(Status::Config);
     };
@@ -96,6 +97,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         }
     };
     let control = control(&state);
+    let notifier = Notifier::from_env().context("$NOTIFY_SOCKET cannot be used")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, reloads) =
@@ -119,12 +121,13 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         };
         let (sender, replacements) = mpsc::channel(1);
         let reader = Reader { config: config.to_owned(), target, running: Arc::clone(&schedule), seen };
-        let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone()));
+        let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone()));
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let controlling = control.and_then(|server| server.serve(asking, location).ok());
         let keep = args.keep;
-        let setup = Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices };
+        let setup =
+            Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, notifier };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
         if let Some(controlling) = controlling {
@@ -216,6 +219,7 @@ async fn reload(
     mut reader: Reader,
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
+    notifier: Notifier,
 ) {
     let mut watch = Watch::new(&reader.config);
     loop {
@@ -223,6 +227,9 @@ async fn reload(
             Some(()) = reloads.recv() => Cause::Asked,
             () = watch.changed() => Cause::Changed,
         };
+        if cause == Cause::Asked {
+            notifier.reloading();
+        }
         let mut reading = reader.clone();
         let read = aside(move || {
             let read = reading.read(cause);
@@ -250,8 +257,14 @@ async fn reload(
                 })
                 .await;
             }
-            (Err(Told), Some(metrics)) => metrics.reload_failed(),
-            (Err(Told), None) => {}
+            (Err(Told), metrics) => {
+                if let Some(metrics) = metrics {
+                    metrics.reload_failed();
+                }
+                if cause == Cause::Asked {
+                    notifier.reloaded();
+                }
+            }
         }
     }
 }

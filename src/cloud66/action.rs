@@ -75,9 +75,14 @@ impl Action {
         self.finished_success == Some(true)
     }
 
+    /// When it started, by the API's clock. `None` when that cannot be read.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.started_at.as_deref()?.parse().ok()
+    }
+
     /// From its start to its end, in milliseconds, by the API's own clock.
     pub fn duration_ms(&self) -> Option<i64> {
-        let start: Timestamp = self.started_at.as_deref()?.parse().ok()?;
+        let start = self.started()?;
         let end: Timestamp = self.finished_at.as_deref()?.parse().ok()?;
         i64::try_from(end.duration_since(start).as_millis()).ok()
     }

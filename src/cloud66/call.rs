@@ -27,6 +27,13 @@ impl Call {
         let url = address(base, &["stacks", stack.as_str(), "actions", &id.to_string()]);
         Call { method: Method::GET, url }
     }
+
+    /// Asks for a page, from 1, of the actions of a stack.
+    pub(crate) fn actions(base: &Url, stack: &StackUid, page: u32) -> Call {
+        let mut url = address(base, &["stacks", stack.as_str(), "actions"]);
+        url.set_query(Some(&format!("page={page}")));
+        Call { method: Method::GET, url }
+    }
 }
 
 /// The URL of a path, its segments encoded.

@@ -1,4 +1,21 @@
 //! The HTTP client of one account. Each call is one request, and nothing below ever repeats it.
+//!
+//! What could, as their source has it (the versions in Cargo.lock), and `tests/no_repeat.rs` as a server sees it:
+//!
+//! - hyper-util 0.1.21, `client/legacy/client.rs`: `send_request` loops over `TrySendError::Retryable`, which
+//!   `try_send_request` makes only of a request that the connection gave back (`take_message`), and repeats it only when
+//!   the connection had been used before. hyper 1.12.0 gives back only what no connection has taken up: in
+//!   `client/dispatch.rs` when the queue is dropped, in `proto/h1/dispatch.rs` when the connection ends with the request
+//!   still queued ("never even started"). Once a byte of it may be written `message` is `None`, there and in
+//!   `proto/h2/client.rs`. So this repetition is that of a request of which nothing has left.
+//! - reqwest 0.13.5, `retry.rs`: `is_retryable_error` repeats on a GOAWAY with NO_ERROR, whatever stream it names as the
+//!   last one that was processed, and on REFUSED_STREAM. The first may have been processed. `retry::never()` turns both
+//!   off.
+//! - reqwest 0.13.5, `redirect.rs`: a 307 or 308 sends method and body again, to wherever it points. `Policy::none()`
+//!   makes of it an answer like any other.
+//! - Proxies: through one, a request for `http:` is written to the proxy, and what fails after that is in doubt; for
+//!   `https:` the proxy is asked for a tunnel first (`CONNECT`, without our headers), and what fails until TLS stands is
+//!   an error of the connection (`is_connect`): not sent.
 
 use std::time::Duration;
 
@@ -10,7 +27,7 @@ use reqwest::{Response, Url};
 use super::action::ActionId;
 use super::answer::Outcome;
 use super::call::Call;
-use super::reply::{BodyError, FollowUp, Head, LONGEST_BODY, Reply};
+use super::reply::{ActionsListed, BodyError, FollowUp, Head, LONGEST_BODY, Reply};
 use super::token::Token;
 use super::warm::Warm;
 use crate::schedule::{Account, JobUid, StackUid};
@@ -87,6 +104,14 @@ impl Client {
         match self.send(Call::action(&self.base, stack, id)).await {
             Ok((head, body)) => head.of_action(body),
             Err(_) => Reply::unanswered(FollowUp::Unanswered),
+        }
+    }
+
+    /// Asks for a page, from 1, of the actions of a stack.
+    pub async fn actions(&self, stack: &StackUid, page: u32) -> Reply<ActionsListed> {
+        match self.send(Call::actions(&self.base, stack, page)).await {
+            Ok((head, body)) => head.of_actions(body),
+            Err(error) => Reply::unanswered(ActionsListed::Unanswered { error: describe(error) }),
         }
     }
 

@@ -16,6 +16,6 @@ pub use answer::Outcome;
 pub use client::{Client, ClientError};
 pub use jobs::{Job, JobStatus};
 pub use pages::{Listed, Page, PageNumber};
-pub use reply::{FollowUp, Reply};
+pub use reply::{ActionsListed, ActionsPage, FollowUp, Reply};
 pub use stacks::Stack;
 pub use token::{Token, TokenError};

@@ -1,7 +1,9 @@
 //! What a request brought: from an answer's status, headers and body to what the daemon decides on.
 
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderName};
+use jiff::fmt::rfc2822;
+use reqwest::header::{DATE, HeaderMap, HeaderName};
+use serde_json::Value;
 
 use super::action::Action;
 use super::answer::{Outcome, classify};
@@ -32,6 +34,31 @@ pub enum FollowUp {
     Unanswered,
 }
 
+/// What asking for a page of a stack's actions brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ActionsListed {
+    /// The page.
+    Page(ActionsPage),
+    /// No page that can be read; ask again later.
+    Unanswered {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// A page of the actions of a stack. The API does not say in which order they come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ActionsPage {
+    /// In the order of the answer.
+    pub actions: Vec<Action>,
+    /// The number of the next page. `None` on the last one.
+    pub next: Option<u32>,
+    /// How many pages there are, where the answer says so.
+    pub pages: Option<u32>,
+    /// What the API's clock showed when it answered, in whole seconds.
+    pub date: Option<Timestamp>,
+}
+
 /// An answer's body is read up to this many bytes. An action has some hundred.
 pub(crate) const LONGEST_BODY: usize = 1 << 20;
 
@@ -50,6 +77,7 @@ pub(crate) struct Head {
     pub(super) status: u16,
     pub(super) quota: quota::Headers,
     pub(super) warning: Option<String>,
+    date: Option<Timestamp>,
 }
 
 const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");
@@ -65,7 +93,9 @@ impl Head {
     /// Reads the headers. `came` turns a `Retry-After` that is a date into a duration.
     pub(crate) fn read(status: u16, headers: &HeaderMap, came: Timestamp) -> Head {
         let warning = headers.get(WARNING).map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
-        Head { status, quota: quota::headers(headers, came), warning }
+        let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?.trim()).ok());
+        let date = date.map(|date| date.timestamp());
+        Head { status, quota: quota::headers(headers, came), warning, date }
     }
 
     /// The reply to run_now with these arguments.
@@ -94,6 +124,32 @@ impl Head {
         Reply { quota, warning: self.warning, outcome }
     }
 
+    /// The reply to a question for a page of actions.
+    pub(crate) fn of_actions(self, body: Result<Vec<u8>, BodyError>) -> Reply<ActionsListed> {
+        let class = match &body {
+            Ok(body) => classify(self.status, body),
+            Err(error) => self.unread(error),
+        };
+        let quota = Some(self.answer(&class));
+        let page = body.ok().filter(|_| (200..300).contains(&self.status)).and_then(|body| page(&body));
+        let outcome = match (page, class) {
+            (Some(page), _) => ActionsListed::Page(ActionsPage { date: self.date, ..page }),
+            (None, Outcome::Rejected { status, error, .. }) => {
+                ActionsListed::Unanswered { error: format!("{status}: {error}") }
+            }
+            (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => {
+                ActionsListed::Unanswered { error }
+            }
+            (None, Outcome::Throttled { .. }) => {
+                ActionsListed::Unanswered { error: "the quota is spent".to_owned() }
+            }
+            (None, Outcome::Started(_)) => {
+                ActionsListed::Unanswered { error: "the answer has no list of actions".to_owned() }
+            }
+        };
+        Reply { quota, warning: self.warning, outcome }
+    }
+
     fn unread(&self, error: &BodyError) -> Outcome {
         Outcome::InDoubt { status: Some(self.status), error: error.to_string() }
     }
@@ -103,6 +159,32 @@ impl Head {
         let refused = matches!(class, Outcome::Throttled { .. })
             .then_some(quota::Throttle { retry_after: self.quota.retry_after });
         quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
+    }
+}
+
+/// Reads a page. `None` when it is none, or when anything in it is no action: what cannot be read could be the one
+/// that is looked for.
+fn page(body: &[u8]) -> Option<ActionsPage> {
+    let mut body: Value = serde_json::from_slice(body).ok()?;
+    let Value::Array(items) = body.get_mut("response")?.take() else {
+        return None;
+    };
+    let actions = items.into_iter().map(Action::from_json).collect::<Option<Vec<_>>>()?;
+    let told =
+        |key| body.get("pagination").and_then(|pagination| pagination.get(key)).filter(|v| !v.is_null());
+    let next = match told("next") {
+        // A next page whose number cannot be read is not the end of the list.
+        Some(next) => Some(number(next)?),
+        None => None,
+    };
+    Some(ActionsPage { actions, next, pages: told("pages").and_then(number), date: None })
+}
+
+fn number(value: &Value) -> Option<u32> {
+    match value {
+        Value::Number(number) => u32::try_from(number.as_u64()?).ok(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
     }
 }
 
@@ -116,5 +198,44 @@ fn without(args: Option<&str>, outcome: Outcome) -> Outcome {
         Outcome::Rejected { status, error, hint } => Outcome::Rejected { status, error: clean(error), hint },
         Outcome::InDoubt { status, error } => Outcome::InDoubt { status, error: clean(error) },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_with_its_neighbours() {
+        let read =
+            page(br#"{"response":[{"id":7},{"id":"8"}],"pagination":{"next":2,"pages":3}}"#).expect("a page");
+        let ids: Vec<_> = read.actions.iter().map(|action| action.id).collect();
+        assert_eq!((ids, read.next, read.pages), (vec![Some(7), Some(8)], Some(2), Some(3)));
+        let last = page(br#"{"response":[],"pagination":{"next":null,"pages":1}}"#).expect("a page");
+        assert_eq!((last.actions.len(), last.next), (0, None));
+        assert_eq!(page(br#"{"response":[]}"#).expect("a list without pages").next, None);
+    }
+
+    #[test]
+    fn what_may_hide_an_action_is_no_page() {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"response":{}}"#,
+            r#"{"response":[7]}"#,
+            r#"{"response":[],"pagination":{"next":"soon"}}"#,
+        ] {
+            assert_eq!(page(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_no_page() {
+        for status in [401, 404, 500, 503] {
+            let head = Head::read(status, &HeaderMap::new(), Timestamp::UNIX_EPOCH);
+            let reply = head.of_actions(Ok(br#"{"response":[]}"#.to_vec()));
+            assert!(matches!(reply.outcome, ActionsListed::Unanswered { .. }), "{status}: {reply:?}");
+        }
     }
 }

@@ -31,6 +31,13 @@ pub enum TokenError {
          `LoadCredential={0}:/etc/stackcron/{0}` to the unit, elsewhere use `{{ env: NAME }}` or `{{ file: PATH }}`"
     )]
     NoCredentials(String),
+    /// The unit's default stands in for a credential that was not there when the service started.
+    #[error(
+        "the credential `{0}` is empty: the file that the unit's `LoadCredential=` names was missing or empty when the \
+         service was started; put the token into it: `printf %s TOKEN | sudo install -m 600 /dev/stdin \
+         /etc/stackcron/{0}`, then `systemctl restart stackcron`"
+    )]
+    EmptyCredential(String),
     /// The name of a credential would leave its directory.
     #[error("`{0}` is no name of a credential: it is a file name without `/`")]
     CredentialName(String),
@@ -82,7 +89,10 @@ impl Token {
                 }
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY")
                     .ok_or_else(|| TokenError::NoCredentials(name.clone()))?;
-                from_file(&Path::new(&directory).join(name))
+                from_file(&Path::new(&directory).join(name)).map_err(|error| match error {
+                    TokenError::Empty(_) => TokenError::EmptyCredential(name.clone()),
+                    error => error,
+                })
             }
         }
     }

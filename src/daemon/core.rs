@@ -12,12 +12,12 @@ use super::clockwatch::Clockwatch;
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
-use crate::cloud66::{FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionId, ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
-use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule};
+use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
 use crate::timetable::{self, Occurrence};
 
 /// Everything the daemon decides.
@@ -57,6 +57,14 @@ struct TakenOver {
 /// What a reload has left over. To free it takes as long as it is large.
 #[expect(dead_code, reason = "it is held to be dropped")]
 pub(crate) struct Leftover(Sweep);
+
+/// What comes next.
+pub(super) struct Upcoming<'a> {
+    pub(super) entry: &'a EntryName,
+    pub(super) scheduled_at: Timestamp,
+    /// It will be skipped.
+    pub(super) is_paused: bool,
+}
 
 /// Where the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +261,26 @@ impl Core {
         self.dispatch.resume(entry);
     }
 
+    /// Up to which instant the journal has claims of which it has not said that they are written.
+    pub(super) fn claims_up_to(&self) -> Option<Timestamp> {
+        self.sweep.cursor().filter(|_| self.is_claiming())
+    }
+
+    /// What is due next, of all that is known: planned, being claimed, and not planned yet.
+    pub(super) fn next_up(&self) -> Option<Upcoming<'_>> {
+        let batch = self.batch.first().map(|occurrence| (&occurrence.entry, occurrence.scheduled_at));
+        let (entry, scheduled_at) = [self.dispatch.upcoming(), batch, self.sweep.upcoming()]
+            .into_iter()
+            .flatten()
+            .min_by_key(|&(_, at)| at)?;
+        Some(Upcoming { entry: &entry.name, scheduled_at, is_paused: self.dispatch.is_paused(entry) })
+    }
+
+    /// How many occurrences are due and not sent.
+    pub(super) fn number_waiting(&self) -> usize {
+        self.dispatch.number_waiting()
+    }
+
     /// When the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
         let sweep = now.mono + self.sweep.low_in(now).max(Duration::from_millis(1));
@@ -267,7 +295,8 @@ impl Core {
             return None;
         }
         let timer = self.dispatch.wakes_at(now).map(|at| {
-            let wait = at.saturating_sub(now.mono).max(Duration::from_millis(1));
+            // However near it is, time goes on.
+            let wait = at.saturating_sub(now.mono).max(Duration::from_micros(1));
             now.wall.checked_add(wait).unwrap_or(Timestamp::MAX)
         });
         [beat, timer].into_iter().flatten().min()
@@ -292,6 +321,22 @@ impl Core {
     /// The reply to a question for an action.
     pub(crate) fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
         self.dispatch.followed(id, reply, now)
+    }
+
+    /// The reply to a question for a page of a stack's actions.
+    pub(crate) fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
+        self.dispatch.listed(id, reply, now)
+    }
+
+    /// The actions that the journal knows of a stack. `None` when it cannot be read.
+    pub(crate) fn recalled(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        known: Option<Vec<ActionId>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.dispatch.recalled(account, stack, known, now)
     }
 
     /// Goes on with another schedule. What is due is settled under the old one first.
@@ -348,9 +393,9 @@ impl Core {
         self.dispatch.fires_in_flight()
     }
 
-    /// Ends the wait for what is in flight.
-    pub(crate) fn abandon(&mut self) -> Vec<Effect> {
-        self.dispatch.abandon()
+    /// The attempts of which it is not known whether they took effect.
+    pub(crate) fn in_doubt(&self) -> usize {
+        self.dispatch.in_doubt()
     }
 
     /// How each account stands.

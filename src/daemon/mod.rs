@@ -3,9 +3,11 @@
 mod asked;
 mod clockwatch;
 mod core;
+mod notifier;
 mod replacement;
 mod requests;
 mod standby;
+mod supervision;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -35,11 +37,13 @@ use crate::timetable::tz;
 
 pub(crate) use self::core::Core;
 use asked::Desk;
+pub use notifier::Notifier;
 use replacement::Difference;
 pub use replacement::Replacement;
 use requests::{Done, Requests};
 pub use standby::Keeping;
 use standby::{Halt, PERMIT_AGAIN, learn};
+use supervision::Supervision;
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -92,6 +96,8 @@ pub struct Setup {
     pub asked: Asked,
     /// Who tells people how occurrences end.
     pub notices: Option<Notices>,
+    /// Who started the daemon, and is told how it is.
+    pub notifier: Notifier,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -99,7 +105,7 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices }: Setup,
+    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, notifier }: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
@@ -136,6 +142,7 @@ pub async fn run(
         desk,
         in_force,
         notices,
+        supervision: Supervision::new(notifier),
     };
     daemon.tell(started.into());
     if let Some(opened) = opened {
@@ -185,6 +192,7 @@ struct Daemon {
     /// The schedule, for those who ask.
     in_force: watch::Sender<Arc<Schedule>>,
     notices: Option<Notices>,
+    supervision: Supervision,
 }
 
 impl Daemon {
@@ -211,6 +219,7 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.turned(permitted && self.core.is_current(now));
             }
+            self.supervision.turned(now, &self.core, self.ill_since.is_some());
             let wake = if permitted { self.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
             tokio::select! {
                 biased;
@@ -284,6 +293,7 @@ impl Daemon {
             notices.replace(audience);
         }
         self.tell(ScheduleReloaded { path, entries, added, removed, changed }.into());
+        self.supervision.reloaded();
         self.beat(now);
         tokio::task::spawn_blocking(move || {
             drop(leftover);
@@ -291,13 +301,15 @@ impl Daemon {
         });
     }
 
-    /// Waits for the answers to what was sent. Returns how many did not come in time.
+    /// Waits for the answers to what was sent. Returns how much may have started unseen: what was not answered in time,
+    /// and what is in doubt. The journal has it as being sent, so that the next start finds out.
     async fn finish(&mut self, reason: StopReason) -> usize {
         let effects = self.core.stop();
         let stopped_at = Timestamp::now();
         self.perform(effects);
         let in_flight = self.core.fires_in_flight();
         self.tell(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
+        self.supervision.stopping(reason, in_flight);
         let end = Instant::now() + GRACE;
         let mut done = Vec::new();
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
@@ -306,11 +318,9 @@ impl Daemon {
                 () = sleep_until(end) => break,
             }
         }
-        let left = self.core.fires_in_flight();
+        let left = self.core.fires_in_flight() + self.core.in_doubt();
         // What was being claimed waits by now, and was not sent.
         let effects = self.core.stop();
-        self.perform(effects);
-        let effects = self.core.abandon();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
         let notices = self.notices.take();
@@ -335,7 +345,8 @@ impl Daemon {
                     metrics.claimed();
                 }
             }
-            self.quotas_changed |= matches!(done, Done::Fired { .. } | Done::Followed { .. });
+            self.quotas_changed |=
+                matches!(done, Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. });
             effects.extend(match done {
                 Done::ByHand(by_hand) => {
                     self.perform(std::mem::take(&mut effects));
@@ -344,6 +355,8 @@ impl Daemon {
                 }
                 Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
+                Done::Listed { id, reply } => self.core.listed(id, reply, now),
+                Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
                     self.core.claimed(cursor, &claimed.known, now)
                 }
@@ -405,6 +418,7 @@ impl Daemon {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
                 Effect::Log(event) => self.tell(*event),
+                Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => match &mark {
                     Ok(()) => self.requests.send(id, request),

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use super::asked::{ByHand, Pause};
 use super::core::Claims;
 use crate::clock::Now;
-use crate::cloud66::{Client, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Move, Permit};
-use crate::schedule::AccountName;
+use crate::schedule::{AccountName, StackUid};
 
 /// A request that has ended.
 pub(super) enum Done {
@@ -22,6 +22,10 @@ pub(super) enum Done {
     Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
     /// A question for an action.
     Followed { id: RequestId, reply: Reply<FollowUp> },
+    /// A question for a page of actions.
+    Listed { id: RequestId, reply: Reply<ActionsListed> },
+    /// The actions that the journal knows of a stack. `None`: it cannot be read.
+    Recalled { account: AccountName, stack: StackUid, known: Option<Vec<ActionId>> },
     /// A claim, and which of its occurrences were known before.
     Claimed { cursor: Timestamp, known: Result<Claimed, JournalError> },
     /// What a person asked for is written, or cannot be.
@@ -91,6 +95,9 @@ impl Requests {
                 Done::Fired { id, sent_at: Timestamp::now(), reply }
             }
             Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+            Request::Actions { .. } => {
+                Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
+            }
         };
         let _ = self.report.send(done);
     }
@@ -132,6 +139,15 @@ impl Requests {
         });
     }
 
+    /// Asks the journal for the actions that it knows of a stack. They arrive on `replies`.
+    pub(super) fn recall(&self, account: AccountName, stack: StackUid, since: Timestamp) {
+        let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
+        tokio::spawn(async move {
+            let known = journal.actions(stack.clone(), since).await.ok();
+            let _ = report.send(Done::Recalled { account, stack, known });
+        });
+    }
+
     /// Takes out of the journal what is older than `keep`.
     pub(super) fn prune(&self, now: Now, keep: Duration) {
         let journal = Arc::clone(&self.journal);
@@ -143,7 +159,7 @@ impl Requests {
     fn performed(&self, id: RequestId, request: Request) -> impl Future<Output = ()> + Send + use<> {
         let account = match &request {
             Request::RunNow(entry) => &entry.account.name,
-            Request::Action(account, ..) => account,
+            Request::Action(account, ..) | Request::Actions { account, .. } => account,
         };
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
         let permit = self.permit.clone();
@@ -167,6 +183,13 @@ impl Requests {
                         None => no_answer(FollowUp::Unanswered),
                     };
                     Done::Followed { id, reply }
+                }
+                Request::Actions { stack, page, .. } => {
+                    let reply = match client {
+                        Some(client) => client.actions(&stack, page).await,
+                        None => no_answer(ActionsListed::Unanswered { error: NO_CLIENT.to_owned() }),
+                    };
+                    Done::Listed { id, reply }
                 }
             };
             // Nobody listens any more when the daemon has stopped.

@@ -88,6 +88,7 @@ impl Daemon {
                 metrics.stands_by(true);
                 metrics.turned(false);
             }
+            self.supervision.stands_by(Now::read());
             tokio::select! {
                 biased;
                 reason = &mut *stop => return Some(reason),

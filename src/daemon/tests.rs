@@ -179,7 +179,7 @@ impl World {
                     }
                     _ => {}
                 },
-                Effect::Send(..) | Effect::Warm(..) => {}
+                Effect::Send(..) | Effect::Recall(..) | Effect::Warm(..) => {}
             }
         }
     }

@@ -1,15 +1,19 @@
-//! When actions are asked for until they have finished.
+//! When actions are asked for until they have finished, and which of them together.
+//!
+//! One page of a stack's list tells of up to thirty actions at the price of one. So what is due or soon due of one
+//! stack is asked for together. What is not on the page is looked for on another, or alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::listing;
 use crate::clock::{Mono, Now};
-use crate::cloud66::ActionId;
+use crate::cloud66::{Action, ActionId, ActionsPage};
 use crate::journal::Key;
-use crate::schedule::Entry;
+use crate::schedule::{Entry, StackUid};
 
 /// The first question comes this long after the start.
 const FIRST: Duration = Duration::from_secs(2);
@@ -29,6 +33,40 @@ pub(super) struct Following {
     pub(super) sent_at: Timestamp,
     since: Mono,
     interval: Duration,
+    place: Place,
+    /// The page that it is to be asked for on, while it waits.
+    page: Option<u32>,
+}
+
+/// Where an action is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Where its stack's newest are.
+    Newest,
+    /// On this page of its stack's list: it was not where the newest are.
+    On(u32),
+    /// Not in the list this time, which could not be read.
+    AloneOnce,
+    /// Not in the list: it was not there.
+    Alone,
+}
+
+/// What is asked next.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// For one action.
+    One(Following),
+    /// For this page of a stack's list, where these should be.
+    Page(StackUid, u32, Vec<Following>),
+}
+
+/// What a page told of one that was looked for on it.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// This.
+    There(Following, Box<Action>),
+    /// Nothing: it is to be looked for elsewhere, at once.
+    Elsewhere(Following),
 }
 
 impl Following {
@@ -39,7 +77,16 @@ impl Following {
         sent_at: Timestamp,
         now: Now,
     ) -> Following {
-        Following { entry, scheduled_at, action, sent_at, since: now.mono, interval: FIRST }
+        Following {
+            entry,
+            scheduled_at,
+            action,
+            sent_at,
+            since: now.mono,
+            interval: FIRST,
+            place: Place::Newest,
+            page: None,
+        }
     }
 
     /// The occurrence that started it.
@@ -67,6 +114,10 @@ pub(super) struct Room {
 pub(super) struct Follow {
     /// The number keeps apart what is due at one instant, whatever ids the API gives.
     next: BTreeMap<(Mono, u64), Following>,
+    /// Those of them that are looked for in a list, by stack and page.
+    listed: HashMap<(StackUid, u32), BTreeSet<(Mono, u64)>>,
+    /// The page of a stack's list that has the newest, where it is not the first.
+    newest: HashMap<StackUid, u32>,
     last: u64,
 }
 
@@ -78,8 +129,30 @@ impl Follow {
         let fair = room.window.saturating_mul(open) / room.questions.max(1);
         let at = now.mono + following.interval;
         following.interval = (following.interval * 3 / 2).min(LONGEST.max(fair));
+        self.insert(at, following);
+    }
+
+    /// Asks now for what was not where it was looked for.
+    pub(super) fn at_once(&mut self, following: Following, now: Now) {
+        self.insert(now.mono, following);
+    }
+
+    fn insert(&mut self, at: Mono, mut following: Following) {
         self.last += 1;
+        following.page = self.page_of(&following);
+        if let Some(page) = following.page {
+            let stack = following.entry.stack.clone();
+            self.listed.entry((stack, page)).or_default().insert((at, self.last));
+        }
         self.next.insert((at, self.last), following);
+    }
+
+    fn page_of(&self, following: &Following) -> Option<u32> {
+        match following.place {
+            Place::Newest => Some(self.newest.get(&following.entry.stack).copied().unwrap_or(1)),
+            Place::On(page) => Some(page),
+            Place::AloneOnce | Place::Alone => None,
+        }
     }
 
     /// When the next question is due.
@@ -96,8 +169,66 @@ impl Follow {
         self.next_at().is_some_and(|at| at <= now.mono)
     }
 
-    /// Takes the first one out, to be asked for now.
-    pub(super) fn take(&mut self) -> Option<Following> {
-        self.next.pop_first().map(|(_, following)| following)
+    /// Takes out what is to be asked for now: the first one, and with it what can be asked for at the same price.
+    pub(super) fn take(&mut self, now: Now) -> Option<Question> {
+        let (key, mut first) = self.next.pop_first()?;
+        let Some(page) = first.page else {
+            if first.place == Place::AloneOnce {
+                first.place = Place::Newest;
+            }
+            return Some(Question::One(first));
+        };
+        let place = (first.entry.stack.clone(), page);
+        let mut keys = self.listed.remove(&place).unwrap_or_default();
+        keys.remove(&key);
+        let mut together = vec![first];
+        // In the order of time; a little early is soon enough.
+        while let Some(&next) = keys.first()
+            && self.next.get(&next).is_some_and(|other| next.0 <= now.mono + other.interval / 2)
+        {
+            keys.pop_first();
+            together.extend(self.next.remove(&next));
+        }
+        if !keys.is_empty() {
+            self.listed.insert(place.clone(), keys);
+        }
+        match together.len() {
+            1 => together.pop().map(Question::One),
+            _ => Some(Question::Page(place.0, page, together)),
+        }
+    }
+
+    /// Looks for actions on a page. The page tells where to look for those that are not on it.
+    pub(super) fn find(&mut self, number: u32, page: ActionsPage, sought: Vec<Following>) -> Vec<Found> {
+        let last = page.pages.filter(|&last| last > number);
+        // Where the oldest come first the newest are on the last page.
+        let newest_last = listing::goes_up(&page.actions);
+        let next = if newest_last { last.or(page.next) } else { page.next };
+        if newest_last && let (Some(page), Some(first)) = (next, sought.first()) {
+            self.newest.insert(first.entry.stack.clone(), page);
+        }
+        let mut actions: HashMap<ActionId, Action> =
+            page.actions.into_iter().filter_map(|action| Some((action.id?, action))).collect();
+        let find = |mut following: Following| match actions.remove(&following.action) {
+            Some(action) => Found::There(following, Box::new(action)),
+            None => {
+                following.place = match (following.place, next) {
+                    (Place::Newest, Some(_)) if newest_last => Place::Newest,
+                    (Place::Newest, Some(next)) => Place::On(next),
+                    // One more page costs as much as one question.
+                    _ => Place::Alone,
+                };
+                Found::Elsewhere(following)
+            }
+        };
+        sought.into_iter().map(find).collect()
+    }
+}
+
+impl Following {
+    /// The list could not be read: the next question is for it alone.
+    pub(super) fn alone_once(mut self) -> Following {
+        self.place = Place::AloneOnce;
+        self
     }
 }

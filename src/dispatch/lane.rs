@@ -34,6 +34,8 @@ pub(super) struct Lane {
     ready: BTreeSet<Rank>,
     /// Between two attempts, by the instant of the next one.
     retries: BTreeSet<(Mono, Rank)>,
+    /// Kept back while an attempt of their entry is in doubt.
+    behind: BTreeSet<Rank>,
     /// Kept back by `overlap: queue`.
     held: BTreeSet<Rank>,
     /// Became ready since the operator was last told who waits.
@@ -49,6 +51,10 @@ pub(super) struct Lane {
     sent: Sent,
     /// What the API last refused for good.
     pub(super) refused: Option<Refused>,
+    /// Times that the account's settings were replaced: each may bring another token.
+    pub(super) reloads: u32,
+    /// Whose actions the token starts, as an answer told.
+    pub(super) user: Option<String>,
 }
 
 /// How an account stands, for whoever watches.
@@ -86,6 +92,7 @@ impl Lane {
             quota: Quota::new(account.quota, now),
             ready: BTreeSet::new(),
             retries: BTreeSet::new(),
+            behind: BTreeSet::new(),
             held: BTreeSet::new(),
             untold: Vec::new(),
             follow: Follow::default(),
@@ -95,6 +102,8 @@ impl Lane {
             waiting: [0; 3],
             sent: Sent::default(),
             refused: None,
+            reloads: 0,
+            user: None,
         }
     }
 
@@ -132,7 +141,8 @@ impl Lane {
         };
         let ready = self.ready.iter().map(move |&(.., id)| (id, ready));
         let retries = self.retries.iter().map(move |&(at, (.., id))| (id, Waits::Retry { until: until(at) }));
-        ready.chain(retries).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
+        let behind = self.behind.iter().map(|&(.., id)| (id, Waits::Retry { until: None }));
+        ready.chain(retries).chain(behind).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
     }
 
     /// Takes over the account's new settings. What is known of its quota stays, unless the settings differ.
@@ -141,6 +151,8 @@ impl Lane {
             self.quota = Quota::new(account.quota, now);
         }
         self.account = Arc::clone(account);
+        self.reloads += 1;
+        self.user = None;
     }
 
     /// Goes on with what a former process knew of the quota.
@@ -160,7 +172,10 @@ impl Lane {
             Place::Held => {
                 self.held.insert(rank);
             }
-            Place::Future | Place::Sending => {}
+            Place::Behind => {
+                self.waiting[rank.0.0 as usize] += usize::from(self.behind.insert(rank));
+            }
+            Place::Future | Place::Sending | Place::Doubt => {}
         }
     }
 
@@ -175,7 +190,10 @@ impl Lane {
             Place::Held => {
                 self.held.remove(&rank);
             }
-            Place::Future | Place::Sending => {}
+            Place::Behind => {
+                self.waiting[rank.0.0 as usize] -= usize::from(self.behind.remove(&rank));
+            }
+            Place::Future | Place::Sending | Place::Doubt => {}
         }
     }
 
@@ -262,9 +280,12 @@ impl Lane {
         self.tell(changes, effects);
     }
 
-    /// When the lane has something to do at the latest.
-    pub(super) fn wakes_at(&self, now: Now) -> Option<Mono> {
-        let waiting = if self.ready.is_empty() { self.follow.next_at() } else { Some(now.mono) };
+    /// When the lane has something to do at the latest. At `asks` something is to be asked besides.
+    pub(super) fn wakes_at(&self, asks: Option<Mono>, now: Now) -> Option<Mono> {
+        let waiting = match self.ready.is_empty() {
+            true => [self.follow.next_at(), asks].into_iter().flatten().min(),
+            false => Some(now.mono),
+        };
         // What was refused for being in flight is woken by a reply, and asks for no wake.
         let waiting = waiting.map(|at| at.max(self.closed_until.unwrap_or(at))).filter(|&at| at > now.mono);
         let retry = self.retries.first().map(|&(at, _)| at);

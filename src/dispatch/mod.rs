@@ -4,10 +4,13 @@
 //! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
 
 mod by_hand;
+mod doubt;
 mod follow;
+mod listing;
 mod policies;
-mod recovery;
 mod lane;
+mod reconcile;
+mod recovery;
 mod reload;
 mod replies;
 mod retry;
@@ -16,6 +19,7 @@ mod standing;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -27,7 +31,7 @@ use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
 use crate::timetable::Occurrence;
 
-use follow::Following;
+use follow::{Following, Question};
 pub(crate) use lane::Gauges;
 #[cfg(test)]
 pub(crate) use lane::Sent;
@@ -43,6 +47,9 @@ pub enum Effect {
     SendAfter(Box<(Key, Move)>, RequestId, Request),
     /// Write down what became of an occurrence.
     Record(Key, Move),
+    /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
+    /// this account. What is to be recorded before is among them.
+    Recall(AccountName, StackUid, Timestamp),
     /// Open so many connections to an account's API, for what is due in a few seconds.
     Warm(AccountName, usize),
     /// Tell the operator.
@@ -60,6 +67,17 @@ pub enum Request {
     RunNow(Arc<Entry>),
     /// Ask for an action of a stack.
     Action(AccountName, StackUid, ActionId),
+    /// Ask for a page of a stack's actions.
+    Actions {
+        /// By whose token.
+        account: AccountName,
+        /// Of which stack.
+        stack: StackUid,
+        /// From 1.
+        page: u32,
+        /// What for.
+        purpose: Purpose,
+    },
 }
 
 /// The state of all that is planned, waits, or is under way.
@@ -76,6 +94,9 @@ pub struct Dispatch {
     last: u64,
     backoff: retry::Backoff,
     stopping: bool,
+    doubts: doubt::Doubts,
+    /// The longest that an occurrence may wait before it is sent.
+    longest_wait: Duration,
     /// What is planned and not settled. An occurrence that is planned again is the same one.
     known: HashSet<Key>,
     /// Entries that somebody paused, besides those that the schedule has paused.
@@ -123,6 +144,8 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<String>,
+    /// The reloads that its account had seen when it was last sent.
+    token: Option<u32>,
 }
 
 /// What a reload makes of an entry.
@@ -145,6 +168,10 @@ enum Place {
     Held,
     /// In flight.
     Sending,
+    /// In doubt.
+    Doubt,
+    /// Behind another occurrence of its entry that is in doubt.
+    Behind,
 }
 
 impl Pending {
@@ -174,12 +201,13 @@ struct Activity {
     /// Held by `overlap: queue` until the last action has finished.
     held: Option<Id>,
     sending: u32,
+    in_doubt: u32,
     unfinished: BTreeSet<ActionId>,
 }
 
 impl Activity {
     fn busy(&self) -> bool {
-        self.sending > 0 || !self.unfinished.is_empty()
+        self.sending > 0 || self.in_doubt > 0 || !self.unfinished.is_empty()
     }
 
     fn over(&self) -> bool {
@@ -188,8 +216,13 @@ impl Activity {
 }
 
 enum InFlight {
-    Fire(Ticket, Id),
+    /// And when it left.
+    Fire(Ticket, Id, Now),
     Follow(Ticket, Following),
+    /// A question for a page of a stack's actions, where these should be.
+    FollowPage(Ticket, AccountName, u32, Vec<Following>),
+    /// A question for the actions of a stack.
+    Inquiry(Ticket, AccountName, StackUid),
 }
 
 impl Dispatch {
@@ -205,6 +238,8 @@ impl Dispatch {
             last: 0,
             backoff: retry::Backoff::new(seed),
             stopping: false,
+            doubts: doubt::Doubts::default(),
+            longest_wait: doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
             sent_up_to: Timestamp::MIN,
@@ -245,6 +280,7 @@ impl Dispatch {
             return None;
         }
         let id = Id(self.number());
+        self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
         let late = due_at < now.wall;
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
         let due = late || origin != Origin::Schedule;
@@ -286,6 +322,7 @@ impl Dispatch {
         {
             self.miss(id, "deadline", now, &mut effects);
         }
+        self.lose_patience(now, &mut effects);
         let names: Vec<AccountName> = self.lanes.keys().cloned().collect();
         for name in names {
             self.serve(&name, now, &mut effects);
@@ -315,6 +352,22 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
+    /// What becomes due next of what is planned.
+    pub(crate) fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
+        let (_, id) = self.future.first()?;
+        self.pending.get(id).map(|pending| (&pending.entry, pending.scheduled_at))
+    }
+
+    /// Whether the schedule or somebody has paused the entry.
+    pub(crate) fn is_paused(&self, entry: &Entry) -> bool {
+        entry.paused || self.paused.contains(&entry.name)
+    }
+
+    /// How many occurrences are due and not sent.
+    pub(crate) fn number_waiting(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// The run_now requests that wait for their answer.
     pub fn fires_in_flight(&self) -> usize {
         self.requests.values().filter(|request| matches!(request, InFlight::Fire(..))).count()
@@ -327,7 +380,9 @@ impl Dispatch {
         }
         let wall = [self.future.first(), self.deadlines.first()];
         let wall = wall.into_iter().flatten().map(|&(at, _)| now.mono + now.until(at));
-        wall.chain(self.lanes.values().filter_map(|lane| lane.wakes_at(now))).min()
+        let lanes =
+            self.lanes.iter().filter_map(|(name, lane)| lane.wakes_at(self.doubts.next_at(name), now));
+        wall.chain(lanes).chain(self.doubts.patience_ends()).min()
     }
 
     fn number(&mut self) -> u64 {
@@ -376,7 +431,10 @@ impl Dispatch {
         match refusal {
             Some(Refusal::Until(until)) => self.tell_waiting(account, until.wall, now, effects),
             Some(Refusal::InFlight) => {}
-            None => self.follow_up(account, now, effects),
+            None => {
+                self.inquire(account, now, effects);
+                self.follow_up(account, now, effects);
+            }
         }
     }
 
@@ -386,6 +444,7 @@ impl Dispatch {
             return;
         };
         pending.history.attempts += 1;
+        pending.history.token = self.lanes.get(&pending.entry.account.name).map(|lane| lane.reloads);
         self.deadlines.remove(&(pending.deadline, id));
         let activity = self.activity.entry(pending.entry.name.clone()).or_default();
         activity.waiting.remove(&id);
@@ -405,7 +464,7 @@ impl Dispatch {
             effects.push(Effect::Send(request, run_now));
             effects.push(Effect::Record(pending.key(), sending));
         }
-        self.requests.insert(request, InFlight::Fire(ticket, id));
+        self.requests.insert(request, InFlight::Fire(ticket, id, now));
     }
 
     fn follow_up(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
@@ -417,13 +476,24 @@ impl Dispatch {
             let Ok(ticket) = lane.admit(Purpose::FollowUp, now) else {
                 return;
             };
-            let Some(following) = lane.follow.take() else {
+            let Some(question) = lane.follow.take(now) else {
                 return;
             };
             lane.leaves(now);
-            let stack = following.entry.stack.clone();
-            effects.push(Effect::Send(request, Request::Action(account.clone(), stack, following.action)));
-            self.requests.insert(request, InFlight::Follow(ticket, following));
+            let account = account.clone();
+            let (question, in_flight) = match question {
+                Question::One(following) => {
+                    let stack = following.entry.stack.clone();
+                    let question = Request::Action(account, stack, following.action);
+                    (question, InFlight::Follow(ticket, following))
+                }
+                Question::Page(stack, page, sought) => {
+                    let in_flight = InFlight::FollowPage(ticket, account.clone(), page, sought);
+                    (Request::Actions { account, stack, page, purpose: Purpose::FollowUp }, in_flight)
+                }
+            };
+            effects.push(Effect::Send(request, question));
+            self.requests.insert(request, in_flight);
         }
     }
 

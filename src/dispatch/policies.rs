@@ -22,7 +22,7 @@ impl Dispatch {
         pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
         let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
         let by_hand = pending.is_by_hand();
-        if !by_hand && (entry.paused || self.paused.contains(&entry.name)) {
+        if !by_hand && self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
         }
         if deadline <= now.wall {
@@ -41,7 +41,7 @@ impl Dispatch {
     }
 
     /// Of an entry's scheduled occurrences, gives up those that have waited, but for the newest of all.
-    fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
         let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
             return;
         };
@@ -65,6 +65,23 @@ impl Dispatch {
             return false;
         };
         let name = &pending.entry.name;
+        if self.activity.get(name).is_some_and(|activity| activity.in_doubt > 0) {
+            let (entry, scheduled_at) = (Arc::clone(&pending.entry), pending.scheduled_at);
+            if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
+                lane.take_out(pending.place, pending.rank(id));
+                pending.place = Place::Behind;
+                lane.put_in(pending.place, pending.rank(id));
+            }
+            pending.waited = true;
+            effects.push(pending.record_waiting("retry"));
+            let event =
+                OccurrenceWaiting { entry: entry.name.clone(), scheduled_at, reason: "retry", until: None };
+            effects.push(log(event));
+            if entry.catch_up != CatchUp::All {
+                self.supersede(&entry.name, now, effects);
+            }
+            return true;
+        }
         let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
             return false;
         };

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::by_hand::as_asked;
+use super::doubt::{Came, Token};
 use super::follow::Following;
-use super::{Dispatch, Effect, History, Place, Planned, log, ms};
+use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::journal::{Followed, Move, Open, Reached, Recovered};
+use crate::journal::{Claim, Followed, Move, Open, Reached, Recovered};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule};
@@ -16,7 +19,8 @@ impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
     /// A claim that was not due yet when that process ended was not sent, nor one that the journal has waiting.
-    /// Any other may have been sent: it is in doubt.
+    /// Any other may have been sent: it is in doubt, and the stack's actions tell. Of an entry that is no longer in the
+    /// schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let entries: HashMap<&EntryName, &Arc<Entry>> =
@@ -49,20 +53,23 @@ impl Dispatch {
                 lane.follow_later(Following::new(Arc::clone(entry), scheduled_at, action, sent_at, now), now);
             }
         }
-        let unsent_after = recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min();
+        let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
+            Some(at) => at,
+            // The former process may have come to anything that is due by now, or, where the clock is behind what it has
+            // shown, to anything.
+            None if recovered.cursor.is_some_and(|cursor| cursor > now.wall) => Timestamp::MAX,
+            None => now.wall,
+        };
         for Open { claim, reached } in recovered.open {
-            let (attempts, unsent, waits) = match reached {
-                Reached::Due => {
-                    // Without either, the former process may have come to anything that is due by now.
-                    (0, claim.due_at > unsent_after.unwrap_or(now.wall), false)
-                }
-                Reached::Waiting { attempts, .. } => (attempts, true, true),
-                Reached::Sending { attempts, .. } => (attempts, false, false),
+            let (attempts, sent_at, unsent, waits) = match reached {
+                Reached::Due => (0, None, claim.due_at > unsent_after, false),
+                Reached::Waiting { attempts, .. } => (attempts, None, true, true),
+                Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false),
             };
             let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
             let lost = || "the daemon ended before its answer was written".to_owned();
             match entries.get(&name) {
-                Some(&entry) if unsent || entry.idempotent => {
+                Some(&entry) if unsent => {
                     let planned = Planned {
                         entry: as_asked(entry, &claim.origin),
                         scheduled_at,
@@ -70,8 +77,14 @@ impl Dispatch {
                         deadline: claim.deadline,
                         origin: claim.origin,
                     };
-                    let history = History { attempts, written: waits, doubt: (!unsent).then(lost) };
+                    let history = History { attempts, written: waits, ..History::default() };
                     self.enter(planned, history, now, &mut effects);
+                }
+                Some(&entry) if self.lanes.contains_key(&claim.account) => {
+                    // A process that comes after this one must not take it for unsent.
+                    self.sent_up_to = self.sent_up_to.max(claim.due_at);
+                    let sent = (attempts, sent_at);
+                    self.recover_in_doubt(claim, sent, entry, schedule, lost(), now, &mut effects);
                 }
                 None if unsent => {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
@@ -86,6 +99,52 @@ impl Dispatch {
             }
         }
         effects
+    }
+
+    /// An attempt of a former process that may have taken effect.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of what is known of the attempt")]
+    fn recover_in_doubt(
+        &mut self,
+        claim: Claim,
+        (attempts, sent_at): (u32, Option<Timestamp>),
+        entry: &Arc<Entry>,
+        schedule: &Schedule,
+        error: String,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(account) = schedule.accounts.iter().find(|account| account.name == claim.account) else {
+            return;
+        };
+        let as_now =
+            (&entry.account.name, &entry.stack, &entry.job) == (&claim.account, &claim.stack, &claim.job);
+        // It is looked for where it was sent, and goes on where its entry is now.
+        let was =
+            Entry { account: Arc::clone(account), stack: claim.stack, job: claim.job, ..Entry::clone(entry) };
+        let id = Id(self.number());
+        self.known.insert(claim.key.clone());
+        let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
+        let pending = Pending {
+            entry: as_asked(&sent, &claim.origin),
+            origin: claim.origin,
+            scheduled_at: claim.key.scheduled_at(),
+            due_at: claim.due_at,
+            deadline: claim.deadline,
+            waited: true,
+            history: History { attempts, ..History::default() },
+            place: Place::Doubt,
+            reloaded: (!as_now).then(|| Reloaded::Changed(Arc::clone(entry))),
+        };
+        self.pending.insert(id, pending);
+        let came = Came {
+            sent_at: sent_at.unwrap_or(claim.due_at),
+            left: None,
+            vague: sent_at.is_none(),
+            token: Token::Former,
+            error,
+            status: None,
+        };
+        self.comes_into_doubt(id, came, now, effects);
     }
 
     /// Writes down what waits, so that the next process knows that it was not sent.

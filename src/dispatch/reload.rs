@@ -56,7 +56,7 @@ impl Dispatch {
                     self.skip(id, "removed", now, &mut effects);
                 }
                 // Its answer is told under the definition that it was sent by.
-                Place::Sending => pending.reloaded = Some(reloaded),
+                Place::Sending | Place::Doubt => pending.reloaded = Some(reloaded),
                 _ => {
                     self.redefine(id, reloaded, now, &mut effects);
                 }

@@ -4,16 +4,25 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::follow::Following;
+use super::doubt::{Came, Token};
+use super::follow::{Following, Found};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
-use crate::cloud66::{Action, FollowUp, Outcome, Reply};
+use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Move, Started};
 use crate::log::event::{
     ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
     OccurrenceUnknown,
 };
-use crate::schedule::{Entry, Overlap};
+use crate::schedule::{AccountName, Entry, Overlap, StackUid};
+
+/// Why a page of actions was asked for.
+enum Asked {
+    /// Actions of this stack may be of attempts in doubt.
+    InDoubt(StackUid),
+    /// These should be on this page.
+    Sought(u32, Vec<Following>),
+}
 
 impl Dispatch {
     /// The reply to a request that `advance` sent. `sent_at` is when it left.
@@ -25,7 +34,7 @@ impl Dispatch {
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(InFlight::Fire(ticket, id)) = self.requests.remove(&id) else {
+        let Some(InFlight::Fire(ticket, id, left)) = self.requests.remove(&id) else {
             return effects;
         };
         let Some(pending) = self.pending.get(&id) else {
@@ -45,6 +54,9 @@ impl Dispatch {
         }
         match reply.outcome {
             Outcome::Started(action) => {
+                if pending.history.token == Some(lane.reloads) && action.user.is_some() {
+                    lane.user.clone_from(&action.user);
+                }
                 self.started(id, *action, sent_at, limit, remaining, now, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
@@ -71,14 +83,10 @@ impl Dispatch {
                 }
             }
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
-            Outcome::InDoubt { status, error } if entry.idempotent => {
-                if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.history.doubt = Some(error.clone());
-                }
-                self.retry(id, error, status, now, &mut effects);
-            }
-            Outcome::InDoubt { error, .. } => {
-                self.unknown(id, error, &mut effects);
+            Outcome::InDoubt { status, error } => {
+                let token = pending.history.token.map_or(Token::Former, Token::OfReload);
+                let came = Came { sent_at, left: Some(left.mono), vague: false, token, error, status };
+                self.comes_into_doubt(id, came, now, &mut effects);
             }
         }
         self.release(&entry.name);
@@ -100,7 +108,70 @@ impl Dispatch {
         if let Some(warning) = reply.warning {
             effects.push(warned(&entry, warning));
         }
-        let ended = match reply.outcome {
+        self.answered(following, reply.outcome, now, &mut effects);
+        effects
+    }
+
+    /// The reply to a question for a page of actions.
+    pub fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let request = self.requests.remove(&id);
+        let (ticket, account, asked) = match request {
+            Some(InFlight::FollowPage(ticket, account, page, sought)) => {
+                (ticket, account, Asked::Sought(page, sought))
+            }
+            Some(InFlight::Inquiry(ticket, account, stack)) => (ticket, account, Asked::InDoubt(stack)),
+            _ => return effects,
+        };
+        if let Some(lane) = self.lanes.get_mut(&account) {
+            lane.in_flight -= 1;
+            lane.settle(ticket, reply.quota, false, now, &mut effects);
+        }
+        match asked {
+            Asked::InDoubt(stack) => self.read(account, stack, reply.outcome, now, &mut effects),
+            Asked::Sought(page, sought) => {
+                self.sought(&account, page, sought, reply.outcome, now, &mut effects)
+            }
+        }
+        effects
+    }
+
+    /// A page was asked for, on which these should be.
+    fn sought(
+        &mut self,
+        account: &AccountName,
+        number: u32,
+        sought: Vec<Following>,
+        listed: ActionsListed,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(account) else {
+            return;
+        };
+        let ActionsListed::Page(page) = listed else {
+            for following in sought {
+                self.answered(following.alone_once(), FollowUp::Unanswered, now, effects);
+            }
+            return;
+        };
+        for found in lane.follow.find(number, page, sought) {
+            match found {
+                Found::There(following, action) => {
+                    self.answered(following, FollowUp::Action(action), now, effects);
+                }
+                Found::Elsewhere(following) => {
+                    if let Some(lane) = self.lanes.get_mut(account) {
+                        lane.follow.at_once(following, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
+        let entry = Arc::clone(&following.entry);
+        let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
                 effects.extend(finished(&following, *action, now));
                 true
@@ -123,7 +194,6 @@ impl Dispatch {
         } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
             lane.follow_later(following, now);
         }
-        effects
     }
 
     /// It may have taken effect, and nothing can tell.
@@ -137,7 +207,7 @@ impl Dispatch {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one field of the event")]
-    fn started(
+    pub(super) fn started(
         &mut self,
         id: Id,
         action: Action,
@@ -186,7 +256,14 @@ impl Dispatch {
         self.forget(id);
     }
 
-    fn retry(&mut self, id: Id, error: String, status: Option<u16>, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn retry(
+        &mut self,
+        id: Id,
+        error: String,
+        status: Option<u16>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         if !self.waits_again(id, now, effects) {
             return;
         }
@@ -211,19 +288,6 @@ impl Dispatch {
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }
-    }
-
-    /// Ends the wait for what is in flight: each of those may have taken effect.
-    pub fn abandon(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let mut requests: Vec<_> = self.requests.drain().collect();
-        requests.sort_unstable_by_key(|(id, _)| *id);
-        for (_, request) in requests {
-            if let InFlight::Fire(_, id) = request {
-                self.unknown(id, "the daemon stopped before the answer came".to_owned(), &mut effects);
-            }
-        }
-        effects
     }
 }
 

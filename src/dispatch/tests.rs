@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::cloud66::{Action, FollowUp, Outcome, Reply};
-use crate::journal::{Claim, Open, Origin, Reached, Recovered};
+use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Reply};
+use crate::journal::{Claim, Open, Origin, Reached, Recovered, Started};
 use crate::quota::{Answer, Throttle};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, TokenSource,
@@ -59,6 +59,8 @@ struct World {
     used: u32,
     warmed: usize,
     recorded: Vec<(Key, Move)>,
+    /// Whether the journal can be read.
+    recalls: bool,
 }
 
 impl World {
@@ -74,6 +76,7 @@ impl World {
             used: 0,
             warmed: 0,
             recorded: Vec::new(),
+            recalls: true,
         };
         world.plan(&entry("first", account), &[-1000]);
         world.advance();
@@ -104,7 +107,7 @@ impl World {
     fn args_sent(&self) -> Vec<Option<&str>> {
         let run_now = self.sent.iter().filter_map(|(_, request)| match request {
             Request::RunNow(entry) => Some(entry.args.as_deref()),
-            Request::Action(..) => None,
+            Request::Action(..) | Request::Actions { .. } => None,
         });
         run_now.collect()
     }
@@ -132,7 +135,8 @@ impl World {
 
     /// What the gauge of what waits should show: every queue, walked through.
     fn waiting(&self) -> [(Priority, usize); 3] {
-        let waits = |pending: &&Pending| matches!(pending.place, Place::Ready | Place::Retry(_));
+        let waits =
+            |pending: &&Pending| matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Behind);
         let waiting: Vec<&Pending> = self.dispatch.pending.values().filter(waits).collect();
         [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
             (priority, waiting.iter().filter(|pending| pending.entry.priority == priority).count())
@@ -165,6 +169,11 @@ impl World {
                     self.sent.push((id, request));
                 }
                 Effect::Record(key, step) => self.recorded.push((key, step)),
+                Effect::Recall(account, stack, _) => {
+                    let known = self.recalls.then(|| self.known());
+                    let effects = self.dispatch.recalled(account, stack, known, self.now);
+                    self.take(effects);
+                }
                 Effect::Warm(_, connections) => self.warmed += connections,
                 Effect::Log(event) => self.told.push(brief(&event)),
             }
@@ -195,12 +204,52 @@ impl World {
         self.advance();
     }
 
+    /// The actions that the journal knows.
+    fn known(&self) -> Vec<ActionId> {
+        let action = |mv: &Move| match *mv {
+            Move::Started { action: Started::Followed(id), .. } => Some(id),
+            Move::Started { action: Started::Alone(id), .. } => id,
+            _ => None,
+        };
+        self.recorded.iter().filter_map(|(_, mv)| action(mv)).collect()
+    }
+
+    /// Answers the oldest question for a stack's actions.
+    fn answer_list(&mut self, outcome: ActionsListed) {
+        let place = self.sent.iter().position(|(_, request)| matches!(request, Request::Actions { .. }));
+        let (id, _) = self.sent.remove(place.expect("a stack's actions are asked for"));
+        let quota = Some(Answer {
+            limit: Some(self.limit),
+            remaining: Some(self.limit.saturating_sub(self.used)),
+            refused: None,
+        });
+        let effects = self.dispatch.listed(id, Reply { quota, warning: None, outcome }, self.now);
+        self.take(effects);
+        self.advance();
+    }
+
+    /// Lets time pass up to so many seconds after the start, and answers each question for a stack's actions with these.
+    fn reconcile(&mut self, until: f64, actions: &[Action]) {
+        let mut second = self.now.wall.duration_since(World::at(0)).as_secs_f64();
+        while second < until {
+            second += 0.5;
+            self.go_to(second);
+            while self.asks() {
+                self.answer_list(page(actions));
+            }
+        }
+    }
+
+    fn asks(&self) -> bool {
+        self.sent.iter().any(|(_, request)| matches!(request, Request::Actions { .. }))
+    }
+
     fn jobs_sent(&self) -> Vec<&str> {
         self.sent
             .iter()
             .filter_map(|(_, request)| match request {
                 Request::RunNow(entry) => Some(entry.name.as_str()),
-                Request::Action(..) => None,
+                Request::Action(..) | Request::Actions { .. } => None,
             })
             .collect()
     }
@@ -221,6 +270,11 @@ fn brief(event: &Event) -> String {
         Event::OccurrenceSkipped(e) => format!("{name} {} {}", e.entry, e.reason),
         Event::OccurrenceRetrying(e) => format!("{name} {}", e.entry),
         Event::OccurrenceRejected(e) => format!("{name} {}", e.entry),
+        Event::OccurrenceInDoubt(e) => format!("{name} {}", e.entry),
+        Event::OccurrenceReconciled(e) => {
+            let id = e.action_id.map(|id| format!(" {id}")).unwrap_or_default();
+            format!("{name} {} {}{id}", e.entry, e.verdict)
+        }
         Event::OccurrenceUnknown(e) => format!("{name} {}", e.entry),
         _ => name.to_owned(),
     }
@@ -241,6 +295,27 @@ fn not_sent() -> Outcome {
 
 fn in_doubt() -> Outcome {
     Outcome::InDoubt { status: None, error: "connection closed".to_owned() }
+}
+
+/// A list of one page.
+fn page(actions: &[Action]) -> ActionsListed {
+    ActionsListed::Page(ActionsPage { actions: actions.to_vec(), ..ActionsPage::default() })
+}
+
+/// A run of a job that somebody started so many seconds after the start.
+fn run(id: ActionId, second: i64, user: &str) -> Action {
+    Action {
+        id: Some(id),
+        user: Some(user.to_owned()),
+        action: Some("job_run_now".to_owned()),
+        started_via: Some("api".to_owned()),
+        started_at: Some(World::at(second).to_string()),
+        ..Action::default()
+    }
+}
+
+fn unlisted() -> ActionsListed {
+    ActionsListed::Unanswered { error: "connection refused".to_owned() }
 }
 
 #[test]
@@ -422,19 +497,147 @@ fn an_occurrence_past_its_deadline_is_missed() {
 }
 
 #[test]
-fn an_attempt_in_doubt_is_never_repeated() {
+fn an_attempt_in_doubt_that_started_is_adopted_and_never_repeated() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut followed = entry("a", &account);
+    followed.follow = true;
+    world.plan(&followed, &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.reconcile(4.0, &[run(7, 1, "we")]);
+    assert_eq!(
+        world.told(),
+        ["occurrence.in_doubt a", "occurrence.reconciled a started 7", "action.started a"]
+    );
+    world.answer_follow_up(ended(7, true));
+    world.reconcile(3000.0, &[]);
+    assert!(world.sent.is_empty(), "it is not sent again");
+    assert_eq!(world.told(), ["action.finished a"]);
+}
+
+#[test]
+fn an_attempt_that_did_not_start_is_sent_again_when_it_is_too_late_for_it_to_start() {
     let account = account(100);
     let mut world = World::new(&account);
     world.plan(&entry("a", &account), &[1]);
     world.go_to(1.0);
     world.answer(in_doubt());
-    world.go_to(3000.0);
-    assert!(world.sent.is_empty(), "it may have started");
-    assert_eq!(world.told(), ["occurrence.unknown a"]);
+    world.reconcile(30.0, &[]);
+    assert_eq!(world.jobs_sent(), [""; 0], "it may still take effect");
+    world.reconcile(40.0, &[]);
+    assert_eq!(world.jobs_sent(), ["a"]);
+    assert_eq!(world.told(), ["occurrence.in_doubt a", "occurrence.reconciled a not_started"]);
+    world.answer(started(8));
+    assert_eq!(world.told(), ["action.started a"]);
 }
 
 #[test]
-fn an_idempotent_attempt_in_doubt_is_repeated() {
+fn an_effect_that_comes_late_is_found() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.reconcile(20.0, &[]);
+    world.reconcile(3000.0, &[run(7, 25, "we")]);
+    assert!(world.sent.is_empty(), "it is not sent again");
+    assert!(world.told().contains(&"occurrence.reconciled a started 7".to_owned()));
+}
+
+#[test]
+fn what_others_start_is_not_taken_for_ours() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1, 100]);
+    world.go_to(1.0);
+    world.answer(Outcome::Started(Box::new(run(1, 1, "we"))));
+    world.told();
+    world.go_to(100.0);
+    world.answer(in_doubt());
+    world.reconcile(150.0, &[run(1, 1, "we"), run(2, 100, "they")]);
+    assert_eq!(world.told(), ["occurrence.in_doubt a", "occurrence.reconciled a not_started"]);
+}
+
+#[test]
+fn two_runs_for_one_attempt_in_doubt_tell_nothing() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.reconcile(3000.0, &[run(7, 1, "we"), run(8, 2, "we")]);
+    assert!(world.sent.is_empty(), "it may have started");
+    assert_eq!(
+        world.told(),
+        ["occurrence.in_doubt a", "occurrence.reconciled a unknown", "occurrence.unknown a"]
+    );
+}
+
+#[test]
+fn the_same_entry_waits_while_one_of_its_occurrences_is_in_doubt_and_others_go() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut all = entry("a", &account);
+    all.catch_up = CatchUp::All;
+    world.plan(&all, &[1, 2, 3]);
+    world.plan(&entry("b", &account), &[2]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.go_to(1.5);
+    world.told();
+    for second in [2.0, 3.0] {
+        world.go_to(second);
+    }
+    assert_eq!(world.jobs_sent(), ["b"]);
+    assert_eq!(world.gauges().waiting, world.waiting(), "what waits behind is counted");
+    world.answer(started(2));
+    assert_eq!(
+        world.told(),
+        ["occurrence.waiting a retry", "occurrence.waiting a retry", "action.started b"]
+    );
+    world.reconcile(3.5, &[run(1, 1, "we"), run(2, 2, "we")]);
+    assert_eq!(world.jobs_sent(), ["a", "a"]);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_asked_for_until_patience_ends() {
+    let account = account(1000);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    let mut asked = 0;
+    for second in 2..4000 {
+        world.go_to(f64::from(second));
+        while world.asks() {
+            asked += 1;
+            world.answer_list(unlisted());
+        }
+    }
+    assert!((50..200).contains(&asked), "with pauses of up to a minute in an hour: {asked}");
+    let told = world.told();
+    assert_eq!(told[1..], ["occurrence.reconciled a unknown", "occurrence.unknown a"]);
+    assert!(world.dispatch.is_idle(), "nothing is left over");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_waited_for() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    world.recalls = false;
+    world.reconcile(100.0, &[run(7, 1, "we")]);
+    assert_eq!(world.told(), ["occurrence.in_doubt a"]);
+    world.recalls = true;
+    world.reconcile(200.0, &[run(7, 1, "we")]);
+    assert_eq!(world.told(), ["occurrence.reconciled a started 7", "action.started a"]);
+}
+
+#[test]
+fn an_idempotent_attempt_is_repeated_when_nothing_can_tell() {
     let account = account(100);
     let mut world = World::new(&account);
     let mut entry = entry("a", &account);
@@ -442,8 +645,27 @@ fn an_idempotent_attempt_in_doubt_is_repeated() {
     world.plan(&entry, &[1]);
     world.go_to(1.0);
     world.answer(in_doubt());
-    world.go_to(10.0);
+    world.reconcile(60.0, &[run(7, 1, "we"), run(8, 2, "we")]);
     assert_eq!(world.jobs_sent(), ["a"]);
+}
+
+#[test]
+fn after_a_reload_another_token_may_have_another_user() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(Outcome::Started(Box::new(run(1, 1, "we"))));
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(entry.clone())] };
+    let effects = world.dispatch.replace(&schedule.accounts, &schedule.by_name(), world.now);
+    world.take(effects);
+    world.plan(&entry, &[100]);
+    world.go_to(100.0);
+    world.answer(in_doubt());
+    world.told();
+    world.reconcile(150.0, &[run(1, 1, "we"), run(2, 100, "they")]);
+    assert_eq!(world.told(), ["occurrence.reconciled a started 2", "action.started a"]);
 }
 
 #[test]
@@ -670,6 +892,88 @@ fn overlap_queue_holds_one_until_the_last_action_has_finished() {
     assert_eq!(world.jobs_sent(), ["a"], "the held one goes");
 }
 
+/// A page of the list of a stack's runs, which were started a second apart: 30 on a page, the newest first or last.
+fn listed(ids: &[ActionId], number: u32, newest_first: bool, finished: bool) -> ActionsListed {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    if newest_first {
+        ids.reverse();
+    }
+    let pages: Vec<&[ActionId]> = ids.chunks(30).collect();
+    let count = u32::try_from(pages.len()).expect("few");
+    let action = |&id: &ActionId| Action {
+        finished_success: finished.then_some(true),
+        ..run(id, i64::try_from(id).expect("small"), "we")
+    };
+    ActionsListed::Page(ActionsPage {
+        actions: pages[number as usize - 1].iter().map(action).collect(),
+        next: (number < count).then_some(number + 1),
+        pages: Some(count),
+        date: None,
+    })
+}
+
+#[test]
+fn many_open_actions_of_a_stack_are_asked_for_together() {
+    for (open, newest_first, most) in [(20, true, 1), (20, false, 1), (70, true, 15), (70, false, 45)] {
+        let account = account(100_000);
+        let mut world = World::new(&account);
+        for number in 0..open {
+            let mut entry = entry(&format!("e{number}"), &account);
+            entry.follow = true;
+            world.plan(&entry, &[1]);
+        }
+        world.go_to(1.0);
+        for id in 0..open {
+            world.answer(started(id + 1));
+        }
+        let ids: Vec<ActionId> = (1..=open).collect();
+        world.go_to(10.0);
+        let mut asked = 0;
+        while let Some((_, request)) = world.sent.first().cloned() {
+            asked += 1;
+            match request {
+                Request::Actions { page, .. } => world.answer_list(listed(&ids, page, newest_first, true)),
+                Request::Action(_, _, id) => world.answer_follow_up(ended(id, true)),
+                Request::RunNow(_) => panic!("all have started"),
+            }
+        }
+        let finished = world.told().iter().filter(|line| line.starts_with("action.finished")).count();
+        assert_eq!(
+            finished,
+            usize::try_from(open).expect("few"),
+            "each is found, the newest first: {newest_first}"
+        );
+        assert!(asked <= most, "{asked} requests for {open} actions, the newest first: {newest_first}");
+        assert!(world.dispatch.is_idle(), "nothing is left over");
+    }
+}
+
+#[test]
+fn a_list_that_fails_or_lacks_an_action_leaves_each_to_be_asked_for_alone() {
+    let account = account(1000);
+    let mut world = World::new(&account);
+    for name in ["a", "b"] {
+        let mut entry = entry(name, &account);
+        entry.follow = true;
+        world.plan(&entry, &[1]);
+    }
+    world.go_to(1.0);
+    world.answer(started(1));
+    world.answer(started(2));
+    world.go_to(4.0);
+    world.answer_list(unlisted());
+    world.go_to(10.0);
+    world.answer_follow_up(FollowUp::Action(Box::default()));
+    world.answer_follow_up(FollowUp::Action(Box::default()));
+    world.go_to(30.0);
+    world.answer_list(listed(&[1], 1, true, true));
+    assert_eq!(world.told()[2..], ["action.finished a"]);
+    world.answer_follow_up(ended(2, true));
+    assert_eq!(world.told(), ["action.finished b"]);
+    assert!(world.dispatch.is_idle(), "nothing is left over");
+}
+
 #[test]
 fn an_action_is_asked_for_until_it_has_finished() {
     let account = account(100);
@@ -697,6 +1001,7 @@ fn many_open_actions_share_the_room_for_questions() {
     for number in 0..10 {
         let mut entry = entry(&format!("e{number}"), &account);
         entry.follow = true;
+        entry.stack = StackUid::new(&format!("s{number}")).expect("a uid");
         world.plan(&entry, &[1]);
     }
     world.go_to(1.0);
@@ -751,9 +1056,10 @@ fn nothing_starts_after_stop_and_what_is_in_flight_is_told() {
     assert_eq!(world.jobs_sent(), ["a", "b"]);
     assert_eq!(world.dispatch.fires_in_flight(), 2);
     world.answer(started(1));
-    let effects = world.dispatch.abandon();
-    world.take(effects);
-    assert_eq!(world.told(), ["action.started a", "occurrence.unknown b"]);
+    world.answer(in_doubt());
+    assert_eq!(world.told(), ["action.started a", "occurrence.in_doubt b"]);
+    assert_eq!(world.dispatch.in_doubt(), 1, "the next process asks");
+    assert_eq!(world.dispatch.wakes_at(world.now), None);
 }
 
 #[test]
@@ -852,12 +1158,12 @@ fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
         (
             Some(World::at(-8)),
             vec!["late", "waits"],
-            vec!["occurrence.unknown early", "occurrence.unknown sending"],
+            vec!["occurrence.in_doubt early", "occurrence.in_doubt sending"],
         ),
         (
             None,
             vec!["waits"],
-            vec!["occurrence.unknown early", "occurrence.unknown late", "occurrence.unknown sending"],
+            vec!["occurrence.in_doubt early", "occurrence.in_doubt late", "occurrence.in_doubt sending"],
         ),
     ] {
         let mut world = World::new(&account);
@@ -879,6 +1185,40 @@ fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
         assert_eq!(now_sent, sent, "with a mark at {sent_up_to:?}");
         assert_eq!(world.told(), told, "with a mark at {sent_up_to:?}");
     }
+}
+
+#[test]
+fn after_two_crashes_what_the_first_left_in_doubt_is_not_taken_for_unsent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    world.go_to(10.0);
+    // The machine was started anew: no mark is believed.
+    let left = vec![open("a", 5, Reached::Due), open("b", 9, Reached::Due)];
+    let effects = world.dispatch.recover(recovered(left), &schedule, world.now);
+    world.take(effects);
+    assert!(world.dispatch.sent_up_to() >= World::at(9), "the mark is raised past both");
+}
+
+#[test]
+fn after_a_clock_that_was_set_back_nothing_is_taken_for_not_started() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    let sending = Reached::Sending { attempts: 1, sent_at: World::at(3600) };
+    let left = vec![open("a", 3600, sending), open("b", 3600, Reached::Due)];
+    let cursor = Some(World::at(3605));
+    let effects = world.dispatch.recover(Recovered { cursor, ..recovered(left) }, &schedule, world.now);
+    world.take(effects);
+    world.advance();
+    let told = world.told();
+    for entry in ["a", "b"] {
+        assert!(told.contains(&format!("occurrence.unknown {entry}")), "{told:?}");
+    }
+    world.go_to(3700.0);
+    assert!(world.jobs_sent().is_empty(), "nothing is sent again");
 }
 
 #[test]
@@ -905,8 +1245,9 @@ fn an_idempotent_occurrence_that_may_have_started_is_never_called_missed() {
     world.plan(&entry, &[1]);
     world.go_to(1.0);
     world.answer(in_doubt());
-    for second in 2..20 {
-        world.go_to(f64::from(second));
+    let two = [run(7, 1, "we"), run(8, 2, "we")];
+    for second in 2..100 {
+        world.reconcile(f64::from(second), &two);
         while !world.sent.is_empty() {
             world.answer(not_sent());
         }
@@ -990,6 +1331,15 @@ proptest! {
                         Some(3) => Outcome::Throttled { status: 503 },
                         _ => started(second.into()),
                     }),
+                    Request::Actions { .. } => {
+                        let listed = match answers.next() {
+                            Some(0) => unlisted(),
+                            Some(1) => page(&[run(1, i64::from(second / 2), "we"), run(2, i64::from(second / 2), "we")]),
+                            Some(2) => page(&[run(u64::MAX - u64::from(second), 1, "we")]),
+                            _ => page(&[]),
+                        };
+                        world.answer_list(listed);
+                    }
                     Request::Action(_, _, id) => {
                         let id = *id;
                         world.answer_follow_up(ended(id, true));

@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -19,6 +19,9 @@ const FILE: &str = "sent.mark";
 
 /// A new one with every start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The same in the runtime directory, where the service's unit puts it: the service sees of /proc its processes alone.
+const BOOT_ID_OF_SERVICE: &str = "boot-id";
 
 /// The mark of the running process.
 #[derive(Debug)]
@@ -43,8 +46,7 @@ impl Mark {
             .truncate(false)
             .mode(0o640)
             .open(directory.join(FILE))?;
-        // Where the system does not tell it, no mark is ever believed.
-        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+        let boot = boot();
         let mut text = [0; 128];
         let read = file.read_at(&mut text, 0)?;
         let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
@@ -71,6 +73,14 @@ impl Mark {
         }
         Ok(())
     }
+}
+
+/// Which start of the machine this is. Empty where the system does not tell it: then no mark is ever believed.
+pub(super) fn boot() -> String {
+    let of_service = std::env::var_os("RUNTIME_DIRECTORY").map(|it| Path::new(&it).join(BOOT_ID_OF_SERVICE));
+    let paths = [Some(PathBuf::from(BOOT_ID)), of_service];
+    let text = paths.into_iter().flatten().find_map(|path| std::fs::read_to_string(path).ok());
+    text.unwrap_or_default().trim().to_owned()
 }
 
 fn parse(text: &str, boot: &str) -> Option<Timestamp> {

@@ -159,7 +159,7 @@ events! {
     /// The daemon ends.
     DaemonStopped = "daemon.stopped", |e| Level::INFO, {
         reason: String,
-        /// Requests whose answer was not waited for.
+        /// Attempts that may have started, in flight or in doubt. The next start finds out.
         in_flight: usize,
     }, format!("stopped: {}", e.reason);
 
@@ -372,6 +372,25 @@ events! {
         hint: String,
     }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
 
+    /// An attempt may have taken effect. The stack's actions are asked before anything else happens to its entry.
+    OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        attempts: u32,
+        error: String,
+        status: Option<u16>,
+    }, format!("{}: attempt {} may have started, which the stack's actions will tell: {}", e.entry, e.attempts, e.error);
+
+    /// What the stack's actions tell of an attempt in doubt.
+    OccurrenceReconciled = "occurrence.reconciled", |e| Level::WARN, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        /// `started`, `not_started` or `unknown`.
+        verdict: &'static str,
+        /// Which one it started, where that can be told.
+        action_id: Option<u64>,
+    }, reconciled_message(e);
+
     /// run_now may have taken effect, and nothing can tell.
     OccurrenceUnknown = "occurrence.unknown", |e| Level::ERROR, {
         entry: EntryName,
@@ -526,6 +545,16 @@ fn started_message(e: &ActionStarted) -> String {
         Some(remaining) => text + &format!(", {remaining} of {} requests left", e.quota_limit),
         None => text,
     }
+}
+
+fn reconciled_message(e: &OccurrenceReconciled) -> String {
+    let verdict = match (e.verdict, e.action_id) {
+        ("started", Some(id)) => format!("it started action {id}"),
+        ("started", None) => "it started one of the stack's actions".to_owned(),
+        ("not_started", _) => "it did not start".to_owned(),
+        _ => "nothing can tell whether it started".to_owned(),
+    };
+    format!("{}: the attempt in doubt is looked for among the stack's actions: {verdict}", e.entry)
 }
 
 fn finished_message(e: &ActionFinished) -> String {

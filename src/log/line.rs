@@ -4,7 +4,16 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{Event, Format, json, text};
+use super::{Event, json, text};
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A sentence for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
 
 /// Writes the line that the log would have if the event had been logged at `at`. Text is coloured.
 pub fn write(out: &mut dyn Write, at: Timestamp, event: &Event, format: Format) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod event;
 mod field;
+mod journald;
 mod json;
 pub mod line;
 mod scribe;
@@ -9,6 +10,7 @@ pub mod setup;
 mod text;
 
 pub use event::Event;
+pub use line::Format;
 pub use scribe::Scribe;
-pub use setup::{Format, Level, LogGuard};
+pub use setup::{Level, LogGuard, Output};
 pub(crate) use text::visible;

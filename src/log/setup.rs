@@ -9,16 +9,19 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::journald::{self, Prioritized, Records};
 use super::json::JsonLines;
 use super::text::TextLines;
 
-/// How a log line is written.
+/// Where the log goes, and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A sentence for people.
+pub enum Output {
+    /// To stdout, a sentence for people a line.
     Text,
-    /// One JSON object.
+    /// To stdout, one JSON object a line.
     Json,
+    /// Each event a record of systemd's journal, with the event's fields as its own: journalctl ENTRY=nightly-report.
+    Journald,
 }
 
 /// The gravest level that is left out is the one below this.
@@ -43,23 +46,28 @@ pub struct LogGuard {
 /// Lines that may wait for a slow reader of stdout. Beyond them the daemon waits too: no line is ever dropped.
 const LINES_AHEAD: usize = 100_000;
 
-/// Begins logging to stdout. The format is text on a terminal and JSON elsewhere unless it is given.
+/// Begins logging, to stdout unless `output` says otherwise. That is text on a terminal and JSON elsewhere unless it is given.
 ///
 /// Of other crates only warnings are logged, whatever the level: what they say in detail can hold a
 /// query string.
-pub fn to_stdout(format: Option<Format>, level: Level) -> LogGuard {
+///
+/// # Errors
+/// When the journal is asked for and does not listen.
+pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<LogGuard> {
     let terminal = std::io::stdout().is_terminal();
-    let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
+    let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    let (writer, worker) = NonBlockingBuilder::default()
-        .lossy(false)
-        .buffered_lines_limit(LINES_AHEAD)
-        .finish(std::io::stdout());
+    let builder = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(LINES_AHEAD);
+    let (writer, worker) = match output {
+        Output::Json if journald::has_stdout() => builder.finish(Prioritized(std::io::stdout())),
+        Output::Text | Output::Json => builder.finish(std::io::stdout()),
+        Output::Journald => builder.finish(Records::open()?),
+    };
     let lines =
-        tracing_subscriber::fmt::layer().with_ansi(coloured && format == Format::Text).with_writer(writer);
-    let lines = match format {
-        Format::Text => lines.event_format(TextLines).boxed(),
-        Format::Json => lines.event_format(JsonLines).boxed(),
+        tracing_subscriber::fmt::layer().with_ansi(coloured && output == Output::Text).with_writer(writer);
+    let lines = match output {
+        Output::Text => lines.event_format(TextLines).boxed(),
+        Output::Json | Output::Journald => lines.event_format(JsonLines).boxed(),
     };
     let ours = match level {
         Level::Error => LevelFilter::ERROR,
@@ -70,5 +78,5 @@ pub fn to_stdout(format: Option<Format>, level: Level) -> LogGuard {
     let filter = Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("stackcron", ours);
     // Fails only when logging has begun before, and then the first one stands.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-    LogGuard { _worker: worker }
+    Ok(LogGuard { _worker: worker })
 }

@@ -13,7 +13,7 @@ pub enum Purpose {
     Fire,
     /// Asks how an action goes.
     FollowUp,
-    /// Asks whether stacks, jobs and the token are in order.
+    /// Asks whether stacks, jobs and the token are in order, or what became of an attempt in doubt.
     Check,
 }
 

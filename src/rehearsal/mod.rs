@@ -27,8 +27,10 @@ pub use suggest::{Move, Peak, Suggestion, suggest};
 pub use summary::Summary;
 
 use crate::clock::Now;
+use crate::cloud66::ActionId;
 use crate::daemon::Core;
 use crate::dispatch::Effect;
+use crate::journal::{self, Started};
 use crate::log::Event;
 use crate::quota::{self, Purpose};
 use crate::sandbox;
@@ -45,6 +47,8 @@ pub struct Rehearsal {
     due: u64,
     happened: VecDeque<(Timestamp, Happening)>,
     stage: Stage,
+    /// What a journal would know of.
+    started: Vec<ActionId>,
     /// Sweeps on every full second, whether or not that brings anything.
     #[cfg(test)]
     every_beat: bool,
@@ -90,6 +94,7 @@ impl Rehearsal {
             due: 0,
             happened: VecDeque::new(),
             stage: Stage::Begins,
+            started: Vec::new(),
             #[cfg(test)]
             every_beat: false,
         }
@@ -157,6 +162,7 @@ impl Rehearsal {
         }
         let effects = match arrived.reply {
             network::Reply::Fired { sent_at, reply } => self.core.fired(arrived.id, sent_at, reply, self.now),
+            network::Reply::Listed(reply) => self.core.listed(arrived.id, reply, self.now),
             network::Reply::Followed(reply) => self.core.followed(arrived.id, reply, self.now),
         };
         self.perform(effects);
@@ -166,7 +172,12 @@ impl Rehearsal {
         for effect in effects {
             match effect {
                 // Connections cost nothing here, and no restart reads what is written.
-                Effect::Warm(..) | Effect::Record(..) => {}
+                Effect::Warm(..) => {}
+                Effect::Record(_, mv) => self.started.extend(action(&mv)),
+                Effect::Recall(account, stack, _) => {
+                    let effects = self.core.recalled(account, stack, Some(self.started.clone()), self.now);
+                    self.perform(effects);
+                }
                 Effect::Log(event) => self.happened.push_back((self.now.wall, Happening::Told(event))),
                 Effect::Send(id, request) | Effect::SendAfter(_, id, request) => {
                     let (account, purpose) = network::purpose(&request);
@@ -175,6 +186,15 @@ impl Rehearsal {
                 }
             }
         }
+    }
+}
+
+/// The action that a move tells of.
+fn action(mv: &journal::Move) -> Option<ActionId> {
+    match *mv {
+        journal::Move::Started { action: Started::Followed(id), .. } => Some(id),
+        journal::Move::Started { action: Started::Alone(id), .. } => id,
+        _ => None,
     }
 }
 

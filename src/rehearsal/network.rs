@@ -14,7 +14,7 @@ use super::conditions::{Conditions, Latency};
 use super::others::Instants;
 use crate::cloud66::call::Call;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
-use crate::cloud66::{self, FollowUp, Outcome};
+use crate::cloud66::{self, ActionsListed, FollowUp, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
@@ -36,6 +36,7 @@ pub(super) struct Arrived {
 pub(super) enum Reply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
+    Listed(cloud66::Reply<ActionsListed>),
 }
 
 /// The API and what is under way to it and from it.
@@ -88,6 +89,7 @@ struct Flight {
 enum Asks {
     Fire(Arc<Entry>),
     Action,
+    Actions,
 }
 
 /// Whose request it is, and what for.
@@ -95,6 +97,7 @@ pub(super) fn purpose(request: &Request) -> (AccountName, Purpose) {
     match request {
         Request::RunNow(entry) => (entry.account.name.clone(), Purpose::Fire),
         Request::Action(account, ..) => (account.clone(), Purpose::FollowUp),
+        Request::Actions { account, purpose, .. } => (account.clone(), *purpose),
     }
 }
 
@@ -157,6 +160,9 @@ impl Network {
                 (call, Asks::Fire(entry))
             }
             Request::Action(_, stack, action) => (Call::action(&access.base, &stack, action), Asks::Action),
+            Request::Actions { stack, page, .. } => {
+                (Call::actions(&access.base, &stack, page), Asks::Actions)
+            }
         };
         let latency = self.latency.draw(&mut self.chances);
         let way_back = latency / 2;
@@ -249,6 +255,14 @@ fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -
         (Asks::Action, Ok(reply)) => {
             let reply = head(&reply, came).of_action(body(reply));
             (reply.quota, Reply::Followed(reply))
+        }
+        (Asks::Actions, Ok(reply)) => {
+            let reply = head(&reply, came).of_actions(body(reply));
+            (reply.quota, Reply::Listed(reply))
+        }
+        (Asks::Actions, Err(lost)) => {
+            let outcome = ActionsListed::Unanswered { error: lost.to_string() };
+            (None, Reply::Listed(cloud66::Reply::unanswered(outcome)))
         }
         (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
     };

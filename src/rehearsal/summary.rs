@@ -50,6 +50,8 @@ pub struct Summary {
     pub requests_fire: u64,
     /// Requests that asked how an action goes.
     pub requests_follow_up: u64,
+    /// Requests that asked what became of an attempt in doubt.
+    pub requests_check: u64,
     /// Requests that the API refused for want of quota.
     pub requests_refused: u64,
     /// The latest that a started occurrence was sent, in milliseconds.
@@ -67,7 +69,8 @@ impl Summary {
         match happening {
             Happening::Told(event) => self.told(event),
             Happening::Sent { purpose: Purpose::Fire, .. } => self.requests_fire += 1,
-            Happening::Sent { .. } => self.requests_follow_up += 1,
+            Happening::Sent { purpose: Purpose::FollowUp, .. } => self.requests_follow_up += 1,
+            Happening::Sent { purpose: Purpose::Check, .. } => self.requests_check += 1,
             Happening::Answered { quota, .. } => {
                 self.requests_refused += u64::from(quota.refused.is_some());
                 self.lowest_remaining = [self.lowest_remaining, quota.remaining].into_iter().flatten().min();

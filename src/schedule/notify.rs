@@ -76,7 +76,7 @@ impl fmt::Debug for SecretUrl {
 
 /// What is posted to a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = super::shape::words)]
 pub enum Format {
     /// One object: a text, counts, and each occurrence with the fields of its log event.
     #[default]
@@ -87,7 +87,7 @@ pub enum Format {
 
 /// What a receiver is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[schemars(rename_all = "lowercase", transform = super::shape::words)]
 pub enum Trigger {
     /// An action finished without success.
     Failed,

@@ -9,11 +9,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::super::mark::boot;
+
 /// Its file in the state directory.
 const FILE: &str = "member.id";
-
-/// A new one with every start of the machine.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// One run of a daemon, by a number that no other has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +37,13 @@ pub(super) fn renew(directory: &Path) -> io::Result<(Id, Option<Id>)> {
 
 /// Where a file is: in which boot, on which device, and which one.
 fn place(file: &File) -> io::Result<String> {
-    // Where the system does not tell it, no former identity is ever believed.
-    let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
     let metadata = file.metadata()?;
-    Ok(format!("{} {}:{}", boot.trim(), metadata.dev(), metadata.ino()))
+    Ok(format!("{} {}:{}", boot(), metadata.dev(), metadata.ino()))
 }
 
 fn parse(text: &str, place: &str) -> Option<Id> {
     let (former, id) = text.strip_suffix('\n')?.rsplit_once(' ')?;
+    // Where the system does not tell the boot, no former identity is ever believed.
     if former != place || place.starts_with(' ') {
         return None;
     }

@@ -1,0 +1,261 @@
+//! What the service manager is told of the daemon: that it is ready, what comes next, that its loop turns.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Notifier;
+use super::core::{Core, Upcoming};
+use crate::clock::{Mono, Now};
+
+/// A claim takes some milliseconds, and a disk that fails says so. A claim that has had no answer for so long will
+/// have none: the daemon starts nothing any more, and only a restart can help.
+const CLAIM_HANGS: Duration = Duration::from_secs(60);
+
+/// The status is told no more often than this.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells the service manager how the daemon is, from one turn of the loop to the next.
+pub(super) struct Supervision {
+    notifier: Notifier,
+    told: Told,
+    pulse: Pulse,
+}
+
+impl Supervision {
+    pub(super) fn new(notifier: Notifier) -> Supervision {
+        Supervision { notifier, told: Told::default(), pulse: Pulse::default() }
+    }
+
+    /// The loop has turned.
+    pub(super) fn turned(&mut self, now: Now, core: &Core, journal_is_ill: bool) {
+        if !self.notifier.listens() {
+            return;
+        }
+        self.notifier.settle();
+        let turn = Turn {
+            is_current: core.is_current(now),
+            lives: self.pulse.lives(core.claims_up_to(), now.mono),
+            watchdog: self.notifier.watchdog(),
+        };
+        let is_ready = self.told.ready || turn.is_current;
+        let status = || match (journal_is_ill, is_ready) {
+            (true, _) => "the journal cannot be written: nothing new is started".to_owned(),
+            (false, false) => "what came due is being claimed".to_owned(),
+            (false, true) => status(core.next_up(), core.number_waiting()),
+        };
+        if let Some((news, told)) = self.told.news(&turn, now.mono, status)
+            && (news.is_empty() || self.notifier.tell(&news))
+        {
+            self.told = told;
+            if self.told.ready {
+                self.notifier.is_ready();
+            }
+        }
+    }
+
+    /// Another member fires, and this one waits for its turn. That is all that it can be ready for.
+    pub(super) fn stands_by(&mut self, now: Now) {
+        if !self.notifier.listens() {
+            return;
+        }
+        self.notifier.settle();
+        let turn = Turn { is_current: true, lives: true, watchdog: self.notifier.watchdog() };
+        let status = || "stands by: another member fires".to_owned();
+        if let Some((news, told)) = self.told.news(&turn, now.mono, status)
+            && (news.is_empty() || self.notifier.tell(&news))
+        {
+            self.told = told;
+            self.notifier.is_ready();
+        }
+    }
+
+    /// Another schedule has taken over. It is told with the next turn, and with it what comes next.
+    pub(super) fn reloaded(&mut self) {
+        self.told.reloaded = false;
+    }
+
+    /// Nothing new is started.
+    pub(super) fn stopping(&self, reason: &str, in_flight: usize) {
+        self.notifier.tell(&format!("STOPPING=1\nSTATUS={reason}: {in_flight} requests are in flight"));
+    }
+}
+
+/// How the daemon is after a turn of its loop.
+struct Turn {
+    /// All that is due by now is claimed.
+    is_current: bool,
+    /// The sweep comes on.
+    lives: bool,
+    /// How often that is to be told, at the least.
+    watchdog: Option<Duration>,
+}
+
+/// What the service manager has been told.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    ready: bool,
+    /// That the last reload has ended.
+    reloaded: bool,
+    fed_at: Option<Mono>,
+    status_at: Option<Mono>,
+    status: String,
+}
+
+impl Told {
+    /// What there is to tell, which may be nothing, and what has been told then. `None` when there is no need to look.
+    fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, Told)> {
+        let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
+        let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);
+        // Often enough that a turn which comes late is no reason to be killed.
+        let feed = turn.lives && turn.watchdog.is_some_and(|limit| is_past(self.fed_at, limit / 4));
+        let look = ready || is_past(self.status_at, STATUS_EVERY);
+        if !(ready || feed || look) {
+            return None;
+        }
+        let mut told = self.clone();
+        let mut news = Vec::new();
+        if ready {
+            (told.ready, told.reloaded) = (true, true);
+            news.push("READY=1".to_owned());
+        }
+        if feed {
+            told.fed_at = Some(now);
+            news.push("WATCHDOG=1".to_owned());
+        }
+        if look {
+            told.status = status();
+            told.status_at = Some(now);
+            if told.status != self.status {
+                news.push(format!("STATUS={}", told.status));
+            }
+        }
+        Some((news.join("\n"), told))
+    }
+}
+
+/// Whether claims are answered.
+#[derive(Default)]
+struct Pulse {
+    /// The claim that the journal has, by its cursor, and since when.
+    claim: Option<(Timestamp, Mono)>,
+}
+
+impl Pulse {
+    fn lives(&mut self, claim: Option<Timestamp>, now: Mono) -> bool {
+        self.claim = claim.map(|cursor| match self.claim {
+            Some((known, since)) if known == cursor => (cursor, since),
+            _ => (cursor, now),
+        });
+        self.claim.is_none_or(|(_, since)| now.saturating_sub(since) < CLAIM_HANGS)
+    }
+}
+
+/// One line: what comes next, and what waits.
+fn status(next: Option<Upcoming<'_>>, waiting: usize) -> String {
+    let mut status = match next {
+        Some(Upcoming { entry, scheduled_at, is_paused }) => {
+            let paused = if is_paused { " (paused)" } else { "" };
+            format!("next: {entry} at {scheduled_at:.0}{paused}")
+        }
+        None => "no entry is ever due".to_owned(),
+    };
+    if waiting > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(status, "; due and not sent yet: {waiting}");
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::EntryName;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn turn(is_current: bool, lives: bool) -> Turn {
+        Turn { is_current, lives, watchdog: Some(LIMIT) }
+    }
+
+    fn says(told: &Told, turn: &Turn, now: Mono, status: &str) -> String {
+        told.news(turn, now, || status.into()).map(|(news, _)| news).unwrap_or_default()
+    }
+
+    fn seconds(seconds: u64) -> Mono {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn it_is_ready_once_all_that_is_due_is_claimed() {
+        let told = Told::default();
+        let (news, told) = told.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
+        assert_eq!(news, "WATCHDOG=1\nSTATUS=claims");
+        let (news, told) = told.news(&turn(true, true), seconds(1), || "next".into()).expect("news");
+        assert_eq!(news, "READY=1\nSTATUS=next", "at once, and with it what comes next");
+        assert_eq!(says(&told, &turn(false, true), seconds(3), "next"), "", "it stays ready");
+    }
+
+    #[test]
+    fn the_end_of_a_reload_is_told_at_once_and_with_it_what_comes_next() {
+        let (_, told) = Told::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+        let told = Told { reloaded: false, ..told };
+        let (news, told) = told.news(&turn(false, true), seconds(1), || "b".into()).expect("news");
+        assert_eq!(news, "READY=1\nSTATUS=b", "whether or not all of it is claimed");
+        assert_eq!(says(&told, &turn(true, true), seconds(1), "b"), "");
+        let starting = Told { reloaded: false, ..Told::default() };
+        let (news, _) = starting.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
+        assert!(!news.contains("READY"), "a reload makes nothing ready: {news}");
+    }
+
+    #[test]
+    fn the_status_is_told_once_a_second_and_when_it_changed() {
+        let (_, told) = Told::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+        let soon = seconds(1) + Duration::from_millis(999);
+        assert_eq!(says(&told, &turn(true, true), soon, "b"), "");
+        assert_eq!(says(&told, &turn(true, true), seconds(2), "a"), "");
+        let (news, _) = told.news(&turn(true, true), seconds(2), || "b".into()).expect("news");
+        assert_eq!(news, "STATUS=b");
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_four_times_while_the_sweep_comes_on_and_never_when_it_does_not() {
+        let (_, told) = Told::default().news(&turn(true, true), seconds(0), || "a".into()).expect("news");
+        assert_eq!(says(&told, &turn(true, true), seconds(14), "a"), "");
+        assert_eq!(says(&told, &turn(true, true), seconds(15), "a"), "WATCHDOG=1");
+        assert_eq!(says(&told, &turn(true, false), seconds(100), "a"), "");
+        let unwatched = Turn { watchdog: None, ..turn(true, true) };
+        assert_eq!(says(&told, &unwatched, seconds(100), "a"), "");
+    }
+
+    #[test]
+    fn a_claim_without_an_answer_is_waited_for_a_minute() {
+        let (first, second) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+        let mut pulse = Pulse::default();
+        assert!(pulse.lives(None, seconds(0)));
+        assert!(pulse.lives(Some(first), seconds(10)));
+        assert!(pulse.lives(Some(first), seconds(69)));
+        assert!(!pulse.lives(Some(first), seconds(70)), "it has had its minute");
+        assert!(pulse.lives(Some(second), seconds(71)), "another claim: the first was answered");
+        assert!(pulse.lives(None, seconds(500)), "nothing is claimed");
+    }
+
+    #[test]
+    fn the_status_says_what_comes_next_and_what_waits() {
+        let entry = EntryName::new("nightly").expect("a name");
+        let next = |is_paused| {
+            Some(Upcoming {
+                entry: &entry,
+                scheduled_at: "2026-03-29T01:30:00Z".parse().expect("an instant"),
+                is_paused,
+            })
+        };
+        assert_eq!(status(next(false), 0), "next: nightly at 2026-03-29T01:30:00Z");
+        assert_eq!(
+            status(next(true), 3),
+            "next: nightly at 2026-03-29T01:30:00Z (paused); due and not sent yet: 3"
+        );
+        assert_eq!(status(None, 0), "no entry is ever due");
+    }
+}

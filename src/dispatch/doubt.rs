@@ -1,0 +1,591 @@
+//! Attempts in doubt: the stack's actions are asked before anything else happens to their entries.
+//!
+//! A stack is asked soon after an attempt on it came into doubt, and again when it is too late for the attempt to take
+//! effect. Then the journal is asked which of the actions are known. What both say is judged in [`super::reconcile`].
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::listing::{Next, Reading};
+use super::reconcile::{Attempt, Standing, Verdict, candidates, judge};
+use super::{Dispatch, Effect, Id, InFlight, Place, Request, RequestId, log};
+use crate::clock::{Mono, Now};
+use crate::cloud66::{Action, ActionId, ActionsListed};
+use crate::log::event::{OccurrenceInDoubt, OccurrenceReconciled};
+use crate::quota::Purpose;
+use crate::schedule::{AccountName, CatchUp, Entry, EntryName, StackUid};
+
+/// The stack is asked this long after an attempt came into doubt: most effects can be seen by then.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// After its end in doubt an attempt may still take effect for the account's timeout, or this long if that is less: a
+/// request may wait in a proxy or in a queue of the API when nobody waits for its answer any more.
+const SETTLES: Duration = Duration::from_secs(10);
+
+/// The API's clocks may differ by so much from the one that it shows in its answers.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The API's clock may differ by so much from ours where its answers do not show it.
+const BLIND: SignedDuration = SignedDuration::from_secs(60);
+
+/// Actions of others within this time before an attempt show that the user is not ours alone.
+const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
+
+/// Asked for at least so long, also where the occurrence could not be sent again any more.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// An action that the journal is asked for was scheduled at most so long before it started, or an entry's
+/// `start_deadline` if that is more.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An attempt in doubt.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    account: AccountName,
+    stack: StackUid,
+    entry: EntryName,
+    /// When it left, or the earliest that it can have left.
+    sent_at: Timestamp,
+    /// The same by the wall clock as it was when the attempt came into doubt.
+    left_at: Timestamp,
+    /// The answer may tell better when it left.
+    vague: bool,
+    /// The clocks when it came into doubt.
+    seen: Now,
+    over_at: Mono,
+    given_up_at: Mono,
+    error: String,
+    status: Option<u16>,
+    token: Token,
+    /// Of a former process.
+    recovered: bool,
+}
+
+/// By whose token an attempt was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// By the one of so many reloads.
+    OfReload(u32),
+    /// By one of a former process.
+    Former,
+}
+
+/// What is known of an attempt when it comes into doubt.
+pub(super) struct Came {
+    pub(super) sent_at: Timestamp,
+    /// When it left by the clock that nobody sets. `None`: another process sent it.
+    pub(super) left: Option<Mono>,
+    pub(super) vague: bool,
+    pub(super) token: Token,
+    pub(super) error: String,
+    pub(super) status: Option<u16>,
+}
+
+/// A stack that is asked about by one account.
+#[derive(Debug)]
+pub(super) struct Inquiry {
+    /// When it is to be asked.
+    at: Mono,
+    failures: u32,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waits,
+    /// The list is read since then. The number is of the page that is to be asked for, or is in flight.
+    Lists {
+        reading: Reading,
+        since: Mono,
+        page: u32,
+        in_flight: bool,
+    },
+    /// The journal is asked. The attempts were in flight when it was.
+    Recalls {
+        reading: Reading,
+        since: Mono,
+        in_flight: Vec<(EntryName, Now)>,
+    },
+}
+
+/// Everything in doubt, and who was given up.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    open: BTreeMap<Id, Doubt>,
+    /// Nothing could tell. Their actions may still be in the lists.
+    given_up: Vec<Doubt>,
+    inquiries: BTreeMap<(AccountName, StackUid), Inquiry>,
+    patience: BTreeSet<(Mono, Id)>,
+}
+
+impl Doubts {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// When an account has something to ask.
+    pub(super) fn next_at(&self, account: &AccountName) -> Option<Mono> {
+        let ready =
+            self.inquiries.iter().filter(|((of, _), inquiry)| of == account && inquiry.waits_for_us());
+        ready.map(|(_, inquiry)| inquiry.at).min()
+    }
+
+    /// When the patience with one of them ends.
+    pub(super) fn patience_ends(&self) -> Option<Mono> {
+        self.patience.first().map(|&(at, _)| at)
+    }
+
+    fn due(&self, account: &AccountName, now: Now) -> Option<StackUid> {
+        let mut of_account = self.inquiries.iter().filter(|((of, _), _)| of == account);
+        of_account
+            .find(|(_, inquiry)| inquiry.waits_for_us() && inquiry.at <= now.mono)
+            .map(|((_, stack), _)| stack.clone())
+    }
+
+    fn of_stack(&self, account: &AccountName, stack: &StackUid) -> impl Iterator<Item = (Id, &Doubt)> {
+        let of_stack = move |doubt: &Doubt| doubt.account == *account && doubt.stack == *stack;
+        self.open.iter().filter(move |(_, doubt)| of_stack(doubt)).map(|(&id, doubt)| (id, doubt))
+    }
+}
+
+impl Inquiry {
+    /// Nothing of it is with the API or the journal.
+    fn waits_for_us(&self) -> bool {
+        matches!(self.stage, Stage::Waits | Stage::Lists { in_flight: false, .. })
+    }
+}
+
+impl Doubt {
+    /// The span in which it took effect, if it did, by a clock that is so much ahead of ours.
+    fn span(&self, now: Now, ahead: Option<SignedDuration>) -> (Timestamp, Timestamp) {
+        let until = wall(now, self.over_at);
+        // Somebody may have set our clock since.
+        let set = until.duration_since(wall(self.seen, self.over_at));
+        let left_at = moved(self.left_at, set);
+        let (from, until) = spread(left_at, until, ahead);
+        // A former process had the API's time, or was as far from it as we are: the clock may have been set between.
+        let agreed = spread(left_at, until, Some(SignedDuration::ZERO)).0;
+        (if self.recovered { from.min(agreed) } else { from }, until)
+    }
+
+    fn attempt(
+        &self,
+        now: Now,
+        ahead: Option<SignedDuration>,
+        user: Option<String>,
+        standing: Standing,
+    ) -> Attempt {
+        let (from, until) = self.span(now, ahead);
+        Attempt { entry: self.entry.clone(), from, until, user, standing }
+    }
+}
+
+impl Dispatch {
+    /// An attempt may have taken effect: nothing else happens to its entry until it is known.
+    pub(super) fn comes_into_doubt(&mut self, id: Id, came: Came, now: Now, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let entry = Arc::clone(&pending.entry);
+        pending.place = Place::Doubt;
+        let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
+        let Came { sent_at, left, vague, token, error, status } = came;
+        // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
+        let set_back = left.is_none() && sent_at.duration_since(now.wall) > TOLERANCE;
+        let patience = match set_back {
+            true => Duration::ZERO,
+            false => now.until(pending.deadline).max(LEAST_PATIENCE),
+        };
+        effects.push(log(OccurrenceInDoubt {
+            entry: entry.name.clone(),
+            scheduled_at,
+            attempts,
+            error: error.clone(),
+            status,
+        }));
+        self.activity.entry(entry.name.clone()).or_default().in_doubt += 1;
+        let doubt = Doubt {
+            account: entry.account.name.clone(),
+            stack: entry.stack.clone(),
+            entry: entry.name.clone(),
+            sent_at,
+            left_at: match left {
+                Some(left) => wall(now, left),
+                None if set_back => Timestamp::MIN,
+                None => sent_at.min(now.wall),
+            },
+            vague,
+            seen: now,
+            over_at: now.mono + entry.account.timeout.max(SETTLES),
+            given_up_at: now.mono + patience,
+            error,
+            status,
+            token,
+            recovered: token == Token::Former,
+        };
+        let first = now.mono + FIRST;
+        let inquiry = self.doubts.inquiries.entry((doubt.account.clone(), doubt.stack.clone()));
+        let inquiry = inquiry.or_insert(Inquiry { at: first, failures: 0, stage: Stage::Waits });
+        if matches!(inquiry.stage, Stage::Waits) {
+            inquiry.at = inquiry.at.min(first);
+        }
+        self.doubts.patience.insert((doubt.given_up_at, id));
+        self.doubts.open.insert(id, doubt);
+    }
+
+    /// What is in doubt, and is left to the next process when this one ends.
+    pub fn in_doubt(&self) -> usize {
+        self.doubts.len()
+    }
+
+    /// Asks what is to be asked by an account.
+    pub(super) fn inquire(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
+        while let Some(stack) = self.doubts.due(account, now) {
+            let back_to =
+                self.doubts.of_stack(account, &stack).map(|(_, doubt)| doubt.span(now, None).0).min();
+            let Some(back_to) = back_to else {
+                self.doubts.inquiries.remove(&(account.clone(), stack));
+                continue;
+            };
+            let request = RequestId(self.number());
+            let Some(lane) = self.lanes.get_mut(account) else {
+                return;
+            };
+            let Ok(ticket) = lane.admit(Purpose::Check, now) else {
+                return;
+            };
+            lane.leaves(now);
+            let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
+                return;
+            };
+            if matches!(inquiry.stage, Stage::Waits) {
+                let reading = Reading::new(moved(back_to, -LOOK_BACK));
+                inquiry.stage = Stage::Lists { reading, since: now.mono, page: 1, in_flight: true };
+            }
+            if let Stage::Lists { page, in_flight, .. } = &mut inquiry.stage {
+                *in_flight = true;
+                let (account, stack, page) = (account.clone(), stack.clone(), *page);
+                effects.push(Effect::Send(
+                    request,
+                    Request::Actions { account, stack, page, purpose: Purpose::Check },
+                ));
+            }
+            self.requests.insert(request, InFlight::Inquiry(ticket, account.clone(), stack));
+        }
+    }
+
+    /// A page of a stack's actions was asked for, or could not be read.
+    pub(super) fn read(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        listed: ActionsListed,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let key = (account, stack);
+        let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
+            return;
+        };
+        let Stage::Lists { mut reading, since, page, .. } =
+            std::mem::replace(&mut inquiry.stage, Stage::Waits)
+        else {
+            return;
+        };
+        let next = match listed {
+            ActionsListed::Page(listed) => reading.take(page, listed, now.wall),
+            ActionsListed::Unanswered { .. } => {
+                self.ask_again(&key, now);
+                return;
+            }
+        };
+        match next {
+            Next::Page(page) => {
+                inquiry.at = now.mono;
+                inquiry.stage = Stage::Lists { reading, since, page, in_flight: false };
+            }
+            Next::Complete => {
+                let stack = key.1.clone();
+                let since_when = self.doubts.of_stack(&key.0, &stack).map(|(_, doubt)| doubt.sent_at).min();
+                let since_when = since_when.unwrap_or(now.wall);
+                let in_flight = self.in_flight_on(&stack);
+                let back = SignedDuration::try_from(self.longest_wait).unwrap_or(SignedDuration::MAX);
+                if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
+                    inquiry.stage = Stage::Recalls { reading, since, in_flight };
+                }
+                effects.push(Effect::Recall(key.0, stack, moved(since_when, -back)));
+            }
+            Next::TooLong => {
+                let verdicts: Vec<(Id, Verdict)> = (self.doubts.of_stack(&key.0, &key.1))
+                    .filter(|(_, doubt)| doubt.over_at <= since)
+                    .map(|(id, _)| (id, Verdict::Unknown))
+                    .collect();
+                self.carry_out(verdicts, now, effects);
+                self.ask_later(&key, now);
+            }
+        }
+    }
+
+    /// The actions of a stack that the journal knows. `None` when it cannot be read.
+    pub fn recalled(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        known: Option<Vec<ActionId>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let key = (account, stack);
+        let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
+            return effects;
+        };
+        let Stage::Recalls { reading, since, in_flight } =
+            std::mem::replace(&mut inquiry.stage, Stage::Waits)
+        else {
+            return effects;
+        };
+        let Some(known) = known else {
+            self.ask_again(&key, now);
+            return effects;
+        };
+        inquiry.failures = 0;
+        let known: HashSet<ActionId> = known.into_iter().collect();
+        let verdicts = self.verdicts(&key, reading, since, &in_flight, &known, now);
+        self.carry_out(verdicts, now, &mut effects);
+        self.ask_later(&key, now);
+        effects
+    }
+
+    fn verdicts(
+        &self,
+        (account, stack): &(AccountName, StackUid),
+        reading: Reading,
+        since: Mono,
+        in_flight: &[(EntryName, Now)],
+        known: &HashSet<ActionId>,
+        now: Now,
+    ) -> Vec<(Id, Verdict)> {
+        let ahead = reading.ahead;
+        let users = |token| self.user_of(account, token, &reading.actions, known);
+        let mut ids = Vec::new();
+        let mut attempts = Vec::new();
+        // Whoever sent them: what is known of the user holds for this account alone.
+        for (&id, doubt) in self.doubts.open.iter().filter(|(_, doubt)| doubt.stack == *stack) {
+            let standing = if doubt.over_at <= since { Standing::Over } else { Standing::Open };
+            let user = if doubt.account == *account { users(doubt.token) } else { None };
+            ids.push((id, doubt.account == *account));
+            attempts.push(doubt.attempt(now, ahead, user, standing));
+        }
+        let judged = attempts.len();
+        for doubt in self.doubts.given_up.iter().filter(|doubt| doubt.stack == *stack) {
+            let user = if doubt.account == *account { users(doubt.token) } else { None };
+            attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
+        }
+        for (entry, left) in in_flight {
+            let (from, _) = spread(moved(left.wall, set_since(*left, now)), now.wall, ahead);
+            let entry = entry.clone();
+            let standing = Standing::InFlight;
+            attempts.push(Attempt { entry, from, until: Timestamp::MAX, user: None, standing });
+        }
+        let candidates = candidates(reading.actions, known);
+        let verdicts = judge(&attempts, &candidates).into_iter().take(judged);
+        ids.into_iter()
+            .zip(verdicts)
+            .filter(|((_, ours), _)| *ours)
+            .map(|((id, _), verdict)| (id, verdict))
+            .collect()
+    }
+
+    /// Whose actions are started by a token, if no action in the list that is known to be ours says otherwise.
+    fn user_of(
+        &self,
+        account: &AccountName,
+        token: Token,
+        actions: &[Action],
+        known: &HashSet<ActionId>,
+    ) -> Option<String> {
+        let lane = self.lanes.get(account)?;
+        let user = lane.user.clone().filter(|_| token == Token::OfReload(lane.reloads))?;
+        let ours = actions.iter().filter(|action| action.id.is_some_and(|id| known.contains(&id)));
+        let agree = ours.filter_map(|action| action.user.as_ref()).all(|other| *other == user);
+        agree.then_some(user)
+    }
+
+    fn in_flight_on(&self, stack: &StackUid) -> Vec<(EntryName, Now)> {
+        let fires = self.requests.values().filter_map(|request| match request {
+            InFlight::Fire(_, id, left) => Some((self.pending.get(id)?, *left)),
+            _ => None,
+        });
+        let on_stack = fires.filter(|(pending, _)| pending.entry.stack == *stack);
+        on_stack.map(|(pending, left)| (pending.entry.name.clone(), left)).collect()
+    }
+
+    /// The list or the journal could not be read.
+    fn ask_again(&mut self, key: &(AccountName, StackUid), now: Now) {
+        if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
+            inquiry.failures += 1;
+            inquiry.stage = Stage::Waits;
+            inquiry.at = now.mono + self.backoff.after(inquiry.failures + 1);
+        }
+    }
+
+    /// Some of it is still to come: the next of those that can still take effect, or an answer.
+    fn ask_later(&mut self, key: &(AccountName, StackUid), now: Now) {
+        let over = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.over_at);
+        let Some(at) = over.map(|over| if over > now.mono { over } else { now.mono + SETTLES / 2 }).min()
+        else {
+            self.doubts.inquiries.remove(key);
+            return;
+        };
+        if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
+            inquiry.stage = Stage::Waits;
+            inquiry.at = at.max(now.mono + FIRST);
+        }
+    }
+
+    /// Gives up those for which nothing could be found out in time.
+    pub(super) fn lose_patience(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while let Some(&(at, id)) = self.doubts.patience.first()
+            && at <= now.mono
+        {
+            self.carry_out(vec![(id, Verdict::Unknown)], now, effects);
+            self.doubts.patience.remove(&(at, id));
+        }
+    }
+
+    fn carry_out(&mut self, verdicts: Vec<(Id, Verdict)>, now: Now, effects: &mut Vec<Effect>) {
+        let mut entries = BTreeSet::new();
+        for (id, verdict) in verdicts {
+            let Some(doubt) = (verdict != Verdict::Later).then(|| self.doubts.open.remove(&id)).flatten()
+            else {
+                continue;
+            };
+            self.doubts.patience.remove(&(doubt.given_up_at, id));
+            let Some(pending) = self.pending.get(&id) else {
+                continue;
+            };
+            let entry = Arc::clone(&pending.entry);
+            if let Some(activity) = self.activity.get_mut(&entry.name) {
+                activity.in_doubt -= 1;
+            }
+            let (word, action_id) = match &verdict {
+                Verdict::Started(action) => ("started", action.as_ref().and_then(|action| action.id)),
+                Verdict::NotStarted => ("not_started", None),
+                Verdict::Unknown | Verdict::Later => ("unknown", None),
+            };
+            let (name, scheduled_at) = (entry.name.clone(), pending.scheduled_at);
+            effects.push(log(OccurrenceReconciled { entry: name, scheduled_at, verdict: word, action_id }));
+            match verdict {
+                Verdict::Started(action) => {
+                    self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects)
+                }
+                Verdict::NotStarted => self.goes_again(id, &entry, doubt.recovered, now, effects),
+                Verdict::Unknown | Verdict::Later => {
+                    let (error, status) = (doubt.error.clone(), doubt.status);
+                    self.forget_past(now);
+                    self.doubts.given_up.push(doubt);
+                    self.stays_unknown(id, &entry, error, status, now, effects);
+                }
+            }
+            entries.insert(entry.name.clone());
+        }
+        for entry in entries {
+            self.let_through(&entry);
+            self.release(&entry);
+        }
+    }
+
+    fn adopt(&mut self, id: Id, action: Action, doubt: &Doubt, now: Now, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get(&doubt.account) else {
+            return;
+        };
+        let (limit, remaining) = (lane.quota.limit(), lane.quota.remaining());
+        let began = action.started().filter(|&at| doubt.vague && at > doubt.sent_at);
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.history.attempts = pending.history.attempts.max(1);
+        }
+        self.started(id, action, began.unwrap_or(doubt.sent_at), limit, remaining, now, effects);
+    }
+
+    /// It had no effect: it goes as if it had come due now.
+    fn goes_again(&mut self, id: Id, entry: &Entry, recovered: bool, now: Now, effects: &mut Vec<Effect>) {
+        if !self.waits_again(id, now, effects) {
+            return;
+        }
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.waited = true;
+            effects.push(pending.record_waiting("retry"));
+        }
+        if recovered {
+            return self.comes_due(id, now, effects);
+        }
+        self.make_ready(id);
+        if entry.catch_up != CatchUp::All {
+            self.supersede(&entry.name, now, effects);
+        }
+    }
+
+    fn stays_unknown(
+        &mut self,
+        id: Id,
+        entry: &Entry,
+        error: String,
+        status: Option<u16>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !entry.idempotent {
+            return self.unknown(id, error, effects);
+        }
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.history.doubt = Some(error.clone());
+        }
+        self.retry(id, error, status, now, effects);
+    }
+
+    /// Lets go what waited for the end of a doubt.
+    fn let_through(&mut self, entry: &EntryName) {
+        let Some(activity) = self.activity.get(entry).filter(|activity| activity.in_doubt == 0) else {
+            return;
+        };
+        let behind = |id: &Id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Behind);
+        let waiting: Vec<Id> = activity.waiting.iter().copied().filter(behind).collect();
+        for id in waiting {
+            self.make_ready(id);
+        }
+    }
+
+    /// Forgets those given up whose actions no list that is yet to be read can hold.
+    fn forget_past(&mut self, now: Now) {
+        let kept = LOOK_BACK.unsigned_abs() + BLIND.unsigned_abs() * 2;
+        let oldest = self.doubts.open.values().map(|doubt| doubt.seen.mono).min().unwrap_or(now.mono);
+        self.doubts.given_up.retain(|doubt| doubt.over_at + kept > oldest);
+    }
+}
+
+/// A span of our clock as the API's shows it, with what may be between them.
+fn spread(from: Timestamp, until: Timestamp, ahead: Option<SignedDuration>) -> (Timestamp, Timestamp) {
+    let (ahead, tolerance) = match ahead {
+        Some(ahead) => (ahead, TOLERANCE),
+        None => (SignedDuration::ZERO, BLIND),
+    };
+    (moved(from, ahead - tolerance), moved(until, ahead + tolerance))
+}
+
+fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(at)
+}
+
+/// The wall clock's reading at an instant before or after `now`, if nobody sets it.
+fn wall(now: Now, at: Mono) -> Timestamp {
+    let span = |mono| SignedDuration::try_from(mono).unwrap_or(SignedDuration::MAX);
+    moved(now.wall, span(at).saturating_sub(span(now.mono)))
+}
+
+/// By how much the wall clock was set since.
+fn set_since(then: Now, now: Now) -> SignedDuration {
+    wall(now, now.mono).duration_since(wall(then, now.mono))
+}

@@ -1,0 +1,210 @@
+//! Reading a stack's actions page by page, as far back as is needed, whatever their order.
+//!
+//! The API does not say in which order it lists them, and a stack may have thousands. What was read tells: where
+//! every page goes down in time, the rest is older still; where it goes up, the newest are on the last page. Otherwise
+//! all pages are read.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cloud66::{Action, ActionsPage};
+
+/// More pages are not read: twenty of thirty actions are a job that runs every minute, for ten hours.
+const MOST_PAGES: u32 = 20;
+
+/// A list that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Nothing older is needed, by the API's clock.
+    back_to: Timestamp,
+    /// What the API's clock is ahead of ours, where it told.
+    pub(super) ahead: Option<SignedDuration>,
+    pages: BTreeMap<u32, Seen>,
+    way: Way,
+    pub(super) actions: Vec<Action>,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// This page.
+    Page(u32),
+    /// Everything that is needed was read.
+    Complete,
+    /// There is more than is read.
+    TooLong,
+}
+
+/// In which direction the pages are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// From the first page on.
+    On,
+    /// From the last page back, which was reached.
+    Back,
+}
+
+/// How a page goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    order: Order,
+    oldest: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Down,
+    Up,
+    /// Neither, or it cannot be told.
+    None,
+}
+
+impl Reading {
+    /// Begins with the first page. `back_to` is by our clock.
+    pub(super) fn new(back_to: Timestamp) -> Reading {
+        Reading { back_to, ahead: None, pages: BTreeMap::new(), way: Way::On, actions: Vec::new() }
+    }
+
+    /// Takes in a page that came at `came` by our clock.
+    pub(super) fn take(&mut self, number: u32, page: ActionsPage, came: Timestamp) -> Next {
+        if self.pages.is_empty() {
+            self.ahead = page.date.map(|date| date.duration_since(came));
+            let ahead = self.ahead.unwrap_or_default();
+            self.back_to = self.back_to.checked_add(ahead).unwrap_or(self.back_to);
+        }
+        let seen = Seen::of(&page.actions);
+        self.actions.extend(page.actions);
+        self.pages.insert(number, seen);
+        let old = seen.oldest.is_some_and(|oldest| oldest < self.back_to);
+        let all = |order| self.pages.values().all(|page| page.order == order);
+        match (self.way, page.next) {
+            (Way::On, None) if all(Order::Up) && number > 1 && !self.pages.contains_key(&(number - 1)) => {
+                self.way = Way::Back;
+                if old { Next::Complete } else { Next::Page(number - 1) }
+            }
+            (Way::On, None) => self.whole(),
+            (Way::On, Some(_)) if old && all(Order::Down) => Next::Complete,
+            (Way::On, Some(next)) => match page.pages {
+                Some(last) if number == 1 && last > next && seen.order == Order::Up => Next::Page(last),
+                _ => self.go_on(next),
+            },
+            (Way::Back, _) if !all(Order::Up) => Next::TooLong,
+            (Way::Back, _) if old || self.pages.contains_key(&(number - 1)) => Next::Complete,
+            (Way::Back, _) => self.go_on(number - 1),
+        }
+    }
+
+    fn go_on(&self, next: u32) -> Next {
+        let read = u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
+        // A server whose pages lead back has no end.
+        if read >= MOST_PAGES || self.pages.contains_key(&next) { Next::TooLong } else { Next::Page(next) }
+    }
+
+    /// The last page is read: were all before?
+    fn whole(&self) -> Next {
+        let expected = 1..=u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
+        if self.pages.keys().copied().eq(expected) { Next::Complete } else { Next::TooLong }
+    }
+}
+
+/// Whether actions are listed with the oldest first.
+pub(super) fn goes_up(actions: &[Action]) -> bool {
+    Seen::of(actions).order == Order::Up
+}
+
+impl Seen {
+    fn of(actions: &[Action]) -> Seen {
+        let times: Option<Vec<Timestamp>> = actions.iter().map(Action::started).collect();
+        let Some(times) = times else {
+            return Seen { order: Order::None, oldest: None };
+        };
+        let order = match (times.first(), times.last()) {
+            (Some(first), Some(last)) if first > last && times.is_sorted_by(|a, b| a >= b) => Order::Down,
+            (Some(first), Some(last)) if first < last && times.is_sorted() => Order::Up,
+            _ => Order::None,
+        };
+        Seen { order, oldest: times.into_iter().min() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PER_PAGE: usize = 30;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a timestamp")
+    }
+
+    /// Reads a list of actions, each started in the second that is its id. Returns how it ended, the pages that were
+    /// read, and the ids.
+    fn read(seconds: &[i64], back_to: i64) -> (Next, usize, Vec<u64>) {
+        let pages: Vec<&[i64]> =
+            if seconds.is_empty() { vec![&[]] } else { seconds.chunks(PER_PAGE).collect() };
+        let mut reading = Reading::new(at(back_to));
+        let mut number = 1;
+        for read in 1.. {
+            let index = usize::try_from(number).expect("a page") - 1;
+            let action = |&second: &i64| Action {
+                id: Some(second.unsigned_abs()),
+                started_at: Some(at(second).to_string()),
+                ..Action::default()
+            };
+            let page = ActionsPage {
+                actions: pages[index].iter().map(action).collect(),
+                next: (index + 1 < pages.len()).then_some(number + 1),
+                pages: u32::try_from(pages.len()).ok(),
+                date: None,
+            };
+            match reading.take(number, page, at(0)) {
+                Next::Page(next) => number = next,
+                end => return (end, read, reading.actions.iter().filter_map(|a| a.id).collect()),
+            }
+        }
+        unreachable!("every reading ends")
+    }
+
+    #[test]
+    fn of_a_long_list_only_what_is_new_enough_is_read() {
+        let up: Vec<i64> = (1..=30_000).collect();
+        let down: Vec<i64> = up.iter().rev().copied().collect();
+        let (end, pages, _) = read(&down, 29_950);
+        assert_eq!((end, pages), (Next::Complete, 2), "newest first");
+        let (end, pages, _) = read(&up, 29_950);
+        assert_eq!((end, pages), (Next::Complete, 3), "oldest first: one page to see that it is");
+    }
+
+    #[test]
+    fn a_long_list_without_order_is_not_read_to_its_end() {
+        let mixed: Vec<i64> = (1..=30_000).map(|n| n * 7919 % 30_011).collect();
+        assert_eq!(read(&mixed, 29_950).0, Next::TooLong);
+    }
+
+    proptest! {
+        /// Whatever the order, a list that was read completely lacks nothing that is new enough.
+        #[test]
+        fn nothing_new_is_left_out(count in 0..400i64, back in 0..400i64, order in 0..3u8, swaps in proptest::collection::vec((0..400usize, 0..400usize), 0..4)) {
+            let mut seconds: Vec<i64> = (1..=count).collect();
+            match order {
+                0 => {}
+                1 => seconds.reverse(),
+                _ => for (a, b) in swaps {
+                    if a < seconds.len() && b < seconds.len() { seconds.swap(a, b); }
+                },
+            }
+            // Where single actions are out of order on a page that was not read, nothing tells: the order is taken from
+            // what was read. Only lists that are ordered, or are seen not to be, are held to it.
+            let (end, _, ids) = read(&seconds, back);
+            let ordered = seconds.is_sorted() || seconds.is_sorted_by(|a, b| a >= b);
+            if end == Next::Complete && ordered {
+                for second in back.max(1)..=count {
+                    prop_assert!(ids.contains(&second.unsigned_abs()), "{second} of {count}, back to {back}");
+                }
+            }
+        }
+    }
+}

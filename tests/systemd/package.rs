@@ -1,0 +1,99 @@
+//! The Debian package from its installation to its purge.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::machine::{Machine, PROGRAM, PROJECT, Ran, not_run};
+
+/// What the package must bring, besides the program.
+const FILES: [&str; 10] = [
+    "/usr/lib/systemd/system/stackcron.service",
+    "/etc/stackcron/schedule.yaml",
+    "/usr/share/stackcron/schedule.schema.json",
+    "/usr/share/man/man1/stackcron.1.gz",
+    "/usr/share/man/man1/stackcron-run.1.gz",
+    "/usr/share/bash-completion/completions/stackcron",
+    "/usr/share/zsh/vendor-completions/_stackcron",
+    "/usr/share/fish/vendor_completions.d/stackcron.fish",
+    "/usr/share/doc/stackcron/copyright",
+    "/usr/share/doc/stackcron/changelog.gz",
+];
+
+#[test]
+fn the_package_starts_nothing_keeps_what_was_edited_and_leaves_nothing_after_a_purge() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(package) = built(directory.path(), "1.0") else { return };
+    let Some(next) = built(directory.path(), "1.1") else { return };
+    let Some(machine) = Machine::boot_with(&[directory.path()]) else { return };
+    // Where images for containers are made of this machine, it forbids packages to touch services.
+    machine.run_ok(&["rm", "-f", "/usr/sbin/policy-rc.d"]);
+    let install = |package: &Path| -> Ran {
+        machine.run(&["dpkg", "--no-triggers", "--install", &package.display().to_string()])
+    };
+    let state = |property| machine.property("stackcron.service", property);
+
+    let first = install(&package);
+    assert!(first.status.success(), "{first:?}");
+    for step in ["/etc/stackcron/cloud66-token", "stackcron check", "systemctl enable --now stackcron"] {
+        assert!(first.stdout.contains(step), "{step} is a step in:\n{}", first.stdout);
+    }
+    for file in FILES {
+        assert!(machine.path(file).is_file(), "{file}");
+    }
+    assert_eq!((state("ActiveState"), state("UnitFileState")), ("inactive".into(), "disabled".into()));
+    let check = machine.run_ok(&["stackcron", "check"]);
+    assert!(check.starts_with("ok: 0 entries"), "{check}");
+    let verified = machine.run(&["systemd-analyze", "verify", "/usr/lib/systemd/system/stackcron.service"]);
+    assert!(
+        verified.status.success() && verified.stdout.is_empty() && verified.stderr.is_empty(),
+        "{verified:?}"
+    );
+    let threshold = ["systemd-analyze", "security", "--threshold=10", "stackcron.service"];
+    assert!(machine.run(&threshold).status.success(), "the exposure is 1.0 or below");
+
+    // The steps as printed.
+    machine.write("/etc/stackcron/cloud66-token", "a-token\n", 0o600);
+    let schedule =
+        std::fs::read_to_string(machine.path("/etc/stackcron/schedule.yaml")).expect("the schedule");
+    let edited = format!("{schedule}  nightly: {{ stack: s1, job: j1, cron: '0 0 1 1 *' }}\n");
+    machine.write("/etc/stackcron/schedule.yaml", &edited, 0o644);
+    machine.run_ok(&["stackcron", "check"]);
+    machine.run_ok(&["systemctl", "enable", "--now", "stackcron"]);
+    assert_eq!(state("ActiveState"), "active");
+    assert!(state("StatusText").starts_with("next: nightly at "), "{}", state("StatusText"));
+    let journal = "/var/lib/private/stackcron/journal.sqlite3";
+    assert!(machine.path(journal).exists());
+
+    let (pid, second) = (state("MainPID"), install(&next));
+    assert!(second.status.success(), "{second:?}");
+    assert!(!second.stdout.contains("three steps"), "an upgrade asks for nothing:\n{}", second.stdout);
+    assert_eq!(state("ActiveState"), "active");
+    assert_ne!(state("MainPID"), pid, "the new program runs: {second:?}");
+    let kept = std::fs::read_to_string(machine.path("/etc/stackcron/schedule.yaml")).expect("the schedule");
+    assert_eq!(kept, edited);
+    assert!(machine.path(journal).exists());
+
+    machine.run_ok(&["dpkg", "--no-triggers", "--remove", "stackcron"]);
+    assert_eq!(state("ActiveState"), "inactive");
+    assert!(machine.path(journal).exists() && machine.path("/etc/stackcron/schedule.yaml").exists());
+    machine.run_ok(&["dpkg", "--no-triggers", "--purge", "stackcron"]);
+    let places = ["/etc", "/usr/bin", "/usr/lib/systemd", "/usr/share", "/var/lib", "/run"];
+    let left = machine.run_ok(&[&["find"], &places[..], &["-name", "*stackcron*"]].concat());
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+/// The package of the program under test. `None`, and said why, where it cannot be built.
+fn built(directory: &Path, version: &str) -> Option<PathBuf> {
+    if !Command::new("cargo").args(["deb", "--version"]).output().is_ok_and(|it| it.status.success()) {
+        not_run("the package cannot be built without cargo-deb: `cargo install cargo-deb --locked`");
+        return None;
+    }
+    let package = directory.join(format!("stackcron_{version}.deb"));
+    let output = Command::new(Path::new(PROJECT).join("systemd/package"))
+        .args(["--program", PROGRAM, "--fast", "--quiet", "--deb-version", version, "--output"])
+        .arg(&package)
+        .output()
+        .expect("bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(package)
+}
