@@ -22,6 +22,10 @@ pub(super) const GROUP: usize = 1000;
 /// Between two tries to write what could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Between two tries at the end, and how many there are.
+const LAST_AGAIN: Duration = Duration::from_millis(100);
+const LAST_TRIES: u32 = 6;
+
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
 
@@ -281,9 +285,19 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// What fails only now is tried a few times more: nobody else writes it.
     fn close(&mut self, stopped_at: Timestamp) -> Result<(), JournalError> {
-        self.write()?;
-        self.store.write(&[Write::Stopped(stopped_at)]).map(|_| ())
+        let mut tries = 0;
+        loop {
+            let written = self.write().and_then(|()| self.store.write(&[Write::Stopped(stopped_at)]));
+            match written {
+                Err(error) if error.passes() && tries < LAST_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LAST_AGAIN);
+                }
+                written => return written.map(|_| ()),
+            }
+        }
     }
 }
 
