@@ -848,3 +848,20 @@ on_both! { async fn what_was_never_claimed_has_no_moves(place: &Place) {
     assert_eq!(told, [(key("b", 10), None), (key("a", 11), None)], "the others are applied");
     assert_eq!(place.states(), [(key("a", 10), State::Skipped)].into());
 } }
+
+#[tokio::test]
+async fn a_schema_of_the_next_version_is_written_and_a_later_one_refused() {
+    let Some(server) = Server::shared() else { return };
+    let Some(place) = Place::postgres() else { return };
+    place.open().await.closed().await;
+    let Place::Database(_, address) = &place else { panic!("it is a database") };
+    let database = address.to_string().rsplit('/').next().expect("a name").to_owned();
+    server.sql(&database, "ALTER TABLE stackcron.paused ADD COLUMN since bigint");
+    server.sql(&database, "UPDATE stackcron.journal SET schema = 2, oldest = 1");
+    let opened = place.open().await;
+    opened.journal.pause(name("a")).await.expect("paused beside a newer version");
+    opened.closed().await;
+    server.sql(&database, "UPDATE stackcron.journal SET schema = 3, oldest = 2");
+    let refused = postgres::read_history(address, &Filter::default(), |_| ControlFlow::Continue(()));
+    assert_eq!(refused, Err(JournalError::NewerDatabase { address: address.to_string(), found: 3 }));
+}

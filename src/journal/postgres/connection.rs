@@ -84,8 +84,11 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
             "this server is a replica; name the primary, or both, in the URL"
         }
         SqlState::DISK_FULL => "make room on the server",
-        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+        SqlState::INVALID_PASSWORD => {
             "give the password as the credential `journal-password` or as $PGPASSWORD"
+        }
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "the user, the database and sslmode of the URL must be what the server's pg_hba.conf admits"
         }
         SqlState::INVALID_CATALOG_NAME => "make the database first: createdb",
         SqlState::INSUFFICIENT_PRIVILEGE => {
