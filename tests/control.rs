@@ -422,7 +422,7 @@ async fn reloads_lose_and_double_nothing_that_is_fired() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_double_nothing_that_is_fired_and_each_ends() {
     let sandbox = sandbox(&["slow=20ms"]).await;
-    let place = Place::firing_at(&sandbox, "", YEARLY);
+    let place = Place::firing_at(&sandbox, "timeout: 1s", YEARLY);
     for round in 0..8 {
         let mut daemon = started(&place);
         let fires: Vec<Child> = (0..6)
