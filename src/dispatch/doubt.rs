@@ -242,7 +242,7 @@ impl Dispatch {
             let Some(lane) = self.lanes.get_mut(account) else {
                 return;
             };
-            let Ok(ticket) = lane.admit(Purpose::Check, now) else {
+            let Ok(ticket) = lane.admit(Purpose::Reconcile, now) else {
                 return;
             };
             lane.leaves(now);
@@ -258,7 +258,7 @@ impl Dispatch {
                 let (account, stack, page) = (account.clone(), stack.clone(), *page);
                 effects.push(Effect::Send(
                     request,
-                    Request::Actions { account, stack, page, purpose: Purpose::Check },
+                    Request::Actions { account, stack, page, purpose: Purpose::Reconcile },
                 ));
             }
             self.requests.insert(request, InFlight::Inquiry(ticket, account.clone(), stack));
