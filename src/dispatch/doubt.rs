@@ -46,7 +46,6 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Doubt {
     account: AccountName,
     stack: StackUid,
-    entry: EntryName,
     /// When it left, or the earliest that it can have left.
     sent_at: Timestamp,
     /// The same by the wall clock as it was when the attempt came into doubt.
@@ -107,7 +106,7 @@ enum Stage {
     Recalls {
         reading: Reading,
         since: Mono,
-        in_flight: Vec<(EntryName, Now)>,
+        in_flight: Vec<Now>,
     },
 }
 
@@ -175,7 +174,7 @@ impl Doubt {
         standing: Standing,
     ) -> Attempt {
         let (from, until) = self.span(now, ahead);
-        Attempt { entry: self.entry.clone(), from, until, user, standing }
+        Attempt { from, until, user, standing }
     }
 }
 
@@ -201,7 +200,6 @@ impl Dispatch {
         let doubt = Doubt {
             account: entry.account.name.clone(),
             stack: entry.stack.clone(),
-            entry: entry.name.clone(),
             sent_at,
             // The clock of a former process cannot have shown what is still to come.
             left_at: left.map_or(sent_at.min(now.wall), |left| wall(now, left)),
@@ -352,7 +350,7 @@ impl Dispatch {
         (account, stack): &(AccountName, StackUid),
         reading: Reading,
         since: Mono,
-        in_flight: &[(EntryName, Now)],
+        in_flight: &[Now],
         known: &HashSet<ActionId>,
         now: Now,
     ) -> Vec<(Id, Verdict)> {
@@ -372,11 +370,10 @@ impl Dispatch {
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
         }
-        for (entry, left) in in_flight {
+        for left in in_flight {
             let (from, _) = spread(moved(left.wall, set_since(*left, now)), now.wall, ahead);
-            let entry = entry.clone();
             let standing = Standing::InFlight;
-            attempts.push(Attempt { entry, from, until: Timestamp::MAX, user: None, standing });
+            attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
         }
         let candidates = candidates(reading.actions, known);
         let verdicts = judge(&attempts, &candidates).into_iter().take(judged);
@@ -402,13 +399,13 @@ impl Dispatch {
         agree.then_some(user)
     }
 
-    fn in_flight_on(&self, stack: &StackUid) -> Vec<(EntryName, Now)> {
+    fn in_flight_on(&self, stack: &StackUid) -> Vec<Now> {
         let fires = self.requests.values().filter_map(|request| match request {
             InFlight::Fire(_, id, left) => Some((self.pending.get(id)?, *left)),
             _ => None,
         });
         let on_stack = fires.filter(|(pending, _)| pending.entry.stack == *stack);
-        on_stack.map(|(pending, left)| (pending.entry.name.clone(), left)).collect()
+        on_stack.map(|(_, left)| left).collect()
     }
 
     /// The list or the journal could not be read.
