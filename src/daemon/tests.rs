@@ -319,3 +319,19 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
     world.check(10 + 30 + 11);
     assert_eq!(world.sent("all"), 51, "it goes on by itself: {:?}", world.given_up);
 }
+
+#[test]
+fn a_reload_while_a_claim_is_written_stalls_nothing() {
+    let now = Now { wall: START.parse().expect("an instant"), mono: Duration::from_secs(100) };
+    let before = Some(now.wall - SignedDuration::from_secs(10));
+    let recovered = Recovered { cursor: before, ..nothing_recovered() };
+    let (mut core, _) = Core::new(&three(), recovered, 1, now);
+    let claims = core.beat(now).expect("ten seconds are to be claimed");
+    let quiet = schedule("  leap: { stack: s, job: a, cron: '0 0 29 2 *' }\n");
+    core.replace(&quiet, now);
+    core.claimed(claims.cursor, &[], now);
+    let later =
+        Now { wall: now.wall + SignedDuration::from_secs(1), mono: now.mono + Duration::from_secs(1) };
+    assert_eq!(core.beat(later), None, "nothing is to be claimed");
+    assert!(core.is_current(later), "it goes on with what it has");
+}
