@@ -329,9 +329,9 @@ fn a_reload_while_a_claim_is_written_stalls_nothing() {
     let claims = core.beat(now).expect("ten seconds are to be claimed");
     let quiet = schedule("  leap: { stack: s, job: a, cron: '0 0 29 2 *' }\n");
     core.replace(&quiet, now);
-    core.claimed(claims.cursor, &[], now);
     let later =
-        Now { wall: now.wall + SignedDuration::from_secs(1), mono: now.mono + Duration::from_secs(1) };
+        Now { wall: now.wall + SignedDuration::from_millis(5), mono: now.mono + Duration::from_millis(5) };
+    core.claimed(claims.cursor, &[], later);
     assert_eq!(core.beat(later), None, "nothing is to be claimed");
     assert!(core.is_current(later), "it goes on with what it has");
 }
