@@ -223,7 +223,7 @@ async fn counters_agree_with_the_log() {
     assert!(scraped["stackcron_journal_claim_seconds_count"] >= 1.0, "{scraped:#?}");
     assert!(
         scraped["stackcron_requests_total{account=\"main\",purpose=\"follow_up\"}"] >= 1.0,
-        "three actions were followed, perhaps by one list: {scraped:#?}"
+        "three actions were followed, some of them together: {scraped:#?}"
     );
     let naming = naming_the_schedule(&scraped);
     assert!(naming.is_empty(), "no series tells of an entry, a stack or a job: {naming:?}");

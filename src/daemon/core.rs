@@ -145,6 +145,8 @@ impl Core {
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
         // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
         if self.batch.is_empty() && !stale && self.claiming != Claiming::Failed {
+            // A reload while a claim was being written left the sweep where it had come to.
+            self.catching_up = self.sweep.is_behind(now);
             return None;
         }
         self.claiming = Claiming::Yes;
