@@ -10,6 +10,7 @@ use super::super::inbox::{Receiver, Waited};
 use super::super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
 use super::file::Lock;
 use super::rows::{Rows, Writing};
+use crate::background;
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -101,9 +102,6 @@ enum Next {
     End(Option<(Answer<()>, Result<(), JournalError>)>),
 }
 
-/// Yields to sends, and still gets its turn on a machine that is busy.
-const NICENESS: i32 = 10;
-
 impl Writer {
     pub(super) fn new(
         rows: Rows,
@@ -130,8 +128,8 @@ impl Writer {
     /// Serves requests until the journal is closed or every handle is gone.
     pub(super) fn run(mut self) {
         // A burst of sends goes first: what became of it can be written a little later, and claims are made
-        // seconds ahead. Of this thread alone; where it is not allowed, the burst is slower.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
+        // seconds ahead.
+        background::yield_to_sends();
         let awaited = loop {
             if let Next::End(awaited) = self.turn() {
                 break awaited;
