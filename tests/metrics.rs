@@ -8,9 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{Daemon, PATIENCE, Place, sandbox, schedule};
+use common::{Daemon, PATIENCE, Place, sandbox, schedule, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::journal::FILE_NAME;
@@ -58,18 +57,6 @@ fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
             (name.to_owned(), value.parse().unwrap_or_else(|error| panic!("{error} in {line}")))
         })
         .collect()
-}
-
-/// Asks again until it is as wished: what is asked has no event to wait for.
-fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match asked() {
-            Ok(wished) => return wished,
-            Err(state) if Instant::now() > end => panic!("never {what}; the last was {state}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }
 
 fn until_status(address: SocketAddr, path: &str, status: u16) -> Answer {
