@@ -19,4 +19,5 @@ pub mod rehearsal;
 pub mod online;
 pub mod cli;
 pub mod clock;
+mod background;
 mod memory;

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Daemon, Ended, PATIENCE, Place, quota, sandbox, sandbox_with, schedule, settings};
+use common::{Daemon, Ended, PATIENCE, Place, quota, sandbox, sandbox_with, schedule, settings, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::sandbox::{Endpoint, Sandbox};
@@ -34,18 +34,6 @@ fn ready(place: &Place, daemon: &mut Daemon) {
             false => Err(format!("{ended:?}")),
         }
     });
-}
-
-/// Asks again until it is as wished: what is asked has no event to wait for.
-fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match asked() {
-            Ok(wished) => return wished,
-            Err(state) if Instant::now() > end => panic!("never {what}; the last was {state}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }
 
 /// The one object that a command printed.
@@ -422,7 +410,7 @@ async fn reloads_lose_and_double_nothing_that_is_fired() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_double_nothing_that_is_fired_and_each_ends() {
     let sandbox = sandbox(&["slow=20ms"]).await;
-    let place = Place::firing_at(&sandbox, "", YEARLY);
+    let place = Place::firing_at(&sandbox, "timeout: 1s", YEARLY);
     for round in 0..8 {
         let mut daemon = started(&place);
         let fires: Vec<Child> = (0..6)

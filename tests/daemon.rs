@@ -74,7 +74,7 @@ async fn no_secret_is_in_any_output() {
     let faults = ["status=500:times=1", "redirect:to=http://127.0.0.1:1/,times=2", "close-after:times=3"];
     let sandbox = sandbox(&faults).await;
     let jobs = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', args: 'password=hunter2' }\n";
-    let mut daemon = Place::firing_at(&sandbox, "", jobs).start_with(&["--log-level", "debug"]);
+    let mut daemon = Place::firing_at(&sandbox, "timeout: 1s", jobs).start_with(&["--log-level", "debug"]);
     daemon.event("action.finished");
     assert!(daemon.stop().success());
     let output = daemon.stderr() + &daemon.raw;

@@ -8,9 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{Daemon, PATIENCE, Place, sandbox, schedule};
+use common::{Daemon, PATIENCE, Place, sandbox, schedule, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::journal::FILE_NAME;
@@ -58,18 +57,6 @@ fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
             (name.to_owned(), value.parse().unwrap_or_else(|error| panic!("{error} in {line}")))
         })
         .collect()
-}
-
-/// Asks again until it is as wished: what is asked has no event to wait for.
-fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match asked() {
-            Ok(wished) => return wished,
-            Err(state) if Instant::now() > end => panic!("never {what}; the last was {state}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }
 
 fn until_status(address: SocketAddr, path: &str, status: u16) -> Answer {
@@ -223,7 +210,7 @@ async fn counters_agree_with_the_log() {
     assert!(scraped["stackcron_journal_claim_seconds_count"] >= 1.0, "{scraped:#?}");
     assert!(
         scraped["stackcron_requests_total{account=\"main\",purpose=\"follow_up\"}"] >= 1.0,
-        "three actions were followed, perhaps by one list: {scraped:#?}"
+        "three actions were followed, some of them together: {scraped:#?}"
     );
     let naming = naming_the_schedule(&scraped);
     assert!(naming.is_empty(), "no series tells of an entry, a stack or a job: {naming:?}");

@@ -105,16 +105,22 @@ fn telling(sandbox: &Sandbox, ops: &str, defaults: &str, jobs: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_end_is_told_with_the_fields_of_its_event_and_a_good_one_is_not() {
-    let sandbox = sandbox(&[]).await;
+    let sandbox = sandbox(&["close-after:job=j2"]).await;
+    // Somebody else's run in the same seconds: whose is whose nothing can tell.
+    let run_now = format!("{}/stacks/s1/jobs/j1/run_now", sandbox.url());
+    let theirs = reqwest::Client::new().post(run_now).bearer_auth(stackcron::sandbox::DEFAULT_TOKEN).send();
+    assert!(theirs.await.expect("an answer").status().is_success());
     let receiver = Receiver::new().await;
     let jobs = "  good: { stack: s1, job: j1, cron: '* * * * * *' }\n  \
                 fails: { stack: s1, job: j-fails, cron: '* * * * * *' }\n  \
                 forbidden: { stack: s1, job: j-forbidden, cron: '* * * * * *' }\n  \
+                lost: { stack: s1, job: j2, cron: '* * * * * *' }\n  \
                 silent: { stack: s2, job: gone, cron: '* * * * * *', notify: [] }\n";
-    let place =
-        Place::with(&telling(&sandbox, &format!("webhook: '{}/hook'", receiver.url), "catch_up: none", jobs));
+    let file = telling(&sandbox, &format!("webhook: '{}/hook'", receiver.url), "catch_up: none", jobs);
+    let place = Place::with(&file.replace("token:", "timeout: 1s, token:"));
     let mut daemon = place.start();
     receiver.told("fails", "failed").await;
+    receiver.told("lost", "unknown").await;
     let got = receiver.told("forbidden", "rejected").await;
     assert_eq!((&got[0].method, got[0].path.as_str()), (&Method::POST, "/hook"));
     let line = daemon.wait_for("occurrence.rejected", |line| line["entry"] == "forbidden");

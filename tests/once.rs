@@ -190,6 +190,7 @@ async fn everything_settles(state: &Path) {
         read_history(state, &Filter::default(), |record| {
             let followed = record.state == State::Started
                 && record.reason.is_none()
+                && record.action_id.is_some()
                 && Entry::named(record.key.entry().as_str()).is_followed();
             if followed || matches!(record.state, State::Due | State::Waiting | State::Sending) {
                 open.push(record);
@@ -249,8 +250,12 @@ fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox, log: &str) -> Vec<String
         for row in &of_entry {
             let mut bad = |what: &str| wrong.push(format!("{what}: {row:?}"));
             match row.state.as_str() {
-                "started" if entry.is_followed() && row.reason.is_none() => bad("its end was never told"),
+                "started" if entry.is_followed() && row.reason.is_none() && row.action_id.is_some() => {
+                    bad("its end was never told")
+                }
                 "started" | "finished" | "failed" => match row.action_id {
+                    // Found out later, and not which: see below.
+                    None if given_up.contains_key(&row.name()) => {}
                     None => bad("it has no action"),
                     Some(action) => {
                         match unclaimed.remove(&action) {
@@ -283,30 +288,35 @@ fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox, log: &str) -> Vec<String
                 bad("sent, and no lateness");
             }
         }
-        // What is left of the ledger are starts of unknown occurrences, each of another one: sent when it was due or
-        // later, and before it was given up as unknown.
-        let mut unknown: Vec<(Timestamp, Timestamp)> = of_entry
-            .iter()
-            .filter(|row| row.state == "unknown")
-            .filter_map(|row| Some((*given_up.get(&row.name())?, row.scheduled_at)))
-            .collect();
-        unknown.sort();
+        // What is left of the ledger are starts of occurrences that lack an action, each of another one: sent when it was
+        // due or later, and before it was given up or told to have started.
+        let lacking = |state: &str| {
+            let rows = of_entry.iter().filter(|row| row.state == state && row.action_id.is_none());
+            let mut spans: Vec<(Timestamp, Timestamp)> =
+                rows.filter_map(|row| Some((*given_up.get(&row.name())?, row.scheduled_at))).collect();
+            spans.sort();
+            spans
+        };
+        let (mut started, mut unknown) = (lacking("started"), lacking("unknown"));
         let mut times: Vec<Timestamp> = unclaimed.values().copied().collect();
         times.sort();
         for at in times {
-            match unknown.iter().position(|(given_up, due)| *due <= at && at <= *given_up) {
-                Some(place) => {
-                    unknown.remove(place);
-                }
-                None => wrong
-                    .push(format!("{name} was started at {at}, and no occurrence is left that could be it")),
+            let take = |spans: &mut Vec<(Timestamp, Timestamp)>| {
+                let fits = spans.iter().position(|(given_up, due)| *due <= at && at <= *given_up);
+                fits.map(|place| spans.remove(place)).is_some()
+            };
+            if !take(&mut started) && !take(&mut unknown) {
+                wrong.push(format!("{name} was started at {at}, and no occurrence is left that could be it"));
             }
         }
+        wrong.extend(
+            started.iter().map(|(_, due)| format!("{name} of {due} is told to have started, and did not")),
+        );
     }
     wrong
 }
 
-/// When each unknown occurrence was told to be so.
+/// When each occurrence whose action is not known was last told to be unknown, or to have started one.
 fn given_up(log: &str) -> HashMap<Name, Timestamp> {
     #[derive(Deserialize)]
     struct Line {
@@ -314,7 +324,8 @@ fn given_up(log: &str) -> HashMap<Name, Timestamp> {
         entry: String,
         scheduled_at: Timestamp,
     }
-    let unknown = log.lines().filter(|line| line.contains(r#""event":"occurrence.unknown""#));
+    let told = [r#""event":"occurrence.unknown""#, r#""verdict":"started""#];
+    let unknown = log.lines().filter(|line| told.iter().any(|told| line.contains(told)));
     let lines = unknown.filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.map(|line| ((line.entry, line.scheduled_at.to_string()), line.timestamp)).collect()
 }

@@ -12,7 +12,7 @@ mod machine;
 #[path = "systemd/package.rs"]
 mod package;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use machine::{Machine, Service};
@@ -244,10 +244,15 @@ fn fates(events: &[Value]) -> BTreeMap<Timestamp, Vec<String>> {
         "occurrence.unknown",
     ];
     let mut fates: BTreeMap<Timestamp, Vec<String>> = BTreeMap::new();
+    let mut actions: BTreeSet<(Timestamp, u64)> = BTreeSet::new();
     for event in events {
         let name = event["event"].as_str().unwrap_or_default();
         if final_events.contains(&name) {
             let at = event["scheduled_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant");
+            // A start that was told and not written when the process died is found, and told again: the same action.
+            if event["action_id"].as_u64().is_some_and(|action| !actions.insert((at, action))) {
+                continue;
+            }
             fates.entry(at).or_default().push(name.to_owned());
         }
     }

@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::place::Place;
 use super::{Status, output};
+use crate::background::Background;
 use crate::cloud66::{Client, Token};
 use crate::control;
 use crate::daemon::{self, Keeping, Notifier, Replacement, Setup, StopReason};
@@ -269,23 +270,9 @@ async fn reload(
     }
 }
 
-/// Yields to sends, and still gets its turn on a machine that is busy.
-const NICENESS: i32 = 10;
-
 /// Does something long off the loop, in a thread that gives way to it. `None` when it came to no end.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (done, result) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("reload".to_owned());
-    let spawned = thread.spawn(move || {
-        // Of this thread alone; where it is not allowed, sends have to share.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
-        // Nobody waits any more when the daemon has stopped.
-        let _ = done.send(work());
-    });
-    match spawned {
-        Ok(_) => result.await.ok(),
-        Err(_) => None,
-    }
+    Background::start("reload").ok()?.run(work).await
 }
 
 /// Why the schedule is read again.

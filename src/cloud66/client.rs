@@ -129,13 +129,18 @@ impl Client {
     }
 }
 
-/// What both clients of an account have in common.
-fn transport(account: &Account) -> reqwest::ClientBuilder {
-    let http = reqwest::Client::builder()
+/// A client that sends a request once, and to its own host alone: it repeats nothing and follows no redirect.
+pub(crate) fn once_and_there() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .user_agent(concat!("stackcron/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+}
+
+/// What both clients of an account have in common.
+fn transport(account: &Account) -> reqwest::ClientBuilder {
+    let http = once_and_there()
         .connect_timeout(CONNECT_TIMEOUT.min(account.timeout))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_nodelay(true);

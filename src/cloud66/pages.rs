@@ -10,7 +10,6 @@ use super::answer::{Outcome, classify};
 use super::call::{Call, address};
 use super::client::{Client, failed};
 use super::reply::{BodyError, Head, Reply};
-use crate::quota;
 
 /// The number of a page, from 1.
 pub type PageNumber = u64;
@@ -89,10 +88,8 @@ impl Head {
             Err(BodyError::TooLong) => Listed::Unreadable { error: BodyError::TooLong.to_string() },
             Err(error) => Listed::Failed { error: error.to_string() },
         };
-        let refused = matches!(outcome, Listed::Throttled)
-            .then_some(quota::Throttle { retry_after: self.quota.retry_after });
-        let quota = quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused };
-        Reply { quota: Some(quota), warning: self.warning, outcome }
+        let quota = Some(self.answer(matches!(outcome, Listed::Throttled)));
+        Reply { quota, warning: self.warning, outcome }
     }
 }
 

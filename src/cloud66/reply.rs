@@ -104,7 +104,7 @@ impl Head {
             Ok(body) => without(args, classify(self.status, &body)),
             Err(error) => self.unread(&error),
         };
-        Reply { quota: Some(self.answer(&outcome)), warning: self.warning, outcome }
+        Reply { quota: Some(self.answer(throttled(&outcome))), warning: self.warning, outcome }
     }
 
     /// The reply to a question for an action.
@@ -114,7 +114,7 @@ impl Head {
             Ok(body) => classify(self.status, &body),
             Err(error) => self.unread(&error),
         };
-        let quota = Some(self.answer(&class));
+        let quota = Some(self.answer(throttled(&class)));
         let outcome = match class {
             Outcome::Started(action) => FollowUp::Action(action),
             Outcome::Rejected { status: 404, error, .. } => FollowUp::Gone { error },
@@ -130,7 +130,7 @@ impl Head {
             Ok(body) => classify(self.status, body),
             Err(error) => self.unread(error),
         };
-        let quota = Some(self.answer(&class));
+        let quota = Some(self.answer(throttled(&class)));
         let page = body.ok().filter(|_| (200..300).contains(&self.status)).and_then(|body| page(&body));
         let outcome = match (page, class) {
             (Some(page), _) => ActionsListed::Page(ActionsPage { date: self.date, ..page }),
@@ -155,11 +155,14 @@ impl Head {
     }
 
     /// What is told of the quota: by the headers, and by the body whether it refused for want of quota.
-    fn answer(&self, class: &Outcome) -> quota::Answer {
-        let refused = matches!(class, Outcome::Throttled { .. })
-            .then_some(quota::Throttle { retry_after: self.quota.retry_after });
+    pub(super) fn answer(&self, throttled: bool) -> quota::Answer {
+        let refused = throttled.then_some(quota::Throttle { retry_after: self.quota.retry_after });
         quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
     }
+}
+
+fn throttled(class: &Outcome) -> bool {
+    matches!(class, Outcome::Throttled { .. })
 }
 
 /// Reads a page. `None` when it is none, or when anything in it is no action: what cannot be read could be the one

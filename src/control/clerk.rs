@@ -10,10 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::ask::{Ask, Asking, Changed, Fire, FireError, Steer, SteerError};
-use super::background::Background;
 use super::protocol::{Answer, Question, Told};
 use super::server::Client;
 use super::status::{Around, Status};
+use crate::background::Background;
 use crate::journal::postgres::Member;
 use crate::journal::{Key, Lately, Location, Record};
 use crate::log::Event;

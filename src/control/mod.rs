@@ -1,7 +1,6 @@
 //! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of its ends.
 
 mod ask;
-mod background;
 mod clerk;
 mod client;
 mod protocol;

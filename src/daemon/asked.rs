@@ -12,10 +12,8 @@ use crate::control::{Ask, Changed, Fire, FireError, NotReady, Snapshot, Steer, S
 use crate::journal::{Claim, Claimed, Health, JournalError, Key};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
+use crate::metrics::DISK_HANGS;
 use crate::schedule::EntryName;
-
-/// A claim takes some milliseconds. When it has not been answered for so many seconds, the disk hangs.
-const DISK_HANGS: u64 = 10;
 
 /// Where an answer of the journal's leads to.
 pub(super) enum ByHand {
@@ -173,7 +171,7 @@ impl Daemon {
             _ if !self.leads() => Some(NotReady::StandsBy),
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
-            Health::Well if claiming >= DISK_HANGS => Some(NotReady::Disk(claiming)),
+            Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),
             Health::Well => self.core.is_behind(now).then_some(NotReady::Behind),
         };
         Snapshot {

@@ -59,8 +59,8 @@ struct TakenOver {
 pub(crate) struct Leftover(Sweep);
 
 /// What comes next.
-pub(super) struct Upcoming<'a> {
-    pub(super) entry: &'a EntryName,
+pub(super) struct Upcoming {
+    pub(super) entry: EntryName,
     pub(super) scheduled_at: Timestamp,
     /// It will be skipped.
     pub(super) is_paused: bool,
@@ -151,6 +151,8 @@ impl Core {
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
         // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
         if self.batch.is_empty() && !stale && self.claiming != Claiming::Failed {
+            // A reload while a claim was being written left the sweep where it had come to.
+            self.catching_up = self.sweep.is_behind(now);
             return None;
         }
         self.claiming = Claiming::Yes;
@@ -267,13 +269,9 @@ impl Core {
     }
 
     /// What is due next, of all that is known: planned, being claimed, and not planned yet.
-    pub(super) fn next_up(&self) -> Option<Upcoming<'_>> {
-        let batch = self.batch.first().map(|occurrence| (&occurrence.entry, occurrence.scheduled_at));
-        let (entry, scheduled_at) = [self.dispatch.upcoming(), batch, self.sweep.upcoming()]
-            .into_iter()
-            .flatten()
-            .min_by_key(|&(_, at)| at)?;
-        Some(Upcoming { entry: &entry.name, scheduled_at, is_paused: self.dispatch.is_paused(entry) })
+    pub(super) fn next_up(&self) -> Option<Upcoming> {
+        let (entry, scheduled_at) = self.upcoming(1).pop()?;
+        Some(Upcoming { scheduled_at, is_paused: self.dispatch.is_paused(&entry), entry: entry.name.clone() })
     }
 
     /// How many occurrences are due and not sent.

@@ -153,7 +153,7 @@ impl Pulse {
 }
 
 /// One line: what comes next, and what waits.
-fn status(next: Option<Upcoming<'_>>, waiting: usize) -> String {
+fn status(next: Option<Upcoming>, waiting: usize) -> String {
     let mut status = match next {
         Some(Upcoming { entry, scheduled_at, is_paused }) => {
             let paused = if is_paused { " (paused)" } else { "" };
@@ -246,7 +246,7 @@ mod tests {
         let entry = EntryName::new("nightly").expect("a name");
         let next = |is_paused| {
             Some(Upcoming {
-                entry: &entry,
+                entry: entry.clone(),
                 scheduled_at: "2026-03-29T01:30:00Z".parse().expect("an instant"),
                 is_paused,
             })

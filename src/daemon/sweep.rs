@@ -142,14 +142,6 @@ impl Sweep {
         Some(next.checked_sub(reach).unwrap_or(Timestamp::MIN))
     }
 
-    /// What is due first of all that is not planned yet.
-    pub(super) fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
-        match &self.timetable {
-            Plan::Running(timetable) => timetable.upcoming(),
-            Plan::From(_) => None,
-        }
-    }
-
     /// Whether something may be due that is not planned yet.
     pub(crate) fn is_behind(&self, now: Now) -> bool {
         now.wall >= self.plausible && self.cursor.is_none_or(|cursor| cursor < now.wall.min(self.end))

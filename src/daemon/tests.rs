@@ -1,6 +1,7 @@
 //! The daemon's core against everything that a clock does, in virtual time.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::core::{Claims, Core};
-use super::replacement::Replacement;
+use super::replacement::{Prepared, Replacement};
 use crate::clock::Now;
 use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
@@ -545,4 +546,20 @@ proptest! {
         world.pass(5, 1.0);
         world.check(usize::try_from(passed.div_ceil(1000)).expect("a few seconds") + 6);
     }
+}
+
+#[test]
+fn a_reload_while_a_claim_is_written_stalls_nothing() {
+    let now = Now { wall: START.parse().expect("an instant"), mono: Duration::from_secs(100) };
+    let before = Some(now.wall - SignedDuration::from_secs(10));
+    let recovered = Recovered { cursor: before, ..nothing_recovered() };
+    let (mut core, _) = Core::new(&three(), recovered, 1, now);
+    let claims = core.beat(now).expect("ten seconds are to be claimed");
+    let quiet = schedule("  leap: { stack: s, job: a, cron: '0 0 29 2 *' }\n");
+    core.replace(Prepared::new(Arc::new(quiet), now.wall), now);
+    let later =
+        Now { wall: now.wall + SignedDuration::from_millis(5), mono: now.mono + Duration::from_millis(5) };
+    core.claimed(claims.cursor, &[], later);
+    assert_eq!(core.beat(later), None, "nothing is to be claimed");
+    assert!(core.is_current(later), "it goes on with what it has");
 }

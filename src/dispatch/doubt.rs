@@ -46,7 +46,6 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Doubt {
     account: AccountName,
     stack: StackUid,
-    entry: EntryName,
     /// When it left, or the earliest that it can have left.
     sent_at: Timestamp,
     /// The same by the wall clock as it was when the attempt came into doubt.
@@ -107,7 +106,7 @@ enum Stage {
     Recalls {
         reading: Reading,
         since: Mono,
-        in_flight: Vec<(EntryName, Now)>,
+        in_flight: Vec<Now>,
     },
 }
 
@@ -179,7 +178,7 @@ impl Doubt {
         standing: Standing,
     ) -> Attempt {
         let (from, until) = self.span(now, ahead);
-        Attempt { entry: self.entry.clone(), from, until, user, standing }
+        Attempt { from, until, user, standing }
     }
 }
 
@@ -210,7 +209,6 @@ impl Dispatch {
         let doubt = Doubt {
             account: entry.account.name.clone(),
             stack: entry.stack.clone(),
-            entry: entry.name.clone(),
             sent_at,
             left_at: match left {
                 Some(left) => wall(now, left),
@@ -254,7 +252,7 @@ impl Dispatch {
             let Some(lane) = self.lanes.get_mut(account) else {
                 return;
             };
-            let Ok(ticket) = lane.admit(Purpose::Check, now) else {
+            let Ok(ticket) = lane.admit(Purpose::Reconcile, now) else {
                 return;
             };
             lane.leaves(now);
@@ -270,7 +268,7 @@ impl Dispatch {
                 let (account, stack, page) = (account.clone(), stack.clone(), *page);
                 effects.push(Effect::Send(
                     request,
-                    Request::Actions { account, stack, page, purpose: Purpose::Check },
+                    Request::Actions { account, stack, page, purpose: Purpose::Reconcile },
                 ));
             }
             self.requests.insert(request, InFlight::Inquiry(ticket, account.clone(), stack));
@@ -364,7 +362,7 @@ impl Dispatch {
         (account, stack): &(AccountName, StackUid),
         reading: Reading,
         since: Mono,
-        in_flight: &[(EntryName, Now)],
+        in_flight: &[Now],
         known: &HashSet<ActionId>,
         now: Now,
     ) -> Vec<(Id, Verdict)> {
@@ -384,11 +382,10 @@ impl Dispatch {
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
         }
-        for (entry, left) in in_flight {
+        for left in in_flight {
             let (from, _) = spread(moved(left.wall, set_since(*left, now)), now.wall, ahead);
-            let entry = entry.clone();
             let standing = Standing::InFlight;
-            attempts.push(Attempt { entry, from, until: Timestamp::MAX, user: None, standing });
+            attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
         }
         let candidates = candidates(reading.actions, known);
         let verdicts = judge(&attempts, &candidates).into_iter().take(judged);
@@ -414,13 +411,13 @@ impl Dispatch {
         agree.then_some(user)
     }
 
-    fn in_flight_on(&self, stack: &StackUid) -> Vec<(EntryName, Now)> {
+    fn in_flight_on(&self, stack: &StackUid) -> Vec<Now> {
         let fires = self.requests.values().filter_map(|request| match request {
             InFlight::Fire(_, id, left) => Some((self.pending.get(id)?, *left)),
             _ => None,
         });
         let on_stack = fires.filter(|(pending, _)| pending.entry.stack == *stack);
-        on_stack.map(|(pending, left)| (pending.entry.name.clone(), left)).collect()
+        on_stack.map(|(_, left)| left).collect()
     }
 
     /// The list or the journal could not be read.

@@ -44,6 +44,8 @@ pub(super) struct Lane {
     pub(super) in_flight: usize,
     /// When the quota is worth asking again.
     closed_until: Option<Mono>,
+    /// The same for follow-up, which may use a share only.
+    share_closed_until: Option<Mono>,
     /// When a request last left, or connections were last opened.
     last_used: Option<Mono>,
     /// How many are ready or between two attempts, by priority.
@@ -79,7 +81,7 @@ pub(crate) struct Sent {
     pub(crate) fires: u64,
     /// Questions for actions.
     pub(crate) follow_ups: u64,
-    /// Questions whether stacks, jobs and the token are in order.
+    /// Questions whether stacks, jobs and the token are in order, and what became of attempts in doubt.
     pub(crate) checks: u64,
     /// Those of them that the API refused for want of quota.
     pub(crate) throttled: u64,
@@ -98,6 +100,7 @@ impl Lane {
             follow: Follow::default(),
             in_flight: 0,
             closed_until: None,
+            share_closed_until: None,
             last_used: None,
             waiting: [0; 3],
             sent: Sent::default(),
@@ -233,7 +236,11 @@ impl Lane {
             return Err(Refusal::InFlight);
         }
         let admitted = self.quota.admit(purpose, now);
-        self.closed_until = match &admitted {
+        let closed_until = match purpose {
+            Purpose::Fire | Purpose::Reconcile => &mut self.closed_until,
+            Purpose::FollowUp | Purpose::Check => &mut self.share_closed_until,
+        };
+        *closed_until = match &admitted {
             Err(Refusal::Until(until)) => Some(until.at),
             _ => None,
         };
@@ -241,7 +248,7 @@ impl Lane {
             *match purpose {
                 Purpose::Fire => &mut self.sent.fires,
                 Purpose::FollowUp => &mut self.sent.follow_ups,
-                Purpose::Check => &mut self.sent.checks,
+                Purpose::Check | Purpose::Reconcile => &mut self.sent.checks,
             } += 1;
         }
         admitted
@@ -282,12 +289,14 @@ impl Lane {
 
     /// When the lane has something to do at the latest. At `asks` something is to be asked besides.
     pub(super) fn wakes_at(&self, asks: Option<Mono>, now: Now) -> Option<Mono> {
+        let opens = |closed: Option<Mono>| move |at: Mono| at.max(closed.unwrap_or(at));
+        let follows = self.follow.next_at().map(opens(self.share_closed_until));
         let waiting = match self.ready.is_empty() {
-            true => [self.follow.next_at(), asks].into_iter().flatten().min(),
-            false => Some(now.mono),
+            true => [follows, asks.map(opens(self.closed_until))].into_iter().flatten().min(),
+            false => Some(now.mono).map(opens(self.closed_until)),
         };
         // What was refused for being in flight is woken by a reply, and asks for no wake.
-        let waiting = waiting.map(|at| at.max(self.closed_until.unwrap_or(at))).filter(|&at| at > now.mono);
+        let waiting = waiting.filter(|&at| at > now.mono);
         let retry = self.retries.first().map(|&(at, _)| at);
         let turn = self.quota.wakes_at().filter(|&at| at > now.mono);
         waiting.into_iter().chain(retry).chain(turn).min()

@@ -352,12 +352,6 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
-    /// What becomes due next of what is planned.
-    pub(crate) fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
-        let (_, id) = self.future.first()?;
-        self.pending.get(id).map(|pending| (&pending.entry, pending.scheduled_at))
-    }
-
     /// Whether the schedule or somebody has paused the entry.
     pub(crate) fn is_paused(&self, entry: &Entry) -> bool {
         entry.paused || self.paused.contains(&entry.name)

@@ -6,8 +6,8 @@
 //!
 //! - there is no such action, and it is too late for one to come: not started;
 //! - of a group of attempts that compete for the same actions, there are as many as actions, and nobody else is seen to
-//!   use the same user for the stack: all have started. Which action is whose is said where only one way is possible, or
-//!   where the attempts are of one entry, so that it makes no difference;
+//!   use the same user for the stack: all have started. Which action is whose is said where only one way is possible, also
+//!   among the attempts of one entry: requests overtake each other;
 //! - otherwise nothing can tell.
 //!
 //! What cannot be seen: somebody who starts a job of this stack with the same user, in these very seconds and at no other
@@ -18,7 +18,6 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud66::{Action, ActionId};
-use crate::schedule::EntryName;
 
 /// Instants are whole seconds, cut off.
 const CUT_OFF: SignedDuration = SignedDuration::from_secs(1);
@@ -26,7 +25,6 @@ const CUT_OFF: SignedDuration = SignedDuration::from_secs(1);
 /// An attempt that may have started an action that is not known.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
-    pub(super) entry: EntryName,
     /// It took no effect earlier, by the API's clock.
     pub(super) from: Timestamp,
     /// Nor later.
@@ -201,19 +199,6 @@ fn all_started(
         owned[place] = Some(candidate);
         left.remove(&candidate);
     }
-    let mut open: Vec<usize> = (0..owned.len()).filter(|&place| owned[place].is_none()).collect();
-    let of = |place: usize| &attempts[group.attempts[place]];
-    let one_entry = open.windows(2).all(|pair| of(pair[0]).entry == of(pair[1]).entry);
-    open.sort_by_key(|&place| (of(place).from, place));
-    let mut rest: Vec<usize> = left.into_iter().collect();
-    // They are in the order of time.
-    rest.sort_unstable();
-    let in_order = || open.iter().zip(&rest);
-    if one_entry && in_order().all(|(&place, candidate)| fits[group.attempts[place]].contains(candidate)) {
-        for (&place, &candidate) in in_order() {
-            owned[place] = Some(candidate);
-        }
-    }
     Some(owned)
 }
 
@@ -275,9 +260,8 @@ mod tests {
         }
     }
 
-    fn attempt(entry: &str, from: i64, until: i64, standing: Standing) -> Attempt {
-        let entry = EntryName::new(entry).expect("a name");
-        Attempt { entry, from: at(from), until: at(until), user: Some("we".to_owned()), standing }
+    fn attempt(from: i64, until: i64, standing: Standing) -> Attempt {
+        Attempt { from: at(from), until: at(until), user: Some("we".to_owned()), standing }
     }
 
     fn ids(verdicts: Vec<Verdict>) -> Vec<String> {
@@ -314,37 +298,28 @@ mod tests {
 
     #[test]
     fn as_many_actions_as_attempts_are_theirs() {
-        let over = |entry, from, until| attempt(entry, from, until, Standing::Over);
+        let over = |from, until| attempt(from, until, Standing::Over);
         for (attempts, actions, expected) in [
-            (vec![over("a", 0, 10)], vec![action(1, 5)], vec!["started 1"]),
+            (vec![over(0, 10)], vec![action(1, 5)], vec!["started 1"]),
             // Only one way is possible.
             (
-                vec![over("a", 0, 10), over("b", 8, 20)],
+                vec![over(0, 10), over(8, 20)],
                 vec![action(1, 5), action(2, 9)],
                 vec!["started 1", "started 2"],
             ),
             // Both ways are.
-            (
-                vec![over("a", 0, 10), over("b", 0, 10)],
-                vec![action(1, 5), action(2, 6)],
-                vec!["started", "started"],
-            ),
-            (
-                vec![over("a", 0, 10), over("a", 0, 10)],
-                vec![action(1, 5), action(2, 6)],
-                vec!["started 1", "started 2"],
-            ),
-            (vec![over("a", 0, 10), over("b", 0, 10)], vec![action(1, 5)], vec!["unknown", "unknown"]),
-            (vec![over("a", 0, 10), over("b", 40, 50)], vec![action(1, 5)], vec!["started 1", "not started"]),
-            (vec![over("a", 0, 10)], vec![action(1, 5), action(2, 6)], vec!["unknown"]),
+            (vec![over(0, 10), over(0, 10)], vec![action(1, 5), action(2, 6)], vec!["started", "started"]),
+            (vec![over(0, 10), over(0, 10)], vec![action(1, 5)], vec!["unknown", "unknown"]),
+            (vec![over(0, 10), over(40, 50)], vec![action(1, 5)], vec!["started 1", "not started"]),
+            (vec![over(0, 10)], vec![action(1, 5), action(2, 6)], vec!["unknown"]),
             // Two started at once, and only one attempt can have.
             (
-                vec![over("a", 0, 10), over("b", 40, 50)],
+                vec![over(0, 10), over(40, 50)],
                 vec![action(1, 5), action(2, 6)],
                 vec!["unknown", "not started"],
             ),
             // Somebody else uses the user for this stack.
-            (vec![over("a", 0, 10)], vec![action(1, 5), action(2, 60)], vec!["unknown"]),
+            (vec![over(0, 10)], vec![action(1, 5), action(2, 60)], vec!["unknown"]),
         ] {
             assert_eq!(ids(judge(&attempts, &actions)), expected, "{attempts:?} with {actions:?}");
         }
@@ -352,10 +327,10 @@ mod tests {
 
     #[test]
     fn what_is_still_to_come_is_waited_for() {
-        let open = attempt("a", 0, 10, Standing::Open);
-        let over = attempt("b", 0, 10, Standing::Over);
-        let flying = attempt("c", 0, 99, Standing::InFlight);
-        let given_up = attempt("d", 0, 10, Standing::GivenUp);
+        let open = attempt(0, 10, Standing::Open);
+        let over = attempt(0, 10, Standing::Over);
+        let flying = attempt(0, 99, Standing::InFlight);
+        let given_up = attempt(0, 10, Standing::GivenUp);
         for (attempts, actions, expected) in [
             (vec![open.clone()], vec![], vec!["later"]),
             (vec![open.clone()], vec![action(1, 5)], vec!["started 1"]),
@@ -371,7 +346,7 @@ mod tests {
 
     #[test]
     fn an_action_without_a_time_or_a_user_may_be_anybody_s() {
-        let over = attempt("a", 0, 10, Standing::Over);
+        let over = attempt(0, 10, Standing::Over);
         let timeless = Action { started_at: Some("soon".to_owned()), ..action(1, 5) };
         assert_eq!(ids(judge(std::slice::from_ref(&over), &[timeless])), ["unknown"]);
         let nobody = Action { user: None, ..action(1, 5) };
@@ -390,10 +365,9 @@ mod tests {
         asked: i64,
     }
 
-    /// An attempt: its entry, when it left, how long its answer was waited for, and when it started an action.
+    /// An attempt: when it left, how long its answer was waited for, and when it started an action.
     #[derive(Clone, Debug)]
     struct Told {
-        entry: u8,
         left: i64,
         waited: i64,
         effect: Option<i64>,
@@ -404,11 +378,11 @@ mod tests {
     const SETTLES: i64 = 20;
 
     fn truths(with_our_user: bool) -> impl Strategy<Value = Truth> {
-        let told = (0..4u8, 0..200i64, 0..15i64, proptest::option::weighted(0.6, 0.0..1.0f64), 0..4u8);
-        let told = told.prop_map(|(entry, left, waited, effect, standing)| {
+        let told = (0..200i64, 0..15i64, proptest::option::weighted(0.6, 0.0..1.0f64), 0..4u8);
+        let told = told.prop_map(|(left, waited, effect, standing)| {
             #[expect(clippy::cast_possible_truncation, reason = "some seconds")]
             let effect = effect.map(|part| left + (part * (waited + SETTLES) as f64) as i64);
-            Told { entry, left, waited, effect, standing }
+            Told { left, waited, effect, standing }
         });
         let others = proptest::collection::vec((0..220i64, any::<bool>(), any::<bool>()), 0..3);
         (proptest::collection::vec(told, 1..6), others, any::<bool>(), 30..260i64).prop_map(
@@ -453,7 +427,7 @@ mod tests {
                 _ => Standing::Open,
             };
             let until = if standing == Standing::InFlight { i64::from(u32::MAX) } else { ended + SETTLES };
-            let mut attempt = attempt(&format!("e{}", told.entry), told.left, until, standing);
+            let mut attempt = attempt(told.left, until, standing);
             attempt.user =
                 if matches!(standing, Standing::Over | Standing::Open) { user.clone() } else { None };
             attempts.push(attempt);
@@ -477,18 +451,8 @@ mod tests {
                 Verdict::Started(_) if with_our_user => {}
                 Verdict::Started(found) => {
                     prop_assert!(started.is_some(), "{:?} did not start: {:?}", attempt, verdicts);
-                    // Of one entry's, either is as good.
-                    let of_entry: Vec<_> = attempts
-                        .iter()
-                        .zip(&effects)
-                        .filter(|(other, _)| other.entry == attempt.entry)
-                        .filter_map(|(_, (_, started))| started.map(|(id, _)| id))
-                        .collect();
                     if let Some(found) = found {
-                        prop_assert!(
-                            found.id.is_some_and(|id| of_entry.contains(&id)),
-                            "{found:?} is not of {attempt:?}"
-                        );
+                        prop_assert_eq!(found.id, started.map(|(id, _)| id), "of {:?}", attempt);
                     }
                 }
                 Verdict::Unknown | Verdict::Later => {}

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
+use crate::background;
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -93,9 +94,6 @@ enum Next {
     End(Option<(Answer<()>, Result<(), JournalError>)>),
 }
 
-/// Yields to sends, and still gets its turn on a machine that is busy.
-const NICENESS: i32 = 10;
-
 impl<S: Store> Writer<S> {
     pub(super) fn new(
         store: S,
@@ -120,8 +118,8 @@ impl<S: Store> Writer<S> {
     /// Serves requests until the journal is closed or every handle is gone.
     pub(super) fn run(mut self) {
         // A burst of sends goes first: what became of it can be written a little later, and claims are made
-        // seconds ahead. Of this thread alone; where it is not allowed, the burst is slower.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
+        // seconds ahead.
+        background::yield_to_sends();
         let awaited = loop {
             if let Next::End(awaited) = self.turn() {
                 break awaited;

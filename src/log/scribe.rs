@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Event;
+use crate::background;
 
 /// Hands events to the log, in the order in which they are told, each with the instant at which it was.
 ///
@@ -17,9 +18,6 @@ pub struct Scribe {
     told: Option<SyncSender<(Timestamp, Box<Event>)>>,
     thread: Option<JoinHandle<()>>,
 }
-
-/// Yields to sends, and still gets its turn on a machine that is busy.
-const NICENESS: i32 = 10;
 
 /// Events that may wait for the thread. More of them wait as lines for a slow reader of the log.
 const EVENTS_AHEAD: usize = 20_000;
@@ -62,8 +60,7 @@ impl Drop for Scribe {
 }
 
 fn write(events: &Receiver<(Timestamp, Box<Event>)>) {
-    // Of this thread alone. Where it is not allowed, a burst is slower.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    background::yield_to_sends();
     while let Ok(first) = events.recv() {
         emit(first);
         events.try_iter().for_each(emit);

@@ -22,6 +22,7 @@ use crate::log::event::Event;
 use crate::schedule::{AccountName, Priority};
 
 pub use http::Server;
+pub(crate) use vitals::DISK_HANGS;
 use vitals::Vitals;
 
 /// From what nobody notices to what is an hour late, in seconds.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const HANGS: Duration = Duration::from_secs(10);
 
 /// A claim takes some milliseconds. When it has not been answered for so long, the disk hangs.
-const DISK_HANGS: Duration = Duration::from_secs(10);
+pub(crate) const DISK_HANGS: Duration = Duration::from_secs(10);
 
 /// No claim is being written.
 const NONE: u64 = u64::MAX;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::audience::Audience;
 use super::outbox::{Message, Ping};
 use crate::cloud66::ClientError;
-use crate::cloud66::client::{describe, is_loopback};
+use crate::cloud66::client::{describe, is_loopback, once_and_there};
 use crate::schedule::{Address, SecretUrl};
 
 /// A receiver has this long to answer.
@@ -43,16 +43,8 @@ pub(super) struct Poster {
 
 impl Poster {
     pub(super) fn new() -> Result<Poster, ClientError> {
-        let http = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("stackcron/", env!("CARGO_PKG_VERSION")))
-                // An address is a secret, and goes to its host alone.
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(TIMEOUT)
-        };
+        // An address is a secret.
+        let http = || once_and_there().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
         Ok(Poster {
             proxied: http().build().map_err(ClientError::Http)?,
             direct: http().no_proxy().build().map_err(ClientError::Http)?,

@@ -113,7 +113,7 @@ impl Quota {
     pub fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
         let now = inner(now);
         self.age(now);
-        if purpose != Purpose::Fire
+        if purpose.is_aside()
             && let Some(at) = self.aside_waits_for()
         {
             return Err(self.until(at, Why::Share));
@@ -140,7 +140,7 @@ impl Quota {
         if alone {
             self.probe = Some(number);
         }
-        self.asides_in_flight += u32::from(purpose != Purpose::Fire);
+        self.asides_in_flight += u32::from(purpose.is_aside());
         Ok(Ticket { number, sent: now.mono, purpose })
     }
 
@@ -369,7 +369,7 @@ impl Quota {
         if self.probe == Some(ticket.number) {
             self.probe = None;
         }
-        if ticket.purpose != Purpose::Fire {
+        if ticket.purpose.is_aside() {
             self.asides_in_flight = self.asides_in_flight.saturating_sub(1);
             if counted {
                 self.asides.add_own(ticket.sent, self.seen.mono);

@@ -13,8 +13,17 @@ pub enum Purpose {
     Fire,
     /// Asks how an action goes.
     FollowUp,
-    /// Asks whether stacks, jobs and the token are in order, or what became of an attempt in doubt.
+    /// Asks whether stacks, jobs and the token are in order.
     Check,
+    /// Asks what became of a run_now in doubt: its entry fires nothing until that is known.
+    Reconcile,
+}
+
+impl Purpose {
+    /// Whether it may use a share of the quota only. What a fire waits for is no aside.
+    pub(super) fn is_aside(self) -> bool {
+        matches!(self, Purpose::FollowUp | Purpose::Check)
+    }
 }
 
 /// One request in flight. Hand it back when it ended: to [`Quota::answered`], [`Quota::lost`] or [`Quota::unsent`].

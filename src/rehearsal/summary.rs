@@ -70,7 +70,7 @@ impl Summary {
             Happening::Told(event) => self.told(event),
             Happening::Sent { purpose: Purpose::Fire, .. } => self.requests_fire += 1,
             Happening::Sent { purpose: Purpose::FollowUp, .. } => self.requests_follow_up += 1,
-            Happening::Sent { purpose: Purpose::Check, .. } => self.requests_check += 1,
+            Happening::Sent { purpose: Purpose::Check | Purpose::Reconcile, .. } => self.requests_check += 1,
             Happening::Answered { quota, .. } => {
                 self.requests_refused += u64::from(quota.refused.is_some());
                 self.lowest_remaining = [self.lowest_remaining, quota.remaining].into_iter().flatten().min();

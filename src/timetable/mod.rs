@@ -114,12 +114,6 @@ impl Timetable {
         soonest
     }
 
-    /// The next occurrence at or after the position, and when it is due.
-    pub fn upcoming(&self) -> Option<(&Arc<Entry>, Timestamp)> {
-        let Reverse((at, place)) = self.upcoming.peek()?;
-        Some((&self.rows[*place as usize].entry, *at))
-    }
-
     /// Where the next step begins.
     pub fn position(&self) -> Timestamp {
         self.position

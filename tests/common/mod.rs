@@ -20,6 +20,18 @@ use stackcron::schedule::{JobUid, StackUid};
 /// What a test waits for comes within this time, or the test has failed. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Asks again until it is as wished: what is asked has no event to wait for.
+pub fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match asked() {
+            Ok(wished) => return wished,
+            Err(state) if Instant::now() > end => panic!("never {what}; the last was {state}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
 /// A directory with a schedule file in it, and the daemon's environment.
 #[derive(Clone)]
 pub struct Place {

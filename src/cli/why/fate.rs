@@ -136,7 +136,9 @@ fn meaning(state: State) -> &'static str {
     match state {
         State::Due => "claimed, and not sent yet",
         State::Waiting => "it could not be sent yet",
-        State::Sending => "it is being sent",
+        State::Sending => {
+            "it was sent, and what came of it is awaited, or looked for among the stack's actions"
+        }
         State::Started => "run_now answered with an action",
         State::Finished => "its action ended with success",
         State::Failed => "its action ended without success",
@@ -151,7 +153,9 @@ fn meaning(state: State) -> &'static str {
 fn event(record: &Record) -> Option<&'static str> {
     Some(match record.state {
         State::Due | State::Sending => return None,
-        State::Waiting if record.reason.as_deref() == Some("retry") => "occurrence.retrying",
+        State::Waiting if record.reason.as_deref() == Some("retry") && record.attempts > 0 => {
+            "occurrence.retrying"
+        }
         State::Waiting => "occurrence.waiting",
         // A reason of its own: it is not followed any more.
         State::Started if record.reason.is_some() => "action.unfinished",

@@ -76,21 +76,13 @@ impl<'s> Validator<'s, '_> {
                 return accounts;
             }
         };
-        let mut first: HashMap<&str, Pair> = HashMap::new();
-        for pair in pairs {
-            if self.report.is_full() {
-                break;
-            }
+        self.each_name(pairs, |this, pair| {
             let name = &*pair.0.0;
-            if let Some(first) = first.insert(name, pair) {
-                self.duplicate_key(first, pair);
-                continue;
-            }
-            let account = self.account(pair).map(Arc::new);
-            self.places.account(self.key_span(pair));
+            let account = this.account(pair).map(Arc::new);
+            this.places.account(this.key_span(pair));
             accounts.by_name.insert(name.into(), accounts.all.len());
             accounts.all.push((name.into(), account));
-        }
+        });
         accounts
     }
 

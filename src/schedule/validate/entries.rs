@@ -1,6 +1,5 @@
 //! `defaults:` and `jobs:`, each entry with its pair, its expressions and its policies.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,20 +117,12 @@ impl<'s> Validator<'s, '_> {
         }
         let mut entries = Vec::with_capacity(pairs.len());
         let mut places = Vec::with_capacity(pairs.len());
-        let mut first: HashMap<&str, Pair> = HashMap::with_capacity(pairs.len());
-        for pair in pairs {
-            if self.report.is_full() {
-                break;
-            }
-            if let Some(first) = first.insert(&pair.0.0, pair) {
-                self.duplicate_key(first, pair);
-                continue;
-            }
-            if let Ok(entry) = self.entry(pair, base, known) {
+        self.each_name(pairs, |this, pair| {
+            if let Ok(entry) = this.entry(pair, base, known) {
                 entries.push(Arc::new(entry));
                 places.push(pair);
             }
-        }
+        });
         for again in duplicates::find(&entries) {
             self.duplicate_entry(&again, &entries, &places);
         }

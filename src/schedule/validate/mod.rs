@@ -174,6 +174,26 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
+    /// Reads what stands under each name of a mapping. A name that stands there again is an error, and is not read.
+    fn each_name<'n>(
+        &mut self,
+        pairs: &'n [(tree::Key<'s>, Node<'s>)],
+        mut read: impl FnMut(&mut Self, Pair<'n, 's>),
+    ) {
+        let mut first: HashMap<&str, Pair<'n, 's>> = HashMap::with_capacity(pairs.len());
+        for pair in pairs {
+            if self.report.is_full() {
+                break;
+            }
+            match first.insert(&pair.0.0, pair) {
+                Some(first) => {
+                    self.duplicate_key(first, pair);
+                }
+                None => read(self, pair),
+            }
+        }
+    }
+
     fn duplicate_key(&mut self, first: Pair<'_, 's>, second: Pair<'_, 's>) -> Reported {
         self.report.error(Problem {
             code: Code::DuplicateKey,

@@ -42,20 +42,12 @@ impl<'s> Validator<'s, '_> {
                 return receivers;
             }
         };
-        let mut first: HashMap<&str, Pair> = HashMap::new();
-        for pair in pairs {
-            if self.report.is_full() {
-                break;
-            }
+        self.each_name(pairs, |this, pair| {
             let name = &*pair.0.0;
-            if let Some(first) = first.insert(name, pair) {
-                self.duplicate_key(first, pair);
-                continue;
-            }
-            let receiver = self.receiver(pair).map(Arc::new);
+            let receiver = this.receiver(pair).map(Arc::new);
             receivers.by_name.insert(name.into(), receiver);
-            receivers.names.push((name.into(), self.key_span(pair)));
-        }
+            receivers.names.push((name.into(), this.key_span(pair)));
+        });
         receivers
     }
 

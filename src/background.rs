@@ -12,17 +12,21 @@ const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// Lowers the priority of this thread. Where that is not allowed, sends share the machine with it.
+pub(crate) fn yield_to_sends() {
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
 /// A thread that does one thing after the other, until this is dropped.
-pub(super) struct Background(mpsc::Sender<Job>);
+pub(crate) struct Background(mpsc::Sender<Job>);
 
 impl Background {
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn start(name: &str) -> io::Result<Background> {
+    pub(crate) fn start(name: &str) -> io::Result<Background> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // Of this thread alone. Where it is not allowed, sends share the machine with it.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+            yield_to_sends();
             for job in inbox {
                 // A mistake in one answer takes no other with it.
                 let _ = catch_unwind(AssertUnwindSafe(job));
@@ -32,7 +36,7 @@ impl Background {
     }
 
     /// Does something. `None` when it failed. What nobody waits for any more is not begun.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {

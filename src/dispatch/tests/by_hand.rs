@@ -1,0 +1,143 @@
+//! What people fire, pause and resume.
+
+use super::*;
+
+#[test]
+fn a_person_fires_a_paused_entry_with_other_arguments() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    (entry.paused, entry.jitter) = (true, Duration::from_secs(600));
+    entry.catch_up = CatchUp::None;
+    world.dispatch.pause(&entry.name, world.now);
+    world.go_to(1.5);
+    world.fire(&entry, "--now");
+    assert_eq!(world.args_sent(), [Some("--now")], "at once, though it is paused and catches up on nothing");
+    world.answer(not_sent());
+    world.told();
+    world.go_to(10.0);
+    assert_eq!(world.args_sent(), [Some("--now")], "tried again with the same arguments");
+    world.answer(started(7));
+    assert_eq!(world.told(), ["action.started a"]);
+}
+
+#[test]
+fn what_a_person_fires_and_what_is_scheduled_supersede_each_other_never() {
+    let account = account(3);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    for name in ["x", "y", "z"] {
+        world.plan(&self::entry(name, &account), &[1]);
+    }
+    world.go_to(1.0);
+    while !world.sent.is_empty() {
+        world.answer(started(1));
+    }
+    world.plan(&entry, &[2]);
+    world.go_to(2.0);
+    world.go_to(2.5);
+    world.fire(&entry, "by hand");
+    world.plan(&entry, &[3]);
+    world.go_to(3.0);
+    world.go_to(4.0);
+    let missed: Vec<String> = world.told().into_iter().filter(|told| told.contains("missed")).collect();
+    assert_eq!(missed, ["occurrence.missed a superseded"], "the older one of the schedule alone");
+    assert_eq!(world.gauges().waiting[1].1, 2, "the newer one of the schedule and the person's wait");
+    let waiting = world.dispatch.waiting(10, world.now);
+    assert_eq!(waiting.iter().filter(|waiting| waiting.by_hand).count(), 1);
+    assert!(
+        waiting.iter().all(|waiting| matches!(waiting.waits, Waits::Quota { until: Some(_) })),
+        "{waiting:?}"
+    );
+    assert_eq!(world.dispatch.waiting(1, world.now).len(), 1, "no more than is asked for");
+}
+
+#[test]
+fn overlap_goes_for_what_a_person_fires() {
+    let account = account(100);
+    for (overlap, told) in
+        [(Overlap::Skip, "occurrence.skipped a overlap"), (Overlap::Queue, "occurrence.waiting a overlap")]
+    {
+        let mut world = World::new(&account);
+        let mut entry = entry("a", &account);
+        entry.overlap = overlap;
+        world.plan(&entry, &[1]);
+        world.go_to(1.0);
+        world.answer(started(7));
+        world.told();
+        world.fire(&entry, "");
+        assert_eq!(world.told(), [told]);
+        let held = usize::from(overlap == Overlap::Queue);
+        assert_eq!(world.dispatch.standings().next().map(|(_, standing)| standing.held), Some(held));
+        world.go_to(4.0);
+        world.answer_follow_up(ended(7, true));
+        assert_eq!(world.args_sent().len(), held, "what is held goes when the action has finished");
+        assert_eq!(world.dispatch.standings().next().map(|(_, standing)| standing.held), Some(0));
+    }
+}
+
+#[test]
+fn a_pause_skips_what_waits_and_what_comes_back_unsent_and_a_resume_what_comes_next() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    world.plan(&entry, &[1, 2, 3, 9]);
+    world.go_to(1.0);
+    world.answer(not_sent());
+    world.go_to(2.0);
+    world.told();
+    let effects = world.dispatch.pause(&entry.name, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), Vec::<String>::new(), "the first was superseded, the second is in flight");
+    world.answer(not_sent());
+    assert_eq!(world.told(), ["occurrence.skipped a paused"], "it is not tried again");
+    world.go_to(3.0);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"]);
+    world.dispatch.resume(&entry.name);
+    world.go_to(9.0);
+    assert_eq!(world.jobs_sent(), ["a"]);
+}
+
+#[test]
+fn a_reload_keeps_the_arguments_that_a_person_gave() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    world.fire(&entry, "by hand");
+    world.answer(not_sent());
+    let changed =
+        Entry { job: JobUid::new("other").expect("a uid"), args: Some("own".into()), ..entry.clone() };
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
+    let effects = world.dispatch.replace(&schedule.accounts, &schedule.by_name(), world.now);
+    world.take(effects);
+    world.go_to(10.0);
+    let [(_, Request::RunNow(sent))] = &world.sent[..] else { panic!("one is sent: {:?}", world.sent) };
+    assert_eq!((sent.job.as_str(), sent.args.as_deref()), ("other", Some("by hand")));
+}
+
+#[test]
+fn after_a_crash_what_a_person_fired_goes_with_its_own_arguments_though_the_entry_is_paused() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = Arc::new(entry("a", &account));
+    let mut left = open("a", -5, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    left.claim.origin = Origin::Person { args: Some("by hand".to_owned()) };
+    let scheduled = open("a", -4, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::clone(&entry)] };
+    let recovered = Recovered { paused: vec![entry.name.clone()], ..recovered(vec![left, scheduled]) };
+    let effects = world.dispatch.recover(recovered, &schedule, world.now);
+    world.take(effects);
+    world.advance();
+    assert_eq!(world.args_sent(), [Some("by hand")]);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"]);
+}
+
+#[test]
+fn what_a_person_fires_of_an_entry_that_is_gone_is_skipped() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
+    assert!(matches!(world.recorded.last(), Some((_, Move::Skipped { .. }))), "and the journal knows");
+}

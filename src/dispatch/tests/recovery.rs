@@ -1,0 +1,109 @@
+//! What a former process left.
+
+use super::*;
+
+#[test]
+fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
+    let account = account(100);
+    let all = [Reached::Due, Reached::Due, Reached::Waiting { attempts: 1, reason: "quota".to_owned() }];
+    let sending = Reached::Sending { attempts: 1, sent_at: World::at(-10) };
+    for (sent_up_to, sent, told) in [
+        (
+            Some(World::at(-8)),
+            vec!["late", "waits"],
+            vec!["occurrence.in_doubt early", "occurrence.in_doubt sending"],
+        ),
+        (
+            None,
+            vec!["waits"],
+            vec!["occurrence.in_doubt early", "occurrence.in_doubt late", "occurrence.in_doubt sending"],
+        ),
+    ] {
+        let mut world = World::new(&account);
+        let [early, late, waits] = all.clone();
+        let left = vec![
+            open("early", -9, early),
+            open("late", -7, late),
+            open("waits", -30, waits),
+            open("sending", -10, sending.clone()),
+        ];
+        let entries = ["early", "late", "waits", "sending"].map(|name| Arc::new(entry(name, &account)));
+        let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: entries.to_vec() };
+        let effects =
+            world.dispatch.recover(Recovered { sent_up_to, ..recovered(left) }, &schedule, world.now);
+        world.take(effects);
+        world.advance();
+        let mut now_sent = world.jobs_sent();
+        now_sent.sort_unstable();
+        assert_eq!(now_sent, sent, "with a mark at {sent_up_to:?}");
+        assert_eq!(world.told(), told, "with a mark at {sent_up_to:?}");
+    }
+}
+
+#[test]
+fn after_two_crashes_what_the_first_left_in_doubt_is_not_taken_for_unsent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    world.go_to(10.0);
+    // The machine was started anew: no mark is believed.
+    let left = vec![open("a", 5, Reached::Due), open("b", 9, Reached::Due)];
+    let effects = world.dispatch.recover(recovered(left), &schedule, world.now);
+    world.take(effects);
+    assert!(world.dispatch.sent_up_to() >= World::at(9), "the mark is raised past both");
+}
+
+#[test]
+fn after_a_clock_that_was_set_back_nothing_is_taken_for_not_started() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    let sending = Reached::Sending { attempts: 1, sent_at: World::at(3600) };
+    let left = vec![open("a", 3600, sending), open("b", 3600, Reached::Due)];
+    let cursor = Some(World::at(3605));
+    let effects = world.dispatch.recover(Recovered { cursor, ..recovered(left) }, &schedule, world.now);
+    world.take(effects);
+    world.advance();
+    let told = world.told();
+    for entry in ["a", "b"] {
+        assert!(told.contains(&format!("occurrence.unknown {entry}")), "{told:?}");
+    }
+    world.go_to(3700.0);
+    assert!(world.jobs_sent().is_empty(), "nothing is sent again");
+}
+
+#[test]
+fn after_a_crash_a_removed_entry_is_skipped_or_unknown_and_told() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let left = vec![
+        open("waited", -9, Reached::Waiting { attempts: 0, reason: "quota".to_owned() }),
+        open("sent", -8, Reached::Sending { attempts: 1, sent_at: World::at(-8) }),
+    ];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: Vec::new() };
+    let effects = world.dispatch.recover(recovered(left), &schedule, world.now);
+    world.take(effects);
+    assert_eq!(world.told(), ["occurrence.skipped waited removed", "occurrence.unknown sent"]);
+}
+
+#[test]
+fn an_idempotent_occurrence_that_may_have_started_is_never_called_missed() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.idempotent = true;
+    entry.start_deadline = Duration::from_secs(5);
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    let two = [run(7, 1, "we"), run(8, 2, "we")];
+    for second in 2..100 {
+        world.reconcile(f64::from(second), &two);
+        while !world.sent.is_empty() {
+            world.answer(not_sent());
+        }
+    }
+    assert_eq!(world.told().last().map(String::as_str), Some("occurrence.unknown a"));
+}
