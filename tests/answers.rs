@@ -1,10 +1,8 @@
 //! What the daemon makes of each class of answer, over real sockets.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Daemon, Place, quota, sandbox, sandbox_with, schedule, settings};
+use crate::common::{Daemon, Place, quota, sandbox, sandbox_with, schedule, settings};
 use serde_json::{Value, json};
 use stackcron::sandbox::{ArgsFrom, Endpoint, Sandbox};
 

@@ -1,12 +1,10 @@
 //! The daemon under a real clock that is set, and under a real pause.
 
-mod common;
-
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Daemon, Place, sandbox};
+use crate::common::{Daemon, Place, sandbox};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 

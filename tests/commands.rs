@@ -1,8 +1,6 @@
 //! The commands as a person or a script meets them: what they print, and how they exit.
 
-mod common;
-
-use common::{Place, schedule};
+use crate::common::{Place, schedule};
 use serde_json::Value;
 
 fn place() -> Place {
@@ -97,7 +95,7 @@ fn each_command_has_a_manual_page() {
     for page in
         ["stackcron.1", "stackcron-run.1", "stackcron-why.1", "stackcron-history.1", "stackcron-jobs.1"]
     {
-        let text = common::read(&directory.join(page));
+        let text = crate::common::read(&directory.join(page));
         assert!(text.contains(".TH"), "{page} is a manual page");
     }
     assert!(place.run(&["man"]).stdout.contains(".TH"));

@@ -1,7 +1,5 @@
 //! The control socket through the program: fire, pause, resume, status, and those who would misuse it.
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{Daemon, Ended, PATIENCE, Place, quota, sandbox, sandbox_with, schedule, settings, until};
+use crate::common::{
+    Daemon, Ended, PATIENCE, Place, quota, sandbox, sandbox_with, schedule, settings, until,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::sandbox::{Endpoint, Sandbox};
@@ -197,7 +197,7 @@ async fn what_waits_for_quota_goes_with_its_own_arguments_after_a_kill() {
     assert!(nobody.stderr.contains("no daemon answers") && nobody.stderr.contains("start it"), "{nobody:?}");
 
     // An account with quota: the entry's own definition has changed meanwhile, what was asked for has not.
-    let other = sandbox_with(common::settings(&[])).await;
+    let other = sandbox_with(crate::common::settings(&[])).await;
     let changed = schedule(&other.url(), "quota: { limit: 1000 }", &YEARLY.replace("own", "changed"));
     place.write(&changed.replace("main:", "other:"));
     let mut daemon = started(&place);
@@ -467,7 +467,7 @@ fn connect(place: &Place) -> UnixStream {
 
 /// What a process has in memory, in kB.
 fn memory(pid: &Value) -> u64 {
-    let status = common::read(&Path::new("/proc").join(pid.to_string()).join("status"));
+    let status = crate::common::read(&Path::new("/proc").join(pid.to_string()).join("status"));
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

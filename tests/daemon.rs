@@ -1,12 +1,10 @@
 //! The daemon from start to end: signals, secrets, a burst, and what it refuses to start with.
 
-mod common;
-
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::{Place, sandbox, sandbox_with, schedule, settings};
+use crate::common::{Place, sandbox, sandbox_with, schedule, settings};
 use rustix::process::Signal;
 use stackcron::sandbox::Endpoint;
 
@@ -197,7 +195,7 @@ async fn a_token_is_read_again_at_reload() {
 }
 
 /// No occurrence has two actions.
-fn assert_unique(daemon: &common::Daemon) {
+fn assert_unique(daemon: &crate::common::Daemon) {
     let started = daemon.events("action.started");
     let unique: HashSet<String> =
         started.iter().map(|line| format!("{} {}", line["entry"], line["scheduled_at"])).collect();

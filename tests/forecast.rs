@@ -1,10 +1,8 @@
 //! `stackcron forecast`, as a program: what it says is what a rehearsal then shows.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{Ended, Place};
+use crate::common::{Ended, Place};
 use serde_json::Value;
 
 const HEAD: &str = "accounts: { main: { token: { env: TOKEN }, quota: { limit: 12, reserve: 2 } } }\njobs:\n";

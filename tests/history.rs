@@ -1,8 +1,6 @@
 //! `stackcron history` as a command: beside a running daemon, without one, and without a journal; and `why` with it.
 
-mod common;
-
-use common::{Place, sandbox};
+use crate::common::{Place, sandbox};
 use serde_json::Value;
 
 const KEYS: [&str; 9] = [

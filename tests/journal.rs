@@ -1,7 +1,5 @@
 //! The journal on real files and in a real database: what survives a kill, a full disk, a torn file, and what is refused.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::postgres::Server;
+use crate::common::postgres::Server;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use stackcron::journal::postgres::{self, Membership, Notice, Profile};
@@ -673,7 +671,7 @@ async fn nothing_that_was_promised_is_lost_in_a_kill() {
     let (mut claimed, mut settled) = (0, 0);
     for round in 0..8 {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "a_writer_that_is_to_be_killed", "--nocapture"])
+            .args(["--exact", "journal::a_writer_that_is_to_be_killed", "--nocapture"])
             .env(CHILD, place.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,5 @@
 //! The port of `--listen`: what it answers, to friend and foe, while the daemon fires.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Daemon, PATIENCE, Place, sandbox, schedule, until};
+use crate::common::{Daemon, PATIENCE, Place, sandbox, schedule, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::journal::FILE_NAME;
@@ -293,7 +291,7 @@ fn closed(stream: &mut TcpStream) -> String {
 
 /// What a process has in memory, in kB.
 fn memory(process: &Path) -> u64 {
-    let status = common::read(&process.join("status"));
+    let status = crate::common::read(&process.join("status"));
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -1,12 +1,10 @@
 //! No layer sends a run_now twice of which a byte may have left: servers that count what arrives, and break off where
 //! libraries are known to repeat.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Daemon, Place, schedule};
+use crate::common::{Daemon, Place, schedule};
 use stackcron::cloud66::{Client, Outcome, Token};
 use stackcron::schedule::{JobUid, Schedule, StackUid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -51,7 +49,7 @@ where
 /// Waits until the count is as wished.
 async fn wait(count: &Count, wished: impl FnMut(&Arrived) -> bool) -> Arrived {
     let mut changes = count.subscribe();
-    let waited = tokio::time::timeout(common::PATIENCE, changes.wait_for(wished)).await;
+    let waited = tokio::time::timeout(crate::common::PATIENCE, changes.wait_for(wished)).await;
     *waited.expect("it arrives in time").expect("the server lives")
 }
 

@@ -1,13 +1,11 @@
 //! Who is told how occurrences end: webhooks and pings, at a real receiver.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::{PATIENCE, Place, sandbox, schedule};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use common::{PATIENCE, Place, sandbox, schedule};
 use serde_json::Value;
 use stackcron::sandbox::{Endpoint, Sandbox};
 use tokio::sync::watch;

@@ -4,8 +4,6 @@
 //! `STACKCRON_KILLS=50` kills it as often, in a minute and a half; `STACKCRON_SEED=N` repeats a run's moments and
 //! faults, as far as the machine's own timing lets it.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
@@ -13,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Place, quota, sandbox_with, schedule, settings};
+use crate::common::{MACHINE, PATIENCE, Place, quota, sandbox_with, schedule, settings};
 use jiff::Timestamp;
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -132,6 +130,7 @@ fn say(text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
+    let _turn = MACHINE.lock().await;
     let seed = number("STACKCRON_SEED").unwrap_or_else(|| fastrand::u64(..));
     let kills = number("STACKCRON_KILLS").unwrap_or(KILLS);
     say(&format!("STACKCRON_SEED={seed} STACKCRON_KILLS={kills}"));

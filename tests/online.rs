@@ -1,10 +1,8 @@
 //! `check --online` and `jobs`: what the commands make of the API's answers, over real sockets.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Ended, Place, quota, sandbox_with, schedule, settings};
+use crate::common::{Ended, Place, quota, sandbox_with, schedule, settings};
 use serde_json::Value;
 use stackcron::sandbox::{DEFAULT_TOKEN, Endpoint, Job, Sandbox, Scope, Settings, Stack, Token, User};
 use stackcron::schedule::{JobUid, StackUid};

@@ -1,14 +1,12 @@
 //! Several daemons share one journal in PostgreSQL: one fires, and whatever happens to it or to the database, no occurrence
 //! is sent twice and none is lost.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
-use common::postgres::{Proxy, Server};
-use common::{Daemon, Place, sandbox};
+use crate::common::postgres::{Proxy, Server};
+use crate::common::{Daemon, Place, sandbox};
 use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -365,7 +363,7 @@ async fn a_file_that_is_not_the_leaders_is_told_by_every_member() {
     let Some(scene) = Scene::new().await else { return };
     let (one, other) = (scene.machine(), scene.machine());
     let (mut leader, mut standby) = pair(&one, &other);
-    let text = common::read(&other.config());
+    let text = crate::common::read(&other.config());
     other.write(&(text + "  another: { stack: s1, job: j2, cron: '@yearly' }\n"));
     standby.event("schedule.reloaded");
     for daemon in [&mut leader, &mut standby] {

@@ -4,15 +4,13 @@
 //! `STACKCRON_SOAK=120` does it for so many seconds; `STACKCRON_SEED=N` repeats a run's moments, as far as the machine's own
 //! timing lets it.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use common::postgres::{Proxy, Server};
-use common::{Daemon, PATIENCE, Place, sandbox, schedule};
+use crate::common::postgres::{Proxy, Server};
+use crate::common::{Daemon, MACHINE, PATIENCE, Place, sandbox, schedule};
 use rustix::process::Signal;
 use stackcron::journal::postgres::{Address, read_history};
 use stackcron::journal::{Filter, Record, State};
@@ -110,6 +108,7 @@ fn rows(address: &Address) -> Vec<Record> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
+    let _turn = MACHINE.lock().await;
     let Some(server) = Server::start() else { return };
     let seed = number("STACKCRON_SEED").unwrap_or_else(|| fastrand::u64(..));
     let seconds = number("STACKCRON_SOAK").unwrap_or(SECONDS);

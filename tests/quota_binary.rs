@@ -3,14 +3,12 @@
 //! What is promised under chance is in `quota_simulation.rs`; this shows that nothing between the rule and the wire
 //! spoils it. Most of the time a scenario waits for a window to turn, so those of a test run side by side.
 
-mod common;
-#[path = "quota_binary/seen.rs"]
 mod seen;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Daemon, PATIENCE, Place, quota, schedule, settings};
+use crate::common::{Daemon, MACHINE, PATIENCE, Place, quota, schedule, settings};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use seen::{Others, Seen};
@@ -111,6 +109,7 @@ fn all_is_logged(daemon: &Daemon, ledger: &Ledger, what: &str) {
 
 #[test]
 fn each_kind_of_window_is_recognised_and_used_up_and_hardly_ever_refused() {
+    let _turn = MACHINE.blocking_lock();
     let runtime = runtime();
     let kinds = [WindowKind::Fixed, WindowKind::FirstRequest, WindowKind::Rolling];
     let cases = kinds.map(|kind| [(kind, 0), (kind, 8)]).concat();
@@ -146,6 +145,7 @@ fn each_kind_of_window_is_recognised_and_used_up_and_hardly_ever_refused() {
 
 #[test]
 fn without_headers_our_own_are_counted_and_a_limit_that_changes_is_followed() {
+    let _turn = MACHINE.blocking_lock();
     let runtime = runtime();
     // What goes wrong; and to what the limit is set, window after window.
     let cases: [(&str, &[u32]); 3] =
@@ -222,6 +222,7 @@ fn after_a_refusal_out_of_turn_one_goes_when_it_is_time_and_then_the_rest() {
 
 #[test]
 fn ten_restarts_spend_no_more_than_none() {
+    let _turn = MACHINE.blocking_lock();
     const LONGEST_LIFE: Duration = Duration::from_secs(4);
     let runtime = runtime();
     // Due each second, so that the quota is spent in many lives, or in the first.

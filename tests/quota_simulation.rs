@@ -4,11 +4,8 @@
 //! 10 to 100,000. A client with an endless backlog asks the quota for all that it sends; a judge that sees the server's
 //! own count watches. Every scenario follows from its seed: `STACKCRON_SEED=N` runs one again, `STACKCRON_SEEDS=N` more.
 
-#[path = "quota_simulation/run.rs"]
 mod run;
-#[path = "quota_simulation/scenario.rs"]
 mod scenario;
-#[path = "quota_simulation/server.rs"]
 mod server;
 
 use std::time::Duration;

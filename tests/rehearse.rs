@@ -1,8 +1,6 @@
 //! `stackcron rehearse`, as a program.
 
-mod common;
-
-use common::Place;
+use crate::common::Place;
 use serde_json::Value;
 
 const JOBS: &str = "timezone: Europe/London

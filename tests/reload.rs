@@ -1,7 +1,5 @@
 //! The schedule file changes while the daemon runs: what it notices, what it tells, and what it fires.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -9,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Daemon, Place, sandbox, schedule};
+use crate::common::{Daemon, Place, sandbox, schedule};
 use stackcron::sandbox::{Endpoint, Sandbox};
 
 const JOBS: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";

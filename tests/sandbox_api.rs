@@ -1,12 +1,8 @@
 //! The look-alike API: its answers byte for byte in virtual time, its faults over real sockets.
 
-#[path = "sandbox_api/faults.rs"]
 mod faults;
-#[path = "sandbox_api/quota.rs"]
 mod quota;
-#[path = "sandbox_api/shapes.rs"]
 mod shapes;
-#[path = "sandbox_api/wire.rs"]
 mod wire;
 
 use axum::body::Bytes;

@@ -3,13 +3,8 @@
 //! Needs root, and a kernel that lets it make namespaces. Where they are not to be had, it says so and passes; with
 //! STACKCRON_TESTS_NEED_SYSTEMD set, it fails.
 
-#[path = "common/mod.rs"]
-mod common;
-#[path = "systemd/container.rs"]
 mod container;
-#[path = "systemd/machine.rs"]
 mod machine;
-#[path = "systemd/package.rs"]
 mod package;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,14 +1,12 @@
 //! The commands on a terminal: lines that fit it, colours, and bars for what takes a while.
 
-mod common;
-
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Place, sandbox_with, schedule, settings};
+use crate::common::{Place, sandbox_with, schedule, settings};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};

@@ -1,8 +1,6 @@
 //! A new tz database takes effect when the schedule is read again.
 
-mod common;
-
-use common::{Place, sandbox};
+use crate::common::{Place, sandbox};
 use rustix::process::Signal;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,13 @@
 //! `stackcron why` as a command: its exit status, its streams, its JSON, and one verdict with `next`.
 
-mod common;
-
-use common::Place;
+use crate::common::Place;
 use serde_json::Value;
 
 fn place() -> Place {
     let jobs = "\
         \x20 nightly: { stack: s, job: a, cron: '30 1 * * *', timezone: Europe/London, jitter: 5m }\n\
         \x20 weekdays: { stack: s, job: b, cron: ['0 9 * * MON-FRI', '*/72 * * * *'], paused: true }\n";
-    Place::with(&common::schedule("http://127.0.0.1:1", "", jobs))
+    Place::with(&crate::common::schedule("http://127.0.0.1:1", "", jobs))
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The daemon as a process, its log as it comes, and the sandbox that it fires at.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 pub mod postgres;
 
 use std::collections::HashMap;
@@ -19,6 +17,9 @@ use stackcron::schedule::{JobUid, StackUid};
 
 /// What a test waits for comes within this time, or the test has failed. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long: they take turns.
+pub static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Asks again until it is as wished: what is asked has no event to wait for.
 pub fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {

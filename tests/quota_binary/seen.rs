@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use stackcron::sandbox::{Ledger, Sandbox, WindowKind};
 
-use crate::{USER, WINDOW};
+use super::{USER, WINDOW};
 
 /// Other clients of the same user.
 #[derive(Default)]

@@ -14,9 +14,9 @@ use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
 use stackcron::quota::{Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, Ticket};
 
-use crate::scenario::{Kind, Scenario};
-use crate::server::{Server, Window};
-use crate::{BOOT, DOWN, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
+use super::scenario::{Kind, Scenario};
+use super::server::{Server, Window};
+use super::{BOOT, DOWN, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
 
 /// Of what is usable, the part that follow-up may use.
 const ASIDE: f64 = 0.3;

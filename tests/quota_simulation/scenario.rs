@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use stackcron::clock::{Mono, Now};
 use stackcron::schedule::{QuotaSettings, Reserve};
 
-use crate::{BOOT, TIMEOUT, WINDOW};
+use super::{BOOT, TIMEOUT, WINDOW};
 
 /// The kinds of window a server may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

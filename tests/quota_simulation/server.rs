@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use stackcron::clock::Mono;
 
-use crate::WINDOW;
-use crate::scenario::{Kind, Scenario};
+use super::WINDOW;
+use super::scenario::{Kind, Scenario};
 
 /// The look-alike of the server's quota.
 pub struct Server {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stackcron::sandbox::{Answer, Delivery, Reply};
 
-use crate::*;
+use super::*;
 
 /// One run_now under a fault: the answer, and how many actions it started.
 fn run(fault: &str) -> (Reply, usize) {

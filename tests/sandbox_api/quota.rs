@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use stackcron::sandbox::{Quota, Request, Scope, Settings, Token, User, WindowKind};
 
-use crate::*;
+use super::*;
 
 fn limited(limit: u32, kind: WindowKind) -> Settings {
     settings(&[]).quota(Quota { limit, window: Duration::from_secs(60), kind })

@@ -2,7 +2,7 @@
 
 use stackcron::sandbox::{ActionsOrder, ArgsFrom, Ending, Endpoint, Settings, Unknown};
 
-use crate::*;
+use super::*;
 
 const STARTED: &str = r#"{"response":{"id":2593,"user":"demo@example.com","resource_type":"stack","action":"job_run_now","resource_id":"1602","started_via":"api","started_at":"2016-02-04T12:52:24Z","finished_at":null,"finished_success":null,"finished_message":null}}"#;
 

@@ -4,8 +4,9 @@ use std::io::ErrorKind;
 
 use reqwest::StatusCode;
 use serde_json::Value;
+use stackcron::sandbox::{Quota, WindowKind};
 
-use crate::*;
+use super::*;
 
 fn post_line() -> String {
     format!("POST {RUN}")
@@ -233,8 +234,11 @@ async fn a_running_sandbox_can_be_looked_into_and_steered() {
 
 #[tokio::test]
 async fn ten_thousand_runs_at_once_are_answered_and_remembered() {
+    let _turn = crate::common::MACHINE.lock().await;
     let mut settings = settings(&[]);
-    settings.users[0].quota.limit = 20_000;
+    // Whatever the hour, no window turns meanwhile.
+    settings.users[0].quota =
+        Quota { kind: WindowKind::FirstRequest, limit: 20_000, ..settings.users[0].quota };
     let sandbox = start(settings).await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..100 {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::machine::{PROGRAM, PROJECT, not_run};
+use super::machine::{PROGRAM, PROJECT, not_run};
 
 #[test]
 fn as_process_one_it_logs_to_stdout_and_sigterm_ends_it_in_order() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{Machine, PROGRAM, PROJECT, Ran, not_run};
+use super::machine::{Machine, PROGRAM, PROJECT, Ran, not_run};
 
 /// What the package must bring, besides the program.
 const FILES: [&str; 10] = [

@@ -1,0 +1,34 @@
+//! All tests of the binary and of the library's public face, in one program: they wait more than they work, and so wait
+//! side by side. `cargo test --test all reload::` runs those of `reload.rs`.
+
+mod answers;
+mod client;
+mod clock;
+mod commands;
+mod common;
+mod control;
+mod cron_vectors;
+mod daemon;
+mod forecast;
+mod history;
+mod journal;
+mod journal_lately;
+mod lints;
+mod metrics;
+mod no_repeat;
+mod notify;
+mod once;
+mod online;
+mod postgres;
+mod postgres_soak;
+mod quota_binary;
+mod quota_simulation;
+mod rehearse;
+mod reload;
+mod sandbox_api;
+mod schedule_file;
+mod systemd;
+mod terminal;
+mod timetable_properties;
+mod tz_database;
+mod why;
