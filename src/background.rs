@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// Yields to sends, and still gets its turn on a machine that is busy.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 type Job = Box<dyn FnOnce() + Send>;
 

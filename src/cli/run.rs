@@ -64,7 +64,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
-    let _log = setup::begin(args.log_format, args.log_level)
+    let log = setup::begin(args.log_format, args.log_level)
         .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
     let Ok((schedule, seen)) = load(config) else {
         return Ok(Status::Config);
@@ -127,8 +127,20 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let controlling = control.and_then(|server| server.serve(asking, location).ok());
         let keep = args.keep;
-        let setup =
-            Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, notifier };
+        let scribe = log.scribe.clone();
+        let setup = Setup {
+            path,
+            schedule,
+            clients,
+            journal,
+            journal_name,
+            keep,
+            metrics,
+            asked,
+            notices,
+            notifier,
+            scribe,
+        };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
         if let Some(controlling) = controlling {

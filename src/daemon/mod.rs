@@ -98,6 +98,8 @@ pub struct Setup {
     pub notices: Option<Notices>,
     /// Who started the daemon, and is told how it is.
     pub notifier: Notifier,
+    /// Who writes the log.
+    pub scribe: Scribe,
 }
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
@@ -105,10 +107,11 @@ pub struct Setup {
 /// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
 /// `replacements` takes over at once.
 pub async fn run(
-    Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, notifier }: Setup,
+    setup: Setup,
     mut replacements: mpsc::Receiver<Replacement>,
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
+    let Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, .. } = setup;
     let now = Now::read();
     let Asked { mut asks, schedule: in_force } = asked;
     let desk = Desk::new(now.wall, &path, &journal_name);
@@ -138,11 +141,11 @@ pub async fn run(
         membership,
         ill_since: None,
         metrics,
-        scribe: Scribe::start(),
+        scribe: setup.scribe,
         desk,
         in_force,
         notices,
-        supervision: Supervision::new(notifier),
+        supervision: Supervision::new(setup.notifier),
     };
     daemon.tell(started.into());
     if let Some(opened) = opened {
@@ -414,7 +417,10 @@ impl Daemon {
             Some(mark) if sends => mark.raise(self.core.sent_up_to()),
             _ => Ok(()),
         };
-        for effect in effects {
+        // An end is told before it is written: a crash between the two has it told again, and not concealed.
+        let (told, others): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Log(_)));
+        for effect in told.into_iter().chain(others) {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
                 Effect::Log(event) => self.tell(*event),

@@ -68,6 +68,7 @@ impl Daemon {
         let (core, effects) = Core::new(&self.schedule, recovered, fastrand::u64(..), Now::read());
         let shared = self.membership.is_some();
         self.core = core.reaching(if shared { Reach::SHARED } else { Reach::ALONE });
+        journal.follow(self.scribe.progress());
         drop(self.requests.turn_to(journal, mark.permit().clone()));
         self.mark = Some(mark);
         self.refused = refused;

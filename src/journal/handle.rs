@@ -14,6 +14,7 @@ use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{Claim, Claimed, Health, JournalError, Key, Mark, Move, Pruned, Recovered, Refused};
 use crate::cloud66::ActionId;
+use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -125,6 +126,12 @@ impl Journal {
     /// daemon can open it when this returns. Later requests are answered with [`JournalError::Closed`].
     pub async fn close(&self, stopped_at: Timestamp) -> Result<(), JournalError> {
         self.ask(|answer| Request::Close { stopped_at, answer }).await
+    }
+
+    /// From now on an end is written after what was told before is in the log, unless nobody reads the log.
+    pub fn follow(&self, log: log::Progress) {
+        // As for what is recorded.
+        let _ = self.requests.send(Request::Follow(log), Hurry::Soon);
     }
 
     /// Whether it can be written. Becomes well by itself.

@@ -11,6 +11,7 @@ use super::store::{Store, Write, Written};
 use super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
 use crate::background;
 use crate::cloud66::ActionId;
+use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -26,6 +27,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries at the end, and how many there are.
 const LAST_AGAIN: Duration = Duration::from_millis(100);
 const LAST_TRIES: u32 = 6;
+
+/// An end waits so long for a log that is slow. Claims are made further ahead.
+const LOG_BEHIND: Duration = Duration::from_millis(250);
 
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
@@ -46,6 +50,7 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) enum Request {
     Soon(Change),
+    Follow(log::Progress),
     Claim { cursor: Timestamp, claims: Vec<Claim>, answer: Answer<Claimed> },
     Commit { moves: Vec<(Key, Move)>, answer: Answer<Vec<Refused>> },
     Pause(EntryName, Answer<()>),
@@ -77,6 +82,8 @@ pub(super) struct Writer<S> {
     arrived: VecDeque<Request>,
     health: watch::Sender<Health>,
     refused: UnboundedSender<Refused>,
+    /// The log, which is to tell of an end first.
+    log: Option<log::Progress>,
     /// To be written, in the order of asking.
     batch: Vec<Request>,
     /// When the batch is written, unless somebody who waits comes first.
@@ -107,6 +114,7 @@ impl<S: Store> Writer<S> {
             arrived: VecDeque::new(),
             health,
             refused,
+            log: None,
             batch: Vec::new(),
             write_at: None,
             failing: None,
@@ -148,6 +156,7 @@ impl<S: Store> Writer<S> {
                 Request::Prune { before, answer } => {
                     self.pruning = Some(Pruning { before, rows: 0, answer });
                 }
+                Request::Follow(log) => self.log = Some(log),
                 Request::Soon(change) => {
                     self.write_at.get_or_insert_with(|| Instant::now() + SOON);
                     self.batch.push(Request::Soon(change));
@@ -186,6 +195,11 @@ impl<S: Store> Writer<S> {
         self.write_at = None;
         if batch.is_empty() {
             return Ok(());
+        }
+        if let Some(log) = &self.log
+            && batch.iter().any(has_end)
+        {
+            log.catch_up(LOG_BEHIND);
         }
         let writes: Vec<Write<'_>> = batch.iter().filter_map(write_of).collect();
         let written = if writes.is_empty() { Ok(Vec::new()) } else { self.store.write(&writes) };
@@ -308,7 +322,21 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),
         Request::Pause(entry, _) => Some(Write::Pause(entry)),
         Request::Resume(entry, _) => Some(Write::Resume(entry)),
-        Request::Flush(_) | Request::Actions { .. } | Request::Prune { .. } | Request::Close { .. } => None,
+        Request::Flush(_)
+        | Request::Follow(_)
+        | Request::Actions { .. }
+        | Request::Prune { .. }
+        | Request::Close { .. } => None,
+    }
+}
+
+/// Whether it is an end, after which nothing tells of an occurrence again.
+fn has_end(request: &Request) -> bool {
+    let is_end = |(_, mv): &(Key, Move)| !matches!(mv, Move::Waiting { .. } | Move::Sending { .. });
+    match request {
+        Request::Soon(Change::Step(step)) => is_end(step),
+        Request::Commit { moves, .. } => moves.iter().any(is_end),
+        _ => false,
     }
 }
 
@@ -318,7 +346,11 @@ fn kind(batch: &[Request]) -> Option<Failing> {
         Request::Claim { .. } => Some(Failing::Claims),
         Request::Commit { moves, .. } => (!moves.is_empty()).then_some(Failing::Moves),
         Request::Soon(_) | Request::Pause(..) | Request::Resume(..) => Some(Failing::Moves),
-        Request::Flush(_) | Request::Actions { .. } | Request::Prune { .. } | Request::Close { .. } => None,
+        Request::Flush(_)
+        | Request::Follow(_)
+        | Request::Actions { .. }
+        | Request::Prune { .. }
+        | Request::Close { .. } => None,
     });
     kinds.max()
 }
@@ -328,6 +360,7 @@ fn fail(request: Request, error: &JournalError) -> Option<Request> {
     let error = error.clone();
     match request {
         Request::Soon(_) => return Some(request),
+        Request::Follow(_) => {}
         Request::Claim { answer, .. } => drop(answer.send(Err(error))),
         Request::Commit { answer, .. } => drop(answer.send(Err(error))),
         Request::Actions { answer, .. } => drop(answer.send(Err(error))),

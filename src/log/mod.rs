@@ -11,6 +11,6 @@ mod text;
 
 pub use event::Event;
 pub use line::Format;
-pub use scribe::Scribe;
-pub use setup::{Level, LogGuard, Output};
+pub use scribe::{Progress, Scribe};
+pub use setup::{Level, Log, Output};
 pub(crate) use text::visible;

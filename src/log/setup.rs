@@ -1,9 +1,8 @@
 //! Where log lines go, in which format, and which are left out.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, Write};
 
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -11,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journald::{self, Prioritized, Records};
 use super::json::JsonLines;
+use super::scribe::{Lines, Scribe, Writing};
 use super::text::TextLines;
 
 /// Where the log goes, and how it is written.
@@ -38,13 +38,16 @@ pub enum Level {
     Debug,
 }
 
-/// Writes what is left of the log when it is dropped.
-pub struct LogGuard {
-    _worker: WorkerGuard,
+/// The log that has begun. What is left of it is written when this is dropped.
+#[derive(Debug)]
+pub struct Log {
+    /// Writes events.
+    pub scribe: Scribe,
+    _writing: Writing,
 }
 
-/// Lines that may wait for a slow reader of stdout. Beyond them the daemon waits too: no line is ever dropped.
-const LINES_AHEAD: usize = 100_000;
+/// Bytes that are written at once.
+const GROUP: usize = 64 * 1024;
 
 /// Begins logging, to stdout unless `output` says otherwise. That is text on a terminal and JSON elsewhere unless it is given.
 ///
@@ -52,19 +55,22 @@ const LINES_AHEAD: usize = 100_000;
 /// query string.
 ///
 /// # Errors
-/// When the journal is asked for and does not listen.
-pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<LogGuard> {
+/// When the journal is asked for and does not listen, or the system has no thread left.
+pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
     let terminal = std::io::stdout().is_terminal();
     let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    let builder = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(LINES_AHEAD);
-    let (writer, worker) = match output {
-        Output::Json if journald::has_stdout() => builder.finish(Prioritized(std::io::stdout())),
-        Output::Text | Output::Json => builder.finish(std::io::stdout()),
-        Output::Journald => builder.finish(Records::open()?),
+    // A group of lines is one write: the scribe says where a group ends.
+    let stdout = || BufWriter::with_capacity(GROUP, std::io::stdout());
+    let out: Box<dyn Write + Send> = match output {
+        Output::Json if journald::has_stdout() => Box::new(Prioritized(stdout())),
+        Output::Text | Output::Json => Box::new(stdout()),
+        Output::Journald => Box::new(Records::open()?),
     };
-    let lines =
-        tracing_subscriber::fmt::layer().with_ansi(coloured && output == Output::Text).with_writer(writer);
+    let (scribe, writing) = Scribe::start(out)?;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(coloured && output == Output::Text)
+        .with_writer(Lines(scribe.clone()));
     let lines = match output {
         Output::Text => lines.event_format(TextLines).boxed(),
         Output::Json | Output::Journald => lines.event_format(JsonLines).boxed(),
@@ -78,5 +84,5 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<LogGuard> 
     let filter = Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("stackcron", ours);
     // Fails only when logging has begun before, and then the first one stands.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-    Ok(LogGuard { _worker: worker })
+    Ok(Log { scribe, _writing: writing })
 }
