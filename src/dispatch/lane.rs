@@ -150,7 +150,7 @@ impl Lane {
 
     /// Takes over the account's new settings. What is known of its quota stays, unless the settings differ.
     pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
-        if self.account.quota != account.quota {
+        if self.account.quota != account.quota || whose(&self.account) != whose(account) {
             self.quota = Quota::new(account.quota, now);
         }
         self.account = Arc::clone(account);
@@ -158,9 +158,16 @@ impl Lane {
         self.user = None;
     }
 
-    /// Goes on with what a former process knew of the quota.
+    /// Goes on with what a former process knew of the quota, if it is the same one.
     pub(super) fn restore(&mut self, saved: quota::Saved, ending: Ending, now: Now) {
-        self.quota = Quota::restore(self.account.quota, saved, ending, now);
+        if saved.user.as_ref().is_none_or(|user| *user == whose(&self.account)) {
+            self.quota = Quota::restore(self.account.quota, saved, ending, now);
+        }
+    }
+
+    /// What is known of the quota, for the next process.
+    pub(super) fn save(&self) -> quota::Saved {
+        quota::Saved { user: Some(whose(&self.account)), ..self.quota.save() }
     }
 
     pub(super) fn put_in(&mut self, place: Place, rank: Rank) {
@@ -314,4 +321,9 @@ impl Lane {
             }
         }));
     }
+}
+/// Whose quota an account draws on, as far as its settings tell: another API or another token is another user's. A token
+/// that is renewed at its place is not.
+fn whose(account: &Account) -> String {
+    format!("{} by {:?}", account.url, account.token)
 }

@@ -157,6 +157,6 @@ impl Dispatch {
 
     /// What is known of each account's quota, for the next process.
     pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
-        self.lanes.iter().map(|(account, lane)| (account.clone(), lane.quota.save()))
+        self.lanes.iter().map(|(account, lane)| (account.clone(), lane.save()))
     }
 }

@@ -19,6 +19,9 @@ const PIECES: usize = 60;
 /// The state of one account's quota, as it is written to the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
+    /// Whose it is: of another user's quota it says nothing. `None` where whoever wrote it did not say.
+    #[serde(default)]
+    pub user: Option<String>,
     /// The limit in force.
     pub limit: u32,
     /// What the newest answer told.
@@ -134,6 +137,7 @@ impl Quota {
     pub fn save(&self) -> Saved {
         let at = |mono| wall(self.seen, mono);
         Saved {
+            user: None,
             limit: self.limit,
             told: self.belief.told().map(|told| SavedTold {
                 remaining: told.remaining,

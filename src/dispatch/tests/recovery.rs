@@ -107,3 +107,29 @@ fn an_idempotent_occurrence_that_may_have_started_is_never_called_missed() {
     }
     assert_eq!(world.told().last().map(String::as_str), Some("occurrence.unknown a"));
 }
+
+#[test]
+fn what_is_saved_of_a_quota_says_nothing_of_another_users() {
+    let account = account(1);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[0]);
+    world.advance();
+    world.answer(started(1));
+    let saved: Vec<_> = world.dispatch.quotas().collect();
+    let url = "http://127.0.0.1:2/api/3".parse().expect("a URL");
+    let elsewhere = Account { url, ..Account::clone(&account) };
+    let token = TokenSource::Env("OTHER".to_owned());
+    let another = Account { token, ..Account::clone(&account) };
+    for (account, sent) in [(Account::clone(&account), 0), (elsewhere, 1), (another, 1)] {
+        let account = Arc::new(account);
+        let entries = vec![Arc::new(entry("waits", &account))];
+        let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+        let reached = Reached::Waiting { attempts: 0, reason: "quota".to_owned() };
+        let left = Recovered { quotas: saved.clone(), ..recovered(vec![open("waits", 0, reached)]) };
+        let mut dispatch = Dispatch::new(&schedule.accounts, 1, world.now);
+        let mut effects = dispatch.recover(left, &schedule, world.now);
+        effects.extend(dispatch.advance(world.now));
+        let sends = |effect: &&Effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..));
+        assert_eq!(effects.iter().filter(sends).count(), sent, "{account:?}");
+    }
+}
