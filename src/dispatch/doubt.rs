@@ -514,7 +514,7 @@ impl Dispatch {
         }
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.waited = true;
-            effects.push(pending.record_waiting("retry"));
+            effects.extend(pending.record_waiting("retry"));
         }
         if recovered {
             return self.comes_due(id, now, effects);

@@ -180,9 +180,15 @@ impl Pending {
         self.origin != Origin::Schedule
     }
 
-    fn record_waiting(&mut self, reason: &'static str) -> Effect {
+    /// Writes down that it waits. `None` when an attempt is in doubt: what waits was not sent.
+    fn record_waiting(&mut self, reason: &'static str) -> Option<Effect> {
+        if self.history.doubt.is_some() {
+            self.history.written = false;
+            return None;
+        }
         self.history.written = true;
-        Effect::Record(self.key(), Move::Waiting { attempts: self.history.attempts, reason: reason.into() })
+        let attempts = self.history.attempts;
+        Some(Effect::Record(self.key(), Move::Waiting { attempts, reason: reason.into() }))
     }
 
     fn key(&self) -> Key {

@@ -149,10 +149,14 @@ impl Dispatch {
 
     /// Writes down what waits, so that the next process knows that it was not sent.
     pub fn park(&mut self) -> Vec<Effect> {
-        let waiting = self.pending.values_mut().filter(|pending| {
-            !pending.history.written && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
-        });
-        waiting.map(|pending| pending.record_waiting("down")).collect()
+        let mut waiting: Vec<(&Id, &mut Pending)> = (self.pending.iter_mut())
+            .filter(|(_, pending)| {
+                !pending.history.written
+                    && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
+            })
+            .collect();
+        waiting.sort_unstable_by_key(|(id, _)| **id);
+        waiting.into_iter().filter_map(|(_, pending)| pending.record_waiting("down")).collect()
     }
 
     /// What is known of each account's quota, for the next process.
