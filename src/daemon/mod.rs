@@ -361,7 +361,7 @@ impl Daemon {
                     self.core.claimed(cursor, &claimed.known, now)
                 }
                 Done::Claimed { known: Err(_), .. } => {
-                    self.core.unclaimed();
+                    self.core.unclaimed(now);
                     Vec::new()
                 }
             });

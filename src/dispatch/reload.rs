@@ -6,10 +6,12 @@ use jiff::Timestamp;
 
 use super::by_hand::as_asked;
 use super::lane::Lane;
-use super::{Dispatch, Effect, Id, Place, Reloaded};
+use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::schedule::{Account, ByName};
-use crate::timetable;
+use crate::journal::{Key, Move};
+use crate::log::event::OccurrenceSkipped;
+use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
+use crate::timetable::{self, Occurrence};
 
 impl Dispatch {
     /// Goes on with another schedule.
@@ -63,6 +65,21 @@ impl Dispatch {
             }
         }
         effects
+    }
+
+    /// Gives up what was claimed ahead and a reload has removed since.
+    pub(crate) fn withdraw(&mut self, occurrences: Vec<Occurrence>, now: Now) -> Vec<Effect> {
+        let removed = occurrences.into_iter().flat_map(|Occurrence { entry, scheduled_at }| {
+            let reason = "removed";
+            let (due_at, _) = entry.times(scheduled_at);
+            let lateness_ms = ms(now.wall.duration_since(due_at));
+            let (key, entry) = (Key::new(entry.name.clone(), scheduled_at), entry.name.clone());
+            [
+                Effect::Record(key, Move::Skipped { reason: reason.into() }),
+                log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }),
+            ]
+        });
+        removed.collect()
     }
 
     /// Gives a waiting occurrence its entry's new definition. False when that ends it.
