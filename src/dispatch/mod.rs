@@ -248,7 +248,7 @@ impl Dispatch {
             longest_wait: doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
-            sent_up_to: Timestamp::MIN,
+            sent_up_to: Timestamp::UNIX_EPOCH,
             reached: now.wall,
         }
     }
