@@ -148,10 +148,11 @@ impl Lane {
         ready.chain(retries).chain(behind).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
     }
 
-    /// Takes over the account's new settings. What is known of its quota stays, unless the settings differ.
+    /// Takes over the account's new settings. What is known of its quota stays.
     pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
         if self.account.quota != account.quota {
-            self.quota = Quota::new(account.quota, now);
+            self.quota.resettle(account.quota, now);
+            (self.closed_until, self.share_closed_until) = (None, None);
         }
         self.account = Arc::clone(account);
         self.reloads += 1;
