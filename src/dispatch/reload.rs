@@ -1,5 +1,6 @@
 //! Another schedule takes over: nothing due is lost, nothing is sent twice.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,6 +21,8 @@ impl Dispatch {
     /// is gone. What the timetable brings again is known.
     pub fn replace(&mut self, accounts: &[Arc<Account>], entries: &ByName, now: Now) -> Vec<Effect> {
         self.reached = self.reached.max(now.wall);
+        let in_force: HashSet<&AccountName> = accounts.iter().map(|account| &account.name).collect();
+        self.lanes.iter_mut().for_each(|(name, lane)| lane.in_force = in_force.contains(name));
         for account in accounts {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
@@ -87,7 +90,14 @@ impl Dispatch {
         let Some(pending) = self.pending.get_mut(&id) else {
             return false;
         };
-        let Reloaded::Changed(entry) = reloaded else {
+        let changed = match reloaded {
+            Reloaded::Changed(entry) => {
+                let was = &pending.entry;
+                as_claimed(&entry, &was.account.name, (&was.stack, &was.job), &self.lanes)
+            }
+            Reloaded::Removed => None,
+        };
+        let Some(entry) = changed else {
             self.skip(id, "removed", now, effects);
             return false;
         };
@@ -118,6 +128,21 @@ impl Dispatch {
             None => true,
         }
     }
+}
+
+/// The entry as it is now, for an occurrence that was claimed when it named this account, stack and job. It stays on the
+/// stack that the journal has it for: after a crash it is looked for there. `None` when the account for that is gone.
+pub(super) fn as_claimed(
+    entry: &Arc<Entry>,
+    account: &AccountName,
+    (stack, job): (&StackUid, &JobUid),
+    lanes: &BTreeMap<AccountName, Lane>,
+) -> Option<Arc<Entry>> {
+    if entry.stack == *stack {
+        return Some(Arc::clone(entry));
+    }
+    let account = Arc::clone(lanes.get(account).filter(|lane| lane.in_force)?.account());
+    Some(Arc::new(Entry { account, stack: stack.clone(), job: job.clone(), ..Entry::clone(entry) }))
 }
 
 impl Reloaded {
