@@ -12,9 +12,9 @@ use super::clockwatch::Clockwatch;
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
-use crate::cloud66::{ActionId, ActionsListed, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
-use crate::journal::{Claim, Key, Origin, Recovered};
+use crate::journal::{Claim, Key, Known, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -364,7 +364,7 @@ impl Core {
         &mut self,
         account: AccountName,
         stack: StackUid,
-        known: Option<Vec<ActionId>>,
+        known: Option<Known>,
         now: Now,
     ) -> Vec<Effect> {
         self.dispatch.recalled(account, stack, known, now)
