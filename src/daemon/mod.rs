@@ -442,4 +442,6 @@ async fn sleep(span: Duration) {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ mod handle;
 mod inbox;
 mod location;
 mod mark;
+#[cfg(test)]
+pub(crate) mod memory;
 mod permit;
 pub mod postgres;
 mod progress;

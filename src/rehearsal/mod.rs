@@ -7,7 +7,7 @@
 mod conditions;
 mod forecast;
 mod load;
-mod network;
+pub(crate) mod network;
 mod others;
 mod suggest;
 mod summary;
