@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::listing::{Ahead, Next, Reading};
 use super::reconcile::{Attempt, Standing, Verdict, candidates, judge};
-use super::{Dispatch, Effect, Id, InFlight, Place, Request, RequestId, log};
+use super::{Dispatch, Doubtful, Effect, Id, InFlight, Place, Request, RequestId, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsListed};
 use crate::journal::{Key, Known};
@@ -171,7 +171,7 @@ impl Doubt {
         let left_at = moved(self.left_at, set);
         let (from, until) = spread(left_at, until, ahead);
         // A former process had the API's time, or was as far from it as we are: the clock may have been set between.
-        let agreed = spread(left_at, until, Some(Ahead::NONE)).0;
+        let agreed = spread(self.left_at, until, Some(Ahead::NONE)).0;
         (if self.recovered { from.min(agreed) } else { from }, until)
     }
 
@@ -497,10 +497,10 @@ impl Dispatch {
                 }
                 Verdict::NotStarted => self.goes_again(id, &entry, doubt.recovered, now, effects),
                 Verdict::Unknown | Verdict::Later => {
-                    let (error, status) = (doubt.error.clone(), doubt.status);
+                    let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);
                     self.doubts.unnamed.push((key, doubt));
-                    self.stays_unknown(id, &entry, error, status, now, effects);
+                    self.stays_unknown(id, &entry, Doubtful { error, sent_at }, status, now, effects);
                 }
             }
             entries.insert(entry.name.clone());
@@ -545,18 +545,19 @@ impl Dispatch {
         &mut self,
         id: Id,
         entry: &Entry,
-        error: String,
+        doubt: Doubtful,
         status: Option<u16>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
         if !entry.idempotent {
-            return self.unknown(id, error, effects);
+            return self.unknown(id, doubt.error, effects);
         }
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        pending.history.doubt = Some(error.clone());
+        let error = doubt.error.clone();
+        pending.history.doubt.get_or_insert(doubt);
         if pending.due_at <= now.wall {
             return self.retry(id, error, status, now, effects);
         }

@@ -143,9 +143,17 @@ struct History {
     written: bool,
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
-    doubt: Option<String>,
+    doubt: Option<Doubtful>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+}
+
+/// An attempt that may have taken effect, the first of its occurrence.
+#[derive(Clone, Debug)]
+struct Doubtful {
+    error: String,
+    /// When it left, or the earliest that it can have left.
+    sent_at: Timestamp,
 }
 
 /// What a reload makes of an entry.
@@ -456,7 +464,9 @@ impl Dispatch {
         pending.place = Place::Sending;
         self.sent_up_to = self.sent_up_to.max(pending.due_at);
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
-        let sending = Move::Sending { attempts: pending.history.attempts, sent_at: now.wall };
+        // After a crash it is looked for from the first attempt on that may have taken effect.
+        let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
+        let sending = Move::Sending { attempts: pending.history.attempts, sent_at };
         if pending.history.written {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {

@@ -180,7 +180,7 @@ impl Dispatch {
         tell: impl FnOnce(EntryName, Timestamp, i64) -> (Move, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
-            return self.unknown(id, doubt, effects);
+            return self.unknown(id, doubt.error, effects);
         }
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));

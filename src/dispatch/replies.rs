@@ -60,7 +60,7 @@ impl Dispatch {
                 self.started(id, *action, sent_at, limit, remaining, now, &mut effects);
             }
             Outcome::Rejected { status, error, .. } if pending.history.doubt.is_some() => {
-                let doubt = pending.history.doubt.as_deref().unwrap_or_default();
+                let doubt = pending.history.doubt.as_ref().map_or("", |doubt| &doubt.error);
                 let error = format!("{doubt}; then it was refused with {status}: {error}");
                 self.unknown(id, error, &mut effects);
             }
