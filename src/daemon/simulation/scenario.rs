@@ -87,16 +87,12 @@ pub(super) enum Act {
     /// The daemon is told to stop, and started again after a while.
     Stop(Duration),
     /// The process is killed, or the machine.
-    Kill {
-        machine: bool,
-        down: Duration,
-    },
+    Kill { machine: bool, down: Duration },
     /// A person has an entry run now.
     Fire(EntryName),
-    /// A person pauses an entry.
-    Pause(EntryName),
-    /// And resumes it.
-    Resume(EntryName),
+    /// A person pauses an entry, and resumes it after a while.
+    Pause(EntryName, Duration),
+    /// Somebody sets a clock that is right wrong, by so much in each case, or one that is wrong right.
     SetClock(SignedDuration),
     /// Nothing of the daemon runs: the machine sleeps, or the process is stopped.
     Freeze(Duration),
@@ -374,27 +370,24 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, Act)> {
     let count = if rng.u32(..3) == 0 { 0 } else { rng.usize(1..=5) };
     let short = |rng: &mut Rng| Duration::from_millis(rng.u64(100..8000));
     let long = |rng: &mut Rng| Duration::from_millis(rng.u64(100..40_000));
+    let wrong = SignedDuration::from_millis(match rng.u32(..3) {
+        0 => rng.i64(-2000..2000),
+        1 => rng.i64(-90_000..90_000),
+        _ => rng.i64(-400_000..400_000),
+    });
     let name = |rng: &mut Rng| EntryName::new(&format!("e{}", rng.u32(..4))).expect("a name");
     let draw = |rng: &mut Rng| match rng.u32(..16) {
         0..=2 => Act::Reload(rng.usize(..files)),
         3 => Act::Edit(rng.usize(..files)),
         4 => Act::Stop(if rng.bool() { short(rng) } else { long(rng) }),
         5 => Act::Kill { machine: rng.bool(), down: if rng.bool() { short(rng) } else { long(rng) } },
-        6 | 7 => {
-            let millis = match rng.u32(..3) {
-                0 => rng.i64(-2000..2000),
-                1 => rng.i64(-90_000..90_000),
-                _ => rng.i64(-400_000..400_000),
-            };
-            Act::SetClock(SignedDuration::from_millis(millis))
-        }
+        6 | 7 => Act::SetClock(wrong),
         8 => Act::Freeze(if rng.bool() { short(rng) } else { long(rng) }),
         9 => Act::IllDisk(long(rng), rng.bool()),
         10 => Act::HangingDisk(long(rng)),
         11 => Act::Unreachable(long(rng)),
         13 => Act::Fire(name(rng)),
-        14 => Act::Pause(name(rng)),
-        15 => Act::Resume(name(rng)),
+        14 | 15 => Act::Pause(name(rng), long(rng)),
         _ => Act::Limit(rng.u32(3..400)),
     };
     let mut acts: Vec<(Duration, Act)> = (0..count)

@@ -19,11 +19,10 @@ pub(super) struct Spending {
     /// This life's, and not known to be counted by the newest answer.
     open: Vec<Open>,
     bare: u32,
+    /// Since when one has been in flight, or admitted.
     in_flight_since: Duration,
-    /// When a request was admitted that left only once something was written.
-    asked_at: Option<Duration>,
-    /// When the last one in flight ended.
-    emptied_at: Duration,
+    /// So many are admitted and have not left: something is to be written first, or they will not leave.
+    admitted: usize,
 }
 
 /// The newest answer that the daemon has, in the order in which the server counted.
@@ -51,15 +50,27 @@ impl Spending {
     pub(super) fn starts(&mut self, in_order: bool) {
         self.open.clear();
         self.bare = 0;
-        self.asked_at = None;
+        self.admitted = 0;
         if !in_order {
             self.newest = None;
         }
     }
 
-    /// A request is admitted, and leaves once something is written.
-    pub(super) fn asks(&mut self, now: Duration) {
-        self.asked_at.get_or_insert(now);
+    /// A request is admitted, and leaves later or never.
+    pub(super) fn admits(&mut self, now: Duration) {
+        if self.in_flight() + self.admitted == 0 {
+            self.in_flight_since = now;
+        }
+        self.admitted += 1;
+    }
+
+    /// One that was admitted leaves, or will not.
+    pub(super) fn was_admitted(&mut self) {
+        self.admitted = self.admitted.saturating_sub(1);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.open.iter().filter(|open| !open.ended).count()
     }
 
     /// A request leaves that was admitted when it was asked for. An error when what was known by then forbids it.
@@ -70,15 +81,7 @@ impl Spending {
         settings: QuotaSettings,
         network: &Network,
     ) -> Result<(), String> {
-        let in_flight = self.open.iter().filter(|open| !open.ended).count();
-        if in_flight == 0 {
-            // One that was admitted while others were in flight goes on their account.
-            match self.asked_at {
-                Some(asked_at) if asked_at < self.emptied_at => {}
-                asked_at => self.in_flight_since = asked_at.unwrap_or(now),
-            }
-        }
-        self.asked_at = None;
+        let in_flight = self.in_flight();
         let mut alone = false;
         let mut judged = Ok(());
         if let Some(newest) = self.newest {
@@ -126,9 +129,6 @@ impl Spending {
         let Some(open) = self.open.iter_mut().find(|open| open.number == number) else { return };
         open.ended = true;
         let flight = open.flight;
-        if self.open.iter().all(|open| open.ended) {
-            self.emptied_at = now;
-        }
         let Some(order) = flight.and_then(|flight| network.judged(flight)) else { return };
         let Some(answer) = answer else { return };
         let limit = answer.limit.or(self.newest.map(|newest| newest.limit)).unwrap_or(settings.limit);

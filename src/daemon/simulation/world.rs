@@ -16,6 +16,7 @@ use super::disk::{Disk, Steered};
 use super::scenario::{Act, Scenario};
 use crate::clock::Now;
 use crate::rehearsal::network::Network;
+use crate::schedule::EntryName;
 use shell::{Done, Process};
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs for ten minutes,
@@ -47,6 +48,7 @@ enum Happens {
     Start,
     /// The daemon is told to read the file that is in place.
     Reread,
+    Resume(EntryName),
     AllIsWell,
     Silence,
 }
@@ -56,8 +58,9 @@ pub(super) struct World<'a> {
     chances: Rng,
     /// Since the first start. The server's clock goes with it.
     time: Duration,
-    /// How far the wall clock is ahead of the server's.
+    /// How far the wall clock is ahead of the server's, and how far it has ever been.
     ahead: SignedDuration,
+    ahead_at_most: SignedDuration,
     /// When the machine was started, before the first start of the daemon.
     booted: SignedDuration,
     queue: BTreeMap<(Duration, u32, u64), Happens>,
@@ -86,6 +89,7 @@ impl<'a> World<'a> {
             scenario,
             time: Duration::ZERO,
             ahead: SignedDuration::ZERO,
+            ahead_at_most: SignedDuration::ZERO,
             booted: SignedDuration::ZERO,
             queue: BTreeMap::new(),
             last: 0,
@@ -239,6 +243,7 @@ impl<'a> World<'a> {
             }
             Happens::Act(number) => self.act(&self.scenario.acts[number].1),
             Happens::Reread => self.reload(),
+            Happens::Resume(entry) => self.steer(&entry, Steered::Resumed),
             Happens::AllIsWell => self.all_is_well(),
             Happens::Silence => self.falls_silent(),
         }
@@ -265,10 +270,14 @@ impl<'a> World<'a> {
                 Ok(())
             }
             Act::Fire(ref entry) => self.fire(entry),
-            Act::Pause(ref entry) => self.steer(entry, Steered::Paused),
-            Act::Resume(ref entry) => self.steer(entry, Steered::Resumed),
+            Act::Pause(ref entry, span) => {
+                self.at(self.time + span, Happens::Resume(entry.clone()));
+                self.steer(entry, Steered::Paused)
+            }
             Act::SetClock(by) => {
-                self.ahead += by;
+                // A former process is taken to have been as far from the API's time as this one, or right.
+                self.ahead = if self.ahead.is_zero() { by } else { SignedDuration::ZERO };
+                self.ahead_at_most = self.ahead_at_most.max(self.ahead);
                 Ok(())
             }
             Act::Freeze(span) => {
@@ -307,12 +316,8 @@ impl<'a> World<'a> {
         self.disk.is_well_and_quick();
         self.network.api_mut().set_faults(Vec::new());
         self.network.others_leave();
-        // A clock that is behind what it has shown is set right.
-        if let Some(shown) = self.book.shown()
-            && self.now().wall < shown
-        {
-            self.ahead += shown.duration_since(self.now().wall);
-        }
+        // No clock is behind what it has shown.
+        self.ahead = self.ahead_at_most;
         self.book.all_is_well(self.now().wall);
         for account in &self.scenario.universe.accounts {
             let user = self.network.user(&account.name).unwrap_or_default().to_owned();

@@ -57,8 +57,8 @@ pub(super) struct Process {
     pub(super) flying: HashMap<u64, Flying>,
     /// What a request is in the book, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
-    /// Of which occurrence a request is that waits for something to be written, and since when.
-    pub(super) asked: HashMap<RequestId, (Key, Duration)>,
+    /// Requests that were admitted and have not left: when, and of which occurrence.
+    pub(super) admitted: HashMap<RequestId, (Duration, AccountName, Option<Key>)>,
 }
 
 pub(super) struct Flying {
@@ -113,7 +113,7 @@ impl World<'_> {
             stopping: None,
             flying: HashMap::new(),
             requests: HashMap::new(),
-            asked: HashMap::new(),
+            admitted: HashMap::new(),
         });
         let beat_at = self.time + Duration::from_millis(self.chances.u64(..1000));
         self.at(beat_at, Happens::Beat(life));
@@ -274,11 +274,7 @@ impl World<'_> {
                 }
                 self.comes(Done::Claimed { cursor, known });
             }
-            Written::Committed(id, request, true) => {
-                let asked = self.process.as_mut().and_then(|process| process.asked.remove(&id));
-                let (key, asked) = asked.map_or((None, self.time), |(key, asked)| (Some(key), asked));
-                self.leaves(id, request, key, asked)?;
-            }
+            Written::Committed(id, request, true) => self.leaves(id, request)?,
             Written::Committed(id, request, false) => {
                 self.not_sent(id, &request, "the journal cannot be written");
             }
@@ -314,6 +310,7 @@ impl World<'_> {
                     self.disk.ask(Write::Recall(account, stack, since), self.time);
                 }
                 Effect::Send(id, request) | Effect::SendAfter(_, id, request) if !marked => {
+                    self.admits(id, &request, None);
                     self.not_sent(id, &request, "the mark cannot be written");
                 }
                 Effect::Send(id, request) => {
@@ -323,21 +320,27 @@ impl World<'_> {
                         _ => None,
                     };
                     self.book.may_be_sent(key.as_ref());
-                    self.leaves(id, request, key, self.time)?;
+                    self.admits(id, &request, key);
+                    self.leaves(id, request)?;
                 }
                 Effect::SendAfter(written, id, request) => {
                     let (key, mv) = *written;
                     self.book.may_be_sent(Some(&key));
-                    self.book.asks(&network::purpose(&request).0, self.time);
-                    if let Some(process) = &mut self.process {
-                        process.asked.insert(id, (key.clone(), self.time));
-                    }
+                    self.admits(id, &request, Some(key.clone()));
                     self.note(|| format!("commits {key}: {mv:?}"));
                     self.disk.ask(Write::Commit(key, mv, id, request), self.time);
                 }
             }
         }
         self.point()
+    }
+
+    fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
+        let (account, _) = network::purpose(request);
+        self.book.admits(&account, self.time);
+        if let Some(process) = &mut self.process {
+            process.admitted.insert(id, (self.time, account, key));
+        }
     }
 
     pub(super) fn tells(&mut self, event: Event) {
@@ -366,17 +369,10 @@ impl World<'_> {
     }
 
     /// A request leaves: from here on it may take effect.
-    pub(super) fn leaves(
-        &mut self,
-        id: RequestId,
-        request: Request,
-        key: Option<Key>,
-        asked: Duration,
-    ) -> Step {
+    pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
         let now = self.now();
         let Some(process) = &mut self.process else { return Ok(()) };
         let (life, file) = (process.life, process.file);
-        let (account, _) = network::purpose(&request);
         let refused = self.time < self.unreachable_until
             || (!self.calm && self.chances.u32(..100) < self.scenario.refused);
         if refused && matches!(request, Request::RunNow(_)) {
@@ -387,6 +383,8 @@ impl World<'_> {
             self.at(self.time + after, Happens::Arrives(life, done));
             return Ok(());
         }
+        let Some((asked, account, key)) = process.admitted.remove(&id) else { return Ok(()) };
+        self.book.was_admitted(&account);
         let number = self.book.sends(
             (asked, self.time),
             now.wall,
@@ -449,6 +447,8 @@ impl World<'_> {
             process.quotas_changed = true;
             if let Some(number) = process.requests.remove(id) {
                 self.book.ended(number, self.time, *quota, &self.network);
+            } else if let Some((_, account, _)) = process.admitted.remove(id) {
+                self.book.was_admitted(&account);
             }
         }
         let Some(process) = &mut self.process else { return Ok(()) };
