@@ -385,15 +385,12 @@ impl Core {
         // A clock that went back has shown these instants before.
         let unreached = self.sweep.shown_before().map_or(unreached, |shown| shown.max(unreached));
         // What came due while nothing could be claimed came due under the schedule before.
-        let mut cursor = cursor;
-        while cursor < unreached
-            && self.batch.len() < MOST_AT_ONCE
-            && let Some(occurrences) = self.sweep.step(now)
+        while self.batch.len() < MOST_AT_ONCE
+            && let Some(occurrences) = self.sweep.step_to(unreached)
         {
             self.batch.extend(occurrences);
-            cursor = self.sweep.cursor().unwrap_or(cursor);
         }
-        let from = unreached.min(cursor);
+        let from = self.sweep.cursor().unwrap_or(cursor).min(unreached);
         let unclaimed = self.batch.split_off(self.asked);
         self.batch.extend(unclaimed.into_iter().filter(|occurrence| occurrence.scheduled_at < from));
         let former = self.reloaded.take().and_then(|former| former.again_from);

@@ -118,7 +118,13 @@ impl Sweep {
         if let Plan::From(schedule) = &self.timetable {
             self.timetable = Plan::Running(Timetable::new(schedule, cursor));
         }
-        let horizon = now.wall.checked_add(self.reach.ahead).unwrap_or(Timestamp::MAX).min(self.end);
+        let horizon = now.wall.checked_add(self.reach.ahead).unwrap_or(Timestamp::MAX);
+        self.step_to(horizon)
+    }
+
+    /// The next portion of what is due before an instant. `None` when all of it is planned.
+    pub(super) fn step_to(&mut self, horizon: Timestamp) -> Option<Vec<Occurrence>> {
+        let (cursor, horizon) = (self.cursor?, horizon.min(self.end));
         let Plan::Running(timetable) = &mut self.timetable else {
             return None;
         };

@@ -599,6 +599,21 @@ fn what_came_due_while_the_journal_was_ill_outlives_a_reload_that_removes_it() {
 }
 
 #[test]
+fn what_came_due_while_the_journal_hung_outlives_a_reload_after_the_clock_was_set_back() {
+    let mut world = World::new(&due_at("20"), nothing_recovered(), START);
+    world.jump(6, 6);
+    world.claim();
+    world.jump(24, 24);
+    world.turn();
+    world.jump(1, -300);
+    world.claimed(true);
+    world.reload(&due_at("50"), Duration::ZERO);
+    world.beat();
+    world.turn();
+    assert_eq!(world.known.len(), 1, "the clock has shown its instant");
+}
+
+#[test]
 fn what_was_claimed_ahead_and_does_not_come_after_a_reload_is_skipped_however_long_the_claim_took() {
     let mut world = World::new(&due_at("10"), nothing_recovered(), START);
     world.jump(6, 6);
