@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use stackcron::journal::postgres::{self, Membership, Notice, Profile};
 use stackcron::journal::{
     Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Move, Opened, Origin, Reached, Record,
-    Started, State, read_history,
+    Started, State, Unnamed, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, StackUid};
@@ -361,7 +361,14 @@ on_both! { async fn the_actions_of_a_stack_are_known_as_soon_as_recorded(place: 
     journal.record(key("c", 10), started(10, Started::Alone(Some(3))));
     journal.record(key("a", 5), started(5, Started::Alone(Some(4))));
     let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
-    assert_eq!(journal.actions(stack, at(6)).await.expect("an answer"), [1, u64::MAX]);
+    let known = journal.actions(stack.clone(), at(6)).await.expect("an answer");
+    assert_eq!((known.actions, known.unnamed), (vec![1, u64::MAX], vec![]));
+    journal.record(key("a", 10), Move::Finished { success: Some(true), finished_at: at(12), message: None });
+    journal.record(key("d", 10), Move::Sending { attempts: 1, sent_at: at(11) });
+    journal.record(key("d", 10), Move::Unknown { error: "lost".to_owned() });
+    let known = journal.actions(stack, at(6)).await.expect("an answer");
+    assert_eq!(known.actions.len(), 2);
+    assert_eq!(known.unnamed, [Unnamed { key: key("d", 10), sent_at: at(11) }], "it may own another");
 } }
 
 on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Place) {

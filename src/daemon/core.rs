@@ -12,9 +12,9 @@ use super::clockwatch::Clockwatch;
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
-use crate::cloud66::{ActionId, ActionsListed, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
-use crate::journal::{Claim, Key, Origin, Recovered};
+use crate::journal::{Claim, Key, Known, Origin, Recovered};
 use crate::log::event::ClockJumped;
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -27,13 +27,15 @@ pub(crate) struct Core {
     clock: Clockwatch,
     /// What came from the sweep and is not claimed yet.
     batch: Vec<Occurrence>,
+    /// So many of them, the first ones, are being claimed.
+    asked: usize,
     claiming: Claiming,
     /// What came due unseen is being claimed. Of it only the newest may be to be sent, so nothing goes before all
     /// of it is known.
     catching_up: bool,
     /// The cursor that the journal has.
     written: Option<Timestamp>,
-    /// A schedule that took over while a claim was being written.
+    /// A schedule that took over while something of the batch was planned under the one before.
     reloaded: Option<TakenOver>,
     by_hand: ByHand,
 }
@@ -50,8 +52,8 @@ struct ByHand {
 /// What the batch is to know of a schedule that took over.
 struct TakenOver {
     entries: Arc<ByName>,
-    /// What is scheduled from then on comes again.
-    from: Timestamp,
+    /// It overtook what is being claimed: of that, what is scheduled from then on comes again.
+    again_from: Option<Timestamp>,
 }
 
 /// What a reload has left over. To free it takes as long as it is large.
@@ -73,8 +75,8 @@ enum Claiming {
     No,
     /// With the journal.
     Yes,
-    /// With us: the journal could not write it.
-    Failed,
+    /// With us: the journal could not write it. It is tried again then, or at a beat.
+    Failed(Mono),
 }
 
 /// What is to be written before anything of it can be sent: one transaction.
@@ -92,13 +94,20 @@ const MOST_AT_ONCE: usize = 20_000;
 /// Of an entry so many occurrences at most are planned ahead: one for each second.
 const PLANNED_EACH: usize = 8;
 
+/// From a claim that could not be written to the next try, should no beat come.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The loop looks at the clock at least this often while it waits for the journal.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Goes on where a former process ended, or begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
-        let mut core = Core::sweeping(Sweep::new(schedule, recovered.cursor), schedule, seed, now);
+        let mut core = Core::sweeping(Sweep::again(schedule, recovered.cursor), schedule, seed, now);
+        core.written = recovered.cursor;
         let effects = core.dispatch.recover(recovered, schedule, now);
         (core, effects)
     }
@@ -127,6 +136,7 @@ impl Core {
             dispatch: Dispatch::new(&schedule.accounts, seed, now),
             clock: Clockwatch::new(now),
             batch: Vec::new(),
+            asked: 0,
             claiming: Claiming::No,
             catching_up: false,
             reloaded: None,
@@ -150,12 +160,13 @@ impl Core {
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
         // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
-        if self.batch.is_empty() && !stale && self.claiming != Claiming::Failed {
+        if self.batch.is_empty() && !stale && !matches!(self.claiming, Claiming::Failed(_)) {
             // A reload while a claim was being written left the sweep where it had come to.
             self.catching_up = self.sweep.is_behind(now);
             return None;
         }
         self.claiming = Claiming::Yes;
+        self.asked = self.batch.len();
         self.catching_up =
             cursor < now.wall || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
         Some(Claims { cursor, claims: self.batch.iter().map(claim).collect() })
@@ -167,23 +178,35 @@ impl Core {
         self.catching_up = self.sweep.is_behind(now);
         self.written = Some(cursor);
         let known: HashSet<&Key> = known.iter().collect();
-        let mut occurrences = std::mem::take(&mut self.batch);
+        let mut occurrences: Vec<Occurrence> = self.batch.drain(..std::mem::take(&mut self.asked)).collect();
         if !known.is_empty() {
             occurrences.retain(|occurrence| !known.contains(&key(occurrence)));
         }
-        let mut effects = self.dispatch.plan(occurrences, now);
-        if let Some(TakenOver { entries, .. }) = self.reloaded.take() {
-            effects.extend(self.dispatch.redefine_all(&entries, now));
+        let Some(TakenOver { entries, again_from }) = &mut self.reloaded else {
+            return self.dispatch.plan(occurrences, now);
+        };
+        let again_from = again_from.take().unwrap_or(Timestamp::MAX);
+        let (goes_on, removed) = occurrences
+            .into_iter()
+            .partition(|occurrence| occurrence.scheduled_at < again_from || comes(occurrence, entries));
+        let mut effects = self.dispatch.plan(goes_on, now);
+        effects.extend(self.dispatch.redefine_all(entries, now));
+        effects.extend(self.dispatch.withdraw(removed, now));
+        if self.batch.is_empty() {
+            self.reloaded = None;
         }
         effects
     }
 
     /// The claims could not be written. They are tried again at the next beat; what they claim is not sent.
-    pub(crate) fn unclaimed(&mut self) {
-        self.claiming = Claiming::Failed;
+    pub(crate) fn unclaimed(&mut self, now: Now) {
+        self.claiming = Claiming::Failed(now.mono + AGAIN);
         self.catching_up = false;
-        if let Some(taken_over) = self.reloaded.take() {
-            self.redefine_batch(&taken_over);
+        let asked = std::mem::take(&mut self.asked);
+        if let Some(again_from) = self.reloaded.as_mut().and_then(|reloaded| reloaded.again_from.take()) {
+            let later = self.batch.split_off(asked);
+            self.batch.retain(|occurrence| occurrence.scheduled_at < again_from);
+            self.batch.extend(later);
         }
     }
 
@@ -201,7 +224,11 @@ impl Core {
 
     /// Whether the next beat is needed before the beat comes.
     pub(crate) fn runs_low(&self, now: Now) -> bool {
-        self.claiming == Claiming::No && self.sweep.runs_low(now)
+        match self.claiming {
+            Claiming::No => self.sweep.runs_low(now),
+            Claiming::Yes => false,
+            Claiming::Failed(again) => again <= now.mono,
+        }
     }
 
     /// Whether the journal has claims of which it has not said that they are written.
@@ -281,8 +308,14 @@ impl Core {
 
     /// When the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
-        let sweep = now.mono + self.sweep.low_in(now).max(Duration::from_millis(1));
-        self.dispatch.wakes_at(now).map_or(sweep, |at| at.min(sweep))
+        let sweep = match self.claiming {
+            Claiming::No => now.mono + self.sweep.low_in(now).max(Duration::from_millis(1)),
+            Claiming::Yes => now.mono + LOOK,
+            Claiming::Failed(again) => again,
+        };
+        // Nothing goes while it catches up, whatever is due.
+        let dispatch = self.dispatch.wakes_at(now).filter(|_| !self.catching_up);
+        dispatch.map_or(sweep, |at| at.min(sweep))
     }
 
     /// When something happens of itself, at the latest, if the beats before bring nothing. For a time that is made
@@ -331,7 +364,7 @@ impl Core {
         &mut self,
         account: AccountName,
         stack: StackUid,
-        known: Option<Vec<ActionId>>,
+        known: Option<Known>,
         now: Now,
     ) -> Vec<Effect> {
         self.dispatch.recalled(account, stack, known, now)
@@ -351,28 +384,22 @@ impl Core {
             self.dispatch.reached().checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
         // A clock that went back has shown these instants before.
         let unreached = self.sweep.shown_before().map_or(unreached, |shown| shown.max(unreached));
-        // What came due and is not planned yet is planned under the new schedule.
-        let from = unreached.min(cursor);
-        let taken_over = TakenOver { entries, from };
-        match self.claiming {
-            Claiming::Yes => self.reloaded = Some(taken_over),
-            Claiming::No | Claiming::Failed => self.redefine_batch(&taken_over),
+        // What came due while nothing could be claimed came due under the schedule before.
+        while self.batch.len() < MOST_AT_ONCE
+            && let Some(occurrences) = self.sweep.step_to(unreached)
+        {
+            self.batch.extend(occurrences);
+        }
+        let from = self.sweep.cursor().unwrap_or(cursor).min(unreached);
+        let unclaimed = self.batch.split_off(self.asked);
+        self.batch.extend(unclaimed.into_iter().filter(|occurrence| occurrence.scheduled_at < from));
+        let former = self.reloaded.take().and_then(|former| former.again_from);
+        if !self.batch.is_empty() {
+            let again_from = (self.claiming == Claiming::Yes).then(|| former.unwrap_or(from));
+            self.reloaded = Some(TakenOver { entries, again_from });
         }
         let sweep = Sweep::resume(&schedule, timetable, from).reaching(self.sweep.reach());
         (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
-    }
-
-    /// The batch is not claimed by anybody: as if it had never been planned, except what is past.
-    fn redefine_batch(&mut self, TakenOver { entries, from }: &TakenOver) {
-        self.batch.retain_mut(|occurrence| {
-            let Some(entry) = entries.get(&occurrence.entry.name) else { return false };
-            if occurrence.scheduled_at >= *from {
-                return false;
-            }
-            let unchanged = Arc::ptr_eq(entry, &occurrence.entry);
-            occurrence.entry = Arc::clone(entry);
-            unchanged || timetable::next(entry, occurrence.scheduled_at) == Some(occurrence.scheduled_at)
-        });
     }
 
     /// From now on nothing is sent. Returns what the journal should know of what waits.
@@ -444,6 +471,14 @@ impl Core {
     pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
         self.dispatch.quotas()
     }
+}
+
+/// Whether an occurrence comes under these entries too.
+fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
+    let at = occurrence.scheduled_at;
+    entries
+        .get(&occurrence.entry.name)
+        .is_some_and(|entry| Arc::ptr_eq(entry, &occurrence.entry) || timetable::next(entry, at) == Some(at))
 }
 
 fn key(occurrence: &Occurrence) -> Key {

@@ -364,7 +364,7 @@ impl Daemon {
                     self.core.claimed(cursor, &claimed.known, now)
                 }
                 Done::Claimed { known: Err(_), .. } => {
-                    self.core.unclaimed();
+                    self.core.unclaimed(now);
                     Vec::new()
                 }
             });
@@ -447,5 +447,7 @@ async fn sleep(span: Duration) {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use super::asked::{ByHand, Pause};
 use super::core::Claims;
 use crate::clock::Now;
-use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionsListed, Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
-use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Move, Permit};
+use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Known, Move, Permit};
 use crate::schedule::{AccountName, StackUid};
 
 /// A request that has ended.
@@ -25,7 +25,7 @@ pub(super) enum Done {
     /// A question for a page of actions.
     Listed { id: RequestId, reply: Reply<ActionsListed> },
     /// The actions that the journal knows of a stack. `None`: it cannot be read.
-    Recalled { account: AccountName, stack: StackUid, known: Option<Vec<ActionId>> },
+    Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     /// A claim, and which of its occurrences were known before.
     Claimed { cursor: Timestamp, known: Result<Claimed, JournalError> },
     /// What a person asked for is written, or cannot be.

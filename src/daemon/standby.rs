@@ -64,12 +64,14 @@ impl Daemon {
 
     /// Goes on where a journal ends.
     pub(super) fn take_over(&mut self, opened: Opened) {
-        let Opened { journal, recovered, mark, refused } = opened;
+        let Opened { journal, recovered, mut mark, refused } = opened;
         let (core, effects) = Core::new(&self.schedule, recovered, fastrand::u64(..), Now::read());
         let shared = self.membership.is_some();
         self.core = core.reaching(if shared { Reach::SHARED } else { Reach::ALONE });
         journal.follow(self.scribe.progress());
         drop(self.requests.turn_to(journal, mark.permit().clone()));
+        // Where it cannot be written, no process will believe it; and nothing is sent before it can be.
+        let _ = mark.raise(self.core.sent_up_to());
         self.mark = Some(mark);
         self.refused = refused;
         self.perform(effects);

@@ -45,6 +45,8 @@ pub(crate) struct Sweep {
     /// Everything before this instant is planned. It never moves back, whatever the clock does. `None` until
     /// the clock is plausible.
     cursor: Option<Timestamp>,
+    /// The latest instant that the clock is known to have shown. `None` until it is plausible.
+    shown: Option<Timestamp>,
     /// Nothing is planned while the clock shows an earlier time.
     plausible: Timestamp,
     /// Nothing is planned that is scheduled then or later.
@@ -65,7 +67,21 @@ impl Sweep {
             Some(from) => Plan::Running(Timetable::new(schedule, from)),
             None => Plan::From(schedule.clone()),
         };
-        Sweep { timetable, cursor: from, plausible: PLAUSIBLE, end: Timestamp::MAX, reach: Reach::ALONE }
+        Sweep {
+            timetable,
+            cursor: from,
+            shown: from,
+            plausible: PLAUSIBLE,
+            end: Timestamp::MAX,
+            reach: Reach::ALONE,
+        }
+    }
+
+    /// Goes on where a former process had planned everything before `cursor`, some of it ahead. Another schedule may have
+    /// more in what was ahead; what that process had claimed there is known to the journal.
+    pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>) -> Sweep {
+        let ahead = Reach::ALONE.ahead;
+        Sweep::new(schedule, cursor.map(|cursor| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN)))
     }
 
     /// The same with another reach.
@@ -102,7 +118,13 @@ impl Sweep {
         if let Plan::From(schedule) = &self.timetable {
             self.timetable = Plan::Running(Timetable::new(schedule, cursor));
         }
-        let horizon = now.wall.checked_add(self.reach.ahead).unwrap_or(Timestamp::MAX).min(self.end);
+        let horizon = now.wall.checked_add(self.reach.ahead).unwrap_or(Timestamp::MAX);
+        self.step_to(horizon)
+    }
+
+    /// The next portion of what is due before an instant. `None` when all of it is planned.
+    pub(super) fn step_to(&mut self, horizon: Timestamp) -> Option<Vec<Occurrence>> {
+        let (cursor, horizon) = (self.cursor?, horizon.min(self.end));
         let Plan::Running(timetable) = &mut self.timetable else {
             return None;
         };
@@ -111,6 +133,7 @@ impl Sweep {
         }
         let until = cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
         self.cursor = Some(until);
+        self.shown = self.shown.max(until.checked_sub(self.reach.ahead).ok());
         Some(timetable.step(until))
     }
 
@@ -127,9 +150,9 @@ impl Sweep {
         }
     }
 
-    /// The latest instant that the clock is known to have shown when the cursor was last moved.
+    /// The latest instant that the clock is known to have shown. `None` until it is plausible.
     pub(super) fn shown_before(&self) -> Option<Timestamp> {
-        self.cursor?.checked_sub(self.reach.ahead).ok()
+        self.shown
     }
 
     /// The first full second at which a step brings something. Beats before it may be left out.

@@ -17,6 +17,7 @@ use crate::journal::{Key, Recovered};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
+use crate::timetable::Timetable;
 
 const START: &str = "2026-03-01T00:00:00Z";
 
@@ -68,12 +69,23 @@ struct World {
 
 impl World {
     fn new(schedule: &Schedule, recovered: Recovered, wall: &str) -> World {
+        World::after(schedule, schedule, recovered, wall)
+    }
+
+    /// After a process that had another schedule.
+    fn after(former: &Schedule, schedule: &Schedule, recovered: Recovered, wall: &str) -> World {
         let now = Now { wall: wall.parse().expect("an instant"), mono: Duration::from_secs(100) };
+        // What the former process had claimed ahead of its cursor.
+        let ahead = recovered
+            .cursor
+            .into_iter()
+            .flat_map(|cursor| Timetable::new(former, cursor - SignedDuration::from_secs(5)).step(cursor));
+        let known = ahead.map(|claimed| Key::new(claimed.entry.name.clone(), claimed.scheduled_at)).collect();
         let (core, effects) = Core::new(schedule, recovered, 1, now);
         let mut world = World {
             core,
             now,
-            known: HashSet::new(),
+            known,
             sent: BTreeMap::new(),
             given_up: BTreeMap::new(),
             jumps: Vec::new(),
@@ -119,7 +131,7 @@ impl World {
     fn claimed(&mut self, written: bool) {
         let Some(claims) = self.claiming.take() else { return };
         if !written {
-            return self.core.unclaimed();
+            return self.core.unclaimed(self.now);
         }
         let known_before = |claim: &&crate::journal::Claim| !self.known.insert(claim.key.clone());
         let known: Vec<Key> =
@@ -350,7 +362,7 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
         world.now.mono += Duration::from_millis(100);
         world.now.wall += SignedDuration::from_millis(100);
         if world.core.beat(world.now).is_some() {
-            world.core.unclaimed();
+            world.core.unclaimed(world.now);
         }
         let effects = world.core.turn(world.now);
         world.take(effects);
@@ -562,4 +574,77 @@ fn a_reload_while_a_claim_is_written_stalls_nothing() {
     core.claimed(claims.cursor, &[], later);
     assert_eq!(core.beat(later), None, "nothing is to be claimed");
     assert!(core.is_current(later), "it goes on with what it has");
+}
+
+/// One entry, due at the seconds that are given, and another that is never due meanwhile.
+fn due_at(seconds: &str) -> Schedule {
+    schedule(&format!(
+        "  some: {{ stack: s, job: a, cron: '{seconds} * * * * *', catch_up: all }}\n  \
+           other: {{ stack: s, job: b, cron: '0 0 0 1 1 *' }}\n"
+    ))
+}
+
+#[test]
+fn what_came_due_while_the_journal_was_ill_outlives_a_reload_that_removes_it() {
+    let mut world = World::new(&due_at("10"), nothing_recovered(), START);
+    world.jump(6, 6);
+    world.claim();
+    world.claimed(false);
+    world.jump(14, 14);
+    world.reload(&due_at("50"), Duration::ZERO);
+    world.beat();
+    world.turn();
+    assert_eq!(world.known.len(), 1, "it is claimed");
+    assert_eq!(world.sent("some"), 1, "and goes on: its entry is still there");
+}
+
+#[test]
+fn what_came_due_while_the_journal_hung_outlives_a_reload_after_the_clock_was_set_back() {
+    let mut world = World::new(&due_at("20"), nothing_recovered(), START);
+    world.jump(6, 6);
+    world.claim();
+    world.jump(24, 24);
+    world.turn();
+    world.jump(1, -300);
+    world.claimed(true);
+    world.reload(&due_at("50"), Duration::ZERO);
+    world.beat();
+    world.turn();
+    assert_eq!(world.known.len(), 1, "the clock has shown its instant");
+}
+
+#[test]
+fn what_was_claimed_ahead_and_does_not_come_after_a_reload_is_skipped_however_long_the_claim_took() {
+    let mut world = World::new(&due_at("10"), nothing_recovered(), START);
+    world.jump(6, 6);
+    world.claim();
+    world.reload(&due_at("50"), Duration::ZERO);
+    world.jump(14, 14);
+    world.claimed(true);
+    world.beat();
+    world.turn();
+    assert_eq!((world.sent("some"), world.given_up("some", "removed")), (0, 1));
+}
+
+#[test]
+fn a_journal_that_is_ill_or_hangs_is_waited_for_without_turning() {
+    let mut world = World::new(&due_at("10"), nothing_recovered(), START);
+    world.jump(6, 6);
+    let wait = |world: &World| world.core.wakes_at(world.now).saturating_sub(world.now.mono);
+    world.claim();
+    world.jump(14, 14);
+    assert!(wait(&world) >= Duration::from_millis(500), "it hangs: {:?}", wait(&world));
+    world.claimed(false);
+    assert!(wait(&world) >= Duration::from_millis(500), "it is ill: {:?}", wait(&world));
+    world.jump(1, 1);
+    assert!(world.core.runs_low(world.now), "it is tried again though no beat comes");
+}
+
+#[test]
+fn an_entry_that_is_new_at_a_restart_is_due_within_what_was_claimed_ahead() {
+    let cursor = Some(START.parse::<Timestamp>().expect("an instant") + SignedDuration::from_secs(6));
+    let recovered = Recovered { cursor, ..nothing_recovered() };
+    let mut world = World::after(&due_at("50"), &due_at("4"), recovered, "2026-03-01T00:00:02Z");
+    world.pass(10, 1.0);
+    assert_eq!(world.sent("some"), 1);
 }

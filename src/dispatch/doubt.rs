@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::listing::{Next, Reading};
+use super::listing::{Ahead, Next, Reading};
 use super::reconcile::{Attempt, Standing, Verdict, candidates, judge};
-use super::{Dispatch, Effect, Id, InFlight, Place, Request, RequestId, log};
+use super::{Dispatch, Doubtful, Effect, Id, InFlight, Place, Request, RequestId, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsListed};
+use crate::journal::{Key, Known};
 use crate::log::event::{OccurrenceInDoubt, OccurrenceReconciled};
 use crate::quota::Purpose;
 use crate::schedule::{AccountName, CatchUp, Entry, EntryName, StackUid};
@@ -30,6 +31,10 @@ const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// The API's clock may differ by so much from ours where its answers do not show it.
 const BLIND: SignedDuration = SignedDuration::from_secs(60);
+
+/// An attempt of a former process may have taken effect so long after it was sent: a request's longest timeout, and then
+/// what one settles in.
+const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(60);
 
 /// Actions of others within this time before an attempt show that the user is not ours alone.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
@@ -95,12 +100,12 @@ pub(super) struct Inquiry {
 #[derive(Debug)]
 enum Stage {
     Waits,
-    /// The list is read since then. The number is of the page that is to be asked for, or is in flight.
+    /// The list is read since then. The number is of the page that is to be asked for, or was asked for then.
     Lists {
         reading: Reading,
         since: Mono,
         page: u32,
-        in_flight: bool,
+        asked: Option<Mono>,
     },
     /// The journal is asked. The attempts were in flight when it was.
     Recalls {
@@ -110,12 +115,12 @@ enum Stage {
     },
 }
 
-/// Everything in doubt, and who was given up.
+/// Everything in doubt, and what may own an action that nobody is known to own.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     open: BTreeMap<Id, Doubt>,
-    /// Nothing could tell. Their actions may still be in the lists.
-    given_up: Vec<Doubt>,
+    /// Nothing could tell whether they started an action, or which one. It may still be in the lists.
+    unnamed: Vec<(Key, Doubt)>,
     inquiries: BTreeMap<(AccountName, StackUid), Inquiry>,
     patience: BTreeSet<(Mono, Id)>,
 }
@@ -153,30 +158,24 @@ impl Doubts {
 impl Inquiry {
     /// Nothing of it is with the API or the journal.
     fn waits_for_us(&self) -> bool {
-        matches!(self.stage, Stage::Waits | Stage::Lists { in_flight: false, .. })
+        matches!(self.stage, Stage::Waits | Stage::Lists { asked: None, .. })
     }
 }
 
 impl Doubt {
     /// The span in which it took effect, if it did, by a clock that is so much ahead of ours.
-    fn span(&self, now: Now, ahead: Option<SignedDuration>) -> (Timestamp, Timestamp) {
+    fn span(&self, now: Now, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
         let until = wall(now, self.over_at);
         // Somebody may have set our clock since.
         let set = until.duration_since(wall(self.seen, self.over_at));
         let left_at = moved(self.left_at, set);
         let (from, until) = spread(left_at, until, ahead);
         // A former process had the API's time, or was as far from it as we are: the clock may have been set between.
-        let agreed = spread(left_at, until, Some(SignedDuration::ZERO)).0;
+        let agreed = spread(self.left_at, until, Some(Ahead::NONE)).0;
         (if self.recovered { from.min(agreed) } else { from }, until)
     }
 
-    fn attempt(
-        &self,
-        now: Now,
-        ahead: Option<SignedDuration>,
-        user: Option<String>,
-        standing: Standing,
-    ) -> Attempt {
+    fn attempt(&self, now: Now, ahead: Option<Ahead>, user: Option<String>, standing: Standing) -> Attempt {
         let (from, until) = self.span(now, ahead);
         Attempt { from, until, user, standing }
     }
@@ -261,10 +260,10 @@ impl Dispatch {
             };
             if matches!(inquiry.stage, Stage::Waits) {
                 let reading = Reading::new(moved(back_to, -LOOK_BACK));
-                inquiry.stage = Stage::Lists { reading, since: now.mono, page: 1, in_flight: true };
+                inquiry.stage = Stage::Lists { reading, since: now.mono, page: 1, asked: None };
             }
-            if let Stage::Lists { page, in_flight, .. } = &mut inquiry.stage {
-                *in_flight = true;
+            if let Stage::Lists { page, asked, .. } = &mut inquiry.stage {
+                *asked = Some(now.mono);
                 let (account, stack, page) = (account.clone(), stack.clone(), *page);
                 effects.push(Effect::Send(
                     request,
@@ -288,13 +287,13 @@ impl Dispatch {
         let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
             return;
         };
-        let Stage::Lists { mut reading, since, page, .. } =
+        let Stage::Lists { mut reading, since, page, asked } =
             std::mem::replace(&mut inquiry.stage, Stage::Waits)
         else {
             return;
         };
         let next = match listed {
-            ActionsListed::Page(listed) => reading.take(page, listed, now.wall),
+            ActionsListed::Page(listed) => reading.take(page, listed, asked.unwrap_or(now.mono), now),
             ActionsListed::Unanswered { .. } => {
                 self.ask_again(&key, now);
                 return;
@@ -303,7 +302,7 @@ impl Dispatch {
         match next {
             Next::Page(page) => {
                 inquiry.at = now.mono;
-                inquiry.stage = Stage::Lists { reading, since, page, in_flight: false };
+                inquiry.stage = Stage::Lists { reading, since, page, asked: None };
             }
             Next::Complete => {
                 let stack = key.1.clone();
@@ -332,7 +331,7 @@ impl Dispatch {
         &mut self,
         account: AccountName,
         stack: StackUid,
-        known: Option<Vec<ActionId>>,
+        known: Option<Known>,
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -350,7 +349,6 @@ impl Dispatch {
             return effects;
         };
         inquiry.failures = 0;
-        let known: HashSet<ActionId> = known.into_iter().collect();
         let verdicts = self.verdicts(&key, reading, since, &in_flight, &known, now);
         self.carry_out(verdicts, now, &mut effects);
         self.ask_later(&key, now);
@@ -363,11 +361,12 @@ impl Dispatch {
         reading: Reading,
         since: Mono,
         in_flight: &[Now],
-        known: &HashSet<ActionId>,
+        known: &Known,
         now: Now,
     ) -> Vec<(Id, Verdict)> {
-        let ahead = reading.ahead;
-        let users = |token| self.user_of(account, token, &reading.actions, known);
+        let ahead = reading.ahead(now);
+        let started: HashSet<ActionId> = known.actions.iter().copied().collect();
+        let users = |token| self.user_of(account, token, &reading.actions, &started);
         let mut ids = Vec::new();
         let mut attempts = Vec::new();
         // Whoever sent them: what is known of the user holds for this account alone.
@@ -378,16 +377,29 @@ impl Dispatch {
             attempts.push(doubt.attempt(now, ahead, user, standing));
         }
         let judged = attempts.len();
-        for doubt in self.doubts.given_up.iter().filter(|doubt| doubt.stack == *stack) {
+        for (_, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
+        }
+        let of_this_life = |key: &Key| self.doubts.unnamed.iter().any(|(ours, _)| ours == key);
+        for former in known.unnamed.iter().filter(|unnamed| !of_this_life(&unnamed.key)) {
+            let until = moved(former.sent_at, LONGEST_EFFECT);
+            let (from, until) = if ahead.is_some() {
+                // As far from the API's time as we are, or right: the clock may have been set since.
+                let (right, as_now) =
+                    (spread(former.sent_at, until, Some(Ahead::NONE)), spread(former.sent_at, until, ahead));
+                (right.0.min(as_now.0), right.1.max(as_now.1))
+            } else {
+                spread(former.sent_at, until, None)
+            };
+            attempts.push(Attempt { from, until, user: None, standing: Standing::GivenUp });
         }
         for left in in_flight {
             let (from, _) = spread(moved(left.wall, set_since(*left, now)), now.wall, ahead);
             let standing = Standing::InFlight;
             attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
         }
-        let candidates = candidates(reading.actions, known);
+        let candidates = candidates(reading.actions, &started);
         let verdicts = judge(&attempts, &candidates).into_iter().take(judged);
         ids.into_iter()
             .zip(verdicts)
@@ -464,7 +476,7 @@ impl Dispatch {
             let Some(pending) = self.pending.get(&id) else {
                 continue;
             };
-            let entry = Arc::clone(&pending.entry);
+            let (entry, key) = (Arc::clone(&pending.entry), pending.key());
             if let Some(activity) = self.activity.get_mut(&entry.name) {
                 activity.in_doubt -= 1;
             }
@@ -477,14 +489,18 @@ impl Dispatch {
             effects.push(log(OccurrenceReconciled { entry: name, scheduled_at, verdict: word, action_id }));
             match verdict {
                 Verdict::Started(action) => {
-                    self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects)
+                    self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
+                    if action_id.is_none() {
+                        self.forget_past(now);
+                        self.doubts.unnamed.push((key, doubt));
+                    }
                 }
                 Verdict::NotStarted => self.goes_again(id, &entry, doubt.recovered, now, effects),
                 Verdict::Unknown | Verdict::Later => {
-                    let (error, status) = (doubt.error.clone(), doubt.status);
+                    let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);
-                    self.doubts.given_up.push(doubt);
-                    self.stays_unknown(id, &entry, error, status, now, effects);
+                    self.doubts.unnamed.push((key, doubt));
+                    self.stays_unknown(id, &entry, Doubtful { error, sent_at }, status, now, effects);
                 }
             }
             entries.insert(entry.name.clone());
@@ -514,7 +530,7 @@ impl Dispatch {
         }
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.waited = true;
-            effects.push(pending.record_waiting("retry"));
+            effects.extend(pending.record_waiting("retry"));
         }
         if recovered {
             return self.comes_due(id, now, effects);
@@ -529,18 +545,25 @@ impl Dispatch {
         &mut self,
         id: Id,
         entry: &Entry,
-        error: String,
+        doubt: Doubtful,
         status: Option<u16>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
         if !entry.idempotent {
-            return self.unknown(id, error, effects);
+            return self.unknown(id, doubt.error, effects);
         }
-        if let Some(pending) = self.pending.get_mut(&id) {
-            pending.history.doubt = Some(error.clone());
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let error = doubt.error.clone();
+        pending.history.doubt.get_or_insert(doubt);
+        if pending.due_at <= now.wall {
+            return self.retry(id, error, status, now, effects);
         }
-        self.retry(id, error, status, now, effects);
+        // The clock was set back: it is not sent before it is due.
+        pending.place = Place::Future;
+        self.future.insert((pending.due_at, id));
     }
 
     /// Lets go what waited for the end of a doubt.
@@ -555,21 +578,21 @@ impl Dispatch {
         }
     }
 
-    /// Forgets those given up whose actions no list that is yet to be read can hold.
+    /// Forgets those whose actions no list that is yet to be read can hold.
     fn forget_past(&mut self, now: Now) {
         let kept = LOOK_BACK.unsigned_abs() + BLIND.unsigned_abs() * 2;
         let oldest = self.doubts.open.values().map(|doubt| doubt.seen.mono).min().unwrap_or(now.mono);
-        self.doubts.given_up.retain(|doubt| doubt.over_at + kept > oldest);
+        self.doubts.unnamed.retain(|(_, doubt)| doubt.over_at + kept > oldest);
     }
 }
 
 /// A span of our clock as the API's shows it, with what may be between them.
-fn spread(from: Timestamp, until: Timestamp, ahead: Option<SignedDuration>) -> (Timestamp, Timestamp) {
-    let (ahead, tolerance) = match ahead {
+fn spread(from: Timestamp, until: Timestamp, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
+    let (Ahead { least, most }, tolerance) = match ahead {
         Some(ahead) => (ahead, TOLERANCE),
-        None => (SignedDuration::ZERO, BLIND),
+        None => (Ahead::NONE, BLIND),
     };
-    (moved(from, ahead - tolerance), moved(until, ahead + tolerance))
+    (moved(from, least - tolerance), moved(until, most + tolerance))
 }
 
 fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -583,6 +606,6 @@ fn wall(now: Now, at: Mono) -> Timestamp {
 }
 
 /// By how much the wall clock was set since.
-fn set_since(then: Now, now: Now) -> SignedDuration {
+pub(super) fn set_since(then: Now, now: Now) -> SignedDuration {
     wall(now, now.mono).duration_since(wall(then, now.mono))
 }

@@ -30,6 +30,8 @@ pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
 
 pub(super) struct Lane {
     account: Arc<Account>,
+    /// The schedule has it. One that it has no more is kept for what is in flight.
+    pub(super) in_force: bool,
     pub(super) quota: Quota,
     ready: BTreeSet<Rank>,
     /// Between two attempts, by the instant of the next one.
@@ -91,6 +93,7 @@ impl Lane {
     pub(super) fn new(account: &Arc<Account>, now: Now) -> Lane {
         Lane {
             account: Arc::clone(account),
+            in_force: true,
             quota: Quota::new(account.quota, now),
             ready: BTreeSet::new(),
             retries: BTreeSet::new(),
@@ -108,6 +111,11 @@ impl Lane {
             reloads: 0,
             user: None,
         }
+    }
+
+    /// The account's settings.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// How the account stands, whatever waits: no queue is walked through.
@@ -148,10 +156,14 @@ impl Lane {
         ready.chain(retries).chain(behind).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
     }
 
-    /// Takes over the account's new settings. What is known of its quota stays, unless the settings differ.
+    /// Takes over the account's new settings. What is known of its quota stays, unless it is another one.
     pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
-        if self.account.quota != account.quota || whose(&self.account) != whose(account) {
+        if whose(&self.account) != whose(account) {
             self.quota = Quota::new(account.quota, now);
+            (self.closed_until, self.share_closed_until) = (None, None);
+        } else if self.account.quota != account.quota {
+            self.quota.resettle(account.quota, now);
+            (self.closed_until, self.share_closed_until) = (None, None);
         }
         self.account = Arc::clone(account);
         self.reloads += 1;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::doubt::set_since;
+use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionsPage};
 
 /// More pages are not read: twenty of thirty actions are a job that runs every minute, for ten hours.
@@ -18,11 +20,23 @@ const MOST_PAGES: u32 = 20;
 pub(super) struct Reading {
     /// Nothing older is needed, by the API's clock.
     back_to: Timestamp,
-    /// What the API's clock is ahead of ours, where it told.
-    pub(super) ahead: Option<SignedDuration>,
+    /// What the API's clock was ahead of ours then, where it told.
+    ahead: Option<(Ahead, Now)>,
     pages: BTreeMap<u32, Seen>,
     way: Way,
     pub(super) actions: Vec<Action>,
+}
+
+/// What the API's clock is ahead of ours: its answer was written between the question and the answer's arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ahead {
+    pub(super) least: SignedDuration,
+    pub(super) most: SignedDuration,
+}
+
+impl Ahead {
+    /// Both clocks agree.
+    pub(super) const NONE: Ahead = Ahead { least: SignedDuration::ZERO, most: SignedDuration::ZERO };
 }
 
 /// What comes next.
@@ -66,12 +80,16 @@ impl Reading {
         Reading { back_to, ahead: None, pages: BTreeMap::new(), way: Way::On, actions: Vec::new() }
     }
 
-    /// Takes in a page that came at `came` by our clock.
-    pub(super) fn take(&mut self, number: u32, page: ActionsPage, came: Timestamp) -> Next {
+    /// Takes in a page that was asked for at `asked`.
+    pub(super) fn take(&mut self, number: u32, page: ActionsPage, asked: Mono, now: Now) -> Next {
         if self.pages.is_empty() {
-            self.ahead = page.date.map(|date| date.duration_since(came));
-            let ahead = self.ahead.unwrap_or_default();
-            self.back_to = self.back_to.checked_add(ahead).unwrap_or(self.back_to);
+            let under_way = SignedDuration::try_from(now.mono.saturating_sub(asked)).unwrap_or_default();
+            self.ahead = page.date.map(|date| {
+                let least = date.duration_since(now.wall);
+                (Ahead { least, most: least.saturating_add(under_way) }, now)
+            });
+            let least = self.ahead.map_or(SignedDuration::ZERO, |(ahead, _)| ahead.least);
+            self.back_to = self.back_to.checked_add(least).unwrap_or(self.back_to);
         }
         let seen = Seen::of(&page.actions);
         self.actions.extend(page.actions);
@@ -93,6 +111,13 @@ impl Reading {
             (Way::Back, _) if old || self.pages.contains_key(&(number - 1)) => Next::Complete,
             (Way::Back, _) => self.go_on(number - 1),
         }
+    }
+
+    /// What the API's clock is ahead of ours, where it told. Somebody may have set ours since.
+    pub(super) fn ahead(&self, now: Now) -> Option<Ahead> {
+        let (Ahead { least, most }, seen) = self.ahead?;
+        let set = set_since(seen, now);
+        Some(Ahead { least: least.saturating_sub(set), most: most.saturating_sub(set) })
     }
 
     fn go_on(&self, next: u32) -> Next {
@@ -160,7 +185,7 @@ mod tests {
                 pages: u32::try_from(pages.len()).ok(),
                 date: None,
             };
-            match reading.take(number, page, at(0)) {
+            match reading.take(number, page, Mono::ZERO, Now { wall: at(0), mono: Mono::ZERO }) {
                 Next::Page(next) => number = next,
                 end => return (end, read, reading.actions.iter().filter_map(|a| a.id).collect()),
             }

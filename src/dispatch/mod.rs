@@ -143,9 +143,17 @@ struct History {
     written: bool,
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
-    doubt: Option<String>,
+    doubt: Option<Doubtful>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+}
+
+/// An attempt that may have taken effect, the first of its occurrence.
+#[derive(Clone, Debug)]
+struct Doubtful {
+    error: String,
+    /// When it left, or the earliest that it can have left.
+    sent_at: Timestamp,
 }
 
 /// What a reload makes of an entry.
@@ -180,9 +188,15 @@ impl Pending {
         self.origin != Origin::Schedule
     }
 
-    fn record_waiting(&mut self, reason: &'static str) -> Effect {
+    /// Writes down that it waits. `None` when an attempt is in doubt: what waits was not sent.
+    fn record_waiting(&mut self, reason: &'static str) -> Option<Effect> {
+        if self.history.doubt.is_some() {
+            self.history.written = false;
+            return None;
+        }
         self.history.written = true;
-        Effect::Record(self.key(), Move::Waiting { attempts: self.history.attempts, reason: reason.into() })
+        let attempts = self.history.attempts;
+        Some(Effect::Record(self.key(), Move::Waiting { attempts, reason: reason.into() }))
     }
 
     fn key(&self) -> Key {
@@ -242,7 +256,7 @@ impl Dispatch {
             longest_wait: doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
-            sent_up_to: Timestamp::MIN,
+            sent_up_to: Timestamp::UNIX_EPOCH,
             reached: now.wall,
         }
     }
@@ -450,7 +464,9 @@ impl Dispatch {
         pending.place = Place::Sending;
         self.sent_up_to = self.sent_up_to.max(pending.due_at);
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
-        let sending = Move::Sending { attempts: pending.history.attempts, sent_at: now.wall };
+        // After a crash it is looked for from the first attempt on that may have taken effect.
+        let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
+        let sending = Move::Sending { attempts: pending.history.attempts, sent_at };
         if pending.history.written {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {

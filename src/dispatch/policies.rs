@@ -73,7 +73,7 @@ impl Dispatch {
                 lane.put_in(pending.place, pending.rank(id));
             }
             pending.waited = true;
-            effects.push(pending.record_waiting("retry"));
+            effects.extend(pending.record_waiting("retry"));
             let event =
                 OccurrenceWaiting { entry: entry.name.clone(), scheduled_at, reason: "retry", until: None };
             effects.push(log(event));
@@ -92,7 +92,7 @@ impl Dispatch {
                 activity.waiting.remove(&id);
                 let (entry, scheduled_at) = (name.clone(), pending.scheduled_at);
                 effects.push(log(OccurrenceWaiting { entry, scheduled_at, reason: "overlap", until: None }));
-                effects.push(pending.record_waiting("overlap"));
+                effects.extend(pending.record_waiting("overlap"));
                 if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
                     lane.take_out(pending.place, pending.rank(id));
                     lane.put_in(Place::Held, pending.rank(id));
@@ -132,7 +132,7 @@ impl Dispatch {
             let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
             };
-            effects.push(pending.record_waiting("quota"));
+            effects.extend(pending.record_waiting("quota"));
             effects.push(log(OccurrenceWaiting {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
@@ -180,7 +180,7 @@ impl Dispatch {
         tell: impl FnOnce(EntryName, Timestamp, i64) -> (Move, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
-            return self.unknown(id, doubt, effects);
+            return self.unknown(id, doubt.error, effects);
         }
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));

@@ -43,7 +43,7 @@ pub(super) enum Standing {
     Open,
     /// In doubt, and too late to take effect.
     Over,
-    /// Nothing could tell, and nobody asks any more. It may own one of the actions.
+    /// Nothing could tell whether it started one of the actions, or which, and nobody asks any more.
     GivenUp,
 }
 

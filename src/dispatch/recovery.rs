@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::by_hand::as_asked;
 use super::doubt::{Came, Token};
 use super::follow::Following;
+use super::reload::as_claimed;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Followed, Move, Open, Reached, Recovered};
@@ -46,11 +47,19 @@ impl Dispatch {
                 effects.push(Effect::Record(claim.key, Move::Unfollowed { reason: reason.into() }));
                 continue;
             };
+            // It was started by what the entry was then.
+            let account = schedule.accounts.iter().find(|account| account.name == claim.account);
+            let entry = Arc::new(Entry {
+                account: Arc::clone(account.unwrap_or(&entry.account)),
+                stack: claim.stack,
+                job: claim.job,
+                ..Entry::clone(entry)
+            });
             if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
                 let scheduled_at = claim.key.scheduled_at();
-                lane.follow_later(Following::new(Arc::clone(entry), scheduled_at, action, sent_at, now), now);
+                lane.follow_later(Following::new(entry, scheduled_at, action, sent_at, now), now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
@@ -68,10 +77,14 @@ impl Dispatch {
             };
             let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
             let lost = || "the daemon ended before its answer was written".to_owned();
-            match entries.get(&name) {
-                Some(&entry) if unsent => {
+            let entry = entries.get(&name).copied();
+            let goes_on = entry
+                .filter(|_| unsent)
+                .and_then(|entry| as_claimed(entry, &claim.account, (&claim.stack, &claim.job), &self.lanes));
+            match (goes_on, entry) {
+                (Some(entry), _) => {
                     let planned = Planned {
-                        entry: as_asked(entry, &claim.origin),
+                        entry: as_asked(&entry, &claim.origin),
                         scheduled_at,
                         due_at: claim.due_at,
                         deadline: claim.deadline,
@@ -80,13 +93,13 @@ impl Dispatch {
                     let history = History { attempts, written: waits, ..History::default() };
                     self.enter(planned, history, now, &mut effects);
                 }
-                Some(&entry) if self.lanes.contains_key(&claim.account) => {
+                (None, Some(entry)) if !unsent && self.lanes.contains_key(&claim.account) => {
                     // A process that comes after this one must not take it for unsent.
                     self.sent_up_to = self.sent_up_to.max(claim.due_at);
                     let sent = (attempts, sent_at);
                     self.recover_in_doubt(claim, sent, entry, schedule, lost(), now, &mut effects);
                 }
-                None if unsent => {
+                _ if unsent => {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Move::Skipped { reason: reason.into() }));
@@ -149,10 +162,14 @@ impl Dispatch {
 
     /// Writes down what waits, so that the next process knows that it was not sent.
     pub fn park(&mut self) -> Vec<Effect> {
-        let waiting = self.pending.values_mut().filter(|pending| {
-            !pending.history.written && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
-        });
-        waiting.map(|pending| pending.record_waiting("down")).collect()
+        let mut waiting: Vec<(&Id, &mut Pending)> = (self.pending.iter_mut())
+            .filter(|(_, pending)| {
+                !pending.history.written
+                    && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
+            })
+            .collect();
+        waiting.sort_unstable_by_key(|(id, _)| **id);
+        waiting.into_iter().filter_map(|(_, pending)| pending.record_waiting("down")).collect()
     }
 
     /// What is known of each account's quota, for the next process.

@@ -1,15 +1,18 @@
 //! Another schedule takes over: nothing due is lost, nothing is sent twice.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::by_hand::as_asked;
 use super::lane::Lane;
-use super::{Dispatch, Effect, Id, Place, Reloaded};
+use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::schedule::{Account, ByName};
-use crate::timetable;
+use crate::journal::{Key, Move};
+use crate::log::event::OccurrenceSkipped;
+use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
+use crate::timetable::{self, Occurrence};
 
 impl Dispatch {
     /// Goes on with another schedule.
@@ -18,6 +21,8 @@ impl Dispatch {
     /// is gone. What the timetable brings again is known.
     pub fn replace(&mut self, accounts: &[Arc<Account>], entries: &ByName, now: Now) -> Vec<Effect> {
         self.reached = self.reached.max(now.wall);
+        let in_force: HashSet<&AccountName> = accounts.iter().map(|account| &account.name).collect();
+        self.lanes.iter_mut().for_each(|(name, lane)| lane.in_force = in_force.contains(name));
         for account in accounts {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
@@ -65,12 +70,34 @@ impl Dispatch {
         effects
     }
 
+    /// Gives up what was claimed ahead and a reload has removed since.
+    pub(crate) fn withdraw(&mut self, occurrences: Vec<Occurrence>, now: Now) -> Vec<Effect> {
+        let removed = occurrences.into_iter().flat_map(|Occurrence { entry, scheduled_at }| {
+            let reason = "removed";
+            let (due_at, _) = entry.times(scheduled_at);
+            let lateness_ms = ms(now.wall.duration_since(due_at));
+            let (key, entry) = (Key::new(entry.name.clone(), scheduled_at), entry.name.clone());
+            [
+                Effect::Record(key, Move::Skipped { reason: reason.into() }),
+                log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }),
+            ]
+        });
+        removed.collect()
+    }
+
     /// Gives a waiting occurrence its entry's new definition. False when that ends it.
     fn redefine(&mut self, id: Id, reloaded: Reloaded, now: Now, effects: &mut Vec<Effect>) -> bool {
         let Some(pending) = self.pending.get_mut(&id) else {
             return false;
         };
-        let Reloaded::Changed(entry) = reloaded else {
+        let changed = match reloaded {
+            Reloaded::Changed(entry) => {
+                let was = &pending.entry;
+                as_claimed(&entry, &was.account.name, (&was.stack, &was.job), &self.lanes)
+            }
+            Reloaded::Removed => None,
+        };
+        let Some(entry) = changed else {
             self.skip(id, "removed", now, effects);
             return false;
         };
@@ -101,6 +128,21 @@ impl Dispatch {
             None => true,
         }
     }
+}
+
+/// The entry as it is now, for an occurrence that was claimed when it named this account, stack and job. It stays on the
+/// stack that the journal has it for: after a crash it is looked for there. `None` when the account for that is gone.
+pub(super) fn as_claimed(
+    entry: &Arc<Entry>,
+    account: &AccountName,
+    (stack, job): (&StackUid, &JobUid),
+    lanes: &BTreeMap<AccountName, Lane>,
+) -> Option<Arc<Entry>> {
+    if entry.stack == *stack {
+        return Some(Arc::clone(entry));
+    }
+    let account = Arc::clone(lanes.get(account).filter(|lane| lane.in_force)?.account());
+    Some(Arc::new(Entry { account, stack: stack.clone(), job: job.clone(), ..Entry::clone(entry) }))
 }
 
 impl Reloaded {

@@ -59,6 +59,11 @@ impl Dispatch {
                 }
                 self.started(id, *action, sent_at, limit, remaining, now, &mut effects);
             }
+            Outcome::Rejected { status, error, .. } if pending.history.doubt.is_some() => {
+                let doubt = pending.history.doubt.as_ref().map_or("", |doubt| &doubt.error);
+                let error = format!("{doubt}; then it was refused with {status}: {error}");
+                self.unknown(id, error, &mut effects);
+            }
             Outcome::Rejected { status, error, hint } => {
                 let hint = hint.to_owned();
                 let scheduled_at = pending.scheduled_at;
@@ -77,7 +82,7 @@ impl Dispatch {
             Outcome::Throttled { .. } => {
                 if self.waits_again(id, now, &mut effects) {
                     if let Some(pending) = self.pending.get_mut(&id) {
-                        effects.push(pending.record_waiting("quota"));
+                        effects.extend(pending.record_waiting("quota"));
                     }
                     self.make_ready(id);
                 }
@@ -274,7 +279,7 @@ impl Dispatch {
         let at = now.mono + delay;
         pending.place = Place::Retry(at);
         pending.waited = true;
-        effects.push(pending.record_waiting("retry"));
+        effects.extend(pending.record_waiting("retry"));
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
             scheduled_at: pending.scheduled_at,

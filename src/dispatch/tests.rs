@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Reply};
-use crate::journal::{Claim, Open, Origin, Reached, Recovered, Started};
+use crate::journal::{Claim, Known, Open, Origin, Reached, Recovered, Started};
 use crate::quota::{Answer, Throttle};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, TokenSource,
@@ -210,13 +210,14 @@ impl World {
     }
 
     /// The actions that the journal knows.
-    fn known(&self) -> Vec<ActionId> {
+    fn known(&self) -> Known {
         let action = |mv: &Move| match *mv {
             Move::Started { action: Started::Followed(id), .. } => Some(id),
             Move::Started { action: Started::Alone(id), .. } => id,
             _ => None,
         };
-        self.recorded.iter().filter_map(|(_, mv)| action(mv)).collect()
+        let actions = self.recorded.iter().filter_map(|(_, mv)| action(mv)).collect();
+        Known { actions, ..Known::default() }
     }
 
     /// Answers the oldest question for a stack's actions.

@@ -12,8 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
-use super::{Claim, Claimed, Health, JournalError, Key, Mark, Move, Pruned, Recovered, Refused};
-use crate::cloud66::ActionId;
+use super::{Claim, Claimed, Health, JournalError, Key, Known, Mark, Move, Pruned, Recovered, Refused};
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -111,8 +110,8 @@ impl Journal {
     }
 
     /// The actions known of a stack, of the occurrences scheduled since then: who looks for the action of an
-    /// occurrence in doubt leaves these out. What was recorded before is among them.
-    pub async fn actions(&self, stack: StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
+    /// occurrence in doubt leaves these out, and knows who may own others. What was recorded before is among them.
+    pub async fn actions(&self, stack: StackUid, since: Timestamp) -> Result<Known, JournalError> {
         self.ask(|answer| Request::Actions { stack, since, answer }).await
     }
 

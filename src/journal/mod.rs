@@ -11,6 +11,8 @@ mod handle;
 mod inbox;
 mod location;
 mod mark;
+#[cfg(test)]
+pub(crate) mod memory;
 mod permit;
 pub mod postgres;
 mod progress;
@@ -324,6 +326,24 @@ pub struct Followed {
     /// All attempts.
     pub attempts: u32,
     /// When run_now left.
+    pub sent_at: Timestamp,
+}
+
+/// What the journal knows of the actions of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Occurrences have started these.
+    pub actions: Vec<ActionId>,
+    /// Occurrences that are settled and may each own one more, which is not known.
+    pub unnamed: Vec<Unnamed>,
+}
+
+/// An occurrence that has started an action, or may have, and nothing tells which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnamed {
+    /// Which occurrence.
+    pub key: Key,
+    /// When it was sent, or the earliest that it can have been.
     pub sent_at: Timestamp,
 }
 

@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, JournalError, Key, Move, Refused};
-use crate::cloud66::ActionId;
+use super::{Claim, Claimed, JournalError, Key, Known, Move, Refused};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -15,7 +14,7 @@ pub(super) trait Store: Send + 'static {
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
 
     /// The actions that occurrences of a stack have started, of those scheduled since then.
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError>;
+    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError>;
 
     /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many
     /// rows, fewer than asked for when these were the last.

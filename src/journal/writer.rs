@@ -8,9 +8,8 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
-use super::{Claim, Claimed, Health, JournalError, Key, Move, Pruned, Refused};
+use super::{Claim, Claimed, Health, JournalError, Key, Known, Move, Pruned, Refused};
 use crate::background;
-use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -56,7 +55,7 @@ pub(super) enum Request {
     Pause(EntryName, Answer<()>),
     Resume(EntryName, Answer<()>),
     Flush(Answer<()>),
-    Actions { stack: StackUid, since: Timestamp, answer: Answer<Vec<ActionId>> },
+    Actions { stack: StackUid, since: Timestamp, answer: Answer<Known> },
     Prune { before: Timestamp, answer: Answer<Pruned> },
     Close { stopped_at: Timestamp, answer: Answer<()> },
 }

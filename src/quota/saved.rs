@@ -133,6 +133,26 @@ impl Quota {
         quota
     }
 
+    /// Goes on under other settings. What the API has told stays, and so does what is in flight.
+    pub fn resettle(&mut self, settings: QuotaSettings, now: Now) {
+        let former = std::mem::replace(&mut self.settings, settings);
+        let now = inner(now);
+        self.age(now);
+        if self.belief.told().is_none() && self.limit == former.limit && settings.limit != former.limit {
+            self.limit = settings.limit;
+            self.limiter = Limiter::new(settings.limit);
+        }
+        if settings.window != former.window {
+            let saved = self.save();
+            let past = |at| mono(now, at).min(now.mono);
+            (self.ledger, self.asides) = (Ledger::new(settings.window), Ledger::new(settings.window));
+            read(&mut self.ledger, &saved.used, past);
+            read(&mut self.asides, &saved.asides, past);
+            self.window = Window::restored(settings.window, saved.window, past);
+            self.age(now);
+        }
+    }
+
     /// What a later process should know. Worth writing before a request is sent, and after each change.
     pub fn save(&self) -> Saved {
         let at = |mono| wall(self.seen, mono);

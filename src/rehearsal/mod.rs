@@ -7,7 +7,7 @@
 mod conditions;
 mod forecast;
 mod load;
-mod network;
+pub(crate) mod network;
 mod others;
 mod suggest;
 mod summary;
@@ -30,7 +30,7 @@ use crate::clock::Now;
 use crate::cloud66::ActionId;
 use crate::daemon::Core;
 use crate::dispatch::Effect;
-use crate::journal::{self, Started};
+use crate::journal::{self, Known, Started};
 use crate::log::Event;
 use crate::quota::{self, Purpose};
 use crate::sandbox;
@@ -48,7 +48,7 @@ pub struct Rehearsal {
     happened: VecDeque<(Timestamp, Happening)>,
     stage: Stage,
     /// What a journal would know of.
-    started: Vec<ActionId>,
+    known: Known,
     /// Sweeps on every full second, whether or not that brings anything.
     #[cfg(test)]
     every_beat: bool,
@@ -94,7 +94,7 @@ impl Rehearsal {
             due: 0,
             happened: VecDeque::new(),
             stage: Stage::Begins,
-            started: Vec::new(),
+            known: Known::default(),
             #[cfg(test)]
             every_beat: false,
         }
@@ -173,9 +173,9 @@ impl Rehearsal {
             match effect {
                 // Connections cost nothing here, and no restart reads what is written.
                 Effect::Warm(..) => {}
-                Effect::Record(_, mv) => self.started.extend(action(&mv)),
+                Effect::Record(_, mv) => self.known.actions.extend(action(&mv)),
                 Effect::Recall(account, stack, _) => {
-                    let effects = self.core.recalled(account, stack, Some(self.started.clone()), self.now);
+                    let effects = self.core.recalled(account, stack, Some(self.known.clone()), self.now);
                     self.perform(effects);
                 }
                 Effect::Log(event) => self.happened.push_back((self.now.wall, Happening::Told(event))),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -24,7 +25,10 @@ use crate::schedule::{AccountName, Entry, Schedule};
 const MOST_HEADERS: usize = 100;
 
 /// A request that has ended.
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
+    /// As [`Network::send`] numbered it.
+    #[cfg(test)]
+    pub number: u64,
     pub id: RequestId,
     pub account: AccountName,
     /// What the answer told of the quota, if one came.
@@ -33,14 +37,14 @@ pub(super) struct Arrived {
 }
 
 /// How it ended.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
     Listed(cloud66::Reply<ActionsListed>),
 }
 
 /// The API and what is under way to it and from it.
-pub(super) struct Network {
+pub(crate) struct Network {
     api: State,
     latency: Latency,
     chances: fastrand::Rng,
@@ -48,6 +52,10 @@ pub(super) struct Network {
     /// By its instant, then in the order of sending.
     under_way: BTreeMap<(Timestamp, u64), Stop>,
     last: u64,
+    sent: u64,
+    /// Which record of the ledger a request has, by its number.
+    #[cfg(test)]
+    judged: HashMap<u64, usize>,
 }
 
 /// How an account is known to the API.
@@ -78,6 +86,8 @@ enum Lost {
 }
 
 struct Flight {
+    #[cfg(test)]
+    number: u64,
     id: RequestId,
     account: AccountName,
     asks: Asks,
@@ -93,7 +103,7 @@ enum Asks {
 }
 
 /// Whose request it is, and what for.
-pub(super) fn purpose(request: &Request) -> (AccountName, Purpose) {
+pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
     match request {
         Request::RunNow(entry) => (entry.account.name.clone(), Purpose::Fire),
         Request::Action(account, ..) => (account.clone(), Purpose::FollowUp),
@@ -102,7 +112,7 @@ pub(super) fn purpose(request: &Request) -> (AccountName, Purpose) {
 }
 
 impl Network {
-    pub(super) fn new(
+    pub(crate) fn new(
         schedule: &Schedule,
         conditions: &Conditions,
         chances: &mut fastrand::Rng,
@@ -136,23 +146,28 @@ impl Network {
             accesses,
             under_way: BTreeMap::new(),
             last: 0,
+            sent: 0,
+            #[cfg(test)]
+            judged: HashMap::new(),
         }
     }
 
-    pub(super) fn api(&self) -> &State {
+    pub(crate) fn api(&self) -> &State {
         &self.api
     }
 
     /// When something arrives somewhere.
-    pub(super) fn next_at(&self) -> Option<Timestamp> {
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
         self.under_way.first_key_value().map(|(&(at, _), _)| at)
     }
 
-    /// Sends a request now.
-    pub(super) fn send(&mut self, id: RequestId, request: Request, now: Timestamp) {
+    /// Sends a request now. Returns the number that it has among all that were sent.
+    pub(crate) fn send(&mut self, id: RequestId, request: Request, now: Timestamp) -> u64 {
+        self.sent += 1;
+        let number = self.sent;
         let (account, _) = purpose(&request);
         let Some(access) = self.accesses.get(&account) else {
-            return;
+            return number;
         };
         let (call, asks) = match request {
             Request::RunNow(entry) => {
@@ -166,17 +181,26 @@ impl Network {
         };
         let latency = self.latency.draw(&mut self.chances);
         let way_back = latency / 2;
-        let flight =
-            Flight { id, account, asks, sent_at: now, gives_up_at: later(now, access.timeout), way_back };
+        let flight = Flight {
+            #[cfg(test)]
+            number,
+            id,
+            account,
+            asks,
+            sent_at: now,
+            gives_up_at: later(now, access.timeout),
+            way_back,
+        };
         let request = sandbox::Request {
             query: call.url.query().map(str::to_owned),
             ..sandbox::Request::new(call.method, call.url.path(), &access.token)
         };
         self.comes(later(now, latency - way_back), Stop::Api(Box::new(flight), request));
+        number
     }
 
     /// Lets everything happen up to `now`, and returns the first request that ended by it.
-    pub(super) fn arrives(&mut self, now: Timestamp) -> Option<Arrived> {
+    pub(crate) fn arrives(&mut self, now: Timestamp) -> Option<Arrived> {
         while let Some(first) = self.under_way.first_entry()
             && first.key().0 <= now
         {
@@ -209,6 +233,8 @@ impl Network {
                 self.api.use_quota(&access.user, 1, at);
             }
         }
+        #[cfg(test)]
+        self.judged.insert(flight.number, self.api.ledger().requests.len());
         match self.api.handle(request, now) {
             Answer::Reply(reply) => self.answer(flight, reply, now),
             Answer::Postponed(after, ticket) => {
@@ -225,7 +251,11 @@ impl Network {
     }
 
     /// Sends the answer back.
-    fn answer(&mut self, flight: Box<Flight>, reply: sandbox::Reply, now: Timestamp) {
+    fn answer(&mut self, flight: Box<Flight>, mut reply: sandbox::Reply, now: Timestamp) {
+        // The server that the sandbox is behind adds it.
+        if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
+            reply.headers.push(("Date".into(), date));
+        }
         let dripping = match reply.delivery {
             Delivery::Dripped(pause) => pause.saturating_mul(length(&reply)),
             _ => Duration::ZERO,
@@ -241,8 +271,49 @@ impl Network {
     }
 }
 
+/// What only a simulation does.
+#[cfg(test)]
+impl Network {
+    /// The API, to be changed from outside.
+    pub(crate) fn api_mut(&mut self) -> &mut State {
+        &mut self.api
+    }
+
+    /// How an account is known to the API.
+    pub(crate) fn user(&self, account: &AccountName) -> Option<&str> {
+        Some(&self.accesses.get(account)?.user)
+    }
+
+    /// Which record of the ledger a request has. `None` until it has arrived.
+    pub(crate) fn judged(&self, number: u64) -> Option<usize> {
+        self.judged.get(&number).copied()
+    }
+
+    /// Nobody else uses the quota any more.
+    pub(crate) fn others_leave(&mut self) {
+        self.accesses.values_mut().for_each(|access| access.others = None);
+    }
+
+    /// The client is gone. Chance decides of each request on its way whether it arrives all the same.
+    pub(crate) fn hang_up(&mut self, chances: &mut fastrand::Rng) {
+        self.under_way.retain(|_, stop| match stop {
+            Stop::Api(..) => chances.bool(),
+            Stop::Effect(..) => true,
+            Stop::Daemon(..) => false,
+        });
+    }
+}
+
 fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -> Arrived {
-    let Flight { id, account, asks, sent_at, .. } = flight;
+    let Flight {
+        #[cfg(test)]
+        number,
+        id,
+        account,
+        asks,
+        sent_at,
+        ..
+    } = flight;
     let (quota, reply) = match (asks, reply) {
         (Asks::Fire(entry), Ok(reply)) => {
             let reply = head(&reply, came).of_run_now(body(reply), entry.args.as_deref());
@@ -266,7 +337,14 @@ fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -
         }
         (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
     };
-    Arrived { id, account, quota, reply }
+    Arrived {
+        #[cfg(test)]
+        number,
+        id,
+        account,
+        quota,
+        reply,
+    }
 }
 
 fn head(reply: &sandbox::Reply, came: Timestamp) -> Head {

@@ -14,12 +14,13 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::super::progress::{Standing, Step};
 use super::super::store::{Store, Write, Written};
-use super::super::{Claim, Claimed, JournalError, Key, Move, Origin, Recovered, Refused, State};
+use super::super::{
+    Claim, Claimed, JournalError, Key, Known, Move, Origin, Recovered, Refused, State, Unnamed,
+};
 use super::connection::{answered, connect, failure};
 use super::lease::Number;
 use super::member::Term;
 use super::{Address, schema};
-use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
@@ -130,13 +131,16 @@ const PRUNE: &str = "
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM pruned)";
 
+/// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action FROM (
-        SELECT scheduled_at, entry, action, target FROM stackcron.open WHERE scheduled_at >= $1
+    SELECT action, scheduled_at, entry, sent FROM (
+        SELECT scheduled_at, entry, action, target, sent FROM stackcron.open
+        WHERE scheduled_at >= $1 AND action IS NOT NULL
         UNION ALL
-        SELECT scheduled_at, entry, action, target FROM stackcron.settled WHERE scheduled_at >= $1
+        SELECT scheduled_at, entry, action, target, coalesce(sent, due) FROM stackcron.settled
+        WHERE scheduled_at >= $1 AND (action IS NOT NULL OR state IN (3, 9))
     ) AS o JOIN stackcron.target t ON t.id = o.target
-    WHERE action IS NOT NULL AND t.stack = $2 ORDER BY scheduled_at, entry";
+    WHERE t.stack = $2 ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number
@@ -262,6 +266,12 @@ impl Rows {
     }
 }
 
+fn unnamed(row: &Row) -> Result<Unnamed, String> {
+    let scheduled_at = instant(row.get(1))?;
+    let sent_at = after(scheduled_at, row.get(3))?;
+    Ok(Unnamed { key: Key::new(entry_name(row.get(2))?, scheduled_at), sent_at })
+}
+
 impl Store for Rows {
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         let settled = self.look_up(writes)?;
@@ -301,11 +311,18 @@ impl Store for Rows {
         Ok(written)
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
+    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
         self.attempt(async |client, address, _| {
             let (since, stack) = (since.as_microsecond(), stack.as_str());
             let rows = answered(address, client.query(ACTIONS, &[&since, &stack])).await?;
-            Ok(rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect())
+            let mut known = Known::default();
+            for row in &rows {
+                match row.get::<_, Option<i64>>(0) {
+                    Some(action) => known.actions.push(action.cast_unsigned()),
+                    None => known.unnamed.push(unnamed(row).map_err(|detail| damaged(address, &detail))?),
+                }
+            }
+            Ok(known)
         })
     }
 

@@ -10,10 +10,21 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::super::directory::Lock;
 use super::super::progress::{Standing, Step};
 use super::super::store::{Store, Write, Written};
-use super::super::{Claim, Claimed, JournalError, Key, Move, Origin, Recovered, Refused, State};
+use super::super::{
+    Claim, Claimed, JournalError, Key, Known, Move, Origin, Recovered, Refused, State, Unnamed,
+};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+/// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
+const ACTIONS: &str = "
+    SELECT action, NULL, NULL, NULL FROM open JOIN target ON target.id = target
+    WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
+    UNION ALL
+    SELECT action, scheduled_at, name, coalesce(sent, due)
+    FROM settled JOIN target ON target.id = target JOIN entry ON entry.id = entry
+    WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2";
 
 /// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
 const AHEAD: i64 = 1000;
@@ -122,18 +133,23 @@ impl Store for Rows {
         }
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Vec<ActionId>, JournalError> {
+    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
         let read = || {
-            let mut statement = self.db.prepare_cached(
-                "SELECT action FROM open JOIN target ON id = target
-                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
-                 UNION ALL
-                 SELECT action FROM settled JOIN target ON id = target
-                 WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2",
-            )?;
-            let actions = statement
-                .query_map(params![since.as_microsecond(), stack.as_str()], |row| action_id(row, 0))?;
-            actions.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()
+            let mut statement = self.db.prepare_cached(ACTIONS)?;
+            let mut rows = statement.query(params![since.as_microsecond(), stack.as_str()])?;
+            let mut known = Known::default();
+            while let Some(row) = rows.next()? {
+                match action_id(row, 0)? {
+                    Some(action) => known.actions.push(action),
+                    None => {
+                        let scheduled_at = required(row, 1)?;
+                        let key = Key::new(entry_name(row, 2)?, scheduled_at);
+                        let sent_at = required_offset(row, scheduled_at, 3)?;
+                        known.unnamed.push(Unnamed { key, sent_at });
+                    }
+                }
+            }
+            Ok(known)
         };
         read().map_err(|error| JournalError::sqlite(&self.path, &error))
     }

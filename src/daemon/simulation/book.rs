@@ -1,0 +1,436 @@
+//! What happened in a run, and whether it was right: against the server's ledger, the journal, and a reading of the
+//! schedule that is not the timetable's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::disk::Disk;
+use super::scenario::Scenario;
+use super::spending::Spending;
+use crate::journal::memory::Memory;
+use crate::journal::{Key, State};
+use crate::log::Event;
+use crate::quota::Answer;
+use crate::rehearsal::network::Network;
+use crate::sandbox;
+use crate::schedule::{AccountName, EntryName, Schedule};
+
+/// A clock that shows less is not believed. What a restart under another file makes of what was claimed ahead is left
+/// to it: so far reaches a claim.
+const AHEAD: SignedDuration = SignedDuration::from_secs(6);
+
+pub(super) struct Book<'a> {
+    scenario: &'a Scenario,
+    trace: Option<Vec<String>>,
+    violation: Option<String>,
+    sent: Vec<Sent>,
+    /// The stretches of the wall clock that came to be shown, by the file that was in force: after, until, file.
+    shown: Vec<(Timestamp, Timestamp, usize)>,
+    /// The same, and the journal's cursor, when this life began.
+    at_start: (Vec<(Timestamp, Timestamp, usize)>, Option<Timestamp>),
+    /// The journal has a cursor: from here on every occurrence counts.
+    begun: bool,
+    file: usize,
+    /// What came due later is not looked at.
+    duty: Timestamp,
+    /// Instants about which a claim may be made or not.
+    vague: Vec<(Timestamp, Timestamp)>,
+    /// The same, and it may not be made though it should have been: the process died after a reload.
+    undone: Vec<(Timestamp, Timestamp)>,
+    /// The same, should the process die before what a reload did is written.
+    vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
+    spending: BTreeMap<AccountName, Spending>,
+    /// The entries that somebody paused, and was told so.
+    paused: BTreeSet<EntryName>,
+    /// Adopted without a record of when they were sent.
+    adopted: BTreeSet<Key>,
+    /// The final state that was told last, and by which life.
+    told: BTreeMap<Key, (&'static str, u32)>,
+    /// For a look at what runs cover.
+    pub(super) seen: BTreeSet<&'static str>,
+}
+
+struct Sent {
+    key: Option<Key>,
+    account: AccountName,
+    wall: Timestamp,
+    settings: crate::schedule::QuotaSettings,
+}
+
+impl<'a> Book<'a> {
+    pub(super) fn new(scenario: &'a Scenario, trace: bool) -> Book<'a> {
+        Book {
+            scenario,
+            trace: trace.then(Vec::new),
+            violation: None,
+            sent: Vec::new(),
+            shown: Vec::new(),
+            at_start: (Vec::new(), None),
+            begun: false,
+            file: 0,
+            duty: Timestamp::MAX,
+            vague: Vec::new(),
+            undone: Vec::new(),
+            vague_if_it_dies: Vec::new(),
+            spending: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            adopted: BTreeSet::new(),
+            told: BTreeMap::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn traces(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    pub(super) fn note(&mut self, time: Duration, wall: Timestamp, what: String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>12.6} {wall:.6} {what}", time.as_secs_f64()));
+        }
+    }
+
+    pub(super) fn trace(self) -> Vec<String> {
+        self.trace.unwrap_or_default()
+    }
+
+    /// The first invariant that did not hold.
+    pub(super) fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    pub(super) fn holds(&self) -> bool {
+        self.violation.is_none()
+    }
+
+    pub(super) fn violated(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    pub(super) fn starts(
+        &mut self,
+        life: u32,
+        file: usize,
+        wall: Timestamp,
+        in_order: bool,
+        cursor: Option<Timestamp>,
+    ) {
+        self.at_start = (self.shown.clone(), cursor);
+        if life > 1 && file != self.file {
+            // What the former life had claimed ahead.
+            let shown = self.shown().unwrap_or(wall);
+            self.vague.push((shown - AHEAD, shown.max(wall) + AHEAD));
+        }
+        self.file = file;
+        self.spending.values_mut().for_each(|spending| spending.starts(in_order));
+        if !self.begun {
+            self.shown = vec![(wall, wall, file)];
+        }
+        self.sees(wall);
+    }
+
+    pub(super) fn reloads(&mut self, file: usize) {
+        self.file = file;
+        if let Some(shown) = self.shown() {
+            self.vague_if_it_dies.push((shown - AHEAD, shown + AHEAD));
+        }
+    }
+
+    /// The daemon reads its clock: all that is due up to it comes due, once.
+    pub(super) fn sees(&mut self, wall: Timestamp) {
+        let Some(&mut (_, ref mut until, file)) = self.shown.last_mut() else { return };
+        if wall <= *until {
+            return;
+        }
+        if file == self.file {
+            *until = wall;
+        } else {
+            let after = *until;
+            self.shown.push((after, wall, self.file));
+        }
+    }
+
+    /// The latest that the wall clock has shown, as far as somebody knows of it.
+    pub(super) fn shown(&self) -> Option<Timestamp> {
+        self.shown.last().map(|&(_, until, _)| until)
+    }
+
+    /// What came due later is not looked at.
+    pub(super) fn duty_ends(&self) -> Timestamp {
+        self.shown().unwrap_or(Timestamp::MIN).min(self.duty)
+    }
+
+    /// From now on nothing goes wrong.
+    pub(super) fn all_is_well(&mut self, wall: Timestamp) {
+        self.duty = wall;
+    }
+
+    /// The journal has claims.
+    pub(super) fn claimed(&mut self, committed: &Memory) {
+        self.begun |= committed.cursor().is_some();
+    }
+
+    /// What no journal knows of comes due in another life.
+    pub(super) fn died(&mut self, _life: u32, cursor: Option<Timestamp>) {
+        self.undone.append(&mut self.vague_if_it_dies);
+        let Some(cursor) = cursor else { return };
+        // The next life plans this stretch again, by its own file.
+        self.vague.push((cursor - AHEAD, cursor));
+        if Some(cursor) == self.at_start.1 {
+            // Nothing of what it planned is claimed.
+            self.shown = std::mem::take(&mut self.at_start.0);
+        }
+        let before = cursor - SignedDuration::from_nanos(1);
+        self.begun = true;
+        self.shown.retain_mut(|(after, until, _)| {
+            // What is scheduled at the cursor is not before it.
+            *until = before.min(*until);
+            *after < *until
+        });
+        if self.shown.is_empty() {
+            self.shown = vec![(before, before, self.file)];
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
+    pub(super) fn sends(
+        &mut self,
+        (asked, time): (Duration, Duration),
+        wall: Timestamp,
+        account: &AccountName,
+        schedule: &Schedule,
+        key: Option<Key>,
+        disk: &Disk,
+        network: &Network,
+    ) -> usize {
+        let number = self.sent.len();
+        let settings = schedule.accounts.iter().find(|known| known.name == *account).map(|known| known.quota);
+        let settings = settings.unwrap_or(self.scenario.universe.accounts[0].quota);
+        if let Some(key) = &key {
+            match disk.committed.row(key) {
+                None => self.violated(format!("{key} is sent and not claimed")),
+                Some(row) if row.is_settled => self.violated(format!("{key} is sent and settled: {row:?}")),
+                Some(row) if row.state == State::Waiting => {
+                    self.violated(format!("{key} is sent, and the journal has it that it waits"));
+                }
+                Some(_) => {}
+            }
+        }
+        let spending = self.spending.entry(account.clone()).or_default();
+        if let Err(what) = spending.sends(number, (asked, time), settings, network) {
+            self.violated(format!("quota of {account}: #{number}: {what}"));
+        }
+        self.sent.push(Sent { key, account: account.clone(), wall, settings });
+        number
+    }
+
+    /// A process begins with these entries paused.
+    pub(super) fn knows_paused(&mut self, entries: &[EntryName]) {
+        self.paused = entries.iter().cloned().collect();
+    }
+
+    pub(super) fn paused(&mut self, entry: &EntryName) {
+        self.paused.insert(entry.clone());
+    }
+
+    pub(super) fn resumed(&mut self, entry: &EntryName) {
+        self.paused.remove(entry);
+    }
+
+    /// An occurrence is decided to be sent.
+    pub(super) fn may_be_sent(&mut self, key: Option<&Key>) {
+        if let Some(key) = key
+            && self.paused.contains(key.entry())
+            && !is_by_hand(key)
+        {
+            self.violated(format!("{key} is sent, and somebody has paused its entry"));
+        }
+    }
+
+    /// A request is admitted, and leaves later or never.
+    pub(super) fn admits(&mut self, account: &AccountName, time: Duration) {
+        self.spending.entry(account.clone()).or_default().admits(time);
+    }
+
+    /// One that was admitted leaves, or will not.
+    pub(super) fn was_admitted(&mut self, account: &AccountName) {
+        self.spending.entry(account.clone()).or_default().was_admitted();
+    }
+
+    pub(super) fn flies(&mut self, number: usize, flight: u64) {
+        if let Some(spending) = self.spending.get_mut(&self.sent[number].account) {
+            spending.flies(number, flight);
+        }
+    }
+
+    pub(super) fn ended(&mut self, number: usize, time: Duration, answer: Option<Answer>, network: &Network) {
+        let sent = &self.sent[number];
+        if let Some(spending) = self.spending.get_mut(&sent.account) {
+            spending.ended(number, time, answer, sent.settings, network);
+        }
+    }
+
+    /// An operator reads the log.
+    pub(super) fn told(&mut self, life: u32, event: Event) {
+        self.seen.insert(event.name());
+        let (entry, at, state) = match &event {
+            Event::ActionStarted(e) => (&e.entry, e.scheduled_at, "started"),
+            Event::ActionFinished(e) if e.action.succeeded() => (&e.entry, e.scheduled_at, "finished"),
+            Event::ActionFinished(e) => (&e.entry, e.scheduled_at, "failed"),
+            Event::ActionUnfinished(e) => (&e.entry, e.scheduled_at, "started"),
+            Event::OccurrenceMissed(e) => (&e.entry, e.scheduled_at, "missed"),
+            Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at, "skipped"),
+            Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at, "rejected"),
+            Event::OccurrenceReconciled(e) => {
+                self.adopted.insert(Key::new(e.entry.clone(), e.scheduled_at));
+                return;
+            }
+            Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at, "unknown"),
+            _ => return,
+        };
+        let key = Key::new(entry.clone(), at);
+        let ends = matches!(event, Event::ActionFinished(_) | Event::ActionUnfinished(_));
+        if let Some(&(before, by)) = self.told.get(&key)
+            && by == life
+            && !(ends && before == "started")
+        {
+            self.violated(format!("{key} is told to be {before}, then {state}"));
+        }
+        self.told.insert(key, (state, life));
+    }
+
+    /// An occurrence that came due and is not claimed.
+    pub(super) fn owes(&self, committed: &Memory) -> Option<Key> {
+        if !self.begun {
+            return None;
+        }
+        self.expected().find(|key| committed.row(key).is_none())
+    }
+
+    fn expected(&self) -> impl Iterator<Item = Key> + '_ {
+        self.shown.iter().flat_map(move |&(after, until, file)| {
+            self.scenario.files[file].lines.iter().flat_map(move |line| {
+                let due = line.due.between(after, until.min(self.duty));
+                due.filter(|&at| !self.is_undone(at)).map(|at| Key::new(line.entry.name.clone(), at))
+            })
+        })
+    }
+
+    fn is_undone(&self, at: Timestamp) -> bool {
+        self.undone.iter().any(|&(from, until)| from <= at && at <= until)
+    }
+
+    /// Holds the end of a run against the invariants.
+    pub(super) fn judge(&mut self, committed: &Memory, api: &sandbox::State) {
+        if self.violation.is_some() {
+            return;
+        }
+        let mut started: BTreeMap<&Key, Vec<u64>> = BTreeMap::new();
+        for record in api.ledger().started() {
+            let number = record.args.as_deref().and_then(|args| args.parse::<usize>().ok());
+            if let Some((key, action)) =
+                number.and_then(|number| self.sent[number].key.as_ref()).zip(record.action)
+            {
+                started.entry(key).or_default().push(action);
+            }
+        }
+        let success: BTreeMap<u64, bool> =
+            api.actions().map(|action| (action.id, action.success && action.finishes_at.is_some())).collect();
+        let mut wrong = Vec::new();
+        let mut doubled = false;
+        for (key, actions) in started.iter().filter(|(_, actions)| actions.len() > 1) {
+            let mut entries = self.scenario.universe.entries.iter();
+            if entries.any(|entry| entry.name == *key.entry() && entry.idempotent) {
+                doubled = true;
+            } else {
+                wrong.push(format!("{key} started the actions {actions:?}"));
+            }
+        }
+        if self.begun {
+            wrong.extend(
+                self.expected()
+                    .filter(|key| committed.row(key).is_none())
+                    .map(|key| format!("{key} came due and is lost")),
+            );
+        }
+        let duty = self.duty_ends();
+        for (key, row) in committed.rows() {
+            let actions = started.get(key).map_or(&[][..], Vec::as_slice);
+            let truth = match row.state {
+                State::Started | State::Finished | State::Failed => match row.action {
+                    // The second action of an idempotent occurrence is nobody's, and may be taken for another's.
+                    _ if doubled && self.adopted.contains(key) => true,
+                    Some(action) => actions.contains(&action),
+                    None => !actions.is_empty(),
+                },
+                State::Missed | State::Skipped | State::Rejected => actions.is_empty(),
+                State::Unknown => true,
+                State::Due | State::Waiting | State::Sending => true,
+            };
+            if !truth {
+                wrong.push(format!("{key} is {} ({:?}), and started {actions:?}", row.state, row.reason));
+            }
+            if let (State::Finished | State::Failed, Some(action)) = (row.state, row.action)
+                && success.get(&action) != Some(&(row.state == State::Finished))
+            {
+                wrong.push(format!("{key} is {}, and its action {action} is not", row.state));
+            }
+            if let (State::Started | State::Finished | State::Failed, Some(sent_at)) =
+                (row.state, row.sent_at)
+            {
+                let left = |sent: &Sent| sent.wall.as_microsecond() == sent_at.as_microsecond();
+                if !self.adopted.contains(key)
+                    && !self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && left(sent))
+                {
+                    wrong.push(format!("{key} was not sent at {sent_at}"));
+                }
+            }
+            if row.is_settled {
+                let told = self.told.get(key).map(|&(state, _)| state);
+                if told != Some(row.state.as_str()) {
+                    wrong.push(format!("{key} is {} ({:?}), and told to be {told:?}", row.state, row.reason));
+                }
+            } else if key.scheduled_at() <= duty {
+                wrong.push(format!("{key} came due and is {}", row.state));
+            }
+            self.seen.insert(row.state.as_str());
+        }
+        wrong.extend(self.uncalled_for(committed));
+        if let Some(first) = wrong.first() {
+            let more = wrong.len() - 1;
+            self.violated(if more == 0 { first.clone() } else { format!("{first}, and {more} more") });
+        }
+    }
+
+    /// Claims of what is not due by any reading.
+    fn uncalled_for(&self, committed: &Memory) -> Vec<String> {
+        let expected: BTreeSet<Key> = self.expected().collect();
+        let duty = self.duty_ends();
+        let first = self.shown.first().map(|&(after, ..)| after);
+        committed
+            .rows()
+            .filter(|(key, row)| {
+                let at = key.scheduled_at();
+                let due =
+                    self.scenario.files.iter().any(|file| file.due(key.entry()).is_some_and(|d| d.is_at(at)));
+                let removed = row.state == State::Skipped && row.reason.as_deref() == Some("removed");
+                let given_up = row.state == State::Missed;
+                let reloaded = (self.vague_if_it_dies.iter())
+                    .any(|&(from, until)| given_up && from <= at && at <= until);
+                let vague = reloaded
+                    || self.is_undone(at)
+                    || self.vague.iter().any(|&(from, until)| from <= at && at <= until);
+                let excused = removed || vague || at > duty || Some(at) <= first;
+                !is_by_hand(key) && (!due || !(expected.contains(key) || excused))
+            })
+            .map(|(key, row)| format!("{key} was not due, and is {} ({:?})", row.state, row.reason))
+            .collect()
+    }
+}
+
+/// What is scheduled is scheduled at whole seconds, and what a person fires is not.
+fn is_by_hand(key: &Key) -> bool {
+    key.scheduled_at().subsec_nanosecond() != 0
+}

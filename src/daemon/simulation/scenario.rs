@@ -1,0 +1,405 @@
+//! All that a run depends on, drawn from its seed: schedules, the API's behaviour, and what goes wrong when.
+//!
+//! Each kind of trouble is absent from about half of the runs, so that runs differ in more than their numbers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::rehearsal::{Conditions, Latency, Others};
+use crate::sandbox::fault::{Effect, Fault, Kind, Order};
+use crate::sandbox::{Endpoint, WindowKind};
+use crate::schedule::{
+    self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
+    QuotaSettings, Reserve, Schedule, StackUid,
+};
+
+/// All that a run depends on.
+pub(super) struct Scenario {
+    pub(super) seed: u64,
+    /// What the wall clock shows at the first start.
+    pub(super) start: Timestamp,
+    /// How long things go wrong. Afterwards all is well, and everything has to come to its end.
+    pub(super) span: Duration,
+    /// The versions of the schedule file.
+    pub(super) files: Vec<File>,
+    /// The one by which nothing comes due.
+    pub(super) silent_file: usize,
+    /// Every stack and job that any file names.
+    pub(super) universe: Schedule,
+    pub(super) conditions: Conditions,
+    pub(super) acts: Vec<(Duration, Act)>,
+    /// Crashes at one in so many points, if at all.
+    pub(super) crash: Option<u32>,
+    pub(super) crashes: u32,
+    /// Of a hundred crashes, how many are the machine's.
+    pub(super) machine: u32,
+    /// Of a hundred requests, how many cannot connect, and how many answers come twice.
+    pub(super) refused: u32,
+    pub(super) doubled: u32,
+    /// Of a hundred loop turns, how many come late.
+    pub(super) sluggish: u32,
+    /// Of a hundred beats, how many are lost.
+    pub(super) lost_beats: u32,
+    pub(super) disk: DiskSpeed,
+}
+
+/// How long a write takes until it is on disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DiskSpeed {
+    /// Mostly up to this.
+    pub(super) usual: Duration,
+    /// Of a hundred writes, how many take up to the time after it.
+    pub(super) slow: u32,
+    pub(super) slowest: Duration,
+}
+
+/// One version of the schedule file.
+pub(super) struct File {
+    pub(super) schedule: Schedule,
+    pub(super) lines: Vec<Line>,
+}
+
+/// When an entry is due, apart from the timetable: at the seconds since the epoch that leave a remainder.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) entry: Arc<Entry>,
+    pub(super) due: Due,
+}
+
+/// The instants with `at % period == phase`, in seconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    period: i64,
+    phase: i64,
+}
+
+/// Something that is done to the daemon from outside.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    /// A version of the file is put in place, and read by a daemon that runs.
+    Reload(usize),
+    /// A version of the file is put in place while no daemon looks.
+    Edit(usize),
+    /// The daemon is told to stop, and started again after a while.
+    Stop(Duration),
+    /// The process is killed, or the machine.
+    Kill { machine: bool, down: Duration },
+    /// A person has an entry run now.
+    Fire(EntryName),
+    /// A person pauses an entry, and resumes it after a while.
+    Pause(EntryName, Duration),
+    /// Somebody sets a clock that is right wrong, by so much in each case, or one that is wrong right.
+    SetClock(SignedDuration),
+    /// Nothing of the daemon runs: the machine sleeps, or the process is stopped.
+    Freeze(Duration),
+    /// The journal cannot be written; neither can the mark, if so.
+    IllDisk(Duration, bool),
+    /// A write hangs.
+    HangingDisk(Duration),
+    /// Nobody can connect.
+    Unreachable(Duration),
+    /// The server has another limit from now on.
+    Limit(u32),
+}
+
+/// Periods and what they are in cron. `0` stands for never, while anything runs.
+static CRON: LazyLock<HashMap<(i64, i64), Expression>> = LazyLock::new(|| {
+    let mut known = HashMap::new();
+    for period in [1, 2, 3, 5, 10, 20, 30] {
+        for phase in 0..period.min(7) {
+            let seconds: Vec<String> = (0..60 / period).map(|n| (phase + n * period).to_string()).collect();
+            known.insert((period, phase), format!("{} * * * * *", seconds.join(",")));
+        }
+    }
+    for minutes in [1, 2, 5] {
+        for phase in [0, 1, 30] {
+            known.insert((minutes * 60, phase), format!("{phase} */{minutes} * * * *"));
+        }
+    }
+    known.insert((0, 0), "0 0 0 1 1 *".to_owned());
+    let parse = |text: String| Expression::parse(&text).expect("an expression");
+    known.into_iter().map(|(due, text)| (due, parse(text))).collect()
+});
+
+/// An account and an entry as the file has them by default.
+static TEMPLATE: LazyLock<Schedule> = LazyLock::new(|| {
+    let file =
+        "accounts: { main: { token: { env: T } } }\njobs: { e: { stack: s, job: j, cron: '@daily' } }\n";
+    schedule::parse("template.yaml", file).expect("a valid file").schedule
+});
+
+impl Due {
+    fn draw(rng: &mut Rng) -> Due {
+        let period = match rng.u32(..10) {
+            0 => rng.choice([1, 2]).unwrap_or(1),
+            1..5 => rng.choice([3, 5, 10]).unwrap_or(5),
+            5..8 => rng.choice([20, 30]).unwrap_or(30),
+            _ => rng.choice([60, 120, 300]).unwrap_or(60),
+        };
+        let phase = if period < 60 { rng.i64(0..period.min(7)) } else { rng.choice([0, 1, 30]).unwrap_or(0) };
+        Due { period, phase }
+    }
+
+    const NEVER: Due = Due { period: 0, phase: 0 };
+
+    /// Whether it is due then.
+    pub(super) fn is_at(self, at: Timestamp) -> bool {
+        self.period > 0 && at.subsec_nanosecond() == 0 && at.as_second().rem_euclid(self.period) == self.phase
+    }
+
+    /// The instants with `after` < at <= `until`.
+    pub(super) fn between(self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let first = after.as_second() + 1;
+        // A period of nothing is due at no instant.
+        let step = if self.period > 0 { self.period } else { i64::MAX };
+        let wait = if self.period > 0 { (self.phase - first).rem_euclid(self.period) } else { i64::MAX / 4 };
+        std::iter::successors(first.checked_add(wait), move |second| second.checked_add(step))
+            .take_while(move |&second| second <= until.as_second())
+            .filter_map(|second| Timestamp::from_second(second).ok())
+    }
+}
+
+impl File {
+    fn new(accounts: &[Arc<Account>], lines: Vec<Line>) -> File {
+        let entries = lines.iter().map(|line| Arc::clone(&line.entry)).collect();
+        File { schedule: Schedule { accounts: accounts.to_vec(), entries }, lines }
+    }
+
+    /// When an entry is due by this file.
+    pub(super) fn due(&self, entry: &EntryName) -> Option<Due> {
+        self.lines.iter().find(|line| line.entry.name == *entry).map(|line| line.due)
+    }
+}
+
+impl Scenario {
+    pub(super) fn from_seed(seed: u64) -> Scenario {
+        let mut rng = Rng::with_seed(seed);
+        let rng = &mut rng;
+        let span = Duration::from_secs(rng.u64(20..120));
+        let mut accounts: Vec<Arc<Account>> =
+            (0..rng.usize(1..=2)).map(|number| Arc::new(account(number, rng))).collect();
+        let count = rng.usize(1..=5);
+        let mut lines: Vec<Line> = (0..count).map(|number| line(number, &accounts, rng)).collect();
+        let mut files = vec![File::new(&accounts, lines.clone())];
+        for _ in 0..if rng.bool() { 0 } else { rng.usize(1..=3) } {
+            change(&mut accounts, &mut lines, rng);
+            files.push(File::new(&accounts, lines.clone()));
+        }
+        let silent = lines.iter().map(|line| Line { due: Due::NEVER, ..line.clone() });
+        let silent_file = files.len();
+        files.push(File::new(&accounts, silent.map(Line::timed).collect()));
+        let entries = files.iter().flat_map(|file| file.schedule.entries.iter().cloned()).collect();
+        let mut some = |most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
+        let (machine, refused, doubled, sluggish, lost_beats) =
+            (some(100), some(40), some(20), some(10), some(100));
+        let disk = DiskSpeed {
+            usual: Duration::from_millis(u64::from(1 + some(80))),
+            slow: some(20),
+            slowest: Duration::from_millis(rng.u64(100..3000)),
+        };
+        let start =
+            Timestamp::from_millisecond(1_780_272_000_000 + rng.i64(0..86_400_000)).expect("an instant");
+        Scenario {
+            seed,
+            start: if rng.bool() {
+                start
+            } else {
+                Timestamp::from_second(start.as_second()).expect("an instant")
+            },
+            span,
+            universe: Schedule { accounts: accounts.clone(), entries },
+            silent_file,
+            conditions: conditions(rng),
+            acts: acts(span, silent_file, rng),
+            files,
+            crash: (rng.u32(..4) > 0).then(|| 1 << rng.u32(2..9)),
+            crashes: rng.u32(1..6),
+            machine,
+            refused,
+            doubled,
+            sluggish,
+            lost_beats,
+            disk,
+        }
+    }
+}
+
+fn account(number: usize, rng: &mut Rng) -> Account {
+    let limit = if rng.bool() { rng.u32(3..40) } else { rng.u32(100..1000) };
+    Account {
+        name: AccountName::new(["main", "other"][number]).expect("a name"),
+        timeout: Duration::from_secs(rng.u64(4..15)),
+        quota: QuotaSettings {
+            limit,
+            window: Duration::from_secs(rng.u64(10..90)),
+            reserve: reserve(limit, rng),
+        },
+        ..(*TEMPLATE.accounts[0]).clone()
+    }
+}
+
+fn reserve(limit: u32, rng: &mut Rng) -> Reserve {
+    match rng.u32(..3) {
+        0 => Reserve::Requests(0),
+        1 => Reserve::Requests(rng.u32(..=limit / 3)),
+        _ => Reserve::Percent(5.0),
+    }
+}
+
+fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
+    let seconds = |rng: &mut Rng, choice: [u64; 4]| Duration::from_secs(rng.choice(choice).unwrap_or(1));
+    let job = match rng.u32(..12) {
+        0 => format!("j{number}-fails"),
+        1 => format!("j{number}-slow"),
+        2 => format!("j{number}-forbidden"),
+        3 => format!("j{number}-missing"),
+        _ => format!("j{}", rng.u32(..3)),
+    };
+    let entry = Entry {
+        name: EntryName::new(&format!("e{number}")).expect("a name"),
+        account: Arc::clone(&accounts[rng.usize(..accounts.len())]),
+        stack: StackUid::new(["s0", "s1"][rng.usize(..2)]).expect("a uid"),
+        job: JobUid::new(&job).expect("a uid"),
+        overlap: rng.choice([Overlap::Allow, Overlap::Skip, Overlap::Queue]).unwrap_or_default(),
+        catch_up: rng.choice([CatchUp::None, CatchUp::Latest, CatchUp::All]).unwrap_or_default(),
+        start_deadline: seconds(rng, [3, 20, 60, 300]),
+        jitter: if rng.u32(..4) > 0 { Duration::ZERO } else { seconds(rng, [1, 4, 10, 60]) },
+        priority: rng.choice([Priority::Low, Priority::Normal, Priority::High]).unwrap_or_default(),
+        // Of one entry in every file: what is sent twice under one may be settled under another.
+        idempotent: number == 3,
+        follow: rng.u32(..10) < 6,
+        paused: rng.u32(..20) == 0,
+        ..(*TEMPLATE.entries[0]).clone()
+    };
+    Line { entry: Arc::new(entry), due: Due::draw(rng) }.timed()
+}
+
+impl Line {
+    /// With the cron expression of when it is due.
+    fn timed(self) -> Line {
+        let cron = CRON[&(self.due.period, self.due.phase)].clone();
+        Line { entry: Arc::new(Entry { cron: [cron].into(), ..(*self.entry).clone() }), ..self }
+    }
+}
+
+/// What somebody does to the file.
+fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
+    for _ in 0..rng.usize(1..=3) {
+        let place = rng.usize(..lines.len());
+        match rng.u32(..6) {
+            0 if lines.len() > 1 => drop(lines.remove(place)),
+            0 | 1 => {
+                let number =
+                    (0..6).find(|n| lines.iter().all(|line| line.entry.name.as_str() != format!("e{n}")));
+                if let Some(number) = number {
+                    lines.insert(place, line(number, accounts, rng));
+                }
+            }
+            2 | 3 => {
+                let number = lines[place].entry.name.as_str()[1..].parse().expect("a number");
+                lines[place] = line(number, accounts, rng);
+            }
+            4 => lines[place] = Line { due: Due::draw(rng), ..lines[place].clone() }.timed(),
+            _ => {
+                let place = rng.usize(..accounts.len());
+                let mut changed = (*accounts[place]).clone();
+                changed.quota.reserve = reserve(changed.quota.limit, rng);
+                changed.timeout = Duration::from_secs(rng.u64(4..15));
+                let changed = Arc::new(changed);
+                for line in lines.iter_mut().filter(|line| line.entry.account.name == changed.name) {
+                    let entry = Entry { account: Arc::clone(&changed), ..(*line.entry).clone() };
+                    line.entry = Arc::new(entry);
+                }
+                accounts[place] = changed;
+            }
+        }
+    }
+}
+
+fn conditions(rng: &mut Rng) -> Conditions {
+    let latency = rng.choice(["1ms..20ms", "20ms..300ms", "200ms..2s", "1ms..6s"]).unwrap_or("200ms");
+    let others = [None, None, Some("5/1m"), Some("60/1m"), Some("10/1s")][rng.usize(..5)];
+    let faults = if rng.bool() { 0 } else { rng.usize(1..=4) };
+    Conditions {
+        latency: latency.parse::<Latency>().expect("a latency"),
+        faults: (0..faults).map(|_| fault(rng)).collect(),
+        others: others.map(|others| others.parse::<Others>().expect("others' use")),
+        window_kind: rng
+            .choice([WindowKind::Fixed, WindowKind::FirstRequest, WindowKind::Rolling])
+            .unwrap_or_default(),
+        action_duration: Duration::from_millis(rng.u64(100..20_000)),
+        seed: rng.u64(..),
+    }
+}
+
+fn fault(rng: &mut Rng) -> Fault {
+    let span = |rng: &mut Rng| Duration::from_millis(rng.u64(10..20_000));
+    let effect = if rng.bool() { Effect::First } else { Effect::None };
+    let retry_after = [None, Some("2".to_owned()), Some("15".to_owned())][rng.usize(..3)].clone();
+    let kind = match rng.u32(..20) {
+        0 => Kind::Status(500, effect),
+        1 => Kind::Status(504, effect),
+        2 => Kind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), Effect::None),
+        3 => Kind::NotImplemented,
+        4 => Kind::Throttled(retry_after),
+        5 => Kind::TooManyRequests(retry_after),
+        6 => Kind::Redirect("http://localhost/".to_owned()),
+        7 => Kind::Html502(effect),
+        8 => Kind::CloseBefore,
+        9 => Kind::CloseAfter,
+        10 => Kind::ResetMidBody,
+        11 => Kind::Slow(span(rng), Order::EffectFirst),
+        // What takes effect later than a timeout after the timeout is beyond what anybody can find out.
+        12 | 13 => Kind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
+        14 => Kind::Garbage,
+        15 => Kind::Bare,
+        16 => Kind::Retyped,
+        17 => Kind::MissingFields,
+        18 => Kind::NoHeaders,
+        _ => Kind::OddHeaders,
+    };
+    let on = [Some(Endpoint::RunNow), Some(Endpoint::RunNow), None][rng.usize(..3)];
+    Fault { on, probability: 0.02 + 0.5 * rng.f64() * rng.f64(), ..Fault::new(kind) }
+}
+
+fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, Act)> {
+    let count = if rng.u32(..3) == 0 { 0 } else { rng.usize(1..=5) };
+    let short = |rng: &mut Rng| Duration::from_millis(rng.u64(100..8000));
+    let long = |rng: &mut Rng| Duration::from_millis(rng.u64(100..40_000));
+    let wrong = SignedDuration::from_millis(match rng.u32(..3) {
+        0 => rng.i64(-2000..2000),
+        1 => rng.i64(-90_000..90_000),
+        _ => rng.i64(-400_000..400_000),
+    });
+    let name = |rng: &mut Rng| EntryName::new(&format!("e{}", rng.u32(..4))).expect("a name");
+    let draw = |rng: &mut Rng| match rng.u32(..16) {
+        0..=2 => Act::Reload(rng.usize(..files)),
+        3 => Act::Edit(rng.usize(..files)),
+        4 => Act::Stop(if rng.bool() { short(rng) } else { long(rng) }),
+        5 => Act::Kill { machine: rng.bool(), down: if rng.bool() { short(rng) } else { long(rng) } },
+        6 | 7 => Act::SetClock(wrong),
+        8 => Act::Freeze(if rng.bool() { short(rng) } else { long(rng) }),
+        9 => Act::IllDisk(long(rng), rng.bool()),
+        10 => Act::HangingDisk(long(rng)),
+        11 => Act::Unreachable(long(rng)),
+        13 => Act::Fire(name(rng)),
+        14 | 15 => Act::Pause(name(rng), long(rng)),
+        _ => Act::Limit(rng.u32(3..400)),
+    };
+    let mut acts: Vec<(Duration, Act)> = (0..count)
+        .map(|_| {
+            let at = Duration::from_millis(rng.u64(..span.as_millis() as u64));
+            (at, draw(rng))
+        })
+        .collect();
+    // Several at once, now and then.
+    if acts.len() > 1 && rng.u32(..4) == 0 {
+        let at = acts[0].0;
+        acts[1].0 = at + Duration::from_millis(rng.u64(..3000));
+    }
+    acts
+}

@@ -1,0 +1,483 @@
+//! The shell in virtual time: the daemon's loop, its requests and its last words, one step after another.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::disk::{Steered, Write, Written};
+use super::{Happens, Step, World};
+use crate::clock::Mono;
+use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
+use crate::daemon::Replacement;
+use crate::daemon::core::Core;
+use crate::dispatch::{Effect, Request, RequestId};
+use crate::journal::{Claim, Key, Known};
+use crate::log::Event;
+use crate::notify::Audience;
+use crate::rehearsal::network;
+use crate::schedule::{AccountName, Entry, EntryName, Schedule, StackUid};
+
+/// What is in flight when the daemon is told to stop has this long to be answered, as in the daemon's loop.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// And the journal this long to write its last words.
+const CLOSE: Duration = Duration::from_millis(800);
+
+/// What is learnt of a quota is saved this often at most, as in the daemon's loop.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Something that ends, as the daemon's loop hears of it.
+#[derive(Clone, Debug)]
+pub(super) enum Done {
+    Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
+    Followed { id: RequestId, reply: Reply<FollowUp> },
+    Listed { id: RequestId, reply: Reply<ActionsListed> },
+    Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
+    ByHand { claim: Claim, is_new: Option<bool> },
+    Steered(EntryName, Steered),
+    Claimed { cursor: Timestamp, known: Option<Vec<Key>> },
+}
+
+pub(super) struct Process {
+    pub(super) life: u32,
+    pub(super) core: Core,
+    pub(super) file: usize,
+    /// What it fires, sharing with the schedule before what is unchanged.
+    pub(super) running: Arc<Schedule>,
+    pub(super) inbox: VecDeque<Done>,
+    pub(super) quotas_changed: bool,
+    pub(super) quotas_saved: Option<Mono>,
+    /// Entries of which a pause or a resume is being written.
+    pub(super) steering: BTreeSet<EntryName>,
+    pub(super) wakes_at: Duration,
+    pub(super) stopping: Option<Stopping>,
+    /// Requests on their way: what the book has them as, by the number that the network gave them.
+    pub(super) flying: HashMap<u64, Flying>,
+    /// What a request is in the book, until it has ended.
+    pub(super) requests: HashMap<RequestId, usize>,
+    /// Requests that were admitted and have not left: when, and of which occurrence.
+    pub(super) admitted: HashMap<RequestId, (Duration, AccountName, Option<Key>)>,
+}
+
+pub(super) struct Flying {
+    pub(super) id: RequestId,
+    pub(super) sent_at: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Stopping {
+    pub(super) stopped_at: Timestamp,
+    /// Of the wait for answers, then of the wait for the journal.
+    pub(super) ends_at: Duration,
+    pub(super) closing: bool,
+}
+
+impl World<'_> {
+    pub(super) fn starts(&mut self) -> Step {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        if self.time < self.frozen_until {
+            self.at(self.frozen_until, Happens::Start);
+            return Ok(());
+        }
+        self.lives += 1;
+        let (life, file) = (self.lives, self.file);
+        let now = self.now();
+        let recovered = self.disk.recover();
+        self.note(|| {
+            let (cursor, stopped, mark) = (recovered.cursor, recovered.stopped_at, recovered.sent_up_to);
+            format!(
+                "START of life {life}, file {file}: cursor {cursor:?}, stopped {stopped:?}, mark {mark:?}"
+            )
+        });
+        for open in recovered.open.iter().filter(|_| self.book.traces()).cloned().collect::<Vec<_>>() {
+            self.note(|| format!("  open: {} {:?}", open.claim.key, open.reached));
+        }
+        self.book.starts(life, self.file, now.wall, recovered.stopped_at.is_some(), recovered.cursor);
+        self.book.knows_paused(&recovered.paused);
+        let running = Arc::new(self.scenario.files[self.file].schedule.clone());
+        let (core, effects) = Core::new(&running, recovered, self.chances.u64(..), now);
+        self.process = Some(Process {
+            life,
+            core,
+            file: self.file,
+            running,
+            inbox: VecDeque::new(),
+            quotas_changed: false,
+            quotas_saved: None,
+            steering: BTreeSet::new(),
+            wakes_at: self.time,
+            stopping: None,
+            flying: HashMap::new(),
+            requests: HashMap::new(),
+            admitted: HashMap::new(),
+        });
+        let beat_at = self.time + Duration::from_millis(self.chances.u64(..1000));
+        self.at(beat_at, Happens::Beat(life));
+        if let Some(process) = &self.process {
+            self.disk.raise(process.core.sent_up_to(), self.time);
+        }
+        self.perform(effects)
+    }
+
+    /// One round of the loop.
+    pub(super) fn turn(&mut self) -> Step {
+        if self.time < self.frozen_until {
+            return Ok(());
+        }
+        for _ in 0..self.chances.u32(1..4) {
+            let Some(done) = self.process.as_mut().and_then(|process| process.inbox.pop_front()) else {
+                break;
+            };
+            self.point()?;
+            self.take_in(done)?;
+        }
+        let Some(process) = &self.process else { return Ok(()) };
+        if process.stopping.is_some() {
+            return self.goes_on_stopping();
+        }
+        let now = self.now();
+        if process.core.runs_low(now) {
+            self.beat()?;
+        }
+        self.point()?;
+        self.book.sees(now.wall);
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let effects = process.core.turn(now);
+        self.perform(effects)?;
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let wait = process.core.wakes_at(now).saturating_sub(now.mono).max(Duration::from_micros(50));
+        let late = match self.chances.u32(..100) < self.scenario.sluggish && !self.calm {
+            true => Duration::from_millis(self.chances.u64(..3000)),
+            false => Duration::ZERO,
+        };
+        process.wakes_at = self.time + wait + late;
+        Ok(())
+    }
+
+    pub(super) fn beat(&mut self) -> Step {
+        let now = self.now();
+        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+            return Ok(());
+        };
+        if let Some(claims) = process.core.beat(now) {
+            if self.book.traces() && !claims.claims.is_empty() {
+                let keys: Vec<String> = claims.claims.iter().map(|claim| claim.key.to_string()).collect();
+                let cursor = claims.cursor;
+                self.note(|| format!("claims up to {cursor}: {}", keys.join(", ")));
+            }
+            self.disk.ask(Write::Claim(claims), self.time);
+            self.point()?;
+        }
+        if self.process.as_ref().is_some_and(|process| process.quotas_changed) {
+            self.save_quotas();
+        }
+        Ok(())
+    }
+
+    pub(super) fn save_quotas(&mut self) {
+        let now = self.now();
+        let Some(process) = &mut self.process else { return };
+        (process.quotas_changed, process.quotas_saved) = (false, Some(now.mono));
+        for (account, saved) in process.core.quotas() {
+            self.disk.ask(Write::Quota(account, Box::new(saved)), self.time);
+        }
+    }
+
+    pub(super) fn reload(&mut self) -> Step {
+        let now = self.now();
+        let file = self.file;
+        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+            return Ok(());
+        };
+        if self.time < self.frozen_until {
+            self.at(self.frozen_until, Happens::Reread);
+            return Ok(());
+        }
+        self.book.sees(now.wall);
+        // It takes a while to prepare a schedule.
+        let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
+        let schedule = self.scenario.files[file].schedule.clone();
+        let (clients, audience) = (BTreeMap::new(), Audience::default());
+        let replacement =
+            Replacement::prepare(String::new(), schedule, clients, audience, &process.running, prepared);
+        process.running = Arc::clone(replacement.schedule());
+        let (effects, _) = process.core.replace(replacement.prepared, now);
+        process.file = file;
+        self.book.reloads(file);
+        self.perform(effects)?;
+        self.point()?;
+        self.beat()
+    }
+
+    pub(super) fn stop(&mut self, down: Duration) -> Step {
+        let now = self.now();
+        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+            return Ok(());
+        };
+        if self.time < self.frozen_until {
+            return Ok(());
+        }
+        let effects = process.core.stop();
+        process.stopping =
+            Some(Stopping { stopped_at: now.wall, ends_at: self.time + GRACE, closing: false });
+        self.at(self.time + GRACE + down, Happens::Start);
+        self.perform(effects)
+    }
+
+    pub(super) fn goes_on_stopping(&mut self) -> Step {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(stopping) = process.stopping else { return Ok(()) };
+        let waits = process.core.fires_in_flight() > 0 || process.core.is_claiming();
+        if stopping.closing {
+            if self.time >= stopping.ends_at {
+                self.exits();
+            }
+            return Ok(());
+        }
+        if waits && self.time < stopping.ends_at {
+            return Ok(());
+        }
+        let ends_at = self.time + CLOSE;
+        process.stopping = Some(Stopping { closing: true, ends_at, ..stopping });
+        let effects = process.core.stop();
+        self.perform(effects)?;
+        self.save_quotas();
+        self.disk.ask(Write::Close(stopping.stopped_at), self.time);
+        self.point()
+    }
+
+    /// The end of a process that was told to stop.
+    pub(super) fn exits(&mut self) {
+        self.note(|| "EXIT".to_owned());
+        self.disk.crash(false, self.time, &mut self.chances);
+        self.network.hang_up(&mut self.chances);
+        if let Some(process) = self.process.take() {
+            self.book.died(process.life, self.disk.committed.cursor());
+            // Whoever told it to stop starts it again.
+            if !self.queue.values().any(|what| matches!(what, Happens::Start)) {
+                self.at(self.time, Happens::Start);
+            }
+        }
+    }
+
+    pub(super) fn written(&mut self, written: Written) -> Step {
+        self.point()?;
+        match written {
+            Written::Refused(refused) => self.book.violated(format!("the journal refuses a step: {refused}")),
+            Written::Claimed(cursor, known) => {
+                if known.is_some() {
+                    self.book.claimed(&self.disk.committed);
+                }
+                self.comes(Done::Claimed { cursor, known });
+            }
+            Written::Committed(id, request, true) => self.leaves(id, request)?,
+            Written::Committed(id, request, false) => {
+                self.not_sent(id, &request, "the journal cannot be written");
+            }
+            Written::Recalled(account, stack, known) => {
+                self.comes(Done::Recalled { account, stack, known });
+            }
+            Written::ByHand(claim, is_new) => self.comes(Done::ByHand { claim, is_new }),
+            Written::Steered(entry, steered) => self.comes(Done::Steered(entry, steered)),
+            Written::Closed => {
+                if self.process.as_ref().is_some_and(|process| process.stopping.is_some()) {
+                    self.exits();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Step {
+        let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
+        let Some(process) = &self.process else { return Ok(()) };
+        let marked = !sends || self.disk.raise(process.core.sent_up_to(), self.time);
+        let mut effects = effects.into_iter().peekable();
+        while let Some(effect) = effects.next() {
+            self.point()?;
+            match effect {
+                Effect::Warm(..) => {}
+                Effect::Log(event) => self.tells(*event),
+                Effect::Record(key, mv) => {
+                    self.note(|| format!("records {key}: {mv:?}"));
+                    self.disk.ask(Write::Step(key, mv), self.time);
+                }
+                Effect::Recall(account, stack, since) => {
+                    self.disk.ask(Write::Recall(account, stack, since), self.time);
+                }
+                Effect::Send(id, request) | Effect::SendAfter(_, id, request) if !marked => {
+                    self.admits(id, &request, None);
+                    self.not_sent(id, &request, "the mark cannot be written");
+                }
+                Effect::Send(id, request) => {
+                    // What is sent at once is recorded right behind.
+                    let key = match (&request, effects.peek()) {
+                        (Request::RunNow(_), Some(Effect::Record(key, _))) => Some(key.clone()),
+                        _ => None,
+                    };
+                    self.book.may_be_sent(key.as_ref());
+                    self.admits(id, &request, key);
+                    self.leaves(id, request)?;
+                }
+                Effect::SendAfter(written, id, request) => {
+                    let (key, mv) = *written;
+                    self.book.may_be_sent(Some(&key));
+                    self.admits(id, &request, Some(key.clone()));
+                    self.note(|| format!("commits {key}: {mv:?}"));
+                    self.disk.ask(Write::Commit(key, mv, id, request), self.time);
+                }
+            }
+        }
+        self.point()
+    }
+
+    fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
+        let (account, _) = network::purpose(request);
+        self.book.admits(&account, self.time);
+        if let Some(process) = &mut self.process {
+            process.admitted.insert(id, (self.time, account, key));
+        }
+    }
+
+    pub(super) fn tells(&mut self, event: Event) {
+        self.note(|| format!("told: {} {}", event.name(), event.message()));
+        self.book.told(self.lives, event);
+    }
+
+    /// Something has ended of which the loop is to hear.
+    pub(super) fn comes(&mut self, done: Done) {
+        if let Some(process) = &mut self.process {
+            process.inbox.push_back(done);
+        }
+    }
+
+    pub(super) fn not_sent(&mut self, id: RequestId, request: &Request, why: &str) {
+        let (sent_at, error) = (self.now().wall, why.to_owned());
+        self.comes(match request {
+            Request::RunNow(_) => {
+                Done::Fired { id, sent_at, reply: Reply::unanswered(Outcome::NotSent { error }) }
+            }
+            Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+            Request::Actions { .. } => {
+                Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
+            }
+        });
+    }
+
+    /// A request leaves: from here on it may take effect.
+    pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
+        let now = self.now();
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let (life, file) = (process.life, process.file);
+        let refused = self.time < self.unreachable_until
+            || (!self.calm && self.chances.u32(..100) < self.scenario.refused);
+        if refused && matches!(request, Request::RunNow(_)) {
+            self.note(|| format!("cannot connect: {id:?}"));
+            let outcome = Outcome::NotSent { error: "connection refused".to_owned() };
+            let done = Done::Fired { id, sent_at: now.wall, reply: Reply::unanswered(outcome) };
+            let after = Duration::from_millis(self.chances.u64(..500));
+            self.at(self.time + after, Happens::Arrives(life, done));
+            return Ok(());
+        }
+        let Some((asked, account, key)) = process.admitted.remove(&id) else { return Ok(()) };
+        self.book.was_admitted(&account);
+        let number = self.book.sends(
+            (asked, self.time),
+            now.wall,
+            &account,
+            &self.scenario.files[file].schedule,
+            key.clone(),
+            &self.disk,
+            &self.network,
+        );
+        // The ledger tells by the arguments which attempt it was.
+        let request = match request {
+            Request::RunNow(entry) => {
+                Request::RunNow(Entry { args: Some(number.to_string()), ..(*entry).clone() }.into())
+            }
+            other => other,
+        };
+        self.note(|| match &key {
+            Some(key) => format!("SENDS #{number} {key}"),
+            None => format!("sends #{number}: {request:?}"),
+        });
+        let server = self.server();
+        let flight = self.network.send(id, request, server);
+        self.book.flies(number, flight);
+        if let Some(process) = &mut self.process {
+            process.flying.insert(flight, Flying { id, sent_at: now.wall });
+            process.requests.insert(id, number);
+        }
+        Ok(())
+    }
+
+    /// An answer comes to the machine. Whether anybody waits for it is another matter.
+    pub(super) fn arrives(&mut self, arrived: network::Arrived) -> Step {
+        let network::Arrived { number, reply, .. } = arrived;
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(Flying { id, sent_at }) = process.flying.remove(&number) else { return Ok(()) };
+        let done = match reply {
+            network::Reply::Fired { reply, .. } => Done::Fired { id, sent_at, reply },
+            network::Reply::Followed(reply) => Done::Followed { id, reply },
+            network::Reply::Listed(reply) => Done::Listed { id, reply },
+        };
+        let life = process.life;
+        if self.chances.u32(..100) < self.scenario.doubled {
+            let after = Duration::from_millis(self.chances.u64(..2000));
+            self.at(self.time + after, Happens::Arrives(life, done.clone()));
+        }
+        if let Some(process) = &mut self.process {
+            process.inbox.push_back(done);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_in(&mut self, done: Done) -> Step {
+        let now = self.now();
+        self.note(|| format!("hears {done:?}"));
+        if let Done::Fired { id, reply: Reply { quota, .. }, .. }
+        | Done::Followed { id, reply: Reply { quota, .. } }
+        | Done::Listed { id, reply: Reply { quota, .. } } = &done
+        {
+            let Some(process) = &mut self.process else { return Ok(()) };
+            process.quotas_changed = true;
+            if let Some(number) = process.requests.remove(id) {
+                self.book.ended(number, self.time, *quota, &self.network);
+            } else if let Some((_, account, _)) = process.admitted.remove(id) {
+                self.book.was_admitted(&account);
+            }
+        }
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let effects = match done {
+            Done::Fired { id, sent_at, reply } => process.core.fired(id, sent_at, reply, now),
+            Done::Followed { id, reply } => process.core.followed(id, reply, now),
+            Done::Listed { id, reply } => process.core.listed(id, reply, now),
+            Done::Recalled { account, stack, known } => process.core.recalled(account, stack, known, now),
+            Done::Claimed { cursor, known: Some(known) } => process.core.claimed(cursor, &known, now),
+            Done::Claimed { known: None, .. } => {
+                process.core.unclaimed(now);
+                Vec::new()
+            }
+            Done::ByHand { claim, is_new } => return self.claimed_by_hand(claim, is_new),
+            Done::Steered(entry, steered) => return self.steered(entry, steered),
+        };
+        let spent = effects.iter().any(
+            |effect| matches!(effect, Effect::Log(event) if matches!(**event, Event::QuotaExhausted(_))),
+        );
+        self.perform(effects)?;
+        let Some(process) = &self.process else { return Ok(()) };
+        let saved_lately =
+            process.quotas_saved.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
+        if process.quotas_changed && (spent || !saved_lately) {
+            self.save_quotas();
+        }
+        if spent {
+            self.disk.ask(Write::Flush, self.time);
+        }
+        Ok(())
+    }
+}

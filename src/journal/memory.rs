@@ -1,0 +1,275 @@
+//! What is committed to a journal, in memory: for a daemon in virtual time whose disk is made up too.
+//!
+//! The rule of states is the journal's own (`progress`). That it recovers what the file does is tested below.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::progress::{Standing, Step};
+use super::{Claim, Claimed, Key, Known, Move, Recovered, Refused, State, Unnamed, whole_micros};
+use crate::cloud66::ActionId;
+use crate::quota;
+use crate::schedule::{AccountName, EntryName, StackUid};
+
+/// All that is committed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    cursor: Option<Timestamp>,
+    stopped_at: Option<Timestamp>,
+    rows: BTreeMap<Key, (Claim, Standing)>,
+    paused: BTreeSet<EntryName>,
+    quotas: BTreeMap<AccountName, quota::Saved>,
+}
+
+/// What became of an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) state: State,
+    pub(crate) is_settled: bool,
+    pub(crate) action: Option<ActionId>,
+    pub(crate) sent_at: Option<Timestamp>,
+    pub(crate) reason: Option<String>,
+}
+
+impl Memory {
+    /// Claims what is not known yet, and moves the cursor on.
+    pub(crate) fn claim(&mut self, cursor: Timestamp, claims: &[Claim]) -> Claimed {
+        let mut claimed = Claimed::default();
+        for claim in claims {
+            if self.rows.contains_key(&claim.key) {
+                claimed.known.push(claim.key.clone());
+                continue;
+            }
+            let claim = Claim {
+                due_at: whole_micros(claim.due_at),
+                deadline: whole_micros(claim.deadline),
+                ..claim.clone()
+            };
+            self.rows.insert(claim.key.clone(), (claim, Standing::due()));
+        }
+        let cursor = whole_micros(cursor);
+        self.cursor = Some(self.cursor.map_or(cursor, |former| former.max(cursor)));
+        claimed
+    }
+
+    /// Applies a move to what is claimed, if it goes further.
+    pub(crate) fn step(&mut self, key: &Key, mv: &Move) -> Option<Refused> {
+        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let Some((_, standing)) = self.rows.get_mut(key) else {
+            return refused(None);
+        };
+        match standing.step(mv) {
+            Step::Further(further) => *standing = further,
+            Step::Stays => {}
+            Step::Refused => return refused(Some(standing.state)),
+        }
+        None
+    }
+
+    pub(crate) fn save_quota(&mut self, account: AccountName, saved: quota::Saved) {
+        self.quotas.insert(account, saved);
+    }
+
+    /// The daemon ended in order.
+    pub(crate) fn stopped(&mut self, at: Timestamp) {
+        self.stopped_at = Some(whole_micros(at));
+    }
+
+    pub(crate) fn pause(&mut self, entry: EntryName) {
+        self.paused.insert(entry);
+    }
+
+    pub(crate) fn resume(&mut self, entry: &EntryName) {
+        self.paused.remove(entry);
+    }
+
+    /// The actions known of a stack, of the occurrences scheduled since then.
+    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp) -> Known {
+        let mut known = Known::default();
+        let since = self.rows.range(first_at(since)..);
+        for (key, (claim, standing)) in since.filter(|(_, (claim, _))| claim.stack == *stack) {
+            let may_own = matches!(standing.state, State::Started | State::Unknown);
+            match standing.action {
+                Some(action) => known.actions.push(action),
+                None if may_own => {
+                    let sent_at = standing.sent_at.unwrap_or(claim.due_at);
+                    known.unnamed.push(Unnamed { key: key.clone(), sent_at });
+                }
+                None => {}
+            }
+        }
+        known
+    }
+
+    /// What a former daemon left. An orderly stop is forgotten with it.
+    pub(crate) fn recover(&mut self) -> Recovered {
+        let mut recovered = Recovered {
+            cursor: self.cursor,
+            stopped_at: self.stopped_at.take(),
+            paused: self.paused.iter().cloned().collect(),
+            quotas: self.quotas.clone().into_iter().collect(),
+            ..Recovered::default()
+        };
+        for (claim, standing) in self.rows.values().filter(|(_, standing)| !standing.is_settled()) {
+            recovered.add(claim.clone(), standing.clone()).expect("what is not settled is open");
+        }
+        recovered
+    }
+
+    /// Everything scheduled before is claimed or was not to be.
+    pub(crate) fn cursor(&self) -> Option<Timestamp> {
+        self.cursor
+    }
+
+    /// What became of one occurrence. `None` when it was never claimed.
+    pub(crate) fn row(&self, key: &Key) -> Option<Row> {
+        self.rows.get(key).map(row)
+    }
+
+    /// What became of every occurrence that was ever claimed, by scheduled_at.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, Row)> {
+        self.rows.iter().map(|(key, kept)| (key, row(kept)))
+    }
+}
+
+/// Before every key of an instant.
+fn first_at(at: Timestamp) -> Key {
+    Key::new(EntryName::new("0").expect("a name"), at)
+}
+
+fn row((_, standing): &(Claim, Standing)) -> Row {
+    Row {
+        state: standing.state,
+        is_settled: standing.is_settled(),
+        action: standing.action,
+        sent_at: standing.sent_at,
+        reason: standing.reason.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Journal, Opened, Origin, Started};
+    use super::*;
+    use crate::schedule::JobUid;
+
+    /// What is asked of both.
+    #[derive(Clone, Debug)]
+    enum Ask {
+        Claim(i64, Vec<i64>),
+        Move(i64, Move),
+        Quota(u32),
+        Pause(bool),
+        Actions(i64),
+        /// Closes it in order, and opens it again.
+        Stop(i64),
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_nanosecond(i128::from(millis) * 1_000_000 + 789).expect("an instant")
+    }
+
+    fn key(number: i64) -> Key {
+        Key::new(EntryName::new(["a", "b"][(number % 2) as usize]).expect("a name"), at(number * 1000))
+    }
+
+    fn claim_of(number: i64) -> Claim {
+        Claim {
+            key: key(number),
+            account: AccountName::new("main").expect("a name"),
+            stack: StackUid::new("s").expect("a uid"),
+            job: JobUid::new("j").expect("a uid"),
+            due_at: at(number * 1000 + 500),
+            deadline: at(number * 1000 + 60_000),
+            origin: Origin::Schedule,
+        }
+    }
+
+    fn asks() -> impl Strategy<Value = Ask> {
+        let attempts = 0u32..3;
+        let mv = prop_oneof![
+            attempts.clone().prop_map(|attempts| Move::Waiting { attempts, reason: "retry".into() }),
+            attempts.clone().prop_map(|attempts| Move::Sending { attempts, sent_at: at(7) }),
+            attempts.prop_map(|attempts| Move::Started {
+                attempts,
+                sent_at: at(7),
+                action: Started::Followed(9)
+            }),
+            Just(Move::Finished { success: Some(true), finished_at: at(8), message: None }),
+            Just(Move::Missed { reason: "deadline".into() }),
+            Just(Move::Unknown { error: "lost".to_owned() }),
+        ];
+        prop_oneof![
+            2 => (0i64..9000, prop::collection::vec(0i64..5, 0..4))
+                .prop_map(|(cursor, numbers)| Ask::Claim(cursor, numbers)),
+            4 => (0i64..6, mv).prop_map(|(number, mv)| Ask::Move(number, mv)),
+            1 => (1u32..100).prop_map(Ask::Quota),
+            1 => any::<bool>().prop_map(Ask::Pause),
+            1 => (0i64..5).prop_map(Ask::Actions),
+            1 => (0i64..9000).prop_map(Ask::Stop),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_recovers_what_the_file_does(asks in prop::collection::vec(asks(), 1..30)) {
+            let directory = tempfile::tempdir().expect("a directory");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let mut memory = Memory::default();
+            runtime.block_on(async {
+                let Opened { mut journal, .. } = Journal::open(directory.path()).expect("a journal");
+                for ask in asks.into_iter().chain([Ask::Stop(9)]) {
+                    match ask {
+                        Ask::Claim(cursor, numbers) => {
+                            let claims: Vec<Claim> = numbers.into_iter().map(claim_of).collect();
+                            let claimed = journal.claim(at(cursor), claims.clone()).await.expect("claimed");
+                            prop_assert_eq!(claimed, memory.claim(at(cursor), &claims));
+                        }
+                        Ask::Move(number, mv) => {
+                            let moves = vec![(key(number), mv.clone())];
+                            let refused = journal.commit(moves).await.expect("written");
+                            let modelled: Vec<Refused> = memory.step(&key(number), &mv).into_iter().collect();
+                            prop_assert_eq!(refused, modelled);
+                        }
+                        Ask::Quota(limit) => {
+                            let account = AccountName::new("main").expect("a name");
+                            let saved = quota::Saved { limit, ..quota::Saved::default() };
+                            journal.save_quota(account.clone(), saved.clone());
+                            memory.save_quota(account, saved);
+                        }
+                        Ask::Pause(paused) => {
+                            let entry = key(1).entry().clone();
+                            if paused {
+                                journal.pause(entry.clone()).await.expect("written");
+                                memory.pause(entry);
+                            } else {
+                                journal.resume(entry.clone()).await.expect("written");
+                                memory.resume(&entry);
+                            }
+                        }
+                        Ask::Actions(since) => {
+                            let (stack, since) = (claim_of(0).stack, at(since * 1000));
+                            let mut known = journal.actions(stack.clone(), since).await.expect("read");
+                            known.actions.sort_unstable();
+                            known.unnamed.sort_by(|a, b| a.key.cmp(&b.key));
+                            prop_assert_eq!(known, memory.actions(&stack, since));
+                        }
+                        Ask::Stop(stopped_at) => {
+                            journal.close(at(stopped_at)).await.expect("closed");
+                            memory.stopped(at(stopped_at));
+                            let opened = Journal::open(directory.path()).expect("opened again");
+                            prop_assert_eq!(opened.recovered, memory.recover());
+                            journal = opened.journal;
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+}
