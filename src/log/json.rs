@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::scribe::timestamp;
+use super::text::misleads;
 
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
@@ -47,9 +48,9 @@ pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
     unseen_escaped(Value::Object(line).to_string())
 }
 
-/// The line with the control characters escaped that JSON lets stand: some terminals obey them. They stand in strings alone.
+/// The line with what misleads a reader escaped that JSON lets stand: some terminals obey it. It stands in strings alone.
 fn unseen_escaped(line: String) -> String {
-    let stands = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    let stands = |c: char| !c.is_ascii() && misleads(c) || c == '\u{7f}';
     if !line.contains(stands) {
         return line;
     }
@@ -326,10 +327,10 @@ mod tests {
 
     #[test]
     fn a_line_steers_no_terminal() {
-        let said = "\u{1b}[2J\u{7f}\u{9b}2J\u{85}é";
+        let said = "\u{1b}[2J\u{7f}\u{9b}2J\u{85}\u{202e}é";
         let event = JournalFailed { since: Timestamp::UNIX_EPOCH, error: said.to_owned() };
         let line = of_event(Timestamp::UNIX_EPOCH, &crate::log::Event::from(event));
-        assert!(!line.contains(char::is_control), "{line}");
+        assert!(!line.contains(misleads), "{line}");
         let line: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(line["error"], said, "and nothing is lost");
     }

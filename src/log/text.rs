@@ -94,7 +94,7 @@ impl Visit for Said {
 /// answers must not forge a line, move the cursor, or read otherwise than it is.
 pub(crate) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut seen, c| {
-        if c.is_control() || is_misleading(c) {
+        if misleads(c) {
             seen.extend(c.escape_default());
         } else {
             seen.push(c);
@@ -103,12 +103,13 @@ pub(crate) fn visible(text: &str) -> String {
     })
 }
 
-/// What is not seen, breaks lines, or turns the direction of writing.
-fn is_misleading(c: char) -> bool {
-    matches!(
-        c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
+/// Control characters, and what is not seen, breaks lines, or turns the direction of writing.
+pub(super) fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]
