@@ -21,3 +21,5 @@ pub mod cli;
 pub mod clock;
 mod background;
 mod memory;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

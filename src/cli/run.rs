@@ -114,8 +114,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let (Ok(clients), Ok(audience)) = (target.clients(&schedule), target.audience(&schedule)) else {
             return Ok(Status::Config);
         };
-        let notices = sandbox.is_none().then(|| Notices::start(audience));
-        let metrics = server.is_some().then(|| Arc::new(Metrics::new()));
+        let metrics = server.is_some().then(|| Arc::new(Metrics::new(Timestamp::now())));
+        let notices = sandbox.is_none().then(|| Notices::start(audience, metrics.clone()));
         let serving = match (server, &metrics) {
             (Some(server), Some(metrics)) => Some(server.serve(Arc::clone(metrics))?),
             _ => None,
@@ -322,7 +322,7 @@ impl Reader {
         }
         if gone && cause == Cause::Changed {
             Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
-            return Ok(None);
+            return Err(Told);
         }
         tz::refresh();
         let loaded = bytes

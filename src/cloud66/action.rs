@@ -9,6 +9,16 @@ use serde_json::{Map, Value};
 /// The number of an action in Cloud 66.
 pub type ActionId = u64;
 
+/// What an action said at its end is kept up to so many bytes.
+const LONGEST_MESSAGE: usize = 4 << 10;
+
+/// Any other text of an action is kept up to so many bytes. A line of the log, of which systemd's journal takes 48 KiB, is
+/// then whole whatever an API answers.
+const LONGEST_TEXT: usize = 512;
+
+/// Fields that this program does not know are kept up to so many bytes altogether.
+const LONGEST_MORE: usize = 8 << 10;
+
 /// An action of Cloud 66. Every field may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Action {
@@ -50,17 +60,23 @@ impl Action {
         }
         let mut action = Action {
             id: take(&mut fields, "id", number),
-            user: take(&mut fields, "user", text),
-            resource_type: take(&mut fields, "resource_type", text),
-            action: take(&mut fields, "action", text),
-            resource_id: take(&mut fields, "resource_id", text),
-            started_via: take(&mut fields, "started_via", text),
-            started_at: take(&mut fields, "started_at", text),
-            finished_at: take(&mut fields, "finished_at", text),
+            user: words(&mut fields, "user", LONGEST_TEXT),
+            resource_type: words(&mut fields, "resource_type", LONGEST_TEXT),
+            action: words(&mut fields, "action", LONGEST_TEXT),
+            resource_id: words(&mut fields, "resource_id", LONGEST_TEXT),
+            started_via: words(&mut fields, "started_via", LONGEST_TEXT),
+            started_at: words(&mut fields, "started_at", LONGEST_TEXT),
+            finished_at: words(&mut fields, "finished_at", LONGEST_TEXT),
             finished_success: take(&mut fields, "finished_success", truth),
-            finished_message: take(&mut fields, "finished_message", text),
+            finished_message: words(&mut fields, "finished_message", LONGEST_MESSAGE),
             more: Map::new(),
         };
+        let mut left = LONGEST_MORE;
+        fields.retain(|name, value| {
+            let fits = left.checked_sub(name.len() + value.to_string().len());
+            left = fits.unwrap_or(left);
+            fits.is_some()
+        });
         action.more = fields;
         Some(action)
     }
@@ -98,6 +114,16 @@ fn take<T>(fields: &mut Map<String, Value>, name: &str, read: fn(&Value) -> Opti
     read
 }
 
+/// Takes a text out, as much of it as is kept.
+fn words(fields: &mut Map<String, Value>, name: &str, most: usize) -> Option<String> {
+    let mut text = take(fields, name, text)?;
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    Some(text)
+}
+
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -131,6 +157,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_too_long_for_a_line_is_cut_or_left_out() {
+        let mut answer = documented();
+        answer["user"] = "é".repeat(1000).into();
+        answer["finished_message"] = "m".repeat(1 << 20).into();
+        for n in 0..10 {
+            answer[format!("new{n}")] = "x".repeat(1000).into();
+        }
+        answer["newest"] = json!(7);
+        let action = Action::from_json(answer).expect("an action");
+        assert_eq!(action.user, Some("é".repeat(256) + "…"), "at a character's end");
+        assert_eq!(action.finished_message, Some("m".repeat(4096) + "…"));
+        assert_eq!(action.more.len(), 9, "eight long ones fit, and the short one: {:?}", action.more.keys());
+        assert_eq!(action.more["newest"], 7);
+    }
 
     fn documented() -> Value {
         json!({"id": 2593, "user": "test@example.com", "resource_type": "stack", "action": "job_run_now",

@@ -80,6 +80,9 @@ pub(crate) struct Head {
     date: Option<Timestamp>,
 }
 
+/// The longest warning that is repeated in the log, in characters.
+const LONGEST_WARNING: usize = 1000;
+
 const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");
 
 impl<T> Reply<T> {
@@ -92,7 +95,9 @@ impl<T> Reply<T> {
 impl Head {
     /// Reads the headers. `came` turns a `Retry-After` that is a date into a duration.
     pub(crate) fn read(status: u16, headers: &HeaderMap, came: Timestamp) -> Head {
-        let warning = headers.get(WARNING).map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+        let warning = headers.get(WARNING).map(|text| {
+            String::from_utf8_lossy(text.as_bytes()).chars().take(LONGEST_WARNING).collect::<String>()
+        });
         let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?.trim()).ok());
         let date = date.map(|date| date.timestamp());
         Head { status, quota: quota::headers(headers, came), warning, date }

@@ -70,6 +70,8 @@ pub(crate) struct Gauges {
     pub(crate) remaining: Option<u32>,
     /// What is left to people and CI.
     pub(crate) reserve: u32,
+    /// Nothing is left but that.
+    pub(crate) exhausted: bool,
     /// What is due and waits for quota or for another try, by priority.
     pub(crate) waiting: [(Priority, usize); 3],
     /// Since the account is served.
@@ -124,6 +126,7 @@ impl Lane {
             limit: self.quota.limit(),
             remaining: self.quota.remaining(),
             reserve: self.quota.reserve(),
+            exhausted: self.quota.exhausted_until().is_some(),
             waiting: [Priority::High, Priority::Normal, Priority::Low]
                 .map(|priority| (priority, self.waiting[priority as usize])),
             sent: self.sent,

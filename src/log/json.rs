@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::scribe::timestamp;
+use super::text::misleads;
 
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
@@ -44,7 +45,22 @@ pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
     let mut line = Map::new();
     line.insert("timestamp".to_owned(), format!("{at:.6}").into());
     record(event, &mut line);
-    Value::Object(line).to_string()
+    unseen_escaped(Value::Object(line).to_string())
+}
+
+/// The line with what misleads a reader escaped that JSON lets stand: some terminals obey it. It stands in strings alone.
+fn unseen_escaped(line: String) -> String {
+    let stands = |c: char| !c.is_ascii() && misleads(c) || c == '\u{7f}';
+    if !line.contains(stands) {
+        return line;
+    }
+    line.chars().fold(String::with_capacity(line.len() + 16), |mut escaped, c| {
+        match stands(c) {
+            true => escaped += &format!("\\u{:04x}", u32::from(c)),
+            false => escaped.push(c),
+        }
+        escaped
+    })
 }
 
 /// What a line has of the event itself.
@@ -105,7 +121,7 @@ impl Fields {
         line.extend_from_slice(&self.others);
         line.push(b'}');
         // JSON that serde_json wrote is UTF-8.
-        String::from_utf8_lossy(&line).into_owned()
+        unseen_escaped(String::from_utf8_lossy(&line).into_owned())
     }
 
     fn set(&mut self, field: &Field, value: impl Serialize) {
@@ -197,7 +213,9 @@ mod tests {
 
     use super::*;
     use crate::cloud66::Action;
-    use crate::log::event::{ActionStarted, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting};
+    use crate::log::event::{
+        ActionStarted, JournalFailed, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting,
+    };
     use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
     /// The lines that `emit` makes, without their timestamps.
@@ -305,6 +323,16 @@ mod tests {
         let lines = lines(|| crate::log::Event::from(event).emit());
         assert_eq!(lines.len(), 1, "one event is one line: {lines:?}");
         assert_eq!(lines[0]["error"], "no\n{\"event\":\"action.started\"}");
+    }
+
+    #[test]
+    fn a_line_steers_no_terminal() {
+        let said = "\u{1b}[2J\u{7f}\u{9b}2J\u{85}\u{202e}é";
+        let event = JournalFailed { since: Timestamp::UNIX_EPOCH, error: said.to_owned() };
+        let line = of_event(Timestamp::UNIX_EPOCH, &crate::log::Event::from(event));
+        assert!(!line.contains(misleads), "{line}");
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["error"], said, "and nothing is lost");
     }
 
     #[test]

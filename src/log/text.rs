@@ -90,16 +90,26 @@ impl Visit for Said {
     }
 }
 
-/// The text with its control characters escaped: what an API answers must not forge a line or move the cursor.
+/// The text with its control characters escaped, and what turns the direction of writing or breaks lines: what an API
+/// answers must not forge a line, move the cursor, or read otherwise than it is.
 pub(crate) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut seen, c| {
-        if c.is_control() {
+        if misleads(c) {
             seen.extend(c.escape_default());
         } else {
             seen.push(c);
         }
         seen
     })
+}
+
+/// Control characters, and what is not seen, breaks lines, or turns the direction of writing.
+pub(super) fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]
@@ -109,5 +119,6 @@ mod tests {
     #[test]
     fn control_characters_cannot_forge_a_line() {
         assert_eq!(visible("ok\n2026 error \u{1b}[2J é"), "ok\\n2026 error \\u{1b}[2J é");
+        assert_eq!(visible("\u{9b}2J \u{202e}txt.exe"), "\\u{9b}2J \\u{202e}txt.exe");
     }
 }

@@ -3,12 +3,13 @@
 //! Names and labels are an interface: alerts are written on them. No label tells of an entry, a stack or a job, so
 //! that the number of series does not grow with the schedule.
 
+mod accounts;
 mod http;
 mod vitals;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -19,8 +20,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::dispatch::Gauges;
 use crate::log::event::Event;
-use crate::schedule::{AccountName, Priority};
+use crate::schedule::AccountName;
 
+use accounts::Accounts;
 pub use http::Server;
 pub(crate) use vitals::DISK_HANGS;
 use vitals::Vitals;
@@ -65,84 +67,64 @@ struct OfReload {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfAccount {
-    account: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Waiting {
-    account: String,
-    priority: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Requests {
-    account: String,
-    purpose: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
-
-/// A count that is known in whole: it is stored, not added to.
-type Total = Counter<u64, AtomicU64>;
 
 /// What is counted. Shared by the loop, which counts, and the server, which reads.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     vitals: Vitals,
+    healthy: Gauge,
+    ready: Gauge,
+    stands_by: Gauge,
+    started_at: Gauge,
     lateness: Histogram,
     occurrences: Family<End, Counter>,
     actions: Family<OfAction, Counter>,
-    waiting: Family<Waiting, Gauge>,
-    limit: Family<OfAccount, Gauge>,
-    remaining: Family<OfAccount, Gauge>,
-    reserve: Family<OfAccount, Gauge>,
-    requests: Family<Requests, Total>,
-    throttled: Family<OfAccount, Total>,
+    retries: Counter,
+    accounts: Accounts,
     sweeps: Counter,
     claims: Histogram,
     journal: Gauge,
     entries: Gauge,
     paused: Gauge,
     reloads: Family<OfReload, Counter>,
+    reloaded: Gauge,
+    notify_failures: Counter,
     clock_jumps: Counter,
 }
 
-impl Default for Metrics {
-    fn default() -> Metrics {
-        Metrics::new()
-    }
-}
-
 impl Metrics {
-    /// Nothing is counted yet, and the daemon does not fire yet.
-    pub fn new() -> Metrics {
+    /// Nothing is counted yet, and the daemon does not fire yet. `started_at`: when its process began.
+    pub fn new(started_at: Timestamp) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("stackcron"),
             vitals: Vitals::new(Instant::now()),
+            healthy: Gauge::default(),
+            ready: Gauge::default(),
+            stands_by: Gauge::default(),
+            started_at: Gauge::default(),
             lateness: Histogram::new(LATENESS),
             occurrences: Family::default(),
             actions: Family::default(),
-            waiting: Family::default(),
-            limit: Family::default(),
-            remaining: Family::default(),
-            reserve: Family::default(),
-            requests: Family::default(),
-            throttled: Family::default(),
+            retries: Counter::default(),
+            accounts: Accounts::default(),
             sweeps: Counter::default(),
             claims: Histogram::new(CLAIM),
             journal: Gauge::default(),
             entries: Gauge::default(),
             paused: Gauge::default(),
             reloads: Family::default(),
+            reloaded: Gauge::default(),
+            notify_failures: Counter::default(),
             clock_jumps: Counter::default(),
         };
         metrics.register();
+        metrics.started_at.set(started_at.as_second());
         metrics.journal.set(1);
+        metrics.reloaded.set(1);
         for (state, reason) in ENDS {
             metrics.occurrences.get_or_create(&End { state, reason }).inc_by(0);
         }
@@ -162,6 +144,15 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("build_info", "The program's version", build);
         r.register_with_unit(
+            "start_time",
+            "When the process began, since the epoch",
+            Unit::Seconds,
+            self.started_at.clone(),
+        );
+        r.register("healthy", "Whether the loop turns, as /healthz has it", self.healthy.clone());
+        r.register("ready", "Whether what comes due is sent, as /readyz has it", self.ready.clone());
+        r.register("stands_by", "Whether another member of a shared journal fires", self.stands_by.clone());
+        r.register_with_unit(
             "lateness",
             "From the due instant to the send, of what was started",
             Unit::Seconds,
@@ -173,20 +164,8 @@ impl Metrics {
             self.occurrences.clone(),
         );
         r.register("actions", "Followed actions by how they ended", self.actions.clone());
-        r.register(
-            "waiting",
-            "Occurrences that are due and wait for quota or for another try",
-            self.waiting.clone(),
-        );
-        r.register("quota_limit", "Requests that the API allows in a window", self.limit.clone());
-        r.register(
-            "quota_remaining",
-            "Requests that are left in the window, as newest told by the API",
-            self.remaining.clone(),
-        );
-        r.register("quota_reserve", "Requests that are left to people and CI", self.reserve.clone());
-        r.register("requests", "Requests that were admitted, by purpose", self.requests.clone());
-        r.register("throttled", "Requests that the API refused for want of quota", self.throttled.clone());
+        r.register("retries", "Attempts that are made again", self.retries.clone());
+        self.accounts.register(r);
         r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
         r.register_with_unit(
             "journal_claim",
@@ -194,7 +173,11 @@ impl Metrics {
             Unit::Seconds,
             self.claims.clone(),
         );
-        r.register("journal_healthy", "Whether the journal can be written", self.journal.clone());
+        r.register(
+            "journal_healthy",
+            "Whether the journal is within reach and can be written",
+            self.journal.clone(),
+        );
         r.register("schedule_entries", "Entries of the schedule", self.entries.clone());
         r.register(
             "paused_entries",
@@ -202,6 +185,12 @@ impl Metrics {
             self.paused.clone(),
         );
         r.register("schedule_reloads", "Times that the schedule was read again", self.reloads.clone());
+        r.register(
+            "schedule_reload_successful",
+            "Whether the schedule file was taken over when it was last read",
+            self.reloaded.clone(),
+        );
+        r.register("notify_failures", "Messages and pings that were given up", self.notify_failures.clone());
         r.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
     }
 
@@ -217,6 +206,9 @@ impl Metrics {
             Event::OccurrenceUnknown(_) => self.ended("unknown", ""),
             Event::OccurrenceMissed(missed) => self.ended("missed", missed.reason),
             Event::OccurrenceSkipped(skipped) => self.ended("skipped", skipped.reason),
+            Event::OccurrenceRetrying(_) => {
+                self.retries.inc();
+            }
             Event::ActionFinished(finished) => {
                 let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };
                 self.actions.get_or_create(&OfAction { outcome }).inc();
@@ -227,6 +219,7 @@ impl Metrics {
             Event::ScheduleReloaded(reloaded) => {
                 self.has_entries(reloaded.entries);
                 self.reloads.get_or_create(&OfReload { result: "success" }).inc();
+                self.reloaded.set(1);
             }
             Event::DaemonStarted(started) => self.has_entries(started.entries),
             Event::DaemonStopping(_) => {
@@ -242,6 +235,15 @@ impl Metrics {
                 self.vitals.journal(false);
                 self.journal.set(1);
             }
+            Event::LeaseUnreachable(_) => {
+                self.journal.set(0);
+            }
+            Event::LeaseReachable(_) | Event::LeaseAcquired(_) => {
+                self.journal.set(1);
+            }
+            Event::NotifyFailed(_) => {
+                self.notify_failures.inc();
+            }
             Event::ClockJumped(_) => {
                 self.clock_jumps.inc();
             }
@@ -249,9 +251,10 @@ impl Metrics {
         }
     }
 
-    /// The schedule file was read again and is not used.
+    /// The schedule file was read again and is not used, or is not there any more.
     pub(crate) fn reload_failed(&self) {
         self.reloads.get_or_create(&OfReload { result: "failure" }).inc();
+        self.reloaded.set(0);
     }
 
     /// The loop turns. `current`: nothing is due that is not claimed.
@@ -265,15 +268,17 @@ impl Metrics {
     /// Another member fires, or this one does from now on.
     pub(crate) fn stands_by(&self, stands_by: bool) {
         self.vitals.stands_by(stands_by);
+        self.stands_by.set(stands_by.into());
+        if stands_by {
+            self.accounts.stand(std::iter::empty());
+        }
     }
 
     /// The schedule was swept. How many entries are paused, and how each account stands now.
     pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
         self.sweeps.inc();
         self.paused.set(paused.try_into().unwrap_or(i64::MAX));
-        for (account, gauges) in accounts {
-            self.stands(account, &gauges);
-        }
+        self.accounts.stand(accounts);
     }
 
     /// A claim is given to the journal.
@@ -300,41 +305,15 @@ impl Metrics {
         self.entries.set(entries.try_into().unwrap_or(i64::MAX));
     }
 
-    fn stands(&self, account: &AccountName, gauges: &Gauges) {
-        let of = OfAccount { account: account.to_string() };
-        self.limit.get_or_create(&of).set(gauges.limit.into());
-        self.reserve.get_or_create(&of).set(gauges.reserve.into());
-        // Before the API has told it there is no series: zero would be an alarm.
-        if let Some(remaining) = gauges.remaining {
-            self.remaining.get_or_create(&of).set(remaining.into());
-        }
-        for (priority, count) in gauges.waiting {
-            let labels = Waiting { account: of.account.clone(), priority: word(priority) };
-            self.waiting.get_or_create(&labels).set(count.try_into().unwrap_or(i64::MAX));
-        }
-        let sent = gauges.sent;
-        for (purpose, count) in [("fire", sent.fires), ("follow_up", sent.follow_ups), ("check", sent.checks)]
-        {
-            let labels = Requests { account: of.account.clone(), purpose };
-            self.requests.get_or_create(&labels).inner().store(count, Relaxed);
-        }
-        self.throttled.get_or_create(&of).inner().store(sent.throttled, Relaxed);
-    }
-
     /// Everything in OpenMetrics text.
     fn scrape(&self) -> String {
+        let now = Instant::now();
+        self.healthy.set(self.vitals.alive(now).is_ok().into());
+        self.ready.set(self.vitals.ready(now).is_ok().into());
         let mut text = String::with_capacity(8 << 10);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
-    }
-}
-
-fn word(priority: Priority) -> &'static str {
-    match priority {
-        Priority::High => "high",
-        Priority::Normal => "normal",
-        Priority::Low => "low",
     }
 }
 

@@ -7,10 +7,10 @@ use crate::cloud66::Action;
 use crate::dispatch::Sent;
 use crate::journal::JournalError;
 use crate::log::event::{
-    ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, OccurrenceMissed,
-    OccurrenceSkipped, OccurrenceUnknown, ScheduleReloaded,
+    ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, NotifyFailed,
+    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, ScheduleReloaded,
 };
-use crate::schedule::{EntryName, JobUid, StackUid};
+use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 
 fn entry() -> EntryName {
     EntryName::new("nightly-report").expect("a name")
@@ -60,10 +60,21 @@ fn in_order(scrape: &str) -> String {
     lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
 
+fn gauges(remaining: Option<u32>) -> Gauges {
+    Gauges {
+        limit: 3600,
+        remaining,
+        reserve: 360,
+        exhausted: remaining.is_some_and(|remaining| remaining <= 360),
+        waiting: [(Priority::High, 0), (Priority::Normal, 7), (Priority::Low, 2)],
+        sent: Sent { fires: 11, follow_ups: 5, checks: 1, throttled: 1 },
+    }
+}
+
 #[test]
 fn metrics_keep_their_names_and_labels() {
-    let metrics = Metrics::new();
-    let events: [Event; 10] = [
+    let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
+    let events: [Event; 12] = [
         started(-3),
         started(2),
         started(90_000),
@@ -86,26 +97,37 @@ fn metrics_keep_their_names_and_labels() {
         OccurrenceUnknown { entry: entry(), scheduled_at: Timestamp::UNIX_EPOCH, error: "cut".to_owned() }
             .into(),
         ScheduleReloaded { path: "a.yaml".to_owned(), entries: 12, added: 1, removed: 0, changed: 0 }.into(),
+        OccurrenceRetrying {
+            entry: entry(),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            attempts: 1,
+            error: "refused".to_owned(),
+            status: None,
+            retry_in_ms: 1,
+        }
+        .into(),
         ClockJumped { by_ms: 1000 }.into(),
+        NotifyFailed {
+            receiver: None,
+            entry: Some(entry()),
+            host: None,
+            attempts: 5,
+            lost: 1,
+            error: "refused".to_owned(),
+        }
+        .into(),
     ];
     events.iter().for_each(|event| metrics.observe(event));
     metrics.reload_failed();
     metrics.claim_took(Duration::from_millis(4));
-    let gauges = |remaining| Gauges {
-        limit: 3600,
-        remaining,
-        reserve: 360,
-        waiting: [(Priority::High, 0), (Priority::Normal, 7), (Priority::Low, 2)],
-        sent: Sent { fires: 11, follow_ups: 5, checks: 1, throttled: 1 },
-    };
     let (main, other) = (account("main"), account("other"));
-    metrics.swept(3, [(&main, gauges(Some(3000))), (&other, gauges(None))].into_iter());
+    metrics.swept(3, [(&main, gauges(Some(360))), (&other, gauges(None))].into_iter());
     insta::assert_snapshot!(in_order(&metrics.scrape()));
 }
 
 #[test]
 fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
     metrics.turned(true);
     let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.vitals.ready(Instant::now()).is_ok());
     assert_eq!(healthy(&metrics), (1, true));
@@ -115,4 +137,17 @@ fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
     assert_eq!(healthy(&metrics), (0, false));
     metrics.observe(&JournalRestored { failed_since: since }.into());
     assert_eq!(healthy(&metrics), (1, true));
+}
+
+#[test]
+fn what_an_account_was_is_not_told_when_it_is_served_no_more() {
+    let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
+    let (main, other) = (account("main"), account("other"));
+    let told = |name: &str| metrics.scrape().contains(&format!("account=\"{name}\""));
+    metrics.swept(0, [(&main, gauges(Some(1))), (&other, gauges(Some(1)))].into_iter());
+    assert!(told("main") && told("other"));
+    metrics.swept(0, [(&main, gauges(Some(1)))].into_iter());
+    assert!(told("main") && !told("other"), "{}", metrics.scrape());
+    metrics.stands_by(true);
+    assert!(!told("main"), "another member knows it: {}", metrics.scrape());
 }

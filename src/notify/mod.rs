@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Now;
 use crate::log::Event;
+use crate::metrics::Metrics;
 use crate::schedule::ByName;
 
 pub use audience::{AddressProblem, Audience, Owner};
@@ -45,10 +46,11 @@ enum Told {
 }
 
 impl Notices {
-    /// Begins to tell an audience.
-    pub fn start(audience: Audience) -> Notices {
+    /// Begins to tell an audience. What cannot be told is counted.
+    pub fn start(audience: Audience, metrics: Option<Arc<Metrics>>) -> Notices {
         let (told, telling) = mpsc::unbounded_channel();
-        Notices { entries: Arc::clone(&audience.entries), told, task: tokio::spawn(tell(telling, audience)) }
+        let entries = Arc::clone(&audience.entries);
+        Notices { entries, told, task: tokio::spawn(tell(telling, audience, metrics)) }
     }
 
     /// Takes in an event, if anybody is to be told of it. Costs the loop a look at a table.
@@ -74,7 +76,12 @@ impl Notices {
 }
 
 /// The task: takes in what happened, and posts what becomes of it.
-async fn tell(mut telling: mpsc::UnboundedReceiver<Told>, mut audience: Audience) {
+async fn tell(
+    mut telling: mpsc::UnboundedReceiver<Told>,
+    mut audience: Audience,
+    metrics: Option<Arc<Metrics>>,
+) {
+    let emit = |events| emit(events, metrics.as_deref());
     let mut outbox = Outbox::default();
     let mut taken = Vec::new();
     let mut end = None;
@@ -114,7 +121,7 @@ async fn tell(mut telling: mpsc::UnboundedReceiver<Told>, mut audience: Audience
                 }
             }
             Some((target, result)) = reports.recv() => {
-                emit(outbox.delivered(&target, result, Now::read().mono));
+                emit(Vec::from_iter(outbox.delivered(&target, result, Now::read().mono)));
             }
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
@@ -124,6 +131,11 @@ async fn tell(mut telling: mpsc::UnboundedReceiver<Told>, mut audience: Audience
     }
 }
 
-fn emit(events: impl IntoIterator<Item = Event>) {
-    events.into_iter().for_each(|event| event.emit());
+fn emit(events: Vec<Event>, metrics: Option<&Metrics>) {
+    for event in events {
+        if let Some(metrics) = metrics {
+            metrics.observe(&event);
+        }
+        event.emit();
+    }
 }

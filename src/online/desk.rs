@@ -244,10 +244,11 @@ impl Desk {
             items.extend(page.items);
             match page.next {
                 Some(next) if !enough(&items) => number = next,
-                _ => break,
+                _ => return Ok(items),
             }
         }
-        Ok(items)
+        // Part of a list would pass for all of it.
+        Err(AskError::Unreadable(format!("the list goes on after {MOST_PAGES} pages")))
     }
 
     /// Asks for a page until there is an answer to build on. To ask changes nothing, so that it may be repeated.

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::machine::{Machine, PROGRAM, PROJECT, Ran, not_run};
 
 /// What the package must bring, besides the program.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "/usr/lib/systemd/system/stackcron.service",
     "/etc/stackcron/schedule.yaml",
     "/usr/share/stackcron/schedule.schema.json",
@@ -17,6 +17,8 @@ const FILES: [&str; 10] = [
     "/usr/share/fish/vendor_completions.d/stackcron.fish",
     "/usr/share/doc/stackcron/copyright",
     "/usr/share/doc/stackcron/changelog.gz",
+    "/usr/share/doc/stackcron/examples/stackcron.rules.yaml",
+    "/usr/share/doc/stackcron/examples/grafana-stackcron.json",
 ];
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
 use super::super::Entry;
@@ -42,19 +43,18 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
                 timezone: entry.timezone.iana_name(),
                 args: entry.args.as_deref(),
             };
-            let first = *seen.entry(run).or_insert(number);
-            let repeated = first != number || expression_twice(entry, expression.as_str());
-            if repeated && found.last().is_none_or(|last| last.entry != number) {
-                found.push(Again { entry: number, of: first, expression: expression.as_str() });
+            match seen.entry(run) {
+                Slot::Vacant(slot) => {
+                    slot.insert(number);
+                }
+                Slot::Occupied(first) if found.last().is_none_or(|last| last.entry != number) => {
+                    found.push(Again { entry: number, of: *first.get(), expression: expression.as_str() });
+                }
+                Slot::Occupied(_) => {}
             }
         }
     }
     found
-}
-
-fn expression_twice(entry: &Entry, expression: &str) -> bool {
-    let wanted = plain(expression);
-    entry.cron.len() > 1 && entry.cron.iter().filter(|other| plain(other.as_str()) == wanted).count() > 1
 }
 
 /// The expression with single blanks and in small letters.
