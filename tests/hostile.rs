@@ -3,8 +3,6 @@
 //! What one module alone can show is tested beside it: `schedule_file.rs`, `answers.rs`, and the clients of
 //! `control.rs` and `metrics.rs`.
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use common::{Daemon, Ended, PATIENCE, Place, sandbox, schedule, until};
+use crate::common::{Daemon, Ended, PATIENCE, Place, sandbox, schedule, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use stackcron::sandbox::{Endpoint, Ledger};
@@ -155,7 +153,7 @@ fn a_hostile_file_is_refused_within_half_a_gigabyte_with_an_error_that_can_be_re
 /// The most that a process ever had in memory, in kB.
 fn most_memory(daemon: &mut Daemon) -> u64 {
     let pid = daemon.event("daemon.started")["pid"].to_string();
-    let status = common::read(&Path::new("/proc").join(pid).join("status"));
+    let status = crate::common::read(&Path::new("/proc").join(pid).join("status"));
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

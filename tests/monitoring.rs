@@ -3,8 +3,6 @@
 //! Needs `prometheus` and `promtool`: Debian's package prometheus has both. Where they are not to be had, it says so and
 //! passes.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpListener;
@@ -12,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Daemon, PATIENCE, Place, sandbox, schedule};
+use crate::common::{Daemon, PATIENCE, Place, sandbox, schedule};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -57,7 +55,7 @@ fn on_each_kind_of_night_the_right_alerts_fire() {
     let nights = project("tests/monitoring/rules.test.yaml");
     promtool(&["check", "rules", &project(RULES).display().to_string()]);
     promtool(&["test", "rules", &nights.display().to_string()]);
-    let nights = common::read(&nights);
+    let nights = crate::common::read(&nights);
     for rule in rules().iter().filter_map(|rule| rule["alert"].as_str()) {
         assert!(nights.contains(&format!("alertname=\"{rule}\"")), "no night is tried on which {rule} fires");
     }
@@ -65,7 +63,7 @@ fn on_each_kind_of_night_the_right_alerts_fire() {
 
 /// Every rule of the file.
 fn rules() -> Vec<Value> {
-    let file: Value = serde_yaml_09::from_str(&common::read(&project(RULES))).expect("YAML");
+    let file: Value = serde_yaml_09::from_str(&crate::common::read(&project(RULES))).expect("YAML");
     let groups = file["groups"].as_array().expect("groups");
     groups.iter().flat_map(|group| group["rules"].as_array().expect("rules")).cloned().collect()
 }
@@ -137,7 +135,7 @@ scrape_configs: [{{ job_name: stackcron, static_configs: [{{ targets: ['{target}
             match asked {
                 Ok(series) if wished(&series) => return series,
                 asked if std::time::Instant::now() > end => {
-                    let log = common::read(&self.directory.path().join("log"));
+                    let log = crate::common::read(&self.directory.path().join("log"));
                     panic!("{query} never gives what is wished, but {asked:#?}\n{log}")
                 }
                 _ => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -163,7 +161,7 @@ impl Drop for Prometheus {
 
 /// Every query of the dashboard, with its panel's title.
 fn dashboard() -> Vec<(String, String)> {
-    let dashboard: Value = serde_json::from_str(&common::read(&project(DASHBOARD))).expect("JSON");
+    let dashboard: Value = serde_json::from_str(&crate::common::read(&project(DASHBOARD))).expect("JSON");
     let (mut ids, mut queries) = (BTreeSet::new(), Vec::new());
     let panels = dashboard["panels"].as_array().expect("panels");
     let annotations = dashboard["annotations"]["list"].as_array().expect("annotations");
