@@ -208,6 +208,11 @@ impl Daemon {
         self.next(PATIENCE).unwrap_or_else(|error| panic!("no more lines ({error}):\n{}", self.raw))
     }
 
+    /// Takes in what it has said, and waits for nothing.
+    pub fn read(&mut self) {
+        while self.next(Duration::ZERO).is_ok() {}
+    }
+
     fn next(&mut self, patience: Duration) -> Result<Value, RecvTimeoutError> {
         let line = self.lines.recv_timeout(patience)?;
         let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
@@ -218,6 +223,11 @@ impl Daemon {
         self.raw += "\n";
         self.log.push(value.clone());
         Ok(value)
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

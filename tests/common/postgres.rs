@@ -112,6 +112,12 @@ impl Server {
         self.directory.join(".s.PGSQL.5432")
     }
 
+    /// The number of its first process.
+    pub fn id(&self) -> u32 {
+        let text = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).expect("it runs");
+        text.lines().next().and_then(|line| line.parse().ok()).expect("a number")
+    }
+
     /// Writes a file in its directory, for it alone.
     pub fn write(&self, file: &str, text: &str) {
         let path = self.directory.join(file);
