@@ -3,7 +3,6 @@
 //!
 //! `cargo bench --bench failover -- 50` does each 50 times, in a quarter of an hour; `-- 50 cut` one of them.
 
-#[allow(dead_code, reason = "it uses a part of what the tests use")]
 #[path = "../tests/common/mod.rs"]
 mod common;
 

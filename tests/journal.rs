@@ -870,3 +870,22 @@ async fn a_schema_of_the_next_version_is_written_and_a_later_one_refused() {
     let refused = postgres::read_history(address, &Filter::default(), |_| ControlFlow::Continue(()));
     assert_eq!(refused, Err(JournalError::NewerDatabase { address: address.to_string(), found: 3 }));
 }
+
+#[tokio::test]
+async fn a_leader_whose_lease_another_took_writes_nothing() {
+    let Some(server) = Server::shared() else { return };
+    let Some(place) = Place::postgres() else { return };
+    let opened = place.open().await;
+    opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
+    let Place::Database(_, address) = &place else { panic!("it is a database") };
+    let database = address.to_string().rsplit('/').next().expect("a name").to_owned();
+    // As another member does that has seen no beat for long enough.
+    server.sql(&database, "UPDATE stackcron.lease SET number = number + 1, beat = beat + 1, holder = 0");
+    let claimed = opened.journal.claim(at(30), vec![claim("a", 20)]).await;
+    assert_eq!(claimed, Err(JournalError::Deposed));
+    assert_eq!(opened.journal.commit(vec![(key("a", 10), skipped())]).await, Err(JournalError::Deposed));
+    assert_eq!(opened.journal.pause(name("a")).await, Err(JournalError::Deposed));
+    assert_eq!(place.states(), [(key("a", 10), State::Due)].into(), "nothing is written");
+    assert_eq!(server.sql(&database, "SELECT cursor FROM stackcron.journal"), "20000000");
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM stackcron.paused"), "0");
+}

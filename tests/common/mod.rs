@@ -1,5 +1,7 @@
 //! The daemon as a process, its log as it comes, and the sandbox that it fires at.
 
+#![allow(dead_code, reason = "tests and benches use a part of it each")]
+
 pub mod postgres;
 
 use std::collections::HashMap;
@@ -209,6 +211,11 @@ impl Daemon {
         self.next(PATIENCE).unwrap_or_else(|error| panic!("no more lines ({error}):\n{}", self.raw))
     }
 
+    /// Takes in what it has said, and waits for nothing.
+    pub fn read(&mut self) {
+        while self.next(Duration::ZERO).is_ok() {}
+    }
+
     fn next(&mut self, patience: Duration) -> Result<Value, RecvTimeoutError> {
         let line = self.lines.recv_timeout(patience)?;
         let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
@@ -219,6 +226,11 @@ impl Daemon {
         self.raw += "\n";
         self.log.push(value.clone());
         Ok(value)
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

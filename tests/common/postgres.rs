@@ -26,11 +26,15 @@ max_wal_size = 256MB
 log_min_messages = fatal
 ";
 
-/// Starts the server, waits for the end of its leash, and clears up.
+/// Makes a new cluster.
+const NEW: &str = r#"
+    "$0/initdb" -D data -U stackcron --auth=trust -E UTF8 --locale=C --no-sync >initdb.log 2>&1 &&
+    cat settings >>data/postgresql.conf"#;
+
+/// Starts the server of the cluster that `$2` makes, waits for the end of its leash, and clears up.
 const SCRIPT: &str = r#"
     trap '' INT HUP
-    "$0/initdb" -D data -U stackcron --auth=trust -E UTF8 --locale=C --no-sync >initdb.log 2>&1 &&
-    cat settings >>data/postgresql.conf &&
+    eval "$2" &&
     "$0/pg_ctl" start -w -s -D data -l log -o "-k $PWD" && echo ready || { cat initdb.log log >&2; echo failed; }
     read -r _
     "$0/pg_ctl" stop -s -w -D data -m immediate >/dev/null 2>&1
@@ -48,6 +52,20 @@ impl Server {
             );
             return None;
         };
+        Some(Server::of(binaries, NEW))
+    }
+
+    /// A replica of this one, as its commits see it once `synchronous_standby_names` says so.
+    pub fn replica(&self) -> Server {
+        let primary = self.directory.display();
+        let copy = format!(
+            r#""$0/pg_basebackup" -D data -R -U stackcron -h {primary} -c fast --no-sync >initdb.log 2>&1"#
+        );
+        Server::of(self.binaries.clone(), &copy)
+    }
+
+    /// The server of a cluster that these commands of a shell make.
+    fn of(binaries: PathBuf, make: &str) -> Server {
         let directory =
             tempfile::Builder::new().prefix("stackcron-pg-").tempdir().expect("a directory").keep();
         std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).expect("its mode");
@@ -57,6 +75,7 @@ impl Server {
             .args(["-c", SCRIPT])
             .arg(&binaries)
             .arg(&directory)
+            .arg(make)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,7 +84,7 @@ impl Server {
         let mut answer = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut answer).expect("an answer");
         assert_eq!(answer.trim(), "ready", "PostgreSQL starts");
-        Some(Server { binaries, directory, child, _leash: leash })
+        Server { binaries, directory, child, _leash: leash }
     }
 
     /// The server that all tests of a program share, for those that leave it as it is.
@@ -93,10 +112,35 @@ impl Server {
         self.directory.join(".s.PGSQL.5432")
     }
 
+    /// The number of its first process.
+    pub fn id(&self) -> u32 {
+        let text = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).expect("it runs");
+        text.lines().next().and_then(|line| line.parse().ok()).expect("a number")
+    }
+
+    /// Writes a file in its directory, for it alone.
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.directory.join(file);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("its mode");
+    }
+
+    /// Writes a file of its configuration, and starts it again.
+    pub fn configure(&self, file: &str, text: &str) {
+        self.write(file, text);
+        self.control(&["restart", "-m", "fast"]);
+    }
+
     /// Runs SQL, and returns what it prints, a row a line.
     pub fn sql(&self, database: &str, sql: &str) -> String {
+        self.sql_at(5432, database, sql)
+    }
+
+    /// The same, of a server that was moved to another port.
+    pub fn sql_at(&self, port: u16, database: &str, sql: &str) -> String {
         let output = Command::new(self.binaries.join("psql"))
-            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "stackcron", "-d", database, "-c", sql, "-h"])
+            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "stackcron", "-d", database, "-c", sql])
+            .args(["-p", &port.to_string(), "-h"])
             .arg(&self.directory)
             .output()
             .expect("psql");

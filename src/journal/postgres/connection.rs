@@ -56,17 +56,24 @@ fn silent(address: &Address, span: Duration) -> JournalError {
     JournalError::Unreachable { address: address.to_string(), detail }
 }
 
+const PASSWORD: &str = "give the password as the credential `journal-password` or as $PGPASSWORD";
+
 /// What a failure means. What the server says is told in its words.
 pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
     let address = address.to_string();
     let Some(told) = error.as_db_error() else {
         let mut detail = error.to_string();
+        // The driver's way to say that the server wants what it was not given. It stays so, however often it is asked.
+        let misses = detail == "invalid configuration";
         let mut cause = std::error::Error::source(error);
         while let Some(error) = cause {
             detail += &format!(": {error}");
             cause = error.source();
         }
-        return JournalError::Unreachable { address, detail };
+        return match misses {
+            true => JournalError::Database { address, detail, remedy: Some(PASSWORD) },
+            false => JournalError::Unreachable { address, detail },
+        };
     };
     let detail = told.message().to_owned();
     let code = told.code();
@@ -84,9 +91,7 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
             "this server is a replica; name the primary, or both, in the URL"
         }
         SqlState::DISK_FULL => "make room on the server",
-        SqlState::INVALID_PASSWORD => {
-            "give the password as the credential `journal-password` or as $PGPASSWORD"
-        }
+        SqlState::INVALID_PASSWORD => PASSWORD,
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             "the user, the database and sslmode of the URL must be what the server's pg_hba.conf admits"
         }
