@@ -3,16 +3,15 @@
 //! The machine matters more than the code, so read the ratios. Each figure is the best of three runs.
 //! croner works in UTC here; the timetable in Europe/London, with the daylight-saving rule included, and in UTC.
 
+#[path = "../tests/common/entries.rs"]
+mod entries;
+
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use stackcron::schedule::{
-    Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, Schedule, StackUid, TokenSource,
-};
+use stackcron::schedule::{Expression, Schedule};
 use stackcron::timetable::{self, Timetable};
 
 /// What people write: every few minutes, daily, weekly, monthly.
@@ -153,37 +152,9 @@ fn percentiles(name: &str, times: &mut [Duration]) {
     println!("  {name:17} p50 {:.2} µs, p99 {:.2} µs", at(0.5), at(0.99));
 }
 
-fn schedule(entries: usize, texts: &[&str], zone: &TimeZone) -> Schedule {
-    let account = Arc::new(Account {
-        name: AccountName::new("main").expect("a name"),
-        url: "https://app.cloud66.com/api/3".parse().expect("an address"),
-        token: TokenSource::Env("TOKEN".into()),
-        timeout: Duration::from_secs(30),
-        quota: QuotaSettings {
-            limit: 3600,
-            window: Duration::from_secs(3600),
-            reserve: Reserve::Percent(5.0),
-        },
-    });
-    let entry = |n: usize| {
-        Arc::new(Entry {
-            name: EntryName::new(&format!("entry-{n}")).expect("a name"),
-            account: account.clone(),
-            stack: StackUid::new("stack").expect("a uid"),
-            job: JobUid::new("job").expect("a uid"),
-            cron: Box::new([Expression::parse(texts[n % texts.len()]).expect("an expression")]),
-            timezone: zone.clone(),
-            args: None,
-            overlap: Overlap::Allow,
-            catch_up: CatchUp::Latest,
-            start_deadline: Duration::from_secs(3600),
-            jitter: Duration::ZERO,
-            priority: Priority::Normal,
-            idempotent: false,
-            follow: true,
-            paused: false,
-            notify: None,
-        })
-    };
-    Schedule { accounts: vec![account.clone()], entries: (0..entries).map(entry).collect() }
+fn schedule(count: usize, texts: &[&str], zone: &TimeZone) -> Schedule {
+    let account = entries::account();
+    let cron = |n: usize| vec![Expression::parse(texts[n % texts.len()]).expect("an expression")];
+    let entry = |n: usize| entries::entry(&format!("entry-{n}"), &account, zone, cron(n));
+    Schedule { entries: (0..count).map(entry).collect(), accounts: vec![account] }
 }

@@ -3,49 +3,13 @@
 //! The rows are data under `tests/vectors/`, with their sources and licences in the README there.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
+use crate::common::entries::{account, entry};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use stackcron::schedule::{
-    Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, StackUid, TokenSource,
-};
+use stackcron::schedule::Expression;
 use stackcron::timetable;
-
-fn entry(zone: &TimeZone, expression: Expression) -> Entry {
-    let account = Account {
-        name: AccountName::new("main").expect("a name"),
-        url: "https://app.cloud66.com/api/3".parse().expect("an address"),
-        token: TokenSource::Env("TOKEN".into()),
-        timeout: Duration::from_secs(30),
-        quota: QuotaSettings {
-            limit: 3600,
-            window: Duration::from_secs(3600),
-            reserve: Reserve::Percent(5.0),
-        },
-    };
-    Entry {
-        name: EntryName::new("entry").expect("a name"),
-        account: Arc::new(account),
-        stack: StackUid::new("stack").expect("a uid"),
-        job: JobUid::new("job").expect("a uid"),
-        cron: Box::new([expression]),
-        timezone: zone.clone(),
-        args: None,
-        overlap: Overlap::Allow,
-        catch_up: CatchUp::Latest,
-        start_deadline: Duration::from_secs(3600),
-        jitter: Duration::ZERO,
-        priority: Priority::Normal,
-        idempotent: false,
-        follow: true,
-        paused: false,
-        notify: None,
-    }
-}
 
 /// An instant with its offset, or a civil time of the row's zone.
 fn instant(text: &str, zone: &TimeZone) -> Timestamp {
@@ -69,7 +33,7 @@ fn fault(row: &str) -> Option<String> {
         (_, Err(error)) => return Some(format!("refused: {error}; {}", error.help)),
         (_, Ok(parsed)) => parsed,
     };
-    let entry = entry(&zone, parsed);
+    let entry = entry("entry", &account(), &zone, vec![parsed]);
     let from = instant(cell(3), &zone);
     let second = SignedDuration::from_secs(1);
     match kind {

@@ -5,16 +5,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::common::entries;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use stackcron::schedule::{
-    Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, Schedule, StackUid, TokenSource,
-};
+use stackcron::schedule::{Entry, Expression, Schedule};
 use stackcron::timetable::{self, Timetable};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -150,38 +147,10 @@ fn daily(minute: Drawn, hour: Drawn) -> Spec {
     }
 }
 
+/// `None` of a drawn expression that never comes due, as `0 0 30 2 *`.
 fn entry(name: &str, zone: &TimeZone, texts: &[String]) -> Option<Arc<Entry>> {
-    let account = Account {
-        name: AccountName::new("main").expect("a name"),
-        url: "https://app.cloud66.com/api/3".parse().expect("an address"),
-        token: TokenSource::Env("TOKEN".into()),
-        timeout: Duration::from_secs(30),
-        quota: QuotaSettings {
-            limit: 3600,
-            window: Duration::from_secs(3600),
-            reserve: Reserve::Percent(5.0),
-        },
-    };
     let cron: Result<Vec<Expression>, _> = texts.iter().map(|text| Expression::parse(text)).collect();
-    Some(Arc::new(Entry {
-        name: EntryName::new(name).expect("a name"),
-        account: Arc::new(account),
-        stack: StackUid::new("stack").expect("a uid"),
-        job: JobUid::new("job").expect("a uid"),
-        // A drawn expression may be one that never comes due, as `0 0 30 2 *`.
-        cron: cron.ok()?.into(),
-        timezone: zone.clone(),
-        args: None,
-        overlap: Overlap::Allow,
-        catch_up: CatchUp::Latest,
-        start_deadline: Duration::from_secs(3600),
-        jitter: Duration::ZERO,
-        priority: Priority::Normal,
-        idempotent: false,
-        follow: true,
-        paused: false,
-        notify: None,
-    }))
+    Some(entries::entry(name, &entries::account(), zone, cron.ok()?))
 }
 
 fn zone_names() -> Vec<String> {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "tests and benches use a part of it each")]
 
+pub mod entries;
 pub mod postgres;
 
 use std::collections::HashMap;
