@@ -194,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn the_api_s_time_is_known_as_well_as_its_answer_was_quick() {
+        let now = |second, mono| Now { wall: at(second), mono: Mono::from_secs(mono) };
+        let page = ActionsPage { date: Some(at(1000)), ..ActionsPage::default() };
+        let mut reading = Reading::new(at(0));
+        // Asked for at 1,020 by our clock, and 20 seconds under way.
+        reading.take(1, page, Mono::from_secs(100), now(1040, 120));
+        let span = |ahead: Ahead| (ahead.least.as_secs(), ahead.most.as_secs());
+        assert_eq!(reading.ahead(now(1040, 120)).map(span), Some((-40, -20)));
+        assert_eq!(reading.ahead(now(1140, 120)).map(span), Some((-140, -120)), "ours was set since");
+        assert_eq!(reading.ahead(now(1050, 130)).map(span), Some((-40, -20)), "time passed");
+    }
+
+    #[test]
     fn of_a_long_list_only_what_is_new_enough_is_read() {
         let up: Vec<i64> = (1..=30_000).collect();
         let down: Vec<i64> = up.iter().rev().copied().collect();

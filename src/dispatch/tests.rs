@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Reply};
-use crate::journal::{Claim, Known, Open, Origin, Reached, Recovered, Started};
+use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Started, Unnamed};
 use crate::quota::{Answer, Throttle};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, TokenSource,
@@ -66,6 +66,8 @@ struct World {
     recorded: Vec<(Key, Move)>,
     /// Whether the journal can be read.
     recalls: bool,
+    /// What the journal has of former processes.
+    unnamed: Vec<Unnamed>,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
             warmed: 0,
             recorded: Vec::new(),
             recalls: true,
+            unnamed: Vec::new(),
         };
         world.plan(&entry("first", account), &[-1000]);
         world.advance();
@@ -217,7 +220,7 @@ impl World {
             _ => None,
         };
         let actions = self.recorded.iter().filter_map(|(_, mv)| action(mv)).collect();
-        Known { actions, ..Known::default() }
+        Known { actions, unnamed: self.unnamed.clone() }
     }
 
     /// Answers the oldest question for a stack's actions.

@@ -352,3 +352,25 @@ fn a_short_window_works_as_a_long_one() {
     exchange(&mut quota, 6, told(100, 10));
     assert_eq!(waits_until(fire(&mut quota, 7)), 10);
 }
+
+#[test]
+fn other_settings_change_nothing_of_what_was_told() {
+    let mut quota = known(50);
+    let in_flight = fire(&mut quota, 1).expect("one goes");
+    quota.resettle(settings(100, 20), at(2));
+    assert_eq!((quota.remaining(), quota.available(at(2))), (Some(50), 29), "the new reserve is kept");
+    quota.answered(in_flight, told(100, 49), at(3));
+    assert_eq!(quota.available(at(3)), 29, "what was in flight is known");
+    quota.resettle(QuotaSettings { window: HOUR / 2, ..settings(100, 20) }, at(4));
+    assert_eq!(quota.available(at(4)), 29);
+}
+
+#[test]
+fn until_a_header_tells_the_limit_is_the_file_s_newest() {
+    let mut quota = Quota::new(settings(100, 10), at(0));
+    quota.resettle(settings(50, 10), at(1));
+    assert_eq!(quota.limit(), 50);
+    exchange(&mut quota, 1, told(80, 79));
+    quota.resettle(settings(60, 10), at(2));
+    assert_eq!(quota.limit(), 80, "the API knows better");
+}

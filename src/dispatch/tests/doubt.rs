@@ -173,3 +173,29 @@ fn after_a_reload_another_token_may_have_another_user() {
     world.reconcile(150.0, &[run(1, 1, "we"), run(2, 100, "they")]);
     assert_eq!(world.told(), ["occurrence.reconciled a started 2", "action.started a"]);
 }
+
+#[test]
+fn what_may_have_started_is_kept_as_being_sent_from_its_first_attempt_on() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let mut entry = entry("a", &account);
+    entry.idempotent = true;
+    world.plan(&entry, &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    let two = [run(7, 1, "we"), run(8, 2, "we")];
+    world.reconcile(60.0, &two);
+    world.recorded.clear();
+    world.answer(not_sent());
+    world.reconcile(70.0, &two);
+    let first = Some(World::at(1));
+    let recorded = world.recorded.iter().map(|(_, mv)| match *mv {
+        Move::Sending { sent_at, .. } => Some(sent_at),
+        _ => None,
+    });
+    assert!(recorded.clone().all(|sent_at| sent_at == first), "{:?}", world.recorded);
+    let rejected =
+        Outcome::Rejected { status: 404, error: "no such job".to_owned(), hint: "correct the uid" };
+    world.answer(rejected);
+    assert_eq!(world.told().last().map(String::as_str), Some("occurrence.unknown a"));
+}

@@ -133,3 +133,50 @@ fn what_is_saved_of_a_quota_says_nothing_of_another_users() {
         assert_eq!(effects.iter().filter(sends).count(), sent, "{account:?}");
     }
 }
+
+/// A schedule in which the entry `a` is on another stack than it was claimed for.
+fn moved_to_another_stack(account: &Arc<Account>) -> Schedule {
+    let moved = Entry { stack: StackUid::new("another").expect("a uid"), ..entry("a", account) };
+    Schedule { accounts: vec![Arc::clone(account)], entries: vec![Arc::new(moved)] }
+}
+
+#[test]
+fn a_claim_is_sent_on_the_stack_that_the_journal_has_it_for() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let left = vec![open("a", -9, Reached::Waiting { attempts: 0, reason: "quota".to_owned() })];
+    let effects = world.dispatch.recover(recovered(left), &moved_to_another_stack(&account), world.now);
+    world.take(effects);
+    world.advance();
+    let [(_, Request::RunNow(sent))] = &world.sent[..] else { panic!("one is sent: {:?}", world.sent) };
+    assert_eq!(sent.stack.as_str(), "stack");
+}
+
+#[test]
+fn an_action_is_asked_for_on_the_stack_that_it_was_started_on() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let claim = open("a", -9, Reached::Due).claim;
+    let following = vec![Followed { claim, action: 7, attempts: 1, sent_at: World::at(-9) }];
+    let recovered = Recovered { following, ..recovered(Vec::new()) };
+    let effects = world.dispatch.recover(recovered, &moved_to_another_stack(&account), world.now);
+    world.take(effects);
+    world.go_to(10.0);
+    let [(_, Request::Action(_, stack, 7))] = &world.sent[..] else { panic!("{:?}", world.sent) };
+    assert_eq!(stack.as_str(), "stack");
+}
+
+#[test]
+fn what_a_former_process_gave_up_may_own_an_action() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    world.unnamed = vec![Unnamed { key: open("b", -9, Reached::Due).claim.key, sent_at: World::at(-9) }];
+    let sending = Reached::Sending { attempts: 1, sent_at: World::at(-8) };
+    let effects = world.dispatch.recover(recovered(vec![open("a", -8, sending)]), &schedule, world.now);
+    world.take(effects);
+    world.reconcile(60.0, &[run(7, -8, "we")]);
+    let told = world.told();
+    assert!(told.contains(&"occurrence.unknown a".to_owned()), "nothing tells whose it is: {told:?}");
+}
