@@ -77,7 +77,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let server = args.listen.map(listen).transpose()?;
     let throw_away = match (&args.place.state_dir, args.sandbox) {
         (None, true) => {
-            Some(tempfile::tempdir().context("a directory for the sandbox's journal cannot be made")?)
+            let directory = tempfile::Builder::new().prefix("stackcron-sandbox-").tempdir();
+            Some(directory.context("a directory for the sandbox's journal cannot be made")?)
         }
         _ => None,
     };
@@ -98,6 +99,15 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         }
     };
     let control = control(&state);
+    if throw_away.is_some() && control.is_some() {
+        // Not an event: it is of no use to who reads the log later.
+        let _ = writeln!(
+            anstream::stderr(),
+            "sandbox: in a second terminal, `stackcron status --watch --state-dir {}`; it takes `fire`, `pause`, `resume`, `history` \
+             as well, and is gone when this ends",
+            state.display()
+        );
+    }
     let notifier = Notifier::from_env().context("$NOTIFY_SOCKET cannot be used")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
