@@ -6,6 +6,7 @@ mod fire;
 pub mod forecast;
 mod history;
 mod jobs;
+mod listen;
 mod man;
 pub mod moment;
 pub mod next;

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::place::Place;
-use super::{Status, output};
+use super::{Status, listen, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
 use crate::control;
@@ -45,9 +45,9 @@ pub(super) struct Args {
     #[command(flatten)]
     place: Place,
 
-    /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. Port 0 is any
-    /// free one.
-    #[arg(long, value_name = "ADDR")]
+    /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. A port alone is
+    /// on loopback. Port 0 is any free one.
+    #[arg(long, value_name = "ADDR", value_parser = listen::parse)]
     listen: Option<SocketAddr>,
 
     /// How long the journal keeps what is settled.
