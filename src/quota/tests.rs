@@ -352,3 +352,13 @@ fn a_short_window_works_as_a_long_one() {
     exchange(&mut quota, 6, told(100, 10));
     assert_eq!(waits_until(fire(&mut quota, 7)), 10);
 }
+
+#[test]
+fn absurd_headers_break_nothing() {
+    for (limit, remaining) in [(u32::MAX, 0), (u32::MAX, u32::MAX), (0, u32::MAX), (u32::MAX, 12), (0, 0)] {
+        let mut quota = known(50);
+        exchange(&mut quota, 1, told(limit, remaining));
+        quota.tick(at(2));
+        let _ = (quota.wakes_at(), quota.available(at(2)));
+    }
+}
