@@ -109,12 +109,10 @@ async fn what_does_not_start_says_why_and_fails() {
 ";
     let place = Place::firing_at(&sandbox, "", jobs);
     let mut daemon = started(&place);
-    let unknown = place.run(&["fire", "nightle"]);
-    assert_eq!(code(&unknown), Some(1));
-    assert!(unknown.stderr.contains("did you mean `nightly`?"), "{}", unknown.stderr);
-    for command in ["pause", "resume", "status"] {
-        let unknown = place.run(&[command, "nightle"]);
-        assert_eq!(code(&unknown), Some(1), "{command}: {unknown:?}");
+    for command in ["fire", "pause", "resume", "status", "why", "next", "history"] {
+        let at: &[&str] = if command == "why" { &["--at", "2026-01-01T00:00:00Z"] } else { &[] };
+        let unknown = place.run(&[&[command, "nightle"], at].concat());
+        assert_eq!(code(&unknown), Some(2), "{command}: {unknown:?}");
         assert!(unknown.stderr.contains("did you mean `nightly`?"), "{command}: {}", unknown.stderr);
     }
     let rejected = place.run(&["--format", "json", "fire", "forbidden"]);
@@ -254,7 +252,7 @@ async fn a_pause_outlives_a_kill_and_a_resume_outlives_a_restart() {
     daemon.event("schedule.reloaded");
     assert_eq!(status(&place)["paused"][0]["in_schedule"], false);
     assert_eq!(code(&place.run(&["resume", "nightly"])), Some(0));
-    assert_eq!(code(&place.run(&["resume", "nightly"])), Some(1), "now it is an unknown name");
+    assert_eq!(code(&place.run(&["resume", "nightly"])), Some(2), "now it is an unknown name");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,6 +351,9 @@ async fn the_socket_is_for_owner_and_group_and_where_systemd_says() {
     let elsewhere = place.clone().env("RUNTIME_DIRECTORY", "").env("STATE_DIRECTORY", "");
     let found = elsewhere.run(&["status", "--state-dir", &state_text]);
     assert_eq!(code(&found), Some(0), "the state directory leads to the socket: {found:?}");
+    let shared = ["--state-dir", &state_text, "--journal", "postgres://db.example/stackcron"];
+    let found = elsewhere.run(&[&["status"], &shared[..]].concat());
+    assert_eq!(code(&found), Some(0), "as it does for who names the shared journal as well: {found:?}");
     assert!(daemon.stop().success());
     assert!(!run.join("control.sock").exists());
     assert!(fs::symlink_metadata(state.join("control.sock")).is_err(), "what led to it is gone as well");
@@ -599,7 +600,12 @@ async fn a_daemon_that_hangs_is_told_of() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", YEARLY);
     let daemon = started(&place);
+    let pid = status(&place)["pid"].to_string();
     daemon.signal(Signal::STOP);
+    until("a process that stands still", || {
+        let stat = common::read(&Path::new("/proc").join(&pid).join("stat"));
+        if stat.contains(") T ") { Ok(()) } else { Err(stat) }
+    });
     let hung = place.run(&["status"]);
     daemon.signal(Signal::CONT);
     assert_eq!(code(&hung), Some(1));

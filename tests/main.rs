@@ -28,6 +28,7 @@ mod quota_simulation;
 mod rehearse;
 mod reload;
 mod sandbox_api;
+mod sandbox_run;
 mod schedule_file;
 mod systemd;
 mod terminal;

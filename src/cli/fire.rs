@@ -1,13 +1,13 @@
 //! `stackcron fire`: runs an entry now, through the running daemon.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::output::{self, Format};
+use super::place::Place;
 use super::{Status, history};
 use crate::control::{self, Answer, Answers, ClientError, Question, Told};
 use crate::journal::State;
@@ -32,14 +32,13 @@ pub struct Args {
     /// Do not wait: it is claimed, and is sent when it can be. The exit status is 0 once it is claimed
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// Where the daemon keeps what survives it, if its socket is not found without
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     let question = Question::Fire { entry: args.entry.clone(), args: args.args.clone(), wait: !args.no_wait };
-    let mut answers = control::ask(&output::control_places(args.state_dir.as_deref()), &question)?;
+    let mut answers = control::ask(&args.place.sockets()?, &question)?;
     let (entry, scheduled_at) = match answers.soon()? {
         Answer::Claimed { entry, scheduled_at } => (entry, scheduled_at),
         other => return Err(ClientError::Strange(format!("{other:?}")).into()),

@@ -6,6 +6,7 @@ mod fire;
 pub mod forecast;
 mod history;
 mod jobs;
+mod listen;
 mod man;
 pub mod moment;
 pub mod next;
@@ -29,6 +30,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use jiff::Timestamp;
 use output::Format;
+
+use crate::control::ClientError;
 
 /// Runs Cloud 66 jobs on their cron expressions: once, on time, within the API's quota.
 #[derive(Debug, Parser)]
@@ -106,6 +109,17 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// A daemon that knows no entry of a name was asked wrongly.
+fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
+    match ended {
+        Err(error) => match error.downcast_ref() {
+            Some(unknown @ ClientError::UnknownEntry(_)) => Ok(output::usage(unknown)),
+            _ => Err(error),
+        },
+        ended => ended,
+    }
+}
+
 impl Cli {
     /// Runs the command. An error is one that the operator reads as a sentence; its exit status is 1.
     pub fn run(self) -> anyhow::Result<Status> {
@@ -145,10 +159,10 @@ impl Cli {
                 }
             }),
             Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
-            Command::Fire(args) => fire::run(&args, self.format),
-            Command::Status(args) => status::run(&args, self.format),
-            Command::Pause(args) => pause::run(&args, pause::To::Paused, self.format),
-            Command::Resume(args) => pause::run(&args, pause::To::Resumed, self.format),
+            Command::Fire(args) => asked(fire::run(&args, self.format)),
+            Command::Status(args) => asked(status::run(&args, self.format)),
+            Command::Pause(args) => asked(pause::run(&args, pause::To::Paused, self.format)),
+            Command::Resume(args) => asked(pause::run(&args, pause::To::Resumed, self.format)),
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
             Command::Sandbox(args) => sandbox::run(args),

@@ -1,21 +1,20 @@
 //! `stackcron pause` and `stackcron resume`.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::Status;
 use super::output::{self, Format};
+use super::place::Place;
 use crate::control::{self, Answer, ClientError, Question};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The entry, by its name in the schedule
     entry: String,
-    /// Where the daemon keeps what survives it, if its socket is not found without
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What the entry is to be.
@@ -40,7 +39,7 @@ pub(super) fn run(args: &Args, to: To, format: Format) -> anyhow::Result<Status>
         To::Paused => Question::Pause { entry },
         To::Resumed => Question::Resume { entry },
     };
-    let places = output::control_places(args.state_dir.as_deref());
+    let places = args.place.sockets()?;
     let (entry, paused, changed, paused_in_schedule) = match control::ask(&places, &question)?.soon()? {
         Answer::Steered { entry, paused, changed, paused_in_schedule } => {
             (entry, paused, changed, paused_in_schedule)

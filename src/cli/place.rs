@@ -29,6 +29,15 @@ impl Place {
         self.journal.as_deref().filter(|url| !url.is_empty()).map(str::parse).transpose()
     }
 
+    /// Where to look for the daemon's socket. A shared journal leads to none: each daemon has its own, on its machine.
+    ///
+    /// # Errors
+    /// When the URL is wrong.
+    pub fn sockets(&self) -> Result<Vec<PathBuf>, AddressError> {
+        self.database()?;
+        Ok(output::control_places(self.state_dir.as_deref()))
+    }
+
     /// Where to read the journal.
     ///
     /// # Errors

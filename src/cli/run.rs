@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::place::Place;
-use super::{Status, output};
+use super::{Status, listen, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
 use crate::control;
@@ -45,9 +45,9 @@ pub(super) struct Args {
     #[command(flatten)]
     place: Place,
 
-    /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. Port 0 is any
-    /// free one.
-    #[arg(long, value_name = "ADDR")]
+    /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. A port alone is
+    /// on loopback. Port 0 is any free one.
+    #[arg(long, value_name = "ADDR", value_parser = listen::parse)]
     listen: Option<SocketAddr>,
 
     /// How long the journal keeps what is settled.
@@ -77,7 +77,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let server = args.listen.map(listen).transpose()?;
     let throw_away = match (&args.place.state_dir, args.sandbox) {
         (None, true) => {
-            Some(tempfile::tempdir().context("a directory for the sandbox's journal cannot be made")?)
+            let directory = tempfile::Builder::new().prefix("stackcron-sandbox-").tempdir();
+            Some(directory.context("a directory for the sandbox's journal cannot be made")?)
         }
         _ => None,
     };
@@ -98,6 +99,15 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         }
     };
     let control = control(&state);
+    if throw_away.is_some() && control.is_some() {
+        // Not an event: it is of no use to who reads the log later.
+        let _ = writeln!(
+            anstream::stderr(),
+            "sandbox: in a second terminal, `stackcron status --watch --state-dir {}`; it takes `fire`, `pause`, `resume`, `history` \
+             as well, and is gone when this ends",
+            state.display()
+        );
+    }
     let notifier = Notifier::from_env().context("$NOTIFY_SOCKET cannot be used")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

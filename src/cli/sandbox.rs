@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Status, output};
+use super::{Status, listen, output};
 use crate::sandbox::{DEFAULT_TOKEN, Fault, Job, Quota, Sandbox, Settings, Stack, Unknown, User, WindowKind};
 use crate::schedule::{JobUid, NameError, StackUid, duration};
 
@@ -31,8 +31,8 @@ const EXAMPLES: [(&str, &[Example]); 2] = [
 /// Arguments of `stackcron sandbox`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen. Port 0 is any free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8066")]
+    /// Where to listen: an address with a port, or a port alone, which is on loopback. Port 0 is any free one.
+    #[arg(long, value_name = "ADDR", value_parser = listen::parse, default_value = "127.0.0.1:8066")]
     listen: SocketAddr,
 
     /// Requests in one window.

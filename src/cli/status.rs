@@ -3,11 +3,11 @@
 mod screen;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Status;
 use super::output::{self, Format};
+use super::place::Place;
 use crate::control::{self, Answer, ClientError, Question};
 
 /// Between two looks.
@@ -32,13 +32,12 @@ pub struct Args {
     /// Look again every second, until Ctrl-C or the daemon's end
     #[arg(long)]
     watch: bool,
-    /// Where the daemon keeps what survives it, if its socket is not found without
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
-    let places = output::control_places(args.state_dir.as_deref());
+    let places = args.place.sockets()?;
     let most = match format {
         Format::Text => LINES.max(args.entries.len()),
         Format::Json => RECORDS,

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::ask::{Ask, Asking, Changed, Fire, FireError, Steer, SteerError};
-use super::protocol::{Answer, Question, Told};
+use super::protocol::{Answer, ErrorKind, Question, Told};
 use super::server::Client;
 use super::status::{Around, Status};
 use crate::background::Background;
@@ -116,7 +116,11 @@ impl Clerk {
             Question::Status { entries, most } => self.status(&mut client, entries, most).await,
         };
         if let Err(refusal) = answered {
-            client.fail(refusal.to_string()).await;
+            let kind = match refusal {
+                Refusal::UnknownEntry(_) => ErrorKind::UnknownEntry,
+                _ => ErrorKind::Refused,
+            };
+            client.refuse(kind, refusal.to_string()).await;
         }
     }
 

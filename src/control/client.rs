@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Answer, Question};
+use super::protocol::{Answer, ErrorKind, Question};
 use super::socket;
 
 /// The longest answer, in bytes. The longest status has some hundred thousand.
@@ -46,6 +46,9 @@ pub enum ClientError {
     /// The daemon says no, and why.
     #[error("{0}")]
     Refused(String),
+    /// The daemon knows no entry of this name: the command was given a wrong one.
+    #[error("{0}")]
+    UnknownEntry(String),
 }
 
 fn listed(places: &[PathBuf]) -> String {
@@ -107,7 +110,10 @@ impl Answers {
             Err(_) => return Err(ClientError::Gone),
         }
         match serde_json::from_str(&line) {
-            Ok(Answer::Error { message }) => Err(ClientError::Refused(message)),
+            Ok(Answer::Error { message, kind: ErrorKind::Refused }) => Err(ClientError::Refused(message)),
+            Ok(Answer::Error { message, kind: ErrorKind::UnknownEntry }) => {
+                Err(ClientError::UnknownEntry(message))
+            }
             Ok(answer) => Ok(Some(answer)),
             Err(_) if !line.ends_with('\n') => Err(ClientError::Gone),
             Err(error) => Err(ClientError::Strange(error.to_string())),

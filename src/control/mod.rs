@@ -11,7 +11,7 @@ mod status;
 pub(crate) use ask::{Ask, Changed, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
 pub use ask::{Asked, Asking, channel};
 pub use client::{Answers, ClientError, ask};
-pub use protocol::{Answer, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
+pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
 pub use server::{Server, Serving};
 pub use socket::{FILE_NAME, place, places};
 pub use status::{

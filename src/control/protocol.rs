@@ -82,7 +82,21 @@ pub enum Answer {
     Error {
         /// What is wrong, and what to do.
         message: String,
+        /// Whose mistake it is.
+        #[serde(default)]
+        kind: ErrorKind,
     },
+}
+
+/// What kind of thing is wrong with a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The daemon cannot do it, or not now.
+    #[default]
+    Refused,
+    /// It names what is not there.
+    UnknownEntry,
 }
 
 /// What became of an occurrence that a person fired, as far as it has come. Its keys are an interface.

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::ask::{Asking, Uid};
 use super::clerk::Clerk;
-use super::protocol::{Answer, LONGEST_QUESTION, Question};
+use super::protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question};
 use super::socket::Socket;
 use crate::journal::Location;
 
@@ -187,8 +187,12 @@ impl Client {
     }
 
     pub(super) async fn fail(&mut self, message: String) {
+        self.refuse(ErrorKind::Refused, message).await;
+    }
+
+    pub(super) async fn refuse(&mut self, kind: ErrorKind, message: String) {
         // It does not matter any more whether somebody hears it.
-        let _ = self.tell(&Answer::Error { message }).await;
+        let _ = self.tell(&Answer::Error { message, kind }).await;
     }
 
     /// Resolves when the client has gone, or says what nobody asked for.

@@ -125,7 +125,7 @@ impl Ledger {
         let pieces = (others / PER_PIECE).clamp(1, PIECES);
         let step = (until - from) / pieces;
         for piece in 1..=pieces {
-            let others = others * piece / pieces - others * (piece - 1) / pieces;
+            let others = others / pieces + u32::from(piece <= others % pieces);
             let until = if piece == pieces { until } else { from + step * piece };
             let bucket = Bucket { from, until, others, ..Bucket::default() };
             let at = self.buckets.iter().rposition(|b| b.until <= until).map_or(0, |before| before + 1);

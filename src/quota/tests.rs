@@ -374,3 +374,13 @@ fn until_a_header_tells_the_limit_is_the_file_s_newest() {
     quota.resettle(settings(60, 10), at(2));
     assert_eq!(quota.limit(), 80, "the API knows better");
 }
+
+#[test]
+fn absurd_headers_break_nothing() {
+    for (limit, remaining) in [(u32::MAX, 0), (u32::MAX, u32::MAX), (0, u32::MAX), (u32::MAX, 12), (0, 0)] {
+        let mut quota = known(50);
+        exchange(&mut quota, 1, told(limit, remaining));
+        quota.tick(at(2));
+        let _ = (quota.wakes_at(), quota.available(at(2)));
+    }
+}
