@@ -603,7 +603,7 @@ async fn a_daemon_that_hangs_is_told_of() {
     let pid = status(&place)["pid"].to_string();
     daemon.signal(Signal::STOP);
     until("a process that stands still", || {
-        let stat = common::read(&Path::new("/proc").join(&pid).join("stat"));
+        let stat = crate::common::read(&Path::new("/proc").join(&pid).join("stat"));
         if stat.contains(") T ") { Ok(()) } else { Err(stat) }
     });
     let hung = place.run(&["status"]);
