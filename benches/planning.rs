@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use stackcron::schedule::{
     Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, Schedule, StackUid, TokenSource,
+    Reserve, Schedule, Shard, StackUid, TokenSource,
 };
 use stackcron::timetable::{self, Timetable};
 
@@ -159,6 +159,7 @@ fn schedule(entries: usize, texts: &[&str], zone: &TimeZone) -> Schedule {
         url: "https://app.cloud66.com/api/3".parse().expect("an address"),
         token: TokenSource::Env("TOKEN".into()),
         timeout: Duration::from_secs(30),
+        shard: Shard::Common,
         quota: QuotaSettings {
             limit: 3600,
             window: Duration::from_secs(3600),

@@ -6,6 +6,8 @@ mod common;
 mod database;
 #[path = "postgres/entering.rs"]
 mod entering;
+#[path = "postgres/shards.rs"]
+mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

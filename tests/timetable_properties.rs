@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use stackcron::schedule::{
     Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, Schedule, StackUid, TokenSource,
+    Reserve, Schedule, Shard, StackUid, TokenSource,
 };
 use stackcron::timetable::{self, Timetable};
 
@@ -156,6 +156,7 @@ fn entry(name: &str, zone: &TimeZone, texts: &[String]) -> Option<Arc<Entry>> {
         url: "https://app.cloud66.com/api/3".parse().expect("an address"),
         token: TokenSource::Env("TOKEN".into()),
         timeout: Duration::from_secs(30),
+        shard: Shard::Common,
         quota: QuotaSettings {
             limit: 3600,
             window: Duration::from_secs(3600),

@@ -7,6 +7,7 @@ mod http;
 mod vitals;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -23,7 +24,7 @@ use crate::schedule::{AccountName, Priority};
 
 pub use http::Server;
 pub(crate) use vitals::DISK_HANGS;
-use vitals::Vitals;
+use vitals::{Ailment, Vitals};
 
 /// From what nobody notices to what is an hour late, in seconds.
 const LATENESS: [f64; 18] = [
@@ -86,6 +87,67 @@ struct Build {
     version: &'static str,
 }
 
+/// One of the daemon's loops, of which there is one for each shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    metrics: Arc<Metrics>,
+    vitals: Arc<Vitals>,
+}
+
+impl Watched {
+    /// Counts an event that is logged.
+    pub(crate) fn observe(&self, event: &Event) {
+        match event {
+            Event::JournalFailed(_) => {
+                self.vitals.journal(true);
+                self.metrics.journal.set(0);
+            }
+            Event::JournalRestored(_) => {
+                self.vitals.journal(false);
+                let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
+                self.metrics.journal.set(i64::from(!ill));
+            }
+            event => self.metrics.observe(event),
+        }
+    }
+
+    /// The loop turns. `current`: nothing is due that is not claimed.
+    pub(crate) fn turned(&self, current: bool) {
+        self.vitals.turned(Instant::now());
+        if current {
+            self.vitals.fires();
+        }
+    }
+
+    /// Another member fires, or this one does from now on.
+    pub(crate) fn stands_by(&self, stands_by: bool) {
+        self.vitals.stands_by(stands_by);
+    }
+
+    /// The schedule was swept. How many entries are paused, and how each account stands now.
+    pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
+        self.metrics.sweeps.inc();
+        self.vitals.paused(paused);
+        let paused: usize = self.metrics.loops().iter().map(|vitals| vitals.number_paused()).sum();
+        self.metrics.paused.set(paused.try_into().unwrap_or(i64::MAX));
+        for (account, gauges) in accounts {
+            self.metrics.stands(account, &gauges);
+        }
+    }
+
+    /// A claim is given to the journal.
+    pub(crate) fn claims(&self) {
+        self.vitals.claims(Instant::now());
+    }
+
+    /// The journal has answered a claim.
+    pub(crate) fn claimed(&self) {
+        if let Some(took) = self.vitals.claimed(Instant::now()) {
+            self.metrics.claim_took(took);
+        }
+    }
+}
+
 /// A count that is known in whole: it is stored, not added to.
 type Total = Counter<u64, AtomicU64>;
 
@@ -93,7 +155,8 @@ type Total = Counter<u64, AtomicU64>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    vitals: Vitals,
+    /// Of each loop.
+    loops: RwLock<Vec<Arc<Vitals>>>,
     lateness: Histogram,
     occurrences: Family<End, Counter>,
     actions: Family<OfAction, Counter>,
@@ -123,7 +186,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("stackcron"),
-            vitals: Vitals::new(Instant::now()),
+            loops: RwLock::default(),
             lateness: Histogram::new(LATENESS),
             occurrences: Family::default(),
             actions: Family::default(),
@@ -231,16 +294,10 @@ impl Metrics {
             Event::DaemonStarted(started) => self.has_entries(started.entries),
             Event::DaemonStopping(_) => {
                 // From now on it waits for answers, for less time than a loop that hangs.
-                self.vitals.turned(Instant::now());
-                self.vitals.stops();
-            }
-            Event::JournalFailed(_) => {
-                self.vitals.journal(true);
-                self.journal.set(0);
-            }
-            Event::JournalRestored(_) => {
-                self.vitals.journal(false);
-                self.journal.set(1);
+                for vitals in &*self.loops() {
+                    vitals.turned(Instant::now());
+                    vitals.stops();
+                }
             }
             Event::ClockJumped(_) => {
                 self.clock_jumps.inc();
@@ -254,37 +311,33 @@ impl Metrics {
         self.reloads.get_or_create(&OfReload { result: "failure" }).inc();
     }
 
-    /// The loop turns. `current`: nothing is due that is not claimed.
-    pub(crate) fn turned(&self, current: bool) {
-        self.vitals.turned(Instant::now());
-        if current {
-            self.vitals.fires();
-        }
+    /// Watches another loop.
+    pub(crate) fn watch(self: &Arc<Metrics>) -> Watched {
+        let vitals = Arc::new(Vitals::new(Instant::now()));
+        self.loops.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&vitals));
+        Watched { metrics: Arc::clone(self), vitals }
     }
 
-    /// Another member fires, or this one does from now on.
-    pub(crate) fn stands_by(&self, stands_by: bool) {
-        self.vitals.stands_by(stands_by);
+    fn loops(&self) -> RwLockReadGuard<'_, Vec<Arc<Vitals>>> {
+        self.loops.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The schedule was swept. How many entries are paused, and how each account stands now.
-    pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
-        self.sweeps.inc();
-        self.paused.set(paused.try_into().unwrap_or(i64::MAX));
-        for (account, gauges) in accounts {
-            self.stands(account, &gauges);
-        }
+    /// Whether all loops turn.
+    fn alive(&self) -> Result<(), Ailment> {
+        let now = Instant::now();
+        self.loops().iter().try_for_each(|vitals| vitals.alive(now))
     }
 
-    /// A claim is given to the journal.
-    pub(crate) fn claims(&self) {
-        self.vitals.claims(Instant::now());
-    }
-
-    /// The journal has answered a claim.
-    pub(crate) fn claimed(&self) {
-        if let Some(took) = self.vitals.claimed(Instant::now()) {
-            self.claim_took(took);
+    /// Whether what comes due is sent, as far as it is this member's to send.
+    fn ready(&self) -> Result<(), Ailment> {
+        self.alive()?;
+        let now = Instant::now();
+        let all: Vec<_> = self.loops().iter().map(|vitals| vitals.ready(now)).collect();
+        let mut leads = all.into_iter().filter(|ready| *ready != Err(Ailment::StandsBy)).peekable();
+        match (leads.peek(), self.loops().is_empty()) {
+            (_, true) => Err(Ailment::Starting),
+            (None, _) => Err(Ailment::StandsBy),
+            _ => leads.collect(),
         }
     }
 

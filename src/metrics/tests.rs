@@ -62,7 +62,7 @@ fn in_order(scrape: &str) -> String {
 
 #[test]
 fn metrics_keep_their_names_and_labels() {
-    let metrics = Metrics::new();
+    let metrics = Arc::new(Metrics::new());
     let events: [Event; 10] = [
         started(-3),
         started(2),
@@ -99,20 +99,38 @@ fn metrics_keep_their_names_and_labels() {
         sent: Sent { fires: 11, follow_ups: 5, checks: 1, throttled: 1 },
     };
     let (main, other) = (account("main"), account("other"));
-    metrics.swept(3, [(&main, gauges(Some(3000))), (&other, gauges(None))].into_iter());
+    metrics.watch().swept(3, [(&main, gauges(Some(3000))), (&other, gauges(None))].into_iter());
     insta::assert_snapshot!(in_order(&metrics.scrape()));
 }
 
 #[test]
 fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
-    let metrics = Metrics::new();
-    metrics.turned(true);
-    let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.vitals.ready(Instant::now()).is_ok());
+    let metrics = Arc::new(Metrics::new());
+    let watched = metrics.watch();
+    watched.turned(true);
+    let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.ready().is_ok());
     assert_eq!(healthy(&metrics), (1, true));
     let since = Timestamp::UNIX_EPOCH;
     let error = JournalError::Full("journal".into()).to_string();
-    metrics.observe(&JournalFailed { since, error }.into());
+    watched.observe(&JournalFailed { since, error }.into());
     assert_eq!(healthy(&metrics), (0, false));
-    metrics.observe(&JournalRestored { failed_since: since }.into());
+    watched.observe(&JournalRestored { failed_since: since }.into());
     assert_eq!(healthy(&metrics), (1, true));
+}
+
+#[test]
+fn who_leads_one_shard_is_ready_and_who_leads_none_is_not() {
+    let metrics = Arc::new(Metrics::new());
+    let (one, other) = (metrics.watch(), metrics.watch());
+    one.stands_by(true);
+    other.stands_by(true);
+    assert_eq!(metrics.ready(), Err(Ailment::StandsBy));
+    other.stands_by(false);
+    assert_eq!(metrics.ready(), Err(Ailment::Starting));
+    other.turned(true);
+    assert_eq!(metrics.ready(), Ok(()));
+    other.swept(2, std::iter::empty());
+    assert_eq!(metrics.paused.get(), 2, "of all loops together");
+    one.swept(1, std::iter::empty());
+    assert_eq!(metrics.paused.get(), 3);
 }

@@ -92,12 +92,18 @@ impl Screen {
             let style = match of {
                 of if !of.lives => WRONG,
                 of if leader.as_ref().is_some_and(|leader| *leader != of.schedule) => DOUBTFUL,
-                of if of.leads => WELL,
+                of if of.leads || !of.shards.is_empty() => WELL,
                 _ => Style::new(),
             };
             let clock = of.clock_ahead_ms.map_or("?".to_owned(), |ms| format!("{ms:+} ms"));
             let lag = format!("{} ms", of.lag_ms);
-            let leads = if of.leads { " leads" } else { "" };
+            let shards = of.shards.iter().map(|shard| visible(shard));
+            let shards: Vec<_> = of.leads.then_some("all else".into()).into_iter().chain(shards).collect();
+            let leads = match &of.shards[..] {
+                [] if of.leads => " leads".to_owned(),
+                [] => String::new(),
+                _ => format!(" leads {}", shards.join(", ")),
+            };
             let (member, version, schedule) =
                 (cut(&visible(&of.member), name), cut(&of.version, 8), cut(&of.schedule, 16));
             self.line(style, &format!("{member:name$} {version:8} {schedule:16} {lag:>7} {clock:>9}{leads}"));

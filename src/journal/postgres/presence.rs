@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row};
 use super::super::JournalError;
 use super::connection::{answered, connect, failure};
 use super::identity::Id;
-use super::member::{Notice, Profile};
+use super::member::{News, Profile};
 use super::{Address, rows, schema};
 use crate::clock::Now;
 
@@ -35,12 +35,13 @@ const SIGN: &str = "
 
 /// Those who were there in the last hour; who has not been heard of for longer is gone.
 const MEMBERS: &str = "
-    SELECT m.id, name, version, schedule, entries, offset_ms, coalesce(NOT released AND holder = m.id, false),
+    SELECT m.id, m.name, version, schedule, entries, offset_ms, coalesce(NOT released AND holder = m.id, false),
         (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint,
-        (extract(epoch FROM started_at) * 1000000)::bigint
+        (extract(epoch FROM started_at) * 1000000)::bigint,
+        ARRAY(SELECT s.name FROM stackcron.shard_lease s WHERE NOT s.released AND s.holder = m.id ORDER BY 1)
     FROM stackcron.member m CROSS JOIN stackcron.lease
     WHERE seen_at > now() - interval '1 hour'
-    ORDER BY 7 DESC, 8 > 5000, name, id";
+    ORDER BY 7 DESC, 8 > 5000, m.name, id";
 
 const FORGET: &str = "DELETE FROM stackcron.member WHERE id = $1 OR seen_at < now() - interval '1 hour'";
 
@@ -57,8 +58,10 @@ pub struct Member {
     pub entries: u32,
     /// How far its clock is ahead of the database's, in milliseconds. `None` until it is known.
     pub clock_ahead_ms: Option<i64>,
-    /// Whether it has the lease.
+    /// Whether it has the lease of the common shard: of all that is not of a named one.
     pub leads: bool,
+    /// The named shards that it leads.
+    pub shards: Vec<String>,
     /// How long ago it was heard of, in milliseconds. It tells of itself once a second.
     pub lag_ms: u64,
     /// Since when it runs, by the database's clock.
@@ -101,6 +104,7 @@ fn member(row: &Row) -> Member {
         leads: row.get(6),
         lag_ms: row.get::<_, i64>(7).try_into().unwrap_or(0),
         started_at: Timestamp::from_microsecond(row.get(8)).unwrap_or_default(),
+        shards: row.get(9),
     }
 }
 
@@ -109,7 +113,9 @@ pub(super) struct Presence {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) profile: watch::Receiver<Profile>,
-    pub(super) notices: mpsc::UnboundedSender<Notice>,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    /// The other members that live and have the same schedule.
+    pub(super) others: watch::Sender<Vec<i64>>,
     /// What was told of whom.
     pub(super) told: Told,
 }
@@ -166,6 +172,9 @@ impl Presence {
         }
         let members = all(client, &self.address).await?;
         self.compare_schedules(&members);
+        let others =
+            members.iter().filter(|of| of.lives() && of.id != self.id.0 && of.schedule == profile.schedule);
+        self.others.send_replace(others.map(|member| member.id).collect());
         Ok(())
     }
 
@@ -176,7 +185,7 @@ impl Presence {
         let off = ahead.unsigned_abs() > CLOCK_OFF + took / 2;
         if off && !self.told.clock_off {
             let by_ms = ahead.as_millis().try_into().unwrap_or(i64::MAX);
-            let _ = self.notices.send(Notice::ClockOff { by_ms });
+            let _ = self.news.send(News::ClockOff { by_ms });
         }
         self.told.clock_off = off;
     }
@@ -196,7 +205,7 @@ impl Presence {
         }
         for [member, schedule, leader, leader_schedule] in differing.difference(&self.told.differing).cloned()
         {
-            let _ = self.notices.send(Notice::Differs { member, schedule, leader, leader_schedule });
+            let _ = self.news.send(News::Differs { member, schedule, leader, leader_schedule });
         }
         self.told.differing = differing;
     }
