@@ -330,7 +330,7 @@ async fn what_a_paused_leader_had_claimed_is_sent_by_the_next_one_alone() {
     paused.event("lease.acquired");
     let mut standby = other.start();
     standby.event("lease.standby");
-    let second = Timestamp::now().as_second() + 4;
+    let second = Timestamp::now().as_second() + 8;
     let [due, next] = [second, second + 5].map(|at| Timestamp::from_second(at).expect("an instant"));
     let cron = |at: Timestamp| format!("'{} * * * * *'", at.as_second().rem_euclid(60));
     let text = common::schedule(

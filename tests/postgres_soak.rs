@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use common::postgres::{Proxy, Server};
-use common::{Daemon, PATIENCE, Place, sandbox, schedule};
+use common::{Daemon, PATIENCE, Place, sandbox};
 use rustix::process::Signal;
 use stackcron::journal::postgres::{Address, read_history};
 use stackcron::journal::{Filter, Record, State};
@@ -24,7 +24,16 @@ const EACH_SECOND: usize = 100;
 /// By default it lasts so many seconds.
 const SECONDS: u64 = 10;
 
-const ACCOUNT: &str = "timeout: 5s";
+/// One account of all that is of no named shard, and others of two such: who leads one need not lead another.
+fn schedule(sandbox: &Sandbox, due: impl Fn(usize) -> Option<usize>) -> String {
+    let account = |name: &str, shard: &str| {
+        let url = sandbox.url();
+        format!("  {name}: {{ url: '{url}', token: {{ env: TOKEN }}, timeout: 5s{shard} }}\n")
+    };
+    let (one, two, three) =
+        (account("a0", ""), account("a1", ", shard: east"), account("a2", ", shard: west"));
+    format!("accounts:\n{one}{two}{three}jobs:\n{}", jobs(due))
+}
 
 /// A pause or a cut lasts at most so many milliseconds: some end before a lease does, and some after.
 const LONGEST: u64 = 4000;
@@ -42,8 +51,7 @@ struct Machine {
 impl Machine {
     fn new(server: &Server, database: &str, sandbox: &Sandbox) -> Machine {
         let proxy = Proxy::before(server);
-        let place =
-            Place::firing_at(sandbox, ACCOUNT, &jobs(Some)).env("STACKCRON_JOURNAL", &proxy.url(database));
+        let place = Place::with(&schedule(sandbox, Some)).env("STACKCRON_JOURNAL", &proxy.url(database));
         let daemon = place.start();
         Machine { place, proxy, daemon, until: None, log: String::new() }
     }
@@ -83,7 +91,8 @@ fn jobs(due: impl Fn(usize) -> Option<usize>) -> String {
         let (follow, job) = (of.is_multiple_of(2), ["j1", "j2"][of % 2]);
         let cron = due(of % 60).map_or("0 0 29 2 *".to_owned(), |second| format!("{second} * * * * *"));
         format!(
-            "  e{of}: {{ stack: s1, job: {job}, args: e{of}, cron: '{cron}', catch_up: all, follow: {follow} }}\n"
+            "  e{of}: {{ stack: s1, job: {job}, account: a{}, args: e{of}, cron: '{cron}', catch_up: all, follow: {follow} }}\n",
+            of % 3
         )
     };
     (0..60 * EACH_SECOND).map(entry).collect()
@@ -135,7 +144,7 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
     }
     for machine in &mut machines {
         machine.recover();
-        machine.place.write(&schedule(&sandbox.url(), ACCOUNT, &jobs(|_| None)));
+        machine.place.write(&schedule(&sandbox, |_| None));
     }
     let address: Address = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
