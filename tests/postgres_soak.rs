@@ -24,6 +24,9 @@ const EACH_SECOND: usize = 100;
 /// By default it lasts so many seconds.
 const SECONDS: u64 = 10;
 
+/// The seconds of a minute can be divided by it.
+const SHARDS: i64 = 3;
+
 /// One account of all that is of no named shard, and others of two such: who leads one need not lead another.
 fn schedule(sandbox: &Sandbox, due: impl Fn(usize) -> Option<usize>) -> String {
     let account = |name: &str, shard: &str| {
@@ -92,7 +95,7 @@ fn jobs(due: impl Fn(usize) -> Option<usize>) -> String {
         let cron = due(of % 60).map_or("0 0 29 2 *".to_owned(), |second| format!("{second} * * * * *"));
         format!(
             "  e{of}: {{ stack: s1, job: {job}, account: a{}, args: e{of}, cron: '{cron}', catch_up: all, follow: {follow} }}\n",
-            of % 3
+            of % SHARDS as usize
         )
     };
     (0..60 * EACH_SECOND).map(entry).collect()
@@ -214,11 +217,16 @@ fn compare(rows: &[Record], sandbox: &Sandbox, log: &str) -> Vec<String> {
             _ => wrong.push(format!("that is no end: {row:?}")),
         }
     }
-    let (first, last) = (seconds.keys().next().copied(), seconds.keys().last().copied());
-    for second in first.unwrap_or(0)..=last.unwrap_or(0) {
-        let entries = seconds.get(&second).map_or(0, BTreeSet::len);
-        if entries != EACH_SECOND {
-            wrong.push(format!("{entries} entries of the second {second}"));
+    // What is due in one second is one shard's, and each of them ends when its leader has read the last schedule.
+    for shard in 0..SHARDS {
+        let mut own = seconds.keys().copied().filter(|second| second.rem_euclid(SHARDS) == shard);
+        let (first, last) = (own.next(), own.next_back());
+        let all = (first.unwrap_or(0)..=last.or(first).unwrap_or(0)).step_by(SHARDS as usize);
+        for second in all.filter(|_| first.is_some()) {
+            let entries = seconds.get(&second).map_or(0, BTreeSet::len);
+            if entries != EACH_SECOND {
+                wrong.push(format!("{entries} entries of the second {second}"));
+            }
         }
     }
     let ledger = sandbox.ledger();

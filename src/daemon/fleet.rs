@@ -3,7 +3,7 @@
 //! Each loop decides for its accounts alone, with a lease, a cursor and a journal's handle of its own. What they share is here: the
 //! schedule file, the log, the metrics, who is told, and whoever asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::replacement::{Clients, Difference, Loops, Part};
-use super::standby::heed;
+use super::standby::{HANDED_OVER, heed};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
@@ -146,7 +146,12 @@ pub async fn run(
             biased;
             reason = &mut stop => break reason,
             news = learn(&mut fleet.membership) => fleet.hear(news),
-            Some(replacement) = replacements.recv() => fleet.replace(replacement).await?,
+            // Nor does a loop that waits for its database keep the daemon from stopping.
+            Some(replacement) = replacements.recv() => tokio::select! {
+                biased;
+                reason = &mut stop => break reason,
+                replaced = fleet.replace(replacement) => replaced?,
+            },
             Some(ask) = asks.recv() => fleet.ask(ask),
         }
     };
@@ -164,6 +169,9 @@ pub async fn run(
     for (_, of) in std::mem::take(&mut fleet.loops) {
         // One that has panicked leaves what the journal has as being sent.
         left += of.task.await.unwrap_or(0);
+    }
+    if let Some(membership) = fleet.membership.take() {
+        let _ = timeout(HANDED_OVER, membership.leave()).await;
     }
     let notices = fleet.shared.notices.write().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(notices) = notices {
@@ -304,8 +312,15 @@ impl Fleet {
                     Some(all) => Box::new(both(*all, *snapshot, most)),
                 });
             }
-            if let Some(all) = all {
-                let _ = answer.send(Box::new(Snapshot { schedule, path, ..*all }));
+            if let Some(mut all) = all {
+                let place: HashMap<_, usize> = schedule
+                    .accounts
+                    .iter()
+                    .zip(0..)
+                    .map(|(account, place)| (&account.name, place))
+                    .collect();
+                all.accounts.sort_by_key(|(name, _)| place.get(name).copied());
+                let _ = answer.send(Box::new(Snapshot { schedule: Arc::clone(&schedule), path, ..*all }));
             }
         });
     }

@@ -100,6 +100,15 @@ pub struct Setup {
     pub notifier: Notifier,
 }
 
+/// How a loop has wound up.
+struct WoundUp {
+    /// How much may have started unseen: what was not answered in time, and what is in doubt. The journal has it as being sent,
+    /// so that who leads next finds out.
+    left: usize,
+    /// Nothing is written to the journal any more.
+    closed: bool,
+}
+
 /// The loop of one shard.
 struct Daemon {
     shard: Shard,
@@ -308,7 +317,7 @@ impl Daemon {
         let effects = self.core.stop();
         let _ = stopping.send(self.core.fires_in_flight());
         self.perform(effects);
-        let left = self.wind_up(GRACE).await;
+        let WoundUp { left, .. } = self.wind_up(GRACE).await;
         if let Some(seat) = self.seat.take() {
             let (member, led) = (seat.member().to_owned(), self.leads());
             let handed_over = timeout(HANDED_OVER, seat.leave()).await;
@@ -319,9 +328,8 @@ impl Daemon {
         left
     }
 
-    /// Sends nothing new, waits for the answers to what was sent, and closes the journal. Returns how much may have started unseen:
-    /// what was not answered in time, and what is in doubt. The journal has it as being sent, so that who leads next finds out.
-    async fn wind_up(&mut self, grace: Duration) -> usize {
+    /// Sends nothing new, waits for the answers to what was sent, and closes the journal.
+    async fn wind_up(&mut self, grace: Duration) -> WoundUp {
         let effects = self.core.stop();
         let stopped_at = Timestamp::now();
         self.perform(effects);
@@ -339,8 +347,8 @@ impl Daemon {
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
         // A journal that cannot be written has been told of, and what is in it says enough.
-        let _ = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
-        left
+        let closed = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
+        WoundUp { left, closed: matches!(closed, Ok(Ok(()))) }
     }
 
     fn take_in(&mut self, replies: &mut Vec<Done>) {
@@ -406,6 +414,10 @@ impl Daemon {
 
     /// Counted first: who has read of an event finds it counted.
     fn tell(&self, event: Event) {
+        // The clock is one for all loops, and each sees it jump.
+        if matches!(event, Event::ClockJumped(_)) && self.shard != Shard::Common {
+            return;
+        }
         if let Some(metrics) = &self.metrics {
             metrics.observe(&event);
         }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::Daemon;
 use super::core::Core;
 use super::replacement::Part;
 use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
+use super::{Daemon, WoundUp};
 use crate::clock::Now;
 use crate::control::Ask;
 use crate::dispatch::Effect;
@@ -141,6 +141,8 @@ impl Daemon {
                 biased;
                 () = &mut *stop => return false,
                 notice = learn(&mut self.seat) => match notice {
+                    // Handed over before this was heard of.
+                    Notice::Leads(term) if term.is_over() => {}
                     Notice::Leads(term) => {
                         self.begin(term).await;
                         if self.leads() {
@@ -212,10 +214,13 @@ impl Daemon {
     /// Goes on under the same lease with all that the journal knows.
     pub(super) async fn renew(&mut self) {
         let term = self.term.take();
-        self.wind_up(HANDS_OVER_WITHIN).await;
+        let WoundUp { closed, .. } = self.wind_up(HANDS_OVER_WITHIN).await;
         self.idle();
-        if let Some(term) = term {
-            self.begin(term.renewed()).await;
+        match (term, &self.seat) {
+            (Some(term), _) if closed => self.begin(term.renewed()).await,
+            // What is still to be written of the old term must not come into a new one with the same number.
+            (_, Some(seat)) => seat.release(),
+            (_, None) => {}
         }
     }
 

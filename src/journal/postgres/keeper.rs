@@ -31,6 +31,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// One shard is handed over at a time, and the next one after so long: the others have seen it by then.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
+/// After a leader was not heard of, nothing is handed over for so long: it may still seem to live.
+const SETTLES: Duration = Duration::from_secs(4);
+
 /// A shard that was handed over is not taken back for so long.
 const RESTS: Duration = Duration::from_secs(2);
 
@@ -430,6 +433,9 @@ impl Keeper {
         let (former, number) = (Number::new(number), Number::new(row.get(0)));
         candidacy.role = Role::Leads(number, permit.clone());
         candidacy.former = None;
+        if !released {
+            self.due[2] = self.due[2].max(mono + SETTLES);
+        }
         let (mark, sends_until) = (own.flatten(), found.sends_until);
         candidacy.tell(Notice::Leads(Term {
             shard: shard.clone(),

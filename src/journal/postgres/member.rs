@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::directory::Lock;
 use super::super::{JournalError, Mark, Opened, Permit};
@@ -86,6 +87,11 @@ pub struct Term {
 }
 
 impl Term {
+    /// Whether it has ended already.
+    pub(crate) fn is_over(&self) -> bool {
+        self.permit.is_revoked()
+    }
+
     /// The same term, opened again: what is open was claimed under its own number.
     pub(crate) fn renewed(self) -> Term {
         Term { former: self.number, ..self }
@@ -101,6 +107,10 @@ pub struct Membership {
     profile: watch::Sender<Profile>,
     commands: mpsc::UnboundedSender<Command>,
     left_open: Vec<Shard>,
+    /// Told when it has a seat: before, it is none that others leave a shard to.
+    seated: Arc<Notify>,
+    /// Ends with the thread.
+    thread: oneshot::Receiver<()>,
     news: mpsc::UnboundedReceiver<News>,
 }
 
@@ -130,15 +140,18 @@ impl Membership {
             due: [Mono::ZERO; 3],
             failed: None,
         };
+        let seated = Arc::new(Notify::new());
         let presence = Presence {
             address: address.clone(),
             id,
             profile: known,
             news: tell,
             others: others_seen,
+            seated: Arc::clone(&seated),
             told: Told::default(),
         };
         let (first, joined) = oneshot::channel();
+        let (lives, thread) = oneshot::channel::<()>();
         let runtime = rows::runtime(&address)?;
         std::thread::Builder::new()
             .name("member".to_owned())
@@ -148,6 +161,7 @@ impl Membership {
                     keeper.run(first).await;
                     let _ = presence.await;
                 });
+                drop(lives);
             })
             .map_err(io)?;
         match joined.blocking_recv() {
@@ -158,7 +172,7 @@ impl Membership {
         // One that cannot be asked now has them when this member is started again.
         let left_open = left_open(&address).unwrap_or_default();
         let directory = directory.to_owned();
-        Ok(Membership { address, directory, _lock: lock, profile, commands, left_open, news })
+        Ok(Membership { address, directory, _lock: lock, profile, commands, left_open, seated, thread, news })
     }
 
     /// Becomes one that may lead a shard.
@@ -170,6 +184,7 @@ impl Membership {
         let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
         let (tell, notices) = mpsc::unbounded_channel();
         let _ = self.commands.send(Command::Join(shard.clone(), Candidacy::new(tell, mark)));
+        self.seated.notify_one();
         Ok(Seat {
             shard,
             name: self.name(),
@@ -187,6 +202,13 @@ impl Membership {
             // It lives as long as its commands can come.
             None => std::future::pending().await,
         }
+    }
+
+    /// Is no member any more, once all its seats are left. The others do not see it from then on.
+    pub async fn leave(self) {
+        let Membership { profile, commands, thread, .. } = self;
+        drop((profile, commands));
+        let _ = thread.await;
     }
 
     /// The named shards that had something open when it joined.

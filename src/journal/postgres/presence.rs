@@ -1,10 +1,11 @@
 //! Tells the others that a member is there, and compares it with them: the schedule's file, the clock.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
@@ -21,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Before a connection is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// A shard is only left to a member that was heard of so lately.
+const FRESH_MS: u64 = 2000;
 
 /// A clock may be off from the database's by so much, the way there and back not counted.
 const CLOCK_OFF: Duration = Duration::from_secs(1);
@@ -116,6 +120,8 @@ pub(super) struct Presence {
     pub(super) news: mpsc::UnboundedSender<News>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Sender<Vec<i64>>,
+    /// It is told from then on that it is there.
+    pub(super) seated: Arc<Notify>,
     /// What was told of whom.
     pub(super) told: Told,
 }
@@ -130,6 +136,11 @@ pub(super) struct Told {
 
 impl Presence {
     pub(super) async fn run(mut self) {
+        let seated = Arc::clone(&self.seated);
+        tokio::select! {
+            () = seated.notified() => {}
+            _ = self.profile.wait_for(|_| false) => return,
+        }
         while self.profile.has_changed().is_ok() {
             // What fails here fails for the keeper of the lease as well, who tells it.
             if let Ok(client) = connect(&self.address).await {
@@ -172,8 +183,9 @@ impl Presence {
         }
         let members = all(client, &self.address).await?;
         self.compare_schedules(&members);
-        let others =
-            members.iter().filter(|of| of.lives() && of.id != self.id.0 && of.schedule == profile.schedule);
+        let others = members
+            .iter()
+            .filter(|of| of.lag_ms < FRESH_MS && of.id != self.id.0 && of.schedule == profile.schedule);
         self.others.send_replace(others.map(|member| member.id).collect());
         Ok(())
     }
