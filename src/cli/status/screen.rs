@@ -40,7 +40,7 @@ pub(super) fn of(status: &Status, width: usize) -> String {
     screen.head(status);
     screen.members(&status.members);
     screen.accounts(&status.accounts);
-    screen.entries(&status.entries, status.schedule.entries);
+    screen.entries(&status.entries, status.schedule.entries, status.swept_at.is_some());
     screen.waiting(&status.waiting, status.waiting_total);
     screen.lately(status.lately.as_ref());
     screen.paused(status);
@@ -146,11 +146,15 @@ impl Screen {
         self.more(accounts.len(), accounts.len().min(MOST_ACCOUNTS));
     }
 
-    fn entries(&mut self, entries: &[EntryStatus], of: usize) {
+    fn entries(&mut self, entries: &[EntryStatus], of: usize, swept: bool) {
         let name = column(entries.iter().map(|of| &of.entry));
         self.heading(&format!("{:name$} {:29} {:>10}  {}", "NEXT", "AT", "", "LAST"));
         if entries.is_empty() {
-            let why = if of == 0 { "the schedule has no entries" } else { "no entry is ever due again" };
+            let why = match (of, swept) {
+                (0, _) => "the schedule has no entries",
+                (_, false) => "nothing is planned here now; `stackcron next` lists what comes due",
+                (_, true) => "no entry is ever due again",
+            };
             self.line(FAINT, &format!("  {why}"));
         }
         for of in entries {
