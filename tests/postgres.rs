@@ -2,12 +2,13 @@
 //! is sent twice and none is lost.
 
 mod common;
+// The longest come first by their names, so that the others fit beside them.
+#[path = "postgres/accounts.rs"]
+mod accounts;
 #[path = "postgres/database.rs"]
 mod database;
 #[path = "postgres/entering.rs"]
 mod entering;
-#[path = "postgres/shards.rs"]
-mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -209,6 +210,8 @@ async fn one_fires_and_the_others_stand_by() {
     let rows = scene.nothing_twice(&other);
     nothing_is_lost(&rows);
     assert_eq!(states(&rows, "unknown"), 0, "nothing is in doubt after a hand-over");
+    let version = scene.server.sql(&scene.database, "SELECT schema, oldest FROM stackcron.journal");
+    assert_eq!(version, "2|1", "who names no shard goes on beside the version before");
     for daemon in [&leader, &standby] {
         assert_eq!(daemon.events("journal.refused"), Vec::<&Value>::new());
     }
@@ -327,7 +330,7 @@ async fn a_file_that_is_not_the_leaders_is_told_by_every_member() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_paused_leader_had_claimed_is_sent_by_the_next_one_alone() {
+async fn a_claim_of_a_paused_leader_is_sent_by_the_next_one_alone() {
     let Some(mut scene) = Scene::new().await else { return };
     let job = |cron: &str| format!("  e0: {{ stack: s1, job: j1, args: e0, cron: {cron}, catch_up: all }}\n");
     scene.jobs = job("'@yearly'");

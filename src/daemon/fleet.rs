@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::replacement::{Clients, Difference, Loops, Part};
 use super::standby::{HANDED_OVER, heed};
@@ -159,9 +159,9 @@ pub async fn run(
     drop(asks);
     let end = Instant::now() + GRACE + CLOSE;
     fleet.stop.send_replace(Some(reason));
-    let mut in_flight = 0;
+    let (mut in_flight, said) = (0, Instant::now() + SAID);
     for _ in 0..fleet.loops.len() {
-        in_flight += timeout(SAID, stopped.recv()).await.ok().flatten().unwrap_or(0);
+        in_flight += timeout_at(said, stopped.recv()).await.ok().flatten().unwrap_or(0);
     }
     fleet.shared.announce(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
     fleet.shared.supervised(|supervision| supervision.stopping(reason, in_flight));
