@@ -2,7 +2,7 @@
 //! a second, CPU of the leader, of another member and of the server, lateness, and how long a start and a takeover take.
 //!
 //! The same number of occurrences comes due every second, whatever the size. `cargo bench --bench fleet` does all sizes up to 8
-//! members, 100 accounts, 100,000 entries, in some five minutes; `-- 8 100 100000` one of them.
+//! members, 100 accounts, 100,000 entries, without shards and with seven, in some five minutes; `-- 8 100 100000 7` one of them.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -14,10 +14,20 @@ use common::{Daemon, Place, sandbox_with};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
+use stackcron::sandbox::{Settings, Unknown};
 
-/// Members, accounts, entries.
-const SIZES: [[usize; 3]; 6] =
-    [[1, 1, 1000], [3, 1, 1000], [8, 1, 1000], [8, 100, 1000], [8, 100, 10_000], [8, 100, 100_000]];
+/// Members, accounts, entries, named shards.
+const SIZES: [[usize; 4]; 6] = [
+    [1, 1, 1000, 0],
+    [3, 1, 1000, 0],
+    [8, 1, 1000, 0],
+    [8, 100, 1000, 0],
+    [8, 100, 100_000, 0],
+    [8, 100, 100_000, 7],
+];
+
+/// Members have shared the shards out by then.
+const SHARED_OUT: Duration = Duration::from_secs(20);
 
 /// So many are due every second.
 const EACH_SECOND: usize = 50;
@@ -32,10 +42,11 @@ fn main() {
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     println!(
-        "{:>7} {:>8} {:>7}  {:>8} {:>9} {:>7}  {:>7} {:>7} {:>7}  {:>8} {:>8}  {:>8}",
+        "{:>7} {:>8} {:>7} {:>6}  {:>8} {:>9} {:>7}  {:>7} {:>7} {:>7}  {:>8} {:>8}  {:>8}",
         "members",
         "accounts",
         "entries",
+        "shards",
         "start ms",
         "commits/s",
         "kB/s",
@@ -47,20 +58,19 @@ fn main() {
         "over ms"
     );
     let sizes = SIZES.into_iter().filter(|size| words.is_empty() || words == size);
-    sizes.for_each(|[members, accounts, entries]| measure(&server, &runtime, members, accounts, entries));
+    sizes.for_each(|size| measure(&server, &runtime, size));
 }
 
 fn measure(
     server: &Server,
     runtime: &tokio::runtime::Runtime,
-    members: usize,
-    accounts: usize,
-    entries: usize,
+    [members, accounts, entries, shards]: [usize; 4],
 ) {
     let database = server.database();
     let quota = common::quota(10_000_000, Duration::from_secs(3600));
-    let sandbox = runtime.block_on(sandbox_with(common::settings(&[]).quota(quota)));
-    let text = schedule(&sandbox.url(), accounts, entries);
+    let settings = Settings { unknown: Unknown::Created, ..common::settings(&[]).quota(quota) };
+    let sandbox = runtime.block_on(sandbox_with(settings));
+    let text = schedule(&sandbox.url(), accounts, entries, shards);
     let places: Vec<Place> =
         (0..members).map(|_| Place::with(&text).env("STACKCRON_JOURNAL", &server.url(&database))).collect();
     let began = Instant::now();
@@ -70,6 +80,9 @@ fn measure(
     let mut others: Vec<Daemon> = places[1..].iter().map(Place::start).collect();
     for other in &mut others {
         other.event("lease.standby");
+    }
+    if shards > 0 {
+        std::thread::sleep(SHARED_OUT);
     }
     let since = (Timestamp::now() + SignedDuration::from_secs(3)).to_string();
     leader.wait_for("action.started", |line| line["scheduled_at"].as_str() > Some(since.as_str()));
@@ -88,9 +101,11 @@ fn measure(
     let until = Timestamp::now();
     let mark = until.to_string();
     leader.wait_for("action.started", |line| line["sent_at"].as_str() > Some(mark.as_str()));
-    let mut lateness: Vec<i64> = leader
-        .events("action.started")
+    others.iter_mut().for_each(Daemon::read);
+    let mut lateness: Vec<i64> = [&leader]
         .into_iter()
+        .chain(&others)
+        .flat_map(|daemon| daemon.events("action.started"))
         .filter(|line| (from..until).contains(&at(line, "sent_at")))
         .filter_map(|line| line["lateness_ms"].as_i64())
         .collect();
@@ -100,9 +115,10 @@ fn measure(
     let struck = Timestamp::now();
     leader.signal(Signal::KILL);
     leader.end();
-    let over = take_over(&mut others, struck);
+    // With shards, others fire all the time.
+    let over = if shards == 0 { take_over(&mut others, struck) } else { None };
     println!(
-        "{members:>7} {accounts:>8} {entries:>7}  {:>8} {:>9.1} {:>7.1}  {:>7.1} {:>7.1} {:>7.1}  {:>8} {:>8}  {:>8}",
+        "{members:>7} {accounts:>8} {entries:>7} {shards:>6}  {:>8} {:>9.1} {:>7.1}  {:>7.1} {:>7.1} {:>7.1}  {:>8} {:>8}  {:>8}",
         started.as_millis(),
         (after.0 - before.0) / took,
         (after.1 - before.1) / took / 1000.0,
@@ -145,10 +161,14 @@ fn at(line: &Value, key: &str) -> Timestamp {
 }
 
 /// The first thousand entries are due three times a minute, as many every second; the others once a year.
-fn schedule(url: &str, accounts: usize, entries: usize) -> String {
+fn schedule(url: &str, accounts: usize, entries: usize, shards: usize) -> String {
     let mut text = "accounts:\n".to_owned();
     for account in 0..accounts {
-        text += &format!("  a{account}: {{ url: '{url}', token: {{ env: TOKEN }}, timeout: 5s }}\n");
+        let shard = match account % (shards + 1) {
+            0 => String::new(),
+            shard => format!(", shard: s{shard}"),
+        };
+        text += &format!("  a{account}: {{ url: '{url}', token: {{ env: TOKEN }}, timeout: 5s{shard} }}\n");
     }
     text += "defaults: { follow: false, catch_up: all }\njobs:\n";
     for of in 0..entries {
@@ -157,7 +177,8 @@ fn schedule(url: &str, accounts: usize, entries: usize) -> String {
             true => format!("{second}-59/20 * * * * *"),
             false => "@yearly".to_owned(),
         };
-        text += &format!("  e{of}: {{ stack: s1, job: j1, account: a{}, cron: '{cron}' }}\n", of % accounts);
+        text +=
+            &format!("  e{of}: {{ stack: s1, job: j{of}, account: a{}, cron: '{cron}' }}\n", of % accounts);
     }
     text
 }

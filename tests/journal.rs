@@ -11,13 +11,13 @@ use std::process::{Command, Stdio};
 use crate::common::postgres::Server;
 use jiff::Timestamp;
 use proptest::prelude::*;
-use stackcron::journal::postgres::{self, Membership, Notice, Profile};
+use stackcron::journal::postgres::{self, Membership, Notice, Profile, Seat};
 use stackcron::journal::{
     Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Move, Opened, Origin, Reached, Record,
     Started, State, Unnamed, read_history,
 };
 use stackcron::quota;
-use stackcron::schedule::{AccountName, EntryName, JobUid, StackUid};
+use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a timestamp")
@@ -98,7 +98,7 @@ enum Place {
 /// A journal, and the membership that it is open by.
 struct Open {
     opened: Opened,
-    membership: Option<Membership>,
+    seat: Option<(Seat, Membership)>,
 }
 
 impl Deref for Open {
@@ -118,8 +118,8 @@ impl DerefMut for Open {
 impl Open {
     async fn closed(self) {
         closed(self.opened).await;
-        if let Some(membership) = self.membership {
-            membership.leave().await;
+        if let Some((seat, _membership)) = self.seat {
+            seat.leave().await;
         }
     }
 }
@@ -133,7 +133,7 @@ impl Place {
 
     async fn open(&self) -> Open {
         match self {
-            Place::File(place) => Open { opened: open(place.path()), membership: None },
+            Place::File(place) => Open { opened: open(place.path()), seat: None },
             Place::Database(place, address) => {
                 let profile = Profile {
                     name: "test".to_owned(),
@@ -144,13 +144,14 @@ impl Place {
                 let (address, path) = (postgres::Address::clone(address), place.path().to_owned());
                 let joining = move || Membership::join(address, &path, profile);
                 let joined = tokio::task::spawn_blocking(joining).await.expect("a thread");
-                let mut membership = joined.expect("a member");
+                let membership = joined.expect("a member");
+                let mut seat = membership.seat(Shard::Common).expect("a seat");
                 let term = loop {
-                    if let Notice::Leads(term) = membership.learn().await {
+                    if let Notice::Leads(term) = seat.learn().await {
                         break term;
                     }
                 };
-                Open { opened: membership.open(term).await.expect("a journal"), membership: Some(membership) }
+                Open { opened: seat.open(term).await.expect("a journal"), seat: Some((seat, membership)) }
             }
         }
     }
@@ -862,13 +863,13 @@ async fn a_schema_of_the_next_version_is_written_and_a_later_one_refused() {
     let Place::Database(_, address) = &place else { panic!("it is a database") };
     let database = address.to_string().rsplit('/').next().expect("a name").to_owned();
     server.sql(&database, "ALTER TABLE stackcron.paused ADD COLUMN since bigint");
-    server.sql(&database, "UPDATE stackcron.journal SET schema = 2, oldest = 1");
+    server.sql(&database, "UPDATE stackcron.journal SET schema = 3, oldest = 2");
     let opened = place.open().await;
     opened.journal.pause(name("a")).await.expect("paused beside a newer version");
     opened.closed().await;
-    server.sql(&database, "UPDATE stackcron.journal SET schema = 3, oldest = 2");
+    server.sql(&database, "UPDATE stackcron.journal SET schema = 4, oldest = 3");
     let refused = postgres::read_history(address, &Filter::default(), |_| ControlFlow::Continue(()));
-    assert_eq!(refused, Err(JournalError::NewerDatabase { address: address.to_string(), found: 3 }));
+    assert_eq!(refused, Err(JournalError::NewerDatabase { address: address.to_string(), found: 4 }));
 }
 
 #[tokio::test]
@@ -888,4 +889,27 @@ async fn a_leader_whose_lease_another_took_writes_nothing() {
     assert_eq!(place.states(), [(key("a", 10), State::Due)].into(), "nothing is written");
     assert_eq!(server.sql(&database, "SELECT cursor FROM stackcron.journal"), "20000000");
     assert_eq!(server.sql(&database, "SELECT count(*) FROM stackcron.paused"), "0");
+}
+
+#[tokio::test]
+async fn the_schema_of_the_version_before_is_brought_up_to_date() {
+    let Some(server) = Server::shared() else { return };
+    let Some(place) = Place::postgres() else { return };
+    let opened = place.open().await;
+    opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
+    opened.closed().await;
+    let Place::Database(_, address) = &place else { panic!("it is a database") };
+    let database = address.to_string().rsplit('/').next().expect("a name").to_owned();
+    server.sql(
+        &database,
+        "DROP TABLE stackcron.shard_lease, stackcron.shard; DROP SEQUENCE stackcron.term;
+         ALTER TABLE stackcron.open DROP COLUMN shard; UPDATE stackcron.journal SET schema = 1, oldest = 1",
+    );
+    let opened = place.open().await;
+    assert_eq!(opened.recovered.cursor, Some(at(20)));
+    assert_eq!(opened.recovered.open.len(), 1);
+    opened.journal.claim(at(30), vec![claim("a", 20)]).await.expect("claimed");
+    opened.closed().await;
+    let version = "SELECT schema, oldest FROM stackcron.journal";
+    assert_eq!(server.sql(&database, version), "2|1", "the version before goes on beside this one");
 }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::common::postgres::{Proxy, Server};
-use crate::common::{Daemon, MACHINE, PATIENCE, Place, sandbox, schedule};
+use crate::common::{Daemon, MACHINE, PATIENCE, Place, sandbox};
 use rustix::process::Signal;
 use stackcron::journal::postgres::{Address, read_history};
 use stackcron::journal::{Filter, Record, State};
@@ -22,7 +22,19 @@ const EACH_SECOND: usize = 100;
 /// By default it lasts so many seconds.
 const SECONDS: u64 = 10;
 
-const ACCOUNT: &str = "timeout: 5s";
+/// The seconds of a minute can be divided by it.
+const SHARDS: i64 = 3;
+
+/// One account of all that is of no named shard, and others of two such: who leads one need not lead another.
+fn schedule(sandbox: &Sandbox, due: impl Fn(usize) -> Option<usize>) -> String {
+    let account = |name: &str, shard: &str| {
+        let url = sandbox.url();
+        format!("  {name}: {{ url: '{url}', token: {{ env: TOKEN }}, timeout: 5s{shard} }}\n")
+    };
+    let (one, two, three) =
+        (account("a0", ""), account("a1", ", shard: east"), account("a2", ", shard: west"));
+    format!("accounts:\n{one}{two}{three}jobs:\n{}", jobs(due))
+}
 
 /// A pause or a cut lasts at most so many milliseconds: some end before a lease does, and some after.
 const LONGEST: u64 = 4000;
@@ -40,8 +52,7 @@ struct Machine {
 impl Machine {
     fn new(server: &Server, database: &str, sandbox: &Sandbox) -> Machine {
         let proxy = Proxy::before(server);
-        let place =
-            Place::firing_at(sandbox, ACCOUNT, &jobs(Some)).env("STACKCRON_JOURNAL", &proxy.url(database));
+        let place = Place::with(&schedule(sandbox, Some)).env("STACKCRON_JOURNAL", &proxy.url(database));
         let daemon = place.start();
         Machine { place, proxy, daemon, until: None, log: String::new() }
     }
@@ -81,7 +92,8 @@ fn jobs(due: impl Fn(usize) -> Option<usize>) -> String {
         let (follow, job) = (of.is_multiple_of(2), ["j1", "j2"][of % 2]);
         let cron = due(of % 60).map_or("0 0 29 2 *".to_owned(), |second| format!("{second} * * * * *"));
         format!(
-            "  e{of}: {{ stack: s1, job: {job}, args: e{of}, cron: '{cron}', catch_up: all, follow: {follow} }}\n"
+            "  e{of}: {{ stack: s1, job: {job}, account: a{}, args: e{of}, cron: '{cron}', catch_up: all, follow: {follow} }}\n",
+            of % SHARDS as usize
         )
     };
     (0..60 * EACH_SECOND).map(entry).collect()
@@ -134,7 +146,7 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
     }
     for machine in &mut machines {
         machine.recover();
-        machine.place.write(&schedule(&sandbox.url(), ACCOUNT, &jobs(|_| None)));
+        machine.place.write(&schedule(&sandbox, |_| None));
     }
     let address: Address = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
@@ -204,11 +216,16 @@ fn compare(rows: &[Record], sandbox: &Sandbox, log: &str) -> Vec<String> {
             _ => wrong.push(format!("that is no end: {row:?}")),
         }
     }
-    let (first, last) = (seconds.keys().next().copied(), seconds.keys().last().copied());
-    for second in first.unwrap_or(0)..=last.unwrap_or(0) {
-        let entries = seconds.get(&second).map_or(0, BTreeSet::len);
-        if entries != EACH_SECOND {
-            wrong.push(format!("{entries} entries of the second {second}"));
+    // What is due in one second is one shard's, and each of them ends when its leader has read the last schedule.
+    for shard in 0..SHARDS {
+        let mut own = seconds.keys().copied().filter(|second| second.rem_euclid(SHARDS) == shard);
+        let (first, last) = (own.next(), own.next_back());
+        let all = (first.unwrap_or(0)..=last.or(first).unwrap_or(0)).step_by(SHARDS as usize);
+        for second in all.filter(|_| first.is_some()) {
+            let entries = seconds.get(&second).map_or(0, BTreeSet::len);
+            if entries != EACH_SECOND {
+                wrong.push(format!("{entries} entries of the second {second}"));
+            }
         }
     }
     let ledger = sandbox.ledger();

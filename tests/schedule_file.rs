@@ -318,7 +318,7 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
         body.map(|line| if key(line) { line.replacen('#', "", 1) } else { line.into() } + "\n").collect();
     let spelt = accepted(&spelt).schedule;
     let bare = accepted(
-        "accounts: { main: { token: { credential: cloud66-token } } }\n\
+        "accounts: { main: { token: { credential: cloud66-token }, shard: east } }\n\
          notify: { ops: { webhook: { credential: ops-webhook } } }\n\
          jobs:\n  nightly-report:\n    stack: 5999b763474b0eafa5fafb64bff0ba80\n    job: 98ee5a9b93919d9b63bd5377636675bd\n    \
          cron: 30 1 * * *\n    timezone: Europe/London\n    args: \"--full '2 days'\"\n    \

@@ -19,7 +19,7 @@ use super::{Status, listen, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
 use crate::control;
-use crate::daemon::{self, Keeping, Notifier, Replacement, Setup, StopReason};
+use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, Location};
 use crate::log::event::{
@@ -131,7 +131,12 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             _ => None,
         };
         let (sender, replacements) = mpsc::channel(1);
-        let reader = Reader { config: config.to_owned(), target, running: Arc::clone(&schedule), seen };
+        let loops = match journal {
+            Keeping::Own(_) => Loops::One,
+            Keeping::Shared(_) => Loops::OfShards,
+        };
+        let reader =
+            Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
         let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone()));
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
@@ -311,6 +316,7 @@ enum Cause {
 struct Reader {
     config: PathBuf,
     target: Target,
+    loops: Loops,
     /// The schedule that was handed over last.
     running: Arc<Schedule>,
     seen: Seen,
@@ -343,8 +349,9 @@ impl Reader {
         let audience = self.target.audience(&loaded.schedule);
         let (clients, audience) = (clients?, audience?);
         let (path, now) = (self.config.display().to_string(), Timestamp::now());
+        let schedule = loaded.schedule.clone();
         let replacement =
-            Replacement::prepare(path, loaded.schedule.clone(), clients, audience, &self.running, now)
+            Replacement::prepare(path, schedule, clients, audience, &self.running, self.loops, now)
                 .known_by(self.seen.fingerprint());
         self.running = replacement.schedule().clone();
         Ok(Some((replacement, loaded)))

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::dispatch::{Standing, Waiting};
 use crate::journal::{Health, JournalError, Key};
 use crate::log::Event;
-use crate::schedule::{AccountName, Entry, EntryName, Schedule};
+use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
 /// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by more than one.
 const MOST_WAITING: usize = 16;
@@ -47,6 +47,8 @@ pub(crate) struct Fire {
 /// An entry is to be paused or resumed.
 pub(crate) struct Steer {
     pub(crate) entry: EntryName,
+    /// The one that the entry belongs to; the common one where the schedule does not have it.
+    pub(crate) shard: Shard,
     pub(crate) by: Uid,
     pub(crate) answer: oneshot::Sender<Result<Changed, SteerError>>,
 }

@@ -17,7 +17,7 @@ use crate::background::Background;
 use crate::journal::postgres::Member;
 use crate::journal::{Key, Lately, Location, Record};
 use crate::log::Event;
-use crate::schedule::{Entry, EntryName, Schedule, entries};
+use crate::schedule::{Entry, EntryName, Schedule, Shard, entries};
 use crate::timetable;
 
 /// So many at once may wait for what becomes of what they fired. The others still find room.
@@ -200,18 +200,18 @@ impl Clerk {
     }
 
     async fn steer(&self, client: &mut Client, name: String, pause: bool) -> Result<(), Refusal> {
-        let (found, entry) = match self.find(&name).await {
-            Ok((_, entry)) => (Ok(entry.paused), entry.name.clone()),
+        let (found, entry, shard) = match self.find(&name).await {
+            Ok((_, entry)) => (Ok(entry.paused), entry.name.clone(), entry.account.shard.clone()),
             // One that is not in the schedule any more may still be paused.
             Err(Refusal::UnknownEntry(unknown)) if !pause => match EntryName::new(&name) {
-                Ok(entry) => (Err(unknown), entry),
+                Ok(entry) => (Err(unknown), entry, Shard::Common),
                 Err(_) => return Err(unknown.into()),
             },
             Err(refusal) => return Err(refusal),
         };
         let by = client.by;
         let steered = |answer| {
-            let steer = Steer { entry: entry.clone(), by, answer };
+            let steer = Steer { entry: entry.clone(), shard, by, answer };
             if pause { Ask::Pause(steer) } else { Ask::Resume(steer) }
         };
         let changed = self.ask(steered).await??;

@@ -56,8 +56,11 @@ pub struct Status {
 pub struct MemberStatus {
     /// Its host, and the number of its process there.
     pub member: String,
-    /// It fires; the others stand by.
+    /// It fires all that is not of a named shard; the others stand by.
     pub leads: bool,
+    /// The named shards that it fires.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<String>,
     /// It was heard of in the last seconds.
     pub lives: bool,
     pub version: String,
@@ -75,6 +78,7 @@ impl From<Member> for MemberStatus {
     fn from(member: Member) -> MemberStatus {
         MemberStatus {
             leads: member.leads,
+            shards: member.shards.clone(),
             lives: member.lives(),
             member: member.name,
             version: member.version,

@@ -30,8 +30,8 @@ pub(super) enum Pause {
 
 /// What is kept for those who ask.
 pub(super) struct Desk {
-    pub(super) since: Timestamp,
-    pub(super) path: Arc<str>,
+    since: Timestamp,
+    path: Arc<str>,
     pub(super) journal: Arc<str>,
     pub(super) swept_at: Option<Timestamp>,
     /// The claim that is being written was given to the journal then.
@@ -43,11 +43,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(since: Timestamp, path: &str, journal: &str) -> Desk {
+    pub(super) fn new(since: Timestamp, path: &Arc<str>, journal: &Arc<str>) -> Desk {
         Desk {
             since,
-            path: path.into(),
-            journal: journal.into(),
+            path: Arc::clone(path),
+            journal: Arc::clone(journal),
             swept_at: None,
             claiming_since: None,
             watched: HashMap::new(),
@@ -144,7 +144,7 @@ impl Daemon {
     }
 
     fn steered(&mut self, steer: Steer, to: Pause, written: Result<(), JournalError>) {
-        let Steer { entry, by: Uid(by_uid), answer } = steer;
+        let Steer { entry, by: Uid(by_uid), answer, .. } = steer;
         self.desk.steering.remove(&entry);
         if let Err(error) = written {
             return drop(answer.send(Err(SteerError::Journal(error))));

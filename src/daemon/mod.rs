@@ -3,6 +3,7 @@
 mod asked;
 mod clockwatch;
 mod core;
+mod fleet;
 mod notifier;
 mod replacement;
 mod requests;
@@ -22,28 +23,25 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
 use crate::control::{Ask, Asked};
 use crate::dispatch::Effect;
-use crate::journal::postgres::{Membership, Notice};
-use crate::journal::{Health, Journal, Mark, Permit, Recovered, Refused};
+use crate::journal::postgres::{Notice, Seat, Term};
+use crate::journal::{Health, Journal, JournalError, Mark, Permit, Recovered, Refused};
 use crate::log::Scribe;
-use crate::log::event::{
-    DaemonStarted, DaemonStopped, DaemonStopping, Event, JournalFailed, JournalRefused, JournalRestored,
-    ScheduleReloaded,
-};
+use crate::log::event::{Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased};
 use crate::memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Schedule};
-use crate::timetable::tz;
+use crate::schedule::{AccountName, Schedule, Shard};
 
 pub(crate) use self::core::Core;
 use asked::Desk;
+use fleet::Shared;
+pub use fleet::run;
 pub use notifier::Notifier;
-use replacement::Difference;
-pub use replacement::Replacement;
+use replacement::{Clients, Part};
+pub use replacement::{Loops, Replacement};
 use requests::{Done, Requests};
 pub use standby::Keeping;
-use standby::{Halt, PERMIT_AGAIN, learn};
-use supervision::Supervision;
+use standby::{HANDED_OVER, Halt, PERMIT_AGAIN, learn, name};
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -52,6 +50,9 @@ pub enum DaemonError {
     /// The scheduler that drives the sweep did not start.
     #[error("the sweep cannot be scheduled: {0}")]
     Ticks(#[from] tokio_cron_scheduler::JobSchedulerError),
+    /// The state directory cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Why the daemon was asked to stop, in a word: a signal's name.
@@ -102,81 +103,25 @@ pub struct Setup {
     pub scribe: Scribe,
 }
 
-/// Fires the schedule until `stop` resolves, then waits for what is in flight.
-///
-/// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
-/// `replacements` takes over at once.
-pub async fn run(
-    setup: Setup,
-    mut replacements: mpsc::Receiver<Replacement>,
-    stop: impl Future<Output = StopReason>,
-) -> Result<(), DaemonError> {
-    let Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, .. } = setup;
-    let now = Now::read();
-    let Asked { mut asks, schedule: in_force } = asked;
-    let desk = Desk::new(now.wall, &path, &journal_name);
-    let mut ticks = Ticks::start().await?;
-    let started = DaemonStarted {
-        version: env!("CARGO_PKG_VERSION"),
-        entries: schedule.entries.len(),
-        accounts: schedule.accounts.len(),
-        journal: journal_name,
-        pid: std::process::id(),
-        tz_database: tz::database().to_string(),
-    };
-    let (opened, membership) = match journal {
-        Keeping::Own(opened) => (Some(opened), None),
-        Keeping::Shared(membership) => (None, Some(membership)),
-    };
-    let (core, _) = Core::new(&schedule, Recovered::default(), 0, now);
-    let mut daemon = Daemon {
-        core,
-        schedule,
-        requests: Requests::new(clients, Journal::of_another(), Permit::none_yet()),
-        keep,
-        quotas_changed: false,
-        quotas_saved: None,
-        refused: mpsc::unbounded_channel().1,
-        mark: None,
-        membership,
-        ill_since: None,
-        metrics,
-        scribe: setup.scribe,
-        desk,
-        in_force,
-        notices,
-        supervision: Supervision::new(setup.notifier),
-    };
-    daemon.tell(started.into());
-    if let Some(opened) = opened {
-        daemon.take_over(*opened);
-    }
-    tokio::pin!(stop);
-    let reason = loop {
-        if !daemon.leads() {
-            let stopped = daemon.stand_by(&mut stop, &mut ticks, &mut replacements, &mut asks).await;
-            if let Some(reason) = stopped {
-                break reason;
-            }
-        }
-        match daemon.fire_until(&mut stop, &mut ticks, &mut replacements, &mut asks).await {
-            Halt::Stopped(reason) => break reason,
-            Halt::Deposed => daemon.step_down(),
-        }
-    };
-    // Who asks from now on is told at once that nobody answers.
-    drop(asks);
-    let in_flight = daemon.finish(reason).await;
-    ticks.stop().await;
-    daemon.tell(DaemonStopped { reason: reason.to_owned(), in_flight }.into());
-    Ok(())
+/// How a loop has wound up.
+struct WoundUp {
+    /// How much may have started unseen: what was not answered in time, and what is in doubt. The journal has it as being sent,
+    /// so that who leads next finds out.
+    left: usize,
+    /// Nothing is written to the journal any more.
+    closed: bool,
 }
 
+/// The loop of one shard.
 struct Daemon {
+    shard: Shard,
+    shared: Arc<Shared>,
+    /// The schedule of all loops.
+    whole: Arc<Schedule>,
+    /// What of it this one fires.
     schedule: Arc<Schedule>,
     core: Core,
     requests: Requests,
-    keep: Duration,
     /// Something was learnt of a quota since it was last saved.
     quotas_changed: bool,
     /// When quotas were last saved.
@@ -184,27 +129,83 @@ struct Daemon {
     /// How far it has sent, for a process that comes after a crash. `None` while it stands by.
     mark: Option<Mark>,
     /// Where the journal is shared.
-    membership: Option<Box<Membership>>,
+    seat: Option<Seat>,
+    /// For which it leads.
+    term: Option<Term>,
     /// Moves that the journal did not apply.
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
-    metrics: Option<Arc<Metrics>>,
-    scribe: Scribe,
+    metrics: Option<Watched>,
     desk: Desk,
-    /// The schedule, for those who ask.
-    in_force: watch::Sender<Arc<Schedule>>,
-    notices: Option<Notices>,
-    supervision: Supervision,
 }
 
 impl Daemon {
+    fn new(
+        shared: &Arc<Shared>,
+        whole: Arc<Schedule>,
+        schedule: Arc<Schedule>,
+        clients: Clients,
+        (shard, seat): (Shard, Option<Seat>),
+        path: &Arc<str>,
+    ) -> Daemon {
+        let now = Now::read();
+        let (core, _) = Core::new(&schedule, Recovered::default(), 0, now);
+        Daemon {
+            shard,
+            shared: Arc::clone(shared),
+            whole,
+            schedule,
+            core,
+            requests: Requests::new(clients, Journal::of_another(), Permit::none_yet()),
+            quotas_changed: false,
+            quotas_saved: None,
+            mark: None,
+            seat,
+            term: None,
+            refused: mpsc::unbounded_channel().1,
+            ill_since: None,
+            metrics: shared.metrics.as_ref().map(Metrics::watch),
+            desk: Desk::new(now.wall, path, &shared.journal),
+        }
+    }
+
+    /// Fires what is the shard's while it leads, until it is told to stop. Returns how much may have started unseen.
+    async fn run(
+        mut self,
+        mut stop: watch::Receiver<Option<StopReason>>,
+        mut ticks: Ticks,
+        mut parts: mpsc::Receiver<Part>,
+        mut asks: mpsc::UnboundedReceiver<Ask>,
+        stopping: mpsc::UnboundedSender<usize>,
+    ) -> usize {
+        let stopped = async {
+            // Its other end lives as long as the daemon.
+            let _ = stop.wait_for(Option::is_some).await;
+        };
+        tokio::pin!(stopped);
+        loop {
+            if !self.leads() && !self.stand_by(&mut stopped, &mut ticks, &mut parts, &mut asks).await {
+                break;
+            }
+            match self.fire_until(&mut stopped, &mut ticks, &mut parts, &mut asks).await {
+                Halt::Stopped => break,
+                Halt::Deposed => self.step_down(),
+                Halt::HandsOver => self.hand_over().await,
+                Halt::Renews => self.renew().await,
+            }
+        }
+        let left = self.finish(&stopping).await;
+        ticks.stop().await;
+        left
+    }
+
     async fn fire_until(
         &mut self,
-        stop: &mut (impl Future<Output = StopReason> + Unpin),
+        stop: &mut (impl Future<Output = ()> + Unpin),
         ticks: &mut Ticks,
-        replacements: &mut mpsc::Receiver<Replacement>,
-        asks: &mut mpsc::Receiver<Ask>,
+        parts: &mut mpsc::Receiver<Part>,
+        asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) -> Halt {
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
         let mut health = self.requests.journal.health();
@@ -222,26 +223,32 @@ impl Daemon {
             if let Some(metrics) = &self.metrics {
                 metrics.turned(permitted && self.core.is_current(now));
             }
-            self.supervision.turned(now, &self.core, self.ill_since.is_some());
+            let ill = self.ill_since.is_some();
+            self.shared.supervised(|supervision| supervision.turned(&self.shard, now, &self.core, ill));
             let wake = if permitted { self.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
             tokio::select! {
                 biased;
-                reason = &mut *stop => return Halt::Stopped(reason),
-                notice = learn(&mut self.membership) => match notice {
+                () = &mut *stop => return Halt::Stopped,
+                notice = learn(&mut self.seat) => match notice {
                     Notice::Deposed => return Halt::Deposed,
-                    notice => drop(self.heed(notice)),
+                    Notice::HandsOver => return Halt::HandsOver,
+                    Notice::Leads(_) | Notice::StandsBy(_) => {}
                 },
                 _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
                     Tick::Beat => self.beat(Now::read()),
-                    Tick::Prune => self.requests.prune(Now::read(), self.keep),
+                    // What is settled is everybody's, and is pruned by one.
+                    Tick::Prune if self.shard == Shard::Common => self.requests.prune(Now::read(), self.shared.keep),
+                    Tick::Prune => {}
                 },
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
                     let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
                     self.tell(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
-                Some(replacement) = replacements.recv() => self.replace(replacement),
+                Some(part) = parts.recv() => if self.replace(part) {
+                    return Halt::Renews;
+                },
                 Some(ask) = asks.recv() => self.asked(ask),
                 () = sleep(wake.saturating_sub(now.mono)) => {}
             }
@@ -275,45 +282,61 @@ impl Daemon {
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
     }
 
-    /// Goes on with another schedule.
-    fn replace(&mut self, replacement: Replacement) {
+    /// Goes on with another schedule. Returns whether it has accounts of another shard from now on, of which the journal knows more.
+    fn replace(&mut self, part: Part) -> bool {
         let now = Now::read();
-        let Replacement { path, fingerprint, clients, audience, difference, prepared } = replacement;
-        let Difference { added, removed, changed } = difference;
+        let Part { clients, whole, prepared, done } = part;
+        let of = |schedule: &Schedule, name: &AccountName| {
+            let mut accounts = schedule.accounts.iter();
+            accounts.find(|account| account.name == *name).map(|account| account.shard.clone())
+        };
+        let moved = |schedule: &Schedule, other: &Schedule| {
+            let mut accounts = schedule.accounts.iter().filter(|account| account.shard == self.shard);
+            accounts.any(|account| of(other, &account.name).is_some_and(|shard| shard != self.shard))
+        };
+        let shares = self.seat.is_some() && self.leads();
+        let (came, went) = (shares && moved(&whole, &self.whole), shares && moved(&self.whole, &whole));
         self.requests.replace(clients);
         let schedule = Arc::clone(&prepared.schedule);
-        let entries = schedule.entries.len();
         let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
-        self.schedule = schedule;
-        self.desk.path = path.as_str().into();
-        if let Some(membership) = &self.membership {
-            membership.describe(fingerprint, entries);
+        (self.schedule, self.whole) = (schedule, whole);
+        if went {
+            self.leave_pauses();
         }
-        self.in_force.send_replace(Arc::clone(&self.schedule));
-        // What is settled under the old schedule is told to those whom it names.
-        if let Some(notices) = &mut self.notices {
-            notices.replace(audience);
+        if let Some(done) = done {
+            let _ = done.send(());
         }
-        self.tell(ScheduleReloaded { path, entries, added, removed, changed }.into());
-        self.supervision.reloaded();
         self.beat(now);
         tokio::task::spawn_blocking(move || {
             drop(leftover);
             memory::give_back();
         });
+        came
     }
 
-    /// Waits for the answers to what was sent. Returns how much may have started unseen: what was not answered in time,
-    /// and what is in doubt. The journal has it as being sent, so that the next start finds out.
-    async fn finish(&mut self, reason: StopReason) -> usize {
+    /// Ends in order, and gives up its part in the shard. Returns how much may have started unseen.
+    async fn finish(&mut self, stopping: &mpsc::UnboundedSender<usize>) -> usize {
+        let effects = self.core.stop();
+        let _ = stopping.send(self.core.fires_in_flight());
+        self.perform(effects);
+        let WoundUp { left, .. } = self.wind_up(GRACE).await;
+        if let Some(seat) = self.seat.take() {
+            let (member, led) = (seat.member().to_owned(), self.leads());
+            let handed_over = timeout(HANDED_OVER, seat.leave()).await;
+            if led && handed_over.is_ok() {
+                self.tell(LeaseReleased { member, shard: name(&self.shard) }.into());
+            }
+        }
+        left
+    }
+
+    /// Sends nothing new, waits for the answers to what was sent, and closes the journal.
+    async fn wind_up(&mut self, grace: Duration) -> WoundUp {
         let effects = self.core.stop();
         let stopped_at = Timestamp::now();
         self.perform(effects);
-        let in_flight = self.core.fires_in_flight();
-        self.tell(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
-        self.supervision.stopping(reason, in_flight);
-        let end = Instant::now() + GRACE;
+        let end = Instant::now() + grace;
         let mut done = Vec::new();
         while self.core.fires_in_flight() > 0 || self.core.is_claiming() {
             tokio::select! {
@@ -326,16 +349,9 @@ impl Daemon {
         let effects = self.core.stop();
         self.perform(effects);
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
-        let notices = self.notices.take();
-        let flushed = async {
-            if let Some(notices) = notices {
-                notices.close(FLUSH.min(end + CLOSE - Instant::now())).await;
-            }
-        };
         // A journal that cannot be written has been told of, and what is in it says enough.
-        let _ = tokio::join!(timeout(CLOSE, self.requests.journal.close(stopped_at)), flushed);
-        self.hand_over().await;
-        left
+        let closed = timeout(CLOSE, self.requests.journal.close(stopped_at)).await;
+        WoundUp { left, closed: matches!(closed, Ok(Ok(()))) }
     }
 
     fn take_in(&mut self, replies: &mut Vec<Done>) {
@@ -401,14 +417,15 @@ impl Daemon {
 
     /// Counted first: who has read of an event finds it counted.
     fn tell(&self, event: Event) {
+        // The clock is one for all loops, and each sees it jump.
+        if matches!(event, Event::ClockJumped(_)) && self.shard != Shard::Common {
+            return;
+        }
         if let Some(metrics) = &self.metrics {
             metrics.observe(&event);
         }
         self.desk.hear(&event);
-        if let Some(notices) = &self.notices {
-            notices.observe(&event);
-        }
-        self.scribe.tell(event);
+        self.shared.tell(event);
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
 use crate::cloud66::Client;
 use crate::notify::Audience;
-use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule};
+use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, Shard};
 use crate::timetable::Timetable;
 
 /// Another schedule, with all that can be made of it before it takes over.
@@ -16,10 +17,67 @@ pub struct Replacement {
     pub(super) path: String,
     /// What the file is known by among those who share a journal.
     pub(super) fingerprint: String,
-    pub(super) clients: BTreeMap<AccountName, Client>,
     pub(super) audience: Audience,
     pub(super) difference: Difference,
+    /// All of it.
+    pub(super) schedule: Arc<Schedule>,
+    /// The same for each loop.
+    pub(super) parts: BTreeMap<Shard, Part>,
+}
+
+/// What a loop is to go on with.
+pub(super) struct Part {
+    pub(super) clients: Clients,
+    /// The schedule of all loops.
+    pub(super) whole: Arc<Schedule>,
     pub(super) prepared: Prepared,
+    /// Who is told that it does.
+    pub(super) done: Option<oneshot::Sender<()>>,
+}
+
+/// A client for each account.
+pub(super) type Clients = BTreeMap<AccountName, Client>;
+
+/// Whether each shard of a schedule has a loop of its own, or all have one together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loops {
+    /// Where nobody shares the journal.
+    One,
+    /// Where several daemons do.
+    OfShards,
+}
+
+impl Part {
+    /// What of a schedule is one shard's. All of it is not copied.
+    pub(super) fn schedule(schedule: &Arc<Schedule>, shard: &Shard) -> Arc<Schedule> {
+        match schedule.accounts.iter().all(|account| account.shard == *shard) {
+            true => Arc::clone(schedule),
+            false => Arc::new(schedule.of_shard(shard)),
+        }
+    }
+
+    /// The clients of each shard.
+    pub(super) fn clients(schedule: &Schedule, clients: Clients, loops: Loops) -> BTreeMap<Shard, Clients> {
+        if loops == Loops::One {
+            return BTreeMap::from([(Shard::Common, clients)]);
+        }
+        let mut parts: BTreeMap<Shard, Clients> =
+            schedule.shards().into_iter().map(|shard| (shard, Clients::new())).collect();
+        let of: HashMap<&AccountName, &Shard> =
+            schedule.accounts.iter().map(|account| (&account.name, &account.shard)).collect();
+        for (name, client) in clients {
+            if let Some(part) = of.get(&name).and_then(|shard| parts.get_mut(shard)) {
+                part.insert(name, client);
+            }
+        }
+        parts
+    }
+
+    /// Of a shard that the schedule has no more.
+    pub(super) fn empty(whole: &Arc<Schedule>) -> Part {
+        let prepared = Prepared::new(Arc::default(), Timestamp::now());
+        Part { clients: Clients::new(), whole: Arc::clone(whole), prepared, done: None }
+    }
 }
 
 /// A schedule in the forms that take long to make of it.
@@ -38,16 +96,27 @@ impl Replacement {
         clients: BTreeMap<AccountName, Client>,
         audience: Audience,
         before: &Schedule,
+        loops: Loops,
         now: Timestamp,
     ) -> Replacement {
         let difference = Difference::share(before, &mut schedule);
+        let schedule = Arc::new(schedule);
+        let parts = Part::clients(&schedule, clients, loops).into_iter().map(|(shard, clients)| {
+            let own = match loops {
+                Loops::One => Arc::clone(&schedule),
+                Loops::OfShards => Part::schedule(&schedule, &shard),
+            };
+            let part =
+                Part { clients, whole: Arc::clone(&schedule), prepared: Prepared::new(own, now), done: None };
+            (shard, part)
+        });
         Replacement {
             path,
             fingerprint: String::new(),
-            clients,
             audience,
             difference,
-            prepared: Prepared::new(Arc::new(schedule), now),
+            parts: parts.collect(),
+            schedule,
         }
     }
 
@@ -58,7 +127,7 @@ impl Replacement {
 
     /// The schedule that takes over.
     pub fn schedule(&self) -> &Arc<Schedule> {
-        &self.prepared.schedule
+        &self.schedule
     }
 }
 

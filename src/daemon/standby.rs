@@ -1,24 +1,28 @@
 //! A daemon among several: it stands by until it leads, and steps down when another does.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::core::Core;
+use super::replacement::Part;
 use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
-use super::{Daemon, Replacement, StopReason};
+use super::{Daemon, WoundUp};
 use crate::clock::Now;
 use crate::control::Ask;
 use crate::dispatch::Effect;
-use crate::journal::postgres::{Membership, Notice, Term};
+use crate::journal::postgres::{Membership, News, Notice, Seat, Term};
 use crate::journal::{Health, Journal, Opened, Permit, Recovered};
 use crate::log::Event;
 use crate::log::event::{
     ClockDiffers, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
     ScheduleDiffers,
 };
+use crate::schedule::Shard;
 
 /// Whose journal a daemon keeps.
 pub enum Keeping {
@@ -29,7 +33,10 @@ pub enum Keeping {
 }
 
 /// A member has this long to hand over. Otherwise its lease ends by itself.
-const HANDED_OVER: Duration = Duration::from_millis(500);
+pub(super) const HANDED_OVER: Duration = Duration::from_millis(500);
+
+/// A shard that is handed over waits so long for the answers to what it has in flight.
+const HANDS_OVER_WITHIN: Duration = Duration::from_secs(4);
 
 /// What was in flight when a member stepped down is listened to for so long: longer than any request's timeout.
 const LISTENS: Duration = Duration::from_secs(120);
@@ -37,17 +44,42 @@ const LISTENS: Duration = Duration::from_secs(120);
 /// While the permit to send has run out, the loop looks at it so often.
 pub(super) const PERMIT_AGAIN: Duration = Duration::from_millis(20);
 
-/// Why a daemon stops firing.
+/// Why a loop does not go on as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Halt {
-    Stopped(StopReason),
+    /// The daemon is to stop.
+    Stopped,
+    /// Another member leads.
     Deposed,
+    /// Another member has fewer shards.
+    HandsOver,
+    /// The shard has accounts that were another's.
+    Renews,
 }
 
-/// The next thing that a member learns. Never comes to a daemon alone.
-pub(super) async fn learn(membership: &mut Option<Box<Membership>>) -> Notice {
-    match membership {
-        Some(membership) => membership.learn().await,
+/// The next thing that a member learns of a shard. Never comes to a daemon alone.
+pub(super) async fn learn(seat: &mut Option<Seat>) -> Notice {
+    match seat {
+        Some(seat) => seat.learn().await,
         None => std::future::pending().await,
+    }
+}
+
+/// A shard's name, for the log.
+pub(super) fn name(shard: &Shard) -> Option<String> {
+    shard.name().map(ToString::to_string)
+}
+
+/// What a member has learnt, for the log.
+pub(super) fn heed(member: String, news: News) -> Event {
+    match news {
+        News::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
+        News::Reachable => LeaseReachable { member }.into(),
+        News::Differs { member, schedule, leader, leader_schedule } => {
+            let (fingerprint, leader_fingerprint) = (schedule, leader_schedule);
+            ScheduleDiffers { member, fingerprint, leader, leader_fingerprint }.into()
+        }
+        News::ClockOff { by_ms } => ClockDiffers { by_ms }.into(),
     }
 }
 
@@ -64,11 +96,17 @@ impl Daemon {
 
     /// Goes on where a journal ends.
     pub(super) fn take_over(&mut self, opened: Opened) {
-        let Opened { journal, recovered, mut mark, refused } = opened;
+        let Opened { journal, mut recovered, mut mark, refused } = opened;
+        if self.seat.is_some() && !recovered.paused.is_empty() {
+            // Those of other shards are theirs to keep up with.
+            let others = self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard);
+            let others: HashSet<_> = others.map(|entry| &entry.name).collect();
+            recovered.paused.retain(|entry| !others.contains(entry));
+        }
         let (core, effects) = Core::new(&self.schedule, recovered, fastrand::u64(..), Now::read());
-        let shared = self.membership.is_some();
+        let shared = self.seat.is_some();
         self.core = core.reaching(if shared { Reach::SHARED } else { Reach::ALONE });
-        journal.follow(self.scribe.progress());
+        journal.follow(self.shared.log());
         drop(self.requests.turn_to(journal, mark.permit().clone()));
         // Where it cannot be written, no process will believe it; and nothing is sent before it can be.
         let _ = mark.raise(self.core.sent_up_to());
@@ -77,36 +115,55 @@ impl Daemon {
         self.perform(effects);
     }
 
-    /// Waits until this member leads. Returns why it is asked to stop before.
+    /// Forgets the pauses of entries that are another shard's by now: they are that one's to keep up with.
+    pub(super) fn leave_pauses(&mut self) {
+        let paused = Arc::clone(self.core.paused());
+        for entry in self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard) {
+            if paused.contains(&entry.name) {
+                self.core.resume(&entry.name);
+            }
+        }
+    }
+
+    /// Waits until this member leads. `false`: it is to stop.
     pub(super) async fn stand_by(
         &mut self,
-        stop: &mut (impl Future<Output = StopReason> + Unpin),
+        stop: &mut (impl Future<Output = ()> + Unpin),
         ticks: &mut Ticks,
-        replacements: &mut mpsc::Receiver<Replacement>,
-        asks: &mut mpsc::Receiver<Ask>,
-    ) -> Option<StopReason> {
+        parts: &mut mpsc::Receiver<Part>,
+        asks: &mut mpsc::UnboundedReceiver<Ask>,
+    ) -> bool {
         let mut done = Vec::new();
         loop {
             if let Some(metrics) = &self.metrics {
                 metrics.stands_by(true);
                 metrics.turned(false);
             }
-            self.supervision.stands_by(Now::read());
+            self.shared.supervised(|supervision| supervision.stands_by(&self.shard, Now::read()));
             tokio::select! {
                 biased;
-                reason = &mut *stop => return Some(reason),
-                notice = learn(&mut self.membership) => if let Some(term) = self.heed(notice) {
-                    self.begin(term).await;
-                    if self.leads() {
-                        return None;
+                () = &mut *stop => return false,
+                notice = learn(&mut self.seat) => match notice {
+                    // Handed over before this was heard of.
+                    Notice::Leads(term) if term.is_over() => {}
+                    Notice::Leads(term) => {
+                        self.begin(term).await;
+                        if self.leads() {
+                            return true;
+                        }
                     }
+                    Notice::StandsBy(leader) => {
+                        let (member, shard) = (self.member(), name(&self.shard));
+                        self.tell(LeaseStandby { member, shard, leader }.into());
+                    }
+                    Notice::Deposed | Notice::HandsOver => {}
                 },
                 tick = ticks.next() => match tick {
                     Tick::Beat | Tick::Prune => {}
                 },
                 // What people ask of the journal is refused.
                 _ = self.requests.replies.recv_many(&mut done, 1) => self.take_in(&mut done),
-                Some(replacement) = replacements.recv() => self.replace(replacement),
+                Some(part) = parts.recv() => drop(self.replace(part)),
                 Some(ask) = asks.recv() => self.asked(ask),
                 // The loop is seen to live.
                 () = sleep(Duration::from_secs(1)) => {}
@@ -114,70 +171,71 @@ impl Daemon {
         }
     }
 
+    fn member(&self) -> String {
+        self.seat.as_ref().map(|seat| seat.member().to_owned()).unwrap_or_default()
+    }
+
     /// Begins a term, unless the journal cannot be opened or the term is over before.
     async fn begin(&mut self, term: Term) {
-        let Some(membership) = &self.membership else {
+        let Some(seat) = &self.seat else {
             return;
         };
-        let opened = match membership.open(term).await {
+        let opened = match seat.open(term.clone()).await {
             Ok(opened) => opened,
             Err(error) => {
-                let (member, error) = (membership.name(), error.to_string());
+                let (member, error) = (self.member(), error.to_string());
                 return self.tell(LeaseUnreachable { member, error }.into());
             }
         };
         let open = opened.recovered.open.len();
-        let (member, journal) = (membership.name(), self.desk.journal.to_string());
-        self.tell(LeaseAcquired { member, journal, open }.into());
+        let (member, shard, journal) = (self.member(), name(&self.shard), self.desk.journal.to_string());
+        self.tell(LeaseAcquired { member, shard, journal, open }.into());
         if let Some(metrics) = &self.metrics {
             metrics.stands_by(false);
         }
+        self.term = Some(term);
         self.take_over(opened);
     }
 
     /// Another member leads: nothing is decided here any more, and nothing sent.
     pub(super) fn step_down(&mut self) {
         let in_flight = self.core.fires_in_flight();
-        if let Some(membership) = &self.membership {
-            self.tell(LeaseLost { member: membership.name(), in_flight }.into());
+        self.tell(LeaseLost { member: self.member(), shard: name(&self.shard), in_flight }.into());
+        self.idle();
+    }
+
+    /// Leaves the shard to a member that has fewer.
+    pub(super) async fn hand_over(&mut self) {
+        self.wind_up(HANDS_OVER_WITHIN).await;
+        if let Some(seat) = &self.seat {
+            seat.release();
         }
-        self.mark = None;
+        self.tell(LeaseReleased { member: self.member(), shard: name(&self.shard) }.into());
+        self.idle();
+    }
+
+    /// Goes on under the same lease with all that the journal knows.
+    pub(super) async fn renew(&mut self) {
+        let term = self.term.take();
+        let WoundUp { closed, .. } = self.wind_up(HANDS_OVER_WITHIN).await;
+        self.idle();
+        match (term, &self.seat) {
+            (Some(term), _) if closed => self.begin(term.renewed()).await,
+            // What is still to be written of the old term must not come into a new one with the same number.
+            (_, Some(seat)) => seat.release(),
+            (_, None) => {}
+        }
+    }
+
+    /// Decides nothing from now on.
+    fn idle(&mut self) {
+        (self.mark, self.term) = (None, None);
         self.tell_health(&Health::Well);
         self.desk.claiming_since = None;
         let (idle, _) = Core::new(&self.schedule, Recovered::default(), 0, Now::read());
         let core = std::mem::replace(&mut self.core, idle);
         let replies = self.requests.turn_to(Journal::of_another(), Permit::none_yet());
         tokio::spawn(listen(core, replies));
-    }
-
-    /// Tells what a member has learnt. Returns the term when it is to begin.
-    pub(super) fn heed(&self, notice: Notice) -> Option<Term> {
-        let member = self.membership.as_ref().map(|membership| membership.name()).unwrap_or_default();
-        let event: Event = match notice {
-            Notice::Leads(term) => return Some(term),
-            Notice::Deposed => return None,
-            Notice::StandsBy(leader) => LeaseStandby { member, leader }.into(),
-            Notice::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
-            Notice::Reachable => LeaseReachable { member }.into(),
-            Notice::Differs { member, schedule, leader, leader_schedule } => {
-                let (fingerprint, leader_fingerprint) = (schedule, leader_schedule);
-                ScheduleDiffers { member, fingerprint, leader, leader_fingerprint }.into()
-            }
-            Notice::ClockOff { by_ms } => ClockDiffers { by_ms }.into(),
-        };
-        self.tell(event);
-        None
-    }
-
-    /// Hands the lease over, when the journal is closed.
-    pub(super) async fn hand_over(&mut self) {
-        if let Some(membership) = self.membership.take() {
-            let (member, led) = (membership.name(), self.leads());
-            let left = timeout(HANDED_OVER, membership.leave()).await;
-            if led && left.is_ok() {
-                self.tell(LeaseReleased { member }.into());
-            }
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the service manager is told of the daemon: that it is ready, what comes next, that its loop turns.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use super::Notifier;
 use super::core::{Core, Upcoming};
 use crate::clock::{Mono, Now};
+use crate::schedule::Shard;
 
 /// A claim takes some milliseconds, and a disk that fails says so. A claim that has had no answer for so long will
 /// have none: the daemon starts nothing any more, and only a restart can help.
@@ -16,34 +18,89 @@ const CLAIM_HANGS: Duration = Duration::from_secs(60);
 /// The status is told no more often than this.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells the service manager how the daemon is, from one turn of the loop to the next.
+/// A loop that has not turned for so long hangs, or waits for a database that hangs.
+const HANGS: Duration = Duration::from_secs(30);
+
+/// Tells the service manager how the daemon is, from one turn of its loops to the next.
 pub(super) struct Supervision {
     notifier: Notifier,
     told: Told,
+    loops: BTreeMap<Shard, Turned>,
+}
+
+/// How a loop was when it last turned.
+#[derive(Default)]
+struct Turned {
+    at: Mono,
+    stands_by: bool,
+    is_current: bool,
+    journal_is_ill: bool,
     pulse: Pulse,
+    lives: bool,
+    /// What comes next, and how many wait, as of then.
+    next: Option<Upcoming>,
+    waiting: usize,
+    looked_at: Option<Mono>,
 }
 
 impl Supervision {
     pub(super) fn new(notifier: Notifier) -> Supervision {
-        Supervision { notifier, told: Told::default(), pulse: Pulse::default() }
+        Supervision { notifier, told: Told::default(), loops: BTreeMap::new() }
     }
 
-    /// The loop has turned.
-    pub(super) fn turned(&mut self, now: Now, core: &Core, journal_is_ill: bool) {
+    /// The loop of a shard has turned.
+    pub(super) fn turned(&mut self, shard: &Shard, now: Now, core: &Core, journal_is_ill: bool) {
         if !self.notifier.listens() {
             return;
         }
+        let looks = !self.told.ready || !self.told.reloaded;
+        let of = self.of(shard);
+        of.lives = of.pulse.lives(core.claims_up_to(), now.mono);
+        (of.at, of.stands_by, of.journal_is_ill) = (now.mono, false, journal_is_ill);
+        of.is_current = core.is_current(now);
+        if looks || of.looked_at.is_none_or(|at| now.mono.saturating_sub(at) >= STATUS_EVERY) {
+            (of.next, of.waiting, of.looked_at) = (core.next_up(), core.number_waiting(), Some(now.mono));
+        }
+        self.news(now);
+    }
+
+    /// Another member fires, and this one waits for its turn. That is all that it can be ready for.
+    pub(super) fn stands_by(&mut self, shard: &Shard, now: Now) {
+        if !self.notifier.listens() {
+            return;
+        }
+        *self.of(shard) =
+            Turned { at: now.mono, stands_by: true, is_current: true, lives: true, ..Turned::default() };
+        self.news(now);
+    }
+
+    fn of(&mut self, shard: &Shard) -> &mut Turned {
+        self.loops.entry(shard.clone()).or_default()
+    }
+
+    fn news(&mut self, now: Now) {
         self.notifier.settle();
+        let hangs = |of: &Turned| now.mono.saturating_sub(of.at) >= HANGS;
         let turn = Turn {
-            is_current: core.is_current(now),
-            lives: self.pulse.lives(core.claims_up_to(), now.mono),
+            is_current: self.loops.values().all(|of| of.is_current),
+            lives: self.loops.values().all(|of| of.lives && !hangs(of)),
             watchdog: self.notifier.watchdog(),
         };
         let is_ready = self.told.ready || turn.is_current;
-        let status = || match (journal_is_ill, is_ready) {
-            (true, _) => "the journal cannot be written: nothing new is started".to_owned(),
-            (false, false) => "what came due is being claimed".to_owned(),
-            (false, true) => status(core.next_up(), core.number_waiting()),
+        let status = || {
+            let leads = || self.loops.values().filter(|of| !of.stands_by);
+            match (leads().any(|of| of.journal_is_ill), is_ready) {
+                (true, _) => return "the journal cannot be written: nothing new is started".to_owned(),
+                (false, false) => return "what came due is being claimed".to_owned(),
+                (false, true) => {}
+            }
+            let (number, all) = (leads().count(), self.loops.len());
+            if number == 0 {
+                return "stands by: another member fires".to_owned();
+            }
+            let next = leads().filter_map(|of| of.next.as_ref()).min_by_key(|next| next.scheduled_at);
+            let status = status(next, leads().map(|of| of.waiting).sum());
+            if number < all { format!("leads {number} of {all} shards; {status}") } else { status }
         };
         if let Some((news, told)) = self.told.news(&turn, now.mono, status)
             && (news.is_empty() || self.notifier.tell(&news))
@@ -52,22 +109,6 @@ impl Supervision {
             if self.told.ready {
                 self.notifier.is_ready();
             }
-        }
-    }
-
-    /// Another member fires, and this one waits for its turn. That is all that it can be ready for.
-    pub(super) fn stands_by(&mut self, now: Now) {
-        if !self.notifier.listens() {
-            return;
-        }
-        self.notifier.settle();
-        let turn = Turn { is_current: true, lives: true, watchdog: self.notifier.watchdog() };
-        let status = || "stands by: another member fires".to_owned();
-        if let Some((news, told)) = self.told.news(&turn, now.mono, status)
-            && (news.is_empty() || self.notifier.tell(&news))
-        {
-            self.told = told;
-            self.notifier.is_ready();
         }
     }
 
@@ -153,10 +194,10 @@ impl Pulse {
 }
 
 /// One line: what comes next, and what waits.
-fn status(next: Option<Upcoming>, waiting: usize) -> String {
+fn status(next: Option<&Upcoming>, waiting: usize) -> String {
     let mut status = match next {
         Some(Upcoming { entry, scheduled_at, is_paused }) => {
-            let paused = if is_paused { " (paused)" } else { "" };
+            let paused = if *is_paused { " (paused)" } else { "" };
             format!("next: {entry} at {scheduled_at:.0}{paused}")
         }
         None => "no entry is ever due".to_owned(),
@@ -251,9 +292,9 @@ mod tests {
                 is_paused,
             })
         };
-        assert_eq!(status(next(false), 0), "next: nightly at 2026-03-29T01:30:00Z");
+        assert_eq!(status(next(false).as_ref(), 0), "next: nightly at 2026-03-29T01:30:00Z");
         assert_eq!(
-            status(next(true), 3),
+            status(next(true).as_ref(), 3),
             "next: nightly at 2026-03-29T01:30:00Z (paused); due and not sent yet: 3"
         );
         assert_eq!(status(None, 0), "no entry is ever due");

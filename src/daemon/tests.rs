@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::core::{Claims, Core};
-use super::replacement::{Prepared, Replacement};
+use super::replacement::{Loops, Prepared, Replacement};
 use crate::clock::Now;
 use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
@@ -113,10 +113,12 @@ impl World {
             BTreeMap::new(),
             Audience::default(),
             &self.running,
+            Loops::One,
             at,
         );
         self.running = Schedule::clone(replacement.schedule());
-        let (effects, _) = self.core.replace(replacement.prepared, self.now);
+        let part = replacement.parts.into_values().next().expect("there is one");
+        let (effects, _) = self.core.replace(part.prepared, self.now);
         self.take(effects);
     }
 

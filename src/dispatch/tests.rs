@@ -17,7 +17,7 @@ use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Repl
 use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Started, Unnamed};
 use crate::quota::{Answer, Throttle};
 use crate::schedule::{
-    CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, TokenSource,
+    CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, TokenSource,
 };
 
 const START: &str = "2026-03-01T00:00:00Z";
@@ -28,6 +28,7 @@ fn account(limit: u32) -> Arc<Account> {
         url: "http://127.0.0.1:1/api/3".parse().expect("a URL"),
         token: TokenSource::Env("TOKEN".to_owned()),
         timeout: Duration::from_secs(30),
+        shard: Shard::Common,
         quota: QuotaSettings { limit, window: Duration::from_secs(3600), reserve: Reserve::Requests(0) },
     })
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::Permit;
 use crate::clock::Now;
+use crate::schedule::Shard;
 
 /// Its file in the state directory.
 const FILE: &str = "sent.mark";
@@ -37,7 +38,11 @@ impl Mark {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn open(directory: &Path, permit: Permit) -> io::Result<(Mark, Option<Timestamp>)> {
+    pub(super) fn open(
+        directory: &Path,
+        shard: &Shard,
+        permit: Permit,
+    ) -> io::Result<(Mark, Option<Timestamp>)> {
         let mut options = OpenOptions::new();
         let file = options
             .read(true)
@@ -45,7 +50,7 @@ impl Mark {
             .create(true)
             .truncate(false)
             .mode(0o640)
-            .open(directory.join(FILE))?;
+            .open(directory.join(file_of(shard)))?;
         let boot = boot();
         let mut text = [0; 128];
         let read = file.read_at(&mut text, 0)?;
@@ -75,6 +80,14 @@ impl Mark {
     }
 }
 
+/// The file of a shard's mark. No name of one begins with a dot, nor is any empty.
+fn file_of(shard: &Shard) -> String {
+    match shard.name() {
+        None => FILE.to_owned(),
+        Some(name) => format!("sent.{name}.mark"),
+    }
+}
+
 /// Which start of the machine this is. Empty where the system does not tell it: then no mark is ever believed.
 pub(super) fn boot() -> String {
     let of_service = std::env::var_os("RUNTIME_DIRECTORY").map(|it| Path::new(&it).join(BOOT_ID_OF_SERVICE));
@@ -100,11 +113,12 @@ mod tests {
     fn a_mark_is_believed_in_the_same_boot_alone() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |second| Timestamp::from_second(second).expect("an instant");
-        let (mut mark, former) = Mark::open(directory.path(), Permit::unlimited()).expect("a mark");
+        let (mut mark, former) =
+            Mark::open(directory.path(), &Shard::Common, Permit::unlimited()).expect("a mark");
         assert_eq!(former, None, "there was none");
         mark.raise(at(100)).expect("raised");
         mark.raise(at(50)).expect("a mark never falls");
-        let (_, former) = Mark::open(directory.path(), Permit::unlimited()).expect("a mark");
+        let (_, former) = Mark::open(directory.path(), &Shard::Common, Permit::unlimited()).expect("a mark");
         assert_eq!(former.map(Timestamp::as_second), Some(100));
         let text = std::fs::read_to_string(directory.path().join(FILE)).expect("the mark");
         assert_eq!(parse(&text, "another-boot"), None);

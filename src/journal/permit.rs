@@ -46,6 +46,11 @@ impl Permit {
         }
     }
 
+    /// Whether it was granted, and nothing is allowed any more, for good.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.0.as_ref().is_some_and(|granted| granted.until.load(SeqCst) == 0)
+    }
+
     /// Whether what is due now may be sent now.
     pub fn holds(&self, now: Now) -> bool {
         self.covers(now.wall, now)

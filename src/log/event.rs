@@ -11,6 +11,11 @@ use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
 
+/// What is said of a lease that is a named shard's.
+fn of_shard(shard: &Option<String>) -> String {
+    shard.as_ref().map_or(String::new(), |shard| format!(" the shard {shard}"))
+}
+
 macro_rules! events {
     ($(
         $(#[$doc:meta])*
@@ -438,30 +443,41 @@ events! {
         error: String,
     }, format!("the journal refuses a step: {}", e.error);
 
-    /// This member leads: it fires the schedule, and the others stand by.
+    /// This member leads: it fires the schedule, or a shard of it, and the others stand by.
     LeaseAcquired = "lease.acquired", |e| Level::INFO, {
         member: String,
+        /// Where it is a named one.
+        shard: Option<String>,
         journal: String,
         /// What the one before had claimed and not settled.
         open: usize,
-    }, format!("this member, {}, leads: it fires the schedule", e.member);
+    }, format!("this member, {}, leads{}: it fires the schedule", e.member, of_shard(&e.shard));
 
     /// Another member leads from now on. What this one has sent and has no answer to is that one's to find out.
     LeaseLost = "lease.lost", |e| Level::ERROR, {
         member: String,
+        shard: Option<String>,
         in_flight: usize,
-    }, format!("another member leads, as this one, {}, was not heard of in time: it stands by", e.member);
+    }, format!(
+        "another member leads{}, as this one, {}, was not heard of in time: it stands by",
+        of_shard(&e.shard), e.member
+    );
 
-    /// This member has stopped, and hands over.
+    /// This member has stopped, or leads more shards than others, and hands over.
     LeaseReleased = "lease.released", |e| Level::INFO, {
         member: String,
-    }, format!("this member, {}, has handed over", e.member);
+        shard: Option<String>,
+    }, format!("this member, {}, has handed over{}", e.member, of_shard(&e.shard));
 
     /// Another member leads, and this one stands by.
     LeaseStandby = "lease.standby", |e| Level::INFO, {
         member: String,
+        shard: Option<String>,
         leader: Option<String>,
-    }, format!("{} leads, and this member, {}, stands by", e.leader.as_deref().unwrap_or("another member"), e.member);
+    }, format!(
+        "{} leads{}, and this member, {}, stands by",
+        e.leader.as_deref().unwrap_or("another member"), of_shard(&e.shard), e.member
+    );
 
     /// The shared journal is out of reach. A leader sends what is claimed and due in two seconds, and nothing else.
     LeaseUnreachable = "lease.unreachable", |e| Level::ERROR, {

@@ -42,8 +42,6 @@ pub(super) struct Accounts {
     exhausted: Family<OfAccount, Gauge>,
     requests: Family<Requests, Total>,
     throttled: Family<OfAccount, Total>,
-    /// Those that have series.
-    served: Mutex<Vec<AccountName>>,
 }
 
 impl Accounts {
@@ -70,9 +68,14 @@ impl Accounts {
         r.register("throttled", "Requests that the API refused for want of quota", self.throttled.clone());
     }
 
-    /// These are all that are served, and how each stands. What is told of any other would stand still for ever.
-    pub(super) fn stand<'a>(&self, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+    /// These are all that somebody serves, and how each stands. What is told of one that was served before would stand
+    /// still for ever.
+    pub(super) fn stand<'a>(
+        &self,
+        served: &Mutex<Vec<AccountName>>,
+        accounts: impl Iterator<Item = (&'a AccountName, Gauges)>,
+    ) {
+        let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = std::mem::take(&mut *served);
         for (account, gauges) in accounts {
             self.stands(account, &gauges);

@@ -7,6 +7,7 @@ mod accounts;
 mod http;
 mod vitals;
 
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use crate::schedule::AccountName;
 use accounts::Accounts;
 pub use http::Server;
 pub(crate) use vitals::DISK_HANGS;
-use vitals::Vitals;
+use vitals::{Ailment, Vitals};
 
 /// From what nobody notices to what is an hour late, in seconds.
 const LATENESS: [f64; 18] = [
@@ -71,11 +72,76 @@ struct Build {
     version: &'static str,
 }
 
+/// One of the daemon's loops, of which there is one for each shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    metrics: Arc<Metrics>,
+    vitals: Arc<Vitals>,
+    /// The accounts that it serves.
+    served: Arc<Mutex<Vec<AccountName>>>,
+}
+
+impl Watched {
+    /// Counts an event that is logged.
+    pub(crate) fn observe(&self, event: &Event) {
+        match event {
+            Event::JournalFailed(_) => {
+                self.vitals.journal(true);
+                self.metrics.journal.set(0);
+            }
+            Event::JournalRestored(_) => {
+                self.vitals.journal(false);
+                let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
+                self.metrics.journal.set(i64::from(!ill));
+            }
+            event => self.metrics.observe(event),
+        }
+    }
+
+    /// The loop turns. `current`: nothing is due that is not claimed.
+    pub(crate) fn turned(&self, current: bool) {
+        self.vitals.turned(Instant::now());
+        if current {
+            self.vitals.fires();
+        }
+    }
+
+    /// Another member fires, or this one does from now on.
+    pub(crate) fn stands_by(&self, stands_by: bool) {
+        self.vitals.stands_by(stands_by);
+        if stands_by {
+            self.metrics.accounts.stand(&self.served, std::iter::empty());
+        }
+    }
+
+    /// The schedule was swept. How many entries are paused, and how each account stands now.
+    pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
+        self.metrics.sweeps.inc();
+        self.vitals.paused(paused);
+        let paused: usize = self.metrics.loops().iter().map(|vitals| vitals.number_paused()).sum();
+        self.metrics.paused.set(paused.try_into().unwrap_or(i64::MAX));
+        self.metrics.accounts.stand(&self.served, accounts);
+    }
+
+    /// A claim is given to the journal.
+    pub(crate) fn claims(&self) {
+        self.vitals.claims(Instant::now());
+    }
+
+    /// The journal has answered a claim.
+    pub(crate) fn claimed(&self) {
+        if let Some(took) = self.vitals.claimed(Instant::now()) {
+            self.metrics.claim_took(took);
+        }
+    }
+}
+
 /// What is counted. Shared by the loop, which counts, and the server, which reads.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    vitals: Vitals,
+    /// Of each loop.
+    loops: RwLock<Vec<Arc<Vitals>>>,
     healthy: Gauge,
     ready: Gauge,
     stands_by: Gauge,
@@ -101,7 +167,7 @@ impl Metrics {
     pub fn new(started_at: Timestamp) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("stackcron"),
-            vitals: Vitals::new(Instant::now()),
+            loops: RwLock::default(),
             healthy: Gauge::default(),
             ready: Gauge::default(),
             stands_by: Gauge::default(),
@@ -224,16 +290,10 @@ impl Metrics {
             Event::DaemonStarted(started) => self.has_entries(started.entries),
             Event::DaemonStopping(_) => {
                 // From now on it waits for answers, for less time than a loop that hangs.
-                self.vitals.turned(Instant::now());
-                self.vitals.stops();
-            }
-            Event::JournalFailed(_) => {
-                self.vitals.journal(true);
-                self.journal.set(0);
-            }
-            Event::JournalRestored(_) => {
-                self.vitals.journal(false);
-                self.journal.set(1);
+                for vitals in &*self.loops() {
+                    vitals.turned(Instant::now());
+                    vitals.stops();
+                }
             }
             Event::LeaseUnreachable(_) => {
                 self.journal.set(0);
@@ -257,39 +317,33 @@ impl Metrics {
         self.reloaded.set(0);
     }
 
-    /// The loop turns. `current`: nothing is due that is not claimed.
-    pub(crate) fn turned(&self, current: bool) {
-        self.vitals.turned(Instant::now());
-        if current {
-            self.vitals.fires();
-        }
+    /// Watches another loop.
+    pub(crate) fn watch(self: &Arc<Metrics>) -> Watched {
+        let vitals = Arc::new(Vitals::new(Instant::now()));
+        self.loops.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&vitals));
+        Watched { metrics: Arc::clone(self), vitals, served: Arc::default() }
     }
 
-    /// Another member fires, or this one does from now on.
-    pub(crate) fn stands_by(&self, stands_by: bool) {
-        self.vitals.stands_by(stands_by);
-        self.stands_by.set(stands_by.into());
-        if stands_by {
-            self.accounts.stand(std::iter::empty());
-        }
+    fn loops(&self) -> RwLockReadGuard<'_, Vec<Arc<Vitals>>> {
+        self.loops.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The schedule was swept. How many entries are paused, and how each account stands now.
-    pub(crate) fn swept<'a>(&self, paused: usize, accounts: impl Iterator<Item = (&'a AccountName, Gauges)>) {
-        self.sweeps.inc();
-        self.paused.set(paused.try_into().unwrap_or(i64::MAX));
-        self.accounts.stand(accounts);
+    /// Whether all loops turn.
+    fn alive(&self) -> Result<(), Ailment> {
+        let now = Instant::now();
+        self.loops().iter().try_for_each(|vitals| vitals.alive(now))
     }
 
-    /// A claim is given to the journal.
-    pub(crate) fn claims(&self) {
-        self.vitals.claims(Instant::now());
-    }
-
-    /// The journal has answered a claim.
-    pub(crate) fn claimed(&self) {
-        if let Some(took) = self.vitals.claimed(Instant::now()) {
-            self.claim_took(took);
+    /// Whether what comes due is sent, as far as it is this member's to send.
+    fn ready(&self) -> Result<(), Ailment> {
+        self.alive()?;
+        let now = Instant::now();
+        let all: Vec<_> = self.loops().iter().map(|vitals| vitals.ready(now)).collect();
+        let mut leads = all.into_iter().filter(|ready| *ready != Err(Ailment::StandsBy)).peekable();
+        match (leads.peek(), self.loops().is_empty()) {
+            (_, true) => Err(Ailment::Starting),
+            (None, _) => Err(Ailment::StandsBy),
+            _ => leads.collect(),
         }
     }
 
@@ -307,9 +361,10 @@ impl Metrics {
 
     /// Everything in OpenMetrics text.
     fn scrape(&self) -> String {
-        let now = Instant::now();
-        self.healthy.set(self.vitals.alive(now).is_ok().into());
-        self.ready.set(self.vitals.ready(now).is_ok().into());
+        let ready = self.ready();
+        self.healthy.set(self.alive().is_ok().into());
+        self.ready.set(ready.is_ok().into());
+        self.stands_by.set((ready == Err(Ailment::StandsBy)).into());
         let mut text = String::with_capacity(8 << 10);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

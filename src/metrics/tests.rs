@@ -73,7 +73,7 @@ fn gauges(remaining: Option<u32>) -> Gauges {
 
 #[test]
 fn metrics_keep_their_names_and_labels() {
-    let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
     let events: [Event; 12] = [
         started(-3),
         started(2),
@@ -121,33 +121,55 @@ fn metrics_keep_their_names_and_labels() {
     metrics.reload_failed();
     metrics.claim_took(Duration::from_millis(4));
     let (main, other) = (account("main"), account("other"));
-    metrics.swept(3, [(&main, gauges(Some(360))), (&other, gauges(None))].into_iter());
+    metrics.watch().swept(3, [(&main, gauges(Some(360))), (&other, gauges(None))].into_iter());
     insta::assert_snapshot!(in_order(&metrics.scrape()));
 }
 
 #[test]
 fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
-    let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
-    metrics.turned(true);
-    let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.vitals.ready(Instant::now()).is_ok());
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let watched = metrics.watch();
+    watched.turned(true);
+    let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.ready().is_ok());
     assert_eq!(healthy(&metrics), (1, true));
     let since = Timestamp::UNIX_EPOCH;
     let error = JournalError::Full("journal".into()).to_string();
-    metrics.observe(&JournalFailed { since, error }.into());
+    watched.observe(&JournalFailed { since, error }.into());
     assert_eq!(healthy(&metrics), (0, false));
-    metrics.observe(&JournalRestored { failed_since: since }.into());
+    watched.observe(&JournalRestored { failed_since: since }.into());
     assert_eq!(healthy(&metrics), (1, true));
 }
 
 #[test]
 fn what_an_account_was_is_not_told_when_it_is_served_no_more() {
-    let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let (watched, another) = (metrics.watch(), metrics.watch());
+    let third = account("third");
+    another.swept(0, [(&third, gauges(Some(1)))].into_iter());
     let (main, other) = (account("main"), account("other"));
     let told = |name: &str| metrics.scrape().contains(&format!("account=\"{name}\""));
-    metrics.swept(0, [(&main, gauges(Some(1))), (&other, gauges(Some(1)))].into_iter());
+    watched.swept(0, [(&main, gauges(Some(1))), (&other, gauges(Some(1)))].into_iter());
     assert!(told("main") && told("other"));
-    metrics.swept(0, [(&main, gauges(Some(1)))].into_iter());
+    watched.swept(0, [(&main, gauges(Some(1)))].into_iter());
     assert!(told("main") && !told("other"), "{}", metrics.scrape());
-    metrics.stands_by(true);
+    watched.stands_by(true);
     assert!(!told("main"), "another member knows it: {}", metrics.scrape());
+    assert!(told("third"), "another loop serves it: {}", metrics.scrape());
+}
+
+#[test]
+fn who_leads_one_shard_is_ready_and_who_leads_none_is_not() {
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let (one, other) = (metrics.watch(), metrics.watch());
+    one.stands_by(true);
+    other.stands_by(true);
+    assert_eq!(metrics.ready(), Err(Ailment::StandsBy));
+    other.stands_by(false);
+    assert_eq!(metrics.ready(), Err(Ailment::Starting));
+    other.turned(true);
+    assert_eq!(metrics.ready(), Ok(()));
+    other.swept(2, std::iter::empty());
+    assert_eq!(metrics.paused.get(), 2, "of all loops together");
+    one.swept(1, std::iter::empty());
+    assert_eq!(metrics.paused.get(), 3);
 }

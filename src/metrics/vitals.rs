@@ -1,6 +1,6 @@
 //! Whether the daemon lives, and whether it fires: what an orchestrator asks again and again.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The loop turns once a second at the least. When it has not for so long, it hangs.
@@ -42,6 +42,8 @@ pub(super) struct Vitals {
     journal_ill: AtomicBool,
     stands_by: AtomicBool,
     stopping: AtomicBool,
+    /// How many of its entries are paused.
+    paused: AtomicUsize,
 }
 
 impl Vitals {
@@ -54,6 +56,7 @@ impl Vitals {
             journal_ill: AtomicBool::new(false),
             stands_by: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            paused: AtomicUsize::new(0),
         }
     }
 
@@ -69,11 +72,24 @@ impl Vitals {
         self.journal_ill.store(ill, Relaxed);
     }
 
+    pub(super) fn is_journal_ill(&self) -> bool {
+        self.journal_ill.load(Relaxed)
+    }
+
+    pub(super) fn paused(&self, paused: usize) {
+        self.paused.store(paused, Relaxed);
+    }
+
+    pub(super) fn number_paused(&self) -> usize {
+        self.paused.load(Relaxed)
+    }
+
     /// Whether another one fires. Who has stood by begins anew.
     pub(super) fn stands_by(&self, stands_by: bool) {
         self.stands_by.store(stands_by, Relaxed);
         self.fires.store(false, Relaxed);
         self.claiming.store(NONE, Relaxed);
+        self.paused.store(0, Relaxed);
     }
 
     pub(super) fn stops(&self) {

@@ -21,7 +21,7 @@ mod tree;
 mod validate;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use self::report::{Problem, Report};
 
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
-pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, StackUid};
+pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
 pub(crate) use place::one_line;
@@ -165,6 +165,19 @@ impl Schedule {
     pub fn by_name(&self) -> ByName {
         self.entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect()
     }
+
+    /// The shards that its accounts belong to, and the common one, whether or not it has any.
+    pub fn shards(&self) -> BTreeSet<Shard> {
+        let named = self.accounts.iter().map(|account| account.shard.clone());
+        named.chain([Shard::Common]).collect()
+    }
+
+    /// What of it belongs to one shard.
+    pub fn of_shard(&self, shard: &Shard) -> Schedule {
+        let accounts = self.accounts.iter().filter(|account| account.shard == *shard);
+        let entries = self.entries.iter().filter(|entry| entry.account.shard == *shard);
+        Schedule { accounts: accounts.cloned().collect(), entries: entries.cloned().collect() }
+    }
 }
 
 /// One API token with a quota of its own.
@@ -180,6 +193,28 @@ pub struct Account {
     pub timeout: Duration,
     /// What is believed of the quota until an answer's headers say otherwise.
     pub quota: QuotaSettings,
+    /// With which others it is led, where several daemons share a journal.
+    pub shard: Shard,
+}
+
+/// A share of the schedule, by its accounts, that one of several daemons leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shard {
+    /// Of all accounts that name none.
+    #[default]
+    Common,
+    /// Of the accounts that name it.
+    Named(ShardName),
+}
+
+impl Shard {
+    /// Its name, where it has one.
+    pub fn name(&self) -> Option<&ShardName> {
+        match self {
+            Shard::Common => None,
+            Shard::Named(name) => Some(name),
+        }
+    }
 }
 
 /// Where a token is kept. The token itself is never part of the schedule.

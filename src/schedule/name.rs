@@ -55,6 +55,10 @@ text_type!(
     AccountName, is_name, NameError::Name
 );
 text_type!(
+    /// A share of a schedule that is led by itself, under `shard:` of its accounts.
+    ShardName, is_name, NameError::Name
+);
+text_type!(
     /// The key of a receiver under `notify:`.
     ReceiverName, is_name, NameError::Name
 );

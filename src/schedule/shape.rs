@@ -83,6 +83,10 @@ struct Account {
     timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
     quota: Quota,
+    /// Where several daemons share a journal: accounts of one shard are led by one of them, and other shards by others.
+    /// Without it, an account belongs to the shard of all that name none.
+    #[schemars(extend("examples" = ["east"]))]
+    shard: Name,
 }
 
 /// Where a token is kept: in one of three places.

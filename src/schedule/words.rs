@@ -66,7 +66,7 @@ keys! {
 keys! {
     /// One account.
     AccountKey, "an account":
-    Url = "url", Token = "token", Timeout = "timeout", Quota = "quota",
+    Url = "url", Token = "token", Timeout = "timeout", Quota = "quota", Shard = "shard",
 }
 
 keys! {

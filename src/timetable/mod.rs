@@ -194,6 +194,7 @@ pub(crate) mod tests {
             url: "https://app.cloud66.com/api/3".parse().expect("an address"),
             token: TokenSource::Env("TOKEN".into()),
             timeout: Duration::from_secs(30),
+            shard: crate::schedule::Shard::Common,
             quota: QuotaSettings {
                 limit: 3600,
                 window: Duration::from_secs(3600),

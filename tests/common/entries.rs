@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use stackcron::schedule::{
     Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, StackUid, TokenSource,
+    Reserve, Shard, StackUid, TokenSource,
 };
 
 pub fn account() -> Arc<Account> {
@@ -15,6 +15,7 @@ pub fn account() -> Arc<Account> {
         url: "https://app.cloud66.com/api/3".parse().expect("an address"),
         token: TokenSource::Env("TOKEN".into()),
         timeout: Duration::from_secs(30),
+        shard: Shard::Common,
         quota: QuotaSettings {
             limit: 3600,
             window: Duration::from_secs(3600),

@@ -225,8 +225,15 @@ impl Proxy {
                 let back = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
                 let (one, other) = (Arc::clone(&cut), Arc::clone(&cut));
                 let (late, none) = (Arc::clone(&delay_ms), Arc::default());
-                std::thread::spawn(move || pass(client, upstream, &one, &late));
-                std::thread::spawn(move || pass(back.0, back.1, &other, &none));
+                let ends = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+                std::thread::spawn(move || {
+                    pass(client, upstream, &one, &late);
+                    let _ = ends.0.shutdown(std::net::Shutdown::Both);
+                });
+                std::thread::spawn(move || {
+                    pass(back.0, back.1, &other, &none);
+                    let _ = ends.1.shutdown(std::net::Shutdown::Both);
+                });
             }
         });
         proxy
@@ -261,7 +268,11 @@ fn pass(
         }
         std::thread::sleep(std::time::Duration::from_millis(delay_ms.load(Relaxed).into()));
         if to.write_all(&bytes[..read]).is_err() {
-            return;
+            break;
         }
+    }
+    // Nor does the end of a connection come through.
+    while cut.load(Relaxed) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

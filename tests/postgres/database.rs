@@ -121,7 +121,6 @@ async fn a_database_that_fails_over_is_followed_to_the_replica() {
     leader.event("lease.unreachable");
     replica.control(&["promote"]);
     leader.event("lease.reachable");
-    leader.event("journal.restored");
     fires(&mut leader);
     assert_eq!(standby.events("lease.acquired").len(), 0, "the leader is the one that was");
     assert!(leader.stop().success(), "{}", leader.stderr());

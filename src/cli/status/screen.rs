@@ -40,7 +40,7 @@ pub(super) fn of(status: &Status, width: usize) -> String {
     screen.head(status);
     screen.members(&status.members);
     screen.accounts(&status.accounts);
-    screen.entries(&status.entries, status.schedule.entries);
+    screen.entries(&status.entries, status.schedule.entries, status.swept_at.is_some());
     screen.waiting(&status.waiting, status.waiting_total);
     screen.lately(status.lately.as_ref());
     screen.paused(status);
@@ -92,12 +92,18 @@ impl Screen {
             let style = match of {
                 of if !of.lives => WRONG,
                 of if leader.as_ref().is_some_and(|leader| *leader != of.schedule) => DOUBTFUL,
-                of if of.leads => WELL,
+                of if of.leads || !of.shards.is_empty() => WELL,
                 _ => Style::new(),
             };
             let clock = of.clock_ahead_ms.map_or("?".to_owned(), |ms| format!("{ms:+} ms"));
             let lag = format!("{} ms", of.lag_ms);
-            let leads = if of.leads { " leads" } else { "" };
+            let shards = of.shards.iter().map(|shard| visible(shard));
+            let shards: Vec<_> = of.leads.then_some("all else".into()).into_iter().chain(shards).collect();
+            let leads = match &of.shards[..] {
+                [] if of.leads => " leads".to_owned(),
+                [] => String::new(),
+                _ => format!(" leads {}", shards.join(", ")),
+            };
             let (member, version, schedule) =
                 (cut(&visible(&of.member), name), cut(&of.version, 8), cut(&of.schedule, 16));
             self.line(style, &format!("{member:name$} {version:8} {schedule:16} {lag:>7} {clock:>9}{leads}"));
@@ -140,11 +146,15 @@ impl Screen {
         self.more(accounts.len(), accounts.len().min(MOST_ACCOUNTS));
     }
 
-    fn entries(&mut self, entries: &[EntryStatus], of: usize) {
+    fn entries(&mut self, entries: &[EntryStatus], of: usize, swept: bool) {
         let name = column(entries.iter().map(|of| &of.entry));
         self.heading(&format!("{:name$} {:29} {:>10}  {}", "NEXT", "AT", "", "LAST"));
         if entries.is_empty() {
-            let why = if of == 0 { "the schedule has no entries" } else { "no entry is ever due again" };
+            let why = match (of, swept) {
+                (0, _) => "the schedule has no entries",
+                (_, false) => "nothing is planned here now; `stackcron next` lists what comes due",
+                (_, true) => "no entry is ever due again",
+            };
             self.line(FAINT, &format!("  {why}"));
         }
         for of in entries {

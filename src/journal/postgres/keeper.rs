@@ -1,26 +1,54 @@
-//! Takes the lease when it is free, keeps it with a beat, and tells what became of it.
+//! Takes leases that are free, keeps them with a beat, and tells what became of them.
+//!
+//! One connection for all shards: a beat is one statement however many this member leads, and so is a look.
 
+use std::collections::BTreeMap;
 use std::mem::Discriminant;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Row};
 
 use super::super::{JournalError, Permit};
+use super::balance::Sight;
 use super::connection::{answered, connect};
 use super::identity::Id;
-use super::lease::{Act, BEAT, Number, Seen, VALID, Watch};
-use super::member::{Notice, Term};
+use super::lease::{Act, BEAT, LOOK, Number, Seen, VALID, Watch};
+use super::member::{News, Notice, Term};
 use super::{Address, schema};
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
+use crate::schedule::{Shard, ShardName};
 
 /// Before a connection is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-const LOOK: &str = "SELECT number, beat, released, holder, sends_until, holder_name FROM stackcron.lease";
+/// Who leads all of its shards looks at the others' so often.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// One shard is handed over at a time, and the next one after so long: the others have seen it by then.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
+
+/// After a leader was not heard of, nothing is handed over for so long: it may still seem to live.
+const SETTLES: Duration = Duration::from_secs(4);
+
+/// A shard that was handed over is not taken back for so long.
+const RESTS: Duration = Duration::from_secs(2);
+
+const LOOK_AT_ALL: &str = "
+    SELECT NULL::text, number, beat, released, holder, sends_until, holder_name FROM stackcron.lease
+    UNION ALL
+    SELECT name, number, beat, released, holder, sends_until, holder_name FROM stackcron.shard_lease";
+
+const ADD: &str = "
+    WITH lease AS (
+        INSERT INTO stackcron.shard_lease (name, number, beat, released)
+        SELECT name, nextval('stackcron.term'), 0, true FROM unnest($1::text[]) AS name
+        ON CONFLICT (name) DO NOTHING
+    )
+    INSERT INTO stackcron.shard (name) SELECT name FROM unnest($1::text[]) AS name ON CONFLICT (name) DO NOTHING";
 
 const TAKE: &str = "
     UPDATE stackcron.lease
@@ -29,47 +57,136 @@ const TAKE: &str = "
     WHERE number = $3 AND beat = $4 AND released = $5
     RETURNING number";
 
-const KEEP: &str = "
-    UPDATE stackcron.lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
-    WHERE number = $1 AND NOT released
+/// A version that knows of no shards must not take over from now on.
+const TAKE_NAMED: &str = "
+    WITH raised AS (UPDATE stackcron.journal SET oldest = 2 WHERE oldest < 2)
+    UPDATE stackcron.shard_lease
+    SET number = nextval('stackcron.term'), beat = beat + 1, released = false, holder = $1, holder_name = $6,
+        sends_until = greatest(sends_until, $2)
+    WHERE number = $3 AND beat = $4 AND released = $5 AND name = $7
     RETURNING number";
 
+const KEEP: &str = "
+    WITH common AS (
+        UPDATE stackcron.lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
+        WHERE number = ANY ($1) AND NOT released
+        RETURNING number
+    ), named AS (
+        UPDATE stackcron.shard_lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
+        WHERE number = ANY ($1) AND NOT released
+        RETURNING number
+    )
+    SELECT number FROM common UNION ALL SELECT number FROM named";
+
 const RELEASE: &str = "
-    UPDATE stackcron.lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released";
+    WITH common AS (
+        UPDATE stackcron.lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released
+    )
+    UPDATE stackcron.shard_lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released";
 
 /// What the keeper is told.
 pub(super) enum Command {
-    /// Hand the lease over, and look again for it later: this member cannot use it.
-    Release,
-    /// Hand the lease over, and end.
-    Leave(oneshot::Sender<()>),
+    /// Lead a shard when it is free.
+    Join(Shard, Candidacy),
+    /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it over.
+    Release(Shard),
+    /// Hand a lease over, and look for it no more. Ends with the last.
+    Leave(Shard, oneshot::Sender<()>),
 }
 
-/// The one in a member that knows of the lease.
+/// A shard that this member leads or stands by for.
+pub(super) struct Candidacy {
+    notices: mpsc::UnboundedSender<Notice>,
+    /// Where the mark stands that the process before this one left. `None` once it has led.
+    former: Option<Option<Timestamp>>,
+    role: Role,
+    watch: Watch,
+    /// It is free since then.
+    free_since: Option<Mono>,
+    /// It is not taken before.
+    rests_until: Mono,
+    /// It is being handed over.
+    leaves: bool,
+}
+
+impl Candidacy {
+    pub(super) fn new(notices: mpsc::UnboundedSender<Notice>, mark: Option<Timestamp>) -> Candidacy {
+        Candidacy {
+            notices,
+            former: Some(mark),
+            role: Role::StandsBy { leader: None },
+            watch: Watch::default(),
+            free_since: None,
+            rests_until: Mono::ZERO,
+            leaves: false,
+        }
+    }
+
+    fn leads(&self) -> bool {
+        matches!(self.role, Role::Leads(..))
+    }
+
+    fn tell(&self, notice: Notice) {
+        // Nobody listens when the daemon is at its end.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Stands by from now on.
+    fn steps_down(&mut self) {
+        if let Role::Leads(_, permit) = &self.role {
+            permit.revoke();
+        }
+        self.role = Role::StandsBy { leader: None };
+        self.watch.forget();
+        (self.free_since, self.leaves) = (None, false);
+    }
+
+    /// Tells who leads, when that is somebody else than before.
+    fn follow(&mut self, found: &Found) {
+        if let (Role::StandsBy { leader }, Some(holder)) = (&mut self.role, found.holder)
+            && !found.seen.released
+            && *leader != Some(holder)
+        {
+            *leader = Some(holder);
+            self.tell(Notice::StandsBy(found.name.clone()));
+        }
+    }
+}
+
+/// What a member is to a shard.
+enum Role {
+    StandsBy { leader: Option<i64> },
+    Leads(Number, Permit),
+}
+
+/// The one in a member that knows of the leases.
 pub(super) struct Keeper {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) name: String,
-    /// The process before this one in the same state directory: it is dead. With where its mark stands.
-    pub(super) former: Option<(Id, Option<Timestamp>)>,
+    /// The process before this one in the same state directory: it is dead.
+    pub(super) former: Option<Id>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) notices: mpsc::UnboundedSender<Notice>,
-    pub(super) role: Role,
-    pub(super) watch: Watch,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    /// The other members that live and have the same schedule.
+    pub(super) others: watch::Receiver<Vec<i64>>,
+    pub(super) shards: BTreeMap<Shard, Candidacy>,
+    /// When the next beat, the next look and the next hand-over are due.
+    pub(super) due: [Mono; 3],
     /// Of what kind the failure is that was told.
     pub(super) failed: Option<Discriminant<JournalError>>,
-}
-
-/// What a member is.
-pub(super) enum Role {
-    StandsBy { leader: Option<i64> },
-    Leads(Number, Permit),
 }
 
 /// How a connection's life ended.
 enum Ended {
     Left,
     Failed(JournalError),
+}
+
+/// What was said, and is to be done.
+enum Told {
+    Done,
+    Left,
 }
 
 impl Keeper {
@@ -93,22 +210,26 @@ impl Keeper {
             let Ended::Failed(error) = ended else {
                 return;
             };
-            self.watch.forget();
+            for candidacy in self.shards.values_mut() {
+                candidacy.watch.forget();
+                candidacy.free_since = None;
+            }
             if let Some(first) = first.take() {
                 let _ = first.send(Err(error.clone()));
             }
             let kind = std::mem::discriminant(&error);
             if self.failed.replace(kind) != Some(kind) {
-                self.tell(Notice::Unreachable(error));
+                // Nobody listens when the daemon is at its end.
+                let _ = self.news.send(News::Unreachable(error));
             }
             match timeout(AGAIN, self.commands.recv()).await {
-                Err(_) | Ok(Some(Command::Release)) => {}
+                Err(_) => {}
                 Ok(None) => return,
-                Ok(Some(Command::Leave(done))) => {
-                    // The lease ends by itself.
-                    let _ = done.send(());
-                    return;
-                }
+                // The leases end by themselves.
+                Ok(Some(command)) => match self.heed(None, command).await {
+                    Ok(Told::Left) => return,
+                    Ok(Told::Done) | Err(_) => {}
+                },
             }
         }
     }
@@ -118,7 +239,7 @@ impl Keeper {
             let pause = match self.turn(client).await {
                 Ok(pause) => {
                     if self.failed.take().is_some() {
-                        self.tell(Notice::Reachable);
+                        let _ = self.news.send(News::Reachable);
                     }
                     pause
                 }
@@ -128,101 +249,235 @@ impl Keeper {
             tokio::select! {
                 () = sleep(pause) => {}
                 command = self.commands.recv() => {
-                    if let Role::Leads(number, permit) = &self.role {
-                        permit.revoke();
-                        let parameters = [(&number.get() as _, Type::INT8)];
-                        let released = client.query_typed(RELEASE, &parameters);
-                        let released = answered(&self.address, released).await;
-                        self.role = Role::StandsBy { leader: None };
-                        if let (Err(error), Some(Command::Release)) = (released, &command) {
-                            return Ended::Failed(error);
-                        }
-                    }
-                    match command {
-                        Some(Command::Release) => sleep(VALID).await,
-                        Some(Command::Leave(done)) => {
-                            let _ = done.send(());
-                            return Ended::Left;
-                        }
-                        None => return Ended::Left,
+                    let Some(command) = command else { return Ended::Left };
+                    match self.heed(Some(client), command).await {
+                        Ok(Told::Done) => {}
+                        Ok(Told::Left) => return Ended::Left,
+                        Err(error) => return Ended::Failed(error),
                     }
                 }
             }
         }
     }
 
-    /// Looks or beats once. Returns how long to wait for the next time.
-    async fn turn(&mut self, client: &Client) -> Result<Duration, JournalError> {
-        let asked = Now::read();
-        let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
-        if let Role::Leads(number, permit) = &self.role {
-            let parameters = [(&number.get() as _, Type::INT8), (&until.as_microsecond() as _, Type::INT8)];
-            let kept = answered(&self.address, client.query_typed(KEEP, &parameters)).await?;
-            if kept.is_empty() {
-                permit.revoke();
-                self.role = Role::StandsBy { leader: None };
-                self.watch.forget();
-                self.tell(Notice::Deposed);
-                return Ok(Duration::ZERO);
+    /// Does as it is told. Without a connection, leases end by themselves.
+    async fn heed(&mut self, client: Option<&Client>, command: Command) -> Result<Told, JournalError> {
+        let (shard, left) = match command {
+            Command::Join(shard, candidacy) => {
+                self.shards.insert(shard, candidacy);
+                self.due[1] = Mono::ZERO;
+                return Ok(Told::Done);
             }
-            permit.extend(asked.mono + VALID, until);
-            return Ok(BEAT.saturating_sub(Now::read().mono.saturating_sub(asked.mono)));
-        }
-        let found = answered(&self.address, look(client)).await?;
-        let own = self.former.filter(|(id, _)| found.holder == Some(id.0));
-        let act = match own {
-            Some(_) => Act::Take,
-            None => self.watch.see(found.seen, Now::read().mono),
+            Command::Release(shard) => (shard, None),
+            Command::Leave(shard, done) => (shard, Some(done)),
         };
-        if let Act::Wait(pause) = act {
-            self.follow(found.holder.filter(|_| !found.seen.released), found.name);
-            return Ok(pause);
+        let Some(candidacy) = self.shards.get_mut(&shard) else {
+            return Ok(Told::Done);
+        };
+        candidacy.rests_until = Now::read().mono + RESTS;
+        let number = match &candidacy.role {
+            Role::Leads(number, _) => Some(number.get()),
+            Role::StandsBy { .. } => None,
+        };
+        candidacy.steps_down();
+        let mut released = Ok(0);
+        if let (Some(client), Some(number)) = (client, number) {
+            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&number];
+            released = answered(&self.address, client.execute(RELEASE, &parameters)).await;
+        }
+        let Some(done) = left else {
+            return released.map(|_| Told::Done);
+        };
+        self.shards.remove(&shard);
+        let _ = done.send(());
+        Ok(if self.shards.is_empty() { Told::Left } else { Told::Done })
+    }
+
+    /// Beats and looks, where that is due. Returns how long to wait for the next time.
+    async fn turn(&mut self, client: &Client) -> Result<Duration, JournalError> {
+        let now = Now::read();
+        let [beat, look, _] = self.due;
+        if self.shards.values().any(Candidacy::leads) && now.mono >= beat {
+            self.due[0] = now.mono + BEAT;
+            self.beat(client, now).await?;
+        }
+        if now.mono >= look {
+            let pause = self.look(client).await?;
+            self.due[1] = Now::read().mono + pause;
+        }
+        let next = match self.shards.values().any(Candidacy::leads) {
+            true => self.due[0].min(self.due[1]),
+            false => self.due[1],
+        };
+        Ok(next.saturating_sub(Now::read().mono))
+    }
+
+    /// Keeps what it leads.
+    async fn beat(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
+        let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
+        let numbers: Vec<i64> = self
+            .shards
+            .values()
+            .filter_map(|candidacy| match &candidacy.role {
+                Role::Leads(number, _) => Some(number.get()),
+                Role::StandsBy { .. } => None,
+            })
+            .collect();
+        let parameters = [(&numbers as _, Type::INT8_ARRAY), (&until.as_microsecond() as _, Type::INT8)];
+        let kept = answered(&self.address, client.query_typed(KEEP, &parameters)).await?;
+        let kept: Vec<i64> = kept.iter().map(|row| row.get(0)).collect();
+        for candidacy in self.shards.values_mut() {
+            match &candidacy.role {
+                Role::Leads(number, permit) if kept.contains(&number.get()) => {
+                    permit.extend(asked.mono + VALID, until);
+                }
+                Role::Leads(..) => {
+                    candidacy.steps_down();
+                    candidacy.tell(Notice::Deposed);
+                    self.due[1] = Mono::ZERO;
+                }
+                Role::StandsBy { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at all leases, and takes those that are free. Returns when to look again.
+    async fn look(&mut self, client: &Client) -> Result<Duration, JournalError> {
+        let rows = answered(&self.address, client.query_typed(LOOK_AT_ALL, &[])).await?;
+        let found: BTreeMap<Shard, Found> = rows.iter().filter_map(found).collect();
+        let unknown: Vec<&str> = self
+            .shards
+            .keys()
+            .filter(|shard| !found.contains_key(shard))
+            .filter_map(|shard| shard.name().map(ShardName::as_str))
+            .collect();
+        if !unknown.is_empty() {
+            answered(&self.address, client.execute(ADD, &[&unknown])).await?;
+            return Ok(Duration::ZERO);
+        }
+        let mono = Now::read().mono;
+        let mut pause = if self.shards.len() > 1 { LOOK_AROUND } else { Duration::MAX };
+        let waiting: Vec<Shard> =
+            self.shards.iter().filter(|(_, of)| !of.leads()).map(|(shard, _)| shard.clone()).collect();
+        for shard in waiting {
+            let Some(found) = found.get(&shard) else {
+                // Somebody has emptied the table: nobody can lead.
+                pause = pause.min(LOOK);
+                continue;
+            };
+            let wait = self.consider(client, &shard, found, mono).await?;
+            pause = pause.min(wait);
+        }
+        self.share_out(&found, mono);
+        Ok(pause.min(Duration::from_secs(3600)))
+    }
+
+    /// Takes a shard's lease if it is free. Returns when to look again.
+    async fn consider(
+        &mut self,
+        client: &Client,
+        shard: &Shard,
+        found: &Found,
+        mono: Mono,
+    ) -> Result<Duration, JournalError> {
+        let hesitates = self.sight(None).hesitates();
+        let Some(candidacy) = self.shards.get_mut(shard) else {
+            return Ok(LOOK);
+        };
+        if mono < candidacy.rests_until {
+            candidacy.follow(found);
+            return Ok(LOOK);
+        }
+        let own =
+            candidacy.former.filter(|_| found.holder.is_some() && found.holder == self.former.map(|id| id.0));
+        if own.is_none() {
+            if let Act::Wait(pause) = candidacy.watch.see(found.seen, mono) {
+                candidacy.free_since = None;
+                candidacy.follow(found);
+                return Ok(pause);
+            }
+            let since = *candidacy.free_since.get_or_insert(mono);
+            if mono.saturating_sub(since) < hesitates {
+                return Ok(LOOK);
+            }
         }
         let asked = Now::read();
         let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
         let Seen { number, beat, released } = found.seen;
-        let parameters = [
+        let (name, sends_until) = (shard.name().map(ShardName::as_str), until.as_microsecond());
+        let mut parameters = vec![
             (&self.id.0 as _, Type::INT8),
-            (&until.as_microsecond() as _, Type::INT8),
+            (&sends_until as _, Type::INT8),
             (&number as _, Type::INT8),
             (&beat as _, Type::INT8),
             (&released as _, Type::BOOL),
             (&self.name as _, Type::TEXT),
         ];
-        let taken = answered(&self.address, client.query_typed(TAKE, &parameters)).await?;
+        let take = match &name {
+            Some(_) => {
+                parameters.push((&name as _, Type::TEXT));
+                TAKE_NAMED
+            }
+            None => TAKE,
+        };
+        let taken = answered(&self.address, client.query_typed(take, &parameters)).await?;
+        candidacy.free_since = None;
         let Some(row) = taken.first() else {
             // Somebody was faster, or the leader is back.
-            self.watch.forget();
+            candidacy.watch.forget();
             return Ok(Duration::ZERO);
         };
         let permit = Permit::none_yet();
         permit.extend(asked.mono + VALID, until);
-        let number = Number::new(row.get(0));
-        self.role = Role::Leads(number, permit.clone());
-        let mark = own.and_then(|(_, mark)| mark);
-        self.former = None;
-        self.tell(Notice::Leads(Term { number, permit, sends_until: found.sends_until, mark }));
+        let (former, number) = (Number::new(number), Number::new(row.get(0)));
+        candidacy.role = Role::Leads(number, permit.clone());
+        candidacy.former = None;
+        if !released {
+            self.due[2] = self.due[2].max(mono + SETTLES);
+        }
+        let (mark, sends_until) = (own.flatten(), found.sends_until);
+        candidacy.tell(Notice::Leads(Term {
+            shard: shard.clone(),
+            number,
+            former,
+            permit,
+            sends_until,
+            mark,
+        }));
+        self.due[0] = asked.mono + BEAT;
         Ok(BEAT)
     }
 
-    /// Tells who leads, when that is somebody else than before.
-    fn follow(&mut self, holder: Option<i64>, name: Option<String>) {
-        if let Role::StandsBy { leader } = &mut self.role
-            && holder.is_some()
-            && *leader != holder
-        {
-            *leader = holder;
-            self.tell(Notice::StandsBy(name));
+    /// Hands one shard over, if another member has fewer.
+    fn share_out(&mut self, found: &BTreeMap<Shard, Found>, mono: Mono) {
+        if self.shards.len() < 2 || mono < self.due[2] || !self.sight(Some(found)).gives() {
+            return;
+        }
+        // The common one last: it is the one that all have.
+        let given = self.shards.values_mut().rev().find(|candidacy| candidacy.leads() && !candidacy.leaves);
+        if let Some(candidacy) = given {
+            candidacy.leaves = true;
+            candidacy.tell(Notice::HandsOver);
+            self.due[2] = mono + HAND_OVER_EVERY;
         }
     }
 
-    fn tell(&self, notice: Notice) {
-        // Nobody listens when the daemon is at its end.
-        let _ = self.notices.send(notice);
+    /// What is to be seen of the shares. Without the leases, the others count and not what they lead.
+    fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> Sight {
+        let leads = |id: &i64| {
+            let holds = |found: &&Found| !found.seen.released && found.holder == Some(*id);
+            found.map_or(0, |found| found.values().filter(holds).count())
+        };
+        Sight {
+            own: self.shards.values().filter(|candidacy| candidacy.leads() && !candidacy.leaves).count(),
+            others: self.others.borrow().iter().map(leads).collect(),
+            shards: self.shards.len(),
+        }
     }
 }
 
-/// The lease as it is in the database.
+/// A lease as it is in the database.
 struct Found {
     seen: Seen,
     holder: Option<i64>,
@@ -231,15 +486,13 @@ struct Found {
     sends_until: Option<Timestamp>,
 }
 
-async fn look(client: &Client) -> Result<Found, Error> {
-    let rows = client.query_typed(LOOK, &[]).await?;
-    let Some(row) = rows.first() else {
-        // Somebody has emptied the table: nobody can lead, and nobody takes it over.
-        let seen = Seen { number: 0, beat: 0, released: false };
-        return Ok(Found { seen, holder: None, name: None, sends_until: None });
+fn found(row: &Row) -> Option<(Shard, Found)> {
+    let shard = match row.get::<_, Option<&str>>(0) {
+        None => Shard::Common,
+        Some(name) => Shard::Named(ShardName::new(name).ok()?),
     };
-    let seen = Seen { number: row.get(0), beat: row.get(1), released: row.get(2) };
+    let seen = Seen { number: row.get(1), beat: row.get(2), released: row.get(3) };
     let sends_until =
-        row.get::<_, Option<i64>>(4).and_then(|micros| Timestamp::from_microsecond(micros).ok());
-    Ok(Found { seen, holder: row.get(3), name: row.get(5), sends_until })
+        row.get::<_, Option<i64>>(5).and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    Some((shard, Found { seen, holder: row.get(4), name: row.get(6), sends_until }))
 }

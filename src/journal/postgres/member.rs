@@ -1,20 +1,25 @@
 //! A daemon among those that share the journal: it stands by until it leads, and tells what happens meanwhile.
 //!
 //! Two connections from a thread of its own, so that nothing that keeps the daemon busy keeps a beat from being sent: one
-//! for the lease, one to tell of itself. A leader has a third, through which it writes.
+//! for the leases, one to tell of itself. A leader has a third for each shard that it leads, through which it writes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::directory::Lock;
 use super::super::{JournalError, Mark, Opened, Permit};
-use super::keeper::{Command, Keeper, Role};
-use super::lease::{Number, Watch};
+use super::connection::{answered, connect};
+use super::keeper::{Candidacy, Command, Keeper};
+use super::lease::Number;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
 use super::{Address, identity};
+use crate::clock::Mono;
+use crate::schedule::{Shard, ShardName};
 
 /// What a member tells the others of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +34,22 @@ pub struct Profile {
     pub entries: usize,
 }
 
-/// What a member learns.
+/// What a member learns of one shard.
 #[derive(Debug)]
 pub enum Notice {
     /// It leads from now on. Nobody else sends.
     Leads(Term),
     /// Another one leads: this one had not beaten for too long. What it had in hand is the other's now.
     Deposed,
+    /// It has more shards than others, and is to hand this one over.
+    HandsOver,
     /// Another one leads, of this name if it is known, and this one stands by.
     StandsBy(Option<String>),
+}
+
+/// What a member learns besides.
+#[derive(Debug)]
+pub enum News {
     /// The database is out of reach. A leader goes on with what its permit covers.
     Unreachable(JournalError),
     /// The database is back.
@@ -60,15 +72,30 @@ pub enum Notice {
     },
 }
 
-/// A time for which a member leads.
+/// A time for which a member leads a shard.
 #[derive(Clone, Debug)]
 pub struct Term {
+    pub(super) shard: Shard,
     pub(super) number: Number,
+    /// Of the term before.
+    pub(super) former: Number,
     pub(super) permit: Permit,
     /// Nothing that is due later was sent by any leader before.
     pub(super) sends_until: Option<Timestamp>,
     /// The same of the leader before, where that was a process that this one knows of.
     pub(super) mark: Option<Timestamp>,
+}
+
+impl Term {
+    /// Whether it has ended already.
+    pub(crate) fn is_over(&self) -> bool {
+        self.permit.is_revoked()
+    }
+
+    /// The same term, opened again: what is open was claimed under its own number.
+    pub(crate) fn renewed(self) -> Term {
+        Term { former: self.number, ..self }
+    }
 }
 
 /// A member of those that share the journal. Ends when it is dropped.
@@ -79,7 +106,12 @@ pub struct Membership {
     _lock: Lock,
     profile: watch::Sender<Profile>,
     commands: mpsc::UnboundedSender<Command>,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    left_open: Vec<Shard>,
+    /// Told when it has a seat: before, it is none that others leave a shard to.
+    seated: Arc<Notify>,
+    /// Ends with the thread.
+    thread: oneshot::Receiver<()>,
+    news: mpsc::UnboundedReceiver<News>,
 }
 
 impl Membership {
@@ -91,25 +123,35 @@ impl Membership {
         let lock = Lock::take(directory)?;
         let io = |error| JournalError::io(directory, &error);
         let (id, former) = identity::renew(directory).map_err(io)?;
-        let (_, mark) = Mark::open(directory, Permit::none_yet()).map_err(io)?;
-        let (tell, notices) = mpsc::unbounded_channel();
+        let (tell, news) = mpsc::unbounded_channel();
         let (commands, orders) = mpsc::unbounded_channel();
+        let (others_seen, others) = watch::channel(Vec::new());
         let name = profile.name.clone();
         let (profile, known) = watch::channel(profile);
         let keeper = Keeper {
             address: address.clone(),
             id,
             name,
-            former: former.map(|id| (id, mark)),
+            former,
             commands: orders,
-            notices: tell.clone(),
-            role: Role::StandsBy { leader: None },
-            watch: Watch::default(),
+            news: tell.clone(),
+            others,
+            shards: BTreeMap::new(),
+            due: [Mono::ZERO; 3],
             failed: None,
         };
-        let presence =
-            Presence { address: address.clone(), id, profile: known, notices: tell, told: Told::default() };
+        let seated = Arc::new(Notify::new());
+        let presence = Presence {
+            address: address.clone(),
+            id,
+            profile: known,
+            news: tell,
+            others: others_seen,
+            seated: Arc::clone(&seated),
+            told: Told::default(),
+        };
         let (first, joined) = oneshot::channel();
+        let (lives, thread) = oneshot::channel::<()>();
         let runtime = rows::runtime(&address)?;
         std::thread::Builder::new()
             .name("member".to_owned())
@@ -119,6 +161,7 @@ impl Membership {
                     keeper.run(first).await;
                     let _ = presence.await;
                 });
+                drop(lives);
             })
             .map_err(io)?;
         match joined.blocking_recv() {
@@ -126,35 +169,51 @@ impl Membership {
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(JournalError::Closed),
         }
-        Ok(Membership { address, directory: directory.to_owned(), _lock: lock, profile, commands, notices })
+        // One that cannot be asked now has them when this member is started again.
+        let left_open = left_open(&address).unwrap_or_default();
+        let directory = directory.to_owned();
+        Ok(Membership { address, directory, _lock: lock, profile, commands, left_open, seated, thread, news })
+    }
+
+    /// Becomes one that may lead a shard.
+    ///
+    /// # Errors
+    /// When the state directory cannot be written.
+    pub fn seat(&self, shard: Shard) -> Result<Seat, JournalError> {
+        let mark = Mark::open(&self.directory, &shard, Permit::none_yet());
+        let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
+        let (tell, notices) = mpsc::unbounded_channel();
+        let _ = self.commands.send(Command::Join(shard.clone(), Candidacy::new(tell, mark)));
+        self.seated.notify_one();
+        Ok(Seat {
+            shard,
+            name: self.name(),
+            address: self.address.clone(),
+            directory: self.directory.clone(),
+            commands: self.commands.clone(),
+            notices,
+        })
     }
 
     /// The next thing that it learns.
-    pub async fn learn(&mut self) -> Notice {
-        match self.notices.recv().await {
-            Some(notice) => notice,
+    pub async fn learn(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
             // It lives as long as its commands can come.
             None => std::future::pending().await,
         }
     }
 
-    /// Opens the journal for a term. What the leader before left is in it.
-    ///
-    /// # Errors
-    /// Then this member does not lead: the lease is handed over, and looked at again after a while.
-    pub async fn open(&self, term: Term) -> Result<Opened, JournalError> {
-        let (address, directory) = (self.address.clone(), self.directory.clone());
-        let opening = tokio::task::spawn_blocking(move || {
-            let (rows, recovered) = Rows::begin(address, &term)?;
-            let io = |error| JournalError::io(&directory, &error);
-            let (mark, _) = Mark::open(&directory, term.permit).map_err(io)?;
-            Opened::new(rows, recovered, mark).map_err(io)
-        });
-        let opened = opening.await.unwrap_or(Err(JournalError::Closed));
-        if opened.is_err() {
-            let _ = self.commands.send(Command::Release);
-        }
-        opened
+    /// Is no member any more, once all its seats are left. The others do not see it from then on.
+    pub async fn leave(self) {
+        let Membership { profile, commands, thread, .. } = self;
+        drop((profile, commands));
+        let _ = thread.await;
+    }
+
+    /// The named shards that had something open when it joined.
+    pub fn left_open(&self) -> &[Shard] {
+        &self.left_open
     }
 
     /// By what it is known to the others.
@@ -169,11 +228,78 @@ impl Membership {
             profile.entries = entries;
         });
     }
+}
 
-    /// Hands the lease over, if it has it, and is no member any more. The journal must be closed before.
+const LEFT_OPEN: &str = "SELECT DISTINCT shard FROM stackcron.open WHERE shard IS NOT NULL";
+
+fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        let rows = answered(address, client.query_typed(LEFT_OPEN, &[])).await?;
+        let names = rows.iter().filter_map(|row| ShardName::new(row.get(0)).ok());
+        Ok(names.map(Shard::Named).collect())
+    })
+}
+
+/// A member's part in one shard: it leads it, or stands by.
+#[derive(Debug)]
+pub struct Seat {
+    shard: Shard,
+    name: String,
+    address: Address,
+    directory: PathBuf,
+    commands: mpsc::UnboundedSender<Command>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Seat {
+    /// Which shard.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// By what the member is known to the others.
+    pub fn member(&self) -> &str {
+        &self.name
+    }
+
+    /// The next thing that it learns.
+    pub async fn learn(&mut self) -> Notice {
+        match self.notices.recv().await {
+            Some(notice) => notice,
+            // It is told as long as it can be asked to leave.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Opens the journal for a term. What the leader before left is in it.
+    ///
+    /// # Errors
+    /// Then this member does not lead: the lease is handed over, and looked at again after a while.
+    pub async fn open(&self, term: Term) -> Result<Opened, JournalError> {
+        let (address, directory) = (self.address.clone(), self.directory.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let (rows, recovered) = Rows::begin(address, &term)?;
+            let io = |error| JournalError::io(&directory, &error);
+            let (mark, _) = Mark::open(&directory, &term.shard, term.permit).map_err(io)?;
+            Opened::new(rows, recovered, mark).map_err(io)
+        });
+        let opened = opening.await.unwrap_or(Err(JournalError::Closed));
+        if opened.is_err() {
+            self.release();
+        }
+        opened
+    }
+
+    /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be closed before.
+    pub fn release(&self) {
+        let _ = self.commands.send(Command::Release(self.shard.clone()));
+    }
+
+    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
     pub async fn leave(self) {
         let (done, left) = oneshot::channel();
-        if self.commands.send(Command::Leave(done)).is_ok() {
+        if self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() {
             let _ = left.await;
         }
     }

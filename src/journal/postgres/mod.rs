@@ -1,6 +1,7 @@
 //! The journal in a PostgreSQL database, shared by several daemons of which one leads.
 
 mod address;
+mod balance;
 mod connection;
 mod history;
 mod identity;
@@ -15,5 +16,5 @@ mod schema;
 pub use address::{Address, AddressError};
 pub use history::read_history;
 pub use lately::{read_lately, read_records};
-pub use member::{Membership, Notice, Profile, Term};
+pub use member::{Membership, News, Notice, Profile, Seat, Term};
 pub use presence::{Member, members};

@@ -1,10 +1,11 @@
 //! Tells the others that a member is there, and compares it with them: the schedule's file, the clock.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
@@ -12,7 +13,7 @@ use tokio_postgres::{Client, Row};
 use super::super::JournalError;
 use super::connection::{answered, connect, failure};
 use super::identity::Id;
-use super::member::{Notice, Profile};
+use super::member::{News, Profile};
 use super::{Address, rows, schema};
 use crate::clock::Now;
 
@@ -21,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Before a connection is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// A shard is only left to a member that was heard of so lately.
+const FRESH_MS: u64 = 2000;
 
 /// A clock may be off from the database's by so much, the way there and back not counted.
 const CLOCK_OFF: Duration = Duration::from_secs(1);
@@ -35,12 +39,13 @@ const SIGN: &str = "
 
 /// Those who were there in the last hour; who has not been heard of for longer is gone.
 const MEMBERS: &str = "
-    SELECT m.id, name, version, schedule, entries, offset_ms, coalesce(NOT released AND holder = m.id, false),
+    SELECT m.id, m.name, version, schedule, entries, offset_ms, coalesce(NOT released AND holder = m.id, false),
         (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint,
-        (extract(epoch FROM started_at) * 1000000)::bigint
+        (extract(epoch FROM started_at) * 1000000)::bigint,
+        ARRAY(SELECT s.name FROM stackcron.shard_lease s WHERE NOT s.released AND s.holder = m.id ORDER BY 1)
     FROM stackcron.member m CROSS JOIN stackcron.lease
     WHERE seen_at > now() - interval '1 hour'
-    ORDER BY 7 DESC, 8 > 5000, name, id";
+    ORDER BY 7 DESC, 8 > 5000, m.name, id";
 
 const FORGET: &str = "DELETE FROM stackcron.member WHERE id = $1 OR seen_at < now() - interval '1 hour'";
 
@@ -57,8 +62,10 @@ pub struct Member {
     pub entries: u32,
     /// How far its clock is ahead of the database's, in milliseconds. `None` until it is known.
     pub clock_ahead_ms: Option<i64>,
-    /// Whether it has the lease.
+    /// Whether it has the lease of the common shard: of all that is not of a named one.
     pub leads: bool,
+    /// The named shards that it leads.
+    pub shards: Vec<String>,
     /// How long ago it was heard of, in milliseconds. It tells of itself once a second.
     pub lag_ms: u64,
     /// Since when it runs, by the database's clock.
@@ -101,6 +108,7 @@ fn member(row: &Row) -> Member {
         leads: row.get(6),
         lag_ms: row.get::<_, i64>(7).try_into().unwrap_or(0),
         started_at: Timestamp::from_microsecond(row.get(8)).unwrap_or_default(),
+        shards: row.get(9),
     }
 }
 
@@ -109,7 +117,11 @@ pub(super) struct Presence {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) profile: watch::Receiver<Profile>,
-    pub(super) notices: mpsc::UnboundedSender<Notice>,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    /// The other members that live and have the same schedule.
+    pub(super) others: watch::Sender<Vec<i64>>,
+    /// It is told from then on that it is there.
+    pub(super) seated: Arc<Notify>,
     /// What was told of whom.
     pub(super) told: Told,
 }
@@ -124,6 +136,11 @@ pub(super) struct Told {
 
 impl Presence {
     pub(super) async fn run(mut self) {
+        let seated = Arc::clone(&self.seated);
+        tokio::select! {
+            () = seated.notified() => {}
+            _ = self.profile.wait_for(|_| false) => return,
+        }
         while self.profile.has_changed().is_ok() {
             // What fails here fails for the keeper of the lease as well, who tells it.
             if let Ok(client) = connect(&self.address).await {
@@ -166,6 +183,10 @@ impl Presence {
         }
         let members = all(client, &self.address).await?;
         self.compare_schedules(&members);
+        let others = members
+            .iter()
+            .filter(|of| of.lag_ms < FRESH_MS && of.id != self.id.0 && of.schedule == profile.schedule);
+        self.others.send_replace(others.map(|member| member.id).collect());
         Ok(())
     }
 
@@ -176,7 +197,7 @@ impl Presence {
         let off = ahead.unsigned_abs() > CLOCK_OFF + took / 2;
         if off && !self.told.clock_off {
             let by_ms = ahead.as_millis().try_into().unwrap_or(i64::MAX);
-            let _ = self.notices.send(Notice::ClockOff { by_ms });
+            let _ = self.news.send(News::ClockOff { by_ms });
         }
         self.told.clock_off = off;
     }
@@ -196,7 +217,7 @@ impl Presence {
         }
         for [member, schedule, leader, leader_schedule] in differing.difference(&self.told.differing).cloned()
         {
-            let _ = self.notices.send(Notice::Differs { member, schedule, leader, leader_schedule });
+            let _ = self.news.send(News::Differs { member, schedule, leader, leader_schedule });
         }
         self.told.differing = differing;
     }

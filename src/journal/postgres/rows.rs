@@ -5,6 +5,7 @@
 //! it is committed. Nobody else writes, so what is open is known here, and no move has to be read before it is written.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -22,7 +23,7 @@ use super::lease::Number;
 use super::member::Term;
 use super::{Address, schema};
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
 
 /// After a connection could not be made, none is tried for so long: what is asked meanwhile fails at once.
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
@@ -35,13 +36,49 @@ pub(super) struct Rows {
     /// Why there is no connection, and since when.
     failed: Option<(Instant, JournalError)>,
     number: Number,
+    statements: Arc<Statements>,
     /// What is open in the database: all of it was written by this leader, or found by it at its start.
     open: HashMap<Key, Standing>,
 }
 
-/// What a leader's statements begin with: the lease, if it is still this leader's, held as it is.
-const LEASE: &str =
-    "WITH lease AS MATERIALIZED (SELECT number FROM stackcron.lease WHERE number = $1 FOR KEY SHARE)";
+/// The statements of a shard's leader that name where its lease and its cursor are.
+struct Statements {
+    /// What each begins with: the lease, if it is still this leader's, held as it is.
+    lease: String,
+    claim: String,
+    stopped: String,
+    open: String,
+    begin: String,
+    begun: String,
+}
+
+impl Statements {
+    fn of(shard: &Shard) -> Statements {
+        // A name is made of letters, digits, dots, underscores and dashes.
+        let (lease, cursor, row, own) = match shard {
+            Shard::Common => ("lease", "journal", "single".to_owned(), "NULL".to_owned()),
+            Shard::Named(name) => ("shard_lease", "shard", format!("name = '{name}'"), format!("'{name}'")),
+        };
+        let lease = format!(
+            "WITH lease AS MATERIALIZED (SELECT number FROM stackcron.{lease} WHERE number = $1 FOR KEY SHARE)"
+        );
+        let cursor = format!("stackcron.{cursor}");
+        Statements {
+            claim: format!("{lease}{CLAIM}")
+                .replace("{cursor}", &cursor)
+                .replace("{row}", &row)
+                .replace("{own}", &own),
+            stopped: format!(
+                "{lease}, stopped AS (UPDATE {cursor} SET stopped_at = $2 FROM lease WHERE {row})
+                SELECT EXISTS (SELECT FROM lease)"
+            ),
+            open: OPEN.replace("{own}", &own),
+            begin: format!("{lease} SELECT cursor, stopped_at FROM {cursor}, lease WHERE {row}"),
+            begun: format!("UPDATE {cursor} SET stopped_at = NULL WHERE {row}"),
+            lease,
+        }
+    }
+}
 
 /// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched, is of a claim whose answer
 /// was lost.
@@ -64,11 +101,11 @@ const CLAIM: &str = "
         SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
         JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
     ), moved AS (
-        UPDATE stackcron.journal SET cursor = greatest(cursor, $2) FROM lease
+        UPDATE {cursor} SET cursor = greatest(cursor, $2) FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
-            (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, number)
-        SELECT c.scheduled_at, c.entry, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1
+            (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, number, shard)
+        SELECT c.scheduled_at, c.entry, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}::text
         FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
         WHERE NOT EXISTS (SELECT FROM stackcron.settled s
             WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\")
@@ -119,10 +156,6 @@ const PAUSES: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
-const STOPPED: &str = "
-    , stopped AS (UPDATE stackcron.journal SET stopped_at = $2 FROM lease)
-    SELECT EXISTS (SELECT FROM lease)";
-
 const PRUNE: &str = "
     , pruned AS (
         DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry) IN
@@ -145,6 +178,7 @@ const ACTIONS: &str = "
 const OPEN: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number
     FROM stackcron.open o JOIN stackcron.target t ON t.id = o.target
+    WHERE o.shard IS NOT DISTINCT FROM {own}::text
     ORDER BY scheduled_at, entry";
 
 const SETTLED: &str = "
@@ -173,22 +207,22 @@ impl Rows {
     pub(super) fn begin(address: Address, term: &Term) -> Result<(Rows, Recovered), JournalError> {
         let number = term.number;
         let runtime = runtime(&address)?;
-        let mut rows = Rows { address, runtime, client: None, failed: None, number, open: HashMap::new() };
+        let statements = Arc::new(Statements::of(&term.shard));
+        let of = Arc::clone(&statements);
+        let mut rows =
+            Rows { address, runtime, client: None, failed: None, number, statements, open: HashMap::new() };
         let (found, open) = rows.attempt(async |client, address, number| {
             let reading = async {
                 let transaction = client.transaction().await?;
                 transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
-                let held = "SELECT FROM stackcron.lease WHERE number = $1 FOR KEY SHARE";
-                if transaction.query_opt(held, &[&number]).await?.is_none() {
+                let Some(journal) = transaction.query_opt(&of.begin, &[&number]).await? else {
                     return Ok(None);
-                }
-                let journal =
-                    transaction.query_one("SELECT cursor, stopped_at FROM stackcron.journal", &[]).await?;
+                };
                 let paused = transaction.query("SELECT entry FROM stackcron.paused ORDER BY 1", &[]).await?;
                 let quotas =
                     transaction.query("SELECT account, saved FROM stackcron.quota ORDER BY 1", &[]).await?;
-                let open = transaction.query(OPEN, &[]).await?;
-                transaction.execute("UPDATE stackcron.journal SET stopped_at = NULL", &[]).await?;
+                let open = transaction.query(&of.open, &[]).await?;
+                transaction.execute(&of.begun, &[]).await?;
                 transaction.commit().await?;
                 Ok(Some((journal, paused, quotas, open)))
             };
@@ -278,8 +312,9 @@ impl Store for Rows {
         let mut group = Group::default();
         let mut written: Vec<Written> =
             writes.iter().map(|write| group.take(write, &self.open, &settled)).collect();
+        let of = Arc::clone(&self.statements);
         let inserted = self.attempt(async |client, address, number| {
-            answered(address, group.send(client, number)).await?.ok_or(JournalError::Deposed)
+            answered(address, group.send(client, number, &of)).await?.ok_or(JournalError::Deposed)
         })?;
         // Only now is it known to be there.
         for (key, standing) in group.steps {
@@ -327,9 +362,9 @@ impl Store for Rows {
     }
 
     fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError> {
+        let sql = format!("{}{PRUNE}", self.statements.lease);
         self.attempt(async |client, address, number| {
             let (before, rows) = (before.as_microsecond(), i64::from(rows));
-            let sql = format!("{LEASE}{PRUNE}");
             let row = answered(address, client.query_one(&sql, &[&number, &before, &rows])).await?;
             if !row.get::<_, bool>(0) {
                 return Err(JournalError::Deposed);
@@ -403,16 +438,21 @@ impl Group {
     }
 
     /// Sends it, and returns what of the claims is new. `None` when the lease is another's: then nothing is written.
-    async fn send(&self, client: &Client, number: i64) -> Result<Option<Vec<(String, i64)>>, Error> {
+    async fn send(
+        &self,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<Vec<(String, i64)>>, Error> {
         // Sent in this order, without a wait in between.
         let (begun, steps, quotas, pauses, stopped, claims, committed) = tokio::join!(
             biased;
             client.batch_execute("BEGIN"),
-            self.send_steps(client, number),
-            self.send_quotas(client, number),
-            self.send_pauses(client, number),
-            self.send_stopped(client, number),
-            self.send_claims(client, number),
+            self.send_steps(client, number, of),
+            self.send_quotas(client, number, of),
+            self.send_pauses(client, number, of),
+            self.send_stopped(client, number, of),
+            self.send_claims(client, number, of),
             client.batch_execute("COMMIT"),
         );
         begun?;
@@ -432,7 +472,7 @@ impl Group {
         Ok(held.then_some(inserted))
     }
 
-    async fn send_steps(&self, client: &Client, number: i64) -> Result<Option<Row>, Error> {
+    async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
         if self.steps.is_empty() {
             return Ok(None);
         }
@@ -465,10 +505,10 @@ impl Group {
             (&success, Type::BOOL_ARRAY),
             (&reasons, Type::TEXT_ARRAY),
         ];
-        one(client, STEPS, &parameters).await
+        one(client, &of.lease, STEPS, &parameters).await
     }
 
-    async fn send_quotas(&self, client: &Client, number: i64) -> Result<Option<Row>, Error> {
+    async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
         if self.quotas.is_empty() {
             return Ok(None);
         }
@@ -476,10 +516,10 @@ impl Group {
         let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
-        one(client, QUOTAS, &parameters).await
+        one(client, &of.lease, QUOTAS, &parameters).await
     }
 
-    async fn send_pauses(&self, client: &Client, number: i64) -> Result<Option<Row>, Error> {
+    async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
         if self.pauses.is_empty() {
             return Ok(None);
         }
@@ -490,17 +530,22 @@ impl Group {
         let (paused, resumed) = (which(true), which(false));
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&paused, Type::TEXT_ARRAY), (&resumed, Type::TEXT_ARRAY)];
-        one(client, PAUSES, &parameters).await
+        one(client, &of.lease, PAUSES, &parameters).await
     }
 
-    async fn send_stopped(&self, client: &Client, number: i64) -> Result<Option<Row>, Error> {
+    async fn send_stopped(
+        &self,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<Row>, Error> {
         let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
             return Ok(None);
         };
-        one(client, STOPPED, &[(&number, Type::INT8), (&at, Type::INT8)]).await
+        one(client, &of.stopped, "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
     }
 
-    async fn send_claims(&self, client: &Client, number: i64) -> Result<Vec<Row>, Error> {
+    async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
         let Some(cursor) = self.cursor.map(Timestamp::as_microsecond) else {
             return Ok(Vec::new());
         };
@@ -533,17 +578,18 @@ impl Group {
             (&by_person, Type::BOOL_ARRAY),
             (&args, Type::TEXT_ARRAY),
         ];
-        client.query_typed(&format!("{LEASE}{CLAIM}"), &parameters).await
+        client.query_typed(&of.claim, &parameters).await
     }
 }
 
 /// A statement that answers with one row, whose first column says whether the lease is held.
 async fn one(
     client: &Client,
+    lease: &str,
     statement: &str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Option<Row>, Error> {
-    client.query_typed(&format!("{LEASE}{statement}"), parameters).await.map(|rows| rows.into_iter().next())
+    client.query_typed(&format!("{lease}{statement}"), parameters).await.map(|rows| rows.into_iter().next())
 }
 
 fn found(
@@ -569,7 +615,7 @@ fn found(
         }
     }
     // The mark of the process before tells of its own claims alone.
-    let own = open.iter().all(|row| row.get::<_, i64>(14) == term.number.get() - 1);
+    let own = open.iter().all(|row| row.get::<_, i64>(14) == term.former.get());
     recovered.sent_up_to = match (term.sends_until, term.mark) {
         (until, Some(mark)) if own => Some(until.map_or(mark, |until| until.min(mark))),
         (until, _) => until,

@@ -10,7 +10,11 @@ use super::Address;
 use super::connection::failure;
 
 /// What leads from one version of the schema to the next. Those that were released never change.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
+///
+/// Who leads all that there is of shards may be of the version before the second. The first member that takes the lease of a
+/// named one shuts such versions out: they would take its claims for their own when they take over.
+pub(super) const MIGRATIONS: &[Migration] =
+    &[Migration { oldest: 1, statements: FIRST }, Migration { oldest: 1, statements: SHARDS }];
 
 /// One step.
 pub(super) struct Migration {
@@ -95,6 +99,26 @@ const FIRST: &str = r#"
         account text COLLATE "C" PRIMARY KEY,
         saved text NOT NULL
     );
+"#;
+
+/// Named shards: a lease and a cursor for each, beside those of the common one. Their numbers are apart from its.
+const SHARDS: &str = r#"
+    CREATE SEQUENCE stackcron.term AS bigint START 1099511627776;
+    CREATE TABLE stackcron.shard_lease (
+        name text COLLATE "C" PRIMARY KEY,
+        number bigint NOT NULL UNIQUE,
+        beat bigint NOT NULL,
+        released boolean NOT NULL,
+        holder bigint,
+        holder_name text,
+        sends_until bigint
+    );
+    CREATE TABLE stackcron.shard (
+        name text COLLATE "C" PRIMARY KEY,
+        cursor bigint,
+        stopped_at bigint
+    );
+    ALTER TABLE stackcron.open ADD COLUMN shard text COLLATE "C";
 "#;
 
 /// Only one member at a time brings the schema up to date.

@@ -12,7 +12,7 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{AccountKey, Key, QuotaKey, TokenKey, Word};
-use super::super::{Account, AccountName, QuotaSettings, Reserve, TokenSource};
+use super::super::{Account, AccountName, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
 use super::values::Wanted;
 use super::{Pair, Read, Slot, Validator};
 
@@ -115,12 +115,26 @@ impl<'s> Validator<'s, '_> {
             Slot::Reported(reported) => Err(reported),
             Slot::Given((_, node)) => self.quota(node),
         };
+        let shard = match self.value(fields.slot(AccountKey::Shard), Self::shard) {
+            Read::Absent => Ok(Shard::Common),
+            Read::Good(name) => Ok(Shard::Named(name)),
+            Read::Reported(reported) => Err(reported),
+        };
         Ok(Account {
             name: name?,
             url: url?,
             token: token?,
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
             quota: quota?,
+            shard: shard?,
+        })
+    }
+
+    fn shard(&mut self, node: &Node<'s>) -> Result<ShardName, Reported> {
+        let text = self.scalar(node, Wanted("the name of a shard"))?;
+        ShardName::new(text).map_err(|error| {
+            let help = "write a name such as `east`; accounts of one name are led together";
+            self.error_in(node, None, Code::BadName, error.to_string(), help.to_owned())
         })
     }
 

@@ -10,14 +10,14 @@ use super::super::disk::{Steered, Write, Written};
 use super::{Happens, Step, World};
 use crate::clock::Mono;
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
-use crate::daemon::Replacement;
 use crate::daemon::core::Core;
+use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::{Claim, Key, Known};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::rehearsal::network;
-use crate::schedule::{AccountName, Entry, EntryName, Schedule, StackUid};
+use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard, StackUid};
 
 /// What is in flight when the daemon is told to stop has this long to be answered, as in the daemon's loop.
 const GRACE: Duration = Duration::from_secs(9);
@@ -202,10 +202,18 @@ impl World<'_> {
         let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
         let schedule = self.scenario.files[file].schedule.clone();
         let (clients, audience) = (BTreeMap::new(), Audience::default());
-        let replacement =
-            Replacement::prepare(String::new(), schedule, clients, audience, &process.running, prepared);
+        let mut replacement = Replacement::prepare(
+            String::new(),
+            schedule,
+            clients,
+            audience,
+            &process.running,
+            Loops::One,
+            prepared,
+        );
         process.running = Arc::clone(replacement.schedule());
-        let (effects, _) = process.core.replace(replacement.prepared, now);
+        let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
+        let (effects, _) = process.core.replace(part.prepared, now);
         process.file = file;
         self.book.reloads(file);
         self.perform(effects)?;

@@ -1,0 +1,377 @@
+//! The loops of one daemon: one for each shard of the schedule that several daemons share, and one alone where nobody else does.
+//!
+//! Each loop decides for its accounts alone, with a lease, a cursor and a journal's handle of its own. What they share is here: the
+//! schedule file, the log, the metrics, who is told, and whoever asks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::replacement::{Clients, Difference, Loops, Part};
+use super::standby::{HANDED_OVER, heed};
+use super::supervision::Supervision;
+use super::sweep::Ticks;
+use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
+use crate::control::{Ask, Asked, Fire, FireError, NotReady, Snapshot};
+use crate::journal::Health;
+use crate::journal::Opened;
+use crate::journal::postgres::{Membership, News};
+use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
+use crate::log::{Progress, Scribe};
+use crate::metrics::Metrics;
+use crate::notify::Notices;
+use crate::schedule::{Schedule, Shard};
+use crate::timetable::tz;
+
+/// When the daemon stops, each loop says within this time what it has in flight.
+const SAID: Duration = Duration::from_millis(500);
+
+/// What all loops have in common.
+pub(super) struct Shared {
+    pub(super) metrics: Option<Arc<Metrics>>,
+    scribe: Scribe,
+    notices: RwLock<Option<Notices>>,
+    supervision: Mutex<Supervision>,
+    pub(super) journal: Arc<str>,
+    pub(super) keep: Duration,
+}
+
+impl Shared {
+    /// Logs an event, and tells whom it concerns. It is counted before.
+    pub(super) fn tell(&self, event: Event) {
+        if let Some(notices) = &*self.notices.read().unwrap_or_else(PoisonError::into_inner) {
+            notices.observe(&event);
+        }
+        self.scribe.tell(event);
+    }
+
+    /// How far the log is.
+    pub(super) fn log(&self) -> Progress {
+        self.scribe.progress()
+    }
+
+    /// Tells of all loops.
+    fn announce(&self, event: Event) {
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(&event);
+        }
+        self.tell(event);
+    }
+
+    /// What the service manager is told.
+    pub(super) fn supervised(&self, say: impl FnOnce(&mut Supervision)) {
+        say(&mut self.supervision.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A loop, as the others see it.
+struct Loop {
+    /// Its part of the schedule.
+    schedule: Arc<Schedule>,
+    parts: mpsc::Sender<Part>,
+    asks: mpsc::UnboundedSender<Ask>,
+    task: JoinHandle<usize>,
+}
+
+struct Fleet {
+    shared: Arc<Shared>,
+    path: Arc<str>,
+    /// All of the schedule.
+    schedule: Arc<Schedule>,
+    loops: BTreeMap<Shard, Loop>,
+    /// Where the journal is shared.
+    membership: Option<Box<Membership>>,
+    in_force: watch::Sender<Arc<Schedule>>,
+    stop: watch::Sender<Option<StopReason>>,
+    /// Where each loop says, when it stops, what it has in flight.
+    stopping: mpsc::UnboundedSender<usize>,
+}
+
+/// Fires the schedule until `stop` resolves, then waits for what is in flight.
+///
+/// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
+/// `replacements` takes over at once.
+pub async fn run(
+    setup: Setup,
+    mut replacements: mpsc::Receiver<Replacement>,
+    stop: impl Future<Output = StopReason>,
+) -> Result<(), DaemonError> {
+    let Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, .. } = setup;
+    let Asked { mut asks, schedule: in_force } = asked;
+    let shared = Arc::new(Shared {
+        metrics,
+        scribe: setup.scribe,
+        notices: RwLock::new(notices),
+        supervision: Mutex::new(Supervision::new(setup.notifier)),
+        journal: journal_name.as_str().into(),
+        keep,
+    });
+    let started = DaemonStarted {
+        version: env!("CARGO_PKG_VERSION"),
+        entries: schedule.entries.len(),
+        accounts: schedule.accounts.len(),
+        journal: journal_name,
+        pid: std::process::id(),
+        tz_database: tz::database().to_string(),
+    };
+    let (opened, membership) = match journal {
+        Keeping::Own(opened) => (Some(opened), None),
+        Keeping::Shared(membership) => (None, Some(membership)),
+    };
+    let (stopping, mut stopped) = mpsc::unbounded_channel();
+    let mut fleet = Fleet {
+        shared,
+        path: path.as_str().into(),
+        schedule: Arc::clone(&schedule),
+        loops: BTreeMap::new(),
+        membership,
+        in_force,
+        stop: watch::channel(None).0,
+        stopping,
+    };
+    let parts = Part::clients(&schedule, clients, fleet.loops_are());
+    fleet.shared.announce(started.into());
+    let mut opened = opened;
+    for (shard, clients) in parts {
+        fleet.begin(shard, clients, opened.take()).await?;
+    }
+    let left_open = fleet.membership.as_ref().map(|membership| membership.left_open().to_vec());
+    for shard in left_open.unwrap_or_default() {
+        // Its occurrences still end in a final state.
+        if !fleet.loops.contains_key(&shard) {
+            fleet.begin(shard, Clients::new(), None).await?;
+        }
+    }
+    tokio::pin!(stop);
+    let reason = loop {
+        tokio::select! {
+            biased;
+            reason = &mut stop => break reason,
+            news = learn(&mut fleet.membership) => fleet.hear(news),
+            // Nor does a loop that waits for its database keep the daemon from stopping.
+            Some(replacement) = replacements.recv() => tokio::select! {
+                biased;
+                reason = &mut stop => break reason,
+                replaced = fleet.replace(replacement) => replaced?,
+            },
+            Some(ask) = asks.recv() => fleet.ask(ask),
+        }
+    };
+    // Who asks from now on is told at once that nobody answers.
+    drop(asks);
+    let end = Instant::now() + GRACE + CLOSE;
+    fleet.stop.send_replace(Some(reason));
+    let (mut in_flight, said) = (0, Instant::now() + SAID);
+    for _ in 0..fleet.loops.len() {
+        in_flight += timeout_at(said, stopped.recv()).await.ok().flatten().unwrap_or(0);
+    }
+    fleet.shared.announce(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
+    fleet.shared.supervised(|supervision| supervision.stopping(reason, in_flight));
+    let mut left = 0;
+    for (_, of) in std::mem::take(&mut fleet.loops) {
+        // One that has panicked leaves what the journal has as being sent.
+        left += of.task.await.unwrap_or(0);
+    }
+    if let Some(membership) = fleet.membership.take() {
+        let _ = timeout(HANDED_OVER, membership.leave()).await;
+    }
+    let notices = fleet.shared.notices.write().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(notices) = notices {
+        notices.close(FLUSH.min(end - Instant::now())).await;
+    }
+    fleet.shared.announce(DaemonStopped { reason: reason.to_owned(), in_flight: left }.into());
+    Ok(())
+}
+
+/// The next thing that a member learns. Never comes to a daemon alone.
+async fn learn(membership: &mut Option<Box<Membership>>) -> News {
+    match membership {
+        Some(membership) => membership.learn().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Fleet {
+    /// Whether each shard has a loop of its own.
+    fn is_split(&self) -> bool {
+        self.membership.is_some()
+    }
+
+    fn loops_are(&self) -> Loops {
+        if self.is_split() { Loops::OfShards } else { Loops::One }
+    }
+
+    /// Begins the loop of a shard.
+    async fn begin(
+        &mut self,
+        shard: Shard,
+        clients: Clients,
+        opened: Option<Box<Opened>>,
+    ) -> Result<(), DaemonError> {
+        let seat = self.membership.as_ref().map(|membership| membership.seat(shard.clone())).transpose()?;
+        let schedule =
+            if self.is_split() { Part::schedule(&self.schedule, &shard) } else { Arc::clone(&self.schedule) };
+        let whole = Arc::clone(&self.schedule);
+        let mut daemon = Daemon::new(
+            &self.shared,
+            whole,
+            Arc::clone(&schedule),
+            clients,
+            (shard.clone(), seat),
+            &self.path,
+        );
+        if let Some(opened) = opened {
+            daemon.take_over(*opened);
+        }
+        let ticks = Ticks::start().await?;
+        let (parts, coming) = mpsc::channel(1);
+        let (asks, asked) = mpsc::unbounded_channel();
+        let task =
+            tokio::spawn(daemon.run(self.stop.subscribe(), ticks, coming, asked, self.stopping.clone()));
+        self.loops.insert(shard, Loop { schedule, parts, asks, task });
+        Ok(())
+    }
+
+    /// Goes on with another schedule, once all loops do.
+    async fn replace(&mut self, replacement: Replacement) -> Result<(), DaemonError> {
+        let Replacement { path, fingerprint, audience, difference, schedule, mut parts } = replacement;
+        let Difference { added, removed, changed } = difference;
+        let entries = schedule.entries.len();
+        self.schedule = Arc::clone(&schedule);
+        let mut waits = Vec::new();
+        for (shard, of) in &mut self.loops {
+            // A shard that the file has no more is led on, with nothing in it.
+            let mut part = parts.remove(shard).unwrap_or_else(|| Part::empty(&schedule));
+            let (done, replaced) = oneshot::channel();
+            part.done = Some(done);
+            of.schedule = Arc::clone(&part.prepared.schedule);
+            if of.parts.send(part).await.is_ok() {
+                waits.push(replaced);
+            }
+        }
+        for (shard, Part { clients, .. }) in parts {
+            self.begin(shard, clients, None).await?;
+        }
+        for replaced in waits {
+            let _ = replaced.await;
+        }
+        if let Some(membership) = &self.membership {
+            membership.describe(fingerprint, entries);
+        }
+        self.path = path.as_str().into();
+        self.in_force.send_replace(schedule);
+        // What is settled under the old schedule is told to those whom it names.
+        if let Some(notices) = &mut *self.shared.notices.write().unwrap_or_else(PoisonError::into_inner) {
+            notices.replace(audience);
+        }
+        self.shared.announce(ScheduleReloaded { path, entries, added, removed, changed }.into());
+        self.shared.supervised(Supervision::reloaded);
+        Ok(())
+    }
+
+    /// Passes a question on to the loop that knows.
+    fn ask(&mut self, ask: Ask) {
+        let (shard, ask) = match ask {
+            Ask::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
+                return drop(fire.answer.send(Err(FireError::Stale)));
+            }
+            Ask::Fire(fire) => {
+                let shard = fire.entry.account.shard.clone();
+                let Some(of) = self.loop_of(&shard) else { return };
+                let schedule = Arc::clone(&of.schedule);
+                (shard, Ask::Fire(Box::new(Fire { schedule, ..*fire })))
+            }
+            Ask::Pause(steer) => (steer.shard.clone(), Ask::Pause(steer)),
+            Ask::Resume(steer) => (steer.shard.clone(), Ask::Resume(steer)),
+            Ask::Snapshot { most, answer } => return self.snapshot(most, answer),
+        };
+        if let Some(of) = self.loop_of(&shard) {
+            let _ = of.asks.send(ask);
+        }
+    }
+
+    fn loop_of(&self, shard: &Shard) -> Option<&Loop> {
+        self.loops.get(if self.is_split() { shard } else { &Shard::Common })
+    }
+
+    /// Asks all loops how things stand.
+    fn snapshot(&self, most: usize, answer: oneshot::Sender<Box<Snapshot>>) {
+        let mut coming = Vec::new();
+        for of in self.loops.values() {
+            let (answer, answered) = oneshot::channel();
+            if of.asks.send(Ask::Snapshot { most, answer }).is_ok() {
+                coming.push(answered);
+            }
+        }
+        let (schedule, path) = (Arc::clone(&self.schedule), Arc::clone(&self.path));
+        tokio::spawn(async move {
+            let mut all: Option<Box<Snapshot>> = None;
+            for answered in coming {
+                // One that has ended knows nothing.
+                let Ok(snapshot) = answered.await else { continue };
+                all = Some(match all {
+                    None => snapshot,
+                    Some(all) => Box::new(both(*all, *snapshot, most)),
+                });
+            }
+            if let Some(mut all) = all {
+                let place: HashMap<_, usize> = schedule
+                    .accounts
+                    .iter()
+                    .zip(0..)
+                    .map(|(account, place)| (&account.name, place))
+                    .collect();
+                all.accounts.sort_by_key(|(name, _)| place.get(name).copied());
+                let _ = answer.send(Box::new(Snapshot { schedule: Arc::clone(&schedule), path, ..*all }));
+            }
+        });
+    }
+
+    /// Tells what this member has learnt.
+    fn hear(&self, news: News) {
+        let member = self.membership.as_ref().map(|membership| membership.name()).unwrap_or_default();
+        self.shared.announce(heed(member, news));
+    }
+}
+
+/// What two loops know, as if one knew it.
+fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
+    let not_ready = match (one.not_ready, other.not_ready) {
+        // Who leads anything fires.
+        (Some(NotReady::StandsBy), why) | (why, Some(NotReady::StandsBy)) => why,
+        (one, other) => one.or(other),
+    };
+    let mut waiting = one.waiting;
+    waiting.extend(other.waiting);
+    waiting.sort_by_key(|waiting| waiting.scheduled_at);
+    waiting.truncate(most);
+    let mut upcoming = one.upcoming;
+    upcoming.extend(other.upcoming);
+    upcoming.sort_by_key(|&(_, at)| at);
+    upcoming.truncate(most);
+    let mut accounts = one.accounts;
+    accounts.extend(other.accounts);
+    let mut paused = one.paused;
+    if !other.paused.is_empty() {
+        Arc::make_mut(&mut paused).extend(other.paused.iter().cloned());
+    }
+    Snapshot {
+        health: if one.health == Health::Well { other.health } else { one.health },
+        swept_at: one.swept_at.max(other.swept_at),
+        not_ready,
+        fires_in_flight: one.fires_in_flight + other.fires_in_flight,
+        accounts,
+        waiting,
+        upcoming,
+        paused,
+        now: one.now,
+        since: one.since,
+        path: one.path,
+        schedule: one.schedule,
+        journal: one.journal,
+    }
+}

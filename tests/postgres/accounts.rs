@@ -1,0 +1,142 @@
+//! Accounts in shards, each led by itself: members share them, and take over from one that dies.
+
+use stackcron::journal::postgres::{Address, Member, members};
+
+use super::*;
+
+/// The named ones. With the common one they are six.
+const NAMED: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// One account in each shard, and in each as many entries that are due every second.
+fn file(url: &str, shard_of: impl Fn(&str) -> Option<String>) -> String {
+    let mut text = "accounts:\n".to_owned();
+    let accounts = NAMED.iter().chain(&["common"]);
+    for account in accounts.clone() {
+        let shard = shard_of(account).map_or(String::new(), |shard| format!(", shard: {shard}"));
+        text += &format!("  {account}: {{ url: '{url}', token: {{ env: TOKEN }}, timeout: 5s{shard} }}\n");
+    }
+    text += "jobs:\n";
+    for account in accounts {
+        text += &format!(
+            "  of-{account}: {{ stack: s1, job: j1, account: {account}, args: of-{account}, cron: '* * * * * *', catch_up: all }}\n"
+        );
+    }
+    text
+}
+
+fn named(account: &str) -> Option<String> {
+    (account != "common").then(|| account.to_owned())
+}
+
+fn machine(scene: &Scene) -> Place {
+    let place = Place::with(&file(&scene.sandbox.url(), named));
+    place.env("STACKCRON_JOURNAL", &scene.server.url(&scene.database))
+}
+
+/// Waits until the living members lead as many shards as these, the most first.
+fn shares(scene: &Scene, wanted: &[usize]) {
+    let address: Address = scene.server.url(&scene.database).parse().expect("an address");
+    crate::common::until(&format!("as many shards as {wanted:?} each"), || {
+        // It blocks, and in a thread of the runtime's that is not allowed.
+        let all = std::thread::scope(|scope| scope.spawn(|| members(&address)).join().expect("a thread"));
+        let all = all.map_err(|error| error.to_string())?;
+        let leads = |of: &Member| of.shards.len() + usize::from(of.leads);
+        let mut leads: Vec<usize> =
+            all.iter().filter(|of| of.lives()).map(leads).filter(|&of| of > 0).collect();
+        leads.sort_unstable_by(|one, other| other.cmp(one));
+        if leads == wanted { Ok(()) } else { Err(format!("{leads:?} of {all:?}")) }
+    });
+}
+
+/// Each second has the rows of all accounts, and nothing was given up but what these seconds have.
+fn each_account_has_all(rows: &[Value]) {
+    let mut seconds: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for row in rows {
+        assert!(
+            !["missed", "rejected", "failed"].contains(&row["state"].as_str().expect("a state")),
+            "{row}"
+        );
+        seconds.entry(entry(row)).or_default().insert(scheduled_at(row).as_second());
+    }
+    assert_eq!(seconds.len(), NAMED.len() + 1, "{:?}", seconds.keys());
+    for (entry, seconds) in seconds {
+        let (first, last) = (seconds.first().expect("some"), seconds.last().expect("some"));
+        assert_eq!(last - first + 1, seconds.len() as i64, "no second of {entry} is left out: {seconds:?}");
+    }
+}
+
+fn fires_all(daemon: &mut Daemon) {
+    let now = Timestamp::now().to_string();
+    for account in NAMED.iter().chain(&["common"]) {
+        let name = format!("of-{account}");
+        daemon.wait_for("action.started", |line| {
+            line["entry"] == name && line["scheduled_at"].as_str() > Some(&now)
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_share_the_shards_and_take_over_those_of_one_that_dies() {
+    let Some(scene) = Scene::new().await else { return };
+    let places = [machine(&scene), machine(&scene), machine(&scene)];
+    let mut one = places[0].start();
+    shares(&scene, &[6]);
+    fires_all(&mut one);
+    let (mut two, mut three) = (places[1].start(), places[2].start());
+    shares(&scene, &[2, 2, 2]);
+    let version = scene.server.sql(&scene.database, "SELECT schema, oldest FROM stackcron.journal");
+    assert_eq!(version, "2|2", "a version that knows no shards would take them all over");
+    let status = places[1].run(&["status", "--format", "json"]).stdout;
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(status["ready"], true, "who leads some fires: {status}");
+    crate::common::until("who leads what on the screen", || {
+        let screen = places[1].run(&["status"]).stdout;
+        if screen.contains(" leads all else, ") { Ok(()) } else { Err(screen) }
+    });
+
+    one.signal(Signal::KILL);
+    one.end();
+    shares(&scene, &[3, 3]);
+    assert!(two.stop().success(), "{}", two.stderr());
+    shares(&scene, &[6]);
+    fires_all(&mut three);
+    assert!(three.stop().success(), "{}", three.stderr());
+    let rows = scene.nothing_twice(&places[0]);
+    each_account_has_all(&rows);
+    assert_eq!(states(&rows, "skipped"), 0);
+    let handed_over: Vec<&Value> = one.events("lease.released");
+    assert!(handed_over.len() >= 4, "to each of the others two: {handed_over:?}");
+    say(&format!("{} rows, {} in doubt", rows.len(), states(&rows, "unknown")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_changes_its_shard_takes_its_pauses_along() {
+    let Some(scene) = Scene::new().await else { return };
+    let place = machine(&scene);
+    let mut daemon = place.start();
+    fires_all(&mut daemon);
+    let paused = place.run(&["pause", "of-a"]);
+    assert!(paused.status.success(), "{paused:?}");
+    daemon.event("entry.paused");
+    let at = Timestamp::now().to_string();
+    place.write(&file(&scene.sandbox.url(), |account| match account {
+        "a" | "common" => Some("b".to_owned()),
+        "e" => None,
+        other => named(other),
+    }));
+    daemon.event("schedule.reloaded");
+    daemon.wait_for("occurrence.skipped", |line| {
+        line["entry"] == "of-a" && line["reason"] == "paused" && line["scheduled_at"].as_str() > Some(&at)
+    });
+    let again = daemon
+        .wait_for("lease.acquired", |line| line["shard"] == "b" && line["timestamp"].as_str() > Some(&at));
+    let resumed = place.run(&["resume", "of-a"]);
+    assert!(resumed.status.success(), "{resumed:?}");
+    fires_all(&mut daemon);
+    let status = place.run(&["status", "--format", "json"]).stdout;
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(status["paused_total"], 0, "{status}");
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    each_account_has_all(&scene.nothing_twice(&place));
+    say(&again.to_string());
+}
