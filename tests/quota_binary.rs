@@ -93,9 +93,10 @@ fn told_in_turns(daemon: &Daemon, window: WindowKind, what: &str) {
         .collect();
     let expected = ["quota.exhausted", "quota.restored"].into_iter().cycle().take(told.len());
     assert!(told.iter().copied().eq(expected), "{what}: told in turns, not {told:?}");
-    let changes = if window == WindowKind::Rolling { 20 } else { 2 };
+    // Where it is used as fast as it comes back, a tenth never is.
+    let (least, changes) = if window == WindowKind::Rolling { (1, 20) } else { (2, 2) };
     let most = changes * (WINDOWS as usize + 2);
-    assert!((2..=most).contains(&told.len()), "{what}: once a window, not {told:?}");
+    assert!((least..=most).contains(&told.len()), "{what}: once a window, not {told:?}");
 }
 
 /// What was sent was started, and logged as that.

@@ -140,3 +140,47 @@ async fn an_account_that_changes_its_shard_takes_its_pauses_along() {
     each_account_has_all(&scene.nothing_twice(&place));
     say(&again.to_string());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_what_another_shard_settles_at_that_very_moment_is_none() {
+    let Some(mut scene) = Scene::new().await else { return };
+    scene.jobs = "  e0: { stack: s1, job: j1, args: e0, cron: '* * * * * *', catch_up: all }\n".to_owned();
+    let place = scene.machine();
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    // Another shard's leader has it open, and settles it as skipped: the daemon's claim waits for the end of that.
+    let at = Timestamp::from_second(Timestamp::now().as_second() + 8).expect("an instant");
+    let key = format!("{}, 'e0'", at.as_microsecond());
+    scene.server.sql(
+        &scene.database,
+        &format!(
+            "INSERT INTO stackcron.open (scheduled_at, entry, target, due, deadline, by_person, state, attempts, number)
+             SELECT {key}, min(id), 0, 0, false, 0, 0, -1 FROM stackcron.target"
+        ),
+    );
+    let blocked = scene.server.sql(
+        &scene.database,
+        &format!(
+            "DO $$ DECLARE blocked boolean := false; BEGIN
+                 DELETE FROM stackcron.open WHERE (scheduled_at, entry) = ({key});
+                 INSERT INTO stackcron.settled (scheduled_at, entry, target, due, state, attempts, reason, number)
+                 SELECT {key}, min(id), 0, {skipped}, 0, 'removed', -1 FROM stackcron.target;
+                 WHILE NOT blocked AND clock_timestamp() < to_timestamp({until}) LOOP
+                     PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01);
+                     blocked := EXISTS (SELECT FROM pg_stat_activity
+                         WHERE datname = current_database() AND wait_event_type = 'Lock');
+                 END LOOP;
+                 IF NOT blocked THEN RAISE EXCEPTION 'nobody claims it'; END IF;
+             END $$; SELECT 'waited for'",
+            skipped = 8,
+            until = at.as_second()
+        ),
+    );
+    assert_eq!(blocked, "waited for");
+    daemon.wait_for("action.started", |line| scheduled_at(line) > at);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    assert!(daemon.events("journal.failed").is_empty(), "{:?}", daemon.events("journal.failed"));
+    let rows = scene.nothing_twice(&place);
+    let of_it: Vec<&Value> = rows.iter().filter(|row| scheduled_at(row) == at).collect();
+    assert!(matches!(of_it[..], [row] if row["state"] == "skipped"), "{of_it:?}");
+}

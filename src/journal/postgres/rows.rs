@@ -116,6 +116,17 @@ const CLAIM: &str = "
     SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry
     FROM (SELECT) AS one LEFT JOIN inserted ON true";
 
+/// Gives back what was claimed and is settled. A claim does not see what another shard's leader settles in the meantime, as
+/// when an account has gone over to this shard: a statement after it does.
+const GIVE_BACK: &str = "
+    , given AS (
+        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.number = $1 AND o.state = 0
+            AND EXISTS (SELECT FROM stackcron.settled s WHERE s.scheduled_at = o.scheduled_at AND s.entry = o.entry)
+        RETURNING o.scheduled_at, o.entry
+    )
+    SELECT scheduled_at, entry FROM given";
+
 /// How far open occurrences have come, and the end of others.
 const STEPS: &str = "
     , step AS MATERIALIZED (
@@ -445,14 +456,15 @@ impl Group {
         of: &Statements,
     ) -> Result<Option<Vec<(String, i64)>>, Error> {
         // Sent in this order, without a wait in between.
-        let (begun, steps, quotas, pauses, stopped, claims, committed) = tokio::join!(
+        let (begun, steps, quotas, pauses, stopped, claims, given_back, committed) = tokio::join!(
             biased;
-            client.batch_execute("BEGIN"),
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
             self.send_steps(client, number, of),
             self.send_quotas(client, number, of),
             self.send_pauses(client, number, of),
             self.send_stopped(client, number, of),
             self.send_claims(client, number, of),
+            self.give_back(client, number, of),
             client.batch_execute("COMMIT"),
         );
         begun?;
@@ -467,6 +479,10 @@ impl Group {
             if let (Some(at), Some(entry)) = (row.get::<_, Option<i64>>(1), row.get(2)) {
                 inserted.push((entry, at));
             }
+        }
+        for row in given_back? {
+            let given_back = (row.get(1), row.get(0));
+            inserted.retain(|claim| *claim != given_back);
         }
         committed?;
         Ok(held.then_some(inserted))
@@ -579,6 +595,18 @@ impl Group {
             (&args, Type::TEXT_ARRAY),
         ];
         client.query_typed(&of.claim, &parameters).await
+    }
+
+    async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
+        if self.claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = || self.claims.values().map(|claim| &claim.key);
+        let instants: Vec<i64> = keys().map(|key| key.scheduled_at().as_microsecond()).collect();
+        let entries: Vec<&str> = keys().map(|key| key.entry().as_str()).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
+        client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
     }
 }
 
