@@ -212,7 +212,7 @@ async fn hostile_answers_take_bounded_memory_and_hold_up_nobody_else() {
   good: {{ url: '{}', token: {{ env: TOKEN }} }}
   evil: {{ url: '{}', token: {{ env: TOKEN }}, timeout: 1s }}
 jobs:
-  nightly: {{ account: good, stack: s1, job: j1, cron: '* * * * * *' }}
+  nightly: {{ account: good, stack: s1, job: j1, cron: '* * * * * *', catch_up: all }}
 ",
             good.url(),
             evil.url()
