@@ -183,7 +183,7 @@ async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
 
 /// Waits until nothing can happen to any occurrence any more.
 async fn everything_settles(state: &Path) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + 3 * PATIENCE;
     loop {
         let mut open = Vec::new();
         read_history(state, &Filter::default(), |record| {
@@ -200,7 +200,7 @@ async fn everything_settles(state: &Path) {
         if open.is_empty() {
             return;
         }
-        assert!(Instant::now() < end, "all of these settle in {PATIENCE:?}: {open:#?}");
+        assert!(Instant::now() < end, "all of these settle in time: {open:#?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

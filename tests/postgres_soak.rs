@@ -173,7 +173,7 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
 
 /// Waits until nothing can happen to any occurrence any more.
 async fn everything_settles(address: &Address) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + 3 * PATIENCE;
     let mut before = usize::MAX;
     loop {
         let rows = rows(address);
@@ -191,7 +191,7 @@ async fn everything_settles(address: &Address) {
             return;
         }
         before = rows.len();
-        assert!(Instant::now() < end, "all settle in {PATIENCE:?}: {left} of {} are open", rows.len());
+        assert!(Instant::now() < end, "all settle in time: {left} of {} are open", rows.len());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
