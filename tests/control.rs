@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::common::machine::{Memory, memory};
 use crate::common::{
     Daemon, Ended, PATIENCE, Place, quota, sandbox, sandbox_with, schedule, settings, until,
 };
@@ -466,13 +467,6 @@ fn connect(place: &Place) -> UnixStream {
     UnixStream::connect(socket(place)).expect("the daemon listens")
 }
 
-/// What a process has in memory, in kB.
-fn memory(pid: &Value) -> u64 {
-    let status = crate::common::read(&Path::new("/proc").join(pid.to_string()).join("status"));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_clients_keep_nobody_out_and_delay_nothing() {
     let sandbox = sandbox(&[]).await;
@@ -480,7 +474,7 @@ async fn hostile_clients_keep_nobody_out_and_delay_nothing() {
     let mut daemon = started(&place);
     let pid = daemon.event("daemon.started")["pid"].clone();
     daemon.event("action.started");
-    let before = memory(&pid);
+    let before = memory(&pid, Memory::Now);
 
     for garbage in [
         &b"garbage\n"[..],
@@ -536,7 +530,7 @@ async fn hostile_clients_keep_nobody_out_and_delay_nothing() {
         closed(held.last_mut().expect("many")).contains("no question came"),
         "who asks nothing is told so"
     );
-    let grown = memory(&pid).saturating_sub(before);
+    let grown = memory(&pid, Memory::Now).saturating_sub(before);
     assert!(grown < 16 << 10, "it took {grown} kB");
 
     let now = jiff::Timestamp::now().to_string();

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use crate::common::machine::{Memory, memory};
 use crate::common::{Daemon, Ended, PATIENCE, Place, sandbox, schedule, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -152,10 +153,7 @@ fn a_hostile_file_is_refused_within_half_a_gigabyte_with_an_error_that_can_be_re
 
 /// The most that a process ever had in memory, in kB.
 fn most_memory(daemon: &mut Daemon) -> u64 {
-    let pid = daemon.event("daemon.started")["pid"].to_string();
-    let status = crate::common::read(&Path::new("/proc").join(pid).join("status"));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    memory(&daemon.event("daemon.started")["pid"], Memory::Peak)
 }
 
 /// Waits for a start of what is due from now on.

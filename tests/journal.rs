@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::{ControlFlow, Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::common::machine::SmallDisk;
 use crate::common::postgres::Server;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -528,51 +529,12 @@ fn no_journal_is_told_to_who_reads() {
     assert_eq!(fs::read_dir(place.path()).expect("a directory").count(), 0, "who reads makes nothing");
 }
 
-/// A small file system of its own. `None`, said loudly, where mounting is not allowed.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
-        let disk = SmallDisk(directory());
-        if disk.run("mount", &["-t", "tmpfs", "-o", "size=1m", "none"]) {
-            return Some(disk);
-        }
-        eprintln!(
-            "NOT TESTED: no file system can be mounted here; run as root to test full and read-only disks"
-        );
-        None
-    }
-
-    fn run(&self, program: &str, args: &[&str]) -> bool {
-        Command::new(program)
-            .args(args)
-            .arg(self.0.path())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    }
-
-    /// Takes all the space that is left.
-    fn fill(&self) -> PathBuf {
-        let ballast = self.0.path().join("ballast");
-        let mut file = fs::File::create(&ballast).expect("a file");
-        while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
-        ballast
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_waited_for() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("size=1m") else {
         return;
     };
-    let place = disk.0.path();
+    let place = disk.path();
     let mut opened = open(place);
     let mut health = opened.journal.health();
     let journal = &opened.journal;
@@ -607,10 +569,10 @@ async fn a_full_disk_is_waited_for() {
 
 #[tokio::test]
 async fn what_was_recorded_is_written_by_itself_when_there_is_space() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("size=1m") else {
         return;
     };
-    let place = disk.0.path();
+    let place = disk.path();
     let opened = open(place);
     let mut health = opened.journal.health();
     let claims: Vec<Claim> = (0..1000).map(|second| claim("a", second)).collect();
@@ -625,22 +587,22 @@ async fn what_was_recorded_is_written_by_itself_when_there_is_space() {
     // Most of it does not fit even now.
     assert!(opened.journal.flush().await.is_err(), "900 kB do not fit");
     assert!(states(place).values().all(|&state| state == State::Due), "all of a group or nothing");
-    assert!(disk.run("mount", &["-o", "remount,size=16m"]), "the disk grows");
+    assert!(disk.remount("size=16m"), "the disk grows");
     health.wait_for(|health| *health == Health::Well).await.expect("the end of the alarm");
     assert!(states(place).values().all(|&state| state == State::Unknown), "what was recorded was kept");
 }
 
 #[tokio::test]
 async fn a_read_only_disk_is_refused_and_can_be_read() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("size=1m") else {
         return;
     };
-    let place = disk.0.path();
+    let place = disk.path();
     let opened = open(place);
     opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
     closed(opened).await;
     // A process that another test is spawning has our files open until it becomes another program.
-    let remounted = (0..1000).any(|_| disk.run("mount", &["-o", "remount,ro"]));
+    let remounted = (0..1000).any(|_| disk.remount("ro"));
     assert!(remounted, "nobody has a file open");
     let error = refusal(place);
     assert!(matches!(error, JournalError::ReadOnly { .. }), "{error}");

@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use crate::common::machine::{Memory, SmallDisk, memory};
 use crate::common::{Daemon, PATIENCE, Place, sandbox, schedule, until};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -225,9 +225,9 @@ async fn hostile_clients_keep_nobody_out_and_delay_nothing() {
     let sandbox = sandbox(&[]).await;
     let (mut daemon, address) = listening(&Place::firing_at(&sandbox, "", EVERY_SECOND), &[]);
     let pid = daemon.event("daemon.started")["pid"].to_string();
-    let process = Path::new("/proc").join(pid);
+    let process = Path::new("/proc").join(&pid);
     daemon.event("action.started");
-    let before = memory(&process);
+    let before = memory(&pid, Memory::Now);
 
     let mut half = connect(address);
     half.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").expect("sent");
@@ -262,7 +262,7 @@ async fn hostile_clients_keep_nobody_out_and_delay_nothing() {
         .count();
     assert!(sockets < 64 + 32, "300 connections were opened, and {sockets} are open");
     assert_eq!(closed(&mut idle[0]), "", "the oldest was closed for the newest");
-    let grown = memory(&process).saturating_sub(before);
+    let grown = memory(&pid, Memory::Now).saturating_sub(before);
     assert!(grown < 16 << 10, "30 MB of heads and 300 connections took {grown} kB");
 
     let fired = daemon.events("action.started").len();
@@ -289,51 +289,16 @@ fn closed(stream: &mut TcpStream) -> String {
     }
 }
 
-/// What a process has in memory, in kB.
-fn memory(process: &Path) -> u64 {
-    let status = crate::common::read(&process.join("status"));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
-/// A small file system of its own, unmounted when it is dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
-        let disk = SmallDisk(tempfile::tempdir().expect("a directory"));
-        if disk.run("mount", &["-t", "tmpfs", "-o", "size=1m", "none"]) {
-            return Some(disk);
-        }
-        eprintln!("NOT TESTED: no file system can be mounted here; run as root to test a full disk");
-        None
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let mut command = Command::new(program);
-        let command = command.args(arguments).arg(self.0.path()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_full_disk_it_lives_and_is_not_ready() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("size=1m") else {
         return;
     };
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
-    let state = disk.0.path().to_str().expect("a path");
+    let state = disk.path().to_str().expect("a path");
     let (mut daemon, address) = listening(&place, &["--state-dir", state]);
-    let ballast = disk.0.path().join("ballast");
-    let mut file = fs::File::create(&ballast).expect("a file");
-    while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    let ballast = disk.fill();
     daemon.event("journal.failed");
     let answer = ask(address, "GET", "/readyz");
     assert_eq!(answer.status, 503, "{}", daemon.raw);
@@ -341,7 +306,6 @@ async fn with_a_full_disk_it_lives_and_is_not_ready() {
     assert_eq!(ask(address, "GET", "/healthz").status, 200, "a restart would not help");
     assert_eq!(scrape(address)["stackcron_journal_healthy"].to_string(), "0");
 
-    drop(file);
     fs::remove_file(ballast).expect("removed");
     daemon.event("journal.restored");
     until_status(address, "/readyz", 200);

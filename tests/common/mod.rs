@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "tests and benches use a part of it each")]
 
 pub mod entries;
+pub mod machine;
 pub mod postgres;
 
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! What becomes of the database under the members: out of reach, restarted, read-only, full, slow, failed over.
 
 use super::*;
+use crate::common::machine::SmallDisk;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_restarted_is_waited_for() {
@@ -134,8 +135,8 @@ async fn a_database_that_fails_over_is_followed_to_the_replica() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_full_is_waited_for() {
     let Some(mut scene) = Scene::new().await else { return };
-    let Some(disk) = Disk::mount() else { return };
-    scene.server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", disk.0.path().display()));
+    let Some(disk) = SmallDisk::mount("size=32m,mode=0700,uid=nobody") else { return };
+    scene.server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display()));
     scene.server.sql("postgres", &format!("ALTER DATABASE {} SET TABLESPACE small", scene.database));
     // Rows enough that what room is left in the tables' pages is soon used up.
     let many = 40;
@@ -164,38 +165,4 @@ async fn a_database_that_is_full_is_waited_for() {
     assert_eq!(last.as_second() - first.as_second() + 1, seconds.len() as i64, "no second is left out");
     scene.server.sql("postgres", &format!("DROP DATABASE {}", scene.database));
     scene.server.sql("postgres", "DROP TABLESPACE small");
-}
-
-/// A small file system for the server. `None`, said loudly, where mounting is not allowed.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn mount() -> Option<Disk> {
-        let disk = Disk(tempfile::tempdir().expect("a directory"));
-        if disk.run("mount", &["-t", "tmpfs", "-o", "size=32m,mode=0700,uid=nobody", "none"]) {
-            return Some(disk);
-        }
-        say("NOT TESTED: no file system can be mounted here; run as root to test a full database");
-        None
-    }
-
-    fn run(&self, program: &str, args: &[&str]) -> bool {
-        let mut command = std::process::Command::new(program);
-        let status = command.args(args).arg(self.0.path()).stderr(std::process::Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    }
-
-    /// Takes all the space that is left.
-    fn fill(&self) -> std::path::PathBuf {
-        let ballast = self.0.path().join("ballast");
-        let mut file = std::fs::File::create(&ballast).expect("a file");
-        while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
-        ballast
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
 }
