@@ -3,6 +3,7 @@
 mod address;
 mod balance;
 mod connection;
+mod group;
 mod history;
 mod identity;
 mod keeper;

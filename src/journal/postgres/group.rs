@@ -1,0 +1,333 @@
+//! What is written together: of each kind one statement, all sent at once as one transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row};
+
+use super::super::progress::{Standing, Step};
+use super::super::store::{Write, Written};
+use super::super::{Claim, Key, Move, Origin, Refused};
+use super::rows::Statements;
+use crate::schedule::{AccountName, EntryName};
+
+/// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched, is of a claim whose answer
+/// was lost.
+pub(super) const CLAIM: &str = "
+    , claim AS MATERIALIZED (
+        SELECT c.* FROM lease, unnest(
+            $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[]
+        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args)
+    ), aim AS MATERIALIZED (
+        SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM claim
+    ), added AS (
+        INSERT INTO stackcron.target (account, stack, job)
+        SELECT account, stack, job FROM aim
+        WHERE NOT EXISTS (SELECT FROM stackcron.target t
+            WHERE t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job)
+        RETURNING id, account, stack, job
+    ), target AS (
+        SELECT id, account, stack, job FROM added
+        UNION ALL
+        SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
+        JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
+    ), moved AS (
+        UPDATE {cursor} SET cursor = greatest(cursor, $2) FROM lease WHERE {row}
+    ), inserted AS (
+        INSERT INTO stackcron.open AS o
+            (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, number, shard)
+        SELECT c.scheduled_at, c.entry, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}::text
+        FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
+        WHERE NOT EXISTS (SELECT FROM stackcron.settled s
+            WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\")
+        ON CONFLICT (scheduled_at, entry) DO UPDATE SET number = o.number
+            WHERE o.number = excluded.number AND o.state = 0
+        RETURNING scheduled_at, entry
+    )
+    SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry
+    FROM (SELECT) AS one LEFT JOIN inserted ON true";
+
+/// Gives back what was claimed and is settled. A claim does not see what another shard's leader settles in the meantime, as
+/// when an account has gone over to this shard: a statement after it does.
+const GIVE_BACK: &str = "
+    , given AS (
+        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.number = $1 AND o.state = 0
+            AND EXISTS (SELECT FROM stackcron.settled s WHERE s.scheduled_at = o.scheduled_at AND s.entry = o.entry)
+        RETURNING o.scheduled_at, o.entry
+    )
+    SELECT scheduled_at, entry FROM given";
+
+/// How far open occurrences have come, and the end of others.
+const STEPS: &str = "
+    , step AS MATERIALIZED (
+        SELECT s.* FROM lease, unnest(
+            $2::bigint[], $3::text[], $4::boolean[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+            $10::boolean[], $11::text[]
+        ) AS s (scheduled_at, entry, settles, state, attempts, sent, action, finished, success, reason)
+    ), kept AS (
+        UPDATE stackcron.open o
+        SET state = s.state, attempts = s.attempts, sent = s.sent, action = s.action, reason = s.reason, number = $1
+        FROM step s
+        WHERE NOT s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\"
+    ), ended AS (
+        DELETE FROM stackcron.open o USING step s
+        WHERE s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\"
+        RETURNING o.scheduled_at, o.entry, o.target, o.due, s.state, s.attempts, s.sent, s.action, s.finished, s.success, s.reason
+    ), settled AS (
+        INSERT INTO stackcron.settled
+            (scheduled_at, entry, target, due, state, attempts, sent, action, finished, success, reason, number)
+        SELECT ended.*, $1 FROM ended
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
+const QUOTAS: &str = "
+    , saved AS (
+        INSERT INTO stackcron.quota (account, saved)
+        SELECT q.account, q.saved FROM lease, unnest($2::text[], $3::text[]) AS q (account, saved)
+        ON CONFLICT (account) DO UPDATE SET saved = excluded.saved
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
+const PAUSES: &str = "
+    , paused AS (
+        INSERT INTO stackcron.paused (entry) SELECT p.entry FROM lease, unnest($2::text[]) AS p (entry)
+        ON CONFLICT (entry) DO NOTHING
+    ), resumed AS (
+        DELETE FROM stackcron.paused p USING lease WHERE p.entry = ANY ($3::text[])
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
+/// What is written together.
+#[derive(Default)]
+pub(super) struct Group {
+    /// Where occurrences are after all steps.
+    pub(super) steps: HashMap<Key, Standing>,
+    quotas: HashMap<AccountName, String>,
+    /// Whether an entry is paused, by the last word.
+    pauses: HashMap<EntryName, bool>,
+    claims: HashMap<Key, Claim>,
+    cursor: Option<Timestamp>,
+    stopped: Option<Timestamp>,
+}
+
+impl Group {
+    /// Takes a write in, and says what will have come of it; of a claim the database has the word.
+    pub(super) fn take(
+        &mut self,
+        write: &Write<'_>,
+        open: &HashMap<Key, Standing>,
+        settled: &HashMap<Key, Standing>,
+    ) -> Written {
+        match *write {
+            Write::Steps(steps) => {
+                let refused = steps.iter().filter_map(|(key, mv)| {
+                    let before = self.steps.get(key).or_else(|| open.get(key)).or_else(|| settled.get(key));
+                    self.step(key, before.cloned(), mv)
+                });
+                return Written::Steps(refused.collect());
+            }
+            Write::Quota(account, saved) => {
+                // It is always text.
+                if let Ok(saved) = serde_json::to_string(saved) {
+                    self.quotas.insert(account.clone(), saved);
+                }
+            }
+            Write::Claim(cursor, claims) => {
+                self.cursor = self.cursor.max(Some(cursor));
+                self.claims.extend(claims.iter().map(|claim| (claim.key.clone(), claim.clone())));
+            }
+            Write::Pause(entry) => drop(self.pauses.insert(entry.clone(), true)),
+            Write::Resume(entry) => drop(self.pauses.insert(entry.clone(), false)),
+            Write::Stopped(at) => self.stopped = Some(at),
+        }
+        Written::Done
+    }
+
+    fn step(&mut self, key: &Key, before: Option<Standing>, mv: &Move) -> Option<Refused> {
+        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let Some(before) = before else {
+            return refused(None);
+        };
+        match before.step(mv) {
+            Step::Further(further) => {
+                self.steps.insert(key.clone(), further);
+                None
+            }
+            Step::Stays => None,
+            Step::Refused => refused(Some(before.state)),
+        }
+    }
+
+    /// Sends it, and returns what of the claims is new. `None` when the lease is another's: then nothing is written.
+    pub(super) async fn send(
+        &self,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<HashSet<(String, i64)>>, Error> {
+        // Sent in this order, without a wait in between.
+        let (begun, steps, quotas, pauses, stopped, claims, given_back, committed) = tokio::join!(
+            biased;
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            self.send_steps(client, number, of),
+            self.send_quotas(client, number, of),
+            self.send_pauses(client, number, of),
+            self.send_stopped(client, number, of),
+            self.send_claims(client, number, of),
+            self.give_back(client, number, of),
+            client.batch_execute("COMMIT"),
+        );
+        begun?;
+        // The first that fails is why the others do.
+        let held = [steps?, quotas?, pauses?, stopped?].into_iter().flatten();
+        let held = held.into_iter().all(|row| row.get::<_, bool>(0));
+        let mut inserted = HashSet::new();
+        for row in claims? {
+            if !row.get::<_, bool>(0) {
+                return committed.map(|()| None);
+            }
+            if let (Some(at), Some(entry)) = (row.get::<_, Option<i64>>(1), row.get(2)) {
+                inserted.insert((entry, at));
+            }
+        }
+        for row in given_back? {
+            inserted.remove(&(row.get(1), row.get(0)));
+        }
+        committed?;
+        Ok(held.then_some(inserted))
+    }
+
+    async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+        if self.steps.is_empty() {
+            return Ok(None);
+        }
+        let all = || self.steps.iter();
+        let after = |key: &Key, at: Option<Timestamp>| {
+            at.map(|at| at.as_microsecond() - key.scheduled_at().as_microsecond())
+        };
+        let (instants, entries) = columns(self.steps.keys());
+        let settles: Vec<bool> = all().map(|(_, standing)| standing.is_settled()).collect();
+        let states: Vec<i16> = all().map(|(_, standing)| standing.state.code()).collect();
+        let attempts: Vec<i64> = all().map(|(_, standing)| i64::from(standing.attempts)).collect();
+        let sent: Vec<Option<i64>> = all().map(|(key, standing)| after(key, standing.sent_at)).collect();
+        let actions: Vec<Option<i64>> =
+            all().map(|(_, standing)| standing.action.map(u64::cast_signed)).collect();
+        let finished: Vec<Option<i64>> =
+            all().map(|(key, standing)| after(key, standing.finished_at)).collect();
+        let success: Vec<Option<bool>> = all().map(|(_, standing)| standing.success).collect();
+        let reasons: Vec<Option<&str>> = all().map(|(_, standing)| standing.reason.as_deref()).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+            (&number, Type::INT8),
+            (&instants, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&settles, Type::BOOL_ARRAY),
+            (&states, Type::INT2_ARRAY),
+            (&attempts, Type::INT8_ARRAY),
+            (&sent, Type::INT8_ARRAY),
+            (&actions, Type::INT8_ARRAY),
+            (&finished, Type::INT8_ARRAY),
+            (&success, Type::BOOL_ARRAY),
+            (&reasons, Type::TEXT_ARRAY),
+        ];
+        one(client, &of.lease, STEPS, &parameters).await
+    }
+
+    async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+        if self.quotas.is_empty() {
+            return Ok(None);
+        }
+        let accounts: Vec<&str> = self.quotas.keys().map(AccountName::as_str).collect();
+        let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
+        one(client, &of.lease, QUOTAS, &parameters).await
+    }
+
+    async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+        if self.pauses.is_empty() {
+            return Ok(None);
+        }
+        let which = |wanted: bool| -> Vec<&str> {
+            let entries = self.pauses.iter().filter(|&(_, &paused)| paused == wanted);
+            entries.map(|(entry, _)| entry.as_str()).collect()
+        };
+        let (paused, resumed) = (which(true), which(false));
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&number, Type::INT8), (&paused, Type::TEXT_ARRAY), (&resumed, Type::TEXT_ARRAY)];
+        one(client, &of.lease, PAUSES, &parameters).await
+    }
+
+    async fn send_stopped(
+        &self,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<Row>, Error> {
+        let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
+            return Ok(None);
+        };
+        one(client, &of.stopped, "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
+    }
+
+    async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
+        let Some(cursor) = self.cursor.map(Timestamp::as_microsecond) else {
+            return Ok(Vec::new());
+        };
+        let all = || self.claims.values();
+        let after =
+            |claim: &Claim, at: Timestamp| at.as_microsecond() - claim.key.scheduled_at().as_microsecond();
+        let (instants, entries) = columns(self.claims.keys());
+        let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
+        let stacks: Vec<&str> = all().map(|claim| claim.stack.as_str()).collect();
+        let jobs: Vec<&str> = all().map(|claim| claim.job.as_str()).collect();
+        let due: Vec<i64> = all().map(|claim| after(claim, claim.due_at)).collect();
+        let deadlines: Vec<i64> = all().map(|claim| after(claim, claim.deadline)).collect();
+        let (by_person, args): (Vec<bool>, Vec<Option<&str>>) = all()
+            .map(|claim| match &claim.origin {
+                Origin::Schedule => (false, None),
+                Origin::Person { args } => (true, args.as_deref()),
+            })
+            .unzip();
+        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+            (&number, Type::INT8),
+            (&cursor, Type::INT8),
+            (&instants, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&accounts, Type::TEXT_ARRAY),
+            (&stacks, Type::TEXT_ARRAY),
+            (&jobs, Type::TEXT_ARRAY),
+            (&due, Type::INT8_ARRAY),
+            (&deadlines, Type::INT8_ARRAY),
+            (&by_person, Type::BOOL_ARRAY),
+            (&args, Type::TEXT_ARRAY),
+        ];
+        client.query_typed(&of.claim, &parameters).await
+    }
+
+    async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
+        if self.claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (instants, entries) = columns(self.claims.keys());
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
+        client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
+    }
+}
+
+/// A statement that answers with one row, whose first column says whether the lease is held.
+async fn one(
+    client: &Client,
+    lease: &str,
+    statement: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Option<Row>, Error> {
+    client.query_typed(&format!("{lease}{statement}"), parameters).await.map(|rows| rows.into_iter().next())
+}
+
+/// Keys as the arrays that a statement takes.
+pub(super) fn columns<'k>(keys: impl Iterator<Item = &'k Key>) -> (Vec<i64>, Vec<&'k str>) {
+    keys.map(|key| (key.scheduled_at().as_microsecond(), key.entry().as_str())).unzip()
+}
