@@ -116,10 +116,7 @@ fn print(told: &Told, format: Format) -> anyhow::Result<()> {
             writeln!(text)?;
         }
         Format::Text => {
-            let style = history::STATES
-                .into_iter()
-                .find(|state| state.as_str() == told.state)
-                .map_or(Style::new(), history::style);
+            let style = State::of_word(&told.state).map_or(Style::new(), history::style);
             writeln!(text, "{style}{}{style:#} {}", told.state, visible(&told.message))?;
         }
     }

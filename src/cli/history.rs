@@ -53,23 +53,9 @@ pub struct Args {
     place: Place,
 }
 
-pub(super) const STATES: [State; 10] = [
-    State::Due,
-    State::Waiting,
-    State::Sending,
-    State::Started,
-    State::Finished,
-    State::Failed,
-    State::Rejected,
-    State::Missed,
-    State::Skipped,
-    State::Unknown,
-];
-
 fn state_parser() -> impl TypedValueParser<Value = State> {
-    PossibleValuesParser::new(STATES.map(State::as_str)).try_map(|word| {
-        STATES.into_iter().find(|state| state.as_str() == word).ok_or("one of the words above")
-    })
+    PossibleValuesParser::new(State::ALL.map(State::as_str))
+        .try_map(|word| State::of_word(&word).ok_or("one of the words above"))
 }
 
 /// One end of the time that is looked at.

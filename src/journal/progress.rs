@@ -126,29 +126,34 @@ impl Standing {
     }
 }
 
-/// States by their number in a journal.
-const STATES: [State; 10] = [
-    State::Due,
-    State::Waiting,
-    State::Sending,
-    State::Started,
-    State::Finished,
-    State::Failed,
-    State::Rejected,
-    State::Missed,
-    State::Skipped,
-    State::Unknown,
-];
-
 impl State {
+    /// All of them, each at its number in a journal.
+    pub const ALL: [State; 10] = [
+        State::Due,
+        State::Waiting,
+        State::Sending,
+        State::Started,
+        State::Finished,
+        State::Failed,
+        State::Rejected,
+        State::Missed,
+        State::Skipped,
+        State::Unknown,
+    ];
+
+    /// The state of a word that operators know it by.
+    pub fn of_word(word: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// Its number in a journal.
     pub(super) fn code(self) -> i16 {
-        STATES.iter().zip(0..).find(|&(known, _)| *known == self).map_or(-1, |(_, code)| code)
+        State::ALL.iter().zip(0..).find(|&(known, _)| *known == self).map_or(-1, |(_, code)| code)
     }
 
     /// The state with a number. `None`: a journal that is damaged.
     pub(super) fn of_code(code: i64) -> Option<State> {
-        usize::try_from(code).ok().and_then(|code| STATES.get(code).copied())
+        usize::try_from(code).ok().and_then(|code| State::ALL.get(code).copied())
     }
 }
 

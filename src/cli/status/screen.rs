@@ -3,11 +3,12 @@
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use super::super::history::{STATES, style};
+use super::super::history::style;
 use super::super::output::{distance, span};
 use crate::control::{
     AccountStatus, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status, WaitingStatus,
 };
+use crate::journal::State;
 use crate::log::visible;
 
 const BOLD: Style = Style::new().bold();
@@ -197,7 +198,7 @@ impl Screen {
             self.heading("LAST 24 H");
             return self.line(WRONG, "  the journal cannot be read now");
         };
-        let mut counts: Vec<String> = STATES
+        let mut counts: Vec<String> = State::ALL
             .iter()
             .filter_map(|state| Some(format!("{} {state}", lately.counts.get(state.as_str())?)))
             .collect();
@@ -306,7 +307,7 @@ fn cut(text: &str, columns: usize) -> String {
 }
 
 fn of_state(word: &str) -> Style {
-    STATES.into_iter().find(|state| state.as_str() == word).map_or(Style::new(), style)
+    State::of_word(word).map_or(Style::new(), style)
 }
 
 fn instant(at: Timestamp) -> String {

@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn each_event_that_is_named_is_one_of_the_log_s() {
         let nightly = entry("nightly", "UTC", &["30 1 * * *"]);
-        for state in super::super::super::history::STATES {
+        for state in State::ALL {
             for reason in [None, Some("retry".to_owned())] {
                 let record = Record {
                     key: crate::journal::Key::new(nightly.name.clone(), at("2026-05-01T01:30:00Z")),
