@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::replacement::{Clients, Difference, Loops, Part};
@@ -74,7 +74,6 @@ struct Loop {
     schedule: Arc<Schedule>,
     parts: mpsc::Sender<Part>,
     asks: mpsc::UnboundedSender<Ask>,
-    task: JoinHandle<usize>,
 }
 
 struct Fleet {
@@ -83,6 +82,8 @@ struct Fleet {
     /// All of the schedule.
     schedule: Arc<Schedule>,
     loops: BTreeMap<Shard, Loop>,
+    /// Each of them as it runs. It returns how much may have started unseen.
+    running: JoinSet<usize>,
     /// Where the journal is shared.
     membership: Option<Box<Membership>>,
     in_force: watch::Sender<Arc<Schedule>>,
@@ -128,6 +129,7 @@ pub async fn run(
         path: path.as_str().into(),
         schedule: Arc::clone(&schedule),
         loops: BTreeMap::new(),
+        running: JoinSet::new(),
         membership,
         in_force,
         stop: watch::channel(None).0,
@@ -151,6 +153,8 @@ pub async fn run(
         tokio::select! {
             biased;
             reason = &mut stop => break reason,
+            // Nobody else would fire what is its: the service manager starts the whole anew.
+            Some(ended) = fleet.running.join_next() => return Err(DaemonError::Ended(ended.err())),
             news = learn(&mut fleet.membership) => fleet.hear(news),
             // Nor does a loop that waits for its database keep the daemon from stopping.
             Some(replacement) = replacements.recv() => tokio::select! {
@@ -172,9 +176,9 @@ pub async fn run(
     fleet.shared.announce(DaemonStopping { reason: reason.to_owned(), in_flight }.into());
     fleet.shared.supervised(|supervision| supervision.stopping(reason, in_flight));
     let mut left = 0;
-    for (_, of) in std::mem::take(&mut fleet.loops) {
+    while let Some(ended) = fleet.running.join_next().await {
         // One that has panicked leaves what the journal has as being sent.
-        left += of.task.await.unwrap_or(0);
+        left += ended.unwrap_or(0);
     }
     if let Some(membership) = fleet.membership.take() {
         let _ = timeout(HANDED_OVER, membership.leave()).await;
@@ -230,9 +234,8 @@ impl Fleet {
         let ticks = Ticks::start().await?;
         let (parts, coming) = mpsc::channel(1);
         let (asks, asked) = mpsc::unbounded_channel();
-        let task =
-            tokio::spawn(daemon.run(self.stop.subscribe(), ticks, coming, asked, self.stopping.clone()));
-        self.loops.insert(shard, Loop { schedule, parts, asks, task });
+        self.running.spawn(daemon.run(self.stop.subscribe(), ticks, coming, asked, self.stopping.clone()));
+        self.loops.insert(shard, Loop { schedule, parts, asks });
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Mono, Now};
@@ -53,6 +54,9 @@ pub enum DaemonError {
     /// The state directory cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A loop has ended before it was told to, by a mistake of its own.
+    #[error("a loop that fires the schedule has ended{}; start the daemon anew", .0.as_ref().map_or(String::new(), |error| format!(": {error}")))]
+    Ended(Option<JoinError>),
 }
 
 /// Why the daemon was asked to stop, in a word: a signal's name.
