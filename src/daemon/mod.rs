@@ -432,16 +432,15 @@ impl Daemon {
         self.shared.tell(event);
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) {
+    fn perform(&mut self, mut effects: Vec<Effect>) {
         let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
         let mark = match &mut self.mark {
             Some(mark) if sends => mark.raise(self.core.sent_up_to()),
             _ => Ok(()),
         };
         // An end is told before it is written: a crash between the two has it told again, and not concealed.
-        let (told, others): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|effect| matches!(effect, Effect::Log(_)));
-        for effect in told.into_iter().chain(others) {
+        effects.sort_by_key(|effect| !matches!(effect, Effect::Log(_)));
+        for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
                 Effect::Log(event) => self.tell(*event),
