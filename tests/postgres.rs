@@ -5,6 +5,7 @@
 mod accounts;
 mod database;
 mod entering;
+mod round_trips;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

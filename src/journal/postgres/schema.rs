@@ -3,6 +3,7 @@
 //! A migration adds, and takes away only what the version before it did not use. So members of two neighbouring versions
 //! work side by side while a fleet is upgraded one by one. Every statement names its columns.
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Transaction};
 
 use super::super::JournalError;
@@ -195,15 +196,11 @@ fn admitted(
 }
 
 async fn version(client: &Client, address: &Address) -> Result<Option<Version>, JournalError> {
-    let reading = async {
-        let row = client.query_one("SELECT to_regclass('stackcron.journal') IS NOT NULL", &[]).await?;
-        if !row.get::<_, bool>(0) {
-            return Ok(None);
-        }
-        let row = client.query_one("SELECT schema, oldest FROM stackcron.journal", &[]).await?;
-        Ok(Some(Version { schema: row.get(0), oldest: row.get(1) }))
-    };
-    reading.await.map_err(|error: Error| failure(address, &error))
+    match client.query_typed("SELECT schema, oldest FROM stackcron.journal", &[]).await {
+        Ok(rows) => Ok(rows.first().map(|row| Version { schema: row.get(0), oldest: row.get(1) })),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(None),
+        Err(error) => Err(failure(address, &error)),
+    }
 }
 
 /// Finds that the schema can be read as it is.
