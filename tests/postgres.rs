@@ -6,6 +6,7 @@ mod accounts;
 mod database;
 mod entering;
 mod round_trips;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -203,21 +203,26 @@ async fn version(client: &Client, address: &Address) -> Result<Option<Version>, 
     }
 }
 
-/// Finds that the schema can be read as it is.
-pub(super) async fn readable(client: &Client, address: &Address) -> Result<(), JournalError> {
+/// The oldest schema that has all that is told of occurrences.
+pub(super) const OCCURRENCES: i32 = 1;
+
+/// The oldest schema that has all that is told of members.
+pub(super) const MEMBERS: i32 = 2;
+
+/// Finds that the schema can be read as it is, by who needs what it has from the version `since` on: while a fleet is
+/// upgraded, a command may be newer than all daemons.
+pub(super) async fn readable(client: &Client, address: &Address, since: i32) -> Result<(), JournalError> {
     match version(client, address).await? {
         None => Err(JournalError::Database {
             address: address.to_string(),
             detail: "no journal is in it".to_owned(),
             remedy: Some("the first daemon that runs with it makes one"),
         }),
-        Some(version) if version.schema < i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX) => {
-            Err(JournalError::Database {
-                address: address.to_string(),
-                detail: format!("it has the older schema {}", version.schema),
-                remedy: Some("the daemon brings it up to date at its start"),
-            })
-        }
+        Some(version) if version.schema < since => Err(JournalError::Database {
+            address: address.to_string(),
+            detail: format!("it has the older schema {}", version.schema),
+            remedy: Some("the daemon brings it up to date at its start"),
+        }),
         Some(version) => admitted(Some(version), address, MIGRATIONS).map(|_| ()),
     }
 }
