@@ -1,6 +1,5 @@
 //! What a leader writes together costs one round trip, however much it is: it is sent to its end before any answer.
 
-use std::collections::VecDeque;
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -14,6 +13,7 @@ use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
 
 use super::*;
+use crate::common::postgres::Messages;
 
 /// What a leader's transaction begins and ends with.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -82,12 +82,13 @@ impl Relay {
 }
 
 impl Connection {
-    fn hear(&self, kind: u8, body: &[u8], open: &mut Option<Vec<String>>) {
-        let mut texts = body.split(|&byte| byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
-        let statement = match kind {
-            b'Q' => texts.next(),
+    fn hear(&self, message: &[u8], open: &mut Option<Vec<String>>) {
+        let texts = message.get(5..).unwrap_or_default().split(|&byte| byte == 0);
+        let mut texts = texts.map(|text| String::from_utf8_lossy(text).into_owned());
+        let statement = match message.first() {
+            Some(b'Q') => texts.next(),
             // After the name.
-            b'P' => texts.nth(1),
+            Some(b'P') => texts.nth(1),
             _ => None,
         };
         let Some(statement) = statement else { return };
@@ -120,8 +121,11 @@ fn relay(connection: &Arc<Connection>, client: TcpStream, server: UnixStream) {
         let mut messages = Messages::default();
         let (mut bytes, mut open) = ([0; 65536], None);
         while let Ok(read @ 1..) = from_client.read(&mut bytes) {
-            messages.take(&bytes[..read], |kind, body| hears.hear(kind, body, &mut open));
-            if to_server.write_all(&bytes[..read]).is_err() {
+            let passed = messages.take(&bytes[..read], |message| {
+                hears.hear(message, &mut open);
+                to_server.write_all(message)
+            });
+            if passed.is_err() {
                 break;
             }
         }
@@ -147,35 +151,6 @@ fn relay(connection: &Arc<Connection>, client: TcpStream, server: UnixStream) {
         }
         let _ = to_client.shutdown(Shutdown::Both);
     });
-}
-
-/// Bytes of a client as the messages that they are.
-#[derive(Default)]
-struct Messages {
-    bytes: VecDeque<u8>,
-    /// Before that, a message has no kind.
-    started: bool,
-}
-
-impl Messages {
-    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(u8, &[u8])) {
-        const VERSION: [u8; 4] = [0, 3, 0, 0];
-        self.bytes.extend(bytes);
-        loop {
-            let kinds = usize::from(self.started);
-            let bytes = self.bytes.make_contiguous();
-            let Some(length) = bytes.get(kinds..kinds + 4).and_then(|length| length.try_into().ok()) else {
-                return;
-            };
-            let end = kinds + u32::from_be_bytes(length) as usize;
-            let Some(body) = bytes.get(kinds + 4..end) else { return };
-            match self.started {
-                true => each(bytes[0], body),
-                false => self.started = body.starts_with(&VERSION),
-            }
-            self.bytes.drain(..end);
-        }
-    }
 }
 
 /// A leader's journal, by way of a relay.

@@ -145,7 +145,7 @@ impl Rows {
             let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
-                let (begun, journal, paused, quotas, open, goes_on, committed) = tokio::join!(
+                let ((), journal, paused, quotas, open, _, ()) = tokio::try_join!(
                     biased;
                     client.batch_execute(BEGIN),
                     client.query_typed(&of.begin, &leads),
@@ -154,12 +154,7 @@ impl Rows {
                     client.query_typed(&of.open, &[]),
                     client.query_typed(&of.goes_on, &leads),
                     client.batch_execute("COMMIT"),
-                );
-                begun?;
-                // The first that fails is why the others do.
-                let (journal, paused, quotas, open) = (journal?, paused?, quotas?, open?);
-                goes_on?;
-                committed?;
+                )?;
                 Ok((journal, paused, quotas, open))
             };
             let (journal, paused, quotas, open) =
@@ -245,9 +240,8 @@ impl Store for Rows {
         let mut written: Vec<Written> =
             writes.iter().map(|write| group.take(write, &self.open, &settled)).collect();
         let of = Arc::clone(&self.statements);
-        let inserted = self.attempt(async |client, address, number| {
-            answered(address, group.send(client, number, &of)).await?.ok_or(JournalError::Deposed)
-        })?;
+        let inserted =
+            self.attempt(async |client, address, number| group.send(client, address, number, &of).await)?;
         // Only now is it known to be there.
         for (key, standing) in group.steps {
             if standing.is_settled() {
