@@ -59,6 +59,14 @@ const GIVE_BACK: &str = "
     )
     SELECT scheduled_at, entry FROM given";
 
+/// Takes away what was claimed, perhaps, and is nobody's: nothing of it was sent.
+const WITHDRAW: &str = "
+    , withdrawn AS (
+        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.number = $1 AND o.state = 0
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
 /// How far open occurrences have come, and the end of others.
 const STEPS: &str = "
     , step AS MATERIALIZED (
@@ -100,16 +108,18 @@ const PAUSES: &str = "
     SELECT EXISTS (SELECT FROM lease)";
 
 /// What is written together.
-#[derive(Default)]
-pub(super) struct Group {
+#[derive(Clone, Default)]
+pub(crate) struct Group {
     /// Where occurrences are after all steps.
     pub(super) steps: HashMap<Key, Standing>,
-    quotas: HashMap<AccountName, String>,
+    /// Claims whose answer was lost. They are not claimed, unless they are again.
+    pub(super) withdrawn: HashSet<Key>,
+    pub(super) quotas: HashMap<AccountName, String>,
     /// Whether an entry is paused, by the last word.
-    pauses: HashMap<EntryName, bool>,
-    claims: HashMap<Key, Claim>,
-    cursor: Option<Timestamp>,
-    stopped: Option<Timestamp>,
+    pub(super) pauses: HashMap<EntryName, bool>,
+    pub(super) claims: HashMap<Key, Claim>,
+    pub(super) cursor: Option<Timestamp>,
+    pub(super) stopped: Option<Timestamp>,
 }
 
 impl Group {
@@ -168,9 +178,10 @@ impl Group {
         of: &Statements,
     ) -> Result<Option<HashSet<(String, i64)>>, Error> {
         // Sent in this order, without a wait in between.
-        let (begun, steps, quotas, pauses, stopped, claims, given_back, committed) = tokio::join!(
+        let (begun, withdrawn, steps, quotas, pauses, stopped, claims, given_back, committed) = tokio::join!(
             biased;
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            self.withdraw(client, number, of),
             self.send_steps(client, number, of),
             self.send_quotas(client, number, of),
             self.send_pauses(client, number, of),
@@ -181,7 +192,7 @@ impl Group {
         );
         begun?;
         // The first that fails is why the others do.
-        let held = [steps?, quotas?, pauses?, stopped?].into_iter().flatten();
+        let held = [withdrawn?, steps?, quotas?, pauses?, stopped?].into_iter().flatten();
         let held = held.into_iter().all(|row| row.get::<_, bool>(0));
         let mut inserted = HashSet::new();
         for row in claims? {
@@ -197,6 +208,16 @@ impl Group {
         }
         committed?;
         Ok(held.then_some(inserted))
+    }
+
+    async fn withdraw(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+        if self.withdrawn.is_empty() {
+            return Ok(None);
+        }
+        let (instants, entries) = columns(self.withdrawn.iter());
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
+        one(client, &of.lease, WITHDRAW, &parameters).await
     }
 
     async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {

@@ -2,6 +2,7 @@
 
 mod address;
 mod balance;
+mod candidacy;
 mod connection;
 mod group;
 mod history;
@@ -10,9 +11,12 @@ mod keeper;
 mod lately;
 mod lease;
 mod member;
+mod open;
 mod presence;
 mod rows;
 mod schema;
+#[cfg(test)]
+pub(crate) mod tables;
 
 pub use address::{Address, AddressError};
 pub use history::read_history;
