@@ -107,9 +107,9 @@ impl Memory {
     pub(crate) fn write(&mut self, writes: &[Write<'_>]) -> Vec<Written> {
         let perform = |write: &Write<'_>| match *write {
             Write::Steps(steps) => {
-                return Written::Steps(steps.iter().filter_map(|(key, mv)| self.step(key, mv)).collect());
+                Written::Steps(steps.iter().filter_map(|(key, mv)| self.step(key, mv)).collect())
             }
-            Write::Claim(cursor, claims) => return Written::Claimed(self.claim(cursor, claims)),
+            Write::Claim(cursor, claims) => Written::Claimed(self.claim(cursor, claims)),
             Write::Quota(account, saved) => {
                 self.save_quota(account.clone(), saved.clone());
                 Written::Done

@@ -125,9 +125,8 @@ impl<'a> Book<'a> {
         self.file = file;
         self.spending.values_mut().for_each(|spending| spending.starts(in_order));
         if !self.begun {
-            self.shown = vec![(wall, wall, file)];
+            self.shown.clear();
         }
-        self.sees(wall);
     }
 
     pub(super) fn reloads(&mut self, file: usize) {
@@ -139,7 +138,10 @@ impl<'a> Book<'a> {
 
     /// The daemon reads its clock: all that is due up to it comes due, once.
     pub(super) fn sees(&mut self, wall: Timestamp) {
-        let Some(&mut (_, ref mut until, file)) = self.shown.last_mut() else { return };
+        let Some(&mut (_, ref mut until, file)) = self.shown.last_mut() else {
+            self.shown.push((wall, wall, self.file));
+            return;
+        };
         if wall <= *until {
             return;
         }
@@ -218,7 +220,7 @@ impl<'a> Book<'a> {
             }
         }
         let spending = self.spending.entry(account.clone()).or_default();
-        if let Err(what) = spending.sends(number, (asked, time), settings, network) {
+        if let Err(what) = spending.sends(number, (asked, time), settings, (network, self.scenario.apart)) {
             self.violated(format!("quota of {account}: #{number}: {what}"));
         }
         self.sent.push(Sent { key, account: account.clone(), wall, settings });

@@ -31,7 +31,7 @@ pub(super) enum Statement {
     Take(Seen, Id, Timestamp),
     Keep(Number, Timestamp),
     Release(Number),
-    Write(Number, Group),
+    Write(Number, Box<Group>),
 }
 
 /// The tables, and what is wrong with the server.
@@ -111,11 +111,24 @@ impl Database {
         chances: &mut Rng,
     ) {
         let cut_until = self.cut_until[client.member()];
-        let span = if cut_until > now { ARRIVES_WITHIN } else { Duration::from_millis(200) };
+        let span = match (cut_until > now, self.hangs_until > now) {
+            (true, _) => ARRIVES_WITHIN,
+            (false, true) => Duration::from_secs(2),
+            (false, false) => Duration::from_millis(200),
+        };
         let after = Duration::from_micros(chances.u64(..span.as_micros() as u64));
         if chances.bool() {
             self.last += 1;
-            self.late.insert((now.max(cut_until) + after, self.last), (client, statement));
+            let at = now.max(cut_until).max(self.hangs_until) + after;
+            self.late.insert((at, self.last), (client, statement));
+        }
+    }
+
+    /// A client whose connection was given up has another: the server has ended the session of the one before.
+    pub(super) fn ends_former_session(&mut self, client: Client, now: Duration) {
+        let open = now >= self.gone_until.max(self.hangs_until).max(self.cut_until[client.member()]);
+        if open {
+            self.late.retain(|_, (of, _)| *of != client);
         }
     }
 

@@ -120,15 +120,21 @@ impl Disk {
         self.seat = Some(Seat { client, number, open });
     }
 
+    /// Of the term in which it is written.
+    pub(super) fn number(&self) -> Option<Number> {
+        self.seat.as_ref().map(|seat| seat.number)
+    }
+
     /// The process, or its term, is over. What is on its way to the database may arrive.
     pub(super) fn ends(&mut self, now: Duration, database: &mut Database, chances: &mut Rng) {
         self.batch.clear();
+        self.failed.clear();
         self.write_at = None;
         if let (Some(seat), Some(Writing { to: To::Database(asked, call), .. })) =
             (self.seat.take(), self.writing.take())
             && call.is_there()
         {
-            database.comes_late(seat.client, Statement::Write(seat.number, asked.0), now, chances);
+            database.comes_late(seat.client, Statement::Write(seat.number, Box::new(asked.0)), now, chances);
         }
     }
 
@@ -212,13 +218,21 @@ impl Disk {
             To::File(_) => Some(database.tables.memory.write(&writes(&group))),
             To::Database(asked, mut call) => {
                 let Some(Seat { client, number, .. }) = self.seat else { return Vec::new() };
+                if call.is_there() {
+                    database.ends_former_session(client, now);
+                }
                 match call.proceed(now, database, Kind::Writes, |tables| tables.write(number, &asked.0)) {
                     Went::On => {
                         self.writing = Some(Writing { group, to: To::Database(asked, call) });
                         return Vec::new();
                     }
                     Went::Astray => {
-                        database.comes_late(client, Statement::Write(number, asked.0.clone()), now, chances);
+                        database.comes_late(
+                            client,
+                            Statement::Write(number, Box::new(asked.0.clone())),
+                            now,
+                            chances,
+                        );
                         self.writing = Some(Writing { group, to: To::Database(asked, call) });
                         return Vec::new();
                     }

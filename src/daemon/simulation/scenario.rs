@@ -36,6 +36,8 @@ pub(super) struct Scenario {
     pub(super) conditions: Conditions,
     /// How far each machine's clock is ahead of the server's at the start. More than one: they share the journal.
     pub(super) clocks: Vec<SignedDuration>,
+    /// So far apart are they at most.
+    pub(super) apart: Duration,
     /// When, on which machine, and what.
     pub(super) acts: Vec<(Duration, usize, Act)>,
     /// Crashes at one in so many points, if at all.
@@ -216,6 +218,7 @@ impl Scenario {
             silent_file,
             conditions: conditions(rng),
             clocks: vec![SignedDuration::ZERO],
+            apart: Duration::ZERO,
             acts: acts(span, silent_file, rng),
             files,
             crash: (rng.u32(..4) > 0).then(|| 1 << rng.u32(2..9)),

@@ -59,7 +59,7 @@ const GIVE_BACK: &str = "
     )
     SELECT scheduled_at, entry FROM given";
 
-/// Takes away what was claimed, perhaps, and is nobody's: nothing of it was sent.
+/// Takes away what a person asked for and was told to have failed, should it be claimed all the same: nothing of it was sent.
 const WITHDRAW: &str = "
     , withdrawn AS (
         DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
@@ -112,7 +112,7 @@ const PAUSES: &str = "
 pub(crate) struct Group {
     /// Where occurrences are after all steps.
     pub(super) steps: HashMap<Key, Standing>,
-    /// Claims whose answer was lost. They are not claimed, unless they are again.
+    /// What people asked for, and the answer was lost. It is not claimed any more.
     pub(super) withdrawn: HashSet<Key>,
     pub(super) quotas: HashMap<AccountName, String>,
     /// Whether an entry is paused, by the last word.

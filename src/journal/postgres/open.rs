@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::progress::Standing;
 use super::super::store::{Write, Written};
-use super::super::{Claimed, Key};
+use super::super::{Claimed, Key, Origin};
 use super::group::Group;
 
 /// How what is open stands, as far as that is known to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     rows: HashMap<Key, Standing>,
-    /// Claims that may be written: the answer was lost. Whoever asked for them was told that they are not.
+    /// What people asked for and may be claimed: the answer was lost, and they were told that it is not.
     lost: HashSet<Key>,
 }
 
@@ -41,13 +41,13 @@ impl Open {
         (group, written)
     }
 
-    /// The group may be in the database, or not. What it claimed is taken away before anything else is written: it is claimed
-    /// anew, or nobody knows of it.
+    /// The group may be in the database, or not. What is scheduled is claimed anew. What a person asked for is not: it is taken
+    /// away before anything else is written.
     pub(crate) fn is_lost(&mut self, writes: &[Write<'_>]) {
         for write in writes {
             if let Write::Claim(_, claims) = write {
-                let keys = claims.iter().map(|claim| &claim.key);
-                self.lost.extend(keys.filter(|key| !self.rows.contains_key(key)).cloned());
+                let by_person = claims.iter().filter(|claim| matches!(claim.origin, Origin::Person { .. }));
+                self.lost.extend(by_person.map(|claim| claim.key.clone()));
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::super::progress::Standing;
 use super::super::store::{Store, Write, Written};
 use super::super::{Claim, ClockOf, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
-use super::connection::{answered, connect, failure};
+use super::connection::{Session, answered, connect, failure};
 use super::group::{CLAIM, columns};
 use super::lease::Number;
 use super::member::Term;
@@ -32,6 +32,8 @@ pub(super) struct Rows {
     address: Address,
     runtime: Runtime,
     client: Option<Client>,
+    /// The session of the connection that was made last. What was asked of it may still be on its way.
+    session: Option<Session>,
     /// Why there is no connection, and since when.
     failed: Option<(Instant, JournalError)>,
     number: Number,
@@ -131,8 +133,16 @@ impl Rows {
         let runtime = runtime(&address)?;
         let statements = Arc::new(Statements::of(&term.shard));
         let of = Arc::clone(&statements);
-        let mut rows =
-            Rows { address, runtime, client: None, failed: None, number, statements, open: Open::default() };
+        let mut rows = Rows {
+            address,
+            runtime,
+            client: None,
+            session: None,
+            failed: None,
+            number,
+            statements,
+            open: Open::default(),
+        };
         let (found, open) = rows.attempt(async |client, address, number| {
             let reading = async {
                 let transaction = client.transaction().await?;
@@ -170,14 +180,19 @@ impl Rows {
         }
         let (address, number) = (&self.address, self.number.get());
         if self.client.as_ref().is_none_or(Client::is_closed) {
+            let former = self.session.clone();
             let connecting = async {
                 let mut client = connect(address).await?;
                 schema::prepare(&mut client, address, schema::MIGRATIONS).await?;
-                Ok::<_, JournalError>(client)
+                if let Some(former) = former {
+                    former.end(&client, address).await?;
+                }
+                let session = Session::of(&client, address).await?;
+                Ok::<_, JournalError>((client, session))
             };
             self.client = None;
             match self.runtime.block_on(connecting) {
-                Ok(client) => self.client = Some(client),
+                Ok((client, session)) => (self.client, self.session) = (Some(client), Some(session)),
                 Err(error) => {
                     self.failed = Some((Instant::now(), error.clone()));
                     return Err(error);

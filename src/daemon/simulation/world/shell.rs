@@ -115,6 +115,9 @@ impl World<'_> {
             self.note(|| format!("  open: {} {:?}", open.claim.key, open.reached));
         }
         self.book.starts(life, self.file, now.wall, recovered.stopped_at.is_some(), recovered.cursor);
+        if !self.is_shared() {
+            self.book.sees(now.wall);
+        }
         self.book.knows_paused(&recovered.paused);
         let running = Arc::new(self.scenario.files[self.file].schedule.clone());
         let (core, effects) = Core::new(&running, recovered, self.chances.u64(..), now);
@@ -450,6 +453,9 @@ impl World<'_> {
     /// A request leaves: from here on it may take effect.
     pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
         let (time, now) = (self.time, self.now());
+        if matches!(request, Request::RunNow(_)) && !self.holds_the_lease() {
+            self.book.violated(format!("{id:?} is sent while another member has the lease"));
+        }
         let unreachable = time < self.machines[self.here].unreachable_until;
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let (life, file) = (process.life, process.file);

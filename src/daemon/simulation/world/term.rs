@@ -137,6 +137,12 @@ impl World<'_> {
         self.leaves(id, request)
     }
 
+    /// Whether nobody else has taken the lease, so far.
+    pub(super) fn holds_the_lease(&self) -> bool {
+        let number = self.machines[self.here].disk.number();
+        number.is_none_or(|number| self.database.tables.look().seen.number == number.get())
+    }
+
     /// A leader that was told to stop has written its last words. Whether its process is at its end.
     pub(super) fn hands_over(&mut self) -> bool {
         let time = self.time;
