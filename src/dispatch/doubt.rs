@@ -1,7 +1,17 @@
 //! Attempts in doubt: the stack's actions are asked before anything else happens to their entries.
 //!
-//! A stack is asked soon after an attempt on it came into doubt, and again when it is too late for the attempt to take
-//! effect. Then the journal is asked which of the actions are known. What both say is judged in [`super::reconcile`].
+//! In doubt is an attempt that brought no answer, half of one or a 5xx that tells nothing, and what a former process may have
+//! sent ([`super::recovery`]). A stack is asked within the quota soon after an attempt on it came into doubt, and again when it
+//! is too late for the attempt to take effect. Then the journal is asked which of the actions are known. What both say is
+//! judged in [`super::reconcile`]. A list or a journal that cannot be read is asked again, until the occurrence's deadline or for
+//! [`LEAST_PATIENCE`], whichever is later.
+//!
+//! Nothing of this is written down: the journal has the claim as being sent, so that a crash or a stop leaves it to the next
+//! start.
+//!
+//! An action that cannot be told from those of other attempts has no `action_id` in the log and in the journal: it is not
+//! followed, and an overlap with it is not seen. It may be in a later list, as may that of an attempt that was given up. The
+//! journal tells which occurrences these are ([`crate::journal::Unnamed`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;

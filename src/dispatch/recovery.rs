@@ -19,9 +19,9 @@ use crate::schedule::{AccountName, Entry, EntryName, Schedule};
 impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
-    /// A claim that was not due yet when that process ended was not sent, nor one that the journal has waiting.
-    /// Any other may have been sent: it is in doubt, and the stack's actions tell. Of an entry that is no longer in the
-    /// schedule, or whose account is not, nobody asks.
+    /// A claim that was due after an orderly stop or after the mark was not sent (where neither is known, one that is not due
+    /// yet), nor one that the journal has waiting. Any other may have been sent: it is in doubt, and the stack's actions
+    /// tell. Of an entry that is no longer in the schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let entries: HashMap<&EntryName, &Arc<Entry>> =

@@ -2,8 +2,8 @@
 //!
 //! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no instant is planned
 //! twice and none is left out. Afterwards it goes through its states one way only (`progress`). What is settled never
-//! changes again. Kept in SQLite: a daemon alone needs no server, a crash costs nothing that was committed, and plain
-//! SQL serves a server as well.
+//! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
+//! committed. Several share one in PostgreSQL ([`postgres`]).
 
 mod directory;
 mod error;

@@ -5,8 +5,14 @@
 //! committed, so the leader's permit has ended by then, however the clocks of the members and of the database are set. A
 //! row that was handed over is taken at once.
 //!
+//! A leader may send no more than what is due by an instant in the row (`sends_until`): of what is due later, the next one knows
+//! that it was not sent.
+//!
 //! No advisory lock: it goes with its session, and the end of a session tells nothing of whether its process still
 //! sends. It would free the lock too early when a connection is cut, and too late when a machine is.
+//!
+//! A number, as each statement of a leader names it ([`super::rows`]): to take the lease is to change it, which waits for those that
+//! hold the row, and those that come later do nothing.
 
 use std::time::Duration;
 
