@@ -11,7 +11,7 @@
 //! - otherwise nothing can tell.
 //!
 //! It rests on this: an attempt took effect within its span by the API's clock or not at all; a former process's clock was
-//! right, or as far from the API's as ours is; and an action of another user is not ours, once an answer has told who the
+//! right, or as far from the API's as ours is, and that of another member within a minute of the API's; and an action of another user is not ours, once an answer has told who the
 //! token's user is, until the next reload. Not started needs nothing else.
 //!
 //! Started also supposes what cannot be seen: that nobody starts a job of this stack with the same user in the very seconds of

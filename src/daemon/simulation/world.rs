@@ -2,8 +2,11 @@
 //!
 //! Between any two steps a process may die. One machine keeps a journal of its own; several share one, and of those one leads.
 
+mod act;
 mod by_hand;
+mod machine;
 mod shell;
+mod stopping;
 mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,17 +17,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::book::Book;
 use super::database::Database;
-use super::database::Latency;
-use super::disk::{Disk, Steered};
-use super::member::Member;
-use super::scenario::{Act, Scenario};
+use super::disk::Steered;
+use super::scenario::Scenario;
 use crate::clock::Now;
 use crate::dispatch::{Request, RequestId};
-use crate::journal::postgres::tables::Id;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
-use shell::{Done, Process};
-use term::Opening;
+use machine::Machine;
+use shell::Done;
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs for ten minutes,
 /// and a quota for three requests in ninety seconds may be all there is for hundreds of questions.
@@ -60,29 +60,6 @@ enum Happens {
     Leaves(u32, RequestId, Box<Request>),
     AllIsWell,
     Silence,
-}
-
-/// A machine, and the daemon on it.
-struct Machine {
-    /// How far its clock is ahead of the server's, when nobody has set it.
-    base: SignedDuration,
-    /// How far it is ahead now, and how far it has ever been.
-    ahead: SignedDuration,
-    ahead_at_most: SignedDuration,
-    /// When it was started, before the first start of the daemon.
-    booted: SignedDuration,
-    disk: Disk,
-    /// Its part among several, while it is up.
-    member: Option<Member>,
-    /// Who it was last, as its state directory has it. None after a start of the machine.
-    former: Option<Id>,
-    opening: Option<Opening>,
-    /// What fires: always while it is up where it is alone, and while it leads where it is not.
-    process: Option<Process>,
-    /// Those of former terms, which listen to what was in flight.
-    listeners: Vec<Process>,
-    frozen_until: Duration,
-    unreachable_until: Duration,
 }
 
 pub(super) struct World<'a> {
@@ -334,85 +311,6 @@ impl<'a> World<'a> {
         }
     }
 
-    fn act(&mut self, act: &Act) -> Step {
-        self.note(|| format!("ACT {act:?}"));
-        let (time, shared) = (self.time, self.is_shared());
-        match *act {
-            Act::Reload(file) => {
-                self.file = file;
-                self.reload()
-            }
-            Act::Edit(file) => {
-                if self.machines[self.here].process.is_none() {
-                    self.file = file;
-                }
-                Ok(())
-            }
-            Act::Stop(down) => self.stop(down),
-            Act::Kill { machine, down } => {
-                if self.machines[self.here].process.is_some() || self.machines[self.here].member.is_some() {
-                    self.dies(Some((machine, down)));
-                }
-                Ok(())
-            }
-            Act::Fire(ref entry) => {
-                self.here = self.leader().unwrap_or(self.here);
-                self.fire(entry)
-            }
-            Act::Pause(ref entry, span) => {
-                self.here = self.leader().unwrap_or(self.here);
-                self.at(self.time + span, Happens::Resume(entry.clone()));
-                self.steer(entry, Steered::Paused)
-            }
-            Act::SetClock(by) => {
-                // A former process is taken to have been as far from the API's time as this one, or right.
-                let machine = &mut self.machines[self.here];
-                machine.ahead = if machine.ahead == machine.base { by } else { machine.base };
-                machine.ahead_at_most = machine.ahead_at_most.max(machine.ahead);
-                Ok(())
-            }
-            Act::Freeze(span) => {
-                let machine = &mut self.machines[self.here];
-                machine.frozen_until = time + span;
-                machine.disk.freezes(time + span);
-                Ok(())
-            }
-            Act::IllDisk(span, mark) => {
-                match shared && !mark {
-                    true => self.database.fills(time + span),
-                    false => self.machines[self.here].disk.falls_ill(time + span, mark),
-                }
-                Ok(())
-            }
-            Act::HangingDisk(span) => {
-                match shared {
-                    true => self.database.hangs(time + span),
-                    false => self.machines[self.here].disk.hangs(time + span),
-                }
-                Ok(())
-            }
-            Act::Gone(span) => {
-                self.database.goes(time + span);
-                Ok(())
-            }
-            Act::CutOff(span) => {
-                self.database.is_cut_off(self.here, time + span);
-                Ok(())
-            }
-            Act::Unreachable(span) => {
-                self.machines[self.here].unreachable_until = time + span;
-                Ok(())
-            }
-            Act::Limit(limit) => {
-                for account in &self.scenario.universe.accounts {
-                    let user = self.network.user(&account.name).unwrap_or_default().to_owned();
-                    let _ = self.network.api_mut().set_limit(&user, limit);
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// Nothing goes wrong any more: all has to come to its end.
     fn all_is_well(&mut self) -> Step {
         self.note(|| "ALL IS WELL".to_owned());
@@ -494,52 +392,5 @@ impl<'a> World<'a> {
         if let Some(life) = life {
             self.book.died(life, self.database.tables.memory.cursor());
         }
-    }
-}
-
-impl Machine {
-    fn new(ahead: SignedDuration, latency: Latency) -> Machine {
-        Machine {
-            base: ahead,
-            ahead,
-            ahead_at_most: ahead,
-            booted: SignedDuration::ZERO,
-            disk: Disk::new(latency),
-            member: None,
-            former: None,
-            opening: None,
-            process: None,
-            listeners: Vec::new(),
-            frozen_until: Duration::ZERO,
-            unreachable_until: Duration::ZERO,
-        }
-    }
-
-    /// When something of it goes on by itself.
-    fn next_at(&self, now: Duration) -> Option<Duration> {
-        let member = self.member.as_ref().and_then(|member| member.next_at(self.frozen_until));
-        let opening = self.opening.as_ref().map(|opening| opening.next_at(self.frozen_until));
-        let disk = self.disk.next_at(self.frozen_until);
-        [self.wakes_at(now), member, opening, disk].into_iter().flatten().min()
-    }
-
-    /// When its loop has something to do.
-    fn wakes_at(&self, now: Duration) -> Option<Duration> {
-        let hears = self.member.as_ref().is_some_and(Member::has_notices) && self.opening.is_none();
-        let at = match &self.process {
-            _ if hears => now,
-            None => return None,
-            Some(process) => match (process.stopping, process.inbox.is_empty()) {
-                (_, false) => now,
-                (Some(stopping), true)
-                    if stopping.leaving && self.member.as_ref().is_some_and(Member::has_left) =>
-                {
-                    now
-                }
-                (Some(stopping), true) => stopping.ends_at,
-                (None, true) => process.wakes_at,
-            },
-        };
-        Some(at.max(self.frozen_until))
     }
 }
