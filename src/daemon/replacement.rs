@@ -1,4 +1,7 @@
 //! Another schedule for a running daemon, and how it differs from the one before.
+//!
+//! It is read, validated and prepared on a thread that yields to sends. The loop takes over a timetable that is built and
+//! entries that share what is unchanged, so that its pause does not grow with the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

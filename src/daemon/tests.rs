@@ -39,15 +39,7 @@ fn three() -> Schedule {
 }
 
 fn nothing_recovered() -> Recovered {
-    Recovered {
-        cursor: None,
-        stopped_at: None,
-        sent_up_to: None,
-        open: Vec::new(),
-        following: Vec::new(),
-        paused: Vec::new(),
-        quotas: Vec::new(),
-    }
+    Recovered::default()
 }
 
 /// The core, two clocks, a journal that can be written, and an API that starts everything.

@@ -1,7 +1,17 @@
 //! Attempts in doubt: the stack's actions are asked before anything else happens to their entries.
 //!
-//! A stack is asked soon after an attempt on it came into doubt, and again when it is too late for the attempt to take
-//! effect. Then the journal is asked which of the actions are known. What both say is judged in [`super::reconcile`].
+//! In doubt is an attempt that brought no answer, half of one or a 5xx that tells nothing, and what a former process may have
+//! sent ([`super::recovery`]). A stack is asked within the quota soon after an attempt on it came into doubt, and again when it
+//! is too late for the attempt to take effect. Then the journal is asked which of the actions are known. What both say is
+//! judged in [`super::reconcile`]. A list or a journal that cannot be read is asked again, until the occurrence's deadline or for
+//! [`LEAST_PATIENCE`], whichever is later.
+//!
+//! Nothing of this is written down: the journal has the claim as being sent, so that a crash or a stop leaves it to the next
+//! start.
+//!
+//! An action that cannot be told from those of other attempts has no `action_id` in the log and in the journal: it is not
+//! followed, and an overlap with it is not seen. It may be in a later list, as may that of an attempt that was given up. The
+//! journal tells which occurrences these are ([`crate::journal::Unnamed`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -14,7 +24,7 @@ use super::reconcile::{Attempt, Standing, Verdict, candidates, judge};
 use super::{Dispatch, Doubtful, Effect, Id, InFlight, Place, Request, RequestId, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsListed};
-use crate::journal::{Key, Known};
+use crate::journal::{ClockOf, Key, Known};
 use crate::log::event::{OccurrenceInDoubt, OccurrenceReconciled};
 use crate::quota::Purpose;
 use crate::schedule::{AccountName, CatchUp, Entry, EntryName, StackUid};
@@ -29,7 +39,8 @@ const SETTLES: Duration = Duration::from_secs(10);
 /// The API's clocks may differ by so much from the one that it shows in its answers.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// The API's clock may differ by so much from ours where its answers do not show it.
+/// The API's clock may differ by so much from ours where its answers do not show it, and from that of another member of those
+/// that share the journal.
 const BLIND: SignedDuration = SignedDuration::from_secs(60);
 
 /// An attempt of a former process may have taken effect so long after it was sent: a request's longest timeout, and then
@@ -66,6 +77,8 @@ pub(super) struct Doubt {
     token: Token,
     /// Of a former process.
     recovered: bool,
+    /// Who sent it had this clock.
+    clock: ClockOf,
 }
 
 /// By whose token an attempt was sent.
@@ -122,12 +135,19 @@ pub(super) struct Doubts {
     /// Nothing could tell whether they started an action, or which one. It may still be in the lists.
     unnamed: Vec<(Key, Doubt)>,
     inquiries: BTreeMap<(AccountName, StackUid), Inquiry>,
+    /// What former processes sent, they sent by this clock.
+    pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,
 }
 
 impl Doubts {
     pub(super) fn len(&self) -> usize {
         self.open.len()
+    }
+
+    /// When an attempt in doubt left, or the earliest that it can have left.
+    pub(super) fn sent_at(&self, id: Id) -> Option<Timestamp> {
+        self.open.get(&id).map(|doubt| doubt.sent_at)
     }
 
     /// When an account has something to ask.
@@ -170,8 +190,12 @@ impl Doubt {
         let set = until.duration_since(wall(self.seen, self.over_at));
         let left_at = moved(self.left_at, set);
         let (from, until) = spread(left_at, until, ahead);
-        // A former process had the API's time, or was as far from it as we are: the clock may have been set between.
-        let agreed = spread(self.left_at, until, Some(Ahead::NONE)).0;
+        // A former process had the API's time, or was as far from it as we are: the clock may have been set between. Another
+        // machine's clock tells nothing of ours.
+        let agreed = match self.clock {
+            ClockOf::ThisMachine => spread(self.left_at, until, Some(Ahead::NONE)).0,
+            ClockOf::AnyMember => spread(self.left_at, until, None).0,
+        };
         (if self.recovered { from.min(agreed) } else { from }, until)
     }
 
@@ -191,8 +215,13 @@ impl Dispatch {
         pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
         let Came { sent_at, left, vague, token, error, status } = came;
+        let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
-        let set_back = left.is_none() && sent_at.duration_since(now.wall) > TOLERANCE;
+        let apart = match clock {
+            ClockOf::ThisMachine => TOLERANCE,
+            ClockOf::AnyMember => BLIND,
+        };
+        let set_back = left.is_none() && sent_at.duration_since(now.wall) > apart;
         let patience = match set_back {
             true => Duration::ZERO,
             false => now.until(pending.deadline).max(LEAST_PATIENCE),
@@ -222,6 +251,7 @@ impl Dispatch {
             status,
             token,
             recovered: token == Token::Former,
+            clock,
         };
         let first = now.mono + FIRST;
         let inquiry = self.doubts.inquiries.entry((doubt.account.clone(), doubt.stack.clone()));
@@ -384,7 +414,7 @@ impl Dispatch {
         let of_this_life = |key: &Key| self.doubts.unnamed.iter().any(|(ours, _)| ours == key);
         for former in known.unnamed.iter().filter(|unnamed| !of_this_life(&unnamed.key)) {
             let until = moved(former.sent_at, LONGEST_EFFECT);
-            let (from, until) = if ahead.is_some() {
+            let (from, until) = if ahead.is_some() && self.doubts.former == ClockOf::ThisMachine {
                 // As far from the API's time as we are, or right: the clock may have been set since.
                 let (right, as_now) =
                     (spread(former.sent_at, until, Some(Ahead::NONE)), spread(former.sent_at, until, ahead));

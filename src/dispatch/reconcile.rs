@@ -10,8 +10,13 @@
 //!   among the attempts of one entry: requests overtake each other;
 //! - otherwise nothing can tell.
 //!
-//! What cannot be seen: somebody who starts a job of this stack with the same user, in these very seconds and at no other
-//! time near, while ours never arrived. It is taken for ours.
+//! It rests on this: an attempt took effect within its span by the API's clock or not at all; a former process's clock was
+//! right, or as far from the API's as ours is, and that of another member within a minute of the API's; and an action of another user is not ours, once an answer has told who the
+//! token's user is, until the next reload. Not started needs nothing else.
+//!
+//! Started also supposes what cannot be seen: that nobody starts a job of this stack with the same user in the very seconds of
+//! an attempt that never arrived. It would be taken for ours. Who does so at other times near is seen, and then nothing can
+//! tell.
 
 use std::collections::HashSet;
 

@@ -19,14 +19,15 @@ use crate::schedule::{AccountName, Entry, EntryName, Schedule};
 impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
-    /// A claim that was not due yet when that process ended was not sent, nor one that the journal has waiting.
-    /// Any other may have been sent: it is in doubt, and the stack's actions tell. Of an entry that is no longer in the
-    /// schedule, or whose account is not, nobody asks.
+    /// A claim that was due after an orderly stop or after the mark was not sent (where neither is known, one that is not due
+    /// yet), nor one that the journal has waiting. Any other may have been sent: it is in doubt, and the stack's actions
+    /// tell. Of an entry that is no longer in the schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let entries: HashMap<&EntryName, &Arc<Entry>> =
             schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         Arc::make_mut(&mut self.paused).extend(recovered.paused);
+        self.doubts.former = recovered.clock;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
             if let Some(lane) = self.lanes.get_mut(&account) {
@@ -160,16 +161,26 @@ impl Dispatch {
         self.comes_into_doubt(id, came, now, effects);
     }
 
-    /// Writes down what waits, so that the next process knows that it was not sent.
+    /// Writes down what waits, so that the next process knows that it was not sent, and what is in doubt of a former process and
+    /// was never written: by the clock of that one it may not have been due when this one ends.
     pub fn park(&mut self) -> Vec<Effect> {
-        let mut waiting: Vec<(&Id, &mut Pending)> = (self.pending.iter_mut())
-            .filter(|(_, pending)| {
-                !pending.history.written
-                    && matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Held)
-            })
-            .collect();
-        waiting.sort_unstable_by_key(|(id, _)| **id);
-        waiting.into_iter().filter_map(|(_, pending)| pending.record_waiting("down")).collect()
+        let mut effects = Vec::new();
+        let mut all: Vec<(&Id, &mut Pending)> = self.pending.iter_mut().collect();
+        all.sort_unstable_by_key(|(id, _)| **id);
+        for (id, pending) in all {
+            match pending.place {
+                Place::Ready | Place::Retry(_) | Place::Held if !pending.history.written => {
+                    effects.extend(pending.record_waiting("down"));
+                }
+                Place::Doubt if pending.history.attempts == 0 => {
+                    let Some(sent_at) = self.doubts.sent_at(*id) else { continue };
+                    pending.history.attempts = 1;
+                    effects.push(Effect::Record(pending.key(), Move::Sending { attempts: 1, sent_at }));
+                }
+                _ => {}
+            }
+        }
+        effects
     }
 
     /// What is known of each account's quota, for the next process.

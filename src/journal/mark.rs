@@ -1,7 +1,7 @@
 //! The mark: nothing that was due later has been sent.
 //!
 //! Claims are made seconds ahead. After a process has died, the mark tells which of them it had not come to.
-//! It is raised before each send, by a write that waits for no disk: it outlives the process, and it is not
+//! It is raised at a start and before each send, by a write that waits for no disk: it outlives the process, and it is not
 //! believed after the machine was started anew, when the write may be lost.
 
 use std::fs::{File, OpenOptions};

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::progress::{Standing, Step};
+use super::store::{Write, Written};
 use super::{Claim, Claimed, Key, Known, Move, Recovered, Refused, State, Unnamed, whole_micros};
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -69,6 +70,64 @@ impl Memory {
 
     pub(crate) fn save_quota(&mut self, account: AccountName, saved: quota::Saved) {
         self.quotas.insert(account, saved);
+    }
+
+    /// Leaves what is open as it is said to stand. False when it is not open.
+    pub(super) fn overwrite(&mut self, key: &Key, standing: &Standing) -> bool {
+        match self.rows.get_mut(key) {
+            Some((_, known)) if !known.is_settled() => {
+                *known = standing.clone();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets a claim.
+    pub(super) fn withdraw(&mut self, key: &Key) {
+        self.rows.remove(key);
+    }
+
+    /// Claimed, and nothing else.
+    pub(super) fn is_untouched(&self, key: &Key) -> bool {
+        self.rows.get(key).is_some_and(|(_, standing)| *standing == Standing::due())
+    }
+
+    pub(super) fn settled(&self, key: &Key) -> Option<Standing> {
+        let (_, standing) = self.rows.get(key)?;
+        standing.is_settled().then(|| standing.clone())
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = (Key, Standing)> {
+        let open = self.rows.iter().filter(|(_, (_, standing))| !standing.is_settled());
+        open.map(|(key, (_, standing))| (key.clone(), standing.clone()))
+    }
+
+    /// Performs writes in their order, and says of each what came of it.
+    pub(crate) fn write(&mut self, writes: &[Write<'_>]) -> Vec<Written> {
+        let perform = |write: &Write<'_>| match *write {
+            Write::Steps(steps) => {
+                Written::Steps(steps.iter().filter_map(|(key, mv)| self.step(key, mv)).collect())
+            }
+            Write::Claim(cursor, claims) => Written::Claimed(self.claim(cursor, claims)),
+            Write::Quota(account, saved) => {
+                self.save_quota(account.clone(), saved.clone());
+                Written::Done
+            }
+            Write::Pause(entry) => {
+                self.pause(entry.clone());
+                Written::Done
+            }
+            Write::Resume(entry) => {
+                self.resume(entry);
+                Written::Done
+            }
+            Write::Stopped(at) => {
+                self.stopped(at);
+                Written::Done
+            }
+        };
+        writes.iter().map(perform).collect()
     }
 
     /// The daemon ended in order.

@@ -2,8 +2,8 @@
 //!
 //! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no instant is planned
 //! twice and none is left out. Afterwards it goes through its states one way only (`progress`). What is settled never
-//! changes again. Kept in SQLite: a daemon alone needs no server, a crash costs nothing that was committed, and plain
-//! SQL serves a server as well.
+//! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
+//! committed. Several share one in PostgreSQL ([`postgres`]).
 
 mod directory;
 mod error;
@@ -17,7 +17,7 @@ mod permit;
 pub mod postgres;
 mod progress;
 mod sqlite;
-mod store;
+pub(crate) mod store;
 mod writer;
 
 use std::borrow::Cow;
@@ -284,6 +284,18 @@ pub struct Recovered {
     pub paused: Vec<EntryName>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
+    /// By whose clock these instants are.
+    pub clock: ClockOf,
+}
+
+/// Whose clock a former daemon had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockOf {
+    /// The one of this machine, which may have been set since.
+    #[default]
+    ThisMachine,
+    /// That of any member of those that share the journal.
+    AnyMember,
 }
 
 /// A claim that was neither started nor given up.

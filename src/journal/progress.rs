@@ -14,7 +14,7 @@ const LONGEST_REASON: usize = 1000;
 
 /// How far an occurrence has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     pub(super) state: State,
     pub(super) attempts: u32,
     pub(super) sent_at: Option<Timestamp>,

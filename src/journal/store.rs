@@ -26,7 +26,7 @@ pub(super) trait Store: Send + 'static {
 
 /// One thing to be written.
 #[derive(Clone, Copy)]
-pub(super) enum Write<'a> {
+pub(crate) enum Write<'a> {
     /// Moves of occurrences, in their order.
     Steps(&'a [(Key, Move)]),
     /// The state of an account's quota.
@@ -42,7 +42,7 @@ pub(super) enum Write<'a> {
 }
 
 /// What came of one.
-pub(super) enum Written {
+pub(crate) enum Written {
     /// It is written.
     Done,
     /// Steps are written, but for these.

@@ -294,12 +294,12 @@ impl Network {
         self.accesses.values_mut().for_each(|access| access.others = None);
     }
 
-    /// The client is gone. Chance decides of each request on its way whether it arrives all the same.
-    pub(crate) fn hang_up(&mut self, chances: &mut fastrand::Rng) {
+    /// Who sent these is gone. Chance decides of each request on its way whether it arrives all the same.
+    pub(crate) fn hang_up(&mut self, gone: &std::collections::BTreeSet<u64>, chances: &mut fastrand::Rng) {
         self.under_way.retain(|_, stop| match stop {
-            Stop::Api(..) => chances.bool(),
-            Stop::Effect(..) => true,
-            Stop::Daemon(..) => false,
+            Stop::Api(flight, _) if gone.contains(&flight.number) => chances.bool(),
+            Stop::Daemon(flight, _) => !gone.contains(&flight.number),
+            Stop::Api(..) | Stop::Effect(..) => true,
         });
     }
 }

@@ -233,8 +233,8 @@ async fn a_leader_at_work_writes_all_that_it_writes_in_one_round_trip_each_time(
     let (before, said) = relay.of_leader();
     assert_eq!(
         before.len(),
-        2,
-        "the session's settings and the schema's version are asked before: {before:?}"
+        3,
+        "its settings, the schema's version and its own name are asked before: {before:?}"
     );
     let begins = |said: &Said| matches!(said, Said::Together(all) if all.iter().any(|sql| sql.contains("FROM stackcron.quota")));
     assert!(begins(&said[0]), "what the leader before left is read at once: {said:?}");

@@ -1,15 +1,17 @@
 //! The journal's thread and the mark in virtual time: what is asked for is gathered into groups, each of which is
-//! written as a whole, or is gone.
+//! written as a whole, or is gone. To a file of its own, or to the database that a leader shares with others.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::scenario::DiskSpeed;
+use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
-use crate::journal::memory::Memory;
+use crate::journal::postgres::tables::{Group, Number, Open};
+use crate::journal::store;
 use crate::journal::{Claim, Key, Known, Move, Recovered, Refused};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -23,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is asked of the journal.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Step(Key, Move),
+    Step((Key, Move)),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
@@ -33,7 +35,7 @@ pub(super) enum Write {
     /// What was recorded is written without the wait for company.
     Flush,
     /// And then the request is sent.
-    Commit(Key, Move, RequestId, Request),
+    Commit((Key, Move), RequestId, Request),
     /// And then the actions are told that are known of a stack.
     Recall(AccountName, StackUid, Timestamp),
     Close(Timestamp),
@@ -59,28 +61,48 @@ pub(super) enum Steered {
     Not,
 }
 
-/// What survives a process, and what is under way to it.
+/// What one daemon's journal is written through, and what is under way to it.
 pub(super) struct Disk {
-    speed: DiskSpeed,
-    pub(super) committed: Memory,
+    latency: Latency,
     /// In microseconds.
     mark: Option<i64>,
     batch: Vec<Write>,
     write_at: Option<Duration>,
-    writing: Option<(Duration, Vec<Write>)>,
+    writing: Option<Writing>,
     /// Written last, and reported to have failed: a process that comes after a crash may find it all the same.
     failed: Vec<Write>,
     /// Nothing can be written until then; the mark cannot either, if so.
     ill_until: Duration,
     mark_is_ill: bool,
     hangs_until: Duration,
+    /// Where the journal is shared, and this daemon leads.
+    seat: Option<Seat>,
+}
+
+/// What a leader writes through.
+struct Seat {
+    client: Client,
+    number: Number,
+    open: Open,
+}
+
+/// What is being written.
+struct Writing {
+    group: Vec<Write>,
+    to: To,
+}
+
+enum To {
+    /// It is on disk then.
+    File(Duration),
+    /// Its own rows, what will have come of each write, and the claims that were new.
+    Database(Box<(Group, Vec<store::Written>)>, Call<Option<HashSet<Key>>>),
 }
 
 impl Disk {
-    pub(super) fn new(speed: DiskSpeed) -> Disk {
+    pub(super) fn new(latency: Latency) -> Disk {
         Disk {
-            speed,
-            committed: Memory::default(),
+            latency,
             mark: None,
             batch: Vec::new(),
             write_at: None,
@@ -89,6 +111,30 @@ impl Disk {
             ill_until: Duration::ZERO,
             mark_is_ill: false,
             hangs_until: Duration::ZERO,
+            seat: None,
+        }
+    }
+
+    /// A term begins: what is written from now on is this leader's.
+    pub(super) fn leads(&mut self, client: Client, number: Number, open: Open) {
+        self.seat = Some(Seat { client, number, open });
+    }
+
+    /// Of the term in which it is written.
+    pub(super) fn number(&self) -> Option<Number> {
+        self.seat.as_ref().map(|seat| seat.number)
+    }
+
+    /// The process, or its term, is over. What is on its way to the database may arrive.
+    pub(super) fn ends(&mut self, now: Duration, database: &mut Database, chances: &mut Rng) {
+        self.batch.clear();
+        self.failed.clear();
+        self.write_at = None;
+        if let (Some(seat), Some(Writing { to: To::Database(asked, call), .. })) =
+            (self.seat.take(), self.writing.take())
+            && call.is_there()
+        {
+            database.comes_late(seat.client, Statement::Write(seat.number, Box::new(asked.0)), now, chances);
         }
     }
 
@@ -99,20 +145,22 @@ impl Disk {
     /// What is being written, or is written next, takes until then.
     pub(super) fn hangs(&mut self, until: Duration) {
         self.hangs_until = until;
-        if let Some((done_at, _)) = &mut self.writing {
-            *done_at = (*done_at).max(until);
-        }
+        self.waits(until);
     }
 
     pub(super) fn is_well_and_quick(&mut self) {
         (self.ill_until, self.hangs_until) = (Duration::ZERO, Duration::ZERO);
-        self.speed = DiskSpeed { slow: 0, ..self.speed };
+        self.latency.slow = 0;
     }
 
     /// The journal's thread does not run until then.
     pub(super) fn freezes(&mut self, until: Duration) {
         self.write_at = self.write_at.map(|at| at.max(until));
-        if let Some((done_at, _)) = &mut self.writing {
+        self.waits(until);
+    }
+
+    fn waits(&mut self, until: Duration) {
+        if let Some(Writing { to: To::File(done_at), .. }) = &mut self.writing {
             *done_at = (*done_at).max(until);
         }
     }
@@ -140,76 +188,125 @@ impl Disk {
         well
     }
 
-    /// When something is begun or done.
-    pub(super) fn next_at(&self) -> Option<Duration> {
+    /// Where a process that is gone left the mark.
+    pub(super) fn mark(&self) -> Option<Timestamp> {
+        self.mark.and_then(|micros| Timestamp::from_microsecond(micros + 1).ok())
+    }
+
+    /// When something is begun or done. The thread does not run until `thaws`.
+    pub(super) fn next_at(&self, thaws: Duration) -> Option<Duration> {
         match &self.writing {
-            Some((done_at, _)) => Some(*done_at),
-            None => self.write_at,
+            Some(Writing { to: To::File(done_at), .. }) => Some(*done_at),
+            Some(Writing { to: To::Database(_, call), .. }) => Some(call.next_at(thaws)),
+            None => self.write_at.map(|at| at.max(thaws)),
         }
     }
 
-    /// Goes on, if it is time.
-    pub(super) fn proceed(&mut self, now: Duration, chances: &mut Rng) -> Vec<Written> {
-        if self.next_at().is_none_or(|at| at > now) {
+    /// Goes on by one step.
+    pub(super) fn proceed(
+        &mut self,
+        now: Duration,
+        database: &mut Database,
+        chances: &mut Rng,
+    ) -> Vec<Written> {
+        let Some(Writing { group, to }) = self.writing.take() else {
+            self.begins(now, database, chances);
             return Vec::new();
-        }
-        if let Some((_, group)) = self.writing.take() {
-            let written = if now < self.ill_until { self.fail(group, now) } else { self.commit(group) };
-            if !self.batch.is_empty() {
-                self.write_at.get_or_insert(now);
+        };
+        let done = match to {
+            To::File(_) if now < self.ill_until => None,
+            To::File(_) => Some(database.tables.memory.write(&writes(&group))),
+            To::Database(asked, mut call) => {
+                let Some(Seat { client, number, .. }) = self.seat else { return Vec::new() };
+                if call.is_there() {
+                    database.ends_former_session(client, now);
+                }
+                match call.proceed(now, database, Kind::Writes, |tables| tables.write(number, &asked.0)) {
+                    Went::On => {
+                        self.writing = Some(Writing { group, to: To::Database(asked, call) });
+                        return Vec::new();
+                    }
+                    Went::Astray => {
+                        database.comes_late(
+                            client,
+                            Statement::Write(number, Box::new(asked.0.clone())),
+                            now,
+                            chances,
+                        );
+                        self.writing = Some(Writing { group, to: To::Database(asked, call) });
+                        return Vec::new();
+                    }
+                    Went::Back(None | Some(None)) => {
+                        if let Some(seat) = &mut self.seat {
+                            seat.open.is_lost(&writes(&group));
+                        }
+                        None
+                    }
+                    Went::Back(Some(Some(new))) => {
+                        let (done, mut written): (Group, Vec<store::Written>) = *asked;
+                        if let Some(seat) = &mut self.seat {
+                            seat.open.is_written(done, new, &writes(&group), &mut written);
+                        }
+                        Some(written)
+                    }
+                }
             }
-            return written;
+        };
+        let written = match done {
+            Some(done) => self.answer(group, done, database),
+            None => self.fail(group, now),
+        };
+        if !self.batch.is_empty() {
+            self.write_at.get_or_insert(now);
         }
+        written
+    }
+
+    fn begins(&mut self, now: Duration, database: &Database, chances: &mut Rng) {
         self.write_at = None;
         // What precedes an end in order is written before it.
         let end = self.batch.iter().position(|write| matches!(write, Write::Close(_)));
         let rest = self.batch.split_off(end.map_or(self.batch.len(), |end| end.max(1)));
         let group = std::mem::replace(&mut self.batch, rest);
-        let most = match chances.u32(..100) < self.speed.slow {
-            true => self.speed.slowest,
-            false => self.speed.usual,
+        let to = match &self.seat {
+            None => To::File((now + self.latency.draw(chances)).max(self.hangs_until)),
+            Some(seat) => {
+                let writes = writes(&group);
+                let settled = database.tables.settled(seat.open.moved_otherwise(&writes).into_iter());
+                let asked = Box::new(seat.open.group(&writes, &settled));
+                To::Database(asked, Call::new(seat.client, self.latency, now, chances))
+            }
         };
-        let takes = Duration::from_micros(chances.u64(50..=most.as_micros() as u64));
-        self.writing = Some(((now + takes).max(self.hangs_until), group));
-        Vec::new()
+        self.writing = Some(Writing { group, to });
     }
 
-    fn commit(&mut self, group: Vec<Write>) -> Vec<Written> {
+    /// Says of each what came of it.
+    fn answer(&mut self, group: Vec<Write>, done: Vec<store::Written>, database: &Database) -> Vec<Written> {
         self.failed.clear();
+        let mut done = done.into_iter();
         let mut written = Vec::new();
         for write in group {
+            let came = if write_of(&write).is_some() { done.next() } else { None };
+            let known = match came {
+                Some(store::Written::Steps(refused)) => {
+                    written.extend(refused.into_iter().map(Written::Refused));
+                    Vec::new()
+                }
+                Some(store::Written::Claimed(claimed)) => claimed.known,
+                Some(store::Written::Done) | None => Vec::new(),
+            };
             match write {
-                Write::Step(key, mv) => written.extend(self.committed.step(&key, &mv).map(Written::Refused)),
-                Write::Quota(account, saved) => self.committed.save_quota(account, *saved),
-                Write::Claim(Claims { cursor, claims }) => {
-                    let claimed = self.committed.claim(cursor, &claims);
-                    written.push(Written::Claimed(cursor, Some(claimed.known)));
-                }
-                Write::ByHand(cursor, claim) => {
-                    let claimed = self.committed.claim(cursor, std::slice::from_ref(&claim));
-                    written.push(Written::ByHand(claim, Some(claimed.known.is_empty())));
-                }
-                Write::Pause(entry) => {
-                    self.committed.pause(entry.clone());
-                    written.push(Written::Steered(entry, Steered::Paused));
-                }
-                Write::Resume(entry) => {
-                    self.committed.resume(&entry);
-                    written.push(Written::Steered(entry, Steered::Resumed));
-                }
-                Write::Flush => {}
-                Write::Commit(key, mv, id, request) => {
-                    written.extend(self.committed.step(&key, &mv).map(Written::Refused));
-                    written.push(Written::Committed(id, request, true));
-                }
+                Write::Step(..) | Write::Quota(..) | Write::Flush => {}
+                Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
+                Write::ByHand(_, claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
+                Write::Pause(entry) => written.push(Written::Steered(entry, Steered::Paused)),
+                Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
+                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, true)),
                 Write::Recall(account, stack, since) => {
-                    let known = self.committed.actions(&stack, since);
+                    let known = database.tables.memory.actions(&stack, since);
                     written.push(Written::Recalled(account, stack, Some(known)));
                 }
-                Write::Close(at) => {
-                    self.committed.stopped(at);
-                    written.push(Written::Closed);
-                }
+                Write::Close(_) => written.push(Written::Closed),
             }
         }
         written
@@ -228,7 +325,7 @@ impl Disk {
                     written.push(Written::Steered(entry, Steered::Not));
                 }
                 Write::Flush => {}
-                Write::Commit(_, _, id, request) => written.push(Written::Committed(id, request, false)),
+                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, false)),
                 Write::Recall(account, stack, _) => written.push(Written::Recalled(account, stack, None)),
                 Write::Close(_) => written.push(Written::Closed),
             }
@@ -246,14 +343,20 @@ impl Disk {
         written
     }
 
-    /// The process is gone. Of what was being written, all is committed or nothing.
-    pub(super) fn crash(&mut self, machine: bool, now: Duration, chances: &mut Rng) {
-        self.batch.clear();
-        self.write_at = None;
-        let writing = self.writing.take().filter(|_| now >= self.ill_until).map(|(_, group)| group);
-        let group = writing.unwrap_or_else(|| std::mem::take(&mut self.failed));
-        if chances.bool() {
-            self.commit(group);
+    /// The process is gone. Of what was being written to its own file, all is committed or nothing.
+    pub(super) fn crash(&mut self, machine: bool, now: Duration, database: &mut Database, chances: &mut Rng) {
+        match self.seat {
+            Some(_) => self.ends(now, database, chances),
+            None => {
+                self.batch.clear();
+                self.write_at = None;
+                let writing =
+                    self.writing.take().filter(|_| now >= self.ill_until).map(|writing| writing.group);
+                let group = writing.unwrap_or_else(|| std::mem::take(&mut self.failed));
+                if chances.bool() {
+                    database.tables.memory.write(&writes(&group));
+                }
+            }
         }
         self.failed.clear();
         if machine {
@@ -261,9 +364,26 @@ impl Disk {
         }
     }
 
-    /// What a new process finds.
-    pub(super) fn recover(&mut self) -> Recovered {
-        let mark = self.mark.and_then(|micros| Timestamp::from_microsecond(micros + 1).ok());
-        Recovered { sent_up_to: mark, ..self.committed.recover() }
+    /// What a new process finds in its own file.
+    pub(super) fn recover(&mut self, database: &mut Database) -> Recovered {
+        Recovered { sent_up_to: self.mark(), ..database.tables.memory.recover() }
+    }
+}
+
+fn writes(group: &[Write]) -> Vec<store::Write<'_>> {
+    group.iter().filter_map(write_of).collect()
+}
+
+/// What is written of it. `None`: nothing.
+fn write_of(write: &Write) -> Option<store::Write<'_>> {
+    match write {
+        Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
+        Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
+        Write::Claim(Claims { cursor, claims }) => Some(store::Write::Claim(*cursor, claims)),
+        Write::ByHand(cursor, claim) => Some(store::Write::Claim(*cursor, std::slice::from_ref(claim))),
+        Write::Pause(entry) => Some(store::Write::Pause(entry)),
+        Write::Resume(entry) => Some(store::Write::Resume(entry)),
+        Write::Close(at) => Some(store::Write::Stopped(*at)),
+        Write::Flush | Write::Recall(..) => None,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Each kind of trouble is absent from about half of the runs, so that runs differ in more than their numbers.
 
+mod several;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
+use super::database;
 use crate::rehearsal::{Conditions, Latency, Others};
 use crate::sandbox::fault::{Effect, Fault, Kind, Order};
 use crate::sandbox::{Endpoint, WindowKind};
@@ -31,7 +34,12 @@ pub(super) struct Scenario {
     /// Every stack and job that any file names.
     pub(super) universe: Schedule,
     pub(super) conditions: Conditions,
-    pub(super) acts: Vec<(Duration, Act)>,
+    /// How far each machine's clock is ahead of the server's at the start. More than one: they share the journal.
+    pub(super) clocks: Vec<SignedDuration>,
+    /// So far apart are they at most.
+    pub(super) apart: Duration,
+    /// When, on which machine, and what.
+    pub(super) acts: Vec<(Duration, usize, Act)>,
     /// Crashes at one in so many points, if at all.
     pub(super) crash: Option<u32>,
     pub(super) crashes: u32,
@@ -44,17 +52,8 @@ pub(super) struct Scenario {
     pub(super) sluggish: u32,
     /// Of a hundred beats, how many are lost.
     pub(super) lost_beats: u32,
-    pub(super) disk: DiskSpeed,
-}
-
-/// How long a write takes until it is on disk.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DiskSpeed {
-    /// Mostly up to this.
-    pub(super) usual: Duration,
-    /// Of a hundred writes, how many take up to the time after it.
-    pub(super) slow: u32,
-    pub(super) slowest: Duration,
+    /// How long a write takes until it is on disk, or an answer of the database.
+    pub(super) disk: database::Latency,
 }
 
 /// One version of the schedule file.
@@ -100,7 +99,11 @@ pub(super) enum Act {
     IllDisk(Duration, bool),
     /// A write hangs.
     HangingDisk(Duration),
-    /// Nobody can connect.
+    /// The shared database is gone, and comes back.
+    Gone(Duration),
+    /// Nothing passes between the machine and the shared database.
+    CutOff(Duration),
+    /// Nobody can connect to the API.
     Unreachable(Duration),
     /// The server has another limit from now on.
     Limit(u32),
@@ -196,7 +199,7 @@ impl Scenario {
         let mut some = |most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
         let (machine, refused, doubled, sluggish, lost_beats) =
             (some(100), some(40), some(20), some(10), some(100));
-        let disk = DiskSpeed {
+        let disk = database::Latency {
             usual: Duration::from_millis(u64::from(1 + some(80))),
             slow: some(20),
             slowest: Duration::from_millis(rng.u64(100..3000)),
@@ -214,6 +217,8 @@ impl Scenario {
             universe: Schedule { accounts: accounts.clone(), entries },
             silent_file,
             conditions: conditions(rng),
+            clocks: vec![SignedDuration::ZERO],
+            apart: Duration::ZERO,
             acts: acts(span, silent_file, rng),
             files,
             crash: (rng.u32(..4) > 0).then(|| 1 << rng.u32(2..9)),
@@ -366,7 +371,7 @@ fn fault(rng: &mut Rng) -> Fault {
     Fault { on, probability: 0.02 + 0.5 * rng.f64() * rng.f64(), ..Fault::new(kind) }
 }
 
-fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, Act)> {
+fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Act)> {
     let count = if rng.u32(..3) == 0 { 0 } else { rng.usize(1..=5) };
     let short = |rng: &mut Rng| Duration::from_millis(rng.u64(100..8000));
     let long = |rng: &mut Rng| Duration::from_millis(rng.u64(100..40_000));
@@ -390,10 +395,10 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, Act)> {
         14 | 15 => Act::Pause(name(rng), long(rng)),
         _ => Act::Limit(rng.u32(3..400)),
     };
-    let mut acts: Vec<(Duration, Act)> = (0..count)
+    let mut acts: Vec<(Duration, usize, Act)> = (0..count)
         .map(|_| {
             let at = Duration::from_millis(rng.u64(..span.as_millis() as u64));
-            (at, draw(rng))
+            (at, 0, draw(rng))
         })
         .collect();
     // Several at once, now and then.

@@ -73,13 +73,14 @@ impl Spending {
         self.open.iter().filter(|open| !open.ended).count()
     }
 
-    /// A request leaves that was admitted when it was asked for. An error when what was known by then forbids it.
+    /// A request leaves that was admitted when it was asked for. An error when what was known by then forbids it. What another
+    /// member has learnt of the time is off by as much as the clocks are apart.
     pub(super) fn sends(
         &mut self,
         number: usize,
         (asked, now): (Duration, Duration),
         settings: QuotaSettings,
-        network: &Network,
+        (network, apart): (&Network, Duration),
     ) -> Result<(), String> {
         let in_flight = self.in_flight();
         let mut alone = false;
@@ -93,7 +94,7 @@ impl Spending {
             alone = newest.remaining as usize <= reserve + self.open.len();
             if newest.came > asked {
                 alone = false;
-            } else if newest.not_before.is_some_and(|at| now < at) {
+            } else if newest.not_before.is_some_and(|at| now + apart < at) {
                 judged = Err(format!("sent before the server's Retry-After was over: {newest:?}"));
             } else if alone && self.open.iter().any(|open| open.alone && !open.ended) {
                 judged = Err(format!(

@@ -1,23 +1,30 @@
-//! One run: time, the server, the disk and the process, what is done to them from outside, and when all is over.
+//! One run: time, the server, the machines with a process each, what is done to them from outside, and when all is over.
 //!
-//! Between any two steps the process may die.
+//! Between any two steps a process may die. One machine keeps a journal of its own; several share one, and of those one leads.
 
+mod act;
 mod by_hand;
+mod machine;
 mod shell;
+mod stopping;
+mod term;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::Book;
-use super::disk::{Disk, Steered};
-use super::scenario::{Act, Scenario};
+use super::database::Database;
+use super::disk::Steered;
+use super::scenario::Scenario;
 use crate::clock::Now;
+use crate::dispatch::{Request, RequestId};
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
-use shell::{Done, Process};
+use machine::Machine;
+use shell::Done;
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs for ten minutes,
 /// and a quota for three requests in ninety seconds may be all there is for hundreds of questions.
@@ -49,6 +56,8 @@ enum Happens {
     /// The daemon is told to read the file that is in place.
     Reread,
     Resume(EntryName),
+    /// What a leader has decided to send comes to its task.
+    Leaves(u32, RequestId, Box<Request>),
     AllIsWell,
     Silence,
 }
@@ -58,22 +67,19 @@ pub(super) struct World<'a> {
     chances: Rng,
     /// Since the first start. The server's clock goes with it.
     time: Duration,
-    /// How far the wall clock is ahead of the server's, and how far it has ever been.
-    ahead: SignedDuration,
-    ahead_at_most: SignedDuration,
-    /// When the machine was started, before the first start of the daemon.
-    booted: SignedDuration,
-    queue: BTreeMap<(Duration, u32, u64), Happens>,
+    /// What happens, and to which machine.
+    queue: BTreeMap<(Duration, u32, u64), (usize, Happens)>,
     last: u64,
     network: Network,
-    disk: Disk,
-    process: Option<Process>,
+    /// What is committed, by whomever.
+    database: Database,
+    machines: Vec<Machine>,
+    /// The one to which something happens.
+    here: usize,
     lives: u32,
     crashes: u32,
     /// The file that is in place.
     file: usize,
-    frozen_until: Duration,
-    unreachable_until: Duration,
     calm: bool,
     /// All that was due while things went wrong is settled since then.
     settled_at: Option<Duration>,
@@ -88,43 +94,54 @@ impl<'a> World<'a> {
         let mut world = World {
             scenario,
             time: Duration::ZERO,
-            ahead: SignedDuration::ZERO,
-            ahead_at_most: SignedDuration::ZERO,
-            booted: SignedDuration::ZERO,
             queue: BTreeMap::new(),
             last: 0,
             network,
-            disk: Disk::new(scenario.disk),
-            process: None,
+            database: Database::new(scenario.clocks.len()),
+            machines: scenario.clocks.iter().map(|&ahead| Machine::new(ahead, scenario.disk)).collect(),
+            here: 0,
             lives: 0,
             crashes: 0,
             file: 0,
-            frozen_until: Duration::ZERO,
-            unreachable_until: Duration::ZERO,
             calm: false,
             settled_at: None,
             book: Book::new(scenario, trace),
             chances,
         };
-        world.at(Duration::ZERO, Happens::Start);
-        for (number, &(at, _)) in scenario.acts.iter().enumerate() {
+        for machine in 0..world.machines.len() {
+            world.here = machine;
+            world.at(Duration::ZERO, Happens::Start);
+        }
+        for (number, &(at, machine, _)) in scenario.acts.iter().enumerate() {
+            world.here = machine;
             world.at(at, Happens::Act(number));
         }
         world.at(scenario.span, Happens::AllIsWell);
         world.go_on();
-        world.book.judge(&world.disk.committed, world.network.api());
+        world.book.judge(&world.database.tables.memory, world.network.api());
         world.book
     }
 
     fn at(&mut self, at: Duration, what: Happens) {
         self.last += 1;
         // What happens at one instant happens in any order.
-        self.queue.insert((at, self.chances.u32(..), self.last), what);
+        self.queue.insert((at, self.chances.u32(..), self.last), (self.here, what));
     }
 
     fn now(&self) -> Now {
-        let mono = SignedDuration::try_from(BOOTED + self.time).unwrap_or_default() - self.booted;
-        Now { wall: self.server() + self.ahead, mono: mono.unsigned_abs() }
+        let machine = &self.machines[self.here];
+        let mono = SignedDuration::try_from(BOOTED + self.time).unwrap_or_default() - machine.booted;
+        Now { wall: self.server() + machine.ahead, mono: mono.unsigned_abs() }
+    }
+
+    /// Whether several share the journal.
+    fn is_shared(&self) -> bool {
+        self.machines.len() > 1
+    }
+
+    /// Which machine fires.
+    fn leader(&self) -> Option<usize> {
+        self.machines.iter().position(|machine| machine.process.is_some())
     }
 
     fn server(&self) -> Timestamp {
@@ -142,12 +159,7 @@ impl<'a> World<'a> {
         let end = self.scenario.span + SETTLES_WITHIN;
         for round in 0.. {
             if round == MOST_ROUNDS {
-                let (disk, wake) =
-                    (self.disk.next_at(), self.process.as_ref().map(|process| process.wakes_at));
-                self.book.violated(format!(
-                    "it goes round and round: disk {disk:?}, wake {wake:?}, {}",
-                    self.left()
-                ));
+                self.book.violated(format!("it goes round and round: {}", self.left()));
             }
             if !self.book.holds() || self.time >= end {
                 break;
@@ -160,15 +172,8 @@ impl<'a> World<'a> {
                 .next_at()
                 .map(|at| Duration::try_from(at.duration_since(self.scenario.start)).unwrap_or_default());
             let scheduled = self.queue.first_key_value().map(|(&(at, ..), _)| at);
-            let wake = self.process.as_ref().map(|process| {
-                let at = match (process.stopping, process.inbox.is_empty()) {
-                    (_, false) => self.time,
-                    (Some(stopping), true) => stopping.ends_at,
-                    (None, true) => process.wakes_at,
-                };
-                at.max(self.frozen_until)
-            });
-            let next = [arrival, scheduled, self.disk.next_at(), wake].into_iter().flatten().min();
+            let machine = self.machines.iter().filter_map(|machine| machine.next_at(self.time)).min();
+            let next = [arrival, scheduled, self.database.next_at(), machine].into_iter().flatten().min();
             let Some(next) = next else { break };
             self.time = self.time.max(next);
             if self.step().is_err() {
@@ -183,9 +188,14 @@ impl<'a> World<'a> {
     /// Whether all is settled, and nothing that may still take effect is under way.
     fn is_over(&mut self) -> bool {
         let duty = self.book.duty_ends();
-        let settled = self.process.is_some()
-            && self.disk.committed.rows().all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
-            && self.book.owes(&self.disk.committed).is_none();
+        let settled = self.leader().is_some()
+            && self
+                .database
+                .tables
+                .memory
+                .rows()
+                .all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
+            && self.book.owes(&self.database.tables.memory).is_none();
         if !settled {
             self.settled_at = None;
             return false;
@@ -197,18 +207,23 @@ impl<'a> World<'a> {
     /// What is not settled yet.
     fn left(&self) -> String {
         let duty = self.book.duty_ends();
-        let open =
-            self.disk.committed.rows().find(|(key, row)| !row.is_settled && key.scheduled_at() <= duty);
-        format!("open {open:?}, lost {:?}", self.book.owes(&self.disk.committed))
+        let open = self
+            .database
+            .tables
+            .memory
+            .rows()
+            .find(|(key, row)| !row.is_settled && key.scheduled_at() <= duty);
+        format!("open {open:?}, lost {:?}", self.book.owes(&self.database.tables.memory))
     }
 
     /// Whatever is to be done at this instant, one thing of it.
     fn step(&mut self) -> Step {
-        if self.disk.next_at().is_some_and(|at| at <= self.time) {
-            for written in self.disk.proceed(self.time, &mut self.chances) {
-                self.written(written)?;
+        self.database.proceed(self.time);
+        for machine in 0..self.machines.len() {
+            self.here = machine;
+            if self.goes_on()? {
+                return Ok(());
             }
-            return Ok(());
         }
         while let Some(arrived) = self.network.arrives(self.server()) {
             self.arrives(arrived)?;
@@ -216,94 +231,83 @@ impl<'a> World<'a> {
         if let Some(first) = self.queue.first_entry()
             && first.key().0 <= self.time
         {
-            let what = first.remove();
+            let (machine, what) = first.remove();
+            self.here = machine;
             self.happens(what)?;
         }
-        self.turn()
+        if !self.is_shared() {
+            return self.turn();
+        }
+        // The loops run beside each other.
+        let first = self.chances.usize(..self.machines.len());
+        for machine in 0..self.machines.len() {
+            self.here = (first + machine) % self.machines.len();
+            if self.machines[self.here].wakes_at(self.time).is_some_and(|at| at <= self.time) {
+                self.turn()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The journal's thread, or the member's, has something to do: one step of it.
+    fn goes_on(&mut self) -> Step<bool> {
+        let (time, now) = (self.time, self.now());
+        let machine = &mut self.machines[self.here];
+        let frozen_until = machine.frozen_until;
+        if machine.disk.next_at(frozen_until).is_some_and(|at| at <= time) {
+            let written = machine.disk.proceed(time, &mut self.database, &mut self.chances);
+            for written in written {
+                self.written(written)?;
+            }
+            return Ok(true);
+        }
+        if let Some(opening) = &machine.opening
+            && opening.next_at(frozen_until) <= time
+        {
+            self.opens()?;
+            return Ok(true);
+        }
+        if let Some(member) = &mut machine.member
+            && member.next_at(frozen_until).is_some_and(|at| at <= time)
+        {
+            member.proceed(time, now, self.scenario.disk, &mut self.database, &mut self.chances);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     fn happens(&mut self, what: Happens) -> Step {
         match what {
             Happens::Start => self.starts(),
             Happens::Beat(life) => {
-                if self.process.as_ref().is_some_and(|process| process.life == life) && !self.calm {
+                if self.machines[self.here].process.as_ref().is_some_and(|process| process.life == life)
+                    && !self.calm
+                {
                     self.at(self.time + Duration::from_secs(1), Happens::Beat(life));
                     let lost = self.chances.u32(..100) < self.scenario.lost_beats;
-                    if !lost && self.time >= self.frozen_until {
+                    if !lost && self.time >= self.machines[self.here].frozen_until {
                         self.beat()?;
                     }
                 }
                 Ok(())
             }
             Happens::Arrives(life, done) => {
-                if let Some(process) = self.process.as_mut().filter(|process| process.life == life) {
+                if let Some(process) =
+                    self.machines[self.here].process.as_mut().filter(|process| process.life == life)
+                {
                     process.inbox.push_back(done);
                 }
                 Ok(())
             }
-            Happens::Act(number) => self.act(&self.scenario.acts[number].1),
+            Happens::Act(number) => self.act(&self.scenario.acts[number].2),
             Happens::Reread => self.reload(),
-            Happens::Resume(entry) => self.steer(&entry, Steered::Resumed),
+            Happens::Resume(entry) => {
+                self.here = self.leader().unwrap_or(self.here);
+                self.steer(&entry, Steered::Resumed)
+            }
+            Happens::Leaves(life, id, request) => self.comes_to_its_task(life, id, *request),
             Happens::AllIsWell => self.all_is_well(),
             Happens::Silence => self.falls_silent(),
-        }
-    }
-
-    fn act(&mut self, act: &Act) -> Step {
-        self.note(|| format!("ACT {act:?}"));
-        match *act {
-            Act::Reload(file) => {
-                self.file = file;
-                self.reload()
-            }
-            Act::Edit(file) => {
-                if self.process.is_none() {
-                    self.file = file;
-                }
-                Ok(())
-            }
-            Act::Stop(down) => self.stop(down),
-            Act::Kill { machine, down } => {
-                if self.process.is_some() {
-                    self.dies(Some((machine, down)));
-                }
-                Ok(())
-            }
-            Act::Fire(ref entry) => self.fire(entry),
-            Act::Pause(ref entry, span) => {
-                self.at(self.time + span, Happens::Resume(entry.clone()));
-                self.steer(entry, Steered::Paused)
-            }
-            Act::SetClock(by) => {
-                // A former process is taken to have been as far from the API's time as this one, or right.
-                self.ahead = if self.ahead.is_zero() { by } else { SignedDuration::ZERO };
-                self.ahead_at_most = self.ahead_at_most.max(self.ahead);
-                Ok(())
-            }
-            Act::Freeze(span) => {
-                self.frozen_until = self.time + span;
-                self.disk.freezes(self.frozen_until);
-                Ok(())
-            }
-            Act::IllDisk(span, mark) => {
-                self.disk.falls_ill(self.time + span, mark);
-                Ok(())
-            }
-            Act::HangingDisk(span) => {
-                self.disk.hangs(self.time + span);
-                Ok(())
-            }
-            Act::Unreachable(span) => {
-                self.unreachable_until = self.time + span;
-                Ok(())
-            }
-            Act::Limit(limit) => {
-                for account in &self.scenario.universe.accounts {
-                    let user = self.network.user(&account.name).unwrap_or_default().to_owned();
-                    let _ = self.network.api_mut().set_limit(&user, limit);
-                }
-                Ok(())
-            }
         }
     }
 
@@ -311,13 +315,17 @@ impl<'a> World<'a> {
     fn all_is_well(&mut self) -> Step {
         self.note(|| "ALL IS WELL".to_owned());
         self.calm = true;
-        self.frozen_until = self.frozen_until.min(self.time);
-        self.unreachable_until = Duration::ZERO;
-        self.disk.is_well_and_quick();
+        self.database.is_well(self.time);
+        let ahead_at_most = self.machines.iter().map(|machine| machine.ahead_at_most).max();
+        for machine in &mut self.machines {
+            machine.frozen_until = machine.frozen_until.min(self.time);
+            machine.unreachable_until = Duration::ZERO;
+            machine.disk.is_well_and_quick();
+            // No clock is behind what any has shown.
+            machine.ahead = ahead_at_most.unwrap_or_default();
+        }
         self.network.api_mut().set_faults(Vec::new());
         self.network.others_leave();
-        // No clock is behind what it has shown.
-        self.ahead = self.ahead_at_most;
         self.book.all_is_well(self.now().wall);
         for account in &self.scenario.universe.accounts {
             let user = self.network.user(&account.name).unwrap_or_default().to_owned();
@@ -330,7 +338,11 @@ impl<'a> World<'a> {
     /// Nothing comes due any more, so that all comes to its end whatever the quota.
     fn falls_silent(&mut self) -> Step {
         self.file = self.scenario.silent_file;
-        self.reload()
+        for machine in 0..self.machines.len() {
+            self.here = machine;
+            self.reload()?;
+        }
+        Ok(())
     }
 
     /// A place at which the process may die.
@@ -355,15 +367,30 @@ impl<'a> World<'a> {
         let down = if machine { down + Duration::from_secs(5) } else { down };
         self.note(|| format!("CRASH of the {}, for {down:?}", if machine { "machine" } else { "process" }));
         self.crashes += 1;
-        self.disk.crash(machine, self.time, &mut self.chances);
         if machine {
             let up = SignedDuration::try_from(self.time + down + BOOTED).unwrap_or_default();
-            self.booted = up - SignedDuration::from_secs(3);
+            self.machines[self.here].booted = up - SignedDuration::from_secs(3);
+            self.machines[self.here].former = None;
         }
-        self.network.hang_up(&mut self.chances);
-        if let Some(process) = self.process.take() {
-            self.book.died(process.life, self.disk.committed.cursor());
-        }
+        self.is_gone(machine);
         self.at(self.time + down, Happens::Start);
+    }
+
+    /// Nothing of the process is left.
+    fn is_gone(&mut self, with_machine: bool) {
+        let machine = &mut self.machines[self.here];
+        machine.disk.crash(with_machine, self.time, &mut self.database, &mut self.chances);
+        if let Some(member) = machine.member.take() {
+            member.dies(self.time, &mut self.database, &mut self.chances);
+        }
+        machine.opening = None;
+        let process = machine.process.take();
+        let life = process.as_ref().map(|process| process.life);
+        let listening = machine.listeners.drain(..).chain(process);
+        let flights: BTreeSet<u64> = listening.flat_map(|process| process.flying.into_keys()).collect();
+        self.network.hang_up(&flights, &mut self.chances);
+        if let Some(life) = life {
+            self.book.died(life, self.database.tables.memory.cursor());
+        }
     }
 }

@@ -329,13 +329,5 @@ pub(super) fn open_at(name: &str, at: Timestamp) -> Open {
 }
 
 pub(super) fn recovered(open: Vec<Open>) -> Recovered {
-    Recovered {
-        cursor: None,
-        stopped_at: None,
-        sent_up_to: None,
-        open,
-        following: Vec::new(),
-        paused: Vec::new(),
-        quotas: Vec::new(),
-    }
+    Recovered { open, ..Recovered::default() }
 }

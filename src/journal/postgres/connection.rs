@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
@@ -41,6 +41,41 @@ pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
         Err(_) => Err(silent(address, CONNECTED_WITHIN)),
     }
 }
+
+/// A session of the server, by what no other has.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pid: i32,
+    started: String,
+}
+
+impl Session {
+    /// The one of this connection.
+    pub(super) async fn of(client: &Client, address: &Address) -> Result<Session, JournalError> {
+        let row = answered(address, client.query_one(OWN, &[])).await?;
+        Ok(Session { pid: row.get(0), started: row.get(1) })
+    }
+
+    /// Ends it, if it lives, and waits until it does not: what it was told and has not come to, perhaps because it has not reached
+    /// the server yet, is not done any more.
+    pub(super) async fn end(&self, client: &Client, address: &Address) -> Result<(), JournalError> {
+        let ending = async {
+            while answered(address, client.query_opt(END, &[&self.pid, &self.started])).await?.is_some() {
+                sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        timeout(ANSWERED_WITHIN, ending).await.unwrap_or_else(|_| Err(silent(address, ANSWERED_WITHIN)))
+    }
+}
+
+/// Between two looks at a session that is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+const OWN: &str = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
+const END: &str = "
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::text::timestamptz";
 
 /// Waits for an answer, for a bounded time.
 pub(super) async fn answered<T>(

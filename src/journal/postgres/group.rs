@@ -61,6 +61,14 @@ const GIVE_BACK: &str = "
     )
     SELECT scheduled_at, entry FROM given";
 
+/// Takes away what a person asked for and was told to have failed, should it be claimed all the same: nothing of it was sent.
+const WITHDRAW: &str = "
+    , withdrawn AS (
+        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.number = $1 AND o.state = 0
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
 /// How far open occurrences have come, and the end of others.
 const STEPS: &str = "
     , step AS MATERIALIZED (
@@ -102,16 +110,18 @@ const PAUSES: &str = "
     SELECT EXISTS (SELECT FROM lease)";
 
 /// What is written together.
-#[derive(Default)]
-pub(super) struct Group {
+#[derive(Clone, Default)]
+pub(crate) struct Group {
     /// Where occurrences are after all steps.
     pub(super) steps: HashMap<Key, Standing>,
-    quotas: HashMap<AccountName, String>,
+    /// What people asked for, and the answer was lost. It is not claimed any more.
+    pub(super) withdrawn: HashSet<Key>,
+    pub(super) quotas: HashMap<AccountName, String>,
     /// Whether an entry is paused, by the last word.
-    pauses: HashMap<EntryName, bool>,
-    claims: HashMap<Key, Claim>,
-    cursor: Option<Timestamp>,
-    stopped: Option<Timestamp>,
+    pub(super) pauses: HashMap<EntryName, bool>,
+    pub(super) claims: HashMap<Key, Claim>,
+    pub(super) cursor: Option<Timestamp>,
+    pub(super) stopped: Option<Timestamp>,
 }
 
 impl Group {
@@ -173,9 +183,10 @@ impl Group {
     ) -> Result<HashSet<(String, i64)>, JournalError> {
         let answers = Answers::from_now(address);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
-        let ((), steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
+        let ((), withdrawn, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
             biased;
             answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
+            answers.one(self.withdraw(client, number, of)),
             answers.one(self.send_steps(client, number, of)),
             answers.one(self.send_quotas(client, number, of)),
             answers.one(self.send_pauses(client, number, of)),
@@ -184,7 +195,8 @@ impl Group {
             answers.one(self.give_back(client, number, of)),
             answers.one(client.batch_execute("COMMIT")),
         )?;
-        let told = [&steps, &quotas, &pauses, &stopped].into_iter().flatten().chain(claims.first());
+        let told =
+            [&withdrawn, &steps, &quotas, &pauses, &stopped].into_iter().flatten().chain(claims.first());
         if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
             return Err(JournalError::Deposed);
         }
@@ -194,6 +206,16 @@ impl Group {
             inserted.remove(&(row.get(1), row.get(0)));
         }
         Ok(inserted)
+    }
+
+    async fn withdraw(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+        if self.withdrawn.is_empty() {
+            return Ok(None);
+        }
+        let (instants, entries) = columns(self.withdrawn.iter());
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
+        one(client, &of.lease, WITHDRAW, &parameters).await
     }
 
     async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {

@@ -16,7 +16,7 @@ const FILE: &str = "member.id";
 
 /// One run of a daemon, by a number that no other has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(pub(super) i64);
+pub(crate) struct Id(pub(crate) i64);
 
 /// Takes a new identity, and returns the one that the process before had in this directory. Asks that the directory is
 /// locked.

@@ -12,12 +12,13 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::super::{JournalError, Permit};
+use super::super::JournalError;
 use super::balance::Sight;
+use super::candidacy::{Candidacy, Found, Next, sends_until};
 use super::connection::{answered, connect};
 use super::identity::Id;
-use super::lease::{Act, BEAT, LOOK, Number, Seen, VALID, Watch};
-use super::member::{News, Notice, Term};
+use super::lease::{BEAT, LOOK, Number, Seen};
+use super::member::{News, Notice};
 use super::{Address, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
@@ -33,9 +34,6 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
 /// After a leader was not heard of, nothing is handed over for so long: it may still seem to live.
 const SETTLES: Duration = Duration::from_secs(4);
-
-/// A shard that was handed over is not taken back for so long.
-const RESTS: Duration = Duration::from_secs(2);
 
 const LOOK_AT_ALL: &str = "
     SELECT NULL::text, number, beat, released, holder, sends_until, holder_name FROM stackcron.lease
@@ -87,76 +85,26 @@ const RELEASE: &str = "
 /// What the keeper is told.
 pub(super) enum Command {
     /// Lead a shard when it is free.
-    Join(Shard, Candidacy),
+    Join(Shard, Candidate),
     /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it over.
     Release(Shard),
     /// Hand a lease over, and look for it no more. Ends with the last.
     Leave(Shard, oneshot::Sender<()>),
 }
 
-/// A shard that this member leads or stands by for.
-pub(super) struct Candidacy {
-    notices: mpsc::UnboundedSender<Notice>,
-    /// Where the mark stands that the process before this one left. `None` once it has led.
-    former: Option<Option<Timestamp>>,
-    role: Role,
-    watch: Watch,
-    /// It is free since then.
-    free_since: Option<Mono>,
-    /// It is not taken before.
-    rests_until: Mono,
-    /// It is being handed over.
-    leaves: bool,
+/// A part in a shard, and who is told what becomes of it.
+pub(super) struct Candidate {
+    pub(super) part: Candidacy,
+    pub(super) notices: mpsc::UnboundedSender<Notice>,
 }
 
-impl Candidacy {
-    pub(super) fn new(notices: mpsc::UnboundedSender<Notice>, mark: Option<Timestamp>) -> Candidacy {
-        Candidacy {
-            notices,
-            former: Some(mark),
-            role: Role::StandsBy { leader: None },
-            watch: Watch::default(),
-            free_since: None,
-            rests_until: Mono::ZERO,
-            leaves: false,
+impl Candidate {
+    fn tell(&self, notice: impl Into<Option<Notice>>) {
+        if let Some(notice) = notice.into() {
+            // Nobody listens when the daemon is at its end.
+            let _ = self.notices.send(notice);
         }
     }
-
-    fn leads(&self) -> bool {
-        matches!(self.role, Role::Leads(..))
-    }
-
-    fn tell(&self, notice: Notice) {
-        // Nobody listens when the daemon is at its end.
-        let _ = self.notices.send(notice);
-    }
-
-    /// Stands by from now on.
-    fn steps_down(&mut self) {
-        if let Role::Leads(_, permit) = &self.role {
-            permit.revoke();
-        }
-        self.role = Role::StandsBy { leader: None };
-        self.watch.forget();
-        (self.free_since, self.leaves) = (None, false);
-    }
-
-    /// Tells who leads, when that is somebody else than before.
-    fn follow(&mut self, found: &Found) {
-        if let (Role::StandsBy { leader }, Some(holder)) = (&mut self.role, found.holder)
-            && !found.seen.released
-            && *leader != Some(holder)
-        {
-            *leader = Some(holder);
-            self.tell(Notice::StandsBy(found.name.clone()));
-        }
-    }
-}
-
-/// What a member is to a shard.
-enum Role {
-    StandsBy { leader: Option<i64> },
-    Leads(Number, Permit),
 }
 
 /// The one in a member that knows of the leases.
@@ -170,7 +118,7 @@ pub(super) struct Keeper {
     pub(super) news: mpsc::UnboundedSender<News>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Receiver<Vec<i64>>,
-    pub(super) shards: BTreeMap<Shard, Candidacy>,
+    pub(super) shards: BTreeMap<Shard, Candidate>,
     /// When the next beat, the next look and the next hand-over are due.
     pub(super) due: [Mono; 3],
     /// Of what kind the failure is that was told.
@@ -210,10 +158,7 @@ impl Keeper {
             let Ended::Failed(error) = ended else {
                 return;
             };
-            for candidacy in self.shards.values_mut() {
-                candidacy.watch.forget();
-                candidacy.free_since = None;
-            }
+            self.shards.values_mut().for_each(|of| of.part.loses_sight());
             if let Some(first) = first.take() {
                 let _ = first.send(Err(error.clone()));
             }
@@ -263,25 +208,22 @@ impl Keeper {
     /// Does as it is told. Without a connection, leases end by themselves.
     async fn heed(&mut self, client: Option<&Client>, command: Command) -> Result<Told, JournalError> {
         let (shard, left) = match command {
-            Command::Join(shard, candidacy) => {
-                self.shards.insert(shard, candidacy);
+            Command::Join(shard, candidate) => {
+                self.shards.insert(shard, candidate);
                 self.due[1] = Mono::ZERO;
                 return Ok(Told::Done);
             }
             Command::Release(shard) => (shard, None),
             Command::Leave(shard, done) => (shard, Some(done)),
         };
-        let Some(candidacy) = self.shards.get_mut(&shard) else {
+        let Some(candidate) = self.shards.get_mut(&shard) else {
             return Ok(Told::Done);
         };
-        candidacy.rests_until = Now::read().mono + RESTS;
-        let number = match &candidacy.role {
-            Role::Leads(number, _) => Some(number.get()),
-            Role::StandsBy { .. } => None,
-        };
-        candidacy.steps_down();
+        let number = candidate.part.number();
+        candidate.part.rests(Now::read().mono);
         let mut released = Ok(0);
         if let (Some(client), Some(number)) = (client, number) {
+            let number = number.get();
             let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&number];
             released = answered(&self.address, client.execute(RELEASE, &parameters)).await;
         }
@@ -297,7 +239,7 @@ impl Keeper {
     async fn turn(&mut self, client: &Client) -> Result<Duration, JournalError> {
         let now = Now::read();
         let [beat, look, _] = self.due;
-        if self.shards.values().any(Candidacy::leads) && now.mono >= beat {
+        if self.leads() && now.mono >= beat {
             self.due[0] = now.mono + BEAT;
             self.beat(client, now).await?;
         }
@@ -305,7 +247,7 @@ impl Keeper {
             let pause = self.look(client).await?;
             self.due[1] = Now::read().mono + pause;
         }
-        let next = match self.shards.values().any(Candidacy::leads) {
+        let next = match self.leads() {
             true => self.due[0].min(self.due[1]),
             false => self.due[1],
         };
@@ -314,29 +256,16 @@ impl Keeper {
 
     /// Keeps what it leads.
     async fn beat(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
-        let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
-        let numbers: Vec<i64> = self
-            .shards
-            .values()
-            .filter_map(|candidacy| match &candidacy.role {
-                Role::Leads(number, _) => Some(number.get()),
-                Role::StandsBy { .. } => None,
-            })
-            .collect();
-        let parameters = [(&numbers as _, Type::INT8_ARRAY), (&until.as_microsecond() as _, Type::INT8)];
+        let until = sends_until(asked).as_microsecond();
+        let numbers = self.shards.values().filter_map(|of| of.part.number());
+        let numbers: Vec<i64> = numbers.map(Number::get).collect();
+        let parameters = [(&numbers as _, Type::INT8_ARRAY), (&until as _, Type::INT8)];
         let kept = answered(&self.address, client.query_typed(KEEP, &parameters)).await?;
         let kept: Vec<i64> = kept.iter().map(|row| row.get(0)).collect();
-        for candidacy in self.shards.values_mut() {
-            match &candidacy.role {
-                Role::Leads(number, permit) if kept.contains(&number.get()) => {
-                    permit.extend(asked.mono + VALID, until);
-                }
-                Role::Leads(..) => {
-                    candidacy.steps_down();
-                    candidacy.tell(Notice::Deposed);
-                    self.due[1] = Mono::ZERO;
-                }
-                Role::StandsBy { .. } => {}
+        for candidate in self.shards.values_mut() {
+            if let Some(notice) = candidate.part.kept(&kept, asked) {
+                candidate.tell(notice);
+                self.due[1] = Mono::ZERO;
             }
         }
         Ok(())
@@ -358,8 +287,8 @@ impl Keeper {
         }
         let mono = Now::read().mono;
         let mut pause = if self.shards.len() > 1 { LOOK_AROUND } else { Duration::MAX };
-        let waiting: Vec<Shard> =
-            self.shards.iter().filter(|(_, of)| !of.leads()).map(|(shard, _)| shard.clone()).collect();
+        let waiting = self.shards.iter().filter(|(_, of)| !of.part.leads());
+        let waiting: Vec<Shard> = waiting.map(|(shard, _)| shard.clone()).collect();
         for shard in waiting {
             let Some(found) = found.get(&shard) else {
                 // Somebody has emptied the table: nobody can lead.
@@ -382,33 +311,21 @@ impl Keeper {
         mono: Mono,
     ) -> Result<Duration, JournalError> {
         let hesitates = self.sight(None).hesitates();
-        let Some(candidacy) = self.shards.get_mut(shard) else {
+        let Some(candidate) = self.shards.get_mut(shard) else {
             return Ok(LOOK);
         };
-        if mono < candidacy.rests_until {
-            candidacy.follow(found);
-            return Ok(LOOK);
-        }
-        let own =
-            candidacy.former.filter(|_| found.holder.is_some() && found.holder == self.former.map(|id| id.0));
-        if own.is_none() {
-            if let Act::Wait(pause) = candidacy.watch.see(found.seen, mono) {
-                candidacy.free_since = None;
-                candidacy.follow(found);
-                return Ok(pause);
-            }
-            let since = *candidacy.free_since.get_or_insert(mono);
-            if mono.saturating_sub(since) < hesitates {
-                return Ok(LOOK);
-            }
-        }
+        let (next, notice) = candidate.part.consider(found, self.former, hesitates, mono);
+        candidate.tell(notice);
+        let mark = match next {
+            Next::Wait(pause) => return Ok(pause),
+            Next::Take { mark } => mark,
+        };
         let asked = Now::read();
-        let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
         let Seen { number, beat, released } = found.seen;
-        let (name, sends_until) = (shard.name().map(ShardName::as_str), until.as_microsecond());
+        let (name, until) = (shard.name().map(ShardName::as_str), sends_until(asked).as_microsecond());
         let mut parameters = vec![
             (&self.id.0 as _, Type::INT8),
-            (&sends_until as _, Type::INT8),
+            (&until as _, Type::INT8),
             (&number as _, Type::INT8),
             (&beat as _, Type::INT8),
             (&released as _, Type::BOOL),
@@ -422,29 +339,16 @@ impl Keeper {
             None => TAKE,
         };
         let taken = answered(&self.address, client.query_typed(take, &parameters)).await?;
-        candidacy.free_since = None;
         let Some(row) = taken.first() else {
-            // Somebody was faster, or the leader is back.
-            candidacy.watch.forget();
+            candidate.part.missed();
             return Ok(Duration::ZERO);
         };
-        let permit = Permit::none_yet();
-        permit.extend(asked.mono + VALID, until);
-        let (former, number) = (Number::new(number), Number::new(row.get(0)));
-        candidacy.role = Role::Leads(number, permit.clone());
-        candidacy.former = None;
         if !released {
             self.due[2] = self.due[2].max(mono + SETTLES);
         }
-        let (mark, sends_until) = (own.flatten(), found.sends_until);
-        candidacy.tell(Notice::Leads(Term {
-            shard: shard.clone(),
-            number,
-            former,
-            permit,
-            sends_until,
-            mark,
-        }));
+        let number = Number::new(row.get(0));
+        let term = candidate.part.taken(shard.clone(), found, (number, mark), asked);
+        candidate.tell(Notice::Leads(term));
         self.due[0] = asked.mono + BEAT;
         Ok(BEAT)
     }
@@ -455,35 +359,29 @@ impl Keeper {
             return;
         }
         // The common one last: it is the one that all have.
-        let given = self.shards.values_mut().rev().find(|candidacy| candidacy.leads() && !candidacy.leaves);
-        if let Some(candidacy) = given {
-            candidacy.leaves = true;
-            candidacy.tell(Notice::HandsOver);
+        if let Some(given) = self.shards.values_mut().rev().find(|of| of.part.stays()) {
+            let notice = given.part.leaves();
+            given.tell(notice);
             self.due[2] = mono + HAND_OVER_EVERY;
         }
+    }
+
+    fn leads(&self) -> bool {
+        self.shards.values().any(|of| of.part.leads())
     }
 
     /// What is to be seen of the shares. Without the leases, the others count and not what they lead.
     fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> Sight {
         let leads = |id: &i64| {
-            let holds = |found: &&Found| !found.seen.released && found.holder == Some(*id);
+            let holds = |found: &&Found| !found.seen.released && found.holder == Some(Id(*id));
             found.map_or(0, |found| found.values().filter(holds).count())
         };
         Sight {
-            own: self.shards.values().filter(|candidacy| candidacy.leads() && !candidacy.leaves).count(),
+            own: self.shards.values().filter(|of| of.part.stays()).count(),
             others: self.others.borrow().iter().map(leads).collect(),
             shards: self.shards.len(),
         }
     }
-}
-
-/// A lease as it is in the database.
-struct Found {
-    seen: Seen,
-    holder: Option<i64>,
-    name: Option<String>,
-    /// Nothing that was due later has been sent.
-    sends_until: Option<Timestamp>,
 }
 
 fn found(row: &Row) -> Option<(Shard, Found)> {
@@ -494,5 +392,6 @@ fn found(row: &Row) -> Option<(Shard, Found)> {
     let seen = Seen { number: row.get(1), beat: row.get(2), released: row.get(3) };
     let sends_until =
         row.get::<_, Option<i64>>(5).and_then(|micros| Timestamp::from_microsecond(micros).ok());
-    Some((shard, Found { seen, holder: row.get(4), name: row.get(6), sends_until }))
+    let holder = row.get::<_, Option<i64>>(4).map(Id);
+    Some((shard, Found { seen, holder, name: row.get(6), sends_until }))
 }

@@ -5,47 +5,53 @@
 //! committed, so the leader's permit has ended by then, however the clocks of the members and of the database are set. A
 //! row that was handed over is taken at once.
 //!
+//! A leader may send no more than what is due by an instant in the row (`sends_until`): of what is due later, the next one knows
+//! that it was not sent.
+//!
 //! No advisory lock: it goes with its session, and the end of a session tells nothing of whether its process still
 //! sends. It would free the lock too early when a connection is cut, and too late when a machine is.
+//!
+//! A number, as each statement of a leader names it ([`super::rows`]): to take the lease is to change it, which waits for those that
+//! hold the row, and those that come later do nothing.
 
 use std::time::Duration;
 
 use crate::clock::Mono;
 
 /// A leader may send for so long after it asked for a beat. Longer than two answers of a database that takes a second for each.
-pub(super) const VALID: Duration = Duration::from_millis(2250);
+pub(crate) const VALID: Duration = Duration::from_millis(2250);
 
 /// A beat that has not changed for so long is a leader's that may not send any more. What it had decided to send just
 /// before has left by then.
 pub(super) const EXPIRES: Duration = Duration::from_millis(2450);
 
 /// A leader asks for a beat so often.
-pub(super) const BEAT: Duration = Duration::from_millis(200);
+pub(crate) const BEAT: Duration = Duration::from_millis(200);
 
 /// Another member looks at the beat so often.
-pub(super) const LOOK: Duration = Duration::from_millis(150);
+pub(crate) const LOOK: Duration = Duration::from_millis(150);
 
 /// The number of a leader's term: greater than that of each before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Number(i64);
+pub(crate) struct Number(i64);
 
 impl Number {
-    pub(super) fn new(number: i64) -> Number {
+    pub(crate) fn new(number: i64) -> Number {
         Number(number)
     }
 
-    pub(super) fn get(self) -> i64 {
+    pub(crate) fn get(self) -> i64 {
         self.0
     }
 }
 
 /// What the row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) number: i64,
-    pub(super) beat: i64,
+pub(crate) struct Seen {
+    pub(crate) number: i64,
+    pub(crate) beat: i64,
     /// Handed over by its last holder, or never held.
-    pub(super) released: bool,
+    pub(crate) released: bool,
 }
 
 /// What one who stands by is to do.

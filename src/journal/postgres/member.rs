@@ -12,8 +12,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::directory::Lock;
 use super::super::{JournalError, Mark, Opened, Permit};
+use super::candidacy::Candidacy;
 use super::connection::{answered, connect};
-use super::keeper::{Candidacy, Command, Keeper};
+use super::keeper::{Candidate, Command, Keeper};
 use super::lease::Number;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
@@ -87,9 +88,31 @@ pub struct Term {
 }
 
 impl Term {
+    /// Of which it is.
+    #[cfg(test)]
+    pub(crate) fn number(&self) -> Number {
+        self.number
+    }
+
+    /// Whether, and up to which due instant, its leader may send.
+    #[cfg(test)]
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
     /// Whether it has ended already.
     pub(crate) fn is_over(&self) -> bool {
         self.permit.is_revoked()
+    }
+
+    /// Nothing that is due later was sent before this term. `numbers` are the terms in which what is open was claimed or last written.
+    pub(super) fn sent_up_to(&self, mut numbers: impl Iterator<Item = i64>) -> Option<Timestamp> {
+        // The mark of the process before tells of its own claims alone.
+        let own = numbers.all(|number| number == self.former.get());
+        match (self.sends_until, self.mark) {
+            (until, Some(mark)) if own => Some(until.map_or(mark, |until| until.min(mark))),
+            (until, _) => until,
+        }
     }
 
     /// The same term, opened again: what is open was claimed under its own number.
@@ -183,7 +206,9 @@ impl Membership {
         let mark = Mark::open(&self.directory, &shard, Permit::none_yet());
         let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
         let (tell, notices) = mpsc::unbounded_channel();
-        let _ = self.commands.send(Command::Join(shard.clone(), Candidacy::new(tell, mark)));
+        let _ = self
+            .commands
+            .send(Command::Join(shard.clone(), Candidate { part: Candidacy::new(mark), notices: tell }));
         self.seated.notify_one();
         Ok(Seat {
             shard,

@@ -1,7 +1,12 @@
 //! The journal in a PostgreSQL database, shared by several daemons of which one leads.
+//!
+//! A claim is a row, unique by (scheduled_at, entry), with the number of the term in which it was made. A commit whose
+//! connection broke leaves open whether it was: to ask again is right, since a claim with one's own number that nothing was
+//! made of counts as new, and a move that was made changes nothing.
 
 mod address;
 mod balance;
+mod candidacy;
 mod connection;
 mod group;
 mod history;
@@ -10,9 +15,12 @@ mod keeper;
 mod lately;
 mod lease;
 mod member;
+mod open;
 mod presence;
 mod rows;
 mod schema;
+#[cfg(test)]
+pub(crate) mod tables;
 
 pub use address::{Address, AddressError};
 pub use history::read_history;

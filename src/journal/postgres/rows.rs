@@ -4,7 +4,7 @@
 //! statement does nothing unless this leader's number is the lease's, whose row it keeps from being changed until
 //! it is committed. Nobody else writes, so what is open is known here, and no move has to be read before it is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,12 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::super::progress::Standing;
 use super::super::store::{Store, Write, Written};
-use super::super::{Claim, Claimed, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
-use super::connection::{answered, connect, failure};
-use super::group::{CLAIM, Group, columns};
+use super::super::{Claim, ClockOf, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
+use super::connection::{Session, answered, connect, failure};
+use super::group::{CLAIM, columns};
 use super::lease::Number;
 use super::member::Term;
+use super::open::Open;
 use super::{Address, schema};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -32,12 +33,13 @@ pub(super) struct Rows {
     address: Address,
     runtime: Runtime,
     client: Option<Client>,
+    /// The session of the connection that was made last. What was asked of it may still be on its way.
+    session: Option<Session>,
     /// Why there is no connection, and since when.
     failed: Option<(Instant, JournalError)>,
     number: Number,
     statements: Arc<Statements>,
-    /// What is open in the database: all of it was written by this leader, or found by it at its start.
-    open: HashMap<Key, Standing>,
+    open: Open,
 }
 
 /// The statements of a shard's leader that name where its lease and its cursor are.
@@ -139,8 +141,16 @@ impl Rows {
         let runtime = runtime(&address)?;
         let statements = Arc::new(Statements::of(&term.shard));
         let of = Arc::clone(&statements);
-        let mut rows =
-            Rows { address, runtime, client: None, failed: None, number, statements, open: HashMap::new() };
+        let mut rows = Rows {
+            address,
+            runtime,
+            client: None,
+            session: None,
+            failed: None,
+            number,
+            statements,
+            open: Open::default(),
+        };
         let (found, open) = rows.attempt(async |client, address, number| {
             let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
             let reading = async {
@@ -162,7 +172,7 @@ impl Rows {
             let journal = journal.first().ok_or(JournalError::Deposed)?;
             found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))
         })?;
-        rows.open = open;
+        rows.open = Open::found(open);
         Ok((rows, found))
     }
 
@@ -178,14 +188,19 @@ impl Rows {
         }
         let (address, number) = (&self.address, self.number.get());
         if self.client.as_ref().is_none_or(Client::is_closed) {
+            let former = self.session.clone();
             let connecting = async {
                 let mut client = connect(address).await?;
                 schema::prepare(&mut client, address, schema::MIGRATIONS).await?;
-                Ok::<_, JournalError>(client)
+                if let Some(former) = former {
+                    former.end(&client, address).await?;
+                }
+                let session = Session::of(&client, address).await?;
+                Ok::<_, JournalError>((client, session))
             };
             self.client = None;
             match self.runtime.block_on(connecting) {
-                Ok(client) => self.client = Some(client),
+                Ok((client, session)) => (self.client, self.session) = (Some(client), Some(session)),
                 Err(error) => {
                     self.failed = Some((Instant::now(), error.clone()));
                     return Err(error);
@@ -206,12 +221,7 @@ impl Rows {
 
     /// How occurrences stand that are moved and not open: settled, or never claimed.
     fn look_up(&mut self, writes: &[Write<'_>]) -> Result<HashMap<Key, Standing>, JournalError> {
-        let moved = writes.iter().flat_map(|write| match write {
-            Write::Steps(steps) => *steps,
-            _ => &[],
-        });
-        let (instants, entries) =
-            columns(moved.map(|(key, _)| key).filter(|key| !self.open.contains_key(key)));
+        let (instants, entries) = columns(self.open.moved_otherwise(writes).into_iter());
         if instants.is_empty() {
             return Ok(HashMap::new());
         }
@@ -236,37 +246,14 @@ fn unnamed(row: &Row) -> Result<Unnamed, String> {
 impl Store for Rows {
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         let settled = self.look_up(writes)?;
-        let mut group = Group::default();
-        let mut written: Vec<Written> =
-            writes.iter().map(|write| group.take(write, &self.open, &settled)).collect();
+        let (group, mut written) = self.open.group(writes, &settled);
         let of = Arc::clone(&self.statements);
         let inserted =
-            self.attempt(async |client, address, number| group.send(client, address, number, &of).await)?;
-        // Only now is it known to be there.
-        for (key, standing) in group.steps {
-            if standing.is_settled() {
-                self.open.remove(&key);
-            } else {
-                self.open.insert(key, standing);
-            }
-        }
+            self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        let inserted = inserted.inspect_err(|_| self.open.is_lost(writes))?;
         let new = inserted.into_iter().map(|(entry, at)| Ok(Key::new(entry_name(&entry)?, instant(at)?)));
-        let mut new: HashSet<Key> =
-            new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;
-        for (write, written) in writes.iter().zip(&mut written) {
-            let Write::Claim(_, claims) = write else {
-                continue;
-            };
-            let known = claims.iter().map(|claim| &claim.key).filter(|key| {
-                // Of two claims of one occurrence the first has it.
-                let is_new = !self.open.contains_key(key) && new.remove(*key);
-                if is_new {
-                    self.open.insert((*key).clone(), Standing::due());
-                }
-                !is_new
-            });
-            *written = Written::Claimed(Claimed { known: known.cloned().collect() });
-        }
+        let new = new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;
+        self.open.is_written(group, new, writes, &mut written);
         Ok(written)
     }
 
@@ -315,6 +302,7 @@ fn found(
         following: Vec::new(),
         paused: paused.iter().map(|row| entry_name(row.get(0))).collect::<Result<_, _>>()?,
         quotas: Vec::new(),
+        clock: ClockOf::AnyMember,
     };
     for row in quotas {
         // Another version's way to write it: the quota is then learnt anew from the answers.
@@ -322,12 +310,7 @@ fn found(
             recovered.quotas.push((account_name(row.get(0))?, saved));
         }
     }
-    // The mark of the process before tells of its own claims alone.
-    let own = open.iter().all(|row| row.get::<_, i64>(14) == term.former.get());
-    recovered.sent_up_to = match (term.sends_until, term.mark) {
-        (until, Some(mark)) if own => Some(until.map_or(mark, |until| until.min(mark))),
-        (until, _) => until,
-    };
+    recovered.sent_up_to = term.sent_up_to(open.iter().map(|row| row.get(14)));
     let mut standings = HashMap::new();
     for row in open {
         let (claim, standing) = open_row(row)?;

@@ -11,7 +11,7 @@ use super::super::directory::Lock;
 use super::super::progress::{Standing, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, JournalError, Key, Known, Move, Origin, Recovered, Refused, State, Unnamed,
+    Claim, Claimed, ClockOf, JournalError, Key, Known, Move, Origin, Recovered, Refused, State, Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -110,6 +110,7 @@ impl Rows {
                 .flatten()
                 .map(|(saved, account)| (account, saved))
                 .collect(),
+                clock: ClockOf::ThisMachine,
             };
             for (claim, standing) in column(db, OPEN, open_row)? {
                 recovered

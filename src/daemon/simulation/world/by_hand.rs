@@ -11,17 +11,18 @@ use crate::schedule::{Entry, EntryName};
 impl World<'_> {
     /// The entry that the daemon that runs has under a name, if one runs and nobody has told it to stop.
     pub(super) fn running(&self, name: &EntryName) -> Option<Arc<Entry>> {
-        let process = self.process.as_ref().filter(|process| process.stopping.is_none())?;
-        let awake = self.time >= self.frozen_until;
+        let machine = &self.machines[self.here];
+        let process = machine.process.as_ref().filter(|process| process.stopping.is_none())?;
+        let awake = self.time >= machine.frozen_until;
         process.running.entries.iter().find(|entry| awake && entry.name == *name).cloned()
     }
 
     pub(super) fn fire(&mut self, name: &EntryName) -> Step {
         let now = self.now();
         let Some(entry) = self.running(name) else { return Ok(()) };
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         if let Some((cursor, claim)) = process.core.claim_by_hand(&entry, None, now) {
-            self.disk.ask(Write::ByHand(cursor, claim), self.time);
+            self.ask(Write::ByHand(cursor, claim));
         }
         self.point()
     }
@@ -32,7 +33,7 @@ impl World<'_> {
             let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
             self.tells(EntryFired { entry, scheduled_at, by_uid: 0 }.into());
         }
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         if is_new != Some(true) {
             process.core.unclaimed_by_hand();
             return if is_new.is_some() { self.fire(claim.key.entry()) } else { Ok(()) };
@@ -46,7 +47,7 @@ impl World<'_> {
         if self.running(name).is_none() {
             return Ok(());
         }
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let is_so = process.core.paused().contains(name) == (to == Steered::Paused);
         if is_so || !process.steering.insert(name.clone()) {
             return Ok(());
@@ -55,13 +56,13 @@ impl World<'_> {
             Steered::Paused => Write::Pause(name.clone()),
             Steered::Resumed | Steered::Not => Write::Resume(name.clone()),
         };
-        self.disk.ask(write, self.time);
+        self.ask(write);
         self.point()
     }
 
     pub(super) fn steered(&mut self, entry: EntryName, steered: Steered) -> Step {
         let now = self.now();
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         process.steering.remove(&entry);
         match steered {
             Steered::Paused => {

@@ -7,23 +7,21 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::disk::{Steered, Write, Written};
+use super::machine::Machine;
+use super::stopping::Stopping;
 use super::{Happens, Step, World};
-use crate::clock::Mono;
+use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::daemon::core::Core;
+use crate::daemon::standby::PERMIT_AGAIN;
+use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::{Claim, Key, Known};
+use crate::journal::{Claim, Key, Known, Permit, Recovered};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::rehearsal::network;
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard, StackUid};
-
-/// What is in flight when the daemon is told to stop has this long to be answered, as in the daemon's loop.
-const GRACE: Duration = Duration::from_secs(9);
-
-/// And the journal this long to write its last words.
-const CLOSE: Duration = Duration::from_millis(800);
 
 /// What is learnt of a quota is saved this often at most, as in the daemon's loop.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -43,6 +41,8 @@ pub(super) enum Done {
 pub(super) struct Process {
     pub(super) life: u32,
     pub(super) core: Core,
+    /// Whether it may send.
+    pub(super) permit: Permit,
     pub(super) file: usize,
     /// What it fires, sharing with the schedule before what is unchanged.
     pub(super) running: Arc<Schedule>,
@@ -66,27 +66,31 @@ pub(super) struct Flying {
     pub(super) sent_at: Timestamp,
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct Stopping {
-    pub(super) stopped_at: Timestamp,
-    /// Of the wait for answers, then of the wait for the journal.
-    pub(super) ends_at: Duration,
-    pub(super) closing: bool,
-}
-
 impl World<'_> {
     pub(super) fn starts(&mut self) -> Step {
-        if self.process.is_some() {
+        let (time, shared) = (self.time, self.is_shared());
+        let machine = &mut self.machines[self.here];
+        if machine.process.is_some() {
             return Ok(());
         }
-        if self.time < self.frozen_until {
-            self.at(self.frozen_until, Happens::Start);
+        if time < machine.frozen_until {
+            let at = machine.frozen_until;
+            self.at(at, Happens::Start);
             return Ok(());
         }
+        if shared {
+            self.joins();
+            return Ok(());
+        }
+        let recovered = self.machines[self.here].disk.recover(&mut self.database);
+        self.begins(recovered, Permit::default(), Reach::ALONE)
+    }
+
+    /// Goes on where the journal ends.
+    pub(super) fn begins(&mut self, recovered: Recovered, permit: Permit, reach: Reach) -> Step {
         self.lives += 1;
         let (life, file) = (self.lives, self.file);
         let now = self.now();
-        let recovered = self.disk.recover();
         self.note(|| {
             let (cursor, stopped, mark) = (recovered.cursor, recovered.stopped_at, recovered.sent_up_to);
             format!(
@@ -97,19 +101,24 @@ impl World<'_> {
             self.note(|| format!("  open: {} {:?}", open.claim.key, open.reached));
         }
         self.book.starts(life, self.file, now.wall, recovered.stopped_at.is_some(), recovered.cursor);
+        if !self.is_shared() {
+            self.book.sees(now.wall);
+        }
         self.book.knows_paused(&recovered.paused);
         let running = Arc::new(self.scenario.files[self.file].schedule.clone());
         let (core, effects) = Core::new(&running, recovered, self.chances.u64(..), now);
-        self.process = Some(Process {
+        let time = self.time;
+        self.machines[self.here].process = Some(Process {
             life,
-            core,
+            core: core.reaching(reach),
+            permit,
             file: self.file,
             running,
             inbox: VecDeque::new(),
             quotas_changed: false,
             quotas_saved: None,
             steering: BTreeSet::new(),
-            wakes_at: self.time,
+            wakes_at: time,
             stopping: None,
             flying: HashMap::new(),
             requests: HashMap::new(),
@@ -117,50 +126,67 @@ impl World<'_> {
         });
         let beat_at = self.time + Duration::from_millis(self.chances.u64(..1000));
         self.at(beat_at, Happens::Beat(life));
-        if let Some(process) = &self.process {
-            self.disk.raise(process.core.sent_up_to(), self.time);
-        }
+        self.raises(now);
         self.perform(effects)
+    }
+
+    /// Whether the mark is where what is sent next wants it.
+    fn raises(&mut self, now: Now) -> bool {
+        let Machine { process, disk, .. } = &mut self.machines[self.here];
+        let Some(process) = process else { return false };
+        let due_at = process.core.sent_up_to();
+        process.permit.covers(due_at, now) && disk.raise(due_at, self.time)
     }
 
     /// One round of the loop.
     pub(super) fn turn(&mut self) -> Step {
-        if self.time < self.frozen_until {
+        if self.time < self.machines[self.here].frozen_until {
             return Ok(());
         }
+        self.hears()?;
         for _ in 0..self.chances.u32(1..4) {
-            let Some(done) = self.process.as_mut().and_then(|process| process.inbox.pop_front()) else {
+            let Some(done) =
+                self.machines[self.here].process.as_mut().and_then(|process| process.inbox.pop_front())
+            else {
                 break;
             };
             self.point()?;
             self.take_in(done)?;
         }
-        let Some(process) = &self.process else { return Ok(()) };
+        let now = self.now();
+        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
         if process.stopping.is_some() {
             return self.goes_on_stopping();
         }
-        let now = self.now();
-        if process.core.runs_low(now) {
-            self.beat()?;
+        let permitted = process.permit.holds(now);
+        if permitted {
+            if process.core.runs_low(now) {
+                self.beat()?;
+            }
+            self.point()?;
+            self.book.sees(now.wall);
+            let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
+            let effects = process.core.turn(now);
+            self.perform(effects)?;
         }
-        self.point()?;
-        self.book.sees(now.wall);
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let effects = process.core.turn(now);
-        self.perform(effects)?;
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let wait = process.core.wakes_at(now).saturating_sub(now.mono).max(Duration::from_micros(50));
+        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
+        let wakes_at = if permitted { process.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
+        let wait = wakes_at.saturating_sub(now.mono).max(Duration::from_micros(50));
         let late = match self.chances.u32(..100) < self.scenario.sluggish && !self.calm {
             true => Duration::from_millis(self.chances.u64(..3000)),
             false => Duration::ZERO,
         };
-        process.wakes_at = self.time + wait + late;
+        let wakes_at = self.time + wait + late;
+        if let Some(process) = &mut self.machines[self.here].process {
+            process.wakes_at = wakes_at;
+        }
         Ok(())
     }
 
     pub(super) fn beat(&mut self) -> Step {
         let now = self.now();
-        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+        let machine = &mut self.machines[self.here];
+        let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
             return Ok(());
         };
         if let Some(claims) = process.core.beat(now) {
@@ -169,32 +195,39 @@ impl World<'_> {
                 let cursor = claims.cursor;
                 self.note(|| format!("claims up to {cursor}: {}", keys.join(", ")));
             }
-            self.disk.ask(Write::Claim(claims), self.time);
+            self.ask(Write::Claim(claims));
             self.point()?;
         }
-        if self.process.as_ref().is_some_and(|process| process.quotas_changed) {
+        if self.machines[self.here].process.as_ref().is_some_and(|process| process.quotas_changed) {
             self.save_quotas();
         }
         Ok(())
     }
 
     pub(super) fn save_quotas(&mut self) {
-        let now = self.now();
-        let Some(process) = &mut self.process else { return };
+        let (time, now) = (self.time, self.now());
+        let Machine { process: Some(process), disk, .. } = &mut self.machines[self.here] else { return };
         (process.quotas_changed, process.quotas_saved) = (false, Some(now.mono));
         for (account, saved) in process.core.quotas() {
-            self.disk.ask(Write::Quota(account, Box::new(saved)), self.time);
+            disk.ask(Write::Quota(account, Box::new(saved)), time);
         }
+    }
+
+    pub(super) fn ask(&mut self, write: Write) {
+        let time = self.time;
+        self.machines[self.here].disk.ask(write, time);
     }
 
     pub(super) fn reload(&mut self) -> Step {
         let now = self.now();
         let file = self.file;
-        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+        let frozen_until = self.machines[self.here].frozen_until;
+        let machine = &mut self.machines[self.here];
+        let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
             return Ok(());
         };
-        if self.time < self.frozen_until {
-            self.at(self.frozen_until, Happens::Reread);
+        if self.time < frozen_until {
+            self.at(frozen_until, Happens::Reread);
             return Ok(());
         }
         self.book.sees(now.wall);
@@ -221,68 +254,17 @@ impl World<'_> {
         self.beat()
     }
 
-    pub(super) fn stop(&mut self, down: Duration) -> Step {
-        let now = self.now();
-        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
-            return Ok(());
-        };
-        if self.time < self.frozen_until {
-            return Ok(());
-        }
-        let effects = process.core.stop();
-        process.stopping =
-            Some(Stopping { stopped_at: now.wall, ends_at: self.time + GRACE, closing: false });
-        self.at(self.time + GRACE + down, Happens::Start);
-        self.perform(effects)
-    }
-
-    pub(super) fn goes_on_stopping(&mut self) -> Step {
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let Some(stopping) = process.stopping else { return Ok(()) };
-        let waits = process.core.fires_in_flight() > 0 || process.core.is_claiming();
-        if stopping.closing {
-            if self.time >= stopping.ends_at {
-                self.exits();
-            }
-            return Ok(());
-        }
-        if waits && self.time < stopping.ends_at {
-            return Ok(());
-        }
-        let ends_at = self.time + CLOSE;
-        process.stopping = Some(Stopping { closing: true, ends_at, ..stopping });
-        let effects = process.core.stop();
-        self.perform(effects)?;
-        self.save_quotas();
-        self.disk.ask(Write::Close(stopping.stopped_at), self.time);
-        self.point()
-    }
-
-    /// The end of a process that was told to stop.
-    pub(super) fn exits(&mut self) {
-        self.note(|| "EXIT".to_owned());
-        self.disk.crash(false, self.time, &mut self.chances);
-        self.network.hang_up(&mut self.chances);
-        if let Some(process) = self.process.take() {
-            self.book.died(process.life, self.disk.committed.cursor());
-            // Whoever told it to stop starts it again.
-            if !self.queue.values().any(|what| matches!(what, Happens::Start)) {
-                self.at(self.time, Happens::Start);
-            }
-        }
-    }
-
     pub(super) fn written(&mut self, written: Written) -> Step {
         self.point()?;
         match written {
             Written::Refused(refused) => self.book.violated(format!("the journal refuses a step: {refused}")),
             Written::Claimed(cursor, known) => {
                 if known.is_some() {
-                    self.book.claimed(&self.disk.committed);
+                    self.book.claimed(&self.database.tables.memory);
                 }
                 self.comes(Done::Claimed { cursor, known });
             }
-            Written::Committed(id, request, true) => self.leaves(id, request)?,
+            Written::Committed(id, request, true) => self.sets_out(id, request)?,
             Written::Committed(id, request, false) => {
                 self.not_sent(id, &request, "the journal cannot be written");
             }
@@ -292,7 +274,8 @@ impl World<'_> {
             Written::ByHand(claim, is_new) => self.comes(Done::ByHand { claim, is_new }),
             Written::Steered(entry, steered) => self.comes(Done::Steered(entry, steered)),
             Written::Closed => {
-                if self.process.as_ref().is_some_and(|process| process.stopping.is_some()) {
+                if self.machines[self.here].process.as_ref().is_some_and(|process| process.stopping.is_some())
+                {
                     self.exits();
                 }
             }
@@ -302,8 +285,11 @@ impl World<'_> {
 
     pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Step {
         let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
-        let Some(process) = &self.process else { return Ok(()) };
-        let marked = !sends || self.disk.raise(process.core.sent_up_to(), self.time);
+        let now = self.now();
+        if self.machines[self.here].process.is_none() {
+            return Ok(());
+        }
+        let marked = !sends || self.raises(now);
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
@@ -312,10 +298,10 @@ impl World<'_> {
                 Effect::Log(event) => self.tells(*event),
                 Effect::Record(key, mv) => {
                     self.note(|| format!("records {key}: {mv:?}"));
-                    self.disk.ask(Write::Step(key, mv), self.time);
+                    self.ask(Write::Step((key, mv)));
                 }
                 Effect::Recall(account, stack, since) => {
-                    self.disk.ask(Write::Recall(account, stack, since), self.time);
+                    self.ask(Write::Recall(account, stack, since));
                 }
                 Effect::Send(id, request) | Effect::SendAfter(_, id, request) if !marked => {
                     self.admits(id, &request, None);
@@ -329,14 +315,14 @@ impl World<'_> {
                     };
                     self.book.may_be_sent(key.as_ref());
                     self.admits(id, &request, key);
-                    self.leaves(id, request)?;
+                    self.sets_out(id, request)?;
                 }
                 Effect::SendAfter(written, id, request) => {
                     let (key, mv) = *written;
                     self.book.may_be_sent(Some(&key));
                     self.admits(id, &request, Some(key.clone()));
                     self.note(|| format!("commits {key}: {mv:?}"));
-                    self.disk.ask(Write::Commit(key, mv, id, request), self.time);
+                    self.ask(Write::Commit((key, mv), id, request));
                 }
             }
         }
@@ -346,19 +332,24 @@ impl World<'_> {
     fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
         let (account, _) = network::purpose(request);
         self.book.admits(&account, self.time);
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &mut self.machines[self.here].process {
             process.admitted.insert(id, (self.time, account, key));
         }
     }
 
     pub(super) fn tells(&mut self, event: Event) {
+        let life = self.machines[self.here].process.as_ref().map_or(0, |process| process.life);
+        self.tells_of(life, event);
+    }
+
+    pub(super) fn tells_of(&mut self, life: u32, event: Event) {
         self.note(|| format!("told: {} {}", event.name(), event.message()));
-        self.book.told(self.lives, event);
+        self.book.told(life, event);
     }
 
     /// Something has ended of which the loop is to hear.
     pub(super) fn comes(&mut self, done: Done) {
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &mut self.machines[self.here].process {
             process.inbox.push_back(done);
         }
     }
@@ -376,13 +367,27 @@ impl World<'_> {
         });
     }
 
+    /// A request is given to its task, which may come to run only after the process was paused.
+    fn sets_out(&mut self, id: RequestId, request: Request) -> Step {
+        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
+        if !self.is_shared() {
+            return self.leaves(id, request);
+        }
+        let (life, after) = (process.life, Duration::from_micros(self.chances.u64(..300)));
+        self.at(self.time + after, Happens::Leaves(life, id, Box::new(request)));
+        Ok(())
+    }
+
     /// A request leaves: from here on it may take effect.
     pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
-        let now = self.now();
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let (time, now) = (self.time, self.now());
+        if matches!(request, Request::RunNow(_)) && !self.holds_the_lease() {
+            self.book.violated(format!("{id:?} is sent while another member has the lease"));
+        }
+        let unreachable = time < self.machines[self.here].unreachable_until;
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let (life, file) = (process.life, process.file);
-        let refused = self.time < self.unreachable_until
-            || (!self.calm && self.chances.u32(..100) < self.scenario.refused);
+        let refused = unreachable || (!self.calm && self.chances.u32(..100) < self.scenario.refused);
         if refused && matches!(request, Request::RunNow(_)) {
             self.note(|| format!("cannot connect: {id:?}"));
             let outcome = Outcome::NotSent { error: "connection refused".to_owned() };
@@ -399,7 +404,7 @@ impl World<'_> {
             &account,
             &self.scenario.files[file].schedule,
             key.clone(),
-            &self.disk,
+            &self.database.tables.memory,
             &self.network,
         );
         // The ledger tells by the arguments which attempt it was.
@@ -416,7 +421,7 @@ impl World<'_> {
         let server = self.server();
         let flight = self.network.send(id, request, server);
         self.book.flies(number, flight);
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &mut self.machines[self.here].process {
             process.flying.insert(flight, Flying { id, sent_at: now.wall });
             process.requests.insert(id, number);
         }
@@ -426,22 +431,41 @@ impl World<'_> {
     /// An answer comes to the machine. Whether anybody waits for it is another matter.
     pub(super) fn arrives(&mut self, arrived: network::Arrived) -> Step {
         let network::Arrived { number, reply, .. } = arrived;
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let Some(Flying { id, sent_at }) = process.flying.remove(&number) else { return Ok(()) };
+        let Some((place, listener, Flying { id, sent_at })) = self.lands(number) else { return Ok(()) };
+        self.here = place;
         let done = match reply {
             network::Reply::Fired { reply, .. } => Done::Fired { id, sent_at, reply },
             network::Reply::Followed(reply) => Done::Followed { id, reply },
             network::Reply::Listed(reply) => Done::Listed { id, reply },
         };
+        if let Some(listener) = listener {
+            self.listens(done, listener);
+            return Ok(());
+        }
+        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
         let life = process.life;
         if self.chances.u32(..100) < self.scenario.doubled {
             let after = Duration::from_millis(self.chances.u64(..2000));
             self.at(self.time + after, Happens::Arrives(life, done.clone()));
         }
-        if let Some(process) = &mut self.process {
-            process.inbox.push_back(done);
-        }
+        self.comes(done);
         Ok(())
+    }
+
+    /// On which machine an answer lands, and which of its former terms waits for it if none that lasts.
+    fn lands(&mut self, number: u64) -> Option<(usize, Option<usize>, Flying)> {
+        for (place, machine) in self.machines.iter_mut().enumerate() {
+            if let Some(flying) = machine.process.as_mut().and_then(|process| process.flying.remove(&number))
+            {
+                return Some((place, None, flying));
+            }
+            for (listener, process) in machine.listeners.iter_mut().enumerate() {
+                if let Some(flying) = process.flying.remove(&number) {
+                    return Some((place, Some(listener), flying));
+                }
+            }
+        }
+        None
     }
 
     pub(super) fn take_in(&mut self, done: Done) -> Step {
@@ -451,7 +475,7 @@ impl World<'_> {
         | Done::Followed { id, reply: Reply { quota, .. } }
         | Done::Listed { id, reply: Reply { quota, .. } } = &done
         {
-            let Some(process) = &mut self.process else { return Ok(()) };
+            let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
             process.quotas_changed = true;
             if let Some(number) = process.requests.remove(id) {
                 self.book.ended(number, self.time, *quota, &self.network);
@@ -459,7 +483,7 @@ impl World<'_> {
                 self.book.was_admitted(&account);
             }
         }
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let effects = match done {
             Done::Fired { id, sent_at, reply } => process.core.fired(id, sent_at, reply, now),
             Done::Followed { id, reply } => process.core.followed(id, reply, now),
@@ -477,14 +501,14 @@ impl World<'_> {
             |effect| matches!(effect, Effect::Log(event) if matches!(**event, Event::QuotaExhausted(_))),
         );
         self.perform(effects)?;
-        let Some(process) = &self.process else { return Ok(()) };
+        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
         let saved_lately =
             process.quotas_saved.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
         if process.quotas_changed && (spent || !saved_lately) {
             self.save_quotas();
         }
         if spent {
-            self.disk.ask(Write::Flush, self.time);
+            self.ask(Write::Flush);
         }
         Ok(())
     }

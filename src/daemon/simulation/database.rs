@@ -1,0 +1,256 @@
+//! The database that several daemons share, and the way to it: a statement arrives some time after it was asked, its answer some
+//! time after that, and either may be lost on the way, or late.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use crate::journal::postgres::tables::{Group, Id, Number, Seen, Tables};
+
+/// A statement is answered within this time, or its connection is given up.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection is made within this time.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What was on its way when a line was cut arrives at most so long after it is mended: it is sent again ever more seldom.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(8);
+
+/// Who asks: each has a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    Keeper(usize),
+    Writer(usize),
+}
+
+/// What changes something, and so also changes it when it comes late.
+#[derive(Clone)]
+pub(super) enum Statement {
+    Take(Seen, Id, Timestamp),
+    Keep(Number, Timestamp),
+    Release(Number),
+    Write(Number, Box<Group>),
+}
+
+/// The tables, and what is wrong with the server.
+pub(super) struct Database {
+    pub(super) tables: Tables,
+    /// Nobody can connect until then, and what is connected is not any more.
+    gone_until: Duration,
+    /// Nothing can be written until then.
+    full_until: Duration,
+    /// Nothing is done until then of what arrives.
+    hangs_until: Duration,
+    /// Members whose line is cut, and until when.
+    cut_until: Vec<Duration>,
+    /// On their way, from clients that wait for them no more.
+    late: BTreeMap<(Duration, u64), (Client, Statement)>,
+    last: u64,
+}
+
+impl Database {
+    pub(super) fn new(members: usize) -> Database {
+        Database {
+            tables: Tables::new(),
+            gone_until: Duration::ZERO,
+            full_until: Duration::ZERO,
+            hangs_until: Duration::ZERO,
+            cut_until: vec![Duration::ZERO; members],
+            late: BTreeMap::new(),
+            last: 0,
+        }
+    }
+
+    pub(super) fn goes(&mut self, until: Duration) {
+        self.gone_until = until;
+        // Its end is the end of whatever it had to do.
+        self.late.clear();
+    }
+
+    pub(super) fn fills(&mut self, until: Duration) {
+        self.full_until = until;
+    }
+
+    pub(super) fn hangs(&mut self, until: Duration) {
+        self.hangs_until = until;
+    }
+
+    pub(super) fn is_cut_off(&mut self, member: usize, until: Duration) {
+        self.cut_until[member] = until;
+    }
+
+    pub(super) fn is_well(&mut self, now: Duration) {
+        (self.gone_until, self.full_until, self.hangs_until) = (now, now, now);
+        self.cut_until.fill(now);
+    }
+
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.late.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    /// Performs what comes late and is due.
+    pub(super) fn proceed(&mut self, now: Duration) {
+        while let Some(first) = self.late.first_entry()
+            && first.key().0 <= now
+        {
+            let (_, statement) = first.remove();
+            if now >= self.gone_until && now >= self.full_until {
+                self.perform(statement);
+            }
+        }
+    }
+
+    /// What a client asked, and does not wait for any more, arrives all the same, or does not.
+    pub(super) fn comes_late(
+        &mut self,
+        client: Client,
+        statement: Statement,
+        now: Duration,
+        chances: &mut Rng,
+    ) {
+        let cut_until = self.cut_until[client.member()];
+        let span = match (cut_until > now, self.hangs_until > now) {
+            (true, _) => ARRIVES_WITHIN,
+            (false, true) => Duration::from_secs(2),
+            (false, false) => Duration::from_millis(200),
+        };
+        let after = Duration::from_micros(chances.u64(..span.as_micros() as u64));
+        if chances.bool() {
+            self.last += 1;
+            let at = now.max(cut_until).max(self.hangs_until) + after;
+            self.late.insert((at, self.last), (client, statement));
+        }
+    }
+
+    /// A client whose connection was given up has another: the server has ended the session of the one before.
+    pub(super) fn ends_former_session(&mut self, client: Client, now: Duration) {
+        let open = now >= self.gone_until.max(self.hangs_until).max(self.cut_until[client.member()]);
+        if open {
+            self.late.retain(|_, (of, _)| *of != client);
+        }
+    }
+
+    fn perform(&mut self, statement: Statement) {
+        match statement {
+            Statement::Take(seen, holder, until) => drop(self.tables.take(seen, holder, until)),
+            Statement::Keep(number, until) => drop(self.tables.keep(number, until)),
+            Statement::Release(number) => self.tables.release(number),
+            Statement::Write(number, group) => drop(self.tables.write(number, &group)),
+        }
+    }
+}
+
+impl Client {
+    fn member(self) -> usize {
+        match self {
+            Client::Keeper(member) | Client::Writer(member) => member,
+        }
+    }
+}
+
+/// How long a way takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latency {
+    pub(super) usual: Duration,
+    /// Of a hundred, how many take up to the time after it.
+    pub(super) slow: u32,
+    pub(super) slowest: Duration,
+}
+
+impl Latency {
+    pub(super) fn draw(self, chances: &mut Rng) -> Duration {
+        let most = if chances.u32(..100) < self.slow { self.slowest } else { self.usual };
+        Duration::from_micros(chances.u64(50..=most.as_micros() as u64))
+    }
+}
+
+/// Something that was asked of the database, on its way there or back.
+pub(super) struct Call<T> {
+    client: Client,
+    gives_up_at: Duration,
+    reaches_at: Duration,
+    way_back: Duration,
+    /// When it comes back, and what.
+    answer: Option<(Duration, Option<T>)>,
+}
+
+/// Whether a call may change something.
+pub(super) enum Kind {
+    Reads,
+    Writes,
+}
+
+/// Where a call has come to.
+pub(super) enum Went<T> {
+    /// On its way.
+    On,
+    /// It cannot arrive in time. It may arrive late.
+    Astray,
+    /// Back, with an answer or none.
+    Back(Option<T>),
+}
+
+impl<T> Call<T> {
+    /// Asks now.
+    pub(super) fn new(client: Client, latency: Latency, now: Duration, chances: &mut Rng) -> Call<T> {
+        let (there, way_back) = (latency.draw(chances) / 2, latency.draw(chances) / 2);
+        Call { client, gives_up_at: now + ANSWERED_WITHIN, reaches_at: now + there, way_back, answer: None }
+    }
+
+    /// Connects now.
+    pub(super) fn connect(client: Client, latency: Latency, now: Duration, chances: &mut Rng) -> Call<T> {
+        Call { gives_up_at: now + CONNECTED_WITHIN, ..Call::new(client, latency, now, chances) }
+    }
+
+    /// When something becomes of it. Who asked does not run until `thaws`.
+    pub(super) fn next_at(&self, thaws: Duration) -> Duration {
+        match self.answer {
+            None => self.reaches_at,
+            Some((at, _)) => at.max(thaws),
+        }
+    }
+
+    /// Whether it has not been performed.
+    pub(super) fn is_there(&self) -> bool {
+        self.answer.is_none()
+    }
+
+    /// Goes on, when it is time.
+    pub(super) fn proceed(
+        &mut self,
+        now: Duration,
+        database: &mut Database,
+        kind: Kind,
+        perform: impl FnOnce(&mut Tables) -> T,
+    ) -> Went<T> {
+        let cut = now < database.cut_until[self.client.member()];
+        let gone = now < database.gone_until;
+        let Some((_, answer)) = self.answer.take() else {
+            if gone {
+                self.answer = Some((now + self.way_back, None));
+            } else if cut {
+                self.answer = Some((self.gives_up_at, None));
+                return Went::Astray;
+            } else if now < database.hangs_until {
+                self.reaches_at = database.hangs_until;
+                if self.reaches_at >= self.gives_up_at {
+                    self.answer = Some((self.gives_up_at, None));
+                    return Went::Astray;
+                }
+            } else if matches!(kind, Kind::Writes) && now < database.full_until {
+                self.answer = Some((now + self.way_back, None));
+            } else {
+                let at = (now + self.way_back).min(self.gives_up_at.max(now));
+                self.answer = Some((at, Some(perform(&mut database.tables))));
+            }
+            return Went::On;
+        };
+        if answer.is_some() && cut && now < self.gives_up_at {
+            self.answer = Some((self.gives_up_at, None));
+            return Went::On;
+        }
+        Went::Back(answer.filter(|_| !gone && now < self.gives_up_at))
+    }
+}

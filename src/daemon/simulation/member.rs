@@ -1,0 +1,247 @@
+//! A member's keeper in virtual time: it beats, looks, takes and hands over, over a line that may be cut.
+//!
+//! What it decides is the keeper's own (`journal/postgres/candidacy.rs`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
+use crate::clock::Now;
+use crate::journal::postgres::Notice;
+use crate::journal::postgres::tables::{BEAT, Candidacy, Found, Id, LOOK, Next, Number, sends_until};
+use crate::schedule::Shard;
+
+/// Before a connection is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// What it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Hand the lease over, and look again for it later.
+    Release,
+    /// Hand it over, and look for it no more.
+    Leave,
+}
+
+pub(super) struct Member {
+    number: usize,
+    id: Id,
+    former: Option<Id>,
+    part: Candidacy,
+    beat_at: Duration,
+    look_at: Duration,
+    doing: Doing,
+    orders: VecDeque<Order>,
+    notices: VecDeque<Notice>,
+}
+
+enum Doing {
+    /// It has no connection, and makes one then.
+    Away(Duration),
+    Connects(Call<()>),
+    Idle,
+    Beats(Call<Vec<i64>>, Number, Now),
+    Looks(Call<Found>),
+    Takes(Call<Option<Number>>, Found, Option<Timestamp>, Now),
+    Releases(Call<()>, Number, Order),
+    Left,
+}
+
+impl Member {
+    /// A process begins. `former` is who it was before, and `mark` how far that had sent.
+    pub(super) fn new(number: usize, id: Id, former: Option<Id>, mark: Option<Timestamp>) -> Member {
+        Member {
+            number,
+            id,
+            former,
+            part: Candidacy::new(mark),
+            beat_at: Duration::ZERO,
+            look_at: Duration::ZERO,
+            doing: Doing::Away(Duration::ZERO),
+            orders: VecDeque::new(),
+            notices: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.orders.push_back(order);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        matches!(self.doing, Doing::Left)
+    }
+
+    /// Whether there is something to hear.
+    pub(super) fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
+    /// What its loop hears of next.
+    pub(super) fn hears(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// When it goes on. It does not run until `thaws`.
+    pub(super) fn next_at(&self, thaws: Duration) -> Option<Duration> {
+        Some(match &self.doing {
+            Doing::Away(_) | Doing::Idle if !self.orders.is_empty() => thaws,
+            Doing::Away(at) => (*at).max(thaws),
+            Doing::Idle if self.part.leads() => self.beat_at.max(thaws),
+            Doing::Idle => self.look_at.max(thaws),
+            Doing::Connects(call) | Doing::Releases(call, ..) => call.next_at(thaws),
+            Doing::Beats(call, ..) => call.next_at(thaws),
+            Doing::Looks(call) => call.next_at(thaws),
+            Doing::Takes(call, ..) => call.next_at(thaws),
+            Doing::Left => return None,
+        })
+    }
+
+    /// Goes on by one step.
+    pub(super) fn proceed(
+        &mut self,
+        time: Duration,
+        now: Now,
+        latency: Latency,
+        database: &mut Database,
+        chances: &mut Rng,
+    ) {
+        let client = Client::Keeper(self.number);
+        self.doing = match std::mem::replace(&mut self.doing, Doing::Left) {
+            Doing::Away(at) => match self.orders.pop_front() {
+                // The lease ends by itself.
+                Some(order) => {
+                    self.part.rests(now.mono);
+                    if order == Order::Leave { Doing::Left } else { Doing::Away(at) }
+                }
+                None => Doing::Connects(Call::connect(client, latency, time, chances)),
+            },
+            Doing::Connects(mut call) => match call.proceed(time, database, Kind::Reads, |_| ()) {
+                Went::Back(Some(())) => Doing::Idle,
+                Went::Back(None) => self.fails(time),
+                Went::On | Went::Astray => Doing::Connects(call),
+            },
+            Doing::Idle => self.begins(client, time, now, latency, chances),
+            Doing::Beats(mut call, number, asked) => {
+                let until = sends_until(asked);
+                match call.proceed(time, database, Kind::Writes, |tables| tables.keep(number, until)) {
+                    Went::On => Doing::Beats(call, number, asked),
+                    Went::Astray => {
+                        database.comes_late(client, Statement::Keep(number, until), time, chances);
+                        Doing::Beats(call, number, asked)
+                    }
+                    Went::Back(Some(kept)) => {
+                        if let Some(notice) = self.part.kept(&kept, asked) {
+                            self.notices.push_back(notice);
+                            self.look_at = time;
+                        }
+                        Doing::Idle
+                    }
+                    Went::Back(None) => self.fails(time),
+                }
+            }
+            Doing::Looks(mut call) => match call.proceed(time, database, Kind::Reads, |tables| tables.look())
+            {
+                Went::On | Went::Astray => Doing::Looks(call),
+                Went::Back(None) => self.fails(time),
+                Went::Back(Some(found)) => {
+                    let (next, notice) = self.part.consider(&found, self.former, Duration::ZERO, now.mono);
+                    self.notices.extend(notice);
+                    match next {
+                        Next::Wait(pause) => {
+                            self.look_at = time + pause;
+                            Doing::Idle
+                        }
+                        Next::Take { mark } => {
+                            Doing::Takes(Call::new(client, latency, time, chances), found, mark, now)
+                        }
+                    }
+                }
+            },
+            Doing::Takes(mut call, found, mark, asked) => {
+                let (seen, id, until) = (found.seen, self.id, sends_until(asked));
+                match call.proceed(time, database, Kind::Writes, |tables| tables.take(seen, id, until)) {
+                    Went::On => Doing::Takes(call, found, mark, asked),
+                    Went::Astray => {
+                        database.comes_late(client, Statement::Take(seen, id, until), time, chances);
+                        Doing::Takes(call, found, mark, asked)
+                    }
+                    Went::Back(Some(Some(number))) => {
+                        let term = self.part.taken(Shard::Common, &found, (number, mark), asked);
+                        self.notices.push_back(Notice::Leads(term));
+                        (self.beat_at, self.look_at) = (time + BEAT, time + LOOK);
+                        Doing::Idle
+                    }
+                    Went::Back(Some(None)) => {
+                        self.part.missed();
+                        self.look_at = time;
+                        Doing::Idle
+                    }
+                    Went::Back(None) => self.fails(time),
+                }
+            }
+            Doing::Releases(mut call, number, order) => {
+                match call.proceed(time, database, Kind::Writes, |tables| tables.release(number)) {
+                    Went::On => Doing::Releases(call, number, order),
+                    Went::Astray => {
+                        database.comes_late(client, Statement::Release(number), time, chances);
+                        Doing::Releases(call, number, order)
+                    }
+                    Went::Back(_) if order == Order::Leave => Doing::Left,
+                    Went::Back(Some(())) => Doing::Idle,
+                    Went::Back(None) => self.fails(time),
+                }
+            }
+            Doing::Left => Doing::Left,
+        };
+    }
+
+    fn begins(
+        &mut self,
+        client: Client,
+        time: Duration,
+        now: Now,
+        latency: Latency,
+        chances: &mut Rng,
+    ) -> Doing {
+        if let Some(order) = self.orders.pop_front() {
+            let number = self.part.number();
+            self.part.rests(now.mono);
+            return match number {
+                Some(number) => Doing::Releases(Call::new(client, latency, time, chances), number, order),
+                None if order == Order::Leave => Doing::Left,
+                None => Doing::Idle,
+            };
+        }
+        match self.part.number() {
+            Some(number) => {
+                self.beat_at = time + BEAT;
+                Doing::Beats(Call::new(client, latency, time, chances), number, now)
+            }
+            None => Doing::Looks(Call::new(client, latency, time, chances)),
+        }
+    }
+
+    fn fails(&mut self, time: Duration) -> Doing {
+        self.part.loses_sight();
+        Doing::Away(time + AGAIN)
+    }
+
+    /// The process is gone: what it has asked may arrive all the same.
+    pub(super) fn dies(self, time: Duration, database: &mut Database, chances: &mut Rng) {
+        let client = Client::Keeper(self.number);
+        let statement = match self.doing {
+            Doing::Beats(call, number, asked) if call.is_there() => {
+                Statement::Keep(number, sends_until(asked))
+            }
+            Doing::Takes(call, found, _, asked) if call.is_there() => {
+                Statement::Take(found.seen, self.id, sends_until(asked))
+            }
+            Doing::Releases(call, number, _) if call.is_there() => Statement::Release(number),
+            _ => return,
+        };
+        database.comes_late(client, statement, time, chances);
+    }
+}

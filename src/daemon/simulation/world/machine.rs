@@ -1,0 +1,82 @@
+//! A machine, and the daemon on it.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::super::database::Latency;
+use super::super::disk::Disk;
+use super::super::member::Member;
+use super::shell::Process;
+use super::term::Opening;
+use crate::journal::postgres::tables::Id;
+
+/// A machine, and the daemon on it.
+pub(super) struct Machine {
+    /// How far its clock is ahead of the server's, when nobody has set it.
+    pub(super) base: SignedDuration,
+    /// How far it is ahead now, and how far it has ever been.
+    pub(super) ahead: SignedDuration,
+    pub(super) ahead_at_most: SignedDuration,
+    /// When it was started, before the first start of the daemon.
+    pub(super) booted: SignedDuration,
+    pub(super) disk: Disk,
+    /// Its part among several, while it is up.
+    pub(super) member: Option<Member>,
+    /// Who it was last, as its state directory has it. None after a start of the machine.
+    pub(super) former: Option<Id>,
+    pub(super) opening: Option<Opening>,
+    /// What fires: always while it is up where it is alone, and while it leads where it is not.
+    pub(super) process: Option<Process>,
+    /// Those of former terms, which listen to what was in flight.
+    pub(super) listeners: Vec<Process>,
+    pub(super) frozen_until: Duration,
+    pub(super) unreachable_until: Duration,
+}
+
+impl Machine {
+    pub(super) fn new(ahead: SignedDuration, latency: Latency) -> Machine {
+        Machine {
+            base: ahead,
+            ahead,
+            ahead_at_most: ahead,
+            booted: SignedDuration::ZERO,
+            disk: Disk::new(latency),
+            member: None,
+            former: None,
+            opening: None,
+            process: None,
+            listeners: Vec::new(),
+            frozen_until: Duration::ZERO,
+            unreachable_until: Duration::ZERO,
+        }
+    }
+
+    /// When something of it goes on by itself.
+    pub(super) fn next_at(&self, now: Duration) -> Option<Duration> {
+        let member = self.member.as_ref().and_then(|member| member.next_at(self.frozen_until));
+        let opening = self.opening.as_ref().map(|opening| opening.next_at(self.frozen_until));
+        let disk = self.disk.next_at(self.frozen_until);
+        [self.wakes_at(now), member, opening, disk].into_iter().flatten().min()
+    }
+
+    /// When its loop has something to do.
+    pub(super) fn wakes_at(&self, now: Duration) -> Option<Duration> {
+        let hears = self.member.as_ref().is_some_and(Member::has_notices) && self.opening.is_none();
+        let at = match &self.process {
+            _ if hears => now,
+            None => return None,
+            Some(process) => match (process.stopping, process.inbox.is_empty()) {
+                (_, false) => now,
+                (Some(stopping), true)
+                    if stopping.leaving && self.member.as_ref().is_some_and(Member::has_left) =>
+                {
+                    now
+                }
+                (Some(stopping), true) => stopping.ends_at,
+                (None, true) => process.wakes_at,
+            },
+        };
+        Some(at.max(self.frozen_until))
+    }
+}

@@ -1,0 +1,158 @@
+//! One daemon among several: it stands by until it leads, begins a term, and steps down.
+
+use std::time::Duration;
+
+use super::super::database::{Call, Client, Kind, Went};
+use super::super::member::{Member, Order};
+use super::shell::{Done, Process};
+use super::{Happens, Step, World};
+use crate::cloud66::{Outcome, Reply};
+use crate::daemon::sweep::Reach;
+use crate::dispatch::{Effect, Request, RequestId};
+use crate::journal::Recovered;
+use crate::journal::postgres::tables::{Id, Open};
+use crate::journal::postgres::{Notice, Term};
+use crate::log::Event;
+
+/// A member has this long to hand over, as in the daemon.
+const HANDED_OVER: Duration = Duration::from_millis(500);
+
+/// The journal is being opened for a term.
+pub(super) struct Opening {
+    term: Term,
+    call: Call<Option<(Recovered, Open)>>,
+}
+
+impl Opening {
+    pub(super) fn next_at(&self, thaws: Duration) -> Duration {
+        self.call.next_at(thaws)
+    }
+}
+
+impl World<'_> {
+    /// A process begins, and stands by.
+    pub(super) fn joins(&mut self) {
+        let id = Id(i64::from(self.chances.u32(1..)) << 8 | self.here as i64);
+        let machine = &mut self.machines[self.here];
+        if machine.member.is_some() {
+            return;
+        }
+        let member = Member::new(self.here, id, machine.former, machine.disk.mark());
+        machine.former = Some(id);
+        machine.member = Some(member);
+        self.note(|| format!("JOINS as {}", id.0));
+    }
+
+    /// Its loop hears of what becomes of the lease.
+    pub(super) fn hears(&mut self) -> Step {
+        let machine = &mut self.machines[self.here];
+        if machine.opening.is_some() {
+            return Ok(());
+        }
+        let Some(notice) = machine.member.as_mut().and_then(Member::hears) else { return Ok(()) };
+        match notice {
+            Notice::Leads(term) if machine.process.is_some() || term.is_over() => {}
+            Notice::Leads(term) => {
+                let client = Client::Writer(self.here);
+                let call = Call::new(client, self.scenario.disk, self.time, &mut self.chances);
+                self.machines[self.here].opening = Some(Opening { term, call });
+            }
+            Notice::Deposed => self.steps_down(),
+            Notice::HandsOver | Notice::StandsBy(_) => {}
+        }
+        self.point()
+    }
+
+    /// The answer comes to a loop that opens the journal.
+    pub(super) fn opens(&mut self) -> Step {
+        let time = self.time;
+        let machine = &mut self.machines[self.here];
+        let Some(mut opening) = machine.opening.take() else { return Ok(()) };
+        let term = &opening.term;
+        match opening.call.proceed(time, &mut self.database, Kind::Writes, |tables| tables.begin(term)) {
+            Went::On | Went::Astray => machine.opening = Some(opening),
+            Went::Back(Some(Some((recovered, open)))) => {
+                machine.disk.leads(Client::Writer(self.here), opening.term.number(), open);
+                return self.begins(recovered, opening.term.permit().clone(), Reach::SHARED);
+            }
+            Went::Back(Some(None) | None) => {
+                if let Some(member) = &mut machine.member {
+                    member.order(Order::Release);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another one leads. What was in flight is listened to.
+    fn steps_down(&mut self) {
+        let (time, here) = (self.time, self.here);
+        let Some(mut process) = self.machines[here].process.take() else { return };
+        self.note(|| format!("STEPS DOWN: life {}", process.life));
+        self.book.died(process.life, self.database.tables.memory.cursor());
+        drop(process.core.stop());
+        let stops = process.stopping.is_some();
+        let machine = &mut self.machines[here];
+        machine.disk.ends(time, &mut self.database, &mut self.chances);
+        machine.listeners.push(process);
+        if stops {
+            self.is_gone(false);
+        }
+    }
+
+    /// An answer to what a former term has sent.
+    pub(super) fn listens(&mut self, done: Done, listener: usize) {
+        let now = self.now();
+        let Done::Fired { id, sent_at, reply } = done else { return };
+        let process = &mut self.machines[self.here].listeners[listener];
+        let (life, effects) = (process.life, process.core.fired(id, sent_at, reply, now));
+        for effect in effects {
+            if let Effect::Log(event) = effect
+                && matches!(*event, Event::ActionStarted(_))
+            {
+                self.tells_of(life, *event);
+            }
+        }
+    }
+
+    /// A request that was decided on comes to its task, perhaps after the process was paused.
+    pub(super) fn comes_to_its_task(&mut self, life: u32, id: RequestId, request: Request) -> Step {
+        let (time, now) = (self.time, self.now());
+        let machine = &mut self.machines[self.here];
+        if time < machine.frozen_until {
+            let at = machine.frozen_until;
+            self.at(at, Happens::Leaves(life, id, Box::new(request)));
+            return Ok(());
+        }
+        let lives = |process: &&mut Process| process.life == life;
+        let Some(process) = machine.process.as_mut().filter(lives) else {
+            // Its permit is revoked.
+            return Ok(());
+        };
+        if matches!(request, Request::RunNow(_)) && !process.permit.lasts(now) {
+            let outcome = Outcome::NotSent { error: "the permit has run out".to_owned() };
+            process.inbox.push_back(Done::Fired { id, sent_at: now.wall, reply: Reply::unanswered(outcome) });
+            return Ok(());
+        }
+        self.leaves(id, request)
+    }
+
+    /// Whether nobody else has taken the lease, so far.
+    pub(super) fn holds_the_lease(&self) -> bool {
+        let number = self.machines[self.here].disk.number();
+        number.is_none_or(|number| self.database.tables.look().seen.number == number.get())
+    }
+
+    /// A leader that was told to stop has written its last words. Whether its process is at its end.
+    pub(super) fn hands_over(&mut self) -> bool {
+        let time = self.time;
+        let machine = &mut self.machines[self.here];
+        let (Some(member), Some(process)) = (&mut machine.member, &mut machine.process) else { return true };
+        let Some(stopping) = &mut process.stopping else { return true };
+        if !stopping.leaving {
+            member.order(Order::Leave);
+            (stopping.leaving, stopping.ends_at) = (true, time + HANDED_OVER);
+        }
+        member.has_left() || time >= stopping.ends_at
+    }
+}

@@ -1,0 +1,195 @@
+//! A member's part in one shard: it stands by until the lease is free, takes it, and leads while its beats are kept.
+//!
+//! What was found in the database, and when, to what is to be done. Pure: the keeper asks and performs.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::Permit;
+use super::identity::Id;
+use super::lease::{Act, LOOK, Number, Seen, VALID, Watch};
+use super::member::{Notice, Term};
+use crate::clock::{Mono, Now};
+use crate::schedule::Shard;
+
+/// A shard that was handed over is not taken back for so long.
+const RESTS: Duration = Duration::from_secs(2);
+
+/// A lease as it is in the database.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) seen: Seen,
+    pub(crate) holder: Option<Id>,
+    pub(crate) name: Option<String>,
+    /// Nothing that was due later has been sent.
+    pub(crate) sends_until: Option<Timestamp>,
+}
+
+/// What to do about a lease that one does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Look again after so long.
+    Wait(Duration),
+    /// Take it, if it is still as it was found. The mark is the former process's, where the lease was its.
+    Take { mark: Option<Timestamp> },
+}
+
+/// A shard that this member leads or stands by for.
+pub(crate) struct Candidacy {
+    /// Where the mark stands that the process before this one left. `None` once it has led.
+    former: Option<Option<Timestamp>>,
+    role: Role,
+    watch: Watch,
+    /// It is free since then.
+    free_since: Option<Mono>,
+    /// It is not taken before.
+    rests_until: Mono,
+    /// It is being handed over.
+    leaves: bool,
+}
+
+/// What a member is to a shard.
+enum Role {
+    StandsBy { leader: Option<Id> },
+    Leads(Number, Permit),
+}
+
+impl Candidacy {
+    pub(crate) fn new(mark: Option<Timestamp>) -> Candidacy {
+        Candidacy {
+            former: Some(mark),
+            role: Role::StandsBy { leader: None },
+            watch: Watch::default(),
+            free_since: None,
+            rests_until: Mono::ZERO,
+            leaves: false,
+        }
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.number().is_some()
+    }
+
+    /// Whether it leads, and goes on to.
+    pub(super) fn stays(&self) -> bool {
+        self.leads() && !self.leaves
+    }
+
+    /// Of the term for which it leads.
+    pub(crate) fn number(&self) -> Option<Number> {
+        match self.role {
+            Role::Leads(number, _) => Some(number),
+            Role::StandsBy { .. } => None,
+        }
+    }
+
+    /// Decides by what was found, which was answered by now. `former` is the process before this one in the same state directory:
+    /// it is dead. A lease beyond one's share is left to others for as long as one `hesitates`.
+    pub(crate) fn consider(
+        &mut self,
+        found: &Found,
+        former: Option<Id>,
+        hesitates: Duration,
+        mono: Mono,
+    ) -> (Next, Option<Notice>) {
+        if mono < self.rests_until {
+            return (Next::Wait(LOOK), self.follow(found));
+        }
+        if let Some(mark) = self.former
+            && found.holder.is_some()
+            && found.holder == former
+        {
+            return (Next::Take { mark }, None);
+        }
+        if let Act::Wait(pause) = self.watch.see(found.seen, mono) {
+            self.free_since = None;
+            return (Next::Wait(pause), self.follow(found));
+        }
+        let since = *self.free_since.get_or_insert(mono);
+        if mono.saturating_sub(since) < hesitates {
+            return (Next::Wait(LOOK), None);
+        }
+        (Next::Take { mark: None }, None)
+    }
+
+    /// It was asked for then, and is this member's.
+    pub(crate) fn taken(
+        &mut self,
+        shard: Shard,
+        found: &Found,
+        (number, mark): (Number, Option<Timestamp>),
+        asked: Now,
+    ) -> Term {
+        let permit = Permit::none_yet();
+        permit.extend(asked.mono + VALID, sends_until(asked));
+        self.role = Role::Leads(number, permit.clone());
+        (self.former, self.free_since) = (None, None);
+        let former = Number::new(found.seen.number);
+        Term { shard, number, former, permit, sends_until: found.sends_until, mark }
+    }
+
+    /// It was asked for, and was not as it was found: somebody was faster, or the leader is back.
+    pub(crate) fn missed(&mut self) {
+        self.free_since = None;
+        self.watch.forget();
+    }
+
+    /// A beat was asked for then, and these leases are kept by it.
+    pub(crate) fn kept(&mut self, numbers: &[i64], asked: Now) -> Option<Notice> {
+        match &self.role {
+            Role::Leads(number, permit) if numbers.contains(&number.get()) => {
+                permit.extend(asked.mono + VALID, sends_until(asked));
+                None
+            }
+            Role::Leads(..) => {
+                self.steps_down();
+                Some(Notice::Deposed)
+            }
+            Role::StandsBy { .. } => None,
+        }
+    }
+
+    /// Is to be handed over.
+    pub(super) fn leaves(&mut self) -> Notice {
+        self.leaves = true;
+        Notice::HandsOver
+    }
+
+    /// Gives it up from now on, and leaves it to others for a while.
+    pub(crate) fn rests(&mut self, mono: Mono) {
+        self.rests_until = mono + RESTS;
+        self.steps_down();
+    }
+
+    /// The connection is lost, and with it what was seen.
+    pub(crate) fn loses_sight(&mut self) {
+        self.watch.forget();
+        self.free_since = None;
+    }
+
+    fn steps_down(&mut self) {
+        if let Role::Leads(_, permit) = &self.role {
+            permit.revoke();
+        }
+        self.role = Role::StandsBy { leader: None };
+        self.watch.forget();
+        (self.free_since, self.leaves) = (None, false);
+    }
+
+    /// Tells who leads, when that is somebody else than before.
+    fn follow(&mut self, found: &Found) -> Option<Notice> {
+        match (&mut self.role, found.holder) {
+            (Role::StandsBy { leader }, Some(holder)) if !found.seen.released && *leader != Some(holder) => {
+                *leader = Some(holder);
+                Some(Notice::StandsBy(found.name.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Nothing that is due later is sent before the next beat.
+pub(crate) fn sends_until(asked: Now) -> Timestamp {
+    asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX)
+}

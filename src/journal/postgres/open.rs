@@ -1,0 +1,86 @@
+//! What is open in the database: all of it was written by this leader, or found by it at its start. Nobody else writes it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::progress::Standing;
+use super::super::store::{Write, Written};
+use super::super::{Claimed, Key, Origin};
+use super::group::Group;
+
+/// How what is open stands, as far as that is known to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    rows: HashMap<Key, Standing>,
+    /// What people asked for and may be claimed: the answer was lost, and they were told that it is not.
+    lost: HashSet<Key>,
+}
+
+impl Open {
+    /// What a leader finds at its start.
+    pub(super) fn found(rows: HashMap<Key, Standing>) -> Open {
+        Open { rows, lost: HashSet::new() }
+    }
+
+    /// What is moved and not open: it is settled, or was never claimed.
+    pub(crate) fn moved_otherwise<'w>(&self, writes: &[Write<'w>]) -> Vec<&'w Key> {
+        let moved = writes.iter().flat_map(|write| match *write {
+            Write::Steps(steps) => steps,
+            _ => &[],
+        });
+        moved.map(|(key, _)| key).filter(|key| !self.rows.contains_key(key)).collect()
+    }
+
+    /// What writes come to, and what will have come of each; of a claim the database has the word.
+    pub(crate) fn group(
+        &self,
+        writes: &[Write<'_>],
+        settled: &HashMap<Key, Standing>,
+    ) -> (Group, Vec<Written>) {
+        let mut group = Group { withdrawn: self.lost.clone(), ..Group::default() };
+        let written = writes.iter().map(|write| group.take(write, &self.rows, settled)).collect();
+        (group, written)
+    }
+
+    /// The group may be in the database, or not. What is scheduled is claimed anew. What a person asked for is not: it is taken
+    /// away before anything else is written.
+    pub(crate) fn is_lost(&mut self, writes: &[Write<'_>]) {
+        for write in writes {
+            if let Write::Claim(_, claims) = write {
+                let by_person = claims.iter().filter(|claim| matches!(claim.origin, Origin::Person { .. }));
+                self.lost.extend(by_person.map(|claim| claim.key.clone()));
+            }
+        }
+    }
+
+    /// The group is in the database, with these claims that were not there before.
+    pub(crate) fn is_written(
+        &mut self,
+        group: Group,
+        mut new: HashSet<Key>,
+        writes: &[Write<'_>],
+        written: &mut [Written],
+    ) {
+        self.lost.clear();
+        for (key, standing) in group.steps {
+            if standing.is_settled() {
+                self.rows.remove(&key);
+            } else {
+                self.rows.insert(key, standing);
+            }
+        }
+        for (write, written) in writes.iter().zip(written) {
+            let Write::Claim(_, claims) = write else {
+                continue;
+            };
+            let known = claims.iter().map(|claim| &claim.key).filter(|key| {
+                // Of two claims of one occurrence the first has it.
+                let is_new = !self.rows.contains_key(key) && new.remove(*key);
+                if is_new {
+                    self.rows.insert((*key).clone(), Standing::due());
+                }
+                !is_new
+            });
+            *written = Written::Claimed(Claimed { known: known.cloned().collect() });
+        }
+    }
+}
