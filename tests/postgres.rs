@@ -5,6 +5,9 @@
 mod accounts;
 mod database;
 mod entering;
+mod round_trips;
+mod standby;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -137,6 +140,11 @@ fn nothing_is_lost(rows: &[Value]) {
     }
 }
 
+/// When a line was logged.
+fn at(line: &Value) -> Timestamp {
+    line["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("an instant")
+}
+
 fn states(rows: &[Value], state: &str) -> usize {
     rows.iter().filter(|row| row["state"] == state).count()
 }
@@ -164,209 +172,40 @@ fn pair(one: &Place, other: &Place) -> (Daemon, Daemon) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_fires_and_the_others_stand_by() {
+async fn a_file_that_is_not_the_leaders_is_told_by_every_member_and_does_not_count() {
     let Some(scene) = Scene::new().await else { return };
-    let (one, other) = (scene.machine(), scene.machine());
-    let mut leader = one.start();
-    leader.event("lease.acquired");
-    let mut standby = other.start();
-    let told = standby.event("lease.standby");
-    assert_eq!(told["leader"], leader.event("lease.acquired")["member"], "the leader is named");
-    fires(&mut leader);
-    fires(&mut leader);
-    let name = |line: &Value, key: &str| line[key].as_str().expect("a name").to_owned();
-    let leads = name(&leader.event("lease.acquired"), "member");
-    for (place, ready) in [(&one, true), (&other, false)] {
-        // A journal that cannot be read within seconds is done without.
-        let status = crate::common::until("both members in the status", || {
-            let told = place.run(&["status", "--format", "json"]);
-            let status: Value = serde_json::from_str(&told.stdout).map_err(|_| told.stderr)?;
-            let all = status["members"].as_array().is_some_and(|members| members.len() == 2);
-            if all { Ok(status) } else { Err(status.to_string()) }
-        });
-        assert_eq!(status["ready"], ready, "{status}");
-        let members = status["members"].as_array().expect("members");
-        assert_eq!((name(&members[0], "member"), &members[0]["leads"]), (leads.clone(), &Value::Bool(true)));
-        assert_eq!(members[0]["schedule"], members[1]["schedule"]);
-        crate::common::until("the leader on the screen", || {
-            let screen = place.run(&["status"]).stdout;
-            let named = screen.contains(&format!("{leads} ")) && screen.contains(" leads");
-            if named { Ok(()) } else { Err(screen) }
-        });
-    }
-    let asked = other.run(&["fire", "e1"]);
-    assert!(asked.stderr.contains("does not fire"), "{asked:?}");
-    let asked = other.run(&["pause", "e1"]);
-    assert!(asked.stderr.contains("stands by"), "{asked:?}");
-    assert!(leader.stop().success(), "{}", leader.stderr());
-    leader.event("lease.released");
-    standby.event("lease.acquired");
-    fires(&mut standby);
-    assert!(standby.stop().success(), "{}", standby.stderr());
-    let rows = scene.nothing_twice(&other);
-    nothing_is_lost(&rows);
-    assert_eq!(states(&rows, "unknown"), 0, "nothing is in doubt after a hand-over");
-    let version = scene.server.sql(&scene.database, "SELECT schema, oldest FROM stackcron.journal");
-    assert_eq!(version, "2|1", "who names no shard goes on beside the version before");
-    for daemon in [&leader, &standby] {
-        assert_eq!(daemon.events("journal.refused"), Vec::<&Value>::new());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_leader_is_replaced() {
-    let Some(scene) = Scene::new().await else { return };
-    let (one, other) = (scene.machine(), scene.machine());
+    let (one, other, third) = (scene.machine(), scene.machine(), scene.machine());
     let (mut leader, mut standby) = pair(&one, &other);
-    leader.signal(Signal::KILL);
-    leader.end();
-    standby.event("lease.acquired");
-    fires(&mut standby);
-    fires(&mut standby);
-    assert!(standby.stop().success(), "{}", standby.stderr());
-    let rows = scene.nothing_twice(&other);
-    nothing_is_lost(&rows);
-    say(&format!(
-        "killed: {} in doubt, nothing sent for {:?}",
-        states(&rows, "unknown"),
-        longest_gap(&scene.sandbox)
-    ));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paused_leader_is_replaced_and_sends_nothing_when_it_wakes() {
-    let Some(scene) = Scene::new().await else { return };
-    let (one, other) = (scene.machine(), scene.machine());
-    let (mut paused, mut standby) = pair(&one, &other);
-    paused.signal(Signal::STOP);
-    standby.event("lease.acquired");
-    fires(&mut standby);
-    paused.signal(Signal::CONT);
-    paused.event("lease.lost");
-    let told = paused.event("lease.standby");
-    assert_eq!(told["leader"], standby.event("lease.acquired")["member"]);
-    fires(&mut standby);
-    assert!(standby.stop().success(), "{}", standby.stderr());
-    // And back.
-    let again =
-        paused.wait_for("lease.acquired", |line| line["timestamp"].as_str() > told["timestamp"].as_str());
-    fires(&mut paused);
-    assert!(paused.stop().success(), "{}", paused.stderr());
-    let rows = scene.nothing_twice(&other);
-    nothing_is_lost(&rows);
-    say(&format!("paused: {} in doubt; {again}", states(&rows, "unknown")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_cut_off_is_replaced() {
-    let Some(scene) = Scene::new().await else { return };
-    let proxy = Proxy::before(scene.server);
-    let (one, other) = (scene.machine_at(&proxy.url(&scene.database)), scene.machine());
-    let (mut leader, mut standby) = pair(&one, &other);
-    proxy.cut(true);
-    standby.event("lease.acquired");
-    fires(&mut standby);
-    leader.event("lease.unreachable");
-    proxy.cut(false);
-    leader.event("lease.lost");
-    leader.event("lease.reachable");
-    fires(&mut standby);
-    assert!(standby.stop().success(), "{}", standby.stderr());
-    assert!(leader.stop().success(), "{}", leader.stderr());
-    let rows = scene.nothing_twice(&other);
-    nothing_is_lost(&rows);
-    say(&format!(
-        "cut off: {} in doubt, nothing sent for {:?}",
-        states(&rows, "unknown"),
-        longest_gap(&scene.sandbox)
-    ));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_is_started_again_takes_its_own_lease_back() {
-    let Some(scene) = Scene::new().await else { return };
-    let place = scene.machine();
-    let mut daemon = place.start();
-    fires(&mut daemon);
-    let second = place.run(&["run"]);
-    assert!(
-        second.stderr.contains("another daemon (process"),
-        "one state directory is one member's: {}",
-        second.stderr
-    );
-    for _ in 0..3 {
-        daemon.signal(Signal::KILL);
-        daemon.end();
-        daemon = place.start();
-        fires(&mut daemon);
-    }
-    assert!(daemon.stop().success(), "{}", daemon.stderr());
-    let rows = scene.nothing_twice(&place);
-    nothing_is_lost(&rows);
-    say(&format!(
-        "started again: {} in doubt, nothing sent for {:?}",
-        states(&rows, "unknown"),
-        longest_gap(&scene.sandbox)
-    ));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_not_the_leaders_is_told_by_every_member() {
-    let Some(scene) = Scene::new().await else { return };
-    let (one, other) = (scene.machine(), scene.machine());
-    let (mut leader, mut standby) = pair(&one, &other);
+    let mut same = third.start();
+    same.event("lease.standby");
     let text = crate::common::read(&other.config());
-    other.write(&(text + "  another: { stack: s1, job: j2, cron: '@yearly' }\n"));
+    other.write(&(text + "  another: { stack: s1, job: j2, args: another, cron: '* * * * * *' }\n"));
     standby.event("schedule.reloaded");
-    for daemon in [&mut leader, &mut standby] {
-        let told = daemon.event("schedule.differs");
-        assert_ne!(told["member"], told["leader"]);
-        assert_ne!(told["fingerprint"], told["leader_fingerprint"]);
+    let name = leader.event("lease.acquired")["member"].clone();
+    let mut told = Vec::new();
+    for daemon in [&mut leader, &mut standby, &mut same] {
+        let line = daemon.event("schedule.differs");
+        assert_eq!(line["leader"], name);
+        assert_ne!(line["member"], name);
+        assert_ne!(line["fingerprint"], line["leader_fingerprint"]);
+        told.push((line["member"].clone(), line["fingerprint"].clone()));
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_of_a_paused_leader_is_sent_by_the_next_one_alone() {
-    let Some(mut scene) = Scene::new().await else { return };
-    let job = |cron: &str| format!("  e0: {{ stack: s1, job: j1, args: e0, cron: {cron}, catch_up: all }}\n");
-    scene.jobs = job("'@yearly'");
-    let (one, other) = (scene.machine(), scene.machine());
-    let mut paused = one.start();
-    paused.event("lease.acquired");
-    let mut standby = other.start();
-    standby.event("lease.standby");
-    let second = Timestamp::now().as_second() + 8;
-    let [due, next] = [second, second + 5].map(|at| Timestamp::from_second(at).expect("an instant"));
-    let cron = |at: Timestamp| format!("'{} * * * * *'", at.as_second().rem_euclid(60));
-    let text = crate::common::schedule(
-        &scene.sandbox.url(),
-        "timeout: 5s",
-        &job(&format!("[{}, {}]", cron(due), cron(next))),
+    assert!(
+        told.iter().all(|one| *one == told[0]),
+        "of one member, and not of who has the leader's: {told:?}"
     );
-    for (place, daemon) in [(&one, &mut paused), (&other, &mut standby)] {
-        place.write(&text);
-        daemon.event("schedule.reloaded");
-    }
-    // It is claimed two seconds before it is due, and the leader paused at once.
-    until("claimed", || {
-        let open = scene.server.sql(&scene.database, "SELECT count(*) FROM stackcron.open");
-        if open == "1" { Ok(()) } else { Err(open) }
-    });
-    paused.signal(Signal::STOP);
-    let acquired = standby.event("lease.acquired");
-    if acquired["open"] == 0 {
-        return say(
-            "NOT TESTED: what a paused leader had claimed; the machine was too busy to pause it before it sent",
-        );
-    }
-    standby.wait_for("action.started", |line| line["scheduled_at"] == due.to_string());
-    paused.signal(Signal::CONT);
-    paused.event("lease.lost");
-    standby.wait_for("action.started", |line| line["scheduled_at"] == next.to_string());
-    assert!(paused.stop().success(), "{}", paused.stderr());
+    fires(&mut leader);
+    fires(&mut leader);
+    assert!(same.stop().success(), "{}", same.stderr());
+    assert!(leader.stop().success(), "{}", leader.stderr());
+    // Now its own counts.
+    standby.wait_for("action.started", |line| line["entry"] == "another");
+    let leads = at(&standby.event("lease.acquired"));
     assert!(standby.stop().success(), "{}", standby.stderr());
-    let rows = scene.nothing_twice(&other);
-    assert_eq!(scene.sandbox.ledger().started().count(), rows.len(), "one action each: {rows:?}");
+    let early: Vec<_> =
+        scene.sandbox.ledger().started().filter(|record| record.at < leads).cloned().collect();
+    assert!(early.iter().all(|record| record.args.as_deref() != Some("another")), "{early:?}");
+    scene.nothing_twice(&other);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,9 +30,11 @@ pub(crate) struct Core {
     /// So many of them, the first ones, are being claimed.
     asked: usize,
     claiming: Claiming,
-    /// What came due unseen is being claimed. Of it only the newest may be to be sent, so nothing goes before all
-    /// of it is known.
-    catching_up: bool,
+    /// What came due before then, while nobody looked, is being claimed. Of it only the newest may be to be sent, so nothing
+    /// goes before all of it is known.
+    catching_up: Option<Timestamp>,
+    /// The time at the last turn. `None` before the first.
+    looked: Option<Timestamp>,
     /// The cursor that the journal has.
     written: Option<Timestamp>,
     /// A schedule that took over while something of the batch was planned under the one before.
@@ -100,6 +102,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The loop looks at the clock at least this often while it waits for the journal.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What comes due in a longer time without a turn comes due while nobody looks. In a shorter one it is a slow journal that is late.
+const AWAY: SignedDuration = SignedDuration::from_secs(5);
+
 /// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
 
@@ -138,7 +143,8 @@ impl Core {
             batch: Vec::new(),
             asked: 0,
             claiming: Claiming::No,
-            catching_up: false,
+            catching_up: None,
+            looked: None,
             reloaded: None,
             by_hand: ByHand::default(),
         }
@@ -162,20 +168,23 @@ impl Core {
         // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
         if self.batch.is_empty() && !stale && !matches!(self.claiming, Claiming::Failed(_)) {
             // A reload while a claim was being written left the sweep where it had come to.
-            self.catching_up = self.sweep.is_behind(now);
+            self.catching_up = self.catching_up.filter(|_| self.sweep.is_behind(now));
             return None;
         }
         self.claiming = Claiming::Yes;
         self.asked = self.batch.len();
-        self.catching_up =
-            cursor < now.wall || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
+        // More follows than is claimed at once.
+        let much = cursor < now.wall;
+        let unseen = much || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
+        let away = self.looked.is_none_or(|looked| now.wall.duration_since(looked) > AWAY);
+        self.catching_up = if away || much { Some(now.wall) } else { self.catching_up }.filter(|_| unseen);
         Some(Claims { cursor, claims: self.batch.iter().map(claim).collect() })
     }
 
     /// The claims are on disk, but for those that were known before.
     pub(crate) fn claimed(&mut self, cursor: Timestamp, known: &[Key], now: Now) -> Vec<Effect> {
         self.claiming = Claiming::No;
-        self.catching_up = self.sweep.is_behind(now);
+        self.catching_up = self.catching_up.filter(|&until| cursor < until);
         self.written = Some(cursor);
         let known: HashSet<&Key> = known.iter().collect();
         let mut occurrences: Vec<Occurrence> = self.batch.drain(..std::mem::take(&mut self.asked)).collect();
@@ -201,7 +210,6 @@ impl Core {
     /// The claims could not be written. They are tried again at the next beat; what they claim is not sent.
     pub(crate) fn unclaimed(&mut self, now: Now) {
         self.claiming = Claiming::Failed(now.mono + AGAIN);
-        self.catching_up = false;
         let asked = std::mem::take(&mut self.asked);
         if let Some(again_from) = self.reloaded.as_mut().and_then(|reloaded| reloaded.again_from.take()) {
             let later = self.batch.split_off(asked);
@@ -210,15 +218,21 @@ impl Core {
         }
     }
 
+    /// Whether nothing goes. A journal that cannot be written holds back nothing of what is claimed.
+    fn holds_back(&self) -> bool {
+        self.catching_up.is_some() && !matches!(self.claiming, Claiming::Failed(_))
+    }
+
     /// Lets time pass.
     pub(crate) fn turn(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(by_ms) = self.clock.see(now) {
             effects.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
-        if !self.catching_up {
+        if !self.holds_back() {
             effects.extend(self.dispatch.advance(now));
         }
+        self.looked = Some(now.wall);
         effects
     }
 
@@ -314,7 +328,7 @@ impl Core {
             Claiming::Failed(again) => again,
         };
         // Nothing goes while it catches up, whatever is due.
-        let dispatch = self.dispatch.wakes_at(now).filter(|_| !self.catching_up);
+        let dispatch = self.dispatch.wakes_at(now).filter(|_| !self.holds_back());
         dispatch.map_or(sweep, |at| at.min(sweep))
     }
 
@@ -374,7 +388,7 @@ impl Core {
     /// under it: up to [`MOST_AT_ONCE`], the rest under the new one.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
         let Prepared { schedule, entries, timetable } = next;
-        let mut effects = if self.catching_up { Vec::new() } else { self.dispatch.advance(now) };
+        let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
         effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));
         let Some(cursor) = self.sweep.cursor() else {
             // The clock has not been plausible yet, so that nothing is planned.
@@ -460,12 +474,12 @@ impl Core {
 
     /// Whether something is due that is not claimed yet.
     pub(crate) fn is_behind(&self, now: Now) -> bool {
-        self.written.is_none() || self.catching_up || self.sweep.is_behind(now)
+        self.written.is_none() || self.holds_back() || self.sweep.is_behind(now)
     }
 
     /// Whether all that is due by now is claimed, so that it is fired.
     pub(crate) fn is_current(&self, now: Now) -> bool {
-        self.claiming == Claiming::No && !self.catching_up && !self.sweep.is_behind(now)
+        self.claiming == Claiming::No && !self.holds_back() && !self.sweep.is_behind(now)
     }
 
     /// What is known of each account's quota, for the next process.

@@ -151,6 +151,11 @@ impl World {
         if self.core.runs_low(self.now) {
             self.beat();
         }
+        self.look();
+    }
+
+    /// A turn without a beat.
+    fn look(&mut self) {
         let effects = self.core.turn(self.now);
         self.take(effects);
         while let Some((id, key)) = self.in_flight.pop() {
@@ -345,6 +350,30 @@ fn a_cursor_ahead_of_the_clock_is_waited_for() {
     assert_eq!(world.sent("all"), 0, "until the cursor everything is claimed by a former process");
     world.pass(11, 1.0);
     assert_eq!(world.sent("all"), 11);
+}
+
+#[test]
+fn what_is_claimed_goes_however_slow_the_journal_is() {
+    // Longer than is planned ahead.
+    for takes in [6, 7, 20] {
+        let mut world = World::new(&three(), nothing_recovered(), START);
+        for _ in 0..5 {
+            world.claim();
+            for _ in 0..takes {
+                world.jump(1, 1);
+                world.look();
+            }
+            world.claimed(true);
+            // The next one is asked for at once.
+            world.claim();
+            world.look();
+            let claimed = world.known.iter().filter(|key| key.entry().as_str() == "all").count();
+            assert_eq!(world.sent("all"), claimed, "while the next claim takes {takes} s");
+        }
+        world.claimed(true);
+        world.pass(5, 1.0);
+        world.check(5 * takes + 6);
+    }
 }
 
 #[test]

@@ -224,14 +224,23 @@ impl Proxy {
                 let Ok(upstream) = std::os::unix::net::UnixStream::connect(&socket) else { continue };
                 let back = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
                 let (one, other) = (Arc::clone(&cut), Arc::clone(&cut));
-                let (late, none) = (Arc::clone(&delay_ms), Arc::default());
+                let late = Arc::clone(&delay_ms);
                 let ends = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
                 std::thread::spawn(move || {
-                    pass(client, upstream, &one, &late);
+                    let mut messages = Messages::default();
+                    pass(client, &one, |bytes| {
+                        messages.take(bytes, |message| {
+                            // A query, or the end of one in several messages.
+                            if matches!(message[0], b'Q' | b'S') {
+                                sleep_ms(late.load(Relaxed));
+                            }
+                            (&upstream).write_all(message)
+                        })
+                    });
                     let _ = ends.0.shutdown(std::net::Shutdown::Both);
                 });
                 std::thread::spawn(move || {
-                    pass(back.0, back.1, &other, &none);
+                    pass(back.0, &other, |bytes| (&back.1).write_all(bytes));
                     let _ = ends.1.shutdown(std::net::Shutdown::Both);
                 });
             }
@@ -249,7 +258,7 @@ impl Proxy {
         self.cut.store(cut, Relaxed);
     }
 
-    /// From now on each request takes so long.
+    /// From now on each statement takes so long.
     pub fn delay(&self, ms: u32) {
         self.delay_ms.store(ms, Relaxed);
     }
@@ -257,22 +266,59 @@ impl Proxy {
 
 fn pass(
     mut from: impl std::io::Read,
-    mut to: impl Write,
     cut: &std::sync::atomic::AtomicBool,
-    delay_ms: &AtomicU32,
+    mut to: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) {
     let mut bytes = [0; 65536];
     while let Ok(read @ 1..) = from.read(&mut bytes) {
         while cut.load(Relaxed) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            sleep_ms(20);
         }
-        std::thread::sleep(std::time::Duration::from_millis(delay_ms.load(Relaxed).into()));
-        if to.write_all(&bytes[..read]).is_err() {
+        if to(&bytes[..read]).is_err() {
             break;
         }
     }
     // Nor does the end of a connection come through.
     while cut.load(Relaxed) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        sleep_ms(20);
+    }
+}
+
+fn sleep_ms(ms: u32) {
+    std::thread::sleep(std::time::Duration::from_millis(ms.into()));
+}
+
+/// Bytes of a client as the messages that they are.
+#[derive(Default)]
+pub struct Messages {
+    bytes: Vec<u8>,
+    /// Before that, a message has no kind in front of its length.
+    started: bool,
+}
+
+impl Messages {
+    /// Takes bytes in, and hands out each message that is there to its end.
+    ///
+    /// # Errors
+    /// The first of `each`.
+    pub fn take(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        const VERSION: [u8; 4] = [0, 3, 0, 0];
+        self.bytes.extend(bytes);
+        let mut taken = 0;
+        loop {
+            let (bytes, kind) = (&self.bytes[taken..], usize::from(self.started));
+            let length = bytes.get(kind..kind + 4).and_then(|length| length.try_into().ok());
+            let end = length.map(|length| kind + u32::from_be_bytes(length) as usize);
+            let Some(message) = end.and_then(|end| bytes.get(..end)) else { break };
+            each(message)?;
+            taken += message.len();
+            self.started |= message.get(4..8) == Some(&VERSION);
+        }
+        self.bytes.drain(..taken);
+        Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! A connection to the database: how it is made, how long it is waited for, and what its failures mean.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
@@ -83,6 +85,38 @@ pub(super) async fn answered<T>(
     match timeout(ANSWERED_WITHIN, answer).await {
         Ok(answer) => answer.map_err(|error| failure(address, &error)),
         Err(_) => Err(silent(address, ANSWERED_WITHIN)),
+    }
+}
+
+/// Waits for the answers to what was sent together: each for a bounded time after the one before it.
+pub(super) struct Answers<'a> {
+    address: &'a Address,
+    last: Cell<Instant>,
+}
+
+impl<'a> Answers<'a> {
+    pub(super) fn from_now(address: &'a Address) -> Answers<'a> {
+        Answers { address, last: Cell::new(Instant::now()) }
+    }
+
+    /// One of them.
+    pub(super) async fn one<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, JournalError> {
+        let mut answer = pin!(answer);
+        loop {
+            let before = self.last.get();
+            match timeout_at(before + ANSWERED_WITHIN, &mut answer).await {
+                Ok(answer) => {
+                    self.last.set(Instant::now());
+                    return answer.map_err(|error| failure(self.address, &error));
+                }
+                Err(_) if self.last.get() == before => return Err(silent(self.address, ANSWERED_WITHIN)),
+                // Another one came meanwhile.
+                Err(_) => {}
+            }
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::super::progress::{Standing, Step};
 use super::super::store::{Write, Written};
-use super::super::{Claim, Key, Move, Origin, Refused};
+use super::super::{Claim, JournalError, Key, Move, Origin, Refused};
+use super::Address;
+use super::connection::Answers;
 use super::rows::Statements;
 use crate::schedule::{AccountName, EntryName};
 
@@ -170,44 +172,40 @@ impl Group {
         }
     }
 
-    /// Sends it, and returns what of the claims is new. `None` when the lease is another's: then nothing is written.
+    /// Sends it, and returns what of the claims is new. [`JournalError::Deposed`] when the lease is another's: then nothing
+    /// is written.
     pub(super) async fn send(
         &self,
         client: &Client,
+        address: &Address,
         number: i64,
         of: &Statements,
-    ) -> Result<Option<HashSet<(String, i64)>>, Error> {
-        // Sent in this order, without a wait in between.
-        let (begun, withdrawn, steps, quotas, pauses, stopped, claims, given_back, committed) = tokio::join!(
+    ) -> Result<HashSet<(String, i64)>, JournalError> {
+        let answers = Answers::from_now(address);
+        // Sent in this order, without a wait in between. The first that fails is why the others do.
+        let ((), withdrawn, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
             biased;
-            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            self.withdraw(client, number, of),
-            self.send_steps(client, number, of),
-            self.send_quotas(client, number, of),
-            self.send_pauses(client, number, of),
-            self.send_stopped(client, number, of),
-            self.send_claims(client, number, of),
-            self.give_back(client, number, of),
-            client.batch_execute("COMMIT"),
-        );
-        begun?;
-        // The first that fails is why the others do.
-        let held = [withdrawn?, steps?, quotas?, pauses?, stopped?].into_iter().flatten();
-        let held = held.into_iter().all(|row| row.get::<_, bool>(0));
-        let mut inserted = HashSet::new();
-        for row in claims? {
-            if !row.get::<_, bool>(0) {
-                return committed.map(|()| None);
-            }
-            if let (Some(at), Some(entry)) = (row.get::<_, Option<i64>>(1), row.get(2)) {
-                inserted.insert((entry, at));
-            }
+            answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
+            answers.one(self.withdraw(client, number, of)),
+            answers.one(self.send_steps(client, number, of)),
+            answers.one(self.send_quotas(client, number, of)),
+            answers.one(self.send_pauses(client, number, of)),
+            answers.one(self.send_stopped(client, number, of)),
+            answers.one(self.send_claims(client, number, of)),
+            answers.one(self.give_back(client, number, of)),
+            answers.one(client.batch_execute("COMMIT")),
+        )?;
+        let told =
+            [&withdrawn, &steps, &quotas, &pauses, &stopped].into_iter().flatten().chain(claims.first());
+        if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
+            return Err(JournalError::Deposed);
         }
-        for row in given_back? {
+        let new = |row: &Row| Some((row.get::<_, Option<_>>(2)?, row.get::<_, Option<_>>(1)?));
+        let mut inserted: HashSet<(String, i64)> = claims.iter().filter_map(new).collect();
+        for row in given_back {
             inserted.remove(&(row.get(1), row.get(0)));
         }
-        committed?;
-        Ok(held.then_some(inserted))
+        Ok(inserted)
     }
 
     async fn withdraw(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {

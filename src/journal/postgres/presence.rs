@@ -87,7 +87,7 @@ impl Member {
 pub fn members(address: &Address) -> Result<Vec<Member>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
-        schema::readable(&client, address).await?;
+        schema::readable(&client, address, schema::MEMBERS).await?;
         all(&client, address).await
     })
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::super::progress::Standing;
@@ -49,7 +50,7 @@ pub(super) struct Statements {
     pub(super) stopped: String,
     open: String,
     begin: String,
-    begun: String,
+    goes_on: String,
 }
 
 impl Statements {
@@ -74,11 +75,18 @@ impl Statements {
             ),
             open: OPEN.replace("{own}", &own),
             begin: format!("{lease} SELECT cursor, stopped_at FROM {cursor}, lease WHERE {row}"),
-            begun: format!("UPDATE {cursor} SET stopped_at = NULL WHERE {row}"),
+            goes_on: format!("{lease} UPDATE {cursor} SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
         }
     }
 }
+
+/// What was left open may be much.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0";
+
+const PAUSED: &str = "SELECT entry FROM stackcron.paused ORDER BY 1";
+
+const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
 
 const PRUNE: &str = "
     , pruned AS (
@@ -144,25 +152,25 @@ impl Rows {
             open: Open::default(),
         };
         let (found, open) = rows.attempt(async |client, address, number| {
+            let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
             let reading = async {
-                let transaction = client.transaction().await?;
-                transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
-                let Some(journal) = transaction.query_opt(&of.begin, &[&number]).await? else {
-                    return Ok(None);
-                };
-                let paused = transaction.query("SELECT entry FROM stackcron.paused ORDER BY 1", &[]).await?;
-                let quotas =
-                    transaction.query("SELECT account, saved FROM stackcron.quota ORDER BY 1", &[]).await?;
-                let open = transaction.query(&of.open, &[]).await?;
-                transaction.execute(&of.begun, &[]).await?;
-                transaction.commit().await?;
-                Ok(Some((journal, paused, quotas, open)))
+                // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
+                let ((), journal, paused, quotas, open, _, ()) = tokio::try_join!(
+                    biased;
+                    client.batch_execute(BEGIN),
+                    client.query_typed(&of.begin, &leads),
+                    client.query_typed(PAUSED, &[]),
+                    client.query_typed(QUOTAS, &[]),
+                    client.query_typed(&of.open, &[]),
+                    client.query_typed(&of.goes_on, &leads),
+                    client.batch_execute("COMMIT"),
+                )?;
+                Ok((journal, paused, quotas, open))
             };
-            let (journal, paused, quotas, open) = reading
-                .await
-                .map_err(|error: Error| failure(address, &error))?
-                .ok_or(JournalError::Deposed)?;
-            found(&journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))
+            let (journal, paused, quotas, open) =
+                reading.await.map_err(|error: Error| failure(address, &error))?;
+            let journal = journal.first().ok_or(JournalError::Deposed)?;
+            found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))
         })?;
         rows.open = Open::found(open);
         Ok((rows, found))
@@ -240,9 +248,8 @@ impl Store for Rows {
         let settled = self.look_up(writes)?;
         let (group, mut written) = self.open.group(writes, &settled);
         let of = Arc::clone(&self.statements);
-        let inserted = self.attempt(async |client, address, number| {
-            answered(address, group.send(client, number, &of)).await?.ok_or(JournalError::Deposed)
-        });
+        let inserted =
+            self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
         let inserted = inserted.inspect_err(|_| self.open.is_lost(writes))?;
         let new = inserted.into_iter().map(|(entry, at)| Ok(Key::new(entry_name(&entry)?, instant(at)?)));
         let new = new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;

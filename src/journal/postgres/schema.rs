@@ -3,6 +3,7 @@
 //! A migration adds, and takes away only what the version before it did not use. So members of two neighbouring versions
 //! work side by side while a fleet is upgraded one by one. Every statement names its columns.
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Transaction};
 
 use super::super::JournalError;
@@ -195,32 +196,33 @@ fn admitted(
 }
 
 async fn version(client: &Client, address: &Address) -> Result<Option<Version>, JournalError> {
-    let reading = async {
-        let row = client.query_one("SELECT to_regclass('stackcron.journal') IS NOT NULL", &[]).await?;
-        if !row.get::<_, bool>(0) {
-            return Ok(None);
-        }
-        let row = client.query_one("SELECT schema, oldest FROM stackcron.journal", &[]).await?;
-        Ok(Some(Version { schema: row.get(0), oldest: row.get(1) }))
-    };
-    reading.await.map_err(|error: Error| failure(address, &error))
+    match client.query_typed("SELECT schema, oldest FROM stackcron.journal", &[]).await {
+        Ok(rows) => Ok(rows.first().map(|row| Version { schema: row.get(0), oldest: row.get(1) })),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(None),
+        Err(error) => Err(failure(address, &error)),
+    }
 }
 
-/// Finds that the schema can be read as it is.
-pub(super) async fn readable(client: &Client, address: &Address) -> Result<(), JournalError> {
+/// The oldest schema that has all that is told of occurrences.
+pub(super) const OCCURRENCES: i32 = 1;
+
+/// The oldest schema that has all that is told of members.
+pub(super) const MEMBERS: i32 = 2;
+
+/// Finds that the schema can be read as it is, by who needs what it has from the version `since` on: while a fleet is
+/// upgraded, a command may be newer than all daemons.
+pub(super) async fn readable(client: &Client, address: &Address, since: i32) -> Result<(), JournalError> {
     match version(client, address).await? {
         None => Err(JournalError::Database {
             address: address.to_string(),
             detail: "no journal is in it".to_owned(),
             remedy: Some("the first daemon that runs with it makes one"),
         }),
-        Some(version) if version.schema < i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX) => {
-            Err(JournalError::Database {
-                address: address.to_string(),
-                detail: format!("it has the older schema {}", version.schema),
-                remedy: Some("the daemon brings it up to date at its start"),
-            })
-        }
+        Some(version) if version.schema < since => Err(JournalError::Database {
+            address: address.to_string(),
+            detail: format!("it has the older schema {}", version.schema),
+            remedy: Some("the daemon brings it up to date at its start"),
+        }),
         Some(version) => admitted(Some(version), address, MIGRATIONS).map(|_| ()),
     }
 }
