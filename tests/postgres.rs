@@ -5,6 +5,7 @@
 mod accounts;
 mod database;
 mod entering;
+mod late;
 mod round_trips;
 mod standby;
 mod upgrade;

@@ -108,12 +108,12 @@ impl Daemon {
     fn claimed_by_hand(&mut self, fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError>) {
         match claimed {
             Err(error) => {
-                self.core.unclaimed_by_hand();
+                self.core.unclaimed_by_hand(Now::read());
                 let _ = fire.answer.send(Err(FireError::Journal(error)));
             }
             // The clock has shown this instant before.
             Ok(Claimed { known }) if !known.is_empty() => {
-                self.core.unclaimed_by_hand();
+                self.core.known_by_hand();
                 self.claim_by_hand(fire);
             }
             Ok(_) => {

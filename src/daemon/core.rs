@@ -289,9 +289,18 @@ impl Core {
         self.dispatch.fire(claim, entry, now)
     }
 
-    /// What a person asked for could not be claimed.
-    pub(crate) fn unclaimed_by_hand(&mut self) {
+    /// What a person asked for was known before.
+    pub(crate) fn known_by_hand(&mut self) {
         self.by_hand.claiming -= 1;
+    }
+
+    /// What a person asked for could not be claimed. The journal is tried again soon: what may be there all the same is taken away
+    /// by the next write.
+    pub(crate) fn unclaimed_by_hand(&mut self, now: Now) {
+        self.by_hand.claiming -= 1;
+        if self.claiming == Claiming::No {
+            self.claiming = Claiming::Failed(now.mono + AGAIN);
+        }
     }
 
     /// Skips the entry's scheduled occurrences from now on.

@@ -417,7 +417,7 @@ fn what_a_person_fires_has_an_instant_of_its_own() {
     for claim in claims {
         assert_eq!(claim.due_at, claim.key.scheduled_at(), "without jitter");
         assert_eq!(claim.deadline, claim.due_at + SignedDuration::from_mins(10));
-        world.core.unclaimed_by_hand();
+        world.core.unclaimed_by_hand(world.now);
     }
     assert!(!world.core.is_claiming());
 }

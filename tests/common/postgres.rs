@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// A running server. It ends with this value, or with this process, however that ends.
 pub struct Server {
@@ -206,41 +206,86 @@ fn binaries() -> Option<PathBuf> {
 /// Stands between a daemon and the server, and can be cut.
 pub struct Proxy {
     address: std::net::SocketAddr,
-    cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    delay_ms: std::sync::Arc<AtomicU32>,
+    way: Arc<Way>,
+}
+
+/// What happens to what passes.
+#[derive(Default)]
+struct Way {
+    cut: AtomicBool,
+    delay_ms: AtomicU32,
+    /// How many connections there were so far.
+    made: AtomicU32,
+    /// On the connections up to this one, nothing passes in the one direction or in the other.
+    stranded: [AtomicU32; 2],
+}
+
+/// What does not come through on the connections that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strand {
+    /// What the server is asked.
+    Questions,
+    /// What it answers.
+    Answers,
+}
+
+impl Way {
+    fn holds(&self, number: u32, what: Strand) -> bool {
+        self.cut.load(Relaxed) || number <= self.stranded[what as usize].load(Relaxed)
+    }
+
+    fn pass(
+        &self,
+        mut from: impl std::io::Read,
+        (number, what): (u32, Strand),
+        mut to: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) {
+        let mut bytes = [0; 65536];
+        while let Ok(read @ 1..) = from.read(&mut bytes) {
+            while self.holds(number, what) {
+                sleep_ms(20);
+            }
+            if to(&bytes[..read]).is_err() {
+                break;
+            }
+        }
+        // Nor does the end of a connection come through.
+        while self.holds(number, what) {
+            sleep_ms(20);
+        }
+    }
 }
 
 impl Proxy {
     /// Forwards connections to the server's socket.
     pub fn before(server: &Server) -> Proxy {
-        use std::sync::Arc;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (cut, delay_ms) = (Arc::default(), Arc::default());
-        let proxy = Proxy { address, cut: Arc::clone(&cut), delay_ms: Arc::clone(&delay_ms) };
+        let way = Arc::<Way>::default();
+        let proxy = Proxy { address, way: Arc::clone(&way) };
         let socket = server.socket();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(upstream) = std::os::unix::net::UnixStream::connect(&socket) else { continue };
+                let number = way.made.fetch_add(1, Relaxed) + 1;
                 let back = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-                let (one, other) = (Arc::clone(&cut), Arc::clone(&cut));
-                let late = Arc::clone(&delay_ms);
                 let ends = (upstream.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+                let (there, here) = (Arc::clone(&way), Arc::clone(&way));
                 std::thread::spawn(move || {
                     let mut messages = Messages::default();
-                    pass(client, &one, |bytes| {
+                    there.pass(client, (number, Strand::Questions), |bytes| {
                         messages.take(bytes, |message| {
                             // A query, or the end of one in several messages.
                             if matches!(message[0], b'Q' | b'S') {
-                                sleep_ms(late.load(Relaxed));
+                                sleep_ms(there.delay_ms.load(Relaxed));
                             }
                             (&upstream).write_all(message)
                         })
                     });
-                    let _ = ends.0.shutdown(std::net::Shutdown::Both);
+                    let _ = ends.0.shutdown(std::net::Shutdown::Write);
                 });
                 std::thread::spawn(move || {
-                    pass(back.0, &other, |bytes| (&back.1).write_all(bytes));
+                    here.pass(back.0, (number, Strand::Answers), |bytes| (&back.1).write_all(bytes));
                     let _ = ends.1.shutdown(std::net::Shutdown::Both);
                 });
             }
@@ -255,32 +300,22 @@ impl Proxy {
 
     /// From now on nothing comes through, and nobody is told; or it does again.
     pub fn cut(&self, cut: bool) {
-        self.cut.store(cut, Relaxed);
+        self.way.cut.store(cut, Relaxed);
+    }
+
+    /// On the connections that there are, this does not come through, and nobody is told. On others it does.
+    pub fn strand(&self, what: Strand) {
+        self.way.stranded[what as usize].store(self.way.made.load(Relaxed), Relaxed);
+    }
+
+    /// What is stranded comes through.
+    pub fn deliver(&self) {
+        self.way.stranded.iter().for_each(|up_to| up_to.store(0, Relaxed));
     }
 
     /// From now on each statement takes so long.
     pub fn delay(&self, ms: u32) {
-        self.delay_ms.store(ms, Relaxed);
-    }
-}
-
-fn pass(
-    mut from: impl std::io::Read,
-    cut: &std::sync::atomic::AtomicBool,
-    mut to: impl FnMut(&[u8]) -> std::io::Result<()>,
-) {
-    let mut bytes = [0; 65536];
-    while let Ok(read @ 1..) = from.read(&mut bytes) {
-        while cut.load(Relaxed) {
-            sleep_ms(20);
-        }
-        if to(&bytes[..read]).is_err() {
-            break;
-        }
-    }
-    // Nor does the end of a connection come through.
-    while cut.load(Relaxed) {
-        sleep_ms(20);
+        self.way.delay_ms.store(ms, Relaxed);
     }
 }
 

@@ -52,8 +52,9 @@ pub(super) struct Session {
 impl Session {
     /// The one of this connection.
     pub(super) async fn of(client: &Client, address: &Address) -> Result<Session, JournalError> {
-        let row = answered(address, client.query_one(OWN, &[])).await?;
-        Ok(Session { pid: row.get(0), started: row.get(1) })
+        let rows = answered(address, client.query_typed(OWN, &[])).await?;
+        let session = rows.first().map(|row| Session { pid: row.get(0), started: row.get(1) });
+        session.ok_or_else(|| silent(address, ANSWERED_WITHIN))
     }
 
     /// Ends it, if it lives, and waits until it does not: what it was told and has not come to, perhaps because it has not reached

@@ -35,8 +35,12 @@ impl World<'_> {
         }
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         if is_new != Some(true) {
-            process.core.unclaimed_by_hand();
-            return if is_new.is_some() { self.fire(claim.key.entry()) } else { Ok(()) };
+            if is_new.is_some() {
+                process.core.known_by_hand();
+                return self.fire(claim.key.entry());
+            }
+            process.core.unclaimed_by_hand(now);
+            return Ok(());
         }
         let entry = process.running.entries.iter().find(|entry| entry.name == *claim.key.entry()).cloned();
         let effects = process.core.claimed_by_hand(claim, entry.as_ref(), now);
