@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{Daemon, Place, quota, sandbox, sandbox_with, schedule, settings};
+use crate::common::{Daemon, Place, quota, sandbox, sandbox_with, schedule, settings, side_by_side};
 use serde_json::{Value, json};
 use stackcron::sandbox::{ArgsFrom, Endpoint, Sandbox};
+use tokio::runtime::Handle;
 
 const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
 
@@ -67,27 +68,30 @@ async fn an_action_that_fails_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_action_is_taken_with_what_is_there() {
-    for (fault, expected) in [
+    let runtime = Handle::current();
+    let cases = [
         ("bare", json!("demo@example.com")),
         ("retyped", json!("demo@example.com")),
         ("missing-fields", Value::Null),
         ("drip", json!("demo@example.com")),
         ("no-headers", json!("demo@example.com")),
         ("odd-headers", json!("demo@example.com")),
-    ] {
-        let sandbox = sandbox(&[fault]).await;
+    ];
+    side_by_side(&cases, |(fault, expected)| {
+        let sandbox = runtime.block_on(sandbox(&[fault]));
         let mut daemon = Place::firing_at(&sandbox, "", EVERY_SECOND).start();
         let line = daemon.event("action.started");
         let action = sandbox.ledger().started().next().and_then(|call| call.action);
         assert_eq!(line["action_id"], json!(action), "with {fault}: {line}");
-        assert_eq!(line["action_user"], expected, "with {fault}: {line}");
+        assert_eq!(line["action_user"], *expected, "with {fault}: {line}");
         assert!(line["action_resource_id"].is_null() || line["action_resource_id"].is_string(), "{line}");
-    }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_for_good_says_what_to_do() {
-    for (fault, status, hint) in [
+    let runtime = Handle::current();
+    let cases = [
         ("status=401", 401, "token"),
         ("status=402", 402, "trial"),
         ("status=403", 403, "scopes"),
@@ -95,8 +99,9 @@ async fn a_refusal_for_good_says_what_to_do() {
         ("status=422", 422, "args"),
         ("not-implemented", 503, "does not offer"),
         ("redirect:to=http://127.0.0.1:1/elsewhere", 307, "redirect"),
-    ] {
-        let sandbox = sandbox(&[fault]).await;
+    ];
+    side_by_side(&cases, |&(fault, status, hint)| {
+        let sandbox = runtime.block_on(sandbox(&[fault]));
         let mut daemon = Place::firing_at(&sandbox, "", EVERY_SECOND).start();
         let line = daemon.event("occurrence.rejected");
         assert_eq!(line["level"], "error");
@@ -105,7 +110,7 @@ async fn a_refusal_for_good_says_what_to_do() {
         assert!(daemon.stop().success());
         let told = daemon.events("occurrence.rejected").len();
         assert_eq!(run_now(&sandbox), told, "with {fault} each occurrence is sent once");
-    }
+    });
 }
 
 /// What the log has of one occurrence: its reconciliation, and its start.
@@ -120,7 +125,8 @@ fn reconciled(daemon: &mut Daemon) -> (Value, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_action_whose_answer_was_lost_is_found_and_adopted() {
-    for fault in [
+    let runtime = Handle::current();
+    let cases = [
         "close-after:times=1",
         "reset-mid-body:times=1",
         "garbage:times=1",
@@ -131,8 +137,9 @@ async fn an_action_whose_answer_was_lost_is_found_and_adopted() {
         "status=500:effect=first,times=1",
         "slow=60s:times=1",
         "slow=4s:effect=last,times=1",
-    ] {
-        let sandbox = sandbox(&[fault]).await;
+    ];
+    side_by_side(&cases, |&fault| {
+        let sandbox = runtime.block_on(sandbox(&[fault]));
         let mut daemon = Place::firing_at(&sandbox, "timeout: 700ms", EVERY_SECOND).start();
         let (verdict, started) = reconciled(&mut daemon);
         assert_eq!(verdict["verdict"], "started", "with {fault}: {verdict}");
@@ -142,13 +149,15 @@ async fn an_action_whose_answer_was_lost_is_found_and_adopted() {
         assert_eq!(daemon.events("occurrence.unknown").len(), 0, "with {fault}");
         let told = daemon.events("action.started").len();
         assert_eq!(run_now(&sandbox), told, "with {fault} each occurrence is sent once");
-    }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_started_nothing_is_sent_again_once_that_is_certain() {
-    for fault in ["status=500:times=1", "html-502:times=1", "close-before:times=1", "status=408:times=1"] {
-        let sandbox = sandbox(&[fault]).await;
+    let runtime = Handle::current();
+    let cases = ["status=500:times=1", "html-502:times=1", "close-before:times=1", "status=408:times=1"];
+    side_by_side(&cases, |&fault| {
+        let sandbox = runtime.block_on(sandbox(&[fault]));
         let mut daemon = Place::firing_at(&sandbox, "timeout: 700ms", AT_ONCE).start();
         let (verdict, started) = reconciled(&mut daemon);
         assert_eq!(verdict["verdict"], "not_started", "with {fault}: {verdict}");
@@ -157,7 +166,7 @@ async fn an_attempt_that_started_nothing_is_sent_again_once_that_is_certain() {
         assert!(daemon.stop().success());
         let told = daemon.events("action.started").len();
         assert_eq!(sandbox.actions().len(), told, "with {fault} each occurrence starts one action");
-    }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,8 +202,10 @@ async fn what_is_in_doubt_at_a_stop_is_found_out_at_the_next_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_occurrence_waits_for_the_window_and_then_starts() {
-    for fault in ["throttled:times=1,retry-after=2", "429:times=1,retry-after=2"] {
-        let sandbox = sandbox(&[fault]).await;
+    let runtime = Handle::current();
+    let cases = ["throttled:times=1,retry-after=2", "429:times=1,retry-after=2"];
+    side_by_side(&cases, |&fault| {
+        let sandbox = runtime.block_on(sandbox(&[fault]));
         let mut daemon = Place::firing_at(&sandbox, "quota: { window: 3s }", EVERY_SECOND).start();
         let waiting = daemon.event("occurrence.waiting");
         assert_eq!(waiting["reason"], "quota", "with {fault}: {waiting}");
@@ -206,7 +217,7 @@ async fn a_throttled_occurrence_waits_for_the_window_and_then_starts() {
             0,
             "with {fault}: a throttled request has no effect"
         );
-    }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Daemon, Place, schedule};
+use crate::common::{Daemon, Place, schedule, side_by_side};
 use stackcron::cloud66::{Client, Outcome, Token};
 use stackcron::schedule::{JobUid, Schedule, StackUid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -178,13 +179,14 @@ async fn a_proxy_that_fails_after_it_took_the_request_leaves_it_in_doubt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_gives_no_tunnel_has_sent_nothing_and_sees_no_token() {
-    for answer in ["HTTP/1.1 502 Bad Gateway\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", ""] {
-        let (port, count) = serve(move |mut stream: TcpStream, count: Count| async move {
+    let runtime = Handle::current();
+    let cases = ["HTTP/1.1 502 Bad Gateway\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", ""];
+    side_by_side(&cases, |&answer| {
+        let (port, count) = runtime.block_on(serve(move |mut stream: TcpStream, count: Count| async move {
             head(&mut stream, &count).await?;
             // The tunnel that it gives leads nowhere.
             stream.write_all(answer.as_bytes()).await
-        })
-        .await;
+        }));
         let proxy = format!("http://127.0.0.1:{port}");
         let mut daemon = due_once("https://stackcron.invalid/api/3", &[("https_proxy", &proxy)]);
         let line = daemon.wait_for("occurrence.retrying", |line| line["attempts"] == 2);
@@ -193,7 +195,7 @@ async fn a_proxy_that_gives_no_tunnel_has_sent_nothing_and_sees_no_token() {
         let arrived = *count.borrow();
         assert!(arrived.connections >= 2, "{answer:?}: the proxy was asked for a tunnel: {arrived:?}");
         assert_eq!((arrived.posts, arrived.tokens), (0, 0), "{answer:?}: {arrived:?}");
-    }
+    });
 }
 
 /// How a server of HTTP/2 ends a run_now.

@@ -329,7 +329,7 @@ async fn an_address_that_is_not_there_is_refused_at_start_and_at_reload() {
     place.write(&schedule(&sandbox.url(), "", jobs));
     let mut daemon = place.start();
     daemon.event("action.started");
-    place.write(&telling(&sandbox, "webhook: { env: WORDS }", "", jobs));
+    place.replace(&telling(&sandbox, "webhook: { env: WORDS }", "", jobs));
     let line = daemon.event("notify.unusable");
     assert!(!line.to_string().contains("s3cret"), "{line}");
     let before = sandbox.ledger().of(Endpoint::RunNow).count();

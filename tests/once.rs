@@ -130,7 +130,7 @@ fn say(text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
-    let _turn = MACHINE.lock().await;
+    let _turn = MACHINE.acquire().await;
     let seed = number("STACKCRON_SEED").unwrap_or_else(|| fastrand::u64(..));
     let kills = number("STACKCRON_KILLS").unwrap_or(KILLS);
     say(&format!("STACKCRON_SEED={seed} STACKCRON_KILLS={kills}"));

@@ -120,7 +120,7 @@ fn rows(address: &Address) -> Vec<Record> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
-    let _turn = MACHINE.lock().await;
+    let _turn = MACHINE.acquire().await;
     let Some(server) = Server::start() else { return };
     let seed = number("STACKCRON_SEED").unwrap_or_else(|| fastrand::u64(..));
     let seconds = number("STACKCRON_SOAK").unwrap_or(SECONDS);
@@ -129,6 +129,8 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
     let database = server.database();
     let sandbox = sandbox(&[]).await;
     let mut machines: Vec<Machine> = (0..3).map(|_| Machine::new(&server, &database, &sandbox)).collect();
+    let begun = sandbox.wait_for(|ledger| ledger.started().count() > 0);
+    tokio::time::timeout(PATIENCE, begun).await.expect("one of them fires");
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut strikes = Instant::now();
     while Instant::now() < end {

@@ -8,7 +8,7 @@ mod seen;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::{Daemon, MACHINE, PATIENCE, Place, quota, schedule, settings};
+use crate::common::{Daemon, MACHINE, PATIENCE, Place, quota, schedule, settings, side_by_side};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use seen::{Others, Seen};
@@ -27,16 +27,6 @@ const USER: &str = "demo@example.com";
 const LEARNING: usize = 2;
 /// With those that are measured.
 const WINDOWS: u32 = 5;
-
-/// Runs each case on a thread of its own, and tells all that failed.
-fn side_by_side<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
-    let run = &run;
-    let failed = std::thread::scope(|scope| {
-        let threads: Vec<_> = cases.iter().map(|case| scope.spawn(move || run(case))).collect();
-        threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count()
-    });
-    assert_eq!(failed, 0, "of {} cases so many failed: see above", cases.len());
-}
 
 /// A runtime for the sandboxes of a test.
 fn runtime() -> tokio::runtime::Runtime {
@@ -110,8 +100,8 @@ fn all_is_logged(daemon: &Daemon, ledger: &Ledger, what: &str) {
 
 #[test]
 fn each_kind_of_window_is_recognised_and_used_up_and_hardly_ever_refused() {
-    let _turn = MACHINE.blocking_lock();
     let runtime = runtime();
+    let _turn = runtime.block_on(MACHINE.acquire());
     let kinds = [WindowKind::Fixed, WindowKind::FirstRequest, WindowKind::Rolling];
     let cases = kinds.map(|kind| [(kind, 0), (kind, 8)]).concat();
     side_by_side(&cases, |&(window, burst)| {
@@ -146,8 +136,8 @@ fn each_kind_of_window_is_recognised_and_used_up_and_hardly_ever_refused() {
 
 #[test]
 fn without_headers_our_own_are_counted_and_a_limit_that_changes_is_followed() {
-    let _turn = MACHINE.blocking_lock();
     let runtime = runtime();
+    let _turn = runtime.block_on(MACHINE.acquire());
     // What goes wrong; and to what the limit is set, window after window.
     let cases: [(&str, &[u32]); 3] =
         [("no-headers:on=any", &[]), ("odd-headers:on=any", &[]), ("warning", &[100, 300])];
@@ -223,9 +213,9 @@ fn after_a_refusal_out_of_turn_one_goes_when_it_is_time_and_then_the_rest() {
 
 #[test]
 fn ten_restarts_spend_no_more_than_none() {
-    let _turn = MACHINE.blocking_lock();
     const LONGEST_LIFE: Duration = Duration::from_secs(4);
     let runtime = runtime();
+    let _turn = runtime.block_on(MACHINE.acquire());
     // Due each second, so that the quota is spent in many lives, or in the first.
     let cases = [(8, Signal::TERM), (80, Signal::TERM), (8, Signal::KILL), (80, Signal::KILL)];
     side_by_side(&cases, |&(entries, signal)| {

@@ -13,11 +13,13 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 /// A terminal: the side of who looks at it, and that of the programs on it.
 fn terminal(columns: u16) -> (File, OwnedFd) {
-    let seen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    // What another test starts meanwhile would keep it open.
+    let seen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&seen).expect("it is ours");
     unlockpt(&seen).expect("it is open");
     let name = ptsname(&seen, Vec::new()).expect("its name");
-    let used = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("its other side");
+    let used = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+        .expect("its other side");
     let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&used, size).expect("its size");
     (File::from(seen), used)

@@ -18,12 +18,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stackcron::sandbox::{Fault, Job, Quota, Sandbox, Settings, Stack, WindowKind};
 use stackcron::schedule::{JobUid, StackUid};
+use tokio::sync::Semaphore;
 
 /// What a test waits for comes within this time, or the test has failed. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long: they take turns.
-pub static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long: they take turns, two at
+/// a time.
+pub static MACHINE: Semaphore = Semaphore::const_new(2);
+
+/// Runs each case on a thread of its own, and tells all that failed.
+pub fn side_by_side<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
+    let run = &run;
+    let failed = std::thread::scope(|scope| {
+        let threads: Vec<_> = cases.iter().map(|case| scope.spawn(move || run(case))).collect();
+        threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count()
+    });
+    assert_eq!(failed, 0, "of {} cases so many failed: see above", cases.len());
+}
 
 /// Asks again until it is as wished: what is asked has no event to wait for.
 pub fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
@@ -71,6 +83,13 @@ impl Place {
 
     pub fn write(&self, schedule: &str) {
         std::fs::write(self.config(), schedule).expect("the schedule file");
+    }
+
+    /// Puts another schedule file in its place at once: no daemon reads one that is empty as yet.
+    pub fn replace(&self, schedule: &str) {
+        let new = self.directory.path().join("schedule.new");
+        std::fs::write(&new, schedule).expect("the schedule file");
+        std::fs::rename(new, self.config()).expect("it takes the place");
     }
 
     /// The program with this schedule and these arguments.

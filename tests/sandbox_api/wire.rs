@@ -234,7 +234,7 @@ async fn a_running_sandbox_can_be_looked_into_and_steered() {
 
 #[tokio::test]
 async fn ten_thousand_runs_at_once_are_answered_and_remembered() {
-    let _turn = crate::common::MACHINE.lock().await;
+    let _turn = crate::common::MACHINE.acquire().await;
     let mut settings = settings(&[]);
     // Whatever the hour, no window turns meanwhile.
     settings.users[0].quota =
