@@ -222,7 +222,11 @@ async fn a_throttled_occurrence_waits_for_the_window_and_then_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_out_of_reach_is_tried_again_until_it_is_back() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    // Bound, so that no other test is given it, but not open.
+    let closed = tokio::net::TcpSocket::new_v4().expect("a socket");
+    closed.set_reuseaddr(true).expect("a socket of whose port another may be");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let port = closed.local_addr().expect("its address");
     let jobs = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all }\n";
     let place = Place::with(&schedule(&format!("http://{port}/api/3"), "", jobs));
     let mut daemon = place.start();
