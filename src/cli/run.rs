@@ -34,7 +34,7 @@ use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Loaded, Rejected, Schedule, duration};
 use crate::timetable::tz;
-use crate::watch::{Seen, Sight, Watch};
+use crate::watch::{Seen, Sight, Watch, once_it_stays};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -326,12 +326,17 @@ impl Reader {
     /// The schedule that the file has now, ready to take over. `None` when there is nothing to do, or to tell that has
     /// not been told.
     fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, Told> {
-        let bytes = schedule::read(&self.config);
-        let sight = match &bytes {
-            Ok(bytes) => Sight::of(bytes),
-            Err(_) if self.is_gone() => Sight::Gone,
-            Err(rejected) => Sight::Unreadable(rejected.to_string()),
-        };
+        let (mut sight, mut bytes) = self.look();
+        if cause == Cause::Changed && self.seen.clone().differs(sight.clone()) {
+            (sight, bytes) = once_it_stays(
+                (sight, bytes),
+                |look| &look.0,
+                || {
+                    std::thread::sleep(STAYS);
+                    self.look()
+                },
+            );
+        }
         let gone = sight == Sight::Gone;
         if !self.seen.differs(sight) && cause == Cause::Changed {
             return Ok(None);
@@ -357,11 +362,24 @@ impl Reader {
         Ok(Some((replacement, loaded)))
     }
 
+    fn look(&self) -> (Sight, Result<Vec<u8>, Rejected>) {
+        let bytes = schedule::read(&self.config);
+        let sight = match &bytes {
+            Ok(bytes) => Sight::of(bytes),
+            Err(_) if self.is_gone() => Sight::Gone,
+            Err(rejected) => Sight::Unreadable(rejected.to_string()),
+        };
+        (sight, bytes)
+    }
+
     fn is_gone(&self) -> bool {
         let found = std::fs::metadata(&self.config);
         found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 }
+
+/// A file that has changed has to stay the same for so long.
+const STAYS: Duration = Duration::from_millis(100);
 
 /// What requests go to.
 #[derive(Clone, Debug)]

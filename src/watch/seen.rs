@@ -45,9 +45,47 @@ impl Seen {
     }
 }
 
+/// The last of several looks, once two in a row show the same, or there were enough. Who writes a file in place empties it first: half
+/// of a schedule, or none, may be a valid one.
+pub fn once_it_stays<T, S: PartialEq>(first: T, of: impl Fn(&T) -> &S, mut look: impl FnMut() -> T) -> T {
+    let mut last = first;
+    for _ in 0..MOST_LOOKS {
+        let next = look();
+        let stays = of(&next) == of(&last);
+        last = next;
+        if stays {
+            break;
+        }
+    }
+    last
+}
+
+/// What is written all the time is taken as it is in the end.
+const MOST_LOOKS: usize = 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_taken_once_it_stays_the_same() {
+        let of = |shown: &[&'static str]| {
+            let mut looks = shown[1..].iter().copied();
+            once_it_stays(shown[0], |look| look, || looks.next().expect("another look"))
+        };
+        assert_eq!(of(&["a", "a"]), "a");
+        assert_eq!(of(&["", "jobs:", "jobs: {}", "jobs: {}"]), "jobs: {}", "emptied, and written bit by bit");
+        let mut number = 0;
+        let last = once_it_stays(
+            0,
+            |look| look,
+            || {
+                number += 1;
+                number
+            },
+        );
+        assert_eq!(last, MOST_LOOKS, "it never stays");
+    }
 
     #[test]
     fn each_sight_is_told_once_until_another_comes_between() {
