@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long: they take turns, two at
-/// a time.
+/// a time. One that needs more of it holds both.
 pub static MACHINE: Semaphore = Semaphore::const_new(2);
 
 /// Runs each case on a thread of its own, and tells all that failed.
