@@ -65,7 +65,7 @@ pub(crate) enum FireError {
     )]
     NotYet,
     /// Nothing is fired that is not claimed.
-    #[error("nothing was fired, as it could not be claimed: {0}; see to the disk, then try again")]
+    #[error("nothing was fired, as it could not be claimed: {0}; see to the journal, then try again")]
     Journal(JournalError),
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum SteerError {
     #[error("a pause or resume of this entry is being written; try again in a moment")]
     Busy,
     /// Nothing changed.
-    #[error("nothing was changed, as it could not be written: {0}; see to the disk, then try again")]
+    #[error("nothing was changed, as it could not be written: {0}; see to the journal, then try again")]
     Journal(JournalError),
 }
 
