@@ -1,6 +1,7 @@
 //! What a former process left.
 
 use super::*;
+use crate::journal::ClockOf;
 
 #[test]
 fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
@@ -52,6 +53,34 @@ fn after_two_crashes_what_the_first_left_in_doubt_is_not_taken_for_unsent() {
     let effects = world.dispatch.recover(recovered(left), &schedule, world.now);
     world.take(effects);
     assert!(world.dispatch.sent_up_to() >= World::at(9), "the mark is raised past both");
+}
+
+#[test]
+fn what_another_member_left_in_doubt_is_written_as_sending_at_a_stop() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    // Due by a clock that is 20 s ahead of ours, and sent by it, perhaps.
+    let left = vec![open("a", 20, Reached::Due), open("b", 23, Reached::Due)];
+    let former = Recovered { sent_up_to: Some(World::at(22)), clock: ClockOf::AnyMember, ..recovered(left) };
+    let effects = world.dispatch.recover(former, &schedule, world.now);
+    world.take(effects);
+    world.dispatch.stop();
+    let parked = world.dispatch.park();
+    let sending = |effect: &Effect| match effect {
+        Effect::Record(key, Move::Sending { attempts: 1, sent_at }) => {
+            Some((key.entry().to_string(), *sent_at))
+        }
+        _ => None,
+    };
+    let written: Vec<_> = parked.iter().filter_map(sending).collect();
+    assert_eq!(
+        written,
+        [("a".to_owned(), World::at(20))],
+        "the next one must not take it for unsent: {parked:?}"
+    );
+    assert!(world.dispatch.park().iter().all(|effect| sending(effect).is_none()), "once");
 }
 
 #[test]
