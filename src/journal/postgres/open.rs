@@ -47,7 +47,9 @@ impl Open {
         for write in writes {
             if let Write::Claim(_, claims) = write {
                 let by_person = claims.iter().filter(|claim| matches!(claim.origin, Origin::Person { .. }));
-                self.lost.extend(by_person.map(|claim| claim.key.clone()));
+                // Where the clock has shown an instant before, another one's claim may be there: it stays.
+                let new = by_person.filter(|claim| !self.rows.contains_key(&claim.key));
+                self.lost.extend(new.map(|claim| claim.key.clone()));
             }
         }
     }
@@ -82,5 +84,41 @@ impl Open {
             });
             *written = Written::Claimed(Claimed { known: known.cloned().collect() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::super::super::Claim;
+    use super::*;
+    use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+
+    fn claim(origin: Origin, second: i64) -> Claim {
+        let at = Timestamp::from_second(second).expect("an instant");
+        Claim {
+            key: Key::new(EntryName::new("a").expect("a name"), at),
+            account: AccountName::new("main").expect("a name"),
+            stack: StackUid::new("s").expect("a uid"),
+            job: JobUid::new("j").expect("a uid"),
+            due_at: at,
+            deadline: at + SignedDuration::from_secs(60),
+            origin,
+        }
+    }
+
+    #[test]
+    fn of_lost_claims_only_what_a_person_asked_for_and_nobody_has_is_taken_away() {
+        let person = || Origin::Person { args: None };
+        let there = claim(person(), 1);
+        let lost = [there.clone(), claim(person(), 2), claim(Origin::Schedule, 3)];
+        let mut open = Open::found(HashMap::from([(there.key, Standing::due())]));
+        let writes = [Write::Claim(Timestamp::UNIX_EPOCH, &lost)];
+        open.is_lost(&writes);
+        let (group, mut written) = open.group(&[], &HashMap::new());
+        assert_eq!(group.withdrawn, HashSet::from([lost[1].key.clone()]));
+        open.is_written(group, HashSet::new(), &[], &mut written);
+        assert!(open.group(&[], &HashMap::new()).0.withdrawn.is_empty(), "it is taken away once");
     }
 }
