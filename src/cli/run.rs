@@ -327,7 +327,7 @@ impl Reader {
     /// not been told.
     fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, Told> {
         let (mut sight, mut bytes) = self.look();
-        if cause == Cause::Changed && self.seen.clone().differs(sight.clone()) {
+        if cause == Cause::Changed && !self.seen.shows(&sight) {
             (sight, bytes) = once_it_stays(
                 (sight, bytes),
                 |look| &look.0,

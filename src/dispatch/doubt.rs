@@ -6,8 +6,8 @@
 //! judged in [`super::reconcile`]. A list or a journal that cannot be read is asked again, until the occurrence's deadline or for
 //! [`LEAST_PATIENCE`], whichever is later.
 //!
-//! Nothing of this is written down: the journal has the claim as being sent, so that a crash or a stop leaves it to the next
-//! start.
+//! Nothing of this is written down: the journal has the claim as one that may have been sent, so that a crash or a stop leaves it
+//! to the next start.
 //!
 //! An action that cannot be told from those of other attempts has no `action_id` in the log and in the journal: it is not
 //! followed, and an overlap with it is not seen. It may be in a later list, as may that of an attempt that was given up. The
@@ -75,10 +75,8 @@ pub(super) struct Doubt {
     error: String,
     status: Option<u16>,
     token: Token,
-    /// Of a former process.
-    recovered: bool,
-    /// Who sent it had this clock.
-    clock: ClockOf,
+    /// Of a former process, which had this clock.
+    former: Option<ClockOf>,
 }
 
 /// By whose token an attempt was sent.
@@ -192,11 +190,11 @@ impl Doubt {
         let (from, until) = spread(left_at, until, ahead);
         // A former process had the API's time, or was as far from it as we are: the clock may have been set between. Another
         // machine's clock tells nothing of ours.
-        let agreed = match self.clock {
+        let agreed = self.former.map(|clock| match clock {
             ClockOf::ThisMachine => spread(self.left_at, until, Some(Ahead::NONE)).0,
             ClockOf::AnyMember => spread(self.left_at, until, None).0,
-        };
-        (if self.recovered { from.min(agreed) } else { from }, until)
+        });
+        (agreed.map_or(from, |agreed| from.min(agreed)), until)
     }
 
     fn attempt(&self, now: Now, ahead: Option<Ahead>, user: Option<String>, standing: Standing) -> Attempt {
@@ -250,8 +248,7 @@ impl Dispatch {
             error,
             status,
             token,
-            recovered: token == Token::Former,
-            clock,
+            former: (token == Token::Former).then_some(clock),
         };
         let first = now.mono + FIRST;
         let inquiry = self.doubts.inquiries.entry((doubt.account.clone(), doubt.stack.clone()));
@@ -525,7 +522,7 @@ impl Dispatch {
                         self.doubts.unnamed.push((key, doubt));
                     }
                 }
-                Verdict::NotStarted => self.goes_again(id, &entry, doubt.recovered, now, effects),
+                Verdict::NotStarted => self.goes_again(id, &entry, doubt.former.is_some(), now, effects),
                 Verdict::Unknown | Verdict::Later => {
                     let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);

@@ -39,6 +39,11 @@ impl Seen {
         }
     }
 
+    /// Whether the last look showed this.
+    pub fn shows(&self, sight: &Sight) -> bool {
+        self.0 == *sight
+    }
+
     /// Takes another look in. Whether it shows something else: what has been told of the last one is not told again.
     pub fn differs(&mut self, sight: Sight) -> bool {
         std::mem::replace(&mut self.0, sight) != self.0

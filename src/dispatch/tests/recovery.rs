@@ -3,6 +3,11 @@
 use super::*;
 use crate::journal::ClockOf;
 
+fn of_two(account: &Arc<Account>) -> Schedule {
+    let entries = ["a", "b"].map(|name| Arc::new(entry(name, account)));
+    Schedule { accounts: vec![Arc::clone(account)], entries: entries.to_vec() }
+}
+
 #[test]
 fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
     let account = account(100);
@@ -45,8 +50,7 @@ fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
 fn after_two_crashes_what_the_first_left_in_doubt_is_not_taken_for_unsent() {
     let account = account(100);
     let mut world = World::new(&account);
-    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
-    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    let schedule = of_two(&account);
     world.go_to(10.0);
     // The machine was started anew: no mark is believed.
     let left = vec![open("a", 5, Reached::Due), open("b", 9, Reached::Due)];
@@ -59,8 +63,7 @@ fn after_two_crashes_what_the_first_left_in_doubt_is_not_taken_for_unsent() {
 fn what_another_member_left_in_doubt_is_written_as_sending_at_a_stop() {
     let account = account(100);
     let mut world = World::new(&account);
-    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
-    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    let schedule = of_two(&account);
     // Due by a clock that is 20 s ahead of ours, and sent by it, perhaps.
     let left = vec![open("a", 20, Reached::Due), open("b", 23, Reached::Due)];
     let former = Recovered { sent_up_to: Some(World::at(22)), clock: ClockOf::AnyMember, ..recovered(left) };
@@ -87,8 +90,7 @@ fn what_another_member_left_in_doubt_is_written_as_sending_at_a_stop() {
 fn after_a_clock_that_was_set_back_nothing_is_taken_for_not_started() {
     let account = account(100);
     let mut world = World::new(&account);
-    let entries = vec![Arc::new(entry("a", &account)), Arc::new(entry("b", &account))];
-    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
+    let schedule = of_two(&account);
     let sending = Reached::Sending { attempts: 1, sent_at: World::at(3600) };
     let left = vec![open("a", 3600, sending), open("b", 3600, Reached::Due)];
     let cursor = Some(World::at(3605));
