@@ -21,6 +21,7 @@ use super::disk::Steered;
 use super::scenario::Scenario;
 use crate::clock::Now;
 use crate::dispatch::{Request, RequestId};
+use crate::journal::memory::Memory;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
 use machine::Machine;
@@ -134,6 +135,11 @@ impl<'a> World<'a> {
         Now { wall: self.server() + machine.ahead, mono: mono.unsigned_abs() }
     }
 
+    /// What is committed.
+    fn journal(&self) -> &Memory {
+        &self.database.tables.memory
+    }
+
     /// Whether several share the journal.
     fn is_shared(&self) -> bool {
         self.machines.len() > 1
@@ -189,13 +195,8 @@ impl<'a> World<'a> {
     fn is_over(&mut self) -> bool {
         let duty = self.book.duty_ends();
         let settled = self.leader().is_some()
-            && self
-                .database
-                .tables
-                .memory
-                .rows()
-                .all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
-            && self.book.owes(&self.database.tables.memory).is_none();
+            && self.journal().rows().all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
+            && self.book.owes(self.journal()).is_none();
         if !settled {
             self.settled_at = None;
             return false;
@@ -207,13 +208,8 @@ impl<'a> World<'a> {
     /// What is not settled yet.
     fn left(&self) -> String {
         let duty = self.book.duty_ends();
-        let open = self
-            .database
-            .tables
-            .memory
-            .rows()
-            .find(|(key, row)| !row.is_settled && key.scheduled_at() <= duty);
-        format!("open {open:?}, lost {:?}", self.book.owes(&self.database.tables.memory))
+        let open = self.journal().rows().find(|(key, row)| !row.is_settled && key.scheduled_at() <= duty);
+        format!("open {open:?}, lost {:?}", self.book.owes(self.journal()))
     }
 
     /// Whatever is to be done at this instant, one thing of it.
