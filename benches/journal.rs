@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use stackcron::journal::{
-    Claim, FILE_NAME, Filter, Journal, Key, Move, Origin, Started, State, read_history,
+    Claim, FILE_NAME, Filter, Journal, Key, Origin, Started, State, Transition, read_history,
 };
 use stackcron::schedule::{AccountName, EntryName, JobUid, StackUid};
 
@@ -67,18 +67,18 @@ async fn measure(place: &Path) -> Vec<(&'static str, f64)> {
         for (number, key) in keys.into_iter().enumerate() {
             let action = (round * ENTRIES + number) as u64 + 20_000_000;
             let sent_at = at(second) + Duration::from_micros(number as u64 * 40);
-            journal.record(key.clone(), Move::Sending { attempts: 1, sent_at });
+            journal.record(key.clone(), Transition::Sending { attempts: 1, sent_at });
             let action = Started::Followed(action);
-            journal.record(key.clone(), Move::Started { attempts: 1, sent_at, action });
+            journal.record(key.clone(), Transition::Started { attempts: 1, sent_at, action });
             let finished_at = at(second + 95);
-            journal.record(key, Move::Finished { success: Some(true), finished_at, message: None });
+            journal.record(key, Transition::Finished { success: Some(true), finished_at, message: None });
         }
         journal.flush().await.expect("flushed");
         settling.push(start.elapsed());
         let one = claims(other, second);
         let key = one[0].key.clone();
         journal.claim(at(second), one).await.expect("claimed");
-        let skipped = Move::Skipped { reason: "overlap".into() };
+        let skipped = Transition::Skipped { reason: "overlap".into() };
         alone.push(timed(journal.commit(vec![(key, skipped)])).await);
     }
     let rows = (ROUNDS * (ENTRIES + 1)) as f64;

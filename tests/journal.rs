@@ -12,10 +12,10 @@ use crate::common::machine::SmallDisk;
 use crate::common::postgres::Server;
 use jiff::Timestamp;
 use proptest::prelude::*;
-use stackcron::journal::postgres::{self, Membership, Notice, Profile, Seat};
+use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
-    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Move, Opened, Origin, Reached, Record,
-    Started, State, Unnamed, read_history,
+    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Opened, Origin, Reached, Record, Started,
+    State, Transition, Unnamed, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -44,20 +44,20 @@ fn claim(entry: &str, second: i64) -> Claim {
     }
 }
 
-fn sending(attempts: u32, second: i64) -> Move {
-    Move::Sending { attempts, sent_at: at(second) }
+fn sending(attempts: u32, second: i64) -> Transition {
+    Transition::Sending { attempts, sent_at: at(second) }
 }
 
-fn started(second: i64, action: Started) -> Move {
-    Move::Started { attempts: 1, sent_at: at(second), action }
+fn started(second: i64, action: Started) -> Transition {
+    Transition::Started { attempts: 1, sent_at: at(second), action }
 }
 
-fn finished(second: i64) -> Move {
-    Move::Finished { success: Some(true), finished_at: at(second), message: None }
+fn finished(second: i64) -> Transition {
+    Transition::Finished { success: Some(true), finished_at: at(second), message: None }
 }
 
-fn skipped() -> Move {
-    Move::Skipped { reason: "paused".into() }
+fn skipped() -> Transition {
+    Transition::Skipped { reason: "paused".into() }
 }
 
 fn directory() -> tempfile::TempDir {
@@ -99,7 +99,7 @@ enum Place {
 /// A journal, and the membership that it is open by.
 struct Open {
     opened: Opened,
-    seat: Option<(Seat, Membership)>,
+    seat: Option<(ShardHandle, Membership)>,
 }
 
 impl Deref for Open {
@@ -148,7 +148,7 @@ impl Place {
                 let membership = joined.expect("a member");
                 let mut seat = membership.seat(Shard::Common).expect("a seat");
                 let term = loop {
-                    if let Notice::Leads(term) = seat.learn().await {
+                    if let LeadershipChange::Leads(term) = seat.next_event().await {
                         break term;
                     }
                 };
@@ -220,15 +220,15 @@ on_both! { async fn a_start_finds_exactly_what_is_open(place: &Place) {
     claims.push(by_person.clone());
     journal.claim(at(20), claims.clone()).await.expect("claimed");
     let moves = vec![
-        (key("waiting", 11), Move::Waiting { attempts: 0, reason: "quota".into() }),
+        (key("waiting", 11), Transition::Waiting { attempts: 0, reason: "quota".into() }),
         (key("sending", 12), sending(2, 12)),
         (key("followed", 13), started(13, Started::Followed(7))),
         (key("alone", 14), started(14, Started::Alone(Some(8)))),
         (key("finished", 15), started(15, Started::Followed(9))),
         (key("finished", 15), finished(16)),
-        (key("missed", 16), Move::Missed { reason: "deadline".into() }),
+        (key("missed", 16), Transition::Missed { reason: "deadline".into() }),
         (key("unfollowed", 17), started(17, Started::Followed(10))),
-        (key("unfollowed", 17), Move::Unfollowed { reason: "gone".into() }),
+        (key("unfollowed", 17), Transition::Unfollowed { reason: "gone".into() }),
     ];
     assert_eq!(journal.commit(moves).await.expect("committed"), []);
     opened.closed().await;
@@ -365,9 +365,9 @@ on_both! { async fn the_actions_of_a_stack_are_known_as_soon_as_recorded(place: 
     let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
     let known = journal.actions(stack.clone(), at(6)).await.expect("an answer");
     assert_eq!((known.actions, known.unnamed), (vec![1, u64::MAX], vec![]));
-    journal.record(key("a", 10), Move::Finished { success: Some(true), finished_at: at(12), message: None });
-    journal.record(key("d", 10), Move::Sending { attempts: 1, sent_at: at(11) });
-    journal.record(key("d", 10), Move::Unknown { error: "lost".to_owned() });
+    journal.record(key("a", 10), Transition::Finished { success: Some(true), finished_at: at(12), message: None });
+    journal.record(key("d", 10), Transition::Sending { attempts: 1, sent_at: at(11) });
+    journal.record(key("d", 10), Transition::Unknown { error: "lost".to_owned() });
     let known = journal.actions(stack, at(6)).await.expect("an answer");
     assert_eq!(known.actions.len(), 2);
     assert_eq!(known.unnamed, [Unnamed { key: key("d", 10), sent_at: at(11) }], "it may own another");
@@ -382,10 +382,10 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
         (key("late", 10), started(15, Started::Followed(7))),
         (
             key("late", 10),
-            Move::Finished { success: Some(false), finished_at: at(99), message: Some("exit 1".to_owned()) },
+            Transition::Finished { success: Some(false), finished_at: at(99), message: Some("exit 1".to_owned()) },
         ),
         (key("a", 11), sending(1, 11)),
-        (key("a", 11), Move::Rejected { status: 404, error: "no such job".to_owned() }),
+        (key("a", 11), Transition::Rejected { status: 404, error: "no such job".to_owned() }),
     ];
     journal.commit(moves).await.expect("committed");
     let all = place.history(&Filter::default());
@@ -580,7 +580,7 @@ async fn what_was_recorded_is_written_by_itself_when_there_is_space() {
     let ballast = disk.fill();
     for second in 0..1000 {
         let error = "x".repeat(900);
-        opened.journal.record(key("a", second), Move::Unknown { error });
+        opened.journal.record(key("a", second), Transition::Unknown { error });
     }
     health.wait_for(|health| matches!(health, Health::Ill { .. })).await.expect("an alarm");
     fs::remove_file(ballast).expect("removed");
@@ -725,24 +725,27 @@ impl Model {
     }
 
     /// `None` when the move goes back.
-    fn after(self, mv: &Move) -> Option<Model> {
+    fn after(self, mv: &Transition) -> Option<Model> {
         let to = match *mv {
-            Move::Waiting { attempts, .. } => Model::Before(2 * attempts + 1, State::Waiting),
-            Move::Sending { attempts, .. } => Model::Before(2 * attempts, State::Sending),
-            Move::Started { action: Started::Followed(action), .. } => Model::Followed(action),
-            Move::Started { action: Started::Alone(action), .. } => Model::Settled(State::Started, action),
-            Move::Finished { .. } | Move::Unfollowed { .. } => {
-                let end = if matches!(mv, Move::Finished { .. }) { State::Finished } else { State::Started };
+            Transition::Waiting { attempts, .. } => Model::Before(2 * attempts + 1, State::Waiting),
+            Transition::Sending { attempts, .. } => Model::Before(2 * attempts, State::Sending),
+            Transition::Started { action: Started::Followed(action), .. } => Model::Followed(action),
+            Transition::Started { action: Started::Alone(action), .. } => {
+                Model::Settled(State::Started, action)
+            }
+            Transition::Finished { .. } | Transition::Unfollowed { .. } => {
+                let end =
+                    if matches!(mv, Transition::Finished { .. }) { State::Finished } else { State::Started };
                 return match self {
                     Model::Followed(action) => Some(Model::Settled(end, Some(action))),
                     Model::Settled(state, _) if state == end => Some(self),
                     _ => None,
                 };
             }
-            Move::Rejected { .. } => Model::Settled(State::Rejected, None),
-            Move::Missed { .. } => Model::Settled(State::Missed, None),
-            Move::Skipped { .. } => Model::Settled(State::Skipped, None),
-            Move::Unknown { .. } => Model::Settled(State::Unknown, None),
+            Transition::Rejected { .. } => Model::Settled(State::Rejected, None),
+            Transition::Missed { .. } => Model::Settled(State::Missed, None),
+            Transition::Skipped { .. } => Model::Settled(State::Skipped, None),
+            Transition::Unknown { .. } => Model::Settled(State::Unknown, None),
         };
         let forward = match (self, to) {
             (Model::Before(from, _), Model::Before(to, _)) => to >= from,
@@ -755,21 +758,21 @@ impl Model {
     }
 }
 
-fn any_move() -> impl Strategy<Value = Move> {
+fn any_move() -> impl Strategy<Value = Transition> {
     let action = prop_oneof![
         (1..3_u64).prop_map(Started::Followed),
         proptest::option::of(1..3_u64).prop_map(Started::Alone)
     ];
     prop_oneof![
-        4 => (0..4_u32).prop_map(|attempts| Move::Waiting { attempts, reason: "retry".into() }),
+        4 => (0..4_u32).prop_map(|attempts| Transition::Waiting { attempts, reason: "retry".into() }),
         4 => (1..4_u32).prop_map(|attempts| sending(attempts, 10)),
         2 => action.prop_map(|action| started(10, action)),
         2 => Just(finished(11)),
-        1 => Just(Move::Unfollowed { reason: "gone".into() }),
-        1 => Just(Move::Rejected { status: 404, error: "none".to_owned() }),
-        1 => Just(Move::Missed { reason: "deadline".into() }),
+        1 => Just(Transition::Unfollowed { reason: "gone".into() }),
+        1 => Just(Transition::Rejected { status: 404, error: "none".to_owned() }),
+        1 => Just(Transition::Missed { reason: "deadline".into() }),
         1 => Just(skipped()),
-        1 => Just(Move::Unknown { error: "lost".to_owned() }),
+        1 => Just(Transition::Unknown { error: "lost".to_owned() }),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use stackcron::journal::{
-    Claim, Journal, Key, Lately, Move, Origin, Started, State, read_lately, read_records,
+    Claim, Journal, Key, Lately, Origin, Started, State, Transition, read_lately, read_records,
 };
 use stackcron::schedule::{AccountName, EntryName, JobUid, StackUid};
 
@@ -27,8 +27,8 @@ fn claim(entry: &str, second: i64) -> Claim {
     }
 }
 
-fn started(sent_at: i64, action: Started) -> Move {
-    Move::Started { attempts: 1, sent_at: at(sent_at), action }
+fn started(sent_at: i64, action: Started) -> Transition {
+    Transition::Started { attempts: 1, sent_at: at(sent_at), action }
 }
 
 #[tokio::test]
@@ -39,17 +39,17 @@ async fn what_went_wrong_lately_is_counted_and_the_newest_is_picked_out() {
     let claims: Vec<Claim> = names.iter().zip(100..).map(|(name, second)| claim(name, second)).collect();
     journal.claim(at(200_000), claims).await.expect("claimed");
     let failed =
-        Move::Finished { success: Some(false), finished_at: at(170_000), message: Some("no".into()) };
+        Transition::Finished { success: Some(false), finished_at: at(170_000), message: Some("no".into()) };
     let moves = vec![
-        (key("old", 100), Move::Missed { reason: "down".into() }),
+        (key("old", 100), Transition::Missed { reason: "down".into() }),
         (key("well", 101), started(161_500, Started::Alone(Some(1)))),
         (key("late", 102), started(163_001, Started::Alone(Some(2)))),
         (key("failed", 103), started(163_001, Started::Followed(3))),
         (key("failed", 103), failed),
-        (key("missed", 104), Move::Missed { reason: "deadline".into() }),
-        (key("skipped", 105), Move::Skipped { reason: "paused".into() }),
-        (key("unknown", 106), Move::Unknown { error: "lost".into() }),
-        (key("waits", 107), Move::Waiting { attempts: 0, reason: "quota".into() }),
+        (key("missed", 104), Transition::Missed { reason: "deadline".into() }),
+        (key("skipped", 105), Transition::Skipped { reason: "paused".into() }),
+        (key("unknown", 106), Transition::Unknown { error: "lost".into() }),
+        (key("waits", 107), Transition::Waiting { attempts: 0, reason: "quota".into() }),
     ];
     let refused = journal.commit(moves).await.expect("written");
     assert_eq!(refused, []);

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::progress::Progress;
 use crate::cloud66::{Client, ClientError, Token, TokenError};
-use crate::online::{Desk, Tally};
+use crate::online::{CheckClient, Tally};
 use crate::schedule::{Account, TokenSource};
 
 /// How often the bar is drawn anew.
@@ -42,14 +42,14 @@ impl NoDesk {
 }
 
 /// Reads an account's token, and opens a desk for its questions.
-pub(super) fn desk(account: &Arc<Account>, tally: &Arc<Tally>) -> Result<Arc<Desk>, NoDesk> {
+pub(super) fn desk(account: &Arc<Account>, tally: &Arc<Tally>) -> Result<Arc<CheckClient>, NoDesk> {
     let found = Token::read(&account.token)?;
     if let Some(path) = found.exposed {
         let path = path.display();
         warn(&format!("everybody can read the token in {path}; chmod o-r {path}"));
     }
     let client = Client::new(account, &found.token)?;
-    Ok(Arc::new(Desk::new(Arc::clone(account), client, Arc::clone(tally))))
+    Ok(Arc::new(CheckClient::new(Arc::clone(account), client, Arc::clone(tally))))
 }
 
 /// Runs questions to their end, with a bar in front of who waits.

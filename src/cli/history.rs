@@ -257,7 +257,7 @@ mod tests {
 
     use super::super::table::MEASURED;
     use super::*;
-    use crate::journal::{Claim, Journal, Key, Move, Origin, Started};
+    use crate::journal::{Claim, Journal, Key, Origin, Started, Transition};
     use crate::schedule::Entry;
     use crate::timetable::tests::{at, entry};
 
@@ -277,7 +277,7 @@ mod tests {
     }
 
     /// A journal in which these entries' occurrences, a minute apart, took these moves.
-    async fn journal(fates: Vec<(&str, Vec<Move>)>) -> tempfile::TempDir {
+    async fn journal(fates: Vec<(&str, Vec<Transition>)>) -> tempfile::TempDir {
         let place = tempfile::tempdir().expect("a directory");
         let journal = Journal::open(place.path()).expect("a journal").journal;
         let pattern: Arc<Entry> = entry("pattern", "UTC", &["* * * * *"]);
@@ -304,9 +304,9 @@ mod tests {
     /// One occurrence of each state.
     async fn of_every_state() -> tempfile::TempDir {
         let sent = |text: &str| at(&format!("2026-05-01T{text}Z"));
-        let sending = |text: &str| Move::Sending { attempts: 1, sent_at: sent(text) };
-        let started = |text: &str, action| Move::Started { attempts: 1, sent_at: sent(text), action };
-        let end = |success, message: &str| Move::Finished {
+        let sending = |text: &str| Transition::Sending { attempts: 1, sent_at: sent(text) };
+        let started = |text: &str, action| Transition::Started { attempts: 1, sent_at: sent(text), action };
+        let end = |success, message: &str| Transition::Finished {
             success: Some(success),
             finished_at: sent("02:00:00"),
             message: Some(message.to_owned()),
@@ -316,11 +316,14 @@ mod tests {
             ("nightly-report", vec![started("01:00:00.0124", followed(71)), end(true, "")]),
             ("sweep", vec![started("01:01:02.5", followed(72)), end(false, "killed:\n\u{1b}[2J 137")]),
             ("sweep", vec![started("01:02:00.001", Started::Alone(Some(73)))]),
-            ("sweep", vec![sending("01:03:00"), Move::Rejected { status: 404, error: "no job".to_owned() }]),
-            ("removed", vec![Move::Missed { reason: "deadline".into() }]),
-            ("sweep", vec![Move::Skipped { reason: "overlap".into() }]),
-            ("sweep", vec![sending("01:06:00"), Move::Unknown { error: "connection lost".to_owned() }]),
-            ("sweep", vec![Move::Waiting { attempts: 0, reason: "quota".into() }]),
+            (
+                "sweep",
+                vec![sending("01:03:00"), Transition::Rejected { status: 404, error: "no job".to_owned() }],
+            ),
+            ("removed", vec![Transition::Missed { reason: "deadline".into() }]),
+            ("sweep", vec![Transition::Skipped { reason: "overlap".into() }]),
+            ("sweep", vec![sending("01:06:00"), Transition::Unknown { error: "connection lost".to_owned() }]),
+            ("sweep", vec![Transition::Waiting { attempts: 0, reason: "quota".into() }]),
             ("sweep", vec![sending("01:08:00")]),
             ("sweep", vec![]),
         ])

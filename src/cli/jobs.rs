@@ -16,7 +16,7 @@ use super::api;
 use super::output::{self, Format};
 use super::table::{Align, Cell, Column, Table};
 use crate::cloud66::Job;
-use crate::online::{AskError, Desk, Tally};
+use crate::online::{AskError, CheckClient, Tally};
 use crate::schedule::{Account, Schedule, entries, one_line};
 use stack::{Chosen, StackError, choose};
 
@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     }
 }
 
-async fn asked(args: &Args, desk: &Desk) -> Answer {
+async fn asked(args: &Args, desk: &CheckClient) -> Answer {
     let found = |stacks: &[crate::cloud66::Stack]| stacks.iter().any(|stack| stack.uid == args.stack);
     let stacks = match desk.stacks(found).await {
         Ok(stacks) => stacks,

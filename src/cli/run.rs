@@ -34,7 +34,7 @@ use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Loaded, Rejected, Schedule, duration};
 use crate::timetable::tz;
-use crate::watch::{Seen, Sight, Watch, once_it_stays};
+use crate::watch::{FileState, Seen, Watch, once_it_stays};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -142,7 +142,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let controlling = control.and_then(|server| server.serve(asking, location).ok());
         let keep = args.keep;
-        let scribe = log.scribe.clone();
+        let log_writer = log.log_writer.clone();
         let setup = Setup {
             path,
             schedule,
@@ -154,7 +154,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             asked,
             notices,
             notifier,
-            scribe,
+            log_writer,
         };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
@@ -208,7 +208,7 @@ fn load(config: &Path) -> Result<(Arc<Schedule>, Seen), Told> {
     let loaded = schedule::understand(config, &bytes).map_err(|rejected| tell_rejected(config, &rejected))?;
     let schedule = Arc::new(loaded.schedule.clone());
     tell_warnings(config, loaded);
-    let seen = Seen::new(Sight::of(&bytes));
+    let seen = Seen::new(FileState::of(&bytes));
     drop(bytes);
     memory::give_back();
     Ok((schedule, seen))
@@ -252,10 +252,10 @@ async fn reload(
     let mut watch = Watch::new(&reader.config);
     loop {
         let cause = tokio::select! {
-            Some(()) = reloads.recv() => Cause::Asked,
+            Some(()) = reloads.recv() => Cause::ControlReceiver,
             () = watch.changed() => Cause::Changed,
         };
-        if cause == Cause::Asked {
+        if cause == Cause::ControlReceiver {
             notifier.reloading();
         }
         let mut reading = reader.clone();
@@ -289,7 +289,7 @@ async fn reload(
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
                 }
-                if cause == Cause::Asked {
+                if cause == Cause::ControlReceiver {
                     notifier.reloaded();
                 }
             }
@@ -306,7 +306,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// Somebody asked for it, perhaps for what is not in the file: a token, the tz database.
-    Asked,
+    ControlReceiver,
     /// The file may have changed.
     Changed,
 }
@@ -337,7 +337,7 @@ impl Reader {
                 },
             );
         }
-        let gone = sight == Sight::Gone;
+        let gone = sight == FileState::Gone;
         if !self.seen.differs(sight) && cause == Cause::Changed {
             return Ok(None);
         }
@@ -362,12 +362,12 @@ impl Reader {
         Ok(Some((replacement, loaded)))
     }
 
-    fn look(&self) -> (Sight, Result<Vec<u8>, Rejected>) {
+    fn look(&self) -> (FileState, Result<Vec<u8>, Rejected>) {
         let bytes = schedule::read(&self.config);
         let sight = match &bytes {
-            Ok(bytes) => Sight::of(bytes),
-            Err(_) if self.is_gone() => Sight::Gone,
-            Err(rejected) => Sight::Unreadable(rejected.to_string()),
+            Ok(bytes) => FileState::of(bytes),
+            Err(_) if self.is_gone() => FileState::Gone,
+            Err(rejected) => FileState::Unreadable(rejected.to_string()),
         };
         (sight, bytes)
     }

@@ -1,17 +1,19 @@
 //! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of its ends.
 
-mod ask;
-mod clerk;
+mod request;
+mod request_handler;
 mod client;
 mod protocol;
 mod server;
 mod socket;
 mod status;
 
-pub(crate) use ask::{Ask, Changed, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
-pub use ask::{Asked, Asking, channel};
 pub use client::{Answers, ClientError, ask};
 pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
+pub(crate) use request::{
+    Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid,
+};
+pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};
 pub use socket::{FILE_NAME, place, places};
 pub use status::{

@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::ask::{Asking, Uid};
-use super::clerk::Clerk;
 use super::protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question};
+use super::request::{ControlHandle, Uid};
+use super::request_handler::RequestHandler;
 use super::socket::Socket;
 use crate::journal::Location;
 
@@ -65,10 +65,10 @@ impl Server {
     ///
     /// # Errors
     /// When the runtime cannot watch the socket, or the system has no thread left.
-    pub fn serve(self, asking: Asking, journal: Location) -> io::Result<Serving> {
+    pub fn serve(self, asking: ControlHandle, journal: Location) -> io::Result<Serving> {
         let Server(socket) = self;
         let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-        let clerk = Arc::new(Clerk::new(asking, journal)?);
+        let clerk = Arc::new(RequestHandler::new(asking, journal)?);
         let (stop, stopped) = oneshot::channel();
         Ok(Serving { accepting: tokio::spawn(accept(listener, clerk, stopped)), _socket: socket, stop })
     }
@@ -87,7 +87,11 @@ impl Serving {
 }
 
 /// Accepts until it is told to stop; every connection is a task that ends with this one.
-async fn accept(listener: tokio::net::UnixListener, clerk: Arc<Clerk>, mut stopped: oneshot::Receiver<()>) {
+async fn accept(
+    listener: tokio::net::UnixListener,
+    clerk: Arc<RequestHandler>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut silent = JoinSet::new();
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     let mut answering = JoinSet::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ask::Snapshot;
+use super::request::Snapshot;
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::Member;
 use crate::journal::{Health, Lately, Record, State};

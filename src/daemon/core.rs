@@ -152,7 +152,7 @@ impl Core {
 
     /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
     /// no other claim is being written.
-    pub(crate) fn beat(&mut self, now: Now) -> Option<Claims> {
+    pub(crate) fn claim_window(&mut self, now: Now) -> Option<Claims> {
         if self.claiming == Claiming::Yes {
             return None;
         }

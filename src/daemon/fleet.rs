@@ -17,16 +17,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::replacement::{Clients, Difference, Loops, Part};
-use super::standby::{HANDED_OVER, heed};
+use super::standby::{HANDED_OVER, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
-use crate::control::{Ask, Asked, Fire, FireError, NotReady, Snapshot};
+use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady, Snapshot};
 use crate::journal::Health;
 use crate::journal::Opened;
-use crate::journal::postgres::{Membership, News};
+use crate::journal::postgres::{MemberEvent, Membership};
 use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
-use crate::log::{Progress, Scribe};
+use crate::log::{LogWriter, Progress};
 use crate::metrics::Metrics;
 use crate::notify::Notices;
 use crate::schedule::{Schedule, Shard};
@@ -38,7 +38,7 @@ const SAID: Duration = Duration::from_millis(500);
 /// What all loops have in common.
 pub(super) struct Shared {
     pub(super) metrics: Option<Arc<Metrics>>,
-    scribe: Scribe,
+    log_writer: LogWriter,
     notices: RwLock<Option<Notices>>,
     supervision: Mutex<Supervision>,
     pub(super) journal: Arc<str>,
@@ -47,16 +47,16 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Logs an event, and tells whom it concerns. It is counted before.
-    pub(super) fn tell(&self, event: Event) {
+    pub(super) fn emit(&self, event: Event) {
         if let Some(notices) = &*self.notices.read().unwrap_or_else(PoisonError::into_inner) {
             notices.observe(&event);
         }
-        self.scribe.tell(event);
+        self.log_writer.emit(event);
     }
 
     /// How far the log is.
     pub(super) fn log(&self) -> Progress {
-        self.scribe.progress()
+        self.log_writer.progress()
     }
 
     /// Tells of all loops.
@@ -64,7 +64,7 @@ impl Shared {
         if let Some(metrics) = &self.metrics {
             metrics.observe(&event);
         }
-        self.tell(event);
+        self.emit(event);
     }
 
     /// What the service manager is told.
@@ -78,7 +78,7 @@ struct Loop {
     /// Its part of the schedule.
     schedule: Arc<Schedule>,
     parts: mpsc::Sender<Part>,
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::UnboundedSender<ControlRequest>,
 }
 
 struct Fleet {
@@ -107,10 +107,10 @@ pub async fn run(
     stop: impl Future<Output = StopReason>,
 ) -> Result<(), DaemonError> {
     let Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, .. } = setup;
-    let Asked { mut asks, schedule: in_force } = asked;
+    let ControlReceiver { mut asks, schedule: in_force } = asked;
     let shared = Arc::new(Shared {
         metrics,
-        scribe: setup.scribe,
+        log_writer: setup.log_writer,
         notices: RwLock::new(notices),
         supervision: Mutex::new(Supervision::new(setup.notifier)),
         journal: journal_name.as_str().into(),
@@ -160,7 +160,7 @@ pub async fn run(
             reason = &mut stop => break reason,
             // Nobody else would fire what is its: the service manager starts the whole anew.
             Some(ended) = fleet.running.join_next() => return Err(DaemonError::Ended(ended.err())),
-            news = learn(&mut fleet.membership) => fleet.hear(news),
+            news = next_event(&mut fleet.membership) => fleet.on_event(news),
             // Nor does a loop that waits for its database keep the daemon from stopping.
             Some(replacement) = replacements.recv() => tokio::select! {
                 biased;
@@ -197,9 +197,9 @@ pub async fn run(
 }
 
 /// The next thing that a member learns. Never comes to a daemon alone.
-async fn learn(membership: &mut Option<Box<Membership>>) -> News {
+async fn next_event(membership: &mut Option<Box<Membership>>) -> MemberEvent {
     match membership {
-        Some(membership) => membership.learn().await,
+        Some(membership) => membership.next_event().await,
         None => std::future::pending().await,
     }
 }
@@ -282,20 +282,20 @@ impl Fleet {
     }
 
     /// Passes a question on to the loop that knows.
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: ControlRequest) {
         let (shard, ask) = match ask {
-            Ask::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
+            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
                 return drop(fire.answer.send(Err(FireError::Stale)));
             }
-            Ask::Fire(fire) => {
+            ControlRequest::Fire(fire) => {
                 let shard = fire.entry.account.shard.clone();
                 let Some(of) = self.loop_of(&shard) else { return };
                 let schedule = Arc::clone(&of.schedule);
-                (shard, Ask::Fire(Box::new(Fire { schedule, ..*fire })))
+                (shard, ControlRequest::Fire(Box::new(Fire { schedule, ..*fire })))
             }
-            Ask::Pause(steer) => (steer.shard.clone(), Ask::Pause(steer)),
-            Ask::Resume(steer) => (steer.shard.clone(), Ask::Resume(steer)),
-            Ask::Snapshot { most, answer } => return self.snapshot(most, answer),
+            ControlRequest::Pause(steer) => (steer.shard.clone(), ControlRequest::Pause(steer)),
+            ControlRequest::Resume(steer) => (steer.shard.clone(), ControlRequest::Resume(steer)),
+            ControlRequest::Snapshot { most, answer } => return self.snapshot(most, answer),
         };
         if let Some(of) = self.loop_of(&shard) {
             let _ = of.asks.send(ask);
@@ -311,7 +311,7 @@ impl Fleet {
         let mut coming = Vec::new();
         for of in self.loops.values() {
             let (answer, answered) = oneshot::channel();
-            if of.asks.send(Ask::Snapshot { most, answer }).is_ok() {
+            if of.asks.send(ControlRequest::Snapshot { most, answer }).is_ok() {
                 coming.push(answered);
             }
         }
@@ -340,9 +340,9 @@ impl Fleet {
     }
 
     /// Tells what this member has learnt.
-    fn hear(&self, news: News) {
+    fn on_event(&self, news: MemberEvent) {
         let member = self.membership.as_ref().map(|membership| membership.name()).unwrap_or_default();
-        self.shared.announce(heed(member, news));
+        self.shared.announce(event_for_log(member, news));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The daemon's loop: it reads the clocks, lets the pure parts decide, and does what they say.
 
-mod asked;
+mod control_state;
 mod clockwatch;
 mod core;
 mod fleet;
@@ -22,11 +22,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
-use crate::control::{Ask, Asked};
+use crate::control::{ControlReceiver, ControlRequest};
 use crate::dispatch::Effect;
-use crate::journal::postgres::{Notice, Seat, Term};
-use crate::journal::{Health, Journal, JournalError, Mark, Permit, Recovered, Refused};
-use crate::log::Scribe;
+use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
+use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
+use crate::log::LogWriter;
 use crate::log::event::{Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased};
 use crate::memory;
 use crate::metrics::{Metrics, Watched};
@@ -34,7 +34,7 @@ use crate::notify::Notices;
 use crate::schedule::{AccountName, Schedule, Shard};
 
 pub(crate) use self::core::Core;
-use asked::Desk;
+use control_state::ControlState;
 use fleet::Shared;
 pub use fleet::run;
 pub use notifier::Notifier;
@@ -42,7 +42,7 @@ use replacement::{Clients, Part};
 pub use replacement::{Loops, Replacement};
 use requests::{Done, Requests};
 pub use standby::Keeping;
-use standby::{HANDED_OVER, Halt, PERMIT_AGAIN, learn, name};
+use standby::{HANDED_OVER, Halt, PERMIT_AGAIN, name, next_event};
 use sweep::{Tick, Ticks};
 
 /// Why the daemon cannot run.
@@ -98,13 +98,13 @@ pub struct Setup {
     /// What counts, where somebody listens.
     pub metrics: Option<Arc<Metrics>>,
     /// What people ask, and where they learn of another schedule.
-    pub asked: Asked,
+    pub asked: ControlReceiver,
     /// Who tells people how occurrences end.
     pub notices: Option<Notices>,
     /// Who started the daemon, and is told how it is.
     pub notifier: Notifier,
     /// Who writes the log.
-    pub scribe: Scribe,
+    pub log_writer: LogWriter,
 }
 
 /// How a loop has wound up.
@@ -131,9 +131,9 @@ struct Daemon {
     /// When quotas were last saved.
     quotas_saved: Option<Mono>,
     /// How far it has sent, for a process that comes after a crash. `None` while it stands by.
-    mark: Option<Mark>,
+    mark: Option<SendWatermark>,
     /// Where the journal is shared.
-    seat: Option<Seat>,
+    seat: Option<ShardHandle>,
     /// For which it leads.
     term: Option<Term>,
     /// Moves that the journal did not apply.
@@ -141,7 +141,7 @@ struct Daemon {
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     metrics: Option<Watched>,
-    desk: Desk,
+    desk: ControlState,
 }
 
 impl Daemon {
@@ -150,7 +150,7 @@ impl Daemon {
         whole: Arc<Schedule>,
         schedule: Arc<Schedule>,
         clients: Clients,
-        (shard, seat): (Shard, Option<Seat>),
+        (shard, seat): (Shard, Option<ShardHandle>),
         path: &Arc<str>,
     ) -> Daemon {
         let now = Now::read();
@@ -161,7 +161,7 @@ impl Daemon {
             whole,
             schedule,
             core,
-            requests: Requests::new(clients, Journal::of_another(), Permit::none_yet()),
+            requests: Requests::new(clients, Journal::of_another(), SendPermit::none_yet()),
             quotas_changed: false,
             quotas_saved: None,
             mark: None,
@@ -170,7 +170,7 @@ impl Daemon {
             refused: mpsc::unbounded_channel().1,
             ill_since: None,
             metrics: shared.metrics.as_ref().map(Metrics::watch),
-            desk: Desk::new(now.wall, path, &shared.journal),
+            desk: ControlState::new(now.wall, path, &shared.journal),
         }
     }
 
@@ -180,7 +180,7 @@ impl Daemon {
         mut stop: watch::Receiver<Option<StopReason>>,
         mut ticks: Ticks,
         mut parts: mpsc::Receiver<Part>,
-        mut asks: mpsc::UnboundedReceiver<Ask>,
+        mut asks: mpsc::UnboundedReceiver<ControlRequest>,
         stopping: mpsc::UnboundedSender<usize>,
     ) -> usize {
         let stopped = async {
@@ -209,7 +209,7 @@ impl Daemon {
         stop: &mut (impl Future<Output = ()> + Unpin),
         ticks: &mut Ticks,
         parts: &mut mpsc::Receiver<Part>,
-        asks: &mut mpsc::UnboundedReceiver<Ask>,
+        asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> Halt {
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
         let mut health = self.requests.journal.health();
@@ -219,7 +219,7 @@ impl Daemon {
             let permitted = self.is_permitted(now);
             if permitted {
                 if self.core.runs_low(now) {
-                    self.beat(now);
+                    self.claim_window(now);
                 }
                 let effects = self.core.turn(now);
                 self.perform(effects);
@@ -233,14 +233,14 @@ impl Daemon {
             tokio::select! {
                 biased;
                 () = &mut *stop => return Halt::Stopped,
-                notice = learn(&mut self.seat) => match notice {
-                    Notice::Deposed => return Halt::Deposed,
-                    Notice::HandsOver => return Halt::HandsOver,
-                    Notice::Leads(_) | Notice::StandsBy(_) => {}
+                notice = next_event(&mut self.seat) => match notice {
+                    LeadershipChange::Deposed => return Halt::Deposed,
+                    LeadershipChange::HandsOver => return Halt::HandsOver,
+                    LeadershipChange::Leads(_) | LeadershipChange::StandsBy(_) => {}
                 },
                 _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
-                    Tick::Beat => self.beat(Now::read()),
+                    Tick::ClaimWindow => self.claim_window(Now::read()),
                     // What is settled is everybody's, and is pruned by one.
                     Tick::Prune if self.shard == Shard::Common => self.requests.prune(Now::read(), self.shared.keep),
                     Tick::Prune => {}
@@ -248,7 +248,7 @@ impl Daemon {
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
                     let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
-                    self.tell(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
+                    self.emit(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(part) = parts.recv() => if self.replace(part) {
                     return Halt::Renews;
@@ -260,11 +260,11 @@ impl Daemon {
     }
 
     /// Plans and claims what is due in the next seconds.
-    fn beat(&mut self, now: Now) {
+    fn claim_window(&mut self, now: Now) {
         if !self.leads() {
             return;
         }
-        if let Some(claims) = self.core.beat(now) {
+        if let Some(claims) = self.core.claim_window(now) {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
             }
@@ -311,7 +311,7 @@ impl Daemon {
         if let Some(done) = done {
             let _ = done.send(());
         }
-        self.beat(now);
+        self.claim_window(now);
         tokio::task::spawn_blocking(move || {
             drop(leftover);
             memory::give_back();
@@ -329,7 +329,7 @@ impl Daemon {
             let (member, led) = (seat.member().to_owned(), self.leads());
             let handed_over = timeout(HANDED_OVER, seat.leave()).await;
             if led && handed_over.is_ok() {
-                self.tell(LeaseReleased { member, shard: name(&self.shard) }.into());
+                self.emit(LeaseReleased { member, shard: name(&self.shard) }.into());
             }
         }
         left
@@ -409,18 +409,18 @@ impl Daemon {
         match (health, self.ill_since) {
             (Health::Ill { since, error }, None) => {
                 self.ill_since = Some(*since);
-                self.tell(JournalFailed { since: *since, error: error.to_string() }.into());
+                self.emit(JournalFailed { since: *since, error: error.to_string() }.into());
             }
             (Health::Well, Some(failed_since)) => {
                 self.ill_since = None;
-                self.tell(JournalRestored { failed_since }.into());
+                self.emit(JournalRestored { failed_since }.into());
             }
             (Health::Ill { .. }, Some(_)) | (Health::Well, None) => {}
         }
     }
 
     /// Counted first: who has read of an event finds it counted.
-    fn tell(&self, event: Event) {
+    fn emit(&self, event: Event) {
         // The clock is one for all loops, and each sees it jump.
         if matches!(event, Event::ClockJumped(_)) && self.shard != Shard::Common {
             return;
@@ -428,8 +428,8 @@ impl Daemon {
         if let Some(metrics) = &self.metrics {
             metrics.observe(&event);
         }
-        self.desk.hear(&event);
-        self.shared.tell(event);
+        self.desk.on_event(&event);
+        self.shared.emit(event);
     }
 
     fn perform(&mut self, mut effects: Vec<Effect>) {
@@ -443,7 +443,7 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Warm(account, connections) => self.requests.warm(&account, connections),
-                Effect::Log(event) => self.tell(*event),
+                Effect::Log(event) => self.emit(*event),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Send(id, request) => match &mark {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::asked::{ByHand, Pause};
+use super::control_state::{ByHand, Pause};
 use super::core::Claims;
 use crate::clock::Now;
 use crate::cloud66::{ActionsListed, Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
-use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Known, Move, Permit};
+use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Known, SendPermit, Transition};
 use crate::schedule::{AccountName, StackUid};
 
 /// A request that has ended.
@@ -36,14 +36,18 @@ pub(super) enum Done {
 pub(super) struct Requests {
     clients: BTreeMap<AccountName, Arc<Client>>,
     pub(super) journal: Arc<Journal>,
-    permit: Permit,
+    permit: SendPermit,
     report: mpsc::UnboundedSender<Done>,
     /// Where replies arrive. Bounded by the number of requests in flight.
     pub(super) replies: mpsc::UnboundedReceiver<Done>,
 }
 
 impl Requests {
-    pub(super) fn new(clients: BTreeMap<AccountName, Client>, journal: Journal, permit: Permit) -> Requests {
+    pub(super) fn new(
+        clients: BTreeMap<AccountName, Client>,
+        journal: Journal,
+        permit: SendPermit,
+    ) -> Requests {
         let (report, replies) = mpsc::unbounded_channel();
         let mut requests =
             Requests { clients: BTreeMap::new(), journal: Arc::new(journal), permit, report, replies };
@@ -52,7 +56,7 @@ impl Requests {
     }
 
     /// Goes on with another journal. Returns where the replies arrive to what was sent under the one before.
-    pub(super) fn turn_to(&mut self, journal: Journal, permit: Permit) -> mpsc::UnboundedReceiver<Done> {
+    pub(super) fn turn_to(&mut self, journal: Journal, permit: SendPermit) -> mpsc::UnboundedReceiver<Done> {
         self.journal = Arc::new(journal);
         self.permit = permit;
         let (report, replies) = mpsc::unbounded_channel();
@@ -71,7 +75,7 @@ impl Requests {
     }
 
     /// Sends a request once a move is on disk. Where it cannot be written, the request is not sent.
-    pub(super) fn send_after(&self, written: (Key, Move), id: RequestId, request: Request) {
+    pub(super) fn send_after(&self, written: (Key, Transition), id: RequestId, request: Request) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         let performed = self.performed(id, request);
         tokio::spawn(async move {

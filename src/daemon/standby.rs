@@ -13,10 +13,10 @@ use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
 use super::{Daemon, WoundUp};
 use crate::clock::Now;
-use crate::control::Ask;
+use crate::control::ControlRequest;
 use crate::dispatch::Effect;
-use crate::journal::postgres::{Membership, News, Notice, Seat, Term};
-use crate::journal::{Health, Journal, Opened, Permit, Recovered};
+use crate::journal::postgres::{LeadershipChange, MemberEvent, Membership, ShardHandle, Term};
+use crate::journal::{Health, Journal, Opened, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{
     ClockDiffers, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
@@ -58,9 +58,9 @@ pub(super) enum Halt {
 }
 
 /// The next thing that a member learns of a shard. Never comes to a daemon alone.
-pub(super) async fn learn(seat: &mut Option<Seat>) -> Notice {
+pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChange {
     match seat {
-        Some(seat) => seat.learn().await,
+        Some(seat) => seat.next_event().await,
         None => std::future::pending().await,
     }
 }
@@ -71,15 +71,15 @@ pub(super) fn name(shard: &Shard) -> Option<String> {
 }
 
 /// What a member has learnt, for the log.
-pub(super) fn heed(member: String, news: News) -> Event {
+pub(super) fn event_for_log(member: String, news: MemberEvent) -> Event {
     match news {
-        News::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
-        News::Reachable => LeaseReachable { member }.into(),
-        News::Differs { member, schedule, leader, leader_schedule } => {
+        MemberEvent::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
+        MemberEvent::Reachable => LeaseReachable { member }.into(),
+        MemberEvent::Differs { member, schedule, leader, leader_schedule } => {
             let (fingerprint, leader_fingerprint) = (schedule, leader_schedule);
             ScheduleDiffers { member, fingerprint, leader, leader_fingerprint }.into()
         }
-        News::ClockOff { by_ms } => ClockDiffers { by_ms }.into(),
+        MemberEvent::ClockOff { by_ms } => ClockDiffers { by_ms }.into(),
     }
 }
 
@@ -131,7 +131,7 @@ impl Daemon {
         stop: &mut (impl Future<Output = ()> + Unpin),
         ticks: &mut Ticks,
         parts: &mut mpsc::Receiver<Part>,
-        asks: &mut mpsc::UnboundedReceiver<Ask>,
+        asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> bool {
         let mut done = Vec::new();
         loop {
@@ -143,23 +143,23 @@ impl Daemon {
             tokio::select! {
                 biased;
                 () = &mut *stop => return false,
-                notice = learn(&mut self.seat) => match notice {
+                notice = next_event(&mut self.seat) => match notice {
                     // Handed over before this was heard of.
-                    Notice::Leads(term) if term.is_over() => {}
-                    Notice::Leads(term) => {
+                    LeadershipChange::Leads(term) if term.is_over() => {}
+                    LeadershipChange::Leads(term) => {
                         self.begin(term).await;
                         if self.leads() {
                             return true;
                         }
                     }
-                    Notice::StandsBy(leader) => {
+                    LeadershipChange::StandsBy(leader) => {
                         let (member, shard) = (self.member(), name(&self.shard));
-                        self.tell(LeaseStandby { member, shard, leader }.into());
+                        self.emit(LeaseStandby { member, shard, leader }.into());
                     }
-                    Notice::Deposed | Notice::HandsOver => {}
+                    LeadershipChange::Deposed | LeadershipChange::HandsOver => {}
                 },
                 tick = ticks.next() => match tick {
-                    Tick::Beat | Tick::Prune => {}
+                    Tick::ClaimWindow | Tick::Prune => {}
                 },
                 // What people ask of the journal is refused.
                 _ = self.requests.replies.recv_many(&mut done, 1) => self.take_in(&mut done),
@@ -184,12 +184,12 @@ impl Daemon {
             Ok(opened) => opened,
             Err(error) => {
                 let (member, error) = (self.member(), error.to_string());
-                return self.tell(LeaseUnreachable { member, error }.into());
+                return self.emit(LeaseUnreachable { member, error }.into());
             }
         };
         let open = opened.recovered.open.len();
         let (member, shard, journal) = (self.member(), name(&self.shard), self.desk.journal.to_string());
-        self.tell(LeaseAcquired { member, shard, journal, open }.into());
+        self.emit(LeaseAcquired { member, shard, journal, open }.into());
         if let Some(metrics) = &self.metrics {
             metrics.stands_by(false);
         }
@@ -200,7 +200,7 @@ impl Daemon {
     /// Another member leads: nothing is decided here any more, and nothing sent.
     pub(super) fn step_down(&mut self) {
         let in_flight = self.core.fires_in_flight();
-        self.tell(LeaseLost { member: self.member(), shard: name(&self.shard), in_flight }.into());
+        self.emit(LeaseLost { member: self.member(), shard: name(&self.shard), in_flight }.into());
         self.idle();
     }
 
@@ -210,7 +210,7 @@ impl Daemon {
         if let Some(seat) = &self.seat {
             seat.release();
         }
-        self.tell(LeaseReleased { member: self.member(), shard: name(&self.shard) }.into());
+        self.emit(LeaseReleased { member: self.member(), shard: name(&self.shard) }.into());
         self.idle();
     }
 
@@ -234,7 +234,7 @@ impl Daemon {
         self.desk.claiming_since = None;
         let (idle, _) = Core::new(&self.schedule, Recovered::default(), 0, Now::read());
         let core = std::mem::replace(&mut self.core, idle);
-        let replies = self.requests.turn_to(Journal::of_another(), Permit::none_yet());
+        let replies = self.requests.turn_to(Journal::of_another(), SendPermit::none_yet());
         tokio::spawn(listen(core, replies));
     }
 }

@@ -206,7 +206,7 @@ impl Ticks {
     /// The next beat. Never comes when the scheduler has died: the loop does not depend on it.
     pub(super) async fn next(&mut self) -> Tick {
         tokio::select! {
-            Some(()) = self.beats.recv() => Tick::Beat,
+            Some(()) = self.beats.recv() => Tick::ClaimWindow,
             Some(()) = self.prunings.recv() => Tick::Prune,
             else => std::future::pending().await,
         }
@@ -222,7 +222,7 @@ impl Ticks {
 /// What is to be done now.
 pub(super) enum Tick {
     /// Sweep.
-    Beat,
+    ClaimWindow,
     /// Take old rows out of the journal.
     Prune,
 }

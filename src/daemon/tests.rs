@@ -116,7 +116,7 @@ impl World {
 
     /// The journal begins to write.
     fn claim(&mut self) {
-        if let Some(claims) = self.core.beat(self.now) {
+        if let Some(claims) = self.core.claim_window(self.now) {
             self.claiming = Some(claims);
         }
     }
@@ -134,8 +134,8 @@ impl World {
         self.take(effects);
     }
 
-    fn beat(&mut self) {
-        while let Some(claims) = self.core.beat(self.now) {
+    fn claim_window(&mut self) {
+        while let Some(claims) = self.core.claim_window(self.now) {
             let known: Vec<Key> = claims
                 .claims
                 .iter()
@@ -149,7 +149,7 @@ impl World {
 
     fn turn(&mut self) {
         if self.core.runs_low(self.now) {
-            self.beat();
+            self.claim_window();
         }
         self.look();
     }
@@ -202,7 +202,7 @@ impl World {
             self.now.mono += Duration::from_millis(100);
             self.now.wall += SignedDuration::from_secs_f64(0.1 * rate);
             if self.now.mono.subsec_millis() == 0 {
-                self.beat();
+                self.claim_window();
             }
             self.turn();
         }
@@ -245,7 +245,7 @@ fn beats_that_come_late_twice_or_never_change_nothing() {
         world.now.mono += Duration::from_millis(100);
         world.now.wall += SignedDuration::from_millis(100);
         match tenth % 130 {
-            0 | 1 | 7 => world.beat(),
+            0 | 1 | 7 => world.claim_window(),
             _ => {}
         }
         world.turn();
@@ -384,7 +384,7 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
     for _ in 0..300 {
         world.now.mono += Duration::from_millis(100);
         world.now.wall += SignedDuration::from_millis(100);
-        if world.core.beat(world.now).is_some() {
+        if world.core.claim_window(world.now).is_some() {
             world.core.unclaimed(world.now);
         }
         let effects = world.core.turn(world.now);
@@ -484,7 +484,7 @@ fn a_reload_at_and_around_the_due_instant_loses_and_doubles_nothing() {
             world.turn();
         }
         world.reload(&schedules[1 - (step % 3 % 2) as usize], Duration::from_millis(step * 7 % 900));
-        world.beat();
+        world.claim_window();
         world.turn();
         let rest = Duration::from_secs(2).saturating_sub(offset);
         world.now.mono += rest;
@@ -576,7 +576,7 @@ proptest! {
         let rest = passed.next_multiple_of(1000) - passed;
         world.now.mono += Duration::from_millis(rest);
         world.now.wall += SignedDuration::from_millis(rest.try_into().expect("below a second"));
-        world.beat();
+        world.claim_window();
         world.turn();
         world.pass(5, 1.0);
         world.check(usize::try_from(passed.div_ceil(1000)).expect("a few seconds") + 6);
@@ -589,13 +589,13 @@ fn a_reload_while_a_claim_is_written_stalls_nothing() {
     let before = Some(now.wall - SignedDuration::from_secs(10));
     let recovered = Recovered { cursor: before, ..nothing_recovered() };
     let (mut core, _) = Core::new(&three(), recovered, 1, now);
-    let claims = core.beat(now).expect("ten seconds are to be claimed");
+    let claims = core.claim_window(now).expect("ten seconds are to be claimed");
     let quiet = schedule("  leap: { stack: s, job: a, cron: '0 0 29 2 *' }\n");
     core.replace(Prepared::new(Arc::new(quiet), now.wall), now);
     let later =
         Now { wall: now.wall + SignedDuration::from_millis(5), mono: now.mono + Duration::from_millis(5) };
     core.claimed(claims.cursor, &[], later);
-    assert_eq!(core.beat(later), None, "nothing is to be claimed");
+    assert_eq!(core.claim_window(later), None, "nothing is to be claimed");
     assert!(core.is_current(later), "it goes on with what it has");
 }
 
@@ -615,7 +615,7 @@ fn what_came_due_while_the_journal_was_ill_outlives_a_reload_that_removes_it() {
     world.claimed(false);
     world.jump(14, 14);
     world.reload(&due_at("50"), Duration::ZERO);
-    world.beat();
+    world.claim_window();
     world.turn();
     assert_eq!(world.known.len(), 1, "it is claimed");
     assert_eq!(world.sent("some"), 1, "and goes on: its entry is still there");
@@ -631,7 +631,7 @@ fn what_came_due_while_the_journal_hung_outlives_a_reload_after_the_clock_was_se
     world.jump(1, -300);
     world.claimed(true);
     world.reload(&due_at("50"), Duration::ZERO);
-    world.beat();
+    world.claim_window();
     world.turn();
     assert_eq!(world.known.len(), 1, "the clock has shown its instant");
 }
@@ -644,7 +644,7 @@ fn what_was_claimed_ahead_and_does_not_come_after_a_reload_is_skipped_however_lo
     world.reload(&due_at("50"), Duration::ZERO);
     world.jump(14, 14);
     world.claimed(true);
-    world.beat();
+    world.claim_window();
     world.turn();
     assert_eq!((world.sent("some"), world.given_up("some", "removed")), (0, 1));
 }

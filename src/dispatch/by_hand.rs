@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Dispatch, Effect, History, Id, Planned, log, ms};
 use crate::clock::Now;
-use crate::journal::{Claim, Move, Origin};
+use crate::journal::{Claim, Origin, Transition};
 use crate::log::event::OccurrenceSkipped;
 use crate::schedule::{Entry, EntryName};
 
@@ -31,7 +31,7 @@ impl Dispatch {
             None => {
                 let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
                 let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
-                effects.push(Effect::Record(claim.key, Move::Skipped { reason: reason.into() }));
+                effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
                 effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
             }
         }

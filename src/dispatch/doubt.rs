@@ -59,7 +59,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An attempt in doubt.
 #[derive(Debug)]
-pub(super) struct Doubt {
+pub(super) struct InDoubtAttempt {
     account: AccountName,
     stack: StackUid,
     /// When it left, or the earliest that it can have left.
@@ -89,7 +89,7 @@ pub(super) enum Token {
 }
 
 /// What is known of an attempt when it comes into doubt.
-pub(super) struct Came {
+pub(super) struct InDoubtReport {
     pub(super) sent_at: Timestamp,
     /// When it left by the clock that nobody sets. `None`: another process sent it.
     pub(super) left: Option<Mono>,
@@ -101,7 +101,7 @@ pub(super) struct Came {
 
 /// A stack that is asked about by one account.
 #[derive(Debug)]
-pub(super) struct Inquiry {
+pub(super) struct ActionLookup {
     /// When it is to be asked.
     at: Mono,
     failures: u32,
@@ -129,10 +129,10 @@ enum Stage {
 /// Everything in doubt, and what may own an action that nobody is known to own.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
-    open: BTreeMap<Id, Doubt>,
+    open: BTreeMap<Id, InDoubtAttempt>,
     /// Nothing could tell whether they started an action, or which one. It may still be in the lists.
-    unnamed: Vec<(Key, Doubt)>,
-    inquiries: BTreeMap<(AccountName, StackUid), Inquiry>,
+    unnamed: Vec<(Key, InDoubtAttempt)>,
+    inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// What former processes sent, they sent by this clock.
     pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,
@@ -167,20 +167,24 @@ impl Doubts {
             .map(|((_, stack), _)| stack.clone())
     }
 
-    fn of_stack(&self, account: &AccountName, stack: &StackUid) -> impl Iterator<Item = (Id, &Doubt)> {
-        let of_stack = move |doubt: &Doubt| doubt.account == *account && doubt.stack == *stack;
+    fn of_stack(
+        &self,
+        account: &AccountName,
+        stack: &StackUid,
+    ) -> impl Iterator<Item = (Id, &InDoubtAttempt)> {
+        let of_stack = move |doubt: &InDoubtAttempt| doubt.account == *account && doubt.stack == *stack;
         self.open.iter().filter(move |(_, doubt)| of_stack(doubt)).map(|(&id, doubt)| (id, doubt))
     }
 }
 
-impl Inquiry {
+impl ActionLookup {
     /// Nothing of it is with the API or the journal.
     fn waits_for_us(&self) -> bool {
         matches!(self.stage, Stage::Waits | Stage::Lists { asked: None, .. })
     }
 }
 
-impl Doubt {
+impl InDoubtAttempt {
     /// The span in which it took effect, if it did, by a clock that is so much ahead of ours.
     fn span(&self, now: Now, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
         let until = wall(now, self.over_at);
@@ -205,14 +209,20 @@ impl Doubt {
 
 impl Dispatch {
     /// An attempt may have taken effect: nothing else happens to its entry until it is known.
-    pub(super) fn comes_into_doubt(&mut self, id: Id, came: Came, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn comes_into_doubt(
+        &mut self,
+        id: Id,
+        came: InDoubtReport,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
         let entry = Arc::clone(&pending.entry);
         pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
-        let Came { sent_at, left, vague, token, error, status } = came;
+        let InDoubtReport { sent_at, left, vague, token, error, status } = came;
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
         let apart = match clock {
@@ -232,7 +242,7 @@ impl Dispatch {
             status,
         }));
         self.activity.entry(entry.name.clone()).or_default().in_doubt += 1;
-        let doubt = Doubt {
+        let doubt = InDoubtAttempt {
             account: entry.account.name.clone(),
             stack: entry.stack.clone(),
             sent_at,
@@ -252,7 +262,7 @@ impl Dispatch {
         };
         let first = now.mono + FIRST;
         let inquiry = self.doubts.inquiries.entry((doubt.account.clone(), doubt.stack.clone()));
-        let inquiry = inquiry.or_insert(Inquiry { at: first, failures: 0, stage: Stage::Waits });
+        let inquiry = inquiry.or_insert(ActionLookup { at: first, failures: 0, stage: Stage::Waits });
         if matches!(inquiry.stage, Stage::Waits) {
             inquiry.at = inquiry.at.min(first);
         }
@@ -297,7 +307,7 @@ impl Dispatch {
                     Request::Actions { account, stack, page, purpose: Purpose::Reconcile },
                 ));
             }
-            self.requests.insert(request, InFlight::Inquiry(ticket, account.clone(), stack));
+            self.requests.insert(request, InFlight::ActionLookup(ticket, account.clone(), stack));
         }
     }
 
@@ -538,7 +548,7 @@ impl Dispatch {
         }
     }
 
-    fn adopt(&mut self, id: Id, action: Action, doubt: &Doubt, now: Now, effects: &mut Vec<Effect>) {
+    fn adopt(&mut self, id: Id, action: Action, doubt: &InDoubtAttempt, now: Now, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get(&doubt.account) else {
             return;
         };

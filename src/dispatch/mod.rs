@@ -8,7 +8,7 @@ mod doubt;
 mod follow;
 mod listing;
 mod policies;
-mod lane;
+mod account_queue;
 mod reconcile;
 mod recovery;
 mod reload;
@@ -25,17 +25,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Key, Move, Origin};
+use crate::journal::{Key, Origin, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
 use crate::timetable::Occurrence;
 
-use follow::{Following, Question};
-pub(crate) use lane::Gauges;
+pub(crate) use account_queue::Gauges;
 #[cfg(test)]
-pub(crate) use lane::Sent;
-use lane::{Lane, Rank};
+pub(crate) use account_queue::Sent;
+use account_queue::{AccountQueue, Rank};
+use follow::{Following, Question};
 pub(crate) use standing::{Refused, Standing, Waiting, Waits};
 
 /// What the shell is to do.
@@ -44,9 +44,9 @@ pub enum Effect {
     /// Perform the request and report its reply under this number.
     Send(RequestId, Request),
     /// The same, once the move is on disk: the journal has it that the occurrence was not sent.
-    SendAfter(Box<(Key, Move)>, RequestId, Request),
+    SendAfter(Box<(Key, Transition)>, RequestId, Request),
     /// Write down what became of an occurrence.
-    Record(Key, Move),
+    Record(Key, Transition),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
     /// this account. What is to be recorded before is among them.
     Recall(AccountName, StackUid, Timestamp),
@@ -82,7 +82,7 @@ pub enum Request {
 
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
-    lanes: BTreeMap<AccountName, Lane>,
+    lanes: BTreeMap<AccountName, AccountQueue>,
     pending: HashMap<Id, Pending>,
     /// Planned and not due yet, by the instant of sending.
     future: BTreeSet<(Timestamp, Id)>,
@@ -196,7 +196,7 @@ impl Pending {
         }
         self.history.written = true;
         let attempts = self.history.attempts;
-        Some(Effect::Record(self.key(), Move::Waiting { attempts, reason: reason.into() }))
+        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason: reason.into() }))
     }
 
     fn key(&self) -> Key {
@@ -236,14 +236,17 @@ enum InFlight {
     /// A question for a page of a stack's actions, where these should be.
     FollowPage(Ticket, AccountName, u32, Vec<Following>),
     /// A question for the actions of a stack.
-    Inquiry(Ticket, AccountName, StackUid),
+    ActionLookup(Ticket, AccountName, StackUid),
 }
 
 impl Dispatch {
     /// Nothing planned yet. The seed decides the jitter of retries.
     pub fn new(accounts: &[Arc<Account>], seed: u64, now: Now) -> Dispatch {
         Dispatch {
-            lanes: accounts.iter().map(|account| (account.name.clone(), Lane::new(account, now))).collect(),
+            lanes: accounts
+                .iter()
+                .map(|account| (account.name.clone(), AccountQueue::new(account, now)))
+                .collect(),
             pending: HashMap::new(),
             future: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -466,7 +469,7 @@ impl Dispatch {
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
         // After a crash it is looked for from the first attempt on that may have taken effect.
         let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
-        let sending = Move::Sending { attempts: pending.history.attempts, sent_at };
+        let sending = Transition::Sending { attempts: pending.history.attempts, sent_at };
         if pending.history.written {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {

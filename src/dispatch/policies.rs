@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::Move;
+use crate::journal::Transition;
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
@@ -160,7 +160,7 @@ impl Dispatch {
     pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
             let event = OccurrenceMissed { entry, scheduled_at, reason, lateness_ms };
-            (Move::Missed { reason: reason.into() }, event.into())
+            (Transition::Missed { reason: reason.into() }, event.into())
         });
     }
 
@@ -168,7 +168,7 @@ impl Dispatch {
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
             let event = OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms };
-            (Move::Skipped { reason: reason.into() }, event.into())
+            (Transition::Skipped { reason: reason.into() }, event.into())
         });
     }
 
@@ -177,7 +177,7 @@ impl Dispatch {
         id: Id,
         now: Now,
         effects: &mut Vec<Effect>,
-        tell: impl FnOnce(EntryName, Timestamp, i64) -> (Move, Event),
+        tell: impl FnOnce(EntryName, Timestamp, i64) -> (Transition, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
             return self.unknown(id, doubt.error, effects);

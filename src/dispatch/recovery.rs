@@ -6,12 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::by_hand::as_asked;
-use super::doubt::{Came, Token};
+use super::doubt::{InDoubtReport, Token};
 use super::follow::Following;
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::journal::{Claim, Followed, Move, Open, Reached, Recovered};
+use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule};
@@ -45,7 +45,7 @@ impl Dispatch {
                     action_id: action,
                     reason: reason.to_owned(),
                 }));
-                effects.push(Effect::Record(claim.key, Move::Unfollowed { reason: reason.into() }));
+                effects.push(Effect::Record(claim.key, Transition::Unfollowed { reason: reason.into() }));
                 continue;
             };
             // It was started by what the entry was then.
@@ -103,11 +103,11 @@ impl Dispatch {
                 _ if unsent => {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
-                    effects.push(Effect::Record(claim.key, Move::Skipped { reason: reason.into() }));
+                    effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
                     effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
                 }
                 _ => {
-                    effects.push(Effect::Record(claim.key, Move::Unknown { error: lost() }));
+                    effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
                     effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, error: lost() }));
                 }
             }
@@ -150,7 +150,7 @@ impl Dispatch {
             reloaded: (!as_now).then(|| Reloaded::Changed(Arc::clone(entry))),
         };
         self.pending.insert(id, pending);
-        let came = Came {
+        let came = InDoubtReport {
             sent_at: sent_at.unwrap_or(claim.due_at),
             left: None,
             vague: sent_at.is_none(),
@@ -175,7 +175,7 @@ impl Dispatch {
                 Place::Doubt if pending.history.attempts == 0 => {
                     let Some(sent_at) = self.doubts.sent_at(*id) else { continue };
                     pending.history.attempts = 1;
-                    effects.push(Effect::Record(pending.key(), Move::Sending { attempts: 1, sent_at }));
+                    effects.push(Effect::Record(pending.key(), Transition::Sending { attempts: 1, sent_at }));
                 }
                 _ => {}
             }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::account_queue::AccountQueue;
 use super::by_hand::as_asked;
-use super::lane::Lane;
 use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::journal::{Key, Move};
+use crate::journal::{Key, Transition};
 use crate::log::event::OccurrenceSkipped;
 use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
 use crate::timetable::{self, Occurrence};
@@ -27,7 +27,7 @@ impl Dispatch {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
                 None => {
-                    self.lanes.insert(account.name.clone(), Lane::new(account, now));
+                    self.lanes.insert(account.name.clone(), AccountQueue::new(account, now));
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Dispatch {
             let lateness_ms = ms(now.wall.duration_since(due_at));
             let (key, entry) = (Key::new(entry.name.clone(), scheduled_at), entry.name.clone());
             [
-                Effect::Record(key, Move::Skipped { reason: reason.into() }),
+                Effect::Record(key, Transition::Skipped { reason: reason.into() }),
                 log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }),
             ]
         });
@@ -136,7 +136,7 @@ pub(super) fn as_claimed(
     entry: &Arc<Entry>,
     account: &AccountName,
     (stack, job): (&StackUid, &JobUid),
-    lanes: &BTreeMap<AccountName, Lane>,
+    lanes: &BTreeMap<AccountName, AccountQueue>,
 ) -> Option<Arc<Entry>> {
     if entry.stack == *stack {
         return Some(Arc::clone(entry));

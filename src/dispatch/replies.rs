@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::doubt::{Came, Token};
+use super::doubt::{InDoubtReport, Token};
 use super::follow::{Following, Found};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
-use crate::journal::{Move, Started};
+use crate::journal::{Started, Transition};
 use crate::log::event::{
     ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
     OccurrenceUnknown,
@@ -69,7 +69,10 @@ impl Dispatch {
                 let scheduled_at = pending.scheduled_at;
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                effects.push(Effect::Record(pending.key(), Move::Rejected { status, error: error.clone() }));
+                effects.push(Effect::Record(
+                    pending.key(),
+                    Transition::Rejected { status, error: error.clone() },
+                ));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
@@ -90,7 +93,8 @@ impl Dispatch {
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
             Outcome::InDoubt { status, error } => {
                 let token = pending.history.token.map_or(Token::Former, Token::OfReload);
-                let came = Came { sent_at, left: Some(left.mono), vague: false, token, error, status };
+                let came =
+                    InDoubtReport { sent_at, left: Some(left.mono), vague: false, token, error, status };
                 self.comes_into_doubt(id, came, now, &mut effects);
             }
         }
@@ -125,7 +129,7 @@ impl Dispatch {
             Some(InFlight::FollowPage(ticket, account, page, sought)) => {
                 (ticket, account, Asked::Sought(page, sought))
             }
-            Some(InFlight::Inquiry(ticket, account, stack)) => (ticket, account, Asked::InDoubt(stack)),
+            Some(InFlight::ActionLookup(ticket, account, stack)) => (ticket, account, Asked::InDoubt(stack)),
             _ => return effects,
         };
         if let Some(lane) = self.lanes.get_mut(&account) {
@@ -204,7 +208,7 @@ impl Dispatch {
     /// It may have taken effect, and nothing can tell.
     pub(super) fn unknown(&mut self, id: Id, error: String, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.pending.get(&id) {
-            effects.push(Effect::Record(pending.key(), Move::Unknown { error: error.clone() }));
+            effects.push(Effect::Record(pending.key(), Transition::Unknown { error: error.clone() }));
             let (entry, scheduled_at) = (pending.entry.name.clone(), pending.scheduled_at);
             effects.push(log(OccurrenceUnknown { entry, scheduled_at, error }));
         }
@@ -245,7 +249,7 @@ impl Dispatch {
             id => Started::Alone(id),
         };
         let attempts = pending.history.attempts;
-        effects.push(Effect::Record(pending.key(), Move::Started { attempts, sent_at, action: known }));
+        effects.push(Effect::Record(pending.key(), Transition::Started { attempts, sent_at, action: known }));
         if let Some(action_id) = action.id
             && follows
         {
@@ -307,7 +311,7 @@ fn warned(entry: &Entry, warning: String) -> Effect {
 
 fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
     let watched = ms(now.wall.duration_since(following.sent_at));
-    let end = Move::Finished {
+    let end = Transition::Finished {
         success: action.finished_success,
         finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
         message: action.finished_message.clone(),
@@ -324,7 +328,7 @@ fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
 }
 
 fn unfinished(following: &Following, reason: String) -> [Effect; 2] {
-    let end = Move::Unfollowed { reason: reason.clone().into() };
+    let end = Transition::Unfollowed { reason: reason.clone().into() };
     let event = log(ActionUnfinished {
         entry: following.entry.name.clone(),
         stack: following.entry.stack.clone(),

@@ -12,7 +12,9 @@ use tokio::sync::{oneshot, watch};
 use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
-use super::{Claim, Claimed, Health, JournalError, Key, Known, Mark, Move, Pruned, Recovered, Refused};
+use super::{
+    Claim, Claimed, Health, JournalError, Key, Known, Pruned, Recovered, Refused, SendWatermark, Transition,
+};
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -34,7 +36,7 @@ pub struct Opened {
     /// What a former daemon left.
     pub recovered: Recovered,
     /// To be raised before each send.
-    pub mark: Mark,
+    pub mark: SendWatermark,
     /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody should hear of.
     pub refused: tokio::sync::mpsc::UnboundedReceiver<Refused>,
 }
@@ -44,7 +46,7 @@ impl Opened {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn new(store: impl Store, recovered: Recovered, mark: Mark) -> io::Result<Opened> {
+    pub(super) fn new(store: impl Store, recovered: Recovered, mark: SendWatermark) -> io::Result<Opened> {
         let (requests, inbox) = inbox::inbox(GROUP);
         let (tell, health) = watch::channel(Health::Well);
         let (refuse, refused) = tokio::sync::mpsc::unbounded_channel();
@@ -78,14 +80,14 @@ impl Journal {
     ///
     /// # Errors
     /// Then none is written.
-    pub async fn commit(&self, moves: Vec<(Key, Move)>) -> Result<Vec<Refused>, JournalError> {
+    pub async fn commit(&self, moves: Vec<(Key, Transition)>) -> Result<Vec<Refused>, JournalError> {
         self.ask(|answer| Request::Commit { moves, answer }).await
     }
 
     /// Writes a move soon, after all that was asked for before. Kept and tried again until it can be written.
     ///
     /// What is kept is bounded by what is claimed: a few moves of each open occurrence.
-    pub fn record(&self, key: Key, mv: Move) {
+    pub fn record(&self, key: Key, mv: Transition) {
         self.soon(Change::Step((key, mv)));
     }
 

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::progress::{Standing, Step};
+use super::progress::{Progress, Step};
 use super::store::{Write, Written};
-use super::{Claim, Claimed, Key, Known, Move, Recovered, Refused, State, Unnamed, whole_micros};
+use super::{Claim, Claimed, Key, Known, Recovered, Refused, State, Transition, Unnamed, whole_micros};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -18,7 +18,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub(crate) struct Memory {
     cursor: Option<Timestamp>,
     stopped_at: Option<Timestamp>,
-    rows: BTreeMap<Key, (Claim, Standing)>,
+    rows: BTreeMap<Key, (Claim, Progress)>,
     paused: BTreeSet<EntryName>,
     quotas: BTreeMap<AccountName, quota::Saved>,
 }
@@ -47,7 +47,7 @@ impl Memory {
                 deadline: whole_micros(claim.deadline),
                 ..claim.clone()
             };
-            self.rows.insert(claim.key.clone(), (claim, Standing::due()));
+            self.rows.insert(claim.key.clone(), (claim, Progress::due()));
         }
         let cursor = whole_micros(cursor);
         self.cursor = Some(self.cursor.map_or(cursor, |former| former.max(cursor)));
@@ -55,7 +55,7 @@ impl Memory {
     }
 
     /// Applies a move to what is claimed, if it goes further.
-    pub(crate) fn step(&mut self, key: &Key, mv: &Move) -> Option<Refused> {
+    pub(crate) fn step(&mut self, key: &Key, mv: &Transition) -> Option<Refused> {
         let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
         let Some((_, standing)) = self.rows.get_mut(key) else {
             return refused(None);
@@ -73,7 +73,7 @@ impl Memory {
     }
 
     /// Leaves what is open as it is said to stand. False when it is not open.
-    pub(super) fn overwrite(&mut self, key: &Key, standing: &Standing) -> bool {
+    pub(super) fn overwrite(&mut self, key: &Key, standing: &Progress) -> bool {
         match self.rows.get_mut(key) {
             Some((_, known)) if !known.is_settled() => {
                 *known = standing.clone();
@@ -90,15 +90,15 @@ impl Memory {
 
     /// Claimed, and nothing else.
     pub(super) fn is_untouched(&self, key: &Key) -> bool {
-        self.rows.get(key).is_some_and(|(_, standing)| *standing == Standing::due())
+        self.rows.get(key).is_some_and(|(_, standing)| *standing == Progress::due())
     }
 
-    pub(super) fn settled(&self, key: &Key) -> Option<Standing> {
+    pub(super) fn settled(&self, key: &Key) -> Option<Progress> {
         let (_, standing) = self.rows.get(key)?;
         standing.is_settled().then(|| standing.clone())
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = (Key, Standing)> {
+    pub(super) fn open(&self) -> impl Iterator<Item = (Key, Progress)> {
         let open = self.rows.iter().filter(|(_, (_, standing))| !standing.is_settled());
         open.map(|(key, (_, standing))| (key.clone(), standing.clone()))
     }
@@ -197,7 +197,7 @@ fn first_at(at: Timestamp) -> Key {
     Key::new(EntryName::new("0").expect("a name"), at)
 }
 
-fn row((_, standing): &(Claim, Standing)) -> Row {
+fn row((_, standing): &(Claim, Progress)) -> Row {
     Row {
         state: standing.state,
         is_settled: standing.is_settled(),
@@ -219,7 +219,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Ask {
         Claim(i64, Vec<i64>),
-        Move(i64, Move),
+        Transition(i64, Transition),
         Quota(u32),
         Pause(bool),
         Actions(i64),
@@ -250,21 +250,21 @@ mod tests {
     fn asks() -> impl Strategy<Value = Ask> {
         let attempts = 0u32..3;
         let mv = prop_oneof![
-            attempts.clone().prop_map(|attempts| Move::Waiting { attempts, reason: "retry".into() }),
-            attempts.clone().prop_map(|attempts| Move::Sending { attempts, sent_at: at(7) }),
-            attempts.prop_map(|attempts| Move::Started {
+            attempts.clone().prop_map(|attempts| Transition::Waiting { attempts, reason: "retry".into() }),
+            attempts.clone().prop_map(|attempts| Transition::Sending { attempts, sent_at: at(7) }),
+            attempts.prop_map(|attempts| Transition::Started {
                 attempts,
                 sent_at: at(7),
                 action: Started::Followed(9)
             }),
-            Just(Move::Finished { success: Some(true), finished_at: at(8), message: None }),
-            Just(Move::Missed { reason: "deadline".into() }),
-            Just(Move::Unknown { error: "lost".to_owned() }),
+            Just(Transition::Finished { success: Some(true), finished_at: at(8), message: None }),
+            Just(Transition::Missed { reason: "deadline".into() }),
+            Just(Transition::Unknown { error: "lost".to_owned() }),
         ];
         prop_oneof![
             2 => (0i64..9000, prop::collection::vec(0i64..5, 0..4))
                 .prop_map(|(cursor, numbers)| Ask::Claim(cursor, numbers)),
-            4 => (0i64..6, mv).prop_map(|(number, mv)| Ask::Move(number, mv)),
+            4 => (0i64..6, mv).prop_map(|(number, mv)| Ask::Transition(number, mv)),
             1 => (1u32..100).prop_map(Ask::Quota),
             1 => any::<bool>().prop_map(Ask::Pause),
             1 => (0i64..5).prop_map(Ask::Actions),
@@ -289,7 +289,7 @@ mod tests {
                             let claimed = journal.claim(at(cursor), claims.clone()).await.expect("claimed");
                             prop_assert_eq!(claimed, memory.claim(at(cursor), &claims));
                         }
-                        Ask::Move(number, mv) => {
+                        Ask::Transition(number, mv) => {
                             let moves = vec![(key(number), mv.clone())];
                             let refused = journal.commit(moves).await.expect("written");
                             let modelled: Vec<Refused> = memory.step(&key(number), &mv).into_iter().collect();

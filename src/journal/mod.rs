@@ -10,10 +10,10 @@ mod error;
 mod handle;
 mod inbox;
 mod location;
-mod mark;
+mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
-mod permit;
+mod send_permit;
 pub mod postgres;
 mod progress;
 mod sqlite;
@@ -32,8 +32,8 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use location::Location;
-pub use mark::Mark;
-pub use permit::Permit;
+pub use send_permit::SendPermit;
+pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 
 /// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
@@ -107,7 +107,7 @@ pub type Reason = Cow<'static, str>;
 
 /// What happened to an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Move {
+pub enum Transition {
     /// It cannot be sent now, or was sent and is known to have had no effect.
     Waiting {
         /// The attempts so far.

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::{Claim, Followed, Move, Open, Reached, Recovered, Started, State, whole_micros};
+use super::{Claim, Followed, Open, Reached, Recovered, Started, State, Transition, whole_micros};
 use crate::cloud66::ActionId;
 
 /// Longer texts are cut: one answer of the API must not fill the journal.
@@ -14,7 +14,7 @@ const LONGEST_REASON: usize = 1000;
 
 /// How far an occurrence has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Progress {
     pub(super) state: State,
     pub(super) attempts: u32,
     pub(super) sent_at: Option<Timestamp>,
@@ -29,17 +29,17 @@ pub(crate) struct Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// It has come further.
-    Further(Standing),
+    Further(Progress),
     /// It is there already: the same move again.
     Stays,
     /// It would go back.
     Refused,
 }
 
-impl Standing {
+impl Progress {
     /// Claimed, and nothing else.
-    pub(super) fn due() -> Standing {
-        Standing {
+    pub(super) fn due() -> Progress {
+        Progress {
             state: State::Due,
             attempts: 0,
             sent_at: None,
@@ -66,38 +66,40 @@ impl Standing {
     }
 
     /// Applies a move.
-    pub(super) fn step(&self, mv: &Move) -> Step {
+    pub(super) fn step(&self, mv: &Transition) -> Step {
         let after = self.after(mv);
         if after == *self || self.is_repeated_by(&after) {
             return Step::Stays;
         }
         let forward = match mv {
-            Move::Waiting { .. } => self.is_before_start() && after.place() >= self.place(),
-            Move::Sending { attempts, .. } => self.is_before_start() && *attempts > self.attempts,
-            Move::Started { .. }
-            | Move::Rejected { .. }
-            | Move::Missed { .. }
-            | Move::Skipped { .. }
-            | Move::Unknown { .. } => self.is_before_start(),
-            Move::Finished { .. } | Move::Unfollowed { .. } => self.state == State::Started && self.followed,
+            Transition::Waiting { .. } => self.is_before_start() && after.place() >= self.place(),
+            Transition::Sending { attempts, .. } => self.is_before_start() && *attempts > self.attempts,
+            Transition::Started { .. }
+            | Transition::Rejected { .. }
+            | Transition::Missed { .. }
+            | Transition::Skipped { .. }
+            | Transition::Unknown { .. } => self.is_before_start(),
+            Transition::Finished { .. } | Transition::Unfollowed { .. } => {
+                self.state == State::Started && self.followed
+            }
         };
         if forward { Step::Further(after) } else { Step::Refused }
     }
 
     /// A settled occurrence has lost some of its details. The same end is the same move.
-    fn is_repeated_by(&self, after: &Standing) -> bool {
+    fn is_repeated_by(&self, after: &Progress) -> bool {
         self.is_settled() && after.is_settled() && self.state == after.state && self.action == after.action
     }
 
-    fn after(&self, mv: &Move) -> Standing {
+    fn after(&self, mv: &Transition) -> Progress {
         let state = mv.state();
         let reason = mv.reason();
         match *mv {
-            Move::Waiting { attempts, .. } => Standing { state, attempts, reason, ..Standing::due() },
-            Move::Sending { attempts, sent_at } => {
-                Standing { state, attempts, sent_at: Some(whole_micros(sent_at)), ..Standing::due() }
+            Transition::Waiting { attempts, .. } => Progress { state, attempts, reason, ..Progress::due() },
+            Transition::Sending { attempts, sent_at } => {
+                Progress { state, attempts, sent_at: Some(whole_micros(sent_at)), ..Progress::due() }
             }
-            Move::Started { attempts, sent_at, action } => Standing {
+            Transition::Started { attempts, sent_at, action } => Progress {
                 state,
                 attempts,
                 sent_at: Some(whole_micros(sent_at)),
@@ -106,9 +108,9 @@ impl Standing {
                     Started::Alone(action) => action,
                 },
                 followed: matches!(action, Started::Followed(_)),
-                ..Standing::due()
+                ..Progress::due()
             },
-            Move::Finished { success, finished_at, .. } => Standing {
+            Transition::Finished { success, finished_at, .. } => Progress {
                 state,
                 followed: false,
                 finished_at: Some(whole_micros(finished_at)),
@@ -116,11 +118,13 @@ impl Standing {
                 reason,
                 ..self.clone()
             },
-            Move::Unfollowed { .. } => Standing { state, followed: false, reason, ..self.clone() },
-            Move::Rejected { .. } | Move::Unknown { .. } => Standing { state, reason, ..self.clone() },
+            Transition::Unfollowed { .. } => Progress { state, followed: false, reason, ..self.clone() },
+            Transition::Rejected { .. } | Transition::Unknown { .. } => {
+                Progress { state, reason, ..self.clone() }
+            }
             // An attempt may precede these only if it is known to have had no effect.
-            Move::Missed { .. } | Move::Skipped { .. } => {
-                Standing { state, sent_at: None, reason, ..self.clone() }
+            Transition::Missed { .. } | Transition::Skipped { .. } => {
+                Progress { state, sent_at: None, reason, ..self.clone() }
             }
         }
     }
@@ -164,8 +168,8 @@ pub(super) struct NotOpen(State);
 
 impl Recovered {
     /// Takes in what a journal has of an open occurrence.
-    pub(super) fn add(&mut self, claim: Claim, standing: Standing) -> Result<(), NotOpen> {
-        let Standing { state, attempts, sent_at, action, reason, .. } = standing;
+    pub(super) fn add(&mut self, claim: Claim, standing: Progress) -> Result<(), NotOpen> {
+        let Progress { state, attempts, sent_at, action, reason, .. } = standing;
         let reached = match (state, sent_at, action) {
             (State::Started, Some(sent_at), Some(action)) => {
                 self.following.push(Followed { claim, action, attempts, sent_at });
@@ -181,45 +185,47 @@ impl Recovered {
     }
 }
 
-impl Move {
+impl Transition {
     /// The state that it leads to.
     pub(super) fn state(&self) -> State {
         match self {
-            Move::Waiting { .. } => State::Waiting,
-            Move::Sending { .. } => State::Sending,
-            Move::Started { .. } | Move::Unfollowed { .. } => State::Started,
-            Move::Finished { success: Some(true), .. } => State::Finished,
-            Move::Finished { .. } => State::Failed,
-            Move::Rejected { .. } => State::Rejected,
-            Move::Missed { .. } => State::Missed,
-            Move::Skipped { .. } => State::Skipped,
-            Move::Unknown { .. } => State::Unknown,
+            Transition::Waiting { .. } => State::Waiting,
+            Transition::Sending { .. } => State::Sending,
+            Transition::Started { .. } | Transition::Unfollowed { .. } => State::Started,
+            Transition::Finished { success: Some(true), .. } => State::Finished,
+            Transition::Finished { .. } => State::Failed,
+            Transition::Rejected { .. } => State::Rejected,
+            Transition::Missed { .. } => State::Missed,
+            Transition::Skipped { .. } => State::Skipped,
+            Transition::Unknown { .. } => State::Unknown,
         }
     }
 
     /// The reason that the history shows.
     fn reason(&self) -> Option<String> {
         let text = match self {
-            Move::Sending { .. } | Move::Started { .. } | Move::Finished { success: Some(true), .. } => None,
-            Move::Finished { message, .. } => message.clone(),
-            Move::Waiting { reason, .. }
-            | Move::Unfollowed { reason }
-            | Move::Missed { reason }
-            | Move::Skipped { reason } => Some(reason.clone().into_owned()),
-            Move::Rejected { status, error } => Some(format!("{status}: {error}")),
-            Move::Unknown { error } => Some(error.clone()),
+            Transition::Sending { .. }
+            | Transition::Started { .. }
+            | Transition::Finished { success: Some(true), .. } => None,
+            Transition::Finished { message, .. } => message.clone(),
+            Transition::Waiting { reason, .. }
+            | Transition::Unfollowed { reason }
+            | Transition::Missed { reason }
+            | Transition::Skipped { reason } => Some(reason.clone().into_owned()),
+            Transition::Rejected { status, error } => Some(format!("{status}: {error}")),
+            Transition::Unknown { error } => Some(error.clone()),
         };
         text.map(bounded)
     }
 
     /// Whether nothing is lost when only `later`, of the same occurrence, is written.
-    pub(super) fn is_covered_by(&self, later: &Move) -> bool {
-        let place = |mv: &Move| match *mv {
-            Move::Waiting { attempts, .. } => Some((attempts, true)),
-            Move::Sending { attempts, .. } => Some((attempts, false)),
+    pub(super) fn is_covered_by(&self, later: &Transition) -> bool {
+        let place = |mv: &Transition| match *mv {
+            Transition::Waiting { attempts, .. } => Some((attempts, true)),
+            Transition::Sending { attempts, .. } => Some((attempts, false)),
             _ => None,
         };
-        let waits = matches!(self, Move::Waiting { .. });
+        let waits = matches!(self, Transition::Waiting { .. });
         match (place(self), place(later)) {
             (Some(earlier), Some(later)) => earlier < later || (earlier == later && waits),
             _ => false,
@@ -241,25 +247,25 @@ mod tests {
         Timestamp::from_second(second).expect("a timestamp")
     }
 
-    fn waiting(attempts: u32, reason: &'static str) -> Move {
-        Move::Waiting { attempts, reason: reason.into() }
+    fn waiting(attempts: u32, reason: &'static str) -> Transition {
+        Transition::Waiting { attempts, reason: reason.into() }
     }
 
-    fn sending(attempts: u32) -> Move {
-        Move::Sending { attempts, sent_at: at(1) }
+    fn sending(attempts: u32) -> Transition {
+        Transition::Sending { attempts, sent_at: at(1) }
     }
 
-    fn started(action: Started) -> Move {
-        Move::Started { attempts: 1, sent_at: at(1), action }
+    fn started(action: Started) -> Transition {
+        Transition::Started { attempts: 1, sent_at: at(1), action }
     }
 
-    fn finished(success: bool) -> Move {
-        Move::Finished { success: Some(success), finished_at: at(2), message: None }
+    fn finished(success: bool) -> Transition {
+        Transition::Finished { success: Some(success), finished_at: at(2), message: None }
     }
 
     /// Applies moves that must each go further.
-    fn through(moves: &[Move]) -> Standing {
-        moves.iter().fold(Standing::due(), |standing, mv| match standing.step(mv) {
+    fn through(moves: &[Transition]) -> Progress {
+        moves.iter().fold(Progress::due(), |standing, mv| match standing.step(mv) {
             Step::Further(further) => further,
             other => panic!("{mv:?} after {standing:?} must go further: {other:?}"),
         })
@@ -292,10 +298,10 @@ mod tests {
     fn what_is_settled_stays() {
         let ends = [
             started(Started::Alone(Some(7))),
-            Move::Rejected { status: 404, error: "none".to_owned() },
-            Move::Missed { reason: "deadline".into() },
-            Move::Skipped { reason: "paused".into() },
-            Move::Unknown { error: "lost".to_owned() },
+            Transition::Rejected { status: 404, error: "none".to_owned() },
+            Transition::Missed { reason: "deadline".into() },
+            Transition::Skipped { reason: "paused".into() },
+            Transition::Unknown { error: "lost".to_owned() },
         ];
         for end in &ends {
             let settled = through(&[sending(1), end.clone()]);
@@ -316,22 +322,23 @@ mod tests {
 
     #[test]
     fn only_a_followed_action_finishes() {
-        assert_eq!(Standing::due().step(&finished(true)), Step::Refused);
+        assert_eq!(Progress::due().step(&finished(true)), Step::Refused);
         assert_eq!(through(&[sending(1)]).step(&finished(true)), Step::Refused);
-        let unfollowed = [started(Started::Followed(7)), Move::Unfollowed { reason: "a day".into() }];
+        let unfollowed = [started(Started::Followed(7)), Transition::Unfollowed { reason: "a day".into() }];
         assert_eq!(through(&unfollowed).step(&finished(true)), Step::Refused);
     }
 
     #[test]
     fn an_end_without_word_of_success_is_a_failure() {
-        let silent = Move::Finished { success: None, finished_at: at(2), message: Some("gone".to_owned()) };
+        let silent =
+            Transition::Finished { success: None, finished_at: at(2), message: Some("gone".to_owned()) };
         let end = through(&[started(Started::Followed(7)), silent]);
         assert_eq!((end.state, end.success, end.reason.as_deref()), (State::Failed, None, Some("gone")));
     }
 
     #[test]
     fn a_long_reason_is_cut_at_a_letter() {
-        let end = through(&[Move::Unknown { error: "é".repeat(2000) }]);
+        let end = through(&[Transition::Unknown { error: "é".repeat(2000) }]);
         let reason = end.reason.expect("a reason");
         assert!(reason.len() <= LONGEST_REASON && reason.chars().all(|c| c == 'é'), "{} bytes", reason.len());
     }

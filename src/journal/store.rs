@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, JournalError, Key, Known, Move, Refused};
+use super::{Claim, Claimed, JournalError, Key, Known, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -28,7 +28,7 @@ pub(super) trait Store: Send + 'static {
 #[derive(Clone, Copy)]
 pub(crate) enum Write<'a> {
     /// Moves of occurrences, in their order.
-    Steps(&'a [(Key, Move)]),
+    Steps(&'a [(Key, Transition)]),
     /// The state of an account's quota.
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.

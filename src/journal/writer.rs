@@ -8,7 +8,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
-use super::{Claim, Claimed, Health, JournalError, Key, Known, Move, Pruned, Refused};
+use super::{Claim, Claimed, Health, JournalError, Key, Known, Pruned, Refused, Transition};
 use crate::background;
 use crate::log;
 use crate::quota;
@@ -41,7 +41,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 /// Something that is written soon, and kept until it can be.
 #[derive(Debug)]
 pub(super) enum Change {
-    Step((Key, Move)),
+    Step((Key, Transition)),
     Quota(AccountName, Box<quota::Saved>),
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Request {
     Soon(Change),
     Follow(log::Progress),
     Claim { cursor: Timestamp, claims: Vec<Claim>, answer: Answer<Claimed> },
-    Commit { moves: Vec<(Key, Move)>, answer: Answer<Vec<Refused>> },
+    Commit { moves: Vec<(Key, Transition)>, answer: Answer<Vec<Refused>> },
     Pause(EntryName, Answer<()>),
     Resume(EntryName, Answer<()>),
     Flush(Answer<()>),
@@ -331,7 +331,8 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
 
 /// Whether it is an end, after which nothing tells of an occurrence again.
 fn has_end(request: &Request) -> bool {
-    let is_end = |(_, mv): &(Key, Move)| !matches!(mv, Move::Waiting { .. } | Move::Sending { .. });
+    let is_end =
+        |(_, mv): &(Key, Transition)| !matches!(mv, Transition::Waiting { .. } | Transition::Sending { .. });
     match request {
         Request::Soon(Change::Step(step)) => is_end(step),
         Request::Commit { moves, .. } => moves.iter().any(is_end),
@@ -374,7 +375,7 @@ fn fail(request: Request, error: &JournalError) -> Option<Request> {
 
 /// Leaves out the changes that a later one makes needless.
 fn without_covered(batch: Vec<Request>) -> Vec<Request> {
-    let mut later: HashMap<Key, Move> = HashMap::new();
+    let mut later: HashMap<Key, Transition> = HashMap::new();
     let mut accounts: HashSet<AccountName> = HashSet::new();
     let mut kept: Vec<Request> = batch
         .into_iter()
@@ -397,17 +398,17 @@ fn without_covered(batch: Vec<Request>) -> Vec<Request> {
 mod tests {
     use super::*;
 
-    fn step(second: i64, mv: Move) -> Request {
+    fn step(second: i64, mv: Transition) -> Request {
         let scheduled_at = Timestamp::from_second(second).expect("a timestamp");
         Request::Soon(Change::Step((Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv)))
     }
 
-    fn waiting(attempts: u32, reason: &'static str) -> Move {
-        Move::Waiting { attempts, reason: reason.into() }
+    fn waiting(attempts: u32, reason: &'static str) -> Transition {
+        Transition::Waiting { attempts, reason: reason.into() }
     }
 
-    fn sending(attempts: u32) -> Move {
-        Move::Sending { attempts, sent_at: Timestamp::UNIX_EPOCH }
+    fn sending(attempts: u32) -> Transition {
+        Transition::Sending { attempts, sent_at: Timestamp::UNIX_EPOCH }
     }
 
     fn quota(limit: u32) -> Request {
@@ -417,7 +418,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_does_not_grow_with_repetition() {
-        let unknown = Move::Unknown { error: "lost".to_owned() };
+        let unknown = Transition::Unknown { error: "lost".to_owned() };
         let mut batch = vec![quota(1)];
         for _ in 0..100 {
             batch.extend([step(1, waiting(0, "quota")), step(1, waiting(0, "overlap")), quota(2)]);

@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::scribe::timestamp;
+use super::log_writer::timestamp;
 use super::text::misleads;
 
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.

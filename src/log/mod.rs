@@ -5,12 +5,12 @@ mod field;
 mod journald;
 mod json;
 pub mod line;
-mod scribe;
+mod log_writer;
 pub mod setup;
 mod text;
 
 pub use event::Event;
 pub use line::Format;
-pub use scribe::{Progress, Scribe};
+pub use log_writer::{LogWriter, Progress};
 pub use setup::{Level, Log, Output};
 pub(crate) use text::visible;

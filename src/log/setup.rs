@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journald::{self, Prioritized, Records};
 use super::json::JsonLines;
-use super::scribe::{Lines, Scribe, Writing};
+use super::log_writer::{Lines, LogWriter, Writing};
 use super::text::TextLines;
 
 /// Where the log goes, and how it is written.
@@ -42,7 +42,7 @@ pub enum Level {
 #[derive(Debug)]
 pub struct Log {
     /// Writes events.
-    pub scribe: Scribe,
+    pub log_writer: LogWriter,
     _writing: Writing,
 }
 
@@ -60,17 +60,17 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
     let terminal = std::io::stdout().is_terminal();
     let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    // A group of lines is one write: the scribe says where a group ends.
+    // A group of lines is one write: the log_writer says where a group ends.
     let stdout = || BufWriter::with_capacity(GROUP, std::io::stdout());
     let out: Box<dyn Write + Send> = match output {
         Output::Json if journald::has_stdout() => Box::new(Prioritized(stdout())),
         Output::Text | Output::Json => Box::new(stdout()),
         Output::Journald => Box::new(Records::open()?),
     };
-    let (scribe, writing) = Scribe::start(out)?;
+    let (log_writer, writing) = LogWriter::start(out)?;
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(coloured && output == Output::Text)
-        .with_writer(Lines(scribe.clone()));
+        .with_writer(Lines(log_writer.clone()));
     let lines = match output {
         Output::Text => lines.event_format(TextLines).boxed(),
         Output::Json | Output::Journald => lines.event_format(JsonLines).boxed(),
@@ -84,5 +84,5 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
     let filter = Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("stackcron", ours);
     // Fails only when logging has begun before, and then the first one stands.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-    Ok(Log { scribe, _writing: writing })
+    Ok(Log { log_writer, _writing: writing })
 }

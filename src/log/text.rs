@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::scribe::timestamp;
+use super::log_writer::timestamp;
 
 /// Formats an event as `2026-11-25T01:30:00.001Z info  action.started       nightly: action 7 …`.
 pub(super) struct TextLines;

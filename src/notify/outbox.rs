@@ -1,6 +1,6 @@
 //! What is told to whom, and when: ends folded into messages, tries, and waits between them. Without a clock or a socket.
 //!
-//! Each receiver and each ping has a desk. A desk sends one message at a time; what comes meanwhile waits: for a receiver
+//! Each receiver and each ping has a queue. A queue sends one message at a time; what comes meanwhile waits: for a receiver
 //! it is folded into its next message, however much it is, and for a ping the last few wait.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -71,15 +71,15 @@ pub(super) struct Outbox {
     /// The entries whose last end was bad, and how.
     bad: HashMap<EntryName, Trigger>,
     /// A ping that has nothing to do has none.
-    desks: HashMap<Target, Desk>,
-    /// The desks that have something to send, by the instant at which they may.
+    queues: HashMap<Target, ReceiverQueue>,
+    /// The queues that have something to send, by the instant at which they may.
     queue: BTreeSet<(Mono, Target)>,
     in_flight: usize,
     /// What is left is sent at once, and once.
     closing: bool,
 }
 
-struct Desk {
+struct ReceiverQueue {
     address: Address,
     waiting: Waiting,
     /// What is being sent or will be again, and the tries so far.
@@ -129,14 +129,18 @@ impl Outbox {
                 _ => continue,
             };
             let target = Owner::Receiver(receiver.name.clone());
-            let desk = self.desks.entry(target.clone()).or_insert_with(|| {
-                Desk::new(receiver.webhook.clone(), Waiting::Digest(receiver.format, Digest::default()), now)
+            let queue = self.queues.entry(target.clone()).or_insert_with(|| {
+                ReceiverQueue::new(
+                    receiver.webhook.clone(),
+                    Waiting::Digest(receiver.format, Digest::default()),
+                    now,
+                )
             });
-            desk.address = receiver.webhook.clone();
-            if let Waiting::Digest(format, digest) = &mut desk.waiting {
+            queue.address = receiver.webhook.clone();
+            if let Waiting::Digest(format, digest) = &mut queue.waiting {
                 *format = receiver.format;
-                if digest.is_empty() && desk.current.is_none() {
-                    desk.not_before = desk.not_before.max(now + GATHER);
+                if digest.is_empty() && queue.current.is_none() {
+                    queue.not_before = queue.not_before.max(now + GATHER);
                 }
                 digest.add(trigger, &event);
             }
@@ -150,16 +154,16 @@ impl Outbox {
                 What::Bad(_) => Ping::Failed(event.message()),
             };
             let target = Owner::Ping(entry.name.clone());
-            let desk = self
-                .desks
+            let queue = self
+                .queues
                 .entry(target.clone())
-                .or_insert_with(|| Desk::new(address.clone(), Waiting::Pings(VecDeque::new()), now));
-            desk.address = address.clone();
-            if let Waiting::Pings(pings) = &mut desk.waiting {
+                .or_insert_with(|| ReceiverQueue::new(address.clone(), Waiting::Pings(VecDeque::new()), now));
+            queue.address = address.clone();
+            if let Waiting::Pings(pings) = &mut queue.waiting {
                 pings.push_back(ping);
                 if pings.len() > PINGS {
                     pings.pop_front();
-                    events.extend(desk.loses(&target, 1, Some(format!("more than {PINGS} pings wait"))));
+                    events.extend(queue.loses(&target, 1, Some(format!("more than {PINGS} pings wait"))));
                 }
             }
             self.enqueue(target);
@@ -175,19 +179,19 @@ impl Outbox {
             && (*at <= now || self.closing)
             && let Some((_, target)) = self.queue.pop_first()
         {
-            let Some(desk) = self.desks.get_mut(&target) else { continue };
-            desk.queued = None;
-            let Some(message) = desk.current.clone().or_else(|| {
-                desk.tries = 0;
-                desk.waiting.take()
+            let Some(queue) = self.queues.get_mut(&target) else { continue };
+            queue.queued = None;
+            let Some(message) = queue.current.clone().or_else(|| {
+                queue.tries = 0;
+                queue.waiting.take()
             }) else {
                 continue;
             };
-            desk.current = Some(message.clone());
-            desk.tries += 1;
-            desk.in_flight = true;
+            queue.current = Some(message.clone());
+            queue.tries += 1;
+            queue.in_flight = true;
             self.in_flight += 1;
-            deliveries.push(Delivery { target, address: desk.address.clone(), message });
+            deliveries.push(Delivery { target, address: queue.address.clone(), message });
         }
         deliveries
     }
@@ -200,43 +204,43 @@ impl Outbox {
         now: Mono,
     ) -> Option<Event> {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let desk = self.desks.get_mut(target)?;
-        desk.in_flight = false;
-        let message = desk.current.take()?;
+        let queue = self.queues.get_mut(target)?;
+        queue.in_flight = false;
+        let message = queue.current.take()?;
         let (most, pause) = match &message {
             Message::Digest(..) => (TRIES, BETWEEN),
             Message::Ping(_) => (PING_TRIES, Duration::ZERO),
         };
-        desk.failed = result.err();
-        let event = match desk.failed.as_ref().map(|failure| failure.again) {
+        queue.failed = result.err();
+        let event = match queue.failed.as_ref().map(|failure| failure.again) {
             None => {
-                desk.not_before = now + pause;
+                queue.not_before = now + pause;
                 let (receiver, entry) = target.split();
-                desk.lost.take().map(|lost| NotifyRestored { receiver, entry, lost }.into())
+                queue.lost.take().map(|lost| NotifyRestored { receiver, entry, lost }.into())
             }
-            Some(Again::Perhaps(after)) if desk.tries < most && !self.closing => {
-                let wait = (FIRST_WAIT * 2_u32.saturating_pow(desk.tries - 1)).min(LONGEST_WAIT);
-                desk.not_before = now + wait.max(after.unwrap_or_default().min(LONGEST_PAUSE));
-                desk.current = Some(message);
+            Some(Again::Perhaps(after)) if queue.tries < most && !self.closing => {
+                let wait = (FIRST_WAIT * 2_u32.saturating_pow(queue.tries - 1)).min(LONGEST_WAIT);
+                queue.not_before = now + wait.max(after.unwrap_or_default().min(LONGEST_PAUSE));
+                queue.current = Some(message);
                 None
             }
             Some(Again::Perhaps(_) | Again::Never) => {
-                desk.not_before = now + pause;
-                desk.loses(target, message.ends(), None)
+                queue.not_before = now + pause;
+                queue.loses(target, message.ends(), None)
             }
         };
-        if matches!(target, Owner::Ping(_)) && !desk.has_work() && desk.lost.is_none() {
-            self.desks.remove(target);
+        if matches!(target, Owner::Ping(_)) && !queue.has_work() && queue.lost.is_none() {
+            self.queues.remove(target);
         }
         self.enqueue(target.clone());
         event
     }
 
-    /// Puts a desk where it belongs in the queue.
+    /// Puts a queue where it belongs in the queue.
     fn enqueue(&mut self, target: Target) {
-        let Some(desk) = self.desks.get_mut(&target) else { return };
-        let at = (!desk.in_flight && desk.has_work()).then_some(desk.not_before);
-        let was = std::mem::replace(&mut desk.queued, at);
+        let Some(queue) = self.queues.get_mut(&target) else { return };
+        let at = (!queue.in_flight && queue.has_work()).then_some(queue.not_before);
+        let was = std::mem::replace(&mut queue.queued, at);
         if was == at {
             return;
         }
@@ -257,9 +261,9 @@ impl Outbox {
     /// Forgets the entries that are gone. What waits is still told.
     pub(super) fn keep(&mut self, entries: &ByName) {
         self.bad.retain(|name, _| entries.contains_key(name));
-        self.desks.retain(|target, desk| match target {
+        self.queues.retain(|target, queue| match target {
             Owner::Receiver(_) => true,
-            Owner::Ping(entry) => desk.in_flight || desk.has_work() || entries.contains_key(entry),
+            Owner::Ping(entry) => queue.in_flight || queue.has_work() || entries.contains_key(entry),
         });
     }
 
@@ -276,21 +280,21 @@ impl Outbox {
     /// Gives up what is not told yet.
     pub(super) fn abandon(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        for (target, desk) in &mut self.desks {
-            let current = desk.current.take().map_or(0, |message| message.ends());
+        for (target, queue) in &mut self.queues {
+            let current = queue.current.take().map_or(0, |message| message.ends());
             let waiting =
-                std::iter::from_fn(|| desk.waiting.take()).map(|message| message.ends()).sum::<usize>();
+                std::iter::from_fn(|| queue.waiting.take()).map(|message| message.ends()).sum::<usize>();
             if current + waiting > 0 {
-                events.extend(desk.loses(target, current + waiting, Some("the daemon stops".to_owned())));
+                events.extend(queue.loses(target, current + waiting, Some("the daemon stops".to_owned())));
             }
         }
         events
     }
 }
 
-impl Desk {
-    fn new(address: Address, waiting: Waiting, now: Mono) -> Desk {
-        Desk {
+impl ReceiverQueue {
+    fn new(address: Address, waiting: Waiting, now: Mono) -> ReceiverQueue {
+        ReceiverQueue {
             address,
             waiting,
             current: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::desk::AskError;
+use super::check_client::AskError;
 use super::survey::Learnt;
 use crate::cloud66::{Job, Stack};
 use crate::schedule::{Account, Code, Entry, Expression, Finding, Part, Schedule, Severity};

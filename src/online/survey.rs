@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::desk::{AskError, Desk};
+use super::check_client::{AskError, CheckClient};
 use crate::cloud66::{Job, Stack};
 use crate::schedule::StackUid;
 
@@ -20,7 +20,7 @@ pub struct Learnt {
 
 /// Asks about these stacks of an account. Without any it asks for the first of the token's stacks, which tells whether
 /// the token is accepted.
-pub async fn survey(desk: &Arc<Desk>, wanted: BTreeSet<StackUid>) -> Learnt {
+pub async fn survey(desk: &Arc<CheckClient>, wanted: BTreeSet<StackUid>) -> Learnt {
     let all_are_there = |stacks: &[Stack]| {
         let seen = stacks.iter().filter(|stack| wanted.iter().any(|uid| uid.as_str() == stack.uid)).count();
         seen >= wanted.len()

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::belief::Told;
+use super::estimate::Told;
 use crate::clock::Mono;
 
 /// A window holds about this many buckets at most, so that memory and searches stay small at any limit.

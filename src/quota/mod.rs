@@ -4,7 +4,7 @@
 //! less the reserve. Beyond that only single requests go, at instants when quota should have come back: their answers
 //! tell. So a wrong guess about the window costs one request at most.
 
-mod belief;
+mod estimate;
 mod headers;
 mod ledger;
 mod limiter;
@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
-use belief::{Belief, Heard, Reading};
+use estimate::{Heard, QuotaEstimate, Reading};
 pub use headers::{Headers, headers};
 use ledger::Ledger;
 use limiter::Limiter;
@@ -46,7 +46,7 @@ const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub struct Quota {
     settings: QuotaSettings,
     limit: u32,
-    belief: Belief,
+    belief: QuotaEstimate,
     ledger: Ledger,
     window: Window,
     /// Those of the ledger that were no fires.
@@ -91,7 +91,7 @@ impl Quota {
         Quota {
             settings,
             limit: settings.limit,
-            belief: Belief::default(),
+            belief: QuotaEstimate::default(),
             ledger: Ledger::new(settings.window),
             window: Window::new(settings.window),
             asides: Ledger::new(settings.window),
@@ -330,7 +330,7 @@ impl Quota {
         Some(self.in_flight_since + PATIENCE * doublings)
     }
 
-    fn told(&self) -> Option<belief::Told> {
+    fn told(&self) -> Option<estimate::Told> {
         self.belief.told().filter(|_| self.silent < SILENT_ANSWERS)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::belief::{Belief, Heard};
+use super::estimate::{Heard, QuotaEstimate};
 use super::ledger::{Bucket, Ledger};
 use super::limiter::Limiter;
 use super::window::Window;
@@ -122,7 +122,7 @@ impl Quota {
         };
         let known = saved.confirmed && saved.told.is_some_and(fresh);
         quota.unconfirmed = ending == Ending::Killed || !known;
-        quota.belief = Belief::restored(heard, saved.uncovered);
+        quota.belief = QuotaEstimate::restored(heard, saved.uncovered);
         read(&mut quota.ledger, &saved.used, past);
         read(&mut quota.asides, &saved.asides, past);
         quota.window = Window::restored(settings.window, saved.window, past);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::belief::Told;
+use super::estimate::Told;
 use super::ledger::Ledger;
 use super::saved::SavedWindow;
 use super::{mono, wall};

@@ -23,7 +23,7 @@ pub use conditions::{ConditionError, Conditions, Latency};
 pub use forecast::{AccountForecast, Forecast, Troubled, WindowForecast};
 pub use load::{Busiest, busiest};
 pub use others::Others;
-pub use suggest::{Move, Peak, Suggestion, suggest};
+pub use suggest::{Peak, QuieterTime, Suggestion, suggest};
 pub use summary::Summary;
 
 use crate::clock::Now;
@@ -125,7 +125,7 @@ impl Rehearsal {
         let passed = self.now.until(next);
         self.now = Now { wall: next, mono: self.now.mono + passed };
         self.core.passed(self.now);
-        self.beat();
+        self.claim_window();
         while let Some(arrived) = self.network.arrives(self.now.wall) {
             self.take_in(arrived);
         }
@@ -146,8 +146,8 @@ impl Rehearsal {
     }
 
     /// Plans, with a journal that writes at once.
-    fn beat(&mut self) {
-        while let Some(claims) = self.core.beat(self.now) {
+    fn claim_window(&mut self) {
+        while let Some(claims) = self.core.claim_window(self.now) {
             self.due += claims.claims.len() as u64;
             let effects = self.core.claimed(claims.cursor, &[], self.now);
             self.perform(effects);
@@ -190,10 +190,10 @@ impl Rehearsal {
 }
 
 /// The action that a move tells of.
-fn action(mv: &journal::Move) -> Option<ActionId> {
+fn action(mv: &journal::Transition) -> Option<ActionId> {
     match *mv {
-        journal::Move::Started { action: Started::Followed(id), .. } => Some(id),
-        journal::Move::Started { action: Started::Alone(id), .. } => id,
+        journal::Transition::Started { action: Started::Followed(id), .. } => Some(id),
+        journal::Transition::Started { action: Started::Alone(id), .. } => id,
         _ => None,
     }
 }

@@ -34,12 +34,12 @@ pub struct Suggestion {
     /// With every entry moved that is to be.
     pub after: Option<Peak>,
     /// In the schedule's order.
-    pub moves: Vec<Move>,
+    pub moves: Vec<QuieterTime>,
 }
 
 /// An entry, and the expression that is suggested for it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Move {
+pub struct QuieterTime {
     /// The entry.
     pub entry: EntryName,
     /// Its expression.
@@ -57,7 +57,8 @@ pub fn suggest(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Vec<Su
         let minutes = Minutes::count(&own, from, until);
         let before = minutes.as_ref().map(Minutes::peak);
         let moves = minutes.map(Minutes::flatten).unwrap_or_default();
-        let moves: Vec<Move> = moves.into_iter().filter_map(|(entry, by)| moved_by(&entry, by)).collect();
+        let moves: Vec<QuieterTime> =
+            moves.into_iter().filter_map(|(entry, by)| moved_by(&entry, by)).collect();
         suggestions.push(Suggestion { account: Arc::clone(account), before, after: before, moves });
     }
     let new: HashMap<&EntryName, &Expression> =
@@ -91,7 +92,7 @@ fn only_minute(entry: &Entry) -> Option<i64> {
     minute.parse().ok().filter(|minute| (0..MINUTES_OF_AN_HOUR).contains(minute))
 }
 
-fn moved_by(entry: &Entry, by: i64) -> Option<Move> {
+fn moved_by(entry: &Entry, by: i64) -> Option<QuieterTime> {
     let [cron] = &*entry.cron else {
         return None;
     };
@@ -101,7 +102,7 @@ fn moved_by(entry: &Entry, by: i64) -> Option<Move> {
         _ => text.to_owned(),
     });
     let suggested = Expression::parse(&fields.collect::<Vec<_>>().join(" ")).ok()?;
-    Some(Move { entry: entry.name.clone(), cron: cron.clone(), suggested })
+    Some(QuieterTime { entry: entry.name.clone(), cron: cron.clone(), suggested })
 }
 
 /// How many occurrences come due in each minute, and which of them can be moved.

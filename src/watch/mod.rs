@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::log::event::{Event, SchedulePolled};
 use inotify::Watches;
-pub use seen::{Seen, Sight, once_it_stays};
+pub use seen::{FileState, Seen, once_it_stays};
 
 /// A file is read when nothing has happened to it for this long: what writes it has come to its end.
 const SETTLED: Duration = Duration::from_millis(200);

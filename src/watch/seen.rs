@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 /// What a look at a file shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum FileState {
     /// Its content, by the beginning of its SHA-256: the same in every version of this program.
     Content(u64),
     /// There is no such file.
@@ -13,39 +13,39 @@ pub enum Sight {
     Unreadable(String),
 }
 
-impl Sight {
+impl FileState {
     /// A file with this content.
-    pub fn of(content: &[u8]) -> Sight {
+    pub fn of(content: &[u8]) -> FileState {
         let hash = Sha256::digest(content);
-        Sight::Content(hash.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte)))
+        FileState::Content(hash.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 }
 
 /// The last look at a file.
 #[derive(Clone, Debug)]
-pub struct Seen(Sight);
+pub struct Seen(FileState);
 
 impl Seen {
     /// Begins with a first look.
-    pub fn new(sight: Sight) -> Seen {
+    pub fn new(sight: FileState) -> Seen {
         Seen(sight)
     }
 
     /// What the content is known by among those that share a journal.
     pub fn fingerprint(&self) -> String {
         match self.0 {
-            Sight::Content(hash) => format!("{hash:016x}"),
-            Sight::Gone | Sight::Unreadable(_) => String::new(),
+            FileState::Content(hash) => format!("{hash:016x}"),
+            FileState::Gone | FileState::Unreadable(_) => String::new(),
         }
     }
 
     /// Whether the last look showed this.
-    pub fn shows(&self, sight: &Sight) -> bool {
+    pub fn shows(&self, sight: &FileState) -> bool {
         self.0 == *sight
     }
 
     /// Takes another look in. Whether it shows something else: what has been told of the last one is not told again.
-    pub fn differs(&mut self, sight: Sight) -> bool {
+    pub fn differs(&mut self, sight: FileState) -> bool {
         std::mem::replace(&mut self.0, sight) != self.0
     }
 }
@@ -94,9 +94,15 @@ mod tests {
 
     #[test]
     fn each_sight_is_told_once_until_another_comes_between() {
-        let mut seen = Seen::new(Sight::of(b"a"));
-        let looks =
-            [Sight::of(b"a"), Sight::of(b"b"), Sight::of(b"b"), Sight::Gone, Sight::Gone, Sight::of(b"b")];
+        let mut seen = Seen::new(FileState::of(b"a"));
+        let looks = [
+            FileState::of(b"a"),
+            FileState::of(b"b"),
+            FileState::of(b"b"),
+            FileState::Gone,
+            FileState::Gone,
+            FileState::of(b"b"),
+        ];
         assert_eq!(looks.map(|sight| seen.differs(sight)), [false, true, false, true, false, true]);
     }
 }

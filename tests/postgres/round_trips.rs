@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 
-use stackcron::journal::postgres::{Membership, Notice, Profile, Seat};
-use stackcron::journal::{Claim, Key, Move, Opened, Origin};
+use stackcron::journal::postgres::{LeadershipChange, Membership, Profile, ShardHandle};
+use stackcron::journal::{Claim, Key, Opened, Origin, Transition};
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
 
@@ -154,7 +154,7 @@ fn relay(connection: &Arc<Connection>, client: TcpStream, server: UnixStream) {
 }
 
 /// A leader's journal, by way of a relay.
-async fn journal(url: &str, directory: &Path) -> (Opened, Seat, Membership) {
+async fn journal(url: &str, directory: &Path) -> (Opened, ShardHandle, Membership) {
     let profile =
         Profile { name: "test".to_owned(), version: "0".to_owned(), schedule: "1".to_owned(), entries: 1 };
     let (address, directory) = (url.parse().expect("an address"), directory.to_owned());
@@ -162,7 +162,7 @@ async fn journal(url: &str, directory: &Path) -> (Opened, Seat, Membership) {
     let membership = joining.await.expect("a thread").expect("a member");
     let mut seat = membership.seat(Shard::Common).expect("a seat");
     let term = loop {
-        if let Notice::Leads(term) = seat.learn().await {
+        if let LeadershipChange::Leads(term) = seat.next_event().await {
             break term;
         }
     };
@@ -200,7 +200,7 @@ async fn however_many_claims_and_moves_and_quotas_go_in_one_round_trip() {
         // As one request, and the claims as the next: they are written together, or one after the other.
         let moved = before.iter().map(|claim| {
             let sent_at = claim.key.scheduled_at();
-            (claim.key.clone(), Move::Sending { attempts: 1, sent_at })
+            (claim.key.clone(), Transition::Sending { attempts: 1, sent_at })
         });
         let (moved, claimed) =
             tokio::join!(journal.commit(moved.collect()), journal.claim(cursor(&next), next.clone()));

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::super::api::{self, NoDesk};
 use super::counted;
 use crate::log::visible;
-use crate::online::{Desk, Learnt, findings, survey};
+use crate::online::{CheckClient, Learnt, findings, survey};
 use crate::schedule::{Account, Code, Diagnostic, Finding, Loaded, Part, Schedule, Severity, StackUid};
 
 /// What came of asking.
@@ -46,7 +46,7 @@ pub(super) fn ask(loaded: &Loaded, now: Timestamp) -> anyhow::Result<Asked> {
     Ok(Asked { diagnostics: loaded.diagnosed(found), summary: summary(schedule, &accounts, &desks) })
 }
 
-async fn ask_all(schedule: &Schedule, accounts: &[Arc<Account>], desks: &[Arc<Desk>]) -> Vec<Learnt> {
+async fn ask_all(schedule: &Schedule, accounts: &[Arc<Account>], desks: &[Arc<CheckClient>]) -> Vec<Learnt> {
     let mut asking = JoinSet::new();
     for (place, (account, desk)) in accounts.iter().zip(desks).enumerate() {
         let of_account = schedule.entries.iter().filter(|entry| entry.account.name == account.name);
@@ -79,7 +79,7 @@ fn no_desk(number: usize, account: &Account, error: &NoDesk) -> Finding {
     }
 }
 
-fn summary(schedule: &Schedule, accounts: &[Arc<Account>], desks: &[Arc<Desk>]) -> String {
+fn summary(schedule: &Schedule, accounts: &[Arc<Account>], desks: &[Arc<CheckClient>]) -> String {
     let stacks: BTreeSet<_> =
         schedule.entries.iter().map(|entry| (&entry.account.name, &entry.stack)).collect();
     let requests = desks.iter().map(|desk| desk.requests()).sum();

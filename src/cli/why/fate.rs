@@ -171,13 +171,13 @@ fn event(record: &Record) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Claim, Journal, Key, Move, Origin, Started};
+    use crate::journal::{Claim, Journal, Key, Origin, Started, Transition};
     use crate::log::event::Event;
     use crate::timetable::explain;
     use crate::timetable::tests::{at, entry};
 
     /// What is told of a day in UTC, of an entry whose occurrence of the first of May took these moves.
-    async fn told(moves: &[Move], day: &str) -> String {
+    async fn told(moves: &[Transition], day: &str) -> String {
         let nightly = entry("nightly", "Europe/London", &["30 1 * * *"]);
         let place = tempfile::tempdir().expect("a directory");
         let journal = Journal::open(place.path()).expect("a journal").journal;
@@ -203,12 +203,12 @@ mod tests {
         String::from_utf8(out.into_inner()).expect("text") + &json
     }
 
-    fn finished(success: bool) -> [Move; 2] {
+    fn finished(success: bool) -> [Transition; 2] {
         let (sent_at, finished_at) = (at("2026-05-01T00:30:00.0124Z"), at("2026-05-01T00:42:07Z"));
         let message = Some("killed:\n\u{1b}[2J".to_owned());
         [
-            Move::Started { attempts: 2, sent_at, action: Started::Followed(71) },
-            Move::Finished { success: Some(success), finished_at, message },
+            Transition::Started { attempts: 2, sent_at, action: Started::Followed(71) },
+            Transition::Finished { success: Some(success), finished_at, message },
         ]
     }
 

@@ -21,7 +21,7 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(8);
 /// Who asks: each has a connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
-    Keeper(usize),
+    Elector(usize),
     Writer(usize),
 }
 
@@ -145,7 +145,7 @@ impl Database {
 impl Client {
     fn member(self) -> usize {
         match self {
-            Client::Keeper(member) | Client::Writer(member) => member,
+            Client::Elector(member) | Client::Writer(member) => member,
         }
     }
 }

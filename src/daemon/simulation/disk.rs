@@ -12,7 +12,7 @@ use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Group, Number, Open};
 use crate::journal::store;
-use crate::journal::{Claim, Key, Known, Move, Recovered, Refused};
+use crate::journal::{Claim, Key, Known, Recovered, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is asked of the journal.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Step((Key, Move)),
+    Step((Key, Transition)),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
@@ -35,7 +35,7 @@ pub(super) enum Write {
     /// What was recorded is written without the wait for company.
     Flush,
     /// And then the request is sent.
-    Commit((Key, Move), RequestId, Request),
+    Commit((Key, Transition), RequestId, Request),
     /// And then the actions are told that are known of a stack.
     Recall(AccountName, StackUid, Timestamp),
     Close(Timestamp),
@@ -76,11 +76,11 @@ pub(super) struct Disk {
     mark_is_ill: bool,
     hangs_until: Duration,
     /// Where the journal is shared, and this daemon leads.
-    seat: Option<Seat>,
+    seat: Option<DatabaseSession>,
 }
 
 /// What a leader writes through.
-struct Seat {
+struct DatabaseSession {
     client: Client,
     number: Number,
     open: Open,
@@ -117,7 +117,7 @@ impl Disk {
 
     /// A term begins: what is written from now on is this leader's.
     pub(super) fn leads(&mut self, client: Client, number: Number, open: Open) {
-        self.seat = Some(Seat { client, number, open });
+        self.seat = Some(DatabaseSession { client, number, open });
     }
 
     /// Of the term in which it is written.
@@ -217,7 +217,7 @@ impl Disk {
             To::File(_) if now < self.ill_until => None,
             To::File(_) => Some(database.tables.memory.write(&writes(&group))),
             To::Database(asked, mut call) => {
-                let Some(Seat { client, number, .. }) = self.seat else { return Vec::new() };
+                let Some(DatabaseSession { client, number, .. }) = self.seat else { return Vec::new() };
                 if call.is_there() {
                     database.ends_former_session(client, now);
                 }

@@ -1,6 +1,6 @@
 //! A member's keeper in virtual time: it beats, looks, takes and hands over, over a line that may be cut.
 //!
-//! What it decides is the keeper's own (`journal/postgres/candidacy.rs`).
+//! What it decides is the keeper's own (`journal/postgres/election_state.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::clock::Now;
-use crate::journal::postgres::Notice;
-use crate::journal::postgres::tables::{BEAT, Candidacy, Found, Id, LOOK, Next, Number, sends_until};
+use crate::journal::postgres::LeadershipChange;
+use crate::journal::postgres::tables::{BEAT, ElectionState, Found, Id, LOOK, Next, Number, sends_until};
 use crate::schedule::Shard;
 
 /// Before a connection is tried again.
@@ -30,12 +30,12 @@ pub(super) struct Member {
     number: usize,
     id: Id,
     former: Option<Id>,
-    part: Candidacy,
+    part: ElectionState,
     beat_at: Duration,
     look_at: Duration,
     doing: Doing,
     orders: VecDeque<Order>,
-    notices: VecDeque<Notice>,
+    notices: VecDeque<LeadershipChange>,
 }
 
 enum Doing {
@@ -57,7 +57,7 @@ impl Member {
             number,
             id,
             former,
-            part: Candidacy::new(mark),
+            part: ElectionState::new(mark),
             beat_at: Duration::ZERO,
             look_at: Duration::ZERO,
             doing: Doing::Away(Duration::ZERO),
@@ -80,7 +80,7 @@ impl Member {
     }
 
     /// What its loop hears of next.
-    pub(super) fn hears(&mut self) -> Option<Notice> {
+    pub(super) fn take_notices(&mut self) -> Option<LeadershipChange> {
         self.notices.pop_front()
     }
 
@@ -108,7 +108,7 @@ impl Member {
         database: &mut Database,
         chances: &mut Rng,
     ) {
-        let client = Client::Keeper(self.number);
+        let client = Client::Elector(self.number);
         self.doing = match std::mem::replace(&mut self.doing, Doing::Left) {
             Doing::Away(at) => match self.orders.pop_front() {
                 // The lease ends by itself.
@@ -170,7 +170,7 @@ impl Member {
                     }
                     Went::Back(Some(Some(number))) => {
                         let term = self.part.taken(Shard::Common, &found, (number, mark), asked);
-                        self.notices.push_back(Notice::Leads(term));
+                        self.notices.push_back(LeadershipChange::Leads(term));
                         (self.beat_at, self.look_at) = (time + BEAT, time + LOOK);
                         Doing::Idle
                     }
@@ -231,7 +231,7 @@ impl Member {
 
     /// The process is gone: what it has asked may arrive all the same.
     pub(super) fn dies(self, time: Duration, database: &mut Database, chances: &mut Rng) {
-        let client = Client::Keeper(self.number);
+        let client = Client::Elector(self.number);
         let statement = match self.doing {
             Doing::Beats(call, number, asked) if call.is_there() => {
                 Statement::Keep(number, sends_until(asked))

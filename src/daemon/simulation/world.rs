@@ -15,9 +15,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
-use super::book::Book;
 use super::database::Database;
 use super::disk::Steered;
+use super::oracle::Oracle;
 use super::scenario::Scenario;
 use crate::clock::Now;
 use crate::dispatch::{Request, RequestId};
@@ -84,12 +84,12 @@ pub(super) struct World<'a> {
     calm: bool,
     /// All that was due while things went wrong is settled since then.
     settled_at: Option<Duration>,
-    pub(super) book: Book<'a>,
+    pub(super) book: Oracle<'a>,
 }
 
 impl<'a> World<'a> {
     /// Runs a scenario to its end, and judges it.
-    pub(super) fn run(scenario: &'a Scenario, trace: bool) -> Book<'a> {
+    pub(super) fn run(scenario: &'a Scenario, trace: bool) -> Oracle<'a> {
         let mut chances = Rng::with_seed(scenario.seed ^ 0x5eed);
         let network = Network::new(&scenario.universe, &scenario.conditions, &mut chances, scenario.start);
         let mut world = World {
@@ -106,7 +106,7 @@ impl<'a> World<'a> {
             file: 0,
             calm: false,
             settled_at: None,
-            book: Book::new(scenario, trace),
+            book: Oracle::new(scenario, trace),
             chances,
         };
         for machine in 0..world.machines.len() {
@@ -282,7 +282,7 @@ impl<'a> World<'a> {
                     self.at(self.time + Duration::from_secs(1), Happens::Beat(life));
                     let lost = self.chances.u32(..100) < self.scenario.lost_beats;
                     if !lost && self.time >= self.machines[self.here].frozen_until {
-                        self.beat()?;
+                        self.claim_window()?;
                     }
                 }
                 Ok(())

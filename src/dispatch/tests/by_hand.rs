@@ -139,5 +139,5 @@ fn what_a_person_fires_of_an_entry_that_is_gone_is_skipped() {
     let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, world.now);
     world.take(effects);
     assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
-    assert!(matches!(world.recorded.last(), Some((_, Move::Skipped { .. }))), "and the journal knows");
+    assert!(matches!(world.recorded.last(), Some((_, Transition::Skipped { .. }))), "and the journal knows");
 }

@@ -190,7 +190,7 @@ fn what_may_have_started_is_kept_as_being_sent_from_its_first_attempt_on() {
     world.reconcile(70.0, &two);
     let first = Some(World::at(1));
     let recorded = world.recorded.iter().map(|(_, mv)| match *mv {
-        Move::Sending { sent_at, .. } => Some(sent_at),
+        Transition::Sending { sent_at, .. } => Some(sent_at),
         _ => None,
     });
     assert!(recorded.clone().all(|sent_at| sent_at == first), "{:?}", world.recorded);

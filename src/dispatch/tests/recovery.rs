@@ -72,7 +72,7 @@ fn what_another_member_left_in_doubt_is_written_as_sending_at_a_stop() {
     world.dispatch.stop();
     let parked = world.dispatch.park();
     let sending = |effect: &Effect| match effect {
-        Effect::Record(key, Move::Sending { attempts: 1, sent_at }) => {
+        Effect::Record(key, Transition::Sending { attempts: 1, sent_at }) => {
             Some((key.entry().to_string(), *sent_at))
         }
         _ => None,

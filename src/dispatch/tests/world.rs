@@ -46,7 +46,7 @@ pub(super) struct World {
     pub(super) limit: u32,
     pub(super) used: u32,
     pub(super) warmed: usize,
-    pub(super) recorded: Vec<(Key, Move)>,
+    pub(super) recorded: Vec<(Key, Transition)>,
     /// Whether the journal can be read.
     pub(super) recalls: bool,
     /// What the journal has of former processes.
@@ -197,9 +197,9 @@ impl World {
 
     /// The actions that the journal knows.
     pub(super) fn known(&self) -> Known {
-        let action = |mv: &Move| match *mv {
-            Move::Started { action: Started::Followed(id), .. } => Some(id),
-            Move::Started { action: Started::Alone(id), .. } => id,
+        let action = |mv: &Transition| match *mv {
+            Transition::Started { action: Started::Followed(id), .. } => Some(id),
+            Transition::Started { action: Started::Alone(id), .. } => id,
             _ => None,
         };
         let actions = self.recorded.iter().filter_map(|(_, mv)| action(mv)).collect();

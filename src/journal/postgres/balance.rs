@@ -8,7 +8,7 @@ const HESITATES: Duration = Duration::from_millis(300);
 
 /// What a member sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct ShardLoad {
     /// The shards that it leads, those not counted that it is handing over.
     pub(super) own: usize,
     /// How many each other member leads that lives and has the same schedule.
@@ -17,7 +17,7 @@ pub(super) struct Sight {
     pub(super) shards: usize,
 }
 
-impl Sight {
+impl ShardLoad {
     /// How long it leaves a free shard to others.
     pub(super) fn hesitates(&self) -> Duration {
         let share = self.shards.div_ceil(self.others.len() + 1);
@@ -36,21 +36,21 @@ mod tests {
 
     use super::*;
 
-    fn sight(of: &[usize], index: usize) -> Sight {
+    fn sight(of: &[usize], index: usize) -> ShardLoad {
         let others =
             of.iter().enumerate().filter(|&(other, _)| other != index).map(|(_, &leads)| leads).collect();
-        Sight { own: of[index], others, shards: of.iter().sum() }
+        ShardLoad { own: of[index], others, shards: of.iter().sum() }
     }
 
     #[test]
     fn one_that_is_alone_takes_all_at_once_and_keeps_it() {
-        let alone = Sight { own: 7, others: vec![], shards: 8 };
+        let alone = ShardLoad { own: 7, others: vec![], shards: 8 };
         assert_eq!((alone.hesitates(), alone.gives()), (Duration::ZERO, false));
     }
 
     #[test]
     fn beyond_its_share_a_member_hesitates() {
-        let sight = |own| Sight { own, others: vec![0, 1], shards: 4 };
+        let sight = |own| ShardLoad { own, others: vec![0, 1], shards: 4 };
         assert_eq!(sight(1).hesitates(), Duration::ZERO, "two are its share");
         assert_eq!(sight(2).hesitates(), HESITATES);
     }

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use super::super::progress::{Standing, Step};
+use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
-use super::super::{Claim, JournalError, Key, Move, Origin, Refused};
+use super::super::{Claim, JournalError, Key, Origin, Refused, Transition};
 use super::Address;
 use super::connection::Answers;
 use super::rows::Statements;
@@ -113,7 +113,7 @@ const PAUSES: &str = "
 #[derive(Clone, Default)]
 pub(crate) struct Group {
     /// Where occurrences are after all steps.
-    pub(super) steps: HashMap<Key, Standing>,
+    pub(super) steps: HashMap<Key, Progress>,
     /// What people asked for, and the answer was lost. It is not claimed any more.
     pub(super) withdrawn: HashSet<Key>,
     pub(super) quotas: HashMap<AccountName, String>,
@@ -129,8 +129,8 @@ impl Group {
     pub(super) fn take(
         &mut self,
         write: &Write<'_>,
-        open: &HashMap<Key, Standing>,
-        settled: &HashMap<Key, Standing>,
+        open: &HashMap<Key, Progress>,
+        settled: &HashMap<Key, Progress>,
     ) -> Written {
         match *write {
             Write::Steps(steps) => {
@@ -157,7 +157,7 @@ impl Group {
         Written::Done
     }
 
-    fn step(&mut self, key: &Key, before: Option<Standing>, mv: &Move) -> Option<Refused> {
+    fn step(&mut self, key: &Key, before: Option<Progress>, mv: &Transition) -> Option<Refused> {
         let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
         let Some(before) = before else {
             return refused(None);

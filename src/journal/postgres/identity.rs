@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::super::mark::boot;
+use super::super::send_watermark::boot;
 
 /// Its file in the state directory.
 const FILE: &str = "member.id";

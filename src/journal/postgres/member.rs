@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::directory::Lock;
-use super::super::{JournalError, Mark, Opened, Permit};
-use super::candidacy::Candidacy;
+use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
-use super::keeper::{Candidate, Command, Keeper};
+use super::election_state::ElectionState;
+use super::elector::{Candidate, Command, Elector};
 use super::lease::Number;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
@@ -37,7 +37,7 @@ pub struct Profile {
 
 /// What a member learns of one shard.
 #[derive(Debug)]
-pub enum Notice {
+pub enum LeadershipChange {
     /// It leads from now on. Nobody else sends.
     Leads(Term),
     /// Another one leads: this one had not beaten for too long. What it had in hand is the other's now.
@@ -50,7 +50,7 @@ pub enum Notice {
 
 /// What a member learns besides.
 #[derive(Debug)]
-pub enum News {
+pub enum MemberEvent {
     /// The database is out of reach. A leader goes on with what its permit covers.
     Unreachable(JournalError),
     /// The database is back.
@@ -80,7 +80,7 @@ pub struct Term {
     pub(super) number: Number,
     /// Of the term before.
     pub(super) former: Number,
-    pub(super) permit: Permit,
+    pub(super) permit: SendPermit,
     /// Nothing that is due later was sent by any leader before.
     pub(super) sends_until: Option<Timestamp>,
     /// The same of the leader before, where that was a process that this one knows of.
@@ -96,7 +96,7 @@ impl Term {
 
     /// Whether, and up to which due instant, its leader may send.
     #[cfg(test)]
-    pub(crate) fn permit(&self) -> &Permit {
+    pub(crate) fn permit(&self) -> &SendPermit {
         &self.permit
     }
 
@@ -134,7 +134,7 @@ pub struct Membership {
     seated: Arc<Notify>,
     /// Ends with the thread.
     thread: oneshot::Receiver<()>,
-    news: mpsc::UnboundedReceiver<News>,
+    news: mpsc::UnboundedReceiver<MemberEvent>,
 }
 
 impl Membership {
@@ -151,7 +151,7 @@ impl Membership {
         let (others_seen, others) = watch::channel(Vec::new());
         let name = profile.name.clone();
         let (profile, known) = watch::channel(profile);
-        let keeper = Keeper {
+        let keeper = Elector {
             address: address.clone(),
             id,
             name,
@@ -202,15 +202,15 @@ impl Membership {
     ///
     /// # Errors
     /// When the state directory cannot be written.
-    pub fn seat(&self, shard: Shard) -> Result<Seat, JournalError> {
-        let mark = Mark::open(&self.directory, &shard, Permit::none_yet());
+    pub fn seat(&self, shard: Shard) -> Result<ShardHandle, JournalError> {
+        let mark = SendWatermark::open(&self.directory, &shard, SendPermit::none_yet());
         let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
         let (tell, notices) = mpsc::unbounded_channel();
         let _ = self
             .commands
-            .send(Command::Join(shard.clone(), Candidate { part: Candidacy::new(mark), notices: tell }));
+            .send(Command::Join(shard.clone(), Candidate { part: ElectionState::new(mark), notices: tell }));
         self.seated.notify_one();
-        Ok(Seat {
+        Ok(ShardHandle {
             shard,
             name: self.name(),
             address: self.address.clone(),
@@ -221,7 +221,7 @@ impl Membership {
     }
 
     /// The next thing that it learns.
-    pub async fn learn(&mut self) -> News {
+    pub async fn next_event(&mut self) -> MemberEvent {
         match self.news.recv().await {
             Some(news) => news,
             // It lives as long as its commands can come.
@@ -268,16 +268,16 @@ fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
 
 /// A member's part in one shard: it leads it, or stands by.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ShardHandle {
     shard: Shard,
     name: String,
     address: Address,
     directory: PathBuf,
     commands: mpsc::UnboundedSender<Command>,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: mpsc::UnboundedReceiver<LeadershipChange>,
 }
 
-impl Seat {
+impl ShardHandle {
     /// Which shard.
     pub fn shard(&self) -> &Shard {
         &self.shard
@@ -289,7 +289,7 @@ impl Seat {
     }
 
     /// The next thing that it learns.
-    pub async fn learn(&mut self) -> Notice {
+    pub async fn next_event(&mut self) -> LeadershipChange {
         match self.notices.recv().await {
             Some(notice) => notice,
             // It is told as long as it can be asked to leave.
@@ -306,7 +306,7 @@ impl Seat {
         let opening = tokio::task::spawn_blocking(move || {
             let (rows, recovered) = Rows::begin(address, &term)?;
             let io = |error| JournalError::io(&directory, &error);
-            let (mark, _) = Mark::open(&directory, &term.shard, term.permit).map_err(io)?;
+            let (mark, _) = SendWatermark::open(&directory, &term.shard, term.permit).map_err(io)?;
             Opened::new(rows, recovered, mark).map_err(io)
         });
         let opened = opening.await.unwrap_or(Err(JournalError::Closed));

@@ -6,12 +6,12 @@
 
 mod address;
 mod balance;
-mod candidacy;
+mod election_state;
 mod connection;
 mod group;
 mod history;
 mod identity;
-mod keeper;
+mod elector;
 mod lately;
 mod lease;
 mod member;
@@ -25,5 +25,5 @@ pub(crate) mod tables;
 pub use address::{Address, AddressError};
 pub use history::read_history;
 pub use lately::{read_lately, read_records};
-pub use member::{Membership, News, Notice, Profile, Seat, Term};
+pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
 pub use presence::{Member, members};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::progress::Standing;
+use super::super::progress::Progress;
 use super::super::store::{Write, Written};
 use super::super::{Claimed, Key, Origin};
 use super::group::Group;
@@ -10,14 +10,14 @@ use super::group::Group;
 /// How what is open stands, as far as that is known to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
-    rows: HashMap<Key, Standing>,
+    rows: HashMap<Key, Progress>,
     /// What people asked for and may be claimed: the answer was lost, and they were told that it is not.
     lost: HashSet<Key>,
 }
 
 impl Open {
     /// What a leader finds at its start.
-    pub(super) fn found(rows: HashMap<Key, Standing>) -> Open {
+    pub(super) fn found(rows: HashMap<Key, Progress>) -> Open {
         Open { rows, lost: HashSet::new() }
     }
 
@@ -34,7 +34,7 @@ impl Open {
     pub(crate) fn group(
         &self,
         writes: &[Write<'_>],
-        settled: &HashMap<Key, Standing>,
+        settled: &HashMap<Key, Progress>,
     ) -> (Group, Vec<Written>) {
         let mut group = Group { withdrawn: self.lost.clone(), ..Group::default() };
         let written = writes.iter().map(|write| group.take(write, &self.rows, settled)).collect();
@@ -78,7 +78,7 @@ impl Open {
                 // Of two claims of one occurrence the first has it.
                 let is_new = !self.rows.contains_key(key) && new.remove(*key);
                 if is_new {
-                    self.rows.insert((*key).clone(), Standing::due());
+                    self.rows.insert((*key).clone(), Progress::due());
                 }
                 !is_new
             });
@@ -113,7 +113,7 @@ mod tests {
         let person = || Origin::Person { args: None };
         let there = claim(person(), 1);
         let lost = [there.clone(), claim(person(), 2), claim(Origin::Schedule, 3)];
-        let mut open = Open::found(HashMap::from([(there.key, Standing::due())]));
+        let mut open = Open::found(HashMap::from([(there.key, Progress::due())]));
         let writes = [Write::Claim(Timestamp::UNIX_EPOCH, &lost)];
         open.is_lost(&writes);
         let (group, mut written) = open.group(&[], &HashMap::new());

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row};
 use super::super::JournalError;
 use super::connection::{answered, connect, failure};
 use super::identity::Id;
-use super::member::{News, Profile};
+use super::member::{MemberEvent, Profile};
 use super::{Address, rows, schema};
 use crate::clock::Now;
 
@@ -117,7 +117,7 @@ pub(super) struct Presence {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) profile: watch::Receiver<Profile>,
-    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) news: mpsc::UnboundedSender<MemberEvent>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Sender<Vec<i64>>,
     /// It is told from then on that it is there.
@@ -197,7 +197,7 @@ impl Presence {
         let off = ahead.unsigned_abs() > CLOCK_OFF + took / 2;
         if off && !self.told.clock_off {
             let by_ms = ahead.as_millis().try_into().unwrap_or(i64::MAX);
-            let _ = self.news.send(News::ClockOff { by_ms });
+            let _ = self.news.send(MemberEvent::ClockOff { by_ms });
         }
         self.told.clock_off = off;
     }
@@ -217,7 +217,7 @@ impl Presence {
         }
         for [member, schedule, leader, leader_schedule] in differing.difference(&self.told.differing).cloned()
         {
-            let _ = self.news.send(News::Differs { member, schedule, leader, leader_schedule });
+            let _ = self.news.send(MemberEvent::Differs { member, schedule, leader, leader_schedule });
         }
         self.told.differing = differing;
     }

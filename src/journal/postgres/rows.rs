@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use super::super::progress::Standing;
+use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{Claim, ClockOf, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
 use super::connection::{Session, answered, connect, failure};
@@ -220,7 +220,7 @@ impl Rows {
     }
 
     /// How occurrences stand that are moved and not open: settled, or never claimed.
-    fn look_up(&mut self, writes: &[Write<'_>]) -> Result<HashMap<Key, Standing>, JournalError> {
+    fn look_up(&mut self, writes: &[Write<'_>]) -> Result<HashMap<Key, Progress>, JournalError> {
         let (instants, entries) = columns(self.open.moved_otherwise(writes).into_iter());
         if instants.is_empty() {
             return Ok(HashMap::new());
@@ -230,7 +230,7 @@ impl Rows {
             let standings = rows.iter().map(|row| {
                 let key = Key::new(entry_name(row.get(1))?, instant(row.get(0))?);
                 let action = row.get::<_, Option<i64>>(3).map(i64::cast_unsigned);
-                Ok((key, Standing { state: state(row.get(2))?, action, ..Standing::due() }))
+                Ok((key, Progress { state: state(row.get(2))?, action, ..Progress::due() }))
             });
             standings.collect::<Result<_, String>>().map_err(|detail| damaged(address, &detail))
         })
@@ -293,7 +293,7 @@ fn found(
     quotas: &[Row],
     open: &[Row],
     term: &Term,
-) -> Result<(Recovered, HashMap<Key, Standing>), String> {
+) -> Result<(Recovered, HashMap<Key, Progress>), String> {
     let mut recovered = Recovered {
         cursor: journal.get::<_, Option<i64>>(0).map(instant).transpose()?,
         stopped_at: journal.get::<_, Option<i64>>(1).map(instant).transpose()?,
@@ -320,17 +320,17 @@ fn found(
     Ok((recovered, standings))
 }
 
-fn open_row(row: &Row) -> Result<(Claim, Standing), String> {
+fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
     let scheduled_at = instant(row.get(0))?;
     let state = state(row.get(3))?;
-    let standing = Standing {
+    let standing = Progress {
         state,
         attempts: attempts(row.get(4))?,
         sent_at: row.get::<_, Option<i64>>(5).map(|micros| after(scheduled_at, micros)).transpose()?,
         action: row.get::<_, Option<i64>>(6).map(i64::cast_unsigned),
         followed: state == State::Started,
         reason: row.get(7),
-        ..Standing::due()
+        ..Progress::due()
     };
     let claim = Claim {
         key: Key::new(entry_name(row.get(1))?, scheduled_at),

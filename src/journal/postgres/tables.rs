@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::super::memory::Memory;
-use super::super::progress::Standing;
+use super::super::progress::Progress;
 use super::super::{ClockOf, Key, Recovered};
-pub(crate) use super::candidacy::{Candidacy, Found, Next, sends_until};
+pub(crate) use super::election_state::{ElectionState, Found, Next, sends_until};
 pub(crate) use super::group::Group;
 pub(crate) use super::identity::Id;
 pub(crate) use super::lease::{BEAT, LOOK, Number, Seen};
@@ -70,7 +70,7 @@ impl Tables {
     /// Begins a term. `None` when it is over.
     pub(crate) fn begin(&mut self, term: &Term) -> Option<(Recovered, Open)> {
         self.holds(term.number()).then_some(())?;
-        let open: HashMap<Key, Standing> = self.memory.open().collect();
+        let open: HashMap<Key, Progress> = self.memory.open().collect();
         let sent_up_to = term.sent_up_to(open.keys().map(|key| self.numbers[key]));
         let recovered = Recovered { sent_up_to, clock: ClockOf::AnyMember, ..self.memory.recover() };
         Some((recovered, Open::found(open)))
@@ -117,7 +117,7 @@ impl Tables {
     }
 
     /// How settled occurrences stand.
-    pub(crate) fn settled<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> HashMap<Key, Standing> {
+    pub(crate) fn settled<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> HashMap<Key, Progress> {
         keys.filter_map(|key| Some((key.clone(), self.memory.settled(key)?))).collect()
     }
 

@@ -8,7 +8,7 @@ mod schema;
 
 use std::path::Path;
 
-use super::{Journal, JournalError, Mark, Opened, Permit};
+use super::{Journal, JournalError, Opened, SendPermit, SendWatermark};
 use crate::schedule::Shard;
 
 pub use file::FILE_NAME;
@@ -26,7 +26,7 @@ impl Journal {
         let path = directory.join(FILE_NAME);
         let mut rows = rows::Rows::new(file::connect(&path, schema::MIGRATIONS)?, path.clone(), lock);
         let mut recovered = rows.recover()?;
-        let (mark, sent_up_to) = Mark::open(directory, &Shard::Common, Permit::unlimited())
+        let (mark, sent_up_to) = SendWatermark::open(directory, &Shard::Common, SendPermit::unlimited())
             .map_err(|error| JournalError::io(&directory.join("sent.mark"), &error))?;
         recovered.sent_up_to = sent_up_to;
         Opened::new(rows, recovered, mark).map_err(|error| JournalError::io(&path, &error))

@@ -8,10 +8,10 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::super::directory::Lock;
-use super::super::progress::{Standing, Step};
+use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, JournalError, Key, Known, Move, Origin, Recovered, Refused, State, Unnamed,
+    Claim, Claimed, ClockOf, JournalError, Key, Known, Origin, Recovered, Refused, State, Transition, Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -184,9 +184,9 @@ const OPEN: &str = "
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
     ORDER BY scheduled_at, entry";
 
-fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Standing)> {
+fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
     let scheduled_at = required(row, 0)?;
-    let standing = Standing {
+    let standing = Progress {
         state: state(row, 3)?,
         attempts: row.get(4)?,
         sent_at: offset(row, scheduled_at, 5)?,
@@ -269,7 +269,7 @@ impl Writing<'_> {
     }
 
     /// Applies a move to what is claimed, if it goes further.
-    fn step(&mut self, key: &Key, mv: &Move) -> rusqlite::Result<Option<Refused>> {
+    fn step(&mut self, key: &Key, mv: &Transition) -> rusqlite::Result<Option<Refused>> {
         let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
         let Some(entry) = self.known_entry(key.entry())? else {
             return Ok(refused(None));
@@ -312,7 +312,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn standing(&self, key: &Key, entry: i64) -> rusqlite::Result<Option<Standing>> {
+    fn standing(&self, key: &Key, entry: i64) -> rusqlite::Result<Option<Progress>> {
         let scheduled_at = key.scheduled_at();
         let place = params![scheduled_at.as_microsecond(), entry];
         let open = self
@@ -321,14 +321,14 @@ impl Writing<'_> {
                 "SELECT state, attempts, sent, action, reason FROM open WHERE scheduled_at = ?1 AND entry = ?2",
             )?
             .query_row(place, |row| {
-                Ok(Standing {
+                Ok(Progress {
                     attempts: row.get(1)?,
                     sent_at: offset(row, scheduled_at, 2)?,
                     action: action_id(row, 3)?,
                     followed: state(row, 0)? == State::Started,
                     reason: row.get(4)?,
                     state: state(row, 0)?,
-                    ..Standing::due()
+                    ..Progress::due()
                 })
             })
             .optional()?;
@@ -338,12 +338,12 @@ impl Writing<'_> {
         self.db
             .prepare_cached("SELECT state, action FROM settled WHERE scheduled_at = ?1 AND entry = ?2")?
             .query_row(place, |row| {
-                Ok(Standing { state: state(row, 0)?, action: action_id(row, 1)?, ..Standing::due() })
+                Ok(Progress { state: state(row, 0)?, action: action_id(row, 1)?, ..Progress::due() })
             })
             .optional()
     }
 
-    fn keep(&mut self, key: &Key, entry: i64, standing: &Standing) -> rusqlite::Result<()> {
+    fn keep(&mut self, key: &Key, entry: i64, standing: &Progress) -> rusqlite::Result<()> {
         self.db
             .prepare_cached(
                 "UPDATE open SET state = ?3, attempts = ?4, sent = ?5, action = ?6, reason = ?7
@@ -361,7 +361,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, key: &Key, entry: i64, standing: &Standing) -> rusqlite::Result<()> {
+    fn settle(&mut self, key: &Key, entry: i64, standing: &Progress) -> rusqlite::Result<()> {
         let scheduled_at = key.scheduled_at().as_microsecond();
         self.db
             .prepare_cached(

@@ -233,7 +233,7 @@ fn many_pings_are_in_flight_together_but_not_all() {
         }
     }
     assert_eq!(sent.len(), 100);
-    assert!(world.outbox.desks.is_empty(), "what has nothing to do is not kept");
+    assert!(world.outbox.queues.is_empty(), "what has nothing to do is not kept");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::daemon::standby::PERMIT_AGAIN;
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::{Claim, Key, Known, Permit, Recovered};
+use crate::journal::{Claim, Key, Known, Recovered, SendPermit};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::rehearsal::network;
@@ -42,7 +42,7 @@ pub(super) struct Process {
     pub(super) life: u32,
     pub(super) core: Core,
     /// Whether it may send.
-    pub(super) permit: Permit,
+    pub(super) permit: SendPermit,
     pub(super) file: usize,
     /// What it fires, sharing with the schedule before what is unchanged.
     pub(super) running: Arc<Schedule>,
@@ -83,11 +83,11 @@ impl World<'_> {
             return Ok(());
         }
         let recovered = self.machines[self.here].disk.recover(&mut self.database);
-        self.begins(recovered, Permit::default(), Reach::ALONE)
+        self.begins(recovered, SendPermit::default(), Reach::ALONE)
     }
 
     /// Goes on where the journal ends.
-    pub(super) fn begins(&mut self, recovered: Recovered, permit: Permit, reach: Reach) -> Step {
+    pub(super) fn begins(&mut self, recovered: Recovered, permit: SendPermit, reach: Reach) -> Step {
         self.lives += 1;
         let (life, file) = (self.lives, self.file);
         let now = self.now();
@@ -143,7 +143,7 @@ impl World<'_> {
         if self.time < self.machines[self.here].frozen_until {
             return Ok(());
         }
-        self.hears()?;
+        self.take_notices()?;
         for _ in 0..self.chances.u32(1..4) {
             let Some(done) =
                 self.machines[self.here].process.as_mut().and_then(|process| process.inbox.pop_front())
@@ -161,7 +161,7 @@ impl World<'_> {
         let permitted = process.permit.holds(now);
         if permitted {
             if process.core.runs_low(now) {
-                self.beat()?;
+                self.claim_window()?;
             }
             self.point()?;
             self.book.sees(now.wall);
@@ -183,13 +183,13 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn beat(&mut self) -> Step {
+    pub(super) fn claim_window(&mut self) -> Step {
         let now = self.now();
         let machine = &mut self.machines[self.here];
         let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
             return Ok(());
         };
-        if let Some(claims) = process.core.beat(now) {
+        if let Some(claims) = process.core.claim_window(now) {
             if self.book.traces() && !claims.claims.is_empty() {
                 let keys: Vec<String> = claims.claims.iter().map(|claim| claim.key.to_string()).collect();
                 let cursor = claims.cursor;
@@ -251,7 +251,7 @@ impl World<'_> {
         self.book.reloads(file);
         self.perform(effects)?;
         self.point()?;
-        self.beat()
+        self.claim_window()
     }
 
     pub(super) fn written(&mut self, written: Written) -> Step {

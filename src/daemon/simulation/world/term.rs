@@ -11,7 +11,7 @@ use crate::daemon::sweep::Reach;
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::Recovered;
 use crate::journal::postgres::tables::{Id, Open};
-use crate::journal::postgres::{Notice, Term};
+use crate::journal::postgres::{LeadershipChange, Term};
 use crate::log::Event;
 
 /// A member has this long to hand over, as in the daemon.
@@ -44,21 +44,21 @@ impl World<'_> {
     }
 
     /// Its loop hears of what becomes of the lease.
-    pub(super) fn hears(&mut self) -> Step {
+    pub(super) fn take_notices(&mut self) -> Step {
         let machine = &mut self.machines[self.here];
         if machine.opening.is_some() {
             return Ok(());
         }
-        let Some(notice) = machine.member.as_mut().and_then(Member::hears) else { return Ok(()) };
+        let Some(notice) = machine.member.as_mut().and_then(Member::take_notices) else { return Ok(()) };
         match notice {
-            Notice::Leads(term) if machine.process.is_some() || term.is_over() => {}
-            Notice::Leads(term) => {
+            LeadershipChange::Leads(term) if machine.process.is_some() || term.is_over() => {}
+            LeadershipChange::Leads(term) => {
                 let client = Client::Writer(self.here);
                 let call = Call::new(client, self.scenario.disk, self.time, &mut self.chances);
                 self.machines[self.here].opening = Some(Opening { term, call });
             }
-            Notice::Deposed => self.steps_down(),
-            Notice::HandsOver | Notice::StandsBy(_) => {}
+            LeadershipChange::Deposed => self.steps_down(),
+            LeadershipChange::HandsOver | LeadershipChange::StandsBy(_) => {}
         }
         self.point()
     }

@@ -13,12 +13,12 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
-use super::balance::Sight;
-use super::candidacy::{Candidacy, Found, Next, sends_until};
+use super::balance::ShardLoad;
 use super::connection::{answered, connect};
+use super::election_state::{ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
-use super::member::{News, Notice};
+use super::member::{LeadershipChange, MemberEvent};
 use super::{Address, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
@@ -94,12 +94,12 @@ pub(super) enum Command {
 
 /// A part in a shard, and who is told what becomes of it.
 pub(super) struct Candidate {
-    pub(super) part: Candidacy,
-    pub(super) notices: mpsc::UnboundedSender<Notice>,
+    pub(super) part: ElectionState,
+    pub(super) notices: mpsc::UnboundedSender<LeadershipChange>,
 }
 
 impl Candidate {
-    fn tell(&self, notice: impl Into<Option<Notice>>) {
+    fn emit(&self, notice: impl Into<Option<LeadershipChange>>) {
         if let Some(notice) = notice.into() {
             // Nobody listens when the daemon is at its end.
             let _ = self.notices.send(notice);
@@ -108,14 +108,14 @@ impl Candidate {
 }
 
 /// The one in a member that knows of the leases.
-pub(super) struct Keeper {
+pub(super) struct Elector {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) name: String,
     /// The process before this one in the same state directory: it is dead.
     pub(super) former: Option<Id>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) news: mpsc::UnboundedSender<MemberEvent>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Receiver<Vec<i64>>,
     pub(super) shards: BTreeMap<Shard, Candidate>,
@@ -137,7 +137,7 @@ enum Told {
     Left,
 }
 
-impl Keeper {
+impl Elector {
     /// Keeps going until it is told to leave. The first connection's failure is told to `first`.
     pub(super) async fn run(mut self, first: oneshot::Sender<Result<(), JournalError>>) {
         let mut first = Some(first);
@@ -165,13 +165,13 @@ impl Keeper {
             let kind = std::mem::discriminant(&error);
             if self.failed.replace(kind) != Some(kind) {
                 // Nobody listens when the daemon is at its end.
-                let _ = self.news.send(News::Unreachable(error));
+                let _ = self.news.send(MemberEvent::Unreachable(error));
             }
             match timeout(AGAIN, self.commands.recv()).await {
                 Err(_) => {}
                 Ok(None) => return,
                 // The leases end by themselves.
-                Ok(Some(command)) => match self.heed(None, command).await {
+                Ok(Some(command)) => match self.perform(None, command).await {
                     Ok(Told::Left) => return,
                     Ok(Told::Done) | Err(_) => {}
                 },
@@ -184,7 +184,7 @@ impl Keeper {
             let pause = match self.turn(client).await {
                 Ok(pause) => {
                     if self.failed.take().is_some() {
-                        let _ = self.news.send(News::Reachable);
+                        let _ = self.news.send(MemberEvent::Reachable);
                     }
                     pause
                 }
@@ -195,7 +195,7 @@ impl Keeper {
                 () = sleep(pause) => {}
                 command = self.commands.recv() => {
                     let Some(command) = command else { return Ended::Left };
-                    match self.heed(Some(client), command).await {
+                    match self.perform(Some(client), command).await {
                         Ok(Told::Done) => {}
                         Ok(Told::Left) => return Ended::Left,
                         Err(error) => return Ended::Failed(error),
@@ -206,7 +206,7 @@ impl Keeper {
     }
 
     /// Does as it is told. Without a connection, leases end by themselves.
-    async fn heed(&mut self, client: Option<&Client>, command: Command) -> Result<Told, JournalError> {
+    async fn perform(&mut self, client: Option<&Client>, command: Command) -> Result<Told, JournalError> {
         let (shard, left) = match command {
             Command::Join(shard, candidate) => {
                 self.shards.insert(shard, candidate);
@@ -241,7 +241,7 @@ impl Keeper {
         let [beat, look, _] = self.due;
         if self.leads() && now.mono >= beat {
             self.due[0] = now.mono + BEAT;
-            self.beat(client, now).await?;
+            self.renew_lease(client, now).await?;
         }
         if now.mono >= look {
             let pause = self.look(client).await?;
@@ -255,7 +255,7 @@ impl Keeper {
     }
 
     /// Keeps what it leads.
-    async fn beat(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
+    async fn renew_lease(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
         let until = sends_until(asked).as_microsecond();
         let numbers = self.shards.values().filter_map(|of| of.part.number());
         let numbers: Vec<i64> = numbers.map(Number::get).collect();
@@ -264,7 +264,7 @@ impl Keeper {
         let kept: Vec<i64> = kept.iter().map(|row| row.get(0)).collect();
         for candidate in self.shards.values_mut() {
             if let Some(notice) = candidate.part.kept(&kept, asked) {
-                candidate.tell(notice);
+                candidate.emit(notice);
                 self.due[1] = Mono::ZERO;
             }
         }
@@ -315,7 +315,7 @@ impl Keeper {
             return Ok(LOOK);
         };
         let (next, notice) = candidate.part.consider(found, self.former, hesitates, mono);
-        candidate.tell(notice);
+        candidate.emit(notice);
         let mark = match next {
             Next::Wait(pause) => return Ok(pause),
             Next::Take { mark } => mark,
@@ -348,7 +348,7 @@ impl Keeper {
         }
         let number = Number::new(row.get(0));
         let term = candidate.part.taken(shard.clone(), found, (number, mark), asked);
-        candidate.tell(Notice::Leads(term));
+        candidate.emit(LeadershipChange::Leads(term));
         self.due[0] = asked.mono + BEAT;
         Ok(BEAT)
     }
@@ -361,7 +361,7 @@ impl Keeper {
         // The common one last: it is the one that all have.
         if let Some(given) = self.shards.values_mut().rev().find(|of| of.part.stays()) {
             let notice = given.part.leaves();
-            given.tell(notice);
+            given.emit(notice);
             self.due[2] = mono + HAND_OVER_EVERY;
         }
     }
@@ -371,12 +371,12 @@ impl Keeper {
     }
 
     /// What is to be seen of the shares. Without the leases, the others count and not what they lead.
-    fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> Sight {
+    fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> ShardLoad {
         let leads = |id: &i64| {
             let holds = |found: &&Found| !found.seen.released && found.holder == Some(Id(*id));
             found.map_or(0, |found| found.values().filter(holds).count())
         };
-        Sight {
+        ShardLoad {
             own: self.shards.values().filter(|of| of.part.stays()).count(),
             others: self.others.borrow().iter().map(leads).collect(),
             shards: self.shards.len(),

@@ -12,7 +12,7 @@ use crate::clock::{Mono, Now};
 
 /// Whether, and up to which due instant, this process may send. Its clones are the same permit.
 #[derive(Clone, Debug, Default)]
-pub struct Permit(Option<Arc<Granted>>);
+pub struct SendPermit(Option<Arc<Granted>>);
 
 #[derive(Debug)]
 struct Granted {
@@ -22,15 +22,15 @@ struct Granted {
     due: AtomicI64,
 }
 
-impl Permit {
+impl SendPermit {
     /// Of a daemon whose journal nobody else uses.
-    pub(super) fn unlimited() -> Permit {
-        Permit(None)
+    pub(super) fn unlimited() -> SendPermit {
+        SendPermit(None)
     }
 
     /// Of a member that does not lead yet.
-    pub(crate) fn none_yet() -> Permit {
-        Permit(Some(Arc::new(Granted { until: AtomicU64::new(0), due: AtomicI64::new(i64::MIN) })))
+    pub(crate) fn none_yet() -> SendPermit {
+        SendPermit(Some(Arc::new(Granted { until: AtomicU64::new(0), due: AtomicI64::new(i64::MIN) })))
     }
 
     /// Allows sends for longer.
@@ -81,7 +81,7 @@ mod tests {
     fn a_permit_ends_by_the_monotonic_clock_and_at_a_due_instant() {
         let at = |second| Timestamp::from_second(second).expect("an instant");
         let now = |wall, mono| Now { wall: at(wall), mono: Duration::from_secs(mono) };
-        let permit = Permit::none_yet();
+        let permit = SendPermit::none_yet();
         assert!(!permit.holds(now(100, 10)));
         permit.extend(Duration::from_secs(12), at(102));
         assert!(permit.holds(now(100, 11)));
@@ -95,6 +95,6 @@ mod tests {
         assert!(permit.covers(at(102), now(100, 11)), "an older word takes nothing away");
         permit.revoke();
         assert!(!permit.holds(now(100, 11)));
-        assert!(Permit::unlimited().holds(now(100, 11)));
+        assert!(SendPermit::unlimited().holds(now(100, 11)));
     }
 }

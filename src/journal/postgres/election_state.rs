@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::Permit;
+use super::super::SendPermit;
 use super::identity::Id;
 use super::lease::{Act, LOOK, Number, Seen, VALID, Watch};
-use super::member::{Notice, Term};
+use super::member::{LeadershipChange, Term};
 use crate::clock::{Mono, Now};
 use crate::schedule::Shard;
 
@@ -36,7 +36,7 @@ pub(crate) enum Next {
 }
 
 /// A shard that this member leads or stands by for.
-pub(crate) struct Candidacy {
+pub(crate) struct ElectionState {
     /// Where the mark stands that the process before this one left. `None` once it has led.
     former: Option<Option<Timestamp>>,
     role: Role,
@@ -52,12 +52,12 @@ pub(crate) struct Candidacy {
 /// What a member is to a shard.
 enum Role {
     StandsBy { leader: Option<Id> },
-    Leads(Number, Permit),
+    Leads(Number, SendPermit),
 }
 
-impl Candidacy {
-    pub(crate) fn new(mark: Option<Timestamp>) -> Candidacy {
-        Candidacy {
+impl ElectionState {
+    pub(crate) fn new(mark: Option<Timestamp>) -> ElectionState {
+        ElectionState {
             former: Some(mark),
             role: Role::StandsBy { leader: None },
             watch: Watch::default(),
@@ -92,7 +92,7 @@ impl Candidacy {
         former: Option<Id>,
         hesitates: Duration,
         mono: Mono,
-    ) -> (Next, Option<Notice>) {
+    ) -> (Next, Option<LeadershipChange>) {
         if mono < self.rests_until {
             return (Next::Wait(LOOK), self.follow(found));
         }
@@ -121,7 +121,7 @@ impl Candidacy {
         (number, mark): (Number, Option<Timestamp>),
         asked: Now,
     ) -> Term {
-        let permit = Permit::none_yet();
+        let permit = SendPermit::none_yet();
         permit.extend(asked.mono + VALID, sends_until(asked));
         self.role = Role::Leads(number, permit.clone());
         (self.former, self.free_since) = (None, None);
@@ -136,7 +136,7 @@ impl Candidacy {
     }
 
     /// A beat was asked for then, and these leases are kept by it.
-    pub(crate) fn kept(&mut self, numbers: &[i64], asked: Now) -> Option<Notice> {
+    pub(crate) fn kept(&mut self, numbers: &[i64], asked: Now) -> Option<LeadershipChange> {
         match &self.role {
             Role::Leads(number, permit) if numbers.contains(&number.get()) => {
                 permit.extend(asked.mono + VALID, sends_until(asked));
@@ -144,16 +144,16 @@ impl Candidacy {
             }
             Role::Leads(..) => {
                 self.steps_down();
-                Some(Notice::Deposed)
+                Some(LeadershipChange::Deposed)
             }
             Role::StandsBy { .. } => None,
         }
     }
 
     /// Is to be handed over.
-    pub(super) fn leaves(&mut self) -> Notice {
+    pub(super) fn leaves(&mut self) -> LeadershipChange {
         self.leaves = true;
-        Notice::HandsOver
+        LeadershipChange::HandsOver
     }
 
     /// Gives it up from now on, and leaves it to others for a while.
@@ -178,11 +178,11 @@ impl Candidacy {
     }
 
     /// Tells who leads, when that is somebody else than before.
-    fn follow(&mut self, found: &Found) -> Option<Notice> {
+    fn follow(&mut self, found: &Found) -> Option<LeadershipChange> {
         match (&mut self.role, found.holder) {
             (Role::StandsBy { leader }, Some(holder)) if !found.seen.released && *leader != Some(holder) => {
                 *leader = Some(holder);
-                Some(Notice::StandsBy(found.name.clone()))
+                Some(LeadershipChange::StandsBy(found.name.clone()))
             }
             _ => None,
         }

@@ -20,7 +20,7 @@ use crate::schedule::{AccountName, EntryName, Schedule};
 /// to it: so far reaches a claim.
 const AHEAD: SignedDuration = SignedDuration::from_secs(6);
 
-pub(super) struct Book<'a> {
+pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
     trace: Option<Vec<String>>,
     violation: Option<String>,
@@ -58,9 +58,9 @@ struct Sent {
     settings: crate::schedule::QuotaSettings,
 }
 
-impl<'a> Book<'a> {
-    pub(super) fn new(scenario: &'a Scenario, trace: bool) -> Book<'a> {
-        Book {
+impl<'a> Oracle<'a> {
+    pub(super) fn new(scenario: &'a Scenario, trace: bool) -> Oracle<'a> {
+        Oracle {
             scenario,
             trace: trace.then(Vec::new),
             violation: None,

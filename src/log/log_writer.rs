@@ -18,7 +18,7 @@ use crate::background;
 /// Hands what is told to the log, in the order in which it is told, each event with the instant at which it was. Its clones
 /// are the same log.
 #[derive(Clone, Debug)]
-pub struct Scribe {
+pub struct LogWriter {
     told: SyncSender<Told>,
     progress: Progress,
 }
@@ -30,7 +30,7 @@ pub struct Progress(Arc<Counts>);
 /// Ends the thread when it is dropped. All that was told is with the log then.
 #[derive(Debug)]
 pub(super) struct Writing {
-    scribe: Scribe,
+    log_writer: LogWriter,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,23 +59,23 @@ const AHEAD: usize = 100_000;
 /// After some lines it looks this much later for more. Meanwhile who tells needs not wake it.
 const GATHERS: Duration = Duration::from_millis(2);
 
-impl Scribe {
+impl LogWriter {
     /// Starts the thread, which writes to `out`.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<(Scribe, Writing)> {
+    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<(LogWriter, Writing)> {
         let (told, inbox) = sync_channel(AHEAD);
-        let scribe = Scribe { told, progress: Progress::default() };
-        let progress = scribe.progress();
+        let log_writer = LogWriter { told, progress: Progress::default() };
+        let progress = log_writer.progress();
         let thread = std::thread::Builder::new()
-            .name("scribe".to_owned())
+            .name("log_writer".to_owned())
             .spawn(move || write(&inbox, out, &progress))?;
-        Ok((scribe.clone(), Writing { scribe, thread: Some(thread) }))
+        Ok((log_writer.clone(), Writing { log_writer, thread: Some(thread) }))
     }
 
     /// Has an event written soon. Waits when the reader of the log is far behind: no line is ever dropped.
-    pub fn tell(&self, event: Event) {
+    pub fn emit(&self, event: Event) {
         if let Err(Told::Event(at, event)) = self.put(Told::Event(Timestamp::now(), Box::new(event))) {
             emit(at, &event);
         }
@@ -96,7 +96,7 @@ impl Scribe {
 impl Drop for Writing {
     fn drop(&mut self) {
         // It has written what it could, whatever became of it.
-        let _ = self.scribe.put(Told::End);
+        let _ = self.log_writer.put(Told::End);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -154,7 +154,7 @@ thread_local! {
     /// When what this thread emits was told. `None`: now.
     static TOLD_AT: Cell<Option<Timestamp>> = const { Cell::new(None) };
 
-    /// Where the log goes. Only the scribe's thread has it.
+    /// Where the log goes. Only the log_writer's thread has it.
     static OUT: RefCell<Option<Box<dyn Write + Send>>> = const { RefCell::new(None) };
 }
 
@@ -174,9 +174,9 @@ fn put(line: &[u8]) -> bool {
     OUT.with_borrow_mut(|out| out.as_mut().map(|out| out.write_all(line))).is_some()
 }
 
-/// Takes each line that is put together with one write. The scribe's own go where the log goes, those of other threads to
-/// the scribe.
-pub(super) struct Lines(pub(super) Scribe);
+/// Takes each line that is put together with one write. The log_writer's own go where the log goes, those of other threads to
+/// the log_writer.
+pub(super) struct Lines(pub(super) LogWriter);
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
@@ -186,7 +186,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-pub(super) struct Line<'a>(&'a Scribe);
+pub(super) struct Line<'a>(&'a LogWriter);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -233,10 +233,11 @@ mod tests {
     fn who_waits_for_the_log_goes_on_when_all_is_written_or_nobody_reads() {
         let (lets, let_in) = channel();
         let (read, lines) = channel();
-        let (scribe, writing) = Scribe::start(Box::new(Reader { lets: let_in, read })).expect("a thread");
-        let progress = scribe.progress();
+        let (log_writer, writing) =
+            LogWriter::start(Box::new(Reader { lets: let_in, read })).expect("a thread");
+        let progress = log_writer.progress();
         progress.catch_up(LONG);
-        let tell = |line: &str| Line(&scribe).write_all(line.as_bytes()).expect("told");
+        let tell = |line: &str| Line(&log_writer).write_all(line.as_bytes()).expect("told");
         tell("first");
         progress.catch_up(Duration::from_millis(1));
         assert!(progress.0.hangs.load(SeqCst), "nobody reads");

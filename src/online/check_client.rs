@@ -149,7 +149,7 @@ pub struct Tally {
 }
 
 /// Where an account's questions are asked.
-pub struct Desk {
+pub struct CheckClient {
     account: Arc<Account>,
     client: Client,
     /// Never held over an await.
@@ -164,11 +164,11 @@ pub struct Desk {
     tally: Arc<Tally>,
 }
 
-impl Desk {
+impl CheckClient {
     /// A desk that has asked nothing yet.
-    pub fn new(account: Arc<Account>, client: Client, tally: Arc<Tally>) -> Desk {
+    pub fn new(account: Arc<Account>, client: Client, tally: Arc<Tally>) -> CheckClient {
         let quota = Quota::new(account.quota, Now::read());
-        Desk {
+        CheckClient {
             account,
             client,
             quota: Mutex::new(quota),

@@ -73,7 +73,7 @@ pub(super) enum Reading {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Belief {
+pub(super) struct QuotaEstimate {
     told: Option<Told>,
     next: u64,
     /// With what was believed when they were sent.
@@ -87,11 +87,11 @@ pub(super) struct Belief {
     risen: u64,
 }
 
-impl Belief {
+impl QuotaEstimate {
     /// A belief that survived a restart. Of the requests then in flight, or lost, none is known to be included.
-    pub fn restored(heard: Option<Heard>, loose: u32) -> Belief {
+    pub fn restored(heard: Option<Heard>, loose: u32) -> QuotaEstimate {
         let told = heard.and_then(|heard| heard.told(0));
-        let mut belief = Belief { told, ..Belief::default() };
+        let mut belief = QuotaEstimate { told, ..QuotaEstimate::default() };
         belief.loosen(loose);
         belief
     }

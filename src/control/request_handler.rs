@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::ask::{Ask, Asking, Changed, Fire, FireError, Steer, SteerError};
 use super::protocol::{Answer, ErrorKind, Question, Told};
+use super::request::{Changed, ControlHandle, ControlRequest, Fire, FireError, Steer, SteerError};
 use super::server::Client;
 use super::status::{Around, Status};
 use crate::background::Background;
@@ -48,8 +48,8 @@ const MOST_NOTABLE: usize = 10;
 const LOOKED_UP: usize = 5;
 
 /// Answers questions.
-pub(super) struct Clerk {
-    asking: Asking,
+pub(super) struct RequestHandler {
+    asking: ControlHandle,
     watching: Arc<Semaphore>,
     /// Where the journal is.
     journal: Location,
@@ -91,13 +91,13 @@ enum Refusal {
     Crowded,
 }
 
-impl Clerk {
+impl RequestHandler {
     /// Asks the loop over `asking`, and reads the journal.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn new(asking: Asking, journal: Location) -> io::Result<Clerk> {
-        Ok(Clerk {
+    pub(super) fn new(asking: ControlHandle, journal: Location) -> io::Result<RequestHandler> {
+        Ok(RequestHandler {
             asking,
             watching: Arc::new(Semaphore::new(MOST_WATCHING)),
             journal,
@@ -125,7 +125,7 @@ impl Clerk {
     }
 
     /// Asks the loop.
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refusal> {
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> ControlRequest) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
         let asking = async {
             self.asking.asks.send(ask(answer)).await.map_err(|_| Refusal::Stopping)?;
@@ -162,7 +162,8 @@ impl Clerk {
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
             let (args, told) = (args.clone(), told.clone());
-            let fire = |answer| Ask::Fire(Box::new(Fire { schedule, entry, args, by, answer, told }));
+            let fire =
+                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, by, answer, told }));
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 claimed => break claimed?,
@@ -171,7 +172,7 @@ impl Clerk {
         drop(told);
         let claimed = Answer::Claimed { entry: key.entry().to_string(), scheduled_at: key.scheduled_at() };
         if client.tell(&claimed).await.is_ok() && wait {
-            Clerk::watch(client, hears).await;
+            RequestHandler::watch(client, hears).await;
         }
         Ok(())
     }
@@ -212,7 +213,7 @@ impl Clerk {
         let by = client.by;
         let steered = |answer| {
             let steer = Steer { entry: entry.clone(), shard, by, answer };
-            if pause { Ask::Pause(steer) } else { Ask::Resume(steer) }
+            if pause { ControlRequest::Pause(steer) } else { ControlRequest::Resume(steer) }
         };
         let changed = self.ask(steered).await??;
         let paused_in_schedule = match (found, changed) {
@@ -233,7 +234,7 @@ impl Clerk {
 
     async fn status(&self, client: &mut Client, names: Vec<String>, most: usize) -> Result<(), Refusal> {
         let most = most.min(MOST_LISTED);
-        let snapshot = self.ask(|answer| Ask::Snapshot { most, answer }).await?;
+        let snapshot = self.ask(|answer| ControlRequest::Snapshot { most, answer }).await?;
         let now = snapshot.now;
         let walk = move || {
             let upcoming = match names.is_empty() {

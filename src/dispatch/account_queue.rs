@@ -28,7 +28,7 @@ const MOST_WARM: usize = 64;
 /// The order of sending: priority, then the scheduled instant, then the order of planning.
 pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
 
-pub(super) struct Lane {
+pub(super) struct AccountQueue {
     account: Arc<Account>,
     /// The schedule has it. One that it has no more is kept for what is in flight.
     pub(super) in_force: bool,
@@ -91,9 +91,9 @@ pub(crate) struct Sent {
     pub(crate) throttled: u64,
 }
 
-impl Lane {
-    pub(super) fn new(account: &Arc<Account>, now: Now) -> Lane {
-        Lane {
+impl AccountQueue {
+    pub(super) fn new(account: &Arc<Account>, now: Now) -> AccountQueue {
+        AccountQueue {
             account: Arc::clone(account),
             in_force: true,
             quota: Quota::new(account.quota, now),
@@ -279,7 +279,7 @@ impl Lane {
     /// Moves on to `now`: the quota's window may turn. Returns what is to be tried again.
     pub(super) fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Rank> {
         let changes = self.quota.tick(now);
-        self.tell(changes, effects);
+        self.emit(changes, effects);
         let mut again = Vec::new();
         while let Some(&(at, rank)) = self.retries.first()
             && at <= now.mono
@@ -306,7 +306,7 @@ impl Lane {
             None if never_sent => self.quota.unsent(ticket, now),
             None => self.quota.lost(ticket, now),
         };
-        self.tell(changes, effects);
+        self.emit(changes, effects);
     }
 
     /// When the lane has something to do at the latest. At `asks` something is to be asked besides.
@@ -324,7 +324,7 @@ impl Lane {
         waiting.into_iter().chain(retry).chain(turn).min()
     }
 
-    fn tell(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) {
+    fn emit(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) {
         let account = || self.account.name.clone();
         effects.extend(changes.into_iter().map(|change| match change {
             Change::Limit { limit, was } => log(QuotaChanged { account: account(), limit, was }),

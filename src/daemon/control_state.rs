@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Daemon;
 use crate::clock::{Mono, Now};
-use crate::control::{Ask, Changed, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
+use crate::control::{Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
 use crate::journal::{Claim, Claimed, Health, JournalError, Key};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
@@ -29,7 +29,7 @@ pub(super) enum Pause {
 }
 
 /// What is kept for those who ask.
-pub(super) struct Desk {
+pub(super) struct ControlState {
     since: Timestamp,
     path: Arc<str>,
     pub(super) journal: Arc<str>,
@@ -42,9 +42,9 @@ pub(super) struct Desk {
     steering: BTreeSet<EntryName>,
 }
 
-impl Desk {
-    pub(super) fn new(since: Timestamp, path: &Arc<str>, journal: &Arc<str>) -> Desk {
-        Desk {
+impl ControlState {
+    pub(super) fn new(since: Timestamp, path: &Arc<str>, journal: &Arc<str>) -> ControlState {
+        ControlState {
             since,
             path: Arc::clone(path),
             journal: Arc::clone(journal),
@@ -56,7 +56,7 @@ impl Desk {
     }
 
     /// Passes an event on to who waits for it.
-    pub(super) fn hear(&self, event: &Event) {
+    pub(super) fn on_event(&self, event: &Event) {
         if !self.watched.is_empty()
             && let Some((entry, scheduled_at)) = event.occurrence()
             && let Some(watcher) = self.watched.get(&Key::new(entry.clone(), scheduled_at))
@@ -73,19 +73,19 @@ impl Desk {
 }
 
 impl Daemon {
-    pub(super) fn asked(&mut self, ask: Ask) {
+    pub(super) fn asked(&mut self, ask: ControlRequest) {
         match ask {
             // Who asked was told that nobody answers: it is not done behind their back.
-            Ask::Fire(fire) if fire.answer.is_closed() => {}
-            Ask::Pause(steer) | Ask::Resume(steer) if steer.answer.is_closed() => {}
-            Ask::Snapshot { answer, .. } if answer.is_closed() => {}
-            Ask::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
+            ControlRequest::Fire(fire) if fire.answer.is_closed() => {}
+            ControlRequest::Pause(steer) | ControlRequest::Resume(steer) if steer.answer.is_closed() => {}
+            ControlRequest::Snapshot { answer, .. } if answer.is_closed() => {}
+            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
-            Ask::Fire(fire) => self.claim_by_hand(fire),
-            Ask::Pause(steer) => self.steer(steer, Pause::Paused),
-            Ask::Resume(steer) => self.steer(steer, Pause::Resumed),
-            Ask::Snapshot { most, answer } => {
+            ControlRequest::Fire(fire) => self.claim_by_hand(fire),
+            ControlRequest::Pause(steer) => self.steer(steer, Pause::Paused),
+            ControlRequest::Resume(steer) => self.steer(steer, Pause::Resumed),
+            ControlRequest::Snapshot { most, answer } => {
                 let _ = answer.send(Box::new(self.snapshot(most)));
             }
         }
@@ -121,7 +121,7 @@ impl Daemon {
                 self.desk.watch(claim.key.clone(), told);
                 let _ = answer.send(Ok(claim.key.clone()));
                 let scheduled_at = claim.key.scheduled_at();
-                self.tell(EntryFired { entry: entry.name.clone(), scheduled_at, by_uid }.into());
+                self.emit(EntryFired { entry: entry.name.clone(), scheduled_at, by_uid }.into());
                 let entry = match Arc::ptr_eq(&schedule, &self.schedule) {
                     true => Some(&entry),
                     false => self.schedule.entries.iter().find(|now| now.name == entry.name),
@@ -151,13 +151,13 @@ impl Daemon {
         }
         match to {
             Pause::Paused => {
-                self.tell(EntryPaused { entry: entry.clone(), by_uid }.into());
+                self.emit(EntryPaused { entry: entry.clone(), by_uid }.into());
                 let effects = self.core.pause(&entry, Now::read());
                 self.perform(effects);
             }
             Pause::Resumed => {
                 self.core.resume(&entry);
-                self.tell(EntryResumed { entry, by_uid }.into());
+                self.emit(EntryResumed { entry, by_uid }.into());
             }
         }
         let _ = answer.send(Ok(Changed::Yes));

@@ -19,7 +19,7 @@ const MOST_WAITING: usize = 16;
 pub(crate) struct Uid(pub(crate) u32);
 
 /// A question. Whoever asks may have gone when it is answered.
-pub(crate) enum Ask {
+pub(crate) enum ControlRequest {
     Fire(Box<Fire>),
     Pause(Steer),
     Resume(Steer),
@@ -122,22 +122,22 @@ pub(crate) enum NotReady {
 
 /// The loop's end.
 #[derive(Debug)]
-pub struct Asked {
-    pub(crate) asks: mpsc::Receiver<Ask>,
+pub struct ControlReceiver {
+    pub(crate) asks: mpsc::Receiver<ControlRequest>,
     pub(crate) schedule: watch::Sender<Arc<Schedule>>,
 }
 
 /// The other end.
 #[derive(Clone, Debug)]
-pub struct Asking {
-    pub(crate) asks: mpsc::Sender<Ask>,
+pub struct ControlHandle {
+    pub(crate) asks: mpsc::Sender<ControlRequest>,
     /// The schedule in force.
     pub(crate) schedule: watch::Receiver<Arc<Schedule>>,
 }
 
 /// A way to ask the loop.
-pub fn channel(schedule: Arc<Schedule>) -> (Asking, Asked) {
+pub fn channel(schedule: Arc<Schedule>) -> (ControlHandle, ControlReceiver) {
     let (ask, asks) = mpsc::channel(MOST_WAITING);
     let (replace, current) = watch::channel(schedule);
-    (Asking { asks: ask, schedule: current }, Asked { asks, schedule: replace })
+    (ControlHandle { asks: ask, schedule: current }, ControlReceiver { asks, schedule: replace })
 }

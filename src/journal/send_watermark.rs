@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::Permit;
+use super::SendPermit;
 use crate::clock::Now;
 use crate::schedule::Shard;
 
@@ -26,14 +26,14 @@ const BOOT_ID_OF_SERVICE: &str = "boot-id";
 
 /// The mark of the running process.
 #[derive(Debug)]
-pub struct Mark {
+pub struct SendWatermark {
     file: File,
     boot: String,
     at: Timestamp,
-    permit: Permit,
+    permit: SendPermit,
 }
 
-impl Mark {
+impl SendWatermark {
     /// Opens the mark, and reads where a former process left it. `None` when there is none to be believed.
     ///
     /// # Errors
@@ -41,8 +41,8 @@ impl Mark {
     pub(super) fn open(
         directory: &Path,
         shard: &Shard,
-        permit: Permit,
-    ) -> io::Result<(Mark, Option<Timestamp>)> {
+        permit: SendPermit,
+    ) -> io::Result<(SendWatermark, Option<Timestamp>)> {
         let mut options = OpenOptions::new();
         let file = options
             .read(true)
@@ -55,11 +55,11 @@ impl Mark {
         let mut text = [0; 128];
         let read = file.read_at(&mut text, 0)?;
         let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
-        Ok((Mark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit }, former))
+        Ok((SendWatermark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit }, former))
     }
 
     /// Whether anything may be sent, and for how long.
-    pub fn permit(&self) -> &Permit {
+    pub fn permit(&self) -> &SendPermit {
         &self.permit
     }
 
@@ -114,11 +114,12 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |second| Timestamp::from_second(second).expect("an instant");
         let (mut mark, former) =
-            Mark::open(directory.path(), &Shard::Common, Permit::unlimited()).expect("a mark");
+            SendWatermark::open(directory.path(), &Shard::Common, SendPermit::unlimited()).expect("a mark");
         assert_eq!(former, None, "there was none");
         mark.raise(at(100)).expect("raised");
         mark.raise(at(50)).expect("a mark never falls");
-        let (_, former) = Mark::open(directory.path(), &Shard::Common, Permit::unlimited()).expect("a mark");
+        let (_, former) =
+            SendWatermark::open(directory.path(), &Shard::Common, SendPermit::unlimited()).expect("a mark");
         assert_eq!(former.map(Timestamp::as_second), Some(100));
         let text = std::fs::read_to_string(directory.path().join(FILE)).expect("the mark");
         assert_eq!(parse(&text, "another-boot"), None);
