@@ -828,13 +828,13 @@ async fn a_schema_of_the_next_version_is_written_and_a_later_one_refused() {
     let Place::Database(_, address) = &place else { panic!("it is a database") };
     let database = address.to_string().rsplit('/').next().expect("a name").to_owned();
     server.sql(&database, "ALTER TABLE stackcron.paused ADD COLUMN since bigint");
-    server.sql(&database, "UPDATE stackcron.journal SET schema = 3, oldest = 2");
+    server.sql(&database, "UPDATE stackcron.journal SET schema = 2, oldest = 1");
     let opened = place.open().await;
     opened.journal.pause(name("a")).await.expect("paused beside a newer version");
     opened.closed().await;
-    server.sql(&database, "UPDATE stackcron.journal SET schema = 4, oldest = 3");
+    server.sql(&database, "UPDATE stackcron.journal SET schema = 3, oldest = 2");
     let refused = postgres::read_history(address, &Filter::default(), |_| ControlFlow::Continue(()));
-    assert_eq!(refused, Err(JournalError::NewerDatabase { address: address.to_string(), found: 4 }));
+    assert_eq!(refused, Err(JournalError::NewerDatabase { address: address.to_string(), found: 3 }));
 }
 
 #[tokio::test]
@@ -852,29 +852,6 @@ async fn a_leader_whose_lease_another_took_writes_nothing() {
     assert_eq!(opened.journal.commit(vec![(key("a", 10), skipped())]).await, Err(JournalError::Deposed));
     assert_eq!(opened.journal.pause(name("a")).await, Err(JournalError::Deposed));
     assert_eq!(place.states(), [(key("a", 10), State::Due)].into(), "nothing is written");
-    assert_eq!(server.sql(&database, "SELECT cursor FROM stackcron.journal"), "20000000");
+    assert_eq!(server.sql(&database, "SELECT cursor FROM stackcron.shard"), "20000000");
     assert_eq!(server.sql(&database, "SELECT count(*) FROM stackcron.paused"), "0");
-}
-
-#[tokio::test]
-async fn the_schema_of_the_version_before_is_brought_up_to_date() {
-    let Some(server) = Server::shared() else { return };
-    let Some(place) = Place::postgres() else { return };
-    let opened = place.open().await;
-    opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
-    opened.closed().await;
-    let Place::Database(_, address) = &place else { panic!("it is a database") };
-    let database = address.to_string().rsplit('/').next().expect("a name").to_owned();
-    server.sql(
-        &database,
-        "DROP TABLE stackcron.shard_lease, stackcron.shard; DROP SEQUENCE stackcron.term;
-         ALTER TABLE stackcron.open DROP COLUMN shard; UPDATE stackcron.journal SET schema = 1, oldest = 1",
-    );
-    let opened = place.open().await;
-    assert_eq!(opened.recovered.cursor, Some(at(20)));
-    assert_eq!(opened.recovered.open.len(), 1);
-    opened.journal.claim(at(30), vec![claim("a", 20)]).await.expect("claimed");
-    opened.closed().await;
-    let version = "SELECT schema, oldest FROM stackcron.journal";
-    assert_eq!(server.sql(&database, version), "2|1", "the version before goes on beside this one");
 }

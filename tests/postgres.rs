@@ -8,7 +8,6 @@ mod entering;
 mod late;
 mod round_trips;
 mod standby;
-mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

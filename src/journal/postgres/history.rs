@@ -45,7 +45,7 @@ pub fn read_history(
             let runtime = rows::runtime(address)?;
             runtime.block_on(async {
                 let mut client = connect(address).await?;
-                schema::readable(&client, address, schema::OCCURRENCES).await?;
+                schema::readable(&client, address).await?;
                 read(&mut client, address, filter, &sender).await
             })
         });
