@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::core::Core;
+use super::forgotten::{forgotten, take_in};
 use super::replacement::Part;
 use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
@@ -16,10 +17,10 @@ use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::Effect;
 use crate::journal::postgres::{LeadershipChange, MemberEvent, Membership, ShardHandle, Term};
-use crate::journal::{Health, Journal, Opened, Recovered, SendPermit};
+use crate::journal::{Health, Journal, JournalError, Opened, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{
-    ClockDiffers, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
+    ClockDiffers, JournalReplaced, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
     ScheduleDiffers,
 };
 use crate::schedule::Shard;
@@ -51,6 +52,8 @@ pub(super) enum Halt {
     Stopped,
     /// Another member leads.
     Deposed,
+    /// The journal is gone, or another one is in its place.
+    Replaced,
     /// Another member has fewer shards.
     HandsOver,
     /// The shard has accounts that were another's.
@@ -74,6 +77,10 @@ pub(super) fn name(shard: &Shard) -> Option<String> {
 pub(super) fn event_for_log(member: String, news: MemberEvent) -> Event {
     match news {
         MemberEvent::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
+        MemberEvent::Replaced { journal, known, found } => {
+            let (known, found) = (known.to_string(), found.map(|found| found.to_string()));
+            JournalReplaced { known, found, journal }.into()
+        }
         MemberEvent::Reachable => LeaseReachable { member }.into(),
         MemberEvent::Differs { member, schedule, leader, leader_schedule } => {
             let (fingerprint, leader_fingerprint) = (schedule, leader_schedule);
@@ -92,6 +99,19 @@ impl Daemon {
     /// Whether it may send.
     pub(super) fn is_permitted(&self, now: Now) -> bool {
         self.mark.as_ref().is_some_and(|mark| mark.permit().holds(now))
+    }
+
+    /// Claims what an older copy of the journal has forgotten: none of it is sent before the stacks' actions have told.
+    ///
+    /// # Errors
+    /// When the journal cannot be written. Then nothing may be sent.
+    pub(super) async fn claim_forgotten(&self, opened: &mut Opened) -> Result<(), JournalError> {
+        if let Some((claims, event)) = forgotten(&self.schedule, &opened.recovered) {
+            let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
+            self.emit(event.into());
+            take_in(&mut opened.recovered, claims, &claimed.known);
+        }
+        Ok(())
     }
 
     /// Goes on where a journal ends.
@@ -156,7 +176,7 @@ impl Daemon {
                         let (member, shard) = (self.member(), name(&self.shard));
                         self.emit(LeaseStandby { member, shard, leader }.into());
                     }
-                    LeadershipChange::Deposed | LeadershipChange::HandsOver => {}
+                    LeadershipChange::Deposed | LeadershipChange::Replaced | LeadershipChange::HandsOver => {}
                 },
                 tick = ticks.next() => match tick {
                     Tick::ClaimWindow | Tick::Prune => {}
@@ -180,7 +200,12 @@ impl Daemon {
         let Some(seat) = &self.seat else {
             return;
         };
-        let opened = match seat.open(term.clone()).await {
+        let opening = async {
+            let mut opened = seat.open(term.clone()).await?;
+            self.claim_forgotten(&mut opened).await.inspect_err(|_| seat.release())?;
+            Ok::<_, JournalError>(opened)
+        };
+        let opened = match opening.await {
             Ok(opened) => opened,
             Err(error) => {
                 let (member, error) = (self.member(), error.to_string());
@@ -228,7 +253,7 @@ impl Daemon {
     }
 
     /// Decides nothing from now on.
-    fn idle(&mut self) {
+    pub(super) fn idle(&mut self) {
         (self.mark, self.term) = (None, None);
         self.tell_health(&Health::Well);
         self.desk.claiming_since = None;
