@@ -1,7 +1,7 @@
 //! `stackcron jobs`: what jobs a stack has, and as entries ready to paste.
 
-mod stack;
-mod yaml;
+pub(super) mod stack;
+pub(super) mod yaml;
 
 use std::io::Write;
 use std::path::Path;
@@ -29,15 +29,29 @@ pub struct Args {
     /// The stack: its uid, or its name
     #[arg(value_name = "STACK")]
     stack: String,
-    /// The account whose token asks. Need not be named where the schedule file has one alone
+    #[command(flatten)]
+    asker: Asker,
+    /// Print entries to paste under `jobs:`, from the jobs' own crons where they have one
+    #[arg(long)]
+    yaml: bool,
+}
+
+/// The arguments that say who asks, and which of several stacks of one name is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Asker {
+    /// The account whose token asks. Need not be named where the schedule file has only one
     #[arg(long, value_name = "A")]
     account: Option<String>,
     /// The environment of the stack, as production
     #[arg(long, value_name = "E")]
     environment: Option<String>,
-    /// Print entries to paste under `jobs:`, from the jobs' own crons where they have one
-    #[arg(long)]
-    yaml: bool,
+}
+
+/// The jobs of a stack, as the API lists them.
+pub(super) struct StackJobs<'s> {
+    pub(super) account: &'s Arc<Account>,
+    pub(super) stack: Chosen,
+    pub(super) jobs: Vec<Job>,
 }
 
 /// An account that cannot be chosen.
@@ -71,48 +85,62 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     let Some(loaded) = output::load(config)? else {
         return Ok(Status::Config);
     };
-    let account = match account(args.account.as_deref(), &loaded.schedule) {
-        Ok(account) => account,
-        Err(error) => return Ok(output::usage(&error)),
+    let StackJobs { account, stack, jobs } = match args.asker.jobs_of(&args.stack, &loaded.schedule)? {
+        Ok(found) => found,
+        Err(status) => return Ok(status),
     };
-    let tally = Arc::new(Tally::default());
-    let desk = match api::desk(account, &tally) {
-        Ok(desk) => desk,
-        Err(error) => return Ok(not_asked(account, &error, &error.remedy(account))),
-    };
-    let answer = api::ask(&tally, asked(args, &desk))?;
-    if let Some(warning) = desk.warning() {
-        api::warn(&format!("the API says: {}", one_line(warning)));
+    let mut out = Vec::new();
+    match (format, args.yaml) {
+        (_, true) => out.extend(yaml::entries(&stack, &jobs, account, &loaded.schedule).into_bytes()),
+        (Format::Json, _) => json(account, &stack, &jobs, &mut out)?,
+        (Format::Text, _) => text(&stack, &jobs, &mut out)?,
     }
-    match answer {
-        Answer::WrongStack(error) => Ok(output::usage(&error)),
-        Answer::NotAsked(error) => Ok(not_asked(account, &error, &error.remedy(account))),
-        Answer::Jobs(stack, jobs) => {
-            let mut out = Vec::new();
-            match (format, args.yaml) {
-                (_, true) => out.extend(yaml::entries(&stack, &jobs, account, &loaded.schedule).into_bytes()),
-                (Format::Json, _) => json(account, &stack, &jobs, &mut out)?,
-                (Format::Text, _) => text(&stack, &jobs, &mut out)?,
-            }
-            output::print(&out)
-        }
-    }
+    output::print(&out)
 }
 
-async fn asked(args: &Args, desk: &CheckClient) -> Answer {
-    let found = |stacks: &[crate::cloud66::Stack]| stacks.iter().any(|stack| stack.uid == args.stack);
-    let stacks = match desk.stacks(found).await {
-        Ok(stacks) => stacks,
-        Err(error) => return Answer::NotAsked(error),
-    };
-    let chosen = match choose(&args.stack, args.environment.as_deref(), &stacks) {
-        Ok(chosen) => chosen,
-        Err(error) => return Answer::WrongStack(error),
-    };
-    match desk.jobs(&chosen.uid).await {
-        Ok(jobs) => Answer::Jobs(chosen, jobs),
-        Err(AskError::NotFound(_)) => Answer::WrongStack(StackError::unknown(&args.stack, &stacks)),
-        Err(error) => Answer::NotAsked(error),
+impl Asker {
+    /// Asks the API for the jobs of a stack. `Err` is the exit status of a failure that is already
+    /// told on stderr.
+    pub(super) fn jobs_of<'s>(
+        &self,
+        stack: &str,
+        schedule: &'s Schedule,
+    ) -> anyhow::Result<Result<StackJobs<'s>, Status>> {
+        let account = match account(self.account.as_deref(), schedule) {
+            Ok(account) => account,
+            Err(error) => return Ok(Err(output::usage(&error))),
+        };
+        let tally = Arc::new(Tally::default());
+        let client = match api::desk(account, &tally) {
+            Ok(client) => client,
+            Err(error) => return Ok(Err(not_asked(account, &error, &error.remedy(account)))),
+        };
+        let answer = api::ask(&tally, self.ask(stack, &client))?;
+        if let Some(warning) = client.warning() {
+            api::warn(&format!("the API says: {}", one_line(warning)));
+        }
+        Ok(match answer {
+            Answer::WrongStack(error) => Err(output::usage(&error)),
+            Answer::NotAsked(error) => Err(not_asked(account, &error, &error.remedy(account))),
+            Answer::Jobs(stack, jobs) => Ok(StackJobs { account, stack, jobs }),
+        })
+    }
+
+    async fn ask(&self, wanted: &str, client: &CheckClient) -> Answer {
+        let found = |stacks: &[crate::cloud66::Stack]| stacks.iter().any(|stack| stack.uid == wanted);
+        let stacks = match client.stacks(found).await {
+            Ok(stacks) => stacks,
+            Err(error) => return Answer::NotAsked(error),
+        };
+        let chosen = match choose(wanted, self.environment.as_deref(), &stacks) {
+            Ok(chosen) => chosen,
+            Err(error) => return Answer::WrongStack(error),
+        };
+        match client.jobs(&chosen.uid).await {
+            Ok(jobs) => Answer::Jobs(chosen, jobs),
+            Err(AskError::NotFound(_)) => Answer::WrongStack(StackError::unknown(wanted, &stacks)),
+            Err(error) => Answer::NotAsked(error),
+        }
     }
 }
 
@@ -214,7 +242,7 @@ fn text(stack: &Chosen, jobs: &[Job], out: &mut Vec<u8>) -> anyhow::Result<()> {
 }
 
 /// What a job runs: its one parameter, or all of them.
-fn runs(params: &Map<String, Value>) -> String {
+pub(super) fn runs(params: &Map<String, Value>) -> String {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let command = ["command", "task"].into_iter().find_map(|key| params.get(key));
     let text = match command {

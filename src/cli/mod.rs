@@ -5,6 +5,7 @@ pub mod check;
 mod fire;
 pub mod forecast;
 mod history;
+mod import;
 mod jobs;
 mod listen;
 mod man;
@@ -72,6 +73,7 @@ enum Command {
     /// Send the occurrences of an entry that was paused again, from the next one on.
     Resume(pause::Args),
     Jobs(jobs::Args),
+    Import(import::Args),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -165,6 +167,7 @@ impl Cli {
             Command::Resume(args) => asked(pause::run(&args, pause::To::Resumed, self.format)),
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
+            Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
             Command::Completions { shell } => {

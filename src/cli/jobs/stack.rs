@@ -8,7 +8,7 @@ use crate::schedule::{StackUid, one_line};
 
 /// The stack that was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chosen {
+pub(in crate::cli) struct Chosen {
     pub uid: StackUid,
     /// `None` of a stack that the token's list does not have, and that may be asked about all the same.
     pub name: Option<String>,
@@ -30,7 +30,7 @@ impl fmt::Display for Chosen {
 
 /// No stack, or several.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum StackError {
+pub(in crate::cli) enum StackError {
     /// Several have the name.
     #[error("several stacks are named `{name}`: {}; say which with --environment, or write its uid", candidates.join("; "))]
     Ambiguous {
@@ -67,7 +67,7 @@ const NAMED: usize = 8;
 
 impl StackError {
     /// A stack that is not there, and what was probably meant.
-    pub(super) fn unknown(name: &str, stacks: &[Stack]) -> StackError {
+    pub(in crate::cli) fn unknown(name: &str, stacks: &[Stack]) -> StackError {
         let help = match nearest(name, stacks, |stack| [stack.uid.clone(), stack.name.clone()]) {
             Nearest::Near(near) => format!("; did you mean {}?", shown(near)),
             _ if stacks.is_empty() => "; it sees none at all".to_owned(),
@@ -87,7 +87,7 @@ fn shown(stack: &Stack) -> String {
 }
 
 /// The stack of a uid, or of a name in an environment.
-pub(super) fn choose(
+pub(in crate::cli) fn choose(
     wanted: &str,
     environment: Option<&str>,
     stacks: &[Stack],

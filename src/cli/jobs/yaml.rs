@@ -99,7 +99,7 @@ fn lines(stack: &Chosen, job: &Job, account: &Account, schedule: &Schedule) -> V
 }
 
 /// A name that the rules for entries allow, as near to the job's own as can be.
-fn name_of(job: &str, uid: &str) -> String {
+pub(in crate::cli) fn name_of(job: &str, uid: &str) -> String {
     let fit = |text: &str| {
         let letters = text.chars().map(|c| match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' => c,
@@ -124,7 +124,7 @@ fn name_of(job: &str, uid: &str) -> String {
 }
 
 /// The name, or with a number behind it the first one that is not taken. It is taken then.
-fn free(name: &str, taken: &mut HashSet<String>) -> String {
+pub(in crate::cli) fn free(name: &str, taken: &mut HashSet<String>) -> String {
     let numbered = (2_u64..).map(|number| {
         let suffix = format!("-{number}");
         let kept: String = name.chars().take(LONGEST_NAME - suffix.len()).collect();
@@ -137,7 +137,7 @@ fn free(name: &str, taken: &mut HashSet<String>) -> String {
 }
 
 /// A word as YAML has it: quoted where an editor might take it for something else than text.
-fn plain_or_quoted(word: &str) -> String {
+pub(in crate::cli) fn plain_or_quoted(word: &str) -> String {
     let letters = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     // A number, in any of its spellings, is made of digits and these; a hexadecimal uid has others, nearly always.
     let number = word.starts_with(['.', '-'])
@@ -153,7 +153,7 @@ fn plain_or_quoted(word: &str) -> String {
 }
 
 /// A text in double quotes. A string of JSON is one of YAML.
-fn quoted(text: &str) -> String {
+pub(in crate::cli) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

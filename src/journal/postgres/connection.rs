@@ -52,7 +52,9 @@ pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
         Some(encoding) if !ENCODINGS.contains(&encoding.as_str()) => Err(JournalError::Database {
             address: address.to_string(),
             detail: format!("its encoding is {encoding}, in which not every text can be stored"),
-            remedy: Some("make a database with the encoding UTF8: createdb --encoding UTF8 --template template0"),
+            remedy: Some(
+                "make a database with the encoding UTF8: createdb --encoding UTF8 --template template0",
+            ),
         }),
         _ => Ok(client),
     }

@@ -49,7 +49,7 @@ pub fn read_history(
             let runtime = rows::runtime(address)?;
             runtime.block_on(async {
                 let mut client = connect(address).await?;
-                within(address, ANSWERED_WITHIN, schema::readable(&client, address, schema::OCCURRENCES)).await?;
+                within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
                 read(&mut client, address, filter, &sender).await
             })
         });

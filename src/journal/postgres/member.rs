@@ -255,7 +255,7 @@ impl Membership {
     }
 }
 
-const LEFT_OPEN: &str = "SELECT DISTINCT shard FROM stackcron.open WHERE shard IS NOT NULL";
+const LEFT_OPEN: &str = "SELECT DISTINCT shard FROM stackcron.open WHERE shard <> ''";
 
 fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
     rows::runtime(address)?.block_on(async {

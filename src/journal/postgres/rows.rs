@@ -23,7 +23,7 @@ use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, Shard, ShardName, StackUid};
 
 /// After a connection could not be made, none is tried for so long: what is asked meanwhile fails at once.
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
@@ -70,26 +70,21 @@ pub(super) struct Statements {
 impl Statements {
     fn of(shard: &Shard) -> Statements {
         // A name is made of letters, digits, dots, underscores and dashes.
-        let (lease, cursor, row, own) = match shard {
-            Shard::Common => ("lease", "journal", "single".to_owned(), "NULL".to_owned()),
-            Shard::Named(name) => ("shard_lease", "shard", format!("name = '{name}'"), format!("'{name}'")),
-        };
+        let own = format!("'{}'", shard.name().map_or("", ShardName::as_str));
+        let row = format!("name = {own}");
         let lease = format!(
-            "WITH lease AS MATERIALIZED (SELECT number FROM stackcron.{lease} WHERE number = $1 FOR KEY SHARE)"
+            "WITH lease AS MATERIALIZED
+                (SELECT number FROM stackcron.lease WHERE {row} AND number = $1 FOR KEY SHARE)"
         );
-        let cursor = format!("stackcron.{cursor}");
         Statements {
-            claim: format!("{lease}{CLAIM}")
-                .replace("{cursor}", &cursor)
-                .replace("{row}", &row)
-                .replace("{own}", &own),
+            claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
             stopped: format!(
-                "{lease}, stopped AS (UPDATE {cursor} SET stopped_at = $2 FROM lease WHERE {row})
+                "{lease}, stopped AS (UPDATE stackcron.shard SET stopped_at = $2 FROM lease WHERE {row})
                 SELECT EXISTS (SELECT FROM lease)"
             ),
             open: OPEN.replace("{own}", &own),
-            begin: format!("{lease} SELECT cursor, stopped_at FROM {cursor}, lease WHERE {row}"),
-            goes_on: format!("{lease} UPDATE {cursor} SET stopped_at = NULL FROM lease WHERE {row}"),
+            begin: format!("{lease} SELECT cursor, stopped_at FROM stackcron.shard, lease WHERE {row}"),
+            goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
         }
     }
@@ -124,7 +119,7 @@ const ACTIONS: &str = "
 const OPEN: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number
     FROM stackcron.open o JOIN stackcron.target t ON t.id = o.target
-    WHERE o.shard IS NOT DISTINCT FROM {own}::text
+    WHERE o.shard = {own}
     ORDER BY scheduled_at, entry";
 
 const SETTLED: &str = "
@@ -150,7 +145,11 @@ pub(super) fn damaged(address: &Address, detail: &str) -> JournalError {
 
 impl Rows {
     /// Begins a leader's term: reads what the one before it left, and forgets an orderly stop with it.
-    pub(super) fn begin(address: Address, term: &Term, unable: Unable) -> Result<(Rows, Recovered), JournalError> {
+    pub(super) fn begin(
+        address: Address,
+        term: &Term,
+        unable: Unable,
+    ) -> Result<(Rows, Recovered), JournalError> {
         let number = term.number;
         let runtime = runtime(&address)?;
         let statements = Arc::new(Statements::of(&term.shard));
