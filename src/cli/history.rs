@@ -3,6 +3,7 @@
 //! Rows are printed as they are read, so that the whole of a long journal costs no memory.
 
 mod rows;
+mod stats;
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
@@ -19,7 +20,7 @@ use super::Status;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{self, Format};
 use super::place::Place;
-use crate::journal::{Filter, JournalError, Location, Record, State};
+use crate::journal::{Filter, JournalError, Location, Record, State, Statistics};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
 use rows::Rows;
 pub(super) use rows::style;
@@ -46,6 +47,9 @@ pub struct Args {
     /// In this state alone. May be given several times
     #[arg(long = "state", value_name = "STATE", value_parser = state_parser())]
     states: Vec<State>,
+    /// For each entry: runs, share of success, run times and lateness, last success
+    #[arg(long, conflicts_with = "newest")]
+    stats: bool,
     /// The newest so many of them
     #[arg(long, value_name = "N")]
     newest: Option<u32>,
@@ -152,6 +156,7 @@ fn told(
     let instant = |bound: Option<Bound>| bound.map(|Bound(moment)| moment.in_zone(&zone, now)).transpose();
     let (since, until) = (instant(args.since)?, instant(args.until)?);
     let by_default = match format {
+        Format::Text if args.stats => None,
         Format::Text if since.is_none() && until.is_none() => Some(NEWEST),
         _ => None,
     };
@@ -163,6 +168,19 @@ fn told(
     };
     let filter = Filter { entry: args.entry.clone(), since, until, newest };
     let wanted = |record: &Record| args.states.is_empty() || args.states.contains(&record.state);
+    if args.stats {
+        let mut statistics = Statistics::default();
+        read(journal, &filter, |record| {
+            if wanted(&record) {
+                statistics.add(&record);
+            }
+            Ok(())
+        })?;
+        return match stats::print(statistics, format, columns, out)? {
+            0 => Ok(Printed::Nothing),
+            _ => Ok(Printed::All),
+        };
+    }
     let mut rows = Rows::new(format, columns, out);
     let cut = match limit {
         None => {

@@ -18,6 +18,7 @@ pub mod postgres;
 mod progress;
 mod sqlite;
 pub(crate) mod store;
+mod statistics;
 mod text;
 mod writer;
 
@@ -36,6 +37,7 @@ pub use location::Location;
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
+pub use statistics::{EntryStatistics, Statistics};
 
 /// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
