@@ -23,8 +23,8 @@ use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReas
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
 use crate::log::event::{
-    AccountUnusable, ControlUnavailable, DaemonListening, Event, JournalReplaced, NotifyUnusable, ScheduleLoaded,
-    ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
+    AccountUnusable, ControlUnavailable, DaemonListening, Event, JournalReplaced, NotifyUnusable,
+    ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::memory;

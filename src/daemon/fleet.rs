@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::replacement::{Clients, Difference, Loops, Part};
-use super::standby::{HANDED_OVER, event_for_log};
+use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
@@ -243,7 +243,10 @@ impl Fleet {
             &self.path,
         );
         if let Some(mut opened) = opened {
-            daemon.claim_forgotten(&mut opened).await?;
+            let older = claim_forgotten(&daemon.schedule, &mut opened).await?;
+            if let Some(older) = older {
+                daemon.emit(older.into());
+            }
             daemon.take_over(*opened);
         }
         let ticks = Ticks::start().await?;

@@ -1,6 +1,7 @@
 //! A daemon among several: it stands by until it leads, and steps down when another does.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use crate::journal::postgres::{LeadershipChange, MemberEvent, Membership, ShardH
 use crate::journal::{Health, Journal, JournalError, Opened, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{
-    ClockDiffers, JournalReplaced, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
-    ScheduleDiffers,
+    ClockDiffers, JournalOlder, JournalReplaced, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased,
+    LeaseStandby, LeaseUnreachable, ScheduleDiffers,
 };
-use crate::schedule::Shard;
+use crate::schedule::{Schedule, Shard};
 
 /// Whose journal a daemon keeps.
 pub enum Keeping {
@@ -68,6 +69,41 @@ pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChan
     }
 }
 
+/// The journal is being opened for a term.
+struct Opening {
+    term: Term,
+    opened: Pin<Box<dyn Future<Output = Result<OpenedAgain, JournalError>> + Send>>,
+}
+
+/// A journal, and what it had forgotten: that is claimed again.
+type OpenedAgain = (Opened, Option<JournalOlder>);
+
+/// Claims what an older copy of the journal has forgotten: none of it is sent before the stacks' actions have told. Returns what
+/// the log says of that.
+///
+/// # Errors
+/// When the journal cannot be written. Then nothing may be sent.
+pub(super) async fn claim_forgotten(
+    schedule: &Schedule,
+    opened: &mut Opened,
+) -> Result<Option<JournalOlder>, JournalError> {
+    let Some((claims, event)) = forgotten(schedule, &opened.recovered) else {
+        return Ok(None);
+    };
+    let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
+    take_in(&mut opened.recovered, claims, &claimed.known);
+    Ok(Some(event))
+}
+
+/// The end of an opening. Never comes while nothing is opened.
+async fn opened(opening: &mut Option<Opening>) -> (Term, Result<OpenedAgain, JournalError>) {
+    let Some(begun) = opening else { return std::future::pending().await };
+    let opened = (&mut begun.opened).await;
+    let term = begun.term.clone();
+    *opening = None;
+    (term, opened)
+}
+
 /// A shard's name, for the log.
 pub(super) fn name(shard: &Shard) -> Option<String> {
     shard.name().map(ToString::to_string)
@@ -99,19 +135,6 @@ impl Daemon {
     /// Whether it may send.
     pub(super) fn is_permitted(&self, now: Now) -> bool {
         self.mark.as_ref().is_some_and(|mark| mark.permit().holds(now))
-    }
-
-    /// Claims what an older copy of the journal has forgotten: none of it is sent before the stacks' actions have told.
-    ///
-    /// # Errors
-    /// When the journal cannot be written. Then nothing may be sent.
-    pub(super) async fn claim_forgotten(&self, opened: &mut Opened) -> Result<(), JournalError> {
-        if let Some((claims, event)) = forgotten(&self.schedule, &opened.recovered) {
-            let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
-            self.emit(event.into());
-            take_in(&mut opened.recovered, claims, &claimed.known);
-        }
-        Ok(())
     }
 
     /// Goes on where a journal ends.
@@ -154,6 +177,9 @@ impl Daemon {
         asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> bool {
         let mut done = Vec::new();
+        // A term that is renewed is begun at once.
+        let renewed = self.term.take();
+        let mut opening = renewed.and_then(|term| self.opens(term));
         loop {
             if let Some(metrics) = &self.metrics {
                 metrics.stands_by(true);
@@ -166,18 +192,24 @@ impl Daemon {
                 notice = next_event(&mut self.seat) => match notice {
                     // Handed over before this was heard of.
                     LeadershipChange::Leads(term) if term.is_over() => {}
-                    LeadershipChange::Leads(term) => {
-                        self.begin(term).await;
-                        if self.leads() {
-                            return true;
-                        }
-                    }
+                    LeadershipChange::Leads(term) => opening = self.opens(term),
                     LeadershipChange::StandsBy(leader) => {
                         let (member, shard) = (self.member(), name(&self.shard));
                         self.emit(LeaseStandby { member, shard, leader }.into());
                     }
-                    LeadershipChange::Deposed | LeadershipChange::Replaced | LeadershipChange::HandsOver => {}
+                    LeadershipChange::Deposed | LeadershipChange::Replaced => opening = None,
+                    LeadershipChange::HandsOver => if opening.take().is_some()
+                        && let Some(seat) = &self.seat
+                    {
+                        seat.release();
+                    },
                 },
+                (term, opened) = opened(&mut opening) => {
+                    self.begin(term, opened);
+                    if self.leads() {
+                        return true;
+                    }
+                }
                 tick = ticks.next() => match tick {
                     Tick::ClaimWindow | Tick::Prune => {}
                 },
@@ -195,23 +227,33 @@ impl Daemon {
         self.seat.as_ref().map(|seat| seat.member().to_owned()).unwrap_or_default()
     }
 
-    /// Begins a term, unless the journal cannot be opened or the term is over before.
-    async fn begin(&mut self, term: Term) {
-        let Some(seat) = &self.seat else {
-            return;
+    /// Opens the journal for a term. Meanwhile the loop goes on to stand by: the database may take its time.
+    fn opens(&self, term: Term) -> Option<Opening> {
+        let seat = self.seat.as_ref()?;
+        let (opening, schedule) = (seat.open(term.clone()), Arc::clone(&self.schedule));
+        let opened = async move {
+            let mut opened = opening.await?;
+            let older = claim_forgotten(&schedule, &mut opened).await?;
+            Ok((opened, older))
         };
-        let opening = async {
-            let mut opened = seat.open(term.clone()).await?;
-            self.claim_forgotten(&mut opened).await.inspect_err(|_| seat.release())?;
-            Ok::<_, JournalError>(opened)
-        };
-        let opened = match opening.await {
+        Some(Opening { opened: Box::pin(opened), term })
+    }
+
+    /// Begins a term, unless the journal could not be opened.
+    fn begin(&mut self, term: Term, opened: Result<OpenedAgain, JournalError>) {
+        let (opened, older) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                if let Some(seat) = &self.seat {
+                    seat.release();
+                }
                 let (member, error) = (self.member(), error.to_string());
                 return self.emit(LeaseUnreachable { member, error }.into());
             }
         };
+        if let Some(older) = older {
+            self.emit(older.into());
+        }
         let open = opened.recovered.open.len();
         let (member, shard, journal) = (self.member(), name(&self.shard), self.desk.journal.to_string());
         self.emit(LeaseAcquired { member, shard, journal, open }.into());
@@ -245,7 +287,7 @@ impl Daemon {
         let WoundUp { closed, .. } = self.wind_up(HANDS_OVER_WITHIN).await;
         self.idle();
         match (term, &self.seat) {
-            (Some(term), _) if closed => self.begin(term.renewed()).await,
+            (Some(term), _) if closed => self.term = Some(term.renewed()),
             // What is still to be written of the old term must not come into a new one with the same number.
             (_, Some(seat)) => seat.release(),
             (_, None) => {}

@@ -219,11 +219,15 @@ impl Disk {
             To::File(_) if now < self.ill_until => None,
             To::File(_) => Some(database.tables.memory.write(&writes(&group))),
             To::Database(asked, mut call) => {
-                let Some(DatabaseSession { client, number, holder, .. }) = self.seat else { return Vec::new() };
+                let Some(DatabaseSession { client, number, holder, .. }) = self.seat else {
+                    return Vec::new();
+                };
                 if call.is_there() {
                     database.ends_former_session(client, now);
                 }
-                match call.proceed(now, database, Kind::Writes, |tables| tables.write(number, holder, &asked.0)) {
+                match call
+                    .proceed(now, database, Kind::Writes, |tables| tables.write(number, holder, &asked.0))
+                {
                     Went::On => {
                         self.writing = Some(Writing { group, to: To::Database(asked, call) });
                         return Vec::new();

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::clock::Now;
 use crate::journal::postgres::LeadershipChange;
-use crate::journal::postgres::tables::{BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Number, sends_until};
+use crate::journal::postgres::tables::{
+    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Number, sends_until,
+};
 use crate::schedule::Shard;
 
 /// Before a connection is tried again.
@@ -173,10 +175,17 @@ impl Member {
             },
             Doing::Takes(mut call, found, taking, asked) => {
                 let (seen, Taking { mark, lost_until, until }) = (found.seen, taking);
-                match call.proceed(time, database, Kind::Writes, |tables| tables.take(seen, id, until, lost_until)) {
+                match call
+                    .proceed(time, database, Kind::Writes, |tables| tables.take(seen, id, until, lost_until))
+                {
                     Went::On => Doing::Takes(call, found, taking, asked),
                     Went::Astray => {
-                        database.comes_late(client, Statement::Take(seen, id, until, lost_until), time, chances);
+                        database.comes_late(
+                            client,
+                            Statement::Take(seen, id, until, lost_until),
+                            time,
+                            chances,
+                        );
                         Doing::Takes(call, found, taking, asked)
                     }
                     Went::Back(Some(Some(number))) => {

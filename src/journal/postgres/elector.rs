@@ -13,9 +13,9 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
-use super::balance::ShardLoad;
-use super::connection::{answered, connect};
 use super::super::identity::{Identity, KnownJournal, WhenReplaced};
+use super::balance::ShardLoad;
+use super::connection::{PREPARED_WITHIN, answered, connect, within};
 use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
@@ -86,6 +86,8 @@ pub(super) enum Command {
     Join(Shard, Candidate),
     /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it over.
     Release(Shard),
+    /// Hand a lease over that the term of this number cannot use for the reason given, if another member is there.
+    CannotLead(Shard, Number, JournalError),
     /// Hand a lease over, and look for it no more. Ends with the last.
     Leave(Shard, oneshot::Sender<()>),
 }
@@ -196,10 +198,11 @@ impl Elector {
     /// Finds the journal that the state directory knows, or makes one where it knows none.
     async fn prepare(&mut self, client: &mut Client) -> Result<(), JournalError> {
         let known = self.known.seen().map(|seen| seen.identity.clone());
-        let prepared = match schema::prepare(client, &self.address, known.as_ref()).await {
+        let preparing = schema::prepare(client, &self.address, known.as_ref());
+        let prepared = match within(&self.address, PREPARED_WITHIN, preparing).await {
             Err(JournalError::Replaced { .. }) if self.when_replaced == WhenReplaced::BeginAnew => {
                 self.known.forget();
-                schema::prepare(client, &self.address, None).await
+                within(&self.address, PREPARED_WITHIN, schema::prepare(client, &self.address, None)).await
             }
             prepared => prepared,
         };
@@ -256,6 +259,19 @@ impl Elector {
                 self.due[1] = Mono::ZERO;
                 return Ok(Told::Done);
             }
+            Command::CannotLead(shard, number, error) => {
+                let part = self.shards.get(&shard).map(|of| &of.part);
+                let leads = part.is_some_and(|part| part.number() == Some(number));
+                // Without a connection the lease ends by itself.
+                if !leads || client.is_none() || self.others.borrow().is_empty() {
+                    return Ok(Told::Done);
+                }
+                let _ = self.news.send(MemberEvent::Unreachable(error));
+                if let Some(candidate) = self.shards.get(&shard) {
+                    candidate.emit(LeadershipChange::Deposed);
+                }
+                (shard, None)
+            }
             Command::Release(shard) => (shard, None),
             Command::Leave(shard, done) => (shard, Some(done)),
         };
@@ -264,6 +280,8 @@ impl Elector {
         };
         let number = candidate.part.number();
         candidate.part.rests(Now::read().mono);
+        // Who led everything had no reason to look again soon.
+        self.due[1] = Mono::ZERO;
         let mut released = Ok(0);
         if let (Some(client), Some(number)) = (client, number) {
             let number = number.get();
@@ -301,12 +319,9 @@ impl Elector {
     async fn renew_lease(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
         let until = sends_until(asked).as_microsecond();
         let beats: Vec<Beat> = self.shards.values_mut().filter_map(|of| of.part.beats()).collect();
-        let [numbers, known, next] = [
-            |beat: &Beat| beat.number.get(),
-            |beat: &Beat| beat.known,
-            |beat: &Beat| beat.next,
-        ]
-        .map(|column| beats.iter().map(column).collect::<Vec<i64>>());
+        let [numbers, known, next] =
+            [|beat: &Beat| beat.number.get(), |beat: &Beat| beat.known, |beat: &Beat| beat.next]
+                .map(|column| beats.iter().map(column).collect::<Vec<i64>>());
         let identity = self.identity.borrow().as_ref().map(ToString::to_string);
         let parameters = [
             (&numbers as _, Type::INT8_ARRAY),
@@ -379,7 +394,8 @@ impl Elector {
         };
         let asked = Now::read();
         let Seen { number, beat, released } = found.seen;
-        let (name, until) = (shard_name(shard), sends_until(asked).max(candidate.part.sent_until().unwrap_or(asked.wall)));
+        let (name, until) =
+            (shard_name(shard), sends_until(asked).max(candidate.part.sent_until().unwrap_or(asked.wall)));
         let until = until.as_microsecond();
         let parameters = [
             (&self.id.0 as _, Type::INT8),

@@ -281,7 +281,8 @@ mod tests {
     fn neighbouring_versions_write_one_schema() {
         let address: Address = "postgres://me@localhost/jobs".parse().expect("an address");
         let identity = Identity::parse("00000000-0000-4000-8000-000000000000").expect("a UUID");
-        let found = |schema, oldest| Some(Version { schema, oldest, identity: identity.clone(), moved_to: None });
+        let found =
+            |schema, oldest| Some(Version { schema, oldest, identity: identity.clone(), moved_to: None });
         let admitted = |version: Option<Version>, known: &[i32]| {
             admitted(version.as_ref(), &address, &migrations(known)).ok()
         };

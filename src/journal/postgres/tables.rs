@@ -71,7 +71,9 @@ impl Tables {
     /// A beat. Returns the terms that it keeps.
     pub(crate) fn keep(&mut self, beat: Beat, holder: Id, until: Timestamp) -> Vec<i64> {
         let Beat { number, known, next } = beat;
-        if !self.holds(number, holder) || self.lease.seen.released || !(known..next).contains(&self.lease.seen.beat)
+        if !self.holds(number, holder)
+            || self.lease.seen.released
+            || !(known..next).contains(&self.lease.seen.beat)
         {
             return Vec::new();
         }

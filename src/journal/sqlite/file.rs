@@ -7,9 +7,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::super::directory::{Lock, create, sync_directory};
 use super::super::elsewhere::Summary;
 use super::super::{Identity, JournalError};
-use super::super::directory::{Lock, create, sync_directory};
 use super::{rows, schema};
 
 /// The journal's file in the state directory.
