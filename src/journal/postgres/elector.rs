@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
 use super::balance::ShardLoad;
-use super::connection::{answered, connect};
+use super::connection::{PREPARED_WITHIN, answered, connect, within};
 use super::election_state::{ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
@@ -77,6 +77,8 @@ pub(super) enum Command {
     Join(Shard, Candidate),
     /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it over.
     Release(Shard),
+    /// Hand a lease over that the term of this number cannot use for the reason given, if another member is there.
+    CannotLead(Shard, Number, JournalError),
     /// Hand a lease over, and look for it no more. Ends with the last.
     Leave(Shard, oneshot::Sender<()>),
 }
@@ -132,16 +134,18 @@ impl Elector {
         let mut first = Some(first);
         loop {
             let ended = match connect(&self.address).await {
-                Ok(mut client) => match schema::prepare(&mut client, &self.address, schema::MIGRATIONS).await
-                {
-                    Ok(()) => {
-                        if let Some(first) = first.take() {
-                            let _ = first.send(Ok(()));
+                Ok(mut client) => {
+                    let preparing = schema::prepare(&mut client, &self.address, schema::MIGRATIONS);
+                    match within(&self.address, PREPARED_WITHIN, preparing).await {
+                        Ok(()) => {
+                            if let Some(first) = first.take() {
+                                let _ = first.send(Ok(()));
+                            }
+                            self.serve(&client).await
                         }
-                        self.serve(&client).await
+                        Err(error) => Ended::Failed(error),
                     }
-                    Err(error) => Ended::Failed(error),
-                },
+                }
                 Err(error) => Ended::Failed(error),
             };
             let Ended::Failed(error) = ended else {
@@ -202,6 +206,19 @@ impl Elector {
                 self.due[1] = Mono::ZERO;
                 return Ok(Told::Done);
             }
+            Command::CannotLead(shard, number, error) => {
+                let part = self.shards.get(&shard).map(|of| &of.part);
+                let leads = part.is_some_and(|part| part.number() == Some(number));
+                // Without a connection the lease ends by itself.
+                if !leads || client.is_none() || self.others.borrow().is_empty() {
+                    return Ok(Told::Done);
+                }
+                let _ = self.news.send(MemberEvent::Unreachable(error));
+                if let Some(candidate) = self.shards.get(&shard) {
+                    candidate.emit(LeadershipChange::Deposed);
+                }
+                (shard, None)
+            }
             Command::Release(shard) => (shard, None),
             Command::Leave(shard, done) => (shard, Some(done)),
         };
@@ -210,6 +227,8 @@ impl Elector {
         };
         let number = candidate.part.number();
         candidate.part.rests(Now::read().mono);
+        // Who led everything had no reason to look again soon.
+        self.due[1] = Mono::ZERO;
         let mut released = Ok(0);
         if let (Some(client), Some(number)) = (client, number) {
             let number = number.get();

@@ -10,7 +10,7 @@ use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{Claim, JournalError, Key, Origin, Refused, Transition};
 use super::Address;
-use super::connection::Answers;
+use super::connection::{ANSWERED_WITHIN, Answers};
 use super::rows::Statements;
 use crate::schedule::{AccountName, EntryName};
 
@@ -158,7 +158,7 @@ impl Group {
     }
 
     fn step(&mut self, key: &Key, before: Option<Progress>, mv: &Transition) -> Option<Refused> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(before) = before else {
             return refused(None);
         };
@@ -181,7 +181,7 @@ impl Group {
         number: i64,
         of: &Statements,
     ) -> Result<HashSet<(String, i64)>, JournalError> {
-        let answers = Answers::from_now(address);
+        let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
         let ((), withdrawn, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
             biased;
