@@ -39,6 +39,13 @@ async fn the_history_is_read_beside_a_daemon_and_after_it() {
     let times: Vec<&str> = after.iter().filter_map(|row| row["scheduled_at"].as_str()).collect();
     assert!(times.is_sorted() && times.len() >= beside.len(), "the newest is last: {times:?}");
 
+    let statistics = rows(&place, &["nightly", "--stats"]);
+    let [nightly] = &statistics[..] else { panic!("one entry: {statistics:?}") };
+    let ended = after.iter().filter(|row| row["state"] == "finished").count();
+    assert_eq!((&nightly["entry"], &nightly["runs"]), (&"nightly".into(), &ended.into()), "{nightly}");
+    assert_eq!(nightly["success"], 1.0, "{nightly}");
+    assert!(nightly["run_ms_median"].is_i64() && nightly["last_success"].is_string(), "{nightly}");
+
     let wrong = place.run(&["history", "nigthly"]);
     assert_eq!(wrong.status.code(), Some(2), "a name that there is not is wrong usage: {wrong:?}");
     assert!(wrong.stderr.contains("did you mean `nightly`?"), "{wrong:?}");

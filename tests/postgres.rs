@@ -3,12 +3,12 @@
 
 // The longest come first by their names, so that the others fit beside them.
 mod accounts;
+mod contained;
 mod database;
 mod entering;
 mod late;
 mod round_trips;
 mod standby;
-mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -22,11 +22,11 @@ use crate::schedule::{EntryName, Schedule};
 /// ask how actions go, and which entries will be late or missed for want of quota.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to begin: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25; now when absent
-    #[arg(long, value_name = "T")]
+    /// Where to begin: RFC 3339, a local time as 2026-10-25T01:30 or 01:30, or one of now, today, tomorrow, -2h, +30m; now when absent
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<Moment>,
     /// Where to end, itself excluded; 24 hours after --from when absent
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub until: Option<Moment>,
     /// Name quieter minutes for entries that are due together
     #[arg(long)]
@@ -76,9 +76,9 @@ pub fn run(
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<Fit, ForecastError> {
-    let from = args.from.map_or(Ok(now), |from| Span::instant(from, schedule))?;
+    let from = args.from.map_or(Ok(now), |from| Span::instant(from, schedule, now))?;
     let until = match args.until {
-        Some(until) => Span::instant(until, schedule)?,
+        Some(until) => Span::instant(until, schedule, now)?,
         None => from.checked_add(SPAN).unwrap_or(Timestamp::MAX),
     };
     let Span { from, until } = Span::new(from, until)?;

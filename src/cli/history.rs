@@ -3,13 +3,13 @@
 //! Rows are printed as they are read, so that the whole of a long journal costs no memory.
 
 mod rows;
+mod stats;
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 
 use anstyle::Style;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -17,10 +17,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Status;
-use super::moment::Moment;
+use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{self, Format};
 use super::place::Place;
-use crate::journal::{Filter, JournalError, Location, Record, State};
+use crate::journal::{Filter, JournalError, Location, Record, State, Statistics};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
 use rows::Rows;
 pub(super) use rows::style;
@@ -37,15 +37,19 @@ pub struct Args {
     /// Of this entry alone. One that is no longer in the schedule still has its history
     #[arg(value_name = "ENTRY", value_parser = EntryName::new)]
     entry: Option<EntryName>,
-    /// Scheduled then or later: RFC 3339, or UTC as 2026-10-25T01:30 or 2026-10-25, or how long ago as 2h
-    #[arg(long, value_name = "T")]
+    /// Scheduled then or later: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today,
+    /// yesterday, -2h; 2h is 2h ago
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     since: Option<Bound>,
     /// Scheduled before: written as for --since
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     until: Option<Bound>,
     /// In this state alone. May be given several times
     #[arg(long = "state", value_name = "STATE", value_parser = state_parser())]
     states: Vec<State>,
+    /// For each entry: runs, share of success, run times and lateness, last success
+    #[arg(long, conflicts_with = "newest")]
+    stats: bool,
     /// The newest so many of them
     #[arg(long, value_name = "N")]
     newest: Option<u32>,
@@ -60,36 +64,15 @@ fn state_parser() -> impl TypedValueParser<Value = State> {
 
 /// One end of the time that is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
-    At(Moment),
-    Ago(Duration),
-}
-
-/// A text that is no such end.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "write a time as 2026-10-25T00:30:00Z, or in UTC as 2026-10-25T00:30 or 2026-10-25, or how long ago it was as 2h"
-)]
-struct BoundError;
+struct Bound(Moment);
 
 impl FromStr for Bound {
-    type Err = BoundError;
+    type Err = MomentError;
 
-    fn from_str(text: &str) -> Result<Bound, BoundError> {
-        let moment = text.parse().map(Bound::At).ok();
-        moment.or_else(|| duration::parse(text).map(Bound::Ago).ok()).ok_or(BoundError)
-    }
-}
-
-impl Bound {
-    fn instant(self, now: Timestamp) -> Result<Timestamp, BoundError> {
-        match self {
-            Bound::At(moment) => moment.in_zone(&TimeZone::UTC).map_err(|_| BoundError),
-            Bound::Ago(span) => {
-                let span = SignedDuration::try_from(span).map_err(|_| BoundError)?;
-                Ok(now.checked_sub(span).unwrap_or(Timestamp::MIN))
-            }
-        }
+    /// Reads a time, or a bare duration as the time so long ago: a history has no future.
+    fn from_str(text: &str) -> Result<Bound, MomentError> {
+        let ago = || duration::parse(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
+        text.parse().or_else(|error| ago().map(|ago| Moment::FromNow(-ago)).ok_or(error)).map(Bound)
     }
 }
 
@@ -109,7 +92,7 @@ enum HistoryError {
     },
     /// A time past the end of the calendar.
     #[error(transparent)]
-    Bound(#[from] BoundError),
+    Bound(#[from] MomentError),
     /// The output is closed or full.
     #[error(transparent)]
     Output(#[from] io::Error),
@@ -158,15 +141,22 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
 fn told(
     args: &Args,
     journal: &Location,
-    schedule: impl FnOnce() -> Option<Schedule>,
+    schedule: impl Fn() -> Option<Schedule>,
     now: Timestamp,
     format: Format,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<Printed, HistoryError> {
-    let instant = |bound: Option<Bound>| bound.map(|bound| bound.instant(now)).transpose();
+    let bounds = [args.since, args.until].into_iter().flatten();
+    let zone = match bounds.into_iter().any(|Bound(moment)| moment.is_local()) {
+        true => schedule().and_then(|schedule| zone_of(args.entry.as_ref(), &schedule)),
+        false => None,
+    };
+    let zone = zone.unwrap_or(TimeZone::UTC);
+    let instant = |bound: Option<Bound>| bound.map(|Bound(moment)| moment.in_zone(&zone, now)).transpose();
     let (since, until) = (instant(args.since)?, instant(args.until)?);
     let by_default = match format {
+        Format::Text if args.stats => None,
         Format::Text if since.is_none() && until.is_none() => Some(NEWEST),
         _ => None,
     };
@@ -178,6 +168,19 @@ fn told(
     };
     let filter = Filter { entry: args.entry.clone(), since, until, newest };
     let wanted = |record: &Record| args.states.is_empty() || args.states.contains(&record.state);
+    if args.stats {
+        let mut statistics = Statistics::default();
+        read(journal, &filter, |record| {
+            if wanted(&record) {
+                statistics.add(&record);
+            }
+            Ok(())
+        })?;
+        return match stats::print(statistics, format, columns, out)? {
+            0 => Ok(Printed::Nothing),
+            _ => Ok(Printed::All),
+        };
+    }
     let mut rows = Rows::new(format, columns, out);
     let cut = match limit {
         None => {
@@ -209,6 +212,17 @@ fn told(
     Ok(if cut && args.newest.is_none() { Printed::Newest } else { Printed::All })
 }
 
+/// The zone in which a local time is read: the entry's, or without an entry the one that all entries share.
+fn zone_of(entry: Option<&EntryName>, schedule: &Schedule) -> Option<TimeZone> {
+    match entry {
+        Some(name) => {
+            let mut entries = schedule.entries.iter();
+            entries.find(|entry| entry.name == *name).map(|entry| entry.timezone.clone())
+        }
+        None => shared_zone(&schedule.entries),
+    }
+}
+
 /// Hands out records until one cannot be taken.
 fn read(
     journal: &Location,
@@ -230,7 +244,7 @@ fn read(
 fn has_a_history(
     entry: &EntryName,
     journal: &Location,
-    schedule: impl FnOnce() -> Option<Schedule>,
+    schedule: impl Fn() -> Option<Schedule>,
 ) -> Result<(), HistoryError> {
     let mut found = false;
     let any = Filter { entry: Some(entry.clone()), newest: Some(1), ..Filter::default() };
@@ -433,7 +447,7 @@ mod tests {
             assert_eq!(told_in(place.path(), words, Format::Text), (expected.to_owned(), printed), "{words}");
         }
         let (told, _) = told_in(place.path(), "--since noon", Format::Text);
-        assert!(told.contains("how long ago it was as 2h"), "{told}");
+        assert!(told.contains("yesterday, tomorrow, `2h ago`"), "{told}");
     }
 
     #[test]

@@ -21,17 +21,18 @@ const DEFAULT_COUNT: usize = 10;
 
 /// The occurrences with from <= scheduled_at < until, in order.
 ///
-/// A time is RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25, read in the zone that the entries share.
+/// A time is RFC 3339, a local time as 2026-10-25T01:30, 2026-10-25 or 01:30 in the zone that the entries share, or one
+/// of now, today, tomorrow, yesterday, `2h ago`, -2h and +30m.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entries to look at; all of them when none is named
     #[arg(value_name = "ENTRY")]
     pub entries: Vec<String>,
     /// Where to begin; now when absent
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<Moment>,
     /// Where to end, itself excluded
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub until: Option<Moment>,
     /// How many to print at most; 10 when there is no --until either
     #[arg(long, value_name = "N")]
@@ -69,9 +70,9 @@ pub fn run(
 ) -> Result<(), NextError> {
     let entries = selected(&args.entries, schedule)?;
     let zone = shared_zone(&entries);
-    let instant = |moment: Moment| match (moment, &zone) {
-        (Moment::Local(_), None) => Err(NextError::ManyZones),
-        (moment, zone) => Ok(moment.in_zone(zone.as_ref().unwrap_or(&TimeZone::UTC))?),
+    let instant = |moment: Moment| match &zone {
+        None if moment.is_local() => Err(NextError::ManyZones),
+        zone => Ok(moment.in_zone(zone.as_ref().unwrap_or(&TimeZone::UTC), now)?),
     };
     let from = args.from.map_or(Ok(now), instant)?;
     let until = args.until.map_or(Ok(Timestamp::MAX), instant)?;

@@ -24,11 +24,11 @@ use crate::schedule::{Schedule, duration};
 /// same output, byte for byte. Nothing is sent to anybody, and no token is read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to begin: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25
-    #[arg(long, value_name = "T")]
+    /// Where to begin: RFC 3339, a local time as 2026-10-25T01:30 or 01:30, or one of now, today, tomorrow, -2h, +30m
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Moment,
     /// Where to end, itself excluded. What is due before is followed to its end
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub until: Moment,
     #[command(flatten)]
     pub suppositions: Suppositions,
@@ -98,7 +98,7 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
         false => Progress::hidden(),
     };
     let width = output::columns();
-    let rehearsed = run(args, &loaded.schedule, format, width, &mut progress, &mut out);
+    let rehearsed = run(args, &loaded.schedule, Timestamp::now(), format, width, &mut progress, &mut out);
     drop(progress);
     match rehearsed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Ok(Status::Done),
@@ -113,13 +113,14 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
 fn run(
     args: &Args,
     schedule: &Schedule,
+    now: Timestamp,
     format: Format,
     columns: Option<usize>,
     progress: &mut Progress,
     out: &mut dyn Write,
 ) -> Result<(), RehearseError> {
     let Span { from, until } =
-        Span::new(Span::instant(args.from, schedule)?, Span::instant(args.until, schedule)?)?;
+        Span::new(Span::instant(args.from, schedule, now)?, Span::instant(args.until, schedule, now)?)?;
     let conditions =
         Conditions { faults: args.faults.clone(), seed: args.seed, ..args.suppositions.conditions() };
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);

@@ -41,10 +41,10 @@ impl Span {
     }
 
     /// The instant that a time on the command line means, with a local time read in the zone that the entries share.
-    pub fn instant(moment: Moment, schedule: &Schedule) -> Result<Timestamp, SpanError> {
-        match (moment, shared_zone(&schedule.entries)) {
-            (Moment::Local(_), None) => Err(SpanError::ManyZones),
-            (moment, zone) => Ok(moment.in_zone(&zone.unwrap_or(TimeZone::UTC))?),
+    pub fn instant(moment: Moment, schedule: &Schedule, now: Timestamp) -> Result<Timestamp, SpanError> {
+        match shared_zone(&schedule.entries) {
+            None if moment.is_local() => Err(SpanError::ManyZones),
+            zone => Ok(moment.in_zone(&zone.unwrap_or(TimeZone::UTC), now)?),
         }
     }
 }

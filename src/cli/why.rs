@@ -35,8 +35,8 @@ pub struct Args {
     /// The entry
     #[arg(value_name = "ENTRY")]
     pub entry: String,
-    /// The instant: RFC 3339, or a local time as 2026-10-25T01:30 or 2026-10-25 in the entry's zone
-    #[arg(long, value_name = "T")]
+    /// The instant: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today, yesterday, -2h
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub at: Moment,
     #[command(flatten)]
     pub place: Place,
@@ -66,7 +66,7 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<(), WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
-    let clocks = Clocks::at(args.at, entry)?;
+    let clocks = Clocks::at(args.at, entry, now)?;
     let explanation = explain(entry, clocks.at);
     let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
     let policies = Policies::of(entry);

@@ -247,7 +247,7 @@ impl Daemon {
                 },
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
-                    let (entry, scheduled_at) = (refused.key.entry().clone(), refused.key.scheduled_at());
+                    let (entry, scheduled_at) = (refused.key().entry().clone(), refused.key().scheduled_at());
                     self.emit(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
                 }
                 Some(part) = parts.recv() => if self.replace(part) {

@@ -68,7 +68,7 @@ impl Memory {
 
     /// Applies a move to what is claimed, if it goes further.
     pub(crate) fn step(&mut self, key: &Key, mv: &Transition) -> Option<Refused> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some((_, standing)) = self.rows.get_mut(key) else {
             return refused(None);
         };

@@ -53,16 +53,16 @@ enum Kind {
 impl Clocks {
     /// Reads a time as the entry's zone has it: of one that comes twice the first, of a skipped one the end of the
     /// gap, which is where the timetable makes up for it.
-    pub(super) fn at(moment: Moment, entry: &Entry) -> Result<Clocks, MomentError> {
-        let read = moment.in_zone(&entry.timezone)?;
+    pub(super) fn at(moment: Moment, entry: &Entry, now: Timestamp) -> Result<Clocks, MomentError> {
+        let read = moment.in_zone(&entry.timezone, now)?;
         let around = transitions(
             &entry.timezone,
             read.saturating_sub(AROUND).unwrap_or(Timestamp::MIN),
             read.saturating_add(AROUND).unwrap_or(Timestamp::MAX),
         );
-        let (at, note) = match moment {
-            Moment::Instant(_) => (read, None),
-            Moment::Local(civil) => placed(civil, read, &around, entry),
+        let (at, note) = match moment.civil(&entry.timezone, now)? {
+            Some(civil) => placed(civil, read, &around, entry),
+            None => (read, None),
         };
         let date = entry.timezone.to_datetime(at).date();
         let of_the_day = around.into_iter().filter(|transition| {

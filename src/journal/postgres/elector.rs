@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
 use super::balance::ShardLoad;
-use super::connection::{answered, connect};
+use super::connection::{PREPARED_WITHIN, answered, connect, within};
 use super::election_state::{ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
@@ -35,52 +35,41 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 /// After a leader was not heard of, nothing is handed over for so long: it may still seem to live.
 const SETTLES: Duration = Duration::from_secs(4);
 
-const LOOK_AT_ALL: &str = "
-    SELECT NULL::text, number, beat, released, holder, sends_until, holder_name FROM stackcron.lease
-    UNION ALL
-    SELECT name, number, beat, released, holder, sends_until, holder_name FROM stackcron.shard_lease";
+const LOOK_AT_ALL: &str =
+    "SELECT name, number, beat, released, holder, sends_until, holder_name FROM stackcron.lease";
 
+/// Adds the rows of shards that nobody has led yet. A number is never used twice: it is at least the time.
 const ADD: &str = "
-    WITH lease AS (
-        INSERT INTO stackcron.shard_lease (name, number, beat, released)
-        SELECT name, nextval('stackcron.term'), 0, true FROM unnest($1::text[]) AS name
+    WITH newest AS (
+        SELECT greatest(coalesce(max(number), 0), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS number
+        FROM stackcron.lease
+    ), lease AS (
+        INSERT INTO stackcron.lease (name, number, beat, released)
+        SELECT n.name, newest.number + n.place, 0, true
+        FROM newest, unnest($1::text[]) WITH ORDINALITY AS n (name, place)
         ON CONFLICT (name) DO NOTHING
     )
     INSERT INTO stackcron.shard (name) SELECT name FROM unnest($1::text[]) AS name ON CONFLICT (name) DO NOTHING";
 
+/// Takes a lease that is still as it was seen. The new number is greater than that of each term before, also of those that a
+/// database which was restored from a backup has forgotten: it is at least the time.
 const TAKE: &str = "
     UPDATE stackcron.lease
-    SET number = number + 1, beat = beat + 1, released = false, holder = $1, holder_name = $6,
-        sends_until = greatest(sends_until, $2)
-    WHERE number = $3 AND beat = $4 AND released = $5
-    RETURNING number";
-
-/// A version that knows of no shards must not take over from now on.
-const TAKE_NAMED: &str = "
-    WITH raised AS (UPDATE stackcron.journal SET oldest = 2 WHERE oldest < 2)
-    UPDATE stackcron.shard_lease
-    SET number = nextval('stackcron.term'), beat = beat + 1, released = false, holder = $1, holder_name = $6,
-        sends_until = greatest(sends_until, $2)
-    WHERE number = $3 AND beat = $4 AND released = $5 AND name = $7
+    SET number = greatest(
+            (SELECT max(number) + 1 FROM stackcron.lease),
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+        ),
+        beat = beat + 1, released = false, holder = $1, holder_name = $6, sends_until = greatest(sends_until, $2)
+    WHERE name = $7 AND number = $3 AND beat = $4 AND released = $5
     RETURNING number";
 
 const KEEP: &str = "
-    WITH common AS (
-        UPDATE stackcron.lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
-        WHERE number = ANY ($1) AND NOT released
-        RETURNING number
-    ), named AS (
-        UPDATE stackcron.shard_lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
-        WHERE number = ANY ($1) AND NOT released
-        RETURNING number
-    )
-    SELECT number FROM common UNION ALL SELECT number FROM named";
+    UPDATE stackcron.lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
+    WHERE number = ANY ($1) AND NOT released
+    RETURNING number";
 
-const RELEASE: &str = "
-    WITH common AS (
-        UPDATE stackcron.lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released
-    )
-    UPDATE stackcron.shard_lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released";
+const RELEASE: &str =
+    "UPDATE stackcron.lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released";
 
 /// What the keeper is told.
 pub(super) enum Command {
@@ -88,6 +77,8 @@ pub(super) enum Command {
     Join(Shard, Candidate),
     /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it over.
     Release(Shard),
+    /// Hand a lease over that the term of this number cannot use for the reason given, if another member is there.
+    CannotLead(Shard, Number, JournalError),
     /// Hand a lease over, and look for it no more. Ends with the last.
     Leave(Shard, oneshot::Sender<()>),
 }
@@ -143,16 +134,18 @@ impl Elector {
         let mut first = Some(first);
         loop {
             let ended = match connect(&self.address).await {
-                Ok(mut client) => match schema::prepare(&mut client, &self.address, schema::MIGRATIONS).await
-                {
-                    Ok(()) => {
-                        if let Some(first) = first.take() {
-                            let _ = first.send(Ok(()));
+                Ok(mut client) => {
+                    let preparing = schema::prepare(&mut client, &self.address, schema::MIGRATIONS);
+                    match within(&self.address, PREPARED_WITHIN, preparing).await {
+                        Ok(()) => {
+                            if let Some(first) = first.take() {
+                                let _ = first.send(Ok(()));
+                            }
+                            self.serve(&client).await
                         }
-                        self.serve(&client).await
+                        Err(error) => Ended::Failed(error),
                     }
-                    Err(error) => Ended::Failed(error),
-                },
+                }
                 Err(error) => Ended::Failed(error),
             };
             let Ended::Failed(error) = ended else {
@@ -213,6 +206,19 @@ impl Elector {
                 self.due[1] = Mono::ZERO;
                 return Ok(Told::Done);
             }
+            Command::CannotLead(shard, number, error) => {
+                let part = self.shards.get(&shard).map(|of| &of.part);
+                let leads = part.is_some_and(|part| part.number() == Some(number));
+                // Without a connection the lease ends by itself.
+                if !leads || client.is_none() || self.others.borrow().is_empty() {
+                    return Ok(Told::Done);
+                }
+                let _ = self.news.send(MemberEvent::Unreachable(error));
+                if let Some(candidate) = self.shards.get(&shard) {
+                    candidate.emit(LeadershipChange::Deposed);
+                }
+                (shard, None)
+            }
             Command::Release(shard) => (shard, None),
             Command::Leave(shard, done) => (shard, Some(done)),
         };
@@ -221,6 +227,8 @@ impl Elector {
         };
         let number = candidate.part.number();
         candidate.part.rests(Now::read().mono);
+        // Who led everything had no reason to look again soon.
+        self.due[1] = Mono::ZERO;
         let mut released = Ok(0);
         if let (Some(client), Some(number)) = (client, number) {
             let number = number.get();
@@ -275,12 +283,8 @@ impl Elector {
     async fn look(&mut self, client: &Client) -> Result<Duration, JournalError> {
         let rows = answered(&self.address, client.query_typed(LOOK_AT_ALL, &[])).await?;
         let found: BTreeMap<Shard, Found> = rows.iter().filter_map(found).collect();
-        let unknown: Vec<&str> = self
-            .shards
-            .keys()
-            .filter(|shard| !found.contains_key(shard))
-            .filter_map(|shard| shard.name().map(ShardName::as_str))
-            .collect();
+        let unknown: Vec<&str> =
+            self.shards.keys().filter(|shard| !found.contains_key(shard)).map(shard_name).collect();
         if !unknown.is_empty() {
             answered(&self.address, client.execute(ADD, &[&unknown])).await?;
             return Ok(Duration::ZERO);
@@ -291,7 +295,7 @@ impl Elector {
         let waiting: Vec<Shard> = waiting.map(|(shard, _)| shard.clone()).collect();
         for shard in waiting {
             let Some(found) = found.get(&shard) else {
-                // Somebody has emptied the table: nobody can lead.
+                // Another member has just added it, and has not committed that yet.
                 pause = pause.min(LOOK);
                 continue;
             };
@@ -322,23 +326,17 @@ impl Elector {
         };
         let asked = Now::read();
         let Seen { number, beat, released } = found.seen;
-        let (name, until) = (shard.name().map(ShardName::as_str), sends_until(asked).as_microsecond());
-        let mut parameters = vec![
+        let (name, until) = (shard_name(shard), sends_until(asked).as_microsecond());
+        let parameters = [
             (&self.id.0 as _, Type::INT8),
             (&until as _, Type::INT8),
             (&number as _, Type::INT8),
             (&beat as _, Type::INT8),
             (&released as _, Type::BOOL),
             (&self.name as _, Type::TEXT),
+            (&name as _, Type::TEXT),
         ];
-        let take = match &name {
-            Some(_) => {
-                parameters.push((&name as _, Type::TEXT));
-                TAKE_NAMED
-            }
-            None => TAKE,
-        };
-        let taken = answered(&self.address, client.query_typed(take, &parameters)).await?;
+        let taken = answered(&self.address, client.query_typed(TAKE, &parameters)).await?;
         let Some(row) = taken.first() else {
             candidate.part.missed();
             return Ok(Duration::ZERO);
@@ -384,10 +382,15 @@ impl Elector {
     }
 }
 
+/// The name of a shard's rows. The common shard has the empty one.
+fn shard_name(shard: &Shard) -> &str {
+    shard.name().map_or("", ShardName::as_str)
+}
+
 fn found(row: &Row) -> Option<(Shard, Found)> {
-    let shard = match row.get::<_, Option<&str>>(0) {
-        None => Shard::Common,
-        Some(name) => Shard::Named(ShardName::new(name).ok()?),
+    let shard = match row.get(0) {
+        "" => Shard::Common,
+        name => Shard::Named(ShardName::new(name).ok()?),
     };
     let seen = Seen { number: row.get(1), beat: row.get(2), released: row.get(3) };
     let sends_until =

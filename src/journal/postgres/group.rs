@@ -10,7 +10,7 @@ use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{Claim, JournalError, Key, Origin, Refused, Transition};
 use super::Address;
-use super::connection::Answers;
+use super::connection::{ANSWERED_WITHIN, Answers};
 use super::rows::Statements;
 use crate::schedule::{AccountName, EntryName};
 
@@ -35,15 +35,15 @@ pub(super) const CLAIM: &str = "
         SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
         JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
     ), moved AS (
-        UPDATE {cursor} SET cursor = greatest(cursor, $2) FROM lease WHERE {row}
+        UPDATE stackcron.shard SET cursor = greatest(cursor, $2) FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
             (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, number, shard)
-        SELECT c.scheduled_at, c.entry, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}::text
+        SELECT c.scheduled_at, c.entry, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}
         FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
         WHERE NOT EXISTS (SELECT FROM stackcron.settled s
             WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\")
-        ON CONFLICT (scheduled_at, entry) DO UPDATE SET number = o.number
+        ON CONFLICT (scheduled_at, entry, pass) DO UPDATE SET number = o.number
             WHERE o.number = excluded.number AND o.state = 0
         RETURNING scheduled_at, entry
     )
@@ -187,7 +187,7 @@ impl Group {
     }
 
     fn step(&mut self, key: &Key, before: Option<Progress>, mv: &Transition) -> Option<Refused> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(before) = before else {
             return refused(None);
         };
@@ -210,7 +210,7 @@ impl Group {
         number: i64,
         of: &Statements,
     ) -> Result<HashSet<(String, i64)>, JournalError> {
-        let answers = Answers::from_now(address);
+        let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
         let ((), withdrawn, amended, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
             biased;

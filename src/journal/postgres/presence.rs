@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
-use super::connection::{answered, connect, failure};
+use super::connection::{ANSWERED_WITHIN, answered, connect, within};
 use super::identity::Id;
 use super::member::{MemberEvent, Profile};
 use super::{Address, rows, schema};
@@ -39,11 +39,12 @@ const SIGN: &str = "
 
 /// Those who were there in the last hour; who has not been heard of for longer is gone.
 const MEMBERS: &str = "
-    SELECT m.id, m.name, version, schedule, entries, offset_ms, coalesce(NOT released AND holder = m.id, false),
+    SELECT m.id, m.name, version, schedule, entries, offset_ms, coalesce(NOT l.released AND l.holder = m.id, false),
         (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint,
         (extract(epoch FROM started_at) * 1000000)::bigint,
-        ARRAY(SELECT s.name FROM stackcron.shard_lease s WHERE NOT s.released AND s.holder = m.id ORDER BY 1)
-    FROM stackcron.member m CROSS JOIN stackcron.lease
+        ARRAY(SELECT s.name FROM stackcron.lease s
+            WHERE NOT s.released AND s.holder = m.id AND s.name <> '' ORDER BY 1)
+    FROM stackcron.member m LEFT JOIN stackcron.lease l ON l.name = ''
     WHERE seen_at > now() - interval '1 hour'
     ORDER BY 7 DESC, 8 > 5000, m.name, id";
 
@@ -87,7 +88,7 @@ impl Member {
 pub fn members(address: &Address) -> Result<Vec<Member>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
-        schema::readable(&client, address, schema::MEMBERS).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
         all(&client, address).await
     })
 }
@@ -175,9 +176,8 @@ impl Presence {
             (&ahead_ms as _, Type::INT8),
         ];
         let asked = Now::read();
-        let rows = client.query_typed(SIGN, &parameters).await;
+        let rows = answered(&self.address, client.query_typed(SIGN, &parameters)).await?;
         let took = Now::read().mono.saturating_sub(asked.mono);
-        let rows = rows.map_err(|error| failure(&self.address, &error))?;
         if let Some(shown) = rows.first().and_then(|row| Timestamp::from_microsecond(row.get(0)).ok()) {
             self.compare_clock(asked.wall, took, shown);
         }

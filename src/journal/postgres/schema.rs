@@ -10,12 +10,8 @@ use super::super::JournalError;
 use super::Address;
 use super::connection::failure;
 
-/// What leads from one version of the schema to the next. Those that were released never change.
-///
-/// Who leads all that there is of shards may be of the version before the second. The first member that takes the lease of a
-/// named one shuts such versions out: they would take its claims for their own when they take over.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { oldest: 1, statements: FIRST }, Migration { oldest: 1, statements: SHARDS }];
+/// Leads from each version of the schema to the next. A released step never changes.
+pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
 
 /// One step.
 pub(super) struct Migration {
@@ -26,17 +22,23 @@ pub(super) struct Migration {
 
 /// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
 /// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
+///
+/// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back.
 const FIRST: &str = r#"
     CREATE TABLE stackcron.journal (
         single boolean PRIMARY KEY DEFAULT true CHECK (single),
+        identity uuid NOT NULL,
         schema integer NOT NULL,
-        oldest integer NOT NULL,
+        oldest integer NOT NULL
+    );
+    INSERT INTO stackcron.journal (identity, schema, oldest) VALUES (gen_random_uuid(), 0, 0);
+    CREATE TABLE stackcron.shard (
+        name text COLLATE "C" PRIMARY KEY,
         cursor bigint,
         stopped_at bigint
     );
-    INSERT INTO stackcron.journal (schema, oldest) VALUES (0, 0);
     CREATE TABLE stackcron.lease (
-        single boolean PRIMARY KEY DEFAULT true CHECK (single),
+        name text COLLATE "C" PRIMARY KEY,
         number bigint NOT NULL UNIQUE,
         beat bigint NOT NULL,
         released boolean NOT NULL,
@@ -44,7 +46,6 @@ const FIRST: &str = r#"
         holder_name text,
         sends_until bigint
     );
-    INSERT INTO stackcron.lease (number, beat, released) VALUES (0, 0, true);
     CREATE TABLE stackcron.member (
         id bigint PRIMARY KEY,
         name text NOT NULL,
@@ -65,6 +66,8 @@ const FIRST: &str = r#"
     CREATE TABLE stackcron.open (
         scheduled_at bigint NOT NULL,
         entry text COLLATE "C" NOT NULL,
+        pass integer NOT NULL DEFAULT 0,
+        shard text COLLATE "C" NOT NULL DEFAULT '',
         target bigint NOT NULL,
         due bigint NOT NULL,
         deadline bigint NOT NULL,
@@ -76,11 +79,12 @@ const FIRST: &str = r#"
         action bigint,
         reason text,
         number bigint NOT NULL,
-        PRIMARY KEY (scheduled_at, entry)
+        PRIMARY KEY (scheduled_at, entry, pass)
     ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
     CREATE TABLE stackcron.settled (
         scheduled_at bigint NOT NULL,
         entry text COLLATE "C" NOT NULL,
+        pass integer NOT NULL DEFAULT 0,
         target bigint NOT NULL,
         due bigint NOT NULL,
         state smallint NOT NULL,
@@ -91,7 +95,7 @@ const FIRST: &str = r#"
         success boolean,
         reason text,
         number bigint NOT NULL,
-        PRIMARY KEY (scheduled_at, entry)
+        PRIMARY KEY (scheduled_at, entry, pass)
     );
     CREATE TABLE stackcron.paused (
         entry text COLLATE "C" PRIMARY KEY
@@ -100,26 +104,6 @@ const FIRST: &str = r#"
         account text COLLATE "C" PRIMARY KEY,
         saved text NOT NULL
     );
-"#;
-
-/// Named shards: a lease and a cursor for each, beside those of the common one. Their numbers are apart from its.
-const SHARDS: &str = r#"
-    CREATE SEQUENCE stackcron.term AS bigint START 1099511627776;
-    CREATE TABLE stackcron.shard_lease (
-        name text COLLATE "C" PRIMARY KEY,
-        number bigint NOT NULL UNIQUE,
-        beat bigint NOT NULL,
-        released boolean NOT NULL,
-        holder bigint,
-        holder_name text,
-        sends_until bigint
-    );
-    CREATE TABLE stackcron.shard (
-        name text COLLATE "C" PRIMARY KEY,
-        cursor bigint,
-        stopped_at bigint
-    );
-    ALTER TABLE stackcron.open ADD COLUMN shard text COLLATE "C";
 "#;
 
 /// Only one member at a time brings the schema up to date.
@@ -203,25 +187,13 @@ async fn version(client: &Client, address: &Address) -> Result<Option<Version>, 
     }
 }
 
-/// The oldest schema that has all that is told of occurrences.
-pub(super) const OCCURRENCES: i32 = 1;
-
-/// The oldest schema that has all that is told of members.
-pub(super) const MEMBERS: i32 = 2;
-
-/// Finds that the schema can be read as it is, by who needs what it has from the version `since` on: while a fleet is
-/// upgraded, a command may be newer than all daemons.
-pub(super) async fn readable(client: &Client, address: &Address, since: i32) -> Result<(), JournalError> {
+/// Finds that the schema can be read as it is.
+pub(super) async fn readable(client: &Client, address: &Address) -> Result<(), JournalError> {
     match version(client, address).await? {
         None => Err(JournalError::Database {
             address: address.to_string(),
             detail: "no journal is in it".to_owned(),
             remedy: Some("the first daemon that runs with it makes one"),
-        }),
-        Some(version) if version.schema < since => Err(JournalError::Database {
-            address: address.to_string(),
-            detail: format!("it has the older schema {}", version.schema),
-            remedy: Some("the daemon brings it up to date at its start"),
         }),
         Some(version) => admitted(Some(version), address, MIGRATIONS).map(|_| ()),
     }

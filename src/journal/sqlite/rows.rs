@@ -290,7 +290,7 @@ impl Writing<'_> {
 
     /// Applies a move to what is claimed, if it goes further.
     fn step(&mut self, key: &Key, mv: &Transition) -> rusqlite::Result<Option<Refused>> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(entry) = self.known_entry(key.entry())? else {
             return Ok(refused(None));
         };

@@ -15,18 +15,22 @@ use super::super::{JournalError, directory};
 /// Tells a journal from any other SQLite file: `sCrn`.
 const APPLICATION_ID: u32 = 0x7343_726e;
 
-/// The statements that lead from one version of the schema to the next. Those that were released never change.
+/// The statements that lead from one version of the schema to the next. A released step never changes.
 pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 
 /// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and `deadline` after
-/// scheduled_at, `finished` after it as well.
+/// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
 const FIRST: &str = "
     CREATE TABLE journal (
         only INTEGER PRIMARY KEY CHECK (only = 1),
+        identity TEXT NOT NULL,
         cursor INTEGER,
         stopped_at INTEGER
     ) STRICT;
-    INSERT INTO journal (only) VALUES (1);
+    INSERT INTO journal (only, identity) SELECT 1, lower(
+        substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-4' || substr(hex, 14, 3) || '-8' || substr(hex, 18, 3)
+        || '-' || substr(hex, 21, 12)
+    ) FROM (SELECT hex(randomblob(16)) AS hex);
     CREATE TABLE entry (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE
@@ -41,6 +45,7 @@ const FIRST: &str = "
     CREATE TABLE open (
         scheduled_at INTEGER NOT NULL,
         entry INTEGER NOT NULL REFERENCES entry,
+        pass INTEGER NOT NULL DEFAULT 0,
         target INTEGER NOT NULL REFERENCES target,
         due INTEGER NOT NULL,
         deadline INTEGER NOT NULL,
@@ -51,11 +56,12 @@ const FIRST: &str = "
         sent INTEGER,
         action INTEGER,
         reason TEXT,
-        PRIMARY KEY (scheduled_at, entry)
+        PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE settled (
         scheduled_at INTEGER NOT NULL,
         entry INTEGER NOT NULL REFERENCES entry,
+        pass INTEGER NOT NULL DEFAULT 0,
         target INTEGER NOT NULL REFERENCES target,
         due INTEGER NOT NULL,
         state INTEGER NOT NULL,
@@ -65,7 +71,7 @@ const FIRST: &str = "
         finished INTEGER,
         success INTEGER,
         reason TEXT,
-        PRIMARY KEY (scheduled_at, entry)
+        PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE paused (
         entry TEXT PRIMARY KEY

@@ -1,0 +1,90 @@
+//! `history --stats`: for each entry how its occurrences went, as lines of JSON or as a table.
+
+use std::io::{self, Write};
+
+use super::super::output::Format;
+use super::super::table::{Align, Cell, Column, Table};
+use crate::journal::{EntryStatistics, Statistics};
+
+const fn column(head: &'static str, align: Align, rank: u8) -> Column {
+    Column { head, align, rank }
+}
+
+const COLUMNS: [Column; 8] = [
+    column("ENTRY", Align::Left, 0),
+    column("RUNS", Align::Right, 0),
+    column("SUCCESS", Align::Right, 0),
+    column("RUN p50", Align::Right, 1),
+    column("RUN p95", Align::Right, 2),
+    column("LATE p50", Align::Right, 4),
+    column("LATE p95", Align::Right, 3),
+    column("LAST SUCCESS", Align::Left, 0),
+];
+
+/// Prints the statistics, by the entries' names. Returns how many entries there are.
+pub(super) fn print(
+    statistics: Statistics,
+    format: Format,
+    columns: Option<usize>,
+    out: &mut dyn Write,
+) -> io::Result<u64> {
+    let mut table = Table::new(&COLUMNS, columns);
+    let mut lines = 0;
+    for entry in statistics.finish() {
+        match format {
+            Format::Json => {
+                lines += 1;
+                serde_json::to_writer(&mut *out, &entry)?;
+                writeln!(out)?;
+            }
+            Format::Text => table.row(cells(&entry), None, out)?,
+        }
+    }
+    Ok(table.finish(out)? + lines)
+}
+
+fn cells(entry: &EntryStatistics) -> [Cell; 8] {
+    let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));
+    let time = |ms: Option<i64>| or_dash(ms.map(duration));
+    [
+        Cell::plain(entry.entry.as_str()),
+        Cell::plain(entry.runs.to_string()),
+        // 99.96 % must not read as 100.
+        or_dash(entry.success.map(|share| format!("{:.1} %", (share * 1000.0).floor() / 10.0))),
+        time(entry.run_ms_median),
+        time(entry.run_ms_p95),
+        time(entry.lateness_ms_median),
+        time(entry.lateness_ms_p95),
+        or_dash(entry.last_success.map(|at| format!("{at:.0}"))),
+    ]
+}
+
+/// A duration of so many milliseconds: `4 ms`, `2.0 s`, `12 s`, `3 min`, `1 h 5 min`.
+fn duration(ms: i64) -> String {
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        10_000..60_000 => format!("{} s", ms / 1_000),
+        60_000..3_600_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (2_049, "2.0 s"),
+            (12_900, "12 s"),
+            (185_000, "3 min"),
+            (3_900_000, "1 h 5 min"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+}
