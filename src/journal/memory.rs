@@ -56,7 +56,8 @@ impl Memory {
 
     /// Changes what is claimed, if it is open.
     pub(crate) fn amend(&mut self, claim: &Claim) {
-        if let Some((known, _)) = self.rows.get_mut(&claim.key).filter(|(_, progress)| !progress.is_settled()) {
+        if let Some((known, _)) = self.rows.get_mut(&claim.key).filter(|(_, progress)| !progress.is_settled())
+        {
             *known = Claim {
                 due_at: whole_micros(claim.due_at),
                 deadline: whole_micros(claim.deadline),

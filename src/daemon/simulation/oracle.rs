@@ -283,7 +283,8 @@ impl<'a> Oracle<'a> {
         if let Event::OccurrenceMissed(e) = event
             && e.reason == "deadline"
             && let Some(entry) = schedule.entries.iter().find(|entry| entry.name == e.entry)
-            && i128::from(e.lateness_ms) < i128::try_from(entry.start_deadline.as_millis()).unwrap_or(i128::MAX)
+            && i128::from(e.lateness_ms)
+                < i128::try_from(entry.start_deadline.as_millis()).unwrap_or(i128::MAX)
         {
             self.violated(format!("{} of {} is missed before its deadline", e.entry, e.scheduled_at));
         }
