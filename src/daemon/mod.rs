@@ -452,6 +452,7 @@ impl Daemon {
                 Effect::Log(event) => self.emit(*event),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
+                Effect::Amend(claim) => self.requests.journal.amend(*claim),
                 Effect::Send(id, request) => match &mark {
                     Ok(()) => self.requests.send(id, request),
                     Err(error) => self.requests.hold_back(id, &request, error),

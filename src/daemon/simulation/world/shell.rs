@@ -247,9 +247,13 @@ impl World<'_> {
         process.running = Arc::clone(replacement.schedule());
         let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
         let (effects, _) = process.core.replace(part.prepared, now);
-        process.file = file;
         self.book.reloads(file);
-        self.perform(effects)?;
+        // What is due is sent under the schedule before.
+        let performed = self.perform(effects);
+        if let Some(process) = &mut self.machines[self.here].process {
+            process.file = file;
+        }
+        performed?;
         self.point()?;
         self.claim_window()
     }
@@ -283,6 +287,12 @@ impl World<'_> {
         Ok(())
     }
 
+    fn may_be_sent(&mut self, key: Option<&Key>) {
+        if let Some(process) = &self.machines[self.here].process {
+            self.book.may_be_sent(key, &self.scenario.files[process.file].schedule);
+        }
+    }
+
     pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Step {
         let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
         let now = self.now();
@@ -300,6 +310,10 @@ impl World<'_> {
                     self.note(|| format!("records {key}: {mv:?}"));
                     self.ask(Write::Step((key, mv)));
                 }
+                Effect::Amend(claim) => {
+                    self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
+                    self.ask(Write::Amend(claim));
+                }
                 Effect::Recall(account, stack, since) => {
                     self.ask(Write::Recall(account, stack, since));
                 }
@@ -313,13 +327,13 @@ impl World<'_> {
                         (Request::RunNow(_), Some(Effect::Record(key, _))) => Some(key.clone()),
                         _ => None,
                     };
-                    self.book.may_be_sent(key.as_ref());
+                    self.may_be_sent(key.as_ref());
                     self.admits(id, &request, key);
                     self.sets_out(id, request)?;
                 }
                 Effect::SendAfter(written, id, request) => {
                     let (key, mv) = *written;
-                    self.book.may_be_sent(Some(&key));
+                    self.may_be_sent(Some(&key));
                     self.admits(id, &request, Some(key.clone()));
                     self.note(|| format!("commits {key}: {mv:?}"));
                     self.ask(Write::Commit((key, mv), id, request));
@@ -338,7 +352,9 @@ impl World<'_> {
     }
 
     pub(super) fn tells(&mut self, event: Event) {
-        let life = self.machines[self.here].process.as_ref().map_or(0, |process| process.life);
+        let process = self.machines[self.here].process.as_ref();
+        let (life, file) = process.map_or((0, self.file), |process| (process.life, process.file));
+        self.book.is_missed(&event, &self.scenario.files[file].schedule);
         self.tells_of(life, event);
     }
 
