@@ -127,8 +127,8 @@ pub(super) struct Elector {
     pub(super) shards: BTreeMap<Shard, Candidate>,
     /// When the next beat, the next look and the next hand-over are due.
     pub(super) due: [Mono; 3],
-    /// Of what kind the failure is that was told.
-    pub(super) failed: Option<Discriminant<JournalError>>,
+    /// Of what kind the failure is that was told, and which journal was found in the place of the known one.
+    pub(super) failed: Option<(Discriminant<JournalError>, Option<Option<Identity>>)>,
 }
 
 /// How a connection's life ended.
@@ -173,8 +173,13 @@ impl Elector {
             if let Some(first) = first.take() {
                 let _ = first.send(Err(error.clone()));
             }
-            let kind = std::mem::discriminant(&error);
-            if self.failed.replace(kind) != Some(kind) {
+            let replaced_by = match &error {
+                JournalError::Replaced { found, .. } => Some(found.clone()),
+                _ => None,
+            };
+            let failed = Some((std::mem::discriminant(&error), replaced_by));
+            if self.failed != failed {
+                self.failed = failed;
                 // Nobody listens when the daemon is at its end.
                 let _ = self.news.send(match error {
                     JournalError::Replaced { location: journal, known, found } => {
