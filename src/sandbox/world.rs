@@ -443,7 +443,7 @@ fn list<T: Serialize>(request: &Request, page: usize, items: impl ExactSizeItera
     let is_wanted = |value: &&Value| {
         filters.iter().all(|(field, wanted)| match &value[field] {
             Value::String(text) => text == wanted,
-            other => other.to_string() == *wanted,
+            other => serde_json::to_string(other).is_ok_and(|text| text == *wanted),
         })
     };
     let wanted: Vec<&Value> = values.iter().filter(is_wanted).collect();
