@@ -249,6 +249,32 @@ on_both! { async fn a_start_finds_exactly_what_is_open(place: &Place) {
     assert_eq!((&followed.claim, followed.action, followed.sent_at), (&claims[3], 7, at(13)));
 } }
 
+on_both! { async fn what_a_reload_changes_of_a_claim_is_there_before_it_is_sent(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    journal.claim(at(20), vec![claim("a", 10), claim("settled", 10), claim("untouched", 10)]).await.expect("claimed");
+    journal.commit(vec![(key("settled", 10), skipped())]).await.expect("committed");
+    let amended = Claim {
+        job: JobUid::new("another").expect("a uid"),
+        due_at: at(11),
+        deadline: at(4000),
+        ..claim("a", 10)
+    };
+    journal.amend(amended.clone());
+    journal.amend(Claim { due_at: at(12), ..claim("settled", 10) });
+    assert_eq!(journal.commit(vec![(key("a", 10), sending(1, 11))]).await.expect("committed"), []);
+    opened.closed().await;
+
+    let recovered = place.open().await.recovered.clone();
+    let found: Vec<_> = recovered.open.into_iter().map(|open| (open.claim, open.reached)).collect();
+    let expected = [
+        (amended, Reached::Sending { attempts: 1, sent_at: at(11) }),
+        (claim("untouched", 10), Reached::Due),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(place.states()[&key("settled", 10)], State::Skipped);
+} }
+
 on_both! { async fn what_is_claimed_is_not_claimed_again(place: &Place) {
     let opened = place.open().await;
     let journal = &opened.journal;

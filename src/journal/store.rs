@@ -41,6 +41,8 @@ pub(crate) enum Write<'a> {
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.
     Claim(Timestamp, &'a [Claim]),
+    /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
+    Amend(&'a Claim),
     /// An entry is paused.
     Pause(&'a EntryName),
     /// An entry is not paused any more.

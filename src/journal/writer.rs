@@ -50,6 +50,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 #[derive(Debug)]
 pub(super) enum Change {
     Step((Key, Transition)),
+    Amend(Box<Claim>),
     Quota(AccountName, Box<quota::Saved>),
 }
 
@@ -390,6 +391,7 @@ impl<S: Store> Writer<S> {
 fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
+        Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
         Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),
