@@ -41,7 +41,9 @@ const FIRST: &str = r#"
         moved_to text,
         moved_from uuid
     );
-    INSERT INTO stackcron.journal (identity, schema, oldest) VALUES (gen_random_uuid(), 0, 0);
+    INSERT INTO stackcron.journal (identity, schema, oldest) VALUES (
+        md5(concat_ws(' ', random(), clock_timestamp(), pg_backend_pid(), pg_current_wal_insert_lsn()))::uuid, 0, 0
+    );
     CREATE TABLE stackcron.shard (
         name text COLLATE "C" PRIMARY KEY,
         cursor bigint,
