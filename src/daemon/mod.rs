@@ -328,7 +328,7 @@ impl Daemon {
         if let Some(seat) = self.seat.take() {
             let (member, led) = (seat.member().to_owned(), self.leads());
             let handed_over = timeout(HANDED_OVER, seat.leave()).await;
-            if led && handed_over.is_ok() {
+            if led && handed_over == Ok(true) {
                 self.emit(LeaseReleased { member, shard: name(&self.shard) }.into());
             }
         }

@@ -336,6 +336,16 @@ impl Proxy {
         }
     }
 
+    /// No further connection swallows what it is asked; those that do go on to.
+    pub fn swallow_no_more(&self) {
+        *self.way.swallows.lock().expect("the text") = None;
+    }
+
+    /// How many connections there were so far.
+    pub fn made(&self) -> u32 {
+        self.way.made.load(Relaxed)
+    }
+
     /// What is stranded comes through.
     pub fn deliver(&self) {
         self.way.stranded.iter().for_each(|up_to| up_to.store(0, Relaxed));

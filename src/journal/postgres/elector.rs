@@ -3,7 +3,6 @@
 //! One connection for all shards: a beat is one statement however many this member leads, and so is a look.
 
 use std::collections::BTreeMap;
-use std::mem::Discriminant;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,6 +18,7 @@ use super::election_state::{ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
 use super::member::{LeadershipChange, MemberEvent};
+use super::outage::Outage;
 use super::{Address, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
@@ -84,8 +84,9 @@ pub(super) enum Command {
     Release(Shard),
     /// Hand a lease over that the term of this number cannot use for the reason given, if another member is there.
     CannotLead(Shard, Number, JournalError),
-    /// Hand a lease over, and look for it no more. Ends with the last.
-    Leave(Shard, oneshot::Sender<()>),
+    /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed over: where the database
+    /// is out of reach, it ends by itself.
+    Leave(Shard, oneshot::Sender<bool>),
 }
 
 /// A part in a shard, and who is told what becomes of it.
@@ -117,8 +118,8 @@ pub(super) struct Elector {
     pub(super) shards: BTreeMap<Shard, Candidate>,
     /// When the next beat, the next look and the next hand-over are due.
     pub(super) due: [Mono; 3],
-    /// Of what kind the failure is that was told.
-    pub(super) failed: Option<Discriminant<JournalError>>,
+    /// What was told of failures.
+    pub(super) outage: Outage,
 }
 
 /// How a connection's life ended.
@@ -160,8 +161,7 @@ impl Elector {
             if let Some(first) = first.take() {
                 let _ = first.send(Err(error.clone()));
             }
-            let kind = std::mem::discriminant(&error);
-            if self.failed.replace(kind) != Some(kind) {
+            if self.outage.fails(&error, Now::read().mono) {
                 // Nobody listens when the daemon is at its end.
                 let _ = self.news.send(MemberEvent::Unreachable(error));
             }
@@ -181,7 +181,7 @@ impl Elector {
         loop {
             let pause = match self.turn(client).await {
                 Ok(pause) => {
-                    if self.failed.take().is_some() {
+                    if self.outage.ends() {
                         let _ = self.news.send(MemberEvent::Reachable);
                     }
                     pause
@@ -234,7 +234,7 @@ impl Elector {
         candidate.part.rests(Now::read().mono);
         // Who led everything had no reason to look again soon.
         self.due[1] = Mono::ZERO;
-        let mut released = Ok(0);
+        let mut released = Ok(u64::from(number.is_none()));
         if let (Some(client), Some(number)) = (client, number) {
             let number = number.get();
             let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&number];
@@ -244,7 +244,7 @@ impl Elector {
             return released.map(|_| Told::Done);
         };
         self.shards.remove(&shard);
-        let _ = done.send(());
+        let _ = done.send(released.is_ok_and(|rows| rows > 0));
         Ok(if self.shards.is_empty() { Told::Left } else { Told::Done })
     }
 

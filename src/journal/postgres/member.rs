@@ -16,6 +16,7 @@ use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Command, Elector};
 use super::lease::Number;
+use super::outage::Outage;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
 use super::{Address, identity};
@@ -161,7 +162,7 @@ impl Membership {
             others,
             shards: BTreeMap::new(),
             due: [Mono::ZERO; 3],
-            failed: None,
+            outage: Outage::default(),
         };
         let seated = Arc::new(Notify::new());
         let presence = Presence {
@@ -349,11 +350,10 @@ impl ShardHandle {
         let _ = self.commands.send(Command::Release(self.shard.clone()));
     }
 
-    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
-    pub async fn leave(self) {
+    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before. Returns whether it is
+    /// handed over: where the database is out of reach, the lease ends by itself.
+    pub async fn leave(self) -> bool {
         let (done, left) = oneshot::channel();
-        if self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() {
-            let _ = left.await;
-        }
+        self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() && left.await.unwrap_or(false)
     }
 }

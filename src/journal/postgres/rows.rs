@@ -35,6 +35,16 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 /// While it is read, nothing comes for so long at most. The server may have to sort before the first row.
 const BEGINS_TO_ANSWER: Duration = Duration::from_secs(10);
 
+/// A connection through which nothing was written for so long is tried, so that it is known to live when something comes
+/// due. Firewalls forget connections after thirty seconds and more.
+const TRIED_EVERY: Duration = Duration::from_secs(10);
+
+/// A connection that lives answers within this time when it is tried. Claims are made further ahead.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A connection that was closed says so within this time. What was asked on it is asked again at once on another one.
+const CLOSED_SAYS_SO: Duration = Duration::from_millis(500);
+
 /// A leader that could not write for so long, while its lease is kept by another connection, leaves the shard to a
 /// member that may be able to. Longer than a restart of the database takes.
 const CANNOT_LEAD: Duration = Duration::from_secs(12);
@@ -272,8 +282,14 @@ impl Store for Rows {
         let settled = self.look_up(writes)?;
         let (group, mut written) = self.open.group(writes, &settled);
         let of = Arc::clone(&self.statements);
-        let inserted =
+        let (was_connected, began) = (self.client.is_some(), Instant::now());
+        let mut inserted =
             self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        let is_closed = matches!(inserted, Err(JournalError::Unreachable { .. }));
+        if is_closed && was_connected && began.elapsed() < CLOSED_SAYS_SO {
+            inserted =
+                self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        }
         let inserted = inserted.inspect_err(|error| {
             self.open.is_lost(writes);
             self.is_unable(error);
@@ -313,6 +329,24 @@ impl Store for Rows {
     }
 
     fn tidy(&mut self) {}
+
+    fn idles_for(&self) -> Option<Duration> {
+        Some(TRIED_EVERY)
+    }
+
+    /// Tries the connection, and makes another where there is no answer: what comes due does not find that out.
+    fn keep_alive(&mut self) {
+        if self.client.is_none() && self.failed.is_none() {
+            return;
+        }
+        let tried = self.attempt(async |client, address, _| {
+            within(address, ALIVE_WITHIN, answered(address, client.batch_execute("SELECT 1"))).await
+        });
+        if tried.is_err() {
+            // That this fails too is told by the next write, and by the elector.
+            let _ = self.attempt(async |_, _, _| Ok(()));
+        }
+    }
 }
 
 fn found(

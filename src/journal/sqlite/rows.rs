@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -177,6 +179,12 @@ impl Store for Rows {
             let _ = self.checkpoint();
         }
     }
+
+    fn idles_for(&self) -> Option<Duration> {
+        None
+    }
+
+    fn keep_alive(&mut self) {}
 }
 
 const OPEN: &str = "
