@@ -377,7 +377,7 @@ events! {
         hint: String,
     }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
 
-    /// An attempt may have taken effect. The stack's actions are asked before anything else happens to its entry.
+    /// An attempt may have taken effect. The stack's actions are asked before the occurrence is sent again.
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
