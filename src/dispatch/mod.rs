@@ -192,8 +192,6 @@ enum Place {
     Sending,
     /// In doubt.
     Doubt,
-    /// Behind another occurrence of its entry that is in doubt.
-    Behind,
 }
 
 impl Pending {
@@ -259,6 +257,8 @@ struct Activity {
     held: Option<Id>,
     sending: u32,
     in_doubt: u32,
+    /// The newest scheduled occurrence that was sent since something of the entry is under way.
+    newest_sent: Option<Timestamp>,
     unfinished: BTreeSet<ActionId>,
 }
 
@@ -414,6 +414,14 @@ impl Dispatch {
         self.sent_up_to
     }
 
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
+        match self.requests.get(&request)? {
+            InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
+            InFlight::Follow(..) | InFlight::FollowPage(..) | InFlight::ActionLookup(..) => None,
+        }
+    }
+
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
@@ -511,6 +519,9 @@ impl Dispatch {
         let activity = self.activity.entry(pending.entry.name.clone()).or_default();
         activity.waiting.remove(&id);
         activity.sending += 1;
+        if !pending.is_by_hand() {
+            activity.newest_sent = activity.newest_sent.max(Some(pending.scheduled_at));
+        }
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
             lane.leaves();

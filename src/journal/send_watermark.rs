@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::SendPermit;
-use crate::clock::Now;
+use super::identity::KnownJournal;
 use crate::schedule::Shard;
 
 /// Its file in the state directory.
@@ -31,6 +31,8 @@ pub struct SendWatermark {
     boot: String,
     at: Timestamp,
     permit: SendPermit,
+    /// Where the daemon keeps how far its own journal has come. `None`: the journal is shared, and whoever sees the leases does.
+    known: Option<KnownJournal>,
 }
 
 impl SendWatermark {
@@ -55,7 +57,20 @@ impl SendWatermark {
         let mut text = [0; 128];
         let read = file.read_at(&mut text, 0)?;
         let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
-        Ok((SendWatermark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit }, former))
+        Ok((SendWatermark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit, known: None }, former))
+    }
+
+    /// The same, for a journal that nobody else uses.
+    pub(super) fn knowing(self, known: KnownJournal) -> SendWatermark {
+        SendWatermark { known: Some(known), ..self }
+    }
+
+    /// Remembers that everything scheduled before is claimed. Called before anything of that is sent.
+    pub fn journal_reaches(&mut self, cursor: Timestamp) {
+        if let Some(known) = &mut self.known {
+            // A directory that cannot be written keeps the mark from being raised as well.
+            let _ = known.reaches(&Shard::Common, cursor);
+        }
     }
 
     /// Whether anything may be sent, and for how long.
@@ -63,14 +78,12 @@ impl SendWatermark {
         &self.permit
     }
 
-    /// Raises the mark to the due instant of what is sent next. Must return before it is sent.
+    /// Raises the mark to the latest due instant of what was sent, by whomever, and of what is sent next. Must return before
+    /// that is sent. Whether it may be sent, the permit tells.
     ///
     /// # Errors
     /// Then nothing may be sent: a later process would take it for unsent.
     pub fn raise(&mut self, due_at: Timestamp) -> io::Result<()> {
-        if !self.permit.covers(due_at, Now::read()) {
-            return Err(io::Error::other("the lease has not been renewed in time"));
-        }
         if due_at > self.at {
             let text = format!("{} {:020}\n", self.boot, due_at.as_microsecond());
             self.file.write_all_at(text.as_bytes(), 0)?;
