@@ -461,7 +461,7 @@ impl Daemon {
         effects.sort_by_key(|effect| !matches!(effect, Effect::Log(_)));
         for effect in effects {
             match effect {
-                Effect::Warm(account, connections) => self.requests.warm(&account, connections),
+                Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
                 Effect::Log(event) => self.emit(*event),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),

@@ -270,6 +270,8 @@ events! {
         scheduled_at: Timestamp,
         sent_at: Timestamp,
         lateness_ms: i64,
+        /// How long it waited for a connection. Zero when one was ready, null when that is not known.
+        connect_ms: Option<u64>,
         attempts: u32,
         quota_limit: u32,
         quota_remaining: Option<u32>,
