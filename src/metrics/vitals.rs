@@ -14,7 +14,7 @@ const NONE: u64 = u64::MAX;
 
 /// Why the daemon does not live, or does not fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ailment {
+pub(crate) enum Ailment {
     #[error("the loop has not turned for {} s", .0.as_secs())]
     Hangs(Duration),
     #[error("the daemon is stopping: nothing new is started")]
