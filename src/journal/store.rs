@@ -10,7 +10,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub(super) trait Store: Send + 'static {
     /// Performs writes in their order, and says of each what came of it. All of them are durable when it returns, and
     /// none of them when it fails; or perhaps all, where the failure hides it. To perform the same again is right
-    /// in each case.
+    /// in each case, except after [`JournalError::Unstorable`]: one of the writes can never be performed.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
 
     /// The actions that occurrences of a stack have started, of those scheduled since then.
@@ -33,6 +33,8 @@ pub(crate) enum Write<'a> {
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.
     Claim(Timestamp, &'a [Claim]),
+    /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
+    Amend(&'a Claim),
     /// An entry is paused.
     Pause(&'a EntryName),
     /// An entry is not paused any more.
