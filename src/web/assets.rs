@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use super::answer::Answer;
+use super::script;
 
 /// A file of the page.
 struct File {
@@ -65,22 +66,12 @@ static ANSWERS: LazyLock<Vec<(&str, Arc<Answer>)>> = LazyLock::new(|| {
 });
 
 impl File {
-    /// The file as it is served. Comments and types are for who reads the source, and are half of a script: they are
-    /// left out, and so is the space before a line.
+    /// The file as it is served.
     fn served(&self) -> String {
-        if self.content_type != SCRIPT || self.name.starts_with("uplot.") {
-            return self.text.to_owned();
+        match self.content_type == SCRIPT && !self.name.starts_with("uplot.") {
+            true => script::served(self.text),
+            false => self.text.to_owned(),
         }
-        let mut text = String::with_capacity(self.text.len());
-        let mut rest = self.text;
-        // The scripts have `/**` in comments alone.
-        while let Some((before, comment)) = rest.split_once("/**") {
-            text.push_str(before);
-            rest = comment.split_once("*/").map_or("", |(_, after)| after.trim_start_matches(' '));
-        }
-        text.push_str(rest);
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-        lines.fold(String::new(), |served, line| served + line + "\n")
     }
 }
 

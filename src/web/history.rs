@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::answer::{Answer, Refusal};
 use super::query::{Query, QueryError};
@@ -20,6 +21,14 @@ const MOST: usize = 10_000;
 /// Records that are looked at for one page: with `state`, what is asked for may be rare. The page that has been filled
 /// by then says where to go on.
 const MOST_LOOKED_AT: usize = 100_000;
+
+/// A record as the command prints it, and when its action ended. Its keys are an interface.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    line: Line<'a>,
+    finished_at: Option<Timestamp>,
+}
 
 /// Which records are wanted.
 struct Wanted {
@@ -105,7 +114,8 @@ impl Wanted {
         let mut lines = Vec::new();
         for record in &told {
             // Writing to memory cannot fail.
-            let _ = serde_json::to_writer(&mut lines, &Line::of(record));
+            let told = Told { line: Line::of(record), finished_at: record.finished_at };
+            let _ = serde_json::to_writer(&mut lines, &told);
             lines.push(b'\n');
         }
         let further = end.filter(|_| more).and_then(|(at, skip)| {

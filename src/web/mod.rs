@@ -17,6 +17,7 @@ mod query;
 mod quota;
 mod routes;
 mod schedule;
+mod script;
 mod server;
 mod site;
 mod status;

@@ -49,7 +49,6 @@ pub(crate) struct Line<'a> {
     action_id: Option<ActionId>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
-    finished_at: Option<Timestamp>,
 }
 
 impl<'a> Line<'a> {
@@ -65,7 +64,6 @@ impl<'a> Line<'a> {
             action_id: record.action_id,
             finished_success: record.finished_success,
             reason: record.reason.as_deref(),
-            finished_at: record.finished_at,
         }
     }
 }

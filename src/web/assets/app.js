@@ -118,7 +118,9 @@ function foot(status) {
 
 function tick() {
   bar();
-  if (!document.hidden && !isOld()) view?.tick?.();
+  if (document.hidden || isOld()) return;
+  for (const element of byId("main").querySelectorAll("[data-at]")) element.textContent = distance(/** @type {string} */ (element.getAttribute("data-at")), theirTime());
+  view?.tick?.();
 }
 
 addEventListener("hashchange", route);

@@ -1,8 +1,8 @@
 // The view Calendar: the coming week by the hour, and the schedule against the quota.
 
 import { address, ask } from "./api.js";
-import { card, el, fill } from "./dom.js";
-import { entryLink } from "./now.js";
+import { entryLink, groups } from "./columns.js";
+import { card, el, empty, fill, soft } from "./dom.js";
 import { now } from "./live.js";
 import { plot } from "./plot.js";
 import { behind, table } from "./table.js";
@@ -14,8 +14,8 @@ const DAY = 24 * HOUR;
 /** Between two looks at the schedule, in milliseconds. */
 const EVERY = 60_000;
 
-/** @param {number} due @param {number} most */
-const shade = (due, most) => (due ? `h${Math.min(4, Math.ceil((4 * due) / most))}` : "");
+/** Darker the more is due: of the hour's quota, where it is known, or else of the busiest hour. @param {number} due @param {number} full */
+const shade = (due, full) => (due ? `h${Math.min(4, Math.ceil((4 * due) / full))}` : "");
 
 /**
  * What the clocks do on a day in a zone, in words.
@@ -36,20 +36,18 @@ function heat(cells, rooms) {
   const zone = cells[0]?.timezone ?? "UTC";
   const most = Math.max(1, ...cells.map((cell) => cell.due));
   const room = [...rooms.values()].reduce((a, b) => a + b, 0);
-  /** @type {Map<string, any[]>} */
-  const days = new Map();
-  for (const cell of cells) days.set(cell.date, [...(days.get(cell.date) ?? []), cell]);
+  const days = groups(cells, (cell) => cell.date);
   const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}`;
-  const rows = [...days].map(([day, hours]) => {
+  const rows = days.map(([day, hours]) => {
     const change = clocks(day, zone);
     const sum = hours.reduce((all, cell) => all + cell.due, 0);
     return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? el("span", { class: "soft" }, " ± clock") : null),
-      hours.map((cell) => el("td", { class: `${shade(cell.due, most)}${room && cell.due > room ? " over" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : "")), el("th", { class: "num" }, count(sum)));
+      hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : "")), el("th", { class: "num" }, count(sum)));
   });
   const head = el("tr", {}, el("th", { scope: "col" }, zone), Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h).padStart(2, "0"))), el("th", { scope: "col", class: "num" }, "due"));
-  const changes = [...days.keys()].map((day) => [day, clocks(day, zone)]).filter(([, change]) => change);
+  const changes = days.map(([day]) => [day, clocks(day, zone)]).filter(([, change]) => change);
   return [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Occurrences by hour" }, el("table", { class: "heat", "aria-label": "Occurrences by day and hour" }, el("thead", {}, head), el("tbody", {}, rows))),
-    changes.map(([day, change]) => el("p", { class: "soft" }, `${date(`${day}T12:00:00Z`, "UTC")}: ${change}`))];
+    changes.map(([day, change]) => soft(`${date(`${day}T12:00:00Z`, "UTC")}: ${change}`))];
 }
 
 /** @param {number} number */
@@ -81,7 +79,7 @@ function forecast(account, windows) {
     }
   }
   const troubled = [...names].sort(([, a], [, b]) => b.missed - a.missed || b.late - a.late);
-  const verdict = full.length ? el("p", {}, `Does not fit in ${count(full.length)} of ${count(windows.length)} windows. For want of quota:`) : el("p", { class: "soft" }, "Everything fits.");
+  const verdict = full.length ? el("p", {}, `Does not fit in ${count(full.length)} of ${count(windows.length)} windows. For want of quota:`) : soft("Everything fits.");
   const columns = [
     { head: "entry", kind: "wide", cell: (/** @type {any} */ [entry]) => entryLink(entry) },
     { head: "windows with missed", kind: "num", cell: (/** @type {any} */ [, { missed }]) => (missed ? count(missed) : "–") },
@@ -97,9 +95,9 @@ function forecast(account, windows) {
  * @returns {import("./app.js").View}
  */
 export function mount(root) {
-  const week = el("div", {}, el("p", { class: "empty" }, "counting …"));
-  const quotas = el("div", { class: "stack" }, card("Forecast", el("p", { class: "empty" }, "The next 24 hours are rehearsed. For a large schedule this takes a while.")));
-  const links = el("p", { class: "soft" }, "The next two weeks for a calendar program: ", el("a", { href: "calendar.ics" }, "calendar.ics"));
+  const week = el("div", {}, empty("counting …"));
+  const quotas = el("div", { class: "stack" }, card("Forecast", empty("The next 24 hours are rehearsed. For a large schedule this takes a while.")));
+  const links = soft("The next two weeks for a calendar program: ", el("a", { href: "calendar.ics" }, "calendar.ics"));
   root.append(el("h1", { class: "skip" }, "Calendar"), el("div", { class: "stack" }, card("The coming week", week, links), quotas));
   /** @type {Map<string, number>} */
   const rooms = new Map();
@@ -113,20 +111,14 @@ export function mount(root) {
     cells = (await ask(address("next", { calendar: "true" }))).value;
     fill(week, heat(cells, rooms));
     const { value } = await ask(address("forecast", { from: iso(from), until: iso(from + DAY) }), { within: 120_000 });
-    /** @type {Map<string, any[]>} */
-    const accounts = new Map();
-    for (const window of value) {
-      const known = accounts.get(window.account);
-      if (known) known.push(window);
-      else accounts.set(window.account, [window]);
-    }
+    const accounts = groups(value, (window) => window.account);
     for (const [account, windows] of accounts) rooms.set(account, ((windows[0].limit - windows[0].reserve) * HOUR) / length(windows));
     fill(week, heat(cells, rooms));
-    fill(quotas, [...accounts].map(([account, windows]) => forecast(account, windows)));
+    fill(quotas, accounts.map(([account, windows]) => forecast(account, windows)));
   }
   return {
     update() {
-      look().catch((error) => fill(quotas, card("Forecast", el("p", { class: "empty" }, `No forecast: ${error.message}. stackcron forecast tells it at ${hour(now())} as well.`))));
+      look().catch((error) => fill(quotas, card("Forecast", empty(`No forecast: ${error.message}. stackcron forecast tells it at ${hour(now())} as well.`))));
     },
   };
 }

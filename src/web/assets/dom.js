@@ -87,6 +87,19 @@ export function byId(id) {
   return found;
 }
 
+/** A note. @param {...(Child | Child[])} children */
+export const soft = (...children) => el("p", { class: "soft" }, ...children);
+
+/** What is told where there is nothing. @param {...(Child | Child[])} children */
+export const empty = (...children) => el("p", { class: "empty" }, ...children);
+
+/**
+ * A number and what it is of.
+ * @param {Child} number
+ * @param {Child} words
+ */
+export const tile = (number, words) => el("li", {}, el("b", {}, number), el("span", {}, words));
+
 /**
  * A card with a heading.
  * @param {string} title

@@ -2,13 +2,14 @@
 
 import { address, ask } from "./api.js";
 import { words } from "./cron.js";
-import { card, el, fill } from "./dom.js";
+import { action, counting, late, ran, reason, runTime, scheduled, state } from "./columns.js";
+import { card, el, empty, fill, soft, tile } from "./dom.js";
 import { now } from "./live.js";
 import { plot } from "./plot.js";
 import { changed, to, why } from "./route.js";
-import { STATES, mark, stateWord } from "./states.js";
+import { STATES, mark } from "./states.js";
 import { table } from "./table.js";
-import { count, distance, quantile, took, utc, when } from "./time.js";
+import { count, quantile, took, when } from "./time.js";
 
 /** Occurrences of a page of history, and of the plots. */
 const PAGE = 200;
@@ -18,9 +19,6 @@ const EVERY = 4_000;
 
 /** Occurrences that are told of as next. */
 const NEXT = 10;
-
-/** @param {any} record */
-const ran = (record) => (record.sent_at && record.finished_at ? Date.parse(record.finished_at) - Date.parse(record.sent_at) : null);
 
 /** @param {string} text */
 const quoted = (text) => (/^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
@@ -49,11 +47,10 @@ function measured(records, zone) {
   const sent = records.filter((record) => record.lateness_ms !== null && record.sent_at);
   const sorted = (/** @type {(number | null)[]} */ numbers) => /** @type {number[]} */ (numbers.filter((number) => number !== null)).sort((a, b) => a - b);
   const times = sorted(runs.map(ran));
-  const late = sorted(sent.map((record) => record.lateness_ms));
+  const lateness = sorted(sent.map((record) => record.lateness_ms));
   const ended = records.filter((record) => record.finished_success !== null);
   const well = ended.filter((record) => record.finished_success).length;
-  const tile = (/** @type {string} */ value, /** @type {string} */ label) => el("li", {}, el("b", {}, value), el("span", {}, label));
-  const tiles = el("ul", { class: "tiles" }, tile(ended.length ? `${Math.round((100 * well) / ended.length)} %` : "–", "success"), tile(took(quantile(times, 0.5)), "run, median"), tile(took(quantile(times, 0.95)), "run, p95"), tile(took(quantile(late, 0.5)), "late, median"), tile(took(quantile(late, 0.95)), "late, p95"));
+  const tiles = el("ul", { class: "tiles" }, tile(ended.length ? `${Math.round((100 * well) / ended.length)} %` : "–", "success"), tile(took(quantile(times, 0.5)), "run, median"), tile(took(quantile(times, 0.95)), "run, p95"), tile(took(quantile(lateness, 0.5)), "late, median"), tile(took(quantile(lateness, 0.95)), "late, p95"));
   const of = (/** @type {any[]} */ some) => some.map((record) => Date.parse(record.scheduled_at) / 1000);
   return [tiles,
     runs.length > 1 ? [el("h3", { class: "soft" }, "Run time"), plot("Run time of each occurrence", of(runs), [{ label: "ran", colour: "--run", points: true, values: runs.map(ran) }], { zone, text: took })] : null,
@@ -62,15 +59,8 @@ function measured(records, zone) {
 
 /** @param {any[]} records @param {string} zone */
 function past(records, zone) {
-  return table("History", [
-    { head: "scheduled", kind: "tight", cell: (one) => el("time", { datetime: one.scheduled_at, title: utc(one.scheduled_at) }, when(one.scheduled_at, zone, now())) },
-    { head: "state", kind: "tight", cell: (one) => el("a", { href: why(one.entry, one.scheduled_at) }, stateWord(one.state)) },
-    { head: "late", kind: "num tight", cell: (one) => took(one.lateness_ms) },
-    { head: "ran", kind: "num tight", cell: (one) => took(ran(one)) },
-    { head: "attempts", kind: "num less", cell: (one) => one.attempts },
-    { head: "action", kind: "num less", cell: (one) => one.action_id ?? "–" },
-    { head: "reason", kind: "wide soft", cell: (one) => one.reason ?? "" },
-  ], records, { key: (one) => `past ${one.scheduled_at}` });
+  const attempts = { head: "attempts", kind: "num less", cell: (/** @type {any} */ one) => one.attempts };
+  return table("History", [scheduled(zone), state, late, runTime, attempts, action, reason], records, { key: (one) => `past ${one.scheduled_at}` });
 }
 
 /**
@@ -80,41 +70,38 @@ function past(records, zone) {
  */
 export function mount(root, route) {
   const name = route.name ?? "";
-  const state = route.query.get("state");
+  const wanted = route.query.get("state");
   const title = el("h1", {}, name);
   const lead = el("p", { class: "lead" }, " ");
   const parts = { about: el("div"), next: el("div"), measured: el("div"), past: el("div"), more: el("p") };
   const filter = el("div", { class: "legend", role: "group", "aria-label": "State" }, [null, ...Object.keys(STATES)].map((each) =>
-    el("button", { "aria-pressed": String(each === state || (!each && !state)), style: { "text-decoration": "none" }, onclick: () => { location.hash = changed({ state: each }).replace(/^#/, ""); } }, each ? [mark(each), each] : "all")));
+    el("button", { "aria-pressed": String(each === wanted || (!each && !wanted)), style: { "text-decoration": "none" }, onclick: () => { location.hash = changed({ state: each }).replace(/^#/, ""); } }, each ? [mark(each), each] : "all")));
   root.append(title, lead, el("div", { class: "grid" },
     el("div", { class: "stack" }, card("History", filter, parts.past, parts.more)),
-    el("div", { class: "stack" }, card("Entry", parts.about), card("Next", parts.next), card(`The last ${PAGE}`, parts.measured), card("Steer it", commands(name), el("p", { class: "soft" }, el("a", { href: `calendar.ics?entry=${encodeURIComponent(name)}` }, "calendar.ics"), " of this entry")))));
+    el("div", { class: "stack" }, card("Entry", parts.about), card("Next", parts.next), card(`The last ${PAGE}`, parts.measured), card("Steer it", commands(name), soft(el("a", { href: `calendar.ics?entry=${encodeURIComponent(name)}` }, "calendar.ics"), " of this entry")))));
   let lookedAt = 0;
   let shown = PAGE;
   let zone = "UTC";
   async function look(soon = false) {
     if (!soon && Date.now() - lookedAt < EVERY) return;
     lookedAt = Date.now();
-    const [of, next, all, filtered] = await Promise.all([ask(address("entries", { entry: name })), ask(address("next", { entry: name, count: NEXT })).catch(() => null), ask(address("history", { entry: name, limit: PAGE })), ask(address("history", { entry: name, limit: shown, state }))]);
+    const [of, next, all, filtered] = await Promise.all([ask(address("entries", { entry: name })), ask(address("next", { entry: name, count: NEXT })).catch(() => null), ask(address("history", { entry: name, limit: PAGE })), ask(address("history", { entry: name, limit: shown, state: wanted }))]);
     const entry = of.value[0];
     zone = entry?.timezone ?? "UTC";
-    fill(lead, entry ? [entry.next ? [`next ${when(entry.next, zone, now())}, `, el("span", { "data-at": entry.next }, distance(entry.next, now()))] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
-    fill(parts.about, entry ? about(entry) : el("p", { class: "empty" }, "–"));
+    fill(lead, entry ? [entry.next ? [`next ${when(entry.next, zone, now())}, `, counting(entry.next)] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
+    fill(parts.about, entry ? about(entry) : empty("–"));
     fill(parts.next, next?.value.length ? table("Next occurrences", [
-      { head: "due", kind: "tight", cell: (one) => el("time", { datetime: one.scheduled_at, title: utc(one.scheduled_at) }, when(one.scheduled_at, zone, now())) },
-      { head: "in", kind: "tight soft", cell: (one) => el("span", { "data-at": one.scheduled_at }, distance(one.scheduled_at, now())) },
+      scheduled(zone),
+      { head: "in", kind: "tight soft", cell: (one) => counting(one.scheduled_at) },
       { head: "", kind: "num", cell: (one) => el("a", { href: why(name, one.scheduled_at), "aria-label": `why ${one.scheduled_at}` }, "why →") },
-    ], next.value, { headless: true, key: (one) => `next ${one.scheduled_at}` }) : el("p", { class: "empty" }, "nothing"));
+    ], next.value, { headless: true, key: (one) => `next ${one.scheduled_at}` }) : empty("nothing"));
     if (all.changed || soon) fill(parts.measured, measured(all.value, zone));
     const records = [...filtered.value].reverse();
-    fill(parts.past, records.length ? past(records, zone) : el("p", { class: "empty" }, state ? `No occurrence is ${state}.` : "It has not been due since the journal began."));
+    fill(parts.past, records.length ? past(records, zone) : empty(wanted ? `No occurrence is ${wanted}.` : "It has not been due since the journal began."));
     fill(parts.more, filtered.next ? el("button", { "data-key": "more", onclick: () => { shown = Math.min(shown + PAGE, 10_000); look(true).catch(() => {}); } }, `more than ${count(shown)}: show older ones`) : null);
   }
   look(true).catch((error) => fill(lead, error.message));
   return {
     update() { look().catch(() => {}); },
-    tick() {
-      for (const element of root.querySelectorAll("[data-at]")) element.textContent = distance(/** @type {string} */ (element.getAttribute("data-at")), now());
-    },
   };
 }

@@ -1,13 +1,13 @@
 // Finds entries by a part of their name, their stack or their job, and occurrences by their state.
 
 import { address, ask } from "./api.js";
-import { byId, card, el, fill } from "./dom.js";
+import { counting, entry, last, late, reason, scheduled, state } from "./columns.js";
+import { byId, card, el, empty, fill } from "./dom.js";
 import { now } from "./live.js";
-import { entryLink } from "./now.js";
-import { to, why } from "./route.js";
+import { to } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
 import { table } from "./table.js";
-import { OWN_ZONE, count, distance, took, utc, when } from "./time.js";
+import { count, utc } from "./time.js";
 
 /** Entries in the list under the field. */
 const LISTED = 8;
@@ -19,7 +19,7 @@ const PAGE = 100;
 const PAUSE = 120;
 
 /** @param {string} word */
-const states = (word) => Object.keys(STATES).filter((state) => word && state.startsWith(word));
+const states = (word) => Object.keys(STATES).filter((each) => word && each.startsWith(word));
 
 /** Makes the field in the bar work. */
 export function field() {
@@ -56,8 +56,8 @@ export function field() {
     const { value, total } = await ask(address("entries", { q: word, limit: LISTED }));
     if (input.value.trim().toLowerCase() !== word) return;
     const found = [
-      ...states(word).map((state) => ({ href: to("find", null, { q: state }), words: [stateWord(state), el("span", { class: "soft" }, "state")] })),
-      ...value.map((/** @type {any} */ entry) => ({ href: to("entry", entry.entry), words: [el("span", {}, entry.entry), el("span", { class: "soft" }, entry.stack)] })),
+      ...states(word).map((each) => ({ href: to("find", null, { q: each }), words: [stateWord(each), el("span", { class: "soft" }, "state")] })),
+      ...value.map((/** @type {any} */ one) => ({ href: to("entry", one.entry), words: [el("span", {}, one.entry), el("span", { class: "soft" }, one.stack)] })),
     ];
     if ((total ?? 0) > LISTED) found.push({ href: to("find", null, { q: word }), words: [el("span", {}, `all ${count(total ?? 0)} entries`)] });
     options = found.map(({ href, words }, n) => ({ href, element: el("li", { id: `found-${n}`, role: "option", "aria-selected": "false", onpointerdown: (/** @type {Event} */ event) => { event.preventDefault(); go(href); } }, words) }));
@@ -109,30 +109,20 @@ export function mount(root, route) {
     const { value, next, total } = await ask(address("entries", { q: word || null, limit: PAGE, after }));
     known = [...known, ...value];
     fill(entries, known.length ? table("Entries", [
-      { head: "entry", kind: "tight", cell: (entry) => entryLink(entry.entry) },
-      { head: "last", kind: "tight", cell: (entry) => (entry.last?.state ? el("a", { href: why(entry.entry, entry.last.scheduled_at) }, stateWord(entry.last.state)) : el("span", { class: "soft" }, "–")) },
-      { head: "next", kind: "tight", cell: (entry) => (entry.paused ? el("span", { class: "state" }, mark("skipped"), "paused") : entry.next ? el("span", { "data-at": entry.next, title: utc(entry.next) }, distance(entry.next, now())) : "never") },
-      { head: "stack", kind: "less", cell: (entry) => entry.stack },
-      { head: "job", kind: "wide soft less", cell: (entry) => entry.job },
-    ], known.slice(-500), { key: (entry) => entry.entry }) : el("p", { class: "empty" }, "No entry has this in its name, its stack or its job."));
+      entry,
+      last,
+      { head: "next", kind: "tight", cell: (one) => (one.paused ? el("span", { class: "state" }, mark("skipped"), "paused") : one.next ? counting(one.next, utc(one.next)) : "never") },
+      { head: "stack", kind: "less", cell: (one) => one.stack },
+      { head: "job", kind: "wide soft less", cell: (one) => one.job },
+    ], known.slice(-500), { key: (one) => one.entry }) : empty("No entry has this in its name, its stack or its job."));
     fill(more, next ? el("button", { onclick: () => page(known[known.length - 1].entry).catch(() => {}) }, `${count(known.length)} of ${count(total ?? 0)}: show more`) : null);
   }
-  async function ofState(/** @type {string} */ state) {
-    const { value } = await ask(address("history", { state, limit: PAGE, since: new Date(now() - 7 * 86_400_000).toISOString() }));
+  async function ofState(/** @type {string} */ wanted) {
+    const { value } = await ask(address("history", { state: wanted, limit: PAGE, since: new Date(now() - 7 * 86_400_000).toISOString() }));
     const rows = [...value].reverse();
-    occurrences.append(card(`Occurrences that are ${state}, of the last 7 days`, rows.length ? table(`Occurrences that are ${state}`, [
-      { head: "scheduled", kind: "tight", cell: (one) => el("time", { datetime: one.scheduled_at, title: utc(one.scheduled_at) }, when(one.scheduled_at, OWN_ZONE, now())) },
-      { head: "entry", kind: "tight", cell: (one) => entryLink(one.entry) },
-      { head: "state", kind: "tight", cell: (one) => el("a", { href: why(one.entry, one.scheduled_at) }, stateWord(one.state)) },
-      { head: "late", kind: "num tight", cell: (one) => took(one.lateness_ms) },
-      { head: "reason", kind: "wide soft", cell: (one) => one.reason ?? "" },
-    ], rows) : el("p", { class: "empty" }, "None.")));
+    occurrences.append(card(`Occurrences that are ${wanted}, of the last 7 days`, rows.length ? table(`Occurrences that are ${wanted}`, [scheduled(), entry, state, late, reason], rows) : empty("None.")));
   }
   page(null).catch((error) => fill(entries, error.message));
   if (STATES[word]) ofState(word).catch(() => {});
-  return {
-    tick() {
-      for (const element of root.querySelectorAll("[data-at]")) element.textContent = distance(/** @type {string} */ (element.getAttribute("data-at")), now());
-    },
-  };
+  return {};
 }

@@ -10,8 +10,9 @@ import { date, hour, clock } from "./time.js";
 export const LANE = 30;
 export const HEAD = 28;
 
-/** Marks nearer than this, in pixels, are bundled. */
+/** Marks nearer than this, in pixels, are bundled, into columns of `COLUMN`. */
 const APART = 9;
+const COLUMN = 5;
 
 /** Later than this, in milliseconds, the lateness is drawn. */
 const LATE = 1000;
@@ -50,11 +51,11 @@ export function paint(canvas, { lanes, from, until, now, zone, hidden, focus }) 
     for (const bundle of bundles(shown, at)) {
       const worst = bundle.occurrences.reduce((a, b) => (look(b.state).grave > look(a.state).grave ? b : a));
       const fill = colours[worst.state] ?? ink["--soft"];
-      if (bundle.occurrences.length === 1) {
+      if (!bundle.width) {
         lateness(context, worst, { at, y, ink: fill });
         draw(context, worst.state, bundle.x, y, fill);
       } else {
-        const tall = Math.min(LANE - 8, 6 + 4 * Math.log2(bundle.occurrences.length));
+        const tall = Math.min(LANE - 6, 7 + 4 * Math.log2(bundle.occurrences.length));
         context.globalAlpha = worst.state === "due" ? 0.45 : 0.9;
         context.fillStyle = fill;
         context.fillRect(bundle.x - bundle.width / 2, y - tall / 2, bundle.width, tall);
@@ -124,20 +125,23 @@ function lateness(context, { at: due, sent, lateness: ms }, { at, y, ink }) {
 }
 
 /**
+ * What stands together. A lane whose marks would touch becomes columns, each as high as it is many.
  * @param {Occurrence[]} shown
  * @param {(instant: number) => number} at
  * @returns {{ x: number, width: number, occurrences: Occurrence[] }[]}
  */
 export function bundles(shown, at) {
-  /** @type {{ first: number, last: number, occurrences: Occurrence[] }[]} */
+  const isLate = (/** @type {Occurrence} */ one) => one.lateness !== null && one.lateness > LATE && one.sent !== null;
+  const placed = shown.map((one) => ({ one, x: at(isLate(one) ? /** @type {number} */ (one.sent) : one.at) })).sort((a, b) => a.x - b.x);
+  /** @type {{ x: number, width: number, occurrences: Occurrence[] }[]} */
   const found = [];
-  const placed = shown.map((one) => ({ one, x: at(one.lateness !== null && one.lateness > LATE && one.sent !== null ? one.sent : one.at) })).sort((a, b) => a.x - b.x);
-  for (const { one, x } of placed) {
+  placed.forEach(({ one, x }, n) => {
+    const apart = x - (placed[n - 1]?.x ?? -Infinity) >= APART && (placed[n + 1]?.x ?? Infinity) - x >= APART;
+    const column = (Math.floor(x / COLUMN) + 0.5) * COLUMN;
     const last = found[found.length - 1];
-    if (last && x - last.last < APART && x - last.first < 3 * APART) {
-      last.last = x;
-      last.occurrences.push(one);
-    } else found.push({ first: x, last: x, occurrences: [one] });
-  }
-  return found.map(({ first, last, occurrences }) => ({ x: (first + last) / 2, width: Math.max(5, last - first + 4), occurrences }));
+    if (apart) found.push({ x, width: 0, occurrences: [one] });
+    else if (last && last.width && last.x === column) last.occurrences.push(one);
+    else found.push({ x: column, width: COLUMN - 1, occurrences: [one] });
+  });
+  return found;
 }

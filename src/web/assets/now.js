@@ -1,12 +1,13 @@
 // The view Now: what is next, what waits and why, what went wrong, how much quota is left.
 
 import { address, ask } from "./api.js";
-import { card, el, fill } from "./dom.js";
+import { counting, entryLink, groups, instant, last } from "./columns.js";
+import { card, el, empty, fill, soft, tile } from "./dom.js";
 import { now } from "./live.js";
 import { to, why } from "./route.js";
-import { STATES, TROUBLE, mark, stateWord } from "./states.js";
+import { STATES, mark, stateWord } from "./states.js";
 import { table } from "./table.js";
-import { OWN_ZONE, clock, count, distance, quantile, span, took, utc, when } from "./time.js";
+import { clock, count, distance, quantile, span, took, utc } from "./time.js";
 
 /** Rows of each kind. The commands and the other views tell all. */
 const ROWS = 10;
@@ -29,73 +30,48 @@ const REASONS = {
   clock: "for the clock",
 };
 
-/** @param {string} name */
-export const entryLink = (name) => el("a", { href: to("entry", name) }, name);
-
-/**
- * An instant that counts: its text is made anew each second.
- * @param {string} at
- */
-function counting(at) {
-  return el("span", { class: "soft", "data-at": at }, distance(at, now()));
-}
-
 /** @param {any[]} entries */
 function next(entries) {
   const due = entries.filter((entry) => entry.next).sort((a, b) => a.next.localeCompare(b.next) || a.entry.localeCompare(b.entry));
-  if (!due.length) return el("p", { class: "empty" }, "Nothing is due any more.");
+  if (!due.length) return empty("Nothing is due any more.");
   const columns = [
-    { head: "due", kind: "tight", cell: (/** @type {any} */ entry) => el("time", { datetime: entry.next, title: `${entry.next_local}, ${utc(entry.next)}` }, when(entry.next, entry.timezone, now())) },
-    { head: "in", kind: "tight", cell: (/** @type {any} */ entry) => counting(entry.next) },
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ entry) => [entryLink(entry.entry), entry.paused ? el("span", { class: "soft" }, " paused") : null] },
-    { head: "zone", kind: "tight soft less", cell: (/** @type {any} */ entry) => entry.timezone },
-    { head: "last", kind: "tight less", cell: (/** @type {any} */ entry) => (entry.last?.state ? el("a", { href: why(entry.entry, entry.last.scheduled_at) }, stateWord(entry.last.state)) : el("span", { class: "soft" }, "–")) },
+    { head: "due", kind: "tight", cell: (/** @type {any} */ one) => instant(one.next, one.timezone) },
+    { head: "in", kind: "tight soft", cell: (/** @type {any} */ one) => counting(one.next) },
+    { head: "entry", kind: "wide", cell: (/** @type {any} */ one) => [entryLink(one.entry), one.paused ? el("span", { class: "soft" }, " paused") : null] },
+    { head: "zone", kind: "tight soft less", cell: (/** @type {any} */ one) => one.timezone },
+    last,
   ];
   return table("Next occurrences", columns, due.slice(0, ROWS), { key: (entry) => `next ${entry.entry}` });
 }
 
 /** @param {any} status */
 function waiting(status) {
-  /** @type {Map<string, { first: any, number: number }>} */
-  const groups = new Map();
-  for (const one of status.waiting) {
-    const key = `${one.entry} ${one.reason}`;
-    const group = groups.get(key);
-    if (group) group.number += 1;
-    else groups.set(key, { first: one, number: 1 });
-  }
+  const rows = groups(status.waiting, (one) => `${one.entry} ${one.reason}`).map(([, [first, ...more]]) => ({ first, number: more.length + 1 }));
   const columns = [
     { head: "entry", kind: "wide", cell: (/** @type {any} */ { first, number }) => [entryLink(first.entry), number > 1 ? el("span", { class: "soft" }, ` × ${number}`) : null] },
     { head: "why", kind: "tight", cell: (/** @type {any} */ { first }) => el("span", { class: "state" }, mark("waiting"), REASONS[first.reason] ?? first.reason) },
     { head: "until", kind: "tight", cell: (/** @type {any} */ { first }) => (first.until ? counting(first.until) : "") },
-    { head: "missed", kind: "tight less", cell: (/** @type {any} */ { first }) => el("a", { href: why(first.entry, first.scheduled_at), title: utc(first.deadline) }, "missed ", el("span", { "data-at": first.deadline }, distance(first.deadline, now()))) },
+    { head: "missed", kind: "tight less", cell: (/** @type {any} */ { first }) => el("a", { href: why(first.entry, first.scheduled_at) }, "missed ", counting(first.deadline, utc(first.deadline))) },
   ];
-  const rows = [...groups.values()];
   const shown = table("What waits", columns, rows.slice(0, ROWS), { key: (group) => `waits ${group.first.entry} ${group.first.reason}`, headless: true });
-  return [shown, status.waiting_total > status.waiting.length ? el("p", { class: "soft" }, `${count(status.waiting_total)} wait in all`) : null];
+  return [shown, status.waiting_total > status.waiting.length ? soft(`${count(status.waiting_total)} wait in all`) : null];
 }
 
 /** @param {any} lately @param {number} since */
 function wrong(lately, since) {
-  /** @type {{ newest: any, number: number }[]} */
-  const groups = [];
-  for (const one of lately.notable) {
-    const known = groups.find(({ newest }) => newest.entry === one.entry && newest.state === one.state);
-    if (known) known.number += 1;
-    else groups.push({ newest: one, number: 1 });
-  }
-  if (!groups.length) {
+  const found = groups(lately.notable, (one) => `${one.entry} ${one.state}`).map(([, [newest, ...more]]) => ({ newest, number: more.length + 1 }));
+  if (!found.length) {
     const started = Date.now() - since < 86_400_000 ? `since the daemon started ${distance(since, now())}` : "in the last 24 hours";
-    return el("p", { class: "empty" }, `Nothing went wrong ${started}.`);
+    return empty(`Nothing went wrong ${started}.`);
   }
   const columns = [
-    { head: "scheduled", kind: "tight", cell: (/** @type {any} */ { newest }) => el("time", { datetime: newest.scheduled_at, title: utc(newest.scheduled_at) }, when(newest.scheduled_at, OWN_ZONE, now())) },
+    { head: "scheduled", kind: "tight", cell: (/** @type {any} */ { newest }) => instant(newest.scheduled_at) },
     { head: "entry", kind: "tight", cell: (/** @type {any} */ { newest, number }) => [entryLink(newest.entry), number > 1 ? el("span", { class: "soft" }, ` × ${number}`) : null] },
     { head: "state", kind: "tight", cell: (/** @type {any} */ { newest }) => stateWord(newest.state) },
     { head: "reason", kind: "wide soft", cell: (/** @type {any} */ { newest }) => newest.reason ?? (newest.lateness_ms > 1000 ? `sent ${took(newest.lateness_ms)} late` : "") },
     { head: "", kind: "tight num", cell: (/** @type {any} */ { newest }) => el("a", { href: why(newest.entry, newest.scheduled_at), "aria-label": `why ${newest.entry} ${newest.state}` }, "why →") },
   ];
-  return table("What went wrong", columns, groups, { key: ({ newest }) => `wrong ${newest.entry} ${newest.state}`, version: ({ newest }) => newest.scheduled_at });
+  return table("What went wrong", columns, found, { key: ({ newest }) => `wrong ${newest.entry} ${newest.state}`, version: ({ newest }) => newest.scheduled_at });
 }
 
 /** @param {any} lately */
@@ -103,10 +79,9 @@ function counts(lately) {
   const known = Object.keys(STATES).filter((state) => lately.counts[state] || ["finished", "failed", "missed", "unknown"].includes(state));
   const sum = known.reduce((all, state) => all + (lately.counts[state] ?? 0), 0);
   const share = el("div", { class: "share", "aria-hidden": "true" }, sum ? known.filter((state) => lately.counts[state]).map((state) => el("i", { style: { "flex-grow": String(lately.counts[state]), background: `var(${STATES[state].colour})` } })) : null);
-  const tile = (/** @type {string} */ state) =>
+  const ofState = (/** @type {string} */ state) =>
     el("li", {}, el("a", { href: to("find", null, { q: state }), "data-key": `tile ${state}` }, el("b", {}, count(lately.counts[state] ?? 0)), stateWord(state)));
-  const late = el("li", {}, el("b", {}, count(lately.late)), el("span", {}, "over 1 s late"));
-  return [share, el("ul", { class: "tiles" }, known.map(tile), late)];
+  return [share, el("ul", { class: "tiles" }, known.map(ofState), tile(count(lately.late), "over 1 s late"))];
 }
 
 /** @param {any} account */
@@ -116,9 +91,9 @@ function quota(account) {
   const share = (/** @type {number} */ part) => `${limit ? Math.min(100, (100 * part) / limit) : 0}%`;
   const meter = el("div", { class: `meter${account.exhausted_until ? " spent" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: share(known ? remaining : limit) } }), reserve ? el("u", { style: { width: share(reserve) } }) : null);
   const left = known ? `${count(remaining)} of ${count(limit)} left` : `limit ${count(limit)}, not told yet`;
-  const spent = account.exhausted_until ? el("p", { class: "soft" }, el("span", { class: "state" }, mark("waiting"), "spent down to the reserve, back "), counting(account.exhausted_until)) : null;
-  const refused = account.refused ? el("p", { class: "soft" }, `refused ${account.refused.entry}: ${account.refused.status} ${account.refused.error}, `, counting(account.refused.at)) : null;
-  return el("div", { "data-key": `quota ${account.account}` }, el("dl", {}, el("dt", {}, el("a", { href: to("quota") }, account.account)), el("dd", { class: "num" }, left)), meter, el("p", { class: "soft" }, reserve ? `${count(reserve)} kept in reserve, hatched` : "nothing kept in reserve", account.throttled ? `; ${count(account.throttled)} refused for want of quota` : ""), spent, refused);
+  const spent = account.exhausted_until ? soft(el("span", { class: "state" }, mark("waiting"), "spent down to the reserve, back "), counting(account.exhausted_until)) : null;
+  const refused = account.refused ? soft(`refused ${account.refused.entry}: ${account.refused.status} ${account.refused.error}, `, counting(account.refused.at)) : null;
+  return el("div", { "data-key": `quota ${account.account}` }, el("dl", {}, el("dt", {}, el("a", { href: to("quota") }, account.account)), el("dd", { class: "num" }, left)), meter, soft(reserve ? `${count(reserve)} kept in reserve, hatched` : "nothing kept in reserve", account.throttled ? `; ${count(account.throttled)} refused for want of quota` : ""), spent, refused);
 }
 
 /** @param {any[]} members */
@@ -167,18 +142,13 @@ export function mount(root) {
       fill(parts.quota, status.accounts.map(quota));
       const { lately } = status;
       if (!lately) {
-        fill(parts.counts, el("p", { class: "empty" }, "The journal cannot be read now."));
+        fill(parts.counts, empty("The journal cannot be read now."));
         return;
       }
       const none = !Object.values(lately.counts).some((number) => number);
       const first = status.entries.find((/** @type {any} */ entry) => entry.next);
-      fill(parts.counts, none ? el("p", { class: "empty" }, `No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`) : counts(lately));
+      fill(parts.counts, none ? empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`) : counts(lately));
       fill(parts.wrong, wrong(lately, Date.parse(status.since)));
-    },
-    tick() {
-      for (const element of root.querySelectorAll("[data-at]")) element.textContent = distance(/** @type {string} */ (element.getAttribute("data-at")), now());
     },
   };
 }
-
-export { TROUBLE };

@@ -1,7 +1,7 @@
 // Line plots, by uPlot, in the colours and the words of the page.
 
 import { el } from "./dom.js";
-import { count, hour, date, OWN_ZONE } from "./time.js";
+import { clock, count, date, hour, OWN_ZONE } from "./time.js";
 
 /** @typedef {{ label: string, colour: string, values: (number | null)[], dash?: number[], fill?: boolean, steps?: boolean, points?: boolean, text?: (value: number) => string }} Line */
 
@@ -21,7 +21,8 @@ export function colour(name) {
  */
 export function plot(label, times, lines, { zone = OWN_ZONE, text = count } = {}) {
   const place = el("div", { class: "plot", role: "img", "aria-label": label });
-  const long = times.length > 1 && times[times.length - 1] - times[0] > 36 * 3600;
+  const long = times.length > 1 ? times[times.length - 1] - times[0] : 0;
+  const tick = (/** @type {number} */ t) => (long > 36 * 3600 ? date : long < 1200 ? clock : hour)(t * 1000, zone);
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--faint"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   const series = lines.map((line) => ({
     label: line.label,
@@ -39,10 +40,10 @@ export function plot(label, times, lines, { zone = OWN_ZONE, text = count } = {}
     cursor: { y: false, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: (/** @type {any} */ _, /** @type {number} */ least, /** @type {number} */ most) => [Math.min(0, least ?? 0), (most || 1) * 1.08] } },
     axes: [
-      { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((t) => (long ? date(t * 1000, zone) : hour(t * 1000, zone))) },
+      { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(tick) },
       { ...axis, size: 62, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => text(value)) },
     ],
-    series: [{ label: "time", value: (/** @type {any} */ _, /** @type {number | null} */ t) => (t === null ? "–" : `${date(t * 1000, zone)} ${hour(t * 1000, zone)}`) }, ...series],
+    series: [{ label: "time", value: (/** @type {any} */ _, /** @type {number | null} */ t) => (t === null ? "–" : `${date(t * 1000, zone)} ${clock(t * 1000, zone)}`) }, ...series],
   };
   /** @type {any} */
   let drawn = null;

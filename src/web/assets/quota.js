@@ -1,7 +1,8 @@
 // The view Quota: what is left of each account's quota, and who used it.
 
 import { address, ask } from "./api.js";
-import { card, el, fill } from "./dom.js";
+import { groups } from "./columns.js";
+import { card, el, empty, fill, soft, tile } from "./dom.js";
 import { plot } from "./plot.js";
 import { behind } from "./table.js";
 import { count, utc } from "./time.js";
@@ -26,17 +27,14 @@ export function uses(samples) {
   });
 }
 
-/** @param {number | string} number @param {string} words */
-const tile = (number, words) => el("li", {}, el("b", {}, typeof number === "number" ? count(number) : number), el("span", {}, words));
-
 /** @param {string} account @param {any[]} samples */
 function one(account, samples) {
   const times = samples.map((sample) => Date.parse(sample.at) / 1000);
   const last = samples[samples.length - 1];
   const used = uses(samples);
   const sum = (/** @type {keyof Use} */ key) => used.reduce((all, use) => all + use[key], 0);
-  const tiles = el("ul", { class: "tiles" }, tile(last.remaining ?? "–", `left of ${count(last.limit)}`), tile(last.reserve, "in reserve"), tile(sum("fires"), "run_now"), tile(sum("follow_ups"), "follow-up"), tile(sum("checks"), "checks"), tile(sum("others"), "by others"), tile(sum("throttled"), "refused"));
-  if (samples.length < 2) return card(`Account ${account}`, tiles, el("p", { class: "empty" }, "The daemon has been watched for a few seconds only: the plots begin with the next look."));
+  const tiles = el("ul", { class: "tiles" }, tile(last.remaining === null ? "–" : count(last.remaining), `left of ${count(last.limit)}`), tile(count(last.reserve), "in reserve"), tile(count(sum("fires")), "run_now"), tile(count(sum("follow_ups")), "follow-up"), tile(count(sum("checks")), "checks"), tile(count(sum("others")), "by others"), tile(count(sum("throttled")), "refused"));
+  if (samples.length < 2) return card(`Account ${account}`, tiles, empty("The daemon has been watched for a few seconds only: the plots begin with the next look."));
   const left = plot(`What is left of the quota of account ${account}`, times, [
     { label: "left", colour: "--run", fill: true, values: samples.map((sample) => sample.remaining) },
     { label: "limit", colour: "--ink", dash: [2, 3], values: samples.map((sample) => sample.limit) },
@@ -58,21 +56,15 @@ function one(account, samples) {
  */
 export function mount(root) {
   const place = el("div", { class: "stack" }, el("div", { class: "skeleton" }, el("i")));
-  root.append(el("h1", { class: "skip" }, "Quota"), place, el("p", { class: "soft" }, "Looked at every five seconds while the daemon runs: half an hour in full, a day by the minute."));
+  root.append(el("h1", { class: "skip" }, "Quota"), place, soft("Looked at every five seconds while the daemon runs: half an hour in full, a day by the minute."));
   let lookedAt = 0;
   async function look() {
     if (Date.now() - lookedAt < EVERY || place.querySelector("details[open]")) return;
     lookedAt = Date.now();
     const { value, changed } = await ask(address("quota"));
     if (!changed && !place.querySelector(".skeleton")) return;
-    /** @type {Map<string, any[]>} */
-    const accounts = new Map();
-    for (const sample of value) {
-      const known = accounts.get(sample.account);
-      if (known) known.push(sample);
-      else accounts.set(sample.account, [sample]);
-    }
-    fill(place, accounts.size ? [...accounts].map(([account, samples]) => one(account, samples)) : el("p", { class: "empty" }, "Nothing is known yet: the daemon has just started."));
+    const accounts = groups(value, (sample) => sample.account);
+    fill(place, accounts.length ? accounts.map(([account, samples]) => one(account, samples)) : empty("Nothing is known yet: the daemon has just started."));
   }
   return { update() { look().catch(() => {}); } };
 }

@@ -36,7 +36,7 @@ const PATHS = {
 };
 
 /** Shapes that are lines, not areas. */
-const LINES = ["ring", "cross", "triangle", "wave"];
+const LINES = new Set(["ring", "cross", "triangle", "wave"]);
 
 /** @type {Look} */
 const STRANGE = { shape: "ring", colour: "--none", grave: 0 };
@@ -55,7 +55,7 @@ export function look(state) {
  */
 export function mark(state) {
   const { shape, colour } = look(state);
-  const line = LINES.includes(shape);
+  const line = LINES.has(shape);
   const path = svg("path", {
     d: PATHS[shape],
     style: { fill: line ? "none" : `var(${colour})`, stroke: line ? `var(${colour})` : "none" },
@@ -91,7 +91,7 @@ export function draw(context, state, x, y, colour) {
   if (!path) outlines.set(shape, (path = new Path2D(PATHS[shape])));
   context.save();
   context.translate(x - 6, y - 6);
-  if (LINES.includes(shape)) {
+  if (LINES.has(shape)) {
     context.strokeStyle = colour;
     context.lineWidth = shape === "ring" ? 1.3 : 1.9;
     context.lineCap = context.lineJoin = "round";

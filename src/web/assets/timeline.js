@@ -1,5 +1,6 @@
 // The view Timeline: the last hours and the next, a lane for each entry.
 
+import { action, entry, late, runTime, scheduled, state as stateColumn } from "./columns.js";
 import { el, fill } from "./dom.js";
 import { HEAD, LANE, paint } from "./lanes.js";
 import { now } from "./live.js";
@@ -131,11 +132,8 @@ export function mount(root, route) {
     if (!listed.querySelector("details[open]")) fill(listed, asTable());
   }
   function asTable() {
-    const rows = shown().flatMap((lane) => lane.occurrences).sort((a, b) => b.at - a.at);
-    return behind("Occurrences", [
-      { head: "entry", cell: (one) => one.entry }, { head: "due (UTC)", kind: "tight", cell: (one) => utc(one.at) }, { head: "state", cell: (one) => el("a", { href: why(one.entry, one.key) }, one.state) },
-      { head: "late", kind: "num", cell: (one) => took(one.lateness) }, { head: "ran", kind: "num", cell: (one) => (one.sent !== null && one.ended !== null ? took(one.ended - one.sent) : "–") }, { head: "action", kind: "num", cell: (one) => one.record.action_id ?? "–" },
-    ], rows);
+    const rows = shown().flatMap((lane) => lane.occurrences).sort((a, b) => b.at - a.at).map((one) => ({ ...one.record, state: one.state }));
+    return behind("Occurrences", [scheduled(), entry, stateColumn, late, runTime, action], rows);
   }
   /** @param {PointerEvent | MouseEvent} event */
   function hit(event) {

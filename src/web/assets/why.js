@@ -41,10 +41,10 @@ export async function show({ query }) {
   shown = asked;
   const [entry, at] = [asked.slice(0, split), asked.slice(split + 1)];
   const head = el("header", {}, el("div", {}, el("h1", {}, el("a", { href: to("entry", entry) }, entry)), el("p", { class: "lead" }, at)), el("button", { onclick: close, "aria-label": "Close" }, "Esc ×"));
-  const text = el("pre", { tabindex: 0, "aria-live": "polite" }, "…");
+  const text = el("pre", { "aria-live": "polite" }, "…");
   fill(panel, head, text, el("h2", { class: "soft" }, "Its lines in the log"), el("pre", { class: "box" }, lines(entry, at)));
   panel.hidden = false;
-  text.focus({ preventScroll: true });
+  panel.focus({ preventScroll: true });
   const told = await ask(address("why", { entry, at, format: "text" }), { text: true }).then(({ value }) => value, (error) => error.message);
   if (shown === asked) text.textContent = told;
 }
