@@ -19,6 +19,7 @@ mod daemon;
 mod forecast;
 mod history;
 mod hostile;
+mod identity;
 mod import;
 mod journal;
 mod journal_lately;

@@ -161,7 +161,7 @@ impl World {
         while let Some((id, key)) = self.in_flight.pop() {
             self.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
             let outcome = Outcome::Started(Box::default());
-            let reply = Reply { quota: None, warning: None, outcome };
+            let reply = Reply { quota: None, warning: None, left: None, outcome };
             let effects = self.core.fired(id, self.now.wall, reply, self.now);
             self.take(effects);
             let effects = self.core.turn(self.now);
@@ -396,7 +396,8 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
         world.take(effects);
         while let Some((id, key)) = world.in_flight.pop() {
             world.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
-            let reply = Reply { quota: None, warning: None, outcome: Outcome::Started(Box::default()) };
+            let reply =
+                Reply { quota: None, warning: None, left: None, outcome: Outcome::Started(Box::default()) };
             let effects = world.core.fired(id, world.now.wall, reply, world.now);
             world.take(effects);
         }

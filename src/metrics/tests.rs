@@ -29,6 +29,7 @@ fn started(lateness_ms: i64) -> Event {
         scheduled_at: Timestamp::UNIX_EPOCH,
         sent_at: Timestamp::UNIX_EPOCH,
         lateness_ms,
+        connect_ms: None,
         attempts: 1,
         quota_limit: 3600,
         quota_remaining: Some(3599),
