@@ -37,6 +37,7 @@ files! {
     "icon-stopped.svg": SVG,
     "app.js": SCRIPT,
     "api.js": SCRIPT,
+    "columns.js": SCRIPT,
     "attention.js": SCRIPT,
     "calendar.js": SCRIPT,
     "cron.js": SCRIPT,

@@ -4,22 +4,20 @@
 //! that polls needs one, and ends a minute after it began: the page opens another. When one more connection comes than
 //! there may be, the one goes that has asked nothing for the longest time: idle connections keep nobody out.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use tower_service::Service;
 
 use super::address::{Address, Listener, SocketFile};
 use super::guard::{Came, HostName};
@@ -122,13 +120,10 @@ impl Accept {
         let routes = routes::of(Arc::clone(&self.site), Arc::clone(&self.names), came);
         self.connections.add(|requests| async move {
             let count = Arc::clone(&requests);
+            let routes = TowerToHyperService::new(routes);
             let service = service_fn(move |request: Request<Incoming>| {
                 count.asked();
-                let mut routes = routes.clone();
-                async move {
-                    let answer = routes.call(request.map(Body::new)).await;
-                    Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
-                }
+                routes.call(request)
             });
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
