@@ -1,10 +1,9 @@
-//! What the daemon counts for those who watch it, and how it answers them over HTTP (`--listen`).
+//! What the daemon counts for those who watch it. `web/` serves it.
 //!
 //! Names and labels are an interface: alerts are written on them. No label tells of an entry, a stack or a job, so
 //! that the number of series does not grow with the schedule.
 
 mod accounts;
-mod http;
 mod vitals;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -24,9 +23,9 @@ use crate::log::event::Event;
 use crate::schedule::AccountName;
 
 use accounts::Accounts;
-pub use http::Server;
+pub(crate) use vitals::Ailment;
 pub(crate) use vitals::DISK_HANGS;
-use vitals::{Ailment, Vitals};
+use vitals::Vitals;
 
 /// From what nobody notices to what is an hour late, in seconds.
 const LATENESS: [f64; 18] = [
@@ -331,13 +330,13 @@ impl Metrics {
     }
 
     /// Whether all loops turn.
-    fn alive(&self) -> Result<(), Ailment> {
+    pub(crate) fn alive(&self) -> Result<(), Ailment> {
         let now = Instant::now();
         self.loops().iter().try_for_each(|vitals| vitals.alive(now))
     }
 
     /// Whether what comes due is sent, as far as it is this member's to send.
-    fn ready(&self) -> Result<(), Ailment> {
+    pub(crate) fn ready(&self) -> Result<(), Ailment> {
         self.alive()?;
         let now = Instant::now();
         let all: Vec<_> = self.loops().iter().map(|vitals| vitals.ready(now)).collect();
@@ -362,7 +361,7 @@ impl Metrics {
     }
 
     /// Everything in OpenMetrics text.
-    fn scrape(&self) -> String {
+    pub(crate) fn scrape(&self) -> String {
         let ready = self.ready();
         self.healthy.set(self.alive().is_ok().into());
         self.ready.set(ready.is_ok().into());

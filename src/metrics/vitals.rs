@@ -19,7 +19,7 @@ const IN_TIME: i64 = i64::MIN;
 
 /// Why the daemon does not live, or does not fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ailment {
+pub(crate) enum Ailment {
     #[error("the loop has not turned for {} s", .0.as_secs())]
     Hangs(Duration),
     #[error("the daemon is stopping: nothing new is started")]
