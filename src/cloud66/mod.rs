@@ -16,6 +16,7 @@ mod route;
 pub mod stacks;
 pub mod token;
 mod wire;
+mod workers;
 
 pub use action::{Action, ActionId};
 pub use answer::Outcome;
