@@ -126,6 +126,10 @@ pub(crate) enum NotReady {
     Journal,
     #[error("the journal has not answered for {0} s: nothing new is started")]
     Disk(u64),
+    #[error(
+        "the clock is behind what it has shown: nothing new is started until it shows {0:.0}; see that time is synchronised"
+    )]
+    Clock(Timestamp),
     #[error("what is due is not claimed yet")]
     Behind,
 }

@@ -227,7 +227,7 @@ impl Daemon {
                 self.perform(effects);
             }
             if let Some(metrics) = &self.metrics {
-                metrics.turned(permitted && self.core.is_current(now));
+                metrics.turned(permitted && self.core.is_current(now), self.core.waits_for_clock(now));
             }
             let ill = self.ill_since.is_some();
             self.shared.supervised(|supervision| supervision.turned(&self.shard, now, &self.core, ill));

@@ -108,6 +108,8 @@ pub struct Dispatch {
     paused: Arc<BTreeSet<EntryName>>,
     /// The latest due instant of what was sent.
     sent_up_to: Timestamp,
+    /// Instants that a correction of the clock has skipped: later than the first, earlier than the second.
+    left_out: Option<(Timestamp, Timestamp)>,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
     reached: Timestamp,
 }
@@ -304,6 +306,7 @@ impl Dispatch {
             known: HashSet::new(),
             paused: Arc::default(),
             sent_up_to: Timestamp::UNIX_EPOCH,
+            left_out: None,
             reached: now.wall,
         }
     }
@@ -407,6 +410,11 @@ impl Dispatch {
         self.pending.is_empty()
             && self.requests.is_empty()
             && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
+    }
+
+    /// The clock was corrected, and has shown nothing between two instants: what is scheduled there is not sent.
+    pub(crate) fn leaves_out(&mut self, from: Timestamp, until: Timestamp) {
+        self.left_out = Some((from, until));
     }
 
     /// Nothing that is due later was sent.

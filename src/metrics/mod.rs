@@ -37,7 +37,7 @@ const LATENESS: [f64; 18] = [
 const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
-const ENDS: [(&str, &str); 10] = [
+const ENDS: [(&str, &str); 11] = [
     ("started", ""),
     ("rejected", ""),
     ("unknown", ""),
@@ -45,6 +45,7 @@ const ENDS: [(&str, &str); 10] = [
     ("missed", "superseded"),
     ("missed", "down"),
     ("missed", "quota"),
+    ("missed", "clock"),
     ("skipped", "overlap"),
     ("skipped", "paused"),
     ("skipped", "removed"),
@@ -98,8 +99,9 @@ impl Watched {
     }
 
     /// The loop turns. `current`: nothing is due that is not claimed.
-    pub(crate) fn turned(&self, current: bool) {
+    pub(crate) fn turned(&self, current: bool, waits_for_clock: Option<Timestamp>) {
         self.vitals.turned(Instant::now());
+        self.vitals.waits_for_clock(waits_for_clock);
         if current {
             self.vitals.fires();
         }

@@ -130,7 +130,7 @@ fn metrics_keep_their_names_and_labels() {
 fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
     let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
     let watched = metrics.watch();
-    watched.turned(true);
+    watched.turned(true, None);
     let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.ready().is_ok());
     assert_eq!(healthy(&metrics), (1, true));
     let since = Timestamp::UNIX_EPOCH;
@@ -167,7 +167,7 @@ fn who_leads_one_shard_is_ready_and_who_leads_none_is_not() {
     assert_eq!(metrics.ready(), Err(Ailment::StandsBy));
     other.stands_by(false);
     assert_eq!(metrics.ready(), Err(Ailment::Starting));
-    other.turned(true);
+    other.turned(true, None);
     assert_eq!(metrics.ready(), Ok(()));
     other.swept(2, std::iter::empty());
     assert_eq!(metrics.paused.get(), 2, "of all loops together");
