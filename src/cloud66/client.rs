@@ -23,6 +23,7 @@ use super::action::ActionId;
 use super::answer::Outcome;
 use super::call::Call;
 use super::dial::Addresses;
+use super::encoding::unzipped;
 use super::failure;
 use super::fire::{Fire, Sender};
 use super::reply::{ActionsListed, BodyError, FollowUp, Head, LONGEST_BODY, Reply};
@@ -223,11 +224,11 @@ async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| BodyError::Broken(describe(error)))? {
         if body.len() + chunk.len() > LONGEST_BODY {
-            return Err(BodyError::TooLong);
+            return Err(BodyError::TooLong { most: LONGEST_BODY });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    unzipped(body, LONGEST_BODY)
 }
 
 /// A random UUID, by which the vendor's support finds a request.

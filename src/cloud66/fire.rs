@@ -181,10 +181,7 @@ impl Sender {
                 Err(_) => "timed out".to_owned(),
             };
             if left.is_some() {
-                return (
-                    Reply { left, ..Reply::unanswered(Outcome::InDoubt { status: None, error }) },
-                    None,
-                );
+                return (Reply { left, ..Reply::unanswered(Outcome::InDoubt { status: None, error }) }, None);
             }
             if tries == TRIES || fire.handed_over.elapsed() >= self.timeout {
                 return (not_sent(error), None);
@@ -219,7 +216,8 @@ mod tests {
             let route = Route::new(&base, true, Addresses::default()).expect("TLS");
             let token = HeaderValue::from_static("Bearer t");
             let sender = Sender::new(route, &base, token, Duration::ZERO, Duration::ZERO);
-            for (stack, job) in [("5999b763474b0eafa5fafb64bff0ba80", "a_b-7"), ("s/1", "é"), ("a.b", "7%20")] {
+            for (stack, job) in [("5999b763474b0eafa5fafb64bff0ba80", "a_b-7"), ("s/1", "é"), ("a.b", "7%20")]
+            {
                 let (stack, job) = (StackUid::new(stack).expect("a uid"), JobUid::new(job).expect("a uid"));
                 for args in [None, Some("a b&c")] {
                     let url = Call::run_now(&base, &stack, &job, args).url;
