@@ -20,6 +20,7 @@ pub mod online;
 pub mod cli;
 pub mod clock;
 mod background;
+pub mod hangup;
 mod memory;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

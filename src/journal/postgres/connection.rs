@@ -158,7 +158,8 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
     }
     let remedy = match *code {
         SqlState::READ_ONLY_SQL_TRANSACTION => {
-            "this server is a replica; name the primary, or both, in the URL"
+            "this server is a replica, or is set to read only: name the primary, or both, in the URL, or set \
+             default_transaction_read_only to off"
         }
         SqlState::DISK_FULL => "make room on the server",
         SqlState::INVALID_PASSWORD => PASSWORD,
