@@ -195,10 +195,10 @@ impl Core {
             return self.dispatch.plan(occurrences, now);
         };
         let again_from = again_from.take().unwrap_or(Timestamp::MAX);
-        let (goes_on, removed) = occurrences
+        let (goes_on, removed): (Vec<_>, Vec<_>) = occurrences
             .into_iter()
             .partition(|occurrence| occurrence.scheduled_at < again_from || comes(occurrence, entries));
-        let mut effects = self.dispatch.plan(goes_on, now);
+        let mut effects = self.dispatch.plan(goes_on.into_iter().map(|it| in_force(it, entries)), now);
         effects.extend(self.dispatch.redefine_all(entries, now));
         effects.extend(self.dispatch.withdraw(removed, now));
         if self.batch.is_empty() {
@@ -437,6 +437,11 @@ impl Core {
         self.dispatch.sent_up_to()
     }
 
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
+        self.dispatch.due_of(request)
+    }
+
     /// The run_now requests that wait for their answer.
     pub(crate) fn fires_in_flight(&self) -> usize {
         self.dispatch.fires_in_flight()
@@ -503,6 +508,19 @@ fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
     entries
         .get(&occurrence.entry.name)
         .is_some_and(|entry| Arc::ptr_eq(entry, &occurrence.entry) || timetable::next(entry, at) == Some(at))
+}
+
+/// The occurrence with what decides at once whether it goes: the deadline and the pause that are in force by now.
+fn in_force(occurrence: Occurrence, entries: &ByName) -> Occurrence {
+    let Occurrence { entry: was, scheduled_at } = occurrence;
+    let entry = match entries.get(&was.name) {
+        Some(now) if (now.start_deadline, now.paused) != (was.start_deadline, was.paused) => {
+            let (start_deadline, paused) = (now.start_deadline, now.paused);
+            Arc::new(Entry { start_deadline, paused, ..Entry::clone(&was) })
+        }
+        _ => was,
+    };
+    Occurrence { entry, scheduled_at }
 }
 
 fn key(occurrence: &Occurrence) -> Key {

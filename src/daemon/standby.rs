@@ -1,6 +1,7 @@
 //! A daemon among several: it stands by until it leads, and steps down when another does.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::Effect;
 use crate::journal::postgres::{LeadershipChange, MemberEvent, Membership, ShardHandle, Term};
-use crate::journal::{Health, Journal, Opened, Recovered, SendPermit};
+use crate::journal::{Health, Journal, JournalError, Opened, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{
     ClockDiffers, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
@@ -63,6 +64,21 @@ pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChan
         Some(seat) => seat.next_event().await,
         None => std::future::pending().await,
     }
+}
+
+/// The journal is being opened for a term.
+struct Opening {
+    term: Term,
+    opened: Pin<Box<dyn Future<Output = Result<Opened, JournalError>> + Send>>,
+}
+
+/// The end of an opening. Never comes while nothing is opened.
+async fn opened(opening: &mut Option<Opening>) -> (Term, Result<Opened, JournalError>) {
+    let Some(begun) = opening else { return std::future::pending().await };
+    let opened = (&mut begun.opened).await;
+    let term = begun.term.clone();
+    *opening = None;
+    (term, opened)
 }
 
 /// A shard's name, for the log.
@@ -134,6 +150,9 @@ impl Daemon {
         asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> bool {
         let mut done = Vec::new();
+        // A term that is renewed is begun at once.
+        let renewed = self.term.take();
+        let mut opening = renewed.and_then(|term| self.opens(term));
         loop {
             if let Some(metrics) = &self.metrics {
                 metrics.stands_by(true);
@@ -146,18 +165,24 @@ impl Daemon {
                 notice = next_event(&mut self.seat) => match notice {
                     // Handed over before this was heard of.
                     LeadershipChange::Leads(term) if term.is_over() => {}
-                    LeadershipChange::Leads(term) => {
-                        self.begin(term).await;
-                        if self.leads() {
-                            return true;
-                        }
-                    }
+                    LeadershipChange::Leads(term) => opening = self.opens(term),
                     LeadershipChange::StandsBy(leader) => {
                         let (member, shard) = (self.member(), name(&self.shard));
                         self.emit(LeaseStandby { member, shard, leader }.into());
                     }
-                    LeadershipChange::Deposed | LeadershipChange::HandsOver => {}
+                    LeadershipChange::Deposed => opening = None,
+                    LeadershipChange::HandsOver => if opening.take().is_some()
+                        && let Some(seat) = &self.seat
+                    {
+                        seat.release();
+                    },
                 },
+                (term, opened) = opened(&mut opening) => {
+                    self.begin(term, opened);
+                    if self.leads() {
+                        return true;
+                    }
+                }
                 tick = ticks.next() => match tick {
                     Tick::ClaimWindow | Tick::Prune => {}
                 },
@@ -175,12 +200,15 @@ impl Daemon {
         self.seat.as_ref().map(|seat| seat.member().to_owned()).unwrap_or_default()
     }
 
-    /// Begins a term, unless the journal cannot be opened or the term is over before.
-    async fn begin(&mut self, term: Term) {
-        let Some(seat) = &self.seat else {
-            return;
-        };
-        let opened = match seat.open(term.clone()).await {
+    /// Opens the journal for a term. Meanwhile the loop goes on to stand by: the database may take its time.
+    fn opens(&self, term: Term) -> Option<Opening> {
+        let seat = self.seat.as_ref()?;
+        Some(Opening { opened: Box::pin(seat.open(term.clone())), term })
+    }
+
+    /// Begins a term, unless the journal could not be opened.
+    fn begin(&mut self, term: Term, opened: Result<Opened, JournalError>) {
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let (member, error) = (self.member(), error.to_string());
@@ -220,7 +248,7 @@ impl Daemon {
         let WoundUp { closed, .. } = self.wind_up(HANDS_OVER_WITHIN).await;
         self.idle();
         match (term, &self.seat) {
-            (Some(term), _) if closed => self.begin(term.renewed()).await,
+            (Some(term), _) if closed => self.term = Some(term.renewed()),
             // What is still to be written of the old term must not come into a new one with the same number.
             (_, Some(seat)) => seat.release(),
             (_, None) => {}

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Key, Origin, Transition};
+use crate::journal::{Claim, Key, Origin, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -47,6 +47,9 @@ pub enum Effect {
     SendAfter(Box<(Key, Transition)>, RequestId, Request),
     /// Write down what became of an occurrence.
     Record(Key, Transition),
+    /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
+    /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
+    Amend(Box<Claim>),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
     /// this account. What is to be recorded before is among them.
     Recall(AccountName, StackUid, Timestamp),
@@ -88,6 +91,8 @@ pub struct Dispatch {
     future: BTreeSet<(Timestamp, Id)>,
     /// Due and not sent, by the instant at which it is missed.
     deadlines: BTreeSet<(Timestamp, Id)>,
+    /// What waits for the quota and is still on time, by the instant from which it has waited.
+    on_time_until: BTreeSet<(Timestamp, Id)>,
     /// The entries of which something is due, under way or unfinished.
     activity: HashMap<EntryName, Activity>,
     requests: HashMap<RequestId, InFlight>,
@@ -118,8 +123,12 @@ struct Pending {
     due_at: Timestamp,
     deadline: Timestamp,
     origin: Origin,
-    /// It could not be sent when its turn came: the daemon was down, the quota spent or the API out of reach.
+    /// Its turn came 5 s or more after its due instant, or it is tried again: a newer one of its entry supersedes it with
+    /// `catch_up: latest`.
     waited: bool,
+    /// It is tried again because the API was out of reach, or its own policies held it: it goes on until its deadline
+    /// with `catch_up: none` too.
+    goes_on: bool,
     history: History,
     place: Place,
     /// What a reload made of the entry while the occurrence was in flight.
@@ -141,6 +150,11 @@ struct History {
     attempts: u32,
     /// The journal has it that the occurrence waits, so that no attempt is under way.
     written: bool,
+    /// A former process tried it again, or its policies held it: see `Pending::goes_on`.
+    goes_on: bool,
+    /// A reload changed what is claimed. A process that comes after a crash could not tell by the watermark whether it was
+    /// sent: it is written as being sent before it leaves.
+    amended: bool,
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
@@ -203,6 +217,35 @@ impl Pending {
         Key::new(self.entry.name.clone(), self.scheduled_at)
     }
 
+    /// What is to be in the journal of it.
+    fn claim(&self) -> Claim {
+        Claim {
+            key: self.key(),
+            account: self.entry.account.name.clone(),
+            stack: self.entry.stack.clone(),
+            job: self.entry.job.clone(),
+            due_at: self.due_at,
+            deadline: self.deadline,
+            origin: self.origin.clone(),
+        }
+    }
+
+    /// Has the journal know what is other than in `claimed`. `None` when nothing is, and when an attempt is in doubt: its
+    /// action is looked for where it was sent.
+    fn amend(&mut self, claimed: &Claim) -> Option<Effect> {
+        let claim = self.claim();
+        if claim == *claimed || self.history.doubt.is_some() {
+            return None;
+        }
+        self.history.amended = true;
+        Some(Effect::Amend(Box::new(claim)))
+    }
+
+    /// From then on it has waited, should its turn not have come.
+    fn waits_from(&self) -> Timestamp {
+        self.due_at.checked_add(policies::WAITED).unwrap_or(Timestamp::MAX)
+    }
+
     fn rank(&self, id: Id) -> Rank {
         (Reverse(self.entry.priority), self.scheduled_at, id)
     }
@@ -250,6 +293,7 @@ impl Dispatch {
             pending: HashMap::new(),
             future: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            on_time_until: BTreeSet::new(),
             activity: HashMap::new(),
             requests: HashMap::new(),
             last: 0,
@@ -298,16 +342,16 @@ impl Dispatch {
         }
         let id = Id(self.number());
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
-        let late = due_at < now.wall;
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
-        let due = late || origin != Origin::Schedule;
+        let due = due_at < now.wall || origin != Origin::Schedule;
         let pending = Pending {
             entry,
             scheduled_at,
             due_at,
             deadline,
             origin,
-            waited: late,
+            waited: false,
+            goes_on: history.goes_on,
             history,
             place: Place::Future,
             reloaded: None,
@@ -339,6 +383,12 @@ impl Dispatch {
         {
             self.miss(id, "deadline", now, &mut effects);
         }
+        while let Some(&(waits_from, id)) = self.on_time_until.first()
+            && waits_from <= now.wall
+        {
+            self.on_time_until.pop_first();
+            self.has_waited_for_quota(id, now, &mut effects);
+        }
         self.lose_patience(now, &mut effects);
         let names: Vec<AccountName> = self.lanes.keys().cloned().collect();
         for name in names {
@@ -362,6 +412,14 @@ impl Dispatch {
     /// Nothing that is due later was sent.
     pub fn sent_up_to(&self) -> Timestamp {
         self.sent_up_to
+    }
+
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
+        match self.requests.get(&request)? {
+            InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
+            InFlight::Follow(..) | InFlight::FollowPage(..) | InFlight::ActionLookup(..) => None,
+        }
     }
 
     /// How each account stands.
@@ -389,7 +447,7 @@ impl Dispatch {
         if self.stopping {
             return None;
         }
-        let wall = [self.future.first(), self.deadlines.first()];
+        let wall = [self.future.first(), self.deadlines.first(), self.on_time_until.first()];
         let wall = wall.into_iter().flatten().map(|&(at, _)| now.mono + now.until(at));
         let lanes =
             self.lanes.iter().filter_map(|(name, lane)| lane.wakes_at(self.doubts.next_at(name), now));
@@ -457,6 +515,7 @@ impl Dispatch {
         pending.history.attempts += 1;
         pending.history.token = self.lanes.get(&pending.entry.account.name).map(|lane| lane.reloads);
         self.deadlines.remove(&(pending.deadline, id));
+        self.on_time_until.remove(&(pending.waits_from(), id));
         let activity = self.activity.entry(pending.entry.name.clone()).or_default();
         activity.waiting.remove(&id);
         activity.sending += 1;
@@ -470,7 +529,7 @@ impl Dispatch {
         // After a crash it is looked for from the first attempt on that may have taken effect.
         let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
         let sending = Transition::Sending { attempts: pending.history.attempts, sent_at };
-        if pending.history.written {
+        if pending.history.written || pending.history.amended {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {
             // A claim that is due may have been sent, with or without this.
@@ -518,6 +577,7 @@ impl Dispatch {
         self.known.remove(&pending.key());
         self.future.remove(&(pending.due_at, id));
         self.deadlines.remove(&(pending.deadline, id));
+        self.on_time_until.remove(&(pending.waits_from(), id));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
         }

@@ -4,23 +4,25 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Dispatch, Effect, Id, Place, log, ms};
+use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
 use crate::journal::Transition;
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
 
-/// So late a wake-up is no stalled loop: the machine slept, or the clock was set.
-const SLEPT: SignedDuration = SignedDuration::from_secs(10);
+/// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides. What is less late is on
+/// time: a machine under load, a slow journal and a short stall are nobody's reason to leave a job out.
+pub(crate) const WAITED: SignedDuration = SignedDuration::from_secs(5);
 
 impl Dispatch {
     pub(super) fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        pending.waited |= now.wall.duration_since(pending.due_at) >= SLEPT;
-        let (late, deadline, entry) = (pending.waited, pending.deadline, Arc::clone(&pending.entry));
+        let late = now.wall.duration_since(pending.due_at) >= WAITED;
+        pending.waited |= late;
+        let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
         let by_hand = pending.is_by_hand();
         if !by_hand && self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
@@ -31,7 +33,7 @@ impl Dispatch {
         if by_hand {
             return self.make_ready(id);
         }
-        if late && entry.catch_up == CatchUp::None {
+        if late && !goes_on && entry.catch_up == CatchUp::None {
             return self.miss(id, "down", now, effects);
         }
         self.make_ready(id);
@@ -88,6 +90,7 @@ impl Dispatch {
         match pending.entry.overlap {
             Overlap::Allow => return false,
             Overlap::Queue if activity.held.is_none() => {
+                pending.goes_on = true;
                 activity.held = Some(id);
                 activity.waiting.remove(&id);
                 let (entry, scheduled_at) = (name.clone(), pending.scheduled_at);
@@ -104,7 +107,7 @@ impl Dispatch {
         true
     }
 
-    /// Tells once of each occurrence that waits for the quota, and gives up those that do not catch up.
+    /// Tells once of each occurrence that waits for the quota. `catch_up` decides once it has waited for [`WAITED`].
     pub(super) fn tell_waiting(
         &mut self,
         account: &AccountName,
@@ -115,19 +118,14 @@ impl Dispatch {
         let untold = self.lanes.get_mut(account).map(|lane| std::mem::take(&mut lane.untold));
         let mut untold = untold.unwrap_or_default();
         untold.retain(|id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Ready));
-        for id in &untold {
-            if let Some(pending) = self.pending.get_mut(id) {
-                pending.waited = true;
-            }
-        }
         for id in untold {
-            let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
-            if let Some(entry) = scheduled.map(|pending| Arc::clone(&pending.entry)) {
-                match entry.catch_up {
-                    CatchUp::None => self.miss(id, "quota", now, effects),
-                    CatchUp::Latest => self.supersede(&entry.name, now, effects),
-                    CatchUp::All => {}
-                }
+            let Some(waits_from) = self.pending.get(&id).map(Pending::waits_from) else {
+                continue;
+            };
+            if waits_from <= now.wall {
+                self.has_waited_for_quota(id, now, effects);
+            } else {
+                self.on_time_until.insert((waits_from, id));
             }
             let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
@@ -139,6 +137,23 @@ impl Dispatch {
                 reason: "quota",
                 until: Some(until),
             }));
+        }
+    }
+
+    /// The quota was spent until an occurrence was no longer on time.
+    pub(super) fn has_waited_for_quota(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.pending.get_mut(&id).filter(|pending| pending.place == Place::Ready) else {
+            return;
+        };
+        pending.waited = true;
+        if pending.is_by_hand() {
+            return;
+        }
+        let entry = Arc::clone(&pending.entry);
+        match entry.catch_up {
+            CatchUp::None if !pending.goes_on => self.miss(id, "quota", now, effects),
+            CatchUp::Latest => self.supersede(&entry.name, now, effects),
+            CatchUp::None | CatchUp::All => {}
         }
     }
 

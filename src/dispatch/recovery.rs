@@ -71,10 +71,13 @@ impl Dispatch {
             None => now.wall,
         };
         for Open { claim, reached } in recovered.open {
-            let (attempts, sent_at, unsent, waits) = match reached {
-                Reached::Due => (0, None, claim.due_at > unsent_after, false),
-                Reached::Waiting { attempts, .. } => (attempts, None, true, true),
-                Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false),
+            let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
+                Reached::Due => (0, None, claim.due_at > unsent_after, false, false),
+                // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
+                Reached::Waiting { attempts, reason } => {
+                    (attempts, None, true, true, !matches!(reason.as_str(), "quota" | "down"))
+                }
+                Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
             let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
             let lost = || "the daemon ended before its answer was written".to_owned();
@@ -88,11 +91,15 @@ impl Dispatch {
                         entry: as_asked(&entry, &claim.origin),
                         scheduled_at,
                         due_at: claim.due_at,
-                        deadline: claim.deadline,
-                        origin: claim.origin,
+                        // Of a schedule that changed while no daemon ran, as by a reload.
+                        deadline: entry.deadline(claim.due_at),
+                        origin: claim.origin.clone(),
                     };
-                    let history = History { attempts, written: waits, ..History::default() };
-                    self.enter(planned, history, now, &mut effects);
+                    let history =
+                        History { attempts, written: waits, goes_on: goes_on_late, ..History::default() };
+                    let id = self.enter(planned, history, now, &mut effects);
+                    let pending = id.and_then(|id| self.pending.get_mut(&id));
+                    effects.extend(pending.and_then(|pending| pending.amend(&claim)));
                 }
                 (None, Some(entry)) if !unsent && self.lanes.contains_key(&claim.account) => {
                     // A process that comes after this one must not take it for unsent.
@@ -143,8 +150,9 @@ impl Dispatch {
             origin: claim.origin,
             scheduled_at: claim.key.scheduled_at(),
             due_at: claim.due_at,
-            deadline: claim.deadline,
+            deadline: entry.deadline(claim.due_at),
             waited: true,
+            goes_on: false,
             history: History { attempts, ..History::default() },
             place: Place::Doubt,
             reloaded: (!as_now).then(|| Reloaded::Changed(Arc::clone(entry))),

@@ -85,7 +85,8 @@ impl Dispatch {
         removed.collect()
     }
 
-    /// Gives a waiting occurrence its entry's new definition. False when that ends it.
+    /// Gives a waiting occurrence its entry's new definition: one that is due keeps its due instant, and is given up where the
+    /// entry is paused now. False when that ends it.
     fn redefine(&mut self, id: Id, reloaded: Reloaded, now: Now, effects: &mut Vec<Effect>) -> bool {
         let Some(pending) = self.pending.get_mut(&id) else {
             return false;
@@ -101,15 +102,29 @@ impl Dispatch {
             self.skip(id, "removed", now, effects);
             return false;
         };
+        if pending.place != Place::Future && entry.paused && !pending.is_by_hand() {
+            self.skip(id, "paused", now, effects);
+            return false;
+        }
+        let claimed = pending.claim();
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
         }
+        let waits = self.deadlines.remove(&(pending.deadline, id));
         if pending.place == Place::Future {
             self.future.remove(&(pending.due_at, id));
-            (pending.due_at, pending.deadline) = entry.times(pending.scheduled_at);
+            if !pending.is_by_hand() {
+                (pending.due_at, _) = entry.times(pending.scheduled_at);
+            }
             self.future.insert((pending.due_at, id));
         }
+        pending.deadline = entry.deadline(pending.due_at);
+        if waits {
+            self.deadlines.insert((pending.deadline, id));
+        }
+        self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
         pending.entry = as_asked(&entry, &pending.origin);
+        effects.extend(pending.amend(&claimed));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
         }
@@ -117,9 +132,15 @@ impl Dispatch {
     }
 
     /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile, or somebody
-    /// has paused it.
+    /// has paused it, in the schedule or by hand.
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
-        if self.is_paused_by_hand(id) {
+        let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
+        let paused = scheduled.is_some_and(|pending| match &pending.reloaded {
+            Some(Reloaded::Changed(entry)) => self.is_paused(entry),
+            Some(Reloaded::Removed) => false,
+            None => self.is_paused(&pending.entry),
+        });
+        if paused {
             self.skip(id, "paused", now, effects);
             return false;
         }

@@ -282,7 +282,7 @@ impl Dispatch {
         let delay = self.backoff.after(pending.history.attempts);
         let at = now.mono + delay;
         pending.place = Place::Retry(at);
-        pending.waited = true;
+        (pending.waited, pending.goes_on) = (true, true);
         effects.extend(pending.record_waiting("retry"));
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),

@@ -4,6 +4,8 @@ mod by_hand;
 mod doubt;
 mod follow;
 mod recovery;
+mod reload;
+mod waited;
 mod world;
 
 use std::collections::HashMap;
@@ -142,12 +144,16 @@ fn of_what_waits_for_quota_only_the_newest_is_sent_with_latest() {
         [
             "occurrence.waiting a quota",
             "occurrence.waiting b quota",
-            "occurrence.missed c quota",
-            "occurrence.missed a superseded",
+            "occurrence.waiting c quota",
             "occurrence.waiting a quota",
             "occurrence.waiting b quota",
-        ]
+        ],
+        "what is less than 5 s late is on time"
     );
+    world.go_to(6.9);
+    assert_eq!(world.told(), [""; 0]);
+    world.go_to(7.0);
+    assert_eq!(world.told(), ["occurrence.missed a superseded", "occurrence.missed c quota"]);
 }
 
 #[test]

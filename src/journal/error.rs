@@ -83,6 +83,14 @@ pub enum JournalError {
         /// What the operator can do.
         remedy: Option<&'static str>,
     },
+    /// The store refuses what it was given, and would do so again. Nothing else is wrong with it.
+    #[error("the journal {journal} cannot store what it was given: {detail}")]
+    Unstorable {
+        /// Where it is, without a password.
+        journal: String,
+        /// What it said.
+        detail: String,
+    },
     /// A later stackcron has brought the database to a schema that this one cannot write.
     #[error(
         "the journal {address} has schema {found}, which this stackcron does not know; use a stackcron that does"
@@ -149,6 +157,9 @@ impl JournalError {
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 JournalError::Corrupt { path, detail }
+            }
+            Some(ErrorCode::TooBig | ErrorCode::ConstraintViolation) => {
+                JournalError::Unstorable { journal: path.display().to_string(), detail }
             }
             Some(_) => JournalError::Io { path, detail },
             // No failure of SQLite: a value that is not what its column holds.

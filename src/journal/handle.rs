@@ -91,6 +91,12 @@ impl Journal {
         self.soon(Change::Step((key, mv)));
     }
 
+    /// Writes soon what a reload made of a claim that is open, after all that was asked for before and before all that is asked for
+    /// later. Kept and tried again until it can be written.
+    pub fn amend(&self, claim: Claim) {
+        self.soon(Change::Amend(Box::new(claim)));
+    }
+
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
         self.soon(Change::Quota(account, Box::new(saved)));

@@ -54,9 +54,22 @@ impl Memory {
         claimed
     }
 
+    /// Changes what is claimed, if it is open.
+    pub(crate) fn amend(&mut self, claim: &Claim) {
+        if let Some((known, _)) = self.rows.get_mut(&claim.key).filter(|(_, progress)| !progress.is_settled())
+        {
+            *known = Claim {
+                due_at: whole_micros(claim.due_at),
+                deadline: whole_micros(claim.deadline),
+                origin: known.origin.clone(),
+                ..claim.clone()
+            };
+        }
+    }
+
     /// Applies a move to what is claimed, if it goes further.
     pub(crate) fn step(&mut self, key: &Key, mv: &Transition) -> Option<Refused> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some((_, standing)) = self.rows.get_mut(key) else {
             return refused(None);
         };
@@ -112,6 +125,10 @@ impl Memory {
             Write::Claim(cursor, claims) => Written::Claimed(self.claim(cursor, claims)),
             Write::Quota(account, saved) => {
                 self.save_quota(account.clone(), saved.clone());
+                Written::Done
+            }
+            Write::Amend(claim) => {
+                self.amend(claim);
                 Written::Done
             }
             Write::Pause(entry) => {
@@ -222,6 +239,8 @@ mod tests {
         Transition(i64, Transition),
         Quota(u32),
         Pause(bool),
+        /// Sends it to another job, later.
+        Amend(i64, i64),
         Actions(i64),
         /// Closes it in order, and opens it again.
         Stop(i64),
@@ -267,6 +286,7 @@ mod tests {
             4 => (0i64..6, mv).prop_map(|(number, mv)| Ask::Transition(number, mv)),
             1 => (1u32..100).prop_map(Ask::Quota),
             1 => any::<bool>().prop_map(Ask::Pause),
+            2 => (0i64..6, 0i64..5).prop_map(|(number, later)| Ask::Amend(number, later)),
             1 => (0i64..5).prop_map(Ask::Actions),
             1 => (0i64..9000).prop_map(Ask::Stop),
         ]
@@ -300,6 +320,16 @@ mod tests {
                             let saved = quota::Saved { limit, ..quota::Saved::default() };
                             journal.save_quota(account.clone(), saved.clone());
                             memory.save_quota(account, saved);
+                        }
+                        Ask::Amend(number, later) => {
+                            let claim = Claim {
+                                job: JobUid::new("k").expect("a uid"),
+                                due_at: at(number * 1000 + later),
+                                deadline: at(number * 1000 + 60_000 + later),
+                                ..claim_of(number)
+                            };
+                            journal.amend(claim.clone());
+                            memory.amend(&claim);
                         }
                         Ask::Pause(paused) => {
                             let entry = key(1).entry().clone();

@@ -19,6 +19,7 @@ mod progress;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
+mod text;
 mod writer;
 
 use std::borrow::Cow;
@@ -368,16 +369,38 @@ pub struct Claimed {
     pub known: Vec<Key>,
 }
 
-/// A move that would go back, or that nothing was claimed for. It is not applied; whoever asked for it is wrong.
+/// A transition that is not applied, however often it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} cannot go from {} to {to}", from.map_or("nothing claimed", State::as_str))]
-pub struct Refused {
+pub enum Refused {
+    /// It would go back, or nothing was claimed for it: whoever asked for it is wrong.
+    #[error("{key} cannot go from {} to {to}", from.map_or("nothing claimed", State::as_str))]
+    Backwards {
+        /// Which occurrence.
+        key: Key,
+        /// The state that it keeps. `None`: it was never claimed, or is pruned.
+        from: Option<State>,
+        /// The state that was asked for.
+        to: State,
+    },
+    /// The store takes all but this one.
+    #[error("{key} is not written as {to}: {error}")]
+    Unstorable {
+        /// Which occurrence.
+        key: Key,
+        /// The state that was asked for.
+        to: State,
+        /// What the store said.
+        error: JournalError,
+    },
+}
+
+impl Refused {
     /// Which occurrence.
-    pub key: Key,
-    /// The state that it keeps. `None`: it was never claimed, or is pruned.
-    pub from: Option<State>,
-    /// The state that was asked for.
-    pub to: State,
+    pub fn key(&self) -> &Key {
+        match self {
+            Refused::Backwards { key, .. } | Refused::Unstorable { key, .. } => key,
+        }
+    }
 }
 
 /// Whether the journal can be written.

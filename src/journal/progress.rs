@@ -6,11 +6,9 @@
 
 use jiff::Timestamp;
 
+use super::text::storable;
 use super::{Claim, Followed, Open, Reached, Recovered, Started, State, Transition, whole_micros};
 use crate::cloud66::ActionId;
-
-/// Longer texts are cut: one answer of the API must not fill the journal.
-const LONGEST_REASON: usize = 1000;
 
 /// How far an occurrence has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,7 +213,24 @@ impl Transition {
             Transition::Rejected { status, error } => Some(format!("{status}: {error}")),
             Transition::Unknown { error } => Some(error.clone()),
         };
-        text.map(bounded)
+        text.map(|text| storable(&text))
+    }
+
+    /// The same transition with other words in place of those from outside. `None`: it has none.
+    pub(super) fn in_other_words(&self, words: &'static str) -> Option<Transition> {
+        Some(match self.clone() {
+            Transition::Sending { .. } | Transition::Started { .. } => return None,
+            Transition::Finished { success, finished_at, message } => {
+                message.as_ref()?;
+                Transition::Finished { success, finished_at, message: Some(words.to_owned()) }
+            }
+            Transition::Waiting { attempts, .. } => Transition::Waiting { attempts, reason: words.into() },
+            Transition::Unfollowed { .. } => Transition::Unfollowed { reason: words.into() },
+            Transition::Missed { .. } => Transition::Missed { reason: words.into() },
+            Transition::Skipped { .. } => Transition::Skipped { reason: words.into() },
+            Transition::Rejected { status, .. } => Transition::Rejected { status, error: words.to_owned() },
+            Transition::Unknown { .. } => Transition::Unknown { error: words.to_owned() },
+        })
     }
 
     /// Whether nothing is lost when only `later`, of the same occurrence, is written.
@@ -231,12 +246,6 @@ impl Transition {
             _ => false,
         }
     }
-}
-
-fn bounded(mut text: String) -> String {
-    let end = (0..=LONGEST_REASON.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
-    text.truncate(end.unwrap_or(0));
-    text
 }
 
 #[cfg(test)]
@@ -337,9 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_at_a_letter() {
-        let end = through(&[Transition::Unknown { error: "é".repeat(2000) }]);
-        let reason = end.reason.expect("a reason");
-        assert!(reason.len() <= LONGEST_REASON && reason.chars().all(|c| c == 'é'), "{} bytes", reason.len());
+    fn no_word_of_the_api_keeps_an_end_from_being_stored() {
+        for end in [
+            Transition::Unknown { error: "a\0b".to_owned() },
+            Transition::Rejected { status: 422, error: "a\0b".to_owned() },
+            Transition::Skipped { reason: "a\0b".into() },
+        ] {
+            let reason = through(std::slice::from_ref(&end)).reason.expect("a reason");
+            assert!(reason.ends_with("a\\u{0}b"), "{end:?}: {reason:?}");
+        }
     }
 }

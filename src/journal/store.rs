@@ -1,5 +1,7 @@
 //! What a journal is kept in: rows that are written in transactions.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Claim, Claimed, JournalError, Key, Known, Refused, Transition};
@@ -10,7 +12,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub(super) trait Store: Send + 'static {
     /// Performs writes in their order, and says of each what came of it. All of them are durable when it returns, and
     /// none of them when it fails; or perhaps all, where the failure hides it. To perform the same again is right
-    /// in each case.
+    /// in each case, except after [`JournalError::Unstorable`]: one of the writes can never be performed.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
 
     /// The actions that occurrences of a stack have started, of those scheduled since then.
@@ -22,6 +24,12 @@ pub(super) trait Store: Send + 'static {
 
     /// What can be done when nobody waits for a write any more.
     fn tidy(&mut self);
+
+    /// How long nothing is written before [`Store::keep_alive`] is due. `None`: it is never due.
+    fn idles_for(&self) -> Option<Duration>;
+
+    /// Sees to it that the next write finds a way to the rows.
+    fn keep_alive(&mut self);
 }
 
 /// One thing to be written.
@@ -33,6 +41,8 @@ pub(crate) enum Write<'a> {
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.
     Claim(Timestamp, &'a [Claim]),
+    /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
+    Amend(&'a Claim),
     /// An entry is paused.
     Pause(&'a EntryName),
     /// An entry is not paused any more.

@@ -1,4 +1,9 @@
 //! The thread that writes: it gathers requests into transactions, keeps what could not be written, and prunes between.
+//!
+//! A write that the store can never perform fails all that is written together with it. The group is then written in
+//! halves, and these in halves again, until the one write is alone: a transition is written in other words, and is told
+//! to be refused where that does not help either; whoever waits for anything else is told the error. All else is written.
+//! A group of 1,000 costs some ten transactions more.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -33,6 +38,9 @@ const LOG_BEHIND: Duration = Duration::from_millis(250);
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
 
+/// Stands in the journal in place of words that it cannot store.
+const UNSTORABLE: &str = "the journal could not store what was said";
+
 /// Kept changes are looked through for what later ones cover when there are so many more than after the last time.
 const SLACK: usize = 10_000;
 
@@ -42,6 +50,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 #[derive(Debug)]
 pub(super) enum Change {
     Step((Key, Transition)),
+    Amend(Box<Claim>),
     Quota(AccountName, Box<quota::Saved>),
 }
 
@@ -93,6 +102,12 @@ pub(super) struct Writer<S> {
     pruning: Option<Pruning>,
 }
 
+/// What could not be written, and is to be tried again.
+struct Left {
+    kept: Vec<Request>,
+    error: JournalError,
+}
+
 /// Whether the thread goes on.
 enum Next {
     Continue,
@@ -141,10 +156,17 @@ impl<S: Store> Writer<S> {
 
     /// Takes in all that has arrived, writes what is to be written, and prunes a little.
     fn turn(&mut self) -> Next {
-        if self.wait() == Waited::Gone {
-            // Nobody is there to tell when it fails.
-            let _ = self.write();
-            return Next::End(None);
+        match self.wait() {
+            Waited::Gone => {
+                // Nobody is there to tell when it fails.
+                let _ = self.write();
+                return Next::End(None);
+            }
+            Waited::TimedOut if self.write_at.is_none() && self.pruning.is_none() => {
+                self.store.keep_alive();
+                return Next::Continue;
+            }
+            Waited::TimedOut | Waited::Arrived => {}
         }
         self.arrived.append(&mut self.inbox.take());
         while let Some(request) = self.arrived.pop_front() {
@@ -183,14 +205,14 @@ impl<S: Store> Writer<S> {
         match self.write_at {
             _ if !self.arrived.is_empty() => Waited::Arrived,
             _ if self.pruning.is_some() => self.inbox.wait_until(Instant::now()),
-            None => self.inbox.wait(),
+            None => self.inbox.wait(self.store.idles_for()),
             Some(at) => self.inbox.wait_until(at),
         }
     }
 
     /// Writes the batch. What nobody waits for is kept when that fails.
     fn write(&mut self) -> Result<(), JournalError> {
-        let mut batch = std::mem::take(&mut self.batch);
+        let batch = std::mem::take(&mut self.batch);
         self.write_at = None;
         if batch.is_empty() {
             return Ok(());
@@ -200,6 +222,26 @@ impl<S: Store> Writer<S> {
         {
             log.catch_up(LOG_BEHIND);
         }
+        match self.write_together(batch) {
+            Ok(()) => {
+                self.crowded = SLACK;
+                self.store.tidy();
+                Ok(())
+            }
+            Err(Left { mut kept, error }) => {
+                if kept.len() >= self.crowded {
+                    kept = without_covered(kept);
+                    self.crowded = kept.len() + SLACK;
+                }
+                self.write_at = (!kept.is_empty()).then(|| Instant::now() + AGAIN);
+                self.batch = kept;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes requests as one transaction, or in parts where the store refuses one of them for good.
+    fn write_together(&mut self, batch: Vec<Request>) -> Result<(), Left> {
         let writes: Vec<Write<'_>> = batch.iter().filter_map(write_of).collect();
         let written = if writes.is_empty() { Ok(Vec::new()) } else { self.store.write(&writes) };
         match written {
@@ -210,20 +252,53 @@ impl<S: Store> Writer<S> {
                     let outcome = if write_of(&request).is_some() { written.next() } else { None };
                     self.answer(request, outcome);
                 }
-                self.crowded = SLACK;
-                self.store.tidy();
                 Ok(())
             }
+            Err(error @ JournalError::Unstorable { .. }) => self.write_apart(batch, &error),
             Err(error) => {
                 self.is_ill(&batch, &error);
-                batch = batch.into_iter().filter_map(|request| fail(request, &error)).collect();
-                if batch.len() >= self.crowded {
-                    batch = without_covered(batch);
-                    self.crowded = batch.len() + SLACK;
+                let kept = batch.into_iter().filter_map(|request| fail(request, &error)).collect();
+                Err(Left { kept, error })
+            }
+        }
+    }
+
+    /// Writes in two parts what the store refused as a whole, and sees to what it refuses alone.
+    fn write_apart(&mut self, mut batch: Vec<Request>, error: &JournalError) -> Result<(), Left> {
+        let second = batch.split_off(batch.len().div_ceil(2));
+        if second.is_empty() {
+            return batch.into_iter().try_for_each(|request| self.write_otherwise(request, error));
+        }
+        match self.write_together(batch) {
+            Ok(()) => self.write_together(second),
+            // The store cannot be written at all by now.
+            Err(Left { mut kept, error }) => {
+                self.is_ill(&second, &error);
+                kept.extend(second.into_iter().filter_map(|request| fail(request, &error)));
+                Err(Left { kept, error })
+            }
+        }
+    }
+
+    /// Sees to a request that the store refuses.
+    fn write_otherwise(&mut self, request: Request, error: &JournalError) -> Result<(), Left> {
+        match request {
+            Request::Soon(Change::Step((key, mv))) => {
+                let other = mv.in_other_words(UNSTORABLE).filter(|other| *other != mv);
+                match other {
+                    Some(other) => self.write_together(vec![Request::Soon(Change::Step((key, other)))]),
+                    None => {
+                        let to = mv.state();
+                        let _ = self.refused.send(Refused::Unstorable { key, to, error: error.clone() });
+                        Ok(())
+                    }
                 }
-                self.write_at = (!batch.is_empty()).then(|| Instant::now() + AGAIN);
-                self.batch = batch;
-                Err(error)
+            }
+            // The newest state of a quota comes with the next answer.
+            Request::Soon(Change::Quota(..)) => Ok(()),
+            waited_for => {
+                fail(waited_for, error);
+                Ok(())
             }
         }
     }
@@ -316,6 +391,7 @@ impl<S: Store> Writer<S> {
 fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
+        Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
         Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),

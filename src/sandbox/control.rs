@@ -14,7 +14,8 @@ use serde_json::json;
 use super::fault::Fault;
 use super::ledger::Ledger;
 use super::server::Shared;
-use super::world::ActionRecord;
+use super::world::{ActionRecord, Occupation};
+use crate::schedule::duration;
 
 /// The routes, for the server to add its own to.
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -23,6 +24,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/_sandbox/actions", get(actions))
         .route("/_sandbox/use", post(use_quota))
         .route("/_sandbox/limit", post(set_limit))
+        .route("/_sandbox/deploy", post(deploy))
+        .route("/_sandbox/maintenance", post(maintain))
         .route("/_sandbox/faults", post(set_faults))
 }
 
@@ -62,6 +65,32 @@ async fn set_limit(State(shared): State<Arc<Shared>>, Query(amount): Query<Amoun
     match shared.change(|state| state.set_limit(&amount.user, amount.n)) {
         Some(()) => Json(json!({ "limit": amount.n })).into_response(),
         None => (StatusCode::NOT_FOUND, "no such user\n").into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Stretch {
+    stack: String,
+    /// A duration, as `20s`.
+    r#for: String,
+}
+
+async fn deploy(State(shared): State<Arc<Shared>>, Query(stretch): Query<Stretch>) -> Response {
+    occupy(&shared, &stretch, Occupation::Deployment)
+}
+
+async fn maintain(State(shared): State<Arc<Shared>>, Query(stretch): Query<Stretch>) -> Response {
+    occupy(&shared, &stretch, Occupation::Maintenance)
+}
+
+fn occupy(shared: &Shared, Stretch { stack, r#for }: &Stretch, with: Occupation) -> Response {
+    let Ok(lasts) = duration::parse(r#for) else {
+        return (StatusCode::BAD_REQUEST, "write for=DURATION, as for=20s\n").into_response();
+    };
+    let until = Timestamp::now().checked_add(lasts).unwrap_or(Timestamp::MAX);
+    match shared.change(|state| state.occupy(stack, with, until)) {
+        Some(()) => Json(json!({ "stack": stack, "until": until })).into_response(),
+        None => (StatusCode::NOT_FOUND, "no such stack\n").into_response(),
     }
 }
 

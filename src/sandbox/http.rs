@@ -57,6 +57,7 @@ impl Request {
         let get = self.method == Method::GET;
         let post = self.method == Method::POST;
         let target = match segments[..] {
+            ["ping"] if get => Target::of(Endpoint::PublicPing),
             ["ping", "auth"] if get => Target::of(Endpoint::Ping),
             ["stacks"] if get => Target::of(Endpoint::Stacks),
             ["stacks", stack] if get => Target::of(Endpoint::Stack).stack(stack),
@@ -80,6 +81,13 @@ impl Request {
             _ => return None,
         };
         Some(target)
+    }
+
+    /// The query parameters `filter_FIELD=VALUE`, as (field, value).
+    pub(super) fn filters(&self) -> Vec<(String, String)> {
+        let pairs = self.query.as_deref().unwrap_or("").split('&').filter_map(|pair| pair.split_once('='));
+        let decoded = pairs.filter_map(|(key, value)| Some((form_decode(key)?, form_decode(value)?)));
+        decoded.filter_map(|(key, value)| Some((key.strip_prefix("filter_")?.to_owned(), value))).collect()
     }
 
     /// The value of a query parameter.
@@ -133,6 +141,8 @@ pub enum ArgsFrom {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
+    /// `GET /ping`, which needs no token and costs no quota.
+    PublicPing,
     /// `GET /ping/auth`
     Ping,
     /// `GET /stacks`

@@ -16,9 +16,11 @@
 //!
 //! Beside the API, without token and uncounted: `GET /_sandbox/ledger` (with `?started=N` once N actions were started),
 //! `GET /_sandbox/actions`, `POST /_sandbox/use?user=NAME&n=N`, `POST /_sandbox/limit?user=NAME&n=N`, and
-//! `POST /_sandbox/faults?fault=...&fault=...`, which replaces all faults.
+//! `POST /_sandbox/faults?fault=...&fault=...`, which replaces all faults. `POST /_sandbox/deploy?stack=UID&for=20s` deploys a
+//! stack from now on, and `POST /_sandbox/maintenance?stack=UID&for=20s` puts it into maintenance; `for=0s` ends either.
 
 mod control;
+mod deploy;
 pub mod fault;
 mod http;
 mod ledger;
@@ -31,6 +33,7 @@ pub mod window;
 mod wire;
 mod world;
 
+pub use deploy::{Deploys, DeploysError};
 pub use fault::Fault;
 pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, Request};
 pub use ledger::{Ledger, Record};
@@ -38,4 +41,4 @@ pub use server::Sandbox;
 pub use settings::{ActionsOrder, DEFAULT_TOKEN, Ending, Job, Scope, Settings, Stack, Token, Unknown, User};
 pub use state::{Answer, State, Ticket};
 pub use window::{Quota, WindowKind};
-pub use world::ActionRecord;
+pub use world::{ActionRecord, Occupation};

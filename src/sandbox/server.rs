@@ -13,18 +13,18 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, sleep};
 
 use super::control;
 use super::fault::Fault;
 use super::http::{BASE, Delivery, Reply, Request};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Record};
 use super::settings::Settings;
 use super::state::{Answer, State};
 use super::wire::{End, Line, Script, Wire};
-use super::world::ActionRecord;
+use super::world::{ActionRecord, Occupation};
 
 /// Connections that may wait to be accepted: ten thousand occurrences may come due at one instant.
 const BACKLOG: u32 = 4096;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Told after every change of the state.
     changed: watch::Sender<()>,
+    /// Who is told of every request that is answered.
+    watcher: Option<mpsc::UnboundedSender<Record>>,
     /// Effects that are still to come, whether or not their client waits for them.
     postponed: Mutex<JoinSet<()>>,
 }
@@ -59,7 +61,14 @@ impl Shared {
 
     /// Changes the state, and wakes who waits for it to change.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state());
+        let (result, answered) = {
+            let mut state = self.state();
+            (change(&mut state), state.take_answered())
+        };
+        if let Some(watcher) = &self.watcher {
+            // Nobody reads any more: that is theirs to decide.
+            answered.into_iter().for_each(|record| drop(watcher.send(record)));
+        }
         self.changed.send_replace(());
         result
     }
@@ -86,6 +95,17 @@ impl Sandbox {
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn start(settings: Settings) -> io::Result<Sandbox> {
+        Sandbox::start_watched(settings, None).await
+    }
+
+    /// As [`Sandbox::start`]. `watcher` is told of every request when it is answered.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start_watched(
+        settings: Settings,
+        watcher: Option<mpsc::UnboundedSender<Record>>,
+    ) -> io::Result<Sandbox> {
         let socket = match settings.listen {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -97,6 +117,7 @@ impl Sandbox {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(&settings, Timestamp::now())),
             changed: watch::Sender::new(()),
+            watcher,
             postponed: Mutex::new(JoinSet::new()),
         });
         let (stop, stopped) = oneshot::channel();
@@ -142,6 +163,12 @@ impl Sandbox {
     /// A new limit for a user, from now on. None for an unknown user.
     pub fn set_limit(&self, user: &str, limit: u32) -> Option<()> {
         self.shared.change(|state| state.set_limit(user, limit))
+    }
+
+    /// Deploys a stack from now on for so long, or puts it into maintenance. None for an unknown stack.
+    pub fn occupy(&self, stack: &str, with: Occupation, lasts: Duration) -> Option<()> {
+        let until = Timestamp::now().checked_add(lasts).unwrap_or(Timestamp::MAX);
+        self.shared.change(|state| state.occupy(stack, with, until))
     }
 
     /// Replaces all faults, their counts begin anew.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::schedule::{JobUid, Schedule, StackUid};
 
+use super::deploy::Deploys;
 use super::fault::Fault;
 use super::window::{Quota, WindowKind};
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub unknown: Unknown,
     /// What goes wrong, all of it at once.
     pub faults: Vec<Fault>,
+    /// Stacks that deploy by the clock.
+    pub deploys: Vec<Deploys>,
     /// How long an action runs, unless its job says otherwise.
     pub action_duration: Duration,
     /// How long every answer is held back.
@@ -142,6 +145,7 @@ impl Default for Settings {
             stacks: Vec::new(),
             unknown: Unknown::NotFound,
             faults: Vec::new(),
+            deploys: Vec::new(),
             action_duration: Duration::from_secs(2),
             latency: Duration::ZERO,
             actions_order: ActionsOrder::NewestFirst,

@@ -75,11 +75,10 @@ pub(super) struct JobBody<'a> {
     pub kind: &'a str,
     pub cron: Option<&'a str>,
     pub status: u8,
+    pub paused: bool,
     pub params: &'a Map<String, Value>,
     pub created_at: String,
     pub updated_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub paused: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -95,12 +94,28 @@ pub(super) struct ActionBody<'a> {
     pub finished_at: Option<String>,
     pub finished_success: Option<bool>,
     pub finished_message: Option<&'static str>,
+    /// Always null: the vendor does not say what else it can be.
+    pub finished_result: Option<&'static str>,
+    /// Always empty.
+    pub metadata: Map<String, Value>,
 }
 
+/// The answer to a ping, as the vendor's client reads it.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Pong {
+    ok: bool,
+    message: &'static str,
+}
+
+pub(super) const PONG: Pong = Pong { ok: true, message: "pong" };
+
+/// The answer to a check of a token: unwrapped, as the vendor documents it, and within `response`, as
+/// the vendor's client reads it.
 #[derive(Serialize)]
-pub(super) struct Done {
-    pub ok: bool,
-    pub message: String,
+pub(super) struct Checked {
+    #[serde(flatten)]
+    pub pong: Pong,
+    pub response: Pong,
 }
 
 #[derive(Serialize)]

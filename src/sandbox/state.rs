@@ -8,13 +8,13 @@ use axum::http::Method;
 use jiff::Timestamp;
 
 use super::fault::{Fault, Kind, Order, Place};
-use super::http::{Delivery, Reply, Request, Target};
+use super::http::{Delivery, Endpoint, Reply, Request, Target};
 use super::ledger::{Ledger, Record};
 use super::settings::{Scope, Settings};
-use super::shapes;
+use super::shapes::{self, Wrapped};
 use super::tamper;
 use super::window::{Quota, Window};
-use super::world::{ActionRecord, Call, World};
+use super::world::{ActionRecord, Call, Occupation, World};
 
 /// The look-alike without its sockets. Tests and rehearsals in virtual time drive it directly.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct State {
     chances: fastrand::Rng,
     ledger: Ledger,
     latency: Duration,
+    /// Places in the ledger of requests that were answered and not taken yet.
+    answered: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl State {
             chances: fastrand::Rng::with_seed(settings.seed),
             ledger: Ledger::default(),
             latency: settings.latency,
+            answered: Vec::new(),
         };
         for (place, user) in settings.users.iter().enumerate() {
             state.users.push(Budget { name: user.name.as_str().into(), window: Window::new(user.quota) });
@@ -111,6 +114,9 @@ impl State {
 
         if let Some(kind) = self.strike(Place::Proxy, &target, record).first() {
             return Answer::Reply(self.close(record, tamper::at_the_proxy(kind)));
+        }
+        if target.endpoint == Endpoint::PublicPing {
+            return Answer::Reply(self.close(record, Reply::json(200, &Wrapped { response: shapes::PONG })));
         }
         let window = match known {
             Some((user, _)) => &mut self.users[user].window,
@@ -175,6 +181,17 @@ impl State {
         Some(())
     }
 
+    /// Deploys a stack until an instant, or puts it into maintenance. None for an unknown stack.
+    pub fn occupy(&mut self, stack: &str, with: Occupation, until: Timestamp) -> Option<()> {
+        self.world.occupy(stack, with, until)
+    }
+
+    /// Takes the requests that were answered since the last call, in the order of their answers.
+    pub(super) fn take_answered(&mut self) -> Vec<Record> {
+        let answered = std::mem::take(&mut self.answered);
+        answered.into_iter().map(|record| self.ledger.requests[record].clone()).collect()
+    }
+
     /// Replaces all faults, their counts begin anew.
     pub fn set_faults(&mut self, faults: Vec<Fault>) {
         self.faults = faults.into_iter().map(|fault| Armed { fault, met: 0, struck: 0 }).collect();
@@ -224,6 +241,7 @@ impl State {
 
     /// Notes what is answered.
     fn close(&mut self, record: usize, mut reply: Reply) -> Reply {
+        self.answered.push(record);
         let record = &mut self.ledger.requests[record];
         if reply.delivery != Delivery::Nothing {
             record.status = Some(reply.status);

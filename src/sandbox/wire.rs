@@ -108,6 +108,25 @@ impl Wire {
     }
 }
 
+/// The start of an answer with its quota headers spelt as the vendor documents them. `None` where
+/// nothing is to be changed. HTTP ignores the case; people who compare with the documentation do not.
+fn as_documented(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WRITTEN: &[u8] = b"\r\nX-Ratelimit-";
+    const DOCUMENTED: &[u8] = b"\r\nX-RateLimit-";
+    if !bytes.starts_with(b"HTTP/1.1 ") {
+        return None;
+    }
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
+    let mut changed = None;
+    for place in 0..head.saturating_sub(WRITTEN.len()) {
+        if bytes[place..].starts_with(WRITTEN) {
+            let bytes = changed.get_or_insert_with(|| bytes.to_vec());
+            bytes[place..place + DOCUMENTED.len()].copy_from_slice(DOCUMENTED);
+        }
+    }
+    changed
+}
+
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
@@ -122,7 +141,10 @@ impl AsyncWrite for Wire {
         }
         match wire.playing {
             Some(_) => wire.poll_play(cx).map(Err),
-            None => Pin::new(&mut wire.stream).poll_write(cx, buf),
+            None => match as_documented(buf) {
+                Some(bytes) => Pin::new(&mut wire.stream).poll_write(cx, &bytes),
+                None => Pin::new(&mut wire.stream).poll_write(cx, buf),
+            },
         }
     }
 

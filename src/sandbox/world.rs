@@ -6,17 +6,23 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::schedule::{JobUid, StackUid};
 
+use super::deploy::Deploys;
 use super::http::{Endpoint, Reply, Request, Target};
 use super::settings::{ActionsOrder, Ending, Job, Settings, Stack, Unknown};
-use super::shapes::{self, ActionBody, Done, JobBody, Page, StackBody, Wrapped};
+use super::shapes::{self, ActionBody, Checked, JobBody, PONG, Page, StackBody, Wrapped};
 
 /// The id of the first action, as in the vendor's example.
 const FIRST_ACTION: u64 = 2593;
 /// The database number of the first stack, as in the vendor's example.
 const FIRST_STACK: usize = 1602;
+/// The status of a stack that deploys.
+const DEPLOYING: u8 = 5;
+/// How long the action that pauses jobs runs.
+const PAUSING: Duration = Duration::from_millis(500);
 /// How many times as long as others the actions of a job that ends in `-slow` run.
 const SLOW: u32 = 30;
 
@@ -27,6 +33,9 @@ pub(super) struct World {
     stack_places: HashMap<String, usize>,
     /// The action with the id `FIRST_ACTION + n` is at the place n.
     actions: Vec<Action>,
+    /// Number of `actions` that run a job.
+    runs: usize,
+    deploys: Vec<Deploys>,
     unknown: Unknown,
     action_duration: Duration,
     actions_order: ActionsOrder,
@@ -38,14 +47,17 @@ struct Known {
     stack: Stack,
     job_places: HashMap<String, usize>,
     jobs: Vec<JobState>,
+    /// The end of a deployment that somebody asked for.
+    deploys_until: Timestamp,
+    /// The end of a maintenance that somebody asked for.
+    maintained_until: Timestamp,
     /// Places in `World::actions`, the oldest first.
     actions: Vec<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct JobState {
-    /// None: nobody has paused or unpaused it.
-    paused: Option<bool>,
+    paused: bool,
     last_action: Option<usize>,
 }
 
@@ -53,14 +65,32 @@ struct JobState {
 struct Action {
     user: Arc<str>,
     stack: usize,
-    job: usize,
+    what: What,
     started_at: Timestamp,
     /// None: it never ends.
     finishes_at: Option<Timestamp>,
     ending: Ending,
 }
 
-/// An action as the sandbox itself sees it: with its job, which the API does not tell.
+/// What an action does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Runs the job at this place of its stack.
+    Run(usize),
+    /// Pauses or unpauses one job or all: the vendor has one name for the four.
+    Pause,
+}
+
+impl What {
+    fn as_str(self) -> &'static str {
+        match self {
+            What::Run(_) => "job_run_now",
+            What::Pause => "job_pause_handler",
+        }
+    }
+}
+
+/// A run of a job as the sandbox itself sees it: with its job, which the API does not tell.
 #[derive(Clone, Debug, Serialize)]
 pub struct ActionRecord {
     /// Its id in the API.
@@ -79,6 +109,15 @@ pub struct ActionRecord {
     pub success: bool,
 }
 
+/// What keeps a stack from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupation {
+    /// Its `status` is that of a deployment.
+    Deployment,
+    /// It is in maintenance mode.
+    Maintenance,
+}
+
 /// Who asks for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
@@ -93,6 +132,8 @@ impl World {
             stacks: Vec::new(),
             stack_places: HashMap::new(),
             actions: Vec::new(),
+            runs: 0,
+            deploys: settings.deploys.clone(),
             unknown: settings.unknown,
             action_duration: settings.action_duration,
             actions_order: settings.actions_order,
@@ -104,9 +145,9 @@ impl World {
         world
     }
 
-    /// How many actions were started.
+    /// How many runs were started.
     pub(super) fn started(&self) -> usize {
-        self.actions.len()
+        self.runs
     }
 
     /// The id of the newest action.
@@ -114,19 +155,20 @@ impl World {
         self.actions.len().checked_sub(1).map(id_of)
     }
 
-    /// Every action until now, the oldest first.
+    /// Every run until now, the oldest first.
     pub(super) fn actions(&self) -> impl Iterator<Item = ActionRecord> + '_ {
-        self.actions.iter().enumerate().map(|(place, action)| {
+        self.actions.iter().enumerate().filter_map(|(place, action)| {
+            let What::Run(job) = action.what else { return None };
             let stack = &self.stacks[action.stack].stack;
-            ActionRecord {
+            Some(ActionRecord {
                 id: id_of(place),
                 stack: stack.uid.to_string(),
-                job: stack.jobs[action.job].uid.to_string(),
+                job: stack.jobs[job].uid.to_string(),
                 user: action.user.to_string(),
                 started_at: action.started_at,
                 finishes_at: action.finishes_at,
                 success: action.ending == Ending::Success,
-            }
+            })
         })
     }
 
@@ -138,6 +180,8 @@ impl World {
                 .map(|(place, job)| (job.uid.to_string(), place))
                 .collect(),
             jobs: vec![JobState::default(); stack.jobs.len()],
+            deploys_until: Timestamp::MIN,
+            maintained_until: Timestamp::MIN,
             stack,
             actions: Vec::new(),
         });
@@ -155,14 +199,11 @@ impl World {
             },
         };
         match target.endpoint {
-            Endpoint::Unknown => return shapes::error(404, "There is no such path"),
-            Endpoint::Ping => {
-                let message = "pong".to_owned();
-                return Reply::json(200, &Done { ok: true, message });
-            }
+            Endpoint::Unknown | Endpoint::PublicPing => return shapes::error(404, "There is no such path"),
+            Endpoint::Ping => return Reply::json(200, &Checked { pong: PONG, response: PONG }),
             Endpoint::Stacks => {
-                let body = Page::of(page, self.stacks.len(), |place| self.stack_body(place));
-                return Reply::json(200, &body);
+                let stacks = (0..self.stacks.len()).map(|place| self.stack_body(place, now));
+                return list(call.request, page, stacks);
             }
             _ => {}
         }
@@ -170,28 +211,26 @@ impl World {
             return shapes::error(404, "There is no such stack");
         };
         match target.endpoint {
-            Endpoint::Stack => reply(self.stack_body(stack)),
+            Endpoint::Stack => reply(self.stack_body(stack, now)),
             Endpoint::Jobs => {
-                let count = self.stacks[stack].jobs.len();
-                Reply::json(200, &Page::of(page, count, |job| self.job_body(stack, job, now)))
+                let jobs = (0..self.stacks[stack].jobs.len()).map(|job| self.job_body(stack, job, now));
+                list(call.request, page, jobs)
             }
             Endpoint::PauseAll | Endpoint::UnpauseAll => {
                 let paused = target.endpoint == Endpoint::PauseAll;
-                for job in &mut self.stacks[stack].jobs {
-                    job.paused = Some(paused);
-                }
-                done("All jobs", paused)
+                self.stacks[stack].jobs.iter_mut().for_each(|job| job.paused = paused);
+                let action = self.start(call.user, stack, What::Pause, now);
+                reply(self.action_body(action, now))
             }
             Endpoint::Actions => {
                 let actions = &self.stacks[stack].actions;
-                let body = Page::of(page, actions.len(), |place| {
-                    let place = match self.actions_order {
-                        ActionsOrder::NewestFirst => actions.len() - 1 - place,
-                        ActionsOrder::OldestFirst => place,
-                    };
-                    self.action_body(actions[place], now)
-                });
-                Reply::json(200, &body)
+                let body = |place| self.action_body(place, now);
+                match self.actions_order {
+                    ActionsOrder::NewestFirst => {
+                        list(call.request, page, actions.iter().rev().copied().map(body))
+                    }
+                    ActionsOrder::OldestFirst => list(call.request, page, actions.iter().copied().map(body)),
+                }
             }
             Endpoint::Action => match self.find_action(stack, target) {
                 Some(action) => reply(self.action_body(action, now)),
@@ -212,29 +251,34 @@ impl World {
             }
             Endpoint::RunNow => match call.request.job_args() {
                 Ok(_) => {
-                    let action = self.start(call.user, stack, job, now);
+                    let action = self.start(call.user, stack, What::Run(job), now);
                     reply(self.action_body(action, now))
                 }
                 Err(_) => shapes::error(400, "The body is not {\"job_args\": \"...\"}"),
             },
             Endpoint::Pause | Endpoint::Unpause => {
                 let paused = call.target.endpoint == Endpoint::Pause;
-                self.stacks[stack].jobs[job].paused = Some(paused);
-                done("The job", paused)
+                self.stacks[stack].jobs[job].paused = paused;
+                let action = self.start(call.user, stack, What::Pause, now);
+                reply(self.action_body(action, now))
             }
             _ => reply(self.job_body(stack, job, now)),
         }
     }
 
     /// Starts an action, and returns its place. A paused or running job starts another: nobody says that it does not.
-    fn start(&mut self, user: &Arc<str>, stack: usize, job: usize, now: Timestamp) -> usize {
+    fn start(&mut self, user: &Arc<str>, stack: usize, what: What, now: Timestamp) -> usize {
         let place = self.actions.len();
-        let settings = &self.stacks[stack].stack.jobs[job];
-        let duration = settings.duration.unwrap_or(match settings.uid.as_str().ends_with("-slow") {
-            true => self.action_duration.saturating_mul(SLOW),
-            false => self.action_duration,
-        });
-        let finishes_at = match settings.ending {
+        let (duration, ending) = match what {
+            What::Run(job) => {
+                let settings = &self.stacks[stack].stack.jobs[job];
+                let slow = settings.uid.as_str().ends_with("-slow");
+                let duration = self.action_duration.saturating_mul(if slow { SLOW } else { 1 });
+                (settings.duration.unwrap_or(duration), settings.ending)
+            }
+            What::Pause => (PAUSING, Ending::Success),
+        };
+        let finishes_at = match ending {
             Ending::Never => None,
             Ending::Success | Ending::Failure => {
                 SignedDuration::try_from(duration).ok().and_then(|duration| now.checked_add(duration).ok())
@@ -243,14 +287,17 @@ impl World {
         self.actions.push(Action {
             user: Arc::clone(user),
             stack,
-            job,
+            what,
             started_at: now,
             finishes_at,
-            ending: settings.ending,
+            ending,
         });
         let known = &mut self.stacks[stack];
         known.actions.push(place);
-        known.jobs[job].last_action = Some(place);
+        if let What::Run(job) = what {
+            known.jobs[job].last_action = Some(place);
+            self.runs += 1;
+        }
         place
     }
 
@@ -291,15 +338,29 @@ impl World {
         (self.actions.get(place)?.stack == stack).then_some(place)
     }
 
-    fn stack_body(&self, place: usize) -> StackBody<'_> {
-        let stack = &self.stacks[place].stack;
+    /// Deploys a stack until an instant, or puts it into maintenance. `None` for an unknown stack.
+    pub(super) fn occupy(&mut self, uid: &str, with: Occupation, until: Timestamp) -> Option<()> {
+        let place = *self.stack_places.get(uid)?;
+        let known = &mut self.stacks[place];
+        match with {
+            Occupation::Deployment => known.deploys_until = until,
+            Occupation::Maintenance => known.maintained_until = until,
+        }
+        Some(())
+    }
+
+    fn stack_body(&self, place: usize, now: Timestamp) -> StackBody<'_> {
+        let known = &self.stacks[place];
+        let stack = &known.stack;
+        let by_the_clock = |deploys: &Deploys| deploys.stack == stack.uid && deploys.is_on(now);
+        let deploys = now < known.deploys_until || self.deploys.iter().any(by_the_clock);
         StackBody {
             uid: stack.uid.as_str(),
             name: &stack.name,
             environment: &stack.environment,
-            status: stack.status,
+            status: if deploys { DEPLOYING } else { stack.status },
             health: 3,
-            maintenance_mode: stack.maintenance,
+            maintenance_mode: stack.maintenance || now < known.maintained_until,
             account_id: 1,
             account_name: "Sandbox",
             created_at_iso: shapes::iso_date(self.created_at),
@@ -337,16 +398,19 @@ impl World {
             id: id_of(place),
             user: &action.user,
             resource_type: "stack",
-            action: "job_run_now",
+            action: action.what.as_str(),
             resource_id: (FIRST_STACK + action.stack).to_string(),
             started_via: "api",
             started_at: shapes::iso_date(action.started_at),
             finished_at: finished.map(shapes::iso_date),
             finished_success: finished.map(|_| success),
-            finished_message: finished.map(|_| match success {
-                true => "The job finished",
-                false => "The job exited with status 1",
+            finished_message: finished.map(|_| match (action.what, success) {
+                (What::Pause, _) => "The jobs were paused or unpaused",
+                (What::Run(_), true) => "The job finished",
+                (What::Run(_), false) => "The job exited with status 1",
             }),
+            finished_result: None,
+            metadata: Map::new(),
         }
     }
 }
@@ -365,7 +429,23 @@ fn reply(body: impl Serialize) -> Reply {
     Reply::json(200, &Wrapped { response: body })
 }
 
-fn done(what: &str, paused: bool) -> Reply {
-    let message = format!("{what} {}", if paused { "paused" } else { "unpaused" });
-    reply(Done { ok: true, message })
+/// A page of those items whose fields are as the request's `filter_FIELD=VALUE` wants them.
+fn list<T: Serialize>(request: &Request, page: usize, items: impl ExactSizeIterator<Item = T>) -> Reply {
+    let filters = request.filters();
+    if filters.is_empty() {
+        let count = items.len();
+        let first = page.saturating_sub(1).saturating_mul(shapes::PER_PAGE).min(count);
+        let mut items = items.skip(first);
+        return Reply::json(200, &Page::of(page, count, |_| items.next()));
+    }
+    // The look-alike's own types have string keys: they always serialize.
+    let values: Vec<Value> = items.map(|item| serde_json::to_value(item).unwrap_or_default()).collect();
+    let is_wanted = |value: &&Value| {
+        filters.iter().all(|(field, wanted)| match &value[field] {
+            Value::String(text) => text == wanted,
+            other => serde_json::to_string(other).is_ok_and(|text| text == *wanted),
+        })
+    };
+    let wanted: Vec<&Value> = values.iter().filter(is_wanted).collect();
+    Reply::json(200, &Page::of(page, wanted.len(), |place| wanted[place]))
 }

@@ -346,7 +346,12 @@ impl Entry {
     pub fn times(&self, scheduled_at: Timestamp) -> (Timestamp, Timestamp) {
         let later = |at: Timestamp, by| at.checked_add(by).unwrap_or(Timestamp::MAX);
         let due_at = later(scheduled_at, self.delay());
-        (due_at, later(due_at, self.start_deadline))
+        (due_at, self.deadline(due_at))
+    }
+
+    /// When an occurrence that is due then is missed.
+    pub fn deadline(&self, due_at: Timestamp) -> Timestamp {
+        due_at.checked_add(self.start_deadline).unwrap_or(Timestamp::MAX)
     }
 
     /// The delay of this entry's occurrences: in `[0, jitter)`, the same every time and on every machine.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A running server. It ends with this value, or with this process, however that ends.
 pub struct Server {
@@ -218,6 +218,9 @@ struct Way {
     made: AtomicU32,
     /// On the connections up to this one, nothing passes in the one direction or in the other.
     stranded: [AtomicU32; 2],
+    /// On a connection that has asked this, nothing passes from then on.
+    swallows: Mutex<Option<&'static str>>,
+    swallowed: Mutex<Vec<u32>>,
 }
 
 /// What does not come through on the connections that there are.
@@ -231,7 +234,19 @@ pub enum Strand {
 
 impl Way {
     fn holds(&self, number: u32, what: Strand) -> bool {
-        self.cut.load(Relaxed) || number <= self.stranded[what as usize].load(Relaxed)
+        self.cut.load(Relaxed)
+            || number <= self.stranded[what as usize].load(Relaxed)
+            || self.swallowed.lock().expect("the numbers").contains(&number)
+    }
+
+    /// Whether this is what connections are swallowed for.
+    fn swallows(&self, number: u32, message: &[u8]) -> bool {
+        let text = self.swallows.lock().expect("the text");
+        let found = text.is_some_and(|text| message.windows(text.len()).any(|part| part == text.as_bytes()));
+        if found {
+            self.swallowed.lock().expect("the numbers").push(number);
+        }
+        found
     }
 
     fn pass(
@@ -275,6 +290,10 @@ impl Proxy {
                     let mut messages = Messages::default();
                     there.pass(client, (number, Strand::Questions), |bytes| {
                         messages.take(bytes, |message| {
+                            there.swallows(number, message);
+                            while there.holds(number, Strand::Questions) {
+                                sleep_ms(20);
+                            }
                             // A query, or the end of one in several messages.
                             if matches!(message[0], b'Q' | b'S') {
                                 sleep_ms(there.delay_ms.load(Relaxed));
@@ -306,6 +325,25 @@ impl Proxy {
     /// On the connections that there are, this does not come through, and nobody is told. On others it does.
     pub fn strand(&self, what: Strand) {
         self.way.stranded[what as usize].store(self.way.made.load(Relaxed), Relaxed);
+    }
+
+    /// From now on, a connection on which this is asked swallows that and all that comes after it, and nobody is told.
+    /// Others go on. `None`: no connection does any more.
+    pub fn swallow(&self, text: Option<&'static str>) {
+        *self.way.swallows.lock().expect("the text") = text;
+        if text.is_none() {
+            self.way.swallowed.lock().expect("the numbers").clear();
+        }
+    }
+
+    /// No further connection swallows what it is asked; those that do go on to.
+    pub fn swallow_no_more(&self) {
+        *self.way.swallows.lock().expect("the text") = None;
+    }
+
+    /// How many connections there were so far.
+    pub fn made(&self) -> u32 {
+        self.way.made.load(Relaxed)
     }
 
     /// What is stranded comes through.

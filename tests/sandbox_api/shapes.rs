@@ -1,10 +1,12 @@
 //! Each answer as the vendor documents it.
 
-use stackcron::sandbox::{ActionsOrder, ArgsFrom, Ending, Endpoint, Settings, Unknown};
+use stackcron::sandbox::{
+    ActionsOrder, Answer, ArgsFrom, Ending, Endpoint, Occupation, Request, Settings, Unknown,
+};
 
 use super::*;
 
-const STARTED: &str = r#"{"response":{"id":2593,"user":"demo@example.com","resource_type":"stack","action":"job_run_now","resource_id":"1602","started_via":"api","started_at":"2016-02-04T12:52:24Z","finished_at":null,"finished_success":null,"finished_message":null}}"#;
+const STARTED: &str = r#"{"response":{"id":2593,"user":"demo@example.com","resource_type":"stack","action":"job_run_now","resource_id":"1602","started_via":"api","started_at":"2016-02-04T12:52:24Z","finished_at":null,"finished_success":null,"finished_message":null,"finished_result":null,"metadata":{}}}"#;
 
 #[test]
 fn run_now_answers_with_the_documented_action() {
@@ -33,13 +35,16 @@ fn an_action_finishes_when_its_time_has_come_and_not_before() {
     for (path, end) in [
         (
             "2593",
-            r#""finished_at":"2016-02-04T12:52:26Z","finished_success":true,"finished_message":"The job finished"}}"#,
+            r#""finished_at":"2016-02-04T12:52:26Z","finished_success":true,"finished_message":"The job finished","finished_result":null,"metadata":{}}}"#,
         ),
         (
             "2594",
-            r#""finished_at":"2016-02-04T12:52:26Z","finished_success":false,"finished_message":"The job exited with status 1"}}"#,
+            r#""finished_at":"2016-02-04T12:52:26Z","finished_success":false,"finished_message":"The job exited with status 1","finished_result":null,"metadata":{}}}"#,
         ),
-        ("2595", r#""finished_at":null,"finished_success":null,"finished_message":null}}"#),
+        (
+            "2595",
+            r#""finished_at":null,"finished_success":null,"finished_message":null,"finished_result":null,"metadata":{}}}"#,
+        ),
     ] {
         let reply = get(&mut state, &format!("/api/3/stacks/S1/actions/{path}"), after);
         assert!(text(&reply).ends_with(end), "{path} is to end in\n{end}\nand is\n{}", text(&reply));
@@ -64,7 +69,7 @@ fn the_list_of_jobs_is_the_documented_one() {
     stack.jobs[0].name = "rake_test".to_owned();
     stack.jobs[0].params = serde_json::from_str(r#"{"task":"db:migrate"}"#).expect("parameters");
     let mut state = state(&Settings::default().stack(stack));
-    let expected = r#"{"response":[{"uid":"98ee5a9b93919d9b63bd5377636675bd","name":"rake_test","type":"RakeJob","cron":null,"status":0,"params":{"task":"db:migrate"},"created_at":"2016-02-01 13:37:07 UTC","updated_at":"2016-02-01 13:37:07 UTC"}],"count":1,"pagination":{"previous":null,"next":null,"current":1,"per_page":30,"count":1,"pages":1}}"#;
+    let expected = r#"{"response":[{"uid":"98ee5a9b93919d9b63bd5377636675bd","name":"rake_test","type":"RakeJob","cron":null,"status":0,"paused":false,"params":{"task":"db:migrate"},"created_at":"2016-02-01 13:37:07 UTC","updated_at":"2016-02-01 13:37:07 UTC"}],"count":1,"pagination":{"previous":null,"next":null,"current":1,"per_page":30,"count":1,"pages":1}}"#;
     assert_eq!(text(&get(&mut state, "/api/3/stacks/S1/jobs.json?page=1", noon())), expected);
     let one = get(&mut state, "/api/3/stacks/S1/jobs/98ee5a9b93919d9b63bd5377636675bd", noon());
     let job = &expected[r#"{"response":["#.len()..expected.find("],\"count\"").expect("the list's end")];
@@ -100,9 +105,81 @@ fn stacks_are_listed_and_told_one_by_one() {
 }
 
 #[test]
-fn the_check_of_a_token_is_not_wrapped() {
+fn a_ping_is_read_by_the_vendors_client_and_by_the_documentation() {
     let mut state = state(&settings(&[]));
-    assert_eq!(text(&get(&mut state, "/api/3/ping/auth.json", noon())), r#"{"ok":true,"message":"pong"}"#);
+    let both = r#"{"ok":true,"message":"pong","response":{"ok":true,"message":"pong"}}"#;
+    assert_eq!(text(&get(&mut state, "/api/3/ping/auth.json", noon())), both);
+    let stranger = Request::new(Method::GET, "/api/3/ping.json", "nobody's");
+    let Answer::Reply(reply) = state.handle(stranger, noon()) else { panic!("an answer at once") };
+    assert_eq!((reply.status, text(&reply)), (200, r#"{"response":{"ok":true,"message":"pong"}}"#));
+    assert_eq!(reply.header("X-RateLimit-Remaining"), None, "it costs nobody's quota");
+}
+
+#[test]
+fn pausing_is_an_action_of_the_stack_and_no_run() {
+    let mut state = state(&Settings::default().stack(stack("S1", &["J1"])));
+    let reply = post(&mut state, "/api/3/stacks/S1/jobs/J1/pause.json", noon());
+    let documented = r#"{"response":{"id":2593,"user":"demo@example.com","resource_type":"stack","action":"job_pause_handler","resource_id":"1602","started_via":"api","started_at":"2016-02-04T12:52:24Z","finished_at":null,"finished_success":null,"finished_message":null,"finished_result":null,"metadata":{}}}"#;
+    assert_eq!(text(&reply), documented);
+    post(&mut state, RUN, noon());
+    let list = get(&mut state, "/api/3/stacks/S1/actions", noon());
+    let body: serde_json::Value = serde_json::from_str(text(&list)).expect("JSON");
+    let names: Vec<&str> = body["response"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|action| action["action"].as_str())
+        .collect();
+    assert_eq!(names, ["job_run_now", "job_pause_handler"], "the newest first");
+    assert_eq!((state.started(), state.actions().count()), (1, 1), "a pause is no run");
+}
+
+#[test]
+fn a_list_holds_what_its_filters_want() {
+    let mut state = state(&Settings::default().stack(stack("S1", &["J1", "J2", "J3"])));
+    post(&mut state, "/api/3/stacks/S1/jobs/J2/pause", noon());
+    for (query, uids) in [
+        ("filter_name=J3", &["J3"][..]),
+        ("filter_paused=true", &["J2"]),
+        ("page=1&filter_status=0&filter_uid=J1", &["J1"]),
+        ("filter_name=none", &[]),
+        ("filter_of_nothing=1", &[]),
+    ] {
+        let reply = get(&mut state, &format!("/api/3/stacks/S1/jobs.json?{query}"), noon());
+        let body: serde_json::Value = serde_json::from_str(text(&reply)).expect("JSON");
+        let found: Vec<&str> = body["response"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|job| job["uid"].as_str())
+            .collect();
+        assert_eq!(found, uids, "{query}");
+        assert_eq!(body["pagination"]["count"], uids.len(), "{query}");
+    }
+}
+
+#[test]
+fn a_stack_deploys_and_is_maintained_for_as_long_as_asked() {
+    let deploys = vec!["S1=5m/30m".parse().expect("deployments")];
+    let mut state = state(&Settings { deploys, ..Settings::default().stack(stack("S1", &["J1"])) });
+    let mut stands = |now: &str| {
+        let reply = get(&mut state, "/api/3/stacks/S1", at(now));
+        let body: serde_json::Value = serde_json::from_str(text(&reply)).expect("JSON");
+        (body["response"]["status"].as_u64(), body["response"]["maintenance_mode"].as_bool())
+    };
+    assert_eq!(stands("2016-02-04T12:30:00Z"), (Some(5), Some(false)), "by the clock");
+    assert_eq!(stands("2016-02-04T12:35:00Z"), (Some(1), Some(false)));
+    for with in [Occupation::Deployment, Occupation::Maintenance] {
+        state.occupy("S1", with, at("2016-02-04T12:36:00Z")).expect("a stack");
+        assert_eq!(state.occupy("S9", with, noon()), None);
+    }
+    let mut stands = |now: &str| {
+        let reply = get(&mut state, "/api/3/stacks/S1", at(now));
+        let body: serde_json::Value = serde_json::from_str(text(&reply)).expect("JSON");
+        (body["response"]["status"].as_u64(), body["response"]["maintenance_mode"].as_bool())
+    };
+    assert_eq!(stands("2016-02-04T12:35:59Z"), (Some(5), Some(true)), "on demand");
+    assert_eq!(stands("2016-02-04T12:36:00Z"), (Some(1), Some(false)));
 }
 
 #[test]
@@ -113,9 +190,9 @@ fn pausing_shows_in_the_job_and_stops_no_run_now() {
         let body: serde_json::Value = serde_json::from_str(text(&reply)).expect("JSON");
         (body["response"][0]["paused"].clone(), body["response"][1]["paused"].clone())
     };
-    assert_eq!(paused(&mut state), (().into(), ().into()), "absent until somebody pauses");
+    assert_eq!(paused(&mut state), (false.into(), false.into()), "nobody has paused yet");
     for (path, expected) in [
-        ("jobs/J1/pause", (true.into(), ().into())),
+        ("jobs/J1/pause", (true.into(), false.into())),
         ("jobs/pause_all.json", (true.into(), true.into())),
         ("jobs/J2/unpause.json", (true.into(), false.into())),
         ("jobs/unpause_all", (false.into(), false.into())),
@@ -125,7 +202,8 @@ fn pausing_shows_in_the_job_and_stops_no_run_now() {
         assert_eq!(paused(&mut state), expected, "after {path}");
     }
     post(&mut state, "/api/3/stacks/S1/jobs/J1/pause", noon());
-    assert_eq!(text(&post(&mut state, RUN, noon())), STARTED);
+    assert_eq!(post(&mut state, RUN, noon()).status, 200);
+    assert_eq!(state.started(), 1);
 }
 
 #[test]

@@ -34,6 +34,7 @@ async fn the_vendors_client_gets_what_it_asks_for() {
         let answer = String::from_utf8(bytes).expect("an answer of text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{line}: {head}");
+        assert!(head.contains("\r\nX-RateLimit-Limit: 3600"), "spelt as documented: {head}");
         assert!(body.starts_with(begins), "{line} is to begin with {begins} and is {body}");
     }
     let ledger = sandbox.ledger();

@@ -26,6 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     Step((Key, Transition)),
+    Amend(Box<Claim>),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
@@ -167,7 +168,7 @@ impl Disk {
 
     pub(super) fn ask(&mut self, write: Write, now: Duration) {
         match write {
-            Write::Step(..) | Write::Quota(..) => {
+            Write::Step(..) | Write::Amend(..) | Write::Quota(..) => {
                 self.write_at.get_or_insert(now + SOON);
             }
             _ => self.write_at = Some(now),
@@ -296,7 +297,7 @@ impl Disk {
                 Some(store::Written::Done) | None => Vec::new(),
             };
             match write {
-                Write::Step(..) | Write::Quota(..) | Write::Flush => {}
+                Write::Step(..) | Write::Amend(..) | Write::Quota(..) | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
                 Write::ByHand(_, claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
                 Write::Pause(entry) => written.push(Written::Steered(entry, Steered::Paused)),
@@ -318,7 +319,7 @@ impl Disk {
         let mut kept = Vec::new();
         for write in group {
             match write {
-                Write::Step(..) | Write::Quota(..) => kept.push(write),
+                Write::Step(..) | Write::Amend(..) | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
                 Write::ByHand(_, claim) => written.push(Written::ByHand(claim, None)),
                 Write::Pause(entry) | Write::Resume(entry) => {
@@ -379,6 +380,7 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
     match write {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
+        Write::Amend(claim) => Some(store::Write::Amend(claim)),
         Write::Claim(Claims { cursor, claims }) => Some(store::Write::Claim(*cursor, claims)),
         Write::ByHand(cursor, claim) => Some(store::Write::Claim(*cursor, std::slice::from_ref(claim))),
         Write::Pause(entry) => Some(store::Write::Pause(entry)),

@@ -240,8 +240,13 @@ impl<'a> Oracle<'a> {
         self.paused.remove(entry);
     }
 
-    /// An occurrence is decided to be sent.
-    pub(super) fn may_be_sent(&mut self, key: Option<&Key>) {
+    /// An occurrence is decided to be sent, under a schedule.
+    pub(super) fn may_be_sent(&mut self, key: Option<&Key>, schedule: &Schedule) {
+        if let Some(key) = key.filter(|key| !is_by_hand(key))
+            && schedule.entries.iter().any(|entry| entry.name == *key.entry() && entry.paused)
+        {
+            self.violated(format!("{key} is sent, and the schedule has paused its entry"));
+        }
         if let Some(key) = key
             && self.paused.contains(key.entry())
             && !is_by_hand(key)
@@ -270,6 +275,18 @@ impl<'a> Oracle<'a> {
         let sent = &self.sent[number];
         if let Some(spending) = self.spending.get_mut(&sent.account) {
             spending.ended(number, time, answer, sent.settings, network);
+        }
+    }
+
+    /// An occurrence may be given up, under a schedule: not before its deadline by that one.
+    pub(super) fn is_missed(&mut self, event: &Event, schedule: &Schedule) {
+        if let Event::OccurrenceMissed(e) = event
+            && e.reason == "deadline"
+            && let Some(entry) = schedule.entries.iter().find(|entry| entry.name == e.entry)
+            && i128::from(e.lateness_ms)
+                < i128::try_from(entry.start_deadline.as_millis()).unwrap_or(i128::MAX)
+        {
+            self.violated(format!("{} of {} is missed before its deadline", e.entry, e.scheduled_at));
         }
     }
 

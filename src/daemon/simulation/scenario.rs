@@ -255,8 +255,21 @@ fn reserve(limit: u32, rng: &mut Rng) -> Reserve {
     }
 }
 
+fn jitter(rng: &mut Rng) -> Duration {
+    Duration::from_secs(rng.choice([0, 1, 4, 10, 60]).unwrap_or(1))
+}
+
+fn deadline(rng: &mut Rng) -> Duration {
+    Duration::from_secs(rng.choice([3, 20, 60, 300]).unwrap_or(3))
+}
+
+fn amend(line: &mut Line, change: impl FnOnce(&mut Entry)) {
+    let mut entry = (*line.entry).clone();
+    change(&mut entry);
+    line.entry = Arc::new(entry);
+}
+
 fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
-    let seconds = |rng: &mut Rng, choice: [u64; 4]| Duration::from_secs(rng.choice(choice).unwrap_or(1));
     let job = match rng.u32(..12) {
         0 => format!("j{number}-fails"),
         1 => format!("j{number}-slow"),
@@ -271,8 +284,8 @@ fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
         job: JobUid::new(&job).expect("a uid"),
         overlap: rng.choice([Overlap::Allow, Overlap::Skip, Overlap::Queue]).unwrap_or_default(),
         catch_up: rng.choice([CatchUp::None, CatchUp::Latest, CatchUp::All]).unwrap_or_default(),
-        start_deadline: seconds(rng, [3, 20, 60, 300]),
-        jitter: if rng.u32(..4) > 0 { Duration::ZERO } else { seconds(rng, [1, 4, 10, 60]) },
+        start_deadline: deadline(rng),
+        jitter: if rng.u32(..4) > 0 { Duration::ZERO } else { jitter(rng) },
         priority: rng.choice([Priority::Low, Priority::Normal, Priority::High]).unwrap_or_default(),
         // Of one entry in every file: what is sent twice under one may be settled under another.
         idempotent: number == 3,
@@ -295,7 +308,7 @@ impl Line {
 fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
     for _ in 0..rng.usize(1..=3) {
         let place = rng.usize(..lines.len());
-        match rng.u32(..6) {
+        match rng.u32(..9) {
             0 if lines.len() > 1 => drop(lines.remove(place)),
             0 | 1 => {
                 let number =
@@ -308,6 +321,10 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
                 let number = lines[place].entry.name.as_str()[1..].parse().expect("a number");
                 lines[place] = line(number, accounts, rng);
             }
+            // What a reload changes of what is claimed, or waits.
+            6 => amend(&mut lines[place], |entry| entry.jitter = jitter(rng)),
+            7 => amend(&mut lines[place], |entry| entry.paused = !entry.paused),
+            8 => amend(&mut lines[place], |entry| entry.start_deadline = deadline(rng)),
             4 => lines[place] = Line { due: Due::draw(rng), ..lines[place].clone() }.timed(),
             _ => {
                 let place = rng.usize(..accounts.len());
@@ -401,6 +418,13 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
             (at, 0, draw(rng))
         })
         .collect();
+    // Before what a reload has changed is written, or soon after.
+    if let Some(at) = acts.iter().find(|(.., act)| matches!(act, Act::Reload(_))).map(|act| act.0)
+        && rng.bool()
+    {
+        let kill = Act::Kill { machine: false, down: short(rng) };
+        acts.push((at + Duration::from_millis(rng.u64(..4000)), 0, kill));
+    }
     // Several at once, now and then.
     if acts.len() > 1 && rng.u32(..4) == 0 {
         let at = acts[0].0;

@@ -39,7 +39,7 @@ fn what_a_person_fires_and_what_is_scheduled_supersede_each_other_never() {
     world.fire(&entry, "by hand");
     world.plan(&entry, &[3]);
     world.go_to(3.0);
-    world.go_to(4.0);
+    world.go_to(7.0);
     let missed: Vec<String> = world.told().into_iter().filter(|told| told.contains("missed")).collect();
     assert_eq!(missed, ["occurrence.missed a superseded"], "the older one of the schedule alone");
     assert_eq!(world.gauges().waiting[1].1, 2, "the newer one of the schedule and the person's wait");

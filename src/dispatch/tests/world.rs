@@ -47,6 +47,7 @@ pub(super) struct World {
     pub(super) used: u32,
     pub(super) warmed: usize,
     pub(super) recorded: Vec<(Key, Transition)>,
+    pub(super) amended: Vec<Claim>,
     /// Whether the journal can be read.
     pub(super) recalls: bool,
     /// What the journal has of former processes.
@@ -66,6 +67,7 @@ impl World {
             used: 0,
             warmed: 0,
             recorded: Vec::new(),
+            amended: Vec::new(),
             recalls: true,
             unnamed: Vec::new(),
         };
@@ -165,6 +167,7 @@ impl World {
                     let effects = self.dispatch.recalled(account, stack, known, self.now);
                     self.take(effects);
                 }
+                Effect::Amend(claim) => self.amended.push(*claim),
                 Effect::Warm(_, connections) => self.warmed += connections,
                 Effect::Log(event) => self.told.push(brief(&event)),
             }

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row, RowStream};
 
 use super::super::JournalError;
 use super::Address;
@@ -16,6 +17,12 @@ pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A statement is answered within this time, or its connection is given up.
 pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The schema is brought up to date within this time: some ten short statements.
+pub(super) const PREPARED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Encodings of a database that keep every text as it is. The second one keeps bytes, whatever they mean.
+const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 /// What a lost member leaves on the server ends by itself, or it would be in the way of the next one: a transaction
 /// whose end never comes, and a statement that nobody waits for any more. What is committed is on disk, whatever the
@@ -29,24 +36,49 @@ const SESSION: &str = "
 
 /// Connects. What arrives on the connection is taken in by a task of the runtime that this is called in.
 pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
+    let tls = address.tls().map_err(|error| JournalError::Unreachable {
+        address: address.to_string(),
+        detail: error.to_string(),
+    })?;
     let connecting = async {
-        let (client, connection) = address.config.connect(address.tls.clone()).await?;
+        let (client, connection) = address.config.connect(tls).await?;
+        let encoding = connection.parameter("server_encoding").map(str::to_owned);
         // It ends with the client, or tells it of its own end.
         tokio::spawn(connection);
         client.batch_execute(SESSION).await?;
-        Ok(client)
+        Ok((client, encoding))
     };
-    match timeout(CONNECTED_WITHIN, connecting).await {
-        Ok(connected) => connected.map_err(|error| failure(address, &error)),
-        Err(_) => Err(silent(address, CONNECTED_WITHIN)),
+    let (client, encoding) = match timeout(CONNECTED_WITHIN, connecting).await {
+        Ok(connected) => connected.map_err(|error| failure(address, &error))?,
+        Err(_) => return Err(silent(address, CONNECTED_WITHIN)),
+    };
+    match encoding {
+        Some(encoding) if !ENCODINGS.contains(&encoding.as_str()) => Err(JournalError::Database {
+            address: address.to_string(),
+            detail: format!("its encoding is {encoding}, in which not every text can be stored"),
+            remedy: Some(
+                "make a database with the encoding UTF8: createdb --encoding UTF8 --template template0",
+            ),
+        }),
+        _ => Ok(client),
     }
+}
+
+/// Waits for something that takes several answers, for a bounded time.
+pub(super) async fn within<T>(
+    address: &Address,
+    span: Duration,
+    doing: impl Future<Output = Result<T, JournalError>>,
+) -> Result<T, JournalError> {
+    timeout(span, doing).await.unwrap_or_else(|_| Err(silent(address, span)))
 }
 
 /// A session of the server, by what no other has.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pid: i32,
-    started: String,
+    /// In microseconds since 1970. As text it depends on the DateStyle and the time zone of whoever asks.
+    started: i64,
 }
 
 impl Session {
@@ -73,10 +105,12 @@ impl Session {
 /// Between two looks at a session that is to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-const OWN: &str = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+const OWN: &str = "
+    SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 
 const END: &str = "
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::text::timestamptz";
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
+    WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2";
 
 /// Waits for an answer, for a bounded time.
 pub(super) async fn answered<T>(
@@ -92,12 +126,13 @@ pub(super) async fn answered<T>(
 /// Waits for the answers to what was sent together: each for a bounded time after the one before it.
 pub(super) struct Answers<'a> {
     address: &'a Address,
+    each_within: Duration,
     last: Cell<Instant>,
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn from_now(address: &'a Address) -> Answers<'a> {
-        Answers { address, last: Cell::new(Instant::now()) }
+    pub(super) fn from_now(address: &'a Address, each_within: Duration) -> Answers<'a> {
+        Answers { address, each_within, last: Cell::new(Instant::now()) }
     }
 
     /// One of them.
@@ -108,16 +143,31 @@ impl<'a> Answers<'a> {
         let mut answer = pin!(answer);
         loop {
             let before = self.last.get();
-            match timeout_at(before + ANSWERED_WITHIN, &mut answer).await {
+            match timeout_at(before + self.each_within, &mut answer).await {
                 Ok(answer) => {
                     self.last.set(Instant::now());
                     return answer.map_err(|error| failure(self.address, &error));
                 }
-                Err(_) if self.last.get() == before => return Err(silent(self.address, ANSWERED_WITHIN)),
+                Err(_) if self.last.get() == before => return Err(silent(self.address, self.each_within)),
                 // Another one came meanwhile.
                 Err(_) => {}
             }
         }
+    }
+}
+
+impl Answers<'_> {
+    /// All rows of one of them: each for a bounded time after the one before.
+    pub(super) async fn rows(
+        &self,
+        answer: impl Future<Output = Result<RowStream, Error>>,
+    ) -> Result<Vec<Row>, JournalError> {
+        let mut stream = pin!(self.one(answer).await?);
+        let mut rows = Vec::new();
+        while let Some(row) = self.one(stream.as_mut().try_next()).await? {
+            rows.push(row);
+        }
+        Ok(rows)
     }
 }
 
@@ -128,11 +178,17 @@ fn silent(address: &Address, span: Duration) -> JournalError {
 
 const PASSWORD: &str = "give the password as the credential `journal-password` or as $PGPASSWORD";
 
+/// The classes of errors that are due to the values of a statement: it fails whenever it is tried. They are data
+/// exceptions, violated constraints, and limits of the program.
+const OF_VALUES: [&str; 3] = ["22", "23", "54"];
+
 /// What a failure means. What the server says is told in its words.
 pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
     let address = address.to_string();
     let Some(told) = error.as_db_error() else {
         let mut detail = error.to_string();
+        // The driver's way to say that a value is longer than the protocol can hold.
+        let is_too_long = detail.starts_with("error serializing parameter");
         // The driver's way to say that the server wants what it was not given. It stays so, however often it is asked.
         let misses = detail == "invalid configuration";
         let mut cause = std::error::Error::source(error);
@@ -141,6 +197,7 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
             cause = error.source();
         }
         return match misses {
+            _ if is_too_long => JournalError::Unstorable { journal: address, detail },
             true => JournalError::Database { address, detail, remedy: Some(PASSWORD) },
             false => JournalError::Unreachable { address, detail },
         };
@@ -153,13 +210,16 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
         SqlState::CANNOT_CONNECT_NOW,
         SqlState::TOO_MANY_CONNECTIONS,
     ];
+    if OF_VALUES.iter().any(|class| code.code().starts_with(class)) {
+        return JournalError::Unstorable { journal: address, detail };
+    }
     if comes_back.contains(code) {
         return JournalError::Unreachable { address, detail };
     }
     let remedy = match *code {
         SqlState::READ_ONLY_SQL_TRANSACTION => {
-            "this server is a replica, or is set to read only: name the primary, or both, in the URL, or set \
-             default_transaction_read_only to off"
+            "this server is a replica, or is set to read only (default_transaction_read_only); name the primary, or \
+             all servers, in the URL, or let it be written"
         }
         SqlState::DISK_FULL => "make room on the server",
         SqlState::INVALID_PASSWORD => PASSWORD,
@@ -167,8 +227,25 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
             "the user, the database and sslmode of the URL must be what the server's pg_hba.conf admits"
         }
         SqlState::INVALID_CATALOG_NAME => "make the database first: createdb",
+        // It may enter the schema, and then what is in it is somebody else's.
+        SqlState::INSUFFICIENT_PRIVILEGE
+            if [" table ", " sequence "].iter().any(|of| detail.contains(of)) =>
+        {
+            "the user may not write the journal: make it the owner of the schema `stackcron` and of its tables, or grant \
+             it SELECT, INSERT, UPDATE and DELETE on all of them"
+        }
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "the user needs CREATE on the database, or a schema `stackcron` of its own"
+        }
+        SqlState::UNDEFINED_COLUMN
+        | SqlState::UNDEFINED_TABLE
+        | SqlState::DUPLICATE_TABLE
+        | SqlState::DUPLICATE_OBJECT
+        | SqlState::WRONG_OBJECT_TYPE
+        | SqlState::UNDEFINED_FUNCTION
+        | SqlState::DATATYPE_MISMATCH => {
+            "the tables of the schema `stackcron` are not this journal's, or not all of them: give the journal another \
+             database, or restore its tables"
         }
         _ => return JournalError::Database { address, detail, remedy: None },
     };

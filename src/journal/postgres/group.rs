@@ -10,7 +10,7 @@ use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{Claim, JournalError, Key, Origin, Refused, Transition};
 use super::Address;
-use super::connection::Answers;
+use super::connection::{ANSWERED_WITHIN, Answers};
 use super::rows::Statements;
 use crate::schedule::{AccountName, EntryName};
 
@@ -69,6 +69,32 @@ const WITHDRAW: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
+/// What reloads made of claims that are open.
+pub(super) const AMEND: &str = "
+    , amendment AS MATERIALIZED (
+        SELECT a.* FROM lease, unnest(
+            $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[]
+        ) AS a (scheduled_at, entry, account, stack, job, due, deadline)
+    ), aim AS MATERIALIZED (
+        SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM amendment
+    ), added AS (
+        INSERT INTO stackcron.target (account, stack, job)
+        SELECT account, stack, job FROM aim
+        WHERE NOT EXISTS (SELECT FROM stackcron.target t
+            WHERE t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job)
+        RETURNING id, account, stack, job
+    ), target AS (
+        SELECT id, account, stack, job FROM added
+        UNION ALL
+        SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
+        JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
+    ), amended AS (
+        UPDATE stackcron.open o SET target = t.id, due = a.due, deadline = a.deadline
+        FROM amendment a JOIN target t ON t.account = a.account AND t.stack = a.stack AND t.job = a.job
+        WHERE o.scheduled_at = a.scheduled_at AND o.entry = a.entry COLLATE \"C\"
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
 /// How far open occurrences have come, and the end of others.
 const STEPS: &str = "
     , step AS MATERIALIZED (
@@ -112,6 +138,8 @@ const PAUSES: &str = "
 /// What is written together.
 #[derive(Clone, Default)]
 pub(crate) struct Group {
+    /// What claims that are open are from now on.
+    pub(super) amended: HashMap<Key, Claim>,
     /// Where occurrences are after all steps.
     pub(super) steps: HashMap<Key, Progress>,
     /// What people asked for, and the answer was lost. It is not claimed any more.
@@ -146,6 +174,7 @@ impl Group {
                     self.quotas.insert(account.clone(), saved);
                 }
             }
+            Write::Amend(claim) => drop(self.amended.insert(claim.key.clone(), claim.clone())),
             Write::Claim(cursor, claims) => {
                 self.cursor = self.cursor.max(Some(cursor));
                 self.claims.extend(claims.iter().map(|claim| (claim.key.clone(), claim.clone())));
@@ -158,7 +187,7 @@ impl Group {
     }
 
     fn step(&mut self, key: &Key, before: Option<Progress>, mv: &Transition) -> Option<Refused> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(before) = before else {
             return refused(None);
         };
@@ -181,12 +210,13 @@ impl Group {
         number: i64,
         of: &Statements,
     ) -> Result<HashSet<(String, i64)>, JournalError> {
-        let answers = Answers::from_now(address);
+        let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
-        let ((), withdrawn, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
+        let ((), withdrawn, amended, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
             biased;
             answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
             answers.one(self.withdraw(client, number, of)),
+            answers.one(self.send_amended(client, number, of)),
             answers.one(self.send_steps(client, number, of)),
             answers.one(self.send_quotas(client, number, of)),
             answers.one(self.send_pauses(client, number, of)),
@@ -195,8 +225,8 @@ impl Group {
             answers.one(self.give_back(client, number, of)),
             answers.one(client.batch_execute("COMMIT")),
         )?;
-        let told =
-            [&withdrawn, &steps, &quotas, &pauses, &stopped].into_iter().flatten().chain(claims.first());
+        let told = [&withdrawn, &amended, &steps, &quotas, &pauses, &stopped];
+        let told = told.into_iter().flatten().chain(claims.first());
         if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
             return Err(JournalError::Deposed);
         }
@@ -216,6 +246,35 @@ impl Group {
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
         one(client, &of.lease, WITHDRAW, &parameters).await
+    }
+
+    async fn send_amended(
+        &self,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<Row>, Error> {
+        if self.amended.is_empty() {
+            return Ok(None);
+        }
+        let all = || self.amended.values();
+        let (instants, entries) = columns(self.amended.keys());
+        let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
+        let stacks: Vec<&str> = all().map(|claim| claim.stack.as_str()).collect();
+        let jobs: Vec<&str> = all().map(|claim| claim.job.as_str()).collect();
+        let due: Vec<i64> = all().map(|claim| after(claim, claim.due_at)).collect();
+        let deadlines: Vec<i64> = all().map(|claim| after(claim, claim.deadline)).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+            (&number, Type::INT8),
+            (&instants, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&accounts, Type::TEXT_ARRAY),
+            (&stacks, Type::TEXT_ARRAY),
+            (&jobs, Type::TEXT_ARRAY),
+            (&due, Type::INT8_ARRAY),
+            (&deadlines, Type::INT8_ARRAY),
+        ];
+        one(client, &of.lease, AMEND, &parameters).await
     }
 
     async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -295,8 +354,6 @@ impl Group {
             return Ok(Vec::new());
         };
         let all = || self.claims.values();
-        let after =
-            |claim: &Claim, at: Timestamp| at.as_microsecond() - claim.key.scheduled_at().as_microsecond();
         let (instants, entries) = columns(self.claims.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
         let stacks: Vec<&str> = all().map(|claim| claim.stack.as_str()).collect();
@@ -334,6 +391,11 @@ impl Group {
             [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
         client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
     }
+}
+
+/// Microseconds from the scheduled instant of a claim to another.
+fn after(claim: &Claim, at: Timestamp) -> i64 {
+    at.as_microsecond() - claim.key.scheduled_at().as_microsecond()
 }
 
 /// A statement that answers with one row, whose first column says whether the lease is held.

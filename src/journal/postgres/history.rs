@@ -3,16 +3,20 @@
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Row};
 
 use super::super::{Filter, JournalError, Key, Record};
-use super::connection::{answered, connect, failure};
+use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::{Address, rows, schema};
 
 /// Rows that are asked for at once: a long history costs no memory.
 const PORTION: i32 = 1000;
+
+/// A portion is there within this time. The server may have to sort a long history before the first one.
+const PORTION_WITHIN: Duration = Duration::from_secs(60);
 
 /// Portions that are read ahead of who takes them.
 const AHEAD: usize = 2;
@@ -45,7 +49,7 @@ pub fn read_history(
             let runtime = rows::runtime(address)?;
             runtime.block_on(async {
                 let mut client = connect(address).await?;
-                schema::readable(&client, address).await?;
+                within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
                 read(&mut client, address, filter, &sender).await
             })
         });
@@ -75,14 +79,12 @@ async fn read(
     let transaction = answered(address, client.build_transaction().read_only(true).start()).await?;
     // A long history takes as long as it takes.
     answered(address, transaction.batch_execute("SET LOCAL statement_timeout = 0")).await?;
-    let bound = async {
-        let statement = transaction.prepare(&sql).await?;
-        transaction.bind(&statement, &[&since, &until, &entry]).await
-    };
-    let portal = bound.await.map_err(|error| failure(address, &error))?;
+    let statement = answered(address, transaction.prepare(&sql)).await?;
+    let portal = answered(address, transaction.bind(&statement, &[&since, &until, &entry])).await?;
     loop {
-        let rows =
-            transaction.query_portal(&portal, PORTION).await.map_err(|error| failure(address, &error))?;
+        let portion = transaction.query_portal(&portal, PORTION);
+        let portion = async { portion.await.map_err(|error| failure(address, &error)) };
+        let rows = within(address, PORTION_WITHIN, portion).await?;
         if rows.is_empty() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::types::Type;
 
 use super::super::{JournalError, Key, Lately, Record, State};
-use super::connection::{answered, connect};
+use super::connection::{ANSWERED_WITHIN, answered, connect, within};
 use super::history::{ROWS, record};
 use super::{Address, rows, schema};
 
@@ -44,7 +44,7 @@ pub fn read_lately(
     );
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
-        schema::readable(&client, address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
         let (since, until) = (since.as_microsecond(), until.as_microsecond());
         let parameters =
             [(&since as _, Type::INT8), (&until as _, Type::INT8), (&None::<&str> as _, Type::TEXT)];
@@ -80,7 +80,7 @@ pub fn read_records(address: &Address, keys: &[Key]) -> Result<Vec<Option<Record
     let entries: Vec<&str> = keys.iter().map(|key| key.entry().as_str()).collect();
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
-        schema::readable(&client, address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
         let parameters = [(&instants as _, Type::INT8_ARRAY), (&entries as _, Type::TEXT_ARRAY)];
         let found = answered(address, client.query_typed(&sql, &parameters)).await?;
         let mut known = HashMap::new();

@@ -16,6 +16,7 @@ use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Command, Elector};
 use super::lease::Number;
+use super::outage::Outage;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
 use super::{Address, identity};
@@ -161,7 +162,7 @@ impl Membership {
             others,
             shards: BTreeMap::new(),
             due: [Mono::ZERO; 3],
-            failed: None,
+            outage: Outage::default(),
         };
         let seated = Arc::new(Notify::new());
         let presence = Presence {
@@ -266,6 +267,21 @@ fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
     })
 }
 
+/// A leader's way to say that it cannot write, though its lease is kept.
+#[derive(Debug)]
+pub(super) struct Unable {
+    commands: mpsc::UnboundedSender<Command>,
+    shard: Shard,
+    number: Number,
+}
+
+impl Unable {
+    /// Leaves the shard to another member, if there is one.
+    pub(super) fn tell(&self, error: &JournalError) {
+        let _ = self.commands.send(Command::CannotLead(self.shard.clone(), self.number, error.clone()));
+    }
+}
+
 /// A member's part in one shard: it leads it, or stands by.
 #[derive(Debug)]
 pub struct ShardHandle {
@@ -297,23 +313,36 @@ impl ShardHandle {
         }
     }
 
-    /// Opens the journal for a term. What the leader before left is in it.
+    /// Opens the journal for a term. What the leader before left is in it. Whoever does not wait for the end any more
+    /// keeps nothing from ending: a thread of its own waits for the database.
     ///
     /// # Errors
     /// Then this member does not lead: the lease is handed over, and looked at again after a while.
-    pub async fn open(&self, term: Term) -> Result<Opened, JournalError> {
+    pub fn open(&self, term: Term) -> impl Future<Output = Result<Opened, JournalError>> + Send + use<> {
         let (address, directory) = (self.address.clone(), self.directory.clone());
-        let opening = tokio::task::spawn_blocking(move || {
-            let (rows, recovered) = Rows::begin(address, &term)?;
+        let (commands, shard) = (self.commands.clone(), self.shard.clone());
+        let unable = Unable { commands: commands.clone(), shard: shard.clone(), number: term.number };
+        let (tell, opened) = oneshot::channel();
+        let open = move || {
+            let (rows, recovered) = Rows::begin(address, &term, unable)?;
             let io = |error| JournalError::io(&directory, &error);
             let (mark, _) = SendWatermark::open(&directory, &term.shard, term.permit).map_err(io)?;
             Opened::new(rows, recovered, mark).map_err(io)
+        };
+        let thread = std::thread::Builder::new().name("opening".to_owned()).spawn(move || {
+            let _ = tell.send(open());
         });
-        let opened = opening.await.unwrap_or(Err(JournalError::Closed));
-        if opened.is_err() {
-            self.release();
+        let begun = thread.map(drop).map_err(|error| JournalError::io(&self.directory, &error));
+        async move {
+            let opened = match begun {
+                Ok(()) => opened.await.unwrap_or(Err(JournalError::Closed)),
+                Err(error) => Err(error),
+            };
+            if opened.is_err() {
+                let _ = commands.send(Command::Release(shard));
+            }
+            opened
         }
-        opened
     }
 
     /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be closed before.
@@ -321,11 +350,10 @@ impl ShardHandle {
         let _ = self.commands.send(Command::Release(self.shard.clone()));
     }
 
-    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
-    pub async fn leave(self) {
+    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before. Returns whether it is
+    /// handed over: where the database is out of reach, the lease ends by itself.
+    pub async fn leave(self) -> bool {
         let (done, left) = oneshot::channel();
-        if self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() {
-            let _ = left.await;
-        }
+        self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() && left.await.unwrap_or(false)
     }
 }

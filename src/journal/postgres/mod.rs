@@ -16,6 +16,7 @@ mod lately;
 mod lease;
 mod member;
 mod open;
+mod outage;
 mod presence;
 mod rows;
 mod schema;

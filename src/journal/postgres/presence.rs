@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
-use super::connection::{answered, connect, failure};
+use super::connection::{ANSWERED_WITHIN, answered, connect, within};
 use super::identity::Id;
 use super::member::{MemberEvent, Profile};
 use super::{Address, rows, schema};
@@ -88,7 +88,7 @@ impl Member {
 pub fn members(address: &Address) -> Result<Vec<Member>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
-        schema::readable(&client, address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
         all(&client, address).await
     })
 }
@@ -176,9 +176,8 @@ impl Presence {
             (&ahead_ms as _, Type::INT8),
         ];
         let asked = Now::read();
-        let rows = client.query_typed(SIGN, &parameters).await;
+        let rows = answered(&self.address, client.query_typed(SIGN, &parameters)).await?;
         let took = Now::read().mono.saturating_sub(asked.mono);
-        let rows = rows.map_err(|error| failure(&self.address, &error))?;
         if let Some(shown) = rows.first().and_then(|row| Timestamp::from_microsecond(row.get(0)).ok()) {
             self.compare_clock(asked.wall, took, shown);
         }

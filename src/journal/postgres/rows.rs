@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Row};
 
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{Claim, ClockOf, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
-use super::connection::{Session, answered, connect, failure};
+use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
 use super::lease::Number;
-use super::member::Term;
+use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
 use crate::quota;
@@ -27,6 +27,27 @@ use crate::schedule::{AccountName, EntryName, JobUid, Shard, ShardName, StackUid
 
 /// After a connection could not be made, none is tried for so long: what is asked meanwhile fails at once.
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a former leader left is read within this time, or this member does not lead: another one may have a better way
+/// to the database. A million open occurrences take some seconds.
+const BEGUN_WITHIN: Duration = Duration::from_secs(60);
+
+/// While it is read, nothing comes for so long at most. The server may have to sort before the first row.
+const BEGINS_TO_ANSWER: Duration = Duration::from_secs(10);
+
+/// A connection through which nothing was written for so long is tried, so that it is known to live when something comes
+/// due. Firewalls forget connections after thirty seconds and more.
+const TRIED_EVERY: Duration = Duration::from_secs(10);
+
+/// A connection that lives answers within this time when it is tried. Claims are made further ahead.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A connection that was closed says so within this time. What was asked on it is asked again at once on another one.
+const CLOSED_SAYS_SO: Duration = Duration::from_millis(500);
+
+/// A leader that could not write for so long, while its lease is kept by another connection, leaves the shard to a
+/// member that may be able to. Longer than a restart of the database takes.
+const CANNOT_LEAD: Duration = Duration::from_secs(12);
 
 /// What a leader writes through.
 pub(super) struct Rows {
@@ -40,6 +61,9 @@ pub(super) struct Rows {
     number: Number,
     statements: Arc<Statements>,
     open: Open,
+    /// Nothing could be written since then.
+    fails_since: Option<Instant>,
+    unable: Unable,
 }
 
 /// The statements of a shard's leader that name where its lease and its cursor are.
@@ -76,8 +100,8 @@ impl Statements {
     }
 }
 
-/// What was left open may be much.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0";
+/// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
 const PAUSED: &str = "SELECT entry FROM stackcron.paused ORDER BY 1";
 
@@ -131,7 +155,11 @@ pub(super) fn damaged(address: &Address, detail: &str) -> JournalError {
 
 impl Rows {
     /// Begins a leader's term: reads what the one before it left, and forgets an orderly stop with it.
-    pub(super) fn begin(address: Address, term: &Term) -> Result<(Rows, Recovered), JournalError> {
+    pub(super) fn begin(
+        address: Address,
+        term: &Term,
+        unable: Unable,
+    ) -> Result<(Rows, Recovered), JournalError> {
         let number = term.number;
         let runtime = runtime(&address)?;
         let statements = Arc::new(Statements::of(&term.shard));
@@ -145,25 +173,27 @@ impl Rows {
             number,
             statements,
             open: Open::default(),
+            fails_since: None,
+            unable,
         };
         let (found, open) = rows.attempt(async |client, address, number| {
             let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
+            let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
                 let ((), journal, paused, quotas, open, _, ()) = tokio::try_join!(
                     biased;
-                    client.batch_execute(BEGIN),
-                    client.query_typed(&of.begin, &leads),
-                    client.query_typed(PAUSED, &[]),
-                    client.query_typed(QUOTAS, &[]),
-                    client.query_typed(&of.open, &[]),
-                    client.query_typed(&of.goes_on, &leads),
-                    client.batch_execute("COMMIT"),
+                    answers.one(client.batch_execute(BEGIN)),
+                    answers.one(client.query_typed(&of.begin, &leads)),
+                    answers.one(client.query_typed(PAUSED, &[])),
+                    answers.one(client.query_typed(QUOTAS, &[])),
+                    answers.rows(client.query_typed_raw::<&str, _>(&of.open, [])),
+                    answers.one(client.query_typed(&of.goes_on, &leads)),
+                    answers.one(client.batch_execute("COMMIT")),
                 )?;
                 Ok((journal, paused, quotas, open))
             };
-            let (journal, paused, quotas, open) =
-                reading.await.map_err(|error: Error| failure(address, &error))?;
+            let (journal, paused, quotas, open) = within(address, BEGUN_WITHIN, reading).await?;
             let journal = journal.first().ok_or(JournalError::Deposed)?;
             found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))
         })?;
@@ -186,7 +216,8 @@ impl Rows {
             let former = self.session.clone();
             let connecting = async {
                 let mut client = connect(address).await?;
-                schema::prepare(&mut client, address, schema::MIGRATIONS).await?;
+                let preparing = schema::prepare(&mut client, address, schema::MIGRATIONS);
+                within(address, PREPARED_WITHIN, preparing).await?;
                 if let Some(former) = former {
                     former.end(&client, address).await?;
                 }
@@ -212,6 +243,14 @@ impl Rows {
             self.client = None;
         }
         done
+    }
+
+    /// Nothing could be written. After a while this member leads no more, if another one can.
+    fn is_unable(&mut self, error: &JournalError) {
+        let since = *self.fails_since.get_or_insert_with(Instant::now);
+        if error.passes() && since.elapsed() >= CANNOT_LEAD {
+            self.unable.tell(error);
+        }
     }
 
     /// How occurrences stand that are moved and not open: settled, or never claimed.
@@ -243,9 +282,19 @@ impl Store for Rows {
         let settled = self.look_up(writes)?;
         let (group, mut written) = self.open.group(writes, &settled);
         let of = Arc::clone(&self.statements);
-        let inserted =
+        let (was_connected, began) = (self.client.is_some(), Instant::now());
+        let mut inserted =
             self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
-        let inserted = inserted.inspect_err(|_| self.open.is_lost(writes))?;
+        let is_closed = matches!(inserted, Err(JournalError::Unreachable { .. }));
+        if is_closed && was_connected && began.elapsed() < CLOSED_SAYS_SO {
+            inserted =
+                self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        }
+        let inserted = inserted.inspect_err(|error| {
+            self.open.is_lost(writes);
+            self.is_unable(error);
+        })?;
+        self.fails_since = None;
         let new = inserted.into_iter().map(|(entry, at)| Ok(Key::new(entry_name(&entry)?, instant(at)?)));
         let new = new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;
         self.open.is_written(group, new, writes, &mut written);
@@ -280,6 +329,24 @@ impl Store for Rows {
     }
 
     fn tidy(&mut self) {}
+
+    fn idles_for(&self) -> Option<Duration> {
+        Some(TRIED_EVERY)
+    }
+
+    /// Tries the connection, and makes another where there is no answer: what comes due does not find that out.
+    fn keep_alive(&mut self) {
+        if self.client.is_none() && self.failed.is_none() {
+            return;
+        }
+        let tried = self.attempt(async |client, address, _| {
+            within(address, ALIVE_WITHIN, answered(address, client.batch_execute("SELECT 1"))).await
+        });
+        if tried.is_err() {
+            // That this fails too is told by the next write, and by the elector.
+            let _ = self.attempt(async |_, _, _| Ok(()));
+        }
+    }
 }
 
 fn found(

@@ -84,6 +84,7 @@ impl Tables {
                 self.memory.withdraw(key);
             }
         }
+        group.amended.values().for_each(|claim| self.memory.amend(claim));
         for (key, standing) in &group.steps {
             if self.memory.overwrite(key, standing) {
                 self.numbers.insert(key.clone(), number.get());

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -177,6 +179,12 @@ impl Store for Rows {
             let _ = self.checkpoint();
         }
     }
+
+    fn idles_for(&self) -> Option<Duration> {
+        None
+    }
+
+    fn keep_alive(&mut self) {}
 }
 
 const OPEN: &str = "
@@ -220,6 +228,7 @@ impl Writing<'_> {
             }
             Write::Claim(cursor, claims) => return self.claim(cursor, claims).map(Written::Claimed),
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
+            Write::Amend(claim) => self.amend(claim)?,
             Write::Pause(entry) => self.pause(entry)?,
             Write::Resume(entry) => self.resume(entry)?,
             Write::Stopped(at) => self.stopped(at)?,
@@ -268,9 +277,28 @@ impl Writing<'_> {
         Ok(claimed)
     }
 
+    /// Changes what is claimed, if it is open.
+    fn amend(&mut self, claim: &Claim) -> rusqlite::Result<()> {
+        let entry = self.entry(claim.key.entry())?;
+        let target = self.target(claim)?;
+        let scheduled_at = claim.key.scheduled_at();
+        self.db
+            .prepare_cached(
+                "UPDATE open SET target = ?3, due = ?4, deadline = ?5 WHERE scheduled_at = ?1 AND entry = ?2",
+            )?
+            .execute(params![
+                scheduled_at.as_microsecond(),
+                entry,
+                target,
+                after(&claim.key, Some(claim.due_at)),
+                after(&claim.key, Some(claim.deadline)),
+            ])?;
+        Ok(())
+    }
+
     /// Applies a move to what is claimed, if it goes further.
     fn step(&mut self, key: &Key, mv: &Transition) -> rusqlite::Result<Option<Refused>> {
-        let refused = |from| Some(Refused { key: key.clone(), from, to: mv.state() });
+        let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(entry) = self.known_entry(key.entry())? else {
             return Ok(refused(None));
         };

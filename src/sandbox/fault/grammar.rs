@@ -45,6 +45,13 @@ pub enum FaultError {
     NoValueHere(String),
 }
 
+impl Fault {
+    /// The names of all kinds.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|(name, _)| *name)
+    }
+}
+
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default()
 }

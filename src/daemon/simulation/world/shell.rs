@@ -10,7 +10,7 @@ use super::super::disk::{Steered, Write, Written};
 use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
-use crate::clock::{Mono, Now};
+use crate::clock::Mono;
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::daemon::core::Core;
 use crate::daemon::standby::PERMIT_AGAIN;
@@ -126,16 +126,22 @@ impl World<'_> {
         });
         let beat_at = self.time + Duration::from_millis(self.chances.u64(..1000));
         self.at(beat_at, Happens::Beat(life));
-        self.raises(now);
+        self.raises();
         self.perform(effects)
     }
 
     /// Whether the mark is where what is sent next wants it.
-    fn raises(&mut self, now: Now) -> bool {
+    fn raises(&mut self) -> bool {
         let Machine { process, disk, .. } = &mut self.machines[self.here];
         let Some(process) = process else { return false };
-        let due_at = process.core.sent_up_to();
-        process.permit.covers(due_at, now) && disk.raise(due_at, self.time)
+        disk.raise(process.core.sent_up_to(), self.time)
+    }
+
+    /// Whether a request may leave: a question always.
+    fn may_leave(&self, id: RequestId, marked: bool) -> bool {
+        let Some(process) = &self.machines[self.here].process else { return false };
+        let due = process.core.due_of(id);
+        due.is_none_or(|due_at| marked && process.permit.covers(due_at, self.now()))
     }
 
     /// One round of the loop.
@@ -247,9 +253,13 @@ impl World<'_> {
         process.running = Arc::clone(replacement.schedule());
         let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
         let (effects, _) = process.core.replace(part.prepared, now);
-        process.file = file;
         self.book.reloads(file);
-        self.perform(effects)?;
+        // What is due is sent under the schedule before.
+        let performed = self.perform(effects);
+        if let Some(process) = &mut self.machines[self.here].process {
+            process.file = file;
+        }
+        performed?;
         self.point()?;
         self.claim_window()
     }
@@ -283,13 +293,23 @@ impl World<'_> {
         Ok(())
     }
 
+    fn may_be_sent(&mut self, key: Option<&Key>) {
+        if let Some(process) = &self.machines[self.here].process {
+            self.book.may_be_sent(key, &self.scenario.files[process.file].schedule);
+        }
+    }
+
     pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Step {
-        let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
-        let now = self.now();
+        let sends = effects.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::Send(_, Request::RunNow(_)) | Effect::SendAfter(_, _, Request::RunNow(_))
+            )
+        });
         if self.machines[self.here].process.is_none() {
             return Ok(());
         }
-        let marked = !sends || self.raises(now);
+        let marked = !sends || self.raises();
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
@@ -300,12 +320,22 @@ impl World<'_> {
                     self.note(|| format!("records {key}: {mv:?}"));
                     self.ask(Write::Step((key, mv)));
                 }
+                Effect::Amend(claim) => {
+                    self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
+                    self.ask(Write::Amend(claim));
+                }
                 Effect::Recall(account, stack, since) => {
                     self.ask(Write::Recall(account, stack, since));
                 }
-                Effect::Send(id, request) | Effect::SendAfter(_, id, request) if !marked => {
+                Effect::Send(id, request) | Effect::SendAfter(_, id, request)
+                    if !self.may_leave(id, marked) =>
+                {
                     self.admits(id, &request, None);
-                    self.not_sent(id, &request, "the mark cannot be written");
+                    self.not_sent(
+                        id,
+                        &request,
+                        "the mark cannot be written, or the permit does not cover it",
+                    );
                 }
                 Effect::Send(id, request) => {
                     // What is sent at once is recorded right behind.
@@ -313,13 +343,13 @@ impl World<'_> {
                         (Request::RunNow(_), Some(Effect::Record(key, _))) => Some(key.clone()),
                         _ => None,
                     };
-                    self.book.may_be_sent(key.as_ref());
+                    self.may_be_sent(key.as_ref());
                     self.admits(id, &request, key);
                     self.sets_out(id, request)?;
                 }
                 Effect::SendAfter(written, id, request) => {
                     let (key, mv) = *written;
-                    self.book.may_be_sent(Some(&key));
+                    self.may_be_sent(Some(&key));
                     self.admits(id, &request, Some(key.clone()));
                     self.note(|| format!("commits {key}: {mv:?}"));
                     self.ask(Write::Commit((key, mv), id, request));
@@ -338,7 +368,9 @@ impl World<'_> {
     }
 
     pub(super) fn tells(&mut self, event: Event) {
-        let life = self.machines[self.here].process.as_ref().map_or(0, |process| process.life);
+        let process = self.machines[self.here].process.as_ref();
+        let (life, file) = process.map_or((0, self.file), |process| (process.life, process.file));
+        self.book.is_missed(&event, &self.scenario.files[file].schedule);
         self.tells_of(life, event);
     }
 

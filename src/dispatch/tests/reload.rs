@@ -1,0 +1,107 @@
+//! What a reload changes of what is claimed or waits: at once, and in the journal before it leaves.
+
+use super::*;
+
+/// An entry of every second.
+fn entry(name: &str, account: &Arc<Account>) -> Entry {
+    let cron = [Expression::parse("* * * * * *").expect("an expression")].into();
+    Entry { cron, ..world::entry(name, account) }
+}
+
+fn schedule(entry: Entry) -> Schedule {
+    Schedule { accounts: vec![Arc::clone(&entry.account)], entries: vec![Arc::new(entry)] }
+}
+
+#[test]
+fn what_a_reload_makes_due_sooner_is_in_the_journal_before_it_is_sent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let later = Entry { jitter: Duration::from_secs(60), ..entry("a", &account) };
+    let (due_at, _) = later.times(World::at(1));
+    assert!(due_at > World::at(2), "the test needs a delay");
+    world.plan(&later, &[1]);
+    world.replace(&schedule(entry("a", &account)));
+    let [claim] = &world.amended[..] else { panic!("one claim is amended: {:?}", world.amended) };
+    assert_eq!((claim.due_at, claim.deadline), (World::at(1), World::at(3601)));
+    world.now.wall = World::at(1);
+    world.now.mono += Duration::from_secs(1);
+    let effects = world.dispatch.advance(world.now);
+    let [Effect::SendAfter(written, ..)] = &effects[..] else {
+        panic!("it leaves once the journal has it as being sent: {effects:?}");
+    };
+    assert_eq!(written.0, claim.key);
+}
+
+#[test]
+fn another_job_is_in_the_journal_before_it_is_sent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    let another = JobUid::new("another").expect("a uid");
+    world.replace(&schedule(Entry { job: another.clone(), ..entry("a", &account) }));
+    let jobs: Vec<_> = world.amended.iter().map(|claim| &claim.job).collect();
+    assert_eq!(jobs, [&another]);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_of_a_claim_amends_nothing() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1]);
+    world.replace(&schedule(Entry { priority: Priority::High, ..entry("a", &account) }));
+    assert_eq!(world.amended, []);
+}
+
+#[test]
+fn a_schedule_that_changed_while_no_daemon_ran_is_in_the_journal_before_it_is_sent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let another = JobUid::new("another").expect("a uid");
+    let changed = schedule(Entry { job: another.clone(), ..entry("a", &account) });
+    let recovered = Recovered {
+        open: vec![Open { reached: Reached::Due, ..open_at("a", World::at(3)) }],
+        ..Recovered::default()
+    };
+    let effects = world.dispatch.recover(recovered, &changed, world.now);
+    world.take(effects);
+    let jobs: Vec<_> = world.amended.iter().map(|claim| &claim.job).collect();
+    assert_eq!(jobs, [&another]);
+}
+
+#[test]
+fn a_reload_that_pauses_an_entry_holds_back_what_waits_of_it() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&entry("a", &account), &[1, 5]);
+    world.go_to(1.0);
+    world.answer(not_sent());
+    world.told();
+    world.replace(&schedule(Entry { paused: true, ..entry("a", &account) }));
+    assert_eq!(world.told(), ["occurrence.skipped a paused"], "the one that is tried again");
+    world.go_to(60.0);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"], "the one that was planned ahead");
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn a_longer_deadline_counts_for_what_waits() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let short = Entry { start_deadline: Duration::from_secs(10), ..entry("a", &account) };
+    world.plan(&short, &[1]);
+    world.go_to(1.0);
+    world.answer(not_sent());
+    world.replace(&schedule(Entry { start_deadline: Duration::from_secs(3600), ..entry("a", &account) }));
+    world.told();
+    for second in 2..60 {
+        world.go_to(f64::from(second));
+        while !world.sent.is_empty() {
+            world.answer(not_sent());
+        }
+    }
+    let told = world.told();
+    assert!(told.iter().all(|line| line.starts_with("occurrence.retrying")), "{told:?}");
+    world.replace(&schedule(short));
+    world.go_to(60.1);
+    assert!(world.told().contains(&"occurrence.missed a deadline".to_owned()), "a shorter one counts too");
+}
