@@ -259,7 +259,6 @@ fn the_schema_takes_the_files_in_config() {
 const BEYOND_A_SCHEMA: &[&str] = &[
     "a_no_break_space_between_fields",
     "abbreviations_of_zones",
-    "offsets_as_zones",
     "zones_that_are_no_more",
     "duplicate_entry",
     "unknown_timezone",
