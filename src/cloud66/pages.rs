@@ -89,7 +89,7 @@ impl Head {
             Err(error) => Listed::Failed { error: error.to_string() },
         };
         let quota = Some(self.answer(matches!(outcome, Listed::Throttled)));
-        Reply { quota, warning: self.warning, outcome }
+        Reply { quota, warning: self.warning, left: None, outcome }
     }
 }
 

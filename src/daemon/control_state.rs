@@ -168,11 +168,15 @@ impl Daemon {
         let health = self.requests.journal.health().borrow().clone();
         let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
         let not_ready = match &health {
+            _ if self.shared.is_without_journal() => Some(NotReady::Replaced),
             _ if !self.leads() => Some(NotReady::StandsBy),
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),
-            Health::Well => self.core.is_behind(now).then_some(NotReady::Behind),
+            Health::Well => match self.core.waits_for_clock(now) {
+                Some(until) => Some(NotReady::Clock(until)),
+                None => self.core.is_behind(now).then_some(NotReady::Behind),
+            },
         };
         Snapshot {
             now: now.wall,

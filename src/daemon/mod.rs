@@ -4,6 +4,7 @@ mod control_state;
 mod clockwatch;
 mod core;
 mod fleet;
+mod forgotten;
 mod notifier;
 mod replacement;
 mod requests;
@@ -195,6 +196,7 @@ impl Daemon {
             match self.fire_until(&mut stopped, &mut ticks, &mut parts, &mut asks).await {
                 Halt::Stopped => break,
                 Halt::Deposed => self.step_down(),
+                Halt::Replaced => self.idle(),
                 Halt::HandsOver => self.hand_over().await,
                 Halt::Renews => self.renew().await,
             }
@@ -225,7 +227,7 @@ impl Daemon {
                 self.perform(effects);
             }
             if let Some(metrics) = &self.metrics {
-                metrics.turned(permitted && self.core.is_current(now));
+                metrics.turned(permitted && self.core.is_current(now), self.core.waits_for_clock(now));
             }
             let ill = self.ill_since.is_some();
             self.shared.supervised(|supervision| supervision.turned(&self.shard, now, &self.core, ill));
@@ -235,6 +237,7 @@ impl Daemon {
                 () = &mut *stop => return Halt::Stopped,
                 notice = next_event(&mut self.seat) => match notice {
                     LeadershipChange::Deposed => return Halt::Deposed,
+                    LeadershipChange::Replaced => return Halt::Replaced,
                     LeadershipChange::HandsOver => return Halt::HandsOver,
                     LeadershipChange::Leads(_) | LeadershipChange::StandsBy(_) => {}
                 },
@@ -381,6 +384,9 @@ impl Daemon {
                 Done::Listed { id, reply } => self.core.listed(id, reply, now),
                 Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
+                    if let Some(mark) = &mut self.mark {
+                        mark.journal_reaches(cursor);
+                    }
                     self.core.claimed(cursor, &claimed.known, now)
                 }
                 Done::Claimed { known: Err(_), .. } => {
@@ -455,7 +461,7 @@ impl Daemon {
         effects.sort_by_key(|effect| !matches!(effect, Effect::Log(_)));
         for effect in effects {
             match effect {
-                Effect::Warm(account, connections) => self.requests.warm(&account, connections),
+                Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
                 Effect::Log(event) => self.emit(*event),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),

@@ -23,9 +23,13 @@ impl Dispatch {
         let late = now.wall.duration_since(pending.due_at) >= WAITED;
         pending.waited |= late;
         let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
-        let by_hand = pending.is_by_hand();
+        let (by_hand, scheduled_at) = (pending.is_by_hand(), pending.scheduled_at);
         if !by_hand && self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
+        }
+        if !by_hand && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
+        {
+            return self.miss(id, "clock", now, effects);
         }
         if deadline <= now.wall {
             return self.miss(id, "deadline", now, effects);
@@ -67,23 +71,6 @@ impl Dispatch {
             return false;
         };
         let name = &pending.entry.name;
-        if self.activity.get(name).is_some_and(|activity| activity.in_doubt > 0) {
-            let (entry, scheduled_at) = (Arc::clone(&pending.entry), pending.scheduled_at);
-            if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-                lane.take_out(pending.place, pending.rank(id));
-                pending.place = Place::Behind;
-                lane.put_in(pending.place, pending.rank(id));
-            }
-            pending.waited = true;
-            effects.extend(pending.record_waiting("retry"));
-            let event =
-                OccurrenceWaiting { entry: entry.name.clone(), scheduled_at, reason: "retry", until: None };
-            effects.push(log(event));
-            if entry.catch_up != CatchUp::All {
-                self.supersede(&entry.name, now, effects);
-            }
-            return true;
-        }
         let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
             return false;
         };

@@ -26,5 +26,6 @@ pub(crate) mod tables;
 pub use address::{Address, AddressError};
 pub use history::read_history;
 pub use lately::{read_lately, read_records};
+pub(super) use member::summary;
 pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
 pub use presence::{Member, members};

@@ -100,6 +100,7 @@ impl Rows {
                 cursor,
                 stopped_at,
                 sent_up_to: None,
+                forgotten_until: None,
                 open: Vec::new(),
                 following: Vec::new(),
                 paused: column(db, "SELECT entry FROM paused ORDER BY 1", |row| entry_name(row, 0))?,
