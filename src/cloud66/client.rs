@@ -125,6 +125,8 @@ impl Client {
         let request = if posts { request.header(CONTENT_LENGTH, 0) } else { request };
         let response = request.send().await?;
         let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
+        let reason = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let head = head.with_reason(reason.map(|reason| reason.as_bytes()));
         Ok((head, body(response).await))
     }
 }

@@ -21,7 +21,7 @@ fn told(limit: u32, remaining: u32) -> Answer {
 }
 
 const REFUSED: Answer =
-    Answer { limit: None, remaining: Some(0), refused: Some(Throttle { retry_after: None }) };
+    Answer { limit: None, remaining: Some(0), refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }) };
 
 fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
     quota.admit(Purpose::Fire, at(seconds))
@@ -203,7 +203,7 @@ fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
 fn retry_after_is_obeyed_and_believed_once() {
     let throttled = |seconds| {
         let retry_after = Some(Duration::from_secs(seconds));
-        Answer { refused: Some(Throttle { retry_after }), ..REFUSED }
+        Answer { refused: Some(Throttle { retry_after, words: ThrottleWords::OfTheApi }), ..REFUSED }
     };
     let mut quota = known(50);
     exchange(&mut quota, 1, throttled(20));
