@@ -437,6 +437,11 @@ impl Core {
         self.dispatch.sent_up_to()
     }
 
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
+        self.dispatch.due_of(request)
+    }
+
     /// The run_now requests that wait for their answer.
     pub(crate) fn fires_in_flight(&self) -> usize {
         self.dispatch.fires_in_flight()

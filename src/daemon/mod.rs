@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
 use crate::control::{ControlReceiver, ControlRequest};
-use crate::dispatch::Effect;
+use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
 use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
 use crate::log::LogWriter;
@@ -40,7 +40,7 @@ pub use fleet::run;
 pub use notifier::Notifier;
 use replacement::{Clients, Part};
 pub use replacement::{Loops, Replacement};
-use requests::{Done, Requests};
+use requests::{Done, Requests, Withheld};
 pub use standby::Keeping;
 use standby::{HANDED_OVER, Halt, PERMIT_AGAIN, name, next_event};
 use sweep::{Tick, Ticks};
@@ -433,10 +433,23 @@ impl Daemon {
     }
 
     fn perform(&mut self, mut effects: Vec<Effect>) {
-        let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
-        let mark = match &mut self.mark {
-            Some(mark) if sends => mark.raise(self.core.sent_up_to()),
+        let fires = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Send(_, Request::RunNow(_)) | Effect::SendAfter(_, _, Request::RunNow(_))
+            )
+        };
+        let marked = match &mut self.mark {
+            Some(mark) if effects.iter().any(fires) => mark.raise(self.core.sent_up_to()),
             _ => Ok(()),
+        };
+        let now = Now::read();
+        // Each request by its own due instant: what a leader with a clock ahead had sent keeps nothing from going.
+        let may_send = |id: RequestId| match (self.core.due_of(id), &self.mark) {
+            (Some(due_at), Some(mark)) if !mark.permit().covers(due_at, now) => Err(Withheld::Permit),
+            (Some(_), _) => marked.as_ref().copied().map_err(Withheld::Watermark),
+            // A question changes nothing.
+            (None, _) => Ok(()),
         };
         // An end is told before it is written: a crash between the two has it told again, and not concealed.
         effects.sort_by_key(|effect| !matches!(effect, Effect::Log(_)));
@@ -447,13 +460,13 @@ impl Daemon {
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),
-                Effect::Send(id, request) => match &mark {
+                Effect::Send(id, request) => match may_send(id) {
                     Ok(()) => self.requests.send(id, request),
-                    Err(error) => self.requests.hold_back(id, &request, error),
+                    Err(withheld) => self.requests.hold_back(id, withheld),
                 },
-                Effect::SendAfter(written, id, request) => match &mark {
+                Effect::SendAfter(written, id, request) => match may_send(id) {
                     Ok(()) => self.requests.send_after(*written, id, request),
-                    Err(error) => self.requests.hold_back(id, &request, error),
+                    Err(withheld) => self.requests.hold_back(id, withheld),
                 },
             }
         }

@@ -32,6 +32,15 @@ pub(super) enum Done {
     ByHand(ByHand),
 }
 
+/// Why a run_now is not sent, though it was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Withheld<'a> {
+    /// The lease does not allow what is due then.
+    Permit,
+    /// No later process would know that it was sent.
+    Watermark(&'a std::io::Error),
+}
+
 /// The requests in flight, and the channel on which they report.
 pub(super) struct Requests {
     clients: BTreeMap<AccountName, Arc<Client>>,
@@ -90,20 +99,14 @@ impl Requests {
         });
     }
 
-    /// Reports a request that cannot be sent, for want of a mark that says so.
-    pub(super) fn hold_back(&self, id: RequestId, request: &Request, error: &std::io::Error) {
-        let error = format!("the state directory cannot be written: {error}");
-        let done = match request {
-            Request::RunNow(_) => {
-                let reply = Reply::unanswered(Outcome::NotSent { error });
-                Done::Fired { id, sent_at: Timestamp::now(), reply }
-            }
-            Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
-            Request::Actions { .. } => {
-                Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
-            }
+    /// Reports a run_now that may not be sent. A question may always be asked.
+    pub(super) fn hold_back(&self, id: RequestId, withheld: Withheld<'_>) {
+        let error = match withheld {
+            Withheld::Permit => NO_PERMIT.to_owned(),
+            Withheld::Watermark(error) => format!("the state directory cannot be written: {error}"),
         };
-        let _ = self.report.send(done);
+        let reply = Reply::unanswered(Outcome::NotSent { error });
+        let _ = self.report.send(Done::Fired { id, sent_at: Timestamp::now(), reply });
     }
 
     /// Writes claims. How that went arrives on `replies`.

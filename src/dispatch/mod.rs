@@ -414,6 +414,14 @@ impl Dispatch {
         self.sent_up_to
     }
 
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
+        match self.requests.get(&request)? {
+            InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
+            InFlight::Follow(..) | InFlight::FollowPage(..) | InFlight::ActionLookup(..) => None,
+        }
+    }
+
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))

@@ -211,3 +211,29 @@ fn what_a_former_process_gave_up_may_own_an_action() {
     let told = world.told();
     assert!(told.contains(&"occurrence.unknown a".to_owned()), "nothing tells whose it is: {told:?}");
 }
+
+#[test]
+fn after_a_leader_whose_clock_was_ahead_each_request_has_its_own_due_instant() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let schedule = Schedule {
+        accounts: vec![Arc::clone(&account)],
+        entries: vec![Arc::new(entry("ahead", &account)), Arc::new(entry("now", &account))],
+    };
+    let reached = Reached::Sending { attempts: 1, sent_at: World::at(30) };
+    let recovered = Recovered {
+        open: vec![Open { reached, ..open_at("ahead", World::at(30)) }],
+        clock: ClockOf::AnyMember,
+        ..Recovered::default()
+    };
+    let effects = world.dispatch.recover(recovered, &schedule, world.now);
+    world.take(effects);
+    assert_eq!(world.dispatch.sent_up_to(), World::at(30), "a later process must not take it for unsent");
+    world.plan(&entry("now", &account), &[1]);
+    world.go_to(1.0);
+    let (fires, questions): (Vec<_>, Vec<_>) =
+        world.sent.iter().partition(|(_, request)| matches!(request, Request::RunNow(_)));
+    let due = |(id, _): &&(RequestId, Request)| world.dispatch.due_of(*id);
+    assert_eq!(fires.iter().map(due).collect::<Vec<_>>(), [Some(World::at(1))], "and not the leader's");
+    assert!(questions.iter().all(|question| due(question).is_none()), "a question is due at no instant");
+}

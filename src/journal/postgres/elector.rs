@@ -35,8 +35,13 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 /// After a leader was not heard of, nothing is handed over for so long: it may still seem to live.
 const SETTLES: Duration = Duration::from_secs(4);
 
-const LOOK_AT_ALL: &str =
-    "SELECT name, number, beat, released, holder, sends_until, holder_name FROM stackcron.lease";
+/// A member whose clock is further from the database's does not lead: what it sent would be early or late by as much.
+const CLOCK_TOO_FAR: Duration = Duration::from_secs(10);
+
+const LOOK_AT_ALL: &str = "
+    SELECT name, number, beat, released, holder, sends_until, holder_name,
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    FROM stackcron.lease";
 
 /// Adds the rows of shards that nobody has led yet. A number is never used twice: it is at least the time.
 const ADD: &str = "
@@ -66,7 +71,7 @@ const TAKE: &str = "
 const KEEP: &str = "
     UPDATE stackcron.lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
     WHERE number = ANY ($1) AND NOT released
-    RETURNING number";
+    RETURNING number, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 const RELEASE: &str =
     "UPDATE stackcron.lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released";
@@ -269,11 +274,16 @@ impl Elector {
         let numbers: Vec<i64> = numbers.map(Number::get).collect();
         let parameters = [(&numbers as _, Type::INT8_ARRAY), (&until as _, Type::INT8)];
         let kept = answered(&self.address, client.query_typed(KEEP, &parameters)).await?;
+        let too_far = kept.first().is_some_and(|row| is_too_far(asked, Now::read(), row.get(1)));
         let kept: Vec<i64> = kept.iter().map(|row| row.get(0)).collect();
         for candidate in self.shards.values_mut() {
             if let Some(notice) = candidate.part.kept(&kept, asked) {
                 candidate.emit(notice);
                 self.due[1] = Mono::ZERO;
+            }
+            if too_far && candidate.part.stays() {
+                let notice = candidate.part.leaves();
+                candidate.emit(notice);
             }
         }
         Ok(())
@@ -281,7 +291,9 @@ impl Elector {
 
     /// Looks at all leases, and takes those that are free. Returns when to look again.
     async fn look(&mut self, client: &Client) -> Result<Duration, JournalError> {
+        let asked = Now::read();
         let rows = answered(&self.address, client.query_typed(LOOK_AT_ALL, &[])).await?;
+        let too_far = rows.first().is_some_and(|row| is_too_far(asked, Now::read(), row.get(7)));
         let found: BTreeMap<Shard, Found> = rows.iter().filter_map(found).collect();
         let unknown: Vec<&str> =
             self.shards.keys().filter(|shard| !found.contains_key(shard)).map(shard_name).collect();
@@ -294,6 +306,10 @@ impl Elector {
         let waiting = self.shards.iter().filter(|(_, of)| !of.part.leads());
         let waiting: Vec<Shard> = waiting.map(|(shard, _)| shard.clone()).collect();
         for shard in waiting {
+            if too_far {
+                pause = pause.min(LOOK);
+                continue;
+            }
             let Some(found) = found.get(&shard) else {
                 // Another member has just added it, and has not committed that yet.
                 pause = pause.min(LOOK);
@@ -382,6 +398,16 @@ impl Elector {
     }
 }
 
+/// Whether the database's clock, as it was shown between two readings of this machine's, is further away than allowed.
+fn is_too_far(asked: Now, answered: Now, shown: i64) -> bool {
+    let Ok(shown) = Timestamp::from_microsecond(shown) else {
+        return false;
+    };
+    let took = answered.mono.saturating_sub(asked.mono);
+    let ahead = asked.wall.duration_since(shown).unsigned_abs();
+    ahead > CLOCK_TOO_FAR + took
+}
+
 /// The name of a shard's rows. The common shard has the empty one.
 fn shard_name(shard: &Shard) -> &str {
     shard.name().map_or("", ShardName::as_str)
@@ -397,4 +423,26 @@ fn found(row: &Row) -> Option<(Shard, Found)> {
         row.get::<_, Option<i64>>(5).and_then(|micros| Timestamp::from_microsecond(micros).ok());
     let holder = row.get::<_, Option<i64>>(4).map(Id);
     Some((shard, Found { seen, holder, name: row.get(6), sends_until }))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_more_than_ten_seconds_from_the_databases_is_too_far() {
+        let asked = Now { wall: Timestamp::UNIX_EPOCH, mono: Duration::from_secs(100) };
+        let too_far = |off: i64, took: u64| {
+            let answered = Now { mono: asked.mono + Duration::from_secs(took), ..asked };
+            let shown = asked.wall + SignedDuration::from_secs(off);
+            is_too_far(asked, answered, shown.as_microsecond())
+        };
+        for (off, took, expected) in
+            [(0, 0, false), (10, 0, false), (11, 0, true), (-10, 0, false), (-11, 0, true), (12, 3, false)]
+        {
+            assert_eq!(too_far(off, took), expected, "{off} s, and an answer that took {took} s");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::super::disk::{Steered, Write, Written};
 use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
-use crate::clock::{Mono, Now};
+use crate::clock::Mono;
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::daemon::core::Core;
 use crate::daemon::standby::PERMIT_AGAIN;
@@ -126,16 +126,22 @@ impl World<'_> {
         });
         let beat_at = self.time + Duration::from_millis(self.chances.u64(..1000));
         self.at(beat_at, Happens::Beat(life));
-        self.raises(now);
+        self.raises();
         self.perform(effects)
     }
 
     /// Whether the mark is where what is sent next wants it.
-    fn raises(&mut self, now: Now) -> bool {
+    fn raises(&mut self) -> bool {
         let Machine { process, disk, .. } = &mut self.machines[self.here];
         let Some(process) = process else { return false };
-        let due_at = process.core.sent_up_to();
-        process.permit.covers(due_at, now) && disk.raise(due_at, self.time)
+        disk.raise(process.core.sent_up_to(), self.time)
+    }
+
+    /// Whether a request may leave: a question always.
+    fn may_leave(&self, id: RequestId, marked: bool) -> bool {
+        let Some(process) = &self.machines[self.here].process else { return false };
+        let due = process.core.due_of(id);
+        due.is_none_or(|due_at| marked && process.permit.covers(due_at, self.now()))
     }
 
     /// One round of the loop.
@@ -294,12 +300,16 @@ impl World<'_> {
     }
 
     pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Step {
-        let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(..) | Effect::SendAfter(..)));
-        let now = self.now();
+        let sends = effects.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::Send(_, Request::RunNow(_)) | Effect::SendAfter(_, _, Request::RunNow(_))
+            )
+        });
         if self.machines[self.here].process.is_none() {
             return Ok(());
         }
-        let marked = !sends || self.raises(now);
+        let marked = !sends || self.raises();
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
@@ -317,9 +327,15 @@ impl World<'_> {
                 Effect::Recall(account, stack, since) => {
                     self.ask(Write::Recall(account, stack, since));
                 }
-                Effect::Send(id, request) | Effect::SendAfter(_, id, request) if !marked => {
+                Effect::Send(id, request) | Effect::SendAfter(_, id, request)
+                    if !self.may_leave(id, marked) =>
+                {
                     self.admits(id, &request, None);
-                    self.not_sent(id, &request, "the mark cannot be written");
+                    self.not_sent(
+                        id,
+                        &request,
+                        "the mark cannot be written, or the permit does not cover it",
+                    );
                 }
                 Effect::Send(id, request) => {
                     // What is sent at once is recorded right behind.
