@@ -304,7 +304,10 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
         Outcome::Rejected { status, error, hint } => {
             told(OccurrenceRejected { entry: entry(), scheduled_at, status, error, hint });
         }
-        Outcome::Throttled { .. } | Outcome::NotFromApi { .. } | Outcome::NotSent { .. } | Outcome::InDoubt { .. } => {}
+        Outcome::Throttled { .. }
+        | Outcome::NotFromApi { .. }
+        | Outcome::NotSent { .. }
+        | Outcome::InDoubt { .. } => {}
     }
     let followed = head().of_action(Ok(body.to_vec()));
     assert!(matches!(followed.outcome, FollowUp::Action(_) | FollowUp::Gone { .. } | FollowUp::Unanswered));

@@ -17,6 +17,7 @@ mod control;
 mod cron_vectors;
 mod daemon;
 mod forecast;
+mod fronts;
 mod history;
 mod hostile;
 mod import;

@@ -81,9 +81,7 @@ pub(crate) fn classify(envelope: &Envelope, body: &[u8], args: Option<&str>) -> 
         }
         (429, _) => Outcome::Throttled { status, words: ThrottleWords::Absent },
         // The API gave up on a request that it had taken in.
-        (408, _) | (500..=599, _) => {
-            Outcome::InDoubt { status: Some(status), error: quote(json.as_ref()) }
-        }
+        (408, _) | (500..=599, _) => Outcome::InDoubt { status: Some(status), error: quote(json.as_ref()) },
         (400..=499, _) if json.is_none() && !envelope.of_the_api => Outcome::NotFromApi {
             status,
             error: format!("the answer does not come from the API: {}", quote(None)),
@@ -205,7 +203,9 @@ mod tests {
     #[test]
     fn the_most_exact_words_are_quoted() {
         let body = br#"{"error":"not_found","error_description":"Not found","details":"No job with uid 7"}"#;
-        let Outcome::Rejected { error, hint, .. } = classify(&Envelope { status: 404, ..Envelope::default() }, body, None) else {
+        let Outcome::Rejected { error, hint, .. } =
+            classify(&Envelope { status: 404, ..Envelope::default() }, body, None)
+        else {
             panic!("404 is a refusal");
         };
         assert_eq!(error, "No job with uid 7");

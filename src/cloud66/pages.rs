@@ -113,7 +113,9 @@ fn listed<T>(
     }
     match classify(envelope, body, None) {
         Outcome::Throttled { words, .. } => Listed::Throttled(words),
-        Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error } => Listed::Refused { status, error },
+        Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error } => {
+            Listed::Refused { status, error }
+        }
         Outcome::InDoubt { error, .. } | Outcome::NotSent { error } => {
             Listed::Failed { error: format!("{status}: {error}") }
         }

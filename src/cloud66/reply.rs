@@ -102,7 +102,12 @@ impl Head {
         });
         let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?.trim()).ok());
         let date = date.map(|date| date.timestamp());
-        Head { envelope: Envelope::read(status, headers), quota: quota::headers(headers, came), warning, date }
+        Head {
+            envelope: Envelope::read(status, headers),
+            quota: quota::headers(headers, came),
+            warning,
+            date,
+        }
     }
 
     /// Takes the reason phrase in.
@@ -144,7 +149,8 @@ impl Head {
             Err(error) => self.unread(error),
         };
         let quota = Some(self.answer(throttled(&class)));
-        let page = body.ok().filter(|_| (200..300).contains(&self.envelope.status)).and_then(|body| page(&body));
+        let page =
+            body.ok().filter(|_| (200..300).contains(&self.envelope.status)).and_then(|body| page(&body));
         let outcome = match (page, class) {
             (Some(page), _) => ActionsListed::Page(ActionsPage { date: self.date, ..page }),
             (None, Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error }) => {

@@ -11,11 +11,11 @@ use crate::clock::Now;
 use crate::cloud66::masking;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
-use crate::quota::Verdict;
 use crate::log::event::{
     ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
     OccurrenceUnknown,
 };
+use crate::quota::Verdict;
 use crate::schedule::{AccountName, Entry, Overlap, StackUid};
 
 /// Why a page of actions was asked for.
@@ -85,7 +85,8 @@ impl Dispatch {
                 self.forget(id);
             }
             Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
-                let error = "refused by a limit on bursts of requests: the API does not say that the quota is spent";
+                let error =
+                    "refused by a limit on bursts of requests: the API does not say that the quota is spent";
                 self.retry(id, error.to_owned(), Some(status), now, &mut effects);
             }
             Outcome::NotFromApi { status, error } => self.retry(id, error, Some(status), now, &mut effects),

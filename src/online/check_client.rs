@@ -320,7 +320,9 @@ impl CheckClient {
                     Err(Refusal::Until(until)) if until.at.saturating_sub(now.mono) > PATIENCE => {
                         return Err(match until.why {
                             Why::Share => AskError::Share { until: until.wall },
-                            Why::Exhausted | Why::RetryAfter | Why::Burst => AskError::Spent { until: until.wall },
+                            Why::Exhausted | Why::RetryAfter | Why::Burst => {
+                                AskError::Spent { until: until.wall }
+                            }
                         });
                     }
                     Err(Refusal::Until(until)) => until.at.saturating_sub(now.mono),

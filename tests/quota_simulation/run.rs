@@ -12,7 +12,9 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
-use stackcron::quota::{Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, ThrottleWords, Ticket};
+use stackcron::quota::{
+    Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, ThrottleWords, Ticket,
+};
 
 use super::scenario::{Kind, Scenario};
 use super::server::{Server, Window};
