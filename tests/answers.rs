@@ -114,11 +114,14 @@ async fn a_refusal_for_good_says_what_to_do() {
 }
 
 /// What the log has of one occurrence: its reconciliation, and its start.
+/// A verdict takes two minutes where an attempt did not start.
+const VERDICT: std::time::Duration = std::time::Duration::from_secs(180);
+
 fn reconciled(daemon: &mut Daemon) -> (Value, Value) {
     let doubtful = daemon.event("occurrence.in_doubt");
     assert_eq!(doubtful["level"], "warn");
     let same = |line: &Value| line["scheduled_at"] == doubtful["scheduled_at"];
-    let verdict = daemon.wait_for("occurrence.reconciled", same);
+    let verdict = daemon.wait_long_for(VERDICT, "occurrence.reconciled", same);
     assert_eq!(verdict["level"], "warn");
     (verdict, daemon.wait_for("action.started", same))
 }

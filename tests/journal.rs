@@ -143,7 +143,9 @@ impl Place {
                     entries: 1,
                 };
                 let (address, path) = (postgres::Address::clone(address), place.path().to_owned());
-                let joining = move || Membership::join(address, &path, profile);
+                let joining = move || {
+                    Membership::join(address, &path, profile, stackcron::journal::WhenReplaced::Refuse)
+                };
                 let joined = tokio::task::spawn_blocking(joining).await.expect("a thread");
                 let membership = joined.expect("a member");
                 let mut seat = membership.seat(Shard::Common).expect("a seat");

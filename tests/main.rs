@@ -20,6 +20,7 @@ mod forecast;
 mod fronts;
 mod history;
 mod hostile;
+mod identity;
 mod import;
 mod journal;
 mod journal_lately;

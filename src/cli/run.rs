@@ -21,10 +21,10 @@ use crate::cloud66::{Client, Token};
 use crate::control;
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::journal::postgres::{Membership, Profile};
-use crate::journal::{self, Journal, Location};
+use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
 use crate::log::event::{
-    AccountUnusable, ControlUnavailable, DaemonListening, Event, NotifyUnusable, ScheduleLoaded,
-    ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
+    AccountUnusable, ControlUnavailable, DaemonListening, Event, JournalReplaced, NotifyUnusable,
+    ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::memory;
@@ -53,6 +53,11 @@ pub(super) struct Args {
     /// How long the journal keeps what is settled.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "90d")]
     keep: Duration,
+
+    /// Begin with an empty journal where the one that the state directory knows is gone or is another one. Pauses and
+    /// open occurrences of the known journal are left behind. Give it once, by hand, and not in a unit
+    #[arg(long)]
+    new_journal: bool,
 
     /// How log lines are written: text on a terminal, JSON elsewhere, unless given.
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -86,16 +91,23 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         Some(directory) => directory.path().to_owned(),
         None => output::state_directory(args.place.state_dir.as_deref())?,
     };
+    let when = if args.new_journal { WhenReplaced::BeginAnew } else { WhenReplaced::Refuse };
     let (journal, location, journal_name) = match args.place.database() {
         Err(error) => return Ok(output::misconfigured(&error)),
         Ok(None) => {
             let name = state.join(journal::FILE_NAME).display().to_string();
-            (Keeping::Own(Box::new(Journal::open(&state)?)), Location::Directory(state.clone()), name)
+            match Journal::open_or_begin(&state, when) {
+                Err(error) if is_misplaced(&error) => return Ok(tell_replaced(error)),
+                opened => (Keeping::Own(Box::new(opened?)), Location::Directory(state.clone()), name),
+            }
         }
         Ok(Some(address)) => {
-            let membership = Membership::join(address.clone(), &state, profile(seen.fingerprint(), entries))?;
             let name = address.to_string();
-            (Keeping::Shared(Box::new(membership)), Location::Database(Box::new(address)), name)
+            let profile = profile(seen.fingerprint(), entries);
+            match Membership::join(address.clone(), &state, profile, when) {
+                Err(error) if is_misplaced(&error) => return Ok(tell_replaced(error)),
+                joined => (Keeping::Shared(Box::new(joined?)), Location::Database(Box::new(address)), name),
+            }
         }
     };
     let control = control(&state);
@@ -169,6 +181,22 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         }
         Ok(Status::Done)
     })
+}
+
+/// Whether the journal is not the one that the state directory knows. To start again does not help.
+fn is_misplaced(error: &JournalError) -> bool {
+    use JournalError::{Elsewhere, Moved, Replaced};
+    matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. })
+}
+
+/// Tells that the daemon does not start without a person's word.
+fn tell_replaced(error: JournalError) -> Status {
+    let status = output::misconfigured(&error);
+    if let JournalError::Replaced { location: journal, known, found } = error {
+        let (known, found) = (known.to_string(), found.map(|found| found.to_string()));
+        Event::from(JournalReplaced { known, found, journal }).emit();
+    }
+    status
 }
 
 /// What the others are told of this member.

@@ -110,6 +110,10 @@ pub(crate) struct Snapshot {
 pub(crate) enum NotReady {
     #[error("this member stands by, and another one fires")]
     StandsBy,
+    #[error(
+        "the journal is gone, or another one is in its place: nothing is sent until it is back or a person begins a new one"
+    )]
+    Replaced,
     #[error("the lease of the journal has not been renewed in time: nothing is sent until it is")]
     Lapsed,
     #[error("the journal cannot be written: nothing new is started")]

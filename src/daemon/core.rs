@@ -527,7 +527,7 @@ fn key(occurrence: &Occurrence) -> Key {
     Key::new(occurrence.entry.name.clone(), occurrence.scheduled_at)
 }
 
-fn claim(occurrence: &Occurrence) -> Claim {
+pub(super) fn claim(occurrence: &Occurrence) -> Claim {
     let entry = &occurrence.entry;
     let (due_at, deadline) = entry.times(occurrence.scheduled_at);
     Claim {

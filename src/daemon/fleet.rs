@@ -9,6 +9,7 @@
 //! opens the journal anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::replacement::{Clients, Difference, Loops, Part};
-use super::standby::{HANDED_OVER, event_for_log};
+use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     notices: RwLock<Option<Notices>>,
     supervision: Mutex<Supervision>,
     pub(super) journal: Arc<str>,
+    /// The journal that the state directory knows is gone, or another one is in its place.
+    without_journal: AtomicBool,
     pub(super) keep: Duration,
 }
 
@@ -52,6 +55,11 @@ impl Shared {
             notices.observe(&event);
         }
         self.log_writer.emit(event);
+    }
+
+    /// Whether the journal that the state directory knows is gone, or another one is in its place.
+    pub(super) fn is_without_journal(&self) -> bool {
+        self.without_journal.load(Relaxed)
     }
 
     /// How far the log is.
@@ -114,6 +122,7 @@ pub async fn run(
         notices: RwLock::new(notices),
         supervision: Mutex::new(Supervision::new(setup.notifier)),
         journal: journal_name.as_str().into(),
+        without_journal: AtomicBool::new(false),
         keep,
     });
     let started = DaemonStarted {
@@ -233,7 +242,11 @@ impl Fleet {
             (shard.clone(), seat),
             &self.path,
         );
-        if let Some(opened) = opened {
+        if let Some(mut opened) = opened {
+            let older = claim_forgotten(&daemon.schedule, &mut opened).await?;
+            if let Some(older) = older {
+                daemon.emit(older.into());
+            }
             daemon.take_over(*opened);
         }
         let ticks = Ticks::start().await?;
@@ -341,6 +354,11 @@ impl Fleet {
 
     /// Tells what this member has learnt.
     fn on_event(&self, news: MemberEvent) {
+        match news {
+            MemberEvent::Replaced { .. } => self.shared.without_journal.store(true, Relaxed),
+            MemberEvent::Reachable => self.shared.without_journal.store(false, Relaxed),
+            _ => {}
+        }
         let member = self.membership.as_ref().map(|membership| membership.name()).unwrap_or_default();
         self.shared.announce(event_for_log(member, news));
     }

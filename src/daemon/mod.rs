@@ -4,6 +4,7 @@ mod control_state;
 mod clockwatch;
 mod core;
 mod fleet;
+mod forgotten;
 mod notifier;
 mod replacement;
 mod requests;
@@ -195,6 +196,7 @@ impl Daemon {
             match self.fire_until(&mut stopped, &mut ticks, &mut parts, &mut asks).await {
                 Halt::Stopped => break,
                 Halt::Deposed => self.step_down(),
+                Halt::Replaced => self.idle(),
                 Halt::HandsOver => self.hand_over().await,
                 Halt::Renews => self.renew().await,
             }
@@ -235,6 +237,7 @@ impl Daemon {
                 () = &mut *stop => return Halt::Stopped,
                 notice = next_event(&mut self.seat) => match notice {
                     LeadershipChange::Deposed => return Halt::Deposed,
+                    LeadershipChange::Replaced => return Halt::Replaced,
                     LeadershipChange::HandsOver => return Halt::HandsOver,
                     LeadershipChange::Leads(_) | LeadershipChange::StandsBy(_) => {}
                 },
@@ -328,7 +331,7 @@ impl Daemon {
         if let Some(seat) = self.seat.take() {
             let (member, led) = (seat.member().to_owned(), self.leads());
             let handed_over = timeout(HANDED_OVER, seat.leave()).await;
-            if led && handed_over.is_ok() {
+            if led && handed_over == Ok(true) {
                 self.emit(LeaseReleased { member, shard: name(&self.shard) }.into());
             }
         }
@@ -381,6 +384,9 @@ impl Daemon {
                 Done::Listed { id, reply } => self.core.listed(id, reply, now),
                 Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
+                    if let Some(mark) = &mut self.mark {
+                        mark.journal_reaches(cursor);
+                    }
                     self.core.claimed(cursor, &claimed.known, now)
                 }
                 Done::Claimed { known: Err(_), .. } => {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::core::Core;
+use super::forgotten::{forgotten, take_in};
 use super::replacement::Part;
 use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
@@ -20,10 +21,10 @@ use crate::journal::postgres::{LeadershipChange, MemberEvent, Membership, ShardH
 use crate::journal::{Health, Journal, JournalError, Opened, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{
-    ClockDiffers, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased, LeaseStandby, LeaseUnreachable,
-    ScheduleDiffers,
+    ClockDiffers, JournalOlder, JournalReplaced, LeaseAcquired, LeaseLost, LeaseReachable, LeaseReleased,
+    LeaseStandby, LeaseUnreachable, ScheduleDiffers,
 };
-use crate::schedule::Shard;
+use crate::schedule::{Schedule, Shard};
 
 /// Whose journal a daemon keeps.
 pub enum Keeping {
@@ -52,6 +53,8 @@ pub(super) enum Halt {
     Stopped,
     /// Another member leads.
     Deposed,
+    /// The journal is gone, or another one is in its place.
+    Replaced,
     /// Another member has fewer shards.
     HandsOver,
     /// The shard has accounts that were another's.
@@ -69,11 +72,31 @@ pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChan
 /// The journal is being opened for a term.
 struct Opening {
     term: Term,
-    opened: Pin<Box<dyn Future<Output = Result<Opened, JournalError>> + Send>>,
+    opened: Pin<Box<dyn Future<Output = Result<OpenedAgain, JournalError>> + Send>>,
+}
+
+/// A journal, and what it had forgotten: that is claimed again.
+type OpenedAgain = (Opened, Option<JournalOlder>);
+
+/// Claims what an older copy of the journal has forgotten: none of it is sent before the stacks' actions have told. Returns what
+/// the log says of that.
+///
+/// # Errors
+/// When the journal cannot be written. Then nothing may be sent.
+pub(super) async fn claim_forgotten(
+    schedule: &Schedule,
+    opened: &mut Opened,
+) -> Result<Option<JournalOlder>, JournalError> {
+    let Some((claims, event)) = forgotten(schedule, &opened.recovered) else {
+        return Ok(None);
+    };
+    let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
+    take_in(&mut opened.recovered, claims, &claimed.known);
+    Ok(Some(event))
 }
 
 /// The end of an opening. Never comes while nothing is opened.
-async fn opened(opening: &mut Option<Opening>) -> (Term, Result<Opened, JournalError>) {
+async fn opened(opening: &mut Option<Opening>) -> (Term, Result<OpenedAgain, JournalError>) {
     let Some(begun) = opening else { return std::future::pending().await };
     let opened = (&mut begun.opened).await;
     let term = begun.term.clone();
@@ -90,6 +113,10 @@ pub(super) fn name(shard: &Shard) -> Option<String> {
 pub(super) fn event_for_log(member: String, news: MemberEvent) -> Event {
     match news {
         MemberEvent::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
+        MemberEvent::Replaced { journal, known, found } => {
+            let (known, found) = (known.to_string(), found.map(|found| found.to_string()));
+            JournalReplaced { known, found, journal }.into()
+        }
         MemberEvent::Reachable => LeaseReachable { member }.into(),
         MemberEvent::Differs { member, schedule, leader, leader_schedule } => {
             let (fingerprint, leader_fingerprint) = (schedule, leader_schedule);
@@ -170,7 +197,7 @@ impl Daemon {
                         let (member, shard) = (self.member(), name(&self.shard));
                         self.emit(LeaseStandby { member, shard, leader }.into());
                     }
-                    LeadershipChange::Deposed => opening = None,
+                    LeadershipChange::Deposed | LeadershipChange::Replaced => opening = None,
                     LeadershipChange::HandsOver => if opening.take().is_some()
                         && let Some(seat) = &self.seat
                     {
@@ -203,18 +230,30 @@ impl Daemon {
     /// Opens the journal for a term. Meanwhile the loop goes on to stand by: the database may take its time.
     fn opens(&self, term: Term) -> Option<Opening> {
         let seat = self.seat.as_ref()?;
-        Some(Opening { opened: Box::pin(seat.open(term.clone())), term })
+        let (opening, schedule) = (seat.open(term.clone()), Arc::clone(&self.schedule));
+        let opened = async move {
+            let mut opened = opening.await?;
+            let older = claim_forgotten(&schedule, &mut opened).await?;
+            Ok((opened, older))
+        };
+        Some(Opening { opened: Box::pin(opened), term })
     }
 
     /// Begins a term, unless the journal could not be opened.
-    fn begin(&mut self, term: Term, opened: Result<Opened, JournalError>) {
-        let opened = match opened {
+    fn begin(&mut self, term: Term, opened: Result<OpenedAgain, JournalError>) {
+        let (opened, older) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                if let Some(seat) = &self.seat {
+                    seat.release();
+                }
                 let (member, error) = (self.member(), error.to_string());
                 return self.emit(LeaseUnreachable { member, error }.into());
             }
         };
+        if let Some(older) = older {
+            self.emit(older.into());
+        }
         let open = opened.recovered.open.len();
         let (member, shard, journal) = (self.member(), name(&self.shard), self.desk.journal.to_string());
         self.emit(LeaseAcquired { member, shard, journal, open }.into());
@@ -256,7 +295,7 @@ impl Daemon {
     }
 
     /// Decides nothing from now on.
-    fn idle(&mut self) {
+    pub(super) fn idle(&mut self) {
         (self.mark, self.term) = (None, None);
         self.tell_health(&Health::Well);
         self.desk.claiming_since = None;

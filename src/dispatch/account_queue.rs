@@ -36,8 +36,6 @@ pub(super) struct AccountQueue {
     ready: BTreeSet<Rank>,
     /// Between two attempts, by the instant of the next one.
     retries: BTreeSet<(Mono, Rank)>,
-    /// Kept back while an attempt of their entry is in doubt.
-    behind: BTreeSet<Rank>,
     /// Kept back by `overlap: queue`.
     held: BTreeSet<Rank>,
     /// Became ready since the operator was last told who waits.
@@ -99,7 +97,6 @@ impl AccountQueue {
             quota: Quota::new(account.quota, now),
             ready: BTreeSet::new(),
             retries: BTreeSet::new(),
-            behind: BTreeSet::new(),
             held: BTreeSet::new(),
             untold: Vec::new(),
             follow: Follow::default(),
@@ -155,8 +152,7 @@ impl AccountQueue {
         };
         let ready = self.ready.iter().map(move |&(.., id)| (id, ready));
         let retries = self.retries.iter().map(move |&(at, (.., id))| (id, Waits::Retry { until: until(at) }));
-        let behind = self.behind.iter().map(|&(.., id)| (id, Waits::Retry { until: None }));
-        ready.chain(retries).chain(behind).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
+        ready.chain(retries).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
     }
 
     /// Takes over the account's new settings. What is known of its quota stays, unless it is another one.
@@ -197,9 +193,6 @@ impl AccountQueue {
             Place::Held => {
                 self.held.insert(rank);
             }
-            Place::Behind => {
-                self.waiting[rank.0.0 as usize] += usize::from(self.behind.insert(rank));
-            }
             Place::Future | Place::Sending | Place::Doubt => {}
         }
     }
@@ -214,9 +207,6 @@ impl AccountQueue {
             }
             Place::Held => {
                 self.held.remove(&rank);
-            }
-            Place::Behind => {
-                self.waiting[rank.0.0 as usize] -= usize::from(self.behind.remove(&rank));
             }
             Place::Future | Place::Sending | Place::Doubt => {}
         }

@@ -1,8 +1,11 @@
-//! Attempts in doubt: the stack's actions are asked before anything else happens to their entries.
+//! Attempts in doubt: the stack's actions are asked before anything else happens to their occurrences.
 //!
 //! In doubt is an attempt that brought no answer, half of one or a 5xx that tells nothing, and what a former process may have
-//! sent ([`super::recovery`]). A stack is asked within the quota soon after an attempt on it came into doubt, and again when it
-//! is too late for the attempt to take effect. Then the journal is asked which of the actions are known. What both say is
+//! sent ([`super::recovery`]). A stack is asked within the quota soon after an attempt on it came into doubt, again after
+//! pauses that double, and at last when it is too late for the attempt to take effect: two minutes after it left. Sent at
+//! 02:00:00, in doubt at 02:00:00, it is looked for at 02:00:01, :04, :08, :16, :32, 02:01:04 and 02:02:00. What did start is
+//! known with the first list that shows it; that it did not start, with the last. The entry's other occurrences go on time
+//! with `overlap: allow`; with `skip` and `queue` the attempt counts as a running action. Then the journal is asked which of the actions are known. What both say is
 //! judged in [`super::reconcile`]. A list or a journal that cannot be read is asked again, until the occurrence's deadline or for
 //! [`LEAST_PATIENCE`], whichever is later.
 //!
@@ -27,14 +30,24 @@ use crate::cloud66::{Action, ActionId, ActionsListed};
 use crate::journal::{ClockOf, Key, Known};
 use crate::log::event::{OccurrenceInDoubt, OccurrenceReconciled};
 use crate::quota::Purpose;
-use crate::schedule::{AccountName, CatchUp, Entry, EntryName, StackUid};
+use crate::schedule::{AccountName, CatchUp, Entry, StackUid};
 
 /// The stack is asked this long after an attempt came into doubt: most effects can be seen by then.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// After its end in doubt an attempt may still take effect for the account's timeout, or this long if that is less: a
-/// request may wait in a proxy or in a queue of the API when nobody waits for its answer any more.
-const SETTLES: Duration = Duration::from_secs(10);
+/// Until the next question after one that told nothing, at least. The pause doubles from question to question.
+const LEAST_PAUSE: Duration = Duration::from_secs(3);
+
+/// An attempt may take effect for so long after it left, whatever the account's timeout: a request may wait in a proxy or
+/// in a queue of the API when nobody waits for its answer any more. Effects were seen 70 s late.
+const SETTLES: Duration = Duration::from_secs(120);
+
+/// Where the account's timeout is short, an attempt is given at least so long after its end.
+const SETTLES_AFTER_END: Duration = Duration::from_secs(10);
+
+/// A stack whose list leaves attempts open that are too late to take effect is asked again after this pause: an answer in
+/// flight may still tell.
+const REPEATS: Duration = Duration::from_secs(5);
 
 /// The API's clocks may differ by so much from the one that it shows in its answers.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
@@ -43,9 +56,9 @@ const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 /// that share the journal.
 const BLIND: SignedDuration = SignedDuration::from_secs(60);
 
-/// An attempt of a former process may have taken effect so long after it was sent: a request's longest timeout, and then
-/// what one settles in.
-const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(60);
+/// An attempt of a former process may have taken effect so long after it was sent: [`SETTLES`], and a minute for the time
+/// between the writing of its instant and its leaving.
+const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(180);
 
 /// Actions of others within this time before an attempt show that the user is not ours alone.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
@@ -201,6 +214,15 @@ impl InDoubtAttempt {
         (agreed.map_or(from, |agreed| from.min(agreed)), until)
     }
 
+    /// When its stack is worth asking again: an effect is shown soon as a rule, and late at times.
+    fn asked_next(&self, now: Mono) -> Mono {
+        if self.over_at <= now {
+            return now + REPEATS;
+        }
+        let age = now.saturating_sub(self.seen.mono);
+        (now + age.max(LEAST_PAUSE)).min(self.over_at)
+    }
+
     fn attempt(&self, now: Now, ahead: Option<Ahead>, user: Option<String>, standing: Standing) -> Attempt {
         let (from, until) = self.span(now, ahead);
         Attempt { from, until, user, standing }
@@ -208,7 +230,7 @@ impl InDoubtAttempt {
 }
 
 impl Dispatch {
-    /// An attempt may have taken effect: nothing else happens to its entry until it is known.
+    /// An attempt may have taken effect: the occurrence waits until that is known. Other occurrences do not.
     pub(super) fn comes_into_doubt(
         &mut self,
         id: Id,
@@ -253,7 +275,8 @@ impl Dispatch {
             },
             vague,
             seen: now,
-            over_at: now.mono + entry.account.timeout.max(SETTLES),
+            over_at: (left.unwrap_or(now.mono) + SETTLES)
+                .max(now.mono + entry.account.timeout.max(SETTLES_AFTER_END)),
             given_up_at: now.mono + patience,
             error,
             status,
@@ -478,11 +501,10 @@ impl Dispatch {
         }
     }
 
-    /// Some of it is still to come: the next of those that can still take effect, or an answer.
+    /// Some of it is still to come: an effect that is not shown yet, or an answer.
     fn ask_later(&mut self, key: &(AccountName, StackUid), now: Now) {
-        let over = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.over_at);
-        let Some(at) = over.map(|over| if over > now.mono { over } else { now.mono + SETTLES / 2 }).min()
-        else {
+        let next = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.asked_next(now.mono));
+        let Some(at) = next.min() else {
             self.doubts.inquiries.remove(key);
             return;
         };
@@ -532,7 +554,7 @@ impl Dispatch {
                         self.doubts.unnamed.push((key, doubt));
                     }
                 }
-                Verdict::NotStarted => self.goes_again(id, &entry, doubt.former.is_some(), now, effects),
+                Verdict::NotStarted => self.goes_again(id, now, effects),
                 Verdict::Unknown | Verdict::Later => {
                     let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);
@@ -543,7 +565,6 @@ impl Dispatch {
             entries.insert(entry.name.clone());
         }
         for entry in entries {
-            self.let_through(&entry);
             self.release(&entry);
         }
     }
@@ -560,22 +581,22 @@ impl Dispatch {
         self.started(id, action, began.unwrap_or(doubt.sent_at), limit, remaining, now, effects);
     }
 
-    /// It had no effect: it goes as if it had come due now.
-    fn goes_again(&mut self, id: Id, entry: &Entry, recovered: bool, now: Now, effects: &mut Vec<Effect>) {
+    /// It had no effect: `catch_up` and `start_deadline` decide, as of anything that has waited.
+    fn goes_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
         if !self.waits_again(id, now, effects) {
             return;
         }
-        if let Some(pending) = self.pending.get_mut(&id) {
-            pending.waited = true;
-            effects.extend(pending.record_waiting("retry"));
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.waited = true;
+        effects.extend(pending.record_waiting("retry"));
+        let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
+        let newer_went = newest.is_some_and(|newest| newest > pending.scheduled_at);
+        if newer_went && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand() {
+            return self.miss(id, "superseded", now, effects);
         }
-        if recovered {
-            return self.comes_due(id, now, effects);
-        }
-        self.make_ready(id);
-        if entry.catch_up != CatchUp::All {
-            self.supersede(&entry.name, now, effects);
-        }
+        self.comes_due(id, now, effects);
     }
 
     fn stays_unknown(
@@ -601,18 +622,6 @@ impl Dispatch {
         // The clock was set back: it is not sent before it is due.
         pending.place = Place::Future;
         self.future.insert((pending.due_at, id));
-    }
-
-    /// Lets go what waited for the end of a doubt.
-    fn let_through(&mut self, entry: &EntryName) {
-        let Some(activity) = self.activity.get(entry).filter(|activity| activity.in_doubt == 0) else {
-            return;
-        };
-        let behind = |id: &Id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Behind);
-        let waiting: Vec<Id> = activity.waiting.iter().copied().filter(behind).collect();
-        for id in waiting {
-            self.make_ready(id);
-        }
     }
 
     /// Forgets those whose actions no list that is yet to be read can hold.

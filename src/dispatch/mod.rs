@@ -192,8 +192,6 @@ enum Place {
     Sending,
     /// In doubt.
     Doubt,
-    /// Behind another occurrence of its entry that is in doubt.
-    Behind,
 }
 
 impl Pending {
@@ -259,6 +257,8 @@ struct Activity {
     held: Option<Id>,
     sending: u32,
     in_doubt: u32,
+    /// The newest scheduled occurrence that was sent since something of the entry is under way.
+    newest_sent: Option<Timestamp>,
     unfinished: BTreeSet<ActionId>,
 }
 
@@ -519,6 +519,9 @@ impl Dispatch {
         let activity = self.activity.entry(pending.entry.name.clone()).or_default();
         activity.waiting.remove(&id);
         activity.sending += 1;
+        if !pending.is_by_hand() {
+            activity.newest_sent = activity.newest_sent.max(Some(pending.scheduled_at));
+        }
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
             lane.leaves(now);

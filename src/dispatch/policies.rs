@@ -67,23 +67,6 @@ impl Dispatch {
             return false;
         };
         let name = &pending.entry.name;
-        if self.activity.get(name).is_some_and(|activity| activity.in_doubt > 0) {
-            let (entry, scheduled_at) = (Arc::clone(&pending.entry), pending.scheduled_at);
-            if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-                lane.take_out(pending.place, pending.rank(id));
-                pending.place = Place::Behind;
-                lane.put_in(pending.place, pending.rank(id));
-            }
-            pending.waited = true;
-            effects.extend(pending.record_waiting("retry"));
-            let event =
-                OccurrenceWaiting { entry: entry.name.clone(), scheduled_at, reason: "retry", until: None };
-            effects.push(log(event));
-            if entry.catch_up != CatchUp::All {
-                self.supersede(&entry.name, now, effects);
-            }
-            return true;
-        }
         let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
             return false;
         };

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use super::Identity;
+
 /// What the caller can do differs by variant; what the operator can do is in the text.
 ///
 /// At the start each of them ends the daemon. Later, what is [worth another try](JournalError::passes) is waited for.
@@ -42,7 +44,7 @@ pub enum JournalError {
     /// It is damaged, or is something else. It was not touched.
     #[error(
         "the journal {} cannot be trusted: {detail}; move it away with the files `-wal` and `-shm` beside it, then \
-         restore it from a backup, or begin a new one, which knows nothing of what was claimed or paused",
+         restore it from a backup, or begin a new one with `stackcron run --new-journal`, which knows nothing of what was claimed or paused",
         path.display()
     )]
     Corrupt {
@@ -101,6 +103,41 @@ pub enum JournalError {
         /// Its schema.
         found: i32,
     },
+    /// The journal that this state directory knows is gone, or is another one.
+    #[error(
+        "the journal {location} is not the one that this state directory knows ({known}): {}; restore it from a backup, or begin \
+         a new one with `stackcron run --new-journal`, which knows nothing of what was claimed or paused",
+        found.as_ref().map_or("there is none".to_owned(), |found| format!("it is {found}"))
+    )]
+    Replaced {
+        /// Where it is, without a password.
+        location: String,
+        /// The identity of the journal that was seen last.
+        known: Identity,
+        /// The identity of what is there now. `None`: no journal is there.
+        found: Option<Identity>,
+    },
+    /// The journal that this state directory knows is another one, and must not be left as it is.
+    #[error(
+        "this state directory knows the journal {known}, and {location} is another one: {why}; carry the one over with \
+         `stackcron journal move --to URL`, use the one that is known, or begin without it with `stackcron run --new-journal`"
+    )]
+    Elsewhere {
+        /// Where the journal is that was seen last.
+        known: String,
+        /// Where this one is.
+        location: String,
+        /// Why the known one must not be left.
+        why: String,
+    },
+    /// The journal goes on at another place.
+    #[error("the journal {location} was moved to {moved_to}, and goes on there: use that one")]
+    Moved {
+        /// Where it was.
+        location: String,
+        /// Where it is now.
+        moved_to: String,
+    },
     /// Another member leads, and writes.
     #[error("this member stands by, and another one leads: ask there; `stackcron status` names it")]
     StandsBy,
@@ -130,6 +167,7 @@ impl JournalError {
                 | JournalError::Io { .. }
                 | JournalError::Unreachable { .. }
                 | JournalError::Database { .. }
+                | JournalError::Replaced { .. }
         )
     }
 

@@ -114,8 +114,9 @@ impl<T> Receiver<T> {
         std::mem::take(&mut queue.waiting)
     }
 
-    /// Waits for a request, whoever asks.
-    pub(super) fn wait(&self) -> Waited {
+    /// Waits for a request, whoever asks, and for at most this span.
+    pub(super) fn wait(&self, most: Option<Duration>) -> Waited {
+        let ends = most.map(|span| Instant::now() + span);
         let mut queue = self.0.lock();
         loop {
             if !queue.waiting.is_empty() {
@@ -124,7 +125,13 @@ impl<T> Receiver<T> {
             if queue.senders == 0 {
                 return Waited::Gone;
             }
-            queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = match ends.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return Waited::TimedOut,
+                Some(left) => {
+                    self.0.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
@@ -169,12 +176,21 @@ mod tests {
         let (sender, receiver) = inbox(1000);
         sender.send(1, Hurry::Soon).expect("somebody takes it");
         sender.send(2, Hurry::Soon).expect("somebody takes it");
-        assert_eq!(receiver.wait(), Waited::Arrived);
+        assert_eq!(receiver.wait(None), Waited::Arrived);
         assert_eq!(receiver.wait_until(Instant::now()), Waited::TimedOut, "nobody hurries");
         sender.send(3, Hurry::Now).expect("somebody takes it");
         assert_eq!(receiver.wait_until(Instant::now() + LONG), Waited::Arrived);
         assert_eq!(receiver.take(), [1, 2, 3]);
         assert_eq!(receiver.wait_until(Instant::now()), Waited::TimedOut, "nothing is left");
+    }
+
+    #[test]
+    fn whoever_waits_for_any_request_is_woken_by_one_that_does_not_hurry() {
+        let (sender, receiver) = inbox(3);
+        assert_eq!(receiver.wait(Some(Duration::ZERO)), Waited::TimedOut);
+        let waiter = std::thread::spawn(move || receiver.wait(Some(LONG)));
+        sender.send(1, Hurry::Soon).expect("somebody takes it");
+        assert_eq!(waiter.join().expect("it ends"), Waited::Arrived);
     }
 
     #[test]
@@ -201,7 +217,7 @@ mod tests {
             "what is left is served first"
         );
         assert_eq!(receiver.take(), [1]);
-        assert_eq!(receiver.wait(), Waited::Gone);
+        assert_eq!(receiver.wait(None), Waited::Gone);
         let (sender, receiver) = inbox::<u8>(3);
         drop(receiver);
         assert!(sender.send(1, Hurry::Now).is_err());

@@ -6,8 +6,10 @@
 //! committed. Several share one in PostgreSQL ([`postgres`]).
 
 mod directory;
+mod elsewhere;
 mod error;
 mod handle;
+mod identity;
 mod inbox;
 mod location;
 mod send_watermark;
@@ -33,6 +35,7 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
+pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
@@ -279,6 +282,9 @@ pub struct Recovered {
     pub stopped_at: Option<Timestamp>,
     /// Nothing that was due later was sent. `None` when the machine was started anew since, or has no mark.
     pub sent_up_to: Option<Timestamp>,
+    /// The journal is an older copy of itself: what was due from its cursor up to this instant may have been sent. `None`: it has
+    /// forgotten nothing.
+    pub forgotten_until: Option<Timestamp>,
     /// Claimed and not settled, in the order of scheduled_at.
     pub open: Vec<Open>,
     /// Actions that are asked for until they finish, in the order of scheduled_at.
@@ -289,6 +295,17 @@ pub struct Recovered {
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.
     pub clock: ClockOf,
+}
+
+impl Recovered {
+    /// Takes in up to when occurrences may have been sent, by what others than the journal know.
+    pub(crate) fn may_have_been_sent(&mut self, until: Option<Timestamp>) {
+        if until.is_some() && self.cursor < until {
+            self.forgotten_until = until;
+            // It was written before that.
+            self.stopped_at = None;
+        }
+    }
 }
 
 /// Whose clock a former daemon had.

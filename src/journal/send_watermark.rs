@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::SendPermit;
+use super::identity::KnownJournal;
 use crate::schedule::Shard;
 
 /// Its file in the state directory.
@@ -30,6 +31,8 @@ pub struct SendWatermark {
     boot: String,
     at: Timestamp,
     permit: SendPermit,
+    /// Where the daemon keeps how far its own journal has come. `None`: the journal is shared, and whoever sees the leases does.
+    known: Option<KnownJournal>,
 }
 
 impl SendWatermark {
@@ -54,7 +57,20 @@ impl SendWatermark {
         let mut text = [0; 128];
         let read = file.read_at(&mut text, 0)?;
         let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
-        Ok((SendWatermark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit }, former))
+        Ok((SendWatermark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit, known: None }, former))
+    }
+
+    /// The same, for a journal that nobody else uses.
+    pub(super) fn knowing(self, known: KnownJournal) -> SendWatermark {
+        SendWatermark { known: Some(known), ..self }
+    }
+
+    /// Remembers that everything scheduled before is claimed. Called before anything of that is sent.
+    pub fn journal_reaches(&mut self, cursor: Timestamp) {
+        if let Some(known) = &mut self.known {
+            // A directory that cannot be written keeps the mark from being raised as well.
+            let _ = known.reaches(&Shard::Common, cursor);
+        }
     }
 
     /// Whether anything may be sent, and for how long.

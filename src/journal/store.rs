@@ -1,5 +1,7 @@
 //! What a journal is kept in: rows that are written in transactions.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Claim, Claimed, JournalError, Key, Known, Refused, Transition};
@@ -22,6 +24,12 @@ pub(super) trait Store: Send + 'static {
 
     /// What can be done when nobody waits for a write any more.
     fn tidy(&mut self);
+
+    /// How long nothing is written before [`Store::keep_alive`] is due. `None`: it is never due.
+    fn idles_for(&self) -> Option<Duration>;
+
+    /// Sees to it that the next write finds a way to the rows.
+    fn keep_alive(&mut self);
 }
 
 /// One thing to be written.

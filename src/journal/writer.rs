@@ -156,10 +156,17 @@ impl<S: Store> Writer<S> {
 
     /// Takes in all that has arrived, writes what is to be written, and prunes a little.
     fn turn(&mut self) -> Next {
-        if self.wait() == Waited::Gone {
-            // Nobody is there to tell when it fails.
-            let _ = self.write();
-            return Next::End(None);
+        match self.wait() {
+            Waited::Gone => {
+                // Nobody is there to tell when it fails.
+                let _ = self.write();
+                return Next::End(None);
+            }
+            Waited::TimedOut if self.write_at.is_none() && self.pruning.is_none() => {
+                self.store.keep_alive();
+                return Next::Continue;
+            }
+            Waited::TimedOut | Waited::Arrived => {}
         }
         self.arrived.append(&mut self.inbox.take());
         while let Some(request) = self.arrived.pop_front() {
@@ -198,7 +205,7 @@ impl<S: Store> Writer<S> {
         match self.write_at {
             _ if !self.arrived.is_empty() => Waited::Arrived,
             _ if self.pruning.is_some() => self.inbox.wait_until(Instant::now()),
-            None => self.inbox.wait(),
+            None => self.inbox.wait(self.store.idles_for()),
             Some(at) => self.inbox.wait_until(at),
         }
     }

@@ -377,7 +377,7 @@ events! {
         hint: String,
     }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
 
-    /// An attempt may have taken effect. The stack's actions are asked before anything else happens to its entry.
+    /// An attempt may have taken effect. The stack's actions are asked before the occurrence is sent again.
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -435,6 +435,40 @@ events! {
     JournalRestored = "journal.restored", |e| Level::INFO, {
         failed_since: Timestamp,
     }, format!("the journal can be written again, which failed since {}", brief(e.failed_since));
+
+    /// The journal that the state directory knows is gone, or another one is in its place. Nothing is sent.
+    JournalReplaced = "journal.replaced", |e| Level::ERROR, {
+        /// The identity of the journal that was seen last.
+        known: String,
+        /// The identity of the one that is there now.
+        found: Option<String>,
+        journal: String,
+    }, match &e.found {
+        Some(found) => format!(
+            "the journal {} is {found}, and this daemon knows {}: nothing is sent; restore the journal from a backup, or begin with \
+             this one by `stackcron run --new-journal`",
+            e.journal, e.known
+        ),
+        None => format!(
+            "the journal {} is gone, and with it what was claimed and paused: nothing is sent; restore it from a backup, or begin a \
+             new one with `stackcron run --new-journal`",
+            e.journal
+        ),
+    };
+
+    /// The journal is an older copy of itself. What is due between may have been sent, and is looked for.
+    JournalOlder = "journal.older", |e| Level::WARN, {
+        /// The journal knows everything that was scheduled before.
+        from: Timestamp,
+        /// Nothing that is due later was sent.
+        until: Timestamp,
+        /// How many occurrences were due between.
+        occurrences: usize,
+    }, format!(
+        "the journal is an older copy of itself and does not know what became of {} {} between {} and {}: they may have been sent, and \
+         the stacks' actions are asked",
+        e.occurrences, if e.occurrences == 1 { "occurrence" } else { "occurrences" }, brief(e.from), brief(e.until)
+    );
 
     /// The journal did not take a step back. It and the log may disagree on this occurrence: a fault of the daemon's.
     JournalRefused = "journal.refused", |e| Level::ERROR, {

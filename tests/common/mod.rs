@@ -199,11 +199,21 @@ impl Daemon {
 
     /// The first line from the start on that is this event and fulfils the condition. Waits for it.
     pub fn wait_for(&mut self, event: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        self.wait_long_for(PATIENCE, event, condition)
+    }
+
+    /// The first line from the start on that is this event and fulfils the condition, for what takes minutes by design.
+    pub fn wait_long_for(
+        &mut self,
+        patience: Duration,
+        event: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
         let wanted = |line: &Value| line["event"] == event && condition(line);
         if let Some(line) = self.log.iter().find(|line| wanted(line)) {
             return line.clone();
         }
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.next(left) {

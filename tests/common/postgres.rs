@@ -149,6 +149,20 @@ impl Server {
         String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
     }
 
+    /// A database as `pg_dump` writes it: commands that `sql` takes.
+    pub fn dump(&self, database: &str) -> String {
+        let output = Command::new(self.binaries.join("pg_dump"))
+            .args(["--inserts", "-U", "stackcron", "-p", "5432", "-h"])
+            .arg(&self.directory)
+            .arg(database)
+            .output()
+            .expect("pg_dump");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let dump = String::from_utf8(output.stdout).expect("UTF-8");
+        // What only psql understands protects psql from the dump.
+        dump.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+    }
+
     /// `pg_ctl` on it: `["stop", "-m", "fast"]`, and so on.
     pub fn control(&self, arguments: &[&str]) {
         let status = unprivileged(&self.directory, &self.binaries.join("pg_ctl").display().to_string())
@@ -334,6 +348,16 @@ impl Proxy {
         if text.is_none() {
             self.way.swallowed.lock().expect("the numbers").clear();
         }
+    }
+
+    /// No further connection swallows what it is asked; those that do go on to.
+    pub fn swallow_no_more(&self) {
+        *self.way.swallows.lock().expect("the text") = None;
+    }
+
+    /// How many connections there were so far.
+    pub fn made(&self) -> u32 {
+        self.way.made.load(Relaxed)
     }
 
     /// What is stranded comes through.

@@ -162,3 +162,92 @@ async fn a_leader_that_cannot_write_while_its_lease_is_kept_leaves_it_to_another
     assert!(leader.stop().success(), "{}", leader.stderr());
     nothing_is_lost(&scene.nothing_twice(&one));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_a_firewall_forgot_is_replaced_before_something_is_due() {
+    let Some(mut scene) = Scene::new().await else { return };
+    scene.jobs = "  e0: { stack: s1, job: j1, cron: '@yearly' }\n".to_owned();
+    let proxy = Proxy::before(scene.server);
+    let place = scene.machine_at(&proxy.url(&scene.database));
+    let mut daemon = place.start();
+    let fire = || {
+        let fired = place.run(&["fire", "e0"]);
+        if fired.status.success() { Ok(()) } else { Err(fired.stderr) }
+    };
+    until("a daemon that fires", fire);
+    daemon.event("action.finished");
+    let former = proxy.made();
+    // By which an idle connection is tried.
+    proxy.swallow(Some("SELECT 1"));
+    until("another connection", || if proxy.made() > former { Ok(()) } else { Err(former.to_string()) });
+    proxy.swallow_no_more();
+    let asked = std::time::Instant::now();
+    fire().expect("it is fired");
+    say(&format!("fired after {:?}", asked.elapsed()));
+    daemon.event("action.started");
+    assert_eq!(daemon.events("journal.failed"), Vec::<&Value>::new());
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_database_is_down_has_not_handed_over() {
+    let Some(scene) = Scene::alone().await else { return };
+    let place = scene.machine();
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    scene.server.control(&["stop", "-m", "immediate"]);
+    daemon.event("lease.unreachable");
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    assert_eq!(daemon.events("lease.released"), Vec::<&Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_somebody_has_emptied_is_put_back() {
+    let Some(scene) = Scene::new().await else { return };
+    let (one, other) = (scene.machine(), scene.machine());
+    let (mut leader, mut standby) = pair(&one, &other);
+    scene.server.sql(&scene.database, "DELETE FROM stackcron.lease");
+    leader.event("lease.lost");
+    let again = |line: &Value| line["event"] == "lease.acquired";
+    until("a leader", || {
+        leader.read();
+        standby.read();
+        let acquired = leader.log.iter().chain(&standby.log).filter(|line| again(line)).count();
+        if acquired > 1 { Ok(()) } else { Err(acquired.to_string()) }
+    });
+    leader.stop();
+    standby.stop();
+    scene.nothing_twice(&one);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_use_a_database_is_told_what_to_do() {
+    let Some(scene) = Scene::new().await else { return };
+    let (server, database) = (scene.server, &scene.database);
+    let mut daemon = scene.machine().start();
+    fires(&mut daemon);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    server.sql(
+        database,
+        "DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA stackcron TO reader;
+        GRANT SELECT ON ALL TABLES IN SCHEMA stackcron TO reader",
+    );
+    let place = scene.machine_at(&server.url(database).replacen("stackcron@", "reader@", 1));
+    let mut reader = place.start();
+    let told = reader.event("lease.unreachable");
+    assert!(
+        told["error"].as_str().is_some_and(|error| error.contains("INSERT, UPDATE and DELETE")),
+        "{told}"
+    );
+    assert!(reader.stop().success(), "{}", reader.stderr());
+    server.sql(database, "DROP OWNED BY reader; DROP ROLE reader");
+    for tables in
+        ["CREATE TABLE stackcron.journal (title text)", "CREATE TABLE stackcron.lease (tenant text)"]
+    {
+        let strangers = server.database();
+        server.sql(&strangers, &format!("CREATE SCHEMA stackcron; {tables}"));
+        let ended = scene.machine_at(&server.url(&strangers)).run(&["run"]);
+        assert!(!ended.status.success());
+        assert!((ended.stdout + &ended.stderr).contains("give the journal another database"), "{tables}");
+    }
+}

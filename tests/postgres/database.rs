@@ -46,6 +46,7 @@ async fn a_database_that_cannot_be_written_is_waited_for() {
     daemon.wait_for("lease.unreachable", |line| {
         line["error"].as_str().is_some_and(|error| error.contains("replica"))
     });
+    daemon.event("journal.failed");
     server.sql("postgres", &format!("ALTER DATABASE {database} RESET default_transaction_read_only"));
     daemon.event("lease.reachable");
     daemon.event("journal.restored");

@@ -5,8 +5,11 @@ use crate::common::postgres::Strand;
 
 /// A person fires while the connections that there are stand still. The daemon gives them up and goes on by others, and then what
 /// was held comes through. Nothing is fired: the person was told so.
-async fn nothing_is_fired_over(strand: Strand) {
+async fn nothing_is_fired_over(strand: Strand, settings: &[&str]) {
     let Some(mut scene) = Scene::new().await else { return };
+    for setting in settings {
+        scene.server.sql("postgres", &format!("ALTER DATABASE {} SET {setting}", scene.database));
+    }
     scene.jobs = "  e0: { stack: s1, job: j1, cron: '@yearly' }\n".to_owned();
     let proxy = Proxy::before(scene.server);
     let place = scene.machine_at(&proxy.url(&scene.database));
@@ -43,7 +46,7 @@ impl Scene {
         let database = &self.database;
         let sql = format!(
             "SELECT pid FROM pg_stat_activity
-            WHERE datname = '{database}' AND query IN ('COMMIT', 'BEGIN ISOLATION LEVEL READ COMMITTED') {condition}"
+            WHERE datname = '{database}' AND query IN ('COMMIT', 'BEGIN ISOLATION LEVEL READ COMMITTED', 'SELECT 1') {condition}"
         );
         self.server.sql("postgres", &sql).lines().map(|pid| pid.trim().to_owned()).collect()
     }
@@ -51,10 +54,15 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_comes_after_its_connection_was_given_up_is_none() {
-    nothing_is_fired_over(Strand::Questions).await;
+    nothing_is_fired_over(Strand::Questions, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_whose_answer_was_lost_is_taken_away() {
-    nothing_is_fired_over(Strand::Answers).await;
+    nothing_is_fired_over(Strand::Answers, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_given_up_is_ended_however_the_database_writes_instants() {
+    nothing_is_fired_over(Strand::Questions, &["datestyle = 'SQL, DMY'", "timezone = 'Asia/Kolkata'"]).await;
 }

@@ -158,7 +158,9 @@ async fn journal(url: &str, directory: &Path) -> (Opened, ShardHandle, Membershi
     let profile =
         Profile { name: "test".to_owned(), version: "0".to_owned(), schedule: "1".to_owned(), entries: 1 };
     let (address, directory) = (url.parse().expect("an address"), directory.to_owned());
-    let joining = tokio::task::spawn_blocking(move || Membership::join(address, &directory, profile));
+    let joining = tokio::task::spawn_blocking(move || {
+        Membership::join(address, &directory, profile, stackcron::journal::WhenReplaced::Refuse)
+    });
     let membership = joining.await.expect("a thread").expect("a member");
     let mut seat = membership.seat(Shard::Common).expect("a seat");
     let term = loop {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use crate::journal::postgres::tables::{Group, Id, Number, Seen, Tables};
+use crate::journal::postgres::tables::{Beat, Group, Id, Number, Seen, Tables};
 
 /// A statement is answered within this time, or its connection is given up.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -28,10 +28,10 @@ pub(super) enum Client {
 /// What changes something, and so also changes it when it comes late.
 #[derive(Clone)]
 pub(super) enum Statement {
-    Take(Seen, Id, Timestamp),
-    Keep(Number, Timestamp),
-    Release(Number),
-    Write(Number, Box<Group>),
+    Take(Seen, Id, Timestamp, Option<Timestamp>),
+    Keep(Beat, Id, Timestamp),
+    Release(Number, Id),
+    Write(Number, Id, Box<Group>),
 }
 
 /// The tables, and what is wrong with the server.
@@ -134,10 +134,10 @@ impl Database {
 
     fn perform(&mut self, statement: Statement) {
         match statement {
-            Statement::Take(seen, holder, until) => drop(self.tables.take(seen, holder, until)),
-            Statement::Keep(number, until) => drop(self.tables.keep(number, until)),
-            Statement::Release(number) => self.tables.release(number),
-            Statement::Write(number, group) => drop(self.tables.write(number, &group)),
+            Statement::Take(seen, holder, until, lost) => drop(self.tables.take(seen, holder, until, lost)),
+            Statement::Keep(beat, holder, until) => drop(self.tables.keep(beat, holder, until)),
+            Statement::Release(number, holder) => self.tables.release(number, holder),
+            Statement::Write(number, holder, group) => drop(self.tables.write(number, holder, &group)),
         }
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
-use crate::journal::postgres::tables::{Group, Number, Open};
+use crate::journal::postgres::tables::{Group, Id, Number, Open};
 use crate::journal::store;
 use crate::journal::{Claim, Key, Known, Recovered, Refused, Transition};
 use crate::quota;
@@ -84,6 +84,7 @@ pub(super) struct Disk {
 struct DatabaseSession {
     client: Client,
     number: Number,
+    holder: Id,
     open: Open,
 }
 
@@ -117,8 +118,8 @@ impl Disk {
     }
 
     /// A term begins: what is written from now on is this leader's.
-    pub(super) fn leads(&mut self, client: Client, number: Number, open: Open) {
-        self.seat = Some(DatabaseSession { client, number, open });
+    pub(super) fn leads(&mut self, client: Client, (number, holder): (Number, Id), open: Open) {
+        self.seat = Some(DatabaseSession { client, number, holder, open });
     }
 
     /// Of the term in which it is written.
@@ -135,7 +136,8 @@ impl Disk {
             (self.seat.take(), self.writing.take())
             && call.is_there()
         {
-            database.comes_late(seat.client, Statement::Write(seat.number, Box::new(asked.0)), now, chances);
+            let write = Statement::Write(seat.number, seat.holder, Box::new(asked.0));
+            database.comes_late(seat.client, write, now, chances);
         }
     }
 
@@ -218,11 +220,15 @@ impl Disk {
             To::File(_) if now < self.ill_until => None,
             To::File(_) => Some(database.tables.memory.write(&writes(&group))),
             To::Database(asked, mut call) => {
-                let Some(DatabaseSession { client, number, .. }) = self.seat else { return Vec::new() };
+                let Some(DatabaseSession { client, number, holder, .. }) = self.seat else {
+                    return Vec::new();
+                };
                 if call.is_there() {
                     database.ends_former_session(client, now);
                 }
-                match call.proceed(now, database, Kind::Writes, |tables| tables.write(number, &asked.0)) {
+                match call
+                    .proceed(now, database, Kind::Writes, |tables| tables.write(number, holder, &asked.0))
+                {
                     Went::On => {
                         self.writing = Some(Writing { group, to: To::Database(asked, call) });
                         return Vec::new();
@@ -230,7 +236,7 @@ impl Disk {
                     Went::Astray => {
                         database.comes_late(
                             client,
-                            Statement::Write(number, Box::new(asked.0.clone())),
+                            Statement::Write(number, holder, Box::new(asked.0.clone())),
                             now,
                             chances,
                         );

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::clock::Now;
 use crate::journal::postgres::LeadershipChange;
-use crate::journal::postgres::tables::{BEAT, ElectionState, Found, Id, LOOK, Next, Number, sends_until};
+use crate::journal::postgres::tables::{
+    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Number, sends_until,
+};
 use crate::schedule::Shard;
 
 /// Before a connection is tried again.
@@ -38,14 +40,22 @@ pub(super) struct Member {
     notices: VecDeque<LeadershipChange>,
 }
 
+/// How a lease is taken.
+#[derive(Clone, Copy)]
+struct Taking {
+    mark: Option<Timestamp>,
+    lost_until: Option<Timestamp>,
+    until: Timestamp,
+}
+
 enum Doing {
     /// It has no connection, and makes one then.
     Away(Duration),
     Connects(Call<()>),
     Idle,
-    Beats(Call<Vec<i64>>, Number, Now),
+    Beats(Call<Vec<i64>>, Beat, Now),
     Looks(Call<Found>),
-    Takes(Call<Option<Number>>, Found, Option<Timestamp>, Now),
+    Takes(Call<Option<Number>>, Box<Found>, Taking, Now),
     Releases(Call<()>, Number, Order),
     Left,
 }
@@ -108,7 +118,7 @@ impl Member {
         database: &mut Database,
         chances: &mut Rng,
     ) {
-        let client = Client::Elector(self.number);
+        let (client, id) = (Client::Elector(self.number), self.id);
         self.doing = match std::mem::replace(&mut self.doing, Doing::Left) {
             Doing::Away(at) => match self.orders.pop_front() {
                 // The lease ends by itself.
@@ -124,13 +134,13 @@ impl Member {
                 Went::On | Went::Astray => Doing::Connects(call),
             },
             Doing::Idle => self.begins(client, time, now, latency, chances),
-            Doing::Beats(mut call, number, asked) => {
+            Doing::Beats(mut call, beat, asked) => {
                 let until = sends_until(asked);
-                match call.proceed(time, database, Kind::Writes, |tables| tables.keep(number, until)) {
-                    Went::On => Doing::Beats(call, number, asked),
+                match call.proceed(time, database, Kind::Writes, |tables| tables.keep(beat, id, until)) {
+                    Went::On => Doing::Beats(call, beat, asked),
                     Went::Astray => {
-                        database.comes_late(client, Statement::Keep(number, until), time, chances);
-                        Doing::Beats(call, number, asked)
+                        database.comes_late(client, Statement::Keep(beat, id, until), time, chances);
+                        Doing::Beats(call, beat, asked)
                     }
                     Went::Back(Some(kept)) => {
                         if let Some(notice) = self.part.kept(&kept, asked) {
@@ -154,22 +164,33 @@ impl Member {
                             self.look_at = time + pause;
                             Doing::Idle
                         }
-                        Next::Take { mark } => {
-                            Doing::Takes(Call::new(client, latency, time, chances), found, mark, now)
+                        Next::Take { mark, lost_until } => {
+                            let until = sends_until(now).max(self.part.sent_until().unwrap_or(now.wall));
+                            let taking = Taking { mark, lost_until, until };
+                            let call = Call::new(client, latency, time, chances);
+                            Doing::Takes(call, Box::new(found), taking, now)
                         }
                     }
                 }
             },
-            Doing::Takes(mut call, found, mark, asked) => {
-                let (seen, id, until) = (found.seen, self.id, sends_until(asked));
-                match call.proceed(time, database, Kind::Writes, |tables| tables.take(seen, id, until)) {
-                    Went::On => Doing::Takes(call, found, mark, asked),
+            Doing::Takes(mut call, found, taking, asked) => {
+                let (seen, Taking { mark, lost_until, until }) = (found.seen, taking);
+                match call
+                    .proceed(time, database, Kind::Writes, |tables| tables.take(seen, id, until, lost_until))
+                {
+                    Went::On => Doing::Takes(call, found, taking, asked),
                     Went::Astray => {
-                        database.comes_late(client, Statement::Take(seen, id, until), time, chances);
-                        Doing::Takes(call, found, mark, asked)
+                        database.comes_late(
+                            client,
+                            Statement::Take(seen, id, until, lost_until),
+                            time,
+                            chances,
+                        );
+                        Doing::Takes(call, found, taking, asked)
                     }
                     Went::Back(Some(Some(number))) => {
-                        let term = self.part.taken(Shard::Common, &found, (number, mark), asked);
+                        let of = (id, database.tables.identity());
+                        let term = self.part.taken(Shard::Common, &found, (number, mark), of, asked);
                         self.notices.push_back(LeadershipChange::Leads(term));
                         (self.beat_at, self.look_at) = (time + BEAT, time + LOOK);
                         Doing::Idle
@@ -183,10 +204,10 @@ impl Member {
                 }
             }
             Doing::Releases(mut call, number, order) => {
-                match call.proceed(time, database, Kind::Writes, |tables| tables.release(number)) {
+                match call.proceed(time, database, Kind::Writes, |tables| tables.release(number, id)) {
                     Went::On => Doing::Releases(call, number, order),
                     Went::Astray => {
-                        database.comes_late(client, Statement::Release(number), time, chances);
+                        database.comes_late(client, Statement::Release(number, id), time, chances);
                         Doing::Releases(call, number, order)
                     }
                     Went::Back(_) if order == Order::Leave => Doing::Left,
@@ -215,10 +236,10 @@ impl Member {
                 None => Doing::Idle,
             };
         }
-        match self.part.number() {
-            Some(number) => {
+        match self.part.beats() {
+            Some(beat) => {
                 self.beat_at = time + BEAT;
-                Doing::Beats(Call::new(client, latency, time, chances), number, now)
+                Doing::Beats(Call::new(client, latency, time, chances), beat, now)
             }
             None => Doing::Looks(Call::new(client, latency, time, chances)),
         }
@@ -233,13 +254,13 @@ impl Member {
     pub(super) fn dies(self, time: Duration, database: &mut Database, chances: &mut Rng) {
         let client = Client::Elector(self.number);
         let statement = match self.doing {
-            Doing::Beats(call, number, asked) if call.is_there() => {
-                Statement::Keep(number, sends_until(asked))
+            Doing::Beats(call, beat, asked) if call.is_there() => {
+                Statement::Keep(beat, self.id, sends_until(asked))
             }
-            Doing::Takes(call, found, _, asked) if call.is_there() => {
-                Statement::Take(found.seen, self.id, sends_until(asked))
+            Doing::Takes(call, found, taking, _) if call.is_there() => {
+                Statement::Take(found.seen, self.id, taking.until, taking.lost_until)
             }
-            Doing::Releases(call, number, _) if call.is_there() => Statement::Release(number),
+            Doing::Releases(call, number, _) if call.is_there() => Statement::Release(number, self.id),
             _ => return,
         };
         database.comes_late(client, statement, time, chances);

@@ -375,8 +375,9 @@ fn fault(rng: &mut Rng) -> Fault {
         9 => Kind::CloseAfter,
         10 => Kind::ResetMidBody,
         11 => Kind::Slow(span(rng), Order::EffectFirst),
-        // What takes effect later than a timeout after the timeout is beyond what anybody can find out.
-        12 | 13 => Kind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
+        12 => Kind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
+        // What takes effect later than two minutes after it was sent is beyond what anybody can find out.
+        13 => Kind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
         14 => Kind::Garbage,
         15 => Kind::Bare,
         16 => Kind::Retyped,

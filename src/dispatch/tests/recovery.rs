@@ -130,7 +130,7 @@ fn an_idempotent_occurrence_that_may_have_started_is_never_called_missed() {
     world.go_to(1.0);
     world.answer(in_doubt());
     let two = [run(7, 1, "we"), run(8, 2, "we")];
-    for second in 2..100 {
+    for second in 2..200 {
         world.reconcile(f64::from(second), &two);
         while !world.sent.is_empty() {
             world.answer(not_sent());
@@ -207,7 +207,7 @@ fn what_a_former_process_gave_up_may_own_an_action() {
     let sending = Reached::Sending { attempts: 1, sent_at: World::at(-8) };
     let effects = world.dispatch.recover(recovered(vec![open("a", -8, sending)]), &schedule, world.now);
     world.take(effects);
-    world.reconcile(60.0, &[run(7, -8, "we")]);
+    world.reconcile(130.0, &[run(7, -8, "we")]);
     let told = world.told();
     assert!(told.contains(&"occurrence.unknown a".to_owned()), "nothing tells whose it is: {told:?}");
 }

@@ -128,8 +128,7 @@ impl World {
 
     /// What the gauge of what waits should show: every queue, walked through.
     pub(super) fn waiting(&self) -> [(Priority, usize); 3] {
-        let waits =
-            |pending: &&Pending| matches!(pending.place, Place::Ready | Place::Retry(_) | Place::Behind);
+        let waits = |pending: &&Pending| matches!(pending.place, Place::Ready | Place::Retry(_));
         let waiting: Vec<&Pending> = self.dispatch.pending.values().filter(waits).collect();
         [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
             (priority, waiting.iter().filter(|pending| pending.entry.priority == priority).count())

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -18,12 +19,38 @@ const CREDENTIAL: &str = "journal-password";
 /// The port that is meant where none is named.
 const PORT: u16 = 5432;
 
+/// After so long without a word, the system asks whether the other end is there. Firewalls and address translation
+/// forget a connection that is silent for a minute, and some after thirty seconds.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// Between two such questions, and how many without an answer end the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// What was sent and is not acknowledged for so long ends the connection.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
+
+/// One of several servers is given up after so long, so that the next one is tried within the time that connecting has.
+const NEXT_SERVER: Duration = Duration::from_secs(3);
+
+/// The driver's own time before the first question.
+const DRIVERS_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// A database, with all that is needed to enter it.
 #[derive(Clone)]
 pub struct Address {
     pub(super) config: tokio_postgres::Config,
-    pub(super) tls: MakeRustlsConnect,
+    roots: Roots,
     shown: String,
+}
+
+/// Who vouches for the server's certificate.
+#[derive(Clone)]
+enum Roots {
+    /// The platform.
+    Platform(MakeRustlsConnect),
+    /// A file, which is read again for each connection: a certificate that is renewed counts at once.
+    File(PathBuf),
 }
 
 /// Why a text is no such address. No error repeats any of the URL: a password may be in it.
@@ -93,8 +120,41 @@ impl FromStr for Address {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         config.application_name("stackcron");
+        keep_alive(&mut config);
         let shown = shown(&config);
-        Ok(Address { config, tls: tls(own.roots.as_deref())?, shown })
+        let tls = tls(own.roots.as_deref())?;
+        let roots = own.roots.map_or(Roots::Platform(tls), Roots::File);
+        Ok(Address { config, roots, shown })
+    }
+}
+
+impl Address {
+    /// How a connection is encrypted that is made now.
+    pub(super) fn tls(&self) -> Result<MakeRustlsConnect, AddressError> {
+        match &self.roots {
+            Roots::Platform(tls) => Ok(tls.clone()),
+            Roots::File(path) => tls(Some(path)),
+        }
+    }
+}
+
+/// Sets what notices that a connection is dead, where the URL does not say it.
+fn keep_alive(config: &mut tokio_postgres::Config) {
+    if config.get_keepalives_idle() == DRIVERS_IDLE {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(ACKNOWLEDGED_WITHIN);
+    }
+    let servers = config.get_hosts().len().max(config.get_hostaddrs().len());
+    if servers > 1 && config.get_connect_timeout().is_none() {
+        config.connect_timeout(NEXT_SERVER);
     }
 }
 
@@ -128,9 +188,15 @@ fn without_own_keys(text: &str) -> Result<(String, Own), AddressError> {
             }
             Some(("sslrootcert", path)) => {
                 let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
-                own.roots = Some(PathBuf::from(path));
+                // As libpq has it: the roots of the platform.
+                own.roots = (path != "system").then(|| PathBuf::from(path));
             }
-            _ => others.push(pair),
+            // The driver takes several for one in a URL.
+            Some(("host", hosts)) => {
+                let hosts = hosts.replace("%2C", ",").replace("%2c", ",");
+                others.extend(hosts.split(',').map(|host| format!("host={host}")));
+            }
+            _ => others.push(pair.to_owned()),
         }
     }
     let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
@@ -233,6 +299,39 @@ mod tests {
             assert_eq!(address.to_string().replace("a:5432", "a"), shown.replace("a:5432", "a"), "{url}");
             assert!(!format!("{address:?}").contains("s3cret"), "{address:?}");
         }
+    }
+
+    #[test]
+    fn several_hosts_are_several_wherever_they_stand() {
+        for url in [
+            "postgres://me@a,b/jobs",
+            "postgres:///jobs?user=me&host=a,b",
+            "postgres:///jobs?user=me&host=a%2Cb",
+        ] {
+            let address = address(url);
+            assert_eq!(address.config.get_hosts(), [Host::Tcp("a".into()), Host::Tcp("b".into())], "{url}");
+            assert_eq!(
+                address.config.get_connect_timeout(),
+                Some(&NEXT_SERVER),
+                "a dead one leaves time for the other"
+            );
+        }
+    }
+
+    #[test]
+    fn every_connection_is_kept_alive_unless_told_otherwise() {
+        let plain = address("postgres://me@db.example/jobs");
+        assert!(
+            plain.config.get_keepalives() && plain.config.get_keepalives_idle() < Duration::from_secs(30)
+        );
+        assert_eq!(plain.config.get_tcp_user_timeout(), Some(&ACKNOWLEDGED_WITHIN));
+        let own = address("postgres://me@db.example/jobs?keepalives_idle=7");
+        assert_eq!(own.config.get_keepalives_idle(), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn the_roots_of_the_system_are_no_file() {
+        address("postgres://me@db.example/jobs?sslmode=verify-full&sslrootcert=system");
     }
 
     #[test]

@@ -36,8 +36,12 @@ const SESSION: &str = "
 
 /// Connects. What arrives on the connection is taken in by a task of the runtime that this is called in.
 pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
+    let tls = address.tls().map_err(|error| JournalError::Unreachable {
+        address: address.to_string(),
+        detail: error.to_string(),
+    })?;
     let connecting = async {
-        let (client, connection) = address.config.connect(address.tls.clone()).await?;
+        let (client, connection) = address.config.connect(tls).await?;
         let encoding = connection.parameter("server_encoding").map(str::to_owned);
         // It ends with the client, or tells it of its own end.
         tokio::spawn(connection);
@@ -73,7 +77,8 @@ pub(super) async fn within<T>(
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pid: i32,
-    started: String,
+    /// In microseconds since 1970. As text it depends on the DateStyle and the time zone of whoever asks.
+    started: i64,
 }
 
 impl Session {
@@ -100,10 +105,12 @@ impl Session {
 /// Between two looks at a session that is to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-const OWN: &str = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+const OWN: &str = "
+    SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 
 const END: &str = "
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::text::timestamptz";
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
+    WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2";
 
 /// Waits for an answer, for a bounded time.
 pub(super) async fn answered<T>(
@@ -211,7 +218,8 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
     }
     let remedy = match *code {
         SqlState::READ_ONLY_SQL_TRANSACTION => {
-            "this server is a replica; name the primary, or both, in the URL"
+            "this server is a replica, or is set to read only (default_transaction_read_only); name the primary, or \
+             all servers, in the URL, or let it be written"
         }
         SqlState::DISK_FULL => "make room on the server",
         SqlState::INVALID_PASSWORD => PASSWORD,
@@ -219,8 +227,25 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
             "the user, the database and sslmode of the URL must be what the server's pg_hba.conf admits"
         }
         SqlState::INVALID_CATALOG_NAME => "make the database first: createdb",
+        // It may enter the schema, and then what is in it is somebody else's.
+        SqlState::INSUFFICIENT_PRIVILEGE
+            if [" table ", " sequence "].iter().any(|of| detail.contains(of)) =>
+        {
+            "the user may not write the journal: make it the owner of the schema `stackcron` and of its tables, or grant \
+             it SELECT, INSERT, UPDATE and DELETE on all of them"
+        }
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "the user needs CREATE on the database, or a schema `stackcron` of its own"
+        }
+        SqlState::UNDEFINED_COLUMN
+        | SqlState::UNDEFINED_TABLE
+        | SqlState::DUPLICATE_TABLE
+        | SqlState::DUPLICATE_OBJECT
+        | SqlState::WRONG_OBJECT_TYPE
+        | SqlState::UNDEFINED_FUNCTION
+        | SqlState::DATATYPE_MISMATCH => {
+            "the tables of the schema `stackcron` are not this journal's, or not all of them: give the journal another \
+             database, or restore its tables"
         }
         _ => return JournalError::Database { address, detail, remedy: None },
     };

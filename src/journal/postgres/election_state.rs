@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::SendPermit;
+use super::super::{Identity, SendPermit};
 use super::identity::Id;
 use super::lease::{Act, LOOK, Number, Seen, VALID, Watch};
 use super::member::{LeadershipChange, Term};
@@ -22,8 +22,18 @@ pub(crate) struct Found {
     pub(crate) seen: Seen,
     pub(crate) holder: Option<Id>,
     pub(crate) name: Option<String>,
-    /// Nothing that was due later has been sent.
+    /// Nothing that was due later has been sent, as far as the database knows.
     pub(crate) sends_until: Option<Timestamp>,
+}
+
+/// A beat of a leader, and the last one that it knows to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beat {
+    pub(crate) number: Number,
+    /// A row with an older beat is of a database that has lost this one: an older copy of itself.
+    pub(crate) known: i64,
+    /// Greater than each that was asked for before.
+    pub(crate) next: i64,
 }
 
 /// What to do about a lease that one does not have.
@@ -32,7 +42,7 @@ pub(crate) enum Next {
     /// Look again after so long.
     Wait(Duration),
     /// Take it, if it is still as it was found. The mark is the former process's, where the lease was its.
-    Take { mark: Option<Timestamp> },
+    Take { mark: Option<Timestamp>, lost_until: Option<Timestamp> },
 }
 
 /// A shard that this member leads or stands by for.
@@ -47,15 +57,26 @@ pub(crate) struct ElectionState {
     rests_until: Mono,
     /// It is being handed over.
     leaves: bool,
+    /// Nothing that is due later was sent, by all that this member and the processes before it have seen. It never falls in one
+    /// journal.
+    sent_until: Option<Timestamp>,
 }
 
 /// What a member is to a shard.
 enum Role {
     StandsBy { leader: Option<Id> },
-    Leads(Number, SendPermit),
+    Leads(Number, SendPermit, Beats),
+}
+
+/// The beats of a leader that are known to be written, and that are asked for.
+#[derive(Clone, Copy)]
+struct Beats {
+    known: i64,
+    asked: i64,
 }
 
 impl ElectionState {
+    /// `mark` is how far the process before has sent.
     pub(crate) fn new(mark: Option<Timestamp>) -> ElectionState {
         ElectionState {
             former: Some(mark),
@@ -64,7 +85,18 @@ impl ElectionState {
             free_since: None,
             rests_until: Mono::ZERO,
             leaves: false,
+            sent_until: None,
         }
+    }
+
+    /// Takes in up to when anybody may have sent, by what the state directory knows.
+    pub(crate) fn may_have_sent(&mut self, until: Option<Timestamp>) {
+        self.sent_until = self.sent_until.max(until);
+    }
+
+    /// Up to when anybody may have sent, by all that was seen.
+    pub(crate) fn sent_until(&self) -> Option<Timestamp> {
+        self.sent_until
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -79,7 +111,7 @@ impl ElectionState {
     /// Of the term for which it leads.
     pub(crate) fn number(&self) -> Option<Number> {
         match self.role {
-            Role::Leads(number, _) => Some(number),
+            Role::Leads(number, ..) => Some(number),
             Role::StandsBy { .. } => None,
         }
     }
@@ -93,6 +125,9 @@ impl ElectionState {
         hesitates: Duration,
         mono: Mono,
     ) -> (Next, Option<LeadershipChange>) {
+        // Of a database that has come less far than was seen, what lies between is lost. It may have been sent.
+        let lost_until = self.sent_until.filter(|&until| found.sends_until.is_none_or(|found| found < until));
+        self.sent_until = self.sent_until.max(found.sends_until);
         if mono < self.rests_until {
             return (Next::Wait(LOOK), self.follow(found));
         }
@@ -100,7 +135,7 @@ impl ElectionState {
             && found.holder.is_some()
             && found.holder == former
         {
-            return (Next::Take { mark }, None);
+            return (Next::Take { mark, lost_until }, None);
         }
         if let Act::Wait(pause) = self.watch.see(found.seen, mono) {
             self.free_since = None;
@@ -110,7 +145,7 @@ impl ElectionState {
         if mono.saturating_sub(since) < hesitates {
             return (Next::Wait(LOOK), None);
         }
-        (Next::Take { mark: None }, None)
+        (Next::Take { mark: None, lost_until }, None)
     }
 
     /// It was asked for then, and is this member's.
@@ -119,14 +154,18 @@ impl ElectionState {
         shard: Shard,
         found: &Found,
         (number, mark): (Number, Option<Timestamp>),
+        (holder, identity): (Id, &Identity),
         asked: Now,
     ) -> Term {
         let permit = SendPermit::none_yet();
         permit.extend(asked.mono + VALID, sends_until(asked));
-        self.role = Role::Leads(number, permit.clone());
+        let beat = found.seen.beat + 1;
+        self.role = Role::Leads(number, permit.clone(), Beats { known: beat, asked: beat });
+        self.sent_until = self.sent_until.max(Some(sends_until(asked)));
         (self.former, self.free_since) = (None, None);
         let former = Number::new(found.seen.number);
-        Term { shard, number, former, permit, sends_until: found.sends_until, mark }
+        let sends_until = found.sends_until;
+        Term { shard, number, holder, identity: identity.clone(), former, permit, sends_until, mark }
     }
 
     /// It was asked for, and was not as it was found: somebody was faster, or the leader is back.
@@ -135,11 +174,24 @@ impl ElectionState {
         self.watch.forget();
     }
 
+    /// The beat to ask for next. `None` while it stands by.
+    pub(crate) fn beats(&mut self) -> Option<Beat> {
+        match &mut self.role {
+            Role::Leads(number, _, beats) => {
+                beats.asked += 1;
+                Some(Beat { number: *number, known: beats.known, next: beats.asked })
+            }
+            Role::StandsBy { .. } => None,
+        }
+    }
+
     /// A beat was asked for then, and these leases are kept by it.
     pub(crate) fn kept(&mut self, numbers: &[i64], asked: Now) -> Option<LeadershipChange> {
-        match &self.role {
-            Role::Leads(number, permit) if numbers.contains(&number.get()) => {
+        match &mut self.role {
+            Role::Leads(number, permit, beats) if numbers.contains(&number.get()) => {
                 permit.extend(asked.mono + VALID, sends_until(asked));
+                beats.known = beats.asked;
+                self.sent_until = self.sent_until.max(Some(sends_until(asked)));
                 None
             }
             Role::Leads(..) => {
@@ -148,6 +200,13 @@ impl ElectionState {
             }
             Role::StandsBy { .. } => None,
         }
+    }
+
+    /// The journal was replaced by another one, or by none: nobody leads.
+    pub(crate) fn is_without_journal(&mut self) -> Option<LeadershipChange> {
+        let led = self.leads();
+        self.steps_down();
+        led.then_some(LeadershipChange::Replaced)
     }
 
     /// Is to be handed over.
@@ -169,7 +228,7 @@ impl ElectionState {
     }
 
     fn steps_down(&mut self) {
-        if let Role::Leads(_, permit) = &self.role {
+        if let Role::Leads(_, permit, _) = &self.role {
             permit.revoke();
         }
         self.role = Role::StandsBy { leader: None };

@@ -3,7 +3,6 @@
 //! One connection for all shards: a beat is one statement however many this member leads, and so is a look.
 
 use std::collections::BTreeMap;
-use std::mem::Discriminant;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,12 +12,14 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
+use super::super::identity::{Identity, KnownJournal, WhenReplaced};
 use super::balance::ShardLoad;
 use super::connection::{PREPARED_WITHIN, answered, connect, within};
-use super::election_state::{ElectionState, Found, Next, sends_until};
+use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
 use super::member::{LeadershipChange, MemberEvent};
+use super::outage::Outage;
 use super::{Address, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
@@ -56,7 +57,7 @@ const ADD: &str = "
     )
     INSERT INTO stackcron.shard (name) SELECT name FROM unnest($1::text[]) AS name ON CONFLICT (name) DO NOTHING";
 
-/// Takes a lease that is still as it was seen. The new number is greater than that of each term before, also of those that a
+/// Takes a lease that is still as it was seen, in a journal of this identity that is there as a whole. The new number is greater than that of each term before, also of those that a
 /// database which was restored from a backup has forgotten: it is at least the time.
 const TAKE: &str = "
     UPDATE stackcron.lease
@@ -64,17 +65,25 @@ const TAKE: &str = "
             (SELECT max(number) + 1 FROM stackcron.lease),
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
         ),
-        beat = beat + 1, released = false, holder = $1, holder_name = $6, sends_until = greatest(sends_until, $2)
+        beat = beat + 1, released = false, holder = $1, holder_name = $6, sends_until = greatest(sends_until, $2),
+        lost_until = greatest(lost_until, $8)
     WHERE name = $7 AND number = $3 AND beat = $4 AND released = $5
+        AND EXISTS (SELECT FROM stackcron.journal WHERE identity = $9::text::uuid)
+        AND to_regclass('stackcron.target_pkey') IS NOT NULL
     RETURNING number";
 
+/// Keeps the leases of these terms of this holder. A row with an older beat than the one that is known to be written is of an
+/// older copy of the database.
 const KEEP: &str = "
-    UPDATE stackcron.lease SET beat = beat + 1, sends_until = greatest(sends_until, $2)
-    WHERE number = ANY ($1) AND NOT released
-    RETURNING number, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    UPDATE stackcron.lease l SET beat = k.next, sends_until = greatest(sends_until, $5)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (number, known, next)
+    WHERE l.number = k.number AND l.holder = $4 AND NOT l.released AND l.beat >= k.known AND l.beat < k.next
+        AND EXISTS (SELECT FROM stackcron.journal WHERE identity = $6::text::uuid)
+    RETURNING l.number, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-const RELEASE: &str =
-    "UPDATE stackcron.lease SET beat = beat + 1, released = true WHERE number = $1 AND NOT released";
+const RELEASE: &str = "
+    UPDATE stackcron.lease SET beat = beat + 1, released = true
+    WHERE number = $1 AND holder = $2 AND NOT released";
 
 /// What the keeper is told.
 pub(super) enum Command {
@@ -84,8 +93,9 @@ pub(super) enum Command {
     Release(Shard),
     /// Hand a lease over that the term of this number cannot use for the reason given, if another member is there.
     CannotLead(Shard, Number, JournalError),
-    /// Hand a lease over, and look for it no more. Ends with the last.
-    Leave(Shard, oneshot::Sender<()>),
+    /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed over: where the database
+    /// is out of reach, it ends by itself.
+    Leave(Shard, oneshot::Sender<bool>),
 }
 
 /// A part in a shard, and who is told what becomes of it.
@@ -110,6 +120,12 @@ pub(super) struct Elector {
     pub(super) name: String,
     /// The process before this one in the same state directory: it is dead.
     pub(super) former: Option<Id>,
+    /// The journal that the state directory knows.
+    pub(super) known: KnownJournal,
+    /// Until the first connection.
+    pub(super) when_replaced: WhenReplaced,
+    /// The identity of the journal, for who writes to it besides.
+    pub(super) identity: watch::Sender<Option<Identity>>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) news: mpsc::UnboundedSender<MemberEvent>,
     /// The other members that live and have the same schedule.
@@ -117,8 +133,8 @@ pub(super) struct Elector {
     pub(super) shards: BTreeMap<Shard, Candidate>,
     /// When the next beat, the next look and the next hand-over are due.
     pub(super) due: [Mono; 3],
-    /// Of what kind the failure is that was told.
-    pub(super) failed: Option<Discriminant<JournalError>>,
+    /// What was told of failures.
+    pub(super) outage: Outage,
 }
 
 /// How a connection's life ended.
@@ -139,31 +155,38 @@ impl Elector {
         let mut first = Some(first);
         loop {
             let ended = match connect(&self.address).await {
-                Ok(mut client) => {
-                    let preparing = schema::prepare(&mut client, &self.address, schema::MIGRATIONS);
-                    match within(&self.address, PREPARED_WITHIN, preparing).await {
-                        Ok(()) => {
-                            if let Some(first) = first.take() {
-                                let _ = first.send(Ok(()));
-                            }
-                            self.serve(&client).await
+                Ok(mut client) => match self.prepare(&mut client).await {
+                    Ok(()) => {
+                        if let Some(first) = first.take() {
+                            let _ = first.send(Ok(()));
                         }
-                        Err(error) => Ended::Failed(error),
+                        self.serve(&client).await
                     }
-                }
+                    Err(error) => Ended::Failed(error),
+                },
                 Err(error) => Ended::Failed(error),
             };
             let Ended::Failed(error) = ended else {
                 return;
             };
             self.shards.values_mut().for_each(|of| of.part.loses_sight());
+            if let JournalError::Replaced { .. } = &error {
+                for candidate in self.shards.values_mut() {
+                    let notice = candidate.part.is_without_journal();
+                    candidate.emit(notice);
+                }
+            }
             if let Some(first) = first.take() {
                 let _ = first.send(Err(error.clone()));
             }
-            let kind = std::mem::discriminant(&error);
-            if self.failed.replace(kind) != Some(kind) {
+            if self.outage.fails(&error, Now::read().mono) {
                 // Nobody listens when the daemon is at its end.
-                let _ = self.news.send(MemberEvent::Unreachable(error));
+                let _ = self.news.send(match error {
+                    JournalError::Replaced { location: journal, known, found } => {
+                        MemberEvent::Replaced { journal, known, found }
+                    }
+                    error => MemberEvent::Unreachable(error),
+                });
             }
             match timeout(AGAIN, self.commands.recv()).await {
                 Err(_) => {}
@@ -177,11 +200,40 @@ impl Elector {
         }
     }
 
+    /// Finds the journal that the state directory knows, or makes one where it knows none.
+    async fn prepare(&mut self, client: &mut Client) -> Result<(), JournalError> {
+        let known = self.known.seen().map(|seen| seen.identity.clone());
+        let preparing = schema::prepare(client, &self.address, known.as_ref());
+        let prepared = match within(&self.address, PREPARED_WITHIN, preparing).await {
+            Err(JournalError::Replaced { .. }) if self.when_replaced == WhenReplaced::BeginAnew => {
+                self.known.forget();
+                within(&self.address, PREPARED_WITHIN, schema::prepare(client, &self.address, None)).await
+            }
+            prepared => prepared,
+        };
+        let identity = prepared?;
+        self.when_replaced = WhenReplaced::Refuse;
+        let location = self.address.to_string();
+        self.known.sees(&identity, &location).map_err(|error| self.known.failed(&error))?;
+        self.identity.send_replace(Some(identity));
+        Ok(())
+    }
+
+    /// Remembers how far anybody may have sent, for a database that will know less. Where the state directory cannot be
+    /// written, nothing is sent either, because of the mark.
+    fn remember(&mut self) {
+        for (shard, candidate) in &self.shards {
+            if let Some(until) = candidate.part.sent_until() {
+                let _ = self.known.reaches(shard, until);
+            }
+        }
+    }
+
     async fn serve(&mut self, client: &Client) -> Ended {
         loop {
             let pause = match self.turn(client).await {
                 Ok(pause) => {
-                    if self.failed.take().is_some() {
+                    if self.outage.ends() {
                         let _ = self.news.send(MemberEvent::Reachable);
                     }
                     pause
@@ -206,7 +258,8 @@ impl Elector {
     /// Does as it is told. Without a connection, leases end by themselves.
     async fn perform(&mut self, client: Option<&Client>, command: Command) -> Result<Told, JournalError> {
         let (shard, left) = match command {
-            Command::Join(shard, candidate) => {
+            Command::Join(shard, mut candidate) => {
+                candidate.part.may_have_sent(self.known.until(&shard));
                 self.shards.insert(shard, candidate);
                 self.due[1] = Mono::ZERO;
                 return Ok(Told::Done);
@@ -234,17 +287,17 @@ impl Elector {
         candidate.part.rests(Now::read().mono);
         // Who led everything had no reason to look again soon.
         self.due[1] = Mono::ZERO;
-        let mut released = Ok(0);
+        let mut released = Ok(u64::from(number.is_none()));
         if let (Some(client), Some(number)) = (client, number) {
             let number = number.get();
-            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&number];
+            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&number, &self.id.0];
             released = answered(&self.address, client.execute(RELEASE, &parameters)).await;
         }
         let Some(done) = left else {
             return released.map(|_| Told::Done);
         };
         self.shards.remove(&shard);
-        let _ = done.send(());
+        let _ = done.send(released.is_ok_and(|rows| rows > 0));
         Ok(if self.shards.is_empty() { Told::Left } else { Told::Done })
     }
 
@@ -270,9 +323,19 @@ impl Elector {
     /// Keeps what it leads.
     async fn renew_lease(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
         let until = sends_until(asked).as_microsecond();
-        let numbers = self.shards.values().filter_map(|of| of.part.number());
-        let numbers: Vec<i64> = numbers.map(Number::get).collect();
-        let parameters = [(&numbers as _, Type::INT8_ARRAY), (&until as _, Type::INT8)];
+        let beats: Vec<Beat> = self.shards.values_mut().filter_map(|of| of.part.beats()).collect();
+        let [numbers, known, next] =
+            [|beat: &Beat| beat.number.get(), |beat: &Beat| beat.known, |beat: &Beat| beat.next]
+                .map(|column| beats.iter().map(column).collect::<Vec<i64>>());
+        let identity = self.identity.borrow().as_ref().map(ToString::to_string);
+        let parameters = [
+            (&numbers as _, Type::INT8_ARRAY),
+            (&known as _, Type::INT8_ARRAY),
+            (&next as _, Type::INT8_ARRAY),
+            (&self.id.0 as _, Type::INT8),
+            (&until as _, Type::INT8),
+            (&identity as _, Type::TEXT),
+        ];
         let kept = answered(&self.address, client.query_typed(KEEP, &parameters)).await?;
         let too_far = kept.first().is_some_and(|row| is_too_far(asked, Now::read(), row.get(1)));
         let kept: Vec<i64> = kept.iter().map(|row| row.get(0)).collect();
@@ -286,6 +349,7 @@ impl Elector {
                 candidate.emit(notice);
             }
         }
+        self.remember();
         Ok(())
     }
 
@@ -318,6 +382,7 @@ impl Elector {
             let wait = self.consider(client, &shard, found, mono).await?;
             pause = pause.min(wait);
         }
+        self.remember();
         self.share_out(&found, mono);
         Ok(pause.min(Duration::from_secs(3600)))
     }
@@ -336,13 +401,18 @@ impl Elector {
         };
         let (next, notice) = candidate.part.consider(found, self.former, hesitates, mono);
         candidate.emit(notice);
-        let mark = match next {
+        let (mark, lost_until) = match next {
             Next::Wait(pause) => return Ok(pause),
-            Next::Take { mark } => mark,
+            Next::Take { mark, lost_until } => (mark, lost_until.map(Timestamp::as_microsecond)),
+        };
+        let Some(identity) = self.identity.borrow().clone() else {
+            return Ok(LOOK);
         };
         let asked = Now::read();
         let Seen { number, beat, released } = found.seen;
-        let (name, until) = (shard_name(shard), sends_until(asked).as_microsecond());
+        let (name, until) =
+            (shard_name(shard), sends_until(asked).max(candidate.part.sent_until().unwrap_or(asked.wall)));
+        let until = until.as_microsecond();
         let parameters = [
             (&self.id.0 as _, Type::INT8),
             (&until as _, Type::INT8),
@@ -351,6 +421,8 @@ impl Elector {
             (&released as _, Type::BOOL),
             (&self.name as _, Type::TEXT),
             (&name as _, Type::TEXT),
+            (&lost_until as _, Type::INT8),
+            (&identity.as_str() as _, Type::TEXT),
         ];
         let taken = answered(&self.address, client.query_typed(TAKE, &parameters)).await?;
         let Some(row) = taken.first() else {
@@ -361,7 +433,7 @@ impl Elector {
             self.due[2] = self.due[2].max(mono + SETTLES);
         }
         let number = Number::new(row.get(0));
-        let term = candidate.part.taken(shard.clone(), found, (number, mark), asked);
+        let term = candidate.part.taken(shard.clone(), found, (number, mark), (self.id, &identity), asked);
         candidate.emit(LeadershipChange::Leads(term));
         self.due[0] = asked.mono + BEAT;
         Ok(BEAT)

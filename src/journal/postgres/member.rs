@@ -11,14 +11,18 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::directory::Lock;
+use super::super::elsewhere::{self, Summary};
+use super::super::identity::{Identity, KnownJournal, WhenReplaced};
 use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Command, Elector};
+use super::identity::Id;
 use super::lease::Number;
+use super::outage::Outage;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
-use super::{Address, identity};
+use super::{Address, identity, schema};
 use crate::clock::Mono;
 use crate::schedule::{Shard, ShardName};
 
@@ -40,6 +44,8 @@ pub struct Profile {
 pub enum LeadershipChange {
     /// It leads from now on. Nobody else sends.
     Leads(Term),
+    /// The journal is gone, or another one is in its place: nobody leads.
+    Replaced,
     /// Another one leads: this one had not beaten for too long. What it had in hand is the other's now.
     Deposed,
     /// It has more shards than others, and is to hand this one over.
@@ -53,6 +59,15 @@ pub enum LeadershipChange {
 pub enum MemberEvent {
     /// The database is out of reach. A leader goes on with what its permit covers.
     Unreachable(JournalError),
+    /// The journal that the state directory knows is gone, or another one is in its place. Nobody leads until it is back.
+    Replaced {
+        /// Where it was.
+        journal: String,
+        /// The identity of the journal that was seen last.
+        known: Identity,
+        /// The identity of what is there now. `None`: no journal is there.
+        found: Option<Identity>,
+    },
     /// The database is back.
     Reachable,
     /// A member's schedule file is not the leader's, which counts.
@@ -78,6 +93,9 @@ pub enum MemberEvent {
 pub struct Term {
     pub(super) shard: Shard,
     pub(super) number: Number,
+    pub(super) holder: Id,
+    /// Of the journal in which the lease was taken.
+    pub(super) identity: Identity,
     /// Of the term before.
     pub(super) former: Number,
     pub(super) permit: SendPermit,
@@ -92,6 +110,12 @@ impl Term {
     #[cfg(test)]
     pub(crate) fn number(&self) -> Number {
         self.number
+    }
+
+    /// Who leads.
+    #[cfg(test)]
+    pub(crate) fn holder(&self) -> Id {
+        self.holder
     }
 
     /// Whether, and up to which due instant, its leader may send.
@@ -138,13 +162,33 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Joins. In the state directory it keeps who it is and how far it has sent. Blocks until the database has answered, or has not.
+    /// Joins. `when` tells what to do where the journal is not the one that the state directory knows. In the state directory it keeps who it is and how far it has sent. Blocks until the database has answered, or has not.
     ///
     /// # Errors
     /// When the database refuses it, or another daemon uses the state directory. One that cannot be reached is waited for.
-    pub fn join(address: Address, directory: &Path, profile: Profile) -> Result<Membership, JournalError> {
+    pub fn join(
+        address: Address,
+        directory: &Path,
+        profile: Profile,
+        when: WhenReplaced,
+    ) -> Result<Membership, JournalError> {
         let lock = Lock::take(directory)?;
         let io = |error| JournalError::io(directory, &error);
+        let mut journal = KnownJournal::open(directory).map_err(io)?;
+        let location = address.to_string();
+        if let Some(seen) = journal.seen()
+            && seen.location != location
+        {
+            let found = summary(&address)?;
+            if found.as_ref().map(|found| &found.identity) != Some(&seen.identity) {
+                match elsewhere::may_enter(seen, &location, found.as_ref()) {
+                    Err(_) if when == WhenReplaced::BeginAnew => {}
+                    entered => entered?,
+                }
+                journal.forget();
+            }
+        }
+        let (identity, of_journal) = watch::channel(None);
         let (id, former) = identity::renew(directory).map_err(io)?;
         let (tell, news) = mpsc::unbounded_channel();
         let (commands, orders) = mpsc::unbounded_channel();
@@ -156,18 +200,22 @@ impl Membership {
             id,
             name,
             former,
+            known: journal,
+            when_replaced: when,
+            identity,
             commands: orders,
             news: tell.clone(),
             others,
             shards: BTreeMap::new(),
             due: [Mono::ZERO; 3],
-            failed: None,
+            outage: Outage::default(),
         };
         let seated = Arc::new(Notify::new());
         let presence = Presence {
             address: address.clone(),
             id,
             profile: known,
+            identity: of_journal,
             news: tell,
             others: others_seen,
             seated: Arc::clone(&seated),
@@ -266,6 +314,14 @@ fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
     })
 }
 
+/// What counts of the journal in a database, when it is left or entered. `None`: no journal is in it. Blocks.
+pub(in super::super) fn summary(address: &Address) -> Result<Option<Summary>, JournalError> {
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        schema::summary(&client, address).await
+    })
+}
+
 /// A leader's way to say that it cannot write, though its lease is kept.
 #[derive(Debug)]
 pub(super) struct Unable {
@@ -349,11 +405,10 @@ impl ShardHandle {
         let _ = self.commands.send(Command::Release(self.shard.clone()));
     }
 
-    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
-    pub async fn leave(self) {
+    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before. Returns whether it is
+    /// handed over: where the database is out of reach, the lease ends by itself.
+    pub async fn leave(self) -> bool {
         let (done, left) = oneshot::channel();
-        if self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() {
-            let _ = left.await;
-        }
+        self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() && left.await.unwrap_or(false)
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::super::JournalError;
+use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, answered, connect, within};
 use super::identity::Id;
 use super::member::{MemberEvent, Profile};
@@ -31,7 +31,7 @@ const CLOCK_OFF: Duration = Duration::from_secs(1);
 
 const SIGN: &str = "
     INSERT INTO stackcron.member (id, name, version, schedule, entries, offset_ms)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    SELECT $1, $2, $3, $4, $5, $6 FROM stackcron.journal WHERE identity = $7::text::uuid
     ON CONFLICT (id) DO UPDATE SET
         schedule = excluded.schedule, entries = excluded.entries, offset_ms = excluded.offset_ms,
         seen_at = clock_timestamp()
@@ -118,6 +118,8 @@ pub(super) struct Presence {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) profile: watch::Receiver<Profile>,
+    /// Of the journal. A member tells nothing of itself in another one.
+    pub(super) identity: watch::Receiver<Option<Identity>>,
     pub(super) news: mpsc::UnboundedSender<MemberEvent>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Sender<Vec<i64>>,
@@ -167,6 +169,7 @@ impl Presence {
         let profile = self.profile.borrow_and_update().clone();
         let ahead_ms = self.told.ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
         let entries = i32::try_from(profile.entries).unwrap_or(i32::MAX);
+        let identity = self.identity.borrow().as_ref().map(ToString::to_string);
         let parameters = [
             (&self.id.0 as _, Type::INT8),
             (&profile.name as _, Type::TEXT),
@@ -174,6 +177,7 @@ impl Presence {
             (&profile.schedule as _, Type::TEXT),
             (&entries as _, Type::INT4),
             (&ahead_ms as _, Type::INT8),
+            (&identity as _, Type::TEXT),
         ];
         let asked = Now::read();
         let rows = answered(&self.address, client.query_typed(SIGN, &parameters)).await?;

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Row};
 
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
-use super::super::{Claim, ClockOf, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
+use super::super::{Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
 use super::lease::Number;
@@ -23,7 +23,7 @@ use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, Shard, ShardName, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
 
 /// After a connection could not be made, none is tried for so long: what is asked meanwhile fails at once.
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
@@ -34,6 +34,16 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
 /// While it is read, nothing comes for so long at most. The server may have to sort before the first row.
 const BEGINS_TO_ANSWER: Duration = Duration::from_secs(10);
+
+/// A connection through which nothing was written for so long is tried, so that it is known to live when something comes
+/// due. Firewalls forget connections after thirty seconds and more.
+const TRIED_EVERY: Duration = Duration::from_secs(10);
+
+/// A connection that lives answers within this time when it is tried. Claims are made further ahead.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A connection that was closed says so within this time. What was asked on it is asked again at once on another one.
+const CLOSED_SAYS_SO: Duration = Duration::from_millis(500);
 
 /// A leader that could not write for so long, while its lease is kept by another connection, leaves the shard to a
 /// member that may be able to. Longer than a restart of the database takes.
@@ -49,6 +59,7 @@ pub(super) struct Rows {
     /// Why there is no connection, and since when.
     failed: Option<(Instant, JournalError)>,
     number: Number,
+    identity: Identity,
     statements: Arc<Statements>,
     open: Open,
     /// Nothing could be written since then.
@@ -68,13 +79,19 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    fn of(shard: &Shard) -> Statements {
+    fn of(term: &Term) -> Statements {
+        let Term { shard, holder, identity, .. } = term;
         // A name is made of letters, digits, dots, underscores and dashes.
         let own = format!("'{}'", shard.name().map_or("", ShardName::as_str));
         let row = format!("name = {own}");
         let lease = format!(
-            "WITH lease AS MATERIALIZED
-                (SELECT number FROM stackcron.lease WHERE {row} AND number = $1 FOR KEY SHARE)"
+            "WITH lease AS MATERIALIZED (
+                SELECT number, lost_until FROM stackcron.lease
+                WHERE {row} AND number = $1 AND holder = {holder}
+                    AND EXISTS (SELECT FROM stackcron.journal WHERE identity = '{identity}')
+                FOR KEY SHARE
+            )",
+            holder = holder.0
         );
         Statements {
             claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
@@ -83,7 +100,9 @@ impl Statements {
                 SELECT EXISTS (SELECT FROM lease)"
             ),
             open: OPEN.replace("{own}", &own),
-            begin: format!("{lease} SELECT cursor, stopped_at FROM stackcron.shard, lease WHERE {row}"),
+            begin: format!(
+                "{lease} SELECT cursor, stopped_at, lost_until FROM stackcron.shard, lease WHERE {row}"
+            ),
             goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
         }
@@ -152,7 +171,7 @@ impl Rows {
     ) -> Result<(Rows, Recovered), JournalError> {
         let number = term.number;
         let runtime = runtime(&address)?;
-        let statements = Arc::new(Statements::of(&term.shard));
+        let statements = Arc::new(Statements::of(term));
         let of = Arc::clone(&statements);
         let mut rows = Rows {
             address,
@@ -161,6 +180,7 @@ impl Rows {
             session: None,
             failed: None,
             number,
+            identity: term.identity.clone(),
             statements,
             open: Open::default(),
             fails_since: None,
@@ -203,10 +223,11 @@ impl Rows {
         }
         let (address, number) = (&self.address, self.number.get());
         if self.client.as_ref().is_none_or(Client::is_closed) {
+            let identity = self.identity.clone();
             let former = self.session.clone();
             let connecting = async {
                 let mut client = connect(address).await?;
-                let preparing = schema::prepare(&mut client, address, schema::MIGRATIONS);
+                let preparing = schema::prepare(&mut client, address, Some(&identity));
                 within(address, PREPARED_WITHIN, preparing).await?;
                 if let Some(former) = former {
                     former.end(&client, address).await?;
@@ -272,8 +293,14 @@ impl Store for Rows {
         let settled = self.look_up(writes)?;
         let (group, mut written) = self.open.group(writes, &settled);
         let of = Arc::clone(&self.statements);
-        let inserted =
+        let (was_connected, began) = (self.client.is_some(), Instant::now());
+        let mut inserted =
             self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        let is_closed = matches!(inserted, Err(JournalError::Unreachable { .. }));
+        if is_closed && was_connected && began.elapsed() < CLOSED_SAYS_SO {
+            inserted =
+                self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        }
         let inserted = inserted.inspect_err(|error| {
             self.open.is_lost(writes);
             self.is_unable(error);
@@ -313,6 +340,24 @@ impl Store for Rows {
     }
 
     fn tidy(&mut self) {}
+
+    fn idles_for(&self) -> Option<Duration> {
+        Some(TRIED_EVERY)
+    }
+
+    /// Tries the connection, and makes another where there is no answer: what comes due does not find that out.
+    fn keep_alive(&mut self) {
+        if self.client.is_none() && self.failed.is_none() {
+            return;
+        }
+        let tried = self.attempt(async |client, address, _| {
+            within(address, ALIVE_WITHIN, answered(address, client.batch_execute("SELECT 1"))).await
+        });
+        if tried.is_err() {
+            // That this fails too is told by the next write, and by the elector.
+            let _ = self.attempt(async |_, _, _| Ok(()));
+        }
+    }
 }
 
 fn found(
@@ -326,6 +371,7 @@ fn found(
         cursor: journal.get::<_, Option<i64>>(0).map(instant).transpose()?,
         stopped_at: journal.get::<_, Option<i64>>(1).map(instant).transpose()?,
         sent_up_to: None,
+        forgotten_until: None,
         open: Vec::new(),
         following: Vec::new(),
         paused: paused.iter().map(|row| entry_name(row.get(0))).collect::<Result<_, _>>()?,
@@ -339,6 +385,11 @@ fn found(
         }
     }
     recovered.sent_up_to = term.sent_up_to(open.iter().map(|row| row.get(14)));
+    recovered.may_have_been_sent(journal.get::<_, Option<i64>>(2).map(instant).transpose()?);
+    if recovered.forgotten_until.is_some() {
+        // The lease in an older copy allowed less than was sent.
+        recovered.sent_up_to = recovered.forgotten_until;
+    }
     let mut standings = HashMap::new();
     for row in open {
         let (claim, standing) = open_row(row)?;

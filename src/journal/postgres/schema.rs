@@ -6,9 +6,12 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Transaction};
 
-use super::super::JournalError;
+use jiff::Timestamp;
+
+use super::super::elsewhere::Summary;
+use super::super::{Identity, JournalError};
 use super::Address;
-use super::connection::failure;
+use super::connection::{answered, failure};
 
 /// Leads from each version of the schema to the next. A released step never changes.
 pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
@@ -23,15 +26,24 @@ pub(super) struct Migration {
 /// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
 /// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
 ///
+/// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
+///
+/// A lease's `lost_until`: the database is an older copy of itself, and what is due from the shard's cursor up to this instant
+/// may have been sent.
+///
 /// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back.
 const FIRST: &str = r#"
     CREATE TABLE stackcron.journal (
         single boolean PRIMARY KEY DEFAULT true CHECK (single),
         identity uuid NOT NULL,
         schema integer NOT NULL,
-        oldest integer NOT NULL
+        oldest integer NOT NULL,
+        moved_to text,
+        moved_from uuid
     );
-    INSERT INTO stackcron.journal (identity, schema, oldest) VALUES (gen_random_uuid(), 0, 0);
+    INSERT INTO stackcron.journal (identity, schema, oldest) VALUES (
+        md5(concat_ws(' ', random(), clock_timestamp(), pg_backend_pid(), pg_current_wal_insert_lsn()))::uuid, 0, 0
+    );
     CREATE TABLE stackcron.shard (
         name text COLLATE "C" PRIMARY KEY,
         cursor bigint,
@@ -44,7 +56,8 @@ const FIRST: &str = r#"
         released boolean NOT NULL,
         holder bigint,
         holder_name text,
-        sends_until bigint
+        sends_until bigint,
+        lost_until bigint
     );
     CREATE TABLE stackcron.member (
         id bigint PRIMARY KEY,
@@ -109,29 +122,46 @@ const FIRST: &str = r#"
 /// Only one member at a time brings the schema up to date.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('stackcron'))";
 
-/// The version that a database has. `None`: no journal is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The journal that a database has.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     schema: i32,
     oldest: i32,
+    identity: Identity,
+    /// Where the journal goes on, once it has been moved.
+    moved_to: Option<String>,
 }
 
-/// Brings the schema up to date, or finds that it can be written as it is.
+/// Brings the schema up to date, or finds that it can be written as it is. Returns the journal's identity.
+///
+/// A database without a journal gets one where `known` is `None`: the state directory has seen none. One that it has
+/// seen is never replaced.
 pub(super) async fn prepare(
     client: &mut Client,
     address: &Address,
-    migrations: &[Migration],
-) -> Result<(), JournalError> {
-    if admitted(version(client, address).await?, address, migrations)? {
-        return Ok(());
+    known: Option<&Identity>,
+) -> Result<Identity, JournalError> {
+    let found = version(client, address).await?;
+    let identity = found.as_ref().map(|found| found.identity.clone());
+    if let Some(known) = known
+        && identity.as_ref() != Some(known)
+    {
+        let (location, known) = (address.to_string(), known.clone());
+        return Err(JournalError::Replaced { location, known, found: identity });
+    }
+    if let Some(moved_to) = found.as_ref().and_then(|found| found.moved_to.clone()) {
+        return Err(JournalError::Moved { location: address.to_string(), moved_to });
+    }
+    if let (true, Some(identity)) = (admitted(found.as_ref(), address, MIGRATIONS)?, identity) {
+        return Ok(identity);
     }
     let migrating = async {
         let transaction = client.transaction().await?;
         transaction.batch_execute(LOCK).await?;
-        let Some(from) = missing(&transaction, migrations).await? else {
+        let Some(from) = missing(&transaction, MIGRATIONS).await? else {
             return Ok(());
         };
-        for (migration, number) in migrations.iter().zip(1_i32..).skip(from) {
+        for (migration, number) in MIGRATIONS.iter().zip(1_i32..).skip(from) {
             transaction.batch_execute(migration.statements).await?;
             transaction
                 .execute(
@@ -142,8 +172,40 @@ pub(super) async fn prepare(
         }
         transaction.commit().await
     };
-    migrating.await.map_err(|error: Error| failure(address, &error))
+    migrating.await.map_err(|error: Error| failure(address, &error))?;
+    match version(client, address).await? {
+        Some(made) => Ok(made.identity),
+        None => Err(incomplete(address)),
+    }
 }
+
+fn incomplete(address: &Address) -> JournalError {
+    JournalError::Database {
+        address: address.to_string(),
+        detail: "a part of its tables is missing".to_owned(),
+        remedy: Some("where it is being restored from a backup, it can be used as soon as that is done"),
+    }
+}
+
+/// What counts of the journal when it is left or entered. `None`: no journal is in the database.
+pub(super) async fn summary(client: &Client, address: &Address) -> Result<Option<Summary>, JournalError> {
+    let Some(Version { identity, .. }) = version(client, address).await? else {
+        return Ok(None);
+    };
+    let rows = answered(address, client.query_typed(SUMMARY, &[])).await?;
+    let row = rows.first().ok_or_else(|| incomplete(address))?;
+    Ok(Some(Summary {
+        identity,
+        open: row.get::<_, i64>(0).cast_unsigned(),
+        cursor: row.get::<_, Option<i64>>(1).and_then(|micros| Timestamp::from_microsecond(micros).ok()),
+        moved_to: row.get(2),
+    }))
+}
+
+const SUMMARY: &str = "
+    SELECT (SELECT count(*) FROM stackcron.open) + (SELECT count(*) FROM stackcron.paused),
+        (SELECT max(cursor) FROM stackcron.shard), moved_to
+    FROM stackcron.journal";
 
 /// How many migrations are applied, once nobody else can apply any. `None`: all of them.
 async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<Option<usize>, Error> {
@@ -165,7 +227,7 @@ async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Res
 
 /// Whether nothing is to be done. An error when this version may not write.
 fn admitted(
-    version: Option<Version>,
+    version: Option<&Version>,
     address: &Address,
     migrations: &[Migration],
 ) -> Result<bool, JournalError> {
@@ -179,9 +241,19 @@ fn admitted(
     }
 }
 
+/// The last part of a dump makes the indexes, of which this one is the last by name.
+const VERSION: &str = "
+    SELECT schema, oldest, identity::text, to_regclass('stackcron.target_pkey') IS NOT NULL, moved_to
+    FROM stackcron.journal";
+
 async fn version(client: &Client, address: &Address) -> Result<Option<Version>, JournalError> {
-    match client.query_typed("SELECT schema, oldest FROM stackcron.journal", &[]).await {
-        Ok(rows) => Ok(rows.first().map(|row| Version { schema: row.get(0), oldest: row.get(1) })),
+    match client.query_typed(VERSION, &[]).await {
+        Ok(rows) => {
+            // While a backup is being restored, a table is there before its rows, and its rows before its indexes.
+            let row = rows.first().filter(|row| row.get(3)).ok_or_else(|| incomplete(address))?;
+            let identity = Identity::parse(row.get(2)).ok_or_else(|| incomplete(address))?;
+            Ok(Some(Version { schema: row.get(0), oldest: row.get(1), identity, moved_to: row.get(4) }))
+        }
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(None),
         Err(error) => Err(failure(address, &error)),
     }
@@ -195,7 +267,7 @@ pub(super) async fn readable(client: &Client, address: &Address) -> Result<(), J
             detail: "no journal is in it".to_owned(),
             remedy: Some("the first daemon that runs with it makes one"),
         }),
-        Some(version) => admitted(Some(version), address, MIGRATIONS).map(|_| ()),
+        Some(version) => admitted(Some(&version), address, MIGRATIONS).map(|_| ()),
     }
 }
 
@@ -210,8 +282,12 @@ mod tests {
     #[test]
     fn neighbouring_versions_write_one_schema() {
         let address: Address = "postgres://me@localhost/jobs".parse().expect("an address");
-        let found = |schema, oldest| Some(Version { schema, oldest });
-        let admitted = |version, known: &[i32]| admitted(version, &address, &migrations(known)).ok();
+        let identity = Identity::parse("00000000-0000-4000-8000-000000000000").expect("a UUID");
+        let found =
+            |schema, oldest| Some(Version { schema, oldest, identity: identity.clone(), moved_to: None });
+        let admitted = |version: Option<Version>, known: &[i32]| {
+            admitted(version.as_ref(), &address, &migrations(known)).ok()
+        };
         assert_eq!(admitted(None, &[1]), Some(false), "a new database is filled");
         assert_eq!(admitted(found(1, 1), &[1]), Some(true));
         assert_eq!(admitted(found(1, 1), &[1, 1]), Some(false), "the newer one adds what is missing");

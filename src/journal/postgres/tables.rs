@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::super::memory::Memory;
 use super::super::progress::Progress;
-use super::super::{ClockOf, Key, Recovered};
-pub(crate) use super::election_state::{ElectionState, Found, Next, sends_until};
+use super::super::{ClockOf, Identity, Key, Recovered};
+pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 pub(crate) use super::group::Group;
 pub(crate) use super::identity::Id;
 pub(crate) use super::lease::{BEAT, LOOK, Number, Seen};
@@ -15,10 +15,13 @@ use super::member::Term;
 pub(crate) use super::open::Open;
 
 /// All tables of a schedule whose accounts name no shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tables {
     pub(crate) memory: Memory,
     lease: Found,
+    identity: Identity,
+    /// The database is an older copy of itself: what is due up to then may have been sent.
+    lost_until: Option<Timestamp>,
     /// In which term each occurrence was claimed or last written.
     numbers: BTreeMap<Key, i64>,
 }
@@ -27,7 +30,13 @@ impl Tables {
     pub(crate) fn new() -> Tables {
         let seen = Seen { number: 0, beat: 0, released: true };
         let lease = Found { seen, holder: None, name: None, sends_until: None };
-        Tables { memory: Memory::default(), lease, numbers: BTreeMap::new() }
+        let identity = Identity::parse("00000000-0000-4000-8000-000000000001").expect("a UUID");
+        Tables { memory: Memory::default(), lease, identity, lost_until: None, numbers: BTreeMap::new() }
+    }
+
+    /// The journal's identity.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The lease's row.
@@ -36,11 +45,20 @@ impl Tables {
     }
 
     /// Takes the lease, if it is as it was seen.
-    pub(crate) fn take(&mut self, seen: Seen, holder: Id, until: Timestamp) -> Option<Number> {
+    pub(crate) fn take(
+        &mut self,
+        seen: Seen,
+        holder: Id,
+        until: Timestamp,
+        lost_until: Option<Timestamp>,
+    ) -> Option<Number> {
         if self.lease.seen != seen {
             return None;
         }
-        let (number, beat) = (seen.number + 1, seen.beat + 1);
+        // As the database, which takes the time where that is greater: no number is used twice.
+        let number = (seen.number + 1).max(until.as_microsecond());
+        let beat = seen.beat + 1;
+        self.lost_until = self.lost_until.max(lost_until);
         self.lease = Found {
             seen: Seen { number, beat, released: false },
             holder: Some(holder),
@@ -51,34 +69,42 @@ impl Tables {
     }
 
     /// A beat. Returns the terms that it keeps.
-    pub(crate) fn keep(&mut self, number: Number, until: Timestamp) -> Vec<i64> {
-        if self.lease.seen.number != number.get() || self.lease.seen.released {
+    pub(crate) fn keep(&mut self, beat: Beat, holder: Id, until: Timestamp) -> Vec<i64> {
+        let Beat { number, known, next } = beat;
+        if !self.holds(number, holder)
+            || self.lease.seen.released
+            || !(known..next).contains(&self.lease.seen.beat)
+        {
             return Vec::new();
         }
-        self.lease.seen.beat += 1;
+        self.lease.seen.beat = next;
         self.lease.sends_until = self.lease.sends_until.max(Some(until));
         vec![number.get()]
     }
 
     /// Hands the lease over.
-    pub(crate) fn release(&mut self, number: Number) {
-        if self.lease.seen.number == number.get() && !self.lease.seen.released {
+    pub(crate) fn release(&mut self, number: Number, holder: Id) {
+        if self.holds(number, holder) && !self.lease.seen.released {
             self.lease.seen = Seen { beat: self.lease.seen.beat + 1, released: true, ..self.lease.seen };
         }
     }
 
     /// Begins a term. `None` when it is over.
     pub(crate) fn begin(&mut self, term: &Term) -> Option<(Recovered, Open)> {
-        self.holds(term.number()).then_some(())?;
+        self.holds(term.number(), term.holder).then_some(())?;
         let open: HashMap<Key, Progress> = self.memory.open().collect();
         let sent_up_to = term.sent_up_to(open.keys().map(|key| self.numbers[key]));
-        let recovered = Recovered { sent_up_to, clock: ClockOf::AnyMember, ..self.memory.recover() };
+        let mut recovered = Recovered { sent_up_to, clock: ClockOf::AnyMember, ..self.memory.recover() };
+        recovered.may_have_been_sent(self.lost_until);
+        if recovered.forgotten_until.is_some() {
+            recovered.sent_up_to = recovered.forgotten_until;
+        }
         Some((recovered, Open::found(open)))
     }
 
     /// Writes a group. Returns the claims that were not known; `None` when the term is over.
-    pub(crate) fn write(&mut self, number: Number, group: &Group) -> Option<HashSet<Key>> {
-        self.holds(number).then_some(())?;
+    pub(crate) fn write(&mut self, number: Number, holder: Id, group: &Group) -> Option<HashSet<Key>> {
+        self.holds(number, holder).then_some(())?;
         for key in &group.withdrawn {
             if self.numbers.get(key) == Some(&number.get()) && self.memory.is_untouched(key) {
                 self.memory.withdraw(key);
@@ -122,7 +148,7 @@ impl Tables {
         keys.filter_map(|key| Some((key.clone(), self.memory.settled(key)?))).collect()
     }
 
-    fn holds(&self, number: Number) -> bool {
-        self.lease.seen.number == number.get()
+    fn holds(&self, number: Number, holder: Id) -> bool {
+        self.lease.seen.number == number.get() && self.lease.holder == Some(holder)
     }
 }

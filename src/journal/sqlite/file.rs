@@ -7,9 +7,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::JournalError;
 use super::super::directory::{Lock, create, sync_directory};
-use super::schema;
+use super::super::elsewhere::Summary;
+use super::super::{Identity, JournalError};
+use super::{rows, schema};
 
 /// The journal's file in the state directory.
 pub const FILE_NAME: &str = "journal.sqlite3";
@@ -24,14 +25,64 @@ const BUSY: Duration = Duration::from_secs(2);
 /// The write-ahead log is cut to this many bytes when it begins anew.
 const LONGEST_LOG: i64 = 16 << 20;
 
-/// Takes the lock on a state directory, and makes the journal's file where it is missing.
-pub(super) fn lock(directory: &Path) -> Result<Lock, JournalError> {
-    let mut lock = Lock::take(directory)?;
-    let journal = directory.join(FILE_NAME);
-    create(&journal)?;
-    sync_directory(&journal)?;
-    lock.watch(&journal)?;
-    Ok(lock)
+/// Makes the journal's file where it is missing, and has the lock watch it.
+pub(super) fn make(lock: &mut Lock, journal: &Path) -> Result<(), JournalError> {
+    create(journal)?;
+    sync_directory(journal)?;
+    lock.watch(journal)
+}
+
+/// The identity of a journal.
+pub(super) fn identity(db: &Connection, path: &Path) -> Result<Identity, JournalError> {
+    let text: String = db
+        .query_row("SELECT identity FROM journal", [], |row| row.get(0))
+        .map_err(|error| JournalError::sqlite(path, &error))?;
+    Identity::parse(&text).ok_or_else(|| JournalError::corrupt(path, "it has no identity"))
+}
+
+/// What counts of a journal when it is left or entered. `None`: there is no journal. Changes nothing.
+pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
+    let sqlite = |error| JournalError::sqlite(path, &error);
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(JournalError::io(path, &error)),
+        Ok(metadata) if metadata.len() == 0 => return Ok(None),
+        Ok(_) => {}
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    db.busy_timeout(BUSY).map_err(sqlite)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sqlite)?;
+    if schema::version(&db, path, schema::MIGRATIONS)? == schema::Version::Empty {
+        return Ok(None);
+    }
+    let identity = identity(&db, path)?;
+    let counted = db.query_row(
+        "SELECT (SELECT count(*) FROM open) + (SELECT count(*) FROM paused), cursor, moved_to FROM journal",
+        [],
+        |row| Ok((row.get::<_, i64>(0)?, rows::instant(row, 1)?, row.get(2)?)),
+    );
+    let (open, cursor, moved_to) = counted.map_err(sqlite)?;
+    Ok(Some(Summary { identity, open: open.cast_unsigned(), cursor, moved_to }))
+}
+
+/// Keeps a journal's file beside the new one that takes its place.
+pub(super) fn set_aside(path: &Path, found: Option<&Summary>) -> Result<(), JournalError> {
+    let Some(found) = found else { return Ok(()) };
+    for suffix in ["-wal", "-shm", ""] {
+        let [from, to] = [String::new(), format!(".{}", found.identity)].map(|middle| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(middle + suffix);
+            name
+        });
+        match fs::rename(from, to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(JournalError::io(path, &error));
+            }
+            _ => {}
+        }
+    }
+    sync_directory(path)
 }
 
 /// Opens a journal for writing: checked first, then brought to the newest schema.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -98,6 +100,7 @@ impl Rows {
                 cursor,
                 stopped_at,
                 sent_up_to: None,
+                forgotten_until: None,
                 open: Vec::new(),
                 following: Vec::new(),
                 paused: column(db, "SELECT entry FROM paused ORDER BY 1", |row| entry_name(row, 0))?,
@@ -177,6 +180,12 @@ impl Store for Rows {
             let _ = self.checkpoint();
         }
     }
+
+    fn idles_for(&self) -> Option<Duration> {
+        None
+    }
+
+    fn keep_alive(&mut self) {}
 }
 
 const OPEN: &str = "

@@ -20,12 +20,15 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 
 /// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and `deadline` after
 /// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
+/// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
 const FIRST: &str = "
     CREATE TABLE journal (
         only INTEGER PRIMARY KEY CHECK (only = 1),
         identity TEXT NOT NULL,
         cursor INTEGER,
-        stopped_at INTEGER
+        stopped_at INTEGER,
+        moved_to TEXT,
+        moved_from TEXT
     ) STRICT;
     INSERT INTO journal (only, identity) SELECT 1, lower(
         substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-4' || substr(hex, 14, 3) || '-8' || substr(hex, 18, 3)

@@ -57,7 +57,7 @@ impl World<'_> {
                 let call = Call::new(client, self.scenario.disk, self.time, &mut self.chances);
                 self.machines[self.here].opening = Some(Opening { term, call });
             }
-            LeadershipChange::Deposed => self.steps_down(),
+            LeadershipChange::Deposed | LeadershipChange::Replaced => self.steps_down(),
             LeadershipChange::HandsOver | LeadershipChange::StandsBy(_) => {}
         }
         self.point()
@@ -72,7 +72,8 @@ impl World<'_> {
         match opening.call.proceed(time, &mut self.database, Kind::Writes, |tables| tables.begin(term)) {
             Went::On | Went::Astray => machine.opening = Some(opening),
             Went::Back(Some(Some((recovered, open)))) => {
-                machine.disk.leads(Client::Writer(self.here), opening.term.number(), open);
+                let term = (opening.term.number(), opening.term.holder());
+                machine.disk.leads(Client::Writer(self.here), term, open);
                 return self.begins(recovered, opening.term.permit().clone(), Reach::SHARED);
             }
             Went::Back(Some(None) | None) => {

@@ -1,0 +1,54 @@
+//! What an older copy of the journal has forgotten: it is claimed again, as attempts in doubt.
+//!
+//! A backup that is restored, or a replica that is promoted, knows less than was done: the state directories tell how far
+//! occurrences may have been sent ([`crate::journal::Identity`]). Everything that was due between the journal's cursor and that
+//! instant may have been sent. So may what the copy has as waiting. The stacks' actions tell what started.
+//!
+//! Example: a daily backup of 03:00:00 is restored at 10:00:40, and the state directory knows of 10:00:42. The seven hours
+//! between are claimed in one transaction with the cursor 10:00:42, and each of their occurrences is in doubt.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use super::core::{Claims, claim};
+use super::sweep::Sweep;
+use crate::journal::{Key, Open, Reached, Recovered};
+use crate::log::event::JournalOlder;
+use crate::schedule::Schedule;
+
+/// What is to be claimed before anything else happens, and what the log says of it. `None`: the journal has forgotten nothing.
+pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(Claims, JournalOlder)> {
+    let until = recovered.forgotten_until?;
+    let from = recovered.cursor.unwrap_or(until);
+    let mut sweep = Sweep::within(schedule, from, until);
+    let mut claims = Vec::new();
+    while let Some(occurrences) = sweep.step_to(until) {
+        claims.extend(occurrences.iter().map(claim));
+    }
+    let waiting = recovered.open.iter().filter(|open| may_have_been_sent(open, until)).count();
+    let occurrences = claims.len() + waiting;
+    Some((Claims { cursor: until, claims }, JournalOlder { from, until, occurrences }))
+}
+
+/// Takes in that these claims are written, but for those that were `known` before: each is in doubt from now on.
+pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims }: Claims, known: &[Key]) {
+    for open in &mut recovered.open {
+        if may_have_been_sent(open, cursor)
+            && let Reached::Waiting { attempts, .. } = open.reached
+        {
+            open.reached = Reached::Sending { attempts: attempts + 1, sent_at: open.claim.due_at };
+        }
+    }
+    let known: HashSet<&Key> = known.iter().collect();
+    let new = claims.into_iter().filter(|claim| !known.contains(&claim.key));
+    recovered.open.extend(new.map(|claim| Open { claim, reached: Reached::Due }));
+    recovered.open.sort_by(|one, other| one.claim.key.cmp(&other.claim.key));
+    recovered.cursor = recovered.cursor.max(Some(cursor));
+    recovered.forgotten_until = None;
+}
+
+/// Whether the journal may not know that this was sent.
+fn may_have_been_sent(open: &Open, until: Timestamp) -> bool {
+    !matches!(open.reached, Reached::Sending { .. }) && open.claim.due_at <= until
+}
