@@ -243,7 +243,7 @@ impl Quota {
                 }
             }
         }
-        if refused && let Some(wait) = answer.refused.and_then(|throttle| throttle.retry_after) {
+        if let Some(wait) = answer.refused.and_then(|throttle| throttle.retry_after) {
             self.not_before = Some(now.mono.saturating_add(wait));
         }
         self.note(&mut changes);
