@@ -115,7 +115,7 @@ fn dispatch_decisions(waiting: usize) -> Duration {
     let mut decide = || {
         let id = sent.pop_front().expect("one is in flight");
         let outcome = Outcome::Started(Box::new(action.clone()));
-        let reply = Reply { quota: Some(told(answered)), warning: None, outcome };
+        let reply = Reply { quota: Some(told(answered)), warning: None, left: None, outcome };
         dispatch.fired(id, at(2).wall, reply, at(2));
         dispatch.plan([occurrence(entries + answered)], at(2));
         answered += 1;

@@ -295,6 +295,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 scheduled_at,
                 sent_at: scheduled_at,
                 lateness_ms: 0,
+                connect_ms: None,
                 attempts: 1,
                 quota_limit: 1,
                 quota_remaining: None,

@@ -12,6 +12,7 @@ pub mod watch;
 pub mod daemon;
 pub mod control;
 pub mod metrics;
+pub mod web;
 pub mod notify;
 pub mod log;
 pub mod sandbox;

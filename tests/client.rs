@@ -20,7 +20,7 @@ fn client(url: &str) -> Client {
 
 async fn run_now(client: &Client) -> Outcome {
     let (stack, job) = (StackUid::new("s/1").expect("a uid"), JobUid::new("j").expect("a uid"));
-    client.run_now(&stack, &job, Some("a b&c")).await.outcome
+    client.run_now(&stack, &job, Some("a b&c"), || Ok::<(), String>(())).await.outcome
 }
 
 /// Reads one request's head. Empty when the connection ends first.
@@ -45,7 +45,7 @@ async fn answer(stream: &mut TcpStream) {
 async fn a_connection_that_was_opened_ahead_carries_the_next_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = client(&format!("http://{}/api/3", listener.local_addr().expect("its address")));
-    client.warm().await;
+    client.open_ahead(1);
     let (mut stream, _) = listener.accept().await.expect("the connection");
     let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(100), stream.peek(&mut byte)).await;

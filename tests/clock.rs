@@ -124,3 +124,31 @@ async fn a_clock_that_is_set_loses_nothing_and_doubles_nothing() {
     assert!(all.windows(2).all(|pair| pair[1] == pair[0] + 1), "none is lost: {all:?}");
     assert!(all.len() > 600, "the ten minutes are caught up: {}", all.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_by_hours_stalls_nothing_and_is_told() {
+    let Some(library) = LIBRARIES.iter().map(Path::new).find(|path| path.exists()) else {
+        eprintln!(
+            "NOT TESTED: a clock that is set, for want of libfaketime (Debian: apt-get install faketime)"
+        );
+        return;
+    };
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", JOBS);
+    let mut shifted = Shifted::start(&place, library);
+    shifted.daemon.wait_for("action.started", |line| line["entry"] == "none");
+    shifted.shift("-200m");
+    let told = shifted.daemon.event("clock.behind");
+    assert_eq!(told["entries"], 3, "{told}");
+    assert!(told["until"].is_string(), "{told}");
+    let status = place.run(&["status", "--format", "json"]).stdout;
+    assert!(status.contains("the clock is behind what it has shown"), "{status}");
+    shifted.shift("+000s");
+    let daemon = &mut shifted.daemon;
+    let at = daemon.wait_for("clock.jumped", |line| line["by_ms"].as_i64() > Some(3_600_000));
+    daemon.wait_for("action.started", |line| {
+        line["entry"] == "all" && line["timestamp"].as_str() > at["timestamp"].as_str()
+    });
+    assert!(daemon.stop().success());
+    assert_once(daemon);
+}

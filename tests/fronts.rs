@@ -1,73 +1,75 @@
-//! Fronts between the daemon and the API: what a proxy refuses by itself is no word of the API.
+//! Fires through real fronts: nginx and haproxy before an origin that notes when each request arrives.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod front;
 
-use crate::common::{Place, schedule};
+use std::collections::HashMap;
+use std::time::Duration;
 
-const EVERY_SECOND: &str =
-    "  nightly: { stack: s1, job: j1, cron: '* * * * * *', follow: false, catch_up: all }\n";
+use jiff::Timestamp;
 
-/// An API with 3,592 of 3,600 requests left, behind a front that answers the run_now calls of these numbers, counted from
-/// zero, by itself: with this status, as HTML, and without a header that the API sends.
-fn behind_a_front(status: &'static str, refused: std::ops::Range<usize>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let calls = Arc::new(AtomicUsize::new(0));
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (Ok(mut stream), calls, refused) = (stream, Arc::clone(&calls), refused.clone()) else {
-                return;
-            };
-            std::thread::spawn(move || {
-                let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
-                let first = lines.next().and_then(Result::ok).unwrap_or_default();
-                while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
-                // A connection that was only opened ahead asks nothing.
-                if first.is_empty() {
-                    return;
-                }
-                let by_the_front =
-                    first.starts_with("POST") && refused.contains(&calls.fetch_add(1, Relaxed));
-                let (head, body) = match by_the_front {
-                    true => (format!("HTTP/1.1 {status}\r\nContent-Type: text/html\r\n"), "<html>no</html>"),
-                    false => (
-                        "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 3600\r\nX-RateLimit-Remaining: 3592\r\n"
-                            .to_owned(),
-                        r#"{"response":{"id":7}}"#,
-                    ),
-                };
-                let length = body.len();
-                let answer = format!("{head}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}");
-                let _ = stream.write_all(answer.as_bytes());
-            });
-        }
-    });
-    address
+use crate::common::Place;
+use front::{Front, Kind, Origin};
+
+/// How long each front is fired through: once a second by each of some entries.
+const SPAN: Duration = Duration::from_secs(20);
+
+const ENTRIES: usize = 5;
+
+/// Fires once a second, and holds what the log says against what arrived.
+async fn fired_through(kind: Kind) {
+    let origin = Origin::start().await;
+    let front = Front::start(kind, origin.port);
+    let jobs: String = (0..ENTRIES)
+        .map(|n| format!("  e{n}: {{ stack: s, job: j{n}, cron: '* * * * * *', follow: false }}\n"))
+        .collect();
+    let url = format!("http://127.0.0.1:{}/api/3", front.port);
+    let mut daemon = Place::with(&crate::common::schedule(&url, "quota: { limit: 100000 }", &jobs)).start();
+    daemon.event("action.started");
+    // A reload in the middle, as a certificate's renewal does it.
+    tokio::time::sleep(SPAN / 2).await;
+    front.reload();
+    tokio::time::sleep(SPAN / 2).await;
+    assert!(daemon.stop().success());
+
+    let mut arrivals: HashMap<String, Vec<Timestamp>> = HashMap::new();
+    for (job, at) in origin.arrived() {
+        arrivals.entry(job).or_default().push(at);
+    }
+    let doubts = daemon.events("occurrence.in_doubt");
+    assert!(doubts.is_empty(), "{kind:?}: {doubts:?}");
+    let (mut apart, mut late) = (Vec::new(), Vec::new());
+    let lines = daemon.events("action.started");
+    for line in &lines {
+        let job = line["job"].as_str().expect("a job");
+        let sent: Timestamp = line["sent_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant");
+        // The arrival that is nearest: entries fire once a second.
+        let off = arrivals[job].iter().map(|at| at.duration_since(sent).as_micros().abs()).min();
+        apart.push(off.expect("it arrived"));
+        late.push(line["lateness_ms"].as_i64().expect("a number"));
+    }
+    let arrived: usize = arrivals.values().map(Vec::len).sum();
+    apart.sort_unstable();
+    late.sort_unstable();
+    let (middle, most) = (lines.len() / 2, lines.len() - 1);
+    println!(
+        "{kind:?}: {} started, {arrived} arrived, sent_at is off by {} us (median) and {} us (most), late by {} ms and {} ms",
+        lines.len(),
+        apart[middle],
+        apart[most],
+        late[middle],
+        late[most],
+    );
+    assert!(lines.len() >= ENTRIES * 10, "{kind:?}: {} were started", lines.len());
+    assert_eq!(arrived, lines.len(), "{kind:?}: each arrived once");
+    assert!(apart[middle] < 20_000, "{kind:?}: the log tells when requests leave");
 }
 
-#[test]
-fn a_429_of_a_proxy_does_not_close_the_account_until_the_hour_turns() {
-    let api = behind_a_front("429 Too Many Requests", 1..3);
-    let place = Place::with(&schedule(&format!("http://{api}/api/3"), "", EVERY_SECOND));
-    let mut daemon = place.start();
-    let refused = daemon.event("occurrence.retrying");
-    assert_eq!(refused["status"], 429, "{refused}");
-    daemon.wait_for("action.started", |line| line["scheduled_at"] == refused["scheduled_at"]);
-    assert!(daemon.stop().success());
-    assert_eq!(daemon.events("quota.exhausted").len(), 0, "no word of the API says so: {}", daemon.raw);
+#[tokio::test(flavor = "multi_thread")]
+async fn fires_a_second_apart_through_nginx_that_keeps_connections_for_a_second_are_never_in_doubt() {
+    fired_through(Kind::Nginx).await;
 }
 
-#[test]
-fn a_front_that_answers_404_as_html_rejects_nothing() {
-    let api = behind_a_front("404 Not Found", 0..3);
-    let place = Place::with(&schedule(&format!("http://{api}/api/3"), "", EVERY_SECOND));
-    let mut daemon = place.start();
-    let refused = daemon.event("occurrence.retrying");
-    assert_eq!(refused["status"], 404, "{refused}");
-    daemon.wait_for("action.started", |line| line["scheduled_at"] == refused["scheduled_at"]);
-    assert!(daemon.stop().success());
-    assert_eq!(daemon.events("occurrence.rejected").len(), 0, "the API has refused nothing: {}", daemon.raw);
+#[tokio::test(flavor = "multi_thread")]
+async fn fires_a_second_apart_through_haproxy_that_keeps_connections_for_a_second_are_never_in_doubt() {
+    fired_through(Kind::Haproxy).await;
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::common::postgres::Server;
 use crate::common::{Daemon, Place, sandbox};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -105,4 +106,32 @@ async fn an_older_copy_of_the_file_sends_nothing_again() {
     }
     let (sent, seconds) = (times.values().sum::<usize>() as i64, last.duration_since(first).as_secs());
     assert!(sent <= seconds + 2, "sent {sent} times in {seconds} s: {times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_with_a_pause_in_it_is_not_left_for_a_database_without_a_word() {
+    let Some(server) = Server::shared() else { return };
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    let paused = place.run(&["pause", "e"]);
+    assert!(paused.status.success(), "{}", paused.stderr);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    let database = server.database();
+    let shared = place.clone().env("STACKCRON_JOURNAL", &server.url(&database));
+    let refused = shared.run(&["run"]);
+    assert_eq!(refused.status.code(), Some(78), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("journal.sqlite3") && refused.stderr.contains("open there"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(server.sql(&database, "SELECT to_regnamespace('stackcron')"), "", "nothing is made there");
+    let mut anew = shared.start_with(&["--new-journal"]);
+    fires(&mut anew);
+    assert!(anew.stop().success(), "{}", anew.stderr());
+    // The file is behind the database by now.
+    let refused = place.run(&["run"]);
+    assert_eq!(refused.status.code(), Some(78), "{}", refused.stderr);
 }

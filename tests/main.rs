@@ -32,6 +32,7 @@ mod notify;
 mod online;
 mod postgres;
 mod quota_simulation;
+mod refusals;
 mod rehearse;
 mod reload;
 mod sandbox_api;

@@ -23,6 +23,8 @@ struct Arrived {
     gets: usize,
     /// Requests with the token.
     tokens: usize,
+    /// Those of `posts` that came over HTTP/2.
+    streams_of_posts: usize,
 }
 
 type Count = Arc<watch::Sender<Arrived>>;
@@ -81,7 +83,7 @@ fn client(url: &str) -> Client {
 
 async fn run_now(client: &Client, args: &str) -> Outcome {
     let (stack, job) = (StackUid::new("s").expect("a uid"), JobUid::new("j").expect("a uid"));
-    client.run_now(&stack, &job, Some(args)).await.outcome
+    client.run_now(&stack, &job, Some(args), || Ok::<(), String>(())).await.outcome
 }
 
 const ACTION: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"response\":{\"id\":7}}";
@@ -248,6 +250,7 @@ async fn speak(
                 let posts = method == Some(&0x83);
                 count.send_modify(|arrived| {
                     arrived.posts += usize::from(posts);
+                    arrived.streams_of_posts += usize::from(posts);
                     arrived.gets += usize::from(!posts);
                 });
                 let reset = frame(RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes());
@@ -268,7 +271,7 @@ async fn speak(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http2_servers_that_go_away_or_refuse_get_a_run_now_once() {
+async fn servers_of_http2_that_go_away_or_refuse_get_a_run_now_once_and_over_http1() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("ca.pem");
@@ -278,7 +281,7 @@ async fn http2_servers_that_go_away_or_refuse_get_a_run_now_once() {
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(made.cert.der().to_vec())], key)
         .expect("a certificate with its key");
-    tls.alpn_protocols = vec![b"h2".to_vec()];
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let ends =
         [End::GoAway(0), End::GoAway(1), End::GoAway(LAST_POSSIBLE), End::Drain, End::Refused, End::Close];
@@ -287,7 +290,13 @@ async fn http2_servers_that_go_away_or_refuse_get_a_run_now_once() {
         let acceptor = acceptor.clone();
         let (port, count) = serve(move |stream, count| {
             let acceptor = acceptor.clone();
-            async move { speak(acceptor.accept(stream).await?, count, end).await }
+            async move {
+                let mut stream = acceptor.accept(stream).await?;
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    return speak(stream, count, end).await;
+                }
+                head(&mut stream, &count).await.map(|_| ())
+            }
         })
         .await;
         let file = file.to_str().expect("UTF-8");
@@ -300,6 +309,11 @@ async fn http2_servers_that_go_away_or_refuse_get_a_run_now_once() {
         // It lives and reaches the server again: to ask, not to run.
         wait(&count, |arrived| arrived.gets > 0).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(count.borrow().posts, 1, "{end:?}: it arrived once");
+        let arrived = *count.borrow();
+        assert_eq!(
+            (arrived.posts, arrived.streams_of_posts),
+            (1, 0),
+            "{end:?}: it arrived once: {arrived:?}"
+        );
     }
 }

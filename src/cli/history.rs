@@ -22,6 +22,7 @@ use super::output::{self, Format};
 use super::place::Place;
 use crate::journal::{Filter, JournalError, Location, Record, State, Statistics};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
+pub(crate) use rows::Line;
 use rows::Rows;
 pub(super) use rows::style;
 
@@ -264,7 +265,7 @@ fn has_a_history(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use clap::Parser;
@@ -311,6 +312,27 @@ mod tests {
             let moves = moves.into_iter().map(|mv| (key.clone(), mv)).collect();
             assert_eq!(journal.commit(moves).await, Ok(Vec::new()), "each move is applied");
             due_at += SignedDuration::from_mins(1);
+        }
+        place
+    }
+
+    /// Several occurrences at each of a few instants, none of them sent.
+    pub(crate) async fn of_a_night(instants: i64, at_each: usize) -> tempfile::TempDir {
+        let place = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(place.path()).expect("a journal").journal;
+        let pattern: Arc<Entry> = entry("pattern", "UTC", &["* * * * *"]);
+        for minute in 0..instants {
+            let due_at = at("2026-05-01T01:00:00Z") + SignedDuration::from_mins(minute);
+            let claim = |n: usize| Claim {
+                key: Key::new(EntryName::new(&format!("e{n}")).expect("a name"), due_at),
+                account: pattern.account.name.clone(),
+                stack: pattern.stack.clone(),
+                job: pattern.job.clone(),
+                due_at,
+                deadline: due_at + SignedDuration::from_hours(1),
+                origin: Origin::Schedule,
+            };
+            journal.claim(due_at, (0..at_each).map(claim).collect()).await.expect("claimed");
         }
         place
     }

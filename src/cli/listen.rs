@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 ///
 /// # Errors
 /// What to write, where it is neither.
-pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix("localhost").unwrap_or(text);
     if let Ok(port) = port.strip_prefix(':').unwrap_or(port).parse() {
         return Ok((Ipv4Addr::LOCALHOST, port).into());

@@ -60,6 +60,13 @@ pub struct Suppositions {
     pub action_duration: Duration,
 }
 
+impl Default for Suppositions {
+    fn default() -> Suppositions {
+        let Conditions { latency, others, window_kind, action_duration, .. } = Conditions::default();
+        Suppositions { latency, others, window_kind, action_duration }
+    }
+}
+
 impl Suppositions {
     pub(super) fn conditions(&self) -> Conditions {
         Conditions {

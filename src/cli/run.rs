@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::place::Place;
-use super::{Status, listen, output};
+use super::{Status, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
-use crate::control;
+use crate::control::{self, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
@@ -28,13 +27,14 @@ use crate::log::event::{
 };
 use crate::log::setup;
 use crate::memory;
-use crate::metrics::{Metrics, Server};
+use crate::metrics::Metrics;
 use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Account, AccountName, Loaded, Rejected, Schedule, duration};
 use crate::timetable::tz;
 use crate::watch::{FileState, Seen, Watch, once_it_stays};
+use crate::web::{self, HostName, Site};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -45,10 +45,14 @@ pub(super) struct Args {
     #[command(flatten)]
     place: Place,
 
-    /// Answer /healthz, /readyz and /metrics over HTTP there: whoever reaches the address may read them. A port alone is
-    /// on loopback. Port 0 is any free one.
-    #[arg(long, value_name = "ADDR", value_parser = listen::parse)]
-    listen: Option<SocketAddr>,
+    /// Serve the status page, its API, /healthz, /readyz and /metrics there, for reading: whoever reaches the address may read
+    /// them. A port alone is on loopback; port 0 is any free one; unix:/PATH is a socket for a reverse proxy.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<web::Address>,
+
+    /// Answer requests for this name too, besides those for the address that is listened on. May be given several times
+    #[arg(long = "listen-host", value_name = "NAME", requires = "listen")]
+    listen_hosts: Vec<HostName>,
 
     /// How long the journal keeps what is settled.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "90d")]
@@ -79,7 +83,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let loaded = path.clone();
     Event::from(ScheduleLoaded { path: loaded, entries, added: entries, removed: 0, changed: 0 }).emit();
     raise_open_files();
-    let server = args.listen.map(listen).transpose()?;
+    let server = args.listen.as_ref().map(listen).transpose()?;
     let throw_away = match (&args.place.state_dir, args.sandbox) {
         (None, true) => {
             let directory = tempfile::Builder::new().prefix("stackcron-sandbox-").tempdir();
@@ -138,10 +142,6 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         };
         let metrics = server.is_some().then(|| Arc::new(Metrics::new(Timestamp::now())));
         let notices = sandbox.is_none().then(|| Notices::start(audience, metrics.clone()));
-        let serving = match (server, &metrics) {
-            (Some(server), Some(metrics)) => Some(server.serve(Arc::clone(metrics))?),
-            _ => None,
-        };
         let (sender, replacements) = mpsc::channel(1);
         let loops = match journal {
             Keeping::Own(_) => Loops::One,
@@ -152,7 +152,16 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone()));
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
-        let controlling = control.and_then(|server| server.serve(asking, location).ok());
+        let status = Arc::new(StatusReader::new(asking.clone(), location.clone())?);
+        let serving = match (server, &metrics) {
+            (Some(server), Some(metrics)) => {
+                let site =
+                    Site::new(Arc::clone(metrics), asking.clone(), Arc::clone(&status), location.clone())?;
+                Some(server.serve(Arc::new(site), args.listen_hosts.clone())?)
+            }
+            _ => None,
+        };
+        let controlling = control.and_then(|server| server.serve(asking, status).ok());
         let keep = args.keep;
         let log_writer = log.log_writer.clone();
         let setup = Setup {
@@ -207,9 +216,9 @@ fn profile(schedule: String, entries: usize) -> Profile {
 }
 
 /// Takes the address before anything else is begun: where it is in use, nothing has happened.
-fn listen(address: SocketAddr) -> anyhow::Result<Server> {
+fn listen(address: &web::Address) -> anyhow::Result<web::Server> {
     let server =
-        Server::bind(address).with_context(|| format!("--listen {address} cannot be listened on"))?;
+        web::Server::bind(address).with_context(|| format!("--listen {address} cannot be listened on"))?;
     Event::from(DaemonListening { address: server.address().to_string() }).emit();
     Ok(server)
 }

@@ -23,7 +23,7 @@ use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Explanation, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
-use policies::Policies;
+pub(crate) use policies::Policies;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;

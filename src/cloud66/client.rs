@@ -1,43 +1,42 @@
 //! The HTTP client of one account. Each call is one request, and nothing below ever repeats it.
 //!
-//! What could, as their source has it (the versions in Cargo.lock), and `tests/no_repeat.rs` as a server sees it:
+//! run_now goes over connections of our own (`fire.rs`). Questions go through reqwest, where they may be answered over HTTP/2.
+//! Questions change nothing, and still count against the quota, so that they are not repeated either:
 //!
 //! - hyper-util 0.1.21, `client/legacy/client.rs`: `send_request` loops over `TrySendError::Retryable`, which
 //!   `try_send_request` makes only of a request that the connection gave back (`take_message`), and repeats it only when
 //!   the connection had been used before. hyper 1.12.0 gives back only what no connection has taken up: in
 //!   `client/dispatch.rs` when the queue is dropped, in `proto/h1/dispatch.rs` when the connection ends with the request
-//!   still queued ("never even started"). Once a byte of it may be written `message` is `None`, there and in
-//!   `proto/h2/client.rs`. So this repetition is that of a request of which nothing has left.
+//!   still queued ("never even started"). So this repetition is that of a request of which nothing has left.
 //! - reqwest 0.13.5, `retry.rs`: `is_retryable_error` repeats on a GOAWAY with NO_ERROR, whatever stream it names as the
-//!   last one that was processed, and on REFUSED_STREAM. The first may have been processed. `retry::never()` turns both
-//!   off.
-//! - reqwest 0.13.5, `redirect.rs`: a 307 or 308 sends method and body again, to wherever it points. `Policy::none()`
-//!   makes of it an answer like any other.
-//! - Proxies: through one, a request for `http:` is written to the proxy, and what fails after that is in doubt; for
-//!   `https:` the proxy is asked for a tunnel first (`CONNECT`, without our headers), and what fails until TLS stands is
-//!   an error of the connection (`is_connect`): not sent.
+//!   last one that was processed, and on REFUSED_STREAM. `retry::never()` turns both off.
+//! - reqwest 0.13.5, `redirect.rs`: a redirect sends the request again, with its token, to wherever it points.
+//!   `Policy::none()` makes of it an answer like any other.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::Method;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, Url};
 
 use super::action::ActionId;
 use super::answer::Outcome;
 use super::call::Call;
+use super::dial::Addresses;
+use super::failure;
+use super::fire::Fires;
 use super::reply::{ActionsListed, BodyError, FollowUp, Head, LONGEST_BODY, Reply};
+use super::route::Route;
 use super::token::Token;
-use super::warm::Warm;
 use crate::schedule::{Account, JobUid, StackUid};
 
 /// Speaks to the API for one account.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
+    /// Asks questions.
     http: reqwest::Client,
-    /// Opens connections for `http`, and never sends anything.
-    opener: reqwest::Client,
+    /// Runs jobs.
+    fires: Fires,
     pub(super) base: Url,
     timeout: Duration,
 }
@@ -51,6 +50,9 @@ pub enum ClientError {
     /// TLS cannot be set up: most likely the system's root certificates are missing.
     #[error("HTTP cannot be set up: {0}; are the system's root certificates installed (ca-certificates)?")]
     Http(#[source] reqwest::Error),
+    /// TLS cannot be set up, for the same reason.
+    #[error("TLS cannot be set up: {0}; are the system's root certificates installed (ca-certificates)?")]
+    Tls(#[source] rustls::Error),
 }
 
 /// A connection is given up when it does not stand after this time, or after the account's timeout if that is less.
@@ -60,7 +62,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// whoever closes first never loses a request to the race.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// An HTTP/2 connection is asked whether it lives after this time without a word from it, and given up when
+/// no answer comes within `PING_TIMEOUT`: a NAT that has forgotten the connection drops everything in silence.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// See `PING_EVERY`.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) const USER: &str = concat!("stackcron/", env!("CARGO_PKG_VERSION"));
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Client {
     /// Makes the client of an account.
@@ -68,35 +79,50 @@ impl Client {
     /// It never follows a redirect, which would carry the token elsewhere. It never sends a request a second
     /// time: reqwest's own retries, which repeat a request on HTTP/2 GOAWAY or REFUSED_STREAM, are off.
     pub fn new(account: &Account, token: &Token) -> Result<Client, ClientError> {
+        let token = token.header()?;
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, token.header()?);
+        headers.insert(AUTHORIZATION, token.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let (opening, sending) = Warm::pair();
-        let opener = transport(account).pool_max_idle_per_host(0).connector_layer(opening);
-        let http = transport(account).default_headers(headers).connector_layer(sending);
+        let connect = CONNECT_TIMEOUT.min(account.timeout);
+        let local = is_loopback(&account.url);
+        let addresses = Addresses::default();
+        let http = once_and_there()
+            .connect_timeout(connect)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .http2_keep_alive_while_idle(true)
+            .dns_resolver(addresses.clone())
+            .default_headers(headers);
+        let http = if local { http.no_proxy() } else { http };
+        let route = Route::new(&account.url, local, addresses).map_err(ClientError::Tls)?;
         Ok(Client {
             http: http.build().map_err(ClientError::Http)?,
-            opener: opener.build().map_err(ClientError::Http)?,
+            fires: Fires::new(route, &account.url, token, connect, account.timeout),
             base: account.url.clone(),
             timeout: account.timeout,
         })
     }
 
-    /// Opens a connection that the next request will find ready. Sends nothing, and costs no quota.
-    pub async fn warm(&self) {
-        // Ends with an error, always: the connection is kept and the request given up. One that cannot be
-        // opened now is told when a request needs it.
-        let _ = self.opener.get(self.base.clone()).send().await;
+    /// Opens connections for the next run_now. Sends nothing, and costs no quota.
+    ///
+    /// A connection that cannot be opened now is told of when a request needs one.
+    pub fn open_ahead(&self, connections: usize) {
+        self.fires.open_ahead(connections);
     }
 
-    /// Runs a job now. `args` is sent exactly as written.
+    /// Runs a job now, if `may_leave` still allows it once a connection is there. `args` is sent exactly as written.
     ///
     /// The API has no key that would make a repetition harmless: each request that arrives starts a run.
-    pub async fn run_now(&self, stack: &StackUid, job: &JobUid, args: Option<&str>) -> Reply<Outcome> {
-        match self.send(Call::run_now(&self.base, stack, job, args)).await {
-            Ok((head, body)) => head.of_run_now(body, args),
-            Err(error) => Reply::unanswered(failed(error)),
-        }
+    pub async fn run_now<E: ToString>(
+        &self,
+        stack: &StackUid,
+        job: &JobUid,
+        args: Option<&str>,
+        may_leave: impl Fn() -> Result<(), E>,
+    ) -> Reply<Outcome> {
+        self.fires.send(&Call::run_now(&self.base, stack, job, args), args, may_leave).await
     }
 
     /// Asks for an action.
@@ -119,10 +145,7 @@ impl Client {
         &self,
         Call { method, url }: Call,
     ) -> Result<(Head, Result<Vec<u8>, BodyError>), reqwest::Error> {
-        // A POST without a length is refused by some proxies, and no library here gives it one.
-        let posts = method == Method::POST;
         let request = self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
-        let request = if posts { request.header(CONTENT_LENGTH, 0) } else { request };
         let response = request.send().await?;
         let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
         let reason = response.extensions().get::<hyper::ext::ReasonPhrase>();
@@ -134,19 +157,10 @@ impl Client {
 /// A client that sends a request once, and to its own host alone: it repeats nothing and follows no redirect.
 pub(crate) fn once_and_there() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
-        .user_agent(concat!("stackcron/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-}
-
-/// What both clients of an account have in common.
-fn transport(account: &Account) -> reqwest::ClientBuilder {
-    let http = once_and_there()
-        .connect_timeout(CONNECT_TIMEOUT.min(account.timeout))
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .tcp_nodelay(true);
-    if is_loopback(&account.url) { http.no_proxy() } else { http }
 }
 
 /// Whether the host is this machine: no proxy is asked for it.
@@ -171,17 +185,13 @@ pub(super) fn failed(error: reqwest::Error) -> Outcome {
 /// The error with its causes, and without the URL: its query holds the arguments.
 pub(crate) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { error.to_string() };
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text += ": ";
-            text += &said;
-        }
-        cause = error.source();
+    if !error.is_timeout() {
+        return failure::causes(&error);
     }
-    text
+    match std::error::Error::source(&error) {
+        Some(cause) => format!("timed out: {}", failure::causes(cause)),
+        None => "timed out".to_owned(),
+    }
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
@@ -196,14 +206,15 @@ async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
 }
 
 /// A random UUID, by which the vendor's support finds a request.
-fn request_id() -> String {
+pub(super) fn request_id() -> HeaderValue {
     let [a, b] = [fastrand::u64(..), fastrand::u64(..)];
-    format!(
+    let id = format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
         a >> 32,
         (a >> 16) & 0xffff,
         a & 0xfff,
         (b >> 48) & 0x3fff | 0x8000,
         b & 0xffff_ffff_ffff
-    )
+    );
+    HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
 }

@@ -94,7 +94,7 @@ impl Head {
             Listed::Throttled(words) => Some(words),
             _ => None,
         }));
-        Reply { quota, warning: self.warning, outcome }
+        Reply { quota, warning: self.warning, left: None, outcome }
     }
 }
 

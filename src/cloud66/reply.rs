@@ -1,5 +1,7 @@
 //! What a request brought: from an answer's status, headers and body to what the daemon decides on.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{DATE, HeaderMap, HeaderName};
@@ -18,8 +20,19 @@ pub struct Reply<T> {
     pub quota: Option<quota::Answer>,
     /// The text of `X-Cloud66-Warning`.
     pub warning: Option<String>,
+    /// When a run_now left. `None` for a question, and when no byte of a run_now was written.
+    pub left: Option<Departure>,
     /// What became of the request.
     pub outcome: T,
+}
+
+/// When a request left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The instant at which its first byte was written.
+    pub at: Timestamp,
+    /// How long the request waited for a connection. Zero when one was ready.
+    pub connect: Duration,
 }
 
 /// What asking for an action brought.
@@ -90,7 +103,7 @@ const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");
 impl<T> Reply<T> {
     /// There was no answer.
     pub(crate) fn unanswered(outcome: T) -> Reply<T> {
-        Reply { quota: None, warning: None, outcome }
+        Reply { quota: None, warning: None, left: None, outcome }
     }
 }
 
@@ -122,7 +135,7 @@ impl Head {
             Err(error) => self.unread(&error),
         };
         let warning = self.warning.as_deref().map(|text| masked(args, text));
-        Reply { quota: Some(self.answer(throttled(&outcome))), warning, outcome }
+        Reply { quota: Some(self.answer(throttled(&outcome))), warning, left: None, outcome }
     }
 
     /// The reply to a question for an action.
@@ -139,7 +152,7 @@ impl Head {
             // A token that is not accepted may be mended.
             _ => FollowUp::Unanswered,
         };
-        Reply { quota, warning: self.warning, outcome }
+        Reply { quota, warning: self.warning, left: None, outcome }
     }
 
     /// The reply to a question for a page of actions.
@@ -166,7 +179,7 @@ impl Head {
                 ActionsListed::Unanswered { error: "the answer has no list of actions".to_owned() }
             }
         };
-        Reply { quota, warning: self.warning, outcome }
+        Reply { quota, warning: self.warning, left: None, outcome }
     }
 
     fn unread(&self, error: &BodyError) -> Outcome {

@@ -7,11 +7,12 @@ mod protocol;
 mod server;
 mod socket;
 mod status;
+mod status_reader;
 
 pub use client::{Answers, ClientError, ask};
 pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
 pub(crate) use request::{
-    Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid,
+    AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid,
 };
 pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};
@@ -20,3 +21,5 @@ pub use status::{
     AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, MemberStatus,
     NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, WaitingStatus,
 };
+pub(crate) use status_reader::StatusError;
+pub use status_reader::StatusReader;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::dispatch::{Standing, Waiting};
 use crate::journal::{Health, JournalError, Key};
@@ -13,6 +15,10 @@ use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
 /// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by more than one.
 const MOST_WAITING: usize = 16;
+
+/// The loop answers within a millisecond, once the journal has written what is to be written. When it has not within this
+/// time, one of them hangs.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
 /// A user of the machine, as the kernel tells who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +126,10 @@ pub(crate) enum NotReady {
     Journal,
     #[error("the journal has not answered for {0} s: nothing new is started")]
     Disk(u64),
+    #[error(
+        "the clock is behind what it has shown: nothing new is started until it shows {0:.0}; see that time is synchronised"
+    )]
+    Clock(Timestamp),
     #[error("what is due is not claimed yet")]
     Behind,
 }
@@ -137,6 +147,36 @@ pub struct ControlHandle {
     pub(crate) asks: mpsc::Sender<ControlRequest>,
     /// The schedule in force.
     pub(crate) schedule: watch::Receiver<Arc<Schedule>>,
+}
+
+/// Why the loop gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// Ask the next daemon.
+    #[error("the daemon is stopping; ask again when it has started")]
+    Stopping,
+    /// The loop or the disk hangs.
+    #[error(
+        "the daemon has not answered for {} s: its loop or its disk hangs; see its log, and restart it. What was asked for may \
+         have been done all the same: look before you ask again",
+        ANSWERED_WITHIN.as_secs()
+    )]
+    Hangs,
+}
+
+impl ControlHandle {
+    /// Asks the loop, and waits for its answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> ControlRequest,
+    ) -> Result<T, AskError> {
+        let (answer, answered) = oneshot::channel();
+        let asking = async {
+            self.asks.send(ask(answer)).await.map_err(|_| AskError::Stopping)?;
+            answered.await.map_err(|_| AskError::Stopping)
+        };
+        timeout(ANSWERED_WITHIN, asking).await.map_err(|_| AskError::Hangs)?
+    }
 }
 
 /// A way to ask the loop.

@@ -20,7 +20,7 @@ use super::protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question};
 use super::request::{ControlHandle, Uid};
 use super::request_handler::RequestHandler;
 use super::socket::Socket;
-use crate::journal::Location;
+use super::status_reader::StatusReader;
 
 /// Connections at once that have asked nothing yet.
 const MOST_SILENT: usize = 64;
@@ -64,11 +64,11 @@ impl Server {
     /// Serves on the runtime that this is called in.
     ///
     /// # Errors
-    /// When the runtime cannot watch the socket, or the system has no thread left.
-    pub fn serve(self, asking: ControlHandle, journal: Location) -> io::Result<Serving> {
+    /// When the runtime cannot watch the socket.
+    pub fn serve(self, asking: ControlHandle, status: Arc<StatusReader>) -> io::Result<Serving> {
         let Server(socket) = self;
         let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-        let clerk = Arc::new(RequestHandler::new(asking, journal)?);
+        let clerk = Arc::new(RequestHandler::new(asking, status));
         let (stop, stopped) = oneshot::channel();
         Ok(Serving { accepting: tokio::spawn(accept(listener, clerk, stopped)), _socket: socket, stop })
     }

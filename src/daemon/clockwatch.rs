@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Now;
 
@@ -13,6 +13,19 @@ const JUMP: SignedDuration = SignedDuration::from_millis(500);
 /// Longer than any pause between two looks: the machine slept, or the process was stopped.
 const SLEPT: Duration = Duration::from_secs(10);
 
+/// A clock that is set forward by so much while the machine is awake is corrected, as Debian's cron has it: nobody meant what
+/// lies between to run.
+const CORRECTION: SignedDuration = SignedDuration::from_hours(3);
+
+/// What the clocks did from one look to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time passed unseen.
+    pub(super) jumped_ms: Option<i64>,
+    /// What the wall clock would show, had nobody set it forward by three hours or more while the machine was awake.
+    pub(super) corrected_from: Option<Timestamp>,
+}
+
 /// Compares the clocks from one look to the next.
 #[derive(Debug)]
 pub(super) struct Clockwatch(Now);
@@ -22,9 +35,16 @@ impl Clockwatch {
         Clockwatch(now)
     }
 
-    /// By how many milliseconds the wall clock jumped since the last look, as the daemon saw it: it was set, or
-    /// time passed unseen.
-    pub(super) fn see(&mut self, now: Now) -> Option<i64> {
+    /// What the clocks did since the last look.
+    pub(super) fn see(&mut self, now: Now) -> Seen {
+        let before = self.0;
+        let passed = SignedDuration::try_from(now.mono.saturating_sub(before.mono)).unwrap_or_default();
+        let unset = before.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
+        let corrected_from = (now.wall.duration_since(unset) >= CORRECTION).then_some(unset);
+        Seen { jumped_ms: self.jumped_ms(now), corrected_from }
+    }
+
+    fn jumped_ms(&mut self, now: Now) -> Option<i64> {
         let before = std::mem::replace(&mut self.0, now);
         let passed = now.mono.saturating_sub(before.mono);
         let wall = now.wall.duration_since(before.wall);
@@ -47,10 +67,32 @@ mod tests {
         let start =
             Now { wall: "2026-06-30T23:59:59Z".parse().expect("an instant"), mono: Duration::from_secs(5) };
         let mut watch = Clockwatch::new(start);
-        watch.see(Now {
+        let after = Now {
             wall: start.wall + SignedDuration::from_millis(wall),
             mono: start.mono + Duration::from_millis(mono),
-        })
+        };
+        watch.see(after).jumped_ms
+    }
+
+    #[test]
+    fn three_hours_forward_are_a_correction_unless_the_machine_slept() {
+        const HOUR: i64 = 3_600_000;
+        let start = Now { wall: Timestamp::UNIX_EPOCH, mono: Duration::from_secs(5) };
+        for (mono, wall, corrected) in [
+            (0, 3 * HOUR - 1, None),
+            (0, 3 * HOUR, Some(0)),
+            (1000, 3 * HOUR + 1000, Some(1000)),
+            (8 * HOUR, 8 * HOUR, None),
+            (8 * HOUR, 11 * HOUR, Some(8 * HOUR)),
+            (0, -24 * HOUR, None),
+        ] {
+            let after = Now {
+                wall: start.wall + SignedDuration::from_millis(wall),
+                mono: start.mono + Duration::from_millis(mono.unsigned_abs()),
+            };
+            let corrected = corrected.map(|ms| start.wall + SignedDuration::from_millis(ms));
+            assert_eq!(Clockwatch::new(start).see(after).corrected_from, corrected, "{mono} {wall}");
+        }
     }
 
     #[test]

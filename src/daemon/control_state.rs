@@ -173,7 +173,10 @@ impl Daemon {
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),
-            Health::Well => self.core.is_behind(now).then_some(NotReady::Behind),
+            Health::Well => match self.core.waits_for_clock(now) {
+                Some(until) => Some(NotReady::Clock(until)),
+                None => self.core.is_behind(now).then_some(NotReady::Behind),
+            },
         };
         Snapshot {
             now: now.wall,

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::clockwatch::Clockwatch;
+use super::clockwatch::{Clockwatch, Seen};
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Known, Origin, Recovered};
-use crate::log::event::ClockJumped;
+use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
 use crate::timetable::{self, Occurrence};
@@ -25,6 +25,10 @@ pub(crate) struct Core {
     sweep: Sweep,
     dispatch: Dispatch,
     clock: Clockwatch,
+    /// What is to be told of the clock with the next turn.
+    told_of_clock: Vec<Effect>,
+    /// Until when everything new waits for the clock, as was told last.
+    behind_until: Option<Timestamp>,
     /// What came from the sweep and is not claimed yet.
     batch: Vec<Occurrence>,
     /// So many of them, the first ones, are being claimed.
@@ -99,7 +103,7 @@ const PLANNED_EACH: usize = 8;
 /// From a claim that could not be written to the next try, should no beat come.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The loop looks at the clock at least this often while it waits for the journal.
+/// The loop looks at the clock at least this often.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What comes due in a longer time without a turn comes due while nobody looks. In a shorter one it is a slow journal that is late.
@@ -140,6 +144,8 @@ impl Core {
             sweep,
             dispatch: Dispatch::new(&schedule.accounts, seed, now),
             clock: Clockwatch::new(now),
+            told_of_clock: Vec::new(),
+            behind_until: None,
             batch: Vec::new(),
             asked: 0,
             claiming: Claiming::No,
@@ -153,6 +159,7 @@ impl Core {
     /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
     /// no other claim is being written.
     pub(crate) fn claim_window(&mut self, now: Now) -> Option<Claims> {
+        self.watch_clock(now);
         if self.claiming == Claiming::Yes {
             return None;
         }
@@ -225,15 +232,36 @@ impl Core {
 
     /// Lets time pass.
     pub(crate) fn turn(&mut self, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if let Some(by_ms) = self.clock.see(now) {
-            effects.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
-        }
+        self.watch_clock(now);
+        let mut effects = std::mem::take(&mut self.told_of_clock);
         if !self.holds_back() {
             effects.extend(self.dispatch.advance(now));
         }
         self.looked = Some(now.wall);
         effects
+    }
+
+    /// Looks at the clocks, before anything is decided by them.
+    fn watch_clock(&mut self, now: Now) {
+        let Seen { jumped_ms, corrected_from } = self.clock.see(now);
+        if let Some(by_ms) = jumped_ms {
+            self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
+        }
+        // A clock that was none has skipped nothing: what came due while it was not set is caught up.
+        if let Some(from) = corrected_from.filter(|&from| self.sweep.is_plausible(from)) {
+            self.dispatch.leaves_out(from, now.wall);
+        }
+        let waits = self.sweep.waits_for_clock(now);
+        if let Some(until) = waits.filter(|_| waits != self.behind_until) {
+            let entries = self.sweep.entries();
+            self.told_of_clock.push(Effect::Log(Box::new(ClockBehind { until, entries }.into())));
+        }
+        self.behind_until = waits;
+    }
+
+    /// Until when everything new waits for the clock. `None`: it is where it was, or further.
+    pub(crate) fn waits_for_clock(&self, now: Now) -> Option<Timestamp> {
+        self.sweep.waits_for_clock(now)
     }
 
     /// Whether the next beat is needed before the beat comes.
@@ -332,7 +360,8 @@ impl Core {
     /// When the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
         let sweep = match self.claiming {
-            Claiming::No => now.mono + self.sweep.low_in(now).max(Duration::from_millis(1)),
+            // The wall clock may be hours behind what it has shown: whoever watches the loop sees it turn all the same.
+            Claiming::No => now.mono + self.sweep.low_in(now).max(Duration::from_millis(1)).min(LOOK),
             Claiming::Yes => now.mono + LOOK,
             Claiming::Failed(again) => again,
         };

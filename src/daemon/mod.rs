@@ -227,7 +227,7 @@ impl Daemon {
                 self.perform(effects);
             }
             if let Some(metrics) = &self.metrics {
-                metrics.turned(permitted && self.core.is_current(now));
+                metrics.turned(permitted && self.core.is_current(now), self.core.waits_for_clock(now));
             }
             let ill = self.ill_since.is_some();
             self.shared.supervised(|supervision| supervision.turned(&self.shard, now, &self.core, ill));
@@ -461,7 +461,7 @@ impl Daemon {
         effects.sort_by_key(|effect| !matches!(effect, Effect::Log(_)));
         for effect in effects {
             match effect {
-                Effect::Warm(account, connections) => self.requests.warm(&account, connections),
+                Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
                 Effect::Log(event) => self.emit(*event),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),

@@ -171,17 +171,17 @@ impl Requests {
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
         let permit = self.permit.clone();
         async move {
-            let sent_at = Timestamp::now();
             let done = match request {
                 Request::RunNow(entry) => {
+                    // The process may have been paused since this was decided, or the connection may have taken long.
+                    let may_leave = || if permit.lasts(Now::read()) { Ok(()) } else { Err(NO_PERMIT) };
                     let reply = match client {
-                        // The process may have been paused since this was decided.
-                        _ if !permit.lasts(Now::read()) => {
-                            no_answer(Outcome::NotSent { error: NO_PERMIT.to_owned() })
+                        Some(client) => {
+                            client.run_now(&entry.stack, &entry.job, entry.args.as_deref(), may_leave).await
                         }
-                        Some(client) => client.run_now(&entry.stack, &entry.job, entry.args.as_deref()).await,
                         None => no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }),
                     };
+                    let sent_at = reply.left.map_or_else(Timestamp::now, |left| left.at);
                     Done::Fired { id, sent_at, reply }
                 }
                 Request::Action(_, stack, action) => {
@@ -204,20 +204,24 @@ impl Requests {
         }
     }
 
-    /// Opens connections for requests that are to come soon.
-    pub(super) fn warm(&self, account: &AccountName, connections: usize) {
-        for _ in 0..connections {
-            if let Some(client) = self.clients.get(account).cloned() {
-                tokio::spawn(async move { client.warm().await });
-            }
-        }
+    /// Opens connections for so many run_now, a moment before they are due.
+    pub(super) fn warm(&self, account: &AccountName, due: Timestamp, connections: usize) {
+        let Some(client) = self.clients.get(account).cloned() else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(Now::read().until(due).saturating_sub(OPENED_AHEAD)).await;
+            client.open_ahead(connections);
+        });
     }
 }
+
+/// Connections are opened this long before they are used: enough for a name, a dead address that is passed over and three
+/// ways to the other end of the world and back, and no whole second, after which a front might close them.
+const OPENED_AHEAD: Duration = Duration::from_millis(1600);
 
 const NO_PERMIT: &str = "the lease of the journal has not been renewed in time";
 
 const NO_CLIENT: &str = "the account has no client";
 
 fn no_answer<T>(outcome: T) -> Reply<T> {
-    Reply { quota: None, warning: None, outcome }
+    Reply { quota: None, warning: None, left: None, outcome }
 }

@@ -183,7 +183,7 @@ impl Daemon {
         loop {
             if let Some(metrics) = &self.metrics {
                 metrics.stands_by(true);
-                metrics.turned(false);
+                metrics.turned(false, None);
             }
             self.shared.supervised(|supervision| supervision.stands_by(&self.shard, Now::read()));
             tokio::select! {

@@ -36,8 +36,33 @@ impl Reach {
 const PORTION: Duration = Duration::from_secs(60 * 60);
 
 /// A clock that shows an earlier time is wrong: this program did not exist then. A machine without a battery
-/// boots in 1970 and is corrected soon.
-const PLAUSIBLE: Timestamp = Timestamp::constant(1_764_547_200, 0);
+/// boots in 1970 and is corrected soon. The date is `SOURCE_DATE_EPOCH` of the build, as packagers set it; else the date of
+/// these sources. (Not the instant of compiling: a clock that is set back by an hour right after an upgrade is still one.)
+const PLAUSIBLE: Timestamp = match option_env!("SOURCE_DATE_EPOCH") {
+    // Tests run in a time of their own.
+    Some(epoch) if !cfg!(test) => Timestamp::constant(seconds(epoch), 0),
+    _ => SOURCES,
+};
+
+/// No build is older.
+const SOURCES: Timestamp = Timestamp::constant(SOURCES_AT, 0);
+
+/// 2025-12-01, in seconds since 1970.
+const SOURCES_AT: i64 = 1_764_547_200;
+
+/// The year 3000: no build is dated later.
+const LAST: i64 = 32_503_680_000;
+
+/// A clock may be behind what it has shown by so much before that is told: ntpd slews it by less.
+const NOT_BEHIND: SignedDuration = SignedDuration::from_secs(1);
+
+/// The number that a text is. What is no number, and what is before the sources, is the date of the sources.
+const fn seconds(text: &str) -> i64 {
+    match i64::from_str_radix(text, 10) {
+        Ok(seconds) if seconds > SOURCES_AT && seconds < LAST => seconds,
+        _ => SOURCES_AT,
+    }
+}
 
 /// The plan: what is due, and how far that is known.
 pub(crate) struct Sweep {
@@ -153,6 +178,29 @@ impl Sweep {
     /// The latest instant that the clock is known to have shown. `None` until it is plausible.
     pub(super) fn shown_before(&self) -> Option<Timestamp> {
         self.shown
+    }
+
+    /// Until when nothing new is planned because the clock is behind what it has shown, or is none. `None`: it is neither.
+    pub(super) fn waits_for_clock(&self, now: Now) -> Option<Timestamp> {
+        if now.wall < self.plausible {
+            return Some(self.plausible);
+        }
+        let behind = |shown: &Timestamp| shown.duration_since(now.wall) > NOT_BEHIND;
+        // A time that is made up begins where it is told to.
+        self.shown.filter(|shown| self.plausible > Timestamp::MIN && behind(shown))
+    }
+
+    /// Whether a clock that shows this may be right.
+    pub(super) fn is_plausible(&self, at: Timestamp) -> bool {
+        at >= self.plausible
+    }
+
+    /// How many entries are planned.
+    pub(super) fn entries(&self) -> usize {
+        match &self.timetable {
+            Plan::From(schedule) => schedule.entries.len(),
+            Plan::Running(timetable) => timetable.entries(),
+        }
     }
 
     /// The first full second at which a step brings something. Beats before it may be left out.

@@ -52,6 +52,8 @@ struct World {
     /// Why occurrences were not sent, by entry and reason.
     given_up: BTreeMap<(String, &'static str), usize>,
     jumps: Vec<i64>,
+    /// Until when the clock was told to be waited for, and by how many entries.
+    behind: Vec<(Timestamp, usize)>,
     in_flight: Vec<(RequestId, Key)>,
     /// What the journal is writing.
     claiming: Option<Claims>,
@@ -81,6 +83,7 @@ impl World {
             sent: BTreeMap::new(),
             given_up: BTreeMap::new(),
             jumps: Vec::new(),
+            behind: Vec::new(),
             in_flight: Vec::new(),
             claiming: None,
             running: schedule.clone(),
@@ -161,7 +164,7 @@ impl World {
         while let Some((id, key)) = self.in_flight.pop() {
             self.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
             let outcome = Outcome::Started(Box::default());
-            let reply = Reply { quota: None, warning: None, outcome };
+            let reply = Reply { quota: None, warning: None, left: None, outcome };
             let effects = self.core.fired(id, self.now.wall, reply, self.now);
             self.take(effects);
             let effects = self.core.turn(self.now);
@@ -183,6 +186,7 @@ impl World {
                 }
                 Effect::Log(event) => match *event {
                     Event::ClockJumped(e) => self.jumps.push(e.by_ms),
+                    Event::ClockBehind(e) => self.behind.push((e.until, e.entries)),
                     Event::OccurrenceMissed(e) => {
                         *self.given_up.entry((e.entry.to_string(), e.reason)).or_default() += 1;
                     }
@@ -311,6 +315,57 @@ fn a_clock_set_back_fires_nothing_twice() {
 }
 
 #[test]
+fn a_clock_corrected_by_three_hours_or_more_sends_nothing_of_what_it_skipped() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(30, 1.0);
+    world.jump(0, 3 * 3600);
+    world.pass(30, 1.0);
+    world.check(30 + 3 * 3600 + 31);
+    for entry in ["all", "latest", "none"] {
+        assert_eq!(world.given_up(entry, "clock"), 3 * 3600, "{entry}: {:?}", world.given_up);
+        assert_eq!(world.sent(entry), 30 + 31, "{entry}");
+    }
+}
+
+#[test]
+fn a_loop_turns_and_says_so_while_its_clock_is_behind_by_hours() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(60, 1.0);
+    let shown = world.now.wall;
+    world.jump(0, -7200);
+    for _ in 0..100 {
+        let wakes_at = world.core.wakes_at(world.now);
+        let wait = wakes_at - world.now.mono;
+        assert!(wait <= Duration::from_secs(1), "the loop sleeps for {wait:?}");
+        world.now.mono = wakes_at;
+        world.now.wall += SignedDuration::try_from(wait).expect("a span");
+        world.turn();
+    }
+    let until = world.core.waits_for_clock(world.now).expect("it waits");
+    assert!(shown.duration_since(until).unsigned_abs() <= Duration::from_secs(1), "until {until}");
+    assert_eq!(world.behind, [(until, 3)], "it is told once");
+    world.now.wall = shown;
+    world.turn();
+    assert_eq!(world.core.waits_for_clock(world.now), None);
+}
+
+#[test]
+fn a_start_whose_cursor_is_ahead_of_the_clock_says_until_when_it_waits() {
+    let cursor: Timestamp = "2026-03-02T00:00:05Z".parse().expect("an instant");
+    let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
+    let world = World::new(&three(), recovered, START);
+    let until = "2026-03-02T00:00:00Z".parse().expect("an instant");
+    assert_eq!(world.behind, [(until, 3)]);
+}
+
+#[test]
+fn a_clock_before_the_build_is_no_clock_and_is_told() {
+    let world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    assert_eq!(world.behind.len(), 1);
+    assert!(world.core.waits_for_clock(world.now).is_some());
+}
+
+#[test]
 fn a_slewed_clock_and_a_smeared_leap_second_are_followed_silently() {
     for (rate, what) in [(1.0005, "ntpd, fast"), (0.9995, "ntpd, slow"), (1.0 - 1.0 / 86_400.0, "smeared")] {
         let mut world = World::new(&three(), nothing_recovered(), START);
@@ -396,7 +451,8 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
         world.take(effects);
         while let Some((id, key)) = world.in_flight.pop() {
             world.sent.entry(key.entry().to_string()).or_default().push(key.scheduled_at());
-            let reply = Reply { quota: None, warning: None, outcome: Outcome::Started(Box::default()) };
+            let reply =
+                Reply { quota: None, warning: None, left: None, outcome: Outcome::Started(Box::default()) };
             let effects = world.core.fired(id, world.now.wall, reply, world.now);
             world.take(effects);
         }

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -19,11 +18,8 @@ use crate::schedule::{Account, Priority};
 /// has; each may need a connection, and a process has some thousand.
 const MOST_IN_FLIGHT: usize = 256;
 
-/// After this time without a request the account's connections are taken to be closed.
-const COLD: Duration = Duration::from_secs(40);
-
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
-const MOST_WARM: usize = 64;
+pub(super) const MOST_WARM: usize = 64;
 
 /// The order of sending: priority, then the scheduled instant, then the order of planning.
 pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
@@ -46,8 +42,6 @@ pub(super) struct AccountQueue {
     closed_until: Option<Mono>,
     /// The same for follow-up, which may use a share only.
     share_closed_until: Option<Mono>,
-    /// When a request last left, or connections were last opened.
-    last_used: Option<Mono>,
     /// How many are ready or between two attempts, by priority.
     waiting: [usize; 3],
     sent: Sent,
@@ -103,7 +97,6 @@ impl AccountQueue {
             in_flight: 0,
             closed_until: None,
             share_closed_until: None,
-            last_used: None,
             waiting: [0; 3],
             sent: Sent::default(),
             refused: None,
@@ -227,19 +220,9 @@ impl AccountQueue {
         self.follow.again(following, room, now);
     }
 
-    /// How many connections to open ahead for so many occurrences: none while others are still open.
-    pub(super) fn warm_up(&mut self, planned: usize, now: Now) -> Option<usize> {
-        if self.last_used.is_some_and(|used| now.mono.saturating_sub(used) < COLD) {
-            return None;
-        }
-        self.last_used = Some(now.mono);
-        Some(planned.min(MOST_WARM))
-    }
-
     /// A request leaves.
-    pub(super) fn leaves(&mut self, now: Now) {
+    pub(super) fn leaves(&mut self) {
         self.in_flight += 1;
-        self.last_used = Some(now.mono);
     }
 
     /// Asks the quota for one request.

@@ -314,7 +314,7 @@ impl Dispatch {
             let Ok(ticket) = lane.admit(Purpose::Reconcile, now) else {
                 return;
             };
-            lane.leaves(now);
+            lane.leaves();
             let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
                 return;
             };
@@ -578,7 +578,7 @@ impl Dispatch {
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.history.attempts = pending.history.attempts.max(1);
         }
-        self.started(id, action, began.unwrap_or(doubt.sent_at), limit, remaining, now, effects);
+        self.started(id, action, (began.unwrap_or(doubt.sent_at), None), limit, remaining, now, effects);
     }
 
     /// It had no effect: `catch_up` and `start_deadline` decide, as of anything that has waited.

@@ -53,8 +53,8 @@ pub enum Effect {
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
     /// this account. What is to be recorded before is among them.
     Recall(AccountName, StackUid, Timestamp),
-    /// Open so many connections to an account's API, for what is due in a few seconds.
-    Warm(AccountName, usize),
+    /// Open so many connections to an account's API, for what is due within the second that begins at this instant.
+    Warm(AccountName, Timestamp, usize),
     /// Tell the operator.
     Log(Box<Event>),
 }
@@ -108,6 +108,8 @@ pub struct Dispatch {
     paused: Arc<BTreeSet<EntryName>>,
     /// The latest due instant of what was sent.
     sent_up_to: Timestamp,
+    /// Instants that a correction of the clock has skipped: later than the first, earlier than the second.
+    left_out: Option<(Timestamp, Timestamp)>,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
     reached: Timestamp,
 }
@@ -304,6 +306,7 @@ impl Dispatch {
             known: HashSet::new(),
             paused: Arc::default(),
             sent_up_to: Timestamp::UNIX_EPOCH,
+            left_out: None,
             reached: now.wall,
         }
     }
@@ -312,20 +315,20 @@ impl Dispatch {
     /// long absence only what is to be sent is kept.
     pub fn plan(&mut self, occurrences: impl IntoIterator<Item = Occurrence>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let mut planned: BTreeMap<AccountName, usize> = BTreeMap::new();
+        let mut planned: BTreeMap<(AccountName, i64), usize> = BTreeMap::new();
         for Occurrence { entry, scheduled_at } in occurrences {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let occurrence = Planned { entry, scheduled_at, due_at, deadline, origin: Origin::Schedule };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
-                *planned.entry(account).or_default() += 1;
+                *planned.entry((account, due_at.as_second())).or_default() += 1;
             }
         }
-        let cold = planned.into_iter().filter_map(|(account, count)| {
-            let connections = self.lanes.get_mut(&account)?.warm_up(count, now)?;
-            Some(Effect::Warm(account, connections))
+        let ahead = planned.into_iter().filter_map(|((account, second), count)| {
+            let due = Timestamp::from_second(second).ok()?;
+            Some(Effect::Warm(account, due, count.min(account_queue::MOST_WARM)))
         });
-        effects.extend(cold);
+        effects.extend(ahead);
         effects
     }
 
@@ -407,6 +410,11 @@ impl Dispatch {
         self.pending.is_empty()
             && self.requests.is_empty()
             && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
+    }
+
+    /// The clock was corrected, and has shown nothing between two instants: what is scheduled there is not sent.
+    pub(crate) fn leaves_out(&mut self, from: Timestamp, until: Timestamp) {
+        self.left_out = Some((from, until));
     }
 
     /// Nothing that is due later was sent.
@@ -524,7 +532,7 @@ impl Dispatch {
         }
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
-            lane.leaves(now);
+            lane.leaves();
         }
         pending.place = Place::Sending;
         self.sent_up_to = self.sent_up_to.max(pending.due_at);
@@ -554,7 +562,7 @@ impl Dispatch {
             let Some(question) = lane.follow.take(now) else {
                 return;
             };
-            lane.leaves(now);
+            lane.leaves();
             let account = account.clone();
             let (question, in_flight) = match question {
                 Question::One(following) => {

@@ -1,6 +1,7 @@
 //! What a reply makes of an occurrence or of an action that is followed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -60,7 +61,8 @@ impl Dispatch {
                 if pending.history.token == Some(lane.reloads) && action.user.is_some() {
                     lane.user.clone_from(&action.user);
                 }
-                self.started(id, *action, sent_at, limit, remaining, now, &mut effects);
+                let connect = reply.left.map(|left| left.connect);
+                self.started(id, *action, (sent_at, connect), limit, remaining, now, &mut effects);
             }
             Outcome::Rejected { status, error, .. } if pending.history.doubt.is_some() => {
                 let doubt = pending.history.doubt.as_ref().map_or("", |doubt| &doubt.error);
@@ -229,7 +231,7 @@ impl Dispatch {
         &mut self,
         id: Id,
         action: Action,
-        sent_at: Timestamp,
+        (sent_at, connect): (Timestamp, Option<Duration>),
         quota_limit: u32,
         quota_remaining: Option<u32>,
         now: Now,
@@ -248,6 +250,7 @@ impl Dispatch {
             scheduled_at: pending.scheduled_at,
             sent_at,
             lateness_ms: ms(sent_at.duration_since(pending.due_at)),
+            connect_ms: connect.map(|connect| u64::try_from(connect.as_millis()).unwrap_or(u64::MAX)),
             attempts: pending.history.attempts,
             quota_limit,
             quota_remaining,

@@ -2,7 +2,7 @@
 //!
 //! A daemon that is started with another `--journal` leaves pauses and open occurrences behind, and one that goes back to a
 //! journal it left before would send again what was sent meanwhile. So the journal that was seen last must have nothing
-//! open, and the other one must be new or have come at least as far. `stackcron journal move` carries everything over instead.
+//! open, and the other one must be new or have come at least as far.
 
 use jiff::Timestamp;
 

@@ -270,6 +270,8 @@ events! {
         scheduled_at: Timestamp,
         sent_at: Timestamp,
         lateness_ms: i64,
+        /// How long it waited for a connection. Zero when one was ready, null when that is not known.
+        connect_ms: Option<u64>,
         attempts: u32,
         quota_limit: u32,
         quota_remaining: Option<u32>,
@@ -353,7 +355,7 @@ events! {
     OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
-        /// `deadline`, `superseded`, `down` or `quota`.
+        /// `deadline`, `superseded`, `down`, `quota` or `clock`.
         reason: &'static str,
         lateness_ms: i64,
     }, format!("{}: missed {}: {}", e.entry, e.scheduled_at, e.reason);
@@ -546,6 +548,14 @@ events! {
         /// Forward when positive.
         by_ms: i64,
     }, format!("the clock jumped by {} ms", e.by_ms);
+
+    /// The clock is behind what it has shown, or is none: nothing new is sent.
+    ClockBehind = "clock.behind", |e| Level::WARN, {
+        /// The clock is waited for until it shows this.
+        until: Timestamp,
+        /// How many wait.
+        entries: usize,
+    }, format!("the clock is behind: {} entries wait until it shows {}; see that time is synchronised", e.entries, e.until);
 }
 
 impl Event {

@@ -262,6 +262,7 @@ mod tests {
             scheduled_at: at,
             sent_at: at,
             lateness_ms: 1,
+            connect_ms: Some(0),
             attempts: 1,
             quota_limit: 3600,
             quota_remaining: Some(3599),

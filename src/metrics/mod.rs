@@ -1,10 +1,9 @@
-//! What the daemon counts for those who watch it, and how it answers them over HTTP (`--listen`).
+//! What the daemon counts for those who watch it. `web/` serves it.
 //!
 //! Names and labels are an interface: alerts are written on them. No label tells of an entry, a stack or a job, so
 //! that the number of series does not grow with the schedule.
 
 mod accounts;
-mod http;
 mod vitals;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -24,9 +23,9 @@ use crate::log::event::Event;
 use crate::schedule::AccountName;
 
 use accounts::Accounts;
-pub use http::Server;
+pub(crate) use vitals::Ailment;
 pub(crate) use vitals::DISK_HANGS;
-use vitals::{Ailment, Vitals};
+use vitals::Vitals;
 
 /// From what nobody notices to what is an hour late, in seconds.
 const LATENESS: [f64; 18] = [
@@ -38,7 +37,7 @@ const LATENESS: [f64; 18] = [
 const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
-const ENDS: [(&str, &str); 10] = [
+const ENDS: [(&str, &str); 11] = [
     ("started", ""),
     ("rejected", ""),
     ("unknown", ""),
@@ -46,6 +45,7 @@ const ENDS: [(&str, &str); 10] = [
     ("missed", "superseded"),
     ("missed", "down"),
     ("missed", "quota"),
+    ("missed", "clock"),
     ("skipped", "overlap"),
     ("skipped", "paused"),
     ("skipped", "removed"),
@@ -99,8 +99,9 @@ impl Watched {
     }
 
     /// The loop turns. `current`: nothing is due that is not claimed.
-    pub(crate) fn turned(&self, current: bool) {
+    pub(crate) fn turned(&self, current: bool, waits_for_clock: Option<Timestamp>) {
         self.vitals.turned(Instant::now());
+        self.vitals.waits_for_clock(waits_for_clock);
         if current {
             self.vitals.fires();
         }
@@ -329,13 +330,13 @@ impl Metrics {
     }
 
     /// Whether all loops turn.
-    fn alive(&self) -> Result<(), Ailment> {
+    pub(crate) fn alive(&self) -> Result<(), Ailment> {
         let now = Instant::now();
         self.loops().iter().try_for_each(|vitals| vitals.alive(now))
     }
 
     /// Whether what comes due is sent, as far as it is this member's to send.
-    fn ready(&self) -> Result<(), Ailment> {
+    pub(crate) fn ready(&self) -> Result<(), Ailment> {
         self.alive()?;
         let now = Instant::now();
         let all: Vec<_> = self.loops().iter().map(|vitals| vitals.ready(now)).collect();
@@ -360,7 +361,7 @@ impl Metrics {
     }
 
     /// Everything in OpenMetrics text.
-    fn scrape(&self) -> String {
+    pub(crate) fn scrape(&self) -> String {
         let ready = self.ready();
         self.healthy.set(self.alive().is_ok().into());
         self.ready.set(ready.is_ok().into());

@@ -29,6 +29,7 @@ fn started(lateness_ms: i64) -> Event {
         scheduled_at: Timestamp::UNIX_EPOCH,
         sent_at: Timestamp::UNIX_EPOCH,
         lateness_ms,
+        connect_ms: None,
         attempts: 1,
         quota_limit: 3600,
         quota_remaining: Some(3599),
@@ -129,7 +130,7 @@ fn metrics_keep_their_names_and_labels() {
 fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
     let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
     let watched = metrics.watch();
-    watched.turned(true);
+    watched.turned(true, None);
     let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.ready().is_ok());
     assert_eq!(healthy(&metrics), (1, true));
     let since = Timestamp::UNIX_EPOCH;
@@ -166,7 +167,7 @@ fn who_leads_one_shard_is_ready_and_who_leads_none_is_not() {
     assert_eq!(metrics.ready(), Err(Ailment::StandsBy));
     other.stands_by(false);
     assert_eq!(metrics.ready(), Err(Ailment::Starting));
-    other.turned(true);
+    other.turned(true, None);
     assert_eq!(metrics.ready(), Ok(()));
     other.swept(2, std::iter::empty());
     assert_eq!(metrics.paused.get(), 2, "of all loops together");

@@ -1,7 +1,9 @@
 //! Whether the daemon lives, and whether it fires: what an orchestrator asks again and again.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 /// The loop turns once a second at the least. When it has not for so long, it hangs.
 const HANGS: Duration = Duration::from_secs(10);
@@ -12,9 +14,12 @@ pub(crate) const DISK_HANGS: Duration = Duration::from_secs(10);
 /// No claim is being written.
 const NONE: u64 = u64::MAX;
 
+/// Nothing waits for the clock.
+const IN_TIME: i64 = i64::MIN;
+
 /// Why the daemon does not live, or does not fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ailment {
+pub(crate) enum Ailment {
     #[error("the loop has not turned for {} s", .0.as_secs())]
     Hangs(Duration),
     #[error("the daemon is stopping: nothing new is started")]
@@ -25,6 +30,10 @@ pub(super) enum Ailment {
     Disk(Duration),
     #[error("this member stands by: another one fires")]
     StandsBy,
+    #[error(
+        "the clock is behind what it has shown: nothing new is started until it shows {0:.0}; see that time is synchronised"
+    )]
+    Clock(Timestamp),
     #[error("what is due is not claimed yet")]
     Starting,
 }
@@ -40,6 +49,8 @@ pub(super) struct Vitals {
     /// All that was due was claimed once.
     fires: AtomicBool,
     journal_ill: AtomicBool,
+    /// Until when everything new waits for the clock, in seconds since 1970, or [`IN_TIME`].
+    clock: AtomicI64,
     stands_by: AtomicBool,
     stopping: AtomicBool,
     /// How many of its entries are paused.
@@ -54,6 +65,7 @@ impl Vitals {
             claiming: AtomicU64::new(NONE),
             fires: AtomicBool::new(false),
             journal_ill: AtomicBool::new(false),
+            clock: AtomicI64::new(IN_TIME),
             stands_by: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             paused: AtomicUsize::new(0),
@@ -66,6 +78,10 @@ impl Vitals {
 
     pub(super) fn fires(&self) {
         self.fires.store(true, Relaxed);
+    }
+
+    pub(super) fn waits_for_clock(&self, until: Option<Timestamp>) {
+        self.clock.store(until.map_or(IN_TIME, Timestamp::as_second), Relaxed);
     }
 
     pub(super) fn journal(&self, ill: bool) {
@@ -88,6 +104,7 @@ impl Vitals {
     pub(super) fn stands_by(&self, stands_by: bool) {
         self.stands_by.store(stands_by, Relaxed);
         self.fires.store(false, Relaxed);
+        self.waits_for_clock(None);
         self.claiming.store(NONE, Relaxed);
         self.paused.store(0, Relaxed);
     }
@@ -130,6 +147,12 @@ impl Vitals {
             if waits > DISK_HANGS {
                 return Err(Ailment::Disk(waits));
             }
+        }
+        let clock = self.clock.load(Relaxed);
+        if clock != IN_TIME
+            && let Ok(until) = Timestamp::from_second(clock)
+        {
+            return Err(Ailment::Clock(until));
         }
         if self.fires.load(Relaxed) { Ok(()) } else { Err(Ailment::Starting) }
     }
@@ -179,6 +202,10 @@ mod tests {
         vitals.journal(true);
         assert_eq!(vitals.ready(later), Err(Ailment::Journal));
         vitals.journal(false);
+        vitals.waits_for_clock(Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(vitals.ready(later), Err(Ailment::Clock(Timestamp::UNIX_EPOCH)));
+        vitals.waits_for_clock(None);
+        assert_eq!(vitals.ready(later), Ok(()));
         vitals.stops();
         assert_eq!((vitals.alive(later), vitals.ready(later)), (Ok(()), Err(Ailment::Stopping)));
     }

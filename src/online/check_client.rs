@@ -287,7 +287,7 @@ impl CheckClient {
         let _slot = self.slots.acquire().await;
         let ticket = self.admitted().await?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let Reply { quota: told, warning, outcome } = ask(number).await;
+        let Reply { quota: told, warning, outcome, .. } = ask(number).await;
         if let Some(warning) = warning {
             // The first one is enough: they are alike.
             let _ = self.warning.set(warning);

@@ -41,6 +41,9 @@ const SILENT_ANSWERS: u32 = 5;
 /// So long a request that goes to learn what is left holds up the others alone. An API that is well answers sooner; and
 /// a request that is never answered must not hold up a schedule until it is given up, which takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer may contradict the API's word `throttled` for this part of a window, so for six minutes of an hour. In that time
+/// others would have to send five requests a second to use up half of a usual quota.
+const RECENT_PART: u32 = 10;
 /// Within the quota the machine's clock reads so much more, so that it has a reading for what a former process saw
 /// before the machine was started.
 const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -130,19 +133,25 @@ impl Quota {
 
     /// What a refusal tells of the quota. `None` when the answer is no refusal.
     ///
-    /// The answer's own Remaining decides where it has one. Otherwise the API's words close the window, unless more than
-    /// half of the limit was left by the newest answer: others cannot have used that much unseen. A refusal without the
-    /// API's words is a burst limit.
+    /// The answer's own Remaining decides where it has one. Otherwise the API's words close the window, unless an answer of
+    /// the last [`RECENT_PART`] of the window left more than half of the limit: others cannot have used that much unseen. A
+    /// refusal without the API's words is a burst limit.
     pub fn judge(&self, answer: &Answer) -> Option<Verdict> {
         let refused = answer.refused?;
         Some(match (answer.remaining, refused.words) {
             (Some(0), _) => Verdict::Spent,
             (Some(_), _) | (None, ThrottleWords::Absent) => Verdict::Burst,
             (None, ThrottleWords::OfTheApi) => match self.told() {
-                Some(told) if told.remaining > told.limit / 2 => Verdict::Burst,
+                Some(told) if self.is_recent(told) && told.remaining > told.limit / 2 => Verdict::Burst,
                 Some(_) | None => Verdict::Spent,
             },
         })
+    }
+
+    /// Whether this process has learnt it, and lately.
+    fn is_recent(&self, told: estimate::Told) -> bool {
+        let age = self.seen.mono.saturating_sub(told.came);
+        !self.unconfirmed && age < self.settings.window / RECENT_PART
     }
 
     /// Asks for one request to be sent now.
@@ -234,8 +243,9 @@ impl Quota {
                 self.window.observe(was, told, probe, &self.ledger, now);
                 self.silent = 0;
                 self.unconfirmed = false;
-                self.misled = refused && (self.misled || self.not_before.is_some());
-                self.not_before = None;
+                // Whatever was in flight beside the refusal says nothing of the wait that it asked for.
+                let waited = self.not_before.take_if(|at| *at <= now.mono).is_some();
+                self.misled = refused && (self.misled || waited);
                 if limit != self.limit {
                     changes.push(Change::Limit { limit, was: self.limit });
                     self.limit = limit;
@@ -244,7 +254,7 @@ impl Quota {
             }
         }
         if let Some(wait) = answer.refused.and_then(|throttle| throttle.retry_after) {
-            self.not_before = Some(now.mono.saturating_add(wait));
+            self.not_before = self.not_before.max(Some(now.mono.saturating_add(wait)));
         }
         self.note(&mut changes);
         changes

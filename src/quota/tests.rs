@@ -424,3 +424,24 @@ fn the_api_s_own_words_close_the_window_unless_much_is_left() {
     assert_eq!(known(95).judge(&words), Some(Verdict::Burst));
     assert_eq!(known(20).judge(&Answer { remaining: Some(95), ..words }), Some(Verdict::Burst));
 }
+
+#[test]
+fn an_answer_that_was_in_flight_beside_a_retry_after_does_not_end_the_wait() {
+    let mut quota = known(90);
+    let (first, second) =
+        (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
+    let refused = Some(Throttle { retry_after: Some(Duration::from_secs(9)), words: ThrottleWords::Absent });
+    quota.answered(first, Answer { refused, ..Answer::default() }, at(2));
+    quota.answered(second, told(100, 89), at(3));
+    assert_eq!(waits_until(quota.admit(Purpose::FollowUp, at(4))), 11);
+}
+
+#[test]
+fn an_answer_of_long_ago_does_not_contradict_the_api_s_own_words() {
+    let mut quota = known(95);
+    let words = Answer { refused: REFUSED.refused, ..Answer::default() };
+    quota.tick(at(359));
+    assert_eq!(quota.judge(&words), Some(Verdict::Burst));
+    quota.tick(at(360));
+    assert_eq!(quota.judge(&words), Some(Verdict::Spent));
+}

@@ -114,6 +114,11 @@ impl Timetable {
         soonest
     }
 
+    /// How many entries are in it.
+    pub fn entries(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Where the next step begins.
     pub fn position(&self) -> Timestamp {
         self.position

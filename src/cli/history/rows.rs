@@ -39,7 +39,7 @@ const COLUMNS: [Column; 9] = [
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(crate) struct Line<'a> {
     entry: &'a str,
     scheduled_at: Timestamp,
     state: &'a str,
@@ -49,6 +49,23 @@ struct Line<'a> {
     action_id: Option<ActionId>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// What the journal has of an occurrence.
+    pub(crate) fn of(record: &'a Record) -> Line<'a> {
+        Line {
+            entry: record.key.entry().as_str(),
+            scheduled_at: record.key.scheduled_at(),
+            state: record.state.as_str(),
+            sent_at: record.sent_at,
+            lateness_ms: record.lateness_ms,
+            attempts: record.attempts,
+            action_id: record.action_id,
+            finished_success: record.finished_success,
+            reason: record.reason.as_deref(),
+        }
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -72,18 +89,7 @@ impl<'a> Rows<'a> {
 
     fn line(&mut self, record: &Record) -> io::Result<()> {
         self.lines += 1;
-        let line = Line {
-            entry: record.key.entry().as_str(),
-            scheduled_at: record.key.scheduled_at(),
-            state: record.state.as_str(),
-            sent_at: record.sent_at,
-            lateness_ms: record.lateness_ms,
-            attempts: record.attempts,
-            action_id: record.action_id,
-            finished_success: record.finished_success,
-            reason: record.reason.as_deref(),
-        };
-        serde_json::to_writer(&mut *self.out, &line)?;
+        serde_json::to_writer(&mut *self.out, &Line::of(record))?;
         writeln!(self.out)
     }
 }

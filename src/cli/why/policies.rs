@@ -12,8 +12,8 @@ use crate::schedule::duration::Compact;
 use crate::schedule::{CatchUp, Entry, Overlap, Priority};
 
 /// The policies in force. Durations are as in the schedule file.
-#[derive(Serialize)]
-pub(super) struct Policies {
+#[derive(Clone, Serialize)]
+pub(crate) struct Policies {
     paused: bool,
     overlap: &'static str,
     catch_up: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    pub(super) fn of(entry: &Entry) -> Policies {
+    pub(crate) fn of(entry: &Entry) -> Policies {
         Policies {
             paused: entry.paused,
             overlap: match entry.overlap {

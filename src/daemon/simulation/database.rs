@@ -45,6 +45,8 @@ pub(super) struct Database {
     hangs_until: Duration,
     /// Members whose line is cut, and until when.
     cut_until: Vec<Duration>,
+    /// Members whose connection to write through swallows all, while their elector's goes on, and until when.
+    swallows_until: Vec<Duration>,
     /// On their way, from clients that wait for them no more.
     late: BTreeMap<(Duration, u64), (Client, Statement)>,
     last: u64,
@@ -58,6 +60,7 @@ impl Database {
             full_until: Duration::ZERO,
             hangs_until: Duration::ZERO,
             cut_until: vec![Duration::ZERO; members],
+            swallows_until: vec![Duration::ZERO; members],
             late: BTreeMap::new(),
             last: 0,
         }
@@ -81,9 +84,22 @@ impl Database {
         self.cut_until[member] = until;
     }
 
+    pub(super) fn swallows(&mut self, member: usize, until: Duration) {
+        self.swallows_until[member] = until;
+    }
+
+    /// Nothing passes between a client and the server until then.
+    fn cut_until(&self, client: Client) -> Duration {
+        match client {
+            Client::Elector(member) => self.cut_until[member],
+            Client::Writer(member) => self.cut_until[member].max(self.swallows_until[member]),
+        }
+    }
+
     pub(super) fn is_well(&mut self, now: Duration) {
         (self.gone_until, self.full_until, self.hangs_until) = (now, now, now);
         self.cut_until.fill(now);
+        self.swallows_until.fill(now);
     }
 
     pub(super) fn next_at(&self) -> Option<Duration> {
@@ -110,7 +126,7 @@ impl Database {
         now: Duration,
         chances: &mut Rng,
     ) {
-        let cut_until = self.cut_until[client.member()];
+        let cut_until = self.cut_until(client);
         let span = match (cut_until > now, self.hangs_until > now) {
             (true, _) => ARRIVES_WITHIN,
             (false, true) => Duration::from_secs(2),
@@ -126,7 +142,7 @@ impl Database {
 
     /// A client whose connection was given up has another: the server has ended the session of the one before.
     pub(super) fn ends_former_session(&mut self, client: Client, now: Duration) {
-        let open = now >= self.gone_until.max(self.hangs_until).max(self.cut_until[client.member()]);
+        let open = now >= self.gone_until.max(self.hangs_until).max(self.cut_until(client));
         if open {
             self.late.retain(|_, (of, _)| *of != client);
         }
@@ -138,14 +154,6 @@ impl Database {
             Statement::Keep(beat, holder, until) => drop(self.tables.keep(beat, holder, until)),
             Statement::Release(number, holder) => self.tables.release(number, holder),
             Statement::Write(number, holder, group) => drop(self.tables.write(number, holder, &group)),
-        }
-    }
-}
-
-impl Client {
-    fn member(self) -> usize {
-        match self {
-            Client::Elector(member) | Client::Writer(member) => member,
         }
     }
 }
@@ -225,7 +233,7 @@ impl<T> Call<T> {
         kind: Kind,
         perform: impl FnOnce(&mut Tables) -> T,
     ) -> Went<T> {
-        let cut = now < database.cut_until[self.client.member()];
+        let cut = now < database.cut_until(self.client);
         let gone = now < database.gone_until;
         let Some((_, answer)) = self.answer.take() else {
             if gone {

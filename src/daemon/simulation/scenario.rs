@@ -103,6 +103,8 @@ pub(super) enum Act {
     Gone(Duration),
     /// Nothing passes between the machine and the shared database.
     CutOff(Duration),
+    /// The connection through which the machine writes to the shared database swallows all, and the elector's goes on.
+    Swallows(Duration),
     /// Nobody can connect to the API.
     Unreachable(Duration),
     /// The server has another limit from now on.

@@ -167,7 +167,7 @@ impl World {
                     self.take(effects);
                 }
                 Effect::Amend(claim) => self.amended.push(*claim),
-                Effect::Warm(_, connections) => self.warmed += connections,
+                Effect::Warm(_, _, connections) => self.warmed += connections,
                 Effect::Log(event) => self.told.push(brief(&event)),
             }
         }
@@ -183,7 +183,7 @@ impl World {
         let remaining = if refused.is_some() { 0 } else { self.limit.saturating_sub(self.used) };
         let quota =
             answered.then_some(Answer { limit: Some(self.limit), remaining: Some(remaining), refused });
-        let reply = Reply { quota, warning: None, outcome };
+        let reply = Reply { quota, warning: None, left: None, outcome };
         let effects = self.dispatch.fired(id, self.now.wall, reply, self.now);
         self.take(effects);
         self.advance();
@@ -193,7 +193,8 @@ impl World {
     pub(super) fn answer_follow_up(&mut self, outcome: FollowUp) {
         let place = self.sent.iter().position(|(_, request)| matches!(request, Request::Action(..)));
         let (id, _) = self.sent.remove(place.expect("an action is asked for"));
-        let effects = self.dispatch.followed(id, Reply { quota: None, warning: None, outcome }, self.now);
+        let effects =
+            self.dispatch.followed(id, Reply { quota: None, warning: None, left: None, outcome }, self.now);
         self.take(effects);
         self.advance();
     }
@@ -218,7 +219,7 @@ impl World {
             remaining: Some(self.limit.saturating_sub(self.used)),
             refused: None,
         });
-        let effects = self.dispatch.listed(id, Reply { quota, warning: None, outcome }, self.now);
+        let effects = self.dispatch.listed(id, Reply { quota, warning: None, left: None, outcome }, self.now);
         self.take(effects);
         self.advance();
     }

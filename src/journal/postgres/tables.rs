@@ -105,6 +105,11 @@ impl Tables {
     /// Writes a group. Returns the claims that were not known; `None` when the term is over.
     pub(crate) fn write(&mut self, number: Number, holder: Id, group: &Group) -> Option<HashSet<Key>> {
         self.holds(number, holder).then_some(())?;
+        // As the database has it: no text with a NUL, and nothing that is written together with one.
+        let has_nul = |progress: &Progress| progress.reason.as_ref().is_some_and(|text| text.contains('\0'));
+        if group.steps.values().any(has_nul) {
+            return None;
+        }
         for key in &group.withdrawn {
             if self.numbers.get(key) == Some(&number.get()) && self.memory.is_untouched(key) {
                 self.memory.withdraw(key);

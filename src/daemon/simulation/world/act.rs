@@ -66,6 +66,10 @@ impl World<'_> {
                 self.database.goes(time + span);
                 Ok(())
             }
+            Act::Swallows(span) => {
+                self.database.swallows(self.here, time + span);
+                Ok(())
+            }
             Act::CutOff(span) => {
                 self.database.is_cut_off(self.here, time + span);
                 Ok(())

@@ -466,7 +466,15 @@ impl World<'_> {
         let Some((place, listener, Flying { id, sent_at })) = self.lands(number) else { return Ok(()) };
         self.here = place;
         let done = match reply {
-            network::Reply::Fired { reply, .. } => Done::Fired { id, sent_at, reply },
+            network::Reply::Fired { mut reply, .. } => {
+                // Words that no database stores.
+                if let Outcome::Rejected { error, .. } = &mut reply.outcome
+                    && self.scenario.seed.is_multiple_of(2)
+                {
+                    error.push('\0');
+                }
+                Done::Fired { id, sent_at, reply }
+            }
             network::Reply::Followed(reply) => Done::Followed { id, reply },
             network::Reply::Listed(reply) => Done::Listed { id, reply },
         };

@@ -1,0 +1,179 @@
+//! Reads how a daemon stands, for those who ask over the socket and for those who look at the page: the same records.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::request::{AskError, ControlHandle, ControlRequest};
+use super::status::{Around, Status};
+use crate::background::Background;
+use crate::journal::postgres::Member;
+use crate::journal::{Key, Lately, Location, Record};
+use crate::schedule::{Entry, Schedule, entries};
+use crate::timetable;
+
+/// The journal is read in some tenths of a second. When it has not been within this time, the disk hangs.
+const JOURNAL_WITHIN: Duration = Duration::from_secs(3);
+
+/// What is told of as lately.
+const LATELY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What was read of the journal is good for at least so long, and for this many times as long as it took to read: who
+/// watches does not keep the machine busy.
+const GOOD_FOR: Duration = Duration::from_millis(900);
+const GOOD_TIMES: u32 = 20;
+
+/// At most so much of each kind is told, whatever is asked for.
+const MOST_LISTED: usize = 1000;
+
+/// What somebody should look into, of the last day.
+const MOST_NOTABLE: usize = 10;
+
+/// Puts a status together of what the loop, the schedule and the journal say.
+pub struct StatusReader {
+    asking: ControlHandle,
+    /// Where the journal is.
+    journal: Location,
+    /// Walks through large schedules, and writes long answers.
+    walker: Background,
+    /// Reads the journal: when the disk hangs, this hangs with it and nothing else does.
+    reader: Background,
+    /// Who may ask the reader.
+    reading: Arc<Semaphore>,
+    lately: std::sync::Mutex<Option<Read>>,
+}
+
+/// What was read of the journal.
+#[derive(Clone)]
+struct Read {
+    since: Timestamp,
+    lately: Lately,
+    good_until: Instant,
+}
+
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StatusError {
+    /// The schedule in force does not have an entry that was asked for.
+    #[error(transparent)]
+    UnknownEntry(#[from] entries::UnknownEntry),
+    /// The loop gave no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+}
+
+impl StatusReader {
+    /// Asks the loop over `asking`, and reads the journal.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn new(asking: ControlHandle, journal: Location) -> io::Result<StatusReader> {
+        Ok(StatusReader {
+            asking,
+            journal,
+            walker: Background::start("status")?,
+            reader: Background::start("status-journal")?,
+            reading: Arc::new(Semaphore::new(1)),
+            lately: std::sync::Mutex::new(None),
+        })
+    }
+
+    /// How the daemon stands, with the entries of these names, or else those that are due next; at most `most` of each kind.
+    pub(crate) async fn status(&self, names: Vec<String>, most: usize) -> Result<Status, StatusError> {
+        let most = most.min(MOST_LISTED);
+        let snapshot = self.asking.ask(|answer| ControlRequest::Snapshot { most, answer }).await?;
+        let now = snapshot.now;
+        let walk = move || {
+            let upcoming = match names.is_empty() {
+                true => snapshot.upcoming.iter().map(|(entry, at)| (Arc::clone(entry), Some(*at))).collect(),
+                false => named(&snapshot.schedule, &names, most, now)?,
+            };
+            let around = upcoming.into_iter().map(|(entry, next)| {
+                let last = timetable::previous(&entry, now);
+                Around { entry, next, last, record: None }
+            });
+            Ok::<_, entries::UnknownEntry>((around.collect::<Vec<Around>>(), snapshot))
+        };
+        // It only fails by a mistake of ours, or at the end.
+        let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
+        let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
+        let (records, lately, members) = self.read(around.iter().filter_map(last).collect(), now).await;
+        let mut records = records.into_iter();
+        for of in around.iter_mut().filter(|of| of.last.is_some()) {
+            of.record = records.next().flatten();
+        }
+        let put_together = move || {
+            let lately = lately.map(|read| (read.since, read.lately));
+            Status::of(&snapshot, around, lately, members, most)
+        };
+        Ok(self.walker.run(put_together).await.ok_or(AskError::Stopping)?)
+    }
+
+    /// Does what takes a while off the threads that fire.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AskError> {
+        self.walker.run(write).await.ok_or(AskError::Stopping)
+    }
+
+    /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that takes too long, it is done without.
+    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
+        let known = self.lately.lock().ok().and_then(|lately| lately.clone());
+        let journal = self.journal.clone();
+        let reading = async {
+            let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
+            let read = move || {
+                let records = journal.read_records(&keys).unwrap_or_default();
+                let lately = lately(&journal, known, now);
+                let members = journal.members().unwrap_or_default();
+                drop(permit);
+                (records, lately, members)
+            };
+            self.reader.run(read).await
+        };
+        let (records, read, members) =
+            timeout(JOURNAL_WITHIN, reading).await.ok().flatten().unwrap_or_default();
+        if let (Ok(mut lately), Some(read)) = (self.lately.lock(), &read) {
+            *lately = Some(read.clone());
+        }
+        (records, read, members)
+    }
+}
+
+/// An entry, and when it is due next, if ever.
+type Upcoming = (Arc<Entry>, Option<Timestamp>);
+
+/// The entries of these names, in this order.
+fn named(
+    schedule: &Schedule,
+    names: &[String],
+    most: usize,
+    now: Timestamp,
+) -> Result<Vec<Upcoming>, entries::UnknownEntry> {
+    let known: HashMap<&str, &Arc<Entry>> =
+        schedule.entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+    let found = names.iter().take(most).map(|name| {
+        let entry =
+            known.get(name.as_str()).map_or_else(|| entries::find(schedule, name), |entry| Ok(entry))?;
+        Ok((Arc::clone(entry), timetable::next(entry, now)))
+    });
+    found.collect()
+}
+
+/// What happened lately: as it was read before, while that is good.
+fn lately(journal: &Location, known: Option<Read>, now: Timestamp) -> Option<Read> {
+    let began = Instant::now();
+    if let Some(known) = known.filter(|known| began < known.good_until) {
+        return Some(known);
+    }
+    let since = now.checked_sub(LATELY).unwrap_or(Timestamp::MIN);
+    let lately = journal.read_lately(since, now, MOST_NOTABLE).ok()?;
+    let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
+    Some(Read { since, lately, good_until })
+}

@@ -1,0 +1,180 @@
+//! An answer of the API: its bytes, its ETag, and 304 where the client has it already.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::query::QueryError;
+use crate::control::{AskError, StatusError};
+use crate::journal::JournalError;
+use crate::schedule::entries::UnknownEntry;
+
+/// Bytes of a digest that an ETag has: two answers of one path are never taken for one another.
+const TAG_BYTES: usize = 12;
+
+/// How many records there are in all, of which an answer has a part.
+const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
+
+/// What was found, kept for all who ask for it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    content_type: &'static str,
+    body: Vec<u8>,
+    tag: String,
+    /// The query that goes on where this answer ends.
+    next: Option<String>,
+    /// How many records there are in all, where that is known.
+    total: Option<usize>,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The query is wrong.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The schedule has no such entry.
+    #[error(transparent)]
+    UnknownEntry(#[from] UnknownEntry),
+    /// The daemon's loop did not answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal takes too long.
+    #[error("the journal was not read within {0} s; see the daemon's log, and its disk or its database")]
+    Hangs(u64),
+    /// The answer cannot be made.
+    #[error("the answer could not be made; the daemon is stopping, or has a fault")]
+    Failed,
+}
+
+impl From<StatusError> for Refusal {
+    fn from(error: StatusError) -> Refusal {
+        match error {
+            StatusError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
+            StatusError::Ask(error) => Refusal::Ask(error),
+        }
+    }
+}
+
+/// What goes wrong, as JSON. Its keys are an interface.
+#[derive(Serialize)]
+struct Told {
+    error: String,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Refusal::Query(_) => StatusCode::BAD_REQUEST,
+            Refusal::UnknownEntry(_) => StatusCode::NOT_FOUND,
+            Refusal::Ask(_) | Refusal::Journal(_) | Refusal::Hangs(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, axum::Json(Told { error: self.to_string() })).into_response()
+    }
+}
+
+impl Answer {
+    /// Records as JSON. `same`: what is equal as long as the answer tells nothing new, if it is not the answer itself.
+    pub(super) fn json<S: Serialize>(records: &impl Serialize, same: Option<&S>) -> Result<Answer, Refusal> {
+        let body = serde_json::to_vec(records).map_err(|_| Refusal::Failed)?;
+        let same = same.map(serde_json::to_vec).transpose().map_err(|_| Refusal::Failed)?;
+        let tag = tag(same.as_deref().unwrap_or(&body));
+        Ok(Answer { content_type: "application/json", body, tag, next: None, total: None })
+    }
+
+    /// Records that a command has printed, one a line, as an array.
+    pub(super) fn lines(lines: &[u8]) -> Answer {
+        let mut body = Vec::with_capacity(lines.len() + 2);
+        body.push(b'[');
+        for (place, line) in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
+            if place > 0 {
+                body.extend_from_slice(b",\n");
+            }
+            body.extend_from_slice(line);
+        }
+        body.push(b']');
+        Answer::bytes("application/json", body)
+    }
+
+    /// An answer of another kind.
+    pub(super) fn bytes(content_type: &'static str, body: Vec<u8>) -> Answer {
+        let tag = tag(&body);
+        Answer { content_type, body, tag, next: None, total: None }
+    }
+
+    /// Tells the query that goes on where this answer ends.
+    pub(super) fn followed_by(self, next: Option<String>) -> Answer {
+        Answer { next, ..self }
+    }
+
+    /// Tells how many records there are in all.
+    pub(super) fn of(self, total: usize) -> Answer {
+        Answer { total: Some(total), ..self }
+    }
+
+    /// The answer to a request with these headers.
+    pub(super) fn respond(self: &Arc<Answer>, headers: &HeaderMap) -> Response {
+        let mut response = match is_known(&self.tag, headers) {
+            true => StatusCode::NOT_MODIFIED.into_response(),
+            false => ([(header::CONTENT_TYPE, self.content_type)], self.body.clone()).into_response(),
+        };
+        let next = self.next.as_ref().map(|next| format!("<?{next}>; rel=\"next\""));
+        let told = [
+            (header::ETAG, Some(self.tag.clone())),
+            (header::LINK, next),
+            (TOTAL, self.total.map(|total| total.to_string())),
+        ];
+        for (name, value) in told {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// A weak ETag: what is equal in all that matters has the same.
+fn tag(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let hex: String = digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    format!("W/\"{hex}\"")
+}
+
+/// Whether the client has what this tag is of.
+fn is_known(tag: &str, headers: &HeaderMap) -> bool {
+    let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    known.flat_map(|value| value.split(',')).any(|known| known.trim() == "*" || strong(known) == strong(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_has_is_not_sent_again() {
+        let answer = Arc::new(Answer::lines(b"{\"a\":1}\n{\"a\":2}\n"));
+        assert_eq!(answer.body, b"[{\"a\":1},\n{\"a\":2}]");
+        let ask = |known: &str| {
+            let headers = HeaderMap::from_iter([(
+                header::IF_NONE_MATCH,
+                HeaderValue::from_str(known).expect("a value"),
+            )]);
+            answer.respond(&headers).status()
+        };
+        let strong = answer.tag.trim_start_matches("W/").to_owned();
+        for known in [answer.tag.clone(), strong, "*".to_owned(), format!("\"x\", {}", answer.tag)] {
+            assert_eq!(ask(&known), StatusCode::NOT_MODIFIED, "{known}");
+        }
+        assert_eq!(ask("\"x\""), StatusCode::OK);
+        assert_eq!(Answer::lines(b"").body, b"[]");
+    }
+}

@@ -1,0 +1,124 @@
+// The view Calendar: the coming week by the hour, and the schedule against the quota.
+
+import { address, ask } from "./api.js";
+import { entryLink, groups } from "./columns.js";
+import { card, el, empty, fill, soft } from "./dom.js";
+import { now } from "./live.js";
+import { plot } from "./plot.js";
+import { behind, table } from "./table.js";
+import { count, date, hour, offset, utc } from "./time.js";
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+/** Between two looks at the schedule, in milliseconds. */
+const EVERY = 60_000;
+
+/** Darker the more is due: of the hour's quota, where it is known, or else of the busiest hour. @param {number} due @param {number} full */
+const shade = (due, full) => (due ? `h${Math.min(4, Math.ceil((4 * due) / full))}` : "");
+
+/**
+ * What the clocks do on a day in a zone, in words.
+ * @param {string} day
+ * @param {string} zone
+ */
+function clocks(day, zone) {
+  const noon = Date.parse(`${day}T12:00:00Z`) - offset(Date.parse(`${day}T12:00:00Z`), zone);
+  const by = offset(noon + DAY / 2, zone) - offset(noon - DAY / 2, zone);
+  return by === 0 ? null : `the clocks go ${by > 0 ? "forward" : "back"} by ${Math.abs(by) / 60_000} min`;
+}
+
+/**
+ * @param {any[]} cells
+ * @param {Map<string, number>} rooms The quota of an hour, where there is one.
+ */
+function heat(cells, rooms) {
+  const zone = cells[0]?.timezone ?? "UTC";
+  const most = Math.max(1, ...cells.map((cell) => cell.due));
+  const room = [...rooms.values()].reduce((a, b) => a + b, 0);
+  const days = groups(cells, (cell) => cell.date);
+  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}`;
+  const rows = days.map(([day, hours]) => {
+    const change = clocks(day, zone);
+    const sum = hours.reduce((all, cell) => all + cell.due, 0);
+    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? el("span", { class: "soft" }, " ± clock") : null),
+      hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : "")), el("th", { class: "num" }, count(sum)));
+  });
+  const head = el("tr", {}, el("th", { scope: "col" }, zone), Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h).padStart(2, "0"))), el("th", { scope: "col", class: "num" }, "due"));
+  const changes = days.map(([day]) => [day, clocks(day, zone)]).filter(([, change]) => change);
+  return [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Occurrences by hour" }, el("table", { class: "heat", "aria-label": "Occurrences by day and hour" }, el("thead", {}, head), el("tbody", {}, rows))),
+    changes.map(([day, change]) => soft(`${date(`${day}T12:00:00Z`, "UTC")}: ${change}`))];
+}
+
+/** @param {number} number */
+function short(number) {
+  return number < 1000 ? String(number) : number < 10_000 ? `${(number / 1000).toFixed(1)}k` : `${Math.round(number / 1000)}k`;
+}
+
+/** @param {any[]} windows */
+const length = (windows) => (windows.length > 1 ? Date.parse(windows[1].window_start) - Date.parse(windows[0].window_start) : HOUR);
+
+/** @param {string} account @param {any[]} windows */
+function forecast(account, windows) {
+  const times = windows.map((window) => Date.parse(window.window_start) / 1000);
+  const lines = [
+    { label: "due and follow-up", colour: "--run", steps: true, fill: true, values: windows.map((window) => window.due + window.follow_up) },
+    { label: "limit", colour: "--ink", dash: [2, 3], values: windows.map((window) => window.limit) },
+    { label: "without the reserve", colour: "--wait", dash: [6, 4], values: windows.map((window) => window.limit - window.reserve) },
+  ];
+  const full = windows.filter((window) => window.over || window.late || window.missed);
+  /** @type {Map<string, { late: number, missed: number }>} */
+  const names = new Map();
+  for (const window of full) {
+    for (const [entries, kind] of /** @type {[string[], "late" | "missed"][]} */ ([[window.late_entries, "late"], [window.missed_entries, "missed"]])) {
+      for (const entry of entries) {
+        const known = names.get(entry) ?? { late: 0, missed: 0 };
+        known[kind] += 1;
+        names.set(entry, known);
+      }
+    }
+  }
+  const troubled = [...names].sort(([, a], [, b]) => b.missed - a.missed || b.late - a.late);
+  const verdict = full.length ? el("p", {}, `Does not fit in ${count(full.length)} of ${count(windows.length)} windows. For want of quota:`) : soft("Everything fits.");
+  const columns = [
+    { head: "entry", kind: "wide", cell: (/** @type {any} */ [entry]) => entryLink(entry) },
+    { head: "windows with missed", kind: "num", cell: (/** @type {any} */ [, { missed }]) => (missed ? count(missed) : "–") },
+    { head: "windows with late", kind: "num", cell: (/** @type {any} */ [, { late }]) => (late ? count(late) : "–") },
+  ];
+  const numbers = ["due", "follow_up", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
+  const all = behind(`Forecast of ${account}`, [{ head: "window (UTC)", kind: "tight", cell: (window) => utc(window.window_start) }, ...numbers], windows);
+  return card(`Forecast of account ${account}, the next 24 hours`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
+}
+
+/**
+ * @param {HTMLElement} root
+ * @returns {import("./app.js").View}
+ */
+export function mount(root) {
+  const week = el("div", {}, empty("counting …"));
+  const quotas = el("div", { class: "stack" }, card("Forecast", empty("The next 24 hours are rehearsed. For a large schedule this takes a while.")));
+  const links = soft("The next two weeks for a calendar program: ", el("a", { href: "calendar.ics" }, "calendar.ics"));
+  root.append(el("h1", { class: "skip" }, "Calendar"), el("div", { class: "stack" }, card("The coming week", week, links), quotas));
+  /** @type {Map<string, number>} */
+  const rooms = new Map();
+  let cells = /** @type {any[]} */ ([]);
+  let lookedAt = 0;
+  async function look() {
+    if (Date.now() - lookedAt < EVERY) return;
+    lookedAt = Date.now();
+    const from = Math.floor(now() / HOUR) * HOUR;
+    const iso = (/** @type {number} */ at) => new Date(at).toISOString();
+    cells = (await ask(address("next", { calendar: "true" }))).value;
+    fill(week, heat(cells, rooms));
+    const { value } = await ask(address("forecast", { from: iso(from), until: iso(from + DAY) }), { within: 120_000 });
+    const accounts = groups(value, (window) => window.account);
+    for (const [account, windows] of accounts) rooms.set(account, ((windows[0].limit - windows[0].reserve) * HOUR) / length(windows));
+    fill(week, heat(cells, rooms));
+    fill(quotas, accounts.map(([account, windows]) => forecast(account, windows)));
+  }
+  return {
+    update() {
+      look().catch((error) => fill(quotas, card("Forecast", empty(`No forecast: ${error.message}. stackcron forecast tells it at ${hour(now())} as well.`))));
+    },
+  };
+}

@@ -1,0 +1,59 @@
+// What tables of entries and occurrences have in common: links, instants that count, and columns.
+
+import { el } from "./dom.js";
+import { now } from "./live.js";
+import { to, why } from "./route.js";
+import { stateWord } from "./states.js";
+import { OWN_ZONE, distance, took, utc, when } from "./time.js";
+
+/** @param {string} name */
+export const entryLink = (name) => el("a", { href: to("entry", name) }, name);
+
+/** How far an instant is. The page makes this text anew each second. @param {string} at @param {string} [title] */
+export const counting = (at, title) => el("span", { "data-at": at, title }, distance(at, now()));
+
+/** An instant on the clocks of a zone, and in UTC for who hovers. @param {string} at @param {string} [zone] */
+export const instant = (at, zone = OWN_ZONE) => el("time", { datetime: at, title: utc(at) }, when(at, zone, now()));
+
+/** How long an action ran, in milliseconds. @param {any} record @returns {number | null} */
+export const ran = (record) => (record.sent_at && record.finished_at ? Date.parse(record.finished_at) - Date.parse(record.sent_at) : null);
+
+/** The state of an occurrence, which leads to why. @param {any} one */
+export const stateLink = (one) => el("a", { href: why(one.entry, one.scheduled_at) }, stateWord(one.state));
+
+/** @typedef {import("./table.js").Column} Column */
+
+/** @param {string} [zone] @returns {Column} */
+export const scheduled = (zone) => ({ head: "scheduled", kind: "tight", cell: (one) => instant(one.scheduled_at, zone) });
+/** @type {Column} */
+export const entry = { head: "entry", kind: "tight", cell: (one) => entryLink(one.entry) };
+/** @type {Column} */
+export const state = { head: "state", kind: "tight", cell: stateLink };
+/** @type {Column} */
+export const late = { head: "late", kind: "num tight", cell: (one) => took(one.lateness_ms) };
+/** @type {Column} */
+export const runTime = { head: "ran", kind: "num tight", cell: (one) => took(ran(one)) };
+/** @type {Column} */
+export const action = { head: "action", kind: "num less", cell: (one) => one.action_id ?? "–" };
+/** @type {Column} */
+export const reason = { head: "reason", kind: "wide soft", cell: (one) => one.reason ?? "" };
+
+/** The state of an entry's last occurrence. @type {Column} */
+export const last = { head: "last", kind: "tight less", cell: ({ entry: name, last: one }) => (one?.state ? stateLink({ ...one, entry: name }) : "–") };
+
+/**
+ * Records by what they have under a key.
+ * @param {any[]} records
+ * @param {(record: any) => string} key
+ * @returns {[string, any[]][]}
+ */
+export function groups(records, key) {
+  /** @type {Map<string, any[]>} */
+  const found = new Map();
+  for (const record of records) {
+    const known = found.get(key(record));
+    if (known) known.push(record);
+    else found.set(key(record), [record]);
+  }
+  return [...found];
+}

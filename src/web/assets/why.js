@@ -1,0 +1,50 @@
+// The panel that tells why an occurrence ran, or did not: word for word what `stackcron why` says.
+
+import { address, ask } from "./api.js";
+import { byId, el, fill } from "./dom.js";
+import { changed, to } from "./route.js";
+
+/** What is shown in the panel. */
+let shown = /** @type {string | null} */ (null);
+
+/** What had the focus before the panel. @type {Element | null} */
+let before = null;
+
+/** Closes the panel. Returns whether there was one. */
+export function close() {
+  if (shown === null) return false;
+  location.hash = changed({ why: null });
+  return true;
+}
+
+/** @param {string} entry @param {string} at */
+function lines(entry, at) {
+  const wanted = `select(.entry == "${entry}" and .scheduled_at == "${at}")`;
+  return `journalctl -o cat -u stackcron | jq -cR 'fromjson? | ${wanted}'\nstackcron why ${entry} --at ${at}`;
+}
+
+/**
+ * Shows the panel that the address asks for, or none.
+ * @param {import("./route.js").Route} route
+ */
+export async function show({ query }) {
+  const panel = byId("panel");
+  const asked = query.get("why");
+  const split = asked?.lastIndexOf("@") ?? -1;
+  if (!asked || split < 1) {
+    if (shown !== null && before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
+    shown = null;
+    panel.hidden = true;
+    return;
+  }
+  if (shown === null) before = document.activeElement;
+  shown = asked;
+  const [entry, at] = [asked.slice(0, split), asked.slice(split + 1)];
+  const head = el("header", {}, el("div", {}, el("h1", {}, el("a", { href: to("entry", entry) }, entry)), el("p", { class: "lead" }, at)), el("button", { onclick: close, "aria-label": "Close" }, "Esc ×"));
+  const text = el("pre", { "aria-live": "polite" }, "…");
+  fill(panel, head, text, el("h2", { class: "soft" }, "Its lines in the log"), el("pre", { class: "box" }, lines(entry, at)));
+  panel.hidden = false;
+  panel.focus({ preventScroll: true });
+  const told = await ask(address("why", { entry, at, format: "text" }), { text: true }).then(({ value }) => value, (error) => error.message);
+  if (shown === asked) text.textContent = told;
+}

@@ -1,0 +1,113 @@
+//! Answers that are made once for all who ask at about the same time.
+//!
+//! Two hundred pages that poll every two seconds ask a hundred times a second for the same status. The first one has it
+//! made; whoever asks meanwhile waits for that answer, and whoever asks while the answer is good is given it. The loop
+//! is then asked about once a second, whoever looks. An answer that was begun is made even when its client goes away:
+//! the next one who asks finds it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::answer::{Answer, Refusal};
+
+/// Answers that are kept. Each client asks for a handful.
+const MOST_KEPT: usize = 128;
+
+/// Bytes of a question that can be kept. Longer ones are of nobody's page.
+pub(super) const LONGEST_KEY: usize = 4 << 10;
+
+/// An answer, and until when it is good.
+type Kept = Option<(Instant, Arc<Answer>)>;
+
+/// The place of one question's answer. Held while the answer is made.
+type Slot = Arc<tokio::sync::Mutex<Kept>>;
+
+/// Questions and their answers.
+#[derive(Default)]
+pub(super) struct Cache {
+    slots: Mutex<HashMap<String, Slot>>,
+}
+
+impl Cache {
+    /// The answer to a question, which is made where there is none that is good.
+    pub(super) async fn answer<F>(
+        &self,
+        question: String,
+        good_for: Duration,
+        make: impl FnOnce() -> F,
+    ) -> Result<Arc<Answer>, Refusal>
+    where
+        F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
+    {
+        let mut kept = self.slot(question).lock_owned().await;
+        if let Some((good_until, answer)) = kept.as_ref()
+            && Instant::now() < *good_until
+        {
+            return Ok(Arc::clone(answer));
+        }
+        let making = make();
+        let made = tokio::spawn(async move {
+            let answer = Arc::new(making.await?);
+            *kept = Some((Instant::now() + good_for, Arc::clone(&answer)));
+            Ok(answer)
+        });
+        made.await.unwrap_or(Err(Refusal::Failed))
+    }
+
+    fn slot(&self, question: String) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() >= MOST_KEPT && !slots.contains_key(&question) {
+            let now = Instant::now();
+            let is_good = |kept: &Kept| kept.as_ref().is_some_and(|(good_until, _)| now < *good_until);
+            // One that cannot be locked is being made.
+            slots.retain(|_, slot| slot.try_lock().map_or(true, |kept| is_good(&kept)));
+            if slots.len() >= MOST_KEPT {
+                slots.clear();
+            }
+        }
+        Arc::clone(slots.entry(question).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_together_has_one_answer_made() {
+        let (cache, made) = (Arc::new(Cache::default()), Arc::new(AtomicUsize::new(0)));
+        let ask = |good_for: Duration| {
+            let (cache, made) = (Arc::clone(&cache), Arc::clone(&made));
+            async move {
+                let make = || async move {
+                    tokio::task::yield_now().await;
+                    made.fetch_add(1, Relaxed);
+                    Ok(Answer::lines(b"{}"))
+                };
+                cache.answer("/status".to_owned(), good_for, make).await.expect("an answer");
+            }
+        };
+        let long = Duration::from_secs(3600);
+        tokio::join!(ask(long), ask(long), ask(long));
+        assert_eq!(made.load(Relaxed), 1, "three ask for one");
+        for n in 0..2 * MOST_KEPT {
+            let make = || async { Ok(Answer::lines(b"{}")) };
+            cache.answer(n.to_string(), Duration::ZERO, make).await.expect("an answer");
+        }
+        assert!(cache.slots.lock().expect("a lock").len() <= MOST_KEPT);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_kept() {
+        let cache = Cache::default();
+        let long = Duration::from_secs(3600);
+        let refused = cache.answer("/why".to_owned(), long, || async { Err(Refusal::Failed) }).await;
+        assert!(refused.is_err());
+        assert!(cache.answer("/why".to_owned(), long, || async { Ok(Answer::lines(b"")) }).await.is_ok());
+    }
+}

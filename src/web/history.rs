@@ -1,0 +1,162 @@
+//! `/api/v1/history`: the records of `stackcron history`, the newest last. By pages, from the newest back.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::answer::{Answer, Refusal};
+use super::query::{Query, QueryError};
+use super::site::Site;
+use crate::cli::history::Line;
+use crate::journal::{Filter, JournalError, Location, Record, State};
+
+/// Records of a page, unless the query says how many.
+const DEFAULT: usize = 100;
+
+/// Records of a page at most: some 2 MB.
+const MOST: usize = 10_000;
+
+/// Records that are looked at for one page: with `state`, what is asked for may be rare. The page that has been filled
+/// by then says where to go on.
+const MOST_LOOKED_AT: usize = 100_000;
+
+/// A record as the command prints it, and when its action ended. Its keys are an interface.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    line: Line<'a>,
+    finished_at: Option<Timestamp>,
+}
+
+/// Which records are wanted.
+struct Wanted {
+    filter: Filter,
+    states: Vec<State>,
+    most: usize,
+    /// Of the newest instant so many have been told already.
+    skip: usize,
+}
+
+/// Where the next page begins.
+struct Further {
+    until: Timestamp,
+    skip: usize,
+}
+
+pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+    let query = Query::parse(query, &["entry", "state", "since", "until", "limit", "skip"])?;
+    let entry = query.entry()?;
+    let (schedule, now) = (site.schedule(), Timestamp::now());
+    let states = query.all("state").map(|word| {
+        State::of_word(word).ok_or_else(|| QueryError::Wrong {
+            key: "state",
+            problem: format!("write one of {}", State::ALL.map(State::as_str).join(", ")),
+        })
+    });
+    let wanted = Wanted {
+        states: states.collect::<Result<_, _>>()?,
+        most: query.number("limit", DEFAULT, MOST)?,
+        skip: query.number("skip", 0, MOST_LOOKED_AT)?,
+        filter: Filter {
+            since: query.instant("since", entry.as_ref(), &schedule, now)?,
+            until: query.instant("until", entry.as_ref(), &schedule, now)?,
+            entry,
+            newest: None,
+        },
+    };
+    let (lines, further) = site.read(move |journal| wanted.page(journal)).await??;
+    let next = further.map(|Further { until, skip }| {
+        query.with(&[("until", Some(until.to_string())), ("skip", Some(skip.to_string()))])
+    });
+    Ok(Answer::lines(&lines).followed_by(next))
+}
+
+impl Wanted {
+    /// A page of records, one a line, and where the next one begins, if there is one.
+    fn page(&self, journal: &Location) -> Result<(Vec<u8>, Option<Further>), JournalError> {
+        let looked_at = match self.states.is_empty() {
+            true => self.most,
+            false => MOST_LOOKED_AT,
+        };
+        let ahead = looked_at.saturating_add(self.skip).saturating_add(1);
+        let newest = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let mut read: VecDeque<Record> = VecDeque::new();
+        journal.read_history(&Filter { newest: Some(newest), ..self.filter.clone() }, |record| {
+            read.push_back(record);
+            ControlFlow::Continue(())
+        })?;
+        let mut more = read.len() == ahead;
+        if more {
+            read.pop_front();
+        }
+        read.truncate(read.len().saturating_sub(self.skip));
+        let mut told = VecDeque::new();
+        // Where this page ends, as far as it was looked at.
+        let mut end: Option<(Timestamp, usize)> = None;
+        while let Some(record) = read.pop_back() {
+            if told.len() == self.most {
+                more = true;
+                break;
+            }
+            let at = record.key.scheduled_at();
+            end = Some(match end {
+                Some((last, count)) if last == at => (at, count + 1),
+                Some(_) => (at, 1),
+                None if self.begins_at(at) => (at, self.skip + 1),
+                None => (at, 1),
+            });
+            if self.states.is_empty() || self.states.contains(&record.state) {
+                told.push_front(record);
+            }
+        }
+        let mut lines = Vec::new();
+        for record in &told {
+            // Writing to memory cannot fail.
+            let told = Told { line: Line::of(record), finished_at: record.finished_at };
+            let _ = serde_json::to_writer(&mut lines, &told);
+            lines.push(b'\n');
+        }
+        let further = end.filter(|_| more).and_then(|(at, skip)| {
+            Some(Further { until: at.checked_add(SignedDuration::from_micros(1)).ok()?, skip })
+        });
+        Ok((lines, further))
+    }
+
+    /// Whether what was skipped is of the same instant.
+    fn begins_at(&self, at: Timestamp) -> bool {
+        let after = at.checked_add(SignedDuration::from_micros(1)).ok();
+        self.skip > 0 && after == self.filter.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::history::tests::of_a_night;
+
+    #[tokio::test]
+    async fn pages_have_each_record_once() {
+        let place = of_a_night(7, 5).await;
+        let journal = Location::Directory(place.path().to_owned());
+        for (most, states) in
+            [(1, vec![]), (2, vec![]), (3, vec![]), (5, vec![]), (35, vec![]), (2, vec![State::Due])]
+        {
+            let (mut told, mut wanted) =
+                (Vec::new(), Wanted { filter: Filter::default(), states, most, skip: 0 });
+            loop {
+                let (lines, further) = wanted.page(&journal).expect("a page");
+                let page = String::from_utf8(lines).expect("text");
+                told.splice(0..0, page.lines().map(str::to_owned).collect::<Vec<_>>());
+                let Some(Further { until, skip }) = further else { break };
+                wanted.filter.until = Some(until);
+                wanted.skip = skip;
+            }
+            let mut once = told.clone();
+            once.sort();
+            once.dedup();
+            assert_eq!((told.len(), once.len()), (35, 35), "{most} a page");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What `--listen` serves, for reading only: the status page, the records of the commands as JSON, a calendar, and what
+//! monitoring asks for.
+//!
+//! A request goes through `server` (bounded connections), `guard` (who may ask, and how) and `routes`, which knows each
+//! path. Answers of the API are made once for all who ask within a second or so (`cache`), off the threads that fire, and
+//! carry an ETag (`answer`). The records are those that the commands print, made by the code of the commands.
+
+mod address;
+mod answer;
+mod assets;
+mod cache;
+mod calendar;
+mod entries;
+mod guard;
+mod history;
+mod query;
+mod quota;
+mod routes;
+mod schedule;
+mod script;
+mod server;
+mod site;
+mod status;
+
+pub use address::Address;
+pub use guard::HostName;
+pub use server::Server;
+pub use site::Site;

@@ -1,0 +1,159 @@
+//! The paths that are served, and what answers each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::answer::{Answer, Refusal};
+use super::cache::LONGEST_KEY;
+use super::guard::{Came, Guard, HostName, guard};
+use super::query::QueryError;
+use super::site::Site;
+use super::{assets, calendar, entries, history, quota, schedule, status};
+use crate::metrics::Ailment;
+
+/// What `/metrics` is written in.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long an answer is good for all who ask. What changes by the second is made once a second.
+const A_MOMENT: Duration = Duration::from_millis(900);
+
+/// What the schedule alone decides is good for longer: a page asks for it once a minute.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// A forecast and a calendar take the longest to make.
+const LONG: Duration = Duration::from_secs(60);
+
+/// All routes, for a connection that came this way.
+pub(super) fn of(site: Arc<Site>, names: Arc<[HostName]>, came: Came) -> Router {
+    Router::new()
+        .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
+        .route(
+            "/assets/{name}",
+            get(|Path(name): Path<String>, headers: HeaderMap| async move { asset(&name, &headers) }),
+        )
+        .route("/api/v1/{name}", get(api))
+        .route("/calendar.ics", get(ics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .with_state(site)
+        .layer(from_fn_with_state(Guard { names, came }, guard))
+}
+
+fn asset(name: &str, headers: &HeaderMap) -> Response {
+    match assets::find(name) {
+        Some(asset) => asset.respond(headers),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// A question that the API answers.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Status,
+    Entries,
+    History,
+    Next,
+    Forecast,
+    Why,
+    Quota,
+}
+
+impl Question {
+    fn of(name: &str) -> Option<Question> {
+        Some(match name {
+            "status" => Question::Status,
+            "entries" => Question::Entries,
+            "history" => Question::History,
+            "next" => Question::Next,
+            "forecast" => Question::Forecast,
+            "why" => Question::Why,
+            "quota" => Question::Quota,
+            _ => return None,
+        })
+    }
+
+    fn good_for(self) -> Duration {
+        match self {
+            Question::Status | Question::Entries | Question::History | Question::Why => A_MOMENT,
+            Question::Next | Question::Quota => A_WHILE,
+            Question::Forecast => LONG,
+        }
+    }
+}
+
+async fn api(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let Some(question) = Question::of(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let query = query.unwrap_or_default();
+    kept(&site, name, query, question.good_for(), &headers, |site, query| async move {
+        match question {
+            Question::Status => status::answer(&site, &query).await,
+            Question::Entries => entries::answer(&site, &query).await,
+            Question::History => history::answer(&site, &query).await,
+            Question::Next => schedule::next(&site, &query).await,
+            Question::Forecast => schedule::forecast(&site, &query).await,
+            Question::Why => schedule::why(&site, &query).await,
+            Question::Quota => quota::answer(&site, &query),
+        }
+    })
+    .await
+}
+
+async fn ics(State(site): State<Arc<Site>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let query = query.unwrap_or_default();
+    kept(&site, "calendar.ics".to_owned(), query, LONG, &headers, |site, query| async move {
+        calendar::answer(&site, &query).await
+    })
+    .await
+}
+
+/// An answer that is made once for all who ask the same.
+async fn kept<F: Future<Output = Result<Answer, Refusal>> + Send + 'static>(
+    site: &Arc<Site>,
+    name: String,
+    query: String,
+    good_for: Duration,
+    headers: &HeaderMap,
+    make: impl FnOnce(Arc<Site>, String) -> F,
+) -> Response {
+    if query.len() > LONGEST_KEY {
+        let problem = format!("write at most {LONGEST_KEY} bytes");
+        return Refusal::from(QueryError::Wrong { key: "?", problem }).into_response();
+    }
+    let question = format!("{name}?{query}");
+    match site.cache.answer(question, good_for, || make(Arc::clone(site), query)).await {
+        Ok(answer) => answer.respond(headers),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn healthz(State(site): State<Arc<Site>>) -> Response {
+    told(site.metrics.alive())
+}
+
+async fn readyz(State(site): State<Arc<Site>>) -> Response {
+    told(site.metrics.ready())
+}
+
+async fn scrape(State(site): State<Arc<Site>>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], site.metrics.scrape()).into_response()
+}
+
+fn told(state: Result<(), Ailment>) -> Response {
+    match state {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(ailment) => (StatusCode::SERVICE_UNAVAILABLE, format!("{ailment}\n")).into_response(),
+    }
+}

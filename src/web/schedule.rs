@@ -1,0 +1,144 @@
+//! `/api/v1/next`, `/forecast` and `/why`: what those commands print of the schedule in force.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::answer::{Answer, Refusal};
+use super::query::{Query, QueryError};
+use super::site::Site;
+use crate::cli::output::Format;
+use crate::cli::place::Place;
+use crate::cli::rehearse::Suppositions;
+use crate::cli::{forecast, next, why};
+
+/// Occurrences of a page, unless the query says how many: as many as the command tells.
+const DEFAULT: usize = 10;
+
+/// Occurrences of a page at most: some 1.5 MB.
+const MOST: usize = 10_000;
+
+/// The longest span that is rehearsed for a page. The command takes any.
+const LONGEST_FORECAST: SignedDuration = SignedDuration::from_hours(8 * 24);
+
+impl From<next::NextError> for Refusal {
+    fn from(error: next::NextError) -> Refusal {
+        match error {
+            next::NextError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
+            next::NextError::ManyZones => QueryError::ManyZones { key: "from` or `until" }.into(),
+            next::NextError::Moment(error) => wrong("from", error),
+            next::NextError::Output(_) => Refusal::Failed,
+        }
+    }
+}
+
+impl From<forecast::ForecastError> for Refusal {
+    fn from(error: forecast::ForecastError) -> Refusal {
+        match error {
+            forecast::ForecastError::Span(error) => wrong("until", error),
+            forecast::ForecastError::Output(_) => Refusal::Failed,
+        }
+    }
+}
+
+impl From<why::WhyError> for Refusal {
+    fn from(error: why::WhyError) -> Refusal {
+        match error {
+            why::WhyError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
+            why::WhyError::Moment(error) => wrong("at", error),
+            why::WhyError::Output(_) => Refusal::Failed,
+        }
+    }
+}
+
+fn wrong(key: &'static str, error: impl std::fmt::Display) -> Refusal {
+    QueryError::Wrong { key, problem: error.to_string() }.into()
+}
+
+/// What an occurrence is ordered by.
+#[derive(Deserialize)]
+struct At {
+    scheduled_at: Timestamp,
+}
+
+pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
+    let query = Query::parse(query, &["entry", "from", "until", "count", "skip", "calendar"])?;
+    let calendar = matches!(query.one("calendar")?, Some("true" | "1" | ""));
+    let default = if query.one("until")?.is_some() { MOST } else { DEFAULT };
+    let (count, skip) = (query.number("count", default, MOST)?, query.number("skip", 0, MOST)?);
+    let args = next::Args {
+        entries: query.all("entry").map(str::to_owned).collect(),
+        from: query.moment("from")?,
+        until: query.moment("until")?,
+        // One more tells whether others follow.
+        count: (!calendar).then_some(count + skip + 1),
+        calendar,
+    };
+    let lines = site.walk(move |schedule| {
+        let mut lines = Vec::new();
+        next::run(&args, schedule, Timestamp::now(), Format::Json, None, &mut lines).map(|()| lines)
+    });
+    let lines = lines.await??;
+    if calendar {
+        return Ok(Answer::lines(&lines));
+    }
+    let all: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').skip(skip).collect();
+    let page = &all[..all.len().min(count)];
+    let further = (all.len() > count).then(|| last_instant(page)).flatten();
+    let further = further.map(|(at, shown)| {
+        // Where the whole page is of one instant, that has been begun before.
+        let shown = if shown == page.len() { shown + skip } else { shown };
+        query.with(&[("from", Some(at.to_string())), ("skip", Some(shown.to_string()))])
+    });
+    Ok(Answer::lines(&page.concat()).followed_by(further))
+}
+
+/// The instant of the last record, and how many of the page are of that instant.
+fn last_instant(page: &[&[u8]]) -> Option<(Timestamp, usize)> {
+    let at = |line: &&[u8]| serde_json::from_slice::<At>(line).ok().map(|at| at.scheduled_at);
+    let last = page.last().and_then(at)?;
+    Some((last, page.iter().rev().take_while(|line| at(line) == Some(last)).count()))
+}
+
+pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal> {
+    let query = Query::parse(query, &["from", "until"])?;
+    let (schedule, now) = (site.schedule(), Timestamp::now());
+    let from = query.instant("from", None, &schedule, now)?.unwrap_or(now);
+    let until = query.instant("until", None, &schedule, now)?;
+    if until.is_some_and(|until| until.duration_since(from) > LONGEST_FORECAST) {
+        return Err(wrong("until", "write a time at most 8 days after `from`"));
+    }
+    let args = forecast::Args {
+        from: query.moment("from")?,
+        until: query.moment("until")?,
+        suggest: false,
+        strict: false,
+        suppositions: Suppositions::default(),
+    };
+    let lines = site.rehearse(move |schedule| {
+        let mut lines = Vec::new();
+        forecast::run(&args, schedule, now, Format::Json, None, &mut lines).map(|_| lines)
+    });
+    Ok(Answer::lines(&lines.await??))
+}
+
+pub(super) async fn why(site: &Site, query: &str) -> Result<Answer, Refusal> {
+    let query = Query::parse(query, &["entry", "at", "format"])?;
+    let format = match query.one("format")? {
+        None | Some("json") => Format::Json,
+        Some("text") => Format::Text,
+        Some(_) => return Err(wrong("format", "write json or text")),
+    };
+    let at = query.moment("at")?.ok_or(QueryError::Missing { key: "at" })?;
+    let args = why::Args { entry: query.required("entry")?.to_owned(), at, place: Place::default() };
+    let schedule = site.schedule();
+    let text = site.read(move |journal| {
+        let mut text = anstream::StripStream::new(Vec::new());
+        why::run(&args, &schedule, Some(journal), Timestamp::now(), format, &mut text)
+            .map(|()| text.into_inner())
+    });
+    let text = text.await??;
+    Ok(match format {
+        Format::Json => Answer::bytes("application/json", text),
+        Format::Text => Answer::bytes("text/plain; charset=utf-8", text),
+    })
+}

@@ -1,0 +1,99 @@
+//! Scripts as they are served: without what is there for who reads the source.
+//!
+//! Comments, types and the space between signs are a third of a script. They are left out when the daemon starts, so that
+//! there is no build step. This understands as much of JavaScript as the page's own modules are written in: `/**` and a line
+//! that begins with `//` are comments, and no regular expression has a quote or a space in it.
+
+/// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are another sign.
+const SIGNS: &str = ",;:{}()[]=<>?|&!*";
+
+/// What the text is at one place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Code, at so many open braces.
+    Code(usize),
+    /// A string that ends with this quote. A template ends with a backtick, and `${` begins code in it.
+    Text(char),
+}
+
+/// A script without comments and spaces.
+pub(super) fn served(script: &str) -> String {
+    let text = without_comments(script);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let mut served = String::with_capacity(text.len());
+    let mut places = vec![Place::Code(0)];
+    for line in lines {
+        squeeze(line, &mut places, &mut served);
+        served.push('\n');
+    }
+    served
+}
+
+fn without_comments(script: &str) -> String {
+    let mut text = String::with_capacity(script.len());
+    let mut rest = script;
+    while let Some((before, comment)) = rest.split_once("/**") {
+        text.push_str(before);
+        rest = comment.split_once("*/").map_or("", |(_, after)| after.trim_start_matches(' '));
+    }
+    text + rest
+}
+
+/// Writes a line without the spaces beside signs. `places`: what the text is in, the innermost last.
+fn squeeze(line: &str, places: &mut Vec<Place>, served: &mut String) {
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let place = places.last().copied().unwrap_or(Place::Code(0));
+        match (place, letter) {
+            (Place::Text(_), '\\') => {
+                served.push(letter);
+                served.extend(letters.next());
+                continue;
+            }
+            (Place::Text(quote), _) if letter == quote => drop(places.pop()),
+            (Place::Text('`'), '$') if letters.peek() == Some(&'{') => {
+                served.push(letter);
+                served.extend(letters.next());
+                places.push(Place::Code(0));
+                continue;
+            }
+            (Place::Text(_), _) => {}
+            (Place::Code(_), '"' | '\'' | '`') => places.push(Place::Text(letter)),
+            (Place::Code(open), '{') => replace(places, Place::Code(open + 1)),
+            (Place::Code(0), '}') => drop(places.pop()),
+            (Place::Code(open), '}') => replace(places, Place::Code(open - 1)),
+            (Place::Code(_), ' ') => {
+                let beside = [served.chars().next_back(), letters.peek().copied()];
+                if beside.into_iter().flatten().any(|letter| SIGNS.contains(letter)) {
+                    continue;
+                }
+            }
+            (Place::Code(_), _) => {}
+        }
+        served.push(letter);
+    }
+}
+
+fn replace(places: &mut [Place], place: Place) {
+    if let Some(last) = places.last_mut() {
+        *last = place;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_says_stays() {
+        for (script, expected) in [
+            ("// A comment.\n\n  const a = (x, y) => x + y;\n", "const a=(x,y)=>x + y;\n"),
+            ("/** @param {string} a */\nf(a, \" , \" , 'a = b');", "f(a,\" , \",'a = b');\n"),
+            ("t = `a, ${f({ b: ` , ${c } ` })} , d` ;", "t=`a, ${f({b:` , ${c} `})} , d`;\n"),
+            ("return { a: \"it's \\\" , \" };", "return{a:\"it's \\\" , \"};\n"),
+            ("a + +b - -c", "a + +b - -c\n"),
+        ] {
+            assert_eq!(served(script), expected, "{script}");
+        }
+    }
+}

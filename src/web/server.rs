@@ -1,0 +1,182 @@
+//! The server of `--listen`: connections of a bounded number, length and head.
+//!
+//! Whoever can reach the port may try what they like. A connection serves one request after the other, so that a page
+//! that polls needs one, and ends a minute after it began: the page opens another. When one more connection comes than
+//! there may be, the one goes that has asked nothing for the longest time: idle connections keep nobody out.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::address::{Address, Listener, SocketFile};
+use super::guard::{Came, HostName};
+use super::site::Site;
+use super::{quota, routes};
+
+/// Connections at once: some two hundred people with a page each, and who watches the daemon.
+const MOST_CONNECTIONS: usize = 256;
+
+/// A request's head has to be there within this time. A connection that asks nothing is closed as soon: a page that is
+/// seen asks every two seconds.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection takes no further request after this time.
+const LASTS: Duration = Duration::from_secs(60);
+
+/// After that, an answer has to be made and read within this time. A forecast of a large schedule takes some seconds.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// The greatest head that is read, in bytes. A browser's has some 2,000.
+const MOST_HEAD: usize = 8 << 10;
+
+/// Before accepting again when the machine has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A place that is listened at, and not served yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    address: Address,
+}
+
+impl Server {
+    /// Listens. Port 0 is any free one.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on: it is in use, or not one of this machine's.
+    pub fn bind(address: &Address) -> io::Result<Server> {
+        let (listener, address) = Listener::bind(address)?;
+        Ok(Server { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Serves on the runtime that this is called in, until the task is aborted. `names`: by what the page is called besides
+    /// its address.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<JoinHandle<()>> {
+        let watching = quota::watch(Arc::clone(&site));
+        let accept = Accept { site, names: names.into(), connections: Connections::default() };
+        let ends = |((), ()): ((), ())| ();
+        Ok(match self.listener {
+            Listener::Tcp(listener) => {
+                let accepting = accept.tcp(tokio::net::TcpListener::from_std(listener)?);
+                tokio::spawn(async move { ends(tokio::join!(accepting, watching)) })
+            }
+            Listener::Unix(listener, file) => {
+                let accepting = accept.unix(tokio::net::UnixListener::from_std(listener)?, file);
+                tokio::spawn(async move { ends(tokio::join!(accepting, watching)) })
+            }
+        })
+    }
+}
+
+/// Accepts for ever. Each connection is a task that ends with this one.
+struct Accept {
+    site: Arc<Site>,
+    names: Arc<[HostName]>,
+    connections: Connections,
+}
+
+impl Accept {
+    async fn tcp(mut self, listener: tokio::net::TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let came = stream.local_addr().map_or(Came::Nowhere, |local| Came::At(local.ip()));
+                    self.connection(stream, came);
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    async fn unix(mut self, listener: tokio::net::UnixListener, _file: SocketFile) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.connection(stream, Came::BySocket),
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn connection(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, came: Came) {
+        let routes = routes::of(Arc::clone(&self.site), Arc::clone(&self.names), came);
+        self.connections.add(|requests| async move {
+            let count = Arc::clone(&requests);
+            let routes = TowerToHyperService::new(routes);
+            let service = service_fn(move |request: Request<Incoming>| {
+                count.asked();
+                routes.call(request)
+            });
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .max_header_size(MOST_HEAD)
+                .max_buf_size(2 * MOST_HEAD)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(serving);
+            // How a connection ends is the client's affair.
+            tokio::select! {
+                _ = serving.as_mut() => return,
+                () = sleep(LASTS) => serving.as_mut().graceful_shutdown(),
+            }
+            drop(timeout(ENDS_WITHIN, serving).await);
+        });
+    }
+}
+
+/// When a connection asked last, as a number that grows with each request to the server.
+#[derive(Debug)]
+struct Requests {
+    clock: Arc<AtomicU64>,
+    last: AtomicU64,
+}
+
+impl Requests {
+    fn asked(&self) {
+        self.last.store(self.clock.fetch_add(1, Relaxed), Relaxed);
+    }
+}
+
+/// The connections that are open.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    open: Vec<(AbortHandle, Arc<Requests>)>,
+    clock: Arc<AtomicU64>,
+}
+
+impl Connections {
+    /// Opens one more. When there are too many, the one goes that has asked nothing for the longest time.
+    fn add<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Arc<Requests>) -> F) {
+        while self.tasks.try_join_next().is_some() {}
+        self.open.retain(|(task, _)| !task.is_finished());
+        if self.open.len() >= MOST_CONNECTIONS {
+            let idlest =
+                (self.open.iter().enumerate()).min_by_key(|(_, (_, asked))| asked.last.load(Relaxed));
+            if let Some(place) = idlest.map(|(place, _)| place) {
+                self.open.swap_remove(place).0.abort();
+            }
+        }
+        let requests = Arc::new(Requests { clock: Arc::clone(&self.clock), last: AtomicU64::new(0) });
+        requests.asked();
+        self.open.push((self.tasks.spawn(serve(Arc::clone(&requests))), requests));
+    }
+}

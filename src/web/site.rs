@@ -1,0 +1,94 @@
+//! What the answers are made from: the loop, the schedule in force, the journal, the counts.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::answer::Refusal;
+use super::cache::Cache;
+use super::quota::Samples;
+use crate::background::Background;
+use crate::control::{ControlHandle, StatusReader};
+use crate::journal::Location;
+use crate::metrics::Metrics;
+use crate::schedule::Schedule;
+
+/// The journal is read in some tenths of a second, and a long stretch of it in some seconds. When it has not been within
+/// this time, the disk hangs.
+const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the page of a daemon is made from.
+pub struct Site {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) control: ControlHandle,
+    pub(super) status: Arc<StatusReader>,
+    pub(super) cache: Cache,
+    pub(super) samples: Samples,
+    journal: Location,
+    /// Reads the journal: when the disk hangs, this hangs with it and nothing else does.
+    reader: Background,
+    /// Walks through the schedule.
+    walker: Background,
+    /// Rehearses for forecasts, which take the longest.
+    forecaster: Background,
+}
+
+impl Site {
+    /// What is known through these.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        control: ControlHandle,
+        status: Arc<StatusReader>,
+        journal: Location,
+    ) -> io::Result<Site> {
+        Ok(Site {
+            metrics,
+            control,
+            status,
+            cache: Cache::default(),
+            samples: Samples::default(),
+            journal,
+            reader: Background::start("web-journal")?,
+            walker: Background::start("web-schedule")?,
+            forecaster: Background::start("web-forecast")?,
+        })
+    }
+
+    /// The schedule in force.
+    pub(super) fn schedule(&self) -> Arc<Schedule> {
+        Arc::clone(&self.control.schedule.borrow())
+    }
+
+    /// Does something with the journal, within a bounded time.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Location) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let journal = self.journal.clone();
+        let reading = timeout(JOURNAL_WITHIN, self.reader.run(move || read(&journal)));
+        reading.await.map_err(|_| Refusal::Hangs(JOURNAL_WITHIN.as_secs()))?.ok_or(Refusal::Failed)
+    }
+
+    /// Does something with the schedule in force.
+    pub(super) async fn walk<T: Send + 'static>(
+        &self,
+        walk: impl FnOnce(&Schedule) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let schedule = self.schedule();
+        self.walker.run(move || walk(&schedule)).await.ok_or(Refusal::Failed)
+    }
+
+    /// Rehearses the schedule in force.
+    pub(super) async fn rehearse<T: Send + 'static>(
+        &self,
+        rehearse: impl FnOnce(&Schedule) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let schedule = self.schedule();
+        self.forecaster.run(move || rehearse(&schedule)).await.ok_or(Refusal::Failed)
+    }
+}

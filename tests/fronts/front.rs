@@ -1,0 +1,150 @@
+//! A front as Debian has it, and the origin behind it.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::common::until;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Nginx,
+    Haproxy,
+}
+
+/// Answers each run_now with an action, and notes when it came.
+pub struct Origin {
+    pub port: u16,
+    arrived: Arc<Mutex<Vec<(String, Timestamp)>>>,
+}
+
+impl Origin {
+    pub async fn start() -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let arrived: Arc<Mutex<Vec<(String, Timestamp)>>> = Arc::default();
+        let noted = Arc::clone(&arrived);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let noted = Arc::clone(&noted);
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while let Ok(byte) = stream.read_u8().await {
+                        head.push(byte);
+                        if !head.ends_with(b"\r\n\r\n") {
+                            continue;
+                        }
+                        let at = Timestamp::now();
+                        let text = String::from_utf8_lossy(&head).into_owned();
+                        head.clear();
+                        let job = text.split('/').skip_while(|part| *part != "jobs").nth(1);
+                        let body = match job {
+                            Some(job) if text.starts_with("POST") => {
+                                let mut noted = noted.lock().expect("nobody panicked");
+                                noted.push((job.to_owned(), at));
+                                format!(r#"{{"response":{{"id":{}}}}}"#, noted.len())
+                            }
+                            _ => r#"{"response":[]}"#.to_owned(),
+                        };
+                        let answer = format!(
+                            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                            body.len()
+                        );
+                        if stream.write_all(answer.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Origin { port, arrived }
+    }
+
+    pub fn arrived(&self) -> Vec<(String, Timestamp)> {
+        self.arrived.lock().expect("nobody panicked").clone()
+    }
+}
+
+pub struct Front {
+    pub port: u16,
+    kind: Kind,
+    process: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Front {
+    /// Starts a front that closes connections which are idle for a second: the gap between two fires.
+    pub fn start(kind: Kind, origin: u16) -> Front {
+        let directory = tempfile::tempdir().expect("a directory");
+        let port = {
+            let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            taken.local_addr().expect("its address").port()
+        };
+        let place = directory.path();
+        let file = place.join("front.conf");
+        let mut command = match kind {
+            Kind::Nginx => {
+                std::fs::write(&file, nginx(place, port, origin)).expect("the file");
+                let mut command = Command::new("/usr/sbin/nginx");
+                command.arg("-p").arg(place).arg("-e").arg(place.join("error.log")).arg("-c").arg(&file);
+                command
+            }
+            Kind::Haproxy => {
+                std::fs::write(&file, haproxy(port, origin)).expect("the file");
+                let mut command = Command::new("/usr/sbin/haproxy");
+                command.arg("-W").arg("-f").arg(&file);
+                command
+            }
+        };
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the front starts");
+        until("listening", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
+        });
+        Front { port, kind, process, _directory: directory }
+    }
+
+    /// Has the front read its settings again, as at the renewal of a certificate.
+    pub fn reload(&self) {
+        let signal = match self.kind {
+            Kind::Nginx => rustix::process::Signal::HUP,
+            Kind::Haproxy => rustix::process::Signal::USR2,
+        };
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), signal)
+            .expect("it lives");
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.process),
+            rustix::process::Signal::TERM,
+        );
+        let _ = self.process.wait();
+    }
+}
+
+fn nginx(place: &Path, port: u16, origin: u16) -> String {
+    let place = place.display();
+    format!(
+        "daemon off; worker_processes 2; pid {place}/pid; user root;\n\
+         events {{ worker_connections 512; }}\n\
+         http {{ access_log off; keepalive_timeout 1s;\n\
+         client_body_temp_path {place}/a; proxy_temp_path {place}/b; fastcgi_temp_path {place}/c;\n\
+         uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{origin}; }} }} }}\n"
+    )
+}
+
+fn haproxy(port: u16, origin: u16) -> String {
+    format!(
+        "global\n maxconn 500\ndefaults\n mode http\n timeout connect 5s\n timeout client 10s\n timeout server 10s\n \
+         timeout http-request 5s\n timeout http-keep-alive 1s\nfrontend f\n bind 127.0.0.1:{port}\n default_backend b\n\
+         backend b\n server o 127.0.0.1:{origin}\n"
+    )
+}
