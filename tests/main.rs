@@ -30,6 +30,7 @@ mod monitoring;
 mod no_repeat;
 mod notify;
 mod online;
+mod page;
 mod postgres;
 mod quota_simulation;
 mod refusals;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::action::Action;
 use super::envelope::{Envelope, says_throttled};
+use super::html;
 use super::masking::masked;
 use crate::quota::ThrottleWords;
 
@@ -139,8 +140,11 @@ fn quote(json: Option<&Value>, body: &[u8], args: Option<&str>) -> String {
         return "an empty answer".to_owned();
     }
     if text.starts_with('<') {
-        return "an HTML page instead of the API's answer: something between here and the API failed"
-            .to_owned();
+        let titled = html::title(&text)
+            .map_or(String::new(), |title| format!(" titled \"{}\"", masked(args, title.as_ref())));
+        return format!(
+            "an HTML page{titled} instead of the API's answer: something between here and the API failed"
+        );
     }
     // Masked before the text is cut: a cut occurrence is none.
     let text = masked(args, &text);
@@ -216,6 +220,8 @@ mod tests {
     fn a_long_answer_is_cut_and_a_page_is_not_repeated() {
         assert_eq!(quote(None, "é".repeat(5000).as_bytes(), None).chars().count(), LONGEST_QUOTE + 1);
         assert!(!quote(None, b"<html><script>", None).contains("script"));
+        let page = b"<html><head><title>502 Bad Gateway</title>";
+        assert!(quote(None, page, None).starts_with("an HTML page titled \"502 Bad Gateway\" instead"));
     }
 
     #[test]
