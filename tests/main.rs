@@ -24,6 +24,7 @@ mod identity;
 mod import;
 mod journal;
 mod journal_lately;
+mod journal_move;
 mod lints;
 mod metrics;
 mod monitoring;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::action::Action;
+use super::html;
 
 /// What became of one attempt to run a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,8 +101,10 @@ fn quote(json: Option<&Value>, body: &[u8]) -> String {
         return "an empty answer".to_owned();
     }
     if text.starts_with('<') {
-        return "an HTML page instead of the API's answer: something between here and the API failed"
-            .to_owned();
+        let titled = html::title(&text).map_or(String::new(), |title| format!(" titled \"{title}\""));
+        return format!(
+            "an HTML page{titled} instead of the API's answer: something between here and the API failed"
+        );
     }
     match text.char_indices().nth(LONGEST_QUOTE) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -170,5 +173,7 @@ mod tests {
     fn a_long_answer_is_cut_and_a_page_is_not_repeated() {
         assert_eq!(quote(None, "é".repeat(5000).as_bytes()).chars().count(), LONGEST_QUOTE + 1);
         assert!(!quote(None, b"<html><script>").contains("script"));
+        let page = b"<html><head><title>502 Bad Gateway</title>";
+        assert!(quote(None, page).starts_with("an HTML page titled \"502 Bad Gateway\" instead"));
     }
 }

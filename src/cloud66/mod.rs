@@ -6,8 +6,10 @@ pub(crate) mod call;
 pub mod client;
 mod connection;
 mod dial;
+mod encoding;
 pub(crate) mod failure;
 mod fire;
+mod html;
 pub mod jobs;
 pub mod pages;
 mod pool;
@@ -16,6 +18,7 @@ mod route;
 pub mod stacks;
 pub mod token;
 mod wire;
+mod workers;
 
 pub use action::{Action, ActionId};
 pub use answer::Outcome;

@@ -85,7 +85,7 @@ impl Head {
     ) -> Reply<Listed<T>> {
         let outcome = match body {
             Ok(body) => listed(self.status, &body, number, read),
-            Err(BodyError::TooLong) => Listed::Unreadable { error: BodyError::TooLong.to_string() },
+            Err(error @ BodyError::TooLong { .. }) => Listed::Unreadable { error: error.to_string() },
             Err(error) => Listed::Failed { error: error.to_string() },
         };
         let quota = Some(self.answer(matches!(outcome, Listed::Throttled)));

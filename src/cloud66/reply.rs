@@ -78,8 +78,8 @@ pub(crate) const LONGEST_BODY: usize = 1 << 20;
 /// Why an answer's body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("the answer is longer than {LONGEST_BODY} bytes")]
-    TooLong,
+    #[error("the answer is longer than {most} bytes")]
+    TooLong { most: usize },
     #[error("the answer broke off: {0}")]
     Broken(String),
 }
