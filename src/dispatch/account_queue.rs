@@ -162,6 +162,11 @@ impl AccountQueue {
         self.user = None;
     }
 
+    /// Whether what is saved is for sure of the quota that this account draws on.
+    pub(super) fn draws_on(&self, saved: &quota::Saved) -> bool {
+        saved.user.as_ref().is_some_and(|user| *user == whose(&self.account))
+    }
+
     /// Goes on with what a former process knew of the quota, if it is the same one.
     pub(super) fn restore(&mut self, saved: quota::Saved, ending: Ending, now: Now) {
         if saved.user.as_ref().is_none_or(|user| *user == whose(&self.account)) {
