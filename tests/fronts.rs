@@ -1,75 +1,156 @@
-//! Fires through real fronts: nginx and haproxy before an origin that notes when each request arrives.
+//! Fires through real fronts and proxies: nginx, haproxy and squid before an origin that notes when each request arrives.
 
 mod front;
+mod proxy;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::common::Place;
-use front::{Front, Kind, Origin};
+use crate::common::{Daemon, Place};
+use front::{Access, ELSEWHERE, Front, Kind, Origin};
+use proxy::Squid;
 
 /// How long each front is fired through: once a second by each of some entries.
 const SPAN: Duration = Duration::from_secs(20);
 
 const ENTRIES: usize = 5;
 
-/// Fires once a second, and holds what the log says against what arrived.
-async fn fired_through(kind: Kind) {
-    let origin = Origin::start().await;
-    let front = Front::start(kind, origin.port);
+/// What happens to the front in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// As a certificate's renewal does it. Nothing is cut.
+    Reload,
+    /// What is on its way is cut, and in doubt.
+    Restart,
+}
+
+/// Starts a daemon whose entries fire once a second. Every line of theirs can be told from what arrives.
+fn every_second(Access { url, variables }: Access) -> Daemon {
     let jobs: String = (0..ENTRIES)
         .map(|n| format!("  e{n}: {{ stack: s, job: j{n}, cron: '* * * * * *', follow: false }}\n"))
         .collect();
-    let url = format!("http://127.0.0.1:{}/api/3", front.port);
-    let mut daemon = Place::with(&crate::common::schedule(&url, "quota: { limit: 100000 }", &jobs)).start();
-    daemon.event("action.started");
-    // A reload in the middle, as a certificate's renewal does it.
-    tokio::time::sleep(SPAN / 2).await;
-    front.reload();
-    tokio::time::sleep(SPAN / 2).await;
-    assert!(daemon.stop().success());
+    let place = Place::with(&crate::common::schedule(&url, "quota: { limit: 100000 }, timeout: 5s", &jobs));
+    variables.iter().fold(place, |place, (name, value)| place.env(name, value)).start()
+}
 
+/// Holds what the log says against what arrived: each occurrence once, and when.
+///
+/// An entry is due once a second and is sent within it, so that the second of its arrival names the occurrence. One that is
+/// sent later, after a front's restart, is found by when the log says that it left.
+fn compare(what: &str, daemon: &mut Daemon, origin: &Origin) {
     let mut arrivals: HashMap<String, Vec<Timestamp>> = HashMap::new();
     for (job, at) in origin.arrived() {
         arrivals.entry(job).or_default().push(at);
     }
-    let doubts = daemon.events("occurrence.in_doubt");
-    assert!(doubts.is_empty(), "{kind:?}: {doubts:?}");
     let (mut apart, mut late) = (Vec::new(), Vec::new());
     let lines = daemon.events("action.started");
     for line in &lines {
         let job = line["job"].as_str().expect("a job");
-        let sent: Timestamp = line["sent_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant");
-        // The arrival that is nearest: entries fire once a second.
-        let off = arrivals[job].iter().map(|at| at.duration_since(sent).as_micros().abs()).min();
-        apart.push(off.expect("it arrived"));
-        late.push(line["lateness_ms"].as_i64().expect("a number"));
+        let instant = |field: &str| -> Timestamp {
+            line[field].as_str().and_then(|at| at.parse().ok()).expect("an instant")
+        };
+        let (sent, due) = (instant("sent_at"), instant("scheduled_at"));
+        let of_job = arrivals.get_mut(job).expect("it arrived");
+        let nearest = (0..of_job.len()).min_by_key(|&n| of_job[n].duration_since(sent).abs());
+        // Each arrival is of one occurrence alone.
+        let arrived = of_job.swap_remove(nearest.expect("each occurrence that started has arrived"));
+        apart.push(arrived.duration_since(sent).as_micros().abs());
+        let logged = line["lateness_ms"].as_i64().expect("a number");
+        let real = i64::try_from(arrived.duration_since(due).as_millis()).expect("milliseconds");
+        late.push((real, logged));
     }
-    let arrived: usize = arrivals.values().map(Vec::len).sum();
+    let more: usize = arrivals.values().map(Vec::len).sum();
     apart.sort_unstable();
     late.sort_unstable();
     let (middle, most) = (lines.len() / 2, lines.len() - 1);
     println!(
-        "{kind:?}: {} started, {arrived} arrived, sent_at is off by {} us (median) and {} us (most), late by {} ms and {} ms",
+        "{what}: {} started, {more} arrived besides, sent_at is off by {} us (median) and {} us (most), late by {:?} and {:?} ms \
+         (real, logged)",
         lines.len(),
         apart[middle],
         apart[most],
         late[middle],
         late[most],
     );
-    assert!(lines.len() >= ENTRIES * 10, "{kind:?}: {} were started", lines.len());
-    assert_eq!(arrived, lines.len(), "{kind:?}: each arrived once");
-    assert!(apart[middle] < 20_000, "{kind:?}: the log tells when requests leave");
+    assert!(lines.len() >= ENTRIES * 10, "{what}: {} were started", lines.len());
+    let doubts = daemon.events("occurrence.in_doubt").len();
+    assert!(more <= doubts, "{what}: {more} arrived beside what started, and {doubts} were in doubt");
+    assert!(apart[middle] < 20_000, "{what}: the log tells when requests leave");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn fires_a_second_apart_through_nginx_that_keeps_connections_for_a_second_are_never_in_doubt() {
-    fired_through(Kind::Nginx).await;
+fn fired_through(kind: Kind, event: Event) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let origin = runtime.block_on(Origin::start());
+    let mut front = Front::start(kind, origin.port);
+    let mut daemon = every_second(front.access());
+    daemon.event("action.started");
+    std::thread::sleep(SPAN / 2);
+    match event {
+        Event::Reload => front.reload(),
+        Event::Restart => front.restart(),
+    }
+    std::thread::sleep(SPAN / 2);
+    assert!(daemon.stop().success());
+    compare(&format!("{kind:?} {event:?}"), &mut daemon, &origin);
+    if event == Event::Reload {
+        let doubts = daemon.events("occurrence.in_doubt");
+        assert!(doubts.is_empty(), "{kind:?}: {doubts:?}");
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn fires_a_second_apart_through_haproxy_that_keeps_connections_for_a_second_are_never_in_doubt() {
-    fired_through(Kind::Haproxy).await;
+#[test]
+fn fires_a_second_apart_through_nginx_that_keeps_connections_for_a_second_are_never_in_doubt() {
+    fired_through(Kind::Nginx, Event::Reload);
+}
+
+#[test]
+fn fires_a_second_apart_through_haproxy_that_keeps_connections_for_a_second_are_never_in_doubt() {
+    fired_through(Kind::Haproxy, Event::Reload);
+}
+
+#[test]
+fn fires_a_second_apart_over_tls_are_never_in_doubt_at_a_reload() {
+    fired_through(Kind::NginxTls, Event::Reload);
+}
+
+#[test]
+fn a_restart_of_nginx_has_nothing_fired_twice() {
+    fired_through(Kind::Nginx, Event::Restart);
+}
+
+#[test]
+fn a_restart_of_haproxy_has_nothing_fired_twice() {
+    fired_through(Kind::Haproxy, Event::Restart);
+}
+
+#[test]
+fn fires_pass_a_proxy_that_asks_for_a_password_and_tls_behind_it() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let origin = runtime.block_on(Origin::start());
+    let front = Front::start(Kind::NginxTls, origin.port);
+    let squid = Squid::start();
+    let Access { mut variables, .. } = front.access();
+    variables.push(("https_proxy", squid.url("s3cret")));
+    let url = format!("https://{ELSEWHERE}:{}/api/3", front.port);
+    let mut daemon = every_second(Access { url, variables });
+    daemon.event("action.started");
+    std::thread::sleep(SPAN);
+    assert!(daemon.stop().success());
+    compare("squid", &mut daemon, &origin);
+}
+
+#[test]
+fn a_tunnel_that_a_proxy_refuses_is_told_with_the_proxy_and_its_status() {
+    let squid = Squid::start();
+    let mut daemon = every_second(Access {
+        url: format!("https://{ELSEWHERE}/api/3"),
+        variables: vec![("https_proxy", squid.url("wrong"))],
+    });
+    let line = daemon.event("occurrence.retrying");
+    let error = line["error"].as_str().expect("a text");
+    let proxy = format!("the proxy http://127.0.0.1:{} refuses a tunnel to", squid.port);
+    assert!(error.contains(&proxy) && error.contains("407"), "{error}");
+    assert!(!daemon.raw.contains("wrong"), "the password is not told");
 }

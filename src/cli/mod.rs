@@ -6,6 +6,7 @@ mod fire;
 pub mod forecast;
 pub(crate) mod history;
 mod import;
+mod journal;
 mod jobs;
 pub(crate) mod listen;
 mod man;
@@ -74,6 +75,8 @@ enum Command {
     Resume(pause::Args),
     Jobs(jobs::Args),
     Import(import::Args),
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
@@ -170,6 +173,7 @@ impl Cli {
             Command::Resume(args) => asked(pause::run(&args, pause::To::Resumed, self.format)),
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
+            Command::Journal(command) => journal::run(&command, &self.config, self.format),
             Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

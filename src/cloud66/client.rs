@@ -1,6 +1,6 @@
 //! The HTTP client of one account. Each call is one request, and nothing below ever repeats it.
 //!
-//! run_now goes over connections of our own (`fire.rs`). Questions go through reqwest, where they may be answered over HTTP/2.
+//! run_now goes over connections of our own (`fire.rs`, `workers.rs`). Questions go through reqwest, where they may be answered over HTTP/2.
 //! Questions change nothing, and still count against the quota, so that they are not repeated either:
 //!
 //! - hyper-util 0.1.21, `client/legacy/client.rs`: `send_request` loops over `TrySendError::Retryable`, which
@@ -13,7 +13,7 @@
 //! - reqwest 0.13.5, `redirect.rs`: a redirect sends the request again, with its token, to wherever it points.
 //!   `Policy::none()` makes of it an answer like any other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -23,11 +23,13 @@ use super::action::ActionId;
 use super::answer::Outcome;
 use super::call::Call;
 use super::dial::Addresses;
+use super::encoding::unzipped;
 use super::failure;
-use super::fire::Fires;
+use super::fire::{Fire, Sender};
 use super::reply::{ActionsListed, BodyError, FollowUp, Head, LONGEST_BODY, Reply};
 use super::route::Route;
 use super::token::Token;
+use super::workers::Workers;
 use crate::schedule::{Account, JobUid, StackUid};
 
 /// Speaks to the API for one account.
@@ -36,7 +38,7 @@ pub struct Client {
     /// Asks questions.
     http: reqwest::Client,
     /// Runs jobs.
-    fires: Fires,
+    workers: Workers,
     pub(super) base: Url,
     timeout: Duration,
 }
@@ -99,7 +101,7 @@ impl Client {
         let route = Route::new(&account.url, local, addresses).map_err(ClientError::Tls)?;
         Ok(Client {
             http: http.build().map_err(ClientError::Http)?,
-            fires: Fires::new(route, &account.url, token, connect, account.timeout),
+            workers: Workers::new(Sender::new(route, &account.url, token, connect, account.timeout)),
             base: account.url.clone(),
             timeout: account.timeout,
         })
@@ -109,7 +111,7 @@ impl Client {
     ///
     /// A connection that cannot be opened now is told of when a request needs one.
     pub fn open_ahead(&self, connections: usize) {
-        self.fires.open_ahead(connections);
+        self.workers.sender().open_ahead(connections);
     }
 
     /// Runs a job now, if `may_leave` still allows it once a connection is there. `args` is sent exactly as written.
@@ -120,9 +122,35 @@ impl Client {
         stack: &StackUid,
         job: &JobUid,
         args: Option<&str>,
-        may_leave: impl Fn() -> Result<(), E>,
+        may_leave: impl Fn() -> Result<(), E> + Send + Sync + 'static,
     ) -> Reply<Outcome> {
-        self.fires.send(&Call::run_now(&self.base, stack, job, args), args, may_leave).await
+        let (reply, replied) = tokio::sync::oneshot::channel();
+        self.hand_over(stack, job, args, may_leave, move |became| {
+            // Who asked may have given up.
+            let _ = reply.send(became);
+        });
+        replied.await.unwrap_or_else(|_| {
+            let error = "the request was given up".to_owned();
+            Reply::unanswered(Outcome::InDoubt { status: None, error })
+        })
+    }
+
+    /// Has a job run in its turn, as [`run_now`](Client::run_now) does, and tells `done` what became of it.
+    pub(crate) fn hand_over<E: ToString>(
+        &self,
+        stack: &StackUid,
+        job: &JobUid,
+        args: Option<&str>,
+        may_leave: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+        done: impl FnOnce(Reply<Outcome>) + Send + Sync + 'static,
+    ) {
+        self.workers.hand_over(Fire {
+            target: self.workers.sender().target(stack, job, args),
+            args: args.map(str::to_owned),
+            handed_over: Instant::now(),
+            may_leave: Box::new(move || may_leave().map_err(|error| error.to_string())),
+            done: Box::new(done),
+        });
     }
 
     /// Asks for an action.
@@ -148,6 +176,8 @@ impl Client {
         let request = self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
         let response = request.send().await?;
         let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
+        let reason = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let head = head.with_reason(reason.map(|reason| reason.as_bytes()));
         Ok((head, body(response).await))
     }
 }
@@ -196,11 +226,11 @@ async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| BodyError::Broken(describe(error)))? {
         if body.len() + chunk.len() > LONGEST_BODY {
-            return Err(BodyError::TooLong);
+            return Err(BodyError::TooLong { most: LONGEST_BODY });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    unzipped(body, LONGEST_BODY)
 }
 
 /// A random UUID, by which the vendor's support finds a request.

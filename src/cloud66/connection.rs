@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName};
 use tokio::net::TcpStream;
 
+use super::encoding::unzipped;
 use super::failure;
-use super::reply::{BodyError, Head, LONGEST_BODY};
+use super::reply::{BodyError, Head};
 use super::route::Opened;
 use super::wire::{FirstByte, Unread, Watched, unread};
 
@@ -32,6 +34,13 @@ const FRESH: Duration = Duration::from_secs(4);
 /// seconds, and cron fires at whole seconds: a second's gap would meet the close on its way. Half a second leaves the
 /// other half to the way there and back.
 const REUSE: Duration = Duration::from_millis(500);
+
+/// An answer to run_now is read up to this many bytes, on each of some hundred connections at once. An action has some
+/// hundred bytes, an error page some ten thousand.
+const LONGEST_ANSWER: usize = 256 * 1024;
+
+/// What is read ahead on a connection, and the longest head of an answer, in bytes.
+const READ_AHEAD: usize = 64 * 1024;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
@@ -59,7 +68,7 @@ impl Connection {
     pub(super) async fn new(opened: Opened) -> Result<Connection, hyper::Error> {
         let first_byte = Arc::<FirstByte>::default();
         let io = TokioIo::new(Watched { stream: opened.stream, first_byte: Arc::clone(&first_byte) });
-        let (sender, driver) = http1::handshake(io).await?;
+        let (sender, driver) = http1::Builder::new().max_buf_size(READ_AHEAD).handshake(io).await?;
         Ok(Connection {
             sender,
             driver: Some(driver),
@@ -107,6 +116,8 @@ impl Connection {
             let response = sender.send_request(request).await?;
             let (parts, mut incoming) = response.into_parts();
             let head = Head::read(parts.status.as_u16(), &parts.headers, Timestamp::now());
+            let reason = parts.extensions.get::<ReasonPhrase>();
+            let head = head.with_reason(reason.map(|reason| reason.as_bytes()));
             let mut body = Ok(Vec::new());
             while let Ok(read) = &mut body
                 && let Some(frame) = incoming.frame().await
@@ -114,8 +125,8 @@ impl Connection {
                 match frame {
                     Ok(frame) => {
                         let data = frame.into_data().unwrap_or_default();
-                        if read.len() + data.len() > LONGEST_BODY {
-                            body = Err(BodyError::TooLong);
+                        if read.len() + data.len() > LONGEST_ANSWER {
+                            body = Err(BodyError::TooLong { most: LONGEST_ANSWER });
                         } else {
                             read.extend_from_slice(&data);
                         }
@@ -132,7 +143,8 @@ impl Connection {
         if answer.body.is_err() || !self.goes_on() || !self.sender.is_ready() {
             self.driver = None;
         }
-        Ok(answer)
+        let body = answer.body.and_then(|body| unzipped(body, LONGEST_ANSWER));
+        Ok(Answer { body, ..answer })
     }
 }
 

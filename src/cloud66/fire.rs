@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Empty;
+use hyper::Uri;
 use reqwest::Url;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
@@ -32,32 +33,52 @@ use tokio::time::timeout_at;
 use super::answer::Outcome;
 use super::call::Call;
 use super::client::{REQUEST_ID, USER, request_id};
-use super::connection::{Answer, Request};
+use super::connection::{Answer, Connection, Request};
 use super::pool::Pool;
 use super::reply::{Departure, Reply};
 use super::route::Route;
+use crate::schedule::{JobUid, StackUid};
 
 /// A request meets this many connections at most that end before a byte of it is written.
 const TRIES: usize = 3;
 
-/// Sends the run_now of one account.
-#[derive(Clone)]
-pub(super) struct Fires {
+/// Sends the run_now of one account, one at a time on a connection. `workers.rs` says how many at once.
+pub(super) struct Sender {
     pool: Arc<Pool>,
+    /// The headers that every run_now has.
     headers: HeaderMap,
+    base: Url,
+    /// The request line's target up to the stack's uid: the path, or the whole address where a proxy is asked.
+    start: String,
     /// The requests are written to a proxy, with the whole address.
     whole_address: bool,
     timeout: Duration,
 }
 
-impl Fires {
+/// A run_now that was handed over.
+pub(super) struct Fire {
+    /// The request line's target, or why there can be none.
+    pub(super) target: Result<Uri, String>,
+    /// Masked where the API repeats them.
+    pub(super) args: Option<String>,
+    pub(super) handed_over: Instant,
+    /// Asked once a connection is there. The error says why nothing is sent.
+    pub(super) may_leave: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Takes what became of it.
+    pub(super) done: Box<dyn FnOnce(Reply<Outcome>) + Send + Sync>,
+}
+
+/// A connection that has carried a request and may carry another.
+pub(super) type Kept = Option<Connection>;
+
+impl Sender {
     pub(super) fn new(
         route: Route,
         base: &Url,
         token: HeaderValue,
         connect: Duration,
         timeout: Duration,
-    ) -> Fires {
+    ) -> Sender {
         let mut headers = HeaderMap::new();
         let port = base.port().map_or(String::new(), |port| format!(":{port}"));
         let host = format!("{}{port}", base.host_str().unwrap_or_default());
@@ -77,7 +98,9 @@ impl Fires {
             }
             None => false,
         };
-        Fires { pool: Pool::new(route, connect), headers, whole_address, timeout }
+        let stacks = super::call::address(base, &["stacks"]);
+        let start = format!("{}/", if whole_address { stacks.as_str() } else { stacks.path() });
+        Sender { pool: Pool::new(route, connect), headers, base: base.clone(), start, whole_address, timeout }
     }
 
     /// Opens connections for what is due soon. Sends nothing, and costs no quota.
@@ -85,73 +108,123 @@ impl Fires {
         self.pool.open_ahead(connections);
     }
 
-    /// Sends a call, if `may_leave` still says so when a connection is there.
-    pub(super) async fn send<E: ToString>(
-        &self,
-        call: &Call,
-        args: Option<&str>,
-        may_leave: impl Fn() -> Result<(), E>,
-    ) -> Reply<Outcome> {
-        let began = Instant::now();
-        let end = (began + self.timeout).into();
+    /// Takes back a connection that nothing waits for.
+    pub(super) fn give_back(&self, kept: Kept) {
+        if let Some(connection) = kept {
+            self.pool.give_back(connection);
+        }
+    }
+
+    /// What the request line names. Most uids need no encoding, and are put behind what all targets begin with: in a burst, a
+    /// URL that is parsed and written again for each request costs more than its request.
+    pub(super) fn target(&self, stack: &StackUid, job: &JobUid, args: Option<&str>) -> Result<Uri, String> {
+        let (stack_uid, job_uid) = (stack.as_str(), job.as_str());
+        let target = if args.is_none() && is_plain(stack_uid) && is_plain(job_uid) {
+            [&self.start, stack_uid, "/jobs/", job_uid, "/run_now"].concat()
+        } else {
+            let url = Call::run_now(&self.base, stack, job, args).url;
+            match (self.whole_address, url.query()) {
+                (true, _) => url.to_string(),
+                (false, Some(query)) => format!("{}?{query}", url.path()),
+                (false, None) => url.path().to_owned(),
+            }
+        };
+        Uri::try_from(target).map_err(|error| format!("the request cannot be written: {error}"))
+    }
+
+    /// Sends a run_now on a connection that was kept or on another, if it may leave once one is there.
+    pub(super) async fn send(&self, fire: &Fire, mut kept: Kept) -> (Reply<Outcome>, Kept) {
+        let end = (fire.handed_over + self.timeout).into();
         let not_sent = |error: String| Reply::unanswered(Outcome::NotSent { error });
+        let target = match &fire.target {
+            Ok(target) => target,
+            Err(error) => return (not_sent(error.clone()), kept),
+        };
         let mut tries = 0;
         loop {
             tries += 1;
             let mut connect = Duration::ZERO;
-            let mut lent = match self.pool.take_idle() {
-                Some(lent) => lent,
+            let usable = match kept.take() {
+                Some(mut connection) => {
+                    // The request waited for its turn on this connection.
+                    connect = fire.handed_over.elapsed();
+                    connection.is_usable().then_some(connection)
+                }
+                None => None,
+            };
+            let mut connection = match usable.or_else(|| self.pool.take_idle()) {
+                Some(connection) => connection,
                 None => match timeout_at(end, self.pool.take()).await {
-                    Ok(Ok(lent)) => {
-                        connect = began.elapsed();
-                        lent
+                    Ok(Ok(connection)) => {
+                        connect = fire.handed_over.elapsed();
+                        connection
                     }
-                    Ok(Err(error)) => return not_sent(error),
+                    Ok(Err(error)) => return (not_sent(error), None),
                     Err(_) => {
-                        return not_sent(format!("timed out: no connection to {}", self.pool.route().goal()));
+                        let goal = self.pool.route().goal();
+                        return (not_sent(format!("timed out: no connection to {goal}")), None);
                     }
                 },
             };
-            if let Err(error) = may_leave() {
-                lent.give_back();
-                return not_sent(error.to_string());
+            if let Err(error) = (fire.may_leave)() {
+                return (not_sent(error), Some(connection));
             }
-            let request = match self.request(call) {
-                Ok(request) => request,
-                Err(error) => return not_sent(format!("the request cannot be written: {error}")),
-            };
-            let connection = &mut lent.connection;
             connection.first_byte.forget();
-            let answered = timeout_at(end, connection.exchange(request)).await;
+            let answered = timeout_at(end, connection.exchange(self.request(target.clone()))).await;
             let left = connection.first_byte.at().map(|at| Departure { at, connect });
             let error = match answered {
                 Ok(Ok(Answer { head, body })) => {
-                    lent.give_back();
-                    return Reply { left, ..head.of_run_now(body, args) };
+                    let reply = Reply { left, ..head.of_run_now(body, fire.args.as_deref()) };
+                    return (reply, Some(connection));
                 }
                 Ok(Err(error)) => error,
                 Err(_) => "timed out".to_owned(),
             };
             if left.is_some() {
-                return Reply { left, ..Reply::unanswered(Outcome::InDoubt { status: None, error }) };
+                return (Reply { left, ..Reply::unanswered(Outcome::InDoubt { status: None, error }) }, None);
             }
-            if tries == TRIES || Instant::now() >= began + self.timeout {
-                return not_sent(error);
+            if tries == TRIES || fire.handed_over.elapsed() >= self.timeout {
+                return (not_sent(error), None);
             }
         }
     }
 
-    fn request(&self, call: &Call) -> Result<Request, hyper::http::Error> {
-        let path = call.url.path();
-        let address = match (self.whole_address, call.url.query()) {
-            (true, _) => call.url.to_string(),
-            (false, Some(query)) => format!("{path}?{query}"),
-            (false, None) => path.to_owned(),
-        };
-        let mut request =
-            hyper::Request::builder().method(call.method.clone()).uri(address).body(Empty::<Bytes>::new())?;
+    fn request(&self, target: Uri) -> Request {
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = reqwest::Method::POST;
+        *request.uri_mut() = target;
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(REQUEST_ID, request_id());
-        Ok(request)
+        request
+    }
+}
+
+/// Whether a uid stands in a path as it is.
+fn is_plain(uid: &str) -> bool {
+    uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud66::dial::Addresses;
+
+    #[test]
+    fn the_target_that_is_put_together_is_the_one_of_the_url() {
+        for base in ["https://app.cloud66.com/api/3", "http://127.0.0.1:9/", "http://[::1]:9/a%20b/c"] {
+            let base: Url = base.parse().expect("a URL");
+            let route = Route::new(&base, true, Addresses::default()).expect("TLS");
+            let token = HeaderValue::from_static("Bearer t");
+            let sender = Sender::new(route, &base, token, Duration::ZERO, Duration::ZERO);
+            for (stack, job) in [("5999b763474b0eafa5fafb64bff0ba80", "a_b-7"), ("s/1", "é"), ("a.b", "7%20")]
+            {
+                let (stack, job) = (StackUid::new(stack).expect("a uid"), JobUid::new(job).expect("a uid"));
+                for args in [None, Some("a b&c")] {
+                    let url = Call::run_now(&base, &stack, &job, args).url;
+                    let target = sender.target(&stack, &job, args).expect("a target");
+                    assert_eq!((target.path(), target.query()), (url.path(), url.query()));
+                }
+            }
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! The connections of one account for run_now: opened ahead, lent for one request, and taken back.
 //!
-//! A request takes an idle connection that is looked at and found alive. Where there is none it waits for the first
-//! that is opened or comes back. New ones are opened for it at once while there are few, and later only when none has come
-//! back after 20 ms: in a burst whose answers are quick, 64 connections carry everything, and no handshake gets in
-//! its way.
+//! A request takes an idle connection that is looked at and found alive. Where there is none, one is opened for the
+//! request, and the request takes the first that is opened or comes back. How many requests want a connection at once is
+//! for the workers to decide (`workers.rs`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,14 +14,11 @@ use super::connection::Connection;
 use super::failure;
 use super::route::Route;
 
-/// With this many connections open, a request waits for one of them first.
-const ENOUGH: usize = 64;
-
-/// That long.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Connections that are opened ahead at most: one for each worker that starts at once.
+pub(super) const MOST_AHEAD: usize = 64;
 
 /// Connections that wait for requests at most: for what is due in one second, and in the next.
-const MOST_IDLE: usize = 2 * ENOUGH;
+const MOST_IDLE: usize = 2 * MOST_AHEAD;
 
 /// How often connections whose time is over are looked for, and closed.
 const TIDY: Duration = Duration::from_secs(1);
@@ -38,23 +34,12 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     idle: Vec<Connection>,
-    waiting: VecDeque<oneshot::Sender<Result<Lent, String>>>,
+    waiting: VecDeque<oneshot::Sender<Result<Connection, String>>>,
     /// Connections that are being made.
     opening: usize,
-    /// Connections that carry a request.
-    lent: usize,
     /// A task closes what stays idle.
     tidied: bool,
 }
-
-/// A connection for one request.
-pub(super) struct Lent {
-    pub(super) connection: Connection,
-    loan: Loan,
-}
-
-/// Counts a connection that carries a request, until it is dropped. `None` when it was never handed over.
-struct Loan(Option<Arc<Pool>>);
 
 impl Pool {
     pub(super) fn new(route: Route, connect_timeout: Duration) -> Arc<Pool> {
@@ -68,7 +53,7 @@ impl Pool {
     /// Opens connections for what is due soon.
     pub(super) fn open_ahead(self: &Arc<Self>, connections: usize) {
         let mut state = self.state();
-        for _ in 0..connections.min(ENOUGH) {
+        for _ in 0..connections.min(MOST_AHEAD) {
             if state.idle.len() + state.opening < MOST_IDLE {
                 self.open(&mut state);
             }
@@ -76,42 +61,28 @@ impl Pool {
     }
 
     /// Takes a connection that is alive, at once if there is one.
-    pub(super) fn take_idle(self: &Arc<Self>) -> Option<Lent> {
-        let mut state = self.state();
-        while let Some(mut connection) = state.idle.pop() {
+    pub(super) fn take_idle(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self.state().idle.pop()?;
             if connection.is_usable() {
-                return Some(self.lend(&mut state, connection));
+                return Some(connection);
             }
         }
-        None
     }
 
     /// Takes the first connection that is opened or comes back.
-    pub(super) async fn take(self: &Arc<Self>) -> Result<Lent, String> {
-        let mut coming = {
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Connection, String> {
+        let coming = {
             let mut state = self.state();
+            state.waiting.retain(|waiter| !waiter.is_closed());
             let (waiter, coming) = oneshot::channel();
             state.waiting.push_back(waiter);
-            let open = state.idle.len() + state.lent + state.opening;
-            if state.opening < state.waiting.len() && open < ENOUGH {
+            if state.opening < state.waiting.len() {
                 self.open(&mut state);
             }
             coming
         };
-        let taken = match tokio::time::timeout(PATIENCE, &mut coming).await {
-            Ok(taken) => taken,
-            Err(_) => {
-                {
-                    let mut state = self.state();
-                    state.waiting.retain(|waiter| !waiter.is_closed());
-                    if state.opening < state.waiting.len() {
-                        self.open(&mut state);
-                    }
-                }
-                coming.await
-            }
-        };
-        taken.unwrap_or_else(|_| Err("no connection was made".to_owned()))
+        coming.await.unwrap_or_else(|_| Err("no connection was made".to_owned()))
     }
 
     fn open(self: &Arc<Self>, state: &mut State) {
@@ -126,7 +97,7 @@ impl Pool {
             let mut state = pool.state();
             state.opening -= 1;
             match opened {
-                Ok(connection) => pool.hand_on(&mut state, connection),
+                Ok(connection) => pool.keep(&mut state, connection),
                 Err(error) => {
                     state.waiting.retain(|waiter| !waiter.is_closed());
                     // Others that are being opened may yet stand.
@@ -145,24 +116,20 @@ impl Pool {
         Connection::new(opened).await.map_err(|error| failure::causes(&error))
     }
 
-    fn lend(self: &Arc<Self>, state: &mut State, connection: Connection) -> Lent {
-        state.lent += 1;
-        Lent { connection, loan: Loan(Some(Arc::clone(self))) }
+    /// Takes a connection back on which an answer was read to its end.
+    pub(super) fn give_back(self: &Arc<Self>, connection: Connection) {
+        if !connection.is_stale() {
+            self.keep(&mut self.state(), connection);
+        }
     }
 
     /// Gives a connection to who waits, or keeps it.
-    fn hand_on(self: &Arc<Self>, state: &mut State, mut connection: Connection) {
+    fn keep(self: &Arc<Self>, state: &mut State, mut connection: Connection) {
         while let Some(waiter) = state.waiting.pop_front() {
-            match waiter.send(Ok(self.lend(state, connection))) {
-                Ok(()) => return,
+            match waiter.send(Ok(connection)) {
                 // Who waited has given up.
-                Err(Ok(mut lent)) => {
-                    // The state is locked, which the end of a loan would wait for.
-                    lent.loan.0 = None;
-                    state.lent -= 1;
-                    connection = lent.connection;
-                }
-                Err(Err(_)) => return,
+                Err(Ok(unwanted)) => connection = unwanted,
+                Ok(()) | Err(Err(_)) => return,
             }
         }
         if state.idle.len() < MOST_IDLE {
@@ -193,25 +160,5 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lent {
-    /// The answer was read: the connection may carry another request.
-    pub(super) fn give_back(self) {
-        let Lent { connection, loan } = self;
-        let Some(pool) = loan.0.clone() else { return };
-        drop(loan);
-        if !connection.is_stale() {
-            pool.hand_on(&mut pool.state(), connection);
-        }
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        if let Some(pool) = &self.0 {
-            pool.state().lent -= 1;
-        }
     }
 }

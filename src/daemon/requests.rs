@@ -1,4 +1,5 @@
-//! Performs requests: each in a task of its own, its reply through one channel.
+//! Performs requests: run_now by the workers of its account, each question in a task of its own. All replies arrive
+//! through one channel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::cloud66::{ActionsListed, Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::{Claim, Claimed, Cursor, Journal, JournalError, Key, Known, SendPermit, Transition};
-use crate::schedule::{AccountName, StackUid};
+use crate::schedule::{AccountName, Entry, StackUid};
 
 /// A request that has ended.
 pub(super) enum Done {
@@ -60,7 +61,7 @@ impl Requests {
         let (report, replies) = mpsc::unbounded_channel();
         let mut requests =
             Requests { clients: BTreeMap::new(), journal: Arc::new(journal), permit, report, replies };
-        requests.replace(clients);
+        requests.replace(clients, |_| false);
         requests
     }
 
@@ -73,14 +74,23 @@ impl Requests {
         std::mem::replace(&mut self.replies, replies)
     }
 
-    /// Sends by other clients from now on. What is in flight keeps its own.
-    pub(super) fn replace(&mut self, clients: BTreeMap<AccountName, Client>) {
-        self.clients = clients.into_iter().map(|(name, client)| (name, Arc::new(client))).collect();
+    /// Sends by other clients from now on. A request in flight keeps its own. An account that is gone or renamed, and is
+    /// still `needed` since an action is unfinished or an attempt is in doubt, keeps the client that it had.
+    pub(super) fn replace(
+        &mut self,
+        clients: BTreeMap<AccountName, Client>,
+        needed: impl Fn(&AccountName) -> bool,
+    ) {
+        self.clients.retain(|name, _| !clients.contains_key(name) && needed(name));
+        self.clients.extend(clients.into_iter().map(|(name, client)| (name, Arc::new(client))));
     }
 
     /// Sends a request. Its end arrives on `replies`, whatever becomes of it.
     pub(super) fn send(&self, id: RequestId, request: Request) {
-        tokio::spawn(self.performed(id, request));
+        match request {
+            Request::RunNow(entry) => self.firing(id, entry)(),
+            question => drop(tokio::spawn(self.performed(id, question))),
+        }
     }
 
     /// Sends a request once a move is on disk. Where it cannot be written, the request is not sent.
@@ -169,21 +179,13 @@ impl Requests {
             Request::Action(account, ..) | Request::Actions { account, .. } => account,
         };
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
-        let permit = self.permit.clone();
+        let firing = match &request {
+            Request::RunNow(entry) => Some(self.firing(id, Arc::clone(entry))),
+            Request::Action(..) | Request::Actions { .. } => None,
+        };
         async move {
             let done = match request {
-                Request::RunNow(entry) => {
-                    // The process may have been paused since this was decided, or the connection may have taken long.
-                    let may_leave = || if permit.lasts(Now::read()) { Ok(()) } else { Err(NO_PERMIT) };
-                    let reply = match client {
-                        Some(client) => {
-                            client.run_now(&entry.stack, &entry.job, entry.args.as_deref(), may_leave).await
-                        }
-                        None => no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }),
-                    };
-                    let sent_at = reply.left.map_or_else(Timestamp::now, |left| left.at);
-                    Done::Fired { id, sent_at, reply }
-                }
+                Request::RunNow(_) => return firing.into_iter().for_each(|fire| fire()),
                 Request::Action(_, stack, action) => {
                     let reply = match client {
                         Some(client) => client.action(&stack, action).await,
@@ -201,6 +203,25 @@ impl Requests {
             };
             // Nobody listens any more when the daemon has stopped.
             let _ = report.send(done);
+        }
+    }
+
+    /// Hands a run_now to the workers of its account, when it is called.
+    fn firing(&self, id: RequestId, entry: Arc<Entry>) -> impl FnOnce() + Send + use<> {
+        let client = self.clients.get(&entry.account.name).cloned();
+        let (permit, report) = (self.permit.clone(), self.report.clone());
+        move || {
+            let done = move |reply: Reply<Outcome>| {
+                let sent_at = reply.left.map_or_else(Timestamp::now, |left| left.at);
+                // Nobody listens any more when the daemon has stopped.
+                let _ = report.send(Done::Fired { id, sent_at, reply });
+            };
+            let Some(client) = client else {
+                return done(no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }));
+            };
+            // The process may have been paused since this was decided, or the connection may have taken long.
+            let may_leave = move || if permit.lasts(Now::read()) { Ok(()) } else { Err(NO_PERMIT) };
+            client.hand_over(&entry.stack, &entry.job, entry.args.as_deref(), may_leave, done);
         }
     }
 

@@ -16,15 +16,15 @@
 //! followed, and an overlap with it is not seen. It may be in a later list, as may that of an attempt that was given up. The
 //! journal tells which occurrences these are ([`crate::journal::Unnamed`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::listing::{Ahead, Next, Reading};
-use super::reconcile::{Attempt, Standing, Verdict, candidates, judge};
-use super::{Dispatch, Doubtful, Effect, Id, InFlight, Place, Request, RequestId, log};
+use super::reconcile::{Attempt, CUT_OFF, Judgement, Standing, Verdict, candidates, judge};
+use super::{Dispatch, Doubtful, Effect, Id, InFlight, Pending, Place, Request, RequestId, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsListed};
 use crate::journal::{ClockOf, Key, Known};
@@ -60,8 +60,8 @@ const BLIND: SignedDuration = SignedDuration::from_secs(60);
 /// between the writing of its instant and its leaving.
 const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(180);
 
-/// Actions of others within this time before an attempt show that the user is not ours alone.
-const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
+/// An attempt that was given up is remembered for so long: its action may be on a page of a list that is yet to be read.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
 
 /// Asked for at least so long, also where the occurrence could not be sent again any more.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -145,10 +145,28 @@ pub(super) struct Doubts {
     open: BTreeMap<Id, InDoubtAttempt>,
     /// Nothing could tell whether they started an action, or which one. It may still be in the lists.
     unnamed: Vec<(Key, InDoubtAttempt)>,
+    /// Attempts that have started although nothing tells which action is whose, and the actions that they own together. Neither
+    /// competes with other attempts any more. Kept for [`REMEMBERED`].
+    shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// What former processes sent, they sent by this clock.
     pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,
+}
+
+/// Groups of attempts that own as many actions together.
+#[derive(Debug, Default)]
+struct SharedOut {
+    occurrences: HashMap<Key, Mono>,
+    actions: HashMap<(StackUid, ActionId), Mono>,
+}
+
+impl SharedOut {
+    fn forget_past(&mut self, now: Now) {
+        let kept = |since: &mut Mono| *since + REMEMBERED.unsigned_abs() > now.mono;
+        self.occurrences.retain(|_, since| kept(since));
+        self.actions.retain(|_, since| kept(since));
+    }
 }
 
 impl Doubts {
@@ -166,6 +184,11 @@ impl Doubts {
         let ready =
             self.inquiries.iter().filter(|((of, _), inquiry)| of == account && inquiry.waits_for_us());
         ready.map(|(_, inquiry)| inquiry.at).min()
+    }
+
+    /// Whether something is to be asked by an account.
+    pub(super) fn asks_by(&self, account: &AccountName) -> bool {
+        self.inquiries.keys().any(|(of, _)| of == account)
     }
 
     /// When the patience with one of them ends.
@@ -301,12 +324,10 @@ impl Dispatch {
     /// Asks what is to be asked by an account.
     pub(super) fn inquire(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
         while let Some(stack) = self.doubts.due(account, now) {
-            let back_to =
-                self.doubts.of_stack(account, &stack).map(|(_, doubt)| doubt.span(now, None).0).min();
-            let Some(back_to) = back_to else {
+            if self.doubts.of_stack(account, &stack).next().is_none() {
                 self.doubts.inquiries.remove(&(account.clone(), stack));
                 continue;
-            };
+            }
             let request = RequestId(self.number());
             let Some(lane) = self.lanes.get_mut(account) else {
                 return;
@@ -319,7 +340,7 @@ impl Dispatch {
                 return;
             };
             if matches!(inquiry.stage, Stage::Waits) {
-                let reading = Reading::new(moved(back_to, -LOOK_BACK));
+                let reading = Reading::new();
                 inquiry.stage = Stage::Lists { reading, since: now.mono, page: 1, asked: None };
             }
             if let Stage::Lists { page, asked, .. } = &mut inquiry.stage {
@@ -353,7 +374,14 @@ impl Dispatch {
             return;
         };
         let next = match listed {
-            ActionsListed::Page(listed) => reading.take(page, listed, asked.unwrap_or(now.mono), now),
+            ActionsListed::Page(listed) => {
+                reading.read_clock(&listed, asked.unwrap_or(now.mono), now);
+                let ahead = reading.ahead(now);
+                let from = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.span(now, ahead).0);
+                // An action's instant is a whole second, cut off.
+                let back_to = moved(from.min().unwrap_or(now.wall), -CUT_OFF);
+                reading.take(page, listed, back_to)
+            }
             ActionsListed::Unanswered { .. } => {
                 self.ask_again(&key, now);
                 return;
@@ -361,8 +389,10 @@ impl Dispatch {
         };
         match next {
             Next::Page(page) => {
-                inquiry.at = now.mono;
-                inquiry.stage = Stage::Lists { reading, since, page, asked: None };
+                if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
+                    inquiry.at = now.mono;
+                    inquiry.stage = Stage::Lists { reading, since, page, asked: None };
+                }
             }
             Next::Complete => {
                 let stack = key.1.clone();
@@ -416,7 +446,7 @@ impl Dispatch {
     }
 
     fn verdicts(
-        &self,
+        &mut self,
         (account, stack): &(AccountName, StackUid),
         reading: Reading,
         since: Mono,
@@ -425,23 +455,29 @@ impl Dispatch {
         now: Now,
     ) -> Vec<(Id, Verdict)> {
         let ahead = reading.ahead(now);
-        let started: HashSet<ActionId> = known.actions.iter().copied().collect();
+        let mut started: HashSet<ActionId> = known.actions.iter().copied().collect();
         let users = |token| self.user_of(account, token, &reading.actions, &started);
         let mut ids = Vec::new();
+        let mut keys = Vec::new();
         let mut attempts = Vec::new();
         // Whoever sent them: what is known of the user holds for this account alone.
         for (&id, doubt) in self.doubts.open.iter().filter(|(_, doubt)| doubt.stack == *stack) {
             let standing = if doubt.over_at <= since { Standing::Over } else { Standing::Open };
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             ids.push((id, doubt.account == *account));
+            keys.extend(self.pending.get(&id).map(Pending::key));
             attempts.push(doubt.attempt(now, ahead, user, standing));
         }
         let judged = attempts.len();
-        for (_, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
+        for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
+            keys.push(key.clone());
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
         }
-        let of_this_life = |key: &Key| self.doubts.unnamed.iter().any(|(ours, _)| ours == key);
+        let of_this_life = |key: &Key| {
+            self.doubts.unnamed.iter().any(|(ours, _)| ours == key)
+                || self.doubts.shared_out.occurrences.contains_key(key)
+        };
         for former in known.unnamed.iter().filter(|unnamed| !of_this_life(&unnamed.key)) {
             let until = moved(former.sent_at, LONGEST_EFFECT);
             let (from, until) = if ahead.is_some() && self.doubts.former == ClockOf::ThisMachine {
@@ -452,6 +488,7 @@ impl Dispatch {
             } else {
                 spread(former.sent_at, until, None)
             };
+            keys.push(former.key.clone());
             attempts.push(Attempt { from, until, user: None, standing: Standing::GivenUp });
         }
         for left in in_flight {
@@ -459,13 +496,31 @@ impl Dispatch {
             let standing = Standing::InFlight;
             attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
         }
-        let candidates = candidates(reading.actions, &started);
-        let verdicts = judge(&attempts, &candidates).into_iter().take(judged);
+        let shared_out = self.doubts.shared_out.actions.keys().filter(|(on, _)| on == stack);
+        started.extend(shared_out.map(|(_, action)| *action));
+        let judgement = judge(&attempts, &candidates(reading.actions, &started));
+        // An attempt by another account is judged when that account asks, by the same actions.
+        if ids.iter().all(|(_, ours)| *ours) && keys.len() + in_flight.len() == attempts.len() {
+            self.share_out(stack, &keys, &judgement, now);
+        }
         ids.into_iter()
-            .zip(verdicts)
+            .zip(judgement.verdicts.into_iter().take(judged))
             .filter(|((_, ours), _)| *ours)
             .map(|((id, _), verdict)| (id, verdict))
             .collect()
+    }
+
+    /// Remembers which attempts own which actions together, so that neither competes with others from now on.
+    fn share_out(&mut self, stack: &StackUid, keys: &[Key], judgement: &Judgement, now: Now) {
+        self.doubts.shared_out.forget_past(now);
+        for (key, verdict) in keys.iter().zip(&judgement.verdicts) {
+            if matches!(verdict, Verdict::Started(_)) {
+                self.doubts.unnamed.retain(|(unnamed, _)| unnamed != key);
+                self.doubts.shared_out.occurrences.insert(key.clone(), now.mono);
+            }
+        }
+        let owned = judgement.owned.iter().map(|action| ((stack.clone(), *action), now.mono));
+        self.doubts.shared_out.actions.extend(owned);
     }
 
     /// Whose actions are started by a token, if no action in the list that is known to be ours says otherwise.
@@ -549,7 +604,7 @@ impl Dispatch {
             match verdict {
                 Verdict::Started(action) => {
                     self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
-                    if action_id.is_none() {
+                    if action_id.is_none() && !self.doubts.shared_out.occurrences.contains_key(&key) {
                         self.forget_past(now);
                         self.doubts.unnamed.push((key, doubt));
                     }
@@ -626,7 +681,7 @@ impl Dispatch {
 
     /// Forgets those whose actions no list that is yet to be read can hold.
     fn forget_past(&mut self, now: Now) {
-        let kept = LOOK_BACK.unsigned_abs() + BLIND.unsigned_abs() * 2;
+        let kept = REMEMBERED.unsigned_abs() + BLIND.unsigned_abs() * 2;
         let oldest = self.doubts.open.values().map(|doubt| doubt.seen.mono).min().unwrap_or(now.mono);
         self.doubts.unnamed.retain(|(_, doubt)| doubt.over_at + kept > oldest);
     }

@@ -18,9 +18,7 @@ const MOST_PAGES: u32 = 20;
 /// A list that is being read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Nothing older is needed, by the API's clock.
-    back_to: Timestamp,
-    /// What the API's clock was ahead of ours then, where it told.
+    /// By how much the API's clock was ahead of ours when the first page came, where the page told.
     ahead: Option<(Ahead, Now)>,
     pages: BTreeMap<u32, Seen>,
     way: Way,
@@ -63,6 +61,8 @@ enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     order: Order,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
     oldest: Option<Timestamp>,
 }
 
@@ -70,32 +70,36 @@ struct Seen {
 enum Order {
     Down,
     Up,
+    /// All actions began in one second.
+    Level,
     /// Neither, or it cannot be told.
     None,
 }
 
 impl Reading {
-    /// Begins with the first page. `back_to` is by our clock.
-    pub(super) fn new(back_to: Timestamp) -> Reading {
-        Reading { back_to, ahead: None, pages: BTreeMap::new(), way: Way::On, actions: Vec::new() }
+    /// Begins with the first page.
+    pub(super) fn new() -> Reading {
+        Reading { ahead: None, pages: BTreeMap::new(), way: Way::On, actions: Vec::new() }
     }
 
-    /// Takes in a page that was asked for at `asked`.
-    pub(super) fn take(&mut self, number: u32, page: ActionsPage, asked: Mono, now: Now) -> Next {
+    /// Reads the API's clock off the first page, which was asked for at `asked`.
+    pub(super) fn read_clock(&mut self, page: &ActionsPage, asked: Mono, now: Now) {
         if self.pages.is_empty() {
             let under_way = SignedDuration::try_from(now.mono.saturating_sub(asked)).unwrap_or_default();
             self.ahead = page.date.map(|date| {
                 let least = date.duration_since(now.wall);
                 (Ahead { least, most: least.saturating_add(under_way) }, now)
             });
-            let least = self.ahead.map_or(SignedDuration::ZERO, |(ahead, _)| ahead.least);
-            self.back_to = self.back_to.checked_add(least).unwrap_or(self.back_to);
         }
+    }
+
+    /// Takes in a page. Actions that are older than `back_to`, by the API's clock, are not needed.
+    pub(super) fn take(&mut self, number: u32, page: ActionsPage, back_to: Timestamp) -> Next {
         let seen = Seen::of(&page.actions);
         self.actions.extend(page.actions);
         self.pages.insert(number, seen);
-        let old = seen.oldest.is_some_and(|oldest| oldest < self.back_to);
-        let all = |order| self.pages.values().all(|page| page.order == order);
+        let old = seen.oldest.is_some_and(|oldest| oldest < back_to);
+        let all = |order| self.goes(order);
         match (self.way, page.next) {
             (Way::On, None) if all(Order::Up) && number > 1 && !self.pages.contains_key(&(number - 1)) => {
                 self.way = Way::Back;
@@ -120,6 +124,32 @@ impl Reading {
         Some(Ahead { least: least.saturating_sub(set), most: most.saturating_sub(set) })
     }
 
+    /// Whether the pages that were read go this way, each by itself and from one to the next. A page whose actions all began
+    /// in one second goes either way.
+    fn goes(&self, order: Order) -> bool {
+        let fits = |earlier: Timestamp, later: Timestamp| match order {
+            Order::Down => earlier >= later,
+            Order::Up => earlier <= later,
+            Order::Level | Order::None => false,
+        };
+        let mut before: Option<&Seen> = None;
+        let mut is_level = true;
+        for page in self.pages.values() {
+            let (Some(first), true) = (page.first, page.order == order || page.order == Order::Level) else {
+                return false;
+            };
+            if let Some(last) = before.and_then(|before| before.last) {
+                if !fits(last, first) {
+                    return false;
+                }
+                is_level &= last == first;
+            }
+            is_level &= page.order == Order::Level;
+            before = Some(page);
+        }
+        !is_level
+    }
+
     fn go_on(&self, next: u32) -> Next {
         let read = u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
         // A server whose pages lead back has no end.
@@ -142,14 +172,20 @@ impl Seen {
     fn of(actions: &[Action]) -> Seen {
         let times: Option<Vec<Timestamp>> = actions.iter().map(Action::started).collect();
         let Some(times) = times else {
-            return Seen { order: Order::None, oldest: None };
+            return Seen { order: Order::None, first: None, last: None, oldest: None };
         };
         let order = match (times.first(), times.last()) {
             (Some(first), Some(last)) if first > last && times.is_sorted_by(|a, b| a >= b) => Order::Down,
             (Some(first), Some(last)) if first < last && times.is_sorted() => Order::Up,
+            (Some(first), Some(_)) if times.iter().all(|at| at == first) => Order::Level,
             _ => Order::None,
         };
-        Seen { order, oldest: times.into_iter().min() }
+        Seen {
+            order,
+            first: times.first().copied(),
+            last: times.last().copied(),
+            oldest: times.into_iter().min(),
+        }
     }
 }
 
@@ -170,7 +206,7 @@ mod tests {
     fn read(seconds: &[i64], back_to: i64) -> (Next, usize, Vec<u64>) {
         let pages: Vec<&[i64]> =
             if seconds.is_empty() { vec![&[]] } else { seconds.chunks(PER_PAGE).collect() };
-        let mut reading = Reading::new(at(back_to));
+        let mut reading = Reading::new();
         let mut number = 1;
         for read in 1.. {
             let index = usize::try_from(number).expect("a page") - 1;
@@ -185,7 +221,7 @@ mod tests {
                 pages: u32::try_from(pages.len()).ok(),
                 date: None,
             };
-            match reading.take(number, page, Mono::ZERO, Now { wall: at(0), mono: Mono::ZERO }) {
+            match reading.take(number, page, at(back_to)) {
                 Next::Page(next) => number = next,
                 end => return (end, read, reading.actions.iter().filter_map(|a| a.id).collect()),
             }
@@ -197,9 +233,9 @@ mod tests {
     fn the_api_s_time_is_known_as_well_as_its_answer_was_quick() {
         let now = |second, mono| Now { wall: at(second), mono: Mono::from_secs(mono) };
         let page = ActionsPage { date: Some(at(1000)), ..ActionsPage::default() };
-        let mut reading = Reading::new(at(0));
+        let mut reading = Reading::new();
         // Asked for at 1,020 by our clock, and 20 seconds under way.
-        reading.take(1, page, Mono::from_secs(100), now(1040, 120));
+        reading.read_clock(&page, Mono::from_secs(100), now(1040, 120));
         let span = |ahead: Ahead| (ahead.least.as_secs(), ahead.most.as_secs());
         assert_eq!(reading.ahead(now(1040, 120)).map(span), Some((-40, -20)));
         assert_eq!(reading.ahead(now(1140, 120)).map(span), Some((-140, -120)), "ours was set since");
@@ -214,6 +250,16 @@ mod tests {
         assert_eq!((end, pages), (Next::Complete, 2), "newest first");
         let (end, pages, _) = read(&up, 29_950);
         assert_eq!((end, pages), (Next::Complete, 3), "oldest first: one page to see that it is");
+    }
+
+    #[test]
+    fn forty_actions_a_second_are_more_than_a_page_and_still_in_order() {
+        let up: Vec<i64> = (0..4000).map(|n| n / 40).collect();
+        let down: Vec<i64> = up.iter().rev().copied().collect();
+        let (end, pages, _) = read(&down, 95);
+        assert_eq!((end, pages), (Next::Complete, 7), "newest first");
+        let one_second = vec![5; 100];
+        assert_eq!(read(&one_second, 5).0, Next::Complete, "to the end, since it can be either way");
     }
 
     #[test]

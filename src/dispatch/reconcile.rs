@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cloud66::{Action, ActionId};
 
 /// Instants are whole seconds, cut off.
-const CUT_OFF: SignedDuration = SignedDuration::from_secs(1);
+pub(super) const CUT_OFF: SignedDuration = SignedDuration::from_secs(1);
 
 /// An attempt that may have started an action that is not known.
 #[derive(Clone, Debug)]
@@ -65,6 +65,16 @@ pub(super) enum Verdict {
     Later,
 }
 
+/// What a list of actions says of all attempts on its stack.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    /// One verdict for each attempt, in their order.
+    pub(super) verdicts: Vec<Verdict>,
+    /// Actions of the groups in which all attempts have started, whichever action is whose. No other attempt can own one of
+    /// them.
+    pub(super) owned: Vec<ActionId>,
+}
+
 /// The actions that an attempt of ours may have started: runs of jobs through the API that nobody is known to have
 /// started. What cannot be read is kept, since it may be one.
 pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec<Action> {
@@ -83,7 +93,7 @@ pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec
 
 /// Judges each attempt. The candidates are of a list that was read as it was not before any attempt that is
 /// [`Standing::Over`] was so.
-pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Vec<Verdict> {
+pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
     let fits: Vec<Vec<usize>> = attempts
         .iter()
         .map(|attempt| (0..candidates.len()).filter(|&c| attempt.may_own(&candidates[c])).collect())
@@ -99,12 +109,16 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Vec<Verdict>
         owners.is_empty() && attempts.iter().any(|attempt| attempt.is_of_user(candidate))
     });
     let mut verdicts: Vec<Option<Verdict>> = vec![None; attempts.len()];
+    let mut owned = Vec::new();
     for first in 0..attempts.len() {
         if verdicts[first].is_some() {
             continue;
         }
         let group = group(first, &fits, &owners);
         let started = if strangers { None } else { all_started(&group, attempts, candidates, &fits) };
+        if started.is_some() {
+            owned.extend(group.candidates.iter().filter_map(|&candidate| candidates[candidate].id));
+        }
         for (place, &attempt) in group.attempts.iter().enumerate() {
             verdicts[attempt] = Some(match &started {
                 Some(owned) => Verdict::Started(owned[place].map(|c| Box::new(candidates[c].clone()))),
@@ -112,7 +126,8 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Vec<Verdict>
             });
         }
     }
-    verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Later)).collect()
+    let verdicts = verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Later)).collect();
+    Judgement { verdicts, owned }
 }
 
 impl Attempt {
@@ -326,7 +341,7 @@ mod tests {
             // Somebody else uses the user for this stack.
             (vec![over(0, 10)], vec![action(1, 5), action(2, 60)], vec!["unknown"]),
         ] {
-            assert_eq!(ids(judge(&attempts, &actions)), expected, "{attempts:?} with {actions:?}");
+            assert_eq!(ids(judge(&attempts, &actions).verdicts), expected, "{attempts:?} with {actions:?}");
         }
     }
 
@@ -345,7 +360,7 @@ mod tests {
             (vec![over.clone(), given_up.clone()], vec![action(1, 5)], vec!["unknown", "unknown"]),
             (vec![over, given_up], vec![], vec!["not started", "unknown"]),
         ] {
-            assert_eq!(ids(judge(&attempts, &actions)), expected, "{attempts:?} with {actions:?}");
+            assert_eq!(ids(judge(&attempts, &actions).verdicts), expected, "{attempts:?} with {actions:?}");
         }
     }
 
@@ -353,11 +368,11 @@ mod tests {
     fn an_action_without_a_time_or_a_user_may_be_anybody_s() {
         let over = attempt(0, 10, Standing::Over);
         let timeless = Action { started_at: Some("soon".to_owned()), ..action(1, 5) };
-        assert_eq!(ids(judge(std::slice::from_ref(&over), &[timeless])), ["unknown"]);
+        assert_eq!(ids(judge(std::slice::from_ref(&over), &[timeless]).verdicts), ["unknown"]);
         let nobody = Action { user: None, ..action(1, 5) };
-        assert_eq!(ids(judge(std::slice::from_ref(&over), &[nobody])), ["started 1"]);
+        assert_eq!(ids(judge(std::slice::from_ref(&over), &[nobody]).verdicts), ["started 1"]);
         let theirs = Action { user: Some("they".to_owned()), ..action(1, 5) };
-        assert_eq!(ids(judge(&[over], &[theirs])), ["not started"]);
+        assert_eq!(ids(judge(&[over], &[theirs]).verdicts), ["not started"]);
     }
 
     /// What really happened.
@@ -445,7 +460,7 @@ mod tests {
             actions.push(run);
         }
         let mut certain = 0;
-        let verdicts = judge(&attempts, &candidates(actions, &known));
+        let verdicts = judge(&attempts, &candidates(actions, &known)).verdicts;
         for ((attempt, (effect, started)), verdict) in attempts.iter().zip(&effects).zip(&verdicts) {
             if matches!(attempt.standing, Standing::InFlight | Standing::GivenUp) {
                 continue;

@@ -119,8 +119,8 @@ pub enum JournalError {
     },
     /// The journal that this state directory knows is another one, and must not be left as it is.
     #[error(
-        "this state directory knows the journal {known}, and {location} is another one: {why}; use the one that is known \
-         until nothing is open there, or leave it behind with `stackcron run --new-journal`"
+        "this state directory knows the journal {known}, and {location} is another one: {why}; carry it over with \
+         `stackcron journal move --to URL`, or leave it behind with `stackcron run --new-journal`"
     )]
     Elsewhere {
         /// Where the journal is that was seen last.

@@ -70,6 +70,13 @@ pub(super) struct Seen {
     until: BTreeMap<String, i64>,
 }
 
+impl Seen {
+    /// Up to when occurrences of any shard may have been sent, in microseconds since 1970.
+    pub(super) fn furthest(&self) -> Option<i64> {
+        self.until.values().copied().max()
+    }
+}
+
 /// The file that remembers it. Only the daemon that has the lock on the directory writes it.
 #[derive(Debug)]
 pub(super) struct KnownJournal {

@@ -22,6 +22,7 @@ mod sqlite;
 pub(crate) mod store;
 mod statistics;
 mod text;
+mod transfer;
 mod writer;
 
 use std::borrow::Cow;
@@ -41,6 +42,7 @@ pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
+pub use transfer::{MoveError, Moved, move_journal};
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which time through that instant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -101,6 +101,19 @@ impl SendWatermark {
     }
 }
 
+/// Takes the marks of all shards away: they tell of a journal that is left.
+pub(super) fn forget(directory: &Path) -> io::Result<()> {
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("sent.") && name.ends_with("mark") {
+            std::fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The file of a shard's mark. No name of one begins with a dot, nor is any empty.
 fn file_of(shard: &Shard) -> String {
     match shard.name() {

@@ -361,8 +361,8 @@ fn head(reply: &sandbox::Reply, came: Timestamp) -> Head {
 fn body(reply: sandbox::Reply) -> Result<Vec<u8>, BodyError> {
     match reply.delivery {
         Delivery::Half => Err(BodyError::Broken("connection reset".to_owned())),
-        Delivery::Endless => Err(BodyError::TooLong),
-        _ if reply.body.len() > LONGEST_BODY => Err(BodyError::TooLong),
+        Delivery::Endless => Err(BodyError::TooLong { most: LONGEST_BODY }),
+        _ if reply.body.len() > LONGEST_BODY => Err(BodyError::TooLong { most: LONGEST_BODY }),
         Delivery::Whole | Delivery::Dripped(_) | Delivery::Nothing => Ok(reply.body),
     }
 }

@@ -10,10 +10,21 @@ use tokio::net::TcpListener;
 
 use crate::common::until;
 
+/// A name that only the proxy knows, as this machine's.
+pub const ELSEWHERE: &str = "api.invalid";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Nginx,
     Haproxy,
+    /// nginx that speaks TLS.
+    NginxTls,
+}
+
+/// Where the daemon finds the API behind a front, and what its environment must say.
+pub struct Access {
+    pub url: String,
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// Answers each run_now with an action, and notes when it came.
@@ -74,44 +85,51 @@ pub struct Front {
     pub port: u16,
     kind: Kind,
     process: Child,
-    _directory: tempfile::TempDir,
+    origin: u16,
+    directory: tempfile::TempDir,
 }
 
 impl Front {
     /// Starts a front that closes connections which are idle for a second: the gap between two fires.
     pub fn start(kind: Kind, origin: u16) -> Front {
         let directory = tempfile::tempdir().expect("a directory");
-        let port = {
-            let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-            taken.local_addr().expect("its address").port()
-        };
-        let place = directory.path();
-        let file = place.join("front.conf");
-        let mut command = match kind {
-            Kind::Nginx => {
-                std::fs::write(&file, nginx(place, port, origin)).expect("the file");
-                let mut command = Command::new("/usr/sbin/nginx");
-                command.arg("-p").arg(place).arg("-e").arg(place.join("error.log")).arg("-c").arg(&file);
-                command
+        let port = free_port();
+        if kind == Kind::NginxTls {
+            let names = ["localhost".to_owned(), ELSEWHERE.to_owned()];
+            let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+            std::fs::write(directory.path().join("front.pem"), made.cert.pem()).expect("the certificate");
+            let key = made.signing_key.serialize_pem();
+            std::fs::write(directory.path().join("front.key"), key).expect("the key");
+        }
+        let process = run(kind, directory.path(), port, origin);
+        Front { port, kind, process, origin, directory }
+    }
+
+    /// Stops the front at once, with whatever is on its way through it, and starts it again.
+    pub fn restart(&mut self) {
+        terminate(&mut self.process);
+        self.process = run(self.kind, self.directory.path(), self.port, self.origin);
+    }
+
+    pub fn access(&self) -> Access {
+        match self.kind {
+            Kind::Nginx | Kind::Haproxy => {
+                Access { url: format!("http://127.0.0.1:{}/api/3", self.port), variables: Vec::new() }
             }
-            Kind::Haproxy => {
-                std::fs::write(&file, haproxy(port, origin)).expect("the file");
-                let mut command = Command::new("/usr/sbin/haproxy");
-                command.arg("-W").arg("-f").arg(&file);
-                command
-            }
-        };
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the front starts");
-        until("listening", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
-        });
-        Front { port, kind, process, _directory: directory }
+            Kind::NginxTls => Access {
+                url: format!("https://localhost:{}/api/3", self.port),
+                variables: vec![(
+                    "SSL_CERT_FILE",
+                    self.directory.path().join("front.pem").display().to_string(),
+                )],
+            },
+        }
     }
 
     /// Has the front read its settings again, as at the renewal of a certificate.
     pub fn reload(&self) {
         let signal = match self.kind {
-            Kind::Nginx => rustix::process::Signal::HUP,
+            Kind::Nginx | Kind::NginxTls => rustix::process::Signal::HUP,
             Kind::Haproxy => rustix::process::Signal::USR2,
         };
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), signal)
@@ -121,15 +139,59 @@ impl Front {
 
 impl Drop for Front {
     fn drop(&mut self) {
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.process),
-            rustix::process::Signal::TERM,
-        );
-        let _ = self.process.wait();
+        terminate(&mut self.process);
     }
 }
 
-fn nginx(place: &Path, port: u16, origin: u16) -> String {
+pub fn free_port() -> u16 {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    taken.local_addr().expect("its address").port()
+}
+
+/// Waits until something listens there.
+pub fn listening(port: u16) {
+    until("listening", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
+    });
+}
+
+pub fn terminate(process: &mut Child) {
+    // One that has ended already needs no signal.
+    let _ = rustix::process::kill_process(
+        rustix::process::Pid::from_child(process),
+        rustix::process::Signal::TERM,
+    );
+    let _ = process.wait();
+}
+
+fn run(kind: Kind, place: &Path, port: u16, origin: u16) -> Child {
+    let file = place.join("front.conf");
+    let mut command = match kind {
+        Kind::Nginx | Kind::NginxTls => {
+            std::fs::write(&file, nginx(place, port, origin, kind == Kind::NginxTls)).expect("the file");
+            let mut command = Command::new("/usr/sbin/nginx");
+            command.arg("-p").arg(place).arg("-e").arg(place.join("error.log")).arg("-c").arg(&file);
+            command
+        }
+        Kind::Haproxy => {
+            std::fs::write(&file, haproxy(port, origin)).expect("the file");
+            let mut command = Command::new("/usr/sbin/haproxy");
+            command.arg("-W").arg("-f").arg(&file);
+            command
+        }
+    };
+    let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the front starts");
+    listening(port);
+    process
+}
+
+fn nginx(place: &Path, port: u16, origin: u16, encrypted: bool) -> String {
+    let tls = if encrypted {
+        format!("ssl_certificate {0}/front.pem; ssl_certificate_key {0}/front.key;", place.display())
+    } else {
+        String::new()
+    };
+    let port = if encrypted { format!("{port} ssl") } else { port.to_string() };
     let place = place.display();
     format!(
         "daemon off; worker_processes 2; pid {place}/pid; user root;\n\
@@ -137,7 +199,7 @@ fn nginx(place: &Path, port: u16, origin: u16) -> String {
          http {{ access_log off; keepalive_timeout 1s;\n\
          client_body_temp_path {place}/a; proxy_temp_path {place}/b; fastcgi_temp_path {place}/c;\n\
          uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;\n\
-         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{origin}; }} }} }}\n"
+         server {{ listen 127.0.0.1:{port}; {tls} location / {{ proxy_pass http://127.0.0.1:{origin}; }} }} }}\n"
     )
 }
 

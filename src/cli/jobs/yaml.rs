@@ -194,7 +194,11 @@ mod tests {
         let whole = match file.contains("jobs:") {
             true => format!("{file}{text}"),
             // What is all comments brings no entry to replace the `{}` with.
-            false if !text.lines().any(|line| !line.trim_start().starts_with('#')) => {
+            false
+                if !text
+                    .lines()
+                    .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) =>
+            {
                 format!("{before}{text}")
             }
             false => format!("{file}jobs:\n{text}"),

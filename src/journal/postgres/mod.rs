@@ -22,6 +22,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 pub(crate) mod tables;
+mod transfer;
 
 pub use address::{Address, AddressError};
 pub use history::read_history;
@@ -29,3 +30,4 @@ pub use lately::{read_lately, read_records};
 pub(super) use member::summary;
 pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
 pub use presence::{Member, members};
+pub(super) use transfer::{IdleDatabase, in_use};

@@ -5,6 +5,7 @@ mod history;
 mod lately;
 mod rows;
 mod schema;
+mod transfer;
 
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use crate::schedule::Shard;
 pub use file::FILE_NAME;
 pub use history::read_history;
 pub use lately::{read_lately, read_records};
+pub(super) use transfer::IdleFile;
 
 /// What counts of the journal in a file, when it is left or entered. `None`: there is no journal.
 pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {

@@ -1,0 +1,140 @@
+//! The run_now of one account that wait for their turn, and the workers that send them.
+//!
+//! A task, a wait for a connection and a timer for each request cost more in a burst than the requests. So a worker that has
+//! read an answer takes the next request itself, on the connection that it has. There are 64 workers at most while answers
+//! are quick, as many as connections are opened ahead, and no handshake gets in a burst's way. Where answers are slow, a
+//! request that has waited for 20 ms gets a worker of its own, and with it a connection. Dispatch bounds how many requests
+//! are handed over at once.
+//!
+//! ```text
+//! 12:00:00.000  256 requests are handed over: 64 workers send the first 64, and 192 wait
+//! 12:00:00.001  the first answer is read: its worker sends the 65th request on the same connection
+//! 12:00:00.007  nothing waits any more: a worker that has read its answer gives its connection back, and ends
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::fire::{Fire, Sender};
+use super::pool::MOST_AHEAD;
+
+/// Workers that start at once.
+const ENOUGH: usize = MOST_AHEAD;
+
+/// A request that has waited for this long gets a worker of its own.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Workers(Arc<Shared>);
+
+struct Shared {
+    sender: Sender,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// In the order in which they were handed over.
+    waiting: VecDeque<Fire>,
+    workers: usize,
+    /// A task looks whether what waits has waited for long.
+    watched: bool,
+}
+
+/// Counts as a worker until it is dropped, or has found nothing to do.
+struct Worker {
+    shared: Arc<Shared>,
+    ended: bool,
+}
+
+impl Workers {
+    pub(super) fn new(sender: Sender) -> Workers {
+        Workers(Arc::new(Shared { sender, queue: Mutex::default() }))
+    }
+
+    pub(super) fn sender(&self) -> &Sender {
+        &self.0.sender
+    }
+
+    /// Has a run_now sent in its turn.
+    pub(super) fn hand_over(&self, fire: Fire) {
+        let mut queue = self.0.queue();
+        if queue.workers < ENOUGH {
+            self.0.employ(&mut queue, fire);
+            return;
+        }
+        queue.waiting.push_back(fire);
+        if !std::mem::replace(&mut queue.watched, true) {
+            tokio::spawn(watch(Arc::clone(&self.0)));
+        }
+    }
+}
+
+impl Shared {
+    /// Has a new worker send a run_now.
+    fn employ(self: &Arc<Self>, queue: &mut Queue, fire: Fire) {
+        queue.workers += 1;
+        let worker = Worker { shared: Arc::clone(self), ended: false };
+        tokio::spawn(worker.work(fire));
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// Sends one run_now after the other until none waits.
+    async fn work(mut self, first: Fire) {
+        let mut kept = None;
+        let mut next = Some(first);
+        while let Some(fire) = next {
+            let (reply, connection) = self.shared.sender.send(&fire, kept).await;
+            kept = connection;
+            (fire.done)(reply);
+            next = self.next();
+        }
+        self.shared.sender.give_back(kept);
+    }
+
+    /// What waits longest. `None`: nothing waits, and this worker counts as one no more.
+    fn next(&mut self) -> Option<Fire> {
+        let mut queue = self.shared.queue();
+        let next = queue.waiting.pop_front();
+        if next.is_none() {
+            queue.workers -= 1;
+            self.ended = true;
+        }
+        next
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shared.queue().workers -= 1;
+        }
+    }
+}
+
+/// Gives workers to what has waited for long, until nothing waits.
+async fn watch(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        let now = Instant::now();
+        let mut queue = shared.queue();
+        while let Some(fire) = queue.waiting.pop_front() {
+            if now.duration_since(fire.handed_over) < PATIENCE {
+                queue.waiting.push_front(fire);
+                break;
+            }
+            shared.employ(&mut queue, fire);
+        }
+        if queue.waiting.is_empty() {
+            queue.watched = false;
+            return;
+        }
+    }
+}

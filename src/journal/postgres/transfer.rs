@@ -1,0 +1,343 @@
+//! The database's side of a move: its rows are read, or written anew, while no member uses it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row as SqlRow};
+
+use super::super::transfer::{Head, Idle, More, PORTION, Row};
+use super::super::{Identity, JournalError};
+use super::connection::{ANSWERED_WITHIN, PREPARED_WITHIN, answered, connect, failure, within};
+use super::lease::EXPIRES;
+use super::{Address, rows, schema};
+use crate::schedule::{AccountName, ShardName};
+
+/// A portion is read or written within this time. The server may have to sort a long history before the first one.
+const PORTION_WITHIN: Duration = Duration::from_secs(60);
+
+/// Nothing but the end of the move ends its transaction.
+const SESSION: &str =
+    "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = '10s'";
+
+/// No lease is taken while the move's transaction lasts.
+const BEGIN: &str = "BEGIN; LOCK TABLE stackcron.lease IN SHARE ROW EXCLUSIVE MODE";
+
+/// No former leader can write any more: each lease gets a number that is greater than all before it.
+const FENCE: &str = "
+    UPDATE stackcron.lease SET number = number + (SELECT max(number) - min(number) + 1 FROM stackcron.lease),
+        beat = beat + 1, holder = NULL, released = true";
+
+const HEAD: &str = "
+    SELECT identity::text, (SELECT min(cursor) FROM stackcron.shard),
+        (SELECT CASE WHEN bool_and(stopped_at IS NOT NULL) THEN max(stopped_at) END FROM stackcron.shard WHERE cursor IS NOT NULL),
+        (SELECT max(lost_until) FROM stackcron.lease), (SELECT max(sends_until) FROM stackcron.lease),
+        moved_to, moved_from::text
+    FROM stackcron.journal";
+
+const OPEN: &str = "
+    SELECT scheduled_at, entry, pass, account, stack, job, due, state, attempts, sent, action, reason, deadline, by_person, args
+    FROM stackcron.open JOIN stackcron.target t ON t.id = target ORDER BY 1, 2, 3";
+
+const SETTLED: &str = "
+    DECLARE settled NO SCROLL CURSOR FOR
+    SELECT scheduled_at, entry, pass, account, stack, job, due, state, attempts, sent, action, reason, finished, success
+    FROM stackcron.settled s JOIN stackcron.target t ON t.id = s.target ORDER BY s.scheduled_at, s.entry, s.pass";
+
+const EMPTY: &str = "
+    TRUNCATE stackcron.open, stackcron.settled, stackcron.target, stackcron.paused, stackcron.quota, stackcron.shard;
+    UPDATE stackcron.lease SET sends_until = NULL, lost_until = NULL";
+
+/// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some seconds after a leader was killed.
+pub(in super::super) fn in_use(address: &Address) -> Result<Option<String>, JournalError> {
+    let beats = || {
+        rows::runtime(address)?.block_on(async {
+            let client = connect(address).await?;
+            if schema::summary(&client, address).await?.is_none() {
+                return Ok(None);
+            }
+            let sql = "SELECT number, beat FROM stackcron.lease WHERE NOT released ORDER BY 1";
+            let rows = answered(address, client.query_typed(sql, &[])).await?;
+            Ok::<_, JournalError>(Some(
+                rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(i64, i64)>>(),
+            ))
+        })
+    };
+    let Some(before) = beats()? else { return Ok(None) };
+    let members = super::members(address)?;
+    if let Some(member) = members.iter().find(|member| member.lives()) {
+        return Ok(Some(format!("the daemon {}, heard of {} s ago,", member.name, member.lag_ms / 1000)));
+    }
+    if before.is_empty() {
+        return Ok(None);
+    }
+    std::thread::sleep(EXPIRES);
+    Ok((beats()?.is_some_and(|after| after != before)).then(|| "a daemon that keeps its lease".to_owned()))
+}
+
+/// A database whose journal no member uses.
+pub(in super::super) struct IdleDatabase {
+    address: Address,
+    runtime: Runtime,
+    client: Client,
+    is_locked: bool,
+    /// The cursor over the settled rows is open.
+    reads: bool,
+    /// The ids of targets that were written.
+    targets: HashMap<[String; 3], i64>,
+    /// The shard of each account that is in a named one.
+    shards: HashMap<String, String>,
+}
+
+impl IdleDatabase {
+    pub(in super::super) fn at(address: &Address) -> Result<IdleDatabase, JournalError> {
+        let runtime = rows::runtime(address)?;
+        let client = runtime.block_on(async {
+            let client = connect(address).await?;
+            answered(address, client.batch_execute(SESSION)).await?;
+            Ok::<_, JournalError>(client)
+        })?;
+        let address = address.clone();
+        let (targets, shards) = (HashMap::new(), HashMap::new());
+        Ok(IdleDatabase { address, runtime, client, is_locked: false, reads: false, targets, shards })
+    }
+
+    fn ask<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, JournalError> {
+        let answer = async { answer.await.map_err(|error| failure(&self.address, &error)) };
+        self.runtime.block_on(within(&self.address, PORTION_WITHIN, answer))
+    }
+
+    fn batch(&self, sql: &str) -> Result<(), JournalError> {
+        self.ask(self.client.batch_execute(sql))
+    }
+
+    fn query(&self, sql: &str) -> Result<Vec<SqlRow>, JournalError> {
+        self.ask(self.client.query_typed(sql, &[]))
+    }
+
+    fn execute(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<(), JournalError> {
+        self.ask(self.client.query_typed(sql, values)).map(|_| ())
+    }
+
+    fn lock(&mut self) -> Result<(), JournalError> {
+        if !self.is_locked {
+            self.batch(BEGIN)?;
+            self.is_locked = true;
+        }
+        Ok(())
+    }
+
+    fn target(&mut self, target: &[String; 3]) -> Result<i64, JournalError> {
+        if let Some(id) = self.targets.get(target) {
+            return Ok(*id);
+        }
+        let sql = "INSERT INTO stackcron.target (account, stack, job) VALUES ($1, $2, $3) RETURNING id";
+        let [account, stack, job] = target;
+        let values: [(&(dyn ToSql + Sync), Type); 3] =
+            [(account, Type::TEXT), (stack, Type::TEXT), (job, Type::TEXT)];
+        let rows = self.ask(self.client.query_typed(sql, &values))?;
+        let id = rows.first().map(|row| row.get(0)).ok_or(JournalError::Closed)?;
+        self.targets.insert(target.clone(), id);
+        Ok(id)
+    }
+}
+
+fn row(row: &SqlRow, more: More) -> Row {
+    Row {
+        scheduled_at: row.get(0),
+        entry: row.get(1),
+        pass: row.get::<_, i32>(2).into(),
+        target: [row.get(3), row.get(4), row.get(5)],
+        due: row.get(6),
+        state: row.get::<_, i16>(7).into(),
+        attempts: row.get(8),
+        sent: row.get(9),
+        action: row.get(10),
+        reason: row.get(11),
+        more,
+    }
+}
+
+/// The database stores no text with a NUL.
+fn storable(text: Option<&String>) -> Option<String> {
+    text.map(|text| text.replace('\0', ""))
+}
+
+/// The rows' columns that both tables have, and those of one of them.
+macro_rules! insert {
+    ($table:literal, $columns:literal, $types:literal) => {
+        concat!(
+            "INSERT INTO stackcron.", $table,
+            " (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, number, ", $columns, ")
+             SELECT scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, -1, ", $columns,
+            " FROM unnest($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::smallint[], $7::bigint[],
+                $8::bigint[], $9::bigint[], $10::text[], ", $types, ")
+              AS r (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, ", $columns, ")"
+        )
+    };
+}
+
+const INSERT_OPEN: &str = insert!(
+    "open",
+    "deadline, by_person, args, shard",
+    "$11::bigint[], $12::boolean[], $13::text[], $14::text[]"
+);
+
+const INSERT_SETTLED: &str = insert!("settled", "finished, success", "$11::bigint[], $12::boolean[]");
+
+impl Idle for IdleDatabase {
+    fn head(&mut self) -> Result<Option<Head>, JournalError> {
+        let address = self.address.clone();
+        let exists = schema::summary(&self.client, &address);
+        if self.runtime.block_on(within(&address, ANSWERED_WITHIN, exists))?.is_none() {
+            return Ok(None);
+        }
+        self.lock()?;
+        let rows = self.query(HEAD)?;
+        let paused = self.query("SELECT entry FROM stackcron.paused ORDER BY 1")?;
+        let quotas = self.query("SELECT account, saved FROM stackcron.quota ORDER BY 1")?;
+        let head = rows.first().and_then(|row| {
+            Some(Head {
+                identity: Identity::parse(row.get(0))?,
+                cursor: row.get(1),
+                stopped_at: row.get(2),
+                lost_until: row.get(3),
+                sends_until: row.get(4),
+                paused: paused.iter().map(|row| row.get(0)).collect(),
+                quotas: quotas.iter().map(|row| (row.get(0), row.get(1))).collect(),
+                moved_to: row.get(5),
+                moved_from: row.get::<_, Option<&str>>(6).and_then(Identity::parse),
+            })
+        });
+        Ok(head)
+    }
+
+    fn open(&mut self) -> Result<Vec<Row>, JournalError> {
+        let rows = self.query(OPEN)?;
+        let of = |of: &SqlRow| More::Open { deadline: of.get(12), by_person: of.get(13), args: of.get(14) };
+        Ok(rows.iter().map(|found| row(found, of(found))).collect())
+    }
+
+    fn settled(&mut self) -> Result<Vec<Row>, JournalError> {
+        if !self.reads {
+            self.batch(SETTLED)?;
+            self.reads = true;
+        }
+        let rows = self.query(&format!("FETCH {PORTION} FROM settled"))?;
+        let of = |of: &SqlRow| More::Settled { finished: of.get(12), success: of.get(13) };
+        Ok(rows.iter().map(|found| row(found, of(found))).collect())
+    }
+
+    /// A database that has a journal keeps its identity, so that its members know it again.
+    fn begin(
+        &mut self,
+        head: &Head,
+        shards: &[(ShardName, Vec<AccountName>)],
+    ) -> Result<Identity, JournalError> {
+        if !self.is_locked {
+            let preparing = schema::prepare(&mut self.client, &self.address, None);
+            self.runtime.block_on(within(&self.address, PREPARED_WITHIN, preparing))?;
+        }
+        self.lock()?;
+        self.batch(EMPTY)?;
+        self.batch(FENCE)?;
+        let from = head.identity.as_str();
+        self.execute("UPDATE stackcron.journal SET moved_from = $1::text::uuid", &[(&from, Type::TEXT)])?;
+        let mut names = vec![""];
+        for (shard, accounts) in shards {
+            names.push(shard.as_str());
+            let of = accounts.iter().map(|account| (account.as_str().to_owned(), shard.as_str().to_owned()));
+            self.shards.extend(of);
+        }
+        for name in &names {
+            self.execute(
+                "INSERT INTO stackcron.shard (name, cursor, stopped_at) VALUES ($1, $2, $3)",
+                &[(name, Type::TEXT), (&head.cursor, Type::INT8), (&head.stopped_at, Type::INT8)],
+            )?;
+            if head.lost_until.is_some() {
+                self.execute(
+                    "INSERT INTO stackcron.lease (name, number, beat, released, lost_until)
+                     VALUES ($1, (SELECT greatest(
+                        coalesce(max(number), 0) + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+                     ) FROM stackcron.lease), 0, true, $2)
+                     ON CONFLICT (name) DO UPDATE SET lost_until = excluded.lost_until",
+                    &[(name, Type::TEXT), (&head.lost_until, Type::INT8)],
+                )?;
+            }
+        }
+        for entry in &head.paused {
+            let sql = "INSERT INTO stackcron.paused (entry) VALUES ($1)";
+            self.execute(sql, &[(entry, Type::TEXT)])?;
+        }
+        for (account, saved) in &head.quotas {
+            let sql = "INSERT INTO stackcron.quota (account, saved) VALUES ($1, $2)";
+            self.execute(sql, &[(account, Type::TEXT), (saved, Type::TEXT)])?;
+        }
+        let rows = self.query("SELECT identity::text FROM stackcron.journal")?;
+        rows.first().and_then(|row| Identity::parse(row.get(0))).ok_or(JournalError::Closed)
+    }
+
+    /// All rows are of one table.
+    fn insert(&mut self, rows: &[Row]) -> Result<(), JournalError> {
+        let targets = rows.iter().map(|row| self.target(&row.target)).collect::<Result<Vec<i64>, _>>()?;
+        let numbers = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
+        let optional = |of: fn(&Row) -> Option<i64>| rows.iter().map(of).collect::<Vec<Option<i64>>>();
+        let (at, due, attempts) = (numbers(|r| r.scheduled_at), numbers(|r| r.due), numbers(|r| r.attempts));
+        let (sent, action) = (optional(|r| r.sent), optional(|r| r.action));
+        let entries: Vec<&str> = rows.iter().map(|row| row.entry.as_str()).collect();
+        let passes: Vec<i32> = rows.iter().map(|row| i32::try_from(row.pass).unwrap_or(i32::MAX)).collect();
+        let states: Vec<i16> = rows.iter().map(|row| i16::try_from(row.state).unwrap_or(i16::MAX)).collect();
+        let reasons: Vec<Option<String>> = rows.iter().map(|row| storable(row.reason.as_ref())).collect();
+        let mut values: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+            (&at, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&passes, Type::INT4_ARRAY),
+            (&targets, Type::INT8_ARRAY),
+            (&due, Type::INT8_ARRAY),
+            (&states, Type::INT2_ARRAY),
+            (&attempts, Type::INT8_ARRAY),
+            (&sent, Type::INT8_ARRAY),
+            (&action, Type::INT8_ARRAY),
+            (&reasons, Type::TEXT_ARRAY),
+        ];
+        let (mut deadlines, mut by_person, mut args, mut shards) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut finished, mut successes) = (Vec::new(), Vec::new());
+        for row in rows {
+            match &row.more {
+                More::Open { deadline, by_person: person, args: text } => {
+                    deadlines.push(*deadline);
+                    by_person.push(*person);
+                    args.push(storable(text.as_ref()));
+                    shards.push(self.shards.get(&row.target[0]).map_or("", String::as_str));
+                }
+                More::Settled { finished: at, success } => {
+                    finished.push(*at);
+                    successes.push(*success);
+                }
+            }
+        }
+        let sql = if finished.is_empty() {
+            values.push((&deadlines, Type::INT8_ARRAY));
+            values.push((&by_person, Type::BOOL_ARRAY));
+            values.push((&args, Type::TEXT_ARRAY));
+            values.push((&shards, Type::TEXT_ARRAY));
+            INSERT_OPEN
+        } else {
+            values.push((&finished, Type::INT8_ARRAY));
+            values.push((&successes, Type::BOOL_ARRAY));
+            INSERT_SETTLED
+        };
+        self.execute(sql, &values)
+    }
+
+    fn commit(&mut self, moved_to: Option<&str>) -> Result<(), JournalError> {
+        self.lock()?;
+        self.batch(FENCE)?;
+        self.execute("UPDATE stackcron.journal SET moved_to = $1", &[(&moved_to, Type::TEXT)])?;
+        self.batch("COMMIT")?;
+        (self.is_locked, self.reads) = (false, false);
+        Ok(())
+    }
+}

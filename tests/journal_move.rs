@@ -1,0 +1,123 @@
+//! A journal is moved from a file to a database and back.
+
+use std::collections::BTreeMap;
+
+use crate::common::postgres::Server;
+use crate::common::{Daemon, Place, sandbox};
+use jiff::Timestamp;
+use rustix::process::Signal;
+use serde_json::Value;
+use stackcron::sandbox::{Endpoint, Sandbox};
+
+const JOBS: &str = "  e: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all }
+  asleep: { stack: s2, job: j1, cron: '* * * * * *' }\n";
+
+fn fires(daemon: &mut Daemon) {
+    let now = Timestamp::now();
+    let sent_at = |line: &Value| line["sent_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    daemon.wait_for("action.started", |line| sent_at(line) > Some(now));
+}
+
+fn stops(mut daemon: Daemon) {
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+}
+
+/// Every row of the history, by entry and instant.
+fn history(place: &Place) -> BTreeMap<(String, String), Value> {
+    let ended = place.run(&["history", "--format", "json"]);
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let rows = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    rows.map(|row| ((text(&row["entry"]), text(&row["scheduled_at"])), row)).collect()
+}
+
+/// Each second of `e` from the first to the last was sent once: none is lost, and none is sent twice.
+fn none_is_lost_or_sent_twice(place: &Place, sandbox: &Sandbox) {
+    let rows = history(place);
+    let of_e: Vec<Timestamp> = rows
+        .keys()
+        .filter(|(entry, _)| entry == "e")
+        .map(|(_, at)| at.parse().expect("an instant"))
+        .collect();
+    let seconds = of_e[of_e.len() - 1].duration_since(of_e[0]).as_secs() + 1;
+    assert_eq!(seconds, of_e.len() as i64, "no instant is left out: {of_e:?}");
+    let started = rows.values().filter(|row| row["action_id"].is_u64()).count();
+    assert_eq!(started, sandbox.ledger().of(Endpoint::RunNow).count(), "each request is in the history once");
+    let is_paused = |row: &&Value| row["entry"] == "asleep" && row["reason"] == "paused";
+    assert!(rows.values().any(|row| is_paused(&row)), "the pause is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
+    let Some(server) = Server::shared() else { return };
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
+    let url = server.url(&server.database());
+    let shared = place.clone().env("STACKCRON_JOURNAL", &url);
+    let directory = place.directory.path().to_str().expect("UTF-8").to_owned();
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    let paused = place.run(&["pause", "asleep"]);
+    assert!(paused.status.success(), "{}", paused.stderr);
+    fires(&mut daemon);
+    let refused = place.run(&["journal", "move", "--to", &url]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("another daemon"), "{}", refused.stderr);
+    // What is open at a kill goes over too.
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    let other = shared.run(&["run"]);
+    assert_eq!(other.status.code(), Some(78));
+    assert!(other.stderr.contains("stackcron journal move --to"), "{}", other.stderr);
+
+    for round in 0..2 {
+        let before = history(&place);
+        let moved = place.run(&["journal", "move", "--to", &url, "--format", "json"]);
+        assert!(moved.status.success(), "{}", moved.stderr);
+        let moved: Value = serde_json::from_str(&moved.stdout).expect("JSON");
+        assert_eq!(moved["paused"], 1, "{moved}");
+        assert_eq!(history(&shared), before, "round {round}");
+        let left = place.run(&["run"]);
+        assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
+        let mut daemon = shared.start();
+        fires(&mut daemon);
+        let refused = shared.run(&["journal", "move", "--to", &directory]);
+        assert_eq!(refused.status.code(), Some(1), "{}", refused.stdout);
+        stops(daemon);
+
+        let before = history(&shared);
+        let moved = shared.run(&["journal", "move", "--to", &directory]);
+        assert!(moved.status.success(), "{}", moved.stderr);
+        assert!(moved.stdout.contains("1 pause,"), "{}", moved.stdout);
+        assert_eq!(history(&place), before, "round {round}");
+        let left = shared.run(&["run"]);
+        assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
+        let mut daemon = place.start();
+        fires(&mut daemon);
+        fires(&mut daemon);
+        stops(daemon);
+    }
+    none_is_lost_or_sent_twice(&place, &sandbox);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_is_not_moved_over_another_one() {
+    let Some(server) = Server::shared() else { return };
+    let sandbox = sandbox(&[]).await;
+    let url = server.url(&server.database());
+    let [one, other] = [0, 1].map(|_| Place::firing_at(&sandbox, "timeout: 5s", JOBS));
+    let other = other.env("STACKCRON_JOURNAL", &url);
+    for place in [&one, &other] {
+        let mut daemon = place.start();
+        fires(&mut daemon);
+        let refused = one.run(&["journal", "move", "--to", &url]);
+        assert_eq!(refused.status.code(), Some(1), "{}", refused.stdout);
+        stops(daemon);
+    }
+    let refused = one.run(&["journal", "move", "--to", &url]);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("has a journal of its own"), "{}", refused.stderr);
+    let mut daemon = one.start();
+    fires(&mut daemon);
+    stops(daemon);
+}
