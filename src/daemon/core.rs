@@ -121,7 +121,8 @@ const CURSOR_EVERY: Duration = Duration::from_secs(60);
 impl Core {
     /// Goes on where a former process ended, or begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
-        let mut core = Core::sweeping(Sweep::again(schedule, recovered.cursor, recovered.repeat), schedule, seed, now);
+        let mut core =
+            Core::sweeping(Sweep::again(schedule, recovered.cursor, recovered.repeat), schedule, seed, now);
         core.written = recovered.cursor;
         let effects = core.dispatch.recover(recovered, schedule, now);
         (core, effects)
@@ -181,7 +182,11 @@ impl Core {
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
         // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
-        if self.batch.is_empty() && !stale && self.goes_back.is_none() && !matches!(self.claiming, Claiming::Failed(_)) {
+        if self.batch.is_empty()
+            && !stale
+            && self.goes_back.is_none()
+            && !matches!(self.claiming, Claiming::Failed(_))
+        {
             // A reload while a claim was being written left the sweep where it had come to.
             self.catching_up = self.catching_up.filter(|_| self.sweep.is_behind(now));
             return None;

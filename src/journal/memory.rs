@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, State, Transition, Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, State, Transition, Unnamed,
+    whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;

@@ -390,7 +390,9 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Claim(Claims { cursor, repeat, claims }) => {
             Some(store::Write::Claim(Cursor { at: *cursor, repeat: *repeat }, claims))
         }
-        Write::ByHand(cursor, claim) => Some(store::Write::Claim((*cursor).into(), std::slice::from_ref(claim))),
+        Write::ByHand(cursor, claim) => {
+            Some(store::Write::Claim((*cursor).into(), std::slice::from_ref(claim)))
+        }
         Write::Pause(entry) => Some(store::Write::Pause(entry)),
         Write::Resume(entry) => Some(store::Write::Resume(entry)),
         Write::Close(at) => Some(store::Write::Stopped(*at)),

@@ -464,7 +464,8 @@ impl<'a> Oracle<'a> {
                 let vague = reloaded
                     || self.is_undone(at)
                     || self.vague.iter().any(|&(from, until)| from <= at && at <= until);
-                let excused = removed || vague || key.pass() > 0 && self.is_again(at) || at > duty || Some(at) <= first;
+                let excused =
+                    removed || vague || key.pass() > 0 && self.is_again(at) || at > duty || Some(at) <= first;
                 !is_by_hand(key) && (!due || !(expected.contains(key) || excused))
             })
             .map(|(key, row)| format!("{key} was not due, and is {} ({:?})", row.state, row.reason))

@@ -107,8 +107,11 @@ impl World {
 
     pub(super) fn plan(&mut self, entry: &Entry, seconds: &[i64]) {
         let entry = Arc::new(entry.clone());
-        let occurrences =
-            seconds.iter().map(|&s| Occurrence { entry: Arc::clone(&entry), scheduled_at: World::at(s), pass: 0 });
+        let occurrences = seconds.iter().map(|&s| Occurrence {
+            entry: Arc::clone(&entry),
+            scheduled_at: World::at(s),
+            pass: 0,
+        });
         let effects = self.dispatch.plan(occurrences, self.now);
         self.take(effects);
     }

@@ -309,7 +309,8 @@ impl Store for Rows {
         })?;
         self.fails_since = None;
         let new = inserted.into_iter();
-        let new = new.map(|(entry, at, of)| Ok(Key::new(entry_name(&entry)?, instant(at)?).in_pass(pass(of)?)));
+        let new =
+            new.map(|(entry, at, of)| Ok(Key::new(entry_name(&entry)?, instant(at)?).in_pass(pass(of)?)));
         let new = new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;
         self.open.is_written(group, new, writes, &mut written);
         Ok(written)

@@ -13,8 +13,8 @@ use super::super::directory::Lock;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Recovered, Refused, Repeat, Repetition,
-    State, Transition, Unnamed,
+    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Recovered, Refused, Repeat,
+    Repetition, State, Transition, Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -387,7 +387,9 @@ impl Writing<'_> {
             return Ok(open);
         }
         self.db
-            .prepare_cached("SELECT state, action FROM settled WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3")?
+            .prepare_cached(
+                "SELECT state, action FROM settled WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3",
+            )?
             .query_row(place, |row| {
                 Ok(Progress { state: state(row, 0)?, action: action_id(row, 1)?, ..Progress::due() })
             })
