@@ -35,6 +35,7 @@ mod online;
 mod page;
 mod postgres;
 mod quota_simulation;
+mod refusals;
 mod rehearse;
 mod reload;
 mod sandbox_api;

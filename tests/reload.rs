@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{Daemon, Place, read, sandbox, schedule, until};
+use crate::common::{Daemon, Place, read, sandbox, sandbox_with, schedule, settings, until};
 use stackcron::sandbox::{Endpoint, Sandbox};
 
 const JOBS: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
@@ -238,4 +238,61 @@ async fn where_inotify_has_no_room_the_file_is_polled() {
     daemon.wait_for("schedule.reloaded", |line| line["removed"] == 1);
     daemon.stop();
     assert_eq!(daemon.events("schedule.polled").len(), 1, "it is told once:\n{}", daemon.raw);
+}
+
+/// A schedule whose account has this name, with an entry of these settings.
+fn by_account(sandbox: &Sandbox, name: &str, settings: &str) -> String {
+    format!(
+        "accounts: {{ {name}: {{ url: '{}', token: {{ env: TOKEN }} }} }}\njobs:\n  \
+         nightly: {{ stack: s1, job: j1, cron: '* * * * * *', {settings} }}\n",
+        sandbox.url()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_renamed_loses_sight_of_no_action() {
+    let mut settings = settings(&[]);
+    settings.action_duration = Duration::from_secs(3);
+    let sandbox = sandbox_with(settings).await;
+    let place = Place::with(&by_account(&sandbox, "main", "overlap: skip"));
+    let mut daemon = place.start();
+    let first = daemon.event("action.started");
+    place.replace(&by_account(&sandbox, "renamed", "overlap: skip"));
+    daemon.event("schedule.reloaded");
+    let finished = daemon.event("action.finished");
+    assert_eq!(finished["scheduled_at"], first["scheduled_at"], "{finished}");
+    daemon.wait_for("action.started", |line| line["account"] == "renamed");
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_renamed_learns_what_became_of_an_attempt_in_doubt() {
+    let sandbox = sandbox(&["close-after:times=1", "status=500:on=actions,times=2"]).await;
+    let place = Place::with(&by_account(&sandbox, "main", "overlap: skip"));
+    let mut daemon = place.start();
+    let doubt = daemon.event("occurrence.in_doubt");
+    place.replace(&by_account(&sandbox, "renamed", "overlap: skip"));
+    let verdict = daemon.event("occurrence.reconciled");
+    assert_eq!(
+        (&verdict["scheduled_at"], &verdict["verdict"]),
+        (&doubt["scheduled_at"], &"started".into()),
+        "{verdict}"
+    );
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_renamed_after_a_crash_learns_what_was_in_doubt() {
+    let sandbox = sandbox(&["close-after:times=1", "status=500:on=actions,times=1"]).await;
+    let place = Place::with(&by_account(&sandbox, "main", "overlap: skip"));
+    let mut daemon = place.start();
+    let doubt = daemon.event("occurrence.in_doubt");
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    place.replace(&by_account(&sandbox, "renamed", "overlap: skip"));
+    let mut daemon = place.start();
+    let verdict =
+        daemon.wait_for("occurrence.reconciled", |line| line["scheduled_at"] == doubt["scheduled_at"]);
+    assert_eq!(verdict["verdict"], "started", "{verdict}");
+    daemon.stop();
 }

@@ -422,6 +422,11 @@ impl Core {
         self.dispatch.recalled(account, stack, known, now)
     }
 
+    /// Whether something of an account is under way, and ends by the client that it began with.
+    pub(crate) fn needs(&self, account: &AccountName) -> bool {
+        self.dispatch.needs(account)
+    }
+
     /// Goes on with another schedule. What is due is settled under the old one first, and what came due meanwhile is planned
     /// under it: up to [`MOST_AT_ONCE`], the rest under the new one.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {

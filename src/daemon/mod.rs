@@ -303,7 +303,7 @@ impl Daemon {
         };
         let shares = self.seat.is_some() && self.leads();
         let (came, went) = (shares && moved(&whole, &self.whole), shares && moved(&self.whole, &whole));
-        self.requests.replace(clients);
+        self.requests.replace(clients, |account| self.core.needs(account));
         let schedule = Arc::clone(&prepared.schedule);
         let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);

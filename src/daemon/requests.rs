@@ -61,7 +61,7 @@ impl Requests {
         let (report, replies) = mpsc::unbounded_channel();
         let mut requests =
             Requests { clients: BTreeMap::new(), journal: Arc::new(journal), permit, report, replies };
-        requests.replace(clients);
+        requests.replace(clients, |_| false);
         requests
     }
 
@@ -74,9 +74,15 @@ impl Requests {
         std::mem::replace(&mut self.replies, replies)
     }
 
-    /// Sends by other clients from now on. What is in flight keeps its own.
-    pub(super) fn replace(&mut self, clients: BTreeMap<AccountName, Client>) {
-        self.clients = clients.into_iter().map(|(name, client)| (name, Arc::new(client))).collect();
+    /// Sends by other clients from now on. A request in flight keeps its own. An account that is gone or renamed, and is
+    /// still `needed` since an action is unfinished or an attempt is in doubt, keeps the client that it had.
+    pub(super) fn replace(
+        &mut self,
+        clients: BTreeMap<AccountName, Client>,
+        needed: impl Fn(&AccountName) -> bool,
+    ) {
+        self.clients.retain(|name, _| !clients.contains_key(name) && needed(name));
+        self.clients.extend(clients.into_iter().map(|(name, client)| (name, Arc::new(client))));
     }
 
     /// Sends a request. Its end arrives on `replies`, whatever becomes of it.

@@ -186,6 +186,11 @@ impl Doubts {
         ready.map(|(_, inquiry)| inquiry.at).min()
     }
 
+    /// Whether something is to be asked by an account.
+    pub(super) fn asks_by(&self, account: &AccountName) -> bool {
+        self.inquiries.keys().any(|(of, _)| of == account)
+    }
+
     /// When the patience with one of them ends.
     pub(super) fn patience_ends(&self) -> Option<Mono> {
         self.patience.first().map(|&(at, _)| at)

@@ -14,7 +14,14 @@ use crate::clock::Now;
 use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
-use crate::schedule::{AccountName, Entry, EntryName, Schedule};
+use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
+
+/// The account by which a claimed stack is asked: the one that the claim names, or, where that is gone or renamed, the one
+/// that the entry has for this stack now. `None` when the schedule has no account that sees the stack.
+fn asked_by<'a>(claim: &Claim, entry: &'a Entry, schedule: &'a Schedule) -> Option<&'a Arc<Account>> {
+    let named = schedule.accounts.iter().find(|account| account.name == claim.account);
+    named.or_else(|| (entry.stack == claim.stack).then_some(&entry.account))
+}
 
 impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
@@ -101,7 +108,7 @@ impl Dispatch {
                     let pending = id.and_then(|id| self.pending.get_mut(&id));
                     effects.extend(pending.and_then(|pending| pending.amend(&claim)));
                 }
-                (None, Some(entry)) if !unsent && self.lanes.contains_key(&claim.account) => {
+                (None, Some(entry)) if !unsent && asked_by(&claim, entry, schedule).is_some() => {
                     // A process that comes after this one must not take it for unsent.
                     self.sent_up_to = self.sent_up_to.max(claim.due_at);
                     let sent = (attempts, sent_at);
@@ -134,11 +141,11 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(account) = schedule.accounts.iter().find(|account| account.name == claim.account) else {
+        let Some(account) = asked_by(&claim, entry, schedule) else {
             return;
         };
         let as_now =
-            (&entry.account.name, &entry.stack, &entry.job) == (&claim.account, &claim.stack, &claim.job);
+            (&entry.account.name, &entry.stack, &entry.job) == (&account.name, &claim.stack, &claim.job);
         // It is looked for where it was sent, and goes on where its entry is now.
         let was =
             Entry { account: Arc::clone(account), stack: claim.stack, job: claim.job, ..Entry::clone(entry) };

@@ -11,6 +11,7 @@ use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Key, Transition};
 use crate::log::event::OccurrenceSkipped;
+use crate::quota::Ending;
 use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
 use crate::timetable::{self, Occurrence};
 
@@ -27,11 +28,24 @@ impl Dispatch {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
                 None => {
-                    self.lanes.insert(account.name.clone(), AccountQueue::new(account, now));
+                    let mut lane = AccountQueue::new(account, now);
+                    // An account with another name and the same token draws on the quota that is known.
+                    let mut renamed = self.lanes.values().filter(|was| !was.in_force).map(AccountQueue::save);
+                    if let Some(saved) = renamed.find(|saved| lane.draws_on(saved)) {
+                        lane.restore(saved, Ending::InOrder, now);
+                    }
+                    self.lanes.insert(account.name.clone(), lane);
                 }
             }
         }
         self.redefine_all(entries, now)
+    }
+
+    /// Whether something of an account is under way: a request, an unfinished action or an attempt in doubt. Each of them
+    /// ends by the account's name and client that it began with, whatever a reload makes of the account.
+    pub(crate) fn needs(&self, account: &AccountName) -> bool {
+        let busy = |lane: &AccountQueue| lane.in_flight > 0 || lane.follow.len() > 0;
+        self.lanes.get(account).is_some_and(busy) || self.doubts.asks_by(account)
     }
 
     /// The latest the wall clock has ever shown.
