@@ -303,9 +303,12 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
             });
         }
         Outcome::Rejected { status, error, hint } => {
-            told(OccurrenceRejected { entry: entry(), scheduled_at, status, error, hint: hint.to_owned() });
+            told(OccurrenceRejected { entry: entry(), scheduled_at, status, error, hint });
         }
-        Outcome::Throttled { .. } | Outcome::NotSent { .. } | Outcome::InDoubt { .. } => {}
+        Outcome::Throttled { .. }
+        | Outcome::NotFromApi { .. }
+        | Outcome::NotSent { .. }
+        | Outcome::InDoubt { .. } => {}
     }
     let followed = head().of_action(Ok(body.to_vec()));
     assert!(matches!(followed.outcome, FollowUp::Action(_) | FollowUp::Gone { .. } | FollowUp::Unanswered));

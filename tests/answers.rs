@@ -204,17 +204,17 @@ async fn what_is_in_doubt_at_a_stop_is_found_out_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_occurrence_waits_for_the_window_and_then_starts() {
+async fn a_refusal_that_contradicts_what_is_left_is_tried_again_and_then_starts() {
     let runtime = Handle::current();
     let cases = ["throttled:times=1,retry-after=2", "429:times=1,retry-after=2"];
     side_by_side(&cases, |&fault| {
         let sandbox = runtime.block_on(sandbox(&[fault]));
         let mut daemon = Place::firing_at(&sandbox, "quota: { window: 3s }", EVERY_SECOND).start();
-        let waiting = daemon.event("occurrence.waiting");
-        assert_eq!(waiting["reason"], "quota", "with {fault}: {waiting}");
-        assert!(waiting["until"].is_string(), "with {fault}: {waiting}");
+        let retrying = daemon.event("occurrence.retrying");
+        assert!(matches!(retrying["status"].as_u64(), Some(429 | 503)), "with {fault}: {retrying}");
         daemon.event("action.started");
         assert!(daemon.stop().success());
+        assert_eq!(daemon.events("quota.exhausted").len(), 0, "with {fault}: the API says that much is left");
         assert_eq!(
             daemon.events("occurrence.unknown").len(),
             0,

@@ -9,6 +9,7 @@ mod ahead {
     mod quota_binary;
 }
 mod answers;
+mod audit;
 mod client;
 mod clock;
 mod commands;
@@ -34,6 +35,7 @@ mod online;
 mod page;
 mod postgres;
 mod quota_simulation;
+mod refusals;
 mod rehearse;
 mod reload;
 mod sandbox_api;

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::action::Action;
+use super::envelope::{Envelope, says_throttled};
 use super::html;
+use super::masking::masked;
+use crate::quota::ThrottleWords;
 
 /// What became of one attempt to run a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,12 +20,22 @@ pub enum Outcome {
         /// What the API said.
         error: String,
         /// The likely cause, and what to do.
-        hint: &'static str,
+        hint: String,
     },
-    /// The quota is spent. Nothing was started.
+    /// Something in front of the API refused: no JSON, and none of the API's headers. Nothing was started, and the API may
+    /// take the request later.
+    NotFromApi {
+        /// The HTTP status.
+        status: u16,
+        /// What came instead of the API's answer.
+        error: String,
+    },
+    /// The request was refused for want of quota, or by a limit on bursts. Nothing was started.
     Throttled {
         /// The HTTP status: 503 or 429.
         status: u16,
+        /// Whether the API itself says that its quota is spent.
+        words: ThrottleWords,
     },
     /// No byte of it reached the API. Sending it again is safe.
     NotSent {
@@ -45,7 +58,11 @@ const LONGEST_QUOTE: usize = 300;
 ///
 /// Statuses and bodies are as in the vendor's pages on errors. The same 503 means that the quota is spent,
 /// that a feature is not there, or, from a proxy, an outage: the body tells them apart.
-pub fn classify(status: u16, body: &[u8]) -> Outcome {
+///
+/// `args` are masked in the words that are quoted.
+pub(crate) fn classify(envelope: &Envelope, body: &[u8], args: Option<&str>) -> Outcome {
+    let status = envelope.status;
+    let quote = |json: Option<&Value>| quote(json, body, args);
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let id = json.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
     match (status, id) {
@@ -53,31 +70,52 @@ pub fn classify(status: u16, body: &[u8]) -> Outcome {
             Some(action) => Outcome::Started(Box::new(action)),
             None => Outcome::InDoubt {
                 status: Some(status),
-                error: format!("the answer has no action: {}", quote(None, body)),
+                error: format!("the answer has no action: {}", quote(None)),
             },
         },
-        (429, _) | (503, Some("throttled")) => Outcome::Throttled { status },
-        (503, Some("not_implemented")) => rejected(status, json.as_ref(), body),
-        // The API gave up on a request that it had taken in.
-        (408, _) | (500..=599, _) => {
-            Outcome::InDoubt { status: Some(status), error: quote(json.as_ref(), body) }
+        (429 | 503, Some("throttled")) => Outcome::Throttled { status, words: ThrottleWords::OfTheApi },
+        (503, Some("not_implemented")) => {
+            Outcome::Rejected { status, error: quote(json.as_ref()), hint: hint(envelope) }
         }
-        _ => rejected(status, json.as_ref(), body),
+        (503, _) if envelope.reason_throttled || says_so(body) => {
+            Outcome::Throttled { status, words: ThrottleWords::OfTheApi }
+        }
+        (429, _) => Outcome::Throttled { status, words: ThrottleWords::Absent },
+        // The API gave up on a request that it had taken in.
+        (408, _) | (500..=599, _) => Outcome::InDoubt { status: Some(status), error: quote(json.as_ref()) },
+        (400..=499, _) if json.is_none() && !envelope.of_the_api => Outcome::NotFromApi {
+            status,
+            error: format!("the answer does not come from the API: {}", quote(None)),
+        },
+        _ => Outcome::Rejected { status, error: quote(json.as_ref()), hint: hint(envelope) },
     }
 }
 
-fn rejected(status: u16, json: Option<&Value>, body: &[u8]) -> Outcome {
-    Outcome::Rejected { status, error: quote(json, body), hint: hint(status) }
+/// Whether a body that is neither JSON nor a page says `throttled`. A page may have the word in its prose.
+fn says_so(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_start();
+    !text.starts_with(['<', '{', '[']) && says_throttled(text)
 }
 
 /// What most likely causes a refusal, and what to do about it.
-fn hint(status: u16) -> &'static str {
-    match status {
+fn hint(envelope: &Envelope) -> String {
+    let hint = match envelope.status {
+        300..=399 if let Some(to) = &envelope.location => {
+            return format!(
+                "the API answered with a redirect to {to}, which is never followed: set the account's `url` to where the API is"
+            );
+        }
         300..=399 => {
             "the API answered with a redirect, which is never followed: set the account's `url` to where the API is"
         }
         401 => "the token was not accepted: check the account's `token`; it may have been revoked",
         402 => "the Cloud 66 account's trial has ended: renew it",
+        403 if envelope.nothing_left => {
+            "either the token may not do this, or the quota is spent (X-RateLimit-Remaining: 0): see whether requests \
+             pass once the hour has turned; if not, give the token the scopes public and jobs (or admin), and its user \
+             access to the stack"
+        }
         403 => {
             "the token may not do this: give it the scopes public and jobs (or admin), and its user access to the stack"
         }
@@ -86,11 +124,12 @@ fn hint(status: u16) -> &'static str {
         422 => "the API did not accept the request: check `args` and the job's type",
         503 => "the API does not offer this for the stack or job",
         _ => "the API will not take this request: see its message",
-    }
+    };
+    hint.to_owned()
 }
 
 /// What the API said: its most exact words, or what else came, shortened.
-fn quote(json: Option<&Value>, body: &[u8]) -> String {
+fn quote(json: Option<&Value>, body: &[u8], args: Option<&str>) -> String {
     let said =
         |key| json.and_then(|body| body.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());
     let text = match said("details").or(said("error_description")).or(said("error")) {
@@ -101,11 +140,14 @@ fn quote(json: Option<&Value>, body: &[u8]) -> String {
         return "an empty answer".to_owned();
     }
     if text.starts_with('<') {
-        let titled = html::title(&text).map_or(String::new(), |title| format!(" titled \"{title}\""));
+        let titled = html::title(&text)
+            .map_or(String::new(), |title| format!(" titled \"{}\"", masked(args, title.as_ref())));
         return format!(
             "an HTML page{titled} instead of the API's answer: something between here and the API failed"
         );
     }
+    // Masked before the text is cut: a cut occurrence is none.
+    let text = masked(args, &text);
     match text.char_indices().nth(LONGEST_QUOTE) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -120,6 +162,7 @@ mod tests {
         match outcome {
             Outcome::Started(_) => "started",
             Outcome::Rejected { .. } => "rejected",
+            Outcome::NotFromApi { .. } => "not from the API",
             Outcome::Throttled { .. } => "throttled",
             Outcome::NotSent { .. } => "not sent",
             Outcome::InDoubt { .. } => "in doubt",
@@ -140,21 +183,23 @@ mod tests {
             (307, "", "rejected"),
             (400, r#"{"error":"bad_request"}"#, "rejected"),
             (401, r#"{"error":"unauthenticated"}"#, "rejected"),
-            (402, "", "rejected"),
-            (403, "<html>", "rejected"),
+            (402, "", "not from the API"),
+            (403, "<html>", "not from the API"),
             (404, r#"{"error":"not_found"}"#, "rejected"),
             (408, r#"{"error":"time_out"}"#, "in doubt"),
-            (409, "", "rejected"),
-            (422, "", "rejected"),
+            (409, r#"{"error":"conflict"}"#, "rejected"),
+            (404, "<html>", "not from the API"),
             (429, "", "throttled"),
             (500, "", "in doubt"),
             (502, "<html>bad gateway</html>", "in doubt"),
             (503, r#"{"error":"throttled"}"#, "throttled"),
+            (503, "throttled: retry in the next hourly interval", "throttled"),
+            (503, "<html>this page was throttled</html>", "in doubt"),
             (503, r#"{"error":"not_implemented"}"#, "rejected"),
             (503, "<html>maintenance</html>", "in doubt"),
             (504, "", "in doubt"),
         ] {
-            let outcome = classify(status, body.as_bytes());
+            let outcome = classify(&Envelope { status, ..Envelope::default() }, body.as_bytes(), None);
             assert_eq!(status_of(&outcome), expected, "{status} with {body:?} gave {outcome:?}");
         }
     }
@@ -162,7 +207,9 @@ mod tests {
     #[test]
     fn the_most_exact_words_are_quoted() {
         let body = br#"{"error":"not_found","error_description":"Not found","details":"No job with uid 7"}"#;
-        let Outcome::Rejected { error, hint, .. } = classify(404, body) else {
+        let Outcome::Rejected { error, hint, .. } =
+            classify(&Envelope { status: 404, ..Envelope::default() }, body, None)
+        else {
             panic!("404 is a refusal");
         };
         assert_eq!(error, "No job with uid 7");
@@ -171,9 +218,34 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_cut_and_a_page_is_not_repeated() {
-        assert_eq!(quote(None, "é".repeat(5000).as_bytes()).chars().count(), LONGEST_QUOTE + 1);
-        assert!(!quote(None, b"<html><script>").contains("script"));
+        assert_eq!(quote(None, "é".repeat(5000).as_bytes(), None).chars().count(), LONGEST_QUOTE + 1);
+        assert!(!quote(None, b"<html><script>", None).contains("script"));
         let page = b"<html><head><title>502 Bad Gateway</title>";
-        assert!(quote(None, page).starts_with("an HTML page titled \"502 Bad Gateway\" instead"));
+        assert!(quote(None, page, None).starts_with("an HTML page titled \"502 Bad Gateway\" instead"));
+    }
+
+    #[test]
+    fn the_word_throttled_in_the_reason_phrase_counts() {
+        let envelope =
+            Envelope { status: 503, ..Envelope::default() }.with_reason(Some(b"Service Throttled"));
+        assert_eq!(status_of(&classify(&envelope, b"", None)), "throttled");
+    }
+
+    #[test]
+    fn a_403_with_nothing_left_names_both_causes() {
+        let envelope = Envelope { status: 403, of_the_api: true, nothing_left: true, ..Envelope::default() };
+        let Outcome::Rejected { hint, .. } = classify(&envelope, b"", None) else { panic!("a refusal") };
+        assert!(hint.contains("scopes") && hint.contains("quota"), "{hint}");
+    }
+
+    #[test]
+    fn args_that_the_api_echoes_past_the_cut_are_masked() {
+        let args = "x".repeat(LONGEST_QUOTE * 2);
+        let echoed = format!(r#"{{"error":"bad_request","details":"not understood: {args}"}}"#);
+        let envelope = Envelope { status: 400, ..Envelope::default() };
+        let Outcome::Rejected { error, .. } = classify(&envelope, echoed.as_bytes(), Some(&args)) else {
+            panic!("a refusal")
+        };
+        assert_eq!(error, "not understood: [args]");
     }
 }

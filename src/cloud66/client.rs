@@ -176,6 +176,8 @@ impl Client {
         let request = self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
         let response = request.send().await?;
         let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
+        let reason = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let head = head.with_reason(reason.map(|reason| reason.as_bytes()));
         Ok((head, body(response).await))
     }
 }

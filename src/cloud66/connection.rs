@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName};
@@ -115,6 +116,8 @@ impl Connection {
             let response = sender.send_request(request).await?;
             let (parts, mut incoming) = response.into_parts();
             let head = Head::read(parts.status.as_u16(), &parts.headers, Timestamp::now());
+            let reason = parts.extensions.get::<ReasonPhrase>();
+            let head = head.with_reason(reason.map(|reason| reason.as_bytes()));
             let mut body = Ok(Vec::new());
             while let Ok(read) = &mut body
                 && let Some(frame) = incoming.frame().await

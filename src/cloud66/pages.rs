@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use super::answer::{Outcome, classify};
 use super::call::{Call, address};
 use super::client::{Client, failed};
+use super::envelope::Envelope;
 use super::reply::{BodyError, Head, Reply};
+use crate::quota::ThrottleWords;
 
 /// The number of a page, from 1.
 pub type PageNumber = u64;
@@ -41,7 +43,7 @@ pub enum Listed<T> {
         error: String,
     },
     /// The quota is spent.
-    Throttled,
+    Throttled(ThrottleWords),
     /// No byte of the request reached the API.
     NotSent {
         /// What went wrong on the way.
@@ -84,30 +86,36 @@ impl Head {
         read: impl Fn(Map<String, Value>) -> Option<T>,
     ) -> Reply<Listed<T>> {
         let outcome = match body {
-            Ok(body) => listed(self.status, &body, number, read),
+            Ok(body) => listed(&self.envelope, &body, number, read),
             Err(error @ BodyError::TooLong { .. }) => Listed::Unreadable { error: error.to_string() },
             Err(error) => Listed::Failed { error: error.to_string() },
         };
-        let quota = Some(self.answer(matches!(outcome, Listed::Throttled)));
+        let quota = Some(self.answer(match outcome {
+            Listed::Throttled(words) => Some(words),
+            _ => None,
+        }));
         Reply { quota, warning: self.warning, left: None, outcome }
     }
 }
 
 /// Reads the answer to a question for the page `number`.
 fn listed<T>(
-    status: u16,
+    envelope: &Envelope,
     body: &[u8],
     number: PageNumber,
     read: impl Fn(Map<String, Value>) -> Option<T>,
 ) -> Listed<T> {
+    let status = envelope.status;
     if (200..=299).contains(&status) {
         let page = serde_json::from_slice(body).ok().and_then(|answer| page(answer, number, read));
         return page
             .map_or_else(|| Listed::Unreadable { error: "the answer is no list".to_owned() }, Listed::Page);
     }
-    match classify(status, body) {
-        Outcome::Throttled { .. } => Listed::Throttled,
-        Outcome::Rejected { status, error, .. } => Listed::Refused { status, error },
+    match classify(envelope, body, None) {
+        Outcome::Throttled { words, .. } => Listed::Throttled(words),
+        Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error } => {
+            Listed::Refused { status, error }
+        }
         Outcome::InDoubt { error, .. } | Outcome::NotSent { error } => {
             Listed::Failed { error: format!("{status}: {error}") }
         }
@@ -184,7 +192,7 @@ mod tests {
     }
 
     fn read(status: u16, body: &Value) -> Listed<String> {
-        listed(status, body.to_string().as_bytes(), 2, uid)
+        listed(&Envelope { status, ..Envelope::default() }, body.to_string().as_bytes(), 2, uid)
     }
 
     fn one_page(items: &[&str], next: Option<PageNumber>) -> Listed<String> {
@@ -219,12 +227,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics(status in 100..600u16, body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = listed(status, &body, 1, uid);
+            let _ = listed(&Envelope { status, ..Envelope::default() }, &body, 1, uid);
         }
 
         #[test]
         fn no_json_panics(body in "[\\[\\]{}:,\"a-z0-9 ]{0,100}|\\{\"response\":\\[[0-9,{}\"uid:]{0,40}\\],\"pagination\":.{0,20}\\}") {
-            let _ = listed(200, body.as_bytes(), 1, uid);
+            let _ = listed(&Envelope { status: 200, ..Envelope::default() }, body.as_bytes(), 1, uid);
         }
     }
 
@@ -246,7 +254,7 @@ mod tests {
             (503, b"<html>", "Failed"),
             (500, b"", "Failed"),
         ] {
-            let read = format!("{:?}", listed(status, body, 1, uid));
+            let read = format!("{:?}", listed(&Envelope { status, ..Envelope::default() }, body, 1, uid));
             assert!(read.starts_with(expected), "{status} with {body:?} is {expected}, not {read}");
         }
     }

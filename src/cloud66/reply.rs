@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::action::Action;
 use super::answer::{Outcome, classify};
+use super::envelope::Envelope;
+use super::masking::masked;
 use crate::quota;
 
 /// What one request brought.
@@ -87,7 +89,7 @@ pub(crate) enum BodyError {
 /// What an answer tells before its body.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(super) status: u16,
+    pub(super) envelope: Envelope,
     pub(super) quota: quota::Headers,
     pub(super) warning: Option<String>,
     date: Option<Timestamp>,
@@ -113,23 +115,34 @@ impl Head {
         });
         let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?.trim()).ok());
         let date = date.map(|date| date.timestamp());
-        Head { status, quota: quota::headers(headers, came), warning, date }
+        Head {
+            envelope: Envelope::read(status, headers),
+            quota: quota::headers(headers, came),
+            warning,
+            date,
+        }
+    }
+
+    /// Takes the reason phrase in.
+    pub(crate) fn with_reason(self, reason: Option<&[u8]>) -> Head {
+        Head { envelope: self.envelope.with_reason(reason), ..self }
     }
 
     /// The reply to run_now with these arguments.
     pub(crate) fn of_run_now(self, body: Result<Vec<u8>, BodyError>, args: Option<&str>) -> Reply<Outcome> {
         let outcome = match body {
-            Ok(body) => without(args, classify(self.status, &body)),
+            Ok(body) => classify(&self.envelope, &body, args),
             Err(error) => self.unread(&error),
         };
-        Reply { quota: Some(self.answer(throttled(&outcome))), warning: self.warning, left: None, outcome }
+        let warning = self.warning.as_deref().map(|text| masked(args, text));
+        Reply { quota: Some(self.answer(throttled(&outcome))), warning, left: None, outcome }
     }
 
     /// The reply to a question for an action.
     pub(crate) fn of_action(self, body: Result<Vec<u8>, BodyError>) -> Reply<FollowUp> {
         // The classes of an answer are those of run_now, and so is the shape of an action.
         let class = match body {
-            Ok(body) => classify(self.status, &body),
+            Ok(body) => classify(&self.envelope, &body, None),
             Err(error) => self.unread(&error),
         };
         let quota = Some(self.answer(throttled(&class)));
@@ -145,14 +158,15 @@ impl Head {
     /// The reply to a question for a page of actions.
     pub(crate) fn of_actions(self, body: Result<Vec<u8>, BodyError>) -> Reply<ActionsListed> {
         let class = match &body {
-            Ok(body) => classify(self.status, body),
+            Ok(body) => classify(&self.envelope, body, None),
             Err(error) => self.unread(error),
         };
         let quota = Some(self.answer(throttled(&class)));
-        let page = body.ok().filter(|_| (200..300).contains(&self.status)).and_then(|body| page(&body));
+        let page =
+            body.ok().filter(|_| (200..300).contains(&self.envelope.status)).and_then(|body| page(&body));
         let outcome = match (page, class) {
             (Some(page), _) => ActionsListed::Page(ActionsPage { date: self.date, ..page }),
-            (None, Outcome::Rejected { status, error, .. }) => {
+            (None, Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error }) => {
                 ActionsListed::Unanswered { error: format!("{status}: {error}") }
             }
             (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => {
@@ -169,18 +183,21 @@ impl Head {
     }
 
     fn unread(&self, error: &BodyError) -> Outcome {
-        Outcome::InDoubt { status: Some(self.status), error: error.to_string() }
+        Outcome::InDoubt { status: Some(self.envelope.status), error: error.to_string() }
     }
 
     /// What is told of the quota: by the headers, and by the body whether it refused for want of quota.
-    pub(super) fn answer(&self, throttled: bool) -> quota::Answer {
-        let refused = throttled.then_some(quota::Throttle { retry_after: self.quota.retry_after });
+    pub(super) fn answer(&self, throttled: Option<quota::ThrottleWords>) -> quota::Answer {
+        let refused = throttled.map(|words| quota::Throttle { retry_after: self.quota.retry_after, words });
         quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
     }
 }
 
-fn throttled(class: &Outcome) -> bool {
-    matches!(class, Outcome::Throttled { .. })
+fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
+    match class {
+        Outcome::Throttled { words, .. } => Some(*words),
+        _ => None,
+    }
 }
 
 /// Reads a page. `None` when it is none, or when anything in it is no action: what cannot be read could be the one
@@ -206,19 +223,6 @@ fn number(value: &Value) -> Option<u32> {
         Value::Number(number) => u32::try_from(number.as_u64()?).ok(),
         Value::String(text) => text.parse().ok(),
         _ => None,
-    }
-}
-
-/// The outcome with the arguments taken out of what the API said: a log's message never holds them.
-fn without(args: Option<&str>, outcome: Outcome) -> Outcome {
-    let clean = |error: String| match args {
-        Some(args) if !args.trim().is_empty() => error.replace(args, "[args]"),
-        _ => error,
-    };
-    match outcome {
-        Outcome::Rejected { status, error, hint } => Outcome::Rejected { status, error: clean(error), hint },
-        Outcome::InDoubt { status, error } => Outcome::InDoubt { status, error: clean(error) },
-        other => other,
     }
 }
 

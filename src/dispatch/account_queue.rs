@@ -11,7 +11,7 @@ use super::standing::{Refused, Standing, Waits};
 use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
-use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket};
+use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket, Verdict};
 use crate::schedule::{Account, Priority};
 
 /// Requests of one account that may be in flight at once. Enough to keep the API busy at any latency that it
@@ -151,7 +151,7 @@ impl AccountQueue {
     /// Takes over the account's new settings. What is known of its quota stays, unless it is another one.
     pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
         if whose(&self.account) != whose(account) {
-            self.quota = Quota::new(account.quota, now);
+            self.quota = self.quota.successor(account.quota, now);
             (self.closed_until, self.share_closed_until) = (None, None);
         } else if self.account.quota != account.quota {
             self.quota.resettle(account.quota, now);
@@ -267,6 +267,11 @@ impl AccountQueue {
             again.push(rank);
         }
         again
+    }
+
+    /// What a reply tells by refusing for want of quota. `None` when the reply is no refusal.
+    pub(super) fn judge(&self, answer: Option<&quota::Answer>) -> Option<Verdict> {
+        self.quota.judge(answer?)
     }
 
     /// Gives a request's ticket back, with what its answer said.

@@ -9,12 +9,14 @@ use super::doubt::{InDoubtReport, Token};
 use super::follow::{Following, Found};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
+use crate::cloud66::masking;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
     ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
     OccurrenceUnknown,
 };
+use crate::quota::Verdict;
 use crate::schedule::{AccountName, Entry, Overlap, StackUid};
 
 /// Why a page of actions was asked for.
@@ -46,6 +48,7 @@ impl Dispatch {
             return effects;
         };
         lane.in_flight -= 1;
+        let verdict = lane.judge(reply.quota.as_ref());
         lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
@@ -67,7 +70,6 @@ impl Dispatch {
                 self.unknown(id, error, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
-                let hint = hint.to_owned();
                 let scheduled_at = pending.scheduled_at;
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
@@ -84,6 +86,12 @@ impl Dispatch {
                 }));
                 self.forget(id);
             }
+            Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
+                let error =
+                    "refused by a limit on bursts of requests: the API does not say that the quota is spent";
+                self.retry(id, error.to_owned(), Some(status), now, &mut effects);
+            }
+            Outcome::NotFromApi { status, error } => self.retry(id, error, Some(status), now, &mut effects),
             Outcome::Throttled { .. } => {
                 if self.waits_again(id, now, &mut effects) {
                     if let Some(pending) = self.pending.get_mut(&id) {
@@ -117,6 +125,7 @@ impl Dispatch {
         lane.in_flight -= 1;
         lane.settle(ticket, reply.quota, false, now, &mut effects);
         if let Some(warning) = reply.warning {
+            let warning = masking::masked(entry.args.as_deref(), &warning);
             effects.push(warned(&entry, warning));
         }
         self.answered(following, reply.outcome, now, &mut effects);
@@ -232,6 +241,7 @@ impl Dispatch {
             return;
         };
         let entry = &pending.entry;
+        let action = masking::action(entry.args.as_deref(), action);
         effects.push(log(ActionStarted {
             entry: entry.name.clone(),
             account: entry.account.name.clone(),
@@ -313,6 +323,7 @@ fn warned(entry: &Entry, warning: String) -> Effect {
 }
 
 fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
+    let action = masking::action(following.entry.args.as_deref(), action);
     let watched = ms(now.wall.duration_since(following.sent_at));
     let end = Transition::Finished {
         success: action.finished_success,

@@ -19,7 +19,7 @@ use world::*;
 use super::*;
 use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Reply};
 use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Started, Unnamed};
-use crate::quota::{Answer, Throttle};
+use crate::quota::{Answer, Throttle, ThrottleWords};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, TokenSource,
 };
@@ -208,7 +208,7 @@ fn a_refusal_for_good_is_final() {
     let mut world = World::new(&account);
     world.plan(&entry("a", &account), &[1]);
     world.go_to(1.0);
-    world.answer(Outcome::Rejected { status: 404, error: String::new(), hint: "" });
+    world.answer(Outcome::Rejected { status: 404, error: String::new(), hint: String::new() });
     world.go_to(3000.0);
     assert_eq!(world.told(), ["occurrence.rejected a"]);
     assert!(world.sent.is_empty());
@@ -222,7 +222,7 @@ fn a_throttled_occurrence_waits_for_the_window_and_is_sent() {
     entry.start_deadline = Duration::from_secs(10_000);
     world.plan(&entry, &[1]);
     world.go_to(1.0);
-    world.answer(Outcome::Throttled { status: 503 });
+    world.answer(Outcome::Throttled { status: 503, words: ThrottleWords::OfTheApi });
     assert!(world.sent.is_empty(), "the window has to turn");
     assert!(world.told().contains(&"occurrence.waiting a quota".to_owned()));
     assert_eq!(world.gauges().waiting, [(Priority::High, 0), (Priority::Normal, 1), (Priority::Low, 0)]);
@@ -434,8 +434,8 @@ proptest! {
                     Request::RunNow(_) => world.answer(match answers.next() {
                         Some(0) => not_sent(),
                         Some(1) => in_doubt(),
-                        Some(2) => Outcome::Rejected { status: 422, error: String::new(), hint: "" },
-                        Some(3) => Outcome::Throttled { status: 503 },
+                        Some(2) => Outcome::Rejected { status: 422, error: String::new(), hint: String::new() },
+                        Some(3) => Outcome::Throttled { status: 503, words: ThrottleWords::OfTheApi },
                         _ => started(second.into()),
                     }),
                     Request::Actions { .. } => {

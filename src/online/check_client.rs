@@ -266,7 +266,7 @@ impl CheckClient {
                 Listed::Refused { status: 404, error } => return Err(AskError::NotFound(error)),
                 Listed::Refused { status, error } => return Err(AskError::Refused { status, error }),
                 Listed::Unreadable { error } => return Err(AskError::Unreadable(error)),
-                Listed::Throttled => AskError::Throttled,
+                Listed::Throttled(_) => AskError::Throttled,
                 Listed::NotSent { error } => AskError::Unreachable { host: self.host(), error },
                 Listed::Failed { error } => AskError::Failed(error),
             };
@@ -320,7 +320,9 @@ impl CheckClient {
                     Err(Refusal::Until(until)) if until.at.saturating_sub(now.mono) > PATIENCE => {
                         return Err(match until.why {
                             Why::Share => AskError::Share { until: until.wall },
-                            Why::Exhausted | Why::RetryAfter => AskError::Spent { until: until.wall },
+                            Why::Exhausted | Why::RetryAfter | Why::Burst => {
+                                AskError::Spent { until: until.wall }
+                            }
                         });
                     }
                     Err(Refusal::Until(until)) => until.at.saturating_sub(now.mono),

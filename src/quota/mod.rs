@@ -4,6 +4,7 @@
 //! less the reserve. Beyond that only single requests go, at instants when quota should have come back: their answers
 //! tell. So a wrong guess about the window costs one request at most.
 
+mod burst;
 mod estimate;
 mod headers;
 mod ledger;
@@ -18,12 +19,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
+use burst::{Burst, Gate};
 use estimate::{Heard, QuotaEstimate, Reading};
 pub use headers::{Headers, headers};
 use ledger::Ledger;
 use limiter::Limiter;
 pub use saved::{Saved, SavedTold, SavedUse, SavedWindow};
-pub use terms::{Answer, Change, Ending, Purpose, Refusal, Throttle, Ticket, Until, Why};
+pub use terms::{
+    Answer, Change, Ending, Purpose, Refusal, Throttle, ThrottleWords, Ticket, Until, Verdict, Why,
+};
 use window::Window;
 
 /// Of what is usable in a window, the percentage that follow-up and checks may use together, so that fires find room.
@@ -37,6 +41,9 @@ const SILENT_ANSWERS: u32 = 5;
 /// So long a request that goes to learn what is left holds up the others alone. An API that is well answers sooner; and
 /// a request that is never answered must not hold up a schedule until it is given up, which takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer may contradict the API's word `throttled` for this part of a window, so for six minutes of an hour. In that time
+/// others would have to send five requests a second to use up half of a usual quota.
+const RECENT_PART: u32 = 10;
 /// Within the quota the machine's clock reads so much more, so that it has a reading for what a former process saw
 /// before the machine was started.
 const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -45,6 +52,12 @@ const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 #[derive(Debug)]
 pub struct Quota {
     settings: QuotaSettings,
+    /// Number of this quota among those that the account has had. Tickets of another one change nothing here.
+    generation: u32,
+    /// Burst limit of fires, and of the questions that fires wait for.
+    fire_burst: Burst,
+    /// Burst limit of follow-up and checks.
+    aside_burst: Burst,
     limit: u32,
     belief: QuotaEstimate,
     ledger: Ledger,
@@ -90,6 +103,9 @@ impl Quota {
     pub fn new(settings: QuotaSettings, now: Now) -> Quota {
         Quota {
             settings,
+            generation: 0,
+            fire_burst: Burst::default(),
+            aside_burst: Burst::default(),
             limit: settings.limit,
             belief: QuotaEstimate::default(),
             ledger: Ledger::new(settings.window),
@@ -109,6 +125,35 @@ impl Quota {
         }
     }
 
+    /// The quota of another user that takes this one's place. Answers to what this one admitted change nothing in the new
+    /// one, whenever they come.
+    pub fn successor(&self, settings: QuotaSettings, now: Now) -> Quota {
+        Quota { generation: self.generation + 1, ..Quota::new(settings, now) }
+    }
+
+    /// What a refusal tells of the quota. `None` when the answer is no refusal.
+    ///
+    /// The answer's own Remaining decides where it has one. Otherwise the API's words close the window, unless an answer of
+    /// the last [`RECENT_PART`] of the window left more than half of the limit: others cannot have used that much unseen. A
+    /// refusal without the API's words is a burst limit.
+    pub fn judge(&self, answer: &Answer) -> Option<Verdict> {
+        let refused = answer.refused?;
+        Some(match (answer.remaining, refused.words) {
+            (Some(0), _) => Verdict::Spent,
+            (Some(_), _) | (None, ThrottleWords::Absent) => Verdict::Burst,
+            (None, ThrottleWords::OfTheApi) => match self.told() {
+                Some(told) if self.is_recent(told) && told.remaining > told.limit / 2 => Verdict::Burst,
+                Some(_) | None => Verdict::Spent,
+            },
+        })
+    }
+
+    /// Whether this process has learnt it, and lately.
+    fn is_recent(&self, told: estimate::Told) -> bool {
+        let age = self.seen.mono.saturating_sub(told.came);
+        !self.unconfirmed && age < self.settings.window / RECENT_PART
+    }
+
     /// Asks for one request to be sent now.
     pub fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
         let now = inner(now);
@@ -117,6 +162,15 @@ impl Quota {
             && let Some(at) = self.aside_waits_for()
         {
             return Err(self.until(at, Why::Share));
+        }
+        let gate = match (self.fire_burst.gate(now.mono), purpose.is_aside()) {
+            (Gate::Open, true) => self.aside_burst.gate(now.mono),
+            (gate, _) => gate,
+        };
+        match gate {
+            Gate::Open => {}
+            Gate::InFlight => return Err(Refusal::InFlight),
+            Gate::Until(at) => return Err(self.until(at, Why::Burst)),
         }
         let alone = match self.clearance() {
             Clearance::Covered(left) => {
@@ -141,30 +195,44 @@ impl Quota {
             self.probe = Some(number);
         }
         self.asides_in_flight += u32::from(purpose.is_aside());
-        Ok(Ticket { number, sent: now.mono, purpose })
+        self.burst(purpose).left();
+        Ok(Ticket { generation: self.generation, number, sent: now.mono, purpose })
     }
 
     /// An answer came, whatever its status.
     pub fn answered(&mut self, ticket: Ticket, answer: Answer, now: Now) -> Vec<Change> {
         let now = inner(now);
         self.age(now);
+        if ticket.generation != self.generation {
+            return Vec::new();
+        }
+        let verdict = self.judge(&answer);
         let probe = self.probe == Some(ticket.number);
         self.hand_back(&ticket, true);
         let limit = answer.limit.filter(|&limit| limit > 0).unwrap_or(self.limit);
-        let remaining = match answer.refused {
-            Some(_) => Some(0),
-            None => answer.remaining.filter(|&remaining| remaining <= limit),
+        let remaining = match verdict {
+            Some(Verdict::Spent) => Some(0),
+            Some(Verdict::Burst) | None => answer.remaining.filter(|&remaining| remaining <= limit),
         };
-        match (answer.refused, remaining) {
-            (Some(_), _) => {}
+        match (verdict, remaining) {
+            (Some(Verdict::Spent), _) => {}
             (None, Some(_)) => self.ledger.add_own(ticket.sent, now.mono),
-            (None, None) => self.ledger.add_doubtful(ticket.sent, now.mono),
+            (None, None) | (Some(Verdict::Burst), _) => self.ledger.add_doubtful(ticket.sent, now.mono),
         }
-        let (sent, came, refused) = (ticket.sent, now.mono, answer.refused.is_some());
+        match verdict {
+            Some(Verdict::Burst) => {
+                let retry_after = answer.refused.and_then(|throttle| throttle.retry_after);
+                self.burst(ticket.purpose).refused(ticket.sent, retry_after, now.mono);
+            }
+            Some(Verdict::Spent) => {}
+            None => self.burst(ticket.purpose).passed(ticket.sent),
+        }
+        let (sent, came, refused) = (ticket.sent, now.mono, verdict == Some(Verdict::Spent));
         let heard = Heard { sent, came, limit, remaining, refused };
         let reading = self.belief.answered(ticket.number, heard);
         let mut changes = Vec::new();
         match reading {
+            Reading::Silent if verdict == Some(Verdict::Burst) => {}
             Reading::Silent => {
                 self.silent = self.silent.saturating_add(u32::from(probe));
                 self.unconfirmed &= self.silent < SILENT_ANSWERS;
@@ -175,8 +243,9 @@ impl Quota {
                 self.window.observe(was, told, probe, &self.ledger, now);
                 self.silent = 0;
                 self.unconfirmed = false;
-                self.misled = refused && (self.misled || self.not_before.is_some());
-                self.not_before = None;
+                // Whatever was in flight beside the refusal says nothing of the wait that it asked for.
+                let waited = self.not_before.take_if(|at| *at <= now.mono).is_some();
+                self.misled = refused && (self.misled || waited);
                 if limit != self.limit {
                     changes.push(Change::Limit { limit, was: self.limit });
                     self.limit = limit;
@@ -185,7 +254,7 @@ impl Quota {
             }
         }
         if let Some(wait) = answer.refused.and_then(|throttle| throttle.retry_after) {
-            self.not_before = Some(now.mono.saturating_add(wait));
+            self.not_before = self.not_before.max(Some(now.mono.saturating_add(wait)));
         }
         self.note(&mut changes);
         changes
@@ -195,6 +264,9 @@ impl Quota {
     pub fn lost(&mut self, ticket: Ticket, now: Now) -> Vec<Change> {
         let now = inner(now);
         self.age(now);
+        if ticket.generation != self.generation {
+            return Vec::new();
+        }
         self.hand_back(&ticket, true);
         self.belief.lost(ticket.number);
         self.ledger.add_doubtful(ticket.sent, now.mono);
@@ -207,6 +279,9 @@ impl Quota {
     pub fn unsent(&mut self, ticket: Ticket, now: Now) -> Vec<Change> {
         let now = inner(now);
         self.age(now);
+        if ticket.generation != self.generation {
+            return Vec::new();
+        }
         self.hand_back(&ticket, false);
         self.belief.unsent(ticket.number);
         Vec::new()
@@ -245,6 +320,9 @@ impl Quota {
     /// How many requests are covered now: beyond them goes only one at a time, whose answer tells whether quota came back.
     pub fn available(&self, now: Now) -> u32 {
         let now = inner(now).mono;
+        if matches!(self.fire_burst.gate(now), Gate::Until(_)) {
+            return 0;
+        }
         match self.not_before {
             Some(at) if now < at => 0,
             _ => self.covered(self.ledger.ours_at(now)),
@@ -365,7 +443,12 @@ impl Quota {
         (used >= share).then(|| self.asides.leave_after(now, 1).unwrap_or(now + self.settings.window))
     }
 
+    fn burst(&mut self, purpose: Purpose) -> &mut Burst {
+        if purpose.is_aside() { &mut self.aside_burst } else { &mut self.fire_burst }
+    }
+
     fn hand_back(&mut self, ticket: &Ticket, counted: bool) {
+        self.burst(ticket.purpose).ended();
         if self.probe == Some(ticket.number) {
             self.probe = None;
         }

@@ -34,6 +34,8 @@ impl Purpose {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is not handed back counts as in flight for ever"]
 pub struct Ticket {
+    /// The quota that admitted the request, by its number among those of the account.
+    pub(super) generation: u32,
     /// In the order of sending.
     pub(super) number: u64,
     pub(super) sent: Mono,
@@ -78,6 +80,8 @@ pub enum Why {
     Exhausted,
     /// The server named the instant, with `Retry-After`.
     RetryAfter,
+    /// A burst limit: a refusal contradicted what is left, so requests go one by one, some time apart.
+    Burst,
     /// Follow-up and checks have had their share of the window.
     Share,
 }
@@ -96,8 +100,29 @@ pub struct Answer {
 /// A refusal for want of quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// How long to wait, when the server says so. It is obeyed.
+    /// How long to wait, when the server says so. The wait is obeyed.
     pub retry_after: Option<Duration>,
+    /// Whether the API itself says that the quota is spent.
+    pub words: ThrottleWords,
+}
+
+/// Who says in a refusal that the quota is spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThrottleWords {
+    /// The API, with its word `throttled`.
+    OfTheApi,
+    /// Nobody: a bare 429, as a proxy sends it.
+    #[default]
+    Absent,
+}
+
+/// What a refusal for want of quota tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The quota is spent: its window has to turn.
+    Spent,
+    /// The refusal contradicts what is left, so it limits bursts.
+    Burst,
 }
 
 /// What an operator is told, once for each change.

@@ -20,8 +20,11 @@ fn told(limit: u32, remaining: u32) -> Answer {
     Answer { limit: Some(limit), remaining: Some(remaining), refused: None }
 }
 
-const REFUSED: Answer =
-    Answer { limit: None, remaining: Some(0), refused: Some(Throttle { retry_after: None }) };
+const REFUSED: Answer = Answer {
+    limit: None,
+    remaining: Some(0),
+    refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }),
+};
 
 fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
     quota.admit(Purpose::Fire, at(seconds))
@@ -203,7 +206,7 @@ fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
 fn retry_after_is_obeyed_and_believed_once() {
     let throttled = |seconds| {
         let retry_after = Some(Duration::from_secs(seconds));
-        Answer { refused: Some(Throttle { retry_after }), ..REFUSED }
+        Answer { refused: Some(Throttle { retry_after, words: ThrottleWords::OfTheApi }), ..REFUSED }
     };
     let mut quota = known(50);
     exchange(&mut quota, 1, throttled(20));
@@ -383,4 +386,62 @@ fn absurd_headers_break_nothing() {
         quota.tick(at(2));
         let _ = (quota.wakes_at(), quota.available(at(2)));
     }
+}
+
+#[test]
+fn an_answer_to_the_former_token_changes_nothing_of_the_new_token_s_quota() {
+    let mut quota = known(50);
+    let old = fire(&mut quota, 1).expect("one goes");
+    let mut quota = quota.successor(settings(100, 10), at(2));
+    let retry_after = Some(Duration::from_secs(86_000));
+    let refused = Some(Throttle { retry_after, words: ThrottleWords::OfTheApi });
+    assert_eq!(quota.answered(old, Answer { refused, ..REFUSED }, at(3)), []);
+    assert_eq!(quota.remaining(), None, "the new token was told nothing");
+    assert!(fire(&mut quota, 3).is_ok(), "the new token is free");
+}
+
+#[test]
+fn a_refusal_of_follow_up_alone_does_not_delay_a_fire() {
+    let mut quota = known(90);
+    let ask = quota.admit(Purpose::FollowUp, at(1)).expect("a question goes");
+    let bare = Answer { limit: None, remaining: None, refused: Some(Throttle::default()) };
+    assert_eq!(quota.answered(ask, bare, at(1)), []);
+    assert!(
+        matches!(quota.admit(Purpose::FollowUp, at(1)), Err(Refusal::Until(until)) if until.why == Why::Burst)
+    );
+    assert!(fire(&mut quota, 1).is_ok());
+    assert!(quota.admit(Purpose::FollowUp, at(2)).is_ok(), "a second later one question goes as a probe");
+}
+
+#[test]
+fn the_api_s_own_words_close_the_window_unless_much_is_left() {
+    let words = Answer {
+        limit: None,
+        remaining: None,
+        refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }),
+    };
+    assert_eq!(known(20).judge(&words), Some(Verdict::Spent));
+    assert_eq!(known(95).judge(&words), Some(Verdict::Burst));
+    assert_eq!(known(20).judge(&Answer { remaining: Some(95), ..words }), Some(Verdict::Burst));
+}
+
+#[test]
+fn an_answer_that_was_in_flight_beside_a_retry_after_does_not_end_the_wait() {
+    let mut quota = known(90);
+    let (first, second) =
+        (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
+    let refused = Some(Throttle { retry_after: Some(Duration::from_secs(9)), words: ThrottleWords::Absent });
+    quota.answered(first, Answer { refused, ..Answer::default() }, at(2));
+    quota.answered(second, told(100, 89), at(3));
+    assert_eq!(waits_until(quota.admit(Purpose::FollowUp, at(4))), 11);
+}
+
+#[test]
+fn an_answer_of_long_ago_does_not_contradict_the_api_s_own_words() {
+    let mut quota = known(95);
+    let words = Answer { refused: REFUSED.refused, ..Answer::default() };
+    quota.tick(at(359));
+    assert_eq!(quota.judge(&words), Some(Verdict::Burst));
+    quota.tick(at(360));
+    assert_eq!(quota.judge(&words), Some(Verdict::Spent));
 }

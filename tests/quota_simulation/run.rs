@@ -12,7 +12,9 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
-use stackcron::quota::{Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, Ticket};
+use stackcron::quota::{
+    Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, ThrottleWords, Ticket,
+};
 
 use super::scenario::{Kind, Scenario};
 use super::server::{Server, Window};
@@ -368,7 +370,7 @@ impl<'a> Simulation<'a> {
             let answer = Answer {
                 limit: (!outcome.bare).then_some(outcome.limit),
                 remaining: (!outcome.bare).then_some(outcome.remaining),
-                refused: outcome.refused.then_some(Throttle { retry_after }),
+                refused: outcome.refused.then_some(Throttle { retry_after, words: ThrottleWords::OfTheApi }),
             };
             let changes = quota.answered(ticket, answer, now);
             self.hear(changes);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::quota::Answer;
+use crate::quota::{Answer, ThrottleWords};
 use crate::rehearsal::network::Network;
 use crate::schedule::QuotaSettings;
 
@@ -133,18 +133,35 @@ impl Spending {
         let Some(order) = flight.and_then(|flight| network.judged(flight)) else { return };
         let Some(answer) = answer else { return };
         let limit = answer.limit.or(self.newest.map(|newest| newest.limit)).unwrap_or(settings.limit);
+        let told = answer.remaining.filter(|&remaining| remaining <= limit);
         let remaining = match answer.refused {
-            Some(_) => Some(0),
-            None => answer.remaining.filter(|&remaining| remaining <= limit),
+            Some(refused) if told.is_none() && self.is_spent(refused.words, now, settings) => Some(0),
+            _ => told,
         };
+        let wait = answer.refused.and_then(|throttle| throttle.retry_after).map(|wait| now + wait);
         let Some(remaining) = remaining else {
             self.bare += 1;
+            if let Some(newest) = &mut self.newest
+                && newest.order < order
+            {
+                newest.not_before = newest.not_before.max(wait);
+            }
             return;
         };
         if self.newest.is_none_or(|newest| newest.order < order) {
-            let wait = answer.refused.and_then(|throttle| throttle.retry_after);
-            self.newest =
-                Some(Newest { order, remaining, limit, came: now, not_before: wait.map(|wait| now + wait) });
+            self.newest = Some(Newest { order, remaining, limit, came: now, not_before: wait });
+        }
+    }
+
+    /// Whether a refusal with these words and without a Remaining closes the window, as far as the newest answer tells. The
+    /// rule is that of `Quota::judge`.
+    fn is_spent(&self, words: ThrottleWords, now: Duration, settings: QuotaSettings) -> bool {
+        match words {
+            ThrottleWords::Absent => false,
+            ThrottleWords::OfTheApi => self.newest.is_none_or(|newest| {
+                newest.remaining <= newest.limit / 2
+                    || now.saturating_sub(newest.came) >= settings.window / 10
+            }),
         }
     }
 }

@@ -260,8 +260,11 @@ fn what_may_have_started_is_kept_as_being_sent_from_its_first_attempt_on() {
         _ => None,
     });
     assert!(recorded.clone().all(|sent_at| sent_at == first), "{:?}", world.recorded);
-    let rejected =
-        Outcome::Rejected { status: 404, error: "no such job".to_owned(), hint: "correct the uid" };
+    let rejected = Outcome::Rejected {
+        status: 404,
+        error: "no such job".to_owned(),
+        hint: "correct the uid".to_owned(),
+    };
     world.answer(rejected);
     assert_eq!(world.told().last().map(String::as_str), Some("occurrence.unknown a"));
 }

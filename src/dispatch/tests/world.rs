@@ -178,7 +178,8 @@ impl World {
         let place = self.sent.iter().position(|(_, request)| matches!(request, Request::RunNow(_)));
         let (id, _) = self.sent.remove(place.expect("a run_now is in flight"));
         let answered = !matches!(outcome, Outcome::NotSent { .. } | Outcome::InDoubt { status: None, .. });
-        let refused = matches!(outcome, Outcome::Throttled { .. }).then_some(Throttle { retry_after: None });
+        let refused = matches!(outcome, Outcome::Throttled { .. })
+            .then_some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi });
         let remaining = if refused.is_some() { 0 } else { self.limit.saturating_sub(self.used) };
         let quota =
             answered.then_some(Answer { limit: Some(self.limit), remaining: Some(remaining), refused });
