@@ -62,6 +62,21 @@ pub fn read_history(
     })
 }
 
+/// Everything scheduled before this instant is planned, in every shard. `None`: nothing is. Blocks.
+///
+/// # Errors
+/// As [`read_history`].
+pub fn planned_until(address: &Address) -> Result<Option<Timestamp>, JournalError> {
+    const LEAST: &str = "SELECT min(cursor) FROM stackcron.shard";
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
+        let found = answered(address, client.query_typed(LEAST, &[])).await?;
+        let cursor = found.first().and_then(|row| row.get::<_, Option<i64>>(0));
+        cursor.map(rows::instant).transpose().map_err(|detail| rows::damaged(address, &detail))
+    })
+}
+
 async fn read(
     client: &mut Client,
     address: &Address,
