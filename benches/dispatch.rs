@@ -107,6 +107,7 @@ fn dispatch_decisions(waiting: usize) -> Duration {
     let occurrence = |number: usize| Occurrence {
         entry: Arc::clone(&schedule.entries[number % entries]),
         scheduled_at: at(1).wall + SignedDuration::from_micros((number / entries) as i64),
+        pass: 0,
     };
     dispatch.plan((0..entries).map(occurrence), at(0));
     let action = Action::from_json(json!({ "id": 1, "finished_at": null })).expect("an action");

@@ -47,6 +47,7 @@ fn claims(entries: &[EntryName], second: i64) -> Vec<Claim> {
         due_at: at(second),
         deadline: at(second + 3600),
         origin: Origin::Schedule,
+        repetition: stackcron::journal::Repetition::default(),
     };
     entries.iter().enumerate().map(of).collect()
 }

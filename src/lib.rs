@@ -16,6 +16,7 @@ pub mod web;
 pub mod notify;
 pub mod log;
 pub mod sandbox;
+pub mod audit;
 pub mod rehearsal;
 pub mod online;
 pub mod cli;

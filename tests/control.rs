@@ -605,3 +605,32 @@ async fn a_daemon_that_hangs_is_told_of() {
     assert_eq!(code(&hung), Some(1));
     assert!(hung.stderr.contains("hangs"), "{}", hung.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_repeated_since_its_answer_was_lost_runs_once() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", YEARLY);
+    let mut daemon = started(&place);
+    let at = jiff::Timestamp::from_microsecond(jiff::Timestamp::now().as_second() * 1_000_000 + 1)
+        .expect("an instant");
+    let question = format!("{{\"version\":1,\"command\":\"fire\",\"entry\":\"nightly\",\"at\":\"{at}\"}}\n");
+    let ask = || {
+        let mut stream = UnixStream::connect(socket(&place)).expect("the daemon listens");
+        stream.write_all(question.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    let first = ask();
+    assert!(first.contains("claimed") && first.contains(&at.to_string()), "{first}");
+    let again = ask();
+    assert!(again.contains("claimed before") && again.contains("history nightly"), "{again}");
+    daemon.event("action.started");
+    // Across a restart as well.
+    daemon.stop();
+    let mut daemon = started(&place);
+    let again = ask();
+    assert!(again.contains("claimed before"), "{again}");
+    daemon.stop();
+    assert_eq!(sandbox.ledger().of(Endpoint::RunNow).count(), 1, "it runs once");
+}

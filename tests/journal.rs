@@ -41,6 +41,7 @@ fn claim(entry: &str, second: i64) -> Claim {
         due_at: at(second),
         deadline: at(second + 3600),
         origin: Origin::Schedule,
+        repetition: stackcron::journal::Repetition::default(),
     }
 }
 

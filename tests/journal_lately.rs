@@ -24,6 +24,7 @@ fn claim(entry: &str, second: i64) -> Claim {
         due_at: at((second + 60) * 1000),
         deadline: at((second + 3600) * 1000),
         origin: Origin::Schedule,
+        repetition: stackcron::journal::Repetition::default(),
     }
 }
 

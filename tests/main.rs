@@ -9,6 +9,7 @@ mod ahead {
     mod quota_binary;
 }
 mod answers;
+mod audit;
 mod client;
 mod clock;
 mod commands;

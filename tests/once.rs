@@ -168,6 +168,8 @@ async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
     let rows = history(&place);
     let mut wrong = compare_with_ledger(&rows, &sandbox, &log);
     wrong.extend(compare_with_log(&rows, &log));
+    place.write(&schedule(&sandbox.url(), account, &jobs("* * * * * *")));
+    wrong.extend(lost_by_audit(&place, &rows));
     tell_what_happened(&rows, &sandbox.ledger());
     if !wrong.is_empty() {
         let kept = std::env::temp_dir().join(format!("stackcron-once-{seed}.log"));
@@ -211,6 +213,18 @@ fn history(place: &Place) -> Vec<Row> {
     assert!(ended.status.success(), "history succeeds: {}", ended.stderr);
     let row = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
     ended.stdout.lines().map(row).collect()
+}
+
+/// What `audit` calls lost, until the last occurrence: afterwards the schedule was another one.
+fn lost_by_audit(place: &Place, rows: &[Row]) -> Vec<String> {
+    let last = rows.iter().map(|row| row.scheduled_at).max().expect("some came due");
+    let ended = place.run(&["audit", "--from", "-1h", "--until", &last.to_string(), "--format", "json"]);
+    let summary = ended.stdout.lines().last().unwrap_or_default();
+    if !summary.contains("\"summary\":true") {
+        return vec![format!("audit ends without a summary: {}", ended.stderr)];
+    }
+    let lost = ended.stdout.lines().filter(|line| line.contains("\"verdict\":\"lost\""));
+    lost.map(|line| format!("audit: {line}")).collect()
 }
 
 /// What the journal says, against what the server was asked.

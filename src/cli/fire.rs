@@ -37,12 +37,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
-    let question = Question::Fire { entry: args.entry.clone(), args: args.args.clone(), wait: !args.no_wait };
-    let mut answers = control::ask(&args.place.sockets()?, &question)?;
-    let (entry, scheduled_at) = match answers.soon()? {
-        Answer::Claimed { entry, scheduled_at } => (entry, scheduled_at),
-        other => return Err(ClientError::Strange(format!("{other:?}")).into()),
-    };
+    let (mut answers, entry, scheduled_at) = claim(args)?;
     let message = format!("{entry}: claimed as {scheduled_at}");
     let claimed =
         Told { entry, scheduled_at, state: State::Due.as_str().to_owned(), message, ..Told::default() };
@@ -70,6 +65,55 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
             Err(anyhow::Error::from(error)
                 .context("it is claimed, and `stackcron history` tells what becomes of it"))
         }
+    }
+}
+
+/// A question without an answer is repeated so often: a daemon that restarts is there within this time.
+const REPEATS: u32 = 10;
+
+/// Between two of them.
+const REPEAT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Has it claimed. A question without an answer may have been claimed all the same: it is repeated as the same one.
+fn claim(args: &Args) -> anyhow::Result<(Answers, String, Timestamp)> {
+    let at = instant(Timestamp::now());
+    let (entry, text, wait) = (args.entry.clone(), args.args.clone(), !args.no_wait);
+    let question = Question::Fire { entry, args: text, wait, at: Some(at) };
+    let places = args.place.sockets()?;
+    let mut repeats = 0;
+    loop {
+        let asked = control::ask(&places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
+        let error = match asked {
+            Ok((Answer::Claimed { entry, scheduled_at }, answers)) => {
+                return Ok((answers, entry, scheduled_at));
+            }
+            Ok((other, _)) => return Err(ClientError::Strange(format!("{other:?}")).into()),
+            Err(error) => error,
+        };
+        let lost = matches!(error, ClientError::Gone | ClientError::Silent(_));
+        let absent = matches!(error, ClientError::Nobody { .. });
+        if repeats == 0 && !lost {
+            return Err(error.into());
+        }
+        if repeats == REPEATS || !(lost || absent) {
+            return Err(anyhow::Error::from(error).context(format!(
+                "the first answer was lost, and the request may be claimed as {at}: look at `stackcron history {}` before you \
+                 fire it again",
+                args.entry
+            )));
+        }
+        repeats += 1;
+        std::thread::sleep(REPEAT_PAUSE);
+    }
+}
+
+/// An instant of whole microseconds, as a journal keeps it, and no whole second: those are the schedule's. Two people who
+/// fire at once are told apart by the microsecond.
+fn instant(now: Timestamp) -> Timestamp {
+    let cut = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+    match cut.subsec_nanosecond() {
+        0 => Timestamp::from_microsecond(cut.as_microsecond() + 1).unwrap_or(cut),
+        _ => cut,
     }
 }
 

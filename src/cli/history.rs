@@ -307,6 +307,7 @@ pub(crate) mod tests {
                 due_at,
                 deadline: due_at + SignedDuration::from_hours(1),
                 origin: Origin::Schedule,
+                repetition: crate::journal::Repetition::default(),
             };
             journal.claim(due_at, vec![claim]).await.expect("claimed");
             let moves = moves.into_iter().map(|mv| (key.clone(), mv)).collect();
@@ -331,6 +332,7 @@ pub(crate) mod tests {
                 due_at,
                 deadline: due_at + SignedDuration::from_hours(1),
                 origin: Origin::Schedule,
+                repetition: crate::journal::Repetition::default(),
             };
             journal.claim(due_at, (0..at_each).map(claim).collect()).await.expect("claimed");
         }

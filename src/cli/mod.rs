@@ -1,6 +1,7 @@
 //! The commands: one file for each.
 
 mod api;
+mod audit;
 pub mod check;
 mod fire;
 pub mod forecast;
@@ -74,6 +75,7 @@ enum Command {
     /// Send the occurrences of an entry that was paused again, from the next one on.
     Resume(pause::Args),
     Jobs(jobs::Args),
+    Audit(audit::Args),
     Import(import::Args),
     #[command(subcommand)]
     Journal(journal::Command),
@@ -174,6 +176,7 @@ impl Cli {
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
             Command::Journal(command) => journal::run(&command, &self.config, self.format),
+            Command::Audit(args) => audit::run(&args, &self.config, self.format),
             Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

@@ -124,7 +124,7 @@ struct Record<'a> {
 }
 
 fn print_json(occurrences: impl Iterator<Item = Occurrence>, out: &mut dyn Write) -> io::Result<()> {
-    for Occurrence { entry, scheduled_at } in occurrences {
+    for Occurrence { entry, scheduled_at, .. } in occurrences {
         let offset = entry.timezone.to_offset(scheduled_at);
         let record = Record {
             entry: entry.name.as_str(),
@@ -152,7 +152,7 @@ fn print_text(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut table = Table::new(&COLUMNS, columns);
-    for Occurrence { entry, scheduled_at } in occurrences {
+    for Occurrence { entry, scheduled_at, .. } in occurrences {
         let cells = [
             Cell::plain(entry.name.as_str()),
             Cell::plain(local_time(&entry.timezone, scheduled_at)),

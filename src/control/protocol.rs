@@ -31,6 +31,10 @@ pub enum Question {
         /// Whether to tell what becomes of it.
         #[serde(default)]
         wait: bool,
+        /// The instant that the occurrence is claimed as, which whoever repeats a question without an answer says again: a
+        /// claim of the entry that has this instant is the question's own. None: the daemon takes its own.
+        #[serde(default)]
+        at: Option<Timestamp>,
     },
     /// Skip an entry's occurrences until it is resumed.
     Pause {
@@ -253,7 +257,12 @@ mod tests {
     #[test]
     fn a_question_is_read_as_it_was_asked() {
         let questions = [
-            Question::Fire { entry: "a".into(), args: Some("--full '2 days'\n\u{0}é".into()), wait: true },
+            Question::Fire {
+                entry: "a".into(),
+                args: Some("--full '2 days'\n\u{0}é".into()),
+                wait: true,
+                at: None,
+            },
             Question::Pause { entry: "a".into() },
             Question::Resume { entry: "a".into() },
             Question::Status { entries: vec!["a".into()], most: 5 },

@@ -43,6 +43,8 @@ pub(crate) struct Fire {
     pub(crate) entry: Arc<Entry>,
     /// In place of the entry's own.
     pub(crate) args: Option<String>,
+    /// The instant to claim it as, which tells a repeated question from another one. `None`: the loop takes its own.
+    pub(crate) at: Option<Timestamp>,
     pub(crate) by: Uid,
     /// Which occurrence it is, once it is claimed.
     pub(crate) answer: oneshot::Sender<Result<Key, FireError>>,
@@ -71,8 +73,22 @@ pub(crate) enum FireError {
     )]
     NotYet,
     /// Nothing is fired that is not claimed.
-    #[error("nothing was fired, as it could not be claimed: {0}; see to the journal, then try again")]
+    #[error(
+        "nothing was fired, as it could not be claimed: {0}; see to the journal, and look at `stackcron history` before you try \
+         again: the claim may have been written without an answer"
+    )]
     Journal(JournalError),
+    /// The question was asked before, and its answer was lost.
+    #[error(
+        "the request was claimed before as {0}, and is not claimed again; `stackcron history {entry}` tells what becomes of it",
+        entry = .0.entry()
+    )]
+    ClaimedBefore(Key),
+    /// It would be another person's question at another time.
+    #[error(
+        "{0} is too far from the daemon's clock for a request to run now; see that time is synchronised, then try again"
+    )]
+    Elsewhen(Timestamp),
 }
 
 /// Why nothing was paused or resumed.
@@ -155,6 +171,12 @@ pub(crate) enum AskError {
     /// Ask the next daemon.
     #[error("the daemon is stopping; ask again when it has started")]
     Stopping,
+    /// The loop took the question and ended, or lost its lease, before it answered.
+    #[error(
+        "the daemon stopped, or no longer leads, before it answered. What was asked for may have been done all the same: look at \
+         `stackcron history` before you ask again"
+    )]
+    Unanswered,
     /// The loop or the disk hangs.
     #[error(
         "the daemon has not answered for {} s: its loop or its disk hangs; see its log, and restart it. What was asked for may \
@@ -173,7 +195,7 @@ impl ControlHandle {
         let (answer, answered) = oneshot::channel();
         let asking = async {
             self.asks.send(ask(answer)).await.map_err(|_| AskError::Stopping)?;
-            answered.await.map_err(|_| AskError::Stopping)
+            answered.await.map_err(|_| AskError::Unanswered)
         };
         timeout(ANSWERED_WITHIN, asking).await.map_err(|_| AskError::Hangs)?
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::protocol::{Answer, ErrorKind, Question, Told};
@@ -58,7 +59,7 @@ impl RequestHandler {
 
     pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
         let answered = match question {
-            Question::Fire { entry, args, wait } => self.fire(&mut client, entry, args, wait).await,
+            Question::Fire { entry, args, wait, at } => self.fire(&mut client, entry, (args, at), wait).await,
             Question::Pause { entry } => self.steer(&mut client, entry, true).await,
             Question::Resume { entry } => self.steer(&mut client, entry, false).await,
             Question::Status { entries, most } => self.status(&mut client, entries, most).await,
@@ -91,7 +92,7 @@ impl RequestHandler {
         &self,
         client: &mut Client,
         name: String,
-        args: Option<String>,
+        (args, at): (Option<String>, Option<Timestamp>),
         wait: bool,
     ) -> Result<(), Refusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
@@ -105,7 +106,7 @@ impl RequestHandler {
             let (schedule, entry) = self.find(&name).await?;
             let (args, told) = (args.clone(), told.clone());
             let fire =
-                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, by, answer, told }));
+                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, at, by, answer, told }));
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 claimed => break claimed?,

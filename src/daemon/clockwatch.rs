@@ -22,6 +22,8 @@ const CORRECTION: SignedDuration = SignedDuration::from_hours(3);
 pub(super) struct Seen {
     /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time passed unseen.
     pub(super) jumped_ms: Option<i64>,
+    /// What the wall clock would show, had nobody set it forward.
+    pub(super) set_forward_from: Option<Timestamp>,
     /// What the wall clock would show, had nobody set it forward by three hours or more while the machine was awake.
     pub(super) corrected_from: Option<Timestamp>,
 }
@@ -41,7 +43,8 @@ impl Clockwatch {
         let passed = SignedDuration::try_from(now.mono.saturating_sub(before.mono)).unwrap_or_default();
         let unset = before.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
         let corrected_from = (now.wall.duration_since(unset) >= CORRECTION).then_some(unset);
-        Seen { jumped_ms: self.jumped_ms(now), corrected_from }
+        let set_forward_from = (now.wall.duration_since(unset) >= JUMP).then_some(unset);
+        Seen { jumped_ms: self.jumped_ms(now), set_forward_from, corrected_from }
     }
 
     fn jumped_ms(&mut self, now: Now) -> Option<i64> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Daemon;
@@ -72,6 +72,16 @@ impl ControlState {
     }
 }
 
+/// A question that is repeated for want of an answer names an instant at most so long ago.
+const REPEATED_WITHIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether an instant can be that of an occurrence that a person fires: near, and no whole second, which is the schedule's.
+fn is_instant_of_a_person(at: Timestamp, now: Now) -> bool {
+    let microseconds = at.subsec_nanosecond() % 1_000 == 0 && at.subsec_nanosecond() != 0;
+    let ahead = at.duration_since(now.wall);
+    microseconds && ahead >= -REPEATED_WITHIN && ahead <= SignedDuration::from_secs(1)
+}
+
 impl Daemon {
     pub(super) fn asked(&mut self, ask: ControlRequest) {
         match ask {
@@ -99,8 +109,23 @@ impl Daemon {
     }
 
     fn claim_by_hand(&mut self, fire: Box<Fire>) {
-        match self.core.claim_by_hand(&fire.entry, fire.args.clone(), Now::read()) {
-            Some((cursor, claim)) => self.requests.claim_by_hand(cursor, claim, fire),
+        let now = Now::read();
+        if let Some(at) = fire.at.filter(|at| !is_instant_of_a_person(*at, now)) {
+            return drop(fire.answer.send(Err(FireError::Elsewhen(at))));
+        }
+        match self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) {
+            Some((cursor, claim)) => {
+                let claim = match fire.at {
+                    Some(at) => Claim {
+                        key: Key::new(fire.entry.name.clone(), at),
+                        due_at: at,
+                        deadline: at.checked_add(fire.entry.start_deadline).unwrap_or(Timestamp::MAX),
+                        ..claim
+                    },
+                    None => claim,
+                };
+                self.requests.claim_by_hand(cursor, claim, fire);
+            }
             None => drop(fire.answer.send(Err(FireError::NotYet))),
         }
     }
@@ -110,6 +135,11 @@ impl Daemon {
             Err(error) => {
                 self.core.unclaimed_by_hand(Now::read());
                 let _ = fire.answer.send(Err(FireError::Journal(error)));
+            }
+            // The question was asked before: its claim was written, though its answer was lost.
+            Ok(Claimed { known }) if !known.is_empty() && fire.at.is_some() => {
+                self.core.known_by_hand();
+                let _ = fire.answer.send(Err(FireError::ClaimedBefore(claim.key)));
             }
             // The clock has shown this instant before.
             Ok(Claimed { known }) if !known.is_empty() => {

@@ -14,7 +14,7 @@ use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
-use crate::journal::{Claim, Key, Known, Origin, Recovered};
+use crate::journal::{Claim, Key, Known, Origin, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -29,6 +29,10 @@ pub(crate) struct Core {
     told_of_clock: Vec<Effect>,
     /// Until when everything new waits for the clock, as was told last.
     behind_until: Option<Timestamp>,
+    /// The clock was set back, and the journal's cursor has not gone back with it yet.
+    goes_back: Option<Repeat>,
+    /// The part of that which is being written.
+    asked_back: Option<Repeat>,
     /// What came from the sweep and is not claimed yet.
     batch: Vec<Occurrence>,
     /// So many of them, the first ones, are being claimed.
@@ -90,6 +94,8 @@ enum Claiming {
 pub(crate) struct Claims {
     /// Everything scheduled before is claimed by then.
     pub(crate) cursor: Timestamp,
+    /// The cursor of the journal goes back, for the clock shows this stretch again. `None`: it goes on.
+    pub(crate) repeat: Option<Repeat>,
     /// In the order of the timetable.
     pub(crate) claims: Vec<Claim>,
 }
@@ -115,7 +121,8 @@ const CURSOR_EVERY: Duration = Duration::from_secs(60);
 impl Core {
     /// Goes on where a former process ended, or begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
-        let mut core = Core::sweeping(Sweep::again(schedule, recovered.cursor), schedule, seed, now);
+        let mut core =
+            Core::sweeping(Sweep::again(schedule, recovered.cursor, recovered.repeat), schedule, seed, now);
         core.written = recovered.cursor;
         let effects = core.dispatch.recover(recovered, schedule, now);
         (core, effects)
@@ -146,6 +153,8 @@ impl Core {
             clock: Clockwatch::new(now),
             told_of_clock: Vec::new(),
             behind_until: None,
+            goes_back: None,
+            asked_back: None,
             batch: Vec::new(),
             asked: 0,
             claiming: Claiming::No,
@@ -173,26 +182,36 @@ impl Core {
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
         // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
-        if self.batch.is_empty() && !stale && !matches!(self.claiming, Claiming::Failed(_)) {
+        if self.batch.is_empty()
+            && !stale
+            && self.goes_back.is_none()
+            && !matches!(self.claiming, Claiming::Failed(_))
+        {
             // A reload while a claim was being written left the sweep where it had come to.
             self.catching_up = self.catching_up.filter(|_| self.sweep.is_behind(now));
             return None;
         }
         self.claiming = Claiming::Yes;
+        self.asked_back = self.goes_back;
         self.asked = self.batch.len();
         // More follows than is claimed at once.
         let much = cursor < now.wall;
         let unseen = much || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
         let away = self.looked.is_none_or(|looked| now.wall.duration_since(looked) > AWAY);
         self.catching_up = if away || much { Some(now.wall) } else { self.catching_up }.filter(|_| unseen);
-        Some(Claims { cursor, claims: self.batch.iter().map(claim).collect() })
+        Some(Claims { cursor, repeat: self.goes_back, claims: self.batch.iter().map(claim).collect() })
     }
 
     /// The claims are on disk, but for those that were known before.
     pub(crate) fn claimed(&mut self, cursor: Timestamp, known: &[Key], now: Now) -> Vec<Effect> {
         self.claiming = Claiming::No;
         self.catching_up = self.catching_up.filter(|&until| cursor < until);
-        self.written = Some(cursor);
+        // The clock may have been set back while this was being written.
+        let asked_back = self.asked_back.take();
+        if self.goes_back == asked_back {
+            self.goes_back = None;
+            self.written = Some(cursor);
+        }
         let known: HashSet<&Key> = known.iter().collect();
         let mut occurrences: Vec<Occurrence> = self.batch.drain(..std::mem::take(&mut self.asked)).collect();
         if !known.is_empty() {
@@ -243,7 +262,18 @@ impl Core {
 
     /// Looks at the clocks, before anything is decided by them.
     fn watch_clock(&mut self, now: Now) {
-        let Seen { jumped_ms, corrected_from } = self.clock.see(now);
+        let Seen { jumped_ms, set_forward_from, corrected_from } = self.clock.see(now);
+        if let Some(repeat) = self.sweep.goes_back(now) {
+            self.goes_back = Some(repeat);
+            self.written = Some(now.wall);
+            self.catching_up = None;
+            self.dispatch.goes_back(now);
+        } else if let Some((from, until)) = set_forward_from.zip(self.sweep.repeat()).and_then(|(from, _)| {
+            // A clock that is put right again skips nothing that it has not shown before.
+            Some((from, self.sweep.skips_repeated(now)?))
+        }) {
+            self.dispatch.leaves_out(from, until);
+        }
         if let Some(by_ms) = jumped_ms {
             self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
@@ -257,6 +287,11 @@ impl Core {
             self.told_of_clock.push(Effect::Log(Box::new(ClockBehind { until, entries }.into())));
         }
         self.behind_until = waits;
+    }
+
+    /// Looks at the clocks while nothing may be decided: time that passes meanwhile is no jump.
+    pub(crate) fn watches(&mut self, now: Now) {
+        self.watch_clock(now);
     }
 
     /// Until when everything new waits for the clock. `None`: it is where it was, or further.
@@ -302,6 +337,7 @@ impl Core {
             due_at: at,
             deadline: at.checked_add(entry.start_deadline).unwrap_or(Timestamp::MAX),
             origin: Origin::Person { args },
+            repetition: Repetition::default(),
         };
         Some((cursor, claim))
     }
@@ -456,7 +492,8 @@ impl Core {
             let again_from = (self.claiming == Claiming::Yes).then(|| former.unwrap_or(from));
             self.reloaded = Some(TakenOver { entries, again_from });
         }
-        let sweep = Sweep::resume(&schedule, timetable, from).reaching(self.sweep.reach());
+        let sweep = Sweep::resume(&schedule, timetable, from);
+        let sweep = sweep.reaching(self.sweep.reach()).repeating(self.sweep.repeat());
         (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
     }
 
@@ -546,7 +583,7 @@ fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
 
 /// The occurrence with what decides at once whether it goes: the deadline and the pause that are in force by now.
 fn in_force(occurrence: Occurrence, entries: &ByName) -> Occurrence {
-    let Occurrence { entry: was, scheduled_at } = occurrence;
+    let Occurrence { entry: was, scheduled_at, pass } = occurrence;
     let entry = match entries.get(&was.name) {
         Some(now) if (now.start_deadline, now.paused) != (was.start_deadline, was.paused) => {
             let (start_deadline, paused) = (now.start_deadline, now.paused);
@@ -554,11 +591,11 @@ fn in_force(occurrence: Occurrence, entries: &ByName) -> Occurrence {
         }
         _ => was,
     };
-    Occurrence { entry, scheduled_at }
+    Occurrence { entry, scheduled_at, pass }
 }
 
 fn key(occurrence: &Occurrence) -> Key {
-    Key::new(occurrence.entry.name.clone(), occurrence.scheduled_at)
+    Key::new(occurrence.entry.name.clone(), occurrence.scheduled_at).in_pass(occurrence.pass)
 }
 
 pub(super) fn claim(occurrence: &Occurrence) -> Claim {
@@ -572,5 +609,9 @@ pub(super) fn claim(occurrence: &Occurrence) -> Claim {
         due_at,
         deadline,
         origin: Origin::Schedule,
+        repetition: match occurrence.pass > 0 && timetable::is_appointment(entry, occurrence.scheduled_at) {
+            true => Repetition::Once,
+            false => Repetition::Again,
+        },
     }
 }

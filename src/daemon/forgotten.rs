@@ -28,11 +28,11 @@ pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(C
     }
     let waiting = recovered.open.iter().filter(|open| may_have_been_sent(open, until)).count();
     let occurrences = claims.len() + waiting;
-    Some((Claims { cursor: until, claims }, JournalOlder { from, until, occurrences }))
+    Some((Claims { cursor: until, repeat: None, claims }, JournalOlder { from, until, occurrences }))
 }
 
 /// Takes in that these claims are written, but for those that were `known` before: each is in doubt from now on.
-pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims }: Claims, known: &[Key]) {
+pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: Claims, known: &[Key]) {
     for open in &mut recovered.open {
         if may_have_been_sent(open, cursor)
             && let Reached::Waiting { attempts, .. } = open.reached

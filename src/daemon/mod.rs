@@ -225,6 +225,8 @@ impl Daemon {
                 }
                 let effects = self.core.turn(now);
                 self.perform(effects);
+            } else {
+                self.core.watches(now);
             }
             if let Some(metrics) = &self.metrics {
                 metrics.turned(permitted && self.core.is_current(now), self.core.waits_for_clock(now));
@@ -270,6 +272,9 @@ impl Daemon {
         if let Some(claims) = self.core.claim_window(now) {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
+            }
+            if let (Some(_), Some(mark)) = (claims.repeat, &mut self.mark) {
+                mark.journal_goes_back(now.wall);
             }
             self.desk.claiming_since = Some(now.mono);
             self.requests.claim(claims);

@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::cloud66::{ActionsListed, Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
-use crate::journal::{Claim, Claimed, Journal, JournalError, Key, Known, SendPermit, Transition};
+use crate::journal::{Claim, Claimed, Cursor, Journal, JournalError, Key, Known, SendPermit, Transition};
 use crate::schedule::{AccountName, Entry, StackUid};
 
 /// A request that has ended.
@@ -120,10 +120,10 @@ impl Requests {
     }
 
     /// Writes claims. How that went arrives on `replies`.
-    pub(super) fn claim(&self, Claims { cursor, claims }: Claims) {
+    pub(super) fn claim(&self, Claims { cursor, repeat, claims }: Claims) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let known = journal.claim(cursor, claims).await;
+            let known = journal.claim(Cursor { at: cursor, repeat }, claims).await;
             let _ = report.send(Done::Claimed { cursor, known });
         });
     }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::clock::Now;
+use crate::journal::Repeat;
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
@@ -56,6 +57,9 @@ const LAST: i64 = 32_503_680_000;
 /// A clock may be behind what it has shown by so much before that is told: ntpd slews it by less.
 const NOT_BEHIND: SignedDuration = SignedDuration::from_secs(1);
 
+/// A clock that is set back by more is followed; one that is set back by so much or less is waited for.
+const WAITS_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
+
 /// The number that a text is. What is no number, and what is before the sources, is the date of the sources.
 const fn seconds(text: &str) -> i64 {
     match i64::from_str_radix(text, 10) {
@@ -72,6 +76,8 @@ pub(crate) struct Sweep {
     cursor: Option<Timestamp>,
     /// The latest instant that the clock is known to have shown. `None` until it is plausible.
     shown: Option<Timestamp>,
+    /// The clock was set back: from the first instant to the end of the repeat, it shows what it has shown before.
+    repeat: Option<(Timestamp, Repeat)>,
     /// Nothing is planned while the clock shows an earlier time.
     plausible: Timestamp,
     /// Nothing is planned that is scheduled then or later.
@@ -96,6 +102,7 @@ impl Sweep {
             timetable,
             cursor: from,
             shown: from,
+            repeat: None,
             plausible: PLAUSIBLE,
             end: Timestamp::MAX,
             reach: Reach::ALONE,
@@ -104,9 +111,10 @@ impl Sweep {
 
     /// Goes on where a former process had planned everything before `cursor`, some of it ahead. Another schedule may have
     /// more in what was ahead; what that process had claimed there is known to the journal.
-    pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>) -> Sweep {
+    pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>, repeat: Option<Repeat>) -> Sweep {
         let ahead = Reach::ALONE.ahead;
-        Sweep::new(schedule, cursor.map(|cursor| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN)))
+        let from = cursor.map(|cursor| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN));
+        Sweep { repeat: cursor.zip(repeat), ..Sweep::new(schedule, from) }
     }
 
     /// The same with another reach.
@@ -159,7 +167,57 @@ impl Sweep {
         let until = cursor.checked_add(PORTION).unwrap_or(Timestamp::MAX).min(horizon);
         self.cursor = Some(until);
         self.shown = self.shown.max(until.checked_sub(self.reach.ahead).ok());
-        Some(timetable.step(until))
+        let mut occurrences = timetable.step(until);
+        if let Some((from, Repeat { pass, until })) = self.repeat {
+            let again = |at| from <= at && at < until;
+            occurrences.iter_mut().filter(|it| again(it.scheduled_at)).for_each(|it| it.pass = pass);
+        }
+        Some(occurrences)
+    }
+
+    /// Goes back with a clock that was set back by more than a minute. Returns the stretch that it shows again; `None`
+    /// when it was not set back by so much.
+    pub(super) fn goes_back(&mut self, now: Now) -> Option<Repeat> {
+        let shown = self.waits_for_clock(now)?;
+        let cursor = self.cursor?;
+        if now.wall < self.plausible || shown.duration_since(now.wall) <= WAITS_AT_MOST {
+            return None;
+        }
+        let Plan::Running(timetable) = &mut self.timetable else {
+            return None;
+        };
+        timetable.go_back(now.wall);
+        let former = self.repeat.map(|(_, repeat)| repeat);
+        let pass = former.map_or(1, |former| former.pass.saturating_add(1));
+        let until = former.map_or(cursor, |former| former.until.max(cursor));
+        let repeat = Repeat { pass, until };
+        (self.cursor, self.shown) = (Some(now.wall), Some(now.wall));
+        self.repeat = Some((now.wall, repeat));
+        Some(repeat)
+    }
+
+    /// The clock was set forward: what it skips of a stretch that it was showing again is left out, for it has been shown.
+    /// Returns where that ends.
+    pub(super) fn skips_repeated(&mut self, now: Now) -> Option<Timestamp> {
+        let (_, repeat) = self.repeat?;
+        let until = repeat.until.min(now.wall);
+        if self.cursor? < until
+            && let Plan::Running(timetable) = &mut self.timetable
+        {
+            timetable.step(until);
+            self.cursor = Some(until);
+        }
+        Some(until)
+    }
+
+    /// The last stretch that the clock showed again, and its first instant.
+    pub(super) fn repeat(&self) -> Option<(Timestamp, Repeat)> {
+        self.repeat
+    }
+
+    /// The same with a stretch that the clock shows again.
+    pub(super) fn repeating(self, repeat: Option<(Timestamp, Repeat)>) -> Sweep {
+        Sweep { repeat, ..self }
     }
 
     /// Everything before this instant is planned.

@@ -299,19 +299,33 @@ fn a_clock_set_forward_an_hour_is_caught_up() {
 }
 
 #[test]
-fn a_clock_set_back_fires_nothing_twice() {
-    for (back, what) in [(3600, "an hour"), (86_400, "a day")] {
+fn a_clock_set_back_by_hours_goes_on_at_once_in_another_pass() {
+    for (back, what) in [(61, "a minute and a second"), (3600, "an hour"), (86_400, "a day")] {
         let mut world = World::new(&three(), nothing_recovered(), START);
         world.pass(60, 1.0);
         world.jump(0, -back);
-        world.pass(120, 1.0);
+        let before = world.sent("all");
+        world.pass(40, 1.0);
         assert_eq!(world.jumps, [-back * 1000], "{what} back");
-        assert_eq!(world.sent("all"), 61, "{what} back: the clock shows what it has shown before");
-        // The clock is set right again.
+        assert_eq!(world.sent("all"), before + 40, "{what} back: what follows elapsed time goes on at once");
+        // The clock is set right again: what it had shown before comes no further time.
         world.jump(0, back);
         world.pass(30, 1.0);
-        world.check(60 + 120 + 31);
+        assert!(world.given_up("all", "clock") < 10, "{what}: no more than was claimed ahead");
+        assert!(world.sent("all") < before + 41 + 40 + 31 + 6, "{what}: {}", world.sent("all"));
     }
+}
+
+#[test]
+fn a_clock_set_back_by_a_minute_is_waited_for() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(60, 1.0);
+    world.jump(0, -60);
+    world.pass(59, 1.0);
+    assert_eq!(world.sent("all"), 61);
+    assert_eq!(world.behind.len(), 1, "it is told once");
+    world.pass(20, 1.0);
+    world.check(60 + 20);
 }
 
 #[test]
@@ -328,34 +342,22 @@ fn a_clock_corrected_by_three_hours_or_more_sends_nothing_of_what_it_skipped() {
 }
 
 #[test]
-fn a_loop_turns_and_says_so_while_its_clock_is_behind_by_hours() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
-    world.pass(60, 1.0);
-    let shown = world.now.wall;
-    world.jump(0, -7200);
-    for _ in 0..100 {
-        let wakes_at = world.core.wakes_at(world.now);
-        let wait = wakes_at - world.now.mono;
-        assert!(wait <= Duration::from_secs(1), "the loop sleeps for {wait:?}");
-        world.now.mono = wakes_at;
-        world.now.wall += SignedDuration::try_from(wait).expect("a span");
-        world.turn();
-    }
-    let until = world.core.waits_for_clock(world.now).expect("it waits");
-    assert!(shown.duration_since(until).unsigned_abs() <= Duration::from_secs(1), "until {until}");
-    assert_eq!(world.behind, [(until, 3)], "it is told once");
-    world.now.wall = shown;
-    world.turn();
-    assert_eq!(world.core.waits_for_clock(world.now), None);
+fn a_start_whose_cursor_is_a_minute_ahead_of_the_clock_says_until_when_it_waits() {
+    let cursor: Timestamp = "2026-03-01T00:01:05Z".parse().expect("an instant");
+    let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
+    let world = World::new(&three(), recovered, "2026-03-01T00:00:10Z");
+    let until = "2026-03-01T00:01:00Z".parse().expect("an instant");
+    assert_eq!(world.behind, [(until, 3)]);
 }
 
 #[test]
-fn a_start_whose_cursor_is_ahead_of_the_clock_says_until_when_it_waits() {
+fn a_start_whose_cursor_is_a_day_ahead_of_the_clock_goes_on_at_once() {
     let cursor: Timestamp = "2026-03-02T00:00:05Z".parse().expect("an instant");
     let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
-    let world = World::new(&three(), recovered, START);
-    let until = "2026-03-02T00:00:00Z".parse().expect("an instant");
-    assert_eq!(world.behind, [(until, 3)]);
+    let mut world = World::new(&three(), recovered, "2026-03-01T00:00:10Z");
+    assert_eq!(world.behind, []);
+    world.pass(30, 1.0);
+    assert_eq!(world.sent("all"), 31);
 }
 
 #[test]

@@ -22,6 +22,7 @@ impl Dispatch {
                 let planned = Planned {
                     entry: as_asked(entry, &claim.origin),
                     scheduled_at: claim.key.scheduled_at(),
+                    pass: claim.key.pass(),
                     due_at: claim.due_at,
                     deadline: claim.deadline,
                     origin: claim.origin,

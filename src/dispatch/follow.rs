@@ -29,6 +29,8 @@ const GIVEN_UP: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Following {
     pub(super) entry: Arc<Entry>,
     pub(super) scheduled_at: Timestamp,
+    /// Which time through that instant.
+    pass: u32,
     pub(super) action: ActionId,
     pub(super) sent_at: Timestamp,
     since: Mono,
@@ -72,7 +74,7 @@ pub(super) enum Found {
 impl Following {
     pub(super) fn new(
         entry: Arc<Entry>,
-        scheduled_at: Timestamp,
+        (scheduled_at, pass): (Timestamp, u32),
         action: ActionId,
         sent_at: Timestamp,
         now: Now,
@@ -80,6 +82,7 @@ impl Following {
         Following {
             entry,
             scheduled_at,
+            pass,
             action,
             sent_at,
             since: now.mono,
@@ -91,7 +94,7 @@ impl Following {
 
     /// The occurrence that started it.
     pub(super) fn key(&self) -> Key {
-        Key::new(self.entry.name.clone(), self.scheduled_at)
+        Key::new(self.entry.name.clone(), self.scheduled_at).in_pass(self.pass)
     }
 
     /// Whether it has run for so long that nobody waits for it.

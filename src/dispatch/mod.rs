@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Claim, Key, Origin, Transition};
+use crate::journal::{Claim, Key, Origin, Repetition, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -122,6 +122,8 @@ struct Id(u64);
 struct Pending {
     entry: Arc<Entry>,
     scheduled_at: Timestamp,
+    /// Which time through that instant, after the clock was set back. 0: the first.
+    pass: u32,
     due_at: Timestamp,
     deadline: Timestamp,
     origin: Origin,
@@ -141,6 +143,7 @@ struct Pending {
 struct Planned {
     entry: Arc<Entry>,
     scheduled_at: Timestamp,
+    pass: u32,
     due_at: Timestamp,
     deadline: Timestamp,
     origin: Origin,
@@ -214,7 +217,7 @@ impl Pending {
     }
 
     fn key(&self) -> Key {
-        Key::new(self.entry.name.clone(), self.scheduled_at)
+        Key::new(self.entry.name.clone(), self.scheduled_at).in_pass(self.pass)
     }
 
     /// What is to be in the journal of it.
@@ -227,6 +230,7 @@ impl Pending {
             due_at: self.due_at,
             deadline: self.deadline,
             origin: self.origin.clone(),
+            repetition: Repetition::default(),
         }
     }
 
@@ -316,10 +320,11 @@ impl Dispatch {
     pub fn plan(&mut self, occurrences: impl IntoIterator<Item = Occurrence>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut planned: BTreeMap<(AccountName, i64), usize> = BTreeMap::new();
-        for Occurrence { entry, scheduled_at } in occurrences {
+        for Occurrence { entry, scheduled_at, pass } in occurrences {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
-            let occurrence = Planned { entry, scheduled_at, due_at, deadline, origin: Origin::Schedule };
+            let origin = Origin::Schedule;
+            let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;
             }
@@ -335,12 +340,12 @@ impl Dispatch {
     /// `None` for an occurrence that is known already.
     fn enter(
         &mut self,
-        Planned { entry, scheduled_at, due_at, deadline, origin }: Planned,
+        Planned { entry, scheduled_at, pass, due_at, deadline, origin }: Planned,
         history: History,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Id> {
-        if !self.known.insert(Key::new(entry.name.clone(), scheduled_at)) {
+        if !self.known.insert(Key::new(entry.name.clone(), scheduled_at).in_pass(pass)) {
             return None;
         }
         let id = Id(self.number());
@@ -350,6 +355,7 @@ impl Dispatch {
         let pending = Pending {
             entry,
             scheduled_at,
+            pass,
             due_at,
             deadline,
             origin,
@@ -415,6 +421,13 @@ impl Dispatch {
     /// The clock was corrected, and has shown nothing between two instants: what is scheduled there is not sent.
     pub(crate) fn leaves_out(&mut self, from: Timestamp, until: Timestamp) {
         self.left_out = Some((from, until));
+    }
+
+    /// The clock was set back: from now on it shows these instants again, so that an earlier one that comes is the newer.
+    pub(crate) fn goes_back(&mut self, now: Now) {
+        self.reached = now.wall;
+        self.left_out = None;
+        self.activity.values_mut().for_each(|activity| activity.newest_sent = None);
     }
 
     /// Nothing that is due later was sent.

@@ -66,8 +66,8 @@ impl Dispatch {
             if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
-                let scheduled_at = claim.key.scheduled_at();
-                lane.follow_later(Following::new(entry, scheduled_at, action, sent_at, now), now);
+                let occurrence = (claim.key.scheduled_at(), claim.key.pass());
+                lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
@@ -97,6 +97,7 @@ impl Dispatch {
                     let planned = Planned {
                         entry: as_asked(&entry, &claim.origin),
                         scheduled_at,
+                        pass: claim.key.pass(),
                         due_at: claim.due_at,
                         // Of a schedule that changed while no daemon ran, as by a reload.
                         deadline: entry.deadline(claim.due_at),
@@ -156,6 +157,7 @@ impl Dispatch {
             entry: as_asked(&sent, &claim.origin),
             origin: claim.origin,
             scheduled_at: claim.key.scheduled_at(),
+            pass: claim.key.pass(),
             due_at: claim.due_at,
             deadline: entry.deadline(claim.due_at),
             waited: true,

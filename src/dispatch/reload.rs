@@ -86,11 +86,11 @@ impl Dispatch {
 
     /// Gives up what was claimed ahead and a reload has removed since.
     pub(crate) fn withdraw(&mut self, occurrences: Vec<Occurrence>, now: Now) -> Vec<Effect> {
-        let removed = occurrences.into_iter().flat_map(|Occurrence { entry, scheduled_at }| {
+        let removed = occurrences.into_iter().flat_map(|Occurrence { entry, scheduled_at, pass }| {
             let reason = "removed";
             let (due_at, _) = entry.times(scheduled_at);
             let lateness_ms = ms(now.wall.duration_since(due_at));
-            let (key, entry) = (Key::new(entry.name.clone(), scheduled_at), entry.name.clone());
+            let (key, entry) = (Key::new(entry.name.clone(), scheduled_at).in_pass(pass), entry.name.clone());
             [
                 Effect::Record(key, Transition::Skipped { reason: reason.into() }),
                 log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }),

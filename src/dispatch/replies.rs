@@ -266,7 +266,8 @@ impl Dispatch {
         if let Some(action_id) = action.id
             && follows
         {
-            let following = Following::new(Arc::clone(entry), pending.scheduled_at, action_id, sent_at, now);
+            let occurrence = (pending.scheduled_at, pending.pass);
+            let following = Following::new(Arc::clone(entry), occurrence, action_id, sent_at, now);
             if action.finished() {
                 effects.extend(finished(&following, action, now));
             } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {

@@ -13,7 +13,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Health, JournalError, Key, Known, Pruned, Recovered, Refused, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Recovered, Refused, SendWatermark,
+    Transition,
 };
 use crate::log;
 use crate::quota;
@@ -72,7 +73,12 @@ impl Journal {
     ///
     /// # Errors
     /// Then nothing is claimed and the cursor stands; ask again when the error [passes](JournalError::passes).
-    pub async fn claim(&self, cursor: Timestamp, claims: Vec<Claim>) -> Result<Claimed, JournalError> {
+    pub async fn claim(
+        &self,
+        cursor: impl Into<Cursor>,
+        claims: Vec<Claim>,
+    ) -> Result<Claimed, JournalError> {
+        let cursor = cursor.into();
         self.ask(|answer| Request::Claim { cursor, claims, answer }).await
     }
 

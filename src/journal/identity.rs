@@ -138,6 +138,14 @@ impl KnownJournal {
         Ok(())
     }
 
+    /// The clock was set back, and the journal's cursor goes back with it.
+    pub(super) fn goes_back(&mut self, shard: &Shard, cursor: Timestamp) -> io::Result<()> {
+        let Some(seen) = &mut self.seen else { return Ok(()) };
+        let Some(until) = seen.until.get_mut(name(shard)) else { return Ok(()) };
+        *until = (*until).min(cursor.as_microsecond());
+        OpenOptions::new().write(true).open(&self.path)?.write_all_at(render(seen).as_bytes(), 0)
+    }
+
     /// Remembers how far the journal has come. The write outlives the process and waits for no disk: after a power failure the
     /// file may know of less.
     pub(super) fn reaches(&mut self, shard: &Shard, until: Timestamp) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::postgres::{self, Address};
-use super::{Filter, JournalError, Key, Lately, Record, sqlite};
+use super::{FILE_NAME, Filter, JournalError, Key, Lately, Record, sqlite};
 
 /// The place of a journal.
 #[derive(Clone, Debug)]
@@ -31,6 +31,20 @@ impl Location {
         match self {
             Location::Directory(directory) => sqlite::read_history(directory, filter, each),
             Location::Database(address) => postgres::read_history(address, filter, each),
+        }
+    }
+
+    /// Everything scheduled before this instant is planned, in every shard. `None`: nothing is. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn planned_until(&self) -> Result<Option<Timestamp>, JournalError> {
+        match self {
+            Location::Directory(directory) => match sqlite::summary(&directory.join(FILE_NAME))? {
+                Some(summary) => Ok(summary.cursor),
+                None => Err(JournalError::Missing(directory.clone())),
+            },
+            Location::Database(address) => postgres::planned_until(address),
         }
     }
 

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
-use super::{Claim, Claimed, Key, Known, Recovered, Refused, State, Transition, Unnamed, whole_micros};
+use super::{
+    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, State, Transition, Unnamed,
+    whole_micros,
+};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -17,6 +20,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     cursor: Option<Timestamp>,
+    repeat: Option<Repeat>,
     stopped_at: Option<Timestamp>,
     rows: BTreeMap<Key, (Claim, Progress)>,
     paused: BTreeSet<EntryName>,
@@ -35,10 +39,11 @@ pub(crate) struct Row {
 
 impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
-    pub(crate) fn claim(&mut self, cursor: Timestamp, claims: &[Claim]) -> Claimed {
+    pub(crate) fn claim(&mut self, cursor: impl Into<Cursor>, claims: &[Claim]) -> Claimed {
+        let Cursor { at: cursor, repeat } = cursor.into();
         let mut claimed = Claimed::default();
         for claim in claims {
-            if self.rows.contains_key(&claim.key) {
+            if self.rows.contains_key(&claim.key) || self.is_kept_by_former_pass(claim) {
                 claimed.known.push(claim.key.clone());
                 continue;
             }
@@ -50,8 +55,24 @@ impl Memory {
             self.rows.insert(claim.key.clone(), (claim, Progress::due()));
         }
         let cursor = whole_micros(cursor);
-        self.cursor = Some(self.cursor.map_or(cursor, |former| former.max(cursor)));
+        match repeat {
+            Some(Repeat { pass, until }) => {
+                (self.cursor, self.repeat) =
+                    (Some(cursor), Some(Repeat { pass, until: whole_micros(until) }));
+            }
+            None => self.cursor = self.cursor.max(Some(cursor)),
+        }
         claimed
+    }
+
+    /// Whether an earlier time through the instant leaves nothing to a later one.
+    fn is_kept_by_former_pass(&self, claim: &Claim) -> bool {
+        let of = |pass| claim.key.clone().in_pass(pass);
+        self.rows.range(of(0)..claim.key.clone()).any(|(_, (_, progress))| match progress.state {
+            State::Due | State::Waiting => true,
+            State::Rejected | State::Missed | State::Skipped => false,
+            _ => claim.repetition == Repetition::Once,
+        })
     }
 
     /// Changes what is claimed, if it is open.
@@ -182,6 +203,7 @@ impl Memory {
     pub(crate) fn recover(&mut self) -> Recovered {
         let mut recovered = Recovered {
             cursor: self.cursor,
+            repeat: self.repeat,
             stopped_at: self.stopped_at.take(),
             paused: self.paused.iter().cloned().collect(),
             quotas: self.quotas.clone().into_iter().collect(),
@@ -263,6 +285,7 @@ mod tests {
             due_at: at(number * 1000 + 500),
             deadline: at(number * 1000 + 60_000),
             origin: Origin::Schedule,
+            repetition: Repetition::default(),
         }
     }
 

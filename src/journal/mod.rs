@@ -44,17 +44,28 @@ pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
 
-/// The name of an occurrence: its entry, and when it was scheduled, in whole microseconds.
+/// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which time through that instant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     scheduled_at: Timestamp,
     entry: EntryName,
+    pass: u32,
 }
 
 impl Key {
     /// What is below a microsecond is cut off.
     pub fn new(entry: EntryName, scheduled_at: Timestamp) -> Key {
-        Key { scheduled_at: whole_micros(scheduled_at), entry }
+        Key { scheduled_at: whole_micros(scheduled_at), entry, pass: 0 }
+    }
+
+    /// The occurrence of a further time through its instant, after the clock was set back.
+    pub fn in_pass(self, pass: u32) -> Key {
+        Key { pass, ..self }
+    }
+
+    /// 0 unless the clock was set back.
+    pub fn pass(&self) -> u32 {
+        self.pass
     }
 
     /// The entry.
@@ -70,7 +81,11 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.entry, self.scheduled_at)
+        write!(f, "{} of {}", self.entry, self.scheduled_at)?;
+        match self.pass {
+            0 => Ok(()),
+            pass => write!(f, " in pass {pass}"),
+        }
     }
 }
 
@@ -96,6 +111,42 @@ pub struct Claim {
     pub deadline: Timestamp,
     /// What asked for it.
     pub origin: Origin,
+    /// What a further pass through its instant makes of it.
+    pub repetition: Repetition,
+}
+
+/// What becomes of an occurrence when the clock shows its instant again after it was set back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repetition {
+    /// It goes again, as its entry follows elapsed time.
+    #[default]
+    Again,
+    /// It is an appointment: it goes again only where every pass before was given up.
+    Once,
+}
+
+/// Everything scheduled before it is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The instant.
+    pub at: Timestamp,
+    /// The clock was set back since the last claim, and the journal's cursor goes back to `at`. `None`: it only goes on.
+    pub repeat: Option<Repeat>,
+}
+
+impl From<Timestamp> for Cursor {
+    fn from(at: Timestamp) -> Cursor {
+        Cursor { at, repeat: None }
+    }
+}
+
+/// A stretch that begins with the cursor and that the clock has shown before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// The pass of what is scheduled in it: greater than each before.
+    pub pass: u32,
+    /// What is scheduled then or later has not been claimed before.
+    pub until: Timestamp,
 }
 
 /// What asked for an occurrence.
@@ -280,6 +331,8 @@ pub struct Filter {
 pub struct Recovered {
     /// Everything scheduled before is claimed or was not to be. `None` in a new journal.
     pub cursor: Option<Timestamp>,
+    /// The last stretch that the clock went through again. `None`: it was never set back.
+    pub repeat: Option<Repeat>,
     /// When the former daemon stopped in order: what was due later was not sent. `None` after a crash.
     pub stopped_at: Option<Timestamp>,
     /// Nothing that was due later was sent. `None` when the machine was started anew since, or has no mark.

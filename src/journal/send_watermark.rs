@@ -73,6 +73,14 @@ impl SendWatermark {
         }
     }
 
+    /// Remembers that the journal's cursor goes back, with a clock that was set back. Called before it does.
+    pub fn journal_goes_back(&mut self, cursor: Timestamp) {
+        if let Some(known) = &mut self.known {
+            // A directory that cannot be written keeps the mark from being raised as well.
+            let _ = known.goes_back(&Shard::Common, cursor);
+        }
+    }
+
     /// Whether anything may be sent, and for how long.
     pub fn permit(&self) -> &SendPermit {
         &self.permit

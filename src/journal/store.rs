@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, JournalError, Key, Known, Refused, Transition};
+use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -40,7 +40,7 @@ pub(crate) enum Write<'a> {
     /// The state of an account's quota.
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.
-    Claim(Timestamp, &'a [Claim]),
+    Claim(Cursor, &'a [Claim]),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
     /// An entry is paused.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
-use super::{Claim, Claimed, Health, JournalError, Key, Known, Pruned, Refused, Transition};
+use super::{Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Refused, Transition};
 use crate::background;
 use crate::log;
 use crate::quota;
@@ -59,7 +59,7 @@ pub(super) enum Change {
 pub(super) enum Request {
     Soon(Change),
     Follow(log::Progress),
-    Claim { cursor: Timestamp, claims: Vec<Claim>, answer: Answer<Claimed> },
+    Claim { cursor: Cursor, claims: Vec<Claim>, answer: Answer<Claimed> },
     Commit { moves: Vec<(Key, Transition)>, answer: Answer<Vec<Refused>> },
     Pause(EntryName, Answer<()>),
     Resume(EntryName, Answer<()>),

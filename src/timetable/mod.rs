@@ -26,6 +26,8 @@ pub struct Occurrence {
     pub entry: Arc<Entry>,
     /// The instant its cron expression names, before the entry's own delay. A whole second.
     pub scheduled_at: Timestamp,
+    /// Which time through the instant, after the clock was set back. 0: the first.
+    pub pass: u32,
 }
 
 /// The occurrences of a whole schedule in the order of time. A step costs what is due, not what exists.
@@ -80,7 +82,7 @@ impl Timetable {
                 break;
             }
             let row = &self.rows[place as usize];
-            due.push(Occurrence { entry: row.entry.clone(), scheduled_at: at });
+            due.push(Occurrence { entry: row.entry.clone(), scheduled_at: at, pass: 0 });
             let line = &mut self.lines[row.line as usize];
             match after(at).and_then(|from| next_on(line, &row.entry, from)) {
                 Some(next) => *top = Reverse((next, place)),
@@ -91,6 +93,18 @@ impl Timetable {
         }
         self.position = self.position.max(until);
         due
+    }
+
+    /// Begins anew at an instant that may be before its position.
+    pub fn go_back(&mut self, from: Timestamp) {
+        self.lines = self.lines.iter().map(|line| Line::new(line.zone())).collect();
+        let mut upcoming = Vec::with_capacity(self.rows.len());
+        for (place, row) in (0..).zip(&self.rows) {
+            if let Some(at) = next_on(&mut self.lines[row.line as usize], &row.entry, from) {
+                upcoming.push(Reverse((at, place)));
+            }
+        }
+        (self.upcoming, self.position) = (upcoming.into(), from);
     }
 
     /// The instant of the next occurrence at or after the position.
@@ -128,6 +142,13 @@ impl Timetable {
 /// The first occurrence of an entry at or after an instant.
 pub fn next(entry: &Entry, from: Timestamp) -> Option<Timestamp> {
     next_on(&mut Line::new(&entry.timezone), entry, from)
+}
+
+/// Whether only expressions without `*` in minute and hour name this instant of an entry.
+pub fn is_appointment(entry: &Entry, at: Timestamp) -> bool {
+    let mut line = Line::new(&entry.timezone);
+    let mut elapsing = entry.cron.iter().filter(|expression| search::follows_elapsed_time(expression));
+    !elapsing.any(|expression| search::next(expression, &mut line, at) == Some(at))
 }
 
 /// The last occurrence of an entry before an instant.

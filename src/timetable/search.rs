@@ -23,6 +23,14 @@ pub(super) fn next(expression: &Expression, line: &mut Line, from: Timestamp) ->
     }
 }
 
+/// Whether the expression follows elapsed time: it names no appointments.
+pub(super) fn follows_elapsed_time(expression: &Expression) -> bool {
+    match expression.rule() {
+        Rule::Calendar(calendar) => calendar.wildcard,
+        Rule::EveryMinutes(_) => true,
+    }
+}
+
 /// The last occurrence before `until`.
 pub(super) fn previous(expression: &Expression, line: &mut Line, until: Timestamp) -> Option<Timestamp> {
     let until = whole_second(until).unwrap_or(Timestamp::MAX);

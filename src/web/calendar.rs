@@ -100,7 +100,7 @@ fn write(schedule: &Schedule, runs: &HashMap<String, SignedDuration>, now: Times
         && by_day.len() < MOST_EVENTS
     {
         let after = at.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-        for Occurrence { entry, scheduled_at } in timetable.step(after) {
+        for Occurrence { entry, scheduled_at, .. } in timetable.step(after) {
             looked_at += 1;
             let Some((name, entry)) = by_name.get_key_value(entry.name.as_str()) else { continue };
             let day = entry.timezone.to_datetime(scheduled_at).date();

@@ -180,6 +180,7 @@ fn claims(at: Timestamp, many: usize) -> Vec<Claim> {
         due_at: at,
         deadline: at + HOUR,
         origin: Origin::Schedule,
+        repetition: stackcron::journal::Repetition::default(),
     };
     (0..many).map(claim).collect()
 }

@@ -42,6 +42,9 @@ const COLUMNS: [Column; 9] = [
 pub(crate) struct Line<'a> {
     entry: &'a str,
     scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass: Option<u32>,
     state: &'a str,
     sent_at: Option<Timestamp>,
     lateness_ms: Option<i64>,
@@ -57,6 +60,7 @@ impl<'a> Line<'a> {
         Line {
             entry: record.key.entry().as_str(),
             scheduled_at: record.key.scheduled_at(),
+            pass: Some(record.key.pass()).filter(|&pass| pass > 0),
             state: record.state.as_str(),
             sent_at: record.sent_at,
             lateness_ms: record.lateness_ms,
@@ -99,7 +103,10 @@ fn cells(record: &Record) -> [Cell; 9] {
     let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));
     [
         Cell::plain(record.key.entry().as_str()),
-        Cell::plain(record.key.scheduled_at().to_string()),
+        Cell::plain(match record.key.pass() {
+            0 => record.key.scheduled_at().to_string(),
+            pass => format!("{} pass {pass}", record.key.scheduled_at()),
+        }),
         Cell::styled(record.state.as_str(), style(record.state)),
         or_dash(record.sent_at.map(|at| format!("{at:.3}"))),
         or_dash(record.lateness_ms.map(|ms| ms.to_string())),

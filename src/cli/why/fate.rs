@@ -31,6 +31,9 @@ pub(super) enum Fate {
 /// The record as JSON. Its keys are an interface.
 #[derive(Serialize)]
 struct Told<'a> {
+    /// `None`: the first time through the instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass: Option<u32>,
     state: &'a str,
     sent_at: Option<Timestamp>,
     lateness_ms: Option<i64>,
@@ -46,6 +49,7 @@ impl Serialize for Fate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let told = match self {
             Fate::Known(record) => Some(Told {
+                pass: Some(record.key.pass()).filter(|&pass| pass > 0),
                 state: record.state.as_str(),
                 sent_at: record.sent_at,
                 lateness_ms: record.lateness_ms,
@@ -76,7 +80,8 @@ impl Fate {
             if record.key.scheduled_at() == at {
                 fate = Fate::Known(Box::new(record));
             }
-            ControlFlow::Break(())
+            // The last time through the instant is told.
+            ControlFlow::Continue(())
         });
         match read {
             Ok(()) => fate,
@@ -118,6 +123,10 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
         Some(value) => writeln!(out, "  {name:16}  {value}"),
         None => Ok(()),
     };
+    if record.key.pass() > 0 {
+        let pass = record.key.pass();
+        row("pass", Some(format!("{pass}: the clock was set back, and showed this instant again")))?;
+    }
     if !due {
         row("", Some("the entry was due then by an earlier version of the schedule, or by hand".to_owned()))?;
     }
@@ -191,6 +200,7 @@ mod tests {
             due_at,
             deadline: at("2026-05-01T01:30:00Z"),
             origin: Origin::Schedule,
+            repetition: crate::journal::Repetition::default(),
         };
         journal.claim(due_at, vec![claim]).await.expect("claimed");
         let moves = moves.iter().map(|mv| (key.clone(), mv.clone())).collect();

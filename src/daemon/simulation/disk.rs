@@ -12,7 +12,7 @@ use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Group, Id, Number, Open};
 use crate::journal::store;
-use crate::journal::{Claim, Key, Known, Recovered, Refused, Transition};
+use crate::journal::{Claim, Cursor, Key, Known, Recovered, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -387,8 +387,12 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
-        Write::Claim(Claims { cursor, claims }) => Some(store::Write::Claim(*cursor, claims)),
-        Write::ByHand(cursor, claim) => Some(store::Write::Claim(*cursor, std::slice::from_ref(claim))),
+        Write::Claim(Claims { cursor, repeat, claims }) => {
+            Some(store::Write::Claim(Cursor { at: *cursor, repeat: *repeat }, claims))
+        }
+        Write::ByHand(cursor, claim) => {
+            Some(store::Write::Claim((*cursor).into(), std::slice::from_ref(claim)))
+        }
         Write::Pause(entry) => Some(store::Write::Pause(entry)),
         Write::Resume(entry) => Some(store::Write::Resume(entry)),
         Write::Close(at) => Some(store::Write::Stopped(*at)),

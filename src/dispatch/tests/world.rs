@@ -107,8 +107,11 @@ impl World {
 
     pub(super) fn plan(&mut self, entry: &Entry, seconds: &[i64]) {
         let entry = Arc::new(entry.clone());
-        let occurrences =
-            seconds.iter().map(|&s| Occurrence { entry: Arc::clone(&entry), scheduled_at: World::at(s) });
+        let occurrences = seconds.iter().map(|&s| Occurrence {
+            entry: Arc::clone(&entry),
+            scheduled_at: World::at(s),
+            pass: 0,
+        });
         let effects = self.dispatch.plan(occurrences, self.now);
         self.take(effects);
     }
@@ -328,6 +331,7 @@ pub(super) fn open_at(name: &str, at: Timestamp) -> Open {
         due_at: at,
         deadline: at + SignedDuration::from_secs(3600),
         origin: Origin::Schedule,
+        repetition: crate::journal::Repetition::default(),
     };
     Open { claim, reached: Reached::Due }
 }

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
-use super::super::{Claim, JournalError, Key, Origin, Refused, Transition};
+use super::super::{Claim, Cursor, JournalError, Key, Origin, Refused, Repetition, Transition};
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, Answers};
 use super::rows::Statements;
@@ -19,8 +19,9 @@ use crate::schedule::{AccountName, EntryName};
 pub(super) const CLAIM: &str = "
     , claim AS MATERIALIZED (
         SELECT c.* FROM lease, unnest(
-            $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[]
-        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args)
+            $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[],
+            $12::integer[], $13::boolean[]
+        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once)
     ), aim AS MATERIALIZED (
         SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM claim
     ), added AS (
@@ -35,37 +36,44 @@ pub(super) const CLAIM: &str = "
         SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
         JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
     ), moved AS (
-        UPDATE stackcron.shard SET cursor = greatest(cursor, $2) FROM lease WHERE {row}
+        UPDATE stackcron.shard SET
+            cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
+            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until)
+        FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
-            (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, number, shard)
-        SELECT c.scheduled_at, c.entry, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}
+            (scheduled_at, entry, pass, target, due, deadline, by_person, args, state, attempts, number, shard)
+        SELECT c.scheduled_at, c.entry, c.pass, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}
         FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
         WHERE NOT EXISTS (SELECT FROM stackcron.settled s
-            WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\")
+            WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
+            AND (s.pass = c.pass OR s.pass < c.pass AND c.once AND s.state NOT IN (6, 7, 8)))
+        AND NOT EXISTS (SELECT FROM stackcron.open s
+            WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
+            AND s.pass < c.pass AND (c.once OR s.state IN (0, 1)))
         ON CONFLICT (scheduled_at, entry, pass) DO UPDATE SET number = o.number
             WHERE o.number = excluded.number AND o.state = 0
-        RETURNING scheduled_at, entry
+        RETURNING scheduled_at, entry, pass
     )
-    SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry
+    SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry, inserted.pass
     FROM (SELECT) AS one LEFT JOIN inserted ON true";
 
 /// Gives back what was claimed and is settled. A claim does not see what another shard's leader settles in the meantime, as
 /// when an account has gone over to this shard: a statement after it does.
 const GIVE_BACK: &str = "
     , given AS (
-        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
-        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.number = $1 AND o.state = 0
-            AND EXISTS (SELECT FROM stackcron.settled s WHERE s.scheduled_at = o.scheduled_at AND s.entry = o.entry)
-        RETURNING o.scheduled_at, o.entry
+        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[], $4::integer[]) AS c (scheduled_at, entry, pass)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.pass = c.pass AND o.number = $1 AND o.state = 0
+            AND EXISTS (SELECT FROM stackcron.settled s WHERE s.scheduled_at = o.scheduled_at AND s.entry = o.entry AND s.pass = o.pass)
+        RETURNING o.scheduled_at, o.entry, o.pass
     )
-    SELECT scheduled_at, entry FROM given";
+    SELECT scheduled_at, entry, pass FROM given";
 
 /// Takes away what a person asked for and was told to have failed, should it be claimed all the same: nothing of it was sent.
 const WITHDRAW: &str = "
     , withdrawn AS (
-        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[]) AS c (scheduled_at, entry)
-        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.number = $1 AND o.state = 0
+        DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[], $4::integer[]) AS c (scheduled_at, entry, pass)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.pass = c.pass AND o.number = $1 AND o.state = 0
     )
     SELECT EXISTS (SELECT FROM lease)";
 
@@ -73,8 +81,8 @@ const WITHDRAW: &str = "
 pub(super) const AMEND: &str = "
     , amendment AS MATERIALIZED (
         SELECT a.* FROM lease, unnest(
-            $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[]
-        ) AS a (scheduled_at, entry, account, stack, job, due, deadline)
+            $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::integer[]
+        ) AS a (scheduled_at, entry, account, stack, job, due, deadline, pass)
     ), aim AS MATERIALIZED (
         SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM amendment
     ), added AS (
@@ -91,7 +99,7 @@ pub(super) const AMEND: &str = "
     ), amended AS (
         UPDATE stackcron.open o SET target = t.id, due = a.due, deadline = a.deadline
         FROM amendment a JOIN target t ON t.account = a.account AND t.stack = a.stack AND t.job = a.job
-        WHERE o.scheduled_at = a.scheduled_at AND o.entry = a.entry COLLATE \"C\"
+        WHERE o.scheduled_at = a.scheduled_at AND o.entry = a.entry COLLATE \"C\" AND o.pass = a.pass
     )
     SELECT EXISTS (SELECT FROM lease)";
 
@@ -100,20 +108,20 @@ const STEPS: &str = "
     , step AS MATERIALIZED (
         SELECT s.* FROM lease, unnest(
             $2::bigint[], $3::text[], $4::boolean[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-            $10::boolean[], $11::text[]
-        ) AS s (scheduled_at, entry, settles, state, attempts, sent, action, finished, success, reason)
+            $10::boolean[], $11::text[], $12::integer[]
+        ) AS s (scheduled_at, entry, settles, state, attempts, sent, action, finished, success, reason, pass)
     ), kept AS (
         UPDATE stackcron.open o
         SET state = s.state, attempts = s.attempts, sent = s.sent, action = s.action, reason = s.reason, number = $1
         FROM step s
-        WHERE NOT s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\"
+        WHERE NOT s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\" AND o.pass = s.pass
     ), ended AS (
         DELETE FROM stackcron.open o USING step s
-        WHERE s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\"
-        RETURNING o.scheduled_at, o.entry, o.target, o.due, s.state, s.attempts, s.sent, s.action, s.finished, s.success, s.reason
+        WHERE s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\" AND o.pass = s.pass
+        RETURNING o.scheduled_at, o.entry, o.pass, o.target, o.due, s.state, s.attempts, s.sent, s.action, s.finished, s.success, s.reason
     ), settled AS (
         INSERT INTO stackcron.settled
-            (scheduled_at, entry, target, due, state, attempts, sent, action, finished, success, reason, number)
+            (scheduled_at, entry, pass, target, due, state, attempts, sent, action, finished, success, reason, number)
         SELECT ended.*, $1 FROM ended
     )
     SELECT EXISTS (SELECT FROM lease)";
@@ -148,7 +156,7 @@ pub(crate) struct Group {
     /// Whether an entry is paused, by the last word.
     pub(super) pauses: HashMap<EntryName, bool>,
     pub(super) claims: HashMap<Key, Claim>,
-    pub(super) cursor: Option<Timestamp>,
+    pub(super) cursor: Option<Cursor>,
     pub(super) stopped: Option<Timestamp>,
 }
 
@@ -176,7 +184,7 @@ impl Group {
             }
             Write::Amend(claim) => drop(self.amended.insert(claim.key.clone(), claim.clone())),
             Write::Claim(cursor, claims) => {
-                self.cursor = self.cursor.max(Some(cursor));
+                self.moves(cursor);
                 self.claims.extend(claims.iter().map(|claim| (claim.key.clone(), claim.clone())));
             }
             Write::Pause(entry) => drop(self.pauses.insert(entry.clone(), true)),
@@ -184,6 +192,16 @@ impl Group {
             Write::Stopped(at) => self.stopped = Some(at),
         }
         Written::Done
+    }
+
+    /// The last word has it, and a cursor that only goes on never goes back.
+    fn moves(&mut self, cursor: Cursor) {
+        self.cursor = Some(match self.cursor {
+            Some(former) if cursor.repeat.is_none() => {
+                Cursor { at: former.at.max(cursor.at), repeat: former.repeat }
+            }
+            _ => cursor,
+        });
     }
 
     fn step(&mut self, key: &Key, before: Option<Progress>, mv: &Transition) -> Option<Refused> {
@@ -209,7 +227,7 @@ impl Group {
         address: &Address,
         number: i64,
         of: &Statements,
-    ) -> Result<HashSet<(String, i64)>, JournalError> {
+    ) -> Result<HashSet<(String, i64, i32)>, JournalError> {
         let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
         let ((), withdrawn, amended, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
@@ -230,10 +248,12 @@ impl Group {
         if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
             return Err(JournalError::Deposed);
         }
-        let new = |row: &Row| Some((row.get::<_, Option<_>>(2)?, row.get::<_, Option<_>>(1)?));
-        let mut inserted: HashSet<(String, i64)> = claims.iter().filter_map(new).collect();
+        let new = |row: &Row| {
+            Some((row.get::<_, Option<_>>(2)?, row.get::<_, Option<_>>(1)?, row.get::<_, Option<_>>(3)?))
+        };
+        let mut inserted: HashSet<(String, i64, i32)> = claims.iter().filter_map(new).collect();
         for row in given_back {
-            inserted.remove(&(row.get(1), row.get(0)));
+            inserted.remove(&(row.get(1), row.get(0), row.get(2)));
         }
         Ok(inserted)
     }
@@ -242,9 +262,13 @@ impl Group {
         if self.withdrawn.is_empty() {
             return Ok(None);
         }
-        let (instants, entries) = columns(self.withdrawn.iter());
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
+        let (instants, entries, passes) = columns(self.withdrawn.iter());
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&number, Type::INT8),
+            (&instants, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&passes, Type::INT4_ARRAY),
+        ];
         one(client, &of.lease, WITHDRAW, &parameters).await
     }
 
@@ -258,13 +282,13 @@ impl Group {
             return Ok(None);
         }
         let all = || self.amended.values();
-        let (instants, entries) = columns(self.amended.keys());
+        let (instants, entries, passes) = columns(self.amended.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
         let stacks: Vec<&str> = all().map(|claim| claim.stack.as_str()).collect();
         let jobs: Vec<&str> = all().map(|claim| claim.job.as_str()).collect();
         let due: Vec<i64> = all().map(|claim| after(claim, claim.due_at)).collect();
         let deadlines: Vec<i64> = all().map(|claim| after(claim, claim.deadline)).collect();
-        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
             (&number, Type::INT8),
             (&instants, Type::INT8_ARRAY),
             (&entries, Type::TEXT_ARRAY),
@@ -273,6 +297,7 @@ impl Group {
             (&jobs, Type::TEXT_ARRAY),
             (&due, Type::INT8_ARRAY),
             (&deadlines, Type::INT8_ARRAY),
+            (&passes, Type::INT4_ARRAY),
         ];
         one(client, &of.lease, AMEND, &parameters).await
     }
@@ -285,7 +310,7 @@ impl Group {
         let after = |key: &Key, at: Option<Timestamp>| {
             at.map(|at| at.as_microsecond() - key.scheduled_at().as_microsecond())
         };
-        let (instants, entries) = columns(self.steps.keys());
+        let (instants, entries, passes) = columns(self.steps.keys());
         let settles: Vec<bool> = all().map(|(_, standing)| standing.is_settled()).collect();
         let states: Vec<i16> = all().map(|(_, standing)| standing.state.code()).collect();
         let attempts: Vec<i64> = all().map(|(_, standing)| i64::from(standing.attempts)).collect();
@@ -296,7 +321,7 @@ impl Group {
             all().map(|(key, standing)| after(key, standing.finished_at)).collect();
         let success: Vec<Option<bool>> = all().map(|(_, standing)| standing.success).collect();
         let reasons: Vec<Option<&str>> = all().map(|(_, standing)| standing.reason.as_deref()).collect();
-        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 12] = [
             (&number, Type::INT8),
             (&instants, Type::INT8_ARRAY),
             (&entries, Type::TEXT_ARRAY),
@@ -308,6 +333,7 @@ impl Group {
             (&finished, Type::INT8_ARRAY),
             (&success, Type::BOOL_ARRAY),
             (&reasons, Type::TEXT_ARRAY),
+            (&passes, Type::INT4_ARRAY),
         ];
         one(client, &of.lease, STEPS, &parameters).await
     }
@@ -350,23 +376,27 @@ impl Group {
     }
 
     async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
-        let Some(cursor) = self.cursor.map(Timestamp::as_microsecond) else {
+        let Some(Cursor { at, repeat }) = self.cursor else {
             return Ok(Vec::new());
         };
+        let cursor = at.as_microsecond();
+        let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
+        let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
         let all = || self.claims.values();
-        let (instants, entries) = columns(self.claims.keys());
+        let (instants, entries, passes) = columns(self.claims.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
         let stacks: Vec<&str> = all().map(|claim| claim.stack.as_str()).collect();
         let jobs: Vec<&str> = all().map(|claim| claim.job.as_str()).collect();
         let due: Vec<i64> = all().map(|claim| after(claim, claim.due_at)).collect();
         let deadlines: Vec<i64> = all().map(|claim| after(claim, claim.deadline)).collect();
+        let once: Vec<bool> = all().map(|claim| claim.repetition == Repetition::Once).collect();
         let (by_person, args): (Vec<bool>, Vec<Option<&str>>) = all()
             .map(|claim| match &claim.origin {
                 Origin::Schedule => (false, None),
                 Origin::Person { args } => (true, args.as_deref()),
             })
             .unzip();
-        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 15] = [
             (&number, Type::INT8),
             (&cursor, Type::INT8),
             (&instants, Type::INT8_ARRAY),
@@ -378,6 +408,10 @@ impl Group {
             (&deadlines, Type::INT8_ARRAY),
             (&by_person, Type::BOOL_ARRAY),
             (&args, Type::TEXT_ARRAY),
+            (&passes, Type::INT4_ARRAY),
+            (&once, Type::BOOL_ARRAY),
+            (&pass, Type::INT8),
+            (&until, Type::INT8),
         ];
         client.query_typed(&of.claim, &parameters).await
     }
@@ -386,9 +420,13 @@ impl Group {
         if self.claims.is_empty() {
             return Ok(Vec::new());
         }
-        let (instants, entries) = columns(self.claims.keys());
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&number, Type::INT8), (&instants, Type::INT8_ARRAY), (&entries, Type::TEXT_ARRAY)];
+        let (instants, entries, passes) = columns(self.claims.keys());
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&number, Type::INT8),
+            (&instants, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&passes, Type::INT4_ARRAY),
+        ];
         client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
     }
 }
@@ -409,6 +447,8 @@ async fn one(
 }
 
 /// Keys as the arrays that a statement takes.
-pub(super) fn columns<'k>(keys: impl Iterator<Item = &'k Key>) -> (Vec<i64>, Vec<&'k str>) {
-    keys.map(|key| (key.scheduled_at().as_microsecond(), key.entry().as_str())).unzip()
+pub(super) fn columns<'k>(keys: impl Iterator<Item = &'k Key>) -> (Vec<i64>, Vec<&'k str>, Vec<i32>) {
+    // There are never as many passes.
+    let pass = |key: &Key| i32::try_from(key.pass()).unwrap_or(i32::MAX);
+    keys.map(|key| (key.scheduled_at().as_microsecond(), key.entry().as_str(), pass(key))).collect()
 }

@@ -23,11 +23,11 @@ const AHEAD: usize = 2;
 
 /// Open and settled alike. Both tables are indexed in the order that is asked for.
 pub(super) const ROWS: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason, pass
     FROM stackcron.open
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)
     UNION ALL
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass
     FROM stackcron.settled
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)";
 
@@ -62,6 +62,21 @@ pub fn read_history(
     })
 }
 
+/// Everything scheduled before this instant is planned, in every shard. `None`: nothing is. Blocks.
+///
+/// # Errors
+/// As [`read_history`].
+pub fn planned_until(address: &Address) -> Result<Option<Timestamp>, JournalError> {
+    const LEAST: &str = "SELECT min(cursor) FROM stackcron.shard";
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
+        let found = answered(address, client.query_typed(LEAST, &[])).await?;
+        let cursor = found.first().and_then(|row| row.get::<_, Option<i64>>(0));
+        cursor.map(rows::instant).transpose().map_err(|detail| rows::damaged(address, &detail))
+    })
+}
+
 async fn read(
     client: &mut Client,
     address: &Address,
@@ -69,10 +84,10 @@ async fn read(
     portions: &SyncSender<Vec<Record>>,
 ) -> Result<(), JournalError> {
     let order = match filter.newest {
-        None => "ORDER BY 1, 2".to_owned(),
-        Some(newest) => format!("ORDER BY 1 DESC, 2 DESC LIMIT {newest}"),
+        None => "ORDER BY 1, 2, 11".to_owned(),
+        Some(newest) => format!("ORDER BY 1 DESC, 2 DESC, 11 DESC LIMIT {newest}"),
     };
-    let sql = format!("SELECT * FROM ({ROWS} {order}) AS rows ORDER BY 1, 2");
+    let sql = format!("SELECT * FROM ({ROWS} {order}) AS rows ORDER BY 1, 2, 11");
     let since = filter.since.map_or(i64::MIN, Timestamp::as_microsecond);
     let until = filter.until.map_or(i64::MAX, Timestamp::as_microsecond);
     let entry = filter.entry.as_ref().map(|name| name.as_str());
@@ -101,7 +116,7 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
     let due_at = rows::after(scheduled_at, row.get(2))?;
     let sent_at = after(row.get(5))?;
     Ok(Record {
-        key: Key::new(rows::entry_name(row.get(1))?, scheduled_at),
+        key: Key::new(rows::entry_name(row.get(1))?, scheduled_at).in_pass(rows::pass(row.get(10))?),
         state: rows::state(row.get(3))?,
         sent_at,
         lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),

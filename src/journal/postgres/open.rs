@@ -91,7 +91,7 @@ impl Open {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::super::super::Claim;
+    use super::super::super::{Claim, Repetition};
     use super::*;
     use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
@@ -105,6 +105,7 @@ mod tests {
             due_at: at,
             deadline: at + SignedDuration::from_secs(60),
             origin,
+            repetition: Repetition::default(),
         }
     }
 
@@ -114,7 +115,7 @@ mod tests {
         let there = claim(person(), 1);
         let lost = [there.clone(), claim(person(), 2), claim(Origin::Schedule, 3)];
         let mut open = Open::found(HashMap::from([(there.key, Progress::due())]));
-        let writes = [Write::Claim(Timestamp::UNIX_EPOCH, &lost)];
+        let writes = [Write::Claim(Timestamp::UNIX_EPOCH.into(), &lost)];
         open.is_lost(&writes);
         let (group, mut written) = open.group(&[], &HashMap::new());
         assert_eq!(group.withdrawn, HashSet::from([lost[1].key.clone()]));

@@ -15,7 +15,9 @@ use tokio_postgres::{Client, Row};
 
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
-use super::super::{Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, State, Unnamed};
+use super::super::{
+    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, Repeat, Repetition, State, Unnamed,
+};
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
 use super::lease::Number;
@@ -101,7 +103,7 @@ impl Statements {
             ),
             open: OPEN.replace("{own}", &own),
             begin: format!(
-                "{lease} SELECT cursor, stopped_at, lost_until FROM stackcron.shard, lease WHERE {row}"
+                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_until FROM stackcron.shard, lease WHERE {row}"
             ),
             goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
@@ -118,33 +120,33 @@ const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
 
 const PRUNE: &str = "
     , pruned AS (
-        DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry) IN
-        (SELECT scheduled_at, entry FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2 LIMIT $3)
+        DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry, s.pass) IN
+        (SELECT scheduled_at, entry, pass FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2, 3 LIMIT $3)
         RETURNING 1
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM pruned)";
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, scheduled_at, entry, sent FROM (
-        SELECT scheduled_at, entry, action, target, sent FROM stackcron.open
+    SELECT action, scheduled_at, entry, sent, pass FROM (
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
         WHERE scheduled_at >= $1 AND action IS NOT NULL
         UNION ALL
-        SELECT scheduled_at, entry, action, target, coalesce(sent, due) FROM stackcron.settled
+        SELECT scheduled_at, entry, pass, action, target, coalesce(sent, due) FROM stackcron.settled
         WHERE scheduled_at >= $1 AND (action IS NOT NULL OR state IN (3, 9))
     ) AS o JOIN stackcron.target t ON t.id = o.target
     WHERE t.stack = $2 ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass
     FROM stackcron.open o JOIN stackcron.target t ON t.id = o.target
     WHERE o.shard = {own}
-    ORDER BY scheduled_at, entry";
+    ORDER BY scheduled_at, entry, pass";
 
 const SETTLED: &str = "
-    SELECT s.scheduled_at, s.entry, s.state, s.action
-    FROM unnest($1::bigint[], $2::text[]) AS k (scheduled_at, entry)
-    JOIN stackcron.settled s ON s.scheduled_at = k.scheduled_at AND s.entry = k.entry COLLATE \"C\"";
+    SELECT s.scheduled_at, s.entry, s.state, s.action, s.pass
+    FROM unnest($1::bigint[], $2::text[], $3::integer[]) AS k (scheduled_at, entry, pass)
+    JOIN stackcron.settled s ON s.scheduled_at = k.scheduled_at AND s.entry = k.entry COLLATE \"C\" AND s.pass = k.pass";
 
 /// A runtime for a thread that waits for the database and for nothing else.
 pub(super) fn runtime(address: &Address) -> Result<Runtime, JournalError> {
@@ -266,14 +268,14 @@ impl Rows {
 
     /// How occurrences stand that are moved and not open: settled, or never claimed.
     fn look_up(&mut self, writes: &[Write<'_>]) -> Result<HashMap<Key, Progress>, JournalError> {
-        let (instants, entries) = columns(self.open.moved_otherwise(writes).into_iter());
+        let (instants, entries, passes) = columns(self.open.moved_otherwise(writes).into_iter());
         if instants.is_empty() {
             return Ok(HashMap::new());
         }
         self.attempt(async |client, address, _| {
-            let rows = answered(address, client.query(SETTLED, &[&instants, &entries])).await?;
+            let rows = answered(address, client.query(SETTLED, &[&instants, &entries, &passes])).await?;
             let standings = rows.iter().map(|row| {
-                let key = Key::new(entry_name(row.get(1))?, instant(row.get(0))?);
+                let key = Key::new(entry_name(row.get(1))?, instant(row.get(0))?).in_pass(pass(row.get(4))?);
                 let action = row.get::<_, Option<i64>>(3).map(i64::cast_unsigned);
                 Ok((key, Progress { state: state(row.get(2))?, action, ..Progress::due() }))
             });
@@ -285,7 +287,7 @@ impl Rows {
 fn unnamed(row: &Row) -> Result<Unnamed, String> {
     let scheduled_at = instant(row.get(1))?;
     let sent_at = after(scheduled_at, row.get(3))?;
-    Ok(Unnamed { key: Key::new(entry_name(row.get(2))?, scheduled_at), sent_at })
+    Ok(Unnamed { key: Key::new(entry_name(row.get(2))?, scheduled_at).in_pass(pass(row.get(4))?), sent_at })
 }
 
 impl Store for Rows {
@@ -306,7 +308,9 @@ impl Store for Rows {
             self.is_unable(error);
         })?;
         self.fails_since = None;
-        let new = inserted.into_iter().map(|(entry, at)| Ok(Key::new(entry_name(&entry)?, instant(at)?)));
+        let new = inserted.into_iter();
+        let new =
+            new.map(|(entry, at, of)| Ok(Key::new(entry_name(&entry)?, instant(at)?).in_pass(pass(of)?)));
         let new = new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;
         self.open.is_written(group, new, writes, &mut written);
         Ok(written)
@@ -369,6 +373,7 @@ fn found(
 ) -> Result<(Recovered, HashMap<Key, Progress>), String> {
     let mut recovered = Recovered {
         cursor: journal.get::<_, Option<i64>>(0).map(instant).transpose()?,
+        repeat: repeat(journal)?,
         stopped_at: journal.get::<_, Option<i64>>(1).map(instant).transpose()?,
         sent_up_to: None,
         forgotten_until: None,
@@ -412,7 +417,7 @@ fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
         ..Progress::due()
     };
     let claim = Claim {
-        key: Key::new(entry_name(row.get(1))?, scheduled_at),
+        key: Key::new(entry_name(row.get(1))?, scheduled_at).in_pass(pass(row.get(15))?),
         account: account_name(row.get(8))?,
         stack: StackUid::new(row.get(9)).map_err(|error| error.to_string())?,
         job: JobUid::new(row.get(10)).map_err(|error| error.to_string())?,
@@ -422,8 +427,21 @@ fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
             false => Origin::Schedule,
             true => Origin::Person { args: row.get(13) },
         },
+        repetition: Repetition::default(),
     };
     Ok((claim, standing))
+}
+
+/// The stretch that the clock went through again last.
+fn repeat(journal: &Row) -> Result<Option<Repeat>, String> {
+    let (pass, until): (Option<i64>, Option<i64>) = (journal.get(3), journal.get(4));
+    let Some((pass, until)) = pass.zip(until) else { return Ok(None) };
+    let pass = u32::try_from(pass).map_err(|_| format!("{pass} is no pass"))?;
+    Ok(Some(Repeat { pass, until: instant(until)? }))
+}
+
+pub(super) fn pass(pass: i32) -> Result<u32, String> {
+    pass.try_into().map_err(|_| format!("{pass} is no pass"))
 }
 
 pub(super) fn instant(micros: i64) -> Result<Timestamp, String> {

@@ -31,7 +31,8 @@ pub(super) struct Migration {
 /// A lease's `lost_until`: the database is an older copy of itself, and what is due from the shard's cursor up to this instant
 /// may have been sent.
 ///
-/// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back.
+/// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back; a
+/// shard's is the greatest so far, of the instants from the cursor to `pass_until`.
 const FIRST: &str = r#"
     CREATE TABLE stackcron.journal (
         single boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -47,6 +48,8 @@ const FIRST: &str = r#"
     CREATE TABLE stackcron.shard (
         name text COLLATE "C" PRIMARY KEY,
         cursor bigint,
+        pass bigint,
+        pass_until bigint,
         stopped_at bigint
     );
     CREATE TABLE stackcron.lease (

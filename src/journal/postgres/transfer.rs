@@ -33,7 +33,8 @@ const HEAD: &str = "
     SELECT identity::text, (SELECT min(cursor) FROM stackcron.shard),
         (SELECT CASE WHEN bool_and(stopped_at IS NOT NULL) THEN max(stopped_at) END FROM stackcron.shard WHERE cursor IS NOT NULL),
         (SELECT max(lost_until) FROM stackcron.lease), (SELECT max(sends_until) FROM stackcron.lease),
-        moved_to, moved_from::text
+        moved_to, moved_from::text,
+        (SELECT max(pass) FROM stackcron.shard), (SELECT max(pass_until) FROM stackcron.shard)
     FROM stackcron.journal";
 
 const OPEN: &str = "
@@ -202,6 +203,8 @@ impl Idle for IdleDatabase {
                 identity: Identity::parse(row.get(0))?,
                 cursor: row.get(1),
                 stopped_at: row.get(2),
+                pass: row.get(7),
+                pass_until: row.get(8),
                 lost_until: row.get(3),
                 sends_until: row.get(4),
                 paused: paused.iter().map(|row| row.get(0)).collect(),
@@ -252,8 +255,14 @@ impl Idle for IdleDatabase {
         }
         for name in &names {
             self.execute(
-                "INSERT INTO stackcron.shard (name, cursor, stopped_at) VALUES ($1, $2, $3)",
-                &[(name, Type::TEXT), (&head.cursor, Type::INT8), (&head.stopped_at, Type::INT8)],
+                "INSERT INTO stackcron.shard (name, cursor, stopped_at, pass, pass_until) VALUES ($1, $2, $3, $4, $5)",
+                &[
+                    (name, Type::TEXT),
+                    (&head.cursor, Type::INT8),
+                    (&head.stopped_at, Type::INT8),
+                    (&head.pass, Type::INT8),
+                    (&head.pass_until, Type::INT8),
+                ],
             )?;
             if head.lost_until.is_some() {
                 self.execute(

@@ -11,10 +11,10 @@ use super::rows;
 
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
 pub(super) const ROWS: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason FROM open
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass FROM open
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)
     UNION ALL
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason FROM settled
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass FROM settled
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)";
 
 /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
@@ -51,11 +51,11 @@ fn read(
         }
     };
     let order = match filter.newest {
-        None => "ORDER BY 1, 2".to_owned(),
-        Some(newest) => format!("ORDER BY 1 DESC, 2 DESC LIMIT {newest}"),
+        None => "ORDER BY 1, 2, 11".to_owned(),
+        Some(newest) => format!("ORDER BY 1 DESC, 2 DESC, 11 DESC LIMIT {newest}"),
     };
     let mut statement = db.prepare(&format!(
-        "SELECT rows.*, name FROM ({ROWS} {order}) AS rows JOIN entry ON id = entry ORDER BY 1, 2"
+        "SELECT rows.*, name FROM ({ROWS} {order}) AS rows JOIN entry ON id = entry ORDER BY 1, 2, 11"
     ))?;
     let mut found = statement.query(named_params! {
         ":since": filter.since.map_or(i64::MIN, |at| at.as_microsecond()),
@@ -75,7 +75,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let due_at = rows::required_offset(row, scheduled_at, 2)?;
     let sent_at = rows::offset(row, scheduled_at, 5)?;
     Ok(Record {
-        key: Key::new(rows::entry_name(row, 10)?, scheduled_at),
+        key: Key::new(rows::entry_name(row, 11)?, scheduled_at).in_pass(row.get(10)?),
         state: rows::state(row, 3)?,
         sent_at,
         lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),

@@ -88,7 +88,14 @@ fn records(db: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Option<Record>
     let mut record_of = |key: &Key| {
         let at = key.scheduled_at().as_microsecond();
         let place = named_params! { ":since": at, ":until": at + 1, ":name": key.entry().as_str() };
-        statement.query(place)?.next()?.map(record).transpose()
+        let mut found = statement.query(place)?;
+        while let Some(row) = found.next()? {
+            let record = record(row)?;
+            if record.key == *key {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     };
     keys.iter().map(&mut record_of).collect()
 }

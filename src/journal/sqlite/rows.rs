@@ -13,7 +13,8 @@ use super::super::directory::Lock;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, JournalError, Key, Known, Origin, Recovered, Refused, State, Transition, Unnamed,
+    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Recovered, Refused, Repeat,
+    Repetition, State, Transition, Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -21,10 +22,10 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, NULL, NULL, NULL FROM open JOIN target ON target.id = target
+    SELECT action, NULL, NULL, NULL, NULL FROM open JOIN target ON target.id = target
     WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
     UNION ALL
-    SELECT action, scheduled_at, name, coalesce(sent, due)
+    SELECT action, scheduled_at, name, coalesce(sent, due), pass
     FROM settled JOIN target ON target.id = target JOIN entry ON entry.id = entry
     WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2";
 
@@ -93,11 +94,15 @@ impl Rows {
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
         self.transact(|writing| {
             let db = &writing.db;
-            let (cursor, stopped_at) = db.query_row("SELECT cursor, stopped_at FROM journal", [], |row| {
-                Ok((instant(row, 0)?, instant(row, 1)?))
+            let from = "SELECT cursor, stopped_at, pass, pass_until FROM journal";
+            let (cursor, stopped_at, repeat) = db.query_row(from, [], |row| {
+                let pass: Option<u32> = row.get(2)?;
+                let repeat = pass.zip(instant(row, 3)?).map(|(pass, until)| Repeat { pass, until });
+                Ok((instant(row, 0)?, instant(row, 1)?, repeat))
             })?;
             let mut recovered = Recovered {
                 cursor,
+                repeat,
                 stopped_at,
                 sent_up_to: None,
                 forgotten_until: None,
@@ -147,7 +152,7 @@ impl Store for Rows {
                     Some(action) => known.actions.push(action),
                     None => {
                         let scheduled_at = required(row, 1)?;
-                        let key = Key::new(entry_name(row, 2)?, scheduled_at);
+                        let key = Key::new(entry_name(row, 2)?, scheduled_at).in_pass(row.get(4)?);
                         let sent_at = required_offset(row, scheduled_at, 3)?;
                         known.unnamed.push(Unnamed { key, sent_at });
                     }
@@ -166,8 +171,8 @@ impl Store for Rows {
         let pruned = self
             .db
             .prepare_cached(
-                "DELETE FROM settled WHERE (scheduled_at, entry) IN
-                 (SELECT scheduled_at, entry FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2 LIMIT ?2)",
+                "DELETE FROM settled WHERE (scheduled_at, entry, pass) IN
+                 (SELECT scheduled_at, entry, pass FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2, 3 LIMIT ?2)",
             )
             .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]));
         self.db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
@@ -189,9 +194,9 @@ impl Store for Rows {
 }
 
 const OPEN: &str = "
-    SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args
+    SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, pass
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
-    ORDER BY scheduled_at, entry";
+    ORDER BY scheduled_at, entry, pass";
 
 fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
     let scheduled_at = required(row, 0)?;
@@ -206,7 +211,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
         reason: row.get(7)?,
     };
     let claim = Claim {
-        key: Key::new(entry_name(row, 1)?, scheduled_at),
+        key: Key::new(entry_name(row, 1)?, scheduled_at).in_pass(row.get(14)?),
         account: account_name(row, 8)?,
         stack: named(row, 9, StackUid::new)?,
         job: named(row, 10, JobUid::new)?,
@@ -216,6 +221,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
             false => Origin::Schedule,
             true => Origin::Person { args: row.get(13)? },
         },
+        repetition: Repetition::default(),
     };
     Ok((claim, standing))
 }
@@ -238,7 +244,7 @@ impl Writing<'_> {
     }
 
     /// Claims what is not known yet, and moves the cursor on.
-    fn claim(&mut self, cursor: Timestamp, claims: &[Claim]) -> rusqlite::Result<Claimed> {
+    fn claim(&mut self, cursor: Cursor, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let mut claimed = Claimed::default();
         for claim in claims {
             let entry = self.entry(claim.key.entry())?;
@@ -253,9 +259,12 @@ impl Writing<'_> {
                 .db
                 .prepare_cached(
                     "INSERT INTO open
-                     (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts)
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0
-                     WHERE NOT EXISTS (SELECT 1 FROM settled WHERE scheduled_at = ?1 AND entry = ?2)
+                     (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, pass)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9
+                     WHERE NOT EXISTS (SELECT 1 FROM settled WHERE scheduled_at = ?1 AND entry = ?2
+                         AND (pass = ?9 OR pass < ?9 AND ?10 AND state NOT IN (6, 7, 8)))
+                     AND NOT EXISTS (SELECT 1 FROM open WHERE scheduled_at = ?1 AND entry = ?2
+                         AND pass < ?9 AND (?10 OR state IN (0, 1)))
                      ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![
@@ -267,14 +276,24 @@ impl Writing<'_> {
                     by_person,
                     args,
                     State::Due.code(),
+                    claim.key.pass(),
+                    claim.repetition == Repetition::Once,
                 ])?;
             if inserted == 0 {
                 claimed.known.push(claim.key.clone());
             }
         }
-        self.db
-            .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
-            .execute([cursor.as_microsecond()])?;
+        let at = cursor.at.as_microsecond();
+        match cursor.repeat {
+            None => self
+                .db
+                .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
+                .execute([at])?,
+            Some(Repeat { pass, until }) => self
+                .db
+                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_until = ?3")?
+                .execute(params![at, pass, until.as_microsecond()])?,
+        };
         Ok(claimed)
     }
 
@@ -285,7 +304,8 @@ impl Writing<'_> {
         let scheduled_at = claim.key.scheduled_at();
         self.db
             .prepare_cached(
-                "UPDATE open SET target = ?3, due = ?4, deadline = ?5 WHERE scheduled_at = ?1 AND entry = ?2",
+                "UPDATE open SET target = ?3, due = ?4, deadline = ?5
+                 WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?6",
             )?
             .execute(params![
                 scheduled_at.as_microsecond(),
@@ -293,6 +313,7 @@ impl Writing<'_> {
                 target,
                 after(&claim.key, Some(claim.due_at)),
                 after(&claim.key, Some(claim.deadline)),
+                claim.key.pass(),
             ])?;
         Ok(())
     }
@@ -343,11 +364,12 @@ impl Writing<'_> {
 
     fn standing(&self, key: &Key, entry: i64) -> rusqlite::Result<Option<Progress>> {
         let scheduled_at = key.scheduled_at();
-        let place = params![scheduled_at.as_microsecond(), entry];
+        let place = params![scheduled_at.as_microsecond(), entry, key.pass()];
         let open = self
             .db
             .prepare_cached(
-                "SELECT state, attempts, sent, action, reason FROM open WHERE scheduled_at = ?1 AND entry = ?2",
+                "SELECT state, attempts, sent, action, reason FROM open
+                 WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3",
             )?
             .query_row(place, |row| {
                 Ok(Progress {
@@ -365,7 +387,9 @@ impl Writing<'_> {
             return Ok(open);
         }
         self.db
-            .prepare_cached("SELECT state, action FROM settled WHERE scheduled_at = ?1 AND entry = ?2")?
+            .prepare_cached(
+                "SELECT state, action FROM settled WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3",
+            )?
             .query_row(place, |row| {
                 Ok(Progress { state: state(row, 0)?, action: action_id(row, 1)?, ..Progress::due() })
             })
@@ -376,7 +400,7 @@ impl Writing<'_> {
         self.db
             .prepare_cached(
                 "UPDATE open SET state = ?3, attempts = ?4, sent = ?5, action = ?6, reason = ?7
-                 WHERE scheduled_at = ?1 AND entry = ?2",
+                 WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?8",
             )?
             .execute(params![
                 key.scheduled_at().as_microsecond(),
@@ -386,6 +410,7 @@ impl Writing<'_> {
                 after(key, standing.sent_at),
                 standing.action.map(u64::cast_signed),
                 standing.reason,
+                key.pass(),
             ])?;
         Ok(())
     }
@@ -395,9 +420,9 @@ impl Writing<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO settled
-                 (scheduled_at, entry, target, due, state, attempts, sent, action, finished, success, reason)
-                 SELECT scheduled_at, entry, target, due, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-                 FROM open WHERE scheduled_at = ?1 AND entry = ?2",
+                 (scheduled_at, entry, pass, target, due, state, attempts, sent, action, finished, success, reason)
+                 SELECT scheduled_at, entry, pass, target, due, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                 FROM open WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?10",
             )?
             .execute(params![
                 scheduled_at,
@@ -409,10 +434,11 @@ impl Writing<'_> {
                 after(key, standing.finished_at),
                 standing.success,
                 standing.reason,
+                key.pass(),
             ])?;
         self.db
-            .prepare_cached("DELETE FROM open WHERE scheduled_at = ?1 AND entry = ?2")?
-            .execute([scheduled_at, entry])?;
+            .prepare_cached("DELETE FROM open WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3")?
+            .execute(params![scheduled_at, entry, key.pass()])?;
         Ok(())
     }
 

@@ -1,0 +1,267 @@
+//! `stackcron audit`: every instant of a span by the schedule, held against the journal.
+
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Status;
+use super::moment::Moment;
+use super::output::{self, Format};
+use super::place::Place;
+use super::progress::Progress;
+use super::span::Span;
+use super::table::{Align, Cell, Column, Table};
+use crate::audit::{Audit, Counts, Judged, Scope, Verdict};
+use crate::journal::Filter;
+use crate::log::visible;
+use crate::schedule::{Schedule, entries};
+use crate::timetable::Timetable;
+
+/// How far back the span begins where nothing says it.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Rows that are printed for people at most. JSON has all.
+const MOST_ROWS: usize = 1000;
+
+/// The bar is moved on after so many rows of the journal.
+const FRAME: u64 = 4096;
+
+/// Hold every instant of the schedule against the journal: what ran, and what did not.
+///
+/// Each instant of the span gets a verdict: on_time, late (by over a second), failed, skipped, missed, rejected, unknown, or lost,
+/// of which the journal has nothing. It reads only, asks the API nothing, and can be used beside a running daemon. Instants
+/// before the first occurrence that the journal has of an entry are not judged, nor those that the daemon has not planned yet:
+/// they are counted. The exit status is 1 when an occurrence was missed or lost, or nobody knows whether it ran.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  stackcron audit                                   the last 24 hours
+  stackcron audit nightly-report --from 2026-10-01  one entry since then
+  stackcron audit --from -7d --format json          one record an instant, then a summary")]
+pub struct Args {
+    /// The entries to look at; all of them when none is named
+    #[arg(value_name = "ENTRY")]
+    entries: Vec<String>,
+    /// Where to begin: RFC 3339, a local time, yesterday, -2h; 24 hours ago when absent
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    from: Option<Moment>,
+    /// Where to end, itself excluded; now when absent
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    until: Option<Moment>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// One line of JSON. Its keys are an interface.
+#[derive(Serialize)]
+struct Line<'a> {
+    entry: &'a str,
+    scheduled_at: Timestamp,
+    verdict: &'a str,
+    action_id: Option<u64>,
+    lateness_ms: Option<i64>,
+    reason: Option<&'a str>,
+}
+
+const fn column(head: &'static str, align: Align, rank: u8) -> Column {
+    Column { head, align, rank }
+}
+
+const COLUMNS: [Column; 6] = [
+    column("ENTRY", Align::Left, 0),
+    column("SCHEDULED_AT", Align::Left, 0),
+    column("VERDICT", Align::Left, 0),
+    column("ACTION_ID", Align::Right, 3),
+    column("LATENESS_MS", Align::Right, 2),
+    column("REASON", Align::Left, 1),
+];
+
+/// Audits a span, and prints what was found.
+pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
+    let Some(loaded) = output::load(config)? else { return Ok(Status::Config) };
+    let schedule = &loaded.schedule;
+    for name in &args.entries {
+        if let Err(error) = entries::find(schedule, name) {
+            return Ok(output::usage(&error));
+        }
+    }
+    let wanted = |name: &str| args.entries.is_empty() || args.entries.iter().any(|asked| asked == name);
+    let selected = Schedule {
+        accounts: schedule.accounts.clone(),
+        entries: schedule.entries.iter().filter(|entry| wanted(entry.name.as_str())).cloned().collect(),
+    };
+    let now = Timestamp::now();
+    let from = args.from.unwrap_or(Moment::FromNow(-DAY));
+    let instants = Span::instant(from, &selected, now)
+        .and_then(|from| {
+            Ok((from, args.until.map_or(Ok(now), |until| Span::instant(until, &selected, now))?))
+        })
+        // Nothing can be said of the future.
+        .and_then(|(from, until)| Span::new(from, until.min(now)));
+    let span = match instants {
+        Ok(span) => span,
+        Err(error) => return Ok(output::usage(&error)),
+    };
+    let mut out = BufWriter::new(anstream::stdout().lock());
+    let audited = audited(args, &selected, span, format, &mut out);
+    match audited.and_then(|counts| Ok(out.flush().map(|()| counts)?)) {
+        Ok(counts) if counts.is_broken() => Ok(Status::Failed),
+        Ok(_) => Ok(Status::Done),
+        // Who closed the pipe has seen enough.
+        Err(error)
+            if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(Status::Done)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn audited(
+    args: &Args,
+    schedule: &Schedule,
+    span: Span,
+    format: Format,
+    out: &mut dyn Write,
+) -> anyhow::Result<Counts> {
+    let journal = args.place.journal()?;
+    // Read before the rows: what is planned meanwhile is judged by the next audit.
+    let cursor = journal.planned_until()?;
+    let named = || schedule.entries.iter().map(|entry| entry.name.clone()).collect();
+    let scope =
+        Scope { from: span.from, until: span.until, cursor, entries: (!args.entries.is_empty()).then(named) };
+    let (mut rows, mut cut, mut written) = (Vec::new(), 0_u64, Ok(()));
+    let each = |judged: Judged| match format {
+        Format::Json if written.is_ok() => written = line(&judged, out),
+        Format::Json => {}
+        Format::Text if judged.verdict == Verdict::OnTime => {}
+        Format::Text if rows.len() < MOST_ROWS => rows.push(judged),
+        Format::Text => cut += 1,
+    };
+    let mut audit = Audit::new(scope, Timetable::new(schedule, span.from), each);
+    let mut progress = Progress::of("reading the journal");
+    let whole = span.until.duration_since(span.from).as_secs().unsigned_abs();
+    let mut read = 0_u64;
+    // From the journal's beginning: the first row of an entry tells from when on it is known.
+    let filter = Filter { until: Some(span.until), ..Filter::default() };
+    journal.read_history(&filter, |record| {
+        read += 1;
+        if read.is_multiple_of(FRAME) {
+            let done = record.key.scheduled_at().duration_since(span.from).as_secs().max(0);
+            progress.at(done.unsigned_abs(), whole);
+        }
+        audit.take(record);
+        ControlFlow::Continue(())
+    })?;
+    let counts = audit.finish();
+    drop(progress);
+    written?;
+    match format {
+        Format::Json => summary_line(span, &counts, out)?,
+        Format::Text => {
+            summary(span, &counts, cursor, out)?;
+            table(rows, out)?;
+            if cut > 0 {
+                writeln!(out, "{cut} more; --format json has all of them")?;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+fn line(judged: &Judged, out: &mut dyn Write) -> io::Result<()> {
+    let line = Line {
+        entry: judged.entry.as_str(),
+        scheduled_at: judged.scheduled_at,
+        verdict: judged.verdict.as_str(),
+        action_id: judged.action_id,
+        lateness_ms: judged.lateness_ms,
+        reason: judged.reason.as_deref(),
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    writeln!(out)
+}
+
+/// The last record: it alone has the key `summary`.
+fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
+    let mut record = Map::new();
+    record.insert("summary".to_owned(), Value::Bool(true));
+    record.insert("from".to_owned(), span.from.to_string().into());
+    record.insert("until".to_owned(), span.until.to_string().into());
+    record.insert("instants".to_owned(), counts.judged().into());
+    for verdict in Verdict::ALL {
+        record.insert(verdict.as_str().to_owned(), counts.of(verdict).into());
+    }
+    record.insert("open".to_owned(), counts.open.into());
+    record.insert("before_first".to_owned(), counts.before_first.into());
+    record.insert("unplanned".to_owned(), counts.unplanned.into());
+    serde_json::to_writer(&mut *out, &record)?;
+    writeln!(out)
+}
+
+fn summary(span: Span, counts: &Counts, cursor: Option<Timestamp>, out: &mut dyn Write) -> io::Result<()> {
+    let found = Verdict::ALL.into_iter().filter(|verdict| counts.of(*verdict) > 0);
+    let found: Vec<String> = found
+        .map(|verdict| {
+            let style = style(verdict);
+            format!("{style}{} {}{style:#}", counts.of(verdict), verdict.as_str())
+        })
+        .collect();
+    let instants = if counts.judged() == 1 { "instant" } else { "instants" };
+    let found = if found.is_empty() { String::new() } else { format!(": {}", found.join(", ")) };
+    writeln!(out, "{} {instants} from {:.0} to {:.0}{found}", counts.judged(), span.from, span.until)?;
+    if counts.open > 0 {
+        writeln!(out, "{} more have not come to their end", counts.open)?;
+    }
+    if counts.unplanned > 0 {
+        let since = cursor.map_or("the beginning".to_owned(), |cursor| format!("{cursor:.0}"));
+        writeln!(
+            out,
+            "{} more are not planned yet: no daemon has planned anything since {since}",
+            counts.unplanned
+        )?;
+    }
+    if counts.before_first > 0 {
+        writeln!(
+            out,
+            "{} more are not judged: they are before the first occurrence that the journal has of their entry",
+            counts.before_first
+        )?;
+    }
+    Ok(())
+}
+
+fn table(rows: Vec<Judged>, out: &mut dyn Write) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let mut table = Table::new(&COLUMNS, output::columns());
+    for judged in rows {
+        let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));
+        let cells = [
+            Cell::plain(judged.entry.as_str()),
+            Cell::plain(judged.scheduled_at.to_string()),
+            Cell::styled(judged.verdict.as_str(), style(judged.verdict)),
+            or_dash(judged.action_id.map(|id| id.to_string())),
+            or_dash(judged.lateness_ms.map(|ms| ms.to_string())),
+            or_dash(judged.reason.as_deref().map(visible)),
+        ];
+        table.row(cells, None, out)?;
+    }
+    table.finish(out).map(|_| ())
+}
+
+fn style(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::OnTime => AnsiColor::Green.on_default(),
+        Verdict::Late | Verdict::Skipped => AnsiColor::Yellow.on_default(),
+        Verdict::Failed | Verdict::Rejected | Verdict::Missed | Verdict::Unknown | Verdict::Lost => {
+            AnsiColor::Red.on_default()
+        }
+    }
+}
