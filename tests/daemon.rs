@@ -215,7 +215,7 @@ async fn a_restart_goes_on_where_the_last_one_ended() {
     assert!(first.stop().success());
     let last = first.events("action.started").iter().filter(|line| line["entry"] == "all").count();
     // Some occurrences come due while no daemon runs.
-    let gap_end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+    let gap_end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     while jiff::Timestamp::now() < gap_end {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -10,6 +10,9 @@ use serde_json::Value;
 use stackcron::sandbox::{Endpoint, Sandbox};
 use tokio::sync::watch;
 
+/// Whether an attempt in doubt had an effect is decided two minutes after it at the earliest.
+const DOUBT_ENDS: Duration = Duration::from_secs(170);
+
 /// A request that the receiver got.
 #[derive(Clone, Debug)]
 struct Got {
@@ -81,7 +84,8 @@ impl Receiver {
     /// What it has got, once that fulfils the condition.
     async fn wait_for(&self, what: &str, condition: impl Fn(&[Got]) -> bool) -> Vec<Got> {
         let mut got = self.got.clone();
-        let found = tokio::time::timeout(PATIENCE, got.wait_for(|got| condition(got))).await;
+        let patience = if what == "unknown" { DOUBT_ENDS } else { PATIENCE };
+        let found = tokio::time::timeout(patience, got.wait_for(|got| condition(got))).await;
         match found {
             Ok(found) => found.expect("the receiver lives").clone(),
             Err(_) => panic!("no {what}; it got {:#?}", self.got.borrow()),

@@ -37,7 +37,7 @@ const REUSE: Duration = Duration::from_millis(500);
 
 /// An answer to run_now is read up to this many bytes, on each of some hundred connections at once. An action has some
 /// hundred bytes, an error page some ten thousand.
-const LONGEST_ANSWER: usize = 256 * 1024;
+const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// What is read ahead on a connection, and the longest head of an answer, in bytes.
 const READ_AHEAD: usize = 64 * 1024;

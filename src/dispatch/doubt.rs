@@ -49,6 +49,10 @@ const SETTLES_AFTER_END: Duration = Duration::from_secs(10);
 /// flight may still tell.
 const REPEATS: Duration = Duration::from_secs(5);
 
+/// A lookup goes behind the fires of its account, but not for longer than this: where no answer tells of a quota, one request
+/// follows another, and fires of every second would leave no room for it.
+const OVERDUE: Duration = Duration::from_secs(5);
+
 /// The API's clocks may differ by so much from the one that it shows in its answers.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -194,6 +198,12 @@ impl Doubts {
     /// When the patience with one of them ends.
     pub(super) fn patience_ends(&self) -> Option<Mono> {
         self.patience.first().map(|&(at, _)| at)
+    }
+
+    /// Whether a lookup of an account has waited behind fires for [`OVERDUE`].
+    pub(super) fn is_overdue(&self, account: &AccountName, now: Now) -> bool {
+        let mut lookups = self.inquiries.iter().filter(|((of, _), _)| of == account);
+        lookups.any(|(_, lookup)| lookup.waits_for_us() && lookup.at + OVERDUE <= now.mono)
     }
 
     fn due(&self, account: &AccountName, now: Now) -> Option<StackUid> {

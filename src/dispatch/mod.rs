@@ -502,6 +502,9 @@ impl Dispatch {
         for (.., id) in lane.pass_time(now, effects) {
             self.make_ready(id);
         }
+        if self.doubts.is_overdue(account, now) {
+            self.inquire(account, now, effects);
+        }
         let refusal = loop {
             let Some(lane) = self.lanes.get_mut(account) else {
                 return;
