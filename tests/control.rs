@@ -431,7 +431,7 @@ async fn kills_double_nothing_that_is_fired_and_each_ends() {
         }
     }
     let mut daemon = started(&place);
-    let history = until("an end of each", || {
+    let history = crate::common::until_within(crate::common::DOUBT_ENDS, "an end of each", || {
         let history = place.run(&["--format", "json", "history", "nightly"]).stdout;
         let rows: Vec<Value> =
             history.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

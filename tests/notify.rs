@@ -3,15 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{PATIENCE, Place, sandbox, schedule};
+use crate::common::{DOUBT_ENDS, PATIENCE, Place, sandbox, schedule};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
 use stackcron::sandbox::{Endpoint, Sandbox};
 use tokio::sync::watch;
-
-/// Whether an attempt in doubt had an effect is decided two minutes after it at the earliest.
-const DOUBT_ENDS: Duration = Duration::from_secs(170);
 
 /// A request that the receiver got.
 #[derive(Clone, Debug)]
@@ -107,7 +104,7 @@ fn telling(sandbox: &Sandbox, ops: &str, defaults: &str, jobs: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_end_is_told_with_the_fields_of_its_event_and_a_good_one_is_not() {
-    let sandbox = sandbox(&["close-after:job=j2"]).await;
+    let sandbox = sandbox(&["close-after:job=j2,times=1"]).await;
     // Somebody else's run in the same seconds: whose is whose nothing can tell.
     let run_now = format!("{}/stacks/s1/jobs/j1/run_now", sandbox.url());
     let theirs = reqwest::Client::new().post(run_now).bearer_auth(stackcron::sandbox::DEFAULT_TOKEN).send();

@@ -23,6 +23,9 @@ use tokio::sync::Semaphore;
 /// What a test waits for comes within this time, or the test has failed. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whether an attempt in doubt had an effect is decided two minutes after it at the earliest.
+pub const DOUBT_ENDS: Duration = Duration::from_secs(170);
+
 /// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long: they take turns, two at
 /// a time. One that needs more of it holds both.
 pub static MACHINE: Semaphore = Semaphore::const_new(2);
@@ -38,8 +41,13 @@ pub fn side_by_side<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
 }
 
 /// Asks again until it is as wished: what is asked has no event to wait for.
-pub fn until<T>(what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn until<T>(what: &str, asked: impl FnMut() -> Result<T, String>) -> T {
+    until_within(PATIENCE, what, asked)
+}
+
+/// Asks again until it is as wished, for what takes minutes by design.
+pub fn until_within<T>(patience: Duration, what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + patience;
     loop {
         match asked() {
             Ok(wished) => return wished,
