@@ -57,7 +57,8 @@ impl Statistics {
         }
         sums.runs += 1;
         let took = record.sent_at.zip(record.finished_at).and_then(|(sent, finished)| {
-            i64::try_from(finished.duration_since(sent).as_millis()).ok().filter(|ms| *ms >= 0)
+            // The API cuts its instants to whole seconds: a short run may seem to end before it was sent.
+            i64::try_from(finished.duration_since(sent).as_millis()).ok().map(|ms| ms.max(0))
         });
         sums.run_times.extend(took);
         if record.state == State::Finished {
