@@ -221,7 +221,9 @@ async fn a_claim_of_a_paused_leader_is_sent_by_the_next_one_alone() {
             "NOT TESTED: what a paused leader had claimed; the machine was too busy to pause it before it sent",
         );
     }
-    standby.wait_long_for(crate::common::DOUBT_ENDS, "action.started", |line| line["scheduled_at"] == due.to_string());
+    standby.wait_long_for(crate::common::DOUBT_ENDS, "action.started", |line| {
+        line["scheduled_at"] == due.to_string()
+    });
     paused.signal(Signal::CONT);
     paused.event("lease.lost");
     standby.wait_for("action.started", |line| line["scheduled_at"] == next.to_string());
