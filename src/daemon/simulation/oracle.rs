@@ -323,7 +323,7 @@ impl<'a> Oracle<'a> {
         let told = self.told.entry(key.clone()).or_default();
         let before = told.iter().rev().find(|&&(_, by)| by == life).map(|&(before, _)| before);
         told.push((state, life));
-        if let Some(before) = before.filter(|&before| !(ends && before == "started") && !is_again) {
+        if let Some(before) = before.filter(|&before| !(is_again || ends && before == "started")) {
             self.violated(format!("{key} is told to be {before}, then {state}"));
         }
     }
