@@ -67,7 +67,7 @@ impl Statistics {
         }
     }
 
-    /// What the records come to, by the entries' names.
+    /// Returns the statistics of each entry, in the order of the names.
     pub fn finish(self) -> impl Iterator<Item = EntryStatistics> {
         self.0.into_iter().map(|(entry, mut sums)| {
             sums.run_times.sort_unstable();

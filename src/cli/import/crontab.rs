@@ -26,7 +26,7 @@ pub(super) struct Line {
     pub(super) cron: String,
     /// The user that the system's form names.
     pub(super) user: Option<String>,
-    /// What the shell is given: `\%` read as `%`, and without the standard input behind a bare `%`.
+    /// The command for the shell, with `\%` read as `%`. The standard input behind a bare `%` is left out.
     pub(super) command: String,
     /// Whether a bare `%` gives the command a standard input, which a job of Cloud 66 has not.
     pub(super) has_input: bool,

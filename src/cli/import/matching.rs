@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cloud66::Job;
 
-/// What a search among the jobs came to.
+/// The result of a search among the jobs.
 #[derive(Debug, PartialEq)]
 pub(super) enum Match<'j> {
     /// This job runs the command.
