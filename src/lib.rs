@@ -21,6 +21,7 @@ pub mod online;
 pub mod cli;
 pub mod clock;
 mod background;
+pub mod hangup;
 mod memory;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

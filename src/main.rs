@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use stackcron::cli::Cli;
+use stackcron::hangup;
 
 fn main() -> ExitCode {
+    hangup::hold();
     match Cli::parse().run() {
         Ok(status) => status.into(),
         Err(error) => {

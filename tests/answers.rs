@@ -113,10 +113,10 @@ async fn a_refusal_for_good_says_what_to_do() {
     });
 }
 
-/// What the log has of one occurrence: its reconciliation, and its start.
 /// A verdict takes two minutes where an attempt did not start.
 const VERDICT: std::time::Duration = std::time::Duration::from_secs(180);
 
+/// What the log has of one occurrence: its reconciliation, and its start.
 fn reconciled(daemon: &mut Daemon) -> (Value, Value) {
     let doubtful = daemon.event("occurrence.in_doubt");
     assert_eq!(doubtful["level"], "warn");

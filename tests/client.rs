@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 const ACTION: &str = r#"{"response":{"id":7,"finished_at":null,"finished_success":null}}"#;
 
 fn client(url: &str) -> Client {
-    let file = format!("accounts: {{ main: {{ url: '{url}', timeout: 5s, token: {{ env: T }} }} }}");
+    let file =
+        format!("accounts: {{ main: {{ url: '{url}', timeout: 5s, token: {{ env: T }} }} }}\njobs: {{}}\n");
     let schedule: Schedule = stackcron::schedule::parse("test.yaml", &file).expect("a valid file").schedule;
     let account: &Arc<Account> = &schedule.accounts[0];
     Client::new(account, &Token::new("s3cret", "the test").expect("a token")).expect("a client")

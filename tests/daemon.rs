@@ -123,7 +123,7 @@ fn a_missing_or_malformed_token_is_a_clear_error_and_exit_78() {
         ("{ credential: cloud66-token }".to_owned(), "LoadCredential"),
         ("{ file: /nonexistent/token }".to_owned(), "/nonexistent/token"),
         ("{ file: /dev/zero }".to_owned(), "no file"),
-        (file(b"abc\r\nX-Evil: 1\n"), "one line"),
+        (file(b"abc\r\nX-Evil: 1\n"), "line break as its character 4"),
         (file(b""), "empty"),
     ] {
         place.write(&format!("accounts: {{ main: {{ token: {token} }} }}\njobs:\n{EVERY_SECOND}"));

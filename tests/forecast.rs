@@ -168,3 +168,10 @@ fn check_warns_of_a_window_that_is_nearly_full() {
     let eight = "  a: { stack: s, job: a, cron: '0,7,14,21,28,35,42,49 * * * *' }\n";
     assert!(!check(eight).contains("busy"), "80% is not over 80%");
 }
+
+#[test]
+fn the_last_hours_of_the_calendar_end_too() {
+    let place = Place::with(&format!("{HEAD}  a: {{ stack: s, job: a, cron: '* * * * *' }}\n"));
+    let place = place.run(&["forecast", "--from", "9999-12-30", "--until", "9999-12-30T22:00Z"]);
+    assert_eq!(place.status.code(), Some(0), "{place:?}");
+}

@@ -31,6 +31,7 @@ mod no_repeat;
 mod nights;
 mod notify;
 mod online;
+mod page;
 mod postgres;
 mod quota_simulation;
 mod rehearse;

@@ -1,13 +1,16 @@
 //! The schedule file changes while the daemon runs: what it notices, what it tells, and what it fires.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Daemon, Place, sandbox, schedule};
+use rustix::process::Signal;
+
+use crate::common::{Daemon, Place, read, sandbox, schedule, until};
 use stackcron::sandbox::{Endpoint, Sandbox};
 
 const JOBS: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
@@ -54,6 +57,73 @@ async fn a_changed_file_is_read_and_an_unchanged_one_is_not() {
     daemon.stop();
     assert_eq!(daemon.events("schedule.reloaded").len(), 2, "{}", daemon.raw);
     assert_eq!(daemon.events("schedule.polled").len(), 0, "it is watched:\n{}", daemon.raw);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_saved_slowly_is_read_when_its_writer_has_closed_it() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", MORE);
+    let mut daemon = place.start();
+    daemon.event("action.started");
+    let before = sandbox.ledger().of(Endpoint::RunNow).count();
+    // An editor that truncates, writes half, which is a valid schedule, and then the rest.
+    let mut file = fs::File::create(place.config()).expect("the file is truncated");
+    sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= before + 2).await;
+    file.write_all(schedule(&sandbox.url(), "", JOBS).as_bytes()).expect("the first half");
+    daemon.signal(Signal::HUP);
+    sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= before + 4).await;
+    file.write_all(b"  added: { stack: s1, job: j2, cron: '* * * * * *', paused: true }\n")
+        .expect("the rest");
+    drop(file);
+    let line = daemon.wait_for("schedule.reloaded", |line| line["changed"] == 1);
+    assert_eq!(line["removed"], 0, "{line}");
+    daemon.stop();
+    for line in daemon.events("schedule.reloaded") {
+        assert_eq!(line["removed"], 0, "nothing of the half was taken: {line}");
+    }
+    assert_eq!(daemon.events("schedule.rejected").len(), 0, "{}", daemon.raw);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_file_disarms_nothing() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", JOBS);
+    let mut daemon = place.start();
+    daemon.event("action.started");
+    for text in ["", "# comments alone\n", "null\n", "jobs:\n"] {
+        replace(&place.config(), text);
+        while daemon.next_event()["event"] != "schedule.rejected" {}
+        fires_twice(&sandbox).await;
+    }
+    replace(&place.config(), "jobs: {}\n");
+    let line = daemon.event("schedule.shrunk");
+    assert_eq!(
+        (&line["level"], &line["removed"], &line["was"]),
+        (&"warn".into(), &1.into(), &1.into()),
+        "{line}"
+    );
+    assert!(line["message"].as_str().is_some_and(|message| message.contains("1 of 1 entries")), "{line}");
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_as_soon_as_it_starts_is_a_reload_and_no_end() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", JOBS);
+    let mut daemon = place.start();
+    // As early as can be: `main` has hardly begun. What comes before it, while the program is loaded, is the system's.
+    until("holds the signal", || {
+        let status = read(Path::new(&format!("/proc/{}/status", daemon.id())));
+        let handles = ["SigBlk:", "SigCgt:"].iter().any(|field| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(field)).expect("a mask");
+            u64::from_str_radix(mask.trim(), 16).expect("a number") & 1 == 1
+        });
+        if handles { Ok(()) } else { Err(status) }
+    });
+    daemon.signal(Signal::HUP);
+    daemon.event("action.started");
+    daemon.event("schedule.reloaded");
+    assert_eq!(daemon.stop().code(), Some(0), "{}", daemon.raw);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,7 +46,15 @@ fn entry_with(lines: &str) -> String {
 
 fn account_with(lines: &str) -> String {
     let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-    format!("accounts:\n  main:\n{lines}")
+    format!("accounts:\n  main:\n{lines}jobs: {{}}\n")
+}
+
+/// A file with an entry in each of these zones.
+fn zones(names: &[&str]) -> String {
+    let entry = |(number, zone)| {
+        format!("  e{number}: {{ stack: s, job: j{number}, cron: '@daily', timezone: '{zone}' }}\n")
+    };
+    format!("{ACCOUNT}jobs:\n{}", names.iter().enumerate().map(entry).collect::<String>())
 }
 
 macro_rules! snapshots {
@@ -68,9 +76,9 @@ macro_rules! snapshots {
 
 snapshots! {
     bad_receivers: "notify:\n  -ops: {}\n  chat: { webhook: 5, format: teams, on: [failed, fixed] }\n  mail: mail@example.com\n  \
-        late: { webhook: { env: A, file: B }, on: recovered }\n  deaf: { webhook: { }, on: [] }\n  odd: { url: https://example.com }\n";
+        late: { webhook: { env: A, file: B }, on: recovered }\n  deaf: { webhook: { }, on: [] }\n  odd: { url: https://example.com }\njobs: {}\n";
     bad_addresses: "notify:\n  a: { webhook: hooks.example.com/s3cret }\n  b: { webhook: ftp://example.com/s3cret }\n  \
-        c: { webhook: { credential: a/s3cret } }\n";
+        c: { webhook: { credential: a/s3cret } }\njobs: {}\n";
     bad_notify_of_an_entry: format!("notify: {{ ops: {{ webhook: https://h/x }} }}\n{}", entry_with("notify: [ops, opps, nobody]\nping: soon"));
     an_address_where_a_receiver_is_named: entry_with("notify: https://hooks.example.com/s3cret");
     unknown_key: entry_with("retries: 3");
@@ -105,17 +113,17 @@ snapshots! {
     no_account: "jobs:\n  a: { stack: s, job: j, cron: '@daily' }\n  b: { stack: s, job: k, cron: '@daily' }\n";
     unknown_account: entry_with("account: mian");
     account_must_be_named: "accounts: { one: { token: { env: A } }, two: { token: { env: B } } }\njobs:\n  a: { stack: s, job: j, cron: '@daily' }\n";
-    account_without_token: "accounts:\n  main:\n    timeout: 10s\n";
+    account_without_token: "accounts:\n  main:\n    timeout: 10s\njobs: {}\n";
     token_in_the_file: account_with("token: abcdef0123456789");
     token_in_two_places: account_with("token: { env: A, file: /b }");
     token_nowhere: account_with("token: {}");
-    token_in_bad_places: "accounts:\n  a: { token: { credential: ../x } }\n  b: { token: { env: A=b } }\n  c: { token: { file: '' } }\n";
-    bad_urls: "accounts:\n  a: { token: { env: T }, url: ftp://example.com }\n  b: { token: { env: T }, url: app.cloud66.com }\n  c: { token: { env: T }, url: 'https://me:secret@example.com' }\n  d: { token: { env: T }, url: 'https://example.com/api?x=1' }\n";
+    token_in_bad_places: "accounts:\n  a: { token: { credential: ../x } }\n  b: { token: { env: A=b } }\n  c: { token: { file: '' } }\njobs: {}\n";
+    bad_urls: "accounts:\n  a: { token: { env: T }, url: ftp://example.com }\n  b: { token: { env: T }, url: app.cloud66.com }\n  c: { token: { env: T }, url: 'https://me:secret@example.com' }\n  d: { token: { env: T }, url: 'https://example.com/api?x=1' }\njobs: {}\n";
     bad_quota: account_with("token: { env: T }\nquota:\n  limit: 0\n  window: 0s\n  reserve: 101%");
     quoted_limit: account_with("token: { env: T }\nquota: { limit: \"3600\" }");
     reserve_of_everything: account_with("token: { env: T }\nquota: { limit: 100, reserve: 100 }");
     zero_timeout: account_with("token: { env: T }\ntimeout: 0s");
-    defaults_have_no_pair: format!("{ACCOUNT}defaults: {{ stack: s, cron: '@daily', overlap: skip }}\n");
+    defaults_have_no_pair: format!("{ACCOUNT}defaults: {{ stack: s, cron: '@daily', overlap: skip }}\njobs: {{}}\n");
     a_value_behind_an_alias: format!("{ACCOUNT}x-p: &p {{ priority: urgent }}\njobs:\n  a: {{ <<: *p, stack: s, job: j, cron: '@daily' }}\n  b: {{ <<: *p, stack: s, job: k, cron: '@daily' }}\n");
     unquoted_star: format!("{ACCOUNT}jobs:\n  a:\n    stack: s\n    job: j\n    cron: */5 * * * *  # often\n");
     unquoted_stars: format!("{ACCOUNT}jobs:\n  a:\n    cron: * * * * *\n");
@@ -130,9 +138,16 @@ snapshots! {
     key_that_is_a_list: "[a]: b\n";
     merge_of_no_mapping: "x-a: &a 5\ntimezone: UTC\n<<: *a\n";
     nul: "timezone: UTC\0\n";
+    a_form_feed_in_a_quoted_value: entry_with("args: \"--full\u{c}\"");
+    a_no_break_space_between_fields: entry_with("").replace("@daily", "0 1\u{a0}* * *");
+    an_en_dash_in_a_range: entry_with("").replace("@daily", "0 1 * * 1\u{2013}5");
+    each_unquoted_star_is_told: format!("{ACCOUNT}jobs:\n  a:\n    stack: s\n    job: j\n    cron: */5 * * * *\n  b: {{ stack: s, job: k, cron: */10 * * * * }}\n  c:\n    stack: s\n    job: l\n    cron: [\"0 1 * * *\", *\n  d:\n    cron: @daily # every day\n    stack: s\n    cron:\n    - * * * * *\n");
+    abbreviations_of_zones: zones(&["PST", "JST", "IST", "XYZ", "pst", "CEST"]);
+    offsets_as_zones: zones(&["GMT+5", "UTC-03:00", "+05:30", "-8", "GMT+0530", "UTC+20", "+00:00"]);
+    zones_that_are_no_more: zones(&["US/Pacific-New", "Canada/East-Saskatchewan", "SystemV/EST5EDT"]);
     control_characters: "timezone: \"\\e[31mred\"\n\u{9b}31m: 1\n";
     nested_too_deeply: format!("jobs:\n  a: {}1{}\n", "[".repeat(100), "]".repeat(100));
-    long_line: format!("timezone: UTC\nx: \"{}\"\n", "x".repeat(1_000_000));
+    long_line: format!("timezone: UTC\nx: \"{}\"\njobs: {{}}\n", "x".repeat(1_000_000));
     long_line_of_json: format!("{{\"x-a\": \"{}\", \"jbos\": {{}}, \"x-b\": \"{}\"}}", "ü".repeat(500_000), "y".repeat(500_000));
     many_errors: MANY;
 }
@@ -242,6 +257,9 @@ fn the_schema_takes_the_files_in_config() {
 /// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
 /// database of the machine, nor when an expression comes due.
 const BEYOND_A_SCHEMA: &[&str] = &[
+    "a_no_break_space_between_fields",
+    "abbreviations_of_zones",
+    "zones_that_are_no_more",
     "duplicate_entry",
     "unknown_timezone",
     "timezone_of_nowhere",
@@ -293,8 +311,24 @@ fn uids_stay_the_text_they_are() {
 }
 
 #[test]
-fn a_file_without_jobs_is_valid() {
-    for text in ["", "# only a comment\n", "jobs:\n", "jobs: {}\n", "---\njobs:\n...\n", "{}", ACCOUNT] {
+fn a_truncated_file_is_no_empty_schedule() {
+    for text in [
+        "",
+        "\n",
+        "\u{feff}",
+        "# only a comment\n",
+        "null\n",
+        "~",
+        "---\n",
+        "jobs:\n",
+        "---\njobs:\n...\n",
+        "{}",
+        ACCOUNT,
+    ] {
+        assert_eq!(codes(text), [Code::MissingKey], "{text:?}");
+        assert!(said(text).contains("write `jobs: {}`"), "{text:?}: {}", said(text));
+    }
+    for text in ["jobs: {}\n", "{\"jobs\":{}}", "---\njobs: {}\n...\n"] {
         assert!(accepted(text).schedule.entries.is_empty(), "{text:?} has no entries");
     }
 }
@@ -316,6 +350,7 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
         text.lines().skip_while(|line| line.starts_with("# ") || *line == "#" || line.starts_with("#  "));
     let spelt: String =
         body.map(|line| if key(line) { line.replacen('#', "", 1) } else { line.into() } + "\n").collect();
+    let spelt = spelt.replace("jobs: {}", "jobs:");
     let spelt = accepted(&spelt).schedule;
     let bare = accepted(
         "accounts: { main: { token: { credential: cloud66-token }, shard: east } }\n\
@@ -633,14 +668,14 @@ fn written(entries: &[Said]) -> String {
 
 proptest! {
     #[test]
-    fn a_written_schedule_fits_the_schema(entries in prop::collection::vec(anything_said(), 0..5)) {
+    fn a_written_schedule_fits_the_schema(entries in prop::collection::vec(anything_said(), 1..5)) {
         let value = yaml(&written(&entries)).expect("YAML");
         let errors: Vec<_> = schema().iter_errors(&value).map(|error| error.to_string()).collect();
         prop_assert_eq!(errors, [""; 0], "{}", value);
     }
 
     #[test]
-    fn a_written_schedule_reads_as_what_was_written(entries in prop::collection::vec(anything_said(), 0..20)) {
+    fn a_written_schedule_reads_as_what_was_written(entries in prop::collection::vec(anything_said(), 1..20)) {
         let read = accepted(&written(&entries)).schedule.entries;
         prop_assert_eq!(read.len(), entries.len());
         for (number, (read, said)) in read.iter().zip(&entries).enumerate() {

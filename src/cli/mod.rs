@@ -125,6 +125,9 @@ fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
 impl Cli {
     /// Runs the command. An error is one that the operator reads as a sentence; its exit status is 1.
     pub fn run(self) -> anyhow::Result<Status> {
+        if !matches!(self.command, Command::Run(_)) {
+            crate::hangup::release();
+        }
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),

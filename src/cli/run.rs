@@ -19,6 +19,7 @@ use crate::background::Background;
 use crate::cloud66::{Client, Token};
 use crate::control::{self, OnDisk, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
+use crate::hangup;
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
 use crate::log::event::{
@@ -73,6 +74,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Before anything else: without a handler SIGHUP ends the process. One that comes before the daemon runs is a reload then.
+    let reloads = {
+        let _within = runtime.enter();
+        signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?
+    };
+    hangup::release();
     let log = setup::begin(args.log_format, args.log_level)
         .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
     let Ok((schedule, seen)) = load(config) else {
@@ -125,10 +133,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         );
     }
     let notifier = Notifier::from_env().context("$NOTIFY_SOCKET cannot be used")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (stop, reloads) =
-            (stop_signal()?, signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?);
+        let stop = stop_signal()?;
         let sandbox = match args.sandbox {
             true => Some(start_sandbox(&schedule).await?),
             false => None,
@@ -305,6 +311,8 @@ async fn reload(
         };
         if cause == Cause::ControlReceiver {
             notifier.reloading();
+            // Nobody means the half of a file.
+            watch.quiet().await;
         }
         let mut reading = reader.clone();
         let read = aside(move || {

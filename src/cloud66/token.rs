@@ -31,6 +31,13 @@ pub enum TokenError {
          `LoadCredential={0}:/etc/stackcron/{0}` to the unit, elsewhere use `{{ env: NAME }}` or `{{ file: PATH }}`"
     )]
     NoCredentials(String),
+    /// The process was given credentials, and not this one.
+    #[error(
+        "the credential `{0}` is not among those that the service was given: add \
+         `LoadCredential={0}:/etc/stackcron/{0}` to the unit with `systemctl edit stackcron`, then `systemctl restart \
+         stackcron`"
+    )]
+    NotLoaded(String),
     /// The unit's default stands in for a credential that was not there when the service started.
     #[error(
         "the credential `{0}` is empty: the file that the unit's `LoadCredential=` names was missing or empty when the \
@@ -61,11 +68,14 @@ pub enum TokenError {
     /// Nothing is in it.
     #[error("what comes from {0} is empty")]
     Empty(String),
-    /// It cannot stand in a header.
-    #[error(
-        "what comes from {0} has a character that no token or address has; it must be one line of visible ASCII"
-    )]
-    Malformed(String),
+    /// It cannot stand in a header, or is not the secret alone.
+    #[error("the text from {origin} {fault}")]
+    Malformed {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong with it, and what to leave out.
+        fault: String,
+    },
 }
 
 /// No token is longer than this many bytes. A larger file is a mistake and is not read.
@@ -91,6 +101,9 @@ impl Token {
                     .ok_or_else(|| TokenError::NoCredentials(name.clone()))?;
                 from_file(&Path::new(&directory).join(name)).map_err(|error| match error {
                     TokenError::Empty(_) => TokenError::EmptyCredential(name.clone()),
+                    TokenError::Unreadable { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
+                        TokenError::NotLoaded(name.clone())
+                    }
                     error => error,
                 })
             }
@@ -99,12 +112,13 @@ impl Token {
 
     /// Checks a token's text. `origin` names where it came from, for the error.
     pub fn new(text: &str, origin: &str) -> Result<Token, TokenError> {
-        let text = text.trim_end_matches(['\n', '\r']);
+        // A byte order mark and blanks around it are an editor's.
+        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         if text.is_empty() {
             return Err(TokenError::Empty(origin.to_owned()));
         }
-        if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(TokenError::Malformed(origin.to_owned()));
+        if let Some(fault) = fault(text) {
+            return Err(TokenError::Malformed { origin: origin.to_owned(), fault });
         }
         Ok(Token(SecretString::from(text)))
     }
@@ -122,6 +136,52 @@ impl Token {
     }
 }
 
+/// What is not part of a secret, and what to do about it. The secret itself is not repeated.
+fn fault(text: &str) -> Option<String> {
+    let begins = |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    if begins("authorization:") {
+        return Some(
+            "begins with `Authorization:`; leave the header's name out, and `Bearer ` behind it".into(),
+        );
+    }
+    if begins("bearer ") || begins("token ") {
+        let word = text.split_whitespace().next().unwrap_or_default();
+        return Some(format!("begins with `{word} `, which stackcron adds itself; leave it out"));
+    }
+    let is_quote = |c: &char| matches!(c, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}');
+    let quote = text.chars().next().filter(is_quote).map(|c| (c, 1));
+    let quote =
+        quote.or_else(|| text.chars().next_back().filter(is_quote).map(|c| (c, text.chars().count())));
+    if let Some((quote, number)) = quote {
+        return Some(format!(
+            "has a quote, `{quote}`, as its character {number}; leave the quotes out: a token's file holds the token alone"
+        ));
+    }
+    let name = text.split_once('=').map_or("", |(name, _)| name);
+    let is_name = |name: &str| {
+        let name = name.strip_prefix("export ").unwrap_or(name);
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    if is_name(name) && text.len() > name.len() + 2 {
+        return Some(format!(
+            "begins with `{name}=`; leave the name out: a token's file holds the token alone"
+        ));
+    }
+    let (number, found) = text.chars().enumerate().find(|(_, c)| !c.is_ascii_graphic())?;
+    let code = u32::from(found);
+    let name = match found {
+        ' ' | '\t' => "a blank".to_owned(),
+        '\n' | '\r' => "a line break".to_owned(),
+        c if c.is_control() => format!("the control character U+{code:04X}"),
+        _ => format!("the character U+{code:04X}"),
+    };
+    Some(format!(
+        "has {name} as its character {}; leave it out: a secret is one word of visible ASCII",
+        number + 1
+    ))
+}
+
 fn from_file(path: &Path) -> Result<Found, TokenError> {
     let unreadable = |error| TokenError::Unreadable { path: path.to_owned(), error };
     // Looked at before it is opened: to open a pipe waits for its writer.
@@ -134,7 +194,15 @@ fn from_file(path: &Path) -> Result<Found, TokenError> {
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let origin = path.display().to_string();
-    let text = String::from_utf8(bytes).map_err(|_| TokenError::Malformed(origin.clone()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let fault = format!(
+            "has the byte 0x{:02X} at its byte {}, which is no text; save the secret alone",
+            error.as_bytes()[at],
+            at + 1
+        );
+        TokenError::Malformed { origin: origin.clone(), fault }
+    })?;
     let exposed = (metadata.permissions().mode() & 0o004 != 0).then(|| path.to_owned());
     Ok(Found { token: Token::new(&text, &origin)?, exposed })
 }
@@ -169,6 +237,37 @@ mod tests {
     fn debug_output_never_shows_a_token() {
         let token = Token::new("s3cret", "a test").expect("a token");
         assert!(!format!("{token:?} {:?}", token.header()).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_token_s_error_says_which_character_to_leave_out() {
+        for (content, told) in [
+            ("\"s3cret\"", "has a quote, `\"`, as its character 1; leave the quotes out"),
+            ("s3cret'", "has a quote, `'`, as its character 7"),
+            ("\u{201c}s3cret\u{201d}", "has a quote, `\u{201c}`, as its character 1"),
+            ("Bearer s3cret", "begins with `Bearer `, which stackcron adds itself; leave it out"),
+            ("bearer s3cret", "begins with `bearer `"),
+            ("Authorization: Bearer s3cret", "leave the header's name out"),
+            ("CLOUD66_TOKEN=s3cret", "begins with `CLOUD66_TOKEN=`; leave the name out"),
+            ("export TOKEN=s3cret", "begins with `export TOKEN=`"),
+            ("s3c ret", "has a blank as its character 4"),
+            ("s3c\nret", "has a line break as its character 4"),
+            ("s3c\u{e9}ret", "has the character U+00E9 as its character 4"),
+            ("s3c\u{1}ret", "has the control character U+0001 as its character 4"),
+        ] {
+            let error = Token::new(content, "the file x").expect_err(content).to_string();
+            assert!(error.contains(told), "{content:?}: {error}");
+            assert!(!error.contains("s3c"), "no part of the secret is told: {error}");
+        }
+    }
+
+    #[test]
+    fn blanks_around_a_token_are_no_part_of_it() {
+        for content in ["  s3cret \t\r\n", "\u{feff}s3cret\n\n", "s3cret", "s3cret\u{a0}"] {
+            let token = Token::new(content, "a test").expect("a token");
+            assert_eq!(token.header().expect("a header"), "Bearer s3cret", "{content:?}");
+        }
+        assert!(Token::new("ab==", "a test").is_ok(), "padding is part of a token");
     }
 
     #[test]

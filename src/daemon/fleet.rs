@@ -26,7 +26,9 @@ use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady,
 use crate::journal::Health;
 use crate::journal::Opened;
 use crate::journal::postgres::{MemberEvent, Membership};
-use crate::log::event::{DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded};
+use crate::log::event::{
+    DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded, ScheduleShrunk,
+};
 use crate::log::{LogWriter, Progress};
 use crate::metrics::Metrics;
 use crate::notify::Notices;
@@ -291,7 +293,13 @@ impl Fleet {
         if let Some(notices) = &mut *self.shared.notices.write().unwrap_or_else(PoisonError::into_inner) {
             notices.replace(audience);
         }
+        let was = entries + removed - added;
+        let shrunk =
+            (removed * 2 > was).then(|| ScheduleShrunk { path: path.clone(), entries, removed, was });
         self.shared.announce(ScheduleReloaded { path, entries, added, removed, changed }.into());
+        if let Some(shrunk) = shrunk {
+            self.shared.announce(shrunk.into());
+        }
         self.shared.supervised(Supervision::reloaded);
         Ok(())
     }

@@ -186,6 +186,19 @@ events! {
         changed: usize,
     }, format!("{} has {} entries: {} added, {} removed, {} changed", e.path, e.entries, e.added, e.removed, e.changed);
 
+    /// A reload has removed more than half of the entries, which a file that was cut off does too.
+    ScheduleShrunk = "schedule.shrunk", |e| Level::WARN, {
+        path: String,
+        /// Entries that are left.
+        entries: usize,
+        removed: usize,
+        /// Entries before the reload.
+        was: usize,
+    }, format!(
+        "{} has lost {} of {} entries; the removed ones fire no more. Restore the file if they were not meant to go",
+        e.path, e.removed, e.was
+    );
+
     /// The schedule file is wrong; nothing changed.
     ScheduleRejected = "schedule.rejected", |e| Level::ERROR, {
         path: String,

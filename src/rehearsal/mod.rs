@@ -118,7 +118,8 @@ impl Rehearsal {
             Stage::Over => return,
         };
         self.stage = Stage::Runs;
-        let Some(next) = next else {
+        // At the end of the calendar time stands still: what is waited for would never come.
+        let Some(next) = next.filter(|next| *next < Timestamp::MAX) else {
             self.stage = Stage::Over;
             return;
         };

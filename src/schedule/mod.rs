@@ -128,7 +128,13 @@ pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     source::screen(text).map_err(|problem| rejected(name, text, problem))?;
-    let root = tree::parse(text).map_err(|error| rejected(name, text, syntax::problem(&error, text)))?;
+    let root = tree::parse(text).map_err(|error| {
+        let mut report = Report::default();
+        for problem in syntax::problems(&error, text) {
+            report.error(problem);
+        }
+        Rejected { diagnostics: report.finish(name, text), cut: false }
+    })?;
     let mut report = Report::default();
     let (schedule, places) = validate::schedule(&root, text, &mut report);
     let (has_errors, cut) = (report.has_errors(), report.is_full());

@@ -35,7 +35,7 @@ fn explained(schema: &mut Schema) {
 #[schemars(
     title = "stackcron schedule",
     deny_unknown_fields,
-    extend("required" = [], "patternProperties" = { "^x-": { "description": "A place for YAML anchors." } })
+    extend("required" = ["jobs"], "patternProperties" = { "^x-": { "description": "A place for YAML anchors." } })
 )]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct File {

@@ -30,13 +30,24 @@ pub(super) fn screen(text: &str) -> Result<(), Problem> {
     if text.len() as u64 > MAX_BYTES {
         return Err(too_large());
     }
-    match text.find('\0') {
+    let control = text.bytes().position(|byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r'));
+    match control.map(|at| (at, text.as_bytes()[at])) {
         None => Ok(()),
-        Some(at) => Err(not_text(
+        Some((at, 0)) => Err(not_text(
             at..at + 1,
             "a NUL byte, which no text has".into(),
             "remove the byte, or save the file as UTF-8 if it is UTF-16",
         )),
+        Some((at, byte)) => {
+            let name = match byte {
+                0x0b => " (vertical tab)",
+                0x0c => " (form feed)",
+                0x1b => " (escape)",
+                _ => "",
+            };
+            let message = format!("the control character U+{byte:04X}{name}, which YAML does not allow");
+            Err(not_text(at..at + 1, message, "remove the control character"))
+        }
     }
 }
 

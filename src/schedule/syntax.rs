@@ -8,8 +8,61 @@ use super::diagnostic::Code;
 use super::place::{shown, visible};
 use super::report::Problem;
 
-/// Turns the parser's error into a problem with a place and help.
-pub(super) fn problem(error: &Error, text: &str) -> Problem {
+/// Turns the parser's error into a problem with a place and help. The parser stops at its first error: where that is a value
+/// that needs quotes, every other value of the kind is a problem too.
+pub(super) fn problems(error: &Error, text: &str) -> Vec<Problem> {
+    let first = problem(error, text);
+    let start = first.span.as_ref().map_or(text.len(), |span| span.start);
+    let mut problems = vec![first];
+    if !text[start..].starts_with(NEEDS_QUOTES) {
+        return problems;
+    }
+    let mut line_start = 0;
+    for line in text.split_inclusive('\n') {
+        for at in unquoted(line).map(|at| line_start + at).filter(|at| *at != start) {
+            let (code, message, help) = unquoted_value(&text[at..]);
+            let value = text[at..].split([' ', '\t', '\r', '\n', ',']).next().map_or(1, str::len);
+            let span = Some(at..at + value);
+            problems.push(Problem { code, span, message, help, related: None });
+        }
+        line_start += line.len();
+    }
+    let anchored = |problem: &Problem| {
+        let at = problem.span.as_ref().map_or(text.len(), |span| span.start);
+        let name: String = text[at..].chars().skip(1).take_while(|c| c.is_alphanumeric()).collect();
+        text[at..].starts_with('*') && !name.is_empty() && text.contains(&format!("&{name}"))
+    };
+    problems.retain(|problem| {
+        problem.span.as_ref().is_some_and(|span| span.start == start) || !anchored(problem)
+    });
+    problems
+}
+
+/// A value that begins with one of these is no plain text in YAML.
+const NEEDS_QUOTES: [char; 4] = ['*', '@', '`', '%'];
+
+/// Where in a line values stand that begin so: behind a key, or as an item of a list.
+fn unquoted(line: &str) -> impl Iterator<Item = usize> {
+    let comment = if line.trim_start().starts_with('#') { 0 } else { line.find(" #").unwrap_or(line.len()) };
+    let line = &line[..comment];
+    line.match_indices(NEEDS_QUOTES).map(|(at, _)| at).filter(|at| {
+        let before = &line[..*at];
+        let bare = before.trim_end_matches([' ', '\t']);
+        let key = bare.strip_suffix(':').and_then(|key| key.chars().next_back());
+        let behind_key = key.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == '"');
+        before.len() > bare.len() && (behind_key || bare.trim_start() == "-")
+    })
+}
+
+fn unquoted_value(rest: &str) -> (Code, String, String) {
+    if rest.starts_with('*') {
+        return unknown_anchor(rest);
+    }
+    let begins = rest.chars().next().unwrap_or(' ');
+    (Code::Syntax, format!("a value that begins with `{begins}` is no plain text"), quoted(rest))
+}
+
+fn problem(error: &Error, text: &str) -> Problem {
     let error = error.without_snippet();
     let mut span = span(error, text);
     if let (Error::MultipleDocuments { .. }, Some(marker)) = (error, text[..span.start].rfind("\n---")) {
@@ -93,7 +146,7 @@ fn unknown_anchor(rest: &str) -> (Code, String, String) {
     let alias: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
     let message = format!("`{}` is an alias, and no anchor has its name", shown(&alias));
     let help = match alias.strip_prefix('*') {
-        Some(name) if name.chars().all(char::is_alphanumeric) => {
+        Some(name) if !name.is_empty() && name.chars().all(char::is_alphanumeric) => {
             format!("define `&{}` above, or {}", shown(name), quoted(rest))
         }
         _ => quoted(rest),
@@ -103,7 +156,9 @@ fn unknown_anchor(rest: &str) -> (Code, String, String) {
 
 fn quoted(rest: &str) -> String {
     let line = rest.lines().next().unwrap_or_default();
-    let value = line.split(" #").next().unwrap_or_default().trim();
+    // What closes a mapping or a list in braces is no part of the value.
+    let value =
+        line.split(" #").next().unwrap_or_default().trim_end_matches([' ', '\t', '\r', '}', ']', ',']).trim();
     let begins = value.chars().next().unwrap_or(' ');
     if visible(begins) != begins {
         return "remove the control character".into();

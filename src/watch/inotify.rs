@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
@@ -39,6 +39,38 @@ pub(super) enum WatchError {
     /// Changes that another machine makes are told to nobody here.
     #[error("the file is on a network file system")]
     Network,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// The content was written to, and its writer has not closed it since.
+    Written,
+    /// Its writer has closed it, or another file has taken its place.
+    Complete,
+    /// Something else.
+    Other,
+}
+
+impl Hint {
+    /// Whether the file is still open for writing, as far as is known, where it was, or was not, before.
+    pub(super) fn leaves_open(self, before: bool) -> bool {
+        match self {
+            Hint::Written => true,
+            Hint::Complete => false,
+            Hint::Other => before,
+        }
+    }
+
+    fn of(events: ReadFlags) -> Hint {
+        if events.contains(ReadFlags::MODIFY) {
+            Hint::Written
+        } else if events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+            Hint::Complete
+        } else {
+            Hint::Other
+        }
+    }
 }
 
 /// The watches of one path, as it was when they were placed.
@@ -86,31 +118,44 @@ impl Watches {
     }
 
     /// Resolves when something has happened that matters.
-    pub(super) async fn next(&mut self) {
+    pub(super) async fn next(&mut self) -> Hint {
         loop {
             let Ok(mut ready) = self.inotify.readable_mut().await else {
                 // The runtime ends.
                 return std::future::pending().await;
             };
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut events = Reader::new(ready.get_inner(), &mut buffer);
-            let mut matters = false;
-            loop {
-                match events.next() {
-                    Ok(event) => matters |= concerns(&self.names, event.wd(), event.file_name()),
-                    Err(Errno::INTR) => {}
-                    Err(Errno::WOULDBLOCK) => break,
-                    // Cannot be of an inotify instance; what it may have told is looked for.
-                    Err(_) => {
-                        matters = true;
-                        break;
-                    }
-                }
-            }
+            let hint = read(ready.get_inner(), &self.names);
             ready.clear_ready();
-            if matters {
-                return;
+            if let Some(hint) = hint {
+                return hint;
             }
+        }
+    }
+
+    /// What has happened and was not told yet.
+    pub(super) fn waiting(&mut self) -> Option<Hint> {
+        read(self.inotify.get_ref(), &self.names)
+    }
+}
+
+/// Takes what has happened. `None` when nothing of it matters.
+fn read(inotify: &OwnedFd, names: &HashMap<i32, Vec<OsString>>) -> Option<Hint> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = Reader::new(inotify, &mut buffer);
+    let mut hint = None;
+    loop {
+        match events.next() {
+            Ok(event) if concerns(names, event.wd(), event.file_name()) => {
+                // The last one that tells of the content counts.
+                hint = match (Hint::of(event.events()), hint) {
+                    (Hint::Other, Some(known)) => Some(known),
+                    (other, _) => Some(other),
+                };
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => return hint,
+            // Cannot be of an inotify instance; what it may have told is looked for.
+            Err(_) => return hint.or(Some(Hint::Other)),
         }
     }
 }

@@ -3,6 +3,11 @@
 //!
 //! A change is only a hint: who is told looks at the content, and [`Seen`] says whether it is another one. inotify tells of
 //! changes as they happen. Where it cannot, the file is looked at every few seconds.
+//!
+//! Who writes a file in place empties it first, and half of a schedule can be a valid one. So a file that was written to is read
+//! after its writer has closed it, or once nothing has happened to it for two seconds, where nobody tells of the close. Example: an
+//! editor truncates the file at 0 s, writes at 1.5 s and closes it at 1.6 s; it is read at 1.8 s. One that hangs after
+//! truncating it has it read at 2 s: a file that is empty is an error, and nothing changes.
 
 mod chain;
 mod inotify;
@@ -17,11 +22,15 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::log::event::{Event, SchedulePolled};
-use inotify::Watches;
+use inotify::{Hint, Watches};
 pub use seen::{FileState, Seen, once_it_stays};
 
 /// A file is read when nothing has happened to it for this long: what writes it has come to its end.
 const SETTLED: Duration = Duration::from_millis(200);
+
+/// A file that is still open for writing, as far as anybody can tell, is read when it has stayed the same for this long: a
+/// writer that takes longer between two writes has most likely forgotten it.
+const STABLE: Duration = Duration::from_secs(2);
 
 /// How often a file is looked at that nobody tells of.
 const POLL: Duration = Duration::from_secs(3);
@@ -35,6 +44,8 @@ pub struct Watch {
     told: bool,
     /// Something may have happened that nobody was told of: before the watch began, at first.
     stale: bool,
+    /// Who writes the file has not closed it, as far as is known.
+    writing: bool,
 }
 
 /// How changes are noticed.
@@ -57,7 +68,23 @@ struct Stamp {
 impl Watch {
     /// Watches the file that a path leads to, be it there or not.
     pub fn new(path: &Path) -> Watch {
-        Watch { path: path.to_owned(), way: Way::Polled(None), told: false, stale: true }
+        Watch { path: path.to_owned(), way: Way::Polled(None), told: false, stale: true, writing: false }
+    }
+
+    /// Resolves when nobody is known to write the file. At once, most often.
+    ///
+    /// May be dropped at any time, as [`Watch::changed`].
+    pub async fn quiet(&mut self) {
+        if let Way::Told(watches) = &mut self.way
+            && let Some(hint) = watches.waiting()
+        {
+            (self.writing, self.stale) = (hint == Hint::Written, true);
+        }
+        if self.writing {
+            self.changed().await;
+            // The change itself is still to be told.
+            self.stale = true;
+        }
     }
 
     /// Resolves when the file may have changed, and has settled since. The first time it does so at once, for
@@ -71,16 +98,23 @@ impl Watch {
         }
         loop {
             self.follow().await;
+            let patience = if self.writing { STABLE } else { SETTLED };
             let quiet = match &mut self.way {
-                Way::Told(watches) => timeout(SETTLED, watches.next()).await.is_err(),
+                Way::Told(watches) => match timeout(patience, watches.next()).await {
+                    Ok(hint) => {
+                        self.writing = hint.leaves_open(self.writing);
+                        false
+                    }
+                    Err(_) => true,
+                },
                 Way::Polled(last) => {
-                    sleep(SETTLED).await;
+                    sleep(STABLE).await;
                     let now = stamp_of(&self.path).await;
                     std::mem::replace(last, now) == now
                 }
             };
             if quiet {
-                self.stale = false;
+                (self.stale, self.writing) = (false, false);
                 return;
             }
         }
@@ -88,7 +122,7 @@ impl Watch {
 
     async fn next(&mut self) {
         match &mut self.way {
-            Way::Told(watches) => watches.next().await,
+            Way::Told(watches) => self.writing = watches.next().await.leaves_open(self.writing),
             Way::Polled(last) => loop {
                 sleep(POLL).await;
                 let now = stamp_of(&self.path).await;
@@ -102,14 +136,26 @@ impl Watch {
     /// Watches what leads to the file now.
     async fn follow(&mut self) {
         let last = stamp_of(&self.path).await;
+        // What the old watches have not told yet is not lost with them.
+        if let Way::Told(watches) = &mut self.way
+            && let Some(hint) = watches.waiting()
+        {
+            self.writing = hint.leaves_open(self.writing);
+        }
         // One of few that a user may have: given back before another is taken.
+        let first = !matches!(self.way, Way::Told(_));
         self.way = Way::Polled(last);
         let path = self.path.clone();
         let Ok(placed) = spawn_blocking(move || Watches::place(&path)).await else {
             return;
         };
         match placed {
-            Ok(watches) => self.way = Way::Told(watches),
+            Ok(watches) => {
+                // What happened before a watch was there, nobody tells: it may be the beginning of a write.
+                let now = stamp_of(&self.path).await;
+                self.writing |= now != last || first && now.is_some_and(|stamp| stamp.is_recent());
+                self.way = Way::Told(watches);
+            }
             Err(error) => {
                 if !std::mem::replace(&mut self.told, true) {
                     let (path, reason) = (self.path.display().to_string(), error.to_string());
@@ -117,6 +163,14 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+impl Stamp {
+    /// Whether the file was written to within the last seconds.
+    fn is_recent(self) -> bool {
+        let age = jiff::Timestamp::now().as_second() - self.modified.0;
+        age.unsigned_abs() <= STABLE.as_secs()
     }
 }
 

@@ -16,6 +16,9 @@ use super::answer::{Answer, Refusal};
 /// Answers that are kept. Each client asks for a handful.
 const MOST_KEPT: usize = 128;
 
+/// An answer is good for at least this many times as long as it took to make: who looks does not keep the machine busy.
+const GOOD_TIMES: u32 = 20;
+
 /// Bytes of a question that can be kept. Longer ones are of nobody's page.
 pub(super) const LONGEST_KEY: usize = 4 << 10;
 
@@ -49,8 +52,10 @@ impl Cache {
             return Ok(Arc::clone(answer));
         }
         let making = make();
+        let began = Instant::now();
         let made = tokio::spawn(async move {
             let answer = Arc::new(making.await?);
+            let good_for = good_for.max(began.elapsed() * GOOD_TIMES);
             *kept = Some((Instant::now() + good_for, Arc::clone(&answer)));
             Ok(answer)
         });

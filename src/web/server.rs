@@ -34,8 +34,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// A connection takes no further request after this time.
 const LASTS: Duration = Duration::from_secs(60);
 
-/// After that, an answer has to be made and read within this time. A forecast of a large schedule takes some seconds.
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// After that, an answer has to be made and read within this time. A forecast of a large schedule takes the longest.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
 
 /// The greatest head that is read, in bytes. A browser's has some 2,000.
 const MOST_HEAD: usize = 8 << 10;

@@ -129,7 +129,8 @@ impl Place {
 
 /// A schedule file with one account and these jobs: lines of YAML.
 pub fn schedule(url: &str, account: &str, jobs: &str) -> String {
-    format!("accounts: {{ main: {{ url: '{url}', token: {{ env: TOKEN }}, {account} }} }}\njobs:\n{jobs}")
+    let jobs = if jobs.is_empty() { " {}\n".to_owned() } else { format!("\n{jobs}") };
+    format!("accounts: {{ main: {{ url: '{url}', token: {{ env: TOKEN }}, {account} }} }}\njobs:{jobs}")
 }
 
 /// A sandbox with two stacks of a few jobs.

@@ -83,7 +83,8 @@ async fn a_killed_leader_is_replaced() {
     standby.event("occurrence.in_doubt");
     for doubt in standby.log.clone().iter().filter(|line| line["event"] == "occurrence.in_doubt") {
         let same = |line: &Value| ["entry", "scheduled_at"].iter().all(|&key| line[key] == doubt[key]);
-        standby.wait_for("occurrence.reconciled", same);
+        // One that did not start is known as such after two minutes.
+        standby.wait_long_for(Duration::from_secs(180), "occurrence.reconciled", same);
     }
     let dead = leader.event("lease.acquired")["member"].clone();
     until("the dead one in the status, and who leads now", || {

@@ -187,11 +187,16 @@ mod tests {
 
     /// What is printed for jobs, and the schedule with it pasted under `jobs:`.
     fn pasted(file: &str, jobs: &[Job]) -> (String, schedule::Schedule) {
-        let schedule = schedule::parse("s.yaml", file).expect("a valid file").schedule;
+        let before = if file.contains("jobs:") { file.to_owned() } else { format!("{file}jobs: {{}}\n") };
+        let schedule = schedule::parse("s.yaml", &before).expect("a valid file").schedule;
         let account = schedule.accounts[0].clone();
         let text = entries(&stack(), jobs, &account, &schedule);
         let whole = match file.contains("jobs:") {
             true => format!("{file}{text}"),
+            // What is all comments brings no entry to replace the `{}` with.
+            false if !text.lines().any(|line| !line.trim_start().starts_with('#')) => {
+                format!("{before}{text}")
+            }
             false => format!("{file}jobs:\n{text}"),
         };
         let parsed = schedule::parse("s.yaml", &whole).unwrap_or_else(|rejected| {

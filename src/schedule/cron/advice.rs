@@ -5,19 +5,100 @@ use super::field::{Field, MONTHS, WEEKDAYS};
 use super::parse::{NICKNAMES, expanded};
 use super::piece::Piece;
 
-pub(super) fn backwards_help(field: Field, from: Piece, to: Piece, low: u8, high: u8) -> String {
+/// A range that runs backwards, as the two that were meant. A step goes on in the second one where it was in the first.
+pub(super) fn backwards_help(field: Field, (from, low): (Piece, u8), high: u8, step: Option<u8>) -> String {
+    let by = step.map_or(String::new(), |step| format!("/{step}"));
     if field == Field::DayOfWeek && high == 0 {
-        return format!("Sunday at the end of a range is 7: write `{}-7`", from.text);
+        return format!("Sunday at the end of a range is 7: write `{}-7{by}`", from.text);
     }
-    let part = |from: &str, to: &str| {
-        if from == to { from.to_string() } else { format!("{from}-{to}") }
-    };
     let word = |value: u8| match field.words().get(usize::from(value - field.low())) {
         Some(word) if from.text.starts_with(|c: char| c.is_ascii_alphabetic()) => (*word).to_string(),
         _ => value.to_string(),
     };
-    let (last, first) = (word(field.last().max(low)), word(field.low()));
-    format!("write it as a list of two: `{},{}`", part(from.text, &last), part(&first, to.text))
+    // Of one value a step says nothing, and from it on it says too much.
+    let part = |from: u8, to: u8| match step {
+        _ if from == to => word(from),
+        Some(step) if u16::from(from) + u16::from(step) > u16::from(to) => word(from),
+        _ => format!("{}-{}{by}", word(from), word(to)),
+    };
+    let last = field.last().max(low);
+    let step = u16::from(step.unwrap_or(1).max(1));
+    let size = u16::from(field.last() - field.low()) + 1;
+    let behind = u16::from(low) + (u16::from(last - low) / step + 1) * step - size;
+    match u8::try_from(behind).ok().filter(|first| (field.low()..=high).contains(first)) {
+        Some(first) => format!("write it as a list of two: `{},{}`", part(low, last), part(first, high)),
+        None => format!("write `{}`: the step leaves out all that comes behind", part(low, last)),
+    }
+}
+
+/// What looks like a blank, a dash or a digit and is none.
+pub(super) fn refuse_strange_characters(whole: Piece) -> Result<(), CronError> {
+    let strange = |c: char| !c.is_ascii() || c.is_ascii_control() && !c.is_ascii_whitespace();
+    let Some((at, found)) = whole.text.char_indices().find(|(_, c)| strange(*c)) else {
+        return Ok(());
+    };
+    let (name, help) = match found {
+        '\u{a0}' => ("a no-break space", "write a plain blank"),
+        '\u{2007}' | '\u{202f}' => ("a no-break space of another width", "write a plain blank"),
+        '\u{200b}' | '\u{200c}' | '\u{200d}' | '\u{2060}' | '\u{feff}' => {
+            ("a character without a width", "remove the character")
+        }
+        '\u{2013}' => ("an en dash", "write a plain `-`"),
+        '\u{2014}' => ("an em dash", "write a plain `-`"),
+        '\u{2010}' | '\u{2011}' | '\u{2012}' | '\u{2212}' => {
+            ("a hyphen or a minus of another kind", "write a plain `-`")
+        }
+        '\u{2217}' | '\u{ff0a}' | '\u{22c6}' => ("a star of another kind", "write a plain `*`"),
+        '\u{2044}' | '\u{2215}' | '\u{ff0f}' => ("a slash of another kind", "write a plain `/`"),
+        '\u{ff10}'..='\u{ff19}' => ("a digit of another width", "write a plain digit"),
+        '\u{201c}' | '\u{201d}' | '\u{2018}' | '\u{2019}' => ("a curly quote", "remove the quote"),
+        c if c.is_whitespace() => ("a blank of another kind", "write a plain blank"),
+        c if c.is_control() => ("a control character", "remove the character"),
+        _ => (
+            "a character that no expression has",
+            "write digits, the English words of months and weekdays, and `*/,-?LW#`",
+        ),
+    };
+    let column = whole.text[..at].chars().count() + 1;
+    let code = u32::from(found);
+    let message = if found.is_alphanumeric() || found.is_ascii_punctuation() {
+        format!("`{found}` (U+{code:04X}) in column {column} of the expression is {name}")
+    } else {
+        format!("U+{code:04X} in column {column} of the expression is {name}")
+    };
+    Err(CronError { span: at..at + found.len_utf8(), message, help: help.into() })
+}
+
+/// `*/32,1-7` is written for its star: with one in front a day must match day-of-month and day-of-week. The step that is past
+/// the range is replaced by the largest one, which keeps that.
+pub(super) fn star_step_help(error: CronError, piece: Piece, fields: &[(Field, Piece)]) -> CronError {
+    let text =
+        |wanted| fields.iter().find(|(field, _)| *field == wanted).map_or("*", |(_, piece)| piece.text);
+    let (days, weekdays) = (text(Field::DayOfMonth), text(Field::DayOfWeek));
+    let of_weekdays = piece.text == weekdays && piece.start > 0 && piece.text != days;
+    let other = if of_weekdays { days } else { weekdays };
+    let step = piece.text.split([',']).next().and_then(|item| item.split_once('/'));
+    let Some((base @ ("*" | "?"), step)) = step else { return error };
+    let past = step.parse::<u32>().is_ok_and(|step| step > if of_weekdays { 7 } else { 31 });
+    if !past || other.starts_with(['*', '?']) || error.span.start != piece.start + 2 {
+        return error;
+    }
+    let largest = if of_weekdays { 7 } else { 31 };
+    let mut help =
+        format!("write `{base}/{largest}`, which keeps the meaning: the day must match both fields");
+    let week = match piece.text.split_once(',') {
+        Some((_, "1-7")) => Some(1),
+        Some((_, "8-14")) => Some(2),
+        Some((_, "15-21")) => Some(3),
+        Some((_, "22-28")) => Some(4),
+        _ => None,
+    };
+    let word = other.parse::<usize>().ok().map(|day| WEEKDAYS[day % 7].to_owned());
+    let word = word.or_else(|| is_word_of(other, &WEEKDAYS).then(|| other.to_ascii_uppercase()));
+    if let (Some(week), Some(word), false) = (week, word, of_weekdays) {
+        help = format!("{help}; better, write `*` here and `{word}#{week}` for day-of-week");
+    }
+    CronError { help, ..error }
 }
 
 pub(super) fn step_help(field: Field, step: &str) -> String {

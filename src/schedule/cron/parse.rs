@@ -4,8 +4,8 @@
 //! except that 0 and 7 are Sunday.
 
 use super::advice::{
-    allowed, backwards_help, never_due, out_of_range_help, refuse_crontab_syntax, step_help,
-    unknown_nickname, unknown_word, wrong_count,
+    allowed, backwards_help, never_due, out_of_range_help, refuse_crontab_syntax, refuse_strange_characters,
+    star_step_help, step_help, unknown_nickname, unknown_word, wrong_count,
 };
 use super::calendar::{Calendar, Days, MonthDays, Weekdays};
 use super::field::Field;
@@ -35,6 +35,7 @@ pub(crate) fn expanded(text: &str) -> &str {
 /// Reads an expression.
 pub(super) fn rule(text: &str) -> Result<Rule, CronError> {
     let whole = Piece { text, start: 0 };
+    refuse_strange_characters(whole)?;
     let trimmed =
         whole.split(|c| c.is_ascii_whitespace()).find(|piece| !piece.text.is_empty()).ok_or_else(|| {
             whole.error(
@@ -85,8 +86,13 @@ fn calendar(fields: &[(Field, Piece)]) -> Result<Calendar, CronError> {
             Field::Minute => calendar.minutes = plain_set(field, piece)?,
             Field::Hour => calendar.hours = plain_set(field, piece)? as u32,
             Field::Month => calendar.months = plain_set(field, piece)? as u16,
-            Field::DayOfMonth => calendar.month_days = month_days(piece)?,
-            Field::DayOfWeek => calendar.weekdays = weekdays(piece)?,
+            Field::DayOfMonth => {
+                calendar.month_days =
+                    month_days(piece).map_err(|error| star_step_help(error, piece, fields))?;
+            }
+            Field::DayOfWeek => {
+                calendar.weekdays = weekdays(piece).map_err(|error| star_step_help(error, piece, fields))?;
+            }
         }
         match field {
             Field::Minute | Field::Hour => calendar.wildcard |= piece.text.contains(['*', '?']),
@@ -198,7 +204,7 @@ fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
             "write `*`",
         ));
     } else if let Some((from, to)) = base.split_once('-') {
-        range(field, from, to)?
+        range(field, from, to, step)?
     } else {
         let from = value(field, base)?;
         match step {
@@ -219,7 +225,7 @@ fn values(from: u8, to: u8, step: u8) -> u64 {
 }
 
 /// Both ends of a range. Sunday may end one: `FRI-SUN`.
-fn range(field: Field, from: Piece, to: Piece) -> Result<(u8, u8), CronError> {
+fn range(field: Field, from: Piece, to: Piece, step: Option<Piece>) -> Result<(u8, u8), CronError> {
     let (low, mut high) = (value(field, from)?, value(field, to)?);
     if field == Field::DayOfWeek && high == 0 && low > 0 && to.is("SUN") {
         high = 7;
@@ -228,7 +234,7 @@ fn range(field: Field, from: Piece, to: Piece) -> Result<(u8, u8), CronError> {
         return Err(CronError {
             span: from.start..to.span().end,
             message: format!("the range {}-{} of {field} runs backwards", from.text, to.text),
-            help: backwards_help(field, from, to, low, high),
+            help: backwards_help(field, (from, low), high, step.and_then(|step| step.text.parse().ok())),
         });
     }
     Ok((low, high))
@@ -394,6 +400,24 @@ mod tests {
             "*/ * * * *",
             "1/2/3 * * * *",
             "0 22-2 * * *",
+            "0 22-2/2 * * *",
+            "0 22-2/3 * * *",
+            "0 22-1/5 * * *",
+            "50-10/7 * * * *",
+            "0 0 * NOV-FEB/2 *",
+            "0 0 * * FRI-MON/2",
+            "0 0 * * 5-0/2",
+            "1 1 */32,1-7 * 2",
+            "1 1 */32,8-14 * FRI",
+            "1 1 */40 * MON-FRI",
+            "1 1 1-7 * */8",
+            "1 1 */32 * *",
+            "0 1\u{a0}* * *",
+            "0 1 * * 1\u{2013}5",
+            "0 1 * * \u{ff11}",
+            "0 1 *\u{200b} * *",
+            "0\u{b}1 * * *",
+            "0 1 * * \u{41c}ON",
             "0 0 * * FRI-MON",
             "0 0 * * 5-0",
             "0 0 * NOV-FEB *",

@@ -23,6 +23,9 @@ use super::{Fields, Known, Pair, Read, Slot, Validator};
 /// How long an occurrence may wait when nobody says.
 pub(in super::super) const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// What to write for a schedule that is empty on purpose.
+const NO_ENTRIES: &str = "list the entries under `jobs:`, or write `jobs: {}` for a schedule without entries";
+
 /// What an entry says beside its pair and its expressions.
 #[derive(Clone)]
 pub(super) struct Policies {
@@ -104,11 +107,26 @@ impl<'s> Validator<'s, '_> {
         self.policies(&fields, &base, known)
     }
 
-    pub(super) fn jobs(&mut self, slot: Slot<'_, 's>, base: &Policies, known: Known<'_>) -> Vec<Arc<Entry>> {
+    pub(super) fn jobs(
+        &mut self,
+        slot: Slot<'_, 's>,
+        root: &Node<'s>,
+        base: &Policies,
+        known: Known<'_>,
+    ) -> Vec<Arc<Entry>> {
         let accounts = known.accounts;
-        let Slot::Given(jobs) = slot else {
-            return Vec::new();
+        let jobs = match slot {
+            Slot::Given(jobs) => jobs,
+            Slot::Absent => {
+                self.no_jobs(root);
+                return Vec::new();
+            }
+            Slot::Reported(_) => return Vec::new(),
         };
+        if matches!(jobs.1.kind, Kind::Null) {
+            self.error(Code::MissingKey, self.key_span(jobs), "`jobs` has no value".into(), NO_ENTRIES);
+            return Vec::new();
+        }
         let Ok(pairs) = self.pairs(&jobs.1, "`jobs`") else {
             return Vec::new();
         };
@@ -127,6 +145,30 @@ impl<'s> Validator<'s, '_> {
             self.duplicate_entry(&again, &entries, &places);
         }
         entries
+    }
+
+    /// A file that was truncated, or that is being written, must not be taken for an empty schedule.
+    fn no_jobs(&mut self, root: &Node<'s>) {
+        // Of a file that is wrong throughout, no more is told.
+        if self.report.is_full() {
+            return;
+        }
+        let (span, message) = match root.kind {
+            Kind::Null => (None, "the file says nothing: it is empty, or has comments alone"),
+            // Where a file that was cut off ends.
+            _ => {
+                let end = self.source.trim_end().len();
+                (Some(end..end), "`jobs` is missing")
+            }
+        };
+        let help = NO_ENTRIES.into();
+        self.report.error(Problem {
+            code: Code::MissingKey,
+            span,
+            message: message.into(),
+            help,
+            related: None,
+        });
     }
 
     fn no_accounts(&mut self, jobs: Pair<'_, 's>) {

@@ -7,6 +7,7 @@ mod duplicates;
 mod entries;
 mod receivers;
 mod values;
+mod zones;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -105,7 +106,7 @@ impl<'s> Validator<'s, '_> {
         let base = entries::Policies::of_file(timezone.unwrap_or(TimeZone::UTC), &accounts);
         let known = Known { accounts: &accounts, receivers: &receivers };
         let base = self.defaults(fields.slot(FileKey::Defaults), base, known);
-        let entries = self.jobs(fields.slot(FileKey::Jobs), &base, known);
+        let entries = self.jobs(fields.slot(FileKey::Jobs), root, &base, known);
         self.warn_of_unnamed(&receivers, &entries);
         Schedule { accounts: accounts.sound(), entries }
     }

@@ -10,7 +10,7 @@ use super::super::place::shown;
 use super::super::report::Reported;
 use super::super::tree::{Kind, Node};
 use super::super::words::{Word, nearest};
-use super::Validator;
+use super::{Validator, zones};
 
 /// What a value should have been, in a sentence.
 pub(super) struct Wanted(pub &'static str);
@@ -75,7 +75,7 @@ impl<'s> Validator<'s, '_> {
     pub(super) fn timezone(&mut self, node: &Node<'s>) -> Result<TimeZone, Reported> {
         let name = self.scalar(node, Wanted("the name of a time zone"))?;
         if !self.zones.contains_key(name) {
-            self.zones.insert(name.into(), look_up(name));
+            self.zones.insert(name.into(), zones::look_up(name));
         }
         match &self.zones[name] {
             Ok(zone) => Ok(zone.clone()),
@@ -85,25 +85,4 @@ impl<'s> Validator<'s, '_> {
             }
         }
     }
-}
-
-/// The zone of a name, or what to write instead.
-fn look_up(name: &str) -> Result<TimeZone, String> {
-    match TimeZone::get(name) {
-        Ok(zone) if !zone.is_unknown() => Ok(zone),
-        _ => Err(match nearest_zone(name) {
-            Some(zone) => format!("did you mean `{zone}`?"),
-            None => "write a name of the tz database, such as `Europe/London` or `UTC`".into(),
-        }),
-    }
-}
-
-/// The zone that was most likely meant: by its whole name, or by the city alone.
-fn nearest_zone(name: &str) -> Option<String> {
-    let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-    let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-    let wanted = name.trim().to_ascii_lowercase().replace([' ', '-'], "_");
-    let by_city = || zones.iter().find(|zone| zone.contains('/') && city(zone) == wanted);
-    let by_name = nearest(name, zones.iter().map(String::as_str));
-    by_name.map(String::from).or_else(|| by_city().cloned())
 }

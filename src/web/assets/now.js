@@ -69,7 +69,7 @@ function wrong(lately, since) {
     { head: "entry", kind: "tight", cell: (/** @type {any} */ { newest, number }) => [entryLink(newest.entry), number > 1 ? el("span", { class: "soft" }, ` × ${number}`) : null] },
     { head: "state", kind: "tight", cell: (/** @type {any} */ { newest }) => stateWord(newest.state) },
     { head: "reason", kind: "wide soft", cell: (/** @type {any} */ { newest }) => newest.reason ?? (newest.lateness_ms > 1000 ? `sent ${took(newest.lateness_ms)} late` : "") },
-    { head: "", kind: "tight num", cell: (/** @type {any} */ { newest }) => el("a", { href: why(newest.entry, newest.scheduled_at), "aria-label": `why ${newest.entry} ${newest.state}` }, "why →") },
+    { head: "why", kind: "tight num", cell: (/** @type {any} */ { newest }) => el("a", { href: why(newest.entry, newest.scheduled_at), "aria-label": `why ${newest.entry} ${newest.state}` }, "why →") },
   ];
   return table("What went wrong", columns, found, { key: ({ newest }) => `wrong ${newest.entry} ${newest.state}`, version: ({ newest }) => newest.scheduled_at });
 }
@@ -100,7 +100,7 @@ function quota(account) {
 function shared(members) {
   const columns = [
     { head: "member", kind: "wide", cell: (/** @type {any} */ member) => member.member },
-    { head: "", kind: "tight", cell: (/** @type {any} */ member) => (member.leads ? "leads" : member.lives ? "stands by" : el("span", { class: "state" }, mark("unknown"), "not heard of")) },
+    { head: "does", kind: "tight", cell: (/** @type {any} */ member) => (member.leads ? "leads" : member.lives ? "stands by" : el("span", { class: "state" }, mark("unknown"), "not heard of")) },
     { head: "entries", kind: "num", cell: (/** @type {any} */ member) => count(member.entries) },
     { head: "version", kind: "tight soft less", cell: (/** @type {any} */ member) => member.version },
   ];

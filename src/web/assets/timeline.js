@@ -3,7 +3,7 @@
 import { action, entry, late, runTime, scheduled, state as stateColumn } from "./columns.js";
 import { el, fill } from "./dom.js";
 import { HEAD, LANE, paint } from "./lanes.js";
-import { now } from "./live.js";
+import { live, now } from "./live.js";
 import { load } from "./occurrences.js";
 import { changed, current, to, why } from "./route.js";
 import { STATES, mark } from "./states.js";
@@ -52,7 +52,8 @@ function summed(many) {
  * @returns {import("./app.js").View}
  */
 export function mount(root, route) {
-  const state = { span: Number(route.query.get("span")) || HOUR, end: /** @type {number | null} */ (Number(route.query.get("end")) || null) };
+  const usual = live.status && now() - Date.parse(live.status.since) < HOUR / 3 ? 10 * MINUTE : HOUR;
+  const state = { span: Number(route.query.get("span")) || usual, end: /** @type {number | null} */ (Number(route.query.get("end")) || null) };
   const filter = { text: route.query.get("q") ?? "", hidden: new Set((route.query.get("hide") ?? "").split(",").filter(Boolean)) };
   /** @type {import("./occurrences.js").Span} */
   let data = { lanes: [], cut: null };
@@ -88,7 +89,7 @@ export function mount(root, route) {
   /** Shows what was changed, and keeps the changes in the address. */
   function keep() {
     const { query } = current();
-    history.replaceState(null, "", changed({ span: state.span === HOUR ? null : String(Math.round(state.span)), end: state.end ? String(Math.round(state.end)) : null, q: filter.text || null, hide: [...filter.hidden].join(",") || null, why: query.get("why") }));
+    history.replaceState(null, "", changed({ span: state.span === usual ? null : String(Math.round(state.span)), end: state.end ? String(Math.round(state.end)) : null, q: filter.text || null, hide: [...filter.hidden].join(",") || null, why: query.get("why") }));
     repaint();
     look(true);
   }

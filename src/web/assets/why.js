@@ -40,7 +40,7 @@ export async function show({ query }) {
   if (shown === null) before = document.activeElement;
   shown = asked;
   const [entry, at] = [asked.slice(0, split), asked.slice(split + 1)];
-  const head = el("header", {}, el("div", {}, el("h1", {}, el("a", { href: to("entry", entry) }, entry)), el("p", { class: "lead" }, at)), el("button", { onclick: close, "aria-label": "Close" }, "Esc ×"));
+  const head = el("header", {}, el("div", {}, el("h1", {}, el("a", { href: to("entry", entry) }, entry)), el("p", { class: "lead" }, at)), el("button", { onclick: close, title: "Esc" }, "Close"));
   const text = el("pre", { "aria-live": "polite" }, "…");
   fill(panel, head, text, el("h2", { class: "soft" }, "Its lines in the log"), el("pre", { class: "box" }, lines(entry, at)));
   panel.hidden = false;
