@@ -64,12 +64,15 @@ const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *'
 
 #[tokio::test(flavor = "multi_thread")]
 async fn night_of_a_job_that_failed() {
-    let sandbox = sandbox(&["fail job j-fails"]).await;
+    let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", "  report: { stack: s1, job: j-fails, cron: '@yearly' }\n");
     let mut daemon = started(&place);
     fire(&place, "report");
     daemon.event("action.finished");
-    told(&place, &["FIRES, WITH PROBLEMS", "since ", "the last job of report failed (action ", "See the job's output"]);
+    told(
+        &place,
+        &["FIRES, WITH PROBLEMS", "since ", "the last job of report failed (action ", "See the job's output"],
+    );
     has_problem(&place, "last_run");
 }
 
@@ -81,7 +84,13 @@ async fn night_without_quota() {
     daemon.event("quota.exhausted");
     let text = told(
         &place,
-        &["the quota of 3 requests is spent (account main; ", "since ", "wait", "should come back at", "--suggest"],
+        &[
+            "the quota of 3 requests is spent (account main; ",
+            "since ",
+            "wait",
+            "should come back at",
+            "--suggest",
+        ],
     );
     assert!(!text.contains("down to the reserve"), "there is none:\n{text}");
     has_problem(&place, "quota_exhausted");
@@ -106,7 +115,12 @@ async fn night_of_a_revoked_token() {
     daemon.event("occurrence.rejected");
     let text = told(
         &place,
-        &["since ", "the API does not know the token (401)", "account main", "Set TOKEN to a token that is valid"],
+        &[
+            "since ",
+            "the API does not know the token (401)",
+            "account main",
+            "Set TOKEN to a token that is valid",
+        ],
     );
     assert!(!text.contains("the API refused nightly"), "told once:\n{text}");
     has_problem(&place, "token_refused");
@@ -118,7 +132,10 @@ async fn night_without_the_api_and_its_end() {
     let place = Place::with(&schedule(&format!("http://127.0.0.1:{port}/api/3"), "", EVERY_SECOND));
     let mut daemon = started(&place);
     daemon.event("occurrence.retrying");
-    told(&place, &["since ", "cannot reach 127.0.0.1: ", "Connection refused", "account main; ", "Try `curl -sSI"]);
+    told(
+        &place,
+        &["since ", "cannot reach 127.0.0.1: ", "Connection refused", "account main; ", "Try `curl -sSI"],
+    );
     has_problem(&place, "api_unreachable");
     // The API is found again under another address: what ends by itself goes.
     let sandbox = sandbox(&[]).await;
@@ -142,7 +159,17 @@ async fn night_of_a_bad_reload_and_of_a_deleted_file() {
     let good = std::fs::read_to_string(place.config()).expect("a file");
     place.replace(&good.replace("@yearly", "61 * * * *"));
     daemon.event("schedule.rejected");
-    told(&place, &["FIRES, WITH PROBLEMS", "since ", "the schedule file on disk is not in use: ", "61", "is fired", "Mend "]);
+    told(
+        &place,
+        &[
+            "FIRES, WITH PROBLEMS",
+            "since ",
+            "the schedule file on disk is not in use: ",
+            "61",
+            "is fired",
+            "Mend ",
+        ],
+    );
     has_problem(&place, "schedule_not_in_use");
     place.replace(&good);
     daemon.event("schedule.reloaded");

@@ -156,14 +156,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let on_disk = OnDisk::in_use(Timestamp::now());
         let reader =
             Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
-        let reloading = tokio::spawn(reload(
-            reloads,
-            reader,
-            sender,
-            metrics.clone(),
-            notifier.clone(),
-            on_disk.clone(),
-        ));
+        let reloading =
+            tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone(), on_disk.clone()));
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let status = Arc::new(StatusReader::new(asking.clone(), location.clone())?);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::Status;
 use super::output::{self, Format};
 use super::place::Place;
-use screen::Headline;
 use crate::control::{self, Answer, ClientError, Question};
+use screen::Headline;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);

@@ -244,7 +244,9 @@ fn renew(account: &Account) -> String {
              stackcron`: a reload does not hand it over."
         ),
         TokenSource::Env(name) => {
-            format!("Set {name} to a token that is valid where the daemon is started, then restart the daemon.")
+            format!(
+                "Set {name} to a token that is valid where the daemon is started, then restart the daemon."
+            )
         }
         TokenSource::File(path) => {
             format!("Replace the token in {}, then `systemctl reload stackcron`.", path.display())
@@ -268,11 +270,12 @@ fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Att
     let reason = record.reason.as_deref().filter(|reason| !reason.is_empty());
     let because = reason.map_or(String::new(), |reason| format!(": {}", first_line(reason)));
     // The account's own problem tells it for all of its entries.
-    let told = |(_, standing): &(AccountName, Standing)| {
-        standing.trouble.denied.as_ref().is_some_and(|denied| {
-            reason.is_some_and(|reason| reason.starts_with(&denied.status.to_string()))
-        })
-    };
+    let told =
+        |(_, standing): &(AccountName, Standing)| {
+            standing.trouble.denied.as_ref().is_some_and(|denied| {
+                reason.is_some_and(|reason| reason.starts_with(&denied.status.to_string()))
+            })
+        };
     if record.state == State::Rejected && accounts.iter().any(told) {
         return None;
     }
@@ -288,7 +291,9 @@ fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Att
         State::Rejected => {
             let remedy = match reason {
                 Some(reason) if reason.starts_with("404") => {
-                    format!("Compare `stack` and `job` of {entry} with the uids that `stackcron jobs STACK` lists.")
+                    format!(
+                        "Compare `stack` and `job` of {entry} with the uids that `stackcron jobs STACK` lists."
+                    )
                 }
                 _ => why,
             };
@@ -297,7 +302,9 @@ fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Att
         State::Missed => (format!("{entry} was not run{because}"), why),
         State::Unknown => (
             format!("nothing tells whether {entry} started{because}"),
-            format!("Look at the stack's actions in Cloud 66, and run it with `stackcron fire {entry}` if it did not."),
+            format!(
+                "Look at the stack's actions in Cloud 66, and run it with `stackcron fire {entry}` if it did not."
+            ),
         ),
         _ => return None,
     };

@@ -11,8 +11,8 @@ mod socket;
 mod status;
 mod status_reader;
 
-pub(crate) use attention::{States, attention};
 pub use attention::{Attention, ProblemKind};
+pub(crate) use attention::{States, attention};
 pub use client::{Answers, ClientError, ask};
 pub use on_disk::OnDisk;
 pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};

@@ -109,7 +109,8 @@ impl StatusReader {
         let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
         let schedule = Arc::clone(&snapshot.schedule);
-        let (records, lately, members) = self.read(around.iter().filter_map(last).collect(), schedule, now).await;
+        let (records, lately, members) =
+            self.read(around.iter().filter_map(last).collect(), schedule, now).await;
         let mut records = records.into_iter();
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
@@ -131,7 +132,12 @@ impl StatusReader {
     }
 
     /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that takes too long, it is done without.
-    async fn read(&self, keys: Vec<Key>, schedule: Arc<Schedule>, now: Timestamp) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
+    async fn read(
+        &self,
+        keys: Vec<Key>,
+        schedule: Arc<Schedule>,
+        now: Timestamp,
+    ) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let journal = self.journal.clone();
         let reading = async {
@@ -179,7 +185,8 @@ fn unresolved(journal: &Location, lately: &Lately, schedule: &Schedule, now: Tim
         });
         read.is_ok() && well
     };
-    let in_schedule = |record: &&Record| schedule.entries.iter().any(|entry| entry.name == *record.key.entry());
+    let in_schedule =
+        |record: &&Record| schedule.entries.iter().any(|entry| entry.name == *record.key.entry());
     newest.into_iter().filter(in_schedule).filter(|record| !since_is_well(record)).cloned().collect()
 }
 

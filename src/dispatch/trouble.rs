@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn trouble_is_told_from_its_first_instant_and_goes_with_the_answer_that_ends_it() {
-        let (a, b): (EntryName, EntryName) = ("a".parse().expect("a name"), "b".parse().expect("a name"));
+        let (a, b): (EntryName, EntryName) = (EntryName::new("a").expect("a name"), EntryName::new("b").expect("a name"));
         let lost = |error: &str| Outcome::NotSent { error: error.into() };
         let started = Outcome::Started(Box::new(Action::default()));
         let mut trouble = Trouble::default();

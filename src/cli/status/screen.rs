@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::super::history::style;
 use super::super::output::{distance, span};
 use crate::control::{
-    AccountStatus, Attention, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status, WaitingStatus,
+    AccountStatus, Attention, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status,
+    WaitingStatus,
 };
 use crate::journal::State;
 use crate::log::visible;
@@ -107,7 +108,8 @@ impl Screen {
         }
         self.heading(&format!("ATTENTION {}", attention.len()));
         for problem in attention.iter().take(MOST_PROBLEMS) {
-            let since = problem.since.map_or(String::new(), |since| format!("since {}: ", self.moment(since)));
+            let since =
+                problem.since.map_or(String::new(), |since| format!("since {}: ", self.moment(since)));
             let told = format!("{since}{} ({})", problem.what, problem.concerns);
             self.broken(WRONG, "", &told, MOST_OF_PROBLEM);
             self.broken(Style::new(), INDENT, &problem.remedy, MOST_OF_PROBLEM);
