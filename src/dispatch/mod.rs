@@ -15,6 +15,7 @@ mod reload;
 mod replies;
 mod retry;
 mod standing;
+mod trouble;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
