@@ -191,9 +191,15 @@ fn account(standing: &Standing) -> Vec<Attention> {
     if let Some(unreachable) = &trouble.unreachable {
         let host = account.url.host_str().unwrap_or("the API");
         let what = format!("cannot reach {host}: {}", unreachable.error);
+        let then = match waiting {
+            0 => format!(
+                "The last try was at {}; the next occurrence is the next one.",
+                instant(unreachable.tried_at)
+            ),
+            _ => "What waits is tried again until its deadline.".to_owned(),
+        };
         let remedy = format!(
-            "Try `curl -sSI {}` from here: see to the network, the proxy, or the API. What waits is tried again until its \
-             deadline.",
+            "Try `curl -sSI {}` from here: see to the network, the proxy, or the API. {then}",
             account.url
         );
         list.push(problem(ProblemKind::ApiUnreachable, Some(unreachable.since), what, &concerns, remedy));
@@ -214,7 +220,8 @@ fn account(standing: &Standing) -> Vec<Attention> {
         };
         list.push(problem(kind, Some(denied.since), what, &concerns, remedy));
     }
-    if let Some(until) = standing.exhausted_until {
+    // A spent quota that keeps nobody waiting is the schedule's normal state.
+    if let Some(until) = standing.exhausted_until.filter(|_| waiting > 0) {
         let what = format!(
             "the quota of {} requests is spent{}",
             standing.gauges.limit,

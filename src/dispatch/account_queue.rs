@@ -163,6 +163,8 @@ impl AccountQueue {
             (self.closed_until, self.share_closed_until) = (None, None);
         }
         self.account = Arc::clone(account);
+        // A reload may have mended the address or the token: the next request tells.
+        self.trouble = Trouble { exhausted_since: self.trouble.exhausted_since, ..Trouble::default() };
         self.reloads += 1;
         self.user = None;
     }

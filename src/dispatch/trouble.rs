@@ -18,6 +18,8 @@ pub(crate) struct Trouble {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unreachable {
     pub(crate) since: Timestamp,
+    /// When the newest request failed.
+    pub(crate) tried_at: Timestamp,
     /// The newest error.
     pub(crate) error: String,
 }
@@ -71,7 +73,7 @@ impl Trouble {
 
     fn out_of_reach(&mut self, error: &str, now: Timestamp) {
         let since = self.unreachable.take().map_or(now, |before| before.since);
-        self.unreachable = Some(Unreachable { since, error: error.to_owned() });
+        self.unreachable = Some(Unreachable { since, tried_at: now, error: error.to_owned() });
     }
 }
 
@@ -86,6 +88,7 @@ impl Denied {
 mod tests {
     use super::*;
     use crate::cloud66::Action;
+    use crate::quota::ThrottleWords;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a timestamp")
@@ -97,13 +100,14 @@ mod tests {
 
     #[test]
     fn trouble_is_told_from_its_first_instant_and_goes_with_the_answer_that_ends_it() {
-        let (a, b): (EntryName, EntryName) = (EntryName::new("a").expect("a name"), EntryName::new("b").expect("a name"));
+        let (a, b): (EntryName, EntryName) =
+            (EntryName::new("a").expect("a name"), EntryName::new("b").expect("a name"));
         let lost = |error: &str| Outcome::NotSent { error: error.into() };
         let started = Outcome::Started(Box::new(Action::default()));
         let mut trouble = Trouble::default();
         trouble.fired(&a, &lost("refused"), at(1));
         trouble.fired(&b, &lost("timed out"), at(2));
-        let expected = Unreachable { since: at(1), error: "timed out".into() };
+        let expected = Unreachable { since: at(1), tried_at: at(2), error: "timed out".into() };
         assert_eq!(trouble.unreachable, Some(expected));
         trouble.fired(&a, &Outcome::Throttled { status: 503, words: ThrottleWords::default() }, at(3));
         assert_eq!(trouble, Trouble::default(), "an answer came");
