@@ -45,6 +45,8 @@ pub(crate) struct Waiting {
     /// It is missed then.
     pub(crate) deadline: Timestamp,
     pub(crate) attempts: u32,
+    /// How the last attempt failed.
+    pub(crate) error: Option<String>,
     /// A person asked for it.
     pub(crate) by_hand: bool,
     pub(crate) waits: Waits,
@@ -81,6 +83,7 @@ impl Dispatch {
                 scheduled_at: pending.scheduled_at,
                 deadline: pending.deadline,
                 attempts: pending.history.attempts,
+                error: pending.history.error.clone(),
                 by_hand: pending.is_by_hand(),
                 waits,
             })
