@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
-use crate::control::{ControlReceiver, ControlRequest};
+use crate::control::{ControlReceiver, ControlRequest, OnDisk};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
 use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
@@ -106,6 +106,8 @@ pub struct Setup {
     pub notifier: Notifier,
     /// Who writes the log.
     pub log_writer: LogWriter,
+    /// Whether the schedule file is what is fired.
+    pub on_disk: OnDisk,
 }
 
 /// How a loop has wound up.
@@ -232,7 +234,10 @@ impl Daemon {
                 metrics.turned(permitted && self.core.is_current(now), self.core.waits_for_clock(now));
             }
             let ill = self.ill_since.is_some();
-            self.shared.supervised(|supervision| supervision.turned(&self.shard, now, &self.core, ill));
+            let problem = || self.gravest_problem(now);
+            self.shared.supervised(|supervision| {
+                supervision.turned(&self.shard, now, &self.core, ill, problem);
+            });
             let wake = if permitted { self.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
             tokio::select! {
                 biased;

@@ -49,6 +49,7 @@ impl Dispatch {
         };
         lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
+        lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
         lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
@@ -124,6 +125,9 @@ impl Dispatch {
             return effects;
         };
         lane.in_flight -= 1;
+        if matches!(reply.outcome, FollowUp::Action(_)) {
+            lane.trouble.answered();
+        }
         lane.settle(ticket, reply.quota, false, now, &mut effects);
         if let Some(warning) = reply.warning {
             let warning = masking::masked(entry.args.as_deref(), &warning);
@@ -146,6 +150,9 @@ impl Dispatch {
         };
         if let Some(lane) = self.lanes.get_mut(&account) {
             lane.in_flight -= 1;
+            if matches!(reply.outcome, ActionsListed::Page(_)) {
+                lane.trouble.answered();
+            }
             lane.settle(ticket, reply.quota, false, now, &mut effects);
         }
         match asked {
