@@ -171,6 +171,9 @@ pub struct EntryStatus {
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct LastStatus {
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     pub state: Option<String>,
     pub sent_at: Option<Timestamp>,
     pub action_id: Option<u64>,
@@ -187,6 +190,9 @@ pub struct WaitingStatus {
     pub entry: String,
     pub account: String,
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     /// `quota`, `overlap`, `retry`, or `turn`: the answers to requests before it.
     pub reason: String,
     pub until: Option<Timestamp>,
@@ -242,6 +248,9 @@ pub struct LatelyStatus {
 pub struct NotableStatus {
     pub entry: String,
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     pub state: String,
     pub lateness_ms: Option<i64>,
     pub action_id: Option<u64>,
@@ -391,6 +400,7 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
         entry: waiting.entry.name.to_string(),
         account: waiting.entry.account.name.to_string(),
         scheduled_at: waiting.scheduled_at,
+        pass: further(waiting.pass),
         reason: reason.to_owned(),
         until,
         deadline: waiting.deadline,
@@ -413,6 +423,7 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
         paused: paused_by(entry.paused, snapshot.paused.contains(&entry.name)),
         last: last.map(|scheduled_at| LastStatus {
             scheduled_at,
+            pass: record.as_ref().and_then(|record| further(record.key.pass())),
             state: record.as_ref().map(|record| word(record.state)),
             sent_at: record.as_ref().and_then(|record| record.sent_at),
             action_id: record.as_ref().and_then(|record| record.action_id),
@@ -466,12 +477,18 @@ fn notable(record: Record) -> NotableStatus {
     NotableStatus {
         entry: record.key.entry().to_string(),
         scheduled_at: record.key.scheduled_at(),
+        pass: further(record.key.pass()),
         state: word(record.state),
         lateness_ms: record.lateness_ms,
         action_id: record.action_id,
         why: record.in_words(),
         reason: record.reason,
     }
+}
+
+/// A pass as it is shown: the first one is not.
+fn further(pass: u32) -> Option<u32> {
+    Some(pass).filter(|&pass| pass > 0)
 }
 
 fn word(state: State) -> String {

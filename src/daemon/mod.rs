@@ -257,8 +257,9 @@ impl Daemon {
                 },
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
-                    let (entry, scheduled_at) = (refused.key().entry().clone(), refused.key().scheduled_at());
-                    self.emit(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
+                    let (key, error) = (refused.key(), refused.to_string());
+                    let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+                    self.emit(JournalRefused { entry, scheduled_at, pass, error }.into());
                 }
                 Some(part) = parts.recv() => if self.replace(part) {
                     return Halt::Renews;

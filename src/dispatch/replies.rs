@@ -71,7 +71,7 @@ impl Dispatch {
                 self.unknown(id, error, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
-                let scheduled_at = pending.scheduled_at;
+                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
                 effects.push(Effect::Record(
@@ -81,6 +81,7 @@ impl Dispatch {
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
+                    pass,
                     status,
                     error,
                     hint,
@@ -227,8 +228,12 @@ impl Dispatch {
     pub(super) fn unknown(&mut self, id: Id, error: String, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.pending.get(&id) {
             effects.push(Effect::Record(pending.key(), Transition::Unknown { error: error.clone() }));
-            let (entry, scheduled_at) = (pending.entry.name.clone(), pending.scheduled_at);
-            effects.push(log(OccurrenceUnknown { entry, scheduled_at, error }));
+            effects.push(log(OccurrenceUnknown {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
+                error,
+            }));
         }
         self.forget(id);
     }
@@ -255,6 +260,7 @@ impl Dispatch {
             stack: entry.stack.clone(),
             job: entry.job.clone(),
             scheduled_at: pending.scheduled_at,
+            pass: pending.pass.into(),
             sent_at,
             lateness_ms: ms(sent_at.duration_since(pending.due_at)),
             connect_ms: connect.map(|connect| u64::try_from(connect.as_millis()).unwrap_or(u64::MAX)),
@@ -309,6 +315,7 @@ impl Dispatch {
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
             scheduled_at: pending.scheduled_at,
+            pass: pending.pass.into(),
             attempts: pending.history.attempts,
             error,
             status,
@@ -344,6 +351,7 @@ fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
+        pass: following.pass.into(),
         duration_ms: action.duration_ms().or(Some(watched)),
         action,
     });
@@ -357,6 +365,7 @@ fn unfinished(following: &Following, reason: String) -> [Effect; 2] {
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
+        pass: following.pass.into(),
         action_id: following.action,
         reason,
     });

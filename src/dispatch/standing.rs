@@ -42,6 +42,8 @@ pub(crate) struct Refused {
 pub(crate) struct Waiting {
     pub(crate) entry: Arc<Entry>,
     pub(crate) scheduled_at: Timestamp,
+    /// Which time through that instant.
+    pub(crate) pass: u32,
     /// It is missed then.
     pub(crate) deadline: Timestamp,
     pub(crate) attempts: u32,
@@ -81,6 +83,7 @@ impl Dispatch {
             Some(Waiting {
                 entry: Arc::clone(&pending.entry),
                 scheduled_at: pending.scheduled_at,
+                pass: pending.pass,
                 deadline: pending.deadline,
                 attempts: pending.history.attempts,
                 error: pending.history.error.clone(),

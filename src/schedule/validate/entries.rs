@@ -12,7 +12,8 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackUid,
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackState,
+    StackUid,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -40,6 +41,7 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
+    stack_state: StackState,
     notify: Option<Arc<Notify>>,
 }
 
@@ -84,6 +86,7 @@ impl Policies {
             idempotent: false,
             follow: true,
             paused: false,
+            stack_state: StackState::default(),
             notify: None,
         }
     }
@@ -219,6 +222,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: policies.idempotent,
             follow: policies.follow,
             paused: policies.paused,
+            stack_state: policies.stack_state,
             notify: policies.notify,
         })
     }
@@ -285,6 +289,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
             follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
+            stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
         }
     }
