@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::by_hand::as_sent;
-use super::doubt::{InDoubtReport, Token};
 use super::follow::Following;
+use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::doubt::{InDoubtReport, Token};
 use super::follow::{Following, Found};
+use super::in_doubt::{InDoubtReport, Token};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
