@@ -14,6 +14,7 @@ mod reload;
 mod replies;
 mod retry;
 mod standing;
+mod trouble;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -49,6 +49,7 @@ impl Dispatch {
                     stack: claim.stack,
                     job: claim.job,
                     scheduled_at: claim.key.scheduled_at(),
+                    pass: claim.key.pass().into(),
                     action_id: action,
                     reason: reason.to_owned(),
                 }));
@@ -88,6 +89,7 @@ impl Dispatch {
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
             let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
+            let pass = claim.key.pass().into();
             let lost = || "the daemon ended before its answer was written".to_owned();
             let entry = entries.get(&name).copied();
             let goes_on = entry
@@ -120,11 +122,11 @@ impl Dispatch {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
+                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
                 }
                 _ => {
                     effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
-                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, error: lost() }));
+                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, pass, error: lost() }));
                 }
             }
         }

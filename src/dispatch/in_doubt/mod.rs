@@ -129,6 +129,7 @@ impl Dispatch {
         effects.push(log(OccurrenceInDoubt {
             entry: entry.name.clone(),
             scheduled_at,
+            pass: pending.pass.into(),
             attempts,
             error: error.clone(),
             status,

@@ -44,8 +44,13 @@ impl Dispatch {
                 Verdict::NotStarted => ("not_started", None),
                 Verdict::Unknown | Verdict::Later => ("unknown", None),
             };
-            let (name, scheduled_at) = (entry.name.clone(), pending.scheduled_at);
-            effects.push(log(OccurrenceReconciled { entry: name, scheduled_at, verdict: word, action_id }));
+            effects.push(log(OccurrenceReconciled {
+                entry: entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
+                verdict: word,
+                action_id,
+            }));
             match verdict {
                 Verdict::Started(action) => {
                     self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
