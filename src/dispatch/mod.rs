@@ -327,6 +327,7 @@ impl Dispatch {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let origin = Origin::Schedule;
+            let entry = by_hand::as_sent(&entry, &origin, scheduled_at);
             let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::by_hand::as_asked;
+use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
@@ -68,6 +68,7 @@ impl Dispatch {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
                 let occurrence = (claim.key.scheduled_at(), claim.key.pass());
+                let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
                 lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
             }
         }
@@ -99,7 +100,7 @@ impl Dispatch {
             match (goes_on, entry) {
                 (Some(entry), _) => {
                     let planned = Planned {
-                        entry: as_asked(&entry, &claim.origin),
+                        entry: as_sent(&entry, &claim.origin, scheduled_at),
                         scheduled_at,
                         pass: claim.key.pass(),
                         due_at: claim.due_at,
@@ -163,7 +164,7 @@ impl Dispatch {
         self.known.insert(claim.key.clone());
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
         let pending = Pending {
-            entry: as_asked(&sent, &claim.origin),
+            entry: as_sent(&sent, &claim.origin, claim.key.scheduled_at()),
             origin: claim.origin,
             scheduled_at: claim.key.scheduled_at(),
             pass: claim.key.pass(),
