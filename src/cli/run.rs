@@ -19,7 +19,7 @@ use super::place::Place;
 use super::{Status, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
-use crate::control::{self, StatusReader};
+use crate::control::{self, OnDisk, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::hangup;
 use crate::journal::postgres::{Membership, Profile};
@@ -133,7 +133,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             let fires = Fires { config, schedule, journal: shared_journal(&journal, &journal_name) };
             match runtime.block_on(beside::start(fires)) {
                 Ok(neighbours) => neighbours.map(Arc::new),
-                Err(Told) => return Ok(Status::Config),
+                Err(Told(_)) => return Ok(Status::Config),
             }
         }
     };
@@ -168,10 +168,18 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Own(_) => Loops::One,
             Keeping::Shared(_) => Loops::OfShards,
         };
+        let on_disk = OnDisk::in_use(Timestamp::now());
         let reader =
             Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
-        let reloading =
-            reload(reloads, reader, sender, metrics.clone(), notifier.clone(), neighbours.clone());
+        let reloading = reload(
+            reloads,
+            reader,
+            sender,
+            metrics.clone(),
+            notifier.clone(),
+            on_disk.clone(),
+            neighbours.clone(),
+        );
         let reloading = tokio::spawn(reloading);
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
@@ -199,6 +207,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             notices,
             notifier,
             log_writer,
+            on_disk,
         };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
@@ -269,8 +278,9 @@ fn control(state: &Path) -> Option<control::Server> {
     }
 }
 
-/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
-struct Told;
+/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log. The first thing that is
+/// wrong, in one line.
+struct Told(String);
 
 /// Reads the schedule, and keeps nothing else of it.
 fn load(config: &Path) -> Result<(Arc<Schedule>, Seen), Told> {
@@ -307,8 +317,8 @@ fn tell_rejected(config: &Path, rejected: &Rejected) -> Told {
     let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
     let first = rejected.first().map(ToString::to_string).unwrap_or_default();
     let path = config.display().to_string();
-    Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
-    Told
+    Event::from(ScheduleRejected { path, errors: rejected.errors(), first: first.clone() }).emit();
+    Told(first)
 }
 
 /// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes nothing.
@@ -318,6 +328,7 @@ async fn reload(
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
     notifier: Notifier,
+    on_disk: OnDisk,
     neighbours: Option<Arc<Neighbours>>,
 ) {
     let mut watch = Watch::new(&reader.config);
@@ -343,7 +354,7 @@ async fn reload(
                 reader = reading;
                 read
             }
-            None => Err(Told),
+            None => Err(Told("reading it came to no end; see the log".to_owned())),
         };
         let read = match read {
             Ok(Some((replacement, loaded))) => {
@@ -362,6 +373,7 @@ async fn reload(
                 if replacements.send(replacement).await.is_err() {
                     return;
                 }
+                on_disk.taken_over(Timestamp::now());
                 if let Some(neighbours) = &neighbours {
                     neighbours.settle();
                 }
@@ -373,7 +385,8 @@ async fn reload(
                 })
                 .await;
             }
-            (Err(Told), metrics) => {
+            (Err(Told(first)), metrics) => {
+                on_disk.refused(first, Timestamp::now());
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
                 }
@@ -431,7 +444,7 @@ impl Reader {
         }
         if gone && cause == Cause::Changed {
             Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
-            return Err(Told);
+            return Err(Told("it is gone".to_owned()));
         }
         tz::refresh();
         let loaded = bytes
@@ -482,6 +495,7 @@ impl Target {
     /// A client for each account. What is missing or wrong with any of them is told.
     fn clients(&self, schedule: &Schedule) -> Result<BTreeMap<AccountName, Client>, Told> {
         let mut clients = BTreeMap::new();
+        let mut first = None;
         for account in &schedule.accounts {
             match self.client(account) {
                 Ok(client) => {
@@ -491,11 +505,12 @@ impl Target {
                     let error =
                         AccountUnusable { account: account.name.clone(), error: format!("{error:#}") };
                     let _ = writeln!(anstream::stderr(), "error: account {}: {}", error.account, error.error);
+                    first.get_or_insert_with(|| format!("account {}: {}", error.account, error.error));
                     Event::from(error).emit();
                 }
             }
         }
-        if clients.len() == schedule.accounts.len() { Ok(clients) } else { Err(Told) }
+        first.map_or(Ok(clients), |first| Err(Told(first)))
     }
 
     /// Who is told how occurrences end: nobody of what is only played. What is wrong with any address is told.
@@ -504,13 +519,15 @@ impl Target {
             return Ok(Audience::default());
         }
         Audience::of(schedule).map_err(|problems| {
+            let mut first = None;
             for (owner, problem) in problems {
                 let (receiver, entry) = owner.split();
                 let event = Event::from(NotifyUnusable { receiver, entry, error: problem.to_string() });
                 let _ = writeln!(anstream::stderr(), "error: {}", event.message());
+                first.get_or_insert_with(|| event.message());
                 event.emit();
             }
-            Told
+            Told(first.unwrap_or_default())
         })
     }
 

@@ -59,7 +59,7 @@ fn tell(found: Found) -> Option<Conflict> {
 }
 
 fn reject(path: &Path, conflict: &Conflict) -> Told {
-    let path = path.display().to_string();
-    Event::from(ScheduleRejected { path, errors: 1, first: conflict.to_string() }).emit();
-    Told
+    let (path, first) = (path.display().to_string(), conflict.to_string());
+    Event::from(ScheduleRejected { path, errors: 1, first: first.clone() }).emit();
+    Told(first)
 }
