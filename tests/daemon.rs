@@ -242,6 +242,19 @@ async fn a_restart_goes_on_where_the_last_one_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_certificates_that_is_not_there_is_named_at_the_start() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND).env("SSL_CERT_FILE", "/nowhere/roots.pem");
+    let mut daemon = place.start();
+    let warned = daemon.event("certificates.missing");
+    assert_eq!(
+        (&warned["variable"], &warned["path"]),
+        (&"SSL_CERT_FILE".into(), &"/nowhere/roots.pem".into())
+    );
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_same_state_is_a_clear_error() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", EVERY_SECOND);

@@ -28,6 +28,7 @@ mod journal;
 mod journal_lately;
 mod journal_move;
 mod lints;
+mod log_reader;
 mod metrics;
 mod monitoring;
 mod neighbours;
