@@ -18,6 +18,7 @@ pub(crate) mod memory;
 mod send_permit;
 pub mod postgres;
 mod progress;
+mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
@@ -38,6 +39,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -298,6 +300,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+    /// A second action that the occurrence turned out to have after it was sent again.
+    pub surplus: Option<ActionId>,
 }
 
 /// What happened lately, for who looks in at a daemon.
@@ -346,6 +350,8 @@ pub struct Recovered {
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
     pub paused: Vec<EntryName>,
+    /// Occurrences that were sent again, and whose stack's list is still to be read.
+    pub resent: Vec<Resent>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.
@@ -419,7 +425,7 @@ pub struct Followed {
 /// What the journal knows of the actions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Occurrences have started these.
+    /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,

@@ -42,6 +42,9 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
 }
 
@@ -58,6 +61,7 @@ impl Serialize for Fate {
                 finished_at: record.finished_at,
                 finished_success: record.finished_success,
                 reason: record.reason.as_deref(),
+                surplus_action_id: record.surplus,
                 event: event(record),
             }),
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
@@ -138,6 +142,8 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
     row("finished_success", record.finished_success.map(|success| success.to_string()))?;
     row("reason", record.reason.as_deref().map(visible))?;
+    let twice = |id| format!("{id}: it ran twice, since the first attempt took effect after all");
+    row("surplus_action_id", record.surplus.map(twice))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
@@ -274,6 +280,7 @@ mod tests {
                     finished_at: None,
                     finished_success: None,
                     reason,
+                    surplus: None,
                 };
                 let named = event(&record);
                 assert!(
