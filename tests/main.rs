@@ -29,6 +29,7 @@ mod journal_move;
 mod lints;
 mod metrics;
 mod monitoring;
+mod networks;
 mod no_repeat;
 mod notify;
 mod online;

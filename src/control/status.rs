@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::request::Snapshot;
+use super::request::{NotReady, Snapshot};
 use crate::dispatch::{Standing, Waiting, Waits};
-use crate::journal::postgres::Member;
+use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Lately, Record, State};
 use crate::schedule::{AccountName, Entry, EntryName, Priority};
 use crate::timetable::zone_name;
@@ -27,6 +27,9 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not.
     pub not_ready: Option<String>,
+    /// Who was last seen leading, where this daemon stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderStatus>,
     pub schedule: InForce,
     pub journal: JournalStatus,
     /// When it was last looked for what is due.
@@ -48,6 +51,32 @@ pub struct Status {
     /// Those who share the journal, the leader first. Empty where it is this daemon's own, or cannot be read now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
+}
+
+/// Who was last seen leading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStatus {
+    /// Its host, and the number of its process there. `None`: nobody has been seen leading.
+    pub member: Option<String>,
+    /// When that was.
+    pub seen_at: Option<Timestamp>,
+    /// Whether anybody leads now. `None`: it cannot be seen, as the journal is out of reach.
+    pub leads: Option<bool>,
+}
+
+impl From<&Leadership> for LeaderStatus {
+    fn from(leadership: &Leadership) -> LeaderStatus {
+        let last = leadership.last.clone();
+        LeaderStatus {
+            member: last.as_ref().map(|last| last.member.clone()),
+            seen_at: last.map(|last| last.seen_at),
+            leads: match leadership.leads {
+                Leads::Lives | Leads::Own => Some(true),
+                Leads::Nobody | Leads::NobodyForTheClock => Some(false),
+                Leads::Unknown => None,
+            },
+        }
+    }
 }
 
 /// A daemon that shares the journal.
@@ -270,7 +299,11 @@ impl Status {
             now: snapshot.now,
             since: snapshot.since,
             ready: snapshot.not_ready.is_none(),
-            not_ready: snapshot.not_ready.map(|why| why.to_string()),
+            not_ready: snapshot.not_ready.as_ref().map(ToString::to_string),
+            leader: match &snapshot.not_ready {
+                Some(NotReady::StandsBy(leadership)) => Some(leadership.into()),
+                _ => None,
+            },
             schedule: InForce {
                 path: snapshot.path.to_string(),
                 entries: schedule.entries.len(),

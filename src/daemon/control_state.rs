@@ -199,7 +199,7 @@ impl Daemon {
         let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
         let not_ready = match &health {
             _ if self.shared.is_without_journal() => Some(NotReady::Replaced),
-            _ if !self.leads() => Some(NotReady::StandsBy),
+            _ if !self.leads() => Some(NotReady::StandsBy(self.leadership(now))),
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),
