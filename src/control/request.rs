@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::on_disk::Seen;
 use crate::dispatch::{Standing, Waiting};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key};
@@ -120,6 +121,8 @@ pub(crate) struct Snapshot {
     pub(crate) health: Health,
     pub(crate) swept_at: Option<Timestamp>,
     pub(crate) not_ready: Option<NotReady>,
+    /// Whether the schedule file is what is fired.
+    pub(crate) on_disk: Seen,
     pub(crate) fires_in_flight: usize,
     pub(crate) accounts: Vec<(AccountName, Standing)>,
     /// Some as many as were asked for, of each account a fair share.
