@@ -486,6 +486,8 @@ pub(crate) mod tests {
             finished_at: None,
             finished_success: None,
             reason: None,
+            replaced_by: None,
+            error: None,
             surplus: None,
         };
         let mut out = anstream::StripStream::new(Vec::new());

@@ -1,5 +1,7 @@
 //! `stackcron run`: the daemon, from its settings to its last log line.
 
+mod beside;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use super::place::Place;
 use super::{Status, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
-use crate::control::{self, StatusReader};
+use crate::control::{self, OnDisk, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::hangup;
 use crate::journal::postgres::{Membership, Profile};
@@ -29,6 +31,7 @@ use crate::log::event::{
 use crate::log::setup;
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::neighbours::{Fires, Neighbours, SharedJournal};
 use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
@@ -122,6 +125,18 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             }
         }
     };
+    // What is only played fires nothing of anybody's.
+    let neighbours = match args.sandbox {
+        true => None,
+        false => {
+            let (config, schedule) = (config.to_owned(), Arc::clone(&schedule));
+            let fires = Fires { config, schedule, journal: shared_journal(&journal, &journal_name) };
+            match runtime.block_on(beside::start(fires)) {
+                Ok(neighbours) => neighbours.map(Arc::new),
+                Err(Told(_)) => return Ok(Status::Config),
+            }
+        }
+    };
     let control = control(&state);
     if throw_away.is_some() && control.is_some() {
         // Not an event: it is of no use to who reads the log later.
@@ -153,9 +168,19 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Own(_) => Loops::One,
             Keeping::Shared(_) => Loops::OfShards,
         };
+        let on_disk = OnDisk::in_use(Timestamp::now());
         let reader =
             Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
-        let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone()));
+        let reloading = reload(
+            reloads,
+            reader,
+            sender,
+            metrics.clone(),
+            notifier.clone(),
+            on_disk.clone(),
+            neighbours.clone(),
+        );
+        let reloading = tokio::spawn(reloading);
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let status = Arc::new(StatusReader::new(asking.clone(), location.clone())?);
@@ -182,6 +207,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             notices,
             notifier,
             log_writer,
+            on_disk,
         };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
@@ -198,10 +224,20 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     })
 }
 
-/// Whether the journal is not the one that the state directory knows. To start again does not help.
+/// Whether the journal is another daemon's, or not the one that the state directory knows. To start again does not help.
 fn is_misplaced(error: &JournalError) -> bool {
-    use JournalError::{Elsewhere, Moved, Replaced};
-    matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. })
+    use JournalError::{Elsewhere, Locked, Moved, Replaced};
+    matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. } | Locked { .. })
+}
+
+/// By what other daemons know the journal, where it is shared.
+fn shared_journal(journal: &Keeping, name: &str) -> Option<SharedJournal> {
+    match journal {
+        Keeping::Own(_) => None,
+        Keeping::Shared(membership) => {
+            Some(SharedJournal { address: name.to_owned(), identity: membership.identity() })
+        }
+    }
 }
 
 /// Tells that the daemon does not start without a person's word.
@@ -242,8 +278,9 @@ fn control(state: &Path) -> Option<control::Server> {
     }
 }
 
-/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
-struct Told;
+/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log. The first thing that is
+/// wrong, in one line.
+struct Told(String);
 
 /// Reads the schedule, and keeps nothing else of it.
 fn load(config: &Path) -> Result<(Arc<Schedule>, Seen), Told> {
@@ -280,8 +317,8 @@ fn tell_rejected(config: &Path, rejected: &Rejected) -> Told {
     let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
     let first = rejected.first().map(ToString::to_string).unwrap_or_default();
     let path = config.display().to_string();
-    Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
-    Told
+    Event::from(ScheduleRejected { path, errors: rejected.errors(), first: first.clone() }).emit();
+    Told(first)
 }
 
 /// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes nothing.
@@ -291,6 +328,8 @@ async fn reload(
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
     notifier: Notifier,
+    on_disk: OnDisk,
+    neighbours: Option<Arc<Neighbours>>,
 ) {
     let mut watch = Watch::new(&reader.config);
     loop {
@@ -303,6 +342,7 @@ async fn reload(
             // Nobody means the half of a file.
             watch.quiet().await;
         }
+        let before = Arc::clone(&reader.running);
         let mut reading = reader.clone();
         let read = aside(move || {
             let read = reading.read(cause);
@@ -314,13 +354,28 @@ async fn reload(
                 reader = reading;
                 read
             }
-            None => Err(Told),
+            None => Err(Told("reading it came to no end; see the log".to_owned())),
+        };
+        let read = match read {
+            Ok(Some((replacement, loaded))) => {
+                let asked = beside::reload(neighbours.as_deref(), &reader.config, replacement.schedule());
+                let permitted = asked.await;
+                if permitted.is_err() {
+                    reader.running = before;
+                }
+                permitted.map(|()| Some((replacement, loaded)))
+            }
+            read => read,
         };
         match (read, &metrics) {
             (Ok(None), _) => {}
             (Ok(Some((replacement, loaded))), _) => {
                 if replacements.send(replacement).await.is_err() {
                     return;
+                }
+                on_disk.taken_over(Timestamp::now());
+                if let Some(neighbours) = &neighbours {
+                    neighbours.settle();
                 }
                 // What is doubtful in a large file takes as long to find as all the rest.
                 let config = reader.config.clone();
@@ -330,7 +385,8 @@ async fn reload(
                 })
                 .await;
             }
-            (Err(Told), metrics) => {
+            (Err(Told(first)), metrics) => {
+                on_disk.refused(first, Timestamp::now());
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
                 }
@@ -388,7 +444,7 @@ impl Reader {
         }
         if gone && cause == Cause::Changed {
             Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
-            return Err(Told);
+            return Err(Told("it is gone".to_owned()));
         }
         tz::refresh();
         let loaded = bytes
@@ -439,6 +495,7 @@ impl Target {
     /// A client for each account. What is missing or wrong with any of them is told.
     fn clients(&self, schedule: &Schedule) -> Result<BTreeMap<AccountName, Client>, Told> {
         let mut clients = BTreeMap::new();
+        let mut first = None;
         for account in &schedule.accounts {
             match self.client(account) {
                 Ok(client) => {
@@ -448,11 +505,12 @@ impl Target {
                     let error =
                         AccountUnusable { account: account.name.clone(), error: format!("{error:#}") };
                     let _ = writeln!(anstream::stderr(), "error: account {}: {}", error.account, error.error);
+                    first.get_or_insert_with(|| format!("account {}: {}", error.account, error.error));
                     Event::from(error).emit();
                 }
             }
         }
-        if clients.len() == schedule.accounts.len() { Ok(clients) } else { Err(Told) }
+        first.map_or(Ok(clients), |first| Err(Told(first)))
     }
 
     /// Who is told how occurrences end: nobody of what is only played. What is wrong with any address is told.
@@ -461,13 +519,15 @@ impl Target {
             return Ok(Audience::default());
         }
         Audience::of(schedule).map_err(|problems| {
+            let mut first = None;
             for (owner, problem) in problems {
                 let (receiver, entry) = owner.split();
                 let event = Event::from(NotifyUnusable { receiver, entry, error: problem.to_string() });
                 let _ = writeln!(anstream::stderr(), "error: {}", event.message());
+                first.get_or_insert_with(|| event.message());
                 event.emit();
             }
-            Told
+            Told(first.unwrap_or_default())
         })
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::request::Snapshot;
+use super::attention::{Attention, States, attention};
+use super::request::{NotReady, Snapshot};
 use crate::dispatch::{Standing, Waiting, Waits};
-use crate::journal::postgres::Member;
+use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Lately, Record, State};
 use crate::schedule::{AccountName, Entry, EntryName, Priority};
 use crate::timetable::zone_name;
@@ -27,6 +28,12 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not.
     pub not_ready: Option<String>,
+    /// Who was last seen leading, where this daemon stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderStatus>,
+    /// What is wrong now, the gravest first.
+    #[serde(default)]
+    pub attention: Vec<Attention>,
     pub schedule: InForce,
     pub journal: JournalStatus,
     /// When it was last looked for what is due.
@@ -48,6 +55,32 @@ pub struct Status {
     /// Those who share the journal, the leader first. Empty where it is this daemon's own, or cannot be read now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
+}
+
+/// Who was last seen leading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStatus {
+    /// Its host, and the number of its process there. `None`: nobody has been seen leading.
+    pub member: Option<String>,
+    /// When that was.
+    pub seen_at: Option<Timestamp>,
+    /// Whether anybody leads now. `None`: it cannot be seen, as the journal is out of reach.
+    pub leads: Option<bool>,
+}
+
+impl From<&Leadership> for LeaderStatus {
+    fn from(leadership: &Leadership) -> LeaderStatus {
+        let last = leadership.last.clone();
+        LeaderStatus {
+            member: last.as_ref().map(|last| last.member.clone()),
+            seen_at: last.map(|last| last.seen_at),
+            leads: match leadership.leads {
+                Leads::Lives | Leads::Own => Some(true),
+                Leads::Nobody | Leads::NobodyForTheClock => Some(false),
+                Leads::Unknown => None,
+            },
+        }
+    }
 }
 
 /// A daemon that shares the journal.
@@ -167,10 +200,16 @@ pub struct EntryStatus {
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct LastStatus {
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     pub state: Option<String>,
     pub sent_at: Option<Timestamp>,
     pub action_id: Option<u64>,
     pub reason: Option<String>,
+    /// Why it is in its state, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An occurrence that is due and not sent.
@@ -180,12 +219,18 @@ pub struct WaitingStatus {
     pub entry: String,
     pub account: String,
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     /// `quota`, `overlap`, `retry`, or `turn`: the answers to requests before it.
     pub reason: String,
     pub until: Option<Timestamp>,
     /// It is missed then.
     pub deadline: Timestamp,
     pub attempts: u32,
+    /// How the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     pub by_hand: bool,
 }
 
@@ -232,10 +277,16 @@ pub struct LatelyStatus {
 pub struct NotableStatus {
     pub entry: String,
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     pub state: String,
     pub lateness_ms: Option<i64>,
     pub action_id: Option<u64>,
     pub reason: Option<String>,
+    /// Why it is in its state, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An entry, its next instant, its last one, and what the journal has of that.
@@ -253,6 +304,7 @@ impl Status {
         around: Vec<Around>,
         lately: Option<(Timestamp, Lately)>,
         members: Vec<Member>,
+        unresolved: &[Record],
         most: usize,
     ) -> Status {
         let schedule = &snapshot.schedule;
@@ -260,6 +312,17 @@ impl Status {
             Health::Well => (None, None),
             Health::Ill { since, error } => (Some(*since), Some(error.to_string())),
         };
+        let members: Vec<MemberStatus> = members.into_iter().map(MemberStatus::from).collect();
+        let states = States {
+            not_ready: snapshot.not_ready.as_ref(),
+            health: &snapshot.health,
+            path: &snapshot.path,
+            on_disk: snapshot.on_disk.unused.as_ref(),
+            in_force_since: snapshot.on_disk.in_force_since,
+            accounts: &snapshot.accounts,
+            unresolved,
+        };
+        let attention = attention(&states);
         let (paused, paused_total) = paused(snapshot, most);
         let waits = |(_, standing): &(AccountName, Standing)| {
             waiting_of(standing).values().sum::<usize>() + standing.held
@@ -270,7 +333,12 @@ impl Status {
             now: snapshot.now,
             since: snapshot.since,
             ready: snapshot.not_ready.is_none(),
-            not_ready: snapshot.not_ready.map(|why| why.to_string()),
+            not_ready: snapshot.not_ready.as_ref().map(ToString::to_string),
+            leader: match &snapshot.not_ready {
+                Some(NotReady::StandsBy(leadership)) => Some(leadership.into()),
+                _ => None,
+            },
+            attention,
             schedule: InForce {
                 path: snapshot.path.to_string(),
                 entries: schedule.entries.len(),
@@ -290,7 +358,7 @@ impl Status {
             waiting_total: snapshot.accounts.iter().map(waits).sum(),
             paused,
             paused_total,
-            members: members.into_iter().map(MemberStatus::from).collect(),
+            members,
             lately: lately.map(|(since, lately)| LatelyStatus {
                 since,
                 counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),
@@ -344,10 +412,12 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
         entry: waiting.entry.name.to_string(),
         account: waiting.entry.account.name.to_string(),
         scheduled_at: waiting.scheduled_at,
+        pass: further(waiting.pass),
         reason: reason.to_owned(),
         until,
         deadline: waiting.deadline,
         attempts: waiting.attempts,
+        error: waiting.error.clone(),
         by_hand: waiting.by_hand,
     }
 }
@@ -365,9 +435,11 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
         paused: paused_by(entry.paused, snapshot.paused.contains(&entry.name)),
         last: last.map(|scheduled_at| LastStatus {
             scheduled_at,
+            pass: record.as_ref().and_then(|record| further(record.key.pass())),
             state: record.as_ref().map(|record| word(record.state)),
             sent_at: record.as_ref().and_then(|record| record.sent_at),
             action_id: record.as_ref().and_then(|record| record.action_id),
+            why: record.as_ref().and_then(Record::in_words),
             reason: record.and_then(|record| record.reason),
         }),
     }
@@ -417,11 +489,18 @@ fn notable(record: Record) -> NotableStatus {
     NotableStatus {
         entry: record.key.entry().to_string(),
         scheduled_at: record.key.scheduled_at(),
+        pass: further(record.key.pass()),
         state: word(record.state),
         lateness_ms: record.lateness_ms,
         action_id: record.action_id,
+        why: record.in_words(),
         reason: record.reason,
     }
+}
+
+/// A pass as it is shown: the first one is not.
+fn further(pass: u32) -> Option<u32> {
+    Some(pass).filter(|&pass| pass > 0)
 }
 
 fn word(state: State) -> String {

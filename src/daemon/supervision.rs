@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Notifier;
 use super::core::{Core, Upcoming};
 use crate::clock::{Mono, Now};
+use crate::journal::postgres::Leadership;
 use crate::schedule::Shard;
 
 /// A claim takes some milliseconds, and a disk that fails says so. A claim that has had no answer for so long will
@@ -32,7 +33,8 @@ pub(super) struct Supervision {
 #[derive(Default)]
 struct Turned {
     at: Mono,
-    stands_by: bool,
+    /// Where this member stands by: who leads.
+    leadership: Option<Leadership>,
     is_current: bool,
     journal_is_ill: bool,
     pulse: Pulse,
@@ -41,6 +43,8 @@ struct Turned {
     next: Option<Upcoming>,
     waiting: usize,
     looked_at: Option<Mono>,
+    /// What is wrong, as of then.
+    problem: Option<String>,
 }
 
 impl Supervision {
@@ -49,28 +53,42 @@ impl Supervision {
     }
 
     /// The loop of a shard has turned.
-    pub(super) fn turned(&mut self, shard: &Shard, now: Now, core: &Core, journal_is_ill: bool) {
+    /// `problem` tells what is wrong now, in one line: it is asked about once a second.
+    pub(super) fn turned(
+        &mut self,
+        shard: &Shard,
+        now: Now,
+        core: &Core,
+        journal_is_ill: bool,
+        problem: impl FnOnce() -> Option<String>,
+    ) {
         if !self.notifier.listens() {
             return;
         }
         let looks = !self.told.ready || !self.told.reloaded;
         let of = self.of(shard);
         of.lives = of.pulse.lives(core.claims_up_to(), now.mono);
-        (of.at, of.stands_by, of.journal_is_ill) = (now.mono, false, journal_is_ill);
+        (of.at, of.leadership, of.journal_is_ill) = (now.mono, None, journal_is_ill);
         of.is_current = core.is_current(now);
         if looks || of.looked_at.is_none_or(|at| now.mono.saturating_sub(at) >= STATUS_EVERY) {
             (of.next, of.waiting, of.looked_at) = (core.next_up(), core.number_waiting(), Some(now.mono));
+            of.problem = problem();
         }
         self.news(now);
     }
 
-    /// Another member fires, and this one waits for its turn. That is all that it can be ready for.
-    pub(super) fn stands_by(&mut self, shard: &Shard, now: Now) {
+    /// This member waits for its turn to lead. That is all that it can be ready for.
+    pub(super) fn stands_by(&mut self, shard: &Shard, leadership: Leadership, now: Now) {
         if !self.notifier.listens() {
             return;
         }
-        *self.of(shard) =
-            Turned { at: now.mono, stands_by: true, is_current: true, lives: true, ..Turned::default() };
+        *self.of(shard) = Turned {
+            at: now.mono,
+            leadership: Some(leadership),
+            is_current: true,
+            lives: true,
+            ..Turned::default()
+        };
         self.news(now);
     }
 
@@ -88,7 +106,7 @@ impl Supervision {
         };
         let is_ready = self.told.ready || turn.is_current;
         let status = || {
-            let leads = || self.loops.values().filter(|of| !of.stands_by);
+            let leads = || self.loops.values().filter(|of| of.leadership.is_none());
             match (leads().any(|of| of.journal_is_ill), is_ready) {
                 (true, _) => return "the journal cannot be written: nothing new is started".to_owned(),
                 (false, false) => return "what came due is being claimed".to_owned(),
@@ -96,10 +114,15 @@ impl Supervision {
             }
             let (number, all) = (leads().count(), self.loops.len());
             if number == 0 {
-                return "stands by: another member fires".to_owned();
+                let all = self.loops.values().filter_map(|of| of.leadership.clone());
+                return all.reduce(Leadership::or_worse).map_or_else(String::new, |of| of.to_string());
             }
             let next = leads().filter_map(|of| of.next.as_ref()).min_by_key(|next| next.scheduled_at);
             let status = status(next, leads().map(|of| of.waiting).sum());
+            let status = match leads().find_map(|of| of.problem.as_ref()) {
+                Some(problem) => format!("problems: {problem}; {status}"),
+                None => status,
+            };
             if number < all { format!("leads {number} of {all} shards; {status}") } else { status }
         };
         if let Some((news, told)) = self.told.news(&turn, now.mono, status)

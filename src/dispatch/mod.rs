@@ -14,6 +14,7 @@ mod reload;
 mod replies;
 mod retry;
 mod standing;
+mod trouble;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -24,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Claim, Key, Origin, Repetition, Resent, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -169,6 +170,8 @@ struct History {
     first_lost: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+    /// How the last attempt failed.
+    error: Option<String>,
 }
 
 /// An attempt that may have taken effect, the first of its occurrence.
@@ -217,7 +220,8 @@ impl Pending {
         }
         self.history.written = true;
         let attempts = self.history.attempts;
-        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason: reason.into() }))
+        let reason = Cause { error: self.history.error.clone(), ..reason.into() };
+        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason }))
     }
 
     fn key(&self) -> Key {
@@ -328,6 +332,7 @@ impl Dispatch {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let origin = Origin::Schedule;
+            let entry = by_hand::as_sent(&entry, &origin, scheduled_at);
             let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;
@@ -450,6 +455,11 @@ impl Dispatch {
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
+    }
+
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
     }
 
     /// Whether the schedule or somebody has paused the entry.

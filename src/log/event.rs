@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
+pub use super::field::Pass;
 use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
@@ -206,7 +207,9 @@ events! {
         errors: usize,
         /// The first of them.
         first: String,
-    }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
+    }, format!(
+        "{} is not used: {}{}", e.path, e.first, if e.errors > 1 { "; `stackcron check` shows every error" } else { "" }
+    );
 
     /// The schedule file is gone; nothing changed.
     ScheduleMissing = "schedule.missing", |e| Level::WARN, {
@@ -281,6 +284,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -297,6 +301,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
@@ -307,6 +312,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         action_id: u64,
         reason: String,
     }, format!("{}: action {} is not followed any more: {}", e.entry, e.action_id, e.reason);
@@ -345,10 +351,21 @@ events! {
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
+    /// Another process on this machine may fire the same jobs, and cannot be asked.
+    NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
+        /// `None`: no single process is meant, or it has no number here.
+        pid: Option<u32>,
+        error: String,
+    }, format!(
+        "nothing tells whether {} fires the same jobs: {}; see to it that no second daemon does",
+        e.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")), e.error
+    );
+
     /// An occurrence is due and cannot be sent yet.
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `quota`, `overlap` or `retry`.
         reason: &'static str,
         until: Option<Timestamp>,
@@ -358,6 +375,7 @@ events! {
     OccurrenceRetrying = "occurrence.retrying", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         attempts: u32,
         error: String,
         status: Option<u16>,
@@ -368,24 +386,27 @@ events! {
     OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `deadline`, `superseded`, `down`, `quota` or `clock`.
         reason: &'static str,
         lateness_ms: i64,
-    }, format!("{}: missed {}: {}", e.entry, e.scheduled_at, e.reason);
+    }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
 
     /// An occurrence that was not meant to be sent.
     OccurrenceSkipped = "occurrence.skipped", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `overlap`, `paused` or `removed`.
         reason: &'static str,
         lateness_ms: i64,
-    }, format!("{}: skipped {}: {}", e.entry, e.scheduled_at, e.reason);
+    }, format!("{}: skipped {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
 
     /// The API refused run_now for good.
     OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         status: u16,
         error: String,
         /// The likely cause, and what to do.
@@ -396,6 +417,7 @@ events! {
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         attempts: u32,
         error: String,
         status: Option<u16>,
@@ -405,6 +427,7 @@ events! {
     OccurrenceReconciled = "occurrence.reconciled", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `started`, `not_started` or `unknown`.
         verdict: &'static str,
         /// Which one it started, where that can be told.
@@ -415,6 +438,7 @@ events! {
     OccurrenceUnknown = "occurrence.unknown", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -423,13 +447,14 @@ events! {
     OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// The second action.
         action_id: u64,
         /// The action that the occurrence is known by.
         first_action_id: u64,
     }, format!(
-        "{}: ran twice for {}: action {} besides action {}; see whether what the job did twice has to be undone",
-        e.entry, brief(e.scheduled_at), e.action_id, e.first_action_id
+        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
     );
 
     /// The quota's limit changed.
@@ -503,6 +528,7 @@ events! {
     JournalRefused = "journal.refused", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         error: String,
     }, format!("the journal refuses a step: {}", e.error);
 
@@ -718,6 +744,7 @@ mod tests {
             stack: StackUid::new("s").expect("a uid"),
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             duration_ms: Some(1500),
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };

@@ -119,6 +119,7 @@ impl Dispatch {
         pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
         let InDoubtReport { sent_at, left, vague, token, error, status } = came;
+        pending.history.error = Some(error.clone());
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
         let apart = match clock {
@@ -133,6 +134,7 @@ impl Dispatch {
         effects.push(log(OccurrenceInDoubt {
             entry: entry.name.clone(),
             scheduled_at,
+            pass: pending.pass.into(),
             attempts,
             error: error.clone(),
             status,

@@ -44,8 +44,13 @@ impl Dispatch {
                 Verdict::NotStarted => ("not_started", None),
                 Verdict::Unknown | Verdict::Later => ("unknown", None),
             };
-            let (name, scheduled_at) = (entry.name.clone(), pending.scheduled_at);
-            effects.push(log(OccurrenceReconciled { entry: name, scheduled_at, verdict: word, action_id }));
+            effects.push(log(OccurrenceReconciled {
+                entry: entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
+                verdict: word,
+                action_id,
+            }));
             match verdict {
                 Verdict::Started(action) => {
                     self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
@@ -95,9 +100,11 @@ impl Dispatch {
         pending.waited = true;
         effects.extend(pending.record_waiting("retry"));
         let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
-        let newer_went = newest.is_some_and(|newest| newest > pending.scheduled_at);
-        if newer_went && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand() {
-            return self.miss(id, "superseded", now, effects);
+        let newer = newest.filter(|&newest| newest > pending.scheduled_at);
+        if let Some(newer) =
+            newer.filter(|_| pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand())
+        {
+            return self.superseded(id, newer, now, effects);
         }
         self.is_sent_again(id, doubt, effects);
         self.comes_due(id, now, effects);

@@ -224,7 +224,8 @@ impl Dispatch {
             watched.surplus.get_or_insert(action_id);
             let (entry, scheduled_at) = (key.entry().clone(), key.scheduled_at());
             let first_action_id = watched.first_action;
-            effects.push(log(OccurrenceSurplus { entry, scheduled_at, action_id, first_action_id }));
+            let pass = key.pass().into();
+            effects.push(log(OccurrenceSurplus { entry, scheduled_at, pass, action_id, first_action_id }));
             effects.push(watched.row(&key, Some(watched.watch.clone())));
         }
     }

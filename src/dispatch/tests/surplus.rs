@@ -98,7 +98,7 @@ fn what_a_former_process_found_not_to_have_started_is_read_for_once_this_one_has
     former.reconcile(122.0, &[]);
     let mut world = World::new(&account);
     world.go_to(130.0);
-    let left = vec![open("a", 1, Reached::Waiting { attempts: 1, reason: "retry".to_owned() })];
+    let left = vec![open("a", 1, Reached::Waiting { attempts: 1, reason: "retry".into() })];
     let resent = vec![former.resent.last().expect("it was written down").clone()];
     let effects = world.dispatch.recover(Recovered { resent, ..recovered(left) }, &schedule, world.now);
     world.take(effects);

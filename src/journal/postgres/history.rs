@@ -128,5 +128,8 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
         finished_success: row.get(8),
         reason: row.get(9),
         surplus: row.get::<_, Option<i64>>(11).map(i64::cast_unsigned),
-    })
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }

@@ -89,5 +89,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_success: row.get(8)?,
         reason: row.get(9)?,
         surplus: rows::action_id(row, 11)?,
-    })
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }
