@@ -31,6 +31,7 @@ mod lints;
 mod log_reader;
 mod metrics;
 mod monitoring;
+mod networks;
 mod neighbours;
 mod no_repeat;
 mod nights;

@@ -137,6 +137,7 @@ impl Dispatch {
                 }
             }
         }
+        self.recover_resent(recovered.resent, now, &mut effects);
         effects
     }
 
