@@ -106,5 +106,6 @@ async fn a_stop_does_not_wait_for_a_reader_that_hangs() {
     });
     assert!(ended.success(), "{ended:?}");
     // The journal has what the log lacks.
-    assert!(place.run(&["history", "fires"]).stdout.contains("started"));
+    let history = place.run(&["history", "fires"]);
+    assert!(history.stdout.contains("started"), "{history:?}");
 }

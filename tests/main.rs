@@ -18,6 +18,7 @@ mod common;
 mod control;
 mod cron_vectors;
 mod daemon;
+mod echoed_args;
 mod forecast;
 mod fronts;
 mod history;
