@@ -10,6 +10,7 @@ mod ahead {
 }
 mod answers;
 mod audit;
+mod calendars;
 mod client;
 mod clock;
 mod commands;

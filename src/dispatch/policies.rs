@@ -1,4 +1,4 @@
-//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause.
+//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause, calendars.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::Transition;
+use crate::journal::{Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
-use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
+use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
+use crate::timetable::excluded;
 
 /// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides. What is less late is on
 /// time: a machine under load, a slow journal and a short stall are nobody's reason to leave a job out.
@@ -26,6 +27,9 @@ impl Dispatch {
         let (by_hand, scheduled_at) = (pending.is_by_hand(), pending.scheduled_at);
         if !by_hand && self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
+        }
+        if !by_hand && let Some(exclusion) = excluded(&entry, scheduled_at) {
+            return self.skip_on(id, exclusion.calendar, now, effects);
         }
         if !by_hand && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
         {
@@ -169,8 +173,18 @@ impl Dispatch {
     /// Gives up an occurrence that is not meant to be sent.
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
-            let event = OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms };
+            let event = OccurrenceSkipped { entry, scheduled_at, reason, calendar: None, lateness_ms };
             (Transition::Skipped { reason: reason.into() }, event.into())
+        });
+    }
+
+    /// Gives up an occurrence that falls on a calendar of its entry.
+    fn skip_on(&mut self, id: Id, calendar: &CalendarName, now: Now, effects: &mut Vec<Effect>) {
+        self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
+            let end = Transition::Skipped { reason: calendar_reason(calendar).into() };
+            let calendar = Some(calendar.clone());
+            let event = OccurrenceSkipped { entry, scheduled_at, reason: "calendar", calendar, lateness_ms };
+            (end, event.into())
         });
     }
 

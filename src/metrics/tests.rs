@@ -92,6 +92,7 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             reason: "overlap",
+            calendar: None,
             lateness_ms: 1,
         }
         .into(),

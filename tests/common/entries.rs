@@ -43,5 +43,6 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         follow: true,
         paused: false,
         notify: None,
+        not_on: Box::default(),
     })
 }

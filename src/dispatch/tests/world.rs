@@ -33,6 +33,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         follow: false,
         paused: false,
         notify: None,
+        not_on: Box::default(),
     }
 }
 
