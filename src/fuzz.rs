@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::cloud66::reply::Head;
 use crate::cloud66::{FollowUp, Outcome};
 use crate::log::Event;
-use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected};
+use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected, Pass};
 use crate::quota::{Purpose, Quota};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, AccountName, EntryName, Expression, JobUid, QuotaSettings, Reserve, StackUid};
@@ -39,7 +39,7 @@ fn both(input: &[u8], words: &[&str], mut tried: impl FnMut(&[u8])) {
     tried(&spelt(input, words));
 }
 
-const OF_A_FILE: [&str; 58] = [
+const OF_A_FILE: [&str; 59] = [
     "timezone: ",
     "accounts:\n",
     "jobs:\n",
@@ -72,6 +72,7 @@ const OF_A_FILE: [&str; 58] = [
     "idempotent: true\n",
     "follow: ",
     "paused: true\n",
+    "stack_state: hold\n",
     "Europe/London",
     "'* * * * *'",
     "'0 0 30 2 *'",
@@ -284,6 +285,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 stack: stack.clone(),
                 job: job.clone(),
                 scheduled_at,
+                pass: Pass::default(),
                 duration_ms,
                 action: finished,
             });
@@ -293,6 +295,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 stack,
                 job,
                 scheduled_at,
+                pass: Pass::default(),
                 sent_at: scheduled_at,
                 lateness_ms: 0,
                 connect_ms: None,
@@ -303,7 +306,8 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
             });
         }
         Outcome::Rejected { status, error, hint } => {
-            told(OccurrenceRejected { entry: entry(), scheduled_at, status, error, hint });
+            let pass = Pass::default();
+            told(OccurrenceRejected { entry: entry(), scheduled_at, pass, status, error, hint });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }

@@ -9,6 +9,7 @@ mod ahead {
     mod quota_binary;
 }
 mod answers;
+mod args_template;
 mod audit;
 mod calendars;
 mod client;
@@ -31,6 +32,7 @@ mod lints;
 mod metrics;
 mod monitoring;
 mod no_repeat;
+mod nights;
 mod notify;
 mod online;
 mod page;

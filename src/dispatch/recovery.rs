@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::by_hand::as_asked;
-use super::doubt::{InDoubtReport, Token};
+use super::by_hand::as_sent;
 use super::follow::Following;
+use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
@@ -49,6 +49,7 @@ impl Dispatch {
                     stack: claim.stack,
                     job: claim.job,
                     scheduled_at: claim.key.scheduled_at(),
+                    pass: claim.key.pass().into(),
                     action_id: action,
                     reason: reason.to_owned(),
                 }));
@@ -67,6 +68,7 @@ impl Dispatch {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
                 let occurrence = (claim.key.scheduled_at(), claim.key.pass());
+                let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
                 lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
             }
         }
@@ -87,6 +89,7 @@ impl Dispatch {
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
             let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
+            let pass = claim.key.pass().into();
             let lost = || "the daemon ended before its answer was written".to_owned();
             let entry = entries.get(&name).copied();
             let goes_on = entry
@@ -95,7 +98,7 @@ impl Dispatch {
             match (goes_on, entry) {
                 (Some(entry), _) => {
                     let planned = Planned {
-                        entry: as_asked(&entry, &claim.origin),
+                        entry: as_sent(&entry, &claim.origin, scheduled_at),
                         scheduled_at,
                         pass: claim.key.pass(),
                         due_at: claim.due_at,
@@ -119,11 +122,11 @@ impl Dispatch {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, calendar: None, lateness_ms }));
+                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, calendar: None, lateness_ms }));
                 }
                 _ => {
                     effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
-                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, error: lost() }));
+                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, pass, error: lost() }));
                 }
             }
         }
@@ -154,7 +157,7 @@ impl Dispatch {
         self.known.insert(claim.key.clone());
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
         let pending = Pending {
-            entry: as_asked(&sent, &claim.origin),
+            entry: as_sent(&sent, &claim.origin, claim.key.scheduled_at()),
             origin: claim.origin,
             scheduled_at: claim.key.scheduled_at(),
             pass: claim.key.pass(),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
+pub use super::field::Pass;
 use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
@@ -292,6 +293,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -308,6 +310,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
@@ -318,6 +321,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         action_id: u64,
         reason: String,
     }, format!("{}: action {} is not followed any more: {}", e.entry, e.action_id, e.reason);
@@ -360,6 +364,7 @@ events! {
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `quota`, `overlap` or `retry`.
         reason: &'static str,
         until: Option<Timestamp>,
@@ -369,6 +374,7 @@ events! {
     OccurrenceRetrying = "occurrence.retrying", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         attempts: u32,
         error: String,
         status: Option<u16>,
@@ -379,29 +385,32 @@ events! {
     OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `deadline`, `superseded`, `down`, `quota` or `clock`.
         reason: &'static str,
         lateness_ms: i64,
-    }, format!("{}: missed {}: {}", e.entry, e.scheduled_at, e.reason);
+    }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
 
     /// An occurrence that was not meant to be sent.
     OccurrenceSkipped = "occurrence.skipped", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `overlap`, `paused`, `calendar` or `removed`.
         reason: &'static str,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
         lateness_ms: i64,
     }, format!(
-        "{}: skipped {}: {}{}",
-        e.entry, e.scheduled_at, e.reason, e.calendar.as_ref().map_or(String::new(), |name| format!(" {name}"))
+        "{}: skipped {}{}: {}{}",
+        e.entry, e.scheduled_at, e.pass, e.reason, e.calendar.as_ref().map_or(String::new(), |name| format!(" {name}"))
     );
 
     /// The API refused run_now for good.
     OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         status: u16,
         error: String,
         /// The likely cause, and what to do.
@@ -412,6 +421,7 @@ events! {
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         attempts: u32,
         error: String,
         status: Option<u16>,
@@ -421,6 +431,7 @@ events! {
     OccurrenceReconciled = "occurrence.reconciled", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `started`, `not_started` or `unknown`.
         verdict: &'static str,
         /// Which one it started, where that can be told.
@@ -431,6 +442,7 @@ events! {
     OccurrenceUnknown = "occurrence.unknown", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -505,6 +517,7 @@ events! {
     JournalRefused = "journal.refused", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         error: String,
     }, format!("the journal refuses a step: {}", e.error);
 
@@ -719,6 +732,7 @@ mod tests {
             stack: StackUid::new("s").expect("a uid"),
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             duration_ms: Some(1500),
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };
