@@ -14,7 +14,9 @@ const ALWAYS: &str = "{ cron: '0 0 * * *', for: 2d }";
 
 /// A schedule file at the sandbox, with these calendars and jobs: lines of YAML.
 fn schedule(url: &str, calendars: &str, jobs: &str) -> String {
-    format!("accounts: {{ main: {{ url: '{url}', token: {{ env: TOKEN }} }} }}\ncalendars:\n{calendars}jobs:\n{jobs}")
+    format!(
+        "accounts: {{ main: {{ url: '{url}', token: {{ env: TOKEN }} }} }}\ncalendars:\n{calendars}jobs:\n{jobs}"
+    )
 }
 
 /// What a command prints that succeeds.
@@ -26,7 +28,9 @@ fn printed(ended: &Ended) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_occurrence_on_a_calendar_is_skipped_and_a_persons_fire_is_not() {
     let sandbox = sandbox(&[]).await;
-    let calendars = format!("  closed: {ALWAYS}\n  past: {{ dates: 2020-01-01, until: 2999-01-01 }}\n  ended: {{ dates: 2020-01-01, until: 2020-12-31 }}\n");
+    let calendars = format!(
+        "  closed: {ALWAYS}\n  past: {{ dates: 2020-01-01, until: 2999-01-01 }}\n  ended: {{ dates: 2020-01-01, until: 2020-12-31 }}\n"
+    );
     let jobs = "  stopped: { stack: s1, job: j1, cron: '* * * * * *', not_on: [past, closed] }\n  \
                 free: { stack: s1, job: j2, cron: '* * * * * *', not_on: [past, ended] }\n";
     let place = Place::with(&schedule(&sandbox.url(), &calendars, jobs));
@@ -46,15 +50,20 @@ async fn an_occurrence_on_a_calendar_is_skipped_and_a_persons_fire_is_not() {
     assert_eq!(why["on_calendar"]["calendar"], "closed", "{why}");
     daemon.stop();
     let history = place.run(&["history", "stopped", "--format", "json"]);
-    let rows = printed(&history).lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
-    let (by_person, skipped): (Vec<_>, Vec<_>) = rows.partition(|row| row["scheduled_at"] == by_hand["scheduled_at"]);
+    let rows =
+        printed(&history).lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let (by_person, skipped): (Vec<_>, Vec<_>) =
+        rows.partition(|row| row["scheduled_at"] == by_hand["scheduled_at"]);
     assert_eq!(by_person.len(), 1, "{history:?}");
     assert!(!skipped.is_empty(), "{history:?}");
     for row in &skipped {
         let told = (&row["state"], &row["reason"], &row["calendar"]);
         assert_eq!(told, (&"skipped".into(), &"calendar".into(), &"closed".into()), "{row}");
     }
-    assert_eq!(sandbox.ledger().of(Endpoint::RunNow).filter(|call| call.job.as_deref() == Some("j1")).count(), 1);
+    assert_eq!(
+        sandbox.ledger().of(Endpoint::RunNow).filter(|call| call.job.as_deref() == Some("j1")).count(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +86,9 @@ async fn a_calendar_file_is_watched_and_one_that_is_gone_changes_nothing() {
     assert!(first.contains("days/company.txt cannot be used: there is no such file"), "{first}");
     while daemon.next_event()["event"] != "occurrence.skipped" {}
     fs::write(&file, "2020-01-01\nsoon\n").expect("the calendar");
-    let line = daemon.wait_for("schedule.rejected", |line| line["first"].as_str().is_some_and(|first| first.contains("soon")));
+    let line = daemon.wait_for("schedule.rejected", |line| {
+        line["first"].as_str().is_some_and(|first| first.contains("soon"))
+    });
     let first = line["first"].as_str().expect("an error");
     assert!(first.ends_with("days/company.txt:2:1: `soon` is no date"), "{first}");
     let started = daemon.events("action.started").len();
@@ -128,7 +139,8 @@ calendars:
 #[test]
 fn what_is_wrong_with_a_calendar_file_is_told_at_its_place_in_the_file() {
     let of = |name: &str| format!("{ACCOUNT}calendars:\n  c: {{ file: {name} }}\n{JOBS}");
-    let event = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nDTSTART:soon\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    let event =
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nDTSTART:soon\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
     let told = [
         checked(&of("gone.txt"), &[]),
         checked(&of("days.txt"), &[("days.txt", "2026-12-25 # Christmas\n2026-12-32\n")]),
@@ -157,7 +169,11 @@ jobs:
     let told = checked(&format!("{ACCOUNT}{calendars}{jobs}"), &[]);
     let words: Vec<String> = told
         .split(' ')
-        .map(|word| if word.parse::<u32>().is_ok_and(|days| days > 1000) { "N".into() } else { word.to_owned() })
+        .map(
+            |word| {
+                if word.parse::<u32>().is_ok_and(|days| days > 1000) { "N".into() } else { word.to_owned() }
+            },
+        )
         .collect();
     insta::assert_snapshot!(words.join(" "));
 }
@@ -188,7 +204,9 @@ fn the_commands_know_what_falls_on_a_calendar() {
     };
     let without_when = |text: String| {
         // How far an instant is changes with the day.
-        text.lines().map(|line| line.split("  in ").next().unwrap_or(line).trim_end().to_owned() + "\n").collect::<String>()
+        text.lines()
+            .map(|line| line.split("  in ").next().unwrap_or(line).trim_end().to_owned() + "\n")
+            .collect::<String>()
     };
     let told = [
         without_when(run("next nightly --from 2030-12-24T00:00:00Z --until 2030-12-31T00:00:00Z")),
@@ -213,6 +231,7 @@ fn the_example_of_the_page_on_calendars_is_valid() {
         rest.split_once("```").expect("its end").0.to_owned()
     };
     let told = checked(&block("yaml"), &[("holidays.txt", &block("text")), ("terms.ics", FEED)]);
-    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("error") || line.starts_with("ok: ")).collect();
+    let lines: Vec<&str> =
+        told.lines().filter(|line| line.starts_with("error") || line.starts_with("ok: ")).collect();
     assert!(lines.len() == 1 && lines[0].starts_with("ok: 2 entries, 1 account"), "{told}");
 }

@@ -220,7 +220,8 @@ fn print_text<const N: usize>(
 fn note(entry: &Entry, at: Timestamp) -> Option<String> {
     let shifted = shift(entry, at).filter(|shift| *shift != Shift::AsWritten).map(|shift| shift.to_string());
     let paused = entry.paused.then(|| "paused: it will be skipped".to_string());
-    let on_calendar = || Some(format!("on the calendar {}: it will be skipped", excluded(entry, at)?.calendar));
+    let on_calendar =
+        || Some(format!("on the calendar {}: it will be skipped", excluded(entry, at)?.calendar));
     let skipped = paused.or_else(on_calendar);
     let notes: Vec<String> = [shifted, skipped].into_iter().flatten().collect();
     (!notes.is_empty()).then(|| notes.join("; "))
@@ -312,7 +313,8 @@ fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn W
     }
     let marks = ['·', '░', '▒', '▓', '█'].map(|mark| mark.to_string().repeat(cell));
     let [none, busy @ ..] = marks;
-    let skipped = if week.skips() { format!("{}  skipped: on a calendar  ", "x".repeat(cell)) } else { String::new() };
+    let skipped =
+        if week.skips() { format!("{}  skipped: on a calendar  ", "x".repeat(cell)) } else { String::new() };
     writeln!(out, "{:first$}  {none} none  {skipped}{} up to {most} an hour", "", busy.join(" "))
 }
 

@@ -154,8 +154,14 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Shared(_) => Loops::OfShards,
         };
         let on_disk = OnDisk::in_use(Timestamp::now());
-        let reader =
-            Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen, calendars };
+        let reader = Reader {
+            config: config.to_owned(),
+            target,
+            loops,
+            running: Arc::clone(&schedule),
+            seen,
+            calendars,
+        };
         let reloading =
             tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone(), on_disk.clone()));
         // On a worker: what it spawns is then near at hand.

@@ -196,7 +196,11 @@ impl Answer {
         };
         let local = |at: &Timestamp| local_time(&entry.timezone, *at);
         heading(&format!("Calendar {calendar}"), out)?;
-        let skipped = if self.explanation.due { "so that the occurrence is skipped" } else { "on which the entry is not run" };
+        let skipped = if self.explanation.due {
+            "so that the occurrence is skipped"
+        } else {
+            "on which the entry is not run"
+        };
         writeln!(out, "  covers {} to {}, {skipped}", local(from), local(until))
     }
 

@@ -28,7 +28,9 @@ use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
 use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
 use crate::log::LogWriter;
-use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased};
+use crate::log::event::{
+    CalendarEnding, Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased,
+};
 use crate::memory;
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;

@@ -40,8 +40,8 @@ use self::report::{Problem, Report};
 use self::sources::Sources;
 
 pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
-pub use content::Content;
 pub(crate) use calendars::{Ending, ending};
+pub use content::Content;
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Related, Severity};
 pub use name::{AccountName, CalendarName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};

@@ -86,21 +86,22 @@ impl Report {
         let places = finder.places(spans);
         let others = self.problems.iter().filter_map(|(_, problem)| problem.related.as_ref());
         let mut others = finder.places(others.map(|(span, _)| Some(span.clone()))).into_iter();
-        let diagnostics = self.problems.into_iter().zip(places).map(|((severity, problem), (path, place))| {
-            let related = problem.related.and_then(|(_, label)| {
-                let (path, place) = others.next()?;
-                Some(Related { path, place: place?, label })
+        let diagnostics =
+            self.problems.into_iter().zip(places).map(|((severity, problem), (path, place))| {
+                let related = problem.related.and_then(|(_, label)| {
+                    let (path, place) = others.next()?;
+                    Some(Related { path, place: place?, label })
+                });
+                Diagnostic {
+                    code: problem.code,
+                    severity,
+                    path,
+                    place,
+                    message: fit(&problem.message),
+                    help: fit(&problem.help),
+                    related,
+                }
             });
-            Diagnostic {
-                code: problem.code,
-                severity,
-                path,
-                place,
-                message: fit(&problem.message),
-                help: fit(&problem.help),
-                related,
-            }
-        });
         diagnostics.collect()
     }
 }

@@ -110,9 +110,7 @@ fn not_text(span: Range<usize>, message: String, help: &str) -> Problem {
 
 fn unreadable(error: &io::Error, purpose: &Purpose) -> Problem {
     let (message, help) = match error.kind() {
-        io::ErrorKind::NotFound => {
-            ("there is no such file".into(), purpose.missing)
-        }
+        io::ErrorKind::NotFound => ("there is no such file".into(), purpose.missing),
         io::ErrorKind::PermissionDenied => {
             ("the file may not be read".into(), "let the user that stackcron runs as read it")
         }

@@ -95,9 +95,9 @@ impl<'s> Finder<'s> {
                 found.push((self.sources.path(), None));
                 continue;
             };
-            let locator = locators
-                .entry(number)
-                .or_insert_with(|| Locator::new(&piece.text, self.secrets.get(number).map_or(&[], Vec::as_slice)));
+            let locator = locators.entry(number).or_insert_with(|| {
+                Locator::new(&piece.text, self.secrets.get(number).map_or(&[], Vec::as_slice))
+            });
             let local = span.start - piece.base..span.end.max(span.start) - piece.base;
             found.push((Arc::clone(&piece.path), Some(locator.place(local))));
         }

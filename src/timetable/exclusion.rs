@@ -51,8 +51,11 @@ fn holding<T: Ord + Copy>(spans: &[(T, T)], value: T) -> Option<&(T, T)> {
 fn span_of_window(window: &Window, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let mut line = Line::new(&window.timezone);
     let next_second = at.checked_add(SignedDuration::from_secs(1)).ok()?;
-    let opened =
-        window.opens.iter().filter_map(|expression| search::previous(expression, &mut line, next_second)).max()?;
+    let opened = window
+        .opens
+        .iter()
+        .filter_map(|expression| search::previous(expression, &mut line, next_second))
+        .max()?;
     let closes = opened.checked_add(window.lasts).unwrap_or(Timestamp::MAX);
     (at < closes).then_some((opened, closes))
 }

@@ -159,7 +159,11 @@ impl Policies {
             ),
         ];
         if !self.not_on.is_empty() {
-            rows.push(("not_on", &not_on, "skipped on the days and in the windows of these calendars".into()));
+            rows.push((
+                "not_on",
+                &not_on,
+                "skipped on the days and in the windows of these calendars".into(),
+            ));
         }
         heading("Policies", out)?;
         let width = rows.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);

@@ -53,7 +53,9 @@ impl fmt::Display for Ending {
         let Ending { calendar, until, days, is_guess } = self;
         let many = |days: i64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
         match (is_guess, days) {
-            (true, _) => write!(f, "every day of the calendar `{calendar}` is past: the last one was {until}"),
+            (true, _) => {
+                write!(f, "every day of the calendar `{calendar}` is past: the last one was {until}")
+            }
             (false, 0) => write!(f, "the list of the calendar `{calendar}` ends today"),
             (false, 1..) => {
                 write!(f, "the list of the calendar `{calendar}` ends in {}, on {until}", many(*days))

@@ -139,7 +139,11 @@ fn lines(text: &str) -> Result<Vec<Line<'_>>, Vec<FileProblem>> {
                         Some((begun, _)) => format!("END:{} stands where END:{begun} should", shown(&value)),
                         None => format!("END:{} has no BEGIN", shown(&value)),
                     };
-                    return Err(vec![problem(span, message, "export the calendar anew: the file is damaged")]);
+                    return Err(vec![problem(
+                        span,
+                        message,
+                        "export the calendar anew: the file is damaged",
+                    )]);
                 }
             }
         }
@@ -311,12 +315,17 @@ impl Rule {
                 Some((name, value)) if name.eq_ignore_ascii_case("UNTIL") => {
                     let (at, at_meant) = moment(value, None)?;
                     let end_of_day = |at: DateTime| at.date().at(23, 59, 59, 0);
-                    until = Some(if at_meant == Meant::Days { end_of_day(at) } else { as_meant(at, &at_meant, meant) });
+                    until = Some(if at_meant == Meant::Days {
+                        end_of_day(at)
+                    } else {
+                        as_meant(at, &at_meant, meant)
+                    });
                 }
                 _ => parts.push(part),
             }
         }
-        let ends = until.is_some() || parts.iter().any(|part| part.to_ascii_uppercase().starts_with("COUNT="));
+        let ends =
+            until.is_some() || parts.iter().any(|part| part.to_ascii_uppercase().starts_with("COUNT="));
         match parts.join(";").parse::<RRule<Unvalidated>>() {
             Ok(rule) => Ok(Rule { rule, until, ends }),
             Err(_) => wrong(format!("`{}` is no rule of repetition", shown(text)), HELP),
@@ -370,13 +379,15 @@ fn times(property: &Property<'_>, event: &Meant) -> Result<Vec<DateTime>, Wrong>
 /// A time as it is written: `20261225`, `20261225T180000` or `20261225T180000Z`.
 fn moment(text: &str, zone: Option<&str>) -> Result<(DateTime, Meant), Wrong> {
     let text = text.trim();
-    let no_time = || Wrong { message: format!("`{}` is neither a date nor a time", shown(text)), help: NO_TIME };
+    let no_time =
+        || Wrong { message: format!("`{}` is neither a date nor a time", shown(text)), help: NO_TIME };
     let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
     let (date, time) = text.split_once(['T', 't']).map_or((text, None), |(date, time)| (date, Some(time)));
     if !digits(date, 8) {
         return Err(no_time());
     }
-    let day = format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]).parse::<Date>().map_err(|_| no_time())?;
+    let day =
+        format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]).parse::<Date>().map_err(|_| no_time())?;
     let Some(time) = time else {
         return Ok((day.at(0, 0, 0, 0), Meant::Days));
     };
@@ -387,7 +398,8 @@ fn moment(text: &str, zone: Option<&str>) -> Result<(DateTime, Meant), Wrong> {
     let number = |part: Range<usize>| time[part].parse::<i8>().map_err(|_| no_time());
     // A leap second is the last second of its minute.
     let (hour, minute, second) = (number(0..2)?, number(2..4)?, number(4..6)?.min(59));
-    let at = DateTime::new(day.year(), day.month(), day.day(), hour, minute, second, 0).map_err(|_| no_time())?;
+    let at =
+        DateTime::new(day.year(), day.month(), day.day(), hour, minute, second, 0).map_err(|_| no_time())?;
     let meant = match (utc, zone) {
         (true, _) => Meant::In(TimeZone::UTC),
         (false, None) => Meant::Local,
@@ -443,7 +455,9 @@ mod tests {
     use super::*;
 
     fn file(events: &str) -> String {
-        format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//EN\r\n{events}END:VCALENDAR\r\n").replace("\r\n", "\n").replace('\n', "\r\n")
+        format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//EN\r\n{events}END:VCALENDAR\r\n")
+            .replace("\r\n", "\n")
+            .replace('\n', "\r\n")
     }
 
     fn event(lines: &str) -> String {
@@ -461,12 +475,18 @@ mod tests {
 
     #[test]
     fn a_holiday_is_a_whole_day_and_a_range_ends_before_its_end() {
-        let (local, instants) = read_all(&[
-            event("UID:a\nDTSTART;VALUE=DATE:20261225\nSUMMARY:Christmas\n  Day\nTRANSP:TRANSPARENT\n"),
-            event("UID:b\nDTSTART;VALUE=DATE:20261231\nDTEND;VALUE=DATE:20270102\n"),
-            event("UID:c\nDTSTART;VALUE=DATE:20270301\nSTATUS:CANCELLED\n"),
-        ].concat());
-        assert_eq!(local, ["2026-12-25T00:00:00..2026-12-26T00:00:00", "2026-12-31T00:00:00..2027-01-02T00:00:00"]);
+        let (local, instants) = read_all(
+            &[
+                event("UID:a\nDTSTART;VALUE=DATE:20261225\nSUMMARY:Christmas\n  Day\nTRANSP:TRANSPARENT\n"),
+                event("UID:b\nDTSTART;VALUE=DATE:20261231\nDTEND;VALUE=DATE:20270102\n"),
+                event("UID:c\nDTSTART;VALUE=DATE:20270301\nSTATUS:CANCELLED\n"),
+            ]
+            .concat(),
+        );
+        assert_eq!(
+            local,
+            ["2026-12-25T00:00:00..2026-12-26T00:00:00", "2026-12-31T00:00:00..2027-01-02T00:00:00"]
+        );
         assert!(instants.is_empty(), "{instants:?}");
     }
 
@@ -477,7 +497,10 @@ mod tests {
             event("UID:b\nDTSTART:20260801T000000Z\nDURATION:PT1H30M\n"),
             event("UID:c\nDTSTART:20260901T220000\nDTEND:20260902T020000\n"),
         ].concat());
-        assert_eq!(instants, ["2026-07-03T17:00:00Z..2026-07-06T07:00:00Z", "2026-08-01T00:00:00Z..2026-08-01T01:30:00Z"]);
+        assert_eq!(
+            instants,
+            ["2026-07-03T17:00:00Z..2026-07-06T07:00:00Z", "2026-08-01T00:00:00Z..2026-08-01T01:30:00Z"]
+        );
         assert_eq!(local, ["2026-09-01T22:00:00..2026-09-02T02:00:00"]);
     }
 
@@ -513,7 +536,8 @@ mod tests {
             let line = text[..problems[0].span.start].matches('\n').count() + 1;
             format!("{line}: {}", problems[0].message)
         };
-        let cut = file(&event("UID:a\nDTSTART;VALUE=DATE:20261225\n")).replace("END:VEVENT\r\nEND:VCALENDAR\r\n", "");
+        let cut = file(&event("UID:a\nDTSTART;VALUE=DATE:20261225\n"))
+            .replace("END:VEVENT\r\nEND:VCALENDAR\r\n", "");
         let bad = [
             told("2026-12-25\n"),
             told(""),
@@ -526,17 +550,20 @@ mod tests {
             told(&file(&event("DTSTART:20261225T000000Z\nRRULE:FREQ=SECONDLY\n"))),
             told(&file("no colon here\n")),
         ];
-        assert_eq!(bad, [
-            "1: this line is none of an iCalendar file: a line is NAME:VALUE",
-            "1: the file is empty",
-            "4: BEGIN:VEVENT has no END: the file was cut off",
-            "2: END:VEVENT stands where END:VCALENDAR should",
-            "4: `2026-12-25` is neither a date nor a time",
-            "4: this event has no DTSTART",
-            "4: `Customized Time Zone` is no time zone",
-            "4: `FREQ=SOMETIMES` is no rule of repetition",
-            "4: this event repeats more than 40000 times",
-            "4: this line is none of an iCalendar file: a line is NAME:VALUE",
-        ]);
+        assert_eq!(
+            bad,
+            [
+                "1: this line is none of an iCalendar file: a line is NAME:VALUE",
+                "1: the file is empty",
+                "4: BEGIN:VEVENT has no END: the file was cut off",
+                "2: END:VEVENT stands where END:VCALENDAR should",
+                "4: `2026-12-25` is neither a date nor a time",
+                "4: this event has no DTSTART",
+                "4: `Customized Time Zone` is no time zone",
+                "4: `FREQ=SOMETIMES` is no rule of repetition",
+                "4: this event repeats more than 40000 times",
+                "4: this line is none of an iCalendar file: a line is NAME:VALUE",
+            ]
+        );
     }
 }

@@ -63,10 +63,7 @@ fn date(text: &str, at: usize) -> Result<Date, DateError> {
     let parsed = shaped.then(|| trimmed.parse::<Date>().ok()).flatten();
     parsed.ok_or_else(|| {
         let start = at + (text.len() - text.trim_start().len());
-        DateError::NoDate {
-            text: crate::schedule::place::shown(trimmed),
-            span: start..start + trimmed.len(),
-        }
+        DateError::NoDate { text: crate::schedule::place::shown(trimmed), span: start..start + trimmed.len() }
     })
 }
 

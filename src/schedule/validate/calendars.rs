@@ -112,7 +112,9 @@ impl<'s> Validator<'s, '_> {
                 let message = format!("`{}` says nothing beside `{}`", key.name(), form.name());
                 let help = match key {
                     CalendarKey::Timezone => "remove the key: its days are those of each entry's own zone",
-                    CalendarKey::Until => "remove the key: a window opens for as long as the calendar is there",
+                    CalendarKey::Until => {
+                        "remove the key: a window opens for as long as the calendar is there"
+                    }
                     _ => "remove the key",
                 };
                 self.error(Code::BadCalendar, self.key_span(other), message, help);
@@ -152,8 +154,14 @@ impl<'s> Validator<'s, '_> {
             Read::Good(lasts) => Ok(lasts),
             Read::Reported(reported) => Err(reported),
             Read::Absent => {
-                let message = format!("the calendar `{name}` does not say for how long its window stays open");
-                Err(self.error(Code::MissingKey, self.key_span(pair), message, "write how long, as `for: 62h`"))
+                let message =
+                    format!("the calendar `{name}` does not say for how long its window stays open");
+                Err(self.error(
+                    Code::MissingKey,
+                    self.key_span(pair),
+                    message,
+                    "write how long, as `for: 62h`",
+                ))
             }
         };
         let zone = match self.value(fields.slot(CalendarKey::Timezone), Self::timezone) {
@@ -184,8 +192,9 @@ impl<'s> Validator<'s, '_> {
 
     fn range(&mut self, node: &Node<'s>) -> Result<(Date, Date), Reported> {
         let words = self.scalar(node, Wanted("a date, or a range of dates"))?;
-        calendars::dates(words)
-            .map_err(|error| self.error_in(node, error.span(), Code::BadDate, error.to_string(), error.help()))
+        calendars::dates(words).map_err(|error| {
+            self.error_in(node, error.span(), Code::BadDate, error.to_string(), error.help())
+        })
     }
 
     fn date(&mut self, node: &Node<'s>) -> Result<Date, Reported> {
@@ -203,7 +212,13 @@ impl<'s> Validator<'s, '_> {
         let name = self.scalar(node, Wanted("the path of a file"))?;
         if name.is_empty() || name.contains(char::is_control) {
             let message = "this is not a path".into();
-            return Err(self.error_in(node, None, Code::BadCalendarFile, message, "write the path of a file"));
+            return Err(self.error_in(
+                node,
+                None,
+                Code::BadCalendarFile,
+                message,
+                "write the path of a file",
+            ));
         }
         let (path, read) = self.files.named(name);
         let bytes = match read {
@@ -228,8 +243,7 @@ impl<'s> Validator<'s, '_> {
             for problem in problems {
                 let span = Some(base + problem.span.start..base + problem.span.end);
                 let (code, message, help) = (Code::BadCalendarFile, problem.message, problem.help);
-                reported =
-                    Some(self.report.error(Problem { code, span, message, help, related: used() }));
+                reported = Some(self.report.error(Problem { code, span, message, help, related: used() }));
             }
             reported.unwrap_or_else(|| {
                 let message = format!("{} cannot be used", path.display());

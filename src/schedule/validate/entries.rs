@@ -289,10 +289,11 @@ impl<'s> Validator<'s, '_> {
         };
         let args = self.arguments(slot(EntryKey::Args), slot(EntryKey::ArgsTemplate), &base.args);
         let notify = self.notify(slot(EntryKey::Notify), slot(EntryKey::Ping), base, receivers);
-        let not_on = match self.value(slot(EntryKey::NotOn), |this, node| this.named_calendars(node, calendars)) {
-            Read::Good(not_on) => not_on,
-            Read::Absent | Read::Reported(_) => base.not_on.clone(),
-        };
+        let not_on =
+            match self.value(slot(EntryKey::NotOn), |this, node| this.named_calendars(node, calendars)) {
+                Read::Good(not_on) => not_on,
+                Read::Absent | Read::Reported(_) => base.not_on.clone(),
+            };
         Policies {
             account,
             timezone,
@@ -373,9 +374,8 @@ impl<'s> Validator<'s, '_> {
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
         let text = self.scalar(node, Wanted("a cron expression"))?;
-        Expression::parse(text).map_err(|error| {
-            self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help)
-        })
+        Expression::parse(text)
+            .map_err(|error| self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help))
     }
 
     fn expression_of_entry(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
