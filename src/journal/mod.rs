@@ -5,6 +5,7 @@
 //! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
 //! committed. Several share one in PostgreSQL ([`postgres`]).
 
+mod cause;
 mod directory;
 mod elsewhere;
 mod error;
@@ -12,12 +13,14 @@ mod handle;
 mod identity;
 mod inbox;
 mod location;
+pub(crate) mod outage;
 mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
 pub mod postgres;
 mod progress;
+mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
@@ -34,10 +37,12 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 
+pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -171,8 +176,8 @@ pub enum Transition {
     Waiting {
         /// The attempts so far.
         attempts: u32,
-        /// `quota`, `overlap` or `retry`.
-        reason: Reason,
+        /// `quota`, `overlap` or `retry`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It is being sent.
     Sending {
@@ -213,13 +218,13 @@ pub enum Transition {
     },
     /// It was not sent in time.
     Missed {
-        /// `deadline`, `superseded`, `down` or `quota`.
-        reason: Reason,
+        /// `deadline`, `superseded`, `down` or `quota`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was not meant to be sent.
     Skipped {
-        /// `overlap`, `paused` or `removed`.
-        reason: Reason,
+        /// `overlap`, `paused` or `removed`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was sent, and nothing can tell whether it took effect.
     Unknown {
@@ -298,10 +303,16 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+    /// When the occurrence was scheduled that went in its place.
+    pub replaced_by: Option<Timestamp>,
+    /// How the last attempt failed, of what waits, was missed or was skipped.
+    pub error: Option<String>,
+    /// A second action that the occurrence turned out to have after it was sent again.
+    pub surplus: Option<ActionId>,
 }
 
 /// What precedes a calendar's name in the reason of an occurrence that falls on the calendar.
-const CALENDAR: &str = "calendar: ";
+const CALENDAR: &str = "calendar ";
 
 /// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in the reason.
 pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
@@ -367,6 +378,8 @@ pub struct Recovered {
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
     pub paused: Vec<EntryName>,
+    /// Occurrences that were sent again, and whose stack's list is still to be read.
+    pub resent: Vec<Resent>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.
@@ -412,8 +425,8 @@ pub enum Reached {
     Waiting {
         /// All of them known to have had no effect.
         attempts: u32,
-        /// What for.
-        reason: String,
+        /// What for, and how the last attempt failed.
+        reason: Cause,
     },
     /// Sent, without an answer that was written.
     Sending {
@@ -440,7 +453,7 @@ pub struct Followed {
 /// What the journal knows of the actions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Occurrences have started these.
+    /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,
