@@ -474,6 +474,7 @@ impl Daemon {
             match effect {
                 Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
                 Effect::Log(event) => self.emit(*event),
+                Effect::PauseEnds(entry) => self.desk.pause_ends(entry, &self.requests.journal),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),

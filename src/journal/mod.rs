@@ -17,6 +17,7 @@ mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
+mod pause;
 pub mod postgres;
 mod progress;
 mod sqlite;
@@ -40,6 +41,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use pause::Pause;
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -351,7 +353,7 @@ pub struct Recovered {
     /// Actions that are asked for until they finish, in the order of scheduled_at.
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
-    pub paused: Vec<EntryName>,
+    pub paused: Vec<(EntryName, Pause)>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.

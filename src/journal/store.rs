@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Transition};
+use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Pause, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -43,8 +43,8 @@ pub(crate) enum Write<'a> {
     Claim(Cursor, &'a [Claim]),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
-    /// An entry is paused.
-    Pause(&'a EntryName),
+    /// An entry is paused, on these terms from now on.
+    Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.
     Resume(&'a EntryName),
     /// An orderly end: nothing was sent after this instant.

@@ -173,6 +173,7 @@ impl World {
                 }
                 Effect::Amend(claim) => self.amended.push(*claim),
                 Effect::Warm(_, _, connections) => self.warmed += connections,
+                Effect::PauseEnds(_) => {}
                 Effect::Log(event) => self.told.push(brief(&event)),
             }
         }

@@ -196,7 +196,7 @@ impl Idle for IdleDatabase {
         }
         self.lock()?;
         let rows = self.query(HEAD)?;
-        let paused = self.query("SELECT entry FROM stackcron.paused ORDER BY 1")?;
+        let paused = self.query("SELECT entry, terms FROM stackcron.paused ORDER BY 1")?;
         let quotas = self.query("SELECT account, saved FROM stackcron.quota ORDER BY 1")?;
         let head = rows.first().and_then(|row| {
             Some(Head {
@@ -207,7 +207,7 @@ impl Idle for IdleDatabase {
                 pass_until: row.get(8),
                 lost_until: row.get(3),
                 sends_until: row.get(4),
-                paused: paused.iter().map(|row| row.get(0)).collect(),
+                paused: paused.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 quotas: quotas.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 moved_to: row.get(5),
                 moved_from: row.get::<_, Option<&str>>(6).and_then(Identity::parse),
@@ -275,9 +275,9 @@ impl Idle for IdleDatabase {
                 )?;
             }
         }
-        for entry in &head.paused {
-            let sql = "INSERT INTO stackcron.paused (entry) VALUES ($1)";
-            self.execute(sql, &[(entry, Type::TEXT)])?;
+        for (entry, terms) in &head.paused {
+            let sql = "INSERT INTO stackcron.paused (entry, terms) VALUES ($1, $2)";
+            self.execute(sql, &[(entry, Type::TEXT), (terms, Type::TEXT)])?;
         }
         for (account, saved) in &head.quotas {
             let sql = "INSERT INTO stackcron.quota (account, saved) VALUES ($1, $2)";
