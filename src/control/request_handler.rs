@@ -15,6 +15,7 @@ use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
 use super::user;
 use crate::journal::Key;
+use crate::journal::postgres::Leads;
 use crate::log::Event;
 use crate::schedule::{Entry, EntryName, Schedule, Shard, entries};
 
@@ -100,7 +101,9 @@ impl RequestHandler {
     async fn leads_elsewhere(&self) -> Option<String> {
         let snapshot = self.ask(|answer| ControlRequest::Snapshot { most: 0, answer }).await.ok()?;
         match snapshot.not_ready {
-            Some(NotReady::StandsBy) => self.status.leader().await,
+            Some(NotReady::StandsBy(leadership)) if leadership.leads == Leads::Lives => {
+                leadership.last.map(|last| last.member)
+            }
             _ => None,
         }
     }

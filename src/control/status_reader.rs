@@ -89,14 +89,6 @@ impl StatusReader {
         })
     }
 
-    /// The member that leads and was heard of in the last seconds.
-    pub(super) async fn leader(&self) -> Option<String> {
-        let journal = self.journal.clone();
-        let reading = self.reader.run(move || journal.members().unwrap_or_default());
-        let members = timeout(JOURNAL_WITHIN, reading).await.ok()??;
-        members.into_iter().find(|member| member.leads && member.lives()).map(|member| member.name)
-    }
-
     /// How the daemon stands, with the entries of these names, or else those that are due next; at most `most` of each kind.
     pub(crate) async fn status(&self, names: Vec<String>, most: usize) -> Result<Status, StatusError> {
         let most = most.min(MOST_LISTED);

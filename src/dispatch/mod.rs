@@ -457,6 +457,11 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
+    }
+
     /// Whether the schedule or somebody has paused what is due of the entry at an instant.
     pub(crate) fn is_paused(&self, entry: &Entry, due_at: Timestamp) -> bool {
         entry.paused || self.paused.get(&entry.name).is_some_and(|pause| pause.keeps_back(due_at))

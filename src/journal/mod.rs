@@ -13,6 +13,7 @@ mod handle;
 mod identity;
 mod inbox;
 mod location;
+pub(crate) mod outage;
 mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
