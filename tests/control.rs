@@ -360,7 +360,7 @@ async fn status_tells_what_is_next_and_what_went_wrong() {
 
     let text = place.run(&["status"]);
     assert_eq!(code(&text), Some(0));
-    assert!(text.stdout.starts_with("fires: stackcron "), "{}", text.stdout);
+    assert!(text.stdout.starts_with("fires, with problems: stackcron "), "{}", text.stdout);
     assert!(!text.stdout.contains('\u{1b}'), "no colours where there is no terminal: {}", text.stdout);
     assert!(text.stdout.lines().all(|line| line.chars().count() <= 80), "{}", text.stdout);
     for told in ["yearly in the schedule file", "rejected", "nightly "] {

@@ -90,9 +90,9 @@ impl Screen {
         let swept = status.swept_at.map_or("never".to_owned(), |at| self.ago(at));
         let (word, style) = match Headline::of(status) {
             Headline::Fires => ("fires", WELL),
-            Headline::Problems => ("FIRES, WITH PROBLEMS", DOUBTFUL),
+            Headline::Problems => ("fires, with problems", DOUBTFUL),
             Headline::StandsBy => ("stands by", Style::new()),
-            Headline::No => ("DOES NOT FIRE", WRONG),
+            Headline::No => ("does not fire", WRONG),
         };
         let program = format!("stackcron {}, process {}", status.version, status.pid);
         self.line(style, &format!("{word}: {program}, up {up}, last sweep {swept}"));
