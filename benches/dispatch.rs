@@ -137,6 +137,7 @@ fn sends(effects: Vec<Effect>) -> impl Iterator<Item = RequestId> {
         Effect::Send(id, _) | Effect::SendAfter(_, id, _) => Some(id),
         Effect::Record(..)
         | Effect::Amend(_)
+        | Effect::Resent(_)
         | Effect::Recall(..)
         | Effect::Warm(..)
         | Effect::PauseEnds(_)

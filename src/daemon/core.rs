@@ -527,6 +527,12 @@ impl Core {
         self.dispatch.in_doubt()
     }
 
+    /// Occurrences that were sent again, and whose stack's list is still to be read for a second action.
+    #[cfg(test)]
+    pub(crate) fn watched_for_surplus(&self) -> usize {
+        self.dispatch.watched_for_surplus()
+    }
+
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, dispatch::Gauges)> {
         self.dispatch.gauges()

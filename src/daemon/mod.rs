@@ -528,6 +528,7 @@ impl Daemon {
                 Effect::PauseEnds(entry) => self.desk.pause_ends(entry, &self.requests.journal),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
+                Effect::Resent(resent) => self.requests.journal.resent(*resent),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),
                 Effect::Send(id, request) => match may_send(id) {
                     Ok(()) => self.requests.send(id, request),

@@ -197,6 +197,7 @@ impl World {
                 },
                 Effect::Send(..)
                 | Effect::Amend(_)
+                | Effect::Resent(_)
                 | Effect::Recall(..)
                 | Effect::Warm(..)
                 | Effect::PauseEnds(_) => {}

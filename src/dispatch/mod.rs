@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Cause, Claim, Key, Origin, Pause, Repetition, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Pause, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -50,6 +50,8 @@ pub enum Effect {
     /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
     /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
     Amend(Box<Claim>),
+    /// Write down what is known of an occurrence that is sent again.
+    Resent(Box<Resent>),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
     /// this account. What is to be recorded before is among them.
     Recall(AccountName, StackUid, Timestamp),
@@ -167,6 +169,9 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
+    /// When the first attempt left that was taken to have had no effect, or may have had one. The stack's list is read once
+    /// more when a further attempt has started an action. `None`: there was no such attempt.
+    first_lost: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
     /// How the last attempt failed.

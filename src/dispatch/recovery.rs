@@ -138,6 +138,7 @@ impl Dispatch {
                 }
             }
         }
+        self.recover_resent(recovered.resent, now, &mut effects);
         effects
     }
 

@@ -459,6 +459,21 @@ events! {
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
+    /// An occurrence that was sent again has two actions: its first attempt took effect after all, later than two minutes after
+    /// it left, or its entry is idempotent.
+    OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        /// The second action.
+        action_id: u64,
+        /// The action that the occurrence is known by.
+        first_action_id: u64,
+    }, format!(
+        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
+    );
+
     /// The quota's limit changed.
     QuotaChanged = "quota.changed", |e| Level::INFO, {
         account: AccountName,
@@ -626,6 +641,7 @@ impl Event {
             Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSurplus(e) => (&e.entry, e.scheduled_at),
             _ => return None,
         })
     }
