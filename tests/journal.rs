@@ -369,7 +369,7 @@ on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(plac
     assert_eq!(opened.recovered.resent, [of("a", None, Some(watch))], "b and c are not read for any more");
     let surplus: Vec<_> = place.history(&Filter::default()).into_iter().map(|row| row.surplus).collect();
     assert_eq!(surplus, [None, Some(8), None]);
-    let known = opened.journal.actions(of("b", None, None).stack, at(6)).await.expect("an answer");
+    let known = opened.journal.actions(of("b", None, None).stack, at(6), vec![]).await.expect("an answer");
     assert!(known.actions.contains(&8), "it belongs to somebody: {known:?}");
     opened.journal.prune(at(11)).await.expect("pruned");
     opened.closed().await;
@@ -434,12 +434,15 @@ on_both! { async fn the_actions_of_a_stack_are_known_as_soon_as_recorded(place: 
     journal.record(key("c", 10), started(10, Started::Alone(Some(3))));
     journal.record(key("a", 5), started(5, Started::Alone(Some(4))));
     let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
-    let known = journal.actions(stack.clone(), at(6)).await.expect("an answer");
-    assert_eq!((known.actions, known.unnamed), (vec![1, u64::MAX], vec![]));
+    let known = journal.actions(stack.clone(), at(6), vec![4, 99]).await.expect("an answer");
+    let mut found = known.actions.clone();
+    found.sort_unstable();
+    assert_eq!((found, known.unnamed), (vec![1, 4, u64::MAX], vec![]), "what a list shows is known however old it is");
+    assert_eq!(known.jobs[&4], claim("a", 5).job);
     journal.record(key("a", 10), Transition::Finished { success: Some(true), finished_at: at(12), message: None });
     journal.record(key("d", 10), Transition::Sending { attempts: 1, sent_at: at(11) });
     journal.record(key("d", 10), Transition::Unknown { error: "lost".to_owned() });
-    let known = journal.actions(stack, at(6)).await.expect("an answer");
+    let known = journal.actions(stack, at(6), vec![]).await.expect("an answer");
     assert_eq!(known.actions.len(), 2);
     assert_eq!(known.unnamed, [Unnamed { key: key("d", 10), sent_at: at(11) }], "it may own another");
 } }

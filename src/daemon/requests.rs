@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::control_state::{ByHand, To};
 use super::core::Claims;
 use crate::clock::Now;
-use crate::cloud66::{ActionsListed, Client, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::{Claim, Claimed, Cursor, Journal, JournalError, Key, Known, SendPermit, Transition};
@@ -157,10 +157,16 @@ impl Requests {
     }
 
     /// Asks the journal for the actions that it knows of a stack. They arrive on `replies`.
-    pub(super) fn recall(&self, account: AccountName, stack: StackUid, since: Timestamp) {
+    pub(super) fn recall(
+        &self,
+        account: AccountName,
+        stack: StackUid,
+        since: Timestamp,
+        listed: Vec<ActionId>,
+    ) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let known = journal.actions(stack.clone(), since).await.ok();
+            let known = journal.actions(stack.clone(), since, listed).await.ok();
             let _ = report.send(Done::Recalled { account, stack, known });
         });
     }

@@ -53,8 +53,9 @@ pub enum Effect {
     /// Write down what is known of an occurrence that is sent again.
     Resent(Box<Resent>),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
-    /// this account. What is to be recorded before is among them.
-    Recall(AccountName, StackUid, Timestamp),
+    /// this account. What is to be recorded before is among them, and so are those of the listed actions that are of
+    /// occurrences scheduled before.
+    Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
     /// Open so many connections to an account's API, for what is due within the second that begins at this instant.
     Warm(AccountName, Timestamp, usize),
     /// Write down that an entry's pause has come to its end.

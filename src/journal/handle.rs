@@ -16,6 +16,7 @@ use super::{
     Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused, Resent,
     SendWatermark, Transition,
 };
+use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -137,9 +138,15 @@ impl Journal {
     }
 
     /// The actions known of a stack, of the occurrences scheduled since then: who looks for the action of an
-    /// occurrence in doubt leaves these out, and knows who may own others. What was recorded before is among them.
-    pub async fn actions(&self, stack: StackUid, since: Timestamp) -> Result<Known, JournalError> {
-        self.ask(|answer| Request::Actions { stack, since, answer }).await
+    /// occurrence in doubt leaves these out, and knows who may own others. What was recorded before is among them, and so are
+    /// those of the `listed` actions that are of occurrences scheduled before `since`.
+    pub async fn actions(
+        &self,
+        stack: StackUid,
+        since: Timestamp,
+        listed: Vec<ActionId>,
+    ) -> Result<Known, JournalError> {
+        self.ask(|answer| Request::Actions { stack, since, listed, answer }).await
     }
 
     /// Takes away what was scheduled before an instant and is settled, in small steps between other requests. Stops

@@ -194,16 +194,19 @@ impl Memory {
         self.paused.remove(entry);
     }
 
-    /// The actions known of a stack, of the occurrences scheduled since then.
-    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp) -> Known {
+    /// The actions known of a stack, of the occurrences scheduled since then; and those of the listed ones that are of earlier ones.
+    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp, listed: &[ActionId]) -> Known {
         let mut known = Known::default();
-        let surplus = self.resent.range(first_at(since)..).filter(|(_, resent)| resent.stack == *stack);
-        known.actions.extend(surplus.filter_map(|(_, resent)| resent.surplus));
-        let since = self.rows.range(first_at(since)..);
-        for (key, (claim, standing)) in since.filter(|(_, (claim, _))| claim.stack == *stack) {
-            let may_own = matches!(standing.state, State::Started | State::Unknown);
-            match standing.action {
-                Some(action) => known.actions.push(action),
+        let surplus = self.resent.values().filter(|resent| resent.stack == *stack);
+        known.actions.extend(surplus.filter_map(|resent| resent.surplus));
+        for (key, (claim, standing)) in self.rows.iter().filter(|(_, (claim, _))| claim.stack == *stack) {
+            let is_recent = *key >= first_at(since);
+            let may_own = is_recent && matches!(standing.state, State::Started | State::Unknown);
+            match standing.action.filter(|action| is_recent || listed.contains(action)) {
+                Some(action) => {
+                    known.actions.push(action);
+                    known.jobs.insert(action, claim.job.clone());
+                }
                 None if may_own => {
                     let sent_at = standing.sent_at.unwrap_or(claim.due_at);
                     known.unnamed.push(Unnamed { key: key.clone(), sent_at });
@@ -395,10 +398,10 @@ mod tests {
                         }
                         Ask::Actions(since) => {
                             let (stack, since) = (claim_of(0).stack, at(since * 1000));
-                            let mut known = journal.actions(stack.clone(), since).await.expect("read");
+                            let mut known = journal.actions(stack.clone(), since, vec![9, 70]).await.expect("read");
                             known.actions.sort_unstable();
                             known.unnamed.sort_by(|a, b| a.key.cmp(&b.key));
-                            let mut modelled = memory.actions(&stack, since);
+                            let mut modelled = memory.actions(&stack, since, &[9, 70]);
                             modelled.actions.sort_unstable();
                             prop_assert_eq!(known, modelled);
                         }

@@ -30,6 +30,7 @@ mod transfer;
 mod writer;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -436,6 +437,8 @@ pub struct Followed {
 pub struct Known {
     /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
+    /// Of which job each of them is. A surplus action is not among them.
+    pub jobs: HashMap<ActionId, JobUid>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,
 }

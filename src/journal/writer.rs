@@ -17,6 +17,7 @@ use super::{
     Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent, Transition,
 };
 use crate::background;
+use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -67,7 +68,7 @@ pub(super) enum Request {
     Pause(EntryName, Pause, Answer<()>),
     Resume(EntryName, Answer<()>),
     Flush(Answer<()>),
-    Actions { stack: StackUid, since: Timestamp, answer: Answer<Known> },
+    Actions { stack: StackUid, since: Timestamp, listed: Vec<ActionId>, answer: Answer<Known> },
     Prune { before: Timestamp, answer: Answer<Pruned> },
     Close { stopped_at: Timestamp, answer: Answer<()> },
 }
@@ -343,8 +344,8 @@ impl<S: Store> Writer<S> {
                 drop(answer.send(Ok(claimed)))
             }
             (Request::Commit { answer, .. }, Some(Written::Steps(refused))) => drop(answer.send(Ok(refused))),
-            (Request::Actions { stack, since, answer }, _) => {
-                drop(answer.send(self.store.actions(&stack, since)));
+            (Request::Actions { stack, since, listed, answer }, _) => {
+                drop(answer.send(self.store.actions(&stack, since, &listed)));
             }
             (Request::Pause(.., answer) | Request::Resume(_, answer) | Request::Flush(answer), _) => {
                 drop(answer.send(Ok(())));

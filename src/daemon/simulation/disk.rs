@@ -8,6 +8,7 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
+use crate::cloud66::ActionId;
 use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Group, Id, Number, Open};
@@ -41,7 +42,7 @@ pub(super) enum Write {
     /// And then the request is sent.
     Commit((Key, Transition), RequestId, Request),
     /// And then the actions are told that are known of a stack.
-    Recall(AccountName, StackUid, Timestamp),
+    Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
     Close(Timestamp),
 }
 
@@ -317,8 +318,8 @@ impl Disk {
                 Write::Pause(entry, pause) => written.push(Written::Steered(entry, Steered::Paused(pause))),
                 Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, true)),
-                Write::Recall(account, stack, since) => {
-                    let known = database.tables.memory.actions(&stack, since);
+                Write::Recall(account, stack, since, listed) => {
+                    let known = database.tables.memory.actions(&stack, since, &listed);
                     written.push(Written::Recalled(account, stack, Some(known)));
                 }
                 Write::Close(_) => written.push(Written::Closed),
@@ -341,7 +342,7 @@ impl Disk {
                 }
                 Write::PauseEnds(_) | Write::Flush => {}
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, false)),
-                Write::Recall(account, stack, _) => written.push(Written::Recalled(account, stack, None)),
+                Write::Recall(account, stack, ..) => written.push(Written::Recalled(account, stack, None)),
                 Write::Close(_) => written.push(Written::Closed),
             }
         }

@@ -25,6 +25,7 @@ use super::lease::Number;
 use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
+use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
 
@@ -134,17 +135,23 @@ const PRUNE: &str = "
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, scheduled_at, entry, sent, pass FROM (
+    SELECT action, scheduled_at, entry, sent, pass, job FROM (
         SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
         WHERE scheduled_at >= $1 AND action IS NOT NULL
         UNION ALL
         SELECT scheduled_at, entry, pass, action, target, coalesce(sent, due) FROM stackcron.settled
         WHERE scheduled_at >= $1 AND (action IS NOT NULL OR state IN (3, 9))
+        UNION ALL
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
+        WHERE scheduled_at < $1 AND action = ANY ($3::bigint[])
+        UNION ALL
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.settled
+        WHERE scheduled_at < $1 AND action = ANY ($3::bigint[])
     ) AS o JOIN stackcron.target t ON t.id = o.target
     WHERE t.stack = $2
     UNION ALL
-    SELECT surplus, scheduled_at, entry, NULL, pass FROM stackcron.resent
-    WHERE scheduled_at >= $1 AND surplus IS NOT NULL AND stack = $2
+    SELECT surplus, scheduled_at, entry, NULL, pass, NULL FROM stackcron.resent
+    WHERE surplus IS NOT NULL AND stack = $2
     ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
@@ -334,14 +341,26 @@ impl Store for Rows {
         Ok(written)
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
+    fn actions(
+        &mut self,
+        stack: &StackUid,
+        since: Timestamp,
+        listed: &[ActionId],
+    ) -> Result<Known, JournalError> {
+        let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
         self.attempt(async |client, address, _| {
             let (since, stack) = (since.as_microsecond(), stack.as_str());
-            let rows = answered(address, client.query(ACTIONS, &[&since, &stack])).await?;
+            let rows = answered(address, client.query(ACTIONS, &[&since, &stack, &listed])).await?;
             let mut known = Known::default();
             for row in &rows {
                 match row.get::<_, Option<i64>>(0) {
-                    Some(action) => known.actions.push(action.cast_unsigned()),
+                    Some(action) => {
+                        known.actions.push(action.cast_unsigned());
+                        if let Some(job) = row.get::<_, Option<&str>>(5).and_then(|job| JobUid::new(job).ok())
+                        {
+                            known.jobs.insert(action.cast_unsigned(), job);
+                        }
+                    }
                     None => known.unnamed.push(unnamed(row).map_err(|detail| damaged(address, &detail))?),
                 }
             }

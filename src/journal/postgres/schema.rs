@@ -116,6 +116,7 @@ const FIRST: &str = r#"
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     );
+    CREATE INDEX settled_action ON stackcron.settled (action) WHERE action IS NOT NULL;
     CREATE TABLE stackcron.resent (
         scheduled_at bigint NOT NULL,
         entry text COLLATE "C" NOT NULL,

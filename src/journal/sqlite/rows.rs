@@ -22,15 +22,22 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, NULL, NULL, NULL, NULL FROM open JOIN target ON target.id = target
+    SELECT action, NULL, NULL, NULL, NULL, job FROM open JOIN target ON target.id = target
     WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
     UNION ALL
-    SELECT action, scheduled_at, name, coalesce(sent, due), pass
+    SELECT action, NULL, NULL, NULL, NULL, job FROM open JOIN target ON target.id = target
+    WHERE scheduled_at < ?1 AND action IN (SELECT value FROM json_each(?3)) AND stack = ?2
+    UNION ALL
+    SELECT action, NULL, NULL, NULL, NULL, job
+    FROM json_each(?3) CROSS JOIN settled INDEXED BY settled_action ON action = value JOIN target ON target.id = target
+    WHERE action IS NOT NULL AND scheduled_at < ?1 AND stack = ?2
+    UNION ALL
+    SELECT action, scheduled_at, name, coalesce(sent, due), pass, job
     FROM settled JOIN target ON target.id = target JOIN entry ON entry.id = entry
     WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2
     UNION ALL
-    SELECT surplus, NULL, NULL, NULL, NULL FROM resent
-    WHERE scheduled_at >= ?1 AND surplus IS NOT NULL AND stack = ?2";
+    SELECT surplus, NULL, NULL, NULL, NULL, NULL FROM resent
+    WHERE surplus IS NOT NULL AND stack = ?2";
 
 /// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
 pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
@@ -151,14 +158,29 @@ impl Store for Rows {
         }
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
+    fn actions(
+        &mut self,
+        stack: &StackUid,
+        since: Timestamp,
+        listed: &[ActionId],
+    ) -> Result<Known, JournalError> {
+        // Numbers always have a form in JSON. SQLite's are signed.
+        let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
+        let listed = serde_json::to_string(&listed).unwrap_or_default();
         let read = || {
             let mut statement = self.db.prepare_cached(ACTIONS)?;
-            let mut rows = statement.query(params![since.as_microsecond(), stack.as_str()])?;
+            let mut rows = statement.query(params![since.as_microsecond(), stack.as_str(), listed])?;
             let mut known = Known::default();
             while let Some(row) = rows.next()? {
                 match action_id(row, 0)? {
-                    Some(action) => known.actions.push(action),
+                    Some(action) => {
+                        known.actions.push(action);
+                        if let Some(job) =
+                            row.get::<_, Option<String>>(5)?.and_then(|job| JobUid::new(&job).ok())
+                        {
+                            known.jobs.insert(action, job);
+                        }
+                    }
                     None => {
                         let scheduled_at = required(row, 1)?;
                         let key = Key::new(entry_name(row, 2)?, scheduled_at).in_pass(row.get(4)?);

@@ -329,8 +329,8 @@ impl World<'_> {
                     self.note(|| format!("keeps {resent:?}"));
                     self.ask(Write::Resent(resent));
                 }
-                Effect::Recall(account, stack, since) => {
-                    self.ask(Write::Recall(account, stack, since));
+                Effect::Recall(account, stack, since, listed) => {
+                    self.ask(Write::Recall(account, stack, since, listed));
                 }
                 Effect::Send(id, request) | Effect::SendAfter(_, id, request)
                     if !self.may_leave(id, marked) =>
