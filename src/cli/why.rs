@@ -17,7 +17,8 @@ use serde::Serialize;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
 use super::place::Place;
-use crate::journal::Location;
+use crate::journal::{Location, Pause};
+use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Exclusion, Explanation, excluded, explain, occurrences};
@@ -70,13 +71,15 @@ pub fn run(
     let explanation = explain(entry, clocks.at);
     let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
     let policies = Policies::of(entry);
+    let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
+    let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
     let on_calendar = excluded(entry, explanation.at).map(|Exclusion { calendar, from, until }| OnCalendar {
         calendar: calendar.to_string(),
         from,
         until,
     });
-    let answer = Answer { explanation, clocks, near, on_calendar, fate, policies };
+    let answer = Answer { explanation, clocks, near, on_calendar, fate, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -98,6 +101,9 @@ struct Answer {
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
     fate: Fate,
+    /// The terms of a person's pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<Pause>,
     policies: Policies,
 }
 
@@ -165,7 +171,9 @@ impl Answer {
 
     fn print_verdict(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         let Explanation { at, due, timezone, .. } = &self.explanation;
-        let (verdict, style) = match (due, entry.paused, &self.on_calendar) {
+        let paused =
+            entry.paused || self.pause.as_ref().is_some_and(|pause| *at >= now && pause.keeps_back(*at));
+        let (verdict, style) = match (due, paused, &self.on_calendar) {
             (true, true, _) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
             (true, false, Some(_)) => ("DUE, BUT SKIPPED", AnsiColor::Yellow.on_default().bold()),
             (true, false, None) => ("DUE", AnsiColor::Green.on_default().bold()),
@@ -174,7 +182,16 @@ impl Answer {
         let local = local_time(&entry.timezone, *at);
         writeln!(out, "{style}{verdict}{style:#}  {} at {local}", entry.name)?;
         let indent = verdict.len() + 2;
-        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))
+        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))?;
+        let Some(Pause { since, by, until, note }) = &self.pause else {
+            return Ok(());
+        };
+        let until = match until {
+            Some(until) => format!("until {until:.0}"),
+            None => format!("until `stackcron resume {}`", entry.name),
+        };
+        let note = note.as_ref().map_or(String::new(), |note| format!(": {}", visible(note)));
+        writeln!(out, "{:indent$}paused by {by} since {since:.0}, {until}{note}", "")
     }
 
     fn print_expressions(&self, out: &mut dyn Write) -> io::Result<()> {
