@@ -94,11 +94,16 @@ async fn a_stop_does_not_wait_for_a_reader_that_hangs() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", &format!("{FIRES}{}", skipped(500)));
     let mut daemon = Unread::start(&place);
-    // More than a pipe holds.
+    // A thousand lines are more than a pipe holds.
     until("the log hangs", || {
-        let history = place.run(&["history", "--format", "json"]);
-        let rows = history.stdout.lines().count();
-        if rows > 2000 { Ok(()) } else { Err(rows.to_string()) }
+        let history = place.run(&["history", "--format", "json"]).stdout;
+        let skipped = history.matches("\"skipped\"").count();
+        let fired = history.contains("\"started\"");
+        if skipped > 1000 && fired {
+            Ok(())
+        } else {
+            Err(format!("{skipped} are skipped, and one fired: {fired}"))
+        }
     });
     daemon.stop();
     let ended = until_within(Duration::from_secs(20), "it ends", || {
