@@ -28,7 +28,7 @@ use crate::cloud66::ActionId;
 use crate::journal::{Cause, Claim, Key, Origin, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
-use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
+use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
 
 pub(crate) use account_queue::Gauges;
@@ -84,6 +84,8 @@ pub enum Request {
         /// What for.
         purpose: Purpose,
     },
+    /// Ask for the record of a job.
+    JobRecord(AccountName, StackUid, JobUid),
 }
 
 /// The state of all that is planned, waits, or is under way.
@@ -166,9 +168,9 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
-    /// When the first attempt left that was taken to have had no effect, or may have had one. The stack's list is read once
-    /// more when a further attempt has started an action. `None`: there was no such attempt.
-    first_lost: Option<Timestamp>,
+    /// A second action of the occurrence began then at the earliest: an attempt was taken to have had no effect, or may have had
+    /// one. The stack's list is read once more when a further attempt has started an action. `None`: there was no such attempt.
+    surplus_from: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
     /// How the last attempt failed.
@@ -295,6 +297,8 @@ enum InFlight {
     FollowPage(Ticket, AccountName, u32, Vec<Following>),
     /// A question for the actions of a stack.
     ActionLookup(Ticket, AccountName, StackUid),
+    /// A question for a job's record: about attempts in doubt, or to learn from a run.
+    JobRecord(Ticket, AccountName, StackUid, JobUid, Option<in_doubt::Lesson>),
 }
 
 impl Dispatch {
@@ -449,7 +453,10 @@ impl Dispatch {
     pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
         match self.requests.get(&request)? {
             InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
-            InFlight::Follow(..) | InFlight::FollowPage(..) | InFlight::ActionLookup(..) => None,
+            InFlight::Follow(..)
+            | InFlight::FollowPage(..)
+            | InFlight::ActionLookup(..)
+            | InFlight::JobRecord(..) => None,
         }
     }
 

@@ -15,7 +15,7 @@ use super::conditions::{Conditions, Latency};
 use super::others::Instants;
 use crate::cloud66::call::Call;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
-use crate::cloud66::{self, ActionsListed, FollowUp, Outcome};
+use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
@@ -41,6 +41,7 @@ pub(crate) enum Reply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
     Listed(cloud66::Reply<ActionsListed>),
+    Recorded(cloud66::Reply<Option<JobRecord>>),
 }
 
 /// The API and what is under way to it and from it.
@@ -100,6 +101,7 @@ enum Asks {
     Fire(Arc<Entry>),
     Action,
     Actions,
+    JobRecord,
 }
 
 /// Whose request it is, and what for.
@@ -108,6 +110,7 @@ pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
         Request::RunNow(entry) => (entry.account.name.clone(), Purpose::Fire),
         Request::Action(account, ..) => (account.clone(), Purpose::FollowUp),
         Request::Actions { account, purpose, .. } => (account.clone(), *purpose),
+        Request::JobRecord(account, ..) => (account.clone(), Purpose::Check),
     }
 }
 
@@ -175,6 +178,7 @@ impl Network {
                 (call, Asks::Fire(entry))
             }
             Request::Action(_, stack, action) => (Call::action(&access.base, &stack, action), Asks::Action),
+            Request::JobRecord(_, stack, job) => (Call::job(&access.base, &stack, &job), Asks::JobRecord),
             Request::Actions { stack, page, .. } => {
                 (Call::actions(&access.base, &stack, page), Asks::Actions)
             }
@@ -335,6 +339,11 @@ fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -
             let outcome = ActionsListed::Unanswered { error: lost.to_string() };
             (None, Reply::Listed(cloud66::Reply::unanswered(outcome)))
         }
+        (Asks::JobRecord, Ok(reply)) => {
+            let reply = head(&reply, came).of_job_record(body(reply));
+            (reply.quota, Reply::Recorded(reply))
+        }
+        (Asks::JobRecord, Err(_)) => (None, Reply::Recorded(cloud66::Reply::unanswered(None))),
         (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
     };
     Arrived {

@@ -11,7 +11,7 @@ use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
 use crate::clock::Mono;
-use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Outcome, Reply};
 use crate::daemon::core::Core;
 use crate::daemon::standby::PERMIT_AGAIN;
 use crate::daemon::sweep::Reach;
@@ -32,6 +32,7 @@ pub(super) enum Done {
     Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
     Followed { id: RequestId, reply: Reply<FollowUp> },
     Listed { id: RequestId, reply: Reply<ActionsListed> },
+    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
     Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     ByHand { claim: Claim, is_new: Option<bool> },
     Steered(EntryName, Steered),
@@ -397,6 +398,7 @@ impl World<'_> {
                 Done::Fired { id, sent_at, reply: Reply::unanswered(Outcome::NotSent { error }) }
             }
             Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+            Request::JobRecord(..) => Done::Recorded { id, reply: Reply::unanswered(None) },
             Request::Actions { .. } => {
                 Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
             }
@@ -481,6 +483,7 @@ impl World<'_> {
             }
             network::Reply::Followed(reply) => Done::Followed { id, reply },
             network::Reply::Listed(reply) => Done::Listed { id, reply },
+            network::Reply::Recorded(reply) => Done::Recorded { id, reply },
         };
         if let Some(listener) = listener {
             self.listens(done, listener);
@@ -517,6 +520,7 @@ impl World<'_> {
         self.note(|| format!("hears {done:?}"));
         if let Done::Fired { id, reply: Reply { quota, .. }, .. }
         | Done::Followed { id, reply: Reply { quota, .. } }
+        | Done::Recorded { id, reply: Reply { quota, .. } }
         | Done::Listed { id, reply: Reply { quota, .. } } = &done
         {
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
@@ -532,6 +536,7 @@ impl World<'_> {
             Done::Fired { id, sent_at, reply } => process.core.fired(id, sent_at, reply, now),
             Done::Followed { id, reply } => process.core.followed(id, reply, now),
             Done::Listed { id, reply } => process.core.listed(id, reply, now),
+            Done::Recorded { id, reply } => process.core.recorded(id, reply, now),
             Done::Recalled { account, stack, known } => process.core.recalled(account, stack, known, now),
             Done::Claimed { cursor, known: Some(known) } => process.core.claimed(cursor, &known, now),
             Done::Claimed { known: None, .. } => {
