@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::control_state::{ByHand, Pause};
+use super::control_state::{ByHand, To};
 use super::core::Claims;
 use crate::clock::Now;
 use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, JobRecord, Outcome, Reply};
@@ -147,12 +147,12 @@ impl Requests {
     }
 
     /// Writes that an entry is paused, or is no more. How that went arrives on `replies`.
-    pub(super) fn steer(&self, to: Pause, steer: Steer) {
+    pub(super) fn steer(&self, to: To, steer: Steer) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let written = match to {
-                Pause::Paused => journal.pause(steer.entry.clone()).await,
-                Pause::Resumed => journal.resume(steer.entry.clone()).await,
+            let written = match &to {
+                To::Paused(pause) => journal.pause(steer.entry.clone(), pause.clone()).await,
+                To::Resumed => journal.resume(steer.entry.clone()).await,
             };
             let _ = report.send(Done::ByHand(ByHand::Steered { to, steer, written }));
         });

@@ -13,7 +13,7 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Recovered, Refused, Resent,
+    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused, Resent,
     SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
@@ -120,14 +120,21 @@ impl Journal {
         self.ask(Request::Flush).await
     }
 
-    /// Remembers that an entry is paused, until it is resumed. On disk when it returns.
-    pub async fn pause(&self, entry: EntryName) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Pause(entry, answer)).await
+    /// Remembers that an entry is paused, on these terms from now on. On disk when it returns.
+    pub async fn pause(&self, entry: EntryName, pause: Pause) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Pause(entry, pause, answer)).await
     }
 
     /// Forgets that an entry is paused. On disk when it returns.
     pub async fn resume(&self, entry: EntryName) -> Result<(), JournalError> {
         self.ask(|answer| Request::Resume(entry, answer)).await
+    }
+
+    /// Forgets soon that an entry was paused, as its pause has come to its end. Where that cannot be written, the pause is at its end
+    /// for the next process too.
+    pub fn ends_pause(&self, entry: EntryName) {
+        let (answer, _) = oneshot::channel();
+        let _ = self.requests.send(Request::Resume(entry, answer), Hurry::Soon);
     }
 
     /// The actions known of a stack, of the occurrences scheduled since then: who looks for the action of an

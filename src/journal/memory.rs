@@ -2,15 +2,15 @@
 //!
 //! The rule of states is the journal's own (`progress`). That it recovers what the file does is tested below.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, Resent, State, Transition,
-    Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Key, Known, Pause, Recovered, Refused, Repeat, Repetition, Resent, State,
+    Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -23,7 +23,7 @@ pub(crate) struct Memory {
     repeat: Option<Repeat>,
     stopped_at: Option<Timestamp>,
     rows: BTreeMap<Key, (Claim, Progress)>,
-    paused: BTreeSet<EntryName>,
+    paused: BTreeMap<EntryName, Pause>,
     quotas: BTreeMap<AccountName, quota::Saved>,
     resent: BTreeMap<Key, Resent>,
 }
@@ -157,8 +157,8 @@ impl Memory {
                 self.resent(resent);
                 Written::Done
             }
-            Write::Pause(entry) => {
-                self.pause(entry.clone());
+            Write::Pause(entry, pause) => {
+                self.pause(entry.clone(), pause.clone());
                 Written::Done
             }
             Write::Resume(entry) => {
@@ -186,8 +186,8 @@ impl Memory {
         self.stopped_at = Some(whole_micros(at));
     }
 
-    pub(crate) fn pause(&mut self, entry: EntryName) {
-        self.paused.insert(entry);
+    pub(crate) fn pause(&mut self, entry: EntryName, pause: Pause) {
+        self.paused.insert(entry, pause);
     }
 
     pub(crate) fn resume(&mut self, entry: &EntryName) {
@@ -223,7 +223,7 @@ impl Memory {
             cursor: self.cursor,
             repeat: self.repeat,
             stopped_at: self.stopped_at.take(),
-            paused: self.paused.iter().cloned().collect(),
+            paused: self.paused.clone().into_iter().collect(),
             quotas: self.quotas.clone().into_iter().collect(),
             resent: self.resent.values().filter(|resent| resent.watch.is_some()).cloned().collect(),
             ..Recovered::default()
@@ -388,8 +388,9 @@ mod tests {
                         Ask::Pause(paused) => {
                             let entry = key(1).entry().clone();
                             if paused {
-                                journal.pause(entry.clone()).await.expect("written");
-                                memory.pause(entry);
+                                let pause = Pause { since: at(9), by: "root".to_owned(), until: None, note: None };
+                                journal.pause(entry.clone(), pause.clone()).await.expect("written");
+                                memory.pause(entry, pause);
                             } else {
                                 journal.resume(entry.clone()).await.expect("written");
                                 memory.resume(&entry);

@@ -18,6 +18,7 @@ mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
+mod pause;
 pub mod postgres;
 mod progress;
 mod resent;
@@ -36,13 +37,14 @@ use jiff::Timestamp;
 
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 
 pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use pause::Pause;
 pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
@@ -312,6 +314,27 @@ pub struct Record {
     pub surplus: Option<ActionId>,
 }
 
+/// What precedes a calendar's name in the reason of an occurrence that falls on the calendar.
+const CALENDAR: &str = "calendar ";
+
+/// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in the reason.
+pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
+    format!("{CALENDAR}{calendar}")
+}
+
+impl Record {
+    /// The reason without the name of the calendar: `calendar`.
+    pub fn reason_word(&self) -> Option<&str> {
+        if self.calendar().is_some() { Some("calendar") } else { self.reason.as_deref() }
+    }
+
+    /// The calendar for which the occurrence was skipped.
+    pub fn calendar(&self) -> Option<&str> {
+        let skipped = self.reason.as_deref().filter(|_| self.state == State::Skipped);
+        skipped.and_then(|reason| reason.strip_prefix(CALENDAR))
+    }
+}
+
 /// What happened lately, for who looks in at a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lately {
@@ -357,7 +380,7 @@ pub struct Recovered {
     /// Actions that are asked for until they finish, in the order of scheduled_at.
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
-    pub paused: Vec<EntryName>,
+    pub paused: Vec<(EntryName, Pause)>,
     /// Occurrences that were sent again, and whose stack's list is still to be read.
     pub resent: Vec<Resent>,
     /// Each account's quota.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Resent, Transition};
+use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Pause, Refused, Resent, Transition};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -52,8 +52,8 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// What is kept of an occurrence that was sent again, in place of what was kept before.
     Resent(&'a Resent),
-    /// An entry is paused.
-    Pause(&'a EntryName),
+    /// An entry is paused, on these terms from now on.
+    Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.
     Resume(&'a EntryName),
     /// An orderly end: nothing was sent after this instant.

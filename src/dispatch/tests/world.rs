@@ -35,6 +35,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         paused: false,
         stack_state: StackState::Ignore,
         notify: None,
+        not_on: Box::default(),
     }
 }
 
@@ -194,6 +195,7 @@ impl World {
                 Effect::Resent(resent) => self.resent.push(*resent),
                 Effect::Amend(claim) => self.amended.push(*claim),
                 Effect::Warm(_, _, connections) => self.warmed += connections,
+                Effect::PauseEnds(_) => {}
                 Effect::Log(event) => self.told.push(brief(&event)),
             }
         }

@@ -16,8 +16,8 @@ use tokio_postgres::{Client, Row};
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, Repeat, Repetition, Resent, State,
-    Unnamed, Watch,
+    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat, Repetition, Resent,
+    State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
@@ -116,7 +116,7 @@ impl Statements {
 /// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
-const PAUSED: &str = "SELECT entry FROM stackcron.paused ORDER BY 1";
+pub(super) const PAUSED: &str = "SELECT entry, terms FROM stackcron.paused ORDER BY 1";
 
 const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
 
@@ -401,6 +401,11 @@ impl Store for Rows {
     }
 }
 
+/// An entry that somebody paused, and the terms.
+pub(super) fn paused_entry(row: &Row) -> Result<(EntryName, Pause), String> {
+    Ok((entry_name(row.get(0))?, Pause::read(row.get(1))))
+}
+
 fn found(
     journal: &Row,
     paused: &[Row],
@@ -416,7 +421,7 @@ fn found(
         forgotten_until: None,
         open: Vec::new(),
         following: Vec::new(),
-        paused: paused.iter().map(|row| entry_name(row.get(0))).collect::<Result<_, _>>()?,
+        paused: paused.iter().map(paused_entry).collect::<Result<_, _>>()?,
         quotas: Vec::new(),
         resent: Vec::new(),
         clock: ClockOf::AnyMember,

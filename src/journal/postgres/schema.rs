@@ -127,7 +127,8 @@ const FIRST: &str = r#"
         PRIMARY KEY (scheduled_at, entry, pass)
     );
     CREATE TABLE stackcron.paused (
-        entry text COLLATE "C" PRIMARY KEY
+        entry text COLLATE "C" PRIMARY KEY,
+        terms text NOT NULL
     );
     CREATE TABLE stackcron.quota (
         account text COLLATE "C" PRIMARY KEY,

@@ -13,7 +13,7 @@ use super::super::directory::Lock;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Recovered, Refused, Repeat,
+    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Pause, Recovered, Refused, Repeat,
     Repetition, Resent, State, Transition, Unnamed, Watch,
 };
 use crate::cloud66::ActionId;
@@ -40,6 +40,8 @@ const ACTIONS: &str = "
     WHERE surplus IS NOT NULL AND stack = ?2";
 
 /// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
+pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
+
 const AHEAD: i64 = 1000;
 
 /// A file that is open for writing.
@@ -118,7 +120,7 @@ impl Rows {
                 forgotten_until: None,
                 open: Vec::new(),
                 following: Vec::new(),
-                paused: column(db, "SELECT entry FROM paused ORDER BY 1", |row| entry_name(row, 0))?,
+                paused: column(db, PAUSED, paused_entry)?,
                 quotas: column(db, "SELECT account, saved FROM quota ORDER BY 1", |row| {
                     let saved: String = row.get(1)?;
                     // Another version's way to write it: the quota is then learnt anew from the answers.
@@ -286,7 +288,7 @@ impl Writing<'_> {
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::Amend(claim) => self.amend(claim)?,
             Write::Resent(resent) => self.resent(resent)?,
-            Write::Pause(entry) => self.pause(entry)?,
+            Write::Pause(entry, pause) => self.pause(entry, pause)?,
             Write::Resume(entry) => self.resume(entry)?,
             Write::Stopped(at) => self.stopped(at)?,
         }
@@ -411,8 +413,10 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn pause(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
-        self.db.execute("INSERT INTO paused VALUES (?1) ON CONFLICT DO NOTHING", [entry.as_str()])?;
+    fn pause(&mut self, entry: &EntryName, pause: &Pause) -> rusqlite::Result<()> {
+        let sql =
+            "INSERT INTO paused VALUES (?1, ?2) ON CONFLICT (entry) DO UPDATE SET terms = excluded.terms";
+        self.db.execute(sql, [entry.as_str(), &pause.stored()])?;
         Ok(())
     }
 
@@ -621,6 +625,11 @@ pub(super) fn required_offset(
 ) -> rusqlite::Result<Timestamp> {
     offset(row, scheduled_at, index)?
         .ok_or_else(|| unreadable(index, Type::Null, "an instant is missing".to_owned()))
+}
+
+/// An entry that somebody paused, and the terms.
+pub(super) fn paused_entry(row: &Row<'_>) -> rusqlite::Result<(EntryName, Pause)> {
+    Ok((entry_name(row, 0)?, Pause::read(&row.get::<_, String>(1)?)))
 }
 
 pub(super) fn entry_name(row: &Row<'_>, index: usize) -> rusqlite::Result<EntryName> {

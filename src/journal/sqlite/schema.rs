@@ -96,7 +96,8 @@ const FIRST: &str = "
         PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE paused (
-        entry TEXT PRIMARY KEY
+        entry TEXT PRIMARY KEY,
+        terms TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE quota (
         account TEXT PRIMARY KEY,
@@ -212,7 +213,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("journal");
         let db = file::connect(&path, MIGRATIONS).expect("a new journal");
-        db.execute("INSERT INTO paused VALUES ('nightly')", []).expect("a row");
+        db.execute("INSERT INTO paused VALUES ('nightly', '{}')", []).expect("a row");
         drop(db);
         let later = [FIRST, SECOND];
         let db = file::connect(&path, &later).expect("a migrated journal");

@@ -316,6 +316,7 @@ impl World<'_> {
             self.point()?;
             match effect {
                 Effect::Warm(..) => {}
+                Effect::PauseEnds(entry) => self.pause_ends(entry),
                 Effect::Log(event) => self.tells(*event),
                 Effect::Record(key, mv) => {
                     self.note(|| format!("records {key}: {mv:?}"));
