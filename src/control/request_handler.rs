@@ -9,6 +9,7 @@ use super::protocol::{Answer, ErrorKind, Question, Told};
 use super::request::{AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, Steer, SteerError};
 use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
+use crate::dispatch::Haste;
 use crate::journal::Key;
 use crate::log::Event;
 use crate::schedule::{Entry, EntryName, Schedule, Shard, entries};
@@ -59,7 +60,10 @@ impl RequestHandler {
 
     pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
         let answered = match question {
-            Question::Fire { entry, args, wait, at } => self.fire(&mut client, entry, (args, at), wait).await,
+            Question::Fire { entry, args, wait, at, now } => {
+                let haste = if now { Haste::Now } else { Haste::Usual };
+                self.fire(&mut client, entry, (args, at, haste), wait).await
+            }
             Question::Pause { entry } => self.steer(&mut client, entry, true).await,
             Question::Resume { entry } => self.steer(&mut client, entry, false).await,
             Question::Status { entries, most } => self.status(&mut client, entries, most).await,
@@ -92,7 +96,7 @@ impl RequestHandler {
         &self,
         client: &mut Client,
         name: String,
-        (args, at): (Option<String>, Option<Timestamp>),
+        (args, at, haste): (Option<String>, Option<Timestamp>, Haste),
         wait: bool,
     ) -> Result<(), Refusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
@@ -106,7 +110,7 @@ impl RequestHandler {
             let (schedule, entry) = self.find(&name).await?;
             let (args, told) = (args.clone(), told.clone());
             let fire =
-                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, at, by, answer, told }));
+                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }));
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 claimed => break claimed?,

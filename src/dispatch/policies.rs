@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
+use crate::cloud66::Obstacle;
 use crate::journal::{Key, Transition};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
@@ -57,7 +58,7 @@ impl Dispatch {
         };
         let newest = scheduled().max_by_key(|(_, pending)| pending.scheduled_at).map(|(id, _)| id);
         let superseded: Vec<Id> = scheduled()
-            .filter(|&(id, pending)| Some(id) != newest && pending.waited)
+            .filter(|&(id, pending)| Some(id) != newest && pending.waited && pending.history.obstacle.is_none())
             .map(|(id, _)| id)
             .collect();
         for id in superseded {
@@ -162,6 +163,12 @@ impl Dispatch {
             }
             None => {}
         }
+    }
+
+    /// Why an occurrence that is past its deadline was not sent.
+    pub(super) fn late_for(&self, id: Id) -> &'static str {
+        let pending = self.pending.get(&id).filter(|pending| pending.place == Place::Stack);
+        pending.and_then(|pending| pending.history.obstacle).map_or("deadline", Obstacle::as_str)
     }
 
     /// Gives up an occurrence that was not sent in time.

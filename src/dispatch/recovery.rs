@@ -9,8 +9,9 @@ use super::by_hand::as_asked;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
-use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
+use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
+use crate::cloud66::Obstacle;
 use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
@@ -79,6 +80,10 @@ impl Dispatch {
             None => now.wall,
         };
         for Open { claim, reached } in recovered.open {
+            let obstacle = match &reached {
+                Reached::Waiting { reason, .. } => Obstacle::of_word(reason),
+                Reached::Due | Reached::Sending { .. } => None,
+            };
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
                 Reached::Due => (0, None, claim.due_at > unsent_after, false, false),
                 // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
@@ -104,9 +109,15 @@ impl Dispatch {
                         // Of a schedule that changed while no daemon ran, as by a reload.
                         deadline: entry.deadline(claim.due_at),
                         origin: claim.origin.clone(),
+                        haste: Haste::Usual,
                     };
-                    let history =
-                        History { attempts, written: waits, goes_on: goes_on_late, ..History::default() };
+                    let history = History {
+                        attempts,
+                        written: waits,
+                        goes_on: goes_on_late,
+                        obstacle,
+                        ..History::default()
+                    };
                     let id = self.enter(planned, history, now, &mut effects);
                     let pending = id.and_then(|id| self.pending.get_mut(&id));
                     effects.extend(pending.and_then(|pending| pending.amend(&claim)));
@@ -158,6 +169,7 @@ impl Dispatch {
         let pending = Pending {
             entry: as_asked(&sent, &claim.origin),
             origin: claim.origin,
+            haste: Haste::Usual,
             scheduled_at: claim.key.scheduled_at(),
             pass: claim.key.pass(),
             due_at: claim.due_at,
@@ -188,7 +200,7 @@ impl Dispatch {
         all.sort_unstable_by_key(|(id, _)| **id);
         for (id, pending) in all {
             match pending.place {
-                Place::Ready | Place::Retry(_) | Place::Held if !pending.history.written => {
+                Place::Ready | Place::Retry(_) | Place::Held | Place::Stack if !pending.history.written => {
                     effects.extend(pending.record_waiting("down"));
                 }
                 Place::Doubt if pending.history.attempts == 0 => {

@@ -137,7 +137,7 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("action_id", record.action_id.map(|id| id.to_string()))?;
     row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
     row("finished_success", record.finished_success.map(|success| success.to_string()))?;
-    row("reason", record.reason.as_deref().map(visible))?;
+    row("reason", record.reason.as_deref().map(reason))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
@@ -156,6 +156,17 @@ fn meaning(state: State) -> &'static str {
         State::Skipped => "it was not meant to be sent",
         State::Unknown => "it was sent, and nothing can tell whether it took effect",
     }
+}
+
+/// A reason, and what it means where the word does not say so.
+fn reason(reason: &str) -> String {
+    let meaning = match reason {
+        "deploying" => "a deployment of its stack was under way, and `stack_state` heeds that",
+        "maintenance" => "its stack was in maintenance, and `stack_state` heeds that",
+        "paused_remotely" => "its job was paused in Cloud 66, and `stack_state` heeds that",
+        _ => return visible(reason),
+    };
+    format!("{reason}: {meaning}")
 }
 
 /// The log event that told of the state.
@@ -230,6 +241,15 @@ mod tests {
     #[tokio::test]
     async fn what_the_api_said_cannot_steer_the_terminal() {
         insta::assert_snapshot!(told(&finished(false), "2026-05-01T00:30:00Z").await);
+    }
+
+    #[tokio::test]
+    async fn what_the_stack_s_state_did_is_told() {
+        let (skipped, waits) = ("deploying", "paused_remotely");
+        let skipped = told(&[Transition::Skipped { reason: skipped.into() }], "2026-05-01T00:30:00Z").await;
+        let waits = Transition::Waiting { attempts: 0, reason: waits.into() };
+        let waits = told(&[waits], "2026-05-01T00:30:00Z").await;
+        insta::assert_snapshot!(format!("{skipped}\n\n{waits}"));
     }
 
     #[tokio::test]

@@ -136,7 +136,7 @@ fn after_a_crash_what_a_person_fired_goes_with_its_own_arguments_though_the_entr
 fn what_a_person_fires_of_an_entry_that_is_gone_is_skipped() {
     let account = account(100);
     let mut world = World::new(&account);
-    let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, world.now);
+    let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, Haste::Usual, world.now);
     world.take(effects);
     assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
     assert!(matches!(world.recorded.last(), Some((_, Transition::Skipped { .. }))), "and the journal knows");
