@@ -9,6 +9,7 @@ mod ahead {
     mod quota_binary;
 }
 mod answers;
+mod args_template;
 mod audit;
 mod client;
 mod clock;

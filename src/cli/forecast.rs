@@ -335,11 +335,7 @@ impl Chart {
         let all = columns(window.asked()).max(due);
         let end = columns(window.usable().into());
         let bar = (0..all.max(end).min(self.width)).map(|column| match column {
-            column
-                if column + 1 == end && all >= end && window.asked() > window.usable().into() =>
-            {
-                '│'
-            }
+            column if column + 1 == end && all >= end && window.asked() > window.usable().into() => '│',
             column if column < due => '█',
             column if column < all => '░',
             _ => ' ',

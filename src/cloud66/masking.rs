@@ -3,6 +3,8 @@
 //! Whole occurrences alone are masked: `--full` is not found in `--fuller`. Arguments of fewer than [`SHORTEST`] characters
 //! are not masked, since an `e` in a sentence is no argument. SECURITY.md promises the same.
 
+use serde_json::Value;
+
 use super::action::Action;
 
 /// Shorter arguments are too common in a sentence to be looked for.

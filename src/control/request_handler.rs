@@ -109,8 +109,9 @@ impl RequestHandler {
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
             let (args, told) = (args.clone(), told.clone());
-            let fire =
-                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }));
+            let fire = |answer| {
+                ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }))
+            };
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 claimed => break claimed?,

@@ -382,8 +382,10 @@ impl Daemon {
                     metrics.claimed();
                 }
             }
-            self.quotas_changed |=
-                matches!(done, Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. } | Done::Looked { .. });
+            self.quotas_changed |= matches!(
+                done,
+                Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. } | Done::Looked { .. }
+            );
             effects.extend(match done {
                 Done::ByHand(by_hand) => {
                     self.perform(std::mem::take(&mut effects));

@@ -178,9 +178,9 @@ impl Requests {
     fn performed(&self, id: RequestId, request: Request) -> impl Future<Output = ()> + Send + use<> {
         let account = match &request {
             Request::RunNow(entry) => &entry.account.name,
-            Request::Action(account, ..) | Request::Actions { account, .. } | Request::Look { account, .. } => {
-                account
-            }
+            Request::Action(account, ..)
+            | Request::Actions { account, .. }
+            | Request::Look { account, .. } => account,
         };
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
         let firing = match &request {

@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionId, Obstacle};
-use crate::journal::{Claim, Key, Origin, Repetition, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Repetition, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
@@ -185,6 +185,8 @@ struct History {
     token: Option<u32>,
     /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no newer one supersedes it.
     obstacle: Option<Obstacle>,
+    /// How the last attempt failed.
+    error: Option<String>,
 }
 
 /// An attempt that may have taken effect, the first of its occurrence.
@@ -235,7 +237,8 @@ impl Pending {
         }
         self.history.written = true;
         let attempts = self.history.attempts;
-        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason: reason.into() }))
+        let reason = Cause { error: self.history.error.clone(), ..reason.into() };
+        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason }))
     }
 
     fn key(&self) -> Key {
@@ -351,7 +354,7 @@ impl Dispatch {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let origin = Origin::Schedule;
-            let haste = Haste::Usual;
+            let (entry, haste) = (by_hand::as_sent(&entry, &origin, scheduled_at), Haste::Usual);
             let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin, haste };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;

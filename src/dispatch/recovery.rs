@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::by_hand::as_asked;
+use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
@@ -69,6 +69,7 @@ impl Dispatch {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
                 let occurrence = (claim.key.scheduled_at(), claim.key.pass());
+                let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
                 lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
             }
         }
@@ -81,14 +82,16 @@ impl Dispatch {
         };
         for Open { claim, reached } in recovered.open {
             let obstacle = match &reached {
-                Reached::Waiting { reason, .. } => Obstacle::of_word(reason),
+                Reached::Waiting { reason, .. } => Obstacle::of_word(&reason.reason),
                 Reached::Due | Reached::Sending { .. } => None,
             };
+            let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
                 Reached::Due => (0, None, claim.due_at > unsent_after, false, false),
                 // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
-                    (attempts, None, true, true, !matches!(reason.as_str(), "quota" | "down"))
+                    error = reason.error;
+                    (attempts, None, true, true, !matches!(&*reason.reason, "quota" | "down"))
                 }
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
@@ -102,7 +105,7 @@ impl Dispatch {
             match (goes_on, entry) {
                 (Some(entry), _) => {
                     let planned = Planned {
-                        entry: as_asked(&entry, &claim.origin),
+                        entry: as_sent(&entry, &claim.origin, scheduled_at),
                         scheduled_at,
                         pass: claim.key.pass(),
                         due_at: claim.due_at,
@@ -116,6 +119,7 @@ impl Dispatch {
                         written: waits,
                         goes_on: goes_on_late,
                         obstacle,
+                        error,
                         ..History::default()
                     };
                     let id = self.enter(planned, history, now, &mut effects);
@@ -167,7 +171,7 @@ impl Dispatch {
         self.known.insert(claim.key.clone());
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
         let pending = Pending {
-            entry: as_asked(&sent, &claim.origin),
+            entry: as_sent(&sent, &claim.origin, claim.key.scheduled_at()),
             origin: claim.origin,
             haste: Haste::Usual,
             scheduled_at: claim.key.scheduled_at(),

@@ -48,6 +48,8 @@ pub(crate) struct Waiting {
     /// It is missed then.
     pub(crate) deadline: Timestamp,
     pub(crate) attempts: u32,
+    /// How the last attempt failed.
+    pub(crate) error: Option<String>,
     /// A person asked for it.
     pub(crate) by_hand: bool,
     pub(crate) waits: Waits,
@@ -87,6 +89,7 @@ impl Dispatch {
                 pass: pending.pass,
                 deadline: pending.deadline,
                 attempts: pending.history.attempts,
+                error: pending.history.error.clone(),
                 by_hand: pending.is_by_hand(),
                 waits: match waits {
                     Waits::Stack(_) => Waits::Stack(pending.history.obstacle),

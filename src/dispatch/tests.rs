@@ -23,7 +23,7 @@ use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, S
 use crate::quota::{Answer, Throttle, ThrottleWords};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, StackState,
-    TokenSource,
+    Template, TokenSource,
 };
 
 #[test]

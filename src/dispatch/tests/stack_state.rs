@@ -80,8 +80,10 @@ fn what_is_held_while_a_stack_deploys_is_sent_after_it() {
     let account = account(1000);
     let mut world = World::new(&account);
     for catch_up in [CatchUp::None, CatchUp::Latest, CatchUp::All] {
-        let entry =
-            Entry { catch_up, ..entry_with(StackState::Hold, &format!("{catch_up:?}").to_lowercase(), &account) };
+        let entry = Entry {
+            catch_up,
+            ..entry_with(StackState::Hold, &format!("{catch_up:?}").to_lowercase(), &account)
+        };
         world.plan(&entry, &[10, 20, 30]);
     }
     let looked_at = live(&mut world, 60, |at| (7.0..40.0).contains(&at).then_some(Obstacle::Deploying));
@@ -134,10 +136,8 @@ fn a_job_that_is_paused_in_cloud_66_is_held_and_other_jobs_of_its_stack_are_not(
 fn what_is_held_past_its_deadline_is_missed_for_what_held_it() {
     let account = account(1000);
     let mut world = World::new(&account);
-    let entry = Entry {
-        start_deadline: Duration::from_secs(40),
-        ..entry_with(StackState::Hold, "a", &account)
-    };
+    let entry =
+        Entry { start_deadline: Duration::from_secs(40), ..entry_with(StackState::Hold, "a", &account) };
     world.plan(&entry, &[10]);
     live(&mut world, 60, |_| Some(Obstacle::Maintenance));
     assert_eq!(world.told(), ["occurrence.waiting a maintenance", "occurrence.missed a maintenance"]);

@@ -24,6 +24,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         cron: [Expression::parse("* * * * *").expect("an expression")].into(),
         timezone: TimeZone::UTC,
         args: None,
+        args_template: None,
         overlap: Overlap::Allow,
         catch_up: CatchUp::Latest,
         start_deadline: Duration::from_secs(3600),
@@ -221,11 +222,10 @@ impl World {
 
     /// Answers the oldest look: at a stack, or at this job.
     pub(super) fn answer_look(&mut self, at: Option<&str>, looked: Looked) {
-        let is_it = |request: &Request| {
-            matches!(request, Request::Look { job, .. } if job.as_ref().map(JobUid::as_str) == at)
-        };
+        let is_it = |request: &Request| matches!(request, Request::Look { job, .. } if job.as_ref().map(JobUid::as_str) == at);
         let place = self.sent.iter().position(|(_, request)| is_it(request));
-        let (id, _) = self.sent.remove(place.unwrap_or_else(|| panic!("{at:?} is looked at: {:?}", self.sent)));
+        let (id, _) =
+            self.sent.remove(place.unwrap_or_else(|| panic!("{at:?} is looked at: {:?}", self.sent)));
         let quota = Some(Answer {
             limit: Some(self.limit),
             remaining: Some(self.limit.saturating_sub(self.used)),
