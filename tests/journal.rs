@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
     Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Opened, Origin, Reached, Record, Refused,
-    Started, State, Transition, Unnamed, read_history,
+    Resent, Started, State, Transition, Unnamed, Watch, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -333,6 +333,39 @@ on_both! { async fn pauses_and_quotas_survive(place: &Place) {
     assert_eq!(recovered.quotas, [(other, quota::Saved::default()), (main, newest)]);
 } }
 
+on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    let watch = Watch {
+        account: AccountName::new("main").expect("a name"),
+        sent_at: at(10),
+        first_action: Some(7),
+        until: Some(at(700)),
+    };
+    let of = |entry: &str, surplus, watch| {
+        let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
+        Resent { key: key(entry, 10), stack, surplus, watch }
+    };
+    journal.claim(at(20), vec![claim("a", 10), claim("b", 10), claim("c", 10)]).await.expect("claimed");
+    for entry in ["a", "b", "c"] {
+        journal.record(key(entry, 10), started(10, Started::Alone(Some(7))));
+        journal.resent(of(entry, None, Some(Watch { first_action: None, until: None, ..watch.clone() })));
+    }
+    journal.resent(of("a", None, Some(watch.clone())));
+    journal.resent(of("b", Some(8), None));
+    journal.resent(of("c", None, None));
+    opened.closed().await;
+    let opened = place.open().await;
+    assert_eq!(opened.recovered.resent, [of("a", None, Some(watch))], "b and c are not read for any more");
+    let surplus: Vec<_> = place.history(&Filter::default()).into_iter().map(|row| row.surplus).collect();
+    assert_eq!(surplus, [None, Some(8), None]);
+    let known = opened.journal.actions(of("b", None, None).stack, at(6)).await.expect("an answer");
+    assert!(known.actions.contains(&8), "it belongs to somebody: {known:?}");
+    opened.journal.prune(at(11)).await.expect("pruned");
+    opened.closed().await;
+    assert_eq!(place.open().await.recovered.resent, [], "it is pruned with its occurrence");
+} }
+
 on_both! { async fn what_was_recorded_comes_before_what_is_asked_later(place: &Place) {
     let mut opened = place.open().await;
     let journal = &opened.journal;
@@ -431,6 +464,7 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             reason: Some("exit 1".to_owned()),
             replaced_by: None,
             error: None,
+            surplus: None,
         },
         "lateness is counted from when it was due"
     );

@@ -30,6 +30,8 @@ mod journal_move;
 mod lints;
 mod metrics;
 mod monitoring;
+mod networks;
+mod neighbours;
 mod no_repeat;
 mod nights;
 mod notify;

@@ -529,9 +529,20 @@ impl Core {
         self.dispatch.in_doubt()
     }
 
+    /// Occurrences that were sent again, and whose stack's list is still to be read for a second action.
+    #[cfg(test)]
+    pub(crate) fn watched_for_surplus(&self) -> usize {
+        self.dispatch.watched_for_surplus()
+    }
+
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, dispatch::Gauges)> {
         self.dispatch.gauges()
+    }
+
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.dispatch.is_on_quotas_edge(account)
     }
 
     /// How each account stands, for people.

@@ -134,6 +134,9 @@ impl Dispatch {
         };
         if let Some(lane) = self.lanes.get_mut(&subject.account) {
             lane.in_flight -= 1;
+            if matches!(reply.outcome, Looked::Seen(_)) {
+                lane.trouble.answered();
+            }
             lane.settle(ticket, reply.quota, false, now, &mut effects);
         }
         let told = self.looks.answered(&subject, reply.outcome, now.mono);

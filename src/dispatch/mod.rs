@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionId, Obstacle};
-use crate::journal::{Cause, Claim, Key, Origin, Repetition, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
@@ -55,6 +55,8 @@ pub enum Effect {
     /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
     /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
     Amend(Box<Claim>),
+    /// Write down what is known of an occurrence that is sent again.
+    Resent(Box<Resent>),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
     /// this account. What is to be recorded before is among them.
     Recall(AccountName, StackUid, Timestamp),
@@ -181,6 +183,9 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
+    /// When the first attempt left that was taken to have had no effect, or may have had one. The stack's list is read once
+    /// more when a further attempt has started an action. `None`: there was no such attempt.
+    first_lost: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
     /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no newer one supersedes it.
@@ -483,6 +488,11 @@ impl Dispatch {
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
+    }
+
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
     }
 
     /// Whether the schedule or somebody has paused the entry.

@@ -144,6 +144,7 @@ impl Dispatch {
                 }
             }
         }
+        self.recover_resent(recovered.resent, now, &mut effects);
         effects
     }
 

@@ -6,6 +6,7 @@ mod follow;
 mod recovery;
 mod reload;
 mod stack_state;
+mod surplus;
 mod waited;
 mod world;
 
@@ -19,7 +20,7 @@ use world::*;
 
 use super::*;
 use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Looked, Outcome, Reply};
-use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Started, Unnamed};
+use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Resent, Started, Unnamed};
 use crate::quota::{Answer, Throttle, ThrottleWords};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, StackState,

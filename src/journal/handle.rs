@@ -13,8 +13,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Recovered, Refused, SendWatermark,
-    Transition,
+    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Recovered, Refused, Resent,
+    SendWatermark, Transition,
 };
 use crate::log;
 use crate::quota;
@@ -101,6 +101,12 @@ impl Journal {
     /// later. Kept and tried again until it can be written.
     pub fn amend(&self, claim: Claim) {
         self.soon(Change::Amend(Box::new(claim)));
+    }
+
+    /// Writes soon what is kept of an occurrence that was sent again, in the order of asking. Kept and tried again until it
+    /// can be written.
+    pub fn resent(&self, resent: Resent) {
+        self.soon(Change::Resent(Box::new(resent)));
     }
 
     /// Writes the state of an account's quota soon. Only the newest counts.

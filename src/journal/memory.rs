@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, State, Transition, Unnamed,
-    whole_micros,
+    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, Resent, State, Transition,
+    Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -25,6 +25,7 @@ pub(crate) struct Memory {
     rows: BTreeMap<Key, (Claim, Progress)>,
     paused: BTreeSet<EntryName>,
     quotas: BTreeMap<AccountName, quota::Saved>,
+    resent: BTreeMap<Key, Resent>,
 }
 
 /// What became of an occurrence.
@@ -152,6 +153,10 @@ impl Memory {
                 self.amend(claim);
                 Written::Done
             }
+            Write::Resent(resent) => {
+                self.resent(resent);
+                Written::Done
+            }
             Write::Pause(entry) => {
                 self.pause(entry.clone());
                 Written::Done
@@ -166,6 +171,14 @@ impl Memory {
             }
         };
         writes.iter().map(perform).collect()
+    }
+
+    /// Keeps what is said of an occurrence that was sent again.
+    pub(crate) fn resent(&mut self, resent: &Resent) {
+        match resent.watch.is_none() && resent.surplus.is_none() {
+            true => drop(self.resent.remove(&resent.key)),
+            false => drop(self.resent.insert(resent.key.clone(), resent.clone())),
+        }
     }
 
     /// The daemon ended in order.
@@ -184,6 +197,8 @@ impl Memory {
     /// The actions known of a stack, of the occurrences scheduled since then.
     pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp) -> Known {
         let mut known = Known::default();
+        let surplus = self.resent.range(first_at(since)..).filter(|(_, resent)| resent.stack == *stack);
+        known.actions.extend(surplus.filter_map(|(_, resent)| resent.surplus));
         let since = self.rows.range(first_at(since)..);
         for (key, (claim, standing)) in since.filter(|(_, (claim, _))| claim.stack == *stack) {
             let may_own = matches!(standing.state, State::Started | State::Unknown);
@@ -207,6 +222,7 @@ impl Memory {
             stopped_at: self.stopped_at.take(),
             paused: self.paused.iter().cloned().collect(),
             quotas: self.quotas.clone().into_iter().collect(),
+            resent: self.resent.values().filter(|resent| resent.watch.is_some()).cloned().collect(),
             ..Recovered::default()
         };
         for (claim, standing) in self.rows.values().filter(|(_, standing)| !standing.is_settled()) {
@@ -250,7 +266,7 @@ fn row((_, standing): &(Claim, Progress)) -> Row {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Origin, Started};
+    use super::super::{Journal, Opened, Origin, Started, Watch};
     use super::*;
     use crate::schedule::JobUid;
 
@@ -264,6 +280,8 @@ mod tests {
         /// Sends it to another job, later.
         Amend(i64, i64),
         Actions(i64),
+        /// Sent again: read on or not, with a surplus action or none.
+        Resent(i64, bool, Option<ActionId>),
         /// Closes it in order, and opens it again.
         Stop(i64),
     }
@@ -311,6 +329,8 @@ mod tests {
             1 => any::<bool>().prop_map(Ask::Pause),
             2 => (0i64..6, 0i64..5).prop_map(|(number, later)| Ask::Amend(number, later)),
             1 => (0i64..5).prop_map(Ask::Actions),
+            1 => (0i64..5, any::<bool>(), proptest::option::of(70u64..75))
+                .prop_map(|(number, watched, surplus)| Ask::Resent(number, watched, surplus)),
             1 => (0i64..9000).prop_map(Ask::Stop),
         ]
     }
@@ -354,6 +374,14 @@ mod tests {
                             journal.amend(claim.clone());
                             memory.amend(&claim);
                         }
+                        Ask::Resent(number, watched, surplus) => {
+                            let Claim { key, account, stack, .. } = claim_of(number);
+                            let (sent_at, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
+                            let watch = Watch { account, sent_at, first_action: surplus, until };
+                            let resent = Resent { key, stack, surplus, watch: watched.then_some(watch) };
+                            journal.resent(resent.clone());
+                            memory.resent(&resent);
+                        }
                         Ask::Pause(paused) => {
                             let entry = key(1).entry().clone();
                             if paused {
@@ -369,7 +397,9 @@ mod tests {
                             let mut known = journal.actions(stack.clone(), since).await.expect("read");
                             known.actions.sort_unstable();
                             known.unnamed.sort_by(|a, b| a.key.cmp(&b.key));
-                            prop_assert_eq!(known, memory.actions(&stack, since));
+                            let mut modelled = memory.actions(&stack, since);
+                            modelled.actions.sort_unstable();
+                            prop_assert_eq!(known, modelled);
                         }
                         Ask::Stop(stopped_at) => {
                             journal.close(at(stopped_at)).await.expect("closed");

@@ -13,12 +13,14 @@ mod handle;
 mod identity;
 mod inbox;
 mod location;
+pub(crate) mod outage;
 mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
 pub mod postgres;
 mod progress;
+mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
@@ -40,6 +42,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -304,6 +307,8 @@ pub struct Record {
     pub replaced_by: Option<Timestamp>,
     /// How the last attempt failed, of what waits, was missed or was skipped.
     pub error: Option<String>,
+    /// A second action that the occurrence turned out to have after it was sent again.
+    pub surplus: Option<ActionId>,
 }
 
 /// What happened lately, for who looks in at a daemon.
@@ -352,6 +357,8 @@ pub struct Recovered {
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
     pub paused: Vec<EntryName>,
+    /// Occurrences that were sent again, and whose stack's list is still to be read.
+    pub resent: Vec<Resent>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.
@@ -425,7 +432,7 @@ pub struct Followed {
 /// What the journal knows of the actions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Occurrences have started these.
+    /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Transition};
+use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Resent, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -43,6 +43,8 @@ pub(crate) enum Write<'a> {
     Claim(Cursor, &'a [Claim]),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
+    /// What is kept of an occurrence that was sent again, in place of what was kept before.
+    Resent(&'a Resent),
     /// An entry is paused.
     Pause(&'a EntryName),
     /// An entry is not paused any more.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
-use super::{Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Refused, Transition};
+use super::{Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Refused, Resent, Transition};
 use crate::background;
 use crate::log;
 use crate::quota;
@@ -51,6 +51,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 pub(super) enum Change {
     Step((Key, Transition)),
     Amend(Box<Claim>),
+    Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
 }
 
@@ -392,6 +393,7 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
         Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
+        Request::Soon(Change::Resent(resent)) => Some(Write::Resent(resent)),
         Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),

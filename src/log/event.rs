@@ -207,7 +207,9 @@ events! {
         errors: usize,
         /// The first of them.
         first: String,
-    }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
+    }, format!(
+        "{} is not used: {}{}", e.path, e.first, if e.errors > 1 { "; `stackcron check` shows every error" } else { "" }
+    );
 
     /// The schedule file is gone; nothing changed.
     ScheduleMissing = "schedule.missing", |e| Level::WARN, {
@@ -356,6 +358,16 @@ events! {
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
+    /// Another process on this machine may fire the same jobs, and cannot be asked.
+    NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
+        /// `None`: no single process is meant, or it has no number here.
+        pid: Option<u32>,
+        error: String,
+    }, format!(
+        "nothing tells whether {} fires the same jobs: {}; see to it that no second daemon does",
+        e.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")), e.error
+    );
+
     /// An occurrence is due and cannot be sent yet.
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
         entry: EntryName,
@@ -436,6 +448,21 @@ events! {
         pass: Pass,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
+
+    /// An occurrence that was sent again has two actions: its first attempt took effect after all, later than two minutes after
+    /// it left, or its entry is idempotent.
+    OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        /// The second action.
+        action_id: u64,
+        /// The action that the occurrence is known by.
+        first_action_id: u64,
+    }, format!(
+        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
+    );
 
     /// The quota's limit changed.
     QuotaChanged = "quota.changed", |e| Level::INFO, {
@@ -604,6 +631,7 @@ impl Event {
             Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSurplus(e) => (&e.entry, e.scheduled_at),
             _ => return None,
         })
     }

@@ -12,7 +12,7 @@ use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Group, Id, Number, Open};
 use crate::journal::store;
-use crate::journal::{Claim, Cursor, Key, Known, Recovered, Refused, Transition};
+use crate::journal::{Claim, Cursor, Key, Known, Recovered, Refused, Resent, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -27,6 +27,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) enum Write {
     Step((Key, Transition)),
     Amend(Box<Claim>),
+    Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
@@ -170,7 +171,7 @@ impl Disk {
 
     pub(super) fn ask(&mut self, write: Write, now: Duration) {
         match write {
-            Write::Step(..) | Write::Amend(..) | Write::Quota(..) => {
+            Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => {
                 self.write_at.get_or_insert(now + SOON);
             }
             _ => self.write_at = Some(now),
@@ -303,7 +304,7 @@ impl Disk {
                 Some(store::Written::Done) | None => Vec::new(),
             };
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Quota(..) | Write::Flush => {}
+                Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
                 Write::ByHand(_, claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
                 Write::Pause(entry) => written.push(Written::Steered(entry, Steered::Paused)),
@@ -325,7 +326,7 @@ impl Disk {
         let mut kept = Vec::new();
         for write in group {
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Quota(..) => kept.push(write),
+                Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
                 Write::ByHand(_, claim) => written.push(Written::ByHand(claim, None)),
                 Write::Pause(entry) | Write::Resume(entry) => {
@@ -387,6 +388,7 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
+        Write::Resent(resent) => Some(store::Write::Resent(resent)),
         Write::Claim(Claims { cursor, repeat, claims }) => {
             Some(store::Write::Claim(Cursor { at: *cursor, repeat: *repeat }, claims))
         }

@@ -48,6 +48,7 @@ const COVERED: &[&str] = &[
     "occurrence.in_doubt",
     "occurrence.reconciled",
     "occurrence.retrying",
+    "occurrence.surplus",
     "quota.changed",
     "quota.exhausted",
     "quota.restored",

@@ -16,7 +16,8 @@ use tokio_postgres::{Client, Row};
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, Repeat, Repetition, State, Unnamed,
+    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, Repeat, Repetition, Resent, State,
+    Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
@@ -118,11 +119,16 @@ const PAUSED: &str = "SELECT entry FROM stackcron.paused ORDER BY 1";
 
 const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
 
+const RESENT: &str = "
+    SELECT scheduled_at, entry, pass, stack, surplus, watch FROM stackcron.resent WHERE watch IS NOT NULL ORDER BY 1, 2, 3";
+
 const PRUNE: &str = "
     , pruned AS (
         DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry, s.pass) IN
         (SELECT scheduled_at, entry, pass FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2, 3 LIMIT $3)
         RETURNING 1
+    ), resent AS (
+        DELETE FROM stackcron.resent r USING lease WHERE r.scheduled_at < $2
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM pruned)";
 
@@ -135,7 +141,11 @@ const ACTIONS: &str = "
         SELECT scheduled_at, entry, pass, action, target, coalesce(sent, due) FROM stackcron.settled
         WHERE scheduled_at >= $1 AND (action IS NOT NULL OR state IN (3, 9))
     ) AS o JOIN stackcron.target t ON t.id = o.target
-    WHERE t.stack = $2 ORDER BY scheduled_at, entry";
+    WHERE t.stack = $2
+    UNION ALL
+    SELECT surplus, scheduled_at, entry, NULL, pass FROM stackcron.resent
+    WHERE scheduled_at >= $1 AND surplus IS NOT NULL AND stack = $2
+    ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass
@@ -193,21 +203,29 @@ impl Rows {
             let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
-                let ((), journal, paused, quotas, open, _, ()) = tokio::try_join!(
+                let ((), journal, paused, quotas, resent, open, _, ()) = tokio::try_join!(
                     biased;
                     answers.one(client.batch_execute(BEGIN)),
                     answers.one(client.query_typed(&of.begin, &leads)),
                     answers.one(client.query_typed(PAUSED, &[])),
                     answers.one(client.query_typed(QUOTAS, &[])),
+                    answers.one(client.query_typed(RESENT, &[])),
                     answers.rows(client.query_typed_raw::<&str, _>(&of.open, [])),
                     answers.one(client.query_typed(&of.goes_on, &leads)),
                     answers.one(client.batch_execute("COMMIT")),
                 )?;
-                Ok((journal, paused, quotas, open))
+                Ok((journal, paused, quotas, resent, open))
             };
-            let (journal, paused, quotas, open) = within(address, BEGUN_WITHIN, reading).await?;
+            let (journal, paused, quotas, resent, open) = within(address, BEGUN_WITHIN, reading).await?;
             let journal = journal.first().ok_or(JournalError::Deposed)?;
-            found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))
+            let (mut recovered, progress) =
+                found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))?;
+            recovered.resent = resent
+                .iter()
+                .map(resent_row)
+                .collect::<Result<_, _>>()
+                .map_err(|detail| damaged(address, &detail))?;
+            Ok((recovered, progress))
         })?;
         rows.open = Open::found(open);
         Ok((rows, found))
@@ -381,6 +399,7 @@ fn found(
         following: Vec::new(),
         paused: paused.iter().map(|row| entry_name(row.get(0))).collect::<Result<_, _>>()?,
         quotas: Vec::new(),
+        resent: Vec::new(),
         clock: ClockOf::AnyMember,
     };
     for row in quotas {
@@ -402,6 +421,16 @@ fn found(
         recovered.add(claim, standing).map_err(|error| error.to_string())?;
     }
     Ok((recovered, standings))
+}
+
+/// What is still to be looked for, of an occurrence that was sent again.
+fn resent_row(row: &Row) -> Result<Resent, String> {
+    Ok(Resent {
+        key: Key::new(entry_name(row.get(1))?, instant(row.get(0))?).in_pass(pass(row.get(2))?),
+        stack: StackUid::new(row.get(3)).map_err(|error| error.to_string())?,
+        surplus: row.get::<_, Option<i64>>(4).map(i64::cast_unsigned),
+        watch: row.get::<_, Option<&str>>(5).and_then(Watch::of_saved),
+    })
 }
 
 fn open_row(row: &Row) -> Result<(Claim, Progress), String> {

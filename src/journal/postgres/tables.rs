@@ -121,6 +121,7 @@ impl Tables {
                 self.numbers.insert(key.clone(), number.get());
             }
         }
+        group.resent.values().for_each(|resent| self.memory.resent(resent));
         for (account, saved) in &group.quotas {
             self.memory.save_quota(account.clone(), serde_json::from_str(saved).expect("as it was written"));
         }

@@ -14,7 +14,7 @@ use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
     Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Recovered, Refused, Repeat,
-    Repetition, State, Transition, Unnamed,
+    Repetition, Resent, State, Transition, Unnamed, Watch,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -27,7 +27,10 @@ const ACTIONS: &str = "
     UNION ALL
     SELECT action, scheduled_at, name, coalesce(sent, due), pass
     FROM settled JOIN target ON target.id = target JOIN entry ON entry.id = entry
-    WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2";
+    WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2
+    UNION ALL
+    SELECT surplus, NULL, NULL, NULL, NULL FROM resent
+    WHERE scheduled_at >= ?1 AND surplus IS NOT NULL AND stack = ?2";
 
 /// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
 const AHEAD: i64 = 1000;
@@ -118,6 +121,10 @@ impl Rows {
                 .flatten()
                 .map(|(saved, account)| (account, saved))
                 .collect(),
+                resent: column(db, RESENT, resent_row)?
+                    .into_iter()
+                    .filter(|row| row.watch.is_some())
+                    .collect(),
                 clock: ClockOf::ThisMachine,
             };
             for (claim, standing) in column(db, OPEN, open_row)? {
@@ -174,7 +181,12 @@ impl Store for Rows {
                 "DELETE FROM settled WHERE (scheduled_at, entry, pass) IN
                  (SELECT scheduled_at, entry, pass FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2, 3 LIMIT ?2)",
             )
-            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]));
+            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]))
+            .and_then(|pruned| {
+                let sql = "DELETE FROM resent WHERE scheduled_at < ?1";
+                self.db.prepare_cached(sql)?.execute([before.as_microsecond()])?;
+                Ok(pruned)
+            });
         self.db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
         Ok(pruned.map_err(sqlite)? as u64)
     }
@@ -197,6 +209,21 @@ const OPEN: &str = "
     SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, pass
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
     ORDER BY scheduled_at, entry, pass";
+
+/// What is still to be looked for, of occurrences that were sent again.
+const RESENT: &str = "
+    SELECT scheduled_at, name, pass, stack, surplus, watch FROM resent JOIN entry ON entry.id = entry
+    WHERE watch IS NOT NULL ORDER BY 1, entry, 3";
+
+fn resent_row(row: &Row<'_>) -> rusqlite::Result<Resent> {
+    let watch: Option<String> = row.get(5)?;
+    Ok(Resent {
+        key: Key::new(entry_name(row, 1)?, required(row, 0)?).in_pass(row.get(2)?),
+        stack: named(row, 3, StackUid::new)?,
+        surplus: action_id(row, 4)?,
+        watch: watch.as_deref().and_then(Watch::of_saved),
+    })
+}
 
 fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
     let scheduled_at = required(row, 0)?;
@@ -236,6 +263,7 @@ impl Writing<'_> {
             Write::Claim(cursor, claims) => return self.claim(cursor, claims).map(Written::Claimed),
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::Amend(claim) => self.amend(claim)?,
+            Write::Resent(resent) => self.resent(resent)?,
             Write::Pause(entry) => self.pause(entry)?,
             Write::Resume(entry) => self.resume(entry)?,
             Write::Stopped(at) => self.stopped(at)?,
@@ -334,6 +362,31 @@ impl Writing<'_> {
             Step::Refused => return Ok(refused(Some(standing.state))),
         }
         Ok(None)
+    }
+
+    /// A row that neither is read on nor names an action is of no use.
+    fn resent(&mut self, resent: &Resent) -> rusqlite::Result<()> {
+        let entry = self.entry(resent.key.entry())?;
+        let (at, pass) = (resent.key.scheduled_at().as_microsecond(), resent.key.pass());
+        if resent.watch.is_none() && resent.surplus.is_none() {
+            let sql = "DELETE FROM resent WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3";
+            self.db.prepare_cached(sql)?.execute(params![at, entry, pass])?;
+            return Ok(());
+        }
+        self.db
+            .prepare_cached(
+                "INSERT INTO resent (scheduled_at, entry, pass, stack, surplus, watch) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET surplus = excluded.surplus, watch = excluded.watch",
+            )?
+            .execute(params![
+                at,
+                entry,
+                pass,
+                resent.stack.as_str(),
+                resent.surplus.map(u64::cast_signed),
+                resent.watch.as_ref().map(Watch::saved),
+            ])?;
+        Ok(())
     }
 
     fn pause(&mut self, entry: &EntryName) -> rusqlite::Result<()> {

@@ -22,6 +22,9 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 /// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
 /// The journal's `pass` is the greatest so far, of the instants from the cursor to `pass_until`.
 ///
+/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to have, `watch` (JSON) how the
+/// stack's list is read for one; NULL once nobody reads on.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
 const FIRST: &str = "
     CREATE TABLE journal (
@@ -78,6 +81,15 @@ const FIRST: &str = "
         finished INTEGER,
         success INTEGER,
         reason TEXT,
+        PRIMARY KEY (scheduled_at, entry, pass)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE resent (
+        scheduled_at INTEGER NOT NULL,
+        entry INTEGER NOT NULL REFERENCES entry,
+        pass INTEGER NOT NULL DEFAULT 0,
+        stack TEXT NOT NULL,
+        surplus INTEGER,
+        watch TEXT,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE paused (

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::super::directory;
-use super::super::transfer::{Head, Idle, More, PORTION, Row};
+use super::super::transfer::{Head, Idle, More, PORTION, ResentRow, Row};
 use super::super::{Identity, JournalError};
 use super::{file, schema};
 use crate::schedule::{AccountName, ShardName};
@@ -26,6 +26,9 @@ const SETTLED: &str = "
     SELECT scheduled_at, name, pass, account, stack, job, due, state, attempts, sent, action, reason, finished, success, entry
     FROM settled JOIN entry ON entry.id = entry JOIN target ON target.id = target
     WHERE (scheduled_at, entry, pass) > (?1, ?2, ?3) ORDER BY scheduled_at, entry, pass LIMIT ?4";
+
+const RESENT: &str = "
+    SELECT scheduled_at, name, pass, stack, surplus, watch FROM resent JOIN entry ON entry.id = entry ORDER BY 1, 2, 3";
 
 impl IdleFile {
     pub(in super::super) fn at(path: &Path) -> IdleFile {
@@ -72,6 +75,18 @@ impl Idle for IdleFile {
             let mut quotas = db.prepare("SELECT account, saved FROM quota ORDER BY 1")?;
             let quotas =
                 quotas.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            let mut resent = db.prepare(RESENT)?;
+            let resent = resent.query_map([], |row| {
+                Ok(ResentRow {
+                    scheduled_at: row.get(0)?,
+                    entry: row.get(1)?,
+                    pass: row.get(2)?,
+                    stack: row.get(3)?,
+                    surplus: row.get(4)?,
+                    watch: row.get(5)?,
+                })
+            })?;
+            let resent = resent.collect::<Result<_, _>>()?;
             let sql =
                 "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until FROM journal";
             let (identity, head) = db.query_row(sql, [], |row| {
@@ -94,6 +109,7 @@ impl Idle for IdleFile {
                 sends_until: None,
                 paused,
                 quotas,
+                resent,
                 moved_to,
                 moved_from: moved_from.as_deref().and_then(Identity::parse),
             }))
@@ -140,6 +156,14 @@ impl Idle for IdleFile {
             }
             for (account, saved) in &head.quotas {
                 db.execute("INSERT INTO quota (account, saved) VALUES (?1, ?2)", [account, saved])?;
+            }
+            for row in &head.resent {
+                db.execute("INSERT INTO entry (name) VALUES (?1) ON CONFLICT DO NOTHING", [&row.entry])?;
+                db.execute(
+                    "INSERT INTO resent (scheduled_at, entry, pass, stack, surplus, watch)
+                     VALUES (?1, (SELECT id FROM entry WHERE name = ?2), ?3, ?4, ?5, ?6)",
+                    params![row.scheduled_at, row.entry, row.pass, row.stack, row.surplus, row.watch],
+                )?;
             }
             Ok(())
         })?;
@@ -227,6 +251,7 @@ mod tests {
                 "settled",
                 "scheduled_at entry pass target due state attempts sent action finished success reason",
             ),
+            ("resent", "scheduled_at entry pass stack surplus watch"),
             ("paused", "entry"),
             ("quota", "account saved"),
         ] {

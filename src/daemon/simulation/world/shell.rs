@@ -332,6 +332,10 @@ impl World<'_> {
                     self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
                     self.ask(Write::Amend(claim));
                 }
+                Effect::Resent(resent) => {
+                    self.note(|| format!("keeps {resent:?}"));
+                    self.ask(Write::Resent(resent));
+                }
                 Effect::Recall(account, stack, since) => {
                     self.ask(Write::Recall(account, stack, since));
                 }
