@@ -219,13 +219,13 @@ impl Dispatch {
         }
     }
 
-    /// From one look to the next at what keeps something back: all of them together use half of what the quota has for
+    /// From one look to the next at what keeps something back: all of them together use no more than the quota has for
     /// questions.
     fn interval(&self, account: &AccountName) -> Duration {
         let Some(lane) = self.lanes.get(account) else {
             return BELIEVED;
         };
-        let fair = lane.account().quota.window.saturating_mul(2 * self.looks.obstacles(account))
+        let fair = lane.account().quota.window.saturating_mul(self.looks.obstacles(account))
             / lane.quota.aside().max(1);
         fair.clamp(EVERY, BELIEVED)
     }

@@ -5,8 +5,8 @@
 //! serves all that is due on the stack within [`EVERY`]: the next one is asked for [`EVERY`] later at the earliest.
 //!
 //! Due at 02:00:00, 02:00:10 and 02:00:20 on one stack: it is looked at at 01:59:58, which serves the first two, and at 02:00:18.
-//! Where it deploys at 01:59:58, what is due at 02:00:00 and :10 is kept back, and the stack is looked at again at 02:00:13
-//! and :28, until the deployment is over.
+//! Where it deploys at 01:59:58, what is due at 02:00:00 and :10 is kept back, and the stack is looked at again at 02:00:13.5
+//! and :29, until the deployment is over.
 //!
 //! What cannot be looked at is sent: a missing backup is worse than a failed one. That holds where no answer comes within
 //! [`ANSWERED_WITHIN`], where the answer cannot be read, and where no quota is left to ask with. A deployment that begins
@@ -27,11 +27,11 @@ use crate::schedule::{AccountName, Entry, JobUid, StackState, StackUid};
 /// A stack is looked at this long before what is due on it: longer than a usual answer takes.
 pub(super) const AHEAD: Duration = Duration::from_secs(2);
 
-/// From one look at a stack to the next, at least.
-pub(super) const EVERY: Duration = Duration::from_secs(15);
+/// From one look at a stack to the next, at least: 15 s at the server, where one may arrive later than another.
+pub(super) const EVERY: Duration = Duration::from_millis(15_500);
 
 /// A look serves what is due up to so long after it was asked for: the look that follows it is then answered in time.
-const SERVES: Duration = Duration::from_secs(17);
+const SERVES: Duration = Duration::from_millis(17_500);
 
 /// A look without an answer after this time counts as one that cannot be had: what waits for it is then still on time.
 pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -97,8 +97,6 @@ struct Look {
     seen: Option<(Mono, Option<Obstacle>)>,
     /// When asking failed last, since the last answer.
     failed_at: Option<Mono>,
-    /// The operator has been told that it cannot be asked, and no answer has come since.
-    is_told: bool,
     /// When something is to be done: to ask again, or to wait no longer for the answer.
     timer: Option<Mono>,
     /// What waits for it.
@@ -129,6 +127,8 @@ pub(super) struct Looks {
     ahead: BTreeSet<(Timestamp, Id)>,
     /// Not asked for, since requests in flight kept it. Asked for as soon as one of them has ended.
     postponed: BTreeSet<Subject>,
+    /// Stacks of which the operator has been told that they, or a job of them, cannot be asked: no answer has come since.
+    told: BTreeSet<(AccountName, StackUid)>,
     /// When what is old was forgotten.
     tidied: Mono,
 }
@@ -235,8 +235,9 @@ impl Looks {
         match looked {
             Looked::Seen(obstacle) => {
                 look.seen = Some((asked_at, obstacle));
-                (look.failed_at, look.is_told) = (None, false);
+                look.failed_at = None;
                 self.set_timer(subject, None);
+                self.recovers(subject, now);
                 None
             }
             Looked::Unanswered { error } => {
@@ -251,11 +252,25 @@ impl Looks {
     pub(super) fn failed(&mut self, subject: &Subject, error: String, now: Mono) -> Option<String> {
         let look = self.looks.entry(subject.clone()).or_default();
         look.failed_at = Some(now);
-        if look.is_told || look.knowledge(now) != Knowledge::Unasked {
-            return None;
+        let is_believed = look.knowledge(now) != Knowledge::Unasked;
+        let stack = (subject.account.clone(), subject.stack.clone());
+        (!is_believed && self.told.insert(stack)).then_some(error)
+    }
+
+    /// An outage of a stack is over with the first answer, unless another look at it failed lately.
+    fn recovers(&mut self, subject: &Subject, now: Mono) {
+        let stack = (subject.account.clone(), subject.stack.clone());
+        if !self.told.contains(&stack) {
+            return;
         }
-        look.is_told = true;
-        Some(error)
+        let mut of_stack = self
+            .looks
+            .iter()
+            .filter(|(other, _)| other.account == subject.account && other.stack == subject.stack);
+        let failed_lately = |look: &Look| look.failed_at.is_some_and(|at| now.saturating_sub(at) < BELIEVED);
+        if !of_stack.any(|(_, look)| failed_lately(look)) {
+            self.told.remove(&stack);
+        }
     }
 
     /// An occurrence waits for these.
