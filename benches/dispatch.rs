@@ -140,6 +140,7 @@ fn sends(effects: Vec<Effect>) -> impl Iterator<Item = RequestId> {
         | Effect::Resent(_)
         | Effect::Recall(..)
         | Effect::Warm(..)
+        | Effect::PauseEnds(_)
         | Effect::Log(_) => None,
     })
 }

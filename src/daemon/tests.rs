@@ -199,7 +199,8 @@ impl World {
                 | Effect::Amend(_)
                 | Effect::Resent(_)
                 | Effect::Recall(..)
-                | Effect::Warm(..) => {}
+                | Effect::Warm(..)
+                | Effect::PauseEnds(_) => {}
             }
         }
     }

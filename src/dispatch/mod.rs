@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionId, Obstacle};
-use crate::journal::{Cause, Claim, Key, Origin, Repetition, Resent, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Pause, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
@@ -58,10 +58,13 @@ pub enum Effect {
     /// Write down what is known of an occurrence that is sent again.
     Resent(Box<Resent>),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
-    /// this account. What is to be recorded before is among them.
-    Recall(AccountName, StackUid, Timestamp),
+    /// this account. What is to be recorded before is among them, and so are those of the listed actions that are of
+    /// occurrences scheduled before.
+    Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
     /// Open so many connections to an account's API, for what is due within the second that begins at this instant.
     Warm(AccountName, Timestamp, usize),
+    /// Write down that an entry's pause has come to its end.
+    PauseEnds(EntryName),
     /// Tell the operator.
     Log(Box<Event>),
 }
@@ -123,7 +126,9 @@ pub struct Dispatch {
     /// What is planned and not settled. An occurrence that is planned again is the same one.
     known: HashSet<Key>,
     /// Entries that somebody paused, besides those that the schedule has paused.
-    paused: Arc<BTreeSet<EntryName>>,
+    paused: Arc<BTreeMap<EntryName, Pause>>,
+    /// When the first of these pauses ends. `None`: none of them has an end.
+    first_pause_ends: Option<Timestamp>,
     /// The latest due instant of what was sent.
     sent_up_to: Timestamp,
     /// Instants that a correction of the clock has skipped: later than the first, earlier than the second.
@@ -344,6 +349,7 @@ impl Dispatch {
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
+            first_pause_ends: None,
             sent_up_to: Timestamp::UNIX_EPOCH,
             left_out: None,
             reached: now.wall,
@@ -495,9 +501,9 @@ impl Dispatch {
         self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
     }
 
-    /// Whether the schedule or somebody has paused the entry.
-    pub(crate) fn is_paused(&self, entry: &Entry) -> bool {
-        entry.paused || self.paused.contains(&entry.name)
+    /// Whether the schedule or somebody has paused what is due of the entry at an instant.
+    pub(crate) fn is_paused(&self, entry: &Entry, due_at: Timestamp) -> bool {
+        entry.paused || self.paused.get(&entry.name).is_some_and(|pause| pause.keeps_back(due_at))
     }
 
     /// How many occurrences are due and not sent.

@@ -2,15 +2,15 @@
 //!
 //! The rule of states is the journal's own (`progress`). That it recovers what the file does is tested below.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, Resent, State, Transition,
-    Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Key, Known, Pause, Recovered, Refused, Repeat, Repetition, Resent, State,
+    Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -23,7 +23,7 @@ pub(crate) struct Memory {
     repeat: Option<Repeat>,
     stopped_at: Option<Timestamp>,
     rows: BTreeMap<Key, (Claim, Progress)>,
-    paused: BTreeSet<EntryName>,
+    paused: BTreeMap<EntryName, Pause>,
     quotas: BTreeMap<AccountName, quota::Saved>,
     resent: BTreeMap<Key, Resent>,
 }
@@ -157,8 +157,8 @@ impl Memory {
                 self.resent(resent);
                 Written::Done
             }
-            Write::Pause(entry) => {
-                self.pause(entry.clone());
+            Write::Pause(entry, pause) => {
+                self.pause(entry.clone(), pause.clone());
                 Written::Done
             }
             Write::Resume(entry) => {
@@ -186,24 +186,27 @@ impl Memory {
         self.stopped_at = Some(whole_micros(at));
     }
 
-    pub(crate) fn pause(&mut self, entry: EntryName) {
-        self.paused.insert(entry);
+    pub(crate) fn pause(&mut self, entry: EntryName, pause: Pause) {
+        self.paused.insert(entry, pause);
     }
 
     pub(crate) fn resume(&mut self, entry: &EntryName) {
         self.paused.remove(entry);
     }
 
-    /// The actions known of a stack, of the occurrences scheduled since then.
-    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp) -> Known {
+    /// The actions known of a stack, of the occurrences scheduled since then; and those of the listed ones that are of earlier ones.
+    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp, listed: &[ActionId]) -> Known {
         let mut known = Known::default();
-        let surplus = self.resent.range(first_at(since)..).filter(|(_, resent)| resent.stack == *stack);
-        known.actions.extend(surplus.filter_map(|(_, resent)| resent.surplus));
-        let since = self.rows.range(first_at(since)..);
-        for (key, (claim, standing)) in since.filter(|(_, (claim, _))| claim.stack == *stack) {
-            let may_own = matches!(standing.state, State::Started | State::Unknown);
-            match standing.action {
-                Some(action) => known.actions.push(action),
+        let surplus = self.resent.values().filter(|resent| resent.stack == *stack);
+        known.actions.extend(surplus.filter_map(|resent| resent.surplus));
+        for (key, (claim, standing)) in self.rows.iter().filter(|(_, (claim, _))| claim.stack == *stack) {
+            let is_recent = *key >= first_at(since);
+            let may_own = is_recent && matches!(standing.state, State::Started | State::Unknown);
+            match standing.action.filter(|action| is_recent || listed.contains(action)) {
+                Some(action) => {
+                    known.actions.push(action);
+                    known.jobs.insert(action, claim.job.clone());
+                }
                 None if may_own => {
                     let sent_at = standing.sent_at.unwrap_or(claim.due_at);
                     known.unnamed.push(Unnamed { key: key.clone(), sent_at });
@@ -220,7 +223,7 @@ impl Memory {
             cursor: self.cursor,
             repeat: self.repeat,
             stopped_at: self.stopped_at.take(),
-            paused: self.paused.iter().cloned().collect(),
+            paused: self.paused.clone().into_iter().collect(),
             quotas: self.quotas.clone().into_iter().collect(),
             resent: self.resent.values().filter(|resent| resent.watch.is_some()).cloned().collect(),
             ..Recovered::default()
@@ -385,8 +388,9 @@ mod tests {
                         Ask::Pause(paused) => {
                             let entry = key(1).entry().clone();
                             if paused {
-                                journal.pause(entry.clone()).await.expect("written");
-                                memory.pause(entry);
+                                let pause = Pause { since: at(9), by: "root".to_owned(), until: None, note: None };
+                                journal.pause(entry.clone(), pause.clone()).await.expect("written");
+                                memory.pause(entry, pause);
                             } else {
                                 journal.resume(entry.clone()).await.expect("written");
                                 memory.resume(&entry);
@@ -394,10 +398,10 @@ mod tests {
                         }
                         Ask::Actions(since) => {
                             let (stack, since) = (claim_of(0).stack, at(since * 1000));
-                            let mut known = journal.actions(stack.clone(), since).await.expect("read");
+                            let mut known = journal.actions(stack.clone(), since, vec![9, 70]).await.expect("read");
                             known.actions.sort_unstable();
                             known.unnamed.sort_by(|a, b| a.key.cmp(&b.key));
-                            let mut modelled = memory.actions(&stack, since);
+                            let mut modelled = memory.actions(&stack, since, &[9, 70]);
                             modelled.actions.sort_unstable();
                             prop_assert_eq!(known, modelled);
                         }

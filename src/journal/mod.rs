@@ -18,6 +18,7 @@ mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
+mod pause;
 pub mod postgres;
 mod progress;
 mod resent;
@@ -29,6 +30,7 @@ mod transfer;
 mod writer;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -42,6 +44,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use pause::Pause;
 pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
@@ -356,7 +359,7 @@ pub struct Recovered {
     /// Actions that are asked for until they finish, in the order of scheduled_at.
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
-    pub paused: Vec<EntryName>,
+    pub paused: Vec<(EntryName, Pause)>,
     /// Occurrences that were sent again, and whose stack's list is still to be read.
     pub resent: Vec<Resent>,
     /// Each account's quota.
@@ -434,6 +437,8 @@ pub struct Followed {
 pub struct Known {
     /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
+    /// Of which job each of them is. A surplus action is not among them.
+    pub jobs: HashMap<ActionId, JobUid>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,
 }

@@ -82,7 +82,8 @@ pub(super) struct Head {
     pub(super) lost_until: Option<i64>,
     /// A leader may have sent what is due up to this instant. `None` in a file.
     pub(super) sends_until: Option<i64>,
-    pub(super) paused: Vec<String>,
+    /// Entry and the terms of its pause.
+    pub(super) paused: Vec<(String, String)>,
     /// Account and saved quota.
     pub(super) quotas: Vec<(String, String)>,
     /// What is kept of occurrences that were sent again.

@@ -344,13 +344,30 @@ events! {
     EntryPaused = "entry.paused", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: paused by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+        /// What is due from then on is sent again. `None`: until a person resumes the entry.
+        until: Option<Timestamp>,
+        /// Why, in the person's words.
+        note: Option<String>,
+    }, {
+        let until = e.until.map_or("until it is resumed".to_owned(), |until| format!("until {until}"));
+        let note = e.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+        format!("{}: paused by {} {until}{note}", e.entry, e.by)
+    };
 
     /// A person resumed an entry.
     EntryResumed = "entry.resumed", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: resumed by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+    }, format!("{}: resumed by {}", e.entry, e.by);
+
+    /// The end of an entry's pause has come: what is due from now on is sent again.
+    PauseEnded = "entry.pause_ended", |e| Level::INFO, {
+        entry: EntryName,
+    }, format!("{}: its pause has come to its end", e.entry);
 
     /// The daemon cannot be asked anything: it fires all the same.
     ControlUnavailable = "control.unavailable", |e| Level::WARN, {

@@ -44,6 +44,7 @@ const COVERED: &[&str] = &[
     "clock.jumped",
     "entry.fired",
     "entry.paused",
+    "entry.pause_ended",
     "entry.resumed",
     "occurrence.in_doubt",
     "occurrence.reconciled",

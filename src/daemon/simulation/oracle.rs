@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::scenario::Scenario;
 use super::spending::Spending;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, State};
+use crate::journal::{Key, Pause, State};
 use crate::log::Event;
 use crate::quota::Answer;
 use crate::rehearsal::network::Network;
@@ -246,8 +246,8 @@ impl<'a> Oracle<'a> {
     }
 
     /// A process begins with these entries paused.
-    pub(super) fn knows_paused(&mut self, entries: &[EntryName]) {
-        self.paused = entries.iter().cloned().collect();
+    pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
+        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
     }
 
     pub(super) fn paused(&mut self, entry: &EntryName) {

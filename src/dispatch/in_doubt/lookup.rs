@@ -216,10 +216,12 @@ impl Dispatch {
                 let since_when = since_when.chain(again).min().unwrap_or(now.wall);
                 let in_flight = self.in_flight_on(&stack);
                 let back = SignedDuration::try_from(self.longest_wait).unwrap_or(SignedDuration::MAX);
+                // However old an action in the list is: who started it without the journal's knowing shares the user.
+                let listed = reading.actions.iter().filter_map(|action| action.id).collect();
                 if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
                     inquiry.stage = Stage::Recalls { reading, since, in_flight };
                 }
-                effects.push(Effect::Recall(key.0, stack, moved(since_when, -back)));
+                effects.push(Effect::Recall(key.0, stack, moved(since_when, -back), listed));
             }
             Next::TooLong => {
                 let verdicts: Vec<(Id, Verdict)> = (self.doubts.of_stack(&key.0, &key.1))

@@ -322,7 +322,8 @@ fn a_person_s_pause_skips_what_is_held() {
     answer_all(&mut world, Some(Obstacle::Deploying));
     world.go_to(10.0);
     assert_eq!(world.dispatch.waiting(5, world.now)[0].waits, Waits::Stack(Some(Obstacle::Deploying)));
-    let effects = world.dispatch.pause(&hold.name, world.now);
+    let pause = Pause { since: World::at(10), by: "ada".to_owned(), until: None, note: None };
+    let effects = world.dispatch.pause(&hold.name, pause, world.now);
     world.take(effects);
     assert_eq!(world.told(), ["occurrence.waiting a deploying", "occurrence.skipped a paused"]);
 }

@@ -174,7 +174,7 @@ impl World {
                     self.sent.push((id, request));
                 }
                 Effect::Record(key, step) => self.recorded.push((key, step)),
-                Effect::Recall(account, stack, _) => {
+                Effect::Recall(account, stack, ..) => {
                     let known = self.recalls.then(|| self.known());
                     let effects = self.dispatch.recalled(account, stack, known, self.now);
                     self.take(effects);
@@ -182,6 +182,7 @@ impl World {
                 Effect::Resent(resent) => self.resent.push(*resent),
                 Effect::Amend(claim) => self.amended.push(*claim),
                 Effect::Warm(_, _, connections) => self.warmed += connections,
+                Effect::PauseEnds(_) => {}
                 Effect::Log(event) => self.told.push(brief(&event)),
             }
         }
@@ -222,7 +223,7 @@ impl World {
         };
         let started = self.recorded.iter().filter_map(|(_, mv)| action(mv));
         let actions = started.chain(self.resent.iter().filter_map(|resent| resent.surplus)).collect();
-        Known { actions, unnamed: self.unnamed.clone() }
+        Known { actions, unnamed: self.unnamed.clone(), ..Known::default() }
     }
 
     /// Answers the oldest look: at a stack, or at this job.

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{
-    Claim, Cursor, JournalError, Key, Origin, Refused, Repetition, Resent, Transition, Watch,
+    Claim, Cursor, JournalError, Key, Origin, Pause, Refused, Repetition, Resent, Transition, Watch,
 };
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, Answers};
@@ -154,8 +154,9 @@ const QUOTAS: &str = "
 
 const PAUSES: &str = "
     , paused AS (
-        INSERT INTO stackcron.paused (entry) SELECT p.entry FROM lease, unnest($2::text[]) AS p (entry)
-        ON CONFLICT (entry) DO NOTHING
+        INSERT INTO stackcron.paused (entry, terms)
+        SELECT p.entry, p.terms FROM lease, unnest($2::text[], $4::text[]) AS p (entry, terms)
+        ON CONFLICT (entry) DO UPDATE SET terms = excluded.terms
     ), resumed AS (
         DELETE FROM stackcron.paused p USING lease WHERE p.entry = ANY ($3::text[])
     )
@@ -173,8 +174,8 @@ pub(crate) struct Group {
     pub(super) quotas: HashMap<AccountName, String>,
     /// What is kept of occurrences that were sent again, by the last word.
     pub(super) resent: HashMap<Key, Resent>,
-    /// Whether an entry is paused, by the last word.
-    pub(super) pauses: HashMap<EntryName, bool>,
+    /// The terms of an entry's pause, by the last word. `None`: it is not paused any more.
+    pub(super) pauses: HashMap<EntryName, Option<Pause>>,
     pub(super) claims: HashMap<Key, Claim>,
     pub(super) cursor: Option<Cursor>,
     pub(super) stopped: Option<Timestamp>,
@@ -208,8 +209,8 @@ impl Group {
                 self.moves(cursor);
                 self.claims.extend(claims.iter().map(|claim| (claim.key.clone(), claim.clone())));
             }
-            Write::Pause(entry) => drop(self.pauses.insert(entry.clone(), true)),
-            Write::Resume(entry) => drop(self.pauses.insert(entry.clone(), false)),
+            Write::Pause(entry, pause) => drop(self.pauses.insert(entry.clone(), Some(pause.clone()))),
+            Write::Resume(entry) => drop(self.pauses.insert(entry.clone(), None)),
             Write::Stopped(at) => self.stopped = Some(at),
         }
         Written::Done
@@ -396,13 +397,17 @@ impl Group {
         if self.pauses.is_empty() {
             return Ok(None);
         }
-        let which = |wanted: bool| -> Vec<&str> {
-            let entries = self.pauses.iter().filter(|&(_, &paused)| paused == wanted);
-            entries.map(|(entry, _)| entry.as_str()).collect()
-        };
-        let (paused, resumed) = (which(true), which(false));
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&number, Type::INT8), (&paused, Type::TEXT_ARRAY), (&resumed, Type::TEXT_ARRAY)];
+        let paused =
+            self.pauses.iter().filter_map(|(entry, pause)| Some((entry.as_str(), pause.as_ref()?.stored())));
+        let (paused, terms): (Vec<&str>, Vec<String>) = paused.unzip();
+        let resumed = self.pauses.iter().filter(|(_, pause)| pause.is_none());
+        let resumed: Vec<&str> = resumed.map(|(entry, _)| entry.as_str()).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&number, Type::INT8),
+            (&paused, Type::TEXT_ARRAY),
+            (&resumed, Type::TEXT_ARRAY),
+            (&terms, Type::TEXT_ARRAY),
+        ];
         one(client, &of.lease, PAUSES, &parameters).await
     }
 

@@ -16,8 +16,8 @@ use tokio_postgres::{Client, Row};
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, Repeat, Repetition, Resent, State,
-    Unnamed, Watch,
+    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat, Repetition, Resent,
+    State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
@@ -25,6 +25,7 @@ use super::lease::Number;
 use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
+use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
 
@@ -115,7 +116,7 @@ impl Statements {
 /// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
-const PAUSED: &str = "SELECT entry FROM stackcron.paused ORDER BY 1";
+pub(super) const PAUSED: &str = "SELECT entry, terms FROM stackcron.paused ORDER BY 1";
 
 const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
 
@@ -134,17 +135,23 @@ const PRUNE: &str = "
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, scheduled_at, entry, sent, pass FROM (
+    SELECT action, scheduled_at, entry, sent, pass, job FROM (
         SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
         WHERE scheduled_at >= $1 AND action IS NOT NULL
         UNION ALL
         SELECT scheduled_at, entry, pass, action, target, coalesce(sent, due) FROM stackcron.settled
         WHERE scheduled_at >= $1 AND (action IS NOT NULL OR state IN (3, 9))
+        UNION ALL
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
+        WHERE scheduled_at < $1 AND action = ANY ($3::bigint[])
+        UNION ALL
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.settled
+        WHERE scheduled_at < $1 AND action = ANY ($3::bigint[])
     ) AS o JOIN stackcron.target t ON t.id = o.target
     WHERE t.stack = $2
     UNION ALL
-    SELECT surplus, scheduled_at, entry, NULL, pass FROM stackcron.resent
-    WHERE scheduled_at >= $1 AND surplus IS NOT NULL AND stack = $2
+    SELECT surplus, scheduled_at, entry, NULL, pass, NULL FROM stackcron.resent
+    WHERE surplus IS NOT NULL AND stack = $2
     ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
@@ -334,14 +341,26 @@ impl Store for Rows {
         Ok(written)
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
+    fn actions(
+        &mut self,
+        stack: &StackUid,
+        since: Timestamp,
+        listed: &[ActionId],
+    ) -> Result<Known, JournalError> {
+        let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
         self.attempt(async |client, address, _| {
             let (since, stack) = (since.as_microsecond(), stack.as_str());
-            let rows = answered(address, client.query(ACTIONS, &[&since, &stack])).await?;
+            let rows = answered(address, client.query(ACTIONS, &[&since, &stack, &listed])).await?;
             let mut known = Known::default();
             for row in &rows {
                 match row.get::<_, Option<i64>>(0) {
-                    Some(action) => known.actions.push(action.cast_unsigned()),
+                    Some(action) => {
+                        known.actions.push(action.cast_unsigned());
+                        if let Some(job) = row.get::<_, Option<&str>>(5).and_then(|job| JobUid::new(job).ok())
+                        {
+                            known.jobs.insert(action.cast_unsigned(), job);
+                        }
+                    }
                     None => known.unnamed.push(unnamed(row).map_err(|detail| damaged(address, &detail))?),
                 }
             }
@@ -382,6 +401,11 @@ impl Store for Rows {
     }
 }
 
+/// An entry that somebody paused, and the terms.
+pub(super) fn paused_entry(row: &Row) -> Result<(EntryName, Pause), String> {
+    Ok((entry_name(row.get(0))?, Pause::read(row.get(1))))
+}
+
 fn found(
     journal: &Row,
     paused: &[Row],
@@ -397,7 +421,7 @@ fn found(
         forgotten_until: None,
         open: Vec::new(),
         following: Vec::new(),
-        paused: paused.iter().map(|row| entry_name(row.get(0))).collect::<Result<_, _>>()?,
+        paused: paused.iter().map(paused_entry).collect::<Result<_, _>>()?,
         quotas: Vec::new(),
         resent: Vec::new(),
         clock: ClockOf::AnyMember,

@@ -116,6 +116,7 @@ const FIRST: &str = r#"
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     );
+    CREATE INDEX settled_action ON stackcron.settled (action) WHERE action IS NOT NULL;
     CREATE TABLE stackcron.resent (
         scheduled_at bigint NOT NULL,
         entry text COLLATE "C" NOT NULL,
@@ -126,7 +127,8 @@ const FIRST: &str = r#"
         PRIMARY KEY (scheduled_at, entry, pass)
     );
     CREATE TABLE stackcron.paused (
-        entry text COLLATE "C" PRIMARY KEY
+        entry text COLLATE "C" PRIMARY KEY,
+        terms text NOT NULL
     );
     CREATE TABLE stackcron.quota (
         account text COLLATE "C" PRIMARY KEY,

@@ -196,7 +196,7 @@ impl Idle for IdleDatabase {
         }
         self.lock()?;
         let rows = self.query(HEAD)?;
-        let paused = self.query("SELECT entry FROM stackcron.paused ORDER BY 1")?;
+        let paused = self.query("SELECT entry, terms FROM stackcron.paused ORDER BY 1")?;
         let quotas = self.query("SELECT account, saved FROM stackcron.quota ORDER BY 1")?;
         let resent = self.query(
             "SELECT scheduled_at, entry, pass, stack, surplus, watch FROM stackcron.resent ORDER BY 1, 2, 3",
@@ -219,7 +219,7 @@ impl Idle for IdleDatabase {
                 pass_until: row.get(8),
                 lost_until: row.get(3),
                 sends_until: row.get(4),
-                paused: paused.iter().map(|row| row.get(0)).collect(),
+                paused: paused.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 quotas: quotas.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 resent,
                 moved_to: row.get(5),
@@ -288,9 +288,9 @@ impl Idle for IdleDatabase {
                 )?;
             }
         }
-        for entry in &head.paused {
-            let sql = "INSERT INTO stackcron.paused (entry) VALUES ($1)";
-            self.execute(sql, &[(entry, Type::TEXT)])?;
+        for (entry, terms) in &head.paused {
+            let sql = "INSERT INTO stackcron.paused (entry, terms) VALUES ($1, $2)";
+            self.execute(sql, &[(entry, Type::TEXT), (terms, Type::TEXT)])?;
         }
         for (account, saved) in &head.quotas {
             let sql = "INSERT INTO stackcron.quota (account, saved) VALUES ($1, $2)";

@@ -70,11 +70,11 @@ impl Idle for IdleFile {
             return Ok(None);
         }
         self.with(|db| {
-            let text = |sql: &str| db.prepare(sql)?.query_map([], |row| row.get(0))?.collect();
-            let paused: rusqlite::Result<Vec<String>> = text("SELECT entry FROM paused ORDER BY 1");
-            let mut quotas = db.prepare("SELECT account, saved FROM quota ORDER BY 1")?;
-            let quotas =
-                quotas.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            let pairs = |sql: &str| -> rusqlite::Result<Vec<(String, String)>> {
+                db.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            };
+            let paused = pairs("SELECT entry, terms FROM paused ORDER BY 1")?;
+            let quotas = pairs("SELECT account, saved FROM quota ORDER BY 1")?;
             let mut resent = db.prepare(RESENT)?;
             let resent = resent.query_map([], |row| {
                 Ok(ResentRow {
@@ -98,7 +98,6 @@ impl Idle for IdleFile {
                 ))
             })?;
             let (cursor, stopped_at, moved_to, moved_from, pass, pass_until) = head;
-            let paused = paused?;
             Ok(identity.map(|identity| Head {
                 identity,
                 cursor,
@@ -151,8 +150,8 @@ impl Idle for IdleFile {
                 "UPDATE journal SET cursor = ?1, stopped_at = ?2, moved_from = ?3, pass = ?4, pass_until = ?5",
                 params![head.cursor, head.stopped_at, head.identity.as_str(), head.pass, head.pass_until],
             )?;
-            for entry in &head.paused {
-                db.execute("INSERT INTO paused (entry) VALUES (?1)", [entry])?;
+            for (entry, terms) in &head.paused {
+                db.execute("INSERT INTO paused (entry, terms) VALUES (?1, ?2)", [entry, terms])?;
             }
             for (account, saved) in &head.quotas {
                 db.execute("INSERT INTO quota (account, saved) VALUES (?1, ?2)", [account, saved])?;
@@ -252,7 +251,7 @@ mod tests {
                 "scheduled_at entry pass target due state attempts sent action finished success reason",
             ),
             ("resent", "scheduled_at entry pass stack surplus watch"),
-            ("paused", "entry"),
+            ("paused", "entry terms"),
             ("quota", "account saved"),
         ] {
             let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1)").expect("a statement");
