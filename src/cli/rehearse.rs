@@ -237,10 +237,11 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
         ),
         (
             "skipped",
-            summary.skipped_overlap + summary.skipped_paused + summary.skipped_stack,
+            summary.skipped(),
             of(&[
                 (summary.skipped_overlap, "overlap"),
                 (summary.skipped_paused, "paused"),
+                (summary.skipped_calendar, "calendar"),
                 (summary.skipped_stack, "stack"),
             ]),
         ),

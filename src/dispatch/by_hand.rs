@@ -47,7 +47,14 @@ impl Dispatch {
                 let pass = claim.key.pass().into();
                 let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
                 effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
+                effects.push(log(OccurrenceSkipped {
+                    entry,
+                    scheduled_at,
+                    pass,
+                    reason,
+                    calendar: None,
+                    lateness_ms,
+                }));
             }
         }
         effects

@@ -137,7 +137,14 @@ impl Dispatch {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
+                    effects.push(log(OccurrenceSkipped {
+                        entry,
+                        scheduled_at,
+                        pass,
+                        reason,
+                        calendar: None,
+                        lateness_ms,
+                    }));
                 }
                 _ => {
                     effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));

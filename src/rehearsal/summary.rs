@@ -42,6 +42,8 @@ pub struct Summary {
     pub skipped_paused: u64,
     /// The stack deployed, under `stack_state: skip`.
     pub skipped_stack: u64,
+    /// The occurrence falls on a calendar of the entry.
+    pub skipped_calendar: u64,
     /// Refused for good.
     pub rejected: u64,
     /// Sent, and nothing tells whether they started.
@@ -84,7 +86,12 @@ impl Summary {
 
     /// How many occurrences have a final state.
     pub fn ended(&self) -> u64 {
-        self.sent + self.missed + self.skipped_overlap + self.skipped_paused + self.skipped_stack
+        self.sent + self.missed + self.skipped()
+    }
+
+    /// How many were not meant to be sent.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_overlap + self.skipped_paused + self.skipped_calendar + self.skipped_stack
     }
 
     fn told(&mut self, event: &Event) {
@@ -114,6 +121,7 @@ impl Summary {
             Event::OccurrenceSkipped(e) => {
                 *match e.reason {
                     "paused" => &mut self.skipped_paused,
+                    "calendar" => &mut self.skipped_calendar,
                     "deploying" | "maintenance" | "paused_remotely" => &mut self.skipped_stack,
                     _ => &mut self.skipped_overlap,
                 } += 1;
