@@ -45,6 +45,7 @@ const COVERED: &[&str] = &[
     "entry.fired",
     "entry.paused",
     "entry.resumed",
+    "journal.older",
     "occurrence.in_doubt",
     "occurrence.reconciled",
     "occurrence.retrying",
