@@ -379,7 +379,7 @@ impl Group {
             (&surplus, Type::INT8_ARRAY),
             (&watches, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, RESENT, &parameters).await
+        one(client, &of.lease(), RESENT, &parameters).await
     }
 
     async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
