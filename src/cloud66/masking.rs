@@ -49,21 +49,19 @@ pub(crate) fn masked_and_cut(args: Option<&str>, text: &str, most: usize) -> Str
     }
 }
 
-/// The action with the arguments masked in what it said at its end, and in the fields that this program does not know.
-pub(crate) fn action(args: Option<&str>, action: Action) -> Action {
-    let finished_message = action.finished_message.map(|text| masked(args, &text));
-    let more = action.more.into_iter().map(|(name, value)| (name, within(args, value))).collect();
-    Action { finished_message, more, ..action }
+/// The action with the arguments masked in what it said at its end, and in fields that this program does not know.
+pub(crate) fn action(args: Option<&str>, mut action: Action) -> Action {
+    action.more.values_mut().for_each(|value| mask(args, value));
+    Action { finished_message: action.finished_message.map(|text| masked(args, &text)), ..action }
 }
 
-fn within(args: Option<&str>, value: Value) -> Value {
+/// Masks the arguments in every text of a value. An answer has at most 128 levels: no more are read.
+fn mask(args: Option<&str>, value: &mut Value) {
     match value {
-        Value::String(text) => Value::String(masked(args, &text)),
-        Value::Array(values) => values.into_iter().map(|value| within(args, value)).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (name, within(args, value))).collect()
-        }
-        other => other,
+        Value::String(text) => *text = masked(args, text),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(args, item)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| mask(args, field)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -212,11 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_not_known_are_masked_at_any_depth() {
-        let more = serde_json::json!({ "params": { "job_args": ["secret"], "n": 1 }, "of": "a secret" });
-        let Value::Object(more) = more else { panic!("an object") };
-        let masked = action(Some("secret"), Action { more, ..Action::default() });
-        let expected = serde_json::json!({ "params": { "job_args": ["[args]"], "n": 1 }, "of": "a [args]" });
-        assert_eq!(Value::Object(masked.more), expected);
+    fn arguments_are_masked_in_what_newer_answers_add() {
+        let answer = serde_json::json!({"id": 7, "finished_message": "bad --full", "finished_result": "ran --full",
+            "metadata": {"command": ["rake", "--full"], "exit": 1}});
+        let action = action(Some("--full"), Action::from_json(answer).expect("an action"));
+        assert_eq!(action.finished_message.as_deref(), Some("bad [args]"));
+        let expected = serde_json::json!({"finished_result": "ran [args]",
+            "metadata": {"command": ["rake", "[args]"], "exit": 1}});
+        assert_eq!(Value::Object(action.more), expected);
     }
 }
