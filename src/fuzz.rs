@@ -303,11 +303,13 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
             });
         }
         Outcome::Rejected { status, error, hint } => {
+            let status = Some(status);
             told(OccurrenceRejected { entry: entry(), scheduled_at, status, error, hint });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }
         | Outcome::NotSent { .. }
+        | Outcome::Unsendable { .. }
         | Outcome::InDoubt { .. } => {}
     }
     let followed = head().of_action(Ok(body.to_vec()));

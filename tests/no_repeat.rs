@@ -76,8 +76,9 @@ async fn head(stream: &mut (impl AsyncRead + Unpin), count: &Count) -> std::io::
 }
 
 fn client(url: &str) -> Client {
-    let file =
-        format!("accounts: {{ main: {{ url: '{url}', timeout: 5s, token: {{ env: T }} }} }}\njobs: {{}}\n");
+    let file = format!(
+        "accounts: {{ main: {{ url: '{url}', timeout: 5s, args_in: body, token: {{ env: T }} }} }}\njobs: {{}}\n"
+    );
     let schedule: Schedule = stackcron::schedule::parse("test.yaml", &file).expect("a valid file").schedule;
     Client::new(&schedule.accounts[0], &Token::new("s3cret", "the test").expect("a token")).expect("a client")
 }

@@ -180,7 +180,7 @@ impl Told {
             }
             Event::OccurrenceRejected(e) => Told {
                 state: state(State::Rejected),
-                status: Some(e.status),
+                status: e.status,
                 error: Some(e.error.clone()),
                 reason: Some(e.hint.clone()).filter(|hint| !hint.is_empty()),
                 ..told

@@ -13,7 +13,7 @@ use super::replacement::{Loops, Prepared, Replacement};
 use crate::clock::Now;
 use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::{Key, Recovered};
+use crate::journal::{Key, Recovered, Repeat};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
@@ -415,6 +415,24 @@ fn a_cursor_ahead_of_the_clock_is_waited_for() {
     assert_eq!(world.sent("all"), 0, "until the cursor everything is claimed by a former process");
     world.pass(11, 1.0);
     assert_eq!(world.sent("all"), 11);
+}
+
+#[test]
+fn a_restart_while_the_clock_shows_a_stretch_again_plans_nothing_a_second_time() {
+    let start: Timestamp = START.parse().expect("an instant");
+    let after = |seconds| start + SignedDuration::from_secs(seconds);
+    // (seconds after the start at which the stretch begins, what was claimed ahead from then on)
+    for (from, claimed) in [(-60, 0..5), (3, 3..5)] {
+        let repeat = Repeat { pass: 1, from: after(from), until: after(3600) };
+        let recovered = Recovered { cursor: Some(after(5)), repeat: Some(repeat), ..nothing_recovered() };
+        let mut world = World::new(&three(), recovered, START);
+        for entry in &three().entries {
+            let keys = claimed.clone().map(|at| Key::new(entry.name.clone(), after(at)).in_pass(1));
+            world.known.extend(keys);
+        }
+        world.pass(10, 1.0);
+        assert_eq!(world.sent("all"), 6, "a stretch that begins at {from} s: from the cursor on");
+    }
 }
 
 #[test]

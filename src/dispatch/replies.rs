@@ -49,7 +49,13 @@ impl Dispatch {
         };
         lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
-        lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
+        lane.settle(
+            ticket,
+            reply.quota,
+            matches!(reply.outcome, Outcome::NotSent { .. } | Outcome::Unsendable { .. }),
+            now,
+            &mut effects,
+        );
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
         activity.sending -= 1;
@@ -73,16 +79,27 @@ impl Dispatch {
                 let scheduled_at = pending.scheduled_at;
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                effects.push(Effect::Record(
-                    pending.key(),
-                    Transition::Rejected { status, error: error.clone() },
-                ));
+                let refused = Transition::Rejected { status: Some(status), error: error.clone() };
+                effects.push(Effect::Record(pending.key(), refused));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
-                    status,
+                    status: Some(status),
                     error,
                     hint,
+                }));
+                self.forget(id);
+            }
+            Outcome::Unsendable { error } => {
+                let scheduled_at = pending.scheduled_at;
+                let refused = Transition::Rejected { status: None, error: error.clone() };
+                effects.push(Effect::Record(pending.key(), refused));
+                effects.push(log(OccurrenceRejected {
+                    entry: entry.name.clone(),
+                    scheduled_at,
+                    status: None,
+                    error,
+                    hint: "correct the entry: its request cannot be sent as it is".to_owned(),
                 }));
                 self.forget(id);
             }

@@ -317,7 +317,7 @@ mod tests {
         let event = OccurrenceRejected {
             entry: EntryName::new("nightly").expect("a name"),
             scheduled_at: Timestamp::UNIX_EPOCH,
-            status: 404,
+            status: Some(404),
             error: "no\n{\"event\":\"action.started\"}".to_owned(),
             hint: String::new(),
         };

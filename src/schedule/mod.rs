@@ -3,6 +3,7 @@
 //! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`, and everything that
 //! is wrong on the way becomes a [`Diagnostic`].
 
+mod arguments;
 pub mod cron;
 pub mod diagnostic;
 pub mod duration;
@@ -33,6 +34,7 @@ use schemars::JsonSchema;
 use self::origin::Origin;
 use self::report::{Problem, Report};
 
+pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
 pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
@@ -201,6 +203,10 @@ pub struct Account {
     pub quota: QuotaSettings,
     /// With which others it is led, where several daemons share a journal.
     pub shard: Shard,
+    /// Where the `args` of its entries travel in run_now.
+    pub args_in: ArgsIn,
+    /// Number of the organisation that the requests are for, sent as `X-Account`. `None`: the token's user has one alone.
+    pub organization: Option<u64>,
 }
 
 /// A share of the schedule, by its accounts, that one of several daemons leads.

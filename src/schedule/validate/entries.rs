@@ -197,6 +197,9 @@ impl<'s> Validator<'s, '_> {
             return Err(());
         };
         let (name, account) = (name.map_err(drop)?, account.ok_or(())?);
+        if let Some(args) = &policies.args {
+            self.length_of_args(pair, fields.slot(EntryKey::Args), args, &account)?;
+        }
         let place = |key| match fields.slot(key) {
             Slot::Given((_, node)) => Ok(node.at),
             Slot::Absent | Slot::Reported(_) => Err(()),
@@ -350,6 +353,26 @@ impl<'s> Validator<'s, '_> {
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
         Err(self.unwanted(node, Wanted("text"), help))
+    }
+
+    /// Reports arguments that are longer than their account can send. `slot` is the entry's own `args`.
+    fn length_of_args(
+        &mut self,
+        pair: Pair<'_, 's>,
+        slot: Slot<'_, 's>,
+        args: &str,
+        account: &Account,
+    ) -> Result<(), ()> {
+        let Err(error) = account.args_in.admits(args) else {
+            return Ok(());
+        };
+        let span = match slot {
+            Slot::Given((_, node)) => node.at.range(),
+            // The arguments are those of `defaults`.
+            Slot::Absent | Slot::Reported(_) => self.key_span(pair),
+        };
+        self.error(Code::ArgsTooLong, span, error.to_string(), error.help());
+        Err(())
     }
 
     /// The account that a value names.
