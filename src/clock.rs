@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Time since the machine booted, suspends included. Never goes back, whoever sets the wall clock.
 pub type Mono = Duration;
@@ -31,6 +31,17 @@ impl Now {
     /// How long from now until the wall clock shows `at`, if nobody sets it. Zero when that is past.
     pub fn until(&self, at: Timestamp) -> Duration {
         Duration::try_from(at.duration_since(self.wall)).unwrap_or(Duration::ZERO)
+    }
+
+    /// What the wall clock shows at an instant before or after this one, if nobody sets it.
+    pub fn wall_at(&self, at: Mono) -> Timestamp {
+        let span = |mono| SignedDuration::try_from(mono).unwrap_or(SignedDuration::MAX);
+        self.wall.saturating_add(span(at).saturating_sub(span(self.mono))).unwrap_or(self.wall)
+    }
+
+    /// By how much the wall clock was set between an earlier reading and this one.
+    pub fn set_since(&self, earlier: Now) -> SignedDuration {
+        self.wall.duration_since(earlier.wall_at(self.mono))
     }
 }
 

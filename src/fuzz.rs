@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::cloud66::reply::Head;
 use crate::cloud66::{FollowUp, Outcome};
 use crate::log::Event;
-use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected};
+use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected, Pass};
 use crate::quota::{Purpose, Quota};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, AccountName, EntryName, Expression, JobUid, QuotaSettings, Reserve, StackUid};
@@ -284,6 +284,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 stack: stack.clone(),
                 job: job.clone(),
                 scheduled_at,
+                pass: Pass::default(),
                 duration_ms,
                 action: finished,
             });
@@ -293,6 +294,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 stack,
                 job,
                 scheduled_at,
+                pass: Pass::default(),
                 sent_at: scheduled_at,
                 lateness_ms: 0,
                 connect_ms: None,
@@ -303,8 +305,8 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
             });
         }
         Outcome::Rejected { status, error, hint } => {
-            let status = Some(status);
-            told(OccurrenceRejected { entry: entry(), scheduled_at, status, error, hint });
+            let (status, pass) = (Some(status), Pass::default());
+            told(OccurrenceRejected { entry: entry(), scheduled_at, pass, status, error, hint });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }

@@ -30,6 +30,7 @@ mod lints;
 mod metrics;
 mod monitoring;
 mod no_repeat;
+mod nights;
 mod notify;
 mod online;
 mod page;

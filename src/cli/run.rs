@@ -17,7 +17,7 @@ use super::place::Place;
 use super::{Status, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token};
-use crate::control::{self, StatusReader};
+use crate::control::{self, OnDisk, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::hangup;
 use crate::journal::postgres::{Membership, Profile};
@@ -153,9 +153,11 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Own(_) => Loops::One,
             Keeping::Shared(_) => Loops::OfShards,
         };
+        let on_disk = OnDisk::in_use(Timestamp::now());
         let reader =
             Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
-        let reloading = tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone()));
+        let reloading =
+            tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone(), on_disk.clone()));
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let status = Arc::new(StatusReader::new(asking.clone(), location.clone())?);
@@ -182,6 +184,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             notices,
             notifier,
             log_writer,
+            on_disk,
         };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
         reloading.abort();
@@ -242,8 +245,9 @@ fn control(state: &Path) -> Option<control::Server> {
     }
 }
 
-/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log.
-struct Told;
+/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log. The first thing that is
+/// wrong, in one line.
+struct Told(String);
 
 /// Reads the schedule, and keeps nothing else of it.
 fn load(config: &Path) -> Result<(Arc<Schedule>, Seen), Told> {
@@ -280,8 +284,8 @@ fn tell_rejected(config: &Path, rejected: &Rejected) -> Told {
     let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
     let first = rejected.first().map(ToString::to_string).unwrap_or_default();
     let path = config.display().to_string();
-    Event::from(ScheduleRejected { path, errors: rejected.errors(), first }).emit();
-    Told
+    Event::from(ScheduleRejected { path, errors: rejected.errors(), first: first.clone() }).emit();
+    Told(first)
 }
 
 /// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes nothing.
@@ -291,6 +295,7 @@ async fn reload(
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
     notifier: Notifier,
+    on_disk: OnDisk,
 ) {
     let mut watch = Watch::new(&reader.config);
     loop {
@@ -314,7 +319,7 @@ async fn reload(
                 reader = reading;
                 read
             }
-            None => Err(Told),
+            None => Err(Told("reading it came to no end; see the log".to_owned())),
         };
         match (read, &metrics) {
             (Ok(None), _) => {}
@@ -322,6 +327,7 @@ async fn reload(
                 if replacements.send(replacement).await.is_err() {
                     return;
                 }
+                on_disk.taken_over(Timestamp::now());
                 // What is doubtful in a large file takes as long to find as all the rest.
                 let config = reader.config.clone();
                 aside(move || {
@@ -330,7 +336,8 @@ async fn reload(
                 })
                 .await;
             }
-            (Err(Told), metrics) => {
+            (Err(Told(first)), metrics) => {
+                on_disk.refused(first, Timestamp::now());
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
                 }
@@ -388,7 +395,7 @@ impl Reader {
         }
         if gone && cause == Cause::Changed {
             Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
-            return Err(Told);
+            return Err(Told("it is gone".to_owned()));
         }
         tz::refresh();
         let loaded = bytes
@@ -439,6 +446,7 @@ impl Target {
     /// A client for each account. What is missing or wrong with any of them is told.
     fn clients(&self, schedule: &Schedule) -> Result<BTreeMap<AccountName, Client>, Told> {
         let mut clients = BTreeMap::new();
+        let mut first = None;
         for account in &schedule.accounts {
             match self.client(account) {
                 Ok(client) => {
@@ -448,11 +456,12 @@ impl Target {
                     let error =
                         AccountUnusable { account: account.name.clone(), error: format!("{error:#}") };
                     let _ = writeln!(anstream::stderr(), "error: account {}: {}", error.account, error.error);
+                    first.get_or_insert_with(|| format!("account {}: {}", error.account, error.error));
                     Event::from(error).emit();
                 }
             }
         }
-        if clients.len() == schedule.accounts.len() { Ok(clients) } else { Err(Told) }
+        first.map_or(Ok(clients), |first| Err(Told(first)))
     }
 
     /// Who is told how occurrences end: nobody of what is only played. What is wrong with any address is told.
@@ -461,13 +470,15 @@ impl Target {
             return Ok(Audience::default());
         }
         Audience::of(schedule).map_err(|problems| {
+            let mut first = None;
             for (owner, problem) in problems {
                 let (receiver, entry) = owner.split();
                 let event = Event::from(NotifyUnusable { receiver, entry, error: problem.to_string() });
                 let _ = writeln!(anstream::stderr(), "error: {}", event.message());
+                first.get_or_insert_with(|| event.message());
                 event.emit();
             }
-            Told
+            Told(first.unwrap_or_default())
         })
     }
 

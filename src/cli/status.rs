@@ -9,6 +9,7 @@ use super::Status;
 use super::output::{self, Format};
 use super::place::Place;
 use crate::control::{self, Answer, ClientError, Question};
+use screen::Headline;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +33,9 @@ pub struct Args {
     /// Look again every second, until Ctrl-C or the daemon's end
     #[arg(long)]
     watch: bool,
+    /// Exit with status 1 where there are problems, or where nothing is fired
+    #[arg(long, conflicts_with = "watch")]
+    strict: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -53,7 +57,9 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     };
     let first = look()?;
     if !args.watch {
-        return output::print(told(&first)?.as_bytes());
+        let printed = output::print(told(&first)?.as_bytes())?;
+        let well = matches!(Headline::of(&first), Headline::Fires | Headline::StandsBy);
+        return Ok(if args.strict && !well { Status::Failed } else { printed });
     }
     let in_place = format == Format::Text && std::io::stdout().is_terminal();
     let mut status = first;

@@ -1,5 +1,7 @@
 //! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of its ends.
 
+mod attention;
+mod on_disk;
 mod request;
 mod request_handler;
 mod client;
@@ -9,7 +11,10 @@ mod socket;
 mod status;
 mod status_reader;
 
+pub use attention::{Attention, ProblemKind};
+pub(crate) use attention::{States, attention};
 pub use client::{Answers, ClientError, ask};
+pub use on_disk::OnDisk;
 pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
 pub(crate) use request::{
     AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::on_disk::Seen;
 use crate::dispatch::{Standing, Waiting};
 use crate::journal::{Health, JournalError, Key};
 use crate::log::Event;
@@ -119,6 +120,8 @@ pub(crate) struct Snapshot {
     pub(crate) health: Health,
     pub(crate) swept_at: Option<Timestamp>,
     pub(crate) not_ready: Option<NotReady>,
+    /// Whether the schedule file is what is fired.
+    pub(crate) on_disk: Seen,
     pub(crate) fires_in_flight: usize,
     pub(crate) accounts: Vec<(AccountName, Standing)>,
     /// Some as many as were asked for, of each account a fair share.
@@ -130,7 +133,7 @@ pub(crate) struct Snapshot {
 /// Why what comes due is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotReady {
-    #[error("this member stands by, and another one fires")]
+    #[error("this member stands by: it fires nothing while another member leads")]
     StandsBy,
     #[error(
         "the journal is gone, or another one is in its place: nothing is sent until it is back or a person begins a new one"

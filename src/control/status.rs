@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::request::Snapshot;
+use super::attention::{Attention, States, attention};
+use super::request::{NotReady, Snapshot};
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::Member;
 use crate::journal::{Health, Lately, Record, State};
@@ -27,6 +28,9 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not.
     pub not_ready: Option<String>,
+    /// What is wrong now, the gravest first.
+    #[serde(default)]
+    pub attention: Vec<Attention>,
     pub schedule: InForce,
     pub journal: JournalStatus,
     /// When it was last looked for what is due.
@@ -167,6 +171,9 @@ pub struct EntryStatus {
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct LastStatus {
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     pub state: Option<String>,
     pub sent_at: Option<Timestamp>,
     pub action_id: Option<u64>,
@@ -180,6 +187,9 @@ pub struct WaitingStatus {
     pub entry: String,
     pub account: String,
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     /// `quota`, `overlap`, `retry`, or `turn`: the answers to requests before it.
     pub reason: String,
     pub until: Option<Timestamp>,
@@ -232,6 +242,9 @@ pub struct LatelyStatus {
 pub struct NotableStatus {
     pub entry: String,
     pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
     pub state: String,
     pub lateness_ms: Option<i64>,
     pub action_id: Option<u64>,
@@ -253,6 +266,7 @@ impl Status {
         around: Vec<Around>,
         lately: Option<(Timestamp, Lately)>,
         members: Vec<Member>,
+        unresolved: &[Record],
         most: usize,
     ) -> Status {
         let schedule = &snapshot.schedule;
@@ -260,6 +274,18 @@ impl Status {
             Health::Well => (None, None),
             Health::Ill { since, error } => (Some(*since), Some(error.to_string())),
         };
+        let members: Vec<MemberStatus> = members.into_iter().map(MemberStatus::from).collect();
+        let states = States {
+            not_ready: snapshot.not_ready,
+            health: &snapshot.health,
+            path: &snapshot.path,
+            on_disk: snapshot.on_disk.unused.as_ref(),
+            in_force_since: snapshot.on_disk.in_force_since,
+            accounts: &snapshot.accounts,
+            members: &members,
+            unresolved,
+        };
+        let attention = attention(&states);
         let (paused, paused_total) = paused(snapshot, most);
         let waits = |(_, standing): &(AccountName, Standing)| {
             waiting_of(standing).values().sum::<usize>() + standing.held
@@ -270,7 +296,8 @@ impl Status {
             now: snapshot.now,
             since: snapshot.since,
             ready: snapshot.not_ready.is_none(),
-            not_ready: snapshot.not_ready.map(|why| why.to_string()),
+            not_ready: snapshot.not_ready.map(|why| not_ready(why, snapshot, &members)),
+            attention,
             schedule: InForce {
                 path: snapshot.path.to_string(),
                 entries: schedule.entries.len(),
@@ -290,7 +317,7 @@ impl Status {
             waiting_total: snapshot.accounts.iter().map(waits).sum(),
             paused,
             paused_total,
-            members: members.into_iter().map(MemberStatus::from).collect(),
+            members,
             lately: lately.map(|(since, lately)| LatelyStatus {
                 since,
                 counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),
@@ -298,6 +325,26 @@ impl Status {
                 cut: lately.cut,
                 notable: lately.notable.into_iter().map(notable).collect(),
             }),
+        }
+    }
+}
+
+/// Why nothing is fired. A member that stands by says who leads, or who was last seen leading, and when.
+fn not_ready(why: NotReady, snapshot: &Snapshot, members: &[MemberStatus]) -> String {
+    if why != NotReady::StandsBy {
+        return why.to_string();
+    }
+    let Some(leader) = members.iter().find(|member| member.leads) else {
+        let nobody = if members.is_empty() { "who leads cannot be read now" } else { "no member leads" };
+        return format!("this member stands by; {nobody}");
+    };
+    let lag = i64::try_from(leader.lag_ms).unwrap_or(i64::MAX);
+    let seen = snapshot.now.checked_sub(jiff::SignedDuration::from_millis(lag)).unwrap_or(snapshot.now);
+    let seen = seen.strftime("%H:%M:%SZ");
+    match leader.lives {
+        true => format!("this member stands by; {} leads, last seen at {seen}", leader.member),
+        false => {
+            format!("this member stands by; nobody fires: {} was last seen leading at {seen}", leader.member)
         }
     }
 }
@@ -344,6 +391,7 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
         entry: waiting.entry.name.to_string(),
         account: waiting.entry.account.name.to_string(),
         scheduled_at: waiting.scheduled_at,
+        pass: further(waiting.pass),
         reason: reason.to_owned(),
         until,
         deadline: waiting.deadline,
@@ -365,6 +413,7 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
         paused: paused_by(entry.paused, snapshot.paused.contains(&entry.name)),
         last: last.map(|scheduled_at| LastStatus {
             scheduled_at,
+            pass: record.as_ref().and_then(|record| further(record.key.pass())),
             state: record.as_ref().map(|record| word(record.state)),
             sent_at: record.as_ref().and_then(|record| record.sent_at),
             action_id: record.as_ref().and_then(|record| record.action_id),
@@ -417,11 +466,17 @@ fn notable(record: Record) -> NotableStatus {
     NotableStatus {
         entry: record.key.entry().to_string(),
         scheduled_at: record.key.scheduled_at(),
+        pass: further(record.key.pass()),
         state: word(record.state),
         lateness_ms: record.lateness_ms,
         action_id: record.action_id,
         reason: record.reason,
     }
+}
+
+/// A pass as it is shown: the first one is not.
+fn further(pass: u32) -> Option<u32> {
+    Some(pass).filter(|&pass| pass > 0)
 }
 
 fn word(state: State) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::request::{AskError, ControlHandle, ControlRequest};
 use super::status::{Around, Status};
 use crate::background::Background;
 use crate::journal::postgres::Member;
-use crate::journal::{Key, Lately, Location, Record};
+use crate::journal::{Filter, Key, Lately, Location, Record, State};
 use crate::schedule::{Entry, Schedule, entries};
 use crate::timetable;
 
@@ -34,6 +35,9 @@ const MOST_LISTED: usize = 1000;
 /// What somebody should look into, of the last day.
 const MOST_NOTABLE: usize = 10;
 
+/// After an occurrence that did not end well, at most this many newer ones of its entry are looked at for one that did.
+const MOST_LATER: u32 = 100;
+
 /// Puts a status together of what the loop, the schedule and the journal say.
 pub struct StatusReader {
     asking: ControlHandle,
@@ -53,6 +57,8 @@ pub struct StatusReader {
 struct Read {
     since: Timestamp,
     lately: Lately,
+    /// The newest occurrences of their entries that a person should look into.
+    unresolved: Vec<Record>,
     good_until: Instant,
 }
 
@@ -102,14 +108,17 @@ impl StatusReader {
         // It only fails by a mistake of ours, or at the end.
         let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
-        let (records, lately, members) = self.read(around.iter().filter_map(last).collect(), now).await;
+        let schedule = Arc::clone(&snapshot.schedule);
+        let (records, lately, members) =
+            self.read(around.iter().filter_map(last).collect(), schedule, now).await;
         let mut records = records.into_iter();
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
         }
         let put_together = move || {
-            let lately = lately.map(|read| (read.since, read.lately));
-            Status::of(&snapshot, around, lately, members, most)
+            let (lately, unresolved) =
+                lately.map(|read| ((read.since, read.lately), read.unresolved)).unzip();
+            Status::of(&snapshot, around, lately, members, &unresolved.unwrap_or_default(), most)
         };
         Ok(self.walker.run(put_together).await.ok_or(AskError::Stopping)?)
     }
@@ -123,14 +132,19 @@ impl StatusReader {
     }
 
     /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that takes too long, it is done without.
-    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
+    async fn read(
+        &self,
+        keys: Vec<Key>,
+        schedule: Arc<Schedule>,
+        now: Timestamp,
+    ) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let journal = self.journal.clone();
         let reading = async {
             let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
             let read = move || {
                 let records = journal.read_records(&keys).unwrap_or_default();
-                let lately = lately(&journal, known, now);
+                let lately = lately(&journal, known, &schedule, now);
                 let members = journal.members().unwrap_or_default();
                 drop(permit);
                 (records, lately, members)
@@ -144,6 +158,36 @@ impl StatusReader {
         }
         (records, read, members)
     }
+}
+
+/// Of what should be looked into, the occurrences that are still the newest of their entry: what came after has not mended it.
+fn unresolved(journal: &Location, lately: &Lately, schedule: &Schedule, now: Timestamp) -> Vec<Record> {
+    let bad = |record: &&Record| {
+        matches!(record.state, State::Failed | State::Rejected | State::Missed | State::Unknown)
+    };
+    let mut newest: Vec<&Record> = Vec::new();
+    for record in lately.notable.iter().filter(bad) {
+        if newest.iter().all(|seen| seen.key.entry() != record.key.entry()) {
+            newest.push(record);
+        }
+    }
+    let since_is_well = |record: &Record| {
+        let filter = Filter {
+            entry: Some(record.key.entry().clone()),
+            since: record.key.scheduled_at().checked_add(SignedDuration::from_micros(1)).ok(),
+            until: Some(now),
+            newest: Some(MOST_LATER),
+        };
+        let mut well = false;
+        let read = journal.read_history(&filter, |later| {
+            well |= matches!(later.state, State::Finished | State::Started);
+            if well { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        read.is_ok() && well
+    };
+    let in_schedule =
+        |record: &&Record| schedule.entries.iter().any(|entry| entry.name == *record.key.entry());
+    newest.into_iter().filter(in_schedule).filter(|record| !since_is_well(record)).cloned().collect()
 }
 
 /// An entry, and when it is due next, if ever.
@@ -167,13 +211,14 @@ fn named(
 }
 
 /// What happened lately: as it was read before, while that is good.
-fn lately(journal: &Location, known: Option<Read>, now: Timestamp) -> Option<Read> {
+fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Timestamp) -> Option<Read> {
     let began = Instant::now();
     if let Some(known) = known.filter(|known| began < known.good_until) {
         return Some(known);
     }
     let since = now.checked_sub(LATELY).unwrap_or(Timestamp::MIN);
     let lately = journal.read_lately(since, now, MOST_NOTABLE).ok()?;
+    let unresolved = unresolved(journal, &lately, schedule, now);
     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
-    Some(Read { since, lately, good_until })
+    Some(Read { since, lately, unresolved, good_until })
 }

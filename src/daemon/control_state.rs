@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 
 use super::Daemon;
 use crate::clock::{Mono, Now};
-use crate::control::{Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid};
+use crate::control::{
+    Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Uid, attention,
+};
 use crate::journal::{Claim, Claimed, Health, JournalError, Key};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
@@ -193,11 +195,34 @@ impl Daemon {
         let _ = answer.send(Ok(Changed::Yes));
     }
 
-    fn snapshot(&self, most: usize) -> Snapshot {
-        let now = Now::read();
+    /// What is wrong, in one line for the service manager: the gravest problem, and how many others there are.
+    pub(super) fn gravest_problem(&self, now: Now) -> Option<String> {
         let health = self.requests.journal.health().borrow().clone();
+        let on_disk = self.shared.on_disk.seen();
+        let accounts: Vec<_> = self.core.standings().map(|(name, of)| (name.clone(), of)).collect();
+        let list = attention(&States {
+            not_ready: self.not_ready(&health, now),
+            health: &health,
+            path: &self.desk.path,
+            on_disk: on_disk.unused.as_ref(),
+            in_force_since: on_disk.in_force_since,
+            accounts: &accounts,
+            members: &[],
+            unresolved: &[],
+        });
+        let first = list.first()?;
+        let since = first.since.map_or(String::new(), |since| since.strftime(" since %H:%M:%SZ").to_string());
+        let others = match list.len() - 1 {
+            0 => String::new(),
+            others => format!("; {others} more in `stackcron status`"),
+        };
+        Some(format!("{}{since}{others}", first.what.replace('\n', " ")))
+    }
+
+    /// Why what comes due is not sent.
+    fn not_ready(&self, health: &Health, now: Now) -> Option<NotReady> {
         let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
-        let not_ready = match &health {
+        match health {
             _ if self.shared.is_without_journal() => Some(NotReady::Replaced),
             _ if !self.leads() => Some(NotReady::StandsBy),
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
@@ -207,7 +232,13 @@ impl Daemon {
                 Some(until) => Some(NotReady::Clock(until)),
                 None => self.core.is_behind(now).then_some(NotReady::Behind),
             },
-        };
+        }
+    }
+
+    fn snapshot(&self, most: usize) -> Snapshot {
+        let now = Now::read();
+        let health = self.requests.journal.health().borrow().clone();
+        let not_ready = self.not_ready(&health, now);
         Snapshot {
             now: now.wall,
             since: self.desk.since,
@@ -217,6 +248,7 @@ impl Daemon {
             health,
             swept_at: self.desk.swept_at,
             not_ready,
+            on_disk: self.shared.on_disk.seen(),
             fires_in_flight: self.core.fires_in_flight(),
             accounts: self.core.standings().map(|(account, standing)| (account.clone(), standing)).collect(),
             waiting: self.core.waiting(most, now),

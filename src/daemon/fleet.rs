@@ -22,7 +22,7 @@ use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
-use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady, Snapshot};
+use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady, OnDisk, Snapshot};
 use crate::journal::Health;
 use crate::journal::Opened;
 use crate::journal::postgres::{MemberEvent, Membership};
@@ -45,6 +45,7 @@ pub(super) struct Shared {
     notices: RwLock<Option<Notices>>,
     supervision: Mutex<Supervision>,
     pub(super) journal: Arc<str>,
+    pub(super) on_disk: OnDisk,
     /// The journal that the state directory knows is gone, or another one is in its place.
     without_journal: AtomicBool,
     pub(super) keep: Duration,
@@ -123,6 +124,7 @@ pub async fn run(
         log_writer: setup.log_writer,
         notices: RwLock::new(notices),
         supervision: Mutex::new(Supervision::new(setup.notifier)),
+        on_disk: setup.on_disk,
         journal: journal_name.as_str().into(),
         without_journal: AtomicBool::new(false),
         keep,
@@ -397,6 +399,7 @@ fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
         health: if one.health == Health::Well { other.health } else { one.health },
         swept_at: one.swept_at.max(other.swept_at),
         not_ready,
+        on_disk: one.on_disk,
         fires_in_flight: one.fires_in_flight + other.fires_in_flight,
         accounts,
         waiting,

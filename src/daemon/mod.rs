@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
-use crate::control::{ControlReceiver, ControlRequest};
+use crate::control::{ControlReceiver, ControlRequest, OnDisk};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
 use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
@@ -106,6 +106,8 @@ pub struct Setup {
     pub notifier: Notifier,
     /// Who writes the log.
     pub log_writer: LogWriter,
+    /// Whether the schedule file is what is fired.
+    pub on_disk: OnDisk,
 }
 
 /// How a loop has wound up.
@@ -232,7 +234,10 @@ impl Daemon {
                 metrics.turned(permitted && self.core.is_current(now), self.core.waits_for_clock(now));
             }
             let ill = self.ill_since.is_some();
-            self.shared.supervised(|supervision| supervision.turned(&self.shard, now, &self.core, ill));
+            let problem = || self.gravest_problem(now);
+            self.shared.supervised(|supervision| {
+                supervision.turned(&self.shard, now, &self.core, ill, problem);
+            });
             let wake = if permitted { self.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
             tokio::select! {
                 biased;
@@ -252,8 +257,9 @@ impl Daemon {
                 },
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
                 Some(refused) = self.refused.recv() => {
-                    let (entry, scheduled_at) = (refused.key().entry().clone(), refused.key().scheduled_at());
-                    self.emit(JournalRefused { entry, scheduled_at, error: refused.to_string() }.into());
+                    let (key, error) = (refused.key(), refused.to_string());
+                    let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+                    self.emit(JournalRefused { entry, scheduled_at, pass, error }.into());
                 }
                 Some(part) = parts.recv() => if self.replace(part) {
                     return Halt::Renews;

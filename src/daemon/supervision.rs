@@ -41,6 +41,8 @@ struct Turned {
     next: Option<Upcoming>,
     waiting: usize,
     looked_at: Option<Mono>,
+    /// What is wrong, as of then.
+    problem: Option<String>,
 }
 
 impl Supervision {
@@ -49,7 +51,15 @@ impl Supervision {
     }
 
     /// The loop of a shard has turned.
-    pub(super) fn turned(&mut self, shard: &Shard, now: Now, core: &Core, journal_is_ill: bool) {
+    /// `problem` tells what is wrong now, in one line: it is asked about once a second.
+    pub(super) fn turned(
+        &mut self,
+        shard: &Shard,
+        now: Now,
+        core: &Core,
+        journal_is_ill: bool,
+        problem: impl FnOnce() -> Option<String>,
+    ) {
         if !self.notifier.listens() {
             return;
         }
@@ -60,6 +70,7 @@ impl Supervision {
         of.is_current = core.is_current(now);
         if looks || of.looked_at.is_none_or(|at| now.mono.saturating_sub(at) >= STATUS_EVERY) {
             (of.next, of.waiting, of.looked_at) = (core.next_up(), core.number_waiting(), Some(now.mono));
+            of.problem = problem();
         }
         self.news(now);
     }
@@ -96,10 +107,14 @@ impl Supervision {
             }
             let (number, all) = (leads().count(), self.loops.len());
             if number == 0 {
-                return "stands by: another member fires".to_owned();
+                return "stands by".to_owned();
             }
             let next = leads().filter_map(|of| of.next.as_ref()).min_by_key(|next| next.scheduled_at);
             let status = status(next, leads().map(|of| of.waiting).sum());
+            let status = match leads().find_map(|of| of.problem.as_ref()) {
+                Some(problem) => format!("problems: {problem}; {status}"),
+                None => status,
+            };
             if number < all { format!("leads {number} of {all} shards; {status}") } else { status }
         };
         if let Some((news, told)) = self.told.news(&turn, now.mono, status)

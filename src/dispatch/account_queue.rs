@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::follow::{Follow, Following, Room};
 use super::standing::{Refused, Standing, Waits};
+use super::trouble::Trouble;
 use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
@@ -47,6 +48,7 @@ pub(super) struct AccountQueue {
     sent: Sent,
     /// What the API last refused for good.
     pub(super) refused: Option<Refused>,
+    pub(super) trouble: Trouble,
     /// Times that the account's settings were replaced: each may bring another token.
     pub(super) reloads: u32,
     /// Whose actions the token starts, as an answer told.
@@ -100,6 +102,7 @@ impl AccountQueue {
             waiting: [0; 3],
             sent: Sent::default(),
             refused: None,
+            trouble: Trouble::default(),
             reloads: 0,
             user: None,
         }
@@ -126,12 +129,14 @@ impl AccountQueue {
     /// How the account stands, for people. No queue is walked through.
     pub(super) fn standing(&self) -> Standing {
         Standing {
+            account: Arc::clone(&self.account),
             gauges: self.gauges(),
             exhausted_until: self.quota.exhausted_until(),
             in_flight: self.in_flight,
             following: self.follow.len(),
             held: self.held.len(),
             refused: self.refused.clone(),
+            trouble: self.trouble.clone(),
         }
     }
 
@@ -158,6 +163,8 @@ impl AccountQueue {
             (self.closed_until, self.share_closed_until) = (None, None);
         }
         self.account = Arc::clone(account);
+        // A reload may have mended the address or the token: the next request tells.
+        self.trouble = Trouble { exhausted_since: self.trouble.exhausted_since, ..Trouble::default() };
         self.reloads += 1;
         self.user = None;
     }
@@ -257,7 +264,7 @@ impl AccountQueue {
     /// Moves on to `now`: the quota's window may turn. Returns what is to be tried again.
     pub(super) fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Rank> {
         let changes = self.quota.tick(now);
-        self.emit(changes, effects);
+        self.emit(changes, now, effects);
         let mut again = Vec::new();
         while let Some(&(at, rank)) = self.retries.first()
             && at <= now.mono
@@ -289,7 +296,7 @@ impl AccountQueue {
             None if never_sent => self.quota.unsent(ticket, now),
             None => self.quota.lost(ticket, now),
         };
-        self.emit(changes, effects);
+        self.emit(changes, now, effects);
     }
 
     /// When the lane has something to do at the latest. At `asks` something is to be asked besides.
@@ -307,7 +314,10 @@ impl AccountQueue {
         waiting.into_iter().chain(retry).chain(turn).min()
     }
 
-    fn emit(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) {
+    fn emit(&mut self, changes: Vec<Change>, now: Now, effects: &mut Vec<Effect>) {
+        if changes.iter().any(|change| matches!(change, Change::Exhausted { .. })) {
+            self.trouble.exhausted_since = Some(now.wall);
+        }
         let account = || self.account.name.clone();
         effects.extend(changes.into_iter().map(|change| match change {
             Change::Limit { limit, was } => log(QuotaChanged { account: account(), limit, was }),

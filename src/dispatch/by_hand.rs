@@ -31,9 +31,10 @@ impl Dispatch {
             }
             None => {
                 let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
+                let pass = claim.key.pass().into();
                 let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
                 effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
+                effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
             }
         }
         effects

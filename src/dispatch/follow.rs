@@ -30,7 +30,7 @@ pub(super) struct Following {
     pub(super) entry: Arc<Entry>,
     pub(super) scheduled_at: Timestamp,
     /// Which time through that instant.
-    pass: u32,
+    pub(super) pass: u32,
     pub(super) action: ActionId,
     pub(super) sent_at: Timestamp,
     since: Mono,

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::doubt::set_since;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionsPage};
 
@@ -120,7 +119,7 @@ impl Reading {
     /// What the API's clock is ahead of ours, where it told. Somebody may have set ours since.
     pub(super) fn ahead(&self, now: Now) -> Option<Ahead> {
         let (Ahead { least, most }, seen) = self.ahead?;
-        let set = set_since(seen, now);
+        let set = now.set_since(seen);
         Some(Ahead { least: least.saturating_sub(set), most: most.saturating_sub(set) })
     }
 

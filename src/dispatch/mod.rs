@@ -4,17 +4,17 @@
 //! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
 
 mod by_hand;
-mod doubt;
+mod in_doubt;
 mod follow;
 mod listing;
 mod policies;
 mod account_queue;
-mod reconcile;
 mod recovery;
 mod reload;
 mod replies;
 mod retry;
 mod standing;
+mod trouble;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -99,7 +99,7 @@ pub struct Dispatch {
     last: u64,
     backoff: retry::Backoff,
     stopping: bool,
-    doubts: doubt::Doubts,
+    doubts: in_doubt::Doubts,
     /// The longest that an occurrence may wait before it is sent.
     longest_wait: Duration,
     /// What is planned and not settled. An occurrence that is planned again is the same one.
@@ -305,8 +305,8 @@ impl Dispatch {
             last: 0,
             backoff: retry::Backoff::new(seed),
             stopping: false,
-            doubts: doubt::Doubts::default(),
-            longest_wait: doubt::LONGEST_WAIT,
+            doubts: in_doubt::Doubts::default(),
+            longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
             sent_up_to: Timestamp::UNIX_EPOCH,

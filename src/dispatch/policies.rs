@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::Transition;
+use crate::journal::{Key, Transition};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
@@ -80,8 +80,13 @@ impl Dispatch {
                 pending.goes_on = true;
                 activity.held = Some(id);
                 activity.waiting.remove(&id);
-                let (entry, scheduled_at) = (name.clone(), pending.scheduled_at);
-                effects.push(log(OccurrenceWaiting { entry, scheduled_at, reason: "overlap", until: None }));
+                effects.push(log(OccurrenceWaiting {
+                    entry: name.clone(),
+                    scheduled_at: pending.scheduled_at,
+                    pass: pending.pass.into(),
+                    reason: "overlap",
+                    until: None,
+                }));
                 effects.extend(pending.record_waiting("overlap"));
                 if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
                     lane.take_out(pending.place, pending.rank(id));
@@ -121,6 +126,7 @@ impl Dispatch {
             effects.push(log(OccurrenceWaiting {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
                 reason: "quota",
                 until: Some(until),
             }));
@@ -160,16 +166,18 @@ impl Dispatch {
 
     /// Gives up an occurrence that was not sent in time.
     pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
-            let event = OccurrenceMissed { entry, scheduled_at, reason, lateness_ms };
+        self.give_up(id, now, effects, |key, lateness_ms| {
+            let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+            let event = OccurrenceMissed { entry, scheduled_at, pass, reason, lateness_ms };
             (Transition::Missed { reason: reason.into() }, event.into())
         });
     }
 
     /// Gives up an occurrence that is not meant to be sent.
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |entry, scheduled_at, lateness_ms| {
-            let event = OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms };
+        self.give_up(id, now, effects, |key, lateness_ms| {
+            let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms };
             (Transition::Skipped { reason: reason.into() }, event.into())
         });
     }
@@ -179,15 +187,16 @@ impl Dispatch {
         id: Id,
         now: Now,
         effects: &mut Vec<Effect>,
-        tell: impl FnOnce(EntryName, Timestamp, i64) -> (Transition, Event),
+        tell: impl FnOnce(&Key, i64) -> (Transition, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
             return self.unknown(id, doubt.error, effects);
         }
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));
-            let (end, event) = tell(pending.entry.name.clone(), pending.scheduled_at, lateness_ms);
-            effects.push(Effect::Record(pending.key(), end));
+            let key = pending.key();
+            let (end, event) = tell(&key, lateness_ms);
+            effects.push(Effect::Record(key, end));
             effects.push(log(event));
         }
         self.forget(id);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::by_hand::as_asked;
-use super::doubt::{InDoubtReport, Token};
 use super::follow::Following;
+use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
@@ -49,6 +49,7 @@ impl Dispatch {
                     stack: claim.stack,
                     job: claim.job,
                     scheduled_at: claim.key.scheduled_at(),
+                    pass: claim.key.pass().into(),
                     action_id: action,
                     reason: reason.to_owned(),
                 }));
@@ -87,6 +88,7 @@ impl Dispatch {
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
             let (name, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
+            let pass = claim.key.pass().into();
             let lost = || "the daemon ended before its answer was written".to_owned();
             let entry = entries.get(&name).copied();
             let goes_on = entry
@@ -119,11 +121,11 @@ impl Dispatch {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }));
+                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
                 }
                 _ => {
                     effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
-                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, error: lost() }));
+                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, pass, error: lost() }));
                 }
             }
         }

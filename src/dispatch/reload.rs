@@ -93,7 +93,7 @@ impl Dispatch {
             let (key, entry) = (Key::new(entry.name.clone(), scheduled_at).in_pass(pass), entry.name.clone());
             [
                 Effect::Record(key, Transition::Skipped { reason: reason.into() }),
-                log(OccurrenceSkipped { entry, scheduled_at, reason, lateness_ms }),
+                log(OccurrenceSkipped { entry, scheduled_at, pass: pass.into(), reason, lateness_ms }),
             ]
         });
         removed.collect()

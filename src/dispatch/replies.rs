@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::doubt::{InDoubtReport, Token};
 use super::follow::{Following, Found};
+use super::in_doubt::{InDoubtReport, Token};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
@@ -49,6 +49,7 @@ impl Dispatch {
         };
         lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
+        lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
         lane.settle(
             ticket,
             reply.quota,
@@ -76,7 +77,7 @@ impl Dispatch {
                 self.unknown(id, error, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
-                let scheduled_at = pending.scheduled_at;
+                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
                 let refused = Transition::Rejected { status: Some(status), error: error.clone() };
@@ -84,6 +85,7 @@ impl Dispatch {
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
+                    pass,
                     status: Some(status),
                     error,
                     hint,
@@ -91,12 +93,13 @@ impl Dispatch {
                 self.forget(id);
             }
             Outcome::Unsendable { error } => {
-                let scheduled_at = pending.scheduled_at;
+                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
                 let refused = Transition::Rejected { status: None, error: error.clone() };
                 effects.push(Effect::Record(pending.key(), refused));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
+                    pass,
                     status: None,
                     error,
                     hint: "correct the entry: its request cannot be sent as it is".to_owned(),
@@ -140,6 +143,9 @@ impl Dispatch {
             return effects;
         };
         lane.in_flight -= 1;
+        if matches!(reply.outcome, FollowUp::Action(_)) {
+            lane.trouble.answered();
+        }
         lane.settle(ticket, reply.quota, false, now, &mut effects);
         if let Some(warning) = reply.warning {
             let warning = masking::masked(entry.args.as_deref(), &warning);
@@ -162,6 +168,9 @@ impl Dispatch {
         };
         if let Some(lane) = self.lanes.get_mut(&account) {
             lane.in_flight -= 1;
+            if matches!(reply.outcome, ActionsListed::Page(_)) {
+                lane.trouble.answered();
+            }
             lane.settle(ticket, reply.quota, false, now, &mut effects);
         }
         match asked {
@@ -237,8 +246,12 @@ impl Dispatch {
     pub(super) fn unknown(&mut self, id: Id, error: String, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.pending.get(&id) {
             effects.push(Effect::Record(pending.key(), Transition::Unknown { error: error.clone() }));
-            let (entry, scheduled_at) = (pending.entry.name.clone(), pending.scheduled_at);
-            effects.push(log(OccurrenceUnknown { entry, scheduled_at, error }));
+            effects.push(log(OccurrenceUnknown {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
+                error,
+            }));
         }
         self.forget(id);
     }
@@ -265,6 +278,7 @@ impl Dispatch {
             stack: entry.stack.clone(),
             job: entry.job.clone(),
             scheduled_at: pending.scheduled_at,
+            pass: pending.pass.into(),
             sent_at,
             lateness_ms: ms(sent_at.duration_since(pending.due_at)),
             connect_ms: connect.map(|connect| u64::try_from(connect.as_millis()).unwrap_or(u64::MAX)),
@@ -318,6 +332,7 @@ impl Dispatch {
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
             scheduled_at: pending.scheduled_at,
+            pass: pending.pass.into(),
             attempts: pending.history.attempts,
             error,
             status,
@@ -353,6 +368,7 @@ fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
+        pass: following.pass.into(),
         duration_ms: action.duration_ms().or(Some(watched)),
         action,
     });
@@ -366,6 +382,7 @@ fn unfinished(following: &Following, reason: String) -> [Effect; 2] {
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
+        pass: following.pass.into(),
         action_id: following.action,
         reason,
     });

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::trouble::Trouble;
 use super::{Dispatch, Gauges};
 use crate::clock::Now;
-use crate::schedule::{AccountName, Entry, EntryName};
+use crate::schedule::{Account, AccountName, Entry, EntryName};
 
 /// How an account stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Standing {
+    /// The account's settings.
+    pub(crate) account: Arc<Account>,
     pub(crate) gauges: Gauges,
     /// Nothing is left beyond the reserve, until then.
     pub(crate) exhausted_until: Option<Timestamp>,
@@ -21,6 +24,7 @@ pub(crate) struct Standing {
     /// Occurrences that `overlap: queue` holds.
     pub(crate) held: usize,
     pub(crate) refused: Option<Refused>,
+    pub(crate) trouble: Trouble,
 }
 
 /// What the API last refused for good.
@@ -38,6 +42,8 @@ pub(crate) struct Refused {
 pub(crate) struct Waiting {
     pub(crate) entry: Arc<Entry>,
     pub(crate) scheduled_at: Timestamp,
+    /// Which time through that instant.
+    pub(crate) pass: u32,
     /// It is missed then.
     pub(crate) deadline: Timestamp,
     pub(crate) attempts: u32,
@@ -75,6 +81,7 @@ impl Dispatch {
             Some(Waiting {
                 entry: Arc::clone(&pending.entry),
                 scheduled_at: pending.scheduled_at,
+                pass: pending.pass,
                 deadline: pending.deadline,
                 attempts: pending.history.attempts,
                 by_hand: pending.is_by_hand(),

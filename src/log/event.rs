@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
+pub use super::field::Pass;
 use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
@@ -281,6 +282,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -297,6 +299,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
@@ -307,6 +310,7 @@ events! {
         stack: StackUid,
         job: JobUid,
         scheduled_at: Timestamp,
+        pass: Pass,
         action_id: u64,
         reason: String,
     }, format!("{}: action {} is not followed any more: {}", e.entry, e.action_id, e.reason);
@@ -349,6 +353,7 @@ events! {
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `quota`, `overlap` or `retry`.
         reason: &'static str,
         until: Option<Timestamp>,
@@ -358,6 +363,7 @@ events! {
     OccurrenceRetrying = "occurrence.retrying", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         attempts: u32,
         error: String,
         status: Option<u16>,
@@ -368,24 +374,27 @@ events! {
     OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `deadline`, `superseded`, `down`, `quota` or `clock`.
         reason: &'static str,
         lateness_ms: i64,
-    }, format!("{}: missed {}: {}", e.entry, e.scheduled_at, e.reason);
+    }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
 
     /// An occurrence that was not meant to be sent.
     OccurrenceSkipped = "occurrence.skipped", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `overlap`, `paused` or `removed`.
         reason: &'static str,
         lateness_ms: i64,
-    }, format!("{}: skipped {}: {}", e.entry, e.scheduled_at, e.reason);
+    }, format!("{}: skipped {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
 
     /// The API refused run_now for good.
     OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// The HTTP status. `None`: the request cannot be written, and was not sent.
         status: Option<u16>,
         error: String,
@@ -400,6 +409,7 @@ events! {
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         attempts: u32,
         error: String,
         status: Option<u16>,
@@ -409,6 +419,7 @@ events! {
     OccurrenceReconciled = "occurrence.reconciled", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         /// `started`, `not_started` or `unknown`.
         verdict: &'static str,
         /// Which one it started, where that can be told.
@@ -419,6 +430,7 @@ events! {
     OccurrenceUnknown = "occurrence.unknown", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -493,6 +505,7 @@ events! {
     JournalRefused = "journal.refused", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
+        pass: Pass,
         error: String,
     }, format!("the journal refuses a step: {}", e.error);
 
@@ -707,6 +720,7 @@ mod tests {
             stack: StackUid::new("s").expect("a uid"),
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             duration_ms: Some(1500),
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };

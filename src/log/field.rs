@@ -1,5 +1,7 @@
 //! How a value of an event becomes a field of the log: for tracing, and in JSON without it.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use tracing::Value;
 use tracing::field::display;
@@ -13,6 +15,46 @@ pub(super) trait Field {
 
     /// The value as a JSON line has it.
     fn json(&self) -> serde_json::Value;
+}
+
+/// Which time through its instant an occurrence is of: 0 unless the clock was set back. A line has it only where it is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pass(u32);
+
+impl Pass {
+    /// The field's name. A line of an occurrence of the first pass has no field of this name, not even null.
+    pub(super) const NAME: &str = "pass";
+
+    /// The number that the occurrence's key has.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<u32> for Pass {
+    fn from(number: u32) -> Pass {
+        Pass(number)
+    }
+}
+
+/// What follows an instant in a sentence: nothing in the first pass.
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            number => write!(f, " in pass {number}"),
+        }
+    }
+}
+
+impl Field for Pass {
+    fn value(&self) -> impl Value + '_ {
+        Some(self.0).filter(|&number| number > 0)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        Some(self.0).filter(|&number| number > 0).into()
+    }
 }
 
 macro_rules! recorded_as_is {

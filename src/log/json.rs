@@ -11,12 +11,13 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::field::Pass;
 use super::log_writer::timestamp;
 use super::text::misleads;
 
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
-/// A field without a value is null, so that each event always has the same keys.
+/// A field without a value is null, so that each event always has the same keys, but for `pass`: hardly any line has one.
 pub(super) struct JsonLines;
 
 /// What the event of a line is called that another crate wrote.
@@ -75,7 +76,7 @@ pub(super) fn record(event: &crate::log::Event, line: &mut Map<String, Value>) {
             for (key, value) in more {
                 line.entry(format!("action_{key}")).or_insert(value);
             }
-        } else {
+        } else if name != Pass::NAME || !value.is_null() {
             line.insert(name.to_owned(), value);
         }
     }
@@ -136,7 +137,8 @@ impl Fields {
 
     fn nulls_up_to(&mut self, index: usize) {
         let skipped = self.metadata.fields().iter().take(index).skip(self.done);
-        for field in skipped.filter(|field| !matches!(field.name(), "event" | "message" | MORE)) {
+        let unnamed = ["event", "message", MORE, Pass::NAME];
+        for field in skipped.filter(|field| !unnamed.contains(&field.name())) {
             self.other(field.name(), Value::Null);
         }
         self.done = self.done.max(index);
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
     use crate::cloud66::Action;
     use crate::log::event::{
-        ActionStarted, JournalFailed, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting,
+        ActionStarted, JournalFailed, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting, Pass,
     };
     use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
@@ -260,6 +262,7 @@ mod tests {
             stack: StackUid::new("s1").expect("a uid"),
             job: JobUid::new("007").expect("a uid"),
             scheduled_at: at,
+            pass: Pass::default(),
             sent_at: at,
             lateness_ms: 1,
             connect_ms: Some(0),
@@ -287,20 +290,32 @@ mod tests {
             OccurrenceRetrying {
                 entry: entry.clone(),
                 scheduled_at: Timestamp::UNIX_EPOCH,
+                pass: Pass::from(3),
                 attempts: 2,
                 error: "reset\n".to_owned(),
                 status: Some(502),
                 retry_in_ms: 500,
             }
             .into(),
-            OccurrenceWaiting { entry, scheduled_at: Timestamp::UNIX_EPOCH, reason: "overlap", until: None }
-                .into(),
+            OccurrenceWaiting {
+                entry,
+                scheduled_at: Timestamp::UNIX_EPOCH,
+                pass: Pass::default(),
+                reason: "overlap",
+                until: None,
+            }
+            .into(),
         ];
         for event in events {
             let through_tracing = lines(|| event.emit()).remove(0);
             let mut alone: Value = serde_json::from_str(&of_event(Timestamp::now(), &event)).expect("JSON");
             alone["timestamp"].take();
             assert_eq!(alone.to_string(), through_tracing.to_string());
+            let pass = match event.name() {
+                "occurrence.retrying" => Some(&json!(3)),
+                _ => None,
+            };
+            assert_eq!(alone.get("pass"), pass, "shown where it is not 0: {alone}");
         }
     }
 
@@ -317,6 +332,7 @@ mod tests {
         let event = OccurrenceRejected {
             entry: EntryName::new("nightly").expect("a name"),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             status: Some(404),
             error: "no\n{\"event\":\"action.started\"}".to_owned(),
             hint: String::new(),

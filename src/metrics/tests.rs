@@ -8,7 +8,7 @@ use crate::dispatch::Sent;
 use crate::journal::JournalError;
 use crate::log::event::{
     ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, NotifyFailed,
-    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, ScheduleReloaded,
+    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded,
 };
 use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 
@@ -27,6 +27,7 @@ fn started(lateness_ms: i64) -> Event {
         stack: StackUid::new("a-stack").expect("a uid"),
         job: JobUid::new("a-job").expect("a uid"),
         scheduled_at: Timestamp::UNIX_EPOCH,
+        pass: Pass::default(),
         sent_at: Timestamp::UNIX_EPOCH,
         lateness_ms,
         connect_ms: None,
@@ -44,6 +45,7 @@ fn finished(success: bool) -> Event {
         stack: StackUid::new("a-stack").expect("a uid"),
         job: JobUid::new("a-job").expect("a uid"),
         scheduled_at: Timestamp::UNIX_EPOCH,
+        pass: Pass::default(),
         duration_ms: None,
         action: Action { finished_success: Some(success), ..Action::default() },
     };
@@ -84,6 +86,7 @@ fn metrics_keep_their_names_and_labels() {
         OccurrenceMissed {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             reason: "deadline",
             lateness_ms: 1,
         }
@@ -91,16 +94,23 @@ fn metrics_keep_their_names_and_labels() {
         OccurrenceSkipped {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             reason: "overlap",
             lateness_ms: 1,
         }
         .into(),
-        OccurrenceUnknown { entry: entry(), scheduled_at: Timestamp::UNIX_EPOCH, error: "cut".to_owned() }
-            .into(),
+        OccurrenceUnknown {
+            entry: entry(),
+            scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
+            error: "cut".to_owned(),
+        }
+        .into(),
         ScheduleReloaded { path: "a.yaml".to_owned(), entries: 12, added: 1, removed: 0, changed: 0 }.into(),
         OccurrenceRetrying {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             attempts: 1,
             error: "refused".to_owned(),
             status: None,

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::super::history::style;
 use super::super::output::{distance, span};
 use crate::control::{
-    AccountStatus, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status, WaitingStatus,
+    AccountStatus, Attention, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status,
+    WaitingStatus,
 };
 use crate::journal::State;
 use crate::log::visible;
@@ -22,6 +23,12 @@ const INDENT: &str = "  ";
 
 /// Lines that a text of others may have.
 const MOST_WRAPPED: usize = 3;
+
+/// Lines that a problem may have, and what to do about it.
+const MOST_OF_PROBLEM: usize = 6;
+
+/// So many problems are shown.
+const MOST_PROBLEMS: usize = 6;
 
 /// Of the accounts so many are shown.
 const MOST_ACCOUNTS: usize = 8;
@@ -39,6 +46,8 @@ const LONGEST_NAME: usize = 26;
 pub(super) fn of(status: &Status, width: usize) -> String {
     let mut screen = Screen { text: String::new(), width, now: status.now };
     screen.head(status);
+    screen.attention(&status.attention);
+    screen.sources(status);
     screen.members(&status.members);
     screen.accounts(&status.accounts);
     screen.entries(&status.entries, status.schedule.entries, status.swept_at.is_some());
@@ -46,6 +55,27 @@ pub(super) fn of(status: &Status, width: usize) -> String {
     screen.lately(status.lately.as_ref());
     screen.paused(status);
     screen.text
+}
+
+/// How the daemon is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Headline {
+    Fires,
+    Problems,
+    StandsBy,
+    No,
+}
+
+impl Headline {
+    pub(super) fn of(status: &Status) -> Headline {
+        let leads = status.members.iter().any(|member| member.leads && member.lives);
+        match (status.ready, status.attention.is_empty()) {
+            (true, true) => Headline::Fires,
+            (true, false) => Headline::Problems,
+            (false, true) if leads => Headline::StandsBy,
+            (false, _) => Headline::No,
+        }
+    }
 }
 
 struct Screen {
@@ -58,12 +88,38 @@ impl Screen {
     fn head(&mut self, status: &Status) {
         let up = span(status.now.as_second() - status.since.as_second());
         let swept = status.swept_at.map_or("never".to_owned(), |at| self.ago(at));
-        let (word, style) = if status.ready { ("fires", WELL) } else { ("DOES NOT FIRE", WRONG) };
+        let (word, style) = match Headline::of(status) {
+            Headline::Fires => ("fires", WELL),
+            Headline::Problems => ("FIRES, WITH PROBLEMS", DOUBTFUL),
+            Headline::StandsBy => ("stands by", Style::new()),
+            Headline::No => ("DOES NOT FIRE", WRONG),
+        };
         let program = format!("stackcron {}, process {}", status.version, status.pid);
         self.line(style, &format!("{word}: {program}, up {up}, last sweep {swept}"));
         if let Some(why) = &status.not_ready {
-            self.wrapped(WRONG, why);
+            self.wrapped(style, why);
         }
+    }
+
+    /// What is wrong now, first of all: since when, for whom, and what to do.
+    fn attention(&mut self, attention: &[Attention]) {
+        if attention.is_empty() {
+            return;
+        }
+        self.heading(&format!("ATTENTION {}", attention.len()));
+        for problem in attention.iter().take(MOST_PROBLEMS) {
+            let since =
+                problem.since.map_or(String::new(), |since| format!("since {}: ", self.moment(since)));
+            let told = format!("{since}{} ({})", problem.what, problem.concerns);
+            self.broken(WRONG, "", &told, MOST_OF_PROBLEM);
+            self.broken(Style::new(), INDENT, &problem.remedy, MOST_OF_PROBLEM);
+        }
+        self.more(attention.len(), attention.len().min(MOST_PROBLEMS));
+        self.text.push('\n');
+    }
+
+    /// What is fired, and where that is written down.
+    fn sources(&mut self, status: &Status) {
         let (entries, accounts) = (status.schedule.entries, status.schedule.accounts);
         let counted =
             format!("{}, {}", plural(entries, "entry", "entries"), plural(accounts, "account", "accounts"));
@@ -258,6 +314,11 @@ impl Screen {
 
     /// A text of others, under the line that it belongs to. A long one is cut off.
     fn wrapped(&mut self, style: Style, text: &str) {
+        self.broken(style, INDENT, text, MOST_WRAPPED);
+    }
+
+    /// A text in lines of its own, no word broken: at most so many.
+    fn broken(&mut self, style: Style, indent: &str, text: &str, most: usize) {
         let room = self.width.saturating_sub(INDENT.len());
         let mut lines: Vec<String> = vec![String::new()];
         for word in visible(text).split_whitespace() {
@@ -266,15 +327,16 @@ impl Screen {
             match lines[line].is_empty() {
                 true => lines[line] = word.to_owned(),
                 false if wanted <= room => lines[line] += &format!(" {word}"),
-                false if lines.len() < MOST_WRAPPED => lines.push(word.to_owned()),
+                false if lines.len() < most => lines.push(word.to_owned()),
                 false => {
                     lines[line] += " …";
                     break;
                 }
             }
         }
-        for line in lines {
-            self.line(style, &format!("{INDENT}{line}"));
+        for (line, at) in lines.iter().zip(0..) {
+            let indent = if at == 0 { indent } else { INDENT };
+            self.line(style, &format!("{indent}{line}"));
         }
     }
 
@@ -286,6 +348,12 @@ impl Screen {
         let before = cut(before, self.width);
         let text = cut(text, self.width - before.chars().count());
         self.text += &format!("{before}{style}{text}{style:#}\n");
+    }
+
+    /// The time of day, with the date where it is another day's.
+    fn moment(&self, at: Timestamp) -> String {
+        let day = |at: Timestamp| at.strftime("%F").to_string();
+        if day(at) == day(self.now) { time_of_day(at) } else { instant(at) }
     }
 
     fn ago(&self, at: Timestamp) -> String {
@@ -366,6 +434,19 @@ mod tests {
         let mut status = quiet();
         status["ready"] = false.into();
         status["not_ready"] = "the journal cannot be written: nothing new is started".into();
+        status["attention"] = json!([
+            {
+                "kind": "journal", "what": "the disk of the journal /var/lib/stackcron/journal.sqlite3 is full",
+                "since": "2026-11-25T08:00:00Z", "concerns": "nothing new is started",
+                "remedy": "Free space there (`df /var/lib/stackcron`). The daemon goes on by itself then."
+            },
+            {
+                "kind": "token_refused", "what": "the API does not know the token (401): Not\u{1b}[2J known",
+                "since": "2026-11-24T23:12:00Z", "concerns": "account main; 13 occurrences wait", "account": "main",
+                "remedy": "Replace the token in /etc/stackcron/cloud66-token (or where the unit's LoadCredential= says), then \
+                    `systemctl restart stackcron`: a reload does not hand it over."
+            },
+        ]);
         status["journal"]["healthy"] = false.into();
         status["journal"]["failed_since"] = "2026-11-25T08:00:00Z".into();
         status["journal"]["error"] =

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::log::event::OccurrenceUnknown;
+use crate::log::event::{OccurrenceUnknown, Pass};
 use crate::schedule::{Entry, ReceiverName};
 
 /// Two receivers: `all` is told of everything, `some` of failures and recoveries; and an entry with a ping.
@@ -37,6 +37,7 @@ impl World {
         let told = OccurrenceUnknown {
             entry: entry.name.clone(),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            pass: Pass::default(),
             error: format!("{what:?}"),
         };
         let happening = Happening { entry, what, event: Box::new(told.into()) };

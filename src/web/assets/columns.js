@@ -24,7 +24,7 @@ export const stateLink = (one) => el("a", { href: why(one.entry, one.scheduled_a
 /** @typedef {import("./table.js").Column} Column */
 
 /** @param {string} [zone] @returns {Column} */
-export const scheduled = (zone) => ({ head: "scheduled", kind: "tight", cell: (one) => instant(one.scheduled_at, zone) });
+export const scheduled = (zone) => ({ head: "scheduled", kind: "tight", cell: (one) => (one.pass ? el("span", {}, instant(one.scheduled_at, zone), ` pass ${one.pass}`) : instant(one.scheduled_at, zone)) });
 /** @type {Column} */
 export const entry = { head: "entry", kind: "tight", cell: (one) => entryLink(one.entry) };
 /** @type {Column} */

@@ -60,7 +60,7 @@ function measured(records, zone) {
 /** @param {any[]} records @param {string} zone */
 function past(records, zone) {
   const attempts = { head: "attempts", kind: "num less", cell: (/** @type {any} */ one) => one.attempts };
-  return table("History", [scheduled(zone), state, late, runTime, attempts, action, reason], records, { key: (one) => `past ${one.scheduled_at}` });
+  return table("History", [scheduled(zone), state, late, runTime, attempts, action, reason], records, { key: (one) => `past ${one.scheduled_at} ${one.pass ?? 0}` });
 }
 
 /**

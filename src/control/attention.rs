@@ -1,0 +1,329 @@
+//! What is wrong now, since when, what it concerns, and what to do: one list, made of what the daemon knows.
+//!
+//! `status`, the status page and the service manager show the list. A problem that ends leaves the list by itself, since
+//! the list is made anew each time from the states that the daemon is in.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::on_disk::NotInUse;
+use super::request::NotReady;
+use super::status::MemberStatus;
+use crate::dispatch::Standing;
+use crate::journal::{Health, JournalError, Record, State};
+use crate::schedule::{Account, AccountName, TokenSource};
+
+/// A problem of now. Its keys are an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Which kind of problem it is, for programs.
+    pub kind: ProblemKind,
+    /// What is wrong, with its cause, in words.
+    pub what: String,
+    /// `None`: from the start on, or not known.
+    pub since: Option<Timestamp>,
+    /// For whom: an account, an entry, or everything; and how many occurrences wait.
+    pub concerns: String,
+    /// What a person can do, or when it ends by itself.
+    pub remedy: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// The account, where the problem is one account's.
+    pub account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// The entry, where the problem is one entry's.
+    pub entry: Option<String>,
+}
+
+/// The kinds of problems, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKind {
+    /// The journal cannot be written, has gone, or does not answer.
+    Journal,
+    /// The lease of a shared journal is not renewed.
+    Lease,
+    /// Several daemons share the journal, and none leads.
+    NobodyLeads,
+    /// The clock is behind what it has shown.
+    ClockBehind,
+    /// The API does not answer an account's requests.
+    ApiUnreachable,
+    /// The API does not accept an account's token (401).
+    TokenRefused,
+    /// The API does not let an account's token do what is asked (403).
+    Forbidden,
+    /// The schedule file on disk is not what is fired.
+    ScheduleNotInUse,
+    /// An account's quota is spent down to the reserve.
+    QuotaExhausted,
+    /// The newest occurrence of an entry did not end well.
+    LastRun,
+}
+
+/// What the list is made of.
+pub(crate) struct States<'a> {
+    pub(crate) not_ready: Option<NotReady>,
+    pub(crate) health: &'a Health,
+    pub(crate) path: &'a str,
+    pub(crate) on_disk: Option<&'a NotInUse>,
+    /// When the schedule in force was read.
+    pub(crate) in_force_since: Timestamp,
+    pub(crate) accounts: &'a [(AccountName, Standing)],
+    /// Those who share the journal. Empty where it is not shared or cannot be read.
+    pub(crate) members: &'a [MemberStatus],
+    /// Newest occurrences of entries that did not end well.
+    pub(crate) unresolved: &'a [Record],
+}
+
+/// The list, the gravest first.
+pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
+    let mut list = Vec::new();
+    list.extend(journal(states));
+    list.extend(states.not_ready.and_then(|why| not_ready(why, states.members)));
+    for (_, standing) in states.accounts {
+        list.extend(account(standing));
+    }
+    list.extend(states.on_disk.map(|unused| schedule_file(states, unused)));
+    list.extend(states.unresolved.iter().filter_map(|record| last_run(record, states.accounts)));
+    list.sort_by_key(|problem| problem.kind);
+    list
+}
+
+fn problem(
+    kind: ProblemKind,
+    since: Option<Timestamp>,
+    what: String,
+    concerns: &str,
+    remedy: impl Into<String>,
+) -> Attention {
+    let (concerns, remedy) = (concerns.to_owned(), remedy.into());
+    Attention { kind, what, since, concerns, remedy, account: None, entry: None }
+}
+
+fn journal(states: &States<'_>) -> Option<Attention> {
+    let Health::Ill { since, error } = states.health else {
+        return None;
+    };
+    let (what, remedy): (String, Cow<'_, str>) = match error {
+        JournalError::Full(path) => {
+            let directory = path.parent().unwrap_or(path).display();
+            (
+                format!("the disk of the journal {} is full", path.display()),
+                format!("Free space there (`df {directory}`). The daemon goes on by itself then.").into(),
+            )
+        }
+        JournalError::Gone(path) => (
+            format!("the journal {} was removed or replaced while in use", path.display()),
+            "Put the file back if you have it, then start the daemon anew: `systemctl restart stackcron`."
+                .into(),
+        ),
+        JournalError::Unreachable { address, detail } => (
+            format!("the journal {address} cannot be reached: {detail}"),
+            "See that the database runs and answers from here. The daemon goes on by itself then.".into(),
+        ),
+        JournalError::ReadOnly { path, detail } => (
+            format!("the journal {} cannot be written: {detail}", path.display()),
+            "Make it writable for the daemon's user. The daemon goes on by itself then.".into(),
+        ),
+        other => (other.to_string(), "See to the journal. The daemon goes on by itself then.".into()),
+    };
+    Some(problem(ProblemKind::Journal, Some(*since), what, "nothing new is started", remedy))
+}
+
+fn not_ready(why: NotReady, members: &[MemberStatus]) -> Option<Attention> {
+    let everything = "nothing new is started";
+    Some(match why {
+        // The journal's health tells more.
+        NotReady::Journal => return None,
+        // It passes in some seconds.
+        NotReady::Behind => return None,
+        NotReady::StandsBy => {
+            let leads = members.iter().any(|member| member.leads && member.lives);
+            if leads || members.is_empty() {
+                return None;
+            }
+            let what = "no member leads".to_owned();
+            let remedy = "One should take over within seconds. Else see `stackcron status` and the log of each member.";
+            problem(ProblemKind::NobodyLeads, None, what, everything, remedy)
+        }
+        NotReady::Replaced => problem(
+            ProblemKind::Journal,
+            None,
+            "the journal is gone, or another one is in its place".to_owned(),
+            everything,
+            "Bring the journal back, or begin a new one by hand: `stackcron run --new-journal`.",
+        ),
+        NotReady::Lapsed => problem(
+            ProblemKind::Lease,
+            None,
+            "the lease of the journal has not been renewed in time".to_owned(),
+            everything,
+            "See that the database answers from here. The daemon goes on by itself then.",
+        ),
+        NotReady::Disk(seconds) => problem(
+            ProblemKind::Journal,
+            None,
+            format!("the journal has not answered for {seconds} s"),
+            everything,
+            "See to its disk or its database (`dmesg` tells of a disk that hangs), then restart the daemon.",
+        ),
+        NotReady::Clock(until) => problem(
+            ProblemKind::ClockBehind,
+            None,
+            format!("the clock is behind the journal: it has shown {} before", instant(until)),
+            everything,
+            "See that time is synchronised (`timedatectl`). The daemon goes on when the clock shows that instant.",
+        ),
+    })
+}
+
+fn account(standing: &Standing) -> Vec<Attention> {
+    let (account, trouble) = (&standing.account, &standing.trouble);
+    let waiting = standing.gauges.waiting.iter().map(|&(_, count)| count).sum::<usize>() + standing.held;
+    let concerns = match waiting {
+        0 => format!("account {}", account.name),
+        1 => format!("account {}; 1 occurrence waits", account.name),
+        waiting => format!("account {}; {waiting} occurrences wait", account.name),
+    };
+    let mut list = Vec::new();
+    if let Some(unreachable) = &trouble.unreachable {
+        let host = account.url.host_str().unwrap_or("the API");
+        let what = format!("cannot reach {host}: {}", unreachable.error);
+        let then = match waiting {
+            0 => format!(
+                "The last try was at {}; the next occurrence is the next one.",
+                instant(unreachable.tried_at)
+            ),
+            _ => "What waits is tried again until its deadline.".to_owned(),
+        };
+        let remedy = format!(
+            "Try `curl -sSI {}` from here: see to the network, the proxy, or the API. {then}",
+            account.url
+        );
+        list.push(problem(ProblemKind::ApiUnreachable, Some(unreachable.since), what, &concerns, remedy));
+    }
+    if let Some(denied) = &trouble.denied {
+        let (kind, what, remedy) = match denied.status {
+            401 => (
+                ProblemKind::TokenRefused,
+                format!("the API does not know the token (401): {}", denied.error),
+                renew(account),
+            ),
+            status => (
+                ProblemKind::Forbidden,
+                format!("the API refuses {} ({status}): {}", denied.entry, denied.error),
+                "Give the token the scopes public and jobs (or admin), and its user access to the stack."
+                    .to_owned(),
+            ),
+        };
+        list.push(problem(kind, Some(denied.since), what, &concerns, remedy));
+    }
+    // A spent quota that keeps nobody waiting is the schedule's normal state.
+    if let Some(until) = standing.exhausted_until.filter(|_| waiting > 0) {
+        let what = format!(
+            "the quota of {} requests is spent{}",
+            standing.gauges.limit,
+            match standing.gauges.reserve {
+                0 => String::new(),
+                reserve => format!(" down to the reserve of {reserve}"),
+            }
+        );
+        let remedy = format!(
+            "It should come back at {}, and what waits goes then. `stackcron forecast --suggest` tells how to spread what \
+             does not fit.",
+            instant(until)
+        );
+        list.push(problem(ProblemKind::QuotaExhausted, trouble.exhausted_since, what, &concerns, remedy));
+    }
+    for problem in &mut list {
+        problem.account = Some(account.name.to_string());
+    }
+    list
+}
+
+/// How a new token is put in place of one that is not accepted.
+fn renew(account: &Account) -> String {
+    match &account.token {
+        TokenSource::Credential(name) => format!(
+            "Replace the token in /etc/stackcron/{name} (or where the unit's LoadCredential= says), then `systemctl restart \
+             stackcron`: a reload does not hand it over."
+        ),
+        TokenSource::Env(name) => {
+            format!(
+                "Set {name} to a token that is valid where the daemon is started, then restart the daemon."
+            )
+        }
+        TokenSource::File(path) => {
+            format!("Replace the token in {}, then `systemctl reload stackcron`.", path.display())
+        }
+    }
+}
+
+fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
+    let what = format!("the schedule file on disk is not in use: {}", unused.first);
+    let concerns = format!("the schedule read at {} is fired", instant(states.in_force_since));
+    let remedy = format!(
+        "Mend {0} (`stackcron check --config {0}` tells every error). It is read again when it changes.",
+        states.path
+    );
+    problem(ProblemKind::ScheduleNotInUse, Some(unused.since), what, &concerns, remedy)
+}
+
+/// The newest occurrence of an entry, where a person should look into it.
+fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Attention> {
+    let (entry, at) = (record.key.entry(), record.key.scheduled_at());
+    let reason = record.reason.as_deref().filter(|reason| !reason.is_empty());
+    let because = reason.map_or(String::new(), |reason| format!(": {}", first_line(reason)));
+    // The account's own problem tells it for all of its entries.
+    let told =
+        |(_, standing): &(AccountName, Standing)| {
+            standing.trouble.denied.as_ref().is_some_and(|denied| {
+                reason.is_some_and(|reason| reason.starts_with(&denied.status.to_string()))
+            })
+        };
+    if record.state == State::Rejected && accounts.iter().any(told) {
+        return None;
+    }
+    let why = format!("`stackcron why {entry} --at {}` tells more.", at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    let (what, remedy) = match record.state {
+        State::Failed => {
+            let action = record.action_id.map_or(String::new(), |id| format!(" (action {id})"));
+            (
+                format!("the last job of {entry} failed{action}{because}"),
+                format!("See the job's output on its stack in Cloud 66. {why}"),
+            )
+        }
+        State::Rejected => {
+            let remedy = match reason {
+                Some(reason) if reason.starts_with("404") => {
+                    format!(
+                        "Compare `stack` and `job` of {entry} with the uids that `stackcron jobs STACK` lists."
+                    )
+                }
+                _ => why,
+            };
+            (format!("the API refused {entry}{because}"), remedy)
+        }
+        State::Missed => (format!("{entry} was not run{because}"), why),
+        State::Unknown => (
+            format!("nothing tells whether {entry} started{because}"),
+            format!(
+                "Look at the stack's actions in Cloud 66, and run it with `stackcron fire {entry}` if it did not."
+            ),
+        ),
+        _ => return None,
+    };
+    let mut problem = problem(ProblemKind::LastRun, Some(at), what, &format!("entry {entry}"), remedy);
+    problem.entry = Some(entry.to_string());
+    Some(problem)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn instant(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}

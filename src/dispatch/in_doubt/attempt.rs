@@ -1,0 +1,98 @@
+//! One attempt in doubt, and the span in which it took effect, if it did.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::reconcile::{Attempt, Standing};
+use super::span::{moved, spread};
+use crate::clock::{Mono, Now};
+use crate::dispatch::listing::Ahead;
+use crate::journal::ClockOf;
+use crate::schedule::{AccountName, StackUid};
+
+/// Until the next question after one that told nothing, at least. The pause doubles from question to question.
+const LEAST_PAUSE: Duration = Duration::from_secs(3);
+
+/// A stack whose list leaves attempts open that are too late to take effect is asked again after this pause: an answer in
+/// flight may still tell.
+const REPEATS: Duration = Duration::from_secs(5);
+
+/// An attempt in doubt.
+#[derive(Debug)]
+pub(in crate::dispatch) struct InDoubtAttempt {
+    pub(super) account: AccountName,
+    pub(super) stack: StackUid,
+    /// When it left, or the earliest that it can have left.
+    pub(super) sent_at: Timestamp,
+    /// The same by the wall clock as it was when the attempt came into doubt.
+    pub(super) left_at: Timestamp,
+    /// The answer may tell better when it left.
+    pub(super) vague: bool,
+    /// The clocks when it came into doubt.
+    pub(super) seen: Now,
+    pub(super) over_at: Mono,
+    pub(super) given_up_at: Mono,
+    pub(super) error: String,
+    pub(super) status: Option<u16>,
+    pub(super) token: Token,
+    /// Of a former process, which had this clock.
+    pub(super) former: Option<ClockOf>,
+}
+
+/// By whose token an attempt was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dispatch) enum Token {
+    /// By the one of so many reloads.
+    OfReload(u32),
+    /// By one of a former process.
+    Former,
+}
+
+/// What is known of an attempt when it comes into doubt.
+pub(in crate::dispatch) struct InDoubtReport {
+    pub(in crate::dispatch) sent_at: Timestamp,
+    /// When it left by the clock that nobody sets. `None`: another process sent it.
+    pub(in crate::dispatch) left: Option<Mono>,
+    pub(in crate::dispatch) vague: bool,
+    pub(in crate::dispatch) token: Token,
+    pub(in crate::dispatch) error: String,
+    pub(in crate::dispatch) status: Option<u16>,
+}
+impl InDoubtAttempt {
+    /// The span in which it took effect, if it did, by a clock that is so much ahead of ours.
+    pub(super) fn span(&self, now: Now, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
+        let until = now.wall_at(self.over_at);
+        // Somebody may have set our clock since.
+        let set = until.duration_since(self.seen.wall_at(self.over_at));
+        let left_at = moved(self.left_at, set);
+        let (from, until) = spread(left_at, until, ahead);
+        // A former process had the API's time, or was as far from it as we are: the clock may have been set between. Another
+        // machine's clock tells nothing of ours.
+        let agreed = self.former.map(|clock| match clock {
+            ClockOf::ThisMachine => spread(self.left_at, until, Some(Ahead::NONE)).0,
+            ClockOf::AnyMember => spread(self.left_at, until, None).0,
+        });
+        (agreed.map_or(from, |agreed| from.min(agreed)), until)
+    }
+
+    /// When its stack is worth asking again: an effect is shown soon as a rule, and late at times.
+    pub(super) fn asked_next(&self, now: Mono) -> Mono {
+        if self.over_at <= now {
+            return now + REPEATS;
+        }
+        let age = now.saturating_sub(self.seen.mono);
+        (now + age.max(LEAST_PAUSE)).min(self.over_at)
+    }
+
+    pub(super) fn attempt(
+        &self,
+        now: Now,
+        ahead: Option<Ahead>,
+        user: Option<String>,
+        standing: Standing,
+    ) -> Attempt {
+        let (from, until) = self.span(now, ahead);
+        Attempt { from, until, user, standing }
+    }
+}

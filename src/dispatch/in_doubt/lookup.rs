@@ -1,0 +1,246 @@
+//! When a stack is asked for its actions, and the journal for those that it knows.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::Doubts;
+use super::reconcile::{CUT_OFF, Verdict};
+use super::span::moved;
+use crate::clock::{Mono, Now};
+use crate::cloud66::ActionsListed;
+use crate::dispatch::listing::{Next, Reading};
+use crate::dispatch::{Dispatch, Effect, Id, InFlight, Request, RequestId};
+use crate::journal::Known;
+use crate::quota::Purpose;
+use crate::schedule::{AccountName, StackUid};
+
+/// The stack is asked this long after an attempt came into doubt: most effects can be seen by then.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// A lookup goes behind the fires of its account, but not for longer than this: where no answer tells of a quota, one request
+/// follows another, and fires of every second would leave no room for it.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct ActionLookup {
+    /// When it is to be asked.
+    at: Mono,
+    failures: u32,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waits,
+    /// The list is read since then. The number is of the page that is to be asked for, or was asked for then.
+    Lists {
+        reading: Reading,
+        since: Mono,
+        page: u32,
+        asked: Option<Mono>,
+    },
+    /// The journal is asked. The attempts were in flight when it was.
+    Recalls {
+        reading: Reading,
+        since: Mono,
+        in_flight: Vec<Now>,
+    },
+}
+
+impl Doubts {
+    /// A stack is asked soon, since an attempt on it has come into doubt.
+    pub(super) fn ask_soon(&mut self, account: &AccountName, stack: &StackUid, now: Now) {
+        let first = now.mono + FIRST;
+        let lookup = self.inquiries.entry((account.clone(), stack.clone()));
+        let lookup = lookup.or_insert(ActionLookup { at: first, failures: 0, stage: Stage::Waits });
+        if matches!(lookup.stage, Stage::Waits) {
+            lookup.at = lookup.at.min(first);
+        }
+    }
+
+    /// When an account has something to ask.
+    pub(in crate::dispatch) fn next_at(&self, account: &AccountName) -> Option<Mono> {
+        let ready =
+            self.inquiries.iter().filter(|((of, _), inquiry)| of == account && inquiry.waits_for_us());
+        ready.map(|(_, inquiry)| inquiry.at).min()
+    }
+
+    /// Whether something is to be asked by an account.
+    pub(in crate::dispatch) fn asks_by(&self, account: &AccountName) -> bool {
+        self.inquiries.keys().any(|(of, _)| of == account)
+    }
+
+    /// Whether a lookup of an account has waited behind fires for [`OVERDUE`].
+    pub(in crate::dispatch) fn is_overdue(&self, account: &AccountName, now: Now) -> bool {
+        let mut lookups = self.inquiries.iter().filter(|((of, _), _)| of == account);
+        lookups.any(|(_, lookup)| lookup.waits_for_us() && lookup.at + OVERDUE <= now.mono)
+    }
+
+    fn due(&self, account: &AccountName, now: Now) -> Option<StackUid> {
+        let mut of_account = self.inquiries.iter().filter(|((of, _), _)| of == account);
+        of_account
+            .find(|(_, inquiry)| inquiry.waits_for_us() && inquiry.at <= now.mono)
+            .map(|((_, stack), _)| stack.clone())
+    }
+}
+
+impl ActionLookup {
+    /// Nothing of it is with the API or the journal.
+    fn waits_for_us(&self) -> bool {
+        matches!(self.stage, Stage::Waits | Stage::Lists { asked: None, .. })
+    }
+}
+
+impl Dispatch {
+    /// Asks what is to be asked by an account.
+    pub(in crate::dispatch) fn inquire(
+        &mut self,
+        account: &AccountName,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        while let Some(stack) = self.doubts.due(account, now) {
+            if self.doubts.of_stack(account, &stack).next().is_none() {
+                self.doubts.inquiries.remove(&(account.clone(), stack));
+                continue;
+            }
+            let request = RequestId(self.number());
+            let Some(lane) = self.lanes.get_mut(account) else {
+                return;
+            };
+            let Ok(ticket) = lane.admit(Purpose::Reconcile, now) else {
+                return;
+            };
+            lane.leaves();
+            let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
+                return;
+            };
+            if matches!(inquiry.stage, Stage::Waits) {
+                let reading = Reading::new();
+                inquiry.stage = Stage::Lists { reading, since: now.mono, page: 1, asked: None };
+            }
+            if let Stage::Lists { page, asked, .. } = &mut inquiry.stage {
+                *asked = Some(now.mono);
+                let (account, stack, page) = (account.clone(), stack.clone(), *page);
+                effects.push(Effect::Send(
+                    request,
+                    Request::Actions { account, stack, page, purpose: Purpose::Reconcile },
+                ));
+            }
+            self.requests.insert(request, InFlight::ActionLookup(ticket, account.clone(), stack));
+        }
+    }
+
+    /// A page of a stack's actions was asked for, or could not be read.
+    pub(in crate::dispatch) fn read(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        listed: ActionsListed,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let key = (account, stack);
+        let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
+            return;
+        };
+        let Stage::Lists { mut reading, since, page, asked } =
+            std::mem::replace(&mut inquiry.stage, Stage::Waits)
+        else {
+            return;
+        };
+        let next = match listed {
+            ActionsListed::Page(listed) => {
+                reading.read_clock(&listed, asked.unwrap_or(now.mono), now);
+                let ahead = reading.ahead(now);
+                let from = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.span(now, ahead).0);
+                // An action's instant is a whole second, cut off.
+                let back_to = moved(from.min().unwrap_or(now.wall), -CUT_OFF);
+                reading.take(page, listed, back_to)
+            }
+            ActionsListed::Unanswered { .. } => {
+                self.ask_again(&key, now);
+                return;
+            }
+        };
+        match next {
+            Next::Page(page) => {
+                if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
+                    inquiry.at = now.mono;
+                    inquiry.stage = Stage::Lists { reading, since, page, asked: None };
+                }
+            }
+            Next::Complete => {
+                let stack = key.1.clone();
+                let since_when = self.doubts.of_stack(&key.0, &stack).map(|(_, doubt)| doubt.sent_at).min();
+                let since_when = since_when.unwrap_or(now.wall);
+                let in_flight = self.in_flight_on(&stack);
+                let back = SignedDuration::try_from(self.longest_wait).unwrap_or(SignedDuration::MAX);
+                if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
+                    inquiry.stage = Stage::Recalls { reading, since, in_flight };
+                }
+                effects.push(Effect::Recall(key.0, stack, moved(since_when, -back)));
+            }
+            Next::TooLong => {
+                let verdicts: Vec<(Id, Verdict)> = (self.doubts.of_stack(&key.0, &key.1))
+                    .filter(|(_, doubt)| doubt.over_at <= since)
+                    .map(|(id, _)| (id, Verdict::Unknown))
+                    .collect();
+                self.carry_out(verdicts, now, effects);
+                self.ask_later(&key, now);
+            }
+        }
+    }
+
+    /// The actions of a stack that the journal knows. `None` when it cannot be read.
+    pub fn recalled(
+        &mut self,
+        account: AccountName,
+        stack: StackUid,
+        known: Option<Known>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let key = (account, stack);
+        let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
+            return effects;
+        };
+        let Stage::Recalls { reading, since, in_flight } =
+            std::mem::replace(&mut inquiry.stage, Stage::Waits)
+        else {
+            return effects;
+        };
+        let Some(known) = known else {
+            self.ask_again(&key, now);
+            return effects;
+        };
+        inquiry.failures = 0;
+        let verdicts = self.verdicts(&key, reading, since, &in_flight, &known, now);
+        self.carry_out(verdicts, now, &mut effects);
+        self.ask_later(&key, now);
+        effects
+    }
+
+    /// The list or the journal could not be read.
+    fn ask_again(&mut self, key: &(AccountName, StackUid), now: Now) {
+        if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
+            inquiry.failures += 1;
+            inquiry.stage = Stage::Waits;
+            inquiry.at = now.mono + self.backoff.after(inquiry.failures + 1);
+        }
+    }
+
+    /// Some of it is still to come: an effect that is not shown yet, or an answer.
+    fn ask_later(&mut self, key: &(AccountName, StackUid), now: Now) {
+        let next = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.asked_next(now.mono));
+        let Some(at) = next.min() else {
+            self.doubts.inquiries.remove(key);
+            return;
+        };
+        if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
+            inquiry.stage = Stage::Waits;
+            inquiry.at = at.max(now.mono + FIRST);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What becomes of an occurrence once there is a verdict on its attempt.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::InDoubtAttempt;
+use super::reconcile::Verdict;
+use super::span::BLIND;
+use super::verdicts::REMEMBERED;
+use crate::clock::Now;
+use crate::cloud66::Action;
+use crate::dispatch::{Dispatch, Doubtful, Effect, Id, Place, log};
+use crate::log::event::OccurrenceReconciled;
+use crate::schedule::{CatchUp, Entry};
+
+impl Dispatch {
+    /// Gives up those for which nothing could be found out in time.
+    pub(in crate::dispatch) fn lose_patience(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while let Some(&(at, id)) = self.doubts.patience.first()
+            && at <= now.mono
+        {
+            self.carry_out(vec![(id, Verdict::Unknown)], now, effects);
+            self.doubts.patience.remove(&(at, id));
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, verdicts: Vec<(Id, Verdict)>, now: Now, effects: &mut Vec<Effect>) {
+        let mut entries = BTreeSet::new();
+        for (id, verdict) in verdicts {
+            let Some(doubt) = (verdict != Verdict::Later).then(|| self.doubts.open.remove(&id)).flatten()
+            else {
+                continue;
+            };
+            self.doubts.patience.remove(&(doubt.given_up_at, id));
+            let Some(pending) = self.pending.get(&id) else {
+                continue;
+            };
+            let (entry, key) = (Arc::clone(&pending.entry), pending.key());
+            if let Some(activity) = self.activity.get_mut(&entry.name) {
+                activity.in_doubt -= 1;
+            }
+            let (word, action_id) = match &verdict {
+                Verdict::Started(action) => ("started", action.as_ref().and_then(|action| action.id)),
+                Verdict::NotStarted => ("not_started", None),
+                Verdict::Unknown | Verdict::Later => ("unknown", None),
+            };
+            effects.push(log(OccurrenceReconciled {
+                entry: entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
+                verdict: word,
+                action_id,
+            }));
+            match verdict {
+                Verdict::Started(action) => {
+                    self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
+                    if action_id.is_none() && !self.doubts.shared_out.occurrences.contains_key(&key) {
+                        self.forget_past(now);
+                        self.doubts.unnamed.push((key, doubt));
+                    }
+                }
+                Verdict::NotStarted => self.goes_again(id, now, effects),
+                Verdict::Unknown | Verdict::Later => {
+                    let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
+                    self.forget_past(now);
+                    self.doubts.unnamed.push((key, doubt));
+                    self.stays_unknown(id, &entry, Doubtful { error, sent_at }, status, now, effects);
+                }
+            }
+            entries.insert(entry.name.clone());
+        }
+        for entry in entries {
+            self.release(&entry);
+        }
+    }
+
+    fn adopt(&mut self, id: Id, action: Action, doubt: &InDoubtAttempt, now: Now, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get(&doubt.account) else {
+            return;
+        };
+        let (limit, remaining) = (lane.quota.limit(), lane.quota.remaining());
+        let began = action.started().filter(|&at| doubt.vague && at > doubt.sent_at);
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.history.attempts = pending.history.attempts.max(1);
+        }
+        self.started(id, action, (began.unwrap_or(doubt.sent_at), None), limit, remaining, now, effects);
+    }
+
+    /// It had no effect: `catch_up` and `start_deadline` decide, as of anything that has waited.
+    fn goes_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
+        if !self.waits_again(id, now, effects) {
+            return;
+        }
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.waited = true;
+        effects.extend(pending.record_waiting("retry"));
+        let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
+        let newer_went = newest.is_some_and(|newest| newest > pending.scheduled_at);
+        if newer_went && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand() {
+            return self.miss(id, "superseded", now, effects);
+        }
+        self.comes_due(id, now, effects);
+    }
+
+    fn stays_unknown(
+        &mut self,
+        id: Id,
+        entry: &Entry,
+        doubt: Doubtful,
+        status: Option<u16>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !entry.idempotent {
+            return self.unknown(id, doubt.error, effects);
+        }
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let error = doubt.error.clone();
+        pending.history.doubt.get_or_insert(doubt);
+        if pending.due_at <= now.wall {
+            return self.retry(id, error, status, now, effects);
+        }
+        // The clock was set back: it is not sent before it is due.
+        pending.place = Place::Future;
+        self.future.insert((pending.due_at, id));
+    }
+
+    /// Forgets those whose actions no list that is yet to be read can hold.
+    fn forget_past(&mut self, now: Now) {
+        let kept = REMEMBERED.unsigned_abs() + BLIND.unsigned_abs() * 2;
+        let oldest = self.doubts.open.values().map(|doubt| doubt.seen.mono).min().unwrap_or(now.mono);
+        self.doubts.unnamed.retain(|(_, doubt)| doubt.over_at + kept > oldest);
+    }
+}

@@ -1,0 +1,25 @@
+//! How far the API's clock may be from ours, and what that makes of a span of time.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::dispatch::listing::Ahead;
+
+/// The API's clocks may differ by so much from the one that it shows in its answers.
+pub(super) const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The API's clock may differ by so much from ours where its answers do not show it, and from that of another member of those
+/// that share the journal.
+pub(super) const BLIND: SignedDuration = SignedDuration::from_secs(60);
+
+/// A span of our clock as the API's shows it, with what may be between them.
+pub(super) fn spread(from: Timestamp, until: Timestamp, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
+    let (Ahead { least, most }, tolerance) = match ahead {
+        Some(ahead) => (ahead, TOLERANCE),
+        None => (Ahead::NONE, BLIND),
+    };
+    (moved(from, least - tolerance), moved(until, most + tolerance))
+}
+
+pub(super) fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(at)
+}

@@ -1,0 +1,141 @@
+//! Of what a list and the journal say together: the verdict on each attempt of a stack.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Token;
+use super::reconcile::{Attempt, Judgement, Standing, Verdict, candidates, judge};
+use super::span::{moved, spread};
+use crate::clock::{Mono, Now};
+use crate::cloud66::{Action, ActionId};
+use crate::dispatch::listing::{Ahead, Reading};
+use crate::dispatch::{Dispatch, Id, InFlight, Pending};
+use crate::journal::{ClockOf, Key, Known};
+use crate::schedule::{AccountName, StackUid};
+
+/// An attempt of a former process may have taken effect so long after it was sent: [`SETTLES`], and a minute for the time
+/// between the writing of its instant and its leaving.
+const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(180);
+
+/// An attempt that was given up is remembered for so long: its action may be on a page of a list that is yet to be read.
+pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
+
+/// Groups of attempts that own as many actions together.
+#[derive(Debug, Default)]
+pub(super) struct SharedOut {
+    pub(super) occurrences: HashMap<Key, Mono>,
+    actions: HashMap<(StackUid, ActionId), Mono>,
+}
+
+impl SharedOut {
+    fn forget_past(&mut self, now: Now) {
+        let kept = |since: &mut Mono| *since + REMEMBERED.unsigned_abs() > now.mono;
+        self.occurrences.retain(|_, since| kept(since));
+        self.actions.retain(|_, since| kept(since));
+    }
+}
+
+impl Dispatch {
+    pub(super) fn verdicts(
+        &mut self,
+        (account, stack): &(AccountName, StackUid),
+        reading: Reading,
+        since: Mono,
+        in_flight: &[Now],
+        known: &Known,
+        now: Now,
+    ) -> Vec<(Id, Verdict)> {
+        let ahead = reading.ahead(now);
+        let mut started: HashSet<ActionId> = known.actions.iter().copied().collect();
+        let users = |token| self.user_of(account, token, &reading.actions, &started);
+        let mut ids = Vec::new();
+        let mut keys = Vec::new();
+        let mut attempts = Vec::new();
+        // Whoever sent them: what is known of the user holds for this account alone.
+        for (&id, doubt) in self.doubts.open.iter().filter(|(_, doubt)| doubt.stack == *stack) {
+            let standing = if doubt.over_at <= since { Standing::Over } else { Standing::Open };
+            let user = if doubt.account == *account { users(doubt.token) } else { None };
+            ids.push((id, doubt.account == *account));
+            keys.extend(self.pending.get(&id).map(Pending::key));
+            attempts.push(doubt.attempt(now, ahead, user, standing));
+        }
+        let judged = attempts.len();
+        for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
+            keys.push(key.clone());
+            let user = if doubt.account == *account { users(doubt.token) } else { None };
+            attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
+        }
+        let of_this_life = |key: &Key| {
+            self.doubts.unnamed.iter().any(|(ours, _)| ours == key)
+                || self.doubts.shared_out.occurrences.contains_key(key)
+        };
+        for former in known.unnamed.iter().filter(|unnamed| !of_this_life(&unnamed.key)) {
+            let until = moved(former.sent_at, LONGEST_EFFECT);
+            let (from, until) = if ahead.is_some() && self.doubts.former == ClockOf::ThisMachine {
+                // As far from the API's time as we are, or right: the clock may have been set since.
+                let (right, as_now) =
+                    (spread(former.sent_at, until, Some(Ahead::NONE)), spread(former.sent_at, until, ahead));
+                (right.0.min(as_now.0), right.1.max(as_now.1))
+            } else {
+                spread(former.sent_at, until, None)
+            };
+            keys.push(former.key.clone());
+            attempts.push(Attempt { from, until, user: None, standing: Standing::GivenUp });
+        }
+        for left in in_flight {
+            let (from, _) = spread(moved(left.wall, now.set_since(*left)), now.wall, ahead);
+            let standing = Standing::InFlight;
+            attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
+        }
+        let shared_out = self.doubts.shared_out.actions.keys().filter(|(on, _)| on == stack);
+        started.extend(shared_out.map(|(_, action)| *action));
+        let judgement = judge(&attempts, &candidates(reading.actions, &started));
+        // An attempt by another account is judged when that account asks, by the same actions.
+        if ids.iter().all(|(_, ours)| *ours) && keys.len() + in_flight.len() == attempts.len() {
+            self.share_out(stack, &keys, &judgement, now);
+        }
+        ids.into_iter()
+            .zip(judgement.verdicts.into_iter().take(judged))
+            .filter(|((_, ours), _)| *ours)
+            .map(|((id, _), verdict)| (id, verdict))
+            .collect()
+    }
+
+    /// Remembers which attempts own which actions together, so that neither competes with others from now on.
+    fn share_out(&mut self, stack: &StackUid, keys: &[Key], judgement: &Judgement, now: Now) {
+        self.doubts.shared_out.forget_past(now);
+        for (key, verdict) in keys.iter().zip(&judgement.verdicts) {
+            if matches!(verdict, Verdict::Started(_)) {
+                self.doubts.unnamed.retain(|(unnamed, _)| unnamed != key);
+                self.doubts.shared_out.occurrences.insert(key.clone(), now.mono);
+            }
+        }
+        let owned = judgement.owned.iter().map(|action| ((stack.clone(), *action), now.mono));
+        self.doubts.shared_out.actions.extend(owned);
+    }
+
+    /// Whose actions are started by a token, if no action in the list that is known to be ours says otherwise.
+    fn user_of(
+        &self,
+        account: &AccountName,
+        token: Token,
+        actions: &[Action],
+        known: &HashSet<ActionId>,
+    ) -> Option<String> {
+        let lane = self.lanes.get(account)?;
+        let user = lane.user.clone().filter(|_| token == Token::OfReload(lane.reloads))?;
+        let ours = actions.iter().filter(|action| action.id.is_some_and(|id| known.contains(&id)));
+        let agree = ours.filter_map(|action| action.user.as_ref()).all(|other| *other == user);
+        agree.then_some(user)
+    }
+
+    pub(super) fn in_flight_on(&self, stack: &StackUid) -> Vec<Now> {
+        let fires = self.requests.values().filter_map(|request| match request {
+            InFlight::Fire(_, id, left) => Some((self.pending.get(id)?, *left)),
+            _ => None,
+        });
+        let on_stack = fires.filter(|(pending, _)| pending.entry.stack == *stack);
+        on_stack.map(|(_, left)| left).collect()
+    }
+}
