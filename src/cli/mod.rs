@@ -137,7 +137,15 @@ impl Cli {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
-                match next::run(&args, schedule, Timestamp::now(), self.format, output::columns(), out) {
+                match next::run(
+                    &args,
+                    schedule,
+                    Timestamp::now(),
+                    self.format,
+                    next::Arguments::Told,
+                    output::columns(),
+                    out,
+                ) {
                     Ok(()) => Ok(Status::Done),
                     Err(next::NextError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),

@@ -275,7 +275,8 @@ fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
 fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Attention> {
     let (entry, at) = (record.key.entry(), record.key.scheduled_at());
     let reason = record.reason.as_deref().filter(|reason| !reason.is_empty());
-    let because = reason.map_or(String::new(), |reason| format!(": {}", first_line(reason)));
+    let because = record.in_words().filter(|words| !words.is_empty());
+    let because = because.map_or(String::new(), |words| format!(": {}", first_line(&words)));
     // The account's own problem tells it for all of its entries.
     let told =
         |(_, standing): &(AccountName, Standing)| {

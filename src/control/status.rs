@@ -178,6 +178,9 @@ pub struct LastStatus {
     pub sent_at: Option<Timestamp>,
     pub action_id: Option<u64>,
     pub reason: Option<String>,
+    /// Why it is in its state, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An occurrence that is due and not sent.
@@ -196,6 +199,9 @@ pub struct WaitingStatus {
     /// It is missed then.
     pub deadline: Timestamp,
     pub attempts: u32,
+    /// How the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     pub by_hand: bool,
 }
 
@@ -249,6 +255,9 @@ pub struct NotableStatus {
     pub lateness_ms: Option<i64>,
     pub action_id: Option<u64>,
     pub reason: Option<String>,
+    /// Why it is in its state, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An entry, its next instant, its last one, and what the journal has of that.
@@ -396,6 +405,7 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
         until,
         deadline: waiting.deadline,
         attempts: waiting.attempts,
+        error: waiting.error.clone(),
         by_hand: waiting.by_hand,
     }
 }
@@ -417,6 +427,7 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
             state: record.as_ref().map(|record| word(record.state)),
             sent_at: record.as_ref().and_then(|record| record.sent_at),
             action_id: record.as_ref().and_then(|record| record.action_id),
+            why: record.as_ref().and_then(Record::in_words),
             reason: record.and_then(|record| record.reason),
         }),
     }
@@ -470,6 +481,7 @@ fn notable(record: Record) -> NotableStatus {
         state: word(record.state),
         lateness_ms: record.lateness_ms,
         action_id: record.action_id,
+        why: record.in_words(),
         reason: record.reason,
     }
 }

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{Dispatch, Effect, History, Id, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Origin, Transition};
@@ -20,7 +22,7 @@ impl Dispatch {
         match entry {
             Some(entry) => {
                 let planned = Planned {
-                    entry: as_asked(entry, &claim.origin),
+                    entry: as_sent(entry, &claim.origin, claim.key.scheduled_at()),
                     scheduled_at: claim.key.scheduled_at(),
                     pass: claim.key.pass(),
                     due_at: claim.due_at,
@@ -71,12 +73,12 @@ impl Dispatch {
     }
 }
 
-/// The entry as an occurrence of this origin sends it: with the arguments that a person gave in place of its own.
-pub(super) fn as_asked(entry: &Arc<Entry>, origin: &Origin) -> Arc<Entry> {
-    match origin {
-        Origin::Person { args: Some(args) } => {
-            Arc::new(Entry { args: Some(args.clone()), ..Entry::clone(entry) })
-        }
-        Origin::Schedule | Origin::Person { args: None } => Arc::clone(entry),
-    }
+/// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or with its template filled.
+pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
+    let args = match (origin, &entry.args_template) {
+        (Origin::Person { args: Some(args) }, _) => args.clone(),
+        (_, Some(template)) => template.render(entry, scheduled_at),
+        (Origin::Schedule | Origin::Person { args: None }, None) => return Arc::clone(entry),
+    };
+    Arc::new(Entry { args: Some(args), ..Entry::clone(entry) })
 }

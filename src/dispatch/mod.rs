@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Claim, Key, Origin, Repetition, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Repetition, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -165,6 +165,8 @@ struct History {
     doubt: Option<Doubtful>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+    /// How the last attempt failed.
+    error: Option<String>,
 }
 
 /// An attempt that may have taken effect, the first of its occurrence.
@@ -213,7 +215,8 @@ impl Pending {
         }
         self.history.written = true;
         let attempts = self.history.attempts;
-        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason: reason.into() }))
+        let reason = Cause { error: self.history.error.clone(), ..reason.into() };
+        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason }))
     }
 
     fn key(&self) -> Key {
@@ -324,6 +327,7 @@ impl Dispatch {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let origin = Origin::Schedule;
+            let entry = by_hand::as_sent(&entry, &origin, scheduled_at);
             let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::account_queue::AccountQueue;
-use super::by_hand::as_asked;
+use super::by_hand::as_sent;
 use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Key, Transition};
@@ -137,7 +137,7 @@ impl Dispatch {
             self.deadlines.insert((pending.deadline, id));
         }
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
-        pending.entry = as_asked(&entry, &pending.origin);
+        pending.entry = as_sent(&entry, &pending.origin, pending.scheduled_at);
         effects.extend(pending.amend(&claimed));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));

@@ -5,6 +5,7 @@
 //! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
 //! committed. Several share one in PostgreSQL ([`postgres`]).
 
+mod cause;
 mod directory;
 mod elsewhere;
 mod error;
@@ -34,6 +35,7 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
+pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
@@ -173,8 +175,8 @@ pub enum Transition {
     Waiting {
         /// The attempts so far.
         attempts: u32,
-        /// `quota`, `overlap` or `retry`.
-        reason: Reason,
+        /// `quota`, `overlap` or `retry`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It is being sent.
     Sending {
@@ -215,13 +217,13 @@ pub enum Transition {
     },
     /// It was not sent in time.
     Missed {
-        /// `deadline`, `superseded`, `down` or `quota`.
-        reason: Reason,
+        /// `deadline`, `superseded`, `down` or `quota`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was not meant to be sent.
     Skipped {
-        /// `overlap`, `paused` or `removed`.
-        reason: Reason,
+        /// `overlap`, `paused` or `removed`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was sent, and nothing can tell whether it took effect.
     Unknown {
@@ -300,6 +302,10 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+    /// When the occurrence was scheduled that went in its place.
+    pub replaced_by: Option<Timestamp>,
+    /// How the last attempt failed, of what waits, was missed or was skipped.
+    pub error: Option<String>,
 }
 
 /// What happened lately, for who looks in at a daemon.
@@ -393,8 +399,8 @@ pub enum Reached {
     Waiting {
         /// All of them known to have had no effect.
         attempts: u32,
-        /// What for.
-        reason: String,
+        /// What for, and how the last attempt failed.
+        reason: Cause,
     },
     /// Sent, without an answer that was written.
     Sending {

@@ -111,6 +111,8 @@ mod tests {
             finished_at: took.map(|took| at(second + took)),
             finished_success: None,
             reason: None,
+            replaced_by: None,
+            error: None,
         }
     }
 

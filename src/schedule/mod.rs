@@ -18,6 +18,7 @@ mod origin;
 pub mod shape;
 pub mod source;
 mod syntax;
+mod template;
 mod tree;
 mod validate;
 mod words;
@@ -41,6 +42,7 @@ pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, ShardNam
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
 pub(crate) use place::one_line;
+pub use template::Template;
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -286,8 +288,11 @@ pub struct Entry {
     pub cron: Box<[Expression]>,
     /// The zone its expressions are read in.
     pub timezone: TimeZone,
-    /// Sent as `job_args`, exactly as written.
+    /// Sent as `job_args`, exactly as written. In a schedule `None` where there is a template; an occurrence of an entry
+    /// with a template carries a copy of the entry that has the filled template here.
     pub args: Option<String>,
+    /// Filled with the occurrence's instant, instead of fixed arguments.
+    pub args_template: Option<Arc<Template>>,
     /// What to do while this entry's last action is unfinished.
     pub overlap: Overlap,
     /// Which of several waiting occurrences are sent.
@@ -304,6 +309,8 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// What to do while its stack is not ready for a job.
+    pub stack_state: StackState,
     /// Who is told how its occurrences end.
     pub notify: Option<Arc<Notify>>,
 }
@@ -319,6 +326,19 @@ pub enum Overlap {
     Skip,
     /// Send it when the action has finished. One waits at most.
     Queue,
+}
+
+/// What to do with an occurrence while Cloud 66 deploys its stack or has it in maintenance, or has its job paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
+pub enum StackState {
+    /// Send it all the same; nobody asks how the stack is.
+    #[default]
+    Ignore,
+    /// Send it when that is over.
+    Hold,
+    /// Give it up.
+    Skip,
 }
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{ArgsIn, CatchUp, Format, Overlap, Priority, Trigger, cron, duration};
+use super::template::Field;
+use super::words::Word;
+use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -157,6 +159,10 @@ struct Policies {
     /// One string, sent as `job_args` exactly as written.
     #[schemars(extend("examples" = ["--full '2 days'"]))]
     args: String,
+    /// Instead of `args`: one string with fields that each occurrence fills in the entry's zone: `{scheduled_at}`, `{date}`,
+    /// `{time}`, `{unix}` and `{entry}`. `{{` is a brace.
+    #[schemars(extend("examples" = ["--day {date}"]))]
+    args_template: Template,
     /// The account whose token starts the job, by its name under `accounts`. The only one where there is only one.
     account: Name,
     /// What to do while this entry's last action is unfinished.
@@ -183,6 +189,9 @@ struct Policies {
     /// Send nothing; the occurrences are skipped.
     #[schemars(extend("default" = false))]
     paused: bool,
+    /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
+    #[schemars(extend("default" = "ignore"))]
+    stack_state: StackState,
     /// The receivers that are told how its occurrences end: one, or a list. An empty list is nobody.
     notify: Names,
     /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is missed, rejected or
@@ -294,6 +303,10 @@ plain!(Cron, {
     "minItems": 1, "uniqueItems": true,
     "examples": ["30 1 * * *", "*/15 * * * MON-FRI", "@daily", ["0 9 * * *", "0 17 * * *"]],
 });
+plain!(Template, {
+    "type": "string", "pattern": (template_pattern()),
+    "patternErrorMessage": "The fields are `{scheduled_at}`, `{date}`, `{time}`, `{unix}` and `{entry}`; `{{` is a brace.",
+});
 plain!(Reserve, {
     "type": ["integer", "string"], "minimum": 0, "maximum": (u32::MAX),
     "pattern": r"^(0*100(\.0*)?|0*[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$",
@@ -330,6 +343,12 @@ fn cron_pattern() -> String {
     format!(r"^\s*({}|{field}(\s+{field}){{4,5}})\s*$", nicknames.join("|"))
 }
 
+/// A text in which each brace is doubled, or begins a field.
+fn template_pattern() -> String {
+    let fields: Vec<&str> = Field::ALL.iter().map(|(word, _)| *word).collect();
+    format!(r"^([^{{]|\{{\{{|\{{({})\}})*$", fields.join("|"))
+}
+
 /// Each zone as an editor proposes it.
 fn zone_snippets() -> Vec<serde_json::Value> {
     let snippet = |zone| serde_json::json!({ "label": zone, "body": zone });
@@ -352,8 +371,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 
-    use super::super::Expression;
-    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word};
+    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey};
+    use super::super::{Expression, Template};
     use super::*;
 
     fn schema() -> Value {
@@ -408,6 +427,7 @@ mod tests {
         assert_eq!(words("Overlap"), words_of::<Overlap>());
         assert_eq!(words("CatchUp"), words_of::<CatchUp>());
         assert_eq!(words("Priority"), words_of::<Priority>());
+        assert_eq!(words("StackState"), words_of::<StackState>());
         assert_eq!(words("Format"), words_of::<Format>());
         assert_eq!(words("Trigger"), words_of::<Trigger>());
     }
@@ -432,7 +452,7 @@ mod tests {
         let account = spelt["accounts"]["main"].as_object_mut().expect("an account");
         account.append(&mut defaults("Account"));
         account.insert("quota".into(), defaults("Quota").into());
-        assert_eq!(spelt["defaults"].as_object().map(Map::len), Some(8), "{spelt}");
+        assert_eq!(spelt["defaults"].as_object().map(Map::len), Some(9), "{spelt}");
 
         let parsed = |value: Value| {
             let text = value.to_string();
@@ -476,6 +496,25 @@ mod tests {
         }
         for text in ["", "@dayly", "* * * *", "* * * * * * *", "@daily @daily", "0 1 * * !"] {
             assert!(!fits(&cron_pattern(), text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_of_a_template_takes_each_that_is_one() {
+        for text in [
+            "",
+            "--day {date}",
+            "{{",
+            "}",
+            "{{{entry}}",
+            "{{date}",
+            "{day}",
+            "{",
+            "{date",
+            "{{{",
+            "{date {time}",
+        ] {
+            assert_eq!(fits(&template_pattern(), text), Template::parse(text).is_ok(), "{text}");
         }
     }
 

@@ -237,6 +237,7 @@ pub(crate) mod tests {
             cron: cron.iter().map(|text| Expression::parse(text).expect("an expression")).collect(),
             timezone: TimeZone::get(zone).expect("a zone"),
             args: None,
+            args_template: None,
             overlap: Overlap::Allow,
             catch_up: CatchUp::Latest,
             start_deadline: Duration::from_secs(3600),
@@ -245,6 +246,7 @@ pub(crate) mod tests {
             idempotent: false,
             follow: true,
             paused: false,
+            stack_state: crate::schedule::StackState::Ignore,
             notify: None,
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use stackcron::schedule::{
     Account, AccountName, ArgsIn, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
-    QuotaSettings, Reserve, Shard, StackUid, TokenSource,
+    QuotaSettings, Reserve, Shard, StackState, StackUid, TokenSource,
 };
 
 pub fn account() -> Arc<Account> {
@@ -36,6 +36,7 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         cron: cron.into(),
         timezone: zone.clone(),
         args: None,
+        args_template: None,
         overlap: Overlap::Allow,
         catch_up: CatchUp::Latest,
         start_deadline: Duration::from_secs(3600),
@@ -44,6 +45,7 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         idempotent: false,
         follow: true,
         paused: false,
+        stack_state: StackState::Ignore,
         notify: None,
     })
 }

@@ -26,6 +26,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         cron: [Expression::parse("* * * * *").expect("an expression")].into(),
         timezone: TimeZone::UTC,
         args: None,
+        args_template: None,
         overlap: Overlap::Allow,
         catch_up: CatchUp::Latest,
         start_deadline: Duration::from_secs(3600),
@@ -34,6 +35,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         idempotent: false,
         follow: false,
         paused: false,
+        stack_state: StackState::Ignore,
         notify: None,
     }
 }

@@ -125,5 +125,8 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
         finished_at: after(row.get(7))?,
         finished_success: row.get(8),
         reason: row.get(9),
-    })
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }

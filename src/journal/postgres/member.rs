@@ -152,6 +152,7 @@ pub struct Membership {
     directory: PathBuf,
     _lock: Lock,
     profile: watch::Sender<Profile>,
+    identity: watch::Receiver<Option<Identity>>,
     commands: mpsc::UnboundedSender<Command>,
     left_open: Vec<Shard>,
     /// Told when it has a seat: before, it is none that others leave a shard to.
@@ -215,7 +216,7 @@ impl Membership {
             address: address.clone(),
             id,
             profile: known,
-            identity: of_journal,
+            identity: of_journal.clone(),
             news: tell,
             others: others_seen,
             seated: Arc::clone(&seated),
@@ -243,7 +244,18 @@ impl Membership {
         // One that cannot be asked now has them when this member is started again.
         let left_open = left_open(&address).unwrap_or_default();
         let directory = directory.to_owned();
-        Ok(Membership { address, directory, _lock: lock, profile, commands, left_open, seated, thread, news })
+        Ok(Membership {
+            address,
+            directory,
+            _lock: lock,
+            profile,
+            identity: of_journal,
+            commands,
+            left_open,
+            seated,
+            thread,
+            news,
+        })
     }
 
     /// Becomes one that may lead a shard.
@@ -292,6 +304,11 @@ impl Membership {
     /// By what it is known to the others.
     pub fn name(&self) -> String {
         self.profile.borrow().name.clone()
+    }
+
+    /// Which journal it is. `None` until the database has answered once.
+    pub fn identity(&self) -> watch::Receiver<Option<Identity>> {
+        self.identity.clone()
     }
 
     /// Tells the others of another schedule file.

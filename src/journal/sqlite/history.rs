@@ -84,5 +84,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_at: rows::offset(row, scheduled_at, 7)?,
         finished_success: row.get(8)?,
         reason: row.get(9)?,
-    })
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }

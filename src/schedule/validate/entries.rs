@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::diagnostic::Code;
@@ -12,7 +13,8 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackUid,
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackState,
+    StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -31,7 +33,7 @@ const NO_ENTRIES: &str = "list the entries under `jobs:`, or write `jobs: {}` fo
 pub(super) struct Policies {
     account: Choice,
     timezone: TimeZone,
-    args: Option<String>,
+    args: Arguments,
     overlap: Overlap,
     catch_up: CatchUp,
     start_deadline: Duration,
@@ -40,7 +42,16 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
+    stack_state: StackState,
     notify: Option<Arc<Notify>>,
+}
+
+/// What an entry sends as `job_args`.
+#[derive(Clone)]
+enum Arguments {
+    None,
+    Fixed(String),
+    Template(Arc<Template>),
 }
 
 /// Which account an entry uses.
@@ -75,7 +86,7 @@ impl Policies {
         Policies {
             account,
             timezone,
-            args: None,
+            args: Arguments::None,
             overlap: Overlap::default(),
             catch_up: CatchUp::default(),
             start_deadline: DEFAULT_START_DEADLINE,
@@ -84,6 +95,7 @@ impl Policies {
             idempotent: false,
             follow: true,
             paused: false,
+            stack_state: StackState::default(),
             notify: None,
         }
     }
@@ -197,23 +209,26 @@ impl<'s> Validator<'s, '_> {
             return Err(());
         };
         let (name, account) = (name.map_err(drop)?, account.ok_or(())?);
-        if let Some(args) = &policies.args {
-            self.length_of_args(pair, fields.slot(EntryKey::Args), args, &account)?;
-        }
         let place = |key| match fields.slot(key) {
             Slot::Given((_, node)) => Ok(node.at),
             Slot::Absent | Slot::Reported(_) => Err(()),
         };
+        let (args, args_template) = match policies.args {
+            Arguments::None => (None, None),
+            Arguments::Fixed(args) => (Some(args), None),
+            Arguments::Template(template) => (None, Some(template)),
+        };
         let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
         self.places.entry(self.key_span(pair), stack_at, job_at);
-        Ok(Entry {
+        let entry = Entry {
             name,
             account,
             stack,
             job,
             cron,
             timezone: policies.timezone,
-            args: policies.args,
+            args,
+            args_template,
             overlap: policies.overlap,
             catch_up: policies.catch_up,
             start_deadline: policies.start_deadline,
@@ -222,8 +237,17 @@ impl<'s> Validator<'s, '_> {
             idempotent: policies.idempotent,
             follow: policies.follow,
             paused: policies.paused,
+            stack_state: policies.stack_state,
             notify: policies.notify,
-        })
+        };
+        // What the fields of a template are filled with is as long at every instant, but for a few bytes.
+        let template = entry.args_template.as_ref();
+        let rendered = template.map(|template| template.render(&entry, Timestamp::UNIX_EPOCH));
+        if let Some(args) = entry.args.as_ref().or(rendered.as_ref()) {
+            let key = if rendered.is_some() { EntryKey::ArgsTemplate } else { EntryKey::Args };
+            self.length_of_args(pair, fields.slot(key), args, &entry.account)?;
+        }
+        Ok(entry)
     }
 
     /// Names all that an entry lacks at once.
@@ -269,10 +293,7 @@ impl<'s> Validator<'s, '_> {
             Read::Good(timezone) => timezone,
             Read::Absent | Read::Reported(_) => base.timezone.clone(),
         };
-        let args = match self.value(slot(EntryKey::Args), Self::args) {
-            Read::Good(args) => Some(args),
-            Read::Absent | Read::Reported(_) => base.args.clone(),
-        };
+        let args = self.arguments(slot(EntryKey::Args), slot(EntryKey::ArgsTemplate), &base.args);
         let notify = self.notify(slot(EntryKey::Notify), slot(EntryKey::Ping), base, receivers);
         Policies {
             account,
@@ -288,6 +309,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
             follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
+            stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
         }
     }
@@ -345,11 +367,42 @@ impl<'s> Validator<'s, '_> {
         Ok(expression)
     }
 
-    fn args(&mut self, node: &Node<'s>) -> Result<String, Reported> {
+    /// Either of both keys stands in place of whichever the defaults have.
+    fn arguments(&mut self, args: Slot<'_, 's>, template: Slot<'_, 's>, base: &Arguments) -> Arguments {
+        if let (Slot::Given(args), Slot::Given(template)) = (args, template) {
+            self.report.error(Problem {
+                code: Code::DuplicateKey,
+                span: Some(self.key_span(template)),
+                message: "`args` and `args_template` stand here both".into(),
+                help: "remove one of the two: `args` is sent exactly as written, `args_template` has its fields filled"
+                    .into(),
+                related: Some((self.key_span(args), "the other one".into())),
+            });
+        }
+        let fixed = self.value(args, |this, node| this.text(node, EntryKey::Args));
+        let template = self.value(template, |this, node| {
+            let text = this.text(node, EntryKey::ArgsTemplate)?;
+            Template::parse(&text).map_err(|error| {
+                this.error_in(node, Some(error.span), Code::BadTemplate, error.message, error.help)
+            })
+        });
+        match (fixed, template) {
+            (_, Read::Good(template)) => Arguments::Template(Arc::new(template)),
+            (Read::Good(args), _) => Arguments::Fixed(args),
+            _ => base.clone(),
+        }
+    }
+
+    fn text(&mut self, node: &Node<'s>, key: EntryKey) -> Result<String, Reported> {
         let words = node.scalar(self.source).unwrap_or_default();
         let help = match &node.kind {
             Kind::Text(text) => return Ok(text.to_string()),
-            Kind::Number | Kind::Bool(_) => format!("put it in quotes: `args: \"{}\"`", shown(words)),
+            Kind::Number | Kind::Bool(_) => {
+                format!("put it in quotes: `{}: \"{}\"`", key.name(), shown(words))
+            }
+            _ if key == EntryKey::ArgsTemplate => {
+                "`args_template` is one string: `args_template: \"--day {date}\"`".into()
+            }
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
         Err(self.unwanted(node, Wanted("text"), help))
