@@ -11,6 +11,7 @@ mod ahead {
 mod answers;
 mod args_template;
 mod audit;
+mod calendars;
 mod client;
 mod clock;
 mod commands;
@@ -30,6 +31,7 @@ mod journal_move;
 mod lints;
 mod metrics;
 mod monitoring;
+mod networks;
 mod neighbours;
 mod no_repeat;
 mod nights;

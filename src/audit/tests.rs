@@ -39,6 +39,7 @@ fn record(name: &str, minute: &str) -> Record {
         reason: None,
         replaced_by: None,
         error: None,
+        surplus: None,
     }
 }
 

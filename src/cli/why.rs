@@ -17,10 +17,11 @@ use serde::Serialize;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
 use super::place::Place;
-use crate::journal::Location;
+use crate::journal::{Location, Pause};
+use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
-use crate::timetable::{Explanation, explain, occurrences};
+use crate::timetable::{Exclusion, Explanation, excluded, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
@@ -70,8 +71,15 @@ pub fn run(
     let explanation = explain(entry, clocks.at);
     let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
     let policies = Policies::of(entry);
+    let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
+    let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
-    let answer = Answer { explanation, clocks, near, fate, policies };
+    let on_calendar = excluded(entry, explanation.at).map(|Exclusion { calendar, from, until }| OnCalendar {
+        calendar: calendar.to_string(),
+        from,
+        until,
+    });
+    let answer = Answer { explanation, clocks, near, on_calendar, fate, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -90,8 +98,22 @@ struct Answer {
     #[serde(flatten)]
     clocks: Clocks,
     near: Option<Near>,
+    /// The calendar of the entry that the instant falls on.
+    on_calendar: Option<OnCalendar>,
     fate: Fate,
+    /// The terms of a person's pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<Pause>,
     policies: Policies,
+}
+
+/// The day, window or event of a calendar that an instant falls on.
+#[derive(Serialize)]
+struct OnCalendar {
+    calendar: String,
+    from: Timestamp,
+    /// Its end, itself excluded.
+    until: Timestamp,
 }
 
 /// Occurrences that were probably meant: those of the same minute, or else of the same hour.
@@ -140,6 +162,7 @@ impl Answer {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
         self.print_expressions(out)?;
+        self.print_calendar(entry, out)?;
         self.clocks.print(out)?;
         self.fate.print(&self.explanation, entry, now, out)?;
         self.print_neighbours(entry, out)?;
@@ -148,15 +171,27 @@ impl Answer {
 
     fn print_verdict(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         let Explanation { at, due, timezone, .. } = &self.explanation;
-        let (verdict, style) = match (due, entry.paused) {
-            (true, true) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
-            (true, false) => ("DUE", AnsiColor::Green.on_default().bold()),
-            (false, _) => ("NOT DUE", AnsiColor::Yellow.on_default().bold()),
+        let paused =
+            entry.paused || self.pause.as_ref().is_some_and(|pause| *at >= now && pause.keeps_back(*at));
+        let (verdict, style) = match (due, paused, &self.on_calendar) {
+            (true, true, _) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
+            (true, false, Some(_)) => ("DUE, BUT SKIPPED", AnsiColor::Yellow.on_default().bold()),
+            (true, false, None) => ("DUE", AnsiColor::Green.on_default().bold()),
+            (false, ..) => ("NOT DUE", AnsiColor::Yellow.on_default().bold()),
         };
         let local = local_time(&entry.timezone, *at);
         writeln!(out, "{style}{verdict}{style:#}  {} at {local}", entry.name)?;
         let indent = verdict.len() + 2;
-        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))
+        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))?;
+        let Some(Pause { since, by, until, note }) = &self.pause else {
+            return Ok(());
+        };
+        let until = match until {
+            Some(until) => format!("until {until:.0}"),
+            None => format!("until `stackcron resume {}`", entry.name),
+        };
+        let note = note.as_ref().map_or(String::new(), |note| format!(": {}", visible(note)));
+        writeln!(out, "{:indent$}paused by {by} since {since:.0}, {until}{note}", "")
     }
 
     fn print_expressions(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -170,6 +205,20 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    fn print_calendar(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        let Some(OnCalendar { calendar, from, until }) = &self.on_calendar else {
+            return Ok(());
+        };
+        let local = |at: &Timestamp| local_time(&entry.timezone, *at);
+        heading(&format!("Calendar {calendar}"), out)?;
+        let skipped = if self.explanation.due {
+            "so that the occurrence is skipped"
+        } else {
+            "on which the entry is not run"
+        };
+        writeln!(out, "  covers {} to {}, {skipped}", local(from), local(until))
     }
 
     fn print_neighbours(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {

@@ -34,6 +34,7 @@ impl Dispatch {
         let entries: HashMap<&EntryName, &Arc<Entry>> =
             schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         Arc::make_mut(&mut self.paused).extend(recovered.paused);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         self.doubts.former = recovered.clock;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
@@ -129,7 +130,14 @@ impl Dispatch {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
+                    effects.push(log(OccurrenceSkipped {
+                        entry,
+                        scheduled_at,
+                        pass,
+                        reason,
+                        calendar: None,
+                        lateness_ms,
+                    }));
                 }
                 _ => {
                     effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
@@ -137,6 +145,7 @@ impl Dispatch {
                 }
             }
         }
+        self.recover_resent(recovered.resent, now, &mut effects);
         effects
     }
 

@@ -93,7 +93,14 @@ impl Dispatch {
             let (key, entry) = (Key::new(entry.name.clone(), scheduled_at).in_pass(pass), entry.name.clone());
             [
                 Effect::Record(key, Transition::Skipped { reason: reason.into() }),
-                log(OccurrenceSkipped { entry, scheduled_at, pass: pass.into(), reason, lateness_ms }),
+                log(OccurrenceSkipped {
+                    entry,
+                    scheduled_at,
+                    pass: pass.into(),
+                    reason,
+                    calendar: None,
+                    lateness_ms,
+                }),
             ]
         });
         removed.collect()
@@ -150,9 +157,9 @@ impl Dispatch {
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
         let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
         let paused = scheduled.is_some_and(|pending| match &pending.reloaded {
-            Some(Reloaded::Changed(entry)) => self.is_paused(entry),
+            Some(Reloaded::Changed(entry)) => self.is_paused(entry, pending.due_at),
             Some(Reloaded::Removed) => false,
-            None => self.is_paused(&pending.entry),
+            None => self.is_paused(&pending.entry, pending.due_at),
         });
         if paused {
             self.skip(id, "paused", now, effects);

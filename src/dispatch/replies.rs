@@ -294,6 +294,13 @@ impl Dispatch {
         };
         let attempts = pending.history.attempts;
         effects.push(Effect::Record(pending.key(), Transition::Started { attempts, sent_at, action: known }));
+        if let Some(first_action) = action.id {
+            self.watches_for_surplus(id, first_action, now, effects);
+        }
+        let Some(pending) = self.pending.get(&id) else {
+            return;
+        };
+        let entry = &pending.entry;
         if let Some(action_id) = action.id
             && follows
         {

@@ -113,6 +113,7 @@ mod tests {
             reason: None,
             replaced_by: None,
             error: None,
+            surplus: None,
         }
     }
 

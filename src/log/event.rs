@@ -10,7 +10,7 @@ use super::field::Field;
 pub use super::field::Pass;
 use super::json;
 use crate::cloud66::Action;
-use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
+use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
 /// What is said of a lease that is a named shard's.
 fn of_shard(shard: &Option<String>) -> String {
@@ -235,6 +235,17 @@ events! {
         help: String,
     }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
+    /// A calendar's list of days ends within thirty days, or has ended: what it should stop runs then. Told once a day.
+    CalendarEnding = "calendar.ending", |e| Level::WARN, {
+        calendar: CalendarName,
+        /// The last day that the list is kept for.
+        until: String,
+        /// Days from today to that day; below zero when the list has ended.
+        days: i64,
+        /// The same in words.
+        warning: String,
+    }, format!("{}; add the days to come, and set `until` to the last day that the list is kept for", e.warning);
+
     /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not start.
     AccountUnusable = "account.unusable", |e| Level::ERROR, {
         account: AccountName,
@@ -337,13 +348,30 @@ events! {
     EntryPaused = "entry.paused", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: paused by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+        /// What is due from then on is sent again. `None`: until a person resumes the entry.
+        until: Option<Timestamp>,
+        /// Why, in the person's words.
+        note: Option<String>,
+    }, {
+        let until = e.until.map_or("until it is resumed".to_owned(), |until| format!("until {until}"));
+        let note = e.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+        format!("{}: paused by {} {until}{note}", e.entry, e.by)
+    };
 
     /// A person resumed an entry.
     EntryResumed = "entry.resumed", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: resumed by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+    }, format!("{}: resumed by {}", e.entry, e.by);
+
+    /// The end of an entry's pause has come: what is due from now on is sent again.
+    PauseEnded = "entry.pause_ended", |e| Level::INFO, {
+        entry: EntryName,
+    }, format!("{}: its pause has come to its end", e.entry);
 
     /// The daemon cannot be asked anything: it fires all the same.
     ControlUnavailable = "control.unavailable", |e| Level::WARN, {
@@ -397,10 +425,15 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused` or `removed`.
+        /// `overlap`, `paused`, `calendar` or `removed`.
         reason: &'static str,
+        /// The calendar that it falls on, where the reason is `calendar`.
+        calendar: Option<CalendarName>,
         lateness_ms: i64,
-    }, format!("{}: skipped {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
+    }, format!(
+        "{}: skipped {}{}: {}{}",
+        e.entry, e.scheduled_at, e.pass, e.reason, e.calendar.as_ref().map_or(String::new(), |name| format!(" {name}"))
+    );
 
     /// The API refused run_now for good.
     OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {
@@ -445,6 +478,21 @@ events! {
         pass: Pass,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
+
+    /// An occurrence that was sent again has two actions: its first attempt took effect after all, later than two minutes after
+    /// it left, or its entry is idempotent.
+    OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        /// The second action.
+        action_id: u64,
+        /// The action that the occurrence is known by.
+        first_action_id: u64,
+    }, format!(
+        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
+    );
 
     /// The quota's limit changed.
     QuotaChanged = "quota.changed", |e| Level::INFO, {
@@ -613,6 +661,7 @@ impl Event {
             Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSurplus(e) => (&e.entry, e.scheduled_at),
             _ => return None,
         })
     }

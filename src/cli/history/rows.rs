@@ -52,12 +52,18 @@ pub(crate) struct Line<'a> {
     action_id: Option<ActionId>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// The calendar that it falls on, where the reason is `calendar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<&'a str>,
     /// How the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     /// When the occurrence was scheduled that went in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Timestamp>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
 }
 
 impl<'a> Line<'a> {
@@ -73,9 +79,11 @@ impl<'a> Line<'a> {
             attempts: record.attempts,
             action_id: record.action_id,
             finished_success: record.finished_success,
-            reason: record.reason.as_deref(),
+            reason: record.reason_word(),
+            calendar: record.calendar(),
             error: record.error.as_deref(),
             replaced_by: record.replaced_by,
+            surplus_action_id: record.surplus,
         }
     }
 }
@@ -126,8 +134,17 @@ fn cells(record: &Record) -> [Cell; 9] {
         Cell::plain(record.attempts.to_string()),
         or_dash(record.action_id.map(|id| id.to_string())),
         or_dash(record.finished_success.map(|success| success.to_string())),
-        or_dash(record.in_words().as_deref().map(visible)),
+        or_dash(reason(record)),
     ]
+}
+
+/// Why it is in its state, and what else a person has to know.
+fn reason(record: &Record) -> Option<String> {
+    let surplus = record.surplus.map(|id| format!("it ran twice: action {id} as well"));
+    match (record.in_words().as_deref().map(visible), surplus) {
+        (Some(reason), Some(surplus)) => Some(format!("{surplus}; {reason}")),
+        (reason, surplus) => surplus.or(reason),
+    }
 }
 
 /// Green is well, yellow was not sent, red needs somebody to look.

@@ -42,12 +42,18 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// The calendar that it falls on, where the reason is `calendar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<&'a str>,
     /// How the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     /// When the occurrence was scheduled that went in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Timestamp>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
 }
 
@@ -63,9 +69,11 @@ impl Serialize for Fate {
                 action_id: record.action_id,
                 finished_at: record.finished_at,
                 finished_success: record.finished_success,
-                reason: record.reason.as_deref(),
+                reason: record.reason_word(),
+                calendar: record.calendar(),
                 error: record.error.as_deref(),
                 replaced_by: record.replaced_by,
+                surplus_action_id: record.surplus,
                 event: event(record),
             }),
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
@@ -146,6 +154,8 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
     row("finished_success", record.finished_success.map(|success| success.to_string()))?;
     row("reason", record.in_words().as_deref().map(visible))?;
+    let twice = |id| format!("{id}: it ran twice, since the first attempt took effect after all");
+    row("surplus_action_id", record.surplus.map(twice))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
@@ -284,6 +294,7 @@ mod tests {
                     reason,
                     replaced_by: None,
                     error: None,
+                    surplus: None,
                 };
                 let named = event(&record);
                 assert!(

@@ -13,15 +13,16 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::super::directory::Lock;
 use super::super::elsewhere::{self, Summary};
 use super::super::identity::{Identity, KnownJournal, WhenReplaced};
+use super::super::outage::Outage;
 use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Command, Elector};
 use super::identity::Id;
 use super::lease::Number;
-use super::outage::Outage;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
+use super::sighting::{Leadership, Sighting};
 use super::{Address, identity, schema};
 use crate::clock::Mono;
 use crate::schedule::{Shard, ShardName};
@@ -266,9 +267,9 @@ impl Membership {
         let mark = SendWatermark::open(&self.directory, &shard, SendPermit::none_yet());
         let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
         let (tell, notices) = mpsc::unbounded_channel();
-        let _ = self
-            .commands
-            .send(Command::Join(shard.clone(), Candidate { part: ElectionState::new(mark), notices: tell }));
+        let (sighting, seen) = watch::channel(Sighting::default());
+        let candidate = Candidate { part: ElectionState::new(mark), notices: tell, sighting };
+        let _ = self.commands.send(Command::Join(shard.clone(), candidate));
         self.seated.notify_one();
         Ok(ShardHandle {
             shard,
@@ -277,6 +278,7 @@ impl Membership {
             directory: self.directory.clone(),
             commands: self.commands.clone(),
             notices,
+            seen,
         })
     }
 
@@ -363,6 +365,7 @@ pub struct ShardHandle {
     directory: PathBuf,
     commands: mpsc::UnboundedSender<Command>,
     notices: mpsc::UnboundedReceiver<LeadershipChange>,
+    seen: watch::Receiver<Sighting>,
 }
 
 impl ShardHandle {
@@ -374,6 +377,11 @@ impl ShardHandle {
     /// By what the member is known to the others.
     pub fn member(&self) -> &str {
         &self.name
+    }
+
+    /// Who leads, as far as this member knows.
+    pub fn leadership(&self, mono: Mono) -> Leadership {
+        self.seen.borrow().leadership(mono)
     }
 
     /// The next thing that it learns.
