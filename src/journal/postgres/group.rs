@@ -293,7 +293,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, WITHDRAW, &parameters).await
+        one(client, &of.lease(), WITHDRAW, &parameters).await
     }
 
     async fn send_amended(
@@ -323,7 +323,7 @@ impl Group {
             (&deadlines, Type::INT8_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, AMEND, &parameters).await
+        one(client, &of.lease(), AMEND, &parameters).await
     }
 
     async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -359,7 +359,7 @@ impl Group {
             (&reasons, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, STEPS, &parameters).await
+        one(client, &of.lease(), STEPS, &parameters).await
     }
 
     async fn send_resent(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -380,7 +380,7 @@ impl Group {
             (&surplus, Type::INT8_ARRAY),
             (&watches, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, RESENT, &parameters).await
+        one(client, &of.lease(), RESENT, &parameters).await
     }
 
     async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -391,7 +391,7 @@ impl Group {
         let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
-        one(client, &of.lease, QUOTAS, &parameters).await
+        one(client, &of.lease(), QUOTAS, &parameters).await
     }
 
     async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -409,7 +409,7 @@ impl Group {
             (&resumed, Type::TEXT_ARRAY),
             (&terms, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, PAUSES, &parameters).await
+        one(client, &of.lease(), PAUSES, &parameters).await
     }
 
     async fn send_stopped(
@@ -421,7 +421,7 @@ impl Group {
         let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
             return Ok(None);
         };
-        one(client, &of.stopped, "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
+        one(client, &of.stopped(), "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
     }
 
     async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -464,7 +464,7 @@ impl Group {
             (&until, Type::INT8),
             (&from, Type::INT8),
         ];
-        client.query_typed(&of.claim, &parameters).await
+        client.query_typed(&of.claim(), &parameters).await
     }
 
     async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -478,7 +478,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
+        client.query_typed(&format!("{}{GIVE_BACK}", of.lease()), &parameters).await
     }
 }
 
