@@ -35,12 +35,12 @@ impl Call {
 
     /// Asks for a stack.
     pub(crate) fn stack(base: &Url, stack: &StackUid) -> Call {
-        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str()]) }
+        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str()]), body: None }
     }
 
     /// Asks for a job of a stack.
     pub(crate) fn job(base: &Url, stack: &StackUid, job: &JobUid) -> Call {
-        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str(), "jobs", job.as_str()]) }
+        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str(), "jobs", job.as_str()]), body: None }
     }
 
     /// Asks for an action.
