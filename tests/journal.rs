@@ -348,7 +348,7 @@ on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(plac
     let journal = &opened.journal;
     let watch = Watch {
         account: AccountName::new("main").expect("a name"),
-        sent_at: at(10),
+        from: at(10),
         first_action: Some(7),
         until: Some(at(700)),
     };

@@ -219,6 +219,7 @@ impl Dispatch {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
+                self.learns_from(&entry, &action, now, effects);
                 effects.extend(finished(&following, *action, now));
                 true
             }
