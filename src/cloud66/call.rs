@@ -40,7 +40,11 @@ impl Call {
 
     /// Asks for a job of a stack.
     pub(crate) fn job(base: &Url, stack: &StackUid, job: &JobUid) -> Call {
-        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str(), "jobs", job.as_str()]), body: None }
+        Call {
+            method: Method::GET,
+            url: address(base, &["stacks", stack.as_str(), "jobs", job.as_str()]),
+            body: None,
+        }
     }
 
     /// Asks for an action.
