@@ -50,7 +50,7 @@ pub(super) struct Oracle<'a> {
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
     /// The entries that somebody paused, and was told so.
-    paused: BTreeSet<EntryName>,
+    paused: BTreeMap<EntryName, Pause>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
@@ -89,7 +89,7 @@ impl<'a> Oracle<'a> {
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
-            paused: BTreeSet::new(),
+            paused: BTreeMap::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
             is_behind: false,
@@ -265,11 +265,11 @@ impl<'a> Oracle<'a> {
 
     /// A process begins with these entries paused.
     pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
-        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        self.paused = entries.iter().cloned().collect();
     }
 
-    pub(super) fn paused(&mut self, entry: &EntryName) {
-        self.paused.insert(entry.clone());
+    pub(super) fn paused(&mut self, entry: &EntryName, pause: Pause) {
+        self.paused.insert(entry.clone(), pause);
     }
 
     pub(super) fn resumed(&mut self, entry: &EntryName) {
@@ -283,9 +283,11 @@ impl<'a> Oracle<'a> {
         {
             self.violated(format!("{key} is sent, and the schedule has paused its entry"));
         }
-        if let Some(key) = key
-            && self.paused.contains(key.entry())
-            && !is_by_hand(key)
+        if let Some(key) = key.filter(|key| !is_by_hand(key))
+            && let Some(pause) = self.paused.get(key.entry())
+            && let Some(entry) = schedule.entries.iter().find(|entry| entry.name == *key.entry())
+            // A pause ends by the due instant, which is later by the entry's delay: at most its jitter.
+            && key.scheduled_at().checked_add(entry.jitter).is_ok_and(|due_at| pause.keeps_back(due_at))
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
         }
