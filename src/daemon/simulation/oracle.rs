@@ -49,12 +49,14 @@ pub(super) struct Oracle<'a> {
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
-    /// The entries that somebody paused, and was told so.
-    paused: BTreeSet<EntryName>,
+    /// The entries that somebody paused, and was told so, each with the end of its pause.
+    paused: BTreeMap<EntryName, Option<Timestamp>>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
+    /// The journal was put back to an older copy since this life began, and has lost claims that it may send.
+    pub(super) is_behind: bool,
     /// The final states that were told, in their order, and by which life.
     told: BTreeMap<Key, Vec<(&'static str, u32)>>,
     /// For a look at what runs cover.
@@ -87,9 +89,10 @@ impl<'a> Oracle<'a> {
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
-            paused: BTreeSet::new(),
+            paused: BTreeMap::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
+            is_behind: false,
             told: BTreeMap::new(),
             seen: BTreeSet::new(),
         }
@@ -131,6 +134,7 @@ impl<'a> Oracle<'a> {
         cursor: Option<Timestamp>,
     ) {
         self.at_start = (self.shown.clone(), cursor);
+        self.is_behind = false;
         if life > 1 && file != self.file {
             // What the former life had claimed ahead.
             let shown = self.shown().unwrap_or(wall);
@@ -212,6 +216,20 @@ impl<'a> Oracle<'a> {
         }
     }
 
+    /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
+    pub(super) fn is_restored(&mut self, cursor: Timestamp) {
+        self.is_behind = true;
+        self.vague.push((cursor - AHEAD, cursor));
+        let before = cursor - SignedDuration::from_nanos(1);
+        self.shown.retain_mut(|(after, until, _)| {
+            *until = before.min(*until);
+            *after < *until
+        });
+        if self.shown.is_empty() {
+            self.shown = vec![(before, before, self.file)];
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
     pub(super) fn sends(
         &mut self,
@@ -226,7 +244,7 @@ impl<'a> Oracle<'a> {
         let number = self.sent.len();
         let settings = schedule.accounts.iter().find(|known| known.name == *account).map(|known| known.quota);
         let settings = settings.unwrap_or(self.scenario.universe.accounts[0].quota);
-        if let Some(key) = &key {
+        if let Some(key) = key.as_ref().filter(|_| !self.is_behind) {
             match committed.row(key) {
                 None => self.violated(format!("{key} is sent and not claimed")),
                 Some(row) if row.is_settled => self.violated(format!("{key} is sent and settled: {row:?}")),
@@ -247,11 +265,11 @@ impl<'a> Oracle<'a> {
 
     /// A process begins with these entries paused.
     pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
-        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        self.paused = entries.iter().map(|(entry, pause)| (entry.clone(), pause.until)).collect();
     }
 
-    pub(super) fn paused(&mut self, entry: &EntryName) {
-        self.paused.insert(entry.clone());
+    pub(super) fn paused(&mut self, entry: &EntryName, until: Option<Timestamp>) {
+        self.paused.insert(entry.clone(), until);
     }
 
     pub(super) fn resumed(&mut self, entry: &EntryName) {
@@ -265,8 +283,13 @@ impl<'a> Oracle<'a> {
         {
             self.violated(format!("{key} is sent, and the schedule has paused its entry"));
         }
+        // What is due after the end of a pause may go in the turn that then tells of the end.
+        let is_over = |key: &Key, until: Option<Timestamp>| {
+            let entry = schedule.entries.iter().find(|entry| entry.name == *key.entry());
+            until.zip(entry).is_some_and(|(until, entry)| entry.times(key.scheduled_at()).0 >= until)
+        };
         if let Some(key) = key
-            && self.paused.contains(key.entry())
+            && self.paused.get(key.entry()).is_some_and(|&until| !is_over(key, until))
             && !is_by_hand(key)
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
