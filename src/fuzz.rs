@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::cloud66::reply::Head;
 use crate::cloud66::{FollowUp, Outcome};
 use crate::log::Event;
-use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected, Pass};
+use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected, Pass, Seldom};
 use crate::quota::{Purpose, Quota};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, AccountName, EntryName, Expression, JobUid, QuotaSettings, Reserve, StackUid};
@@ -285,6 +285,9 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 job: job.clone(),
                 scheduled_at,
                 pass: Pass::default(),
+                retry_of: Seldom::default(),
+                retry: Seldom::default(),
+                retry_at: Seldom::default(),
                 duration_ms,
                 action: finished,
             });
@@ -295,6 +298,8 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 job,
                 scheduled_at,
                 pass: Pass::default(),
+                retry_of: Seldom::default(),
+                retry: Seldom::default(),
                 sent_at: scheduled_at,
                 lateness_ms: 0,
                 connect_ms: None,
@@ -306,7 +311,8 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
         }
         Outcome::Rejected { status, error, hint } => {
             let pass = Pass::default();
-            told(OccurrenceRejected { entry: entry(), scheduled_at, pass, status, error, hint });
+            let (retry_of, retry) = (Seldom::default(), Seldom::default());
+            told(OccurrenceRejected { entry: entry(), scheduled_at, pass, retry_of, retry, status, error, hint });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }

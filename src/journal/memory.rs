@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, State, Transition, Unnamed,
-    whole_micros,
+    Claim, Claimed, Cursor, Handover, Key, Known, Recovered, Refused, Repeat, Repetition, State, Successor,
+    Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -41,6 +41,20 @@ impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
     pub(crate) fn claim(&mut self, cursor: impl Into<Cursor>, claims: &[Claim]) -> Claimed {
         let Cursor { at: cursor, repeat } = cursor.into();
+        let claimed = self.claim_all(claims);
+        let cursor = whole_micros(cursor);
+        match repeat {
+            Some(Repeat { pass, until }) => {
+                (self.cursor, self.repeat) =
+                    (Some(cursor), Some(Repeat { pass, until: whole_micros(until) }));
+            }
+            None => self.cursor = self.cursor.max(Some(cursor)),
+        }
+        claimed
+    }
+
+    /// Claims what is not known yet, and leaves the cursor.
+    pub(crate) fn claim_all(&mut self, claims: &[Claim]) -> Claimed {
         let mut claimed = Claimed::default();
         for claim in claims {
             if self.rows.contains_key(&claim.key) || self.is_kept_by_former_pass(claim) {
@@ -54,15 +68,19 @@ impl Memory {
             };
             self.rows.insert(claim.key.clone(), (claim, Progress::due()));
         }
-        let cursor = whole_micros(cursor);
-        match repeat {
-            Some(Repeat { pass, until }) => {
-                (self.cursor, self.repeat) =
-                    (Some(cursor), Some(Repeat { pass, until: whole_micros(until) }));
-            }
-            None => self.cursor = self.cursor.max(Some(cursor)),
-        }
         claimed
+    }
+
+    /// Ends an occurrence, and claims what follows.
+    pub(crate) fn end(&mut self, handover: &Handover) -> Option<Refused> {
+        let refused = self.step(&handover.key, &handover.end);
+        for Successor { claim, given_up } in &handover.next {
+            self.claim_all(std::slice::from_ref(claim));
+            if let Some(end) = given_up {
+                self.step(&claim.key, end);
+            }
+        }
+        refused
     }
 
     /// Whether an earlier time through the instant leaves nothing to a later one.
@@ -148,6 +166,7 @@ impl Memory {
                 self.save_quota(account.clone(), saved.clone());
                 Written::Done
             }
+            Write::End(handover) => Written::Steps(self.end(handover).into_iter().collect()),
             Write::Amend(claim) => {
                 self.amend(claim);
                 Written::Done

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Transition};
+use super::{Claim, Claimed, Cursor, Handover, JournalError, Key, Known, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -41,6 +41,8 @@ pub(crate) enum Write<'a> {
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.
     Claim(Cursor, &'a [Claim]),
+    /// The end of an occurrence, with what is claimed by it.
+    End(&'a Handover),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
     /// An entry is paused.

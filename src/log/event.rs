@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
-pub use super::field::Pass;
+pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
@@ -283,6 +283,10 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -300,6 +304,12 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// When the run is repeated. Absent after a success, and where this is the last run.
+        retry_at: Seldom<Timestamp>,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
@@ -375,6 +385,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// `deadline`, `superseded`, `down`, `quota` or `clock`.
         reason: &'static str,
         lateness_ms: i64,
@@ -385,7 +399,11 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused` or `removed`.
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// `overlap`, `paused`, `upstream` or `removed`.
         reason: &'static str,
         lateness_ms: i64,
     }, format!("{}: skipped {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
@@ -395,6 +413,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         status: u16,
         error: String,
         /// The likely cause, and what to do.
@@ -427,6 +449,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -655,6 +681,9 @@ fn finished_message(e: &ActionFinished) -> String {
     }
     if let Some(said) = &e.action.finished_message {
         text += &format!(": {said}");
+    }
+    if let Some(at) = e.retry_at.0 {
+        text += &format!("; it runs again at {}", brief(at));
     }
     text
 }

@@ -8,7 +8,7 @@ use crate::dispatch::Sent;
 use crate::journal::JournalError;
 use crate::log::event::{
     ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, NotifyFailed,
-    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded,
+    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, Pass, Seldom, ScheduleReloaded,
 };
 use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 
@@ -28,6 +28,8 @@ fn started(lateness_ms: i64) -> Event {
         job: JobUid::new("a-job").expect("a uid"),
         scheduled_at: Timestamp::UNIX_EPOCH,
         pass: Pass::default(),
+        retry_of: Seldom::default(),
+        retry: Seldom::default(),
         sent_at: Timestamp::UNIX_EPOCH,
         lateness_ms,
         connect_ms: None,
@@ -46,6 +48,9 @@ fn finished(success: bool) -> Event {
         job: JobUid::new("a-job").expect("a uid"),
         scheduled_at: Timestamp::UNIX_EPOCH,
         pass: Pass::default(),
+        retry_of: Seldom::default(),
+        retry: Seldom::default(),
+        retry_at: Seldom::default(),
         duration_ms: None,
         action: Action { finished_success: Some(success), ..Action::default() },
     };
@@ -87,6 +92,8 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             reason: "deadline",
             lateness_ms: 1,
         }
@@ -95,6 +102,8 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             reason: "overlap",
             lateness_ms: 1,
         }
@@ -103,6 +112,8 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             error: "cut".to_owned(),
         }
         .into(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_postgres::{Client, Row};
 
-use super::super::{Filter, JournalError, Key, Record};
+use super::super::{Filter, JournalError, Key, Record, link};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::{Address, rows, schema};
 
@@ -23,11 +23,12 @@ const AHEAD: usize = 2;
 
 /// Open and settled alike. Both tables are indexed in the order that is asked for.
 pub(super) const ROWS: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason, pass
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason, pass,
+        link, retry_of
     FROM stackcron.open
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)
     UNION ALL
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass, link, retry_of
     FROM stackcron.settled
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)";
 
@@ -125,5 +126,6 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
         finished_at: after(row.get(7))?,
         finished_success: row.get(8),
         reason: row.get(9),
+        retry: link::retry(row.get(11), row.get(12), scheduled_at),
     })
 }

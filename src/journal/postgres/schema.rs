@@ -26,6 +26,8 @@ pub(super) struct Migration {
 /// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
 /// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
 ///
+/// `link` and `retry_of` are explained in `link`.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
 ///
 /// A lease's `lost_until`: the database is an older copy of itself, and what is due from the shard's cursor up to this instant
@@ -94,6 +96,8 @@ const FIRST: &str = r#"
         sent bigint,
         action bigint,
         reason text,
+        link integer,
+        retry_of bigint,
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
@@ -110,6 +114,8 @@ const FIRST: &str = r#"
         finished bigint,
         success boolean,
         reason text,
+        link integer,
+        retry_of bigint,
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     );

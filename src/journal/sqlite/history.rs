@@ -5,16 +5,17 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, named_params};
 
-use super::super::{Filter, JournalError, Key, Record};
+use super::super::{Filter, JournalError, Key, Record, link};
 use super::file;
 use super::rows;
 
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
 pub(super) const ROWS: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass FROM open
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass, link, retry_of FROM open
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)
     UNION ALL
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass FROM settled
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass, link, retry_of
+    FROM settled
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)";
 
 /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
@@ -75,7 +76,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let due_at = rows::required_offset(row, scheduled_at, 2)?;
     let sent_at = rows::offset(row, scheduled_at, 5)?;
     Ok(Record {
-        key: Key::new(rows::entry_name(row, 11)?, scheduled_at).in_pass(row.get(10)?),
+        key: Key::new(rows::entry_name(row, 13)?, scheduled_at).in_pass(row.get(10)?),
         state: rows::state(row, 3)?,
         sent_at,
         lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),
@@ -84,5 +85,6 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_at: rows::offset(row, scheduled_at, 7)?,
         finished_success: row.get(8)?,
         reason: row.get(9)?,
+        retry: link::retry(row.get(11)?, row.get(12)?, scheduled_at),
     })
 }
