@@ -39,7 +39,7 @@ fn both(input: &[u8], words: &[&str], mut tried: impl FnMut(&[u8])) {
     tried(&spelt(input, words));
 }
 
-const OF_A_FILE: [&str; 58] = [
+const OF_A_FILE: [&str; 59] = [
     "timezone: ",
     "accounts:\n",
     "jobs:\n",
@@ -72,6 +72,7 @@ const OF_A_FILE: [&str; 58] = [
     "idempotent: true\n",
     "follow: ",
     "paused: true\n",
+    "stack_state: hold\n",
     "Europe/London",
     "'* * * * *'",
     "'0 0 30 2 *'",

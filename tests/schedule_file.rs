@@ -8,7 +8,7 @@ use stackcron::schedule::duration::Compact;
 use stackcron::schedule::render::Colour;
 use stackcron::schedule::{
     self, Address, CatchUp, Code, Format, Loaded, Overlap, Priority, Rejected, Reserve, SecretUrl,
-    TokenSource, Trigger,
+    StackState, TokenSource, Trigger,
 };
 
 /// One account, so that the entries under test have one.
@@ -99,7 +99,7 @@ snapshots! {
     wrong_shapes: "accounts: 5\ndefaults: text\njobs:\n- a\n- b\n";
     entry_is_no_mapping: format!("{ACCOUNT}jobs:\n  a: \"@daily\"\n");
     root_is_a_list: "- a\n- b\n";
-    unknown_words: entry_with("overlap: skipp\ncatch_up: some\npriority: 1");
+    unknown_words: entry_with("overlap: skipp\ncatch_up: some\npriority: 1\nstack_state: wait");
     bad_names: format!("{ACCOUNT}jobs:\n  -a: {{ stack: s, job: j, cron: '@daily' }}\n  b c: {{ stack: s t, job: '', cron: '@daily' }}\n");
     bad_durations: entry_with("jitter: 30\nstart_deadline: 1 hour");
     more_bad_durations: entry_with("jitter: 30m 1h\nstart_deadline: 0s");
@@ -622,6 +622,7 @@ struct Said {
     catch_up: CatchUp,
     deadline_s: u64,
     priority: Priority,
+    stack_state: StackState,
     flags: [bool; 3],
 }
 
@@ -630,11 +631,12 @@ fn anything_said() -> impl Strategy<Value = Said> {
         prop::sample::select(vec![Overlap::Allow, Overlap::Skip, Overlap::Queue]),
         prop::sample::select(vec![CatchUp::None, CatchUp::Latest, CatchUp::All]),
         prop::sample::select(vec![Priority::High, Priority::Normal, Priority::Low]),
+        prop::sample::select(vec![StackState::Ignore, StackState::Hold, StackState::Skip]),
         1..1_000_000u64,
         any::<[bool; 3]>(),
     );
     ("[0-9a-f]{1,32}", "[0-9e]{1,20}", 0..60u8, prop::option::of("\\PC{0,20}"), policies).prop_map(
-        |(stack, job, minute, args, (overlap, catch_up, priority, deadline_s, flags))| Said {
+        |(stack, job, minute, args, (overlap, catch_up, priority, stack_state, deadline_s, flags))| Said {
             stack,
             job,
             minute,
@@ -643,6 +645,7 @@ fn anything_said() -> impl Strategy<Value = Said> {
             catch_up,
             deadline_s,
             priority,
+            stack_state,
             flags,
         },
     )
@@ -662,6 +665,7 @@ fn written(entries: &[Said]) -> String {
         text += &format!("    overlap: {}\n", word(format!("{:?}", said.overlap)));
         text += &format!("    catch_up: {}\n", word(format!("{:?}", said.catch_up)));
         text += &format!("    priority: {}\n", word(format!("{:?}", said.priority)));
+        text += &format!("    stack_state: {}\n", word(format!("{:?}", said.stack_state)));
         text +=
             &format!("    start_deadline: {}\n", Compact(std::time::Duration::from_secs(said.deadline_s)));
         let [idempotent, follow, paused] = said.flags;
@@ -689,6 +693,7 @@ proptest! {
             prop_assert_eq!(read.cron[0].as_str(), format!("{} 1 * * *", said.minute));
             prop_assert_eq!(&read.args, &said.args);
             prop_assert_eq!((read.overlap, read.catch_up, read.priority), (said.overlap, said.catch_up, said.priority));
+            prop_assert_eq!(read.stack_state, said.stack_state);
             prop_assert_eq!(read.start_deadline.as_secs(), said.deadline_s);
             prop_assert_eq!([read.idempotent, read.follow, read.paused], said.flags);
         }

@@ -21,8 +21,8 @@ use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Repl
 use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Started, Unnamed};
 use crate::quota::{Answer, Throttle, ThrottleWords};
 use crate::schedule::{
-    CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, Template,
-    TokenSource,
+    CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, StackState,
+    Template, TokenSource,
 };
 
 #[test]

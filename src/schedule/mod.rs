@@ -303,6 +303,8 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// What to do while its stack is not ready for a job.
+    pub stack_state: StackState,
     /// Who is told how its occurrences end.
     pub notify: Option<Arc<Notify>>,
 }
@@ -318,6 +320,19 @@ pub enum Overlap {
     Skip,
     /// Send it when the action has finished. One waits at most.
     Queue,
+}
+
+/// What to do with an occurrence while Cloud 66 deploys its stack or has it in maintenance, or has its job paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase", transform = shape::words)]
+pub enum StackState {
+    /// Send it all the same; nobody asks how the stack is.
+    #[default]
+    Ignore,
+    /// Send it when that is over.
+    Hold,
+    /// Give it up.
+    Skip,
 }
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::template::Field;
 use super::words::Word;
-use super::{CatchUp, Format, Overlap, Priority, Trigger, cron, duration};
+use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -182,6 +182,9 @@ struct Policies {
     /// Send nothing; the occurrences are skipped.
     #[schemars(extend("default" = false))]
     paused: bool,
+    /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
+    #[schemars(extend("default" = "ignore"))]
+    stack_state: StackState,
     /// The receivers that are told how its occurrences end: one, or a list. An empty list is nobody.
     notify: Names,
     /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is missed, rejected or
@@ -417,6 +420,7 @@ mod tests {
         assert_eq!(words("Overlap"), words_of::<Overlap>());
         assert_eq!(words("CatchUp"), words_of::<CatchUp>());
         assert_eq!(words("Priority"), words_of::<Priority>());
+        assert_eq!(words("StackState"), words_of::<StackState>());
         assert_eq!(words("Format"), words_of::<Format>());
         assert_eq!(words("Trigger"), words_of::<Trigger>());
     }
@@ -441,7 +445,7 @@ mod tests {
         let account = spelt["accounts"]["main"].as_object_mut().expect("an account");
         account.append(&mut defaults("Account"));
         account.insert("quota".into(), defaults("Quota").into());
-        assert_eq!(spelt["defaults"].as_object().map(Map::len), Some(8), "{spelt}");
+        assert_eq!(spelt["defaults"].as_object().map(Map::len), Some(9), "{spelt}");
 
         let parsed = |value: Value| {
             let text = value.to_string();

@@ -1,6 +1,6 @@
 //! The words of the schedule file: its keys, and the values that are one of a few words.
 
-use super::{CatchUp, Format, Overlap, Priority, Trigger};
+use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger};
 
 /// A fixed set of words, each with what it means.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -87,7 +87,7 @@ keys! {
     Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
-    Notify = "notify", Ping = "ping",
+    StackState = "stack_state", Notify = "notify", Ping = "ping",
 }
 
 keys! {
@@ -118,6 +118,11 @@ impl Word for Overlap {
 impl Word for CatchUp {
     const ALL: &'static [(&'static str, Self)] =
         &[("none", CatchUp::None), ("latest", CatchUp::Latest), ("all", CatchUp::All)];
+}
+
+impl Word for StackState {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("ignore", StackState::Ignore), ("hold", StackState::Hold), ("skip", StackState::Skip)];
 }
 
 impl Word for Priority {

@@ -244,6 +244,7 @@ pub(crate) mod tests {
             idempotent: false,
             follow: true,
             paused: false,
+            stack_state: crate::schedule::StackState::Ignore,
             notify: None,
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use stackcron::schedule::{
     Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, Shard, StackUid, TokenSource,
+    Reserve, Shard, StackState, StackUid, TokenSource,
 };
 
 pub fn account() -> Arc<Account> {
@@ -43,6 +43,7 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         idempotent: false,
         follow: true,
         paused: false,
+        stack_state: StackState::Ignore,
         notify: None,
     })
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::output::local_time;
 use super::heading;
 use crate::schedule::duration::Compact;
-use crate::schedule::{CatchUp, Entry, Overlap, Priority};
+use crate::schedule::{CatchUp, Entry, Overlap, Priority, StackState};
 
 /// The policies in force. Durations are as in the schedule file.
 #[derive(Clone, Serialize)]
@@ -24,6 +24,7 @@ pub(crate) struct Policies {
     priority: &'static str,
     idempotent: bool,
     follow: bool,
+    stack_state: &'static str,
 }
 
 impl Policies {
@@ -50,6 +51,11 @@ impl Policies {
             },
             idempotent: entry.idempotent,
             follow: entry.follow,
+            stack_state: match entry.stack_state {
+                StackState::Ignore => "ignore",
+                StackState::Hold => "hold",
+                StackState::Skip => "skip",
+            },
         }
     }
 
@@ -130,6 +136,21 @@ impl Policies {
                 match entry.follow {
                     true => "its action is asked for until it has finished".into(),
                     false => "its action is not asked for again".into(),
+                },
+            ),
+            (
+                "stack_state",
+                self.stack_state,
+                match entry.stack_state {
+                    StackState::Ignore => "sent even while its stack deploys or is in maintenance".into(),
+                    StackState::Hold => {
+                        "waits while its stack deploys or is in maintenance, or its job is paused in Cloud 66"
+                            .into()
+                    }
+                    StackState::Skip => {
+                        "skipped while its stack deploys or is in maintenance, or its job is paused in Cloud 66"
+                            .into()
+                    }
                 },
             ),
         ];

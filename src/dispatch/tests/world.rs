@@ -33,6 +33,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         idempotent: false,
         follow: false,
         paused: false,
+        stack_state: StackState::Ignore,
         notify: None,
     }
 }

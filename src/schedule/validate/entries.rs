@@ -12,8 +12,8 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackUid,
-    Template,
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackState,
+    StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -41,6 +41,7 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
+    stack_state: StackState,
     notify: Option<Arc<Notify>>,
 }
 
@@ -93,6 +94,7 @@ impl Policies {
             idempotent: false,
             follow: true,
             paused: false,
+            stack_state: StackState::default(),
             notify: None,
         }
     }
@@ -234,6 +236,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: policies.idempotent,
             follow: policies.follow,
             paused: policies.paused,
+            stack_state: policies.stack_state,
             notify: policies.notify,
         })
     }
@@ -297,6 +300,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
             follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
+            stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
         }
     }
