@@ -313,7 +313,16 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
         Outcome::Rejected { status, error, hint } => {
             let pass = Pass::default();
             let (retry_of, retry) = (Seldom::default(), Seldom::default());
-            told(OccurrenceRejected { entry: entry(), scheduled_at, pass, retry_of, retry, status, error, hint });
+            told(OccurrenceRejected {
+                entry: entry(),
+                scheduled_at,
+                pass,
+                retry_of,
+                retry,
+                status,
+                error,
+                hint,
+            });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }

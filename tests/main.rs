@@ -27,6 +27,7 @@ mod import;
 mod journal;
 mod journal_lately;
 mod journal_move;
+mod links;
 mod lints;
 mod metrics;
 mod monitoring;

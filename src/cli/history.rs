@@ -486,6 +486,7 @@ pub(crate) mod tests {
             finished_at: None,
             finished_success: None,
             reason: None,
+            retry: None,
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let mut rows = Rows::new(Format::Text, None, &mut out);

@@ -6,6 +6,7 @@
 mod clocks;
 mod fate;
 mod policies;
+mod upstreams;
 
 use std::io::{self, Write};
 
@@ -24,6 +25,7 @@ use crate::timetable::{Explanation, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
+use upstreams::Upstreams;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
@@ -67,11 +69,14 @@ pub fn run(
 ) -> Result<(), WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
     let clocks = Clocks::at(args.at, entry, now)?;
-    let explanation = explain(entry, clocks.at);
-    let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
+    // What comes after another entry has the instants of the one that is due by the clock.
+    let root = schedule.root(entry);
+    let explanation = Explanation { entry: entry.name.to_string(), ..explain(root, clocks.at) };
+    let near = if explanation.due { None } else { Near::of(root, explanation.at) };
+    let after = Upstreams::of(entry, schedule, journal, explanation.at);
     let policies = Policies::of(entry);
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
-    let answer = Answer { explanation, clocks, near, fate, policies };
+    let answer = Answer { explanation, clocks, after, near, fate, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -89,6 +94,8 @@ struct Answer {
     explanation: Explanation,
     #[serde(flatten)]
     clocks: Clocks,
+    #[serde(skip_serializing_if = "Upstreams::is_empty")]
+    after: Upstreams,
     near: Option<Near>,
     fate: Fate,
     policies: Policies,
@@ -139,6 +146,7 @@ impl Near {
 impl Answer {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
+        self.after.print(entry, out)?;
         self.print_expressions(out)?;
         self.clocks.print(out)?;
         self.fate.print(&self.explanation, entry, now, out)?;

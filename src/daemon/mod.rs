@@ -476,6 +476,7 @@ impl Daemon {
                 Effect::Log(event) => self.emit(*event),
                 Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
+                Effect::End(handover) => self.requests.journal.end(*handover),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),
                 Effect::Send(id, request) => match may_send(id) {
                     Ok(()) => self.requests.send(id, request),

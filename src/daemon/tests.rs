@@ -195,7 +195,11 @@ impl World {
                     }
                     _ => {}
                 },
-                Effect::Send(..) | Effect::Amend(_) | Effect::Recall(..) | Effect::Warm(..) => {}
+                Effect::Send(..)
+                | Effect::Amend(_)
+                | Effect::End(_)
+                | Effect::Recall(..)
+                | Effect::Warm(..) => {}
             }
         }
     }

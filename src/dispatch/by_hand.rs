@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::{Dispatch, Effect, History, Id, Planned, log, ms};
 use crate::clock::Now;
-use crate::journal::{Claim, Origin, Transition};
+use crate::journal::{Claim, Origin, Retry, Transition};
 use crate::log::event::OccurrenceSkipped;
-use crate::schedule::{Entry, EntryName};
+use crate::schedule::{Entry, EntryName, Priority};
 
 impl Dispatch {
     /// Takes over what a person asked for, once it is claimed. `entry` is what the schedule has under its name by now.
@@ -34,9 +34,18 @@ impl Dispatch {
             None => {
                 let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
                 let pass = claim.key.pass().into();
+                let (retry_of, retry) = claim.origin.retry_fields();
                 let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
                 effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
+                effects.push(log(OccurrenceSkipped {
+                    entry,
+                    scheduled_at,
+                    pass,
+                    retry_of,
+                    retry,
+                    reason,
+                    lateness_ms,
+                }));
             }
         }
         effects
@@ -74,11 +83,17 @@ impl Dispatch {
 }
 
 /// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or with its template filled.
+/// What repeats a run is filled with the instant of the first one.
 pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
-    let args = match (origin, &entry.args_template) {
-        (Origin::Person { args: Some(args) }, _) => args.clone(),
-        (_, Some(template)) => template.render(entry, scheduled_at),
-        (Origin::Schedule | Origin::Person { args: None }, None) => return Arc::clone(entry),
+    let given = match origin {
+        Origin::Person { args } | Origin::Retry(Retry { args, .. }) => args.clone(),
+        Origin::Schedule | Origin::Upstream | Origin::Backfill => None,
     };
-    Arc::new(Entry { args: Some(args), ..Entry::clone(entry) })
+    let filled = || Some(entry.args_template.as_ref()?.render(entry, origin.first(scheduled_at)));
+    let args = given.or_else(filled);
+    let priority = if *origin == Origin::Backfill { Priority::Low } else { entry.priority };
+    if args.is_none() && priority == entry.priority {
+        return Arc::clone(entry);
+    }
+    Arc::new(Entry { args: args.or_else(|| entry.args.clone()), priority, ..Entry::clone(entry) })
 }

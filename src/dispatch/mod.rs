@@ -6,6 +6,7 @@
 mod by_hand;
 mod in_doubt;
 mod follow;
+mod links;
 mod listing;
 mod policies;
 mod account_queue;
@@ -25,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Claim, Key, Origin, Repetition, Transition};
+use crate::journal::{Claim, Handover, Key, Origin, Repetition, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -36,6 +37,7 @@ pub(crate) use account_queue::Gauges;
 pub(crate) use account_queue::Sent;
 use account_queue::{AccountQueue, Rank};
 use follow::{Following, Question};
+pub(crate) use links::Links;
 pub(crate) use standing::{Refused, Standing, Waiting, Waits};
 
 /// What the shell is to do.
@@ -47,6 +49,9 @@ pub enum Effect {
     SendAfter(Box<(Key, Transition)>, RequestId, Request),
     /// Write down what became of an occurrence.
     Record(Key, Transition),
+    /// Write down how an occurrence ends, together with what is claimed by that end. What is claimed leaves by
+    /// [`Effect::SendAfter`], so that the journal has this first.
+    End(Box<Handover>),
     /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
     /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
     Amend(Box<Claim>),
@@ -104,6 +109,10 @@ pub struct Dispatch {
     longest_wait: Duration,
     /// What is planned and not settled. An occurrence that is planned again is the same one.
     known: HashSet<Key>,
+    /// Which entries are run again, and which come after which.
+    links: Links,
+    /// What is to repeat a run, by the name of its entry.
+    repetitions: HashMap<EntryName, BTreeSet<Id>>,
     /// Entries that somebody paused, besides those that the schedule has paused.
     paused: Arc<BTreeSet<EntryName>>,
     /// The latest due instant of what was sent.
@@ -202,7 +211,7 @@ enum Place {
 impl Pending {
     /// Whether a person asked for it, so that what the schedule may or may not do says nothing of it.
     fn is_by_hand(&self) -> bool {
-        self.origin != Origin::Schedule
+        self.origin.is_by_hand()
     }
 
     /// Writes down that it waits. `None` when an attempt is in doubt: what waits was not sent.
@@ -308,11 +317,23 @@ impl Dispatch {
             doubts: in_doubt::Doubts::default(),
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
+            links: Links::default(),
+            repetitions: HashMap::new(),
             paused: Arc::default(),
             sent_up_to: Timestamp::UNIX_EPOCH,
             left_out: None,
             reached: now.wall,
         }
+    }
+
+    /// The same, knowing which entries are run again, and which come after which.
+    pub(crate) fn linked(self, links: Links) -> Dispatch {
+        Dispatch { links, ..self }
+    }
+
+    /// Knows from now on which entries are run again, and which come after which.
+    pub(crate) fn relink(&mut self, links: Links) {
+        self.links = links;
     }
 
     /// Takes over occurrences. Each ends in a final state. What is due already is judged at once, so that of a
@@ -352,7 +373,10 @@ impl Dispatch {
         let id = Id(self.number());
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
-        let due = due_at < now.wall || origin != Origin::Schedule;
+        let due = due_at < now.wall || origin.is_by_hand();
+        if matches!(origin, Origin::Retry(_)) {
+            self.repetitions.entry(entry.name.clone()).or_default().insert(id);
+        }
         let pending = Pending {
             entry,
             scheduled_at,
@@ -545,7 +569,7 @@ impl Dispatch {
         activity.waiting.remove(&id);
         activity.sending += 1;
         if !pending.is_by_hand() {
-            activity.newest_sent = activity.newest_sent.max(Some(pending.scheduled_at));
+            activity.newest_sent = activity.newest_sent.max(Some(pending.first()));
         }
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
@@ -557,7 +581,7 @@ impl Dispatch {
         // After a crash it is looked for from the first attempt on that may have taken effect.
         let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
         let sending = Transition::Sending { attempts: pending.history.attempts, sent_at };
-        if pending.history.written || pending.history.amended {
+        if pending.history.written || pending.history.amended || pending.origin.is_linked() {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {
             // A claim that is due may have been sent, with or without this.
@@ -603,6 +627,12 @@ impl Dispatch {
             return;
         };
         self.known.remove(&pending.key());
+        if let Some(repetitions) = self.repetitions.get_mut(&pending.entry.name) {
+            repetitions.remove(&id);
+            if repetitions.is_empty() {
+                self.repetitions.remove(&pending.entry.name);
+            }
+        }
         self.future.remove(&(pending.due_at, id));
         self.deadlines.remove(&(pending.deadline, id));
         self.on_time_until.remove(&(pending.waits_from(), id));

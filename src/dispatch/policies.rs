@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::{Key, Transition};
+use crate::journal::{Origin, Transition};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
@@ -24,10 +25,13 @@ impl Dispatch {
         pending.waited |= late;
         let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
         let (by_hand, scheduled_at) = (pending.is_by_hand(), pending.scheduled_at);
+        let (by_schedule, first) = (pending.origin == Origin::Schedule, pending.first());
+        let repeats = first != scheduled_at;
         if !by_hand && self.is_paused(&entry) {
             return self.skip(id, "paused", now, effects);
         }
-        if !by_hand && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
+        if by_schedule
+            && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
         {
             return self.miss(id, "clock", now, effects);
         }
@@ -41,6 +45,9 @@ impl Dispatch {
             return self.miss(id, "down", now, effects);
         }
         self.make_ready(id);
+        if !repeats {
+            self.end_repetitions(&entry.name, first, now, effects);
+        }
         if entry.catch_up == CatchUp::Latest {
             self.supersede(&entry.name, now, effects);
         }
@@ -166,18 +173,20 @@ impl Dispatch {
 
     /// Gives up an occurrence that was not sent in time.
     pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |key, lateness_ms| {
+        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
-            let event = OccurrenceMissed { entry, scheduled_at, pass, reason, lateness_ms };
+            let (retry_of, retry) = origin.retry_fields();
+            let event = OccurrenceMissed { entry, scheduled_at, pass, retry_of, retry, reason, lateness_ms };
             (Transition::Missed { reason: reason.into() }, event.into())
         });
     }
 
     /// Gives up an occurrence that is not meant to be sent.
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |key, lateness_ms| {
+        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
-            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms };
+            let (retry_of, retry) = origin.retry_fields();
+            let event = OccurrenceSkipped { entry, scheduled_at, pass, retry_of, retry, reason, lateness_ms };
             (Transition::Skipped { reason: reason.into() }, event.into())
         });
     }
@@ -187,17 +196,17 @@ impl Dispatch {
         id: Id,
         now: Now,
         effects: &mut Vec<Effect>,
-        tell: impl FnOnce(&Key, i64) -> (Transition, Event),
+        tell: impl FnOnce(&LinkedKey, i64) -> (Transition, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
-            return self.unknown(id, doubt.error, effects);
+            return self.unknown(id, doubt.error, now, effects);
         }
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));
-            let key = pending.key();
-            let (end, event) = tell(&key, lateness_ms);
-            effects.push(Effect::Record(key, end));
+            let ending = pending.linked_key();
+            let (end, event) = tell(&ending, lateness_ms);
             effects.push(log(event));
+            self.ends(ending, end, now, effects);
         }
         self.forget(id);
     }

@@ -3,6 +3,7 @@
 mod by_hand;
 mod doubt;
 mod follow;
+mod links;
 mod recovery;
 mod reload;
 mod waited;

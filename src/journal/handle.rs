@@ -13,8 +13,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pruned, Recovered, Refused, SendWatermark,
-    Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pruned, Recovered, Refused,
+    SendWatermark, Transition,
 };
 use crate::log;
 use crate::quota;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Handover, Key, Known, Recovered, Refused, Repeat, Repetition, State, Successor,
-    Transition, Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Handover, Key, Known, Origin, Recovered, Refused, Repeat, Repetition, State,
+    Successor, Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -35,6 +35,14 @@ pub(crate) struct Row {
     pub(crate) action: Option<ActionId>,
     pub(crate) sent_at: Option<Timestamp>,
     pub(crate) reason: Option<String>,
+    pub(crate) origin: Origin,
+}
+
+impl Row {
+    /// The first run's instant of what repeats one, its own otherwise.
+    pub(crate) fn first(&self, key: &Key) -> Timestamp {
+        self.origin.first(key.scheduled_at())
+    }
 }
 
 impl Memory {
@@ -255,13 +263,14 @@ fn first_at(at: Timestamp) -> Key {
     Key::new(EntryName::new("0").expect("a name"), at)
 }
 
-fn row((_, standing): &(Claim, Progress)) -> Row {
+fn row((claim, standing): &(Claim, Progress)) -> Row {
     Row {
         state: standing.state,
         is_settled: standing.is_settled(),
         action: standing.action,
         sent_at: standing.sent_at,
         reason: standing.reason.clone(),
+        origin: claim.origin.clone(),
     }
 }
 
@@ -269,7 +278,7 @@ fn row((_, standing): &(Claim, Progress)) -> Row {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Origin, Started};
+    use super::super::{Journal, Opened, Started};
     use super::*;
     use crate::schedule::JobUid;
 

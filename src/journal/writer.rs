@@ -13,7 +13,9 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
-use super::{Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pruned, Refused, Transition};
+use super::{
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pruned, Refused, Transition,
+};
 use crate::background;
 use crate::log;
 use crate::quota;

@@ -8,7 +8,8 @@ use crate::dispatch::Sent;
 use crate::journal::JournalError;
 use crate::log::event::{
     ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, NotifyFailed,
-    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, Pass, Seldom, ScheduleReloaded,
+    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded,
+    Seldom,
 };
 use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 

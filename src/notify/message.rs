@@ -133,7 +133,15 @@ mod tests {
 
     fn unknown(entry: &str, error: &str) -> Event {
         let (entry, scheduled_at) = (EntryName::new(entry).expect("a name"), Timestamp::UNIX_EPOCH);
-        OccurrenceUnknown { entry, scheduled_at, pass: Pass::default(), retry_of: Seldom::default(), retry: Seldom::default(), error: error.to_owned() }.into()
+        OccurrenceUnknown {
+            entry,
+            scheduled_at,
+            pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
+            error: error.to_owned(),
+        }
+        .into()
     }
 
     fn flood(count: usize) -> Digest {

@@ -174,6 +174,7 @@ impl Rehearsal {
             match effect {
                 // Connections cost nothing here, and no restart reads what is written.
                 Effect::Warm(..) | Effect::Amend(_) => {}
+                Effect::End(handover) => self.known.actions.extend(action(&handover.end)),
                 Effect::Record(_, mv) => self.known.actions.extend(action(&mv)),
                 Effect::Recall(account, stack, _) => {
                     let effects = self.core.recalled(account, stack, Some(self.known.clone()), self.now);

@@ -25,6 +25,8 @@ pub(crate) struct Policies {
     idempotent: bool,
     follow: bool,
     stack_state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<String>,
 }
 
 impl Policies {
@@ -56,6 +58,13 @@ impl Policies {
                 StackState::Hold => "hold",
                 StackState::Skip => "skip",
             },
+            retry: entry.retry.map(|retry| {
+                let first = Compact(retry.after.first);
+                match retry.after.factor > 1.0 {
+                    true => format!("{} times, first after {first}", retry.times),
+                    false => format!("{} times, each after {first}", retry.times),
+                }
+            }),
         }
     }
 
@@ -64,7 +73,7 @@ impl Policies {
         let flag = |set| if set { "true" } else { "false" };
         let sent = due.and_then(|at| later(at, entry.delay()));
         let deadline = sent.and_then(|at| later(at, entry.start_deadline));
-        let rows = [
+        let mut rows = vec![
             (
                 "paused",
                 flag(self.paused),
@@ -154,6 +163,9 @@ impl Policies {
                 },
             ),
         ];
+        if let Some(retry) = &self.retry {
+            rows.push(("retry", retry, "run again when its action ended without success".into()));
+        }
         heading("Policies", out)?;
         let width = rows.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);
         for (name, value, meaning) in rows {

@@ -12,7 +12,7 @@ use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Group, Id, Number, Open};
 use crate::journal::store;
-use crate::journal::{Claim, Cursor, Key, Known, Recovered, Refused, Transition};
+use crate::journal::{Claim, Cursor, Handover, Key, Known, Recovered, Refused, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -26,6 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     Step((Key, Transition)),
+    End(Box<Handover>),
     Amend(Box<Claim>),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
@@ -170,7 +171,7 @@ impl Disk {
 
     pub(super) fn ask(&mut self, write: Write, now: Duration) {
         match write {
-            Write::Step(..) | Write::Amend(..) | Write::Quota(..) => {
+            Write::Step(..) | Write::End(..) | Write::Amend(..) | Write::Quota(..) => {
                 self.write_at.get_or_insert(now + SOON);
             }
             _ => self.write_at = Some(now),
@@ -294,6 +295,7 @@ impl Disk {
         let mut written = Vec::new();
         for write in group {
             let came = if write_of(&write).is_some() { done.next() } else { None };
+            let is_refused = matches!(&came, Some(store::Written::Steps(refused)) if !refused.is_empty());
             let known = match came {
                 Some(store::Written::Steps(refused)) => {
                     written.extend(refused.into_iter().map(Written::Refused));
@@ -303,12 +305,12 @@ impl Disk {
                 Some(store::Written::Done) | None => Vec::new(),
             };
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Quota(..) | Write::Flush => {}
+                Write::Step(..) | Write::End(..) | Write::Amend(..) | Write::Quota(..) | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
                 Write::ByHand(_, claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
                 Write::Pause(entry) => written.push(Written::Steered(entry, Steered::Paused)),
                 Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
-                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, true)),
+                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, !is_refused)),
                 Write::Recall(account, stack, since) => {
                     let known = database.tables.memory.actions(&stack, since);
                     written.push(Written::Recalled(account, stack, Some(known)));
@@ -325,7 +327,7 @@ impl Disk {
         let mut kept = Vec::new();
         for write in group {
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Quota(..) => kept.push(write),
+                Write::Step(..) | Write::End(..) | Write::Amend(..) | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
                 Write::ByHand(_, claim) => written.push(Written::ByHand(claim, None)),
                 Write::Pause(entry) | Write::Resume(entry) => {
@@ -386,6 +388,7 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
     match write {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
+        Write::End(handover) => Some(store::Write::End(handover)),
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
         Write::Claim(Claims { cursor, repeat, claims }) => {
             Some(store::Write::Claim(Cursor { at: *cursor, repeat: *repeat }, claims))

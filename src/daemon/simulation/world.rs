@@ -195,7 +195,7 @@ impl<'a> World<'a> {
     fn is_over(&mut self) -> bool {
         let duty = self.book.duty_ends();
         let settled = self.leader().is_some()
-            && self.journal().rows().all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
+            && self.journal().rows().all(|(key, row)| row.is_settled || row.first(key) > duty)
             && self.book.owes(self.journal()).is_none();
         if !settled {
             self.settled_at = None;
@@ -208,7 +208,7 @@ impl<'a> World<'a> {
     /// What is not settled yet.
     fn left(&self) -> String {
         let duty = self.book.duty_ends();
-        let open = self.journal().rows().find(|(key, row)| !row.is_settled && key.scheduled_at() <= duty);
+        let open = self.journal().rows().find(|(key, row)| !row.is_settled && row.first(key) <= duty);
         format!("open {open:?}, lost {:?}", self.book.owes(self.journal()))
     }
 

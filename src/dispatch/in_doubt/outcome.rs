@@ -97,7 +97,7 @@ impl Dispatch {
         pending.waited = true;
         effects.extend(pending.record_waiting("retry"));
         let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
-        let newer_went = newest.is_some_and(|newest| newest > pending.scheduled_at);
+        let newer_went = newest.is_some_and(|newest| newest > pending.first());
         if newer_went && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand() {
             return self.miss(id, "superseded", now, effects);
         }
@@ -114,7 +114,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         if !entry.idempotent {
-            return self.unknown(id, doubt.error, effects);
+            return self.unknown(id, doubt.error, now, effects);
         }
         let Some(pending) = self.pending.get_mut(&id) else {
             return;

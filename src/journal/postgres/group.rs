@@ -422,8 +422,7 @@ impl Group {
         let due: Vec<i64> = all().map(|claim| after(claim, claim.due_at)).collect();
         let deadlines: Vec<i64> = all().map(|claim| after(claim, claim.deadline)).collect();
         let once: Vec<bool> = all().map(|claim| claim.repetition == Repetition::Once).collect();
-        let kept: Vec<Link<'_>> =
-            all().map(|claim| claim.origin.link(claim.key.scheduled_at())).collect();
+        let kept: Vec<Link<'_>> = all().map(|claim| claim.origin.link(claim.key.scheduled_at())).collect();
         let by_person: Vec<bool> = kept.iter().map(|kept| kept.by_person).collect();
         let args: Vec<Option<&str>> = kept.iter().map(|kept| kept.args).collect();
         let links: Vec<Option<i32>> = kept.iter().map(|kept| kept.link).collect();

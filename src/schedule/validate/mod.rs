@@ -5,6 +5,7 @@
 mod accounts;
 mod duplicates;
 mod entries;
+mod links;
 mod receivers;
 mod values;
 mod zones;
