@@ -367,13 +367,15 @@ async fn a_second_daemon_leaves_the_first_ones_socket_alone() {
     let _first = started(&place);
     let pid = status(&place)["pid"].clone();
     let second = place.run(&["run", "--log-format", "json"]);
-    assert_eq!(code(&second), Some(1), "{second:?}");
+    assert_eq!(code(&second), Some(78), "{second:?}");
+    let expected = format!("another daemon (process {pid}) keeps its state in ");
+    assert!(second.stderr.contains(&expected) && second.stderr.contains("stop it first"), "{second:?}");
     assert_eq!(status(&place)["pid"], pid, "the first one still answers");
 
-    // Another journal, and the same runtime directory: it fires, and says that it cannot be asked.
-    let other = place.directory.path().join("other").display().to_string();
+    // Another schedule and journal, and the same runtime directory: it fires, and says that it cannot be asked.
+    let other = Place::firing_at(&sandbox, "", "  other: { stack: s2, job: j1, cron: '0 0 1 1 *' }\n");
     let run = place.directory.path().display().to_string();
-    let mut third = place.clone().env("RUNTIME_DIRECTORY", &run).start_with(&["--state-dir", &other]);
+    let mut third = other.env("RUNTIME_DIRECTORY", &run).start();
     assert!(
         third.event("control.unavailable")["error"]
             .as_str()

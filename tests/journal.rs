@@ -241,7 +241,7 @@ on_both! { async fn a_start_finds_exactly_what_is_open(place: &Place) {
     let found: Vec<_> = recovered.open.into_iter().map(|open| (open.claim, open.reached)).collect();
     let expected = vec![
         (claims[0].clone(), Reached::Due),
-        (claims[1].clone(), Reached::Waiting { attempts: 0, reason: "quota".to_owned() }),
+        (claims[1].clone(), Reached::Waiting { attempts: 0, reason: "quota".into() }),
         (claims[2].clone(), Reached::Sending { attempts: 2, sent_at: at(12) }),
         (by_person, Reached::Due),
     ];
@@ -430,6 +430,8 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             finished_success: Some(false),
             reason: Some("exit 1".to_owned()),
             retry: None,
+            replaced_by: None,
+            error: None,
         },
         "lateness is counted from when it was due"
     );

@@ -31,6 +31,8 @@ mod links;
 mod lints;
 mod metrics;
 mod monitoring;
+mod networks;
+mod neighbours;
 mod no_repeat;
 mod nights;
 mod notify;

@@ -7,6 +7,7 @@ mod contained;
 mod database;
 mod entering;
 mod late;
+mod outages;
 mod replaced;
 mod round_trips;
 mod standby;

@@ -38,6 +38,8 @@ fn record(name: &str, minute: &str) -> Record {
         finished_success: Some(true),
         reason: None,
         retry: None,
+        replaced_by: None,
+        error: None,
     }
 }
 

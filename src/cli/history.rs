@@ -487,6 +487,8 @@ pub(crate) mod tests {
             finished_success: None,
             reason: None,
             retry: None,
+            replaced_by: None,
+            error: None,
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let mut rows = Rows::new(Format::Text, None, &mut out);

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::on_disk::NotInUse;
 use super::request::NotReady;
-use super::status::MemberStatus;
 use crate::dispatch::Standing;
+use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Record, State};
 use crate::schedule::{Account, AccountName, TokenSource};
 
@@ -64,15 +64,13 @@ pub enum ProblemKind {
 
 /// What the list is made of.
 pub(crate) struct States<'a> {
-    pub(crate) not_ready: Option<NotReady>,
+    pub(crate) not_ready: Option<&'a NotReady>,
     pub(crate) health: &'a Health,
     pub(crate) path: &'a str,
     pub(crate) on_disk: Option<&'a NotInUse>,
     /// When the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     pub(crate) accounts: &'a [(AccountName, Standing)],
-    /// Those who share the journal. Empty where it is not shared or cannot be read.
-    pub(crate) members: &'a [MemberStatus],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
 }
@@ -81,7 +79,7 @@ pub(crate) struct States<'a> {
 pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
     let mut list = Vec::new();
     list.extend(journal(states));
-    list.extend(states.not_ready.and_then(|why| not_ready(why, states.members)));
+    list.extend(states.not_ready.and_then(not_ready));
     for (_, standing) in states.accounts {
         list.extend(account(standing));
     }
@@ -132,21 +130,31 @@ fn journal(states: &States<'_>) -> Option<Attention> {
     Some(problem(ProblemKind::Journal, Some(*since), what, "nothing new is started", remedy))
 }
 
-fn not_ready(why: NotReady, members: &[MemberStatus]) -> Option<Attention> {
+fn not_ready(why: &NotReady) -> Option<Attention> {
     let everything = "nothing new is started";
     Some(match why {
         // The journal's health tells more.
         NotReady::Journal => return None,
         // It passes in some seconds.
         NotReady::Behind => return None,
-        NotReady::StandsBy => {
-            let leads = members.iter().any(|member| member.leads && member.lives);
-            if leads || members.is_empty() {
-                return None;
-            }
-            let what = "no member leads".to_owned();
-            let remedy = "One should take over within seconds. Else see `stackcron status` and the log of each member.";
-            problem(ProblemKind::NobodyLeads, None, what, everything, remedy)
+        NotReady::StandsBy(leadership) => {
+            let since = leadership.last.as_ref().map(|last| last.seen_at);
+            let (kind, remedy) = match leadership.leads {
+                Leads::Lives | Leads::Own => return None,
+                Leads::Nobody => (
+                    ProblemKind::NobodyLeads,
+                    "One should take over within seconds. Else see `stackcron status` and the log of each member.",
+                ),
+                Leads::NobodyForTheClock => (
+                    ProblemKind::NobodyLeads,
+                    "See that time is synchronised on this machine and on the database's (`timedatectl`).",
+                ),
+                Leads::Unknown => (
+                    ProblemKind::Lease,
+                    "See that the database answers from here. The daemon goes on by itself then.",
+                ),
+            };
+            problem(kind, since, leadership.to_string(), "nothing is started here", remedy)
         }
         NotReady::Replaced => problem(
             ProblemKind::Journal,
@@ -172,7 +180,7 @@ fn not_ready(why: NotReady, members: &[MemberStatus]) -> Option<Attention> {
         NotReady::Clock(until) => problem(
             ProblemKind::ClockBehind,
             None,
-            format!("the clock is behind the journal: it has shown {} before", instant(until)),
+            format!("the clock is behind the journal: it has shown {} before", instant(*until)),
             everything,
             "See that time is synchronised (`timedatectl`). The daemon goes on when the clock shows that instant.",
         ),
@@ -275,7 +283,8 @@ fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
 fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Attention> {
     let (entry, at) = (record.key.entry(), record.key.scheduled_at());
     let reason = record.reason.as_deref().filter(|reason| !reason.is_empty());
-    let because = reason.map_or(String::new(), |reason| format!(": {}", first_line(reason)));
+    let because = record.in_words().filter(|words| !words.is_empty());
+    let because = because.map_or(String::new(), |words| format!(": {}", first_line(&words)));
     // The account's own problem tells it for all of its entries.
     let told =
         |(_, standing): &(AccountName, Standing)| {

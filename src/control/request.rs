@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::on_disk::Seen;
 use crate::dispatch::{Standing, Waiting};
+use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key};
 use crate::log::Event;
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
@@ -131,10 +132,10 @@ pub(crate) struct Snapshot {
 }
 
 /// Why what comes due is not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotReady {
-    #[error("this member stands by: it fires nothing while another member leads")]
-    StandsBy,
+    #[error("{0}")]
+    StandsBy(Leadership),
     #[error(
         "the journal is gone, or another one is in its place: nothing is sent until it is back or a person begins a new one"
     )]

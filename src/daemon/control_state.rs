@@ -200,14 +200,14 @@ impl Daemon {
         let health = self.requests.journal.health().borrow().clone();
         let on_disk = self.shared.on_disk.seen();
         let accounts: Vec<_> = self.core.standings().map(|(name, of)| (name.clone(), of)).collect();
+        let not_ready = self.not_ready(&health, now);
         let list = attention(&States {
-            not_ready: self.not_ready(&health, now),
+            not_ready: not_ready.as_ref(),
             health: &health,
             path: &self.desk.path,
             on_disk: on_disk.unused.as_ref(),
             in_force_since: on_disk.in_force_since,
             accounts: &accounts,
-            members: &[],
             unresolved: &[],
         });
         let first = list.first()?;
@@ -224,7 +224,7 @@ impl Daemon {
         let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
         match health {
             _ if self.shared.is_without_journal() => Some(NotReady::Replaced),
-            _ if !self.leads() => Some(NotReady::StandsBy),
+            _ if !self.leads() => Some(NotReady::StandsBy(self.leadership(now))),
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),

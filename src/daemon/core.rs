@@ -529,6 +529,11 @@ impl Core {
         self.dispatch.gauges()
     }
 
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.dispatch.is_on_quotas_edge(account)
+    }
+
     /// How each account stands, for people.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
         self.dispatch.standings()

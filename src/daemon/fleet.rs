@@ -378,7 +378,10 @@ impl Fleet {
 fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
     let not_ready = match (one.not_ready, other.not_ready) {
         // Who leads anything fires.
-        (Some(NotReady::StandsBy), why) | (why, Some(NotReady::StandsBy)) => why,
+        (Some(NotReady::StandsBy(one)), Some(NotReady::StandsBy(other))) => {
+            Some(NotReady::StandsBy(one.or_worse(other)))
+        }
+        (Some(NotReady::StandsBy(_)), why) | (why, Some(NotReady::StandsBy(_))) => why,
         (one, other) => one.or(other),
     };
     let mut waiting = one.waiting;

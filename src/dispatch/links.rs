@@ -94,7 +94,7 @@ fn verdict(origin: &Origin, end: &Transition) -> Option<Verdict> {
     Some(match end {
         Transition::Finished { success: Some(true), .. } => Verdict::Success,
         Transition::Finished { .. } => Verdict::Failure,
-        Transition::Skipped { reason } if reason == REMOVED => return None,
+        Transition::Skipped { reason } if reason.reason == REMOVED => return None,
         // The run that it was to repeat has failed, and was the last.
         Transition::Missed { .. } | Transition::Skipped { .. } | Transition::Rejected { .. }
             if matches!(origin, Origin::Retry(_)) =>
@@ -249,7 +249,7 @@ impl Dispatch {
         };
         let over: BTreeSet<Id> = repetitions.iter().copied().filter(is_over).collect();
         for id in over {
-            self.miss(id, "superseded", now, effects);
+            self.superseded(id, newer, now, effects);
         }
     }
 }

@@ -26,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Claim, Handover, Key, Origin, Repetition, Transition};
+use crate::journal::{Cause, Claim, Handover, Key, Origin, Repetition, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -174,6 +174,8 @@ struct History {
     doubt: Option<Doubtful>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+    /// How the last attempt failed.
+    error: Option<String>,
 }
 
 /// An attempt that may have taken effect, the first of its occurrence.
@@ -222,7 +224,8 @@ impl Pending {
         }
         self.history.written = true;
         let attempts = self.history.attempts;
-        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason: reason.into() }))
+        let reason = Cause { error: self.history.error.clone(), ..reason.into() };
+        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason }))
     }
 
     fn key(&self) -> Key {
@@ -471,6 +474,11 @@ impl Dispatch {
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
+    }
+
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
     }
 
     /// Whether the schedule or somebody has paused the entry.

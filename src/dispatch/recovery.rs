@@ -85,6 +85,7 @@ impl Dispatch {
             None => now.wall,
         };
         for Open { claim, reached } in recovered.open {
+            let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
                 // What is linked is written as being sent before it leaves.
                 Reached::Due => {
@@ -92,7 +93,8 @@ impl Dispatch {
                 }
                 // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
-                    (attempts, None, true, true, !matches!(reason.as_str(), "quota" | "down"))
+                    error = reason.error;
+                    (attempts, None, true, true, !matches!(&*reason.reason, "quota" | "down"))
                 }
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
@@ -114,8 +116,13 @@ impl Dispatch {
                         deadline: entry.deadline(claim.due_at),
                         origin: claim.origin.clone(),
                     };
-                    let history =
-                        History { attempts, written: waits, goes_on: goes_on_late, ..History::default() };
+                    let history = History {
+                        attempts,
+                        written: waits,
+                        goes_on: goes_on_late,
+                        error,
+                        ..History::default()
+                    };
                     let id = self.enter(planned, history, now, &mut effects);
                     let pending = id.and_then(|id| self.pending.get_mut(&id));
                     effects.extend(pending.and_then(|pending| pending.amend(&claim)));

@@ -319,6 +319,7 @@ impl Dispatch {
         let delay = self.backoff.after(pending.history.attempts);
         let at = now.mono + delay;
         pending.place = Place::Retry(at);
+        pending.history.error = Some(error.clone());
         (pending.waited, pending.goes_on) = (true, true);
         effects.extend(pending.record_waiting("retry"));
         effects.push(log(OccurrenceRetrying {

@@ -5,6 +5,7 @@
 //! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
 //! committed. Several share one in PostgreSQL ([`postgres`]).
 
+mod cause;
 mod directory;
 mod elsewhere;
 mod error;
@@ -13,6 +14,7 @@ mod identity;
 mod inbox;
 mod link;
 mod location;
+pub(crate) mod outage;
 mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -35,6 +37,7 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
+pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
@@ -209,8 +212,8 @@ pub enum Transition {
     Waiting {
         /// The attempts so far.
         attempts: u32,
-        /// `quota`, `overlap` or `retry`.
-        reason: Reason,
+        /// `quota`, `overlap` or `retry`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It is being sent.
     Sending {
@@ -251,13 +254,13 @@ pub enum Transition {
     },
     /// It was not sent in time.
     Missed {
-        /// `deadline`, `superseded`, `down` or `quota`.
-        reason: Reason,
+        /// `deadline`, `superseded`, `down` or `quota`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was not meant to be sent.
     Skipped {
-        /// `overlap`, `paused` or `removed`.
-        reason: Reason,
+        /// `overlap`, `paused` or `removed`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was sent, and nothing can tell whether it took effect.
     Unknown {
@@ -338,6 +341,10 @@ pub struct Record {
     pub reason: Option<String>,
     /// Which run it repeats: when that was scheduled, and the number of this repetition, from 1.
     pub retry: Option<(Timestamp, u32)>,
+    /// When the occurrence was scheduled that went in its place.
+    pub replaced_by: Option<Timestamp>,
+    /// How the last attempt failed, of what waits, was missed or was skipped.
+    pub error: Option<String>,
 }
 
 /// What happened lately, for who looks in at a daemon.
@@ -431,8 +438,8 @@ pub enum Reached {
     Waiting {
         /// All of them known to have had no effect.
         attempts: u32,
-        /// What for.
-        reason: String,
+        /// What for, and how the last attempt failed.
+        reason: Cause,
     },
     /// Sent, without an answer that was written.
     Sending {

@@ -112,6 +112,8 @@ mod tests {
             finished_success: None,
             reason: None,
             retry: None,
+            replaced_by: None,
+            error: None,
         }
     }
 

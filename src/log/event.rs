@@ -207,7 +207,9 @@ events! {
         errors: usize,
         /// The first of them.
         first: String,
-    }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
+    }, format!(
+        "{} is not used: {}{}", e.path, e.first, if e.errors > 1 { "; `stackcron check` shows every error" } else { "" }
+    );
 
     /// The schedule file is gone; nothing changed.
     ScheduleMissing = "schedule.missing", |e| Level::WARN, {
@@ -358,6 +360,16 @@ events! {
         path: String,
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
+
+    /// Another process on this machine may fire the same jobs, and cannot be asked.
+    NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
+        /// `None`: no single process is meant, or it has no number here.
+        pid: Option<u32>,
+        error: String,
+    }, format!(
+        "nothing tells whether {} fires the same jobs: {}; see to it that no second daemon does",
+        e.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")), e.error
+    );
 
     /// An occurrence is due and cannot be sent yet.
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {

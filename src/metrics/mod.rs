@@ -84,18 +84,14 @@ pub(crate) struct Watched {
 impl Watched {
     /// Counts an event that is logged.
     pub(crate) fn observe(&self, event: &Event) {
-        match event {
-            Event::JournalFailed(_) => {
-                self.vitals.journal(true);
-                self.metrics.journal.set(0);
-            }
-            Event::JournalRestored(_) => {
-                self.vitals.journal(false);
-                let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
-                self.metrics.journal.set(i64::from(!ill));
-            }
-            event => self.metrics.observe(event),
-        }
+        self.metrics.observe(event);
+    }
+
+    /// Whether the journal cannot be written. The log does not tell each failure of a connection that comes and goes.
+    pub(crate) fn journal_is_ill(&self, ill: bool) {
+        self.vitals.journal(ill);
+        let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
+        self.metrics.journal.set(i64::from(!ill));
     }
 
     /// The loop turns. `current`: nothing is due that is not claimed.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::output::Format;
-use super::super::table::{Align, Cell, Column, Table};
+use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use crate::cloud66::ActionId;
 use crate::journal::{Record, State};
 use crate::log::visible;
@@ -57,6 +57,12 @@ pub(crate) struct Line<'a> {
     action_id: Option<ActionId>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// How the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    /// When the occurrence was scheduled that went in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<Timestamp>,
 }
 
 impl<'a> Line<'a> {
@@ -75,6 +81,8 @@ impl<'a> Line<'a> {
             action_id: record.action_id,
             finished_success: record.finished_success,
             reason: record.reason.as_deref(),
+            error: record.error.as_deref(),
+            replaced_by: record.replaced_by,
         }
     }
 }
@@ -82,7 +90,12 @@ impl<'a> Line<'a> {
 impl<'a> Rows<'a> {
     /// Nothing printed yet. A line of text has so many columns at most, where somebody says.
     pub(super) fn new(format: Format, columns: Option<usize>, out: &'a mut dyn Write) -> Rows<'a> {
-        Rows { format, out, table: Table::new(&COLUMNS, columns), lines: 0 }
+        Rows {
+            format,
+            out,
+            table: Table::new(&COLUMNS, columns).with_sentences_in(COLUMNS.len() - 1),
+            lines: 0,
+        }
     }
 
     /// Prints a record, or keeps it until the columns are measured.
@@ -107,7 +120,7 @@ impl<'a> Rows<'a> {
 
 /// What is not there is a dash, so that each row has all columns.
 fn cells(record: &Record) -> [Cell; 9] {
-    let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));
+    let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| NOTHING.to_owned()));
     [
         Cell::plain(record.key.entry().as_str()),
         Cell::plain(match (record.key.pass(), record.retry) {
@@ -121,7 +134,7 @@ fn cells(record: &Record) -> [Cell; 9] {
         Cell::plain(record.attempts.to_string()),
         or_dash(record.action_id.map(|id| id.to_string())),
         or_dash(record.finished_success.map(|success| success.to_string())),
-        or_dash(record.reason.as_deref().map(visible)),
+        or_dash(record.in_words().as_deref().map(visible)),
     ]
 }
 

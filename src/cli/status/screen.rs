@@ -245,6 +245,9 @@ impl Screen {
             let since = self.ago(of.scheduled_at);
             let entry = cut(&of.entry, name);
             self.line(Style::new(), &format!("{entry:name$} due {since:>12}, for {why}{until}"));
+            if let Some(error) = &of.error {
+                self.wrapped(FAINT, &format!("{error}, attempt {}", of.attempts));
+            }
         }
         self.more(total, waiting.len());
     }
@@ -279,8 +282,8 @@ impl Screen {
         let what = [Some(of.state.clone()), action, late].into_iter().flatten().collect::<String>();
         let entry = cut(&of.entry, name);
         self.styled(&format!("{entry:name$}  {}  ", instant(of.scheduled_at)), of_state(&of.state), &what);
-        if let Some(reason) = &of.reason {
-            self.wrapped(FAINT, reason);
+        if let Some(why) = of.why.as_ref().or(of.reason.as_ref()) {
+            self.wrapped(FAINT, why);
         }
     }
 

@@ -42,6 +42,12 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// How the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    /// When the occurrence was scheduled that went in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<Timestamp>,
     event: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retries: Vec<Line<'a>>,
@@ -60,6 +66,8 @@ impl Serialize for Fate {
                 finished_at: record.finished_at,
                 finished_success: record.finished_success,
                 reason: record.reason.as_deref(),
+                error: record.error.as_deref(),
+                replaced_by: record.replaced_by,
                 event: event(record),
                 retries: retries.iter().map(Line::of).collect(),
             }),
@@ -166,7 +174,7 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("action_id", record.action_id.map(|id| id.to_string()))?;
     row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
     row("finished_success", record.finished_success.map(|success| success.to_string()))?;
-    row("reason", record.reason.as_deref().map(visible))?;
+    row("reason", record.in_words().as_deref().map(visible))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
@@ -321,6 +329,8 @@ mod tests {
                     finished_success: None,
                     reason,
                     retry: None,
+                    replaced_by: None,
+                    error: None,
                 };
                 let named = event(&record);
                 assert!(

@@ -115,6 +115,7 @@ impl Dispatch {
         pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
         let InDoubtReport { sent_at, left, vague, token, error, status } = came;
+        pending.history.error = Some(error.clone());
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
         let apart = match clock {

@@ -97,9 +97,11 @@ impl Dispatch {
         pending.waited = true;
         effects.extend(pending.record_waiting("retry"));
         let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
-        let newer_went = newest.is_some_and(|newest| newest > pending.first());
-        if newer_went && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand() {
-            return self.miss(id, "superseded", now, effects);
+        let newer = newest.filter(|&newest| newest > pending.first());
+        if let Some(newer) =
+            newer.filter(|_| pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand())
+        {
+            return self.superseded(id, newer, now, effects);
         }
         self.comes_due(id, now, effects);
     }

@@ -120,9 +120,9 @@ fn after_a_crash_what_a_person_fired_goes_with_its_own_arguments_though_the_entr
     let account = account(100);
     let mut world = World::new(&account);
     let entry = Arc::new(entry("a", &account));
-    let mut left = open("a", -5, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    let mut left = open("a", -5, Reached::Waiting { attempts: 0, reason: "quota".into() });
     left.claim.origin = Origin::Person { args: Some("by hand".to_owned()) };
-    let scheduled = open("a", -4, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    let scheduled = open("a", -4, Reached::Waiting { attempts: 0, reason: "quota".into() });
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::clone(&entry)] };
     let recovered = Recovered { paused: vec![entry.name.clone()], ..recovered(vec![left, scheduled]) };
     let effects = world.dispatch.recover(recovered, &schedule, world.now);
@@ -137,10 +137,9 @@ fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
     let account = account(100);
     let mut world = World::new(&account);
     let template = Template::parse("{unix}").expect("a template");
-    let entry =
-        Entry { args_template: Some(Arc::new(template)), overlap: Overlap::Queue, ..entry("a", &account) };
+    let entry = Entry { args_template: Some(Arc::new(template)), ..entry("a", &account) };
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(entry.clone())] };
-    let left = open("a", -60, Reached::Waiting { attempts: 0, reason: "overlap".to_owned() });
+    let left = open("a", -60, Reached::Waiting { attempts: 0, reason: "overlap".into() });
     let effects = world.dispatch.recover(recovered(vec![left]), &schedule, world.now);
     world.take(effects);
     world.advance();

@@ -16,10 +16,10 @@ mod lately;
 mod lease;
 mod member;
 mod open;
-mod outage;
 mod presence;
 mod rows;
 mod schema;
+mod sighting;
 #[cfg(test)]
 pub(crate) mod tables;
 mod transfer;
@@ -30,4 +30,5 @@ pub use lately::{read_lately, read_records};
 pub(super) use member::summary;
 pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
 pub use presence::{Member, members};
+pub use sighting::{LastLeader, Leadership, Leads};
 pub(super) use transfer::{IdleDatabase, in_use};

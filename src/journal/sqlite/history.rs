@@ -86,5 +86,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_success: row.get(8)?,
         reason: row.get(9)?,
         retry: link::retry(row.get(11)?, row.get(12)?, scheduled_at),
-    })
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }

@@ -26,7 +26,7 @@ pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<Line>) {
     }
     let fails = rng.u32(..3) == 0;
     let retried_too = rng.bool().then(|| policy(&mut rng));
-    let mut link = |lines: &mut Vec<Line>| {
+    let link = |lines: &mut Vec<Line>| {
         if let Some((name, retry)) = &retry {
             change(lines, name, |entry| (entry.retry, entry.follow) = (Some(*retry), true));
         }
