@@ -138,8 +138,10 @@ fn sends(effects: Vec<Effect>) -> impl Iterator<Item = RequestId> {
         Effect::Record(..)
         | Effect::End(_)
         | Effect::Amend(_)
+        | Effect::Resent(_)
         | Effect::Recall(..)
         | Effect::Warm(..)
+        | Effect::PauseEnds(_)
         | Effect::Log(_) => None,
     })
 }

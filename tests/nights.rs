@@ -71,7 +71,7 @@ async fn night_of_a_job_that_failed() {
     daemon.event("action.finished");
     told(
         &place,
-        &["FIRES, WITH PROBLEMS", "since ", "the last job of report failed (action ", "See the job's output"],
+        &["fires, with problems", "since ", "the last job of report failed (action ", "See the job's output"],
     );
     has_problem(&place, "last_run");
 }
@@ -162,7 +162,7 @@ async fn night_of_a_bad_reload_and_of_a_deleted_file() {
     told(
         &place,
         &[
-            "FIRES, WITH PROBLEMS",
+            "fires, with problems",
             "since ",
             "the schedule file on disk is not in use: ",
             "61",

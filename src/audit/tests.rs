@@ -40,6 +40,7 @@ fn record(name: &str, minute: &str) -> Record {
         retry: None,
         replaced_by: None,
         error: None,
+        surplus: None,
     }
 }
 

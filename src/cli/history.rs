@@ -489,6 +489,7 @@ pub(crate) mod tests {
             retry: None,
             replaced_by: None,
             error: None,
+            surplus: None,
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let mut rows = Rows::new(Format::Text, None, &mut out);

@@ -4,16 +4,17 @@
 //! the list is made anew each time from the states that the daemon is in.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::on_disk::NotInUse;
 use super::request::NotReady;
 use crate::dispatch::Standing;
 use crate::journal::postgres::Leads;
-use crate::journal::{Health, JournalError, Record, State};
-use crate::schedule::{Account, AccountName, TokenSource};
+use crate::journal::{Health, JournalError, Pause, Record, State};
+use crate::schedule::{Account, AccountName, EntryName, TokenSource};
 
 /// A problem of now. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ pub enum ProblemKind {
     QuotaExhausted,
     /// The newest occurrence of an entry did not end well.
     LastRun,
+    /// A pause has no end, and is older than a week.
+    PauseForgotten,
 }
 
 /// What the list is made of.
@@ -73,7 +76,16 @@ pub(crate) struct States<'a> {
     pub(crate) accounts: &'a [(AccountName, Standing)],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
+    /// Entries that a person paused.
+    pub(crate) paused: &'a BTreeMap<EntryName, Pause>,
+    pub(crate) now: Timestamp,
 }
+
+/// A pause without an end that is older may have been forgotten.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Names that a sentence lists at most.
+const NAMED: usize = 3;
 
 /// The list, the gravest first.
 pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
@@ -85,8 +97,32 @@ pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
     }
     list.extend(states.on_disk.map(|unused| schedule_file(states, unused)));
     list.extend(states.unresolved.iter().filter_map(|record| last_run(record, states.accounts)));
+    list.extend(forgotten_pauses(states));
     list.sort_by_key(|problem| problem.kind);
     list
+}
+
+fn forgotten_pauses(states: &States<'_>) -> Option<Attention> {
+    let is_forgotten =
+        |pause: &Pause| pause.until.is_none() && states.now.duration_since(pause.since) > FORGOTTEN_AFTER;
+    let forgotten: Vec<(&EntryName, &Pause)> =
+        states.paused.iter().filter(|(_, pause)| is_forgotten(pause)).collect();
+    let (entry, oldest) = *forgotten.iter().min_by_key(|(_, pause)| pause.since)?;
+    let names: Vec<&str> = forgotten.iter().take(NAMED).map(|(entry, _)| entry.as_str()).collect();
+    let more = match forgotten.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let note = oldest.note.as_ref().map_or(String::new(), |note| format!(" ({})", first_line(note)));
+    let what = match forgotten.len() {
+        1 => format!("{entry} has been paused by {} for more than a week, without an end{note}", oldest.by),
+        count => format!("{count} entries have been paused for more than a week, without an end"),
+    };
+    let remedy = format!(
+        "`stackcron resume {entry}` lets it go on, `stackcron pause {entry} --until T` gives the pause an end."
+    );
+    let concerns = format!("{}{more}", names.join(", "));
+    Some(problem(ProblemKind::PauseForgotten, Some(oldest.since), what, &concerns, remedy))
 }
 
 fn problem(

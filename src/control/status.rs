@@ -10,7 +10,7 @@ use super::attention::{Attention, States, attention};
 use super::request::{NotReady, Snapshot};
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
-use crate::journal::{Health, Lately, Record, State};
+use crate::journal::{Health, Lately, Pause, Record, State};
 use crate::schedule::{AccountName, Entry, EntryName, Priority};
 use crate::timetable::zone_name;
 
@@ -191,6 +191,9 @@ pub struct EntryStatus {
     pub next_local: Option<String>,
     pub timezone: String,
     pub paused: Option<PausedBy>,
+    /// The terms of a person's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
     /// When it was last scheduled, whether or not the daemon lived then.
     pub last: Option<LastStatus>,
 }
@@ -240,6 +243,9 @@ pub struct WaitingStatus {
 pub struct PausedEntry {
     pub entry: String,
     pub by: PausedBy,
+    /// The terms of a person's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
     /// Whether the schedule still has it.
     pub in_schedule: bool,
 }
@@ -321,6 +327,8 @@ impl Status {
             in_force_since: snapshot.on_disk.in_force_since,
             accounts: &snapshot.accounts,
             unresolved,
+            paused: &snapshot.paused,
+            now: snapshot.now,
         };
         let attention = attention(&states);
         let (paused, paused_total) = paused(snapshot, most);
@@ -432,7 +440,8 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
         next,
         next_local: next.map(local),
         timezone: zone_name(&entry.timezone, snapshot.now),
-        paused: paused_by(entry.paused, snapshot.paused.contains(&entry.name)),
+        paused: paused_by(entry.paused, snapshot.paused.contains_key(&entry.name)),
+        pause: snapshot.paused.get(&entry.name).cloned(),
         last: last.map(|scheduled_at| LastStatus {
             scheduled_at,
             pass: record.as_ref().and_then(|record| further(record.key.pass())),
@@ -447,7 +456,7 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
 
 /// The first of what is paused, by name, and how many there are.
 fn paused(snapshot: &Snapshot, most: usize) -> (Vec<PausedEntry>, usize) {
-    let mut known: BTreeMap<&EntryName, bool> = snapshot.paused.iter().map(|name| (name, false)).collect();
+    let mut known: BTreeMap<&EntryName, bool> = snapshot.paused.keys().map(|name| (name, false)).collect();
     let mut in_schedule = Vec::new();
     for entry in &snapshot.schedule.entries {
         match known.get_mut(&entry.name) {
@@ -471,8 +480,10 @@ fn paused(snapshot: &Snapshot, most: usize) -> (Vec<PausedEntry>, usize) {
     }
     let total = all.len();
     let first = all.into_iter().take(most);
-    let listed =
-        first.map(|(name, (by, in_schedule))| PausedEntry { entry: name.to_string(), by, in_schedule });
+    let listed = first.map(|(name, (by, in_schedule))| {
+        let pause = snapshot.paused.get(name).cloned();
+        PausedEntry { entry: name.to_string(), by, pause, in_schedule }
+    });
     (listed.collect(), total)
 }
 

@@ -316,7 +316,7 @@ impl Fleet {
                 let schedule = Arc::clone(&of.schedule);
                 (shard, ControlRequest::Fire(Box::new(Fire { schedule, ..*fire })))
             }
-            ControlRequest::Pause(steer) => (steer.shard.clone(), ControlRequest::Pause(steer)),
+            ControlRequest::Pause(steer, terms) => (steer.shard.clone(), ControlRequest::Pause(steer, terms)),
             ControlRequest::Resume(steer) => (steer.shard.clone(), ControlRequest::Resume(steer)),
             ControlRequest::Snapshot { most, answer } => return self.snapshot(most, answer),
         };
@@ -396,7 +396,8 @@ fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
     accounts.extend(other.accounts);
     let mut paused = one.paused;
     if !other.paused.is_empty() {
-        Arc::make_mut(&mut paused).extend(other.paused.iter().cloned());
+        let other = other.paused.iter().map(|(entry, pause)| (entry.clone(), pause.clone()));
+        Arc::make_mut(&mut paused).extend(other);
     }
     Snapshot {
         health: if one.health == Health::Well { other.health } else { one.health },

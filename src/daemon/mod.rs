@@ -525,9 +525,13 @@ impl Daemon {
             match effect {
                 Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
                 Effect::Log(event) => self.emit(*event),
-                Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
+                Effect::PauseEnds(entry) => self.desk.pause_ends(entry, &self.requests.journal),
+                Effect::Recall(account, stack, since, listed) => {
+                    self.requests.recall(account, stack, since, listed);
+                }
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
                 Effect::End(handover) => self.requests.journal.end(*handover),
+                Effect::Resent(resent) => self.requests.journal.resent(*resent),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),
                 Effect::Send(id, request) => match may_send(id) {
                     Ok(()) => self.requests.send(id, request),

@@ -152,7 +152,7 @@ impl Daemon {
             // Those of other shards are theirs to keep up with.
             let others = self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard);
             let others: HashSet<_> = others.map(|entry| &entry.name).collect();
-            recovered.paused.retain(|entry| !others.contains(entry));
+            recovered.paused.retain(|(entry, _)| !others.contains(entry));
         }
         let (core, effects) = Core::new(&self.schedule, recovered, fastrand::u64(..), Now::read());
         let shared = self.seat.is_some();
@@ -170,7 +170,7 @@ impl Daemon {
     pub(super) fn leave_pauses(&mut self) {
         let paused = Arc::clone(self.core.paused());
         for entry in self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard) {
-            if paused.contains(&entry.name) {
+            if paused.contains_key(&entry.name) {
                 self.core.resume(&entry.name);
             }
         }

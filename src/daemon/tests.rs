@@ -198,8 +198,10 @@ impl World {
                 Effect::Send(..)
                 | Effect::Amend(_)
                 | Effect::End(_)
+                | Effect::Resent(_)
                 | Effect::Recall(..)
-                | Effect::Warm(..) => {}
+                | Effect::Warm(..)
+                | Effect::PauseEnds(_) => {}
             }
         }
     }

@@ -4,15 +4,15 @@
 //! the API and the job. It has no jitter, neither supersedes nor is superseded, and a pause does not keep it back: that a
 //! person asks for it is reason enough.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Dispatch, Effect, History, Id, Planned, log, ms};
+use super::{Dispatch, Effect, History, Id, Pending, Planned, log, ms};
 use crate::clock::Now;
-use crate::journal::{Claim, Origin, Retry, Transition};
-use crate::log::event::OccurrenceSkipped;
+use crate::journal::{Claim, Origin, Pause, Retry, Transition};
+use crate::log::event::{OccurrenceSkipped, PauseEnded};
 use crate::schedule::{Entry, EntryName, Priority};
 
 impl Dispatch {
@@ -52,9 +52,10 @@ impl Dispatch {
     }
 
     /// From now on the entry's scheduled occurrences are skipped, those that wait among them.
-    pub fn pause(&mut self, entry: &EntryName, now: Now) -> Vec<Effect> {
+    pub fn pause(&mut self, entry: &EntryName, pause: Pause, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        Arc::make_mut(&mut self.paused).insert(entry.clone());
+        Arc::make_mut(&mut self.paused).insert(entry.clone(), pause);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         let waiting = self.activity.get(entry).map(|activity| activity.waiting.iter().chain(&activity.held));
         let waiting: Vec<Id> = waiting.into_iter().flatten().copied().collect();
         for id in waiting {
@@ -68,17 +69,37 @@ impl Dispatch {
     /// The entry's occurrences are sent again, from the next one on.
     pub fn resume(&mut self, entry: &EntryName) {
         Arc::make_mut(&mut self.paused).remove(entry);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
+    }
+
+    /// Takes away the pauses whose end has come. To be called when all that came due before is planned: it is still skipped.
+    pub(crate) fn end_pauses(&mut self, now: Now) -> Vec<Effect> {
+        if self.first_pause_ends.is_none_or(|ends| ends > now.wall) {
+            return Vec::new();
+        }
+        let over = self.paused.iter().filter(|(_, pause)| pause.until.is_some_and(|until| until <= now.wall));
+        let over: Vec<EntryName> = over.map(|(entry, _)| entry.clone()).collect();
+        let mut effects = Vec::new();
+        for entry in over {
+            self.resume(&entry);
+            effects.push(log(PauseEnded { entry: entry.clone() }));
+            effects.push(Effect::PauseEnds(entry));
+        }
+        effects
     }
 
     /// The entries that somebody paused, besides those that the schedule has paused.
-    pub fn paused(&self) -> &Arc<BTreeSet<EntryName>> {
+    pub fn paused(&self) -> &Arc<BTreeMap<EntryName, Pause>> {
         &self.paused
     }
 
     /// Whether an occurrence is kept back because somebody paused its entry.
     pub(super) fn is_paused_by_hand(&self, id: Id) -> bool {
         let pending = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
-        pending.is_some_and(|pending| self.paused.contains(&pending.entry.name))
+        let kept_back = |pending: &Pending| {
+            self.paused.get(&pending.entry.name).is_some_and(|pause| pause.keeps_back(pending.due_at))
+        };
+        pending.is_some_and(kept_back)
     }
 }
 

@@ -24,10 +24,10 @@ impl Dispatch {
         let late = now.wall.duration_since(pending.due_at) >= WAITED;
         pending.waited |= late;
         let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
-        let (by_hand, scheduled_at) = (pending.is_by_hand(), pending.scheduled_at);
+        let (by_hand, scheduled_at, due_at) = (pending.is_by_hand(), pending.scheduled_at, pending.due_at);
         let (by_schedule, first) = (pending.origin == Origin::Schedule, pending.first());
         let repeats = first != scheduled_at;
-        if !by_hand && self.is_paused(&entry) {
+        if !by_hand && self.is_paused(&entry, due_at) {
             return self.skip(id, "paused", now, effects);
         }
         if by_schedule

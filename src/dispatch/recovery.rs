@@ -35,6 +35,7 @@ impl Dispatch {
         let entries: HashMap<&EntryName, &Arc<Entry>> =
             schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         Arc::make_mut(&mut self.paused).extend(recovered.paused);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         self.doubts.former = recovered.clock;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
@@ -165,6 +166,7 @@ impl Dispatch {
                 }
             }
         }
+        self.recover_resent(recovered.resent, now, &mut effects);
         effects
     }
 

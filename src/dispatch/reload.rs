@@ -158,9 +158,9 @@ impl Dispatch {
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
         let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
         let paused = scheduled.is_some_and(|pending| match &pending.reloaded {
-            Some(Reloaded::Changed(entry)) => self.is_paused(entry),
+            Some(Reloaded::Changed(entry)) => self.is_paused(entry, pending.due_at),
             Some(Reloaded::Removed) => false,
-            None => self.is_paused(&pending.entry),
+            None => self.is_paused(&pending.entry, pending.due_at),
         });
         if paused {
             self.skip(id, "paused", now, effects);

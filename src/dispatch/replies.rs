@@ -286,11 +286,17 @@ impl Dispatch {
         };
         let attempts = pending.history.attempts;
         let start = Transition::Started { attempts, sent_at, action: known };
+        if let Started::Followed(_) = known {
+            effects.push(Effect::Record(ending.key.clone(), start));
+        } else {
+            self.ends(ending.clone(), start, now, effects);
+        }
+        if let Some(first_action) = action.id {
+            self.watches_for_surplus(id, first_action, now, effects);
+        }
         let Started::Followed(action_id) = known else {
-            self.ends(ending, start, now, effects);
             return self.forget(id);
         };
-        effects.push(Effect::Record(ending.key.clone(), start));
         let following = Following::new(Arc::clone(&entry), ending, action_id, sent_at, now);
         if action.finished() {
             self.finished(&following, action, now, effects);

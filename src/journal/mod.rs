@@ -19,8 +19,10 @@ mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
+mod pause;
 pub mod postgres;
 mod progress;
+mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
@@ -29,6 +31,7 @@ mod transfer;
 mod writer;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -42,6 +45,8 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use pause::Pause;
+pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -345,6 +350,8 @@ pub struct Record {
     pub replaced_by: Option<Timestamp>,
     /// How the last attempt failed, of what waits, was missed or was skipped.
     pub error: Option<String>,
+    /// A second action that the occurrence turned out to have after it was sent again.
+    pub surplus: Option<ActionId>,
 }
 
 /// What happened lately, for who looks in at a daemon.
@@ -392,7 +399,9 @@ pub struct Recovered {
     /// Actions that are asked for until they finish, in the order of scheduled_at.
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
-    pub paused: Vec<EntryName>,
+    pub paused: Vec<(EntryName, Pause)>,
+    /// Occurrences that were sent again, and whose stack's list is still to be read.
+    pub resent: Vec<Resent>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.
@@ -466,8 +475,10 @@ pub struct Followed {
 /// What the journal knows of the actions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Occurrences have started these.
+    /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
+    /// Of which job each of them is. A surplus action is not among them.
+    pub jobs: HashMap<ActionId, JobUid>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,
 }

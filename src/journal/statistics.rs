@@ -114,6 +114,7 @@ mod tests {
             retry: None,
             replaced_by: None,
             error: None,
+            surplus: None,
         }
     }
 

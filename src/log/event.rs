@@ -347,13 +347,30 @@ events! {
     EntryPaused = "entry.paused", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: paused by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+        /// What is due from then on is sent again. `None`: until a person resumes the entry.
+        until: Option<Timestamp>,
+        /// Why, in the person's words.
+        note: Option<String>,
+    }, {
+        let until = e.until.map_or("until it is resumed".to_owned(), |until| format!("until {until}"));
+        let note = e.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+        format!("{}: paused by {} {until}{note}", e.entry, e.by)
+    };
 
     /// A person resumed an entry.
     EntryResumed = "entry.resumed", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: resumed by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+    }, format!("{}: resumed by {}", e.entry, e.by);
+
+    /// The end of an entry's pause has come: what is due from now on is sent again.
+    PauseEnded = "entry.pause_ended", |e| Level::INFO, {
+        entry: EntryName,
+    }, format!("{}: its pause has come to its end", e.entry);
 
     /// The daemon cannot be asked anything: it fires all the same.
     ControlUnavailable = "control.unavailable", |e| Level::WARN, {
@@ -467,6 +484,21 @@ events! {
         retry: Seldom<u32>,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
+
+    /// An occurrence that was sent again has two actions: its first attempt took effect after all, later than two minutes after
+    /// it left, or its entry is idempotent.
+    OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        /// The second action.
+        action_id: u64,
+        /// The action that the occurrence is known by.
+        first_action_id: u64,
+    }, format!(
+        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
+    );
 
     /// The quota's limit changed.
     QuotaChanged = "quota.changed", |e| Level::INFO, {
@@ -635,6 +667,7 @@ impl Event {
             Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSurplus(e) => (&e.entry, e.scheduled_at),
             _ => return None,
         })
     }

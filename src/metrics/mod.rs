@@ -147,6 +147,7 @@ pub struct Metrics {
     occurrences: Family<End, Counter>,
     actions: Family<OfAction, Counter>,
     retries: Counter,
+    surplus: Counter,
     accounts: Accounts,
     sweeps: Counter,
     claims: Histogram,
@@ -173,6 +174,7 @@ impl Metrics {
             occurrences: Family::default(),
             actions: Family::default(),
             retries: Counter::default(),
+            surplus: Counter::default(),
             accounts: Accounts::default(),
             sweeps: Counter::default(),
             claims: Histogram::new(CLAIM),
@@ -228,6 +230,11 @@ impl Metrics {
         );
         r.register("actions", "Followed actions by how they ended", self.actions.clone());
         r.register("retries", "Attempts that are made again", self.retries.clone());
+        r.register(
+            "surplus_actions",
+            "Second actions of occurrences that were sent again",
+            self.surplus.clone(),
+        );
         self.accounts.register(r);
         r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
         r.register_with_unit(
@@ -271,6 +278,9 @@ impl Metrics {
             Event::OccurrenceSkipped(skipped) => self.ended("skipped", skipped.reason),
             Event::OccurrenceRetrying(_) => {
                 self.retries.inc();
+            }
+            Event::OccurrenceSurplus(_) => {
+                self.surplus.inc();
             }
             Event::ActionFinished(finished) => {
                 let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };

@@ -63,6 +63,9 @@ pub(crate) struct Line<'a> {
     /// When the occurrence was scheduled that went in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Timestamp>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
 }
 
 impl<'a> Line<'a> {
@@ -83,6 +86,7 @@ impl<'a> Line<'a> {
             reason: record.reason.as_deref(),
             error: record.error.as_deref(),
             replaced_by: record.replaced_by,
+            surplus_action_id: record.surplus,
         }
     }
 }
@@ -134,8 +138,17 @@ fn cells(record: &Record) -> [Cell; 9] {
         Cell::plain(record.attempts.to_string()),
         or_dash(record.action_id.map(|id| id.to_string())),
         or_dash(record.finished_success.map(|success| success.to_string())),
-        or_dash(record.in_words().as_deref().map(visible)),
+        or_dash(reason(record)),
     ]
+}
+
+/// Why it is in its state, and what else a person has to know.
+fn reason(record: &Record) -> Option<String> {
+    let surplus = record.surplus.map(|id| format!("it ran twice: action {id} as well"));
+    match (record.in_words().as_deref().map(visible), surplus) {
+        (Some(reason), Some(surplus)) => Some(format!("{surplus}; {reason}")),
+        (reason, surplus) => surplus.or(reason),
+    }
 }
 
 /// Green is well, yellow was not sent, red needs somebody to look.

@@ -48,6 +48,9 @@ struct Told<'a> {
     /// When the occurrence was scheduled that went in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Timestamp>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retries: Vec<Line<'a>>,
@@ -68,6 +71,7 @@ impl Serialize for Fate {
                 reason: record.reason.as_deref(),
                 error: record.error.as_deref(),
                 replaced_by: record.replaced_by,
+                surplus_action_id: record.surplus,
                 event: event(record),
                 retries: retries.iter().map(Line::of).collect(),
             }),
@@ -175,6 +179,8 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
     row("finished_success", record.finished_success.map(|success| success.to_string()))?;
     row("reason", record.in_words().as_deref().map(visible))?;
+    let twice = |id| format!("{id}: it ran twice, since the first attempt took effect after all");
+    row("surplus_action_id", record.surplus.map(twice))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
@@ -331,6 +337,7 @@ mod tests {
                     retry: None,
                     replaced_by: None,
                     error: None,
+                    surplus: None,
                 };
                 let named = event(&record);
                 assert!(
