@@ -1,11 +1,12 @@
 //! `retry` and `after` through the program: repetitions and chains, over kills too.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{Place, sandbox, until};
+use crate::common::{Place, sandbox, until, until_within};
 
 fn history(place: &Place) -> Vec<Value> {
     let ended = place.run(&["--format", "json", "history"]);
@@ -98,7 +99,8 @@ async fn a_chain_runs_in_its_order_through_kills_and_each_once() {
     place.replace(&text.replace("'*/2 * * * * *'", "'@yearly'"));
     let mut daemon = place.start();
     daemon.event("daemon.started");
-    until("nothing is open", || {
+    // What a kill has left in doubt is decided after two minutes.
+    until_within(Duration::from_secs(200), "nothing is open", || {
         let open: Vec<Value> = history(&place)
             .into_iter()
             .filter(|row| matches!(row["state"].as_str(), Some("due" | "waiting" | "sending" | "started")))

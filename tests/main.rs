@@ -11,6 +11,7 @@ mod ahead {
 mod answers;
 mod args_template;
 mod audit;
+mod calendars;
 mod client;
 mod clock;
 mod commands;

@@ -232,8 +232,12 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
         ),
         (
             "skipped",
-            summary.skipped_overlap + summary.skipped_paused,
-            of(&[(summary.skipped_overlap, "overlap"), (summary.skipped_paused, "paused")]),
+            summary.skipped_overlap + summary.skipped_paused + summary.skipped_calendar,
+            of(&[
+                (summary.skipped_overlap, "overlap"),
+                (summary.skipped_paused, "paused"),
+                (summary.skipped_calendar, "calendar"),
+            ]),
         ),
         (
             "finished",

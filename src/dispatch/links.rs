@@ -226,6 +226,7 @@ impl Dispatch {
                 retry_of: Seldom(None),
                 retry: Seldom(None),
                 reason: UPSTREAM,
+                calendar: None,
                 lateness_ms: ms(now.wall.duration_since(first)),
             }));
             next.push(Successor { claim, given_up: Some(Transition::Skipped { reason: UPSTREAM.into() }) });

@@ -1,4 +1,4 @@
-//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause.
+//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause, calendars.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::{Cause, Origin, Transition};
+use crate::journal::{Cause, Origin, Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
-use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
+use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
+use crate::timetable::excluded;
 
 /// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides. What is less late is on
 /// time: a machine under load, a slow journal and a short stall are nobody's reason to leave a job out.
@@ -29,6 +30,9 @@ impl Dispatch {
         let repeats = first != scheduled_at;
         if !by_hand && self.is_paused(&entry, due_at) {
             return self.skip(id, "paused", now, effects);
+        }
+        if !by_hand && let Some(exclusion) = excluded(&entry, scheduled_at) {
+            return self.skip_on(id, exclusion.calendar, now, effects);
         }
         if by_schedule
             && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
@@ -203,8 +207,41 @@ impl Dispatch {
         self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
             let (retry_of, retry) = origin.retry_fields();
-            let event = OccurrenceSkipped { entry, scheduled_at, pass, retry_of, retry, reason, lateness_ms };
+            let event = OccurrenceSkipped {
+                entry,
+                scheduled_at,
+                pass,
+                retry_of,
+                retry,
+                reason,
+                calendar: None,
+                lateness_ms,
+            };
             (Transition::Skipped { reason: Cause { error, ..reason.into() } }, event.into())
+        });
+    }
+
+    /// Gives up an occurrence that falls on a calendar of its entry.
+    fn skip_on(&mut self, id: Id, calendar: &CalendarName, now: Now, effects: &mut Vec<Effect>) {
+        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
+            let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+            let (retry_of, retry) = origin.retry_fields();
+            let end = Transition::Skipped {
+                reason: Cause { reason: calendar_reason(calendar).into(), replaced_by: None, error },
+            };
+            let calendar = Some(calendar.clone());
+            let reason = "calendar";
+            let event = OccurrenceSkipped {
+                entry,
+                scheduled_at,
+                pass,
+                retry_of,
+                retry,
+                reason,
+                calendar,
+                lateness_ms,
+            };
+            (end, event.into())
         });
     }
 

@@ -143,9 +143,10 @@ impl Dispatch {
                         entry,
                         scheduled_at,
                         pass,
-                        retry_of,
-                        retry,
+                        calendar: None,
                         reason,
+                        retry,
+                        retry_of,
                         lateness_ms,
                     }));
                 }

@@ -100,6 +100,7 @@ impl Dispatch {
                     retry_of: Seldom(None),
                     retry: Seldom(None),
                     reason,
+                    calendar: None,
                     lateness_ms,
                 }),
             ]

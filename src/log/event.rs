@@ -10,7 +10,7 @@ use super::field::Field;
 pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
-use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
+use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
 /// What is said of a lease that is a named shard's.
 fn of_shard(shard: &Option<String>) -> String {
@@ -235,6 +235,17 @@ events! {
         help: String,
     }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
+    /// A calendar's list of days ends within thirty days, or has ended: what it should stop runs then. Told once a day.
+    CalendarEnding = "calendar.ending", |e| Level::WARN, {
+        calendar: CalendarName,
+        /// The last day that the list is kept for.
+        until: String,
+        /// Days from today to that day; below zero when the list has ended.
+        days: i64,
+        /// The same in words.
+        warning: String,
+    }, format!("{}; add the days to come, and set `until` to the last day that the list is kept for", e.warning);
+
     /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not start.
     AccountUnusable = "account.unusable", |e| Level::ERROR, {
         account: AccountName,
@@ -432,10 +443,15 @@ events! {
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
-        /// `overlap`, `paused`, `upstream` or `removed`.
+        /// `overlap`, `paused`, `calendar`, `upstream` or `removed`.
         reason: &'static str,
+        /// The calendar that it falls on, where the reason is `calendar`.
+        calendar: Option<CalendarName>,
         lateness_ms: i64,
-    }, format!("{}: skipped {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
+    }, format!(
+        "{}: skipped {}{}: {}{}",
+        e.entry, e.scheduled_at, e.pass, e.reason, e.calendar.as_ref().map_or(String::new(), |name| format!(" {name}"))
+    );
 
     /// The API refused run_now for good.
     OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {

@@ -104,6 +104,7 @@ fn metrics_keep_their_names_and_labels() {
             retry_of: Seldom::default(),
             retry: Seldom::default(),
             reason: "overlap",
+            calendar: None,
             lateness_ms: 1,
         }
         .into(),

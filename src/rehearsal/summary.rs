@@ -38,6 +38,8 @@ pub struct Summary {
     pub skipped_overlap: u64,
     /// The entry is paused.
     pub skipped_paused: u64,
+    /// The occurrence falls on a calendar of the entry.
+    pub skipped_calendar: u64,
     /// Refused for good.
     pub rejected: u64,
     /// Sent, and nothing tells whether they started.
@@ -80,7 +82,7 @@ impl Summary {
 
     /// How many occurrences have a final state.
     pub fn ended(&self) -> u64 {
-        self.sent + self.missed + self.skipped_overlap + self.skipped_paused
+        self.sent + self.missed + self.skipped_overlap + self.skipped_paused + self.skipped_calendar
     }
 
     fn told(&mut self, event: &Event) {
@@ -109,6 +111,7 @@ impl Summary {
             Event::OccurrenceSkipped(e) => {
                 *match e.reason {
                     "paused" => &mut self.skipped_paused,
+                    "calendar" => &mut self.skipped_calendar,
                     _ => &mut self.skipped_overlap,
                 } += 1;
                 self.ends(&e.entry, e.scheduled_at);

@@ -42,6 +42,9 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// The calendar that it falls on, where the reason is `calendar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<&'a str>,
     /// How the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -68,7 +71,8 @@ impl Serialize for Fate {
                 action_id: record.action_id,
                 finished_at: record.finished_at,
                 finished_success: record.finished_success,
-                reason: record.reason.as_deref(),
+                reason: record.reason_word(),
+                calendar: record.calendar(),
                 error: record.error.as_deref(),
                 replaced_by: record.replaced_by,
                 surplus_action_id: record.surplus,

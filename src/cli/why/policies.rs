@@ -27,6 +27,8 @@ pub(crate) struct Policies {
     stack_state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<String>,
+    /// The calendars on which its occurrences are skipped.
+    not_on: Vec<String>,
 }
 
 impl Policies {
@@ -65,6 +67,7 @@ impl Policies {
                     false => format!("{} times, each after {first}", retry.times),
                 }
             }),
+            not_on: entry.not_on.iter().map(|calendar| calendar.name.to_string()).collect(),
         }
     }
 
@@ -73,6 +76,7 @@ impl Policies {
         let flag = |set| if set { "true" } else { "false" };
         let sent = due.and_then(|at| later(at, entry.delay()));
         let deadline = sent.and_then(|at| later(at, entry.start_deadline));
+        let not_on = self.not_on.join(", ");
         let mut rows = vec![
             (
                 "paused",
@@ -165,6 +169,13 @@ impl Policies {
         ];
         if let Some(retry) = &self.retry {
             rows.push(("retry", retry, "run again when its action ended without success".into()));
+        }
+        if !self.not_on.is_empty() {
+            rows.push((
+                "not_on",
+                &not_on,
+                "skipped on the days and in the windows of these calendars".into(),
+            ));
         }
         heading("Policies", out)?;
         let width = rows.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);

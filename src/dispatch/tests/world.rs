@@ -37,6 +37,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         paused: false,
         stack_state: StackState::Ignore,
         notify: None,
+        not_on: Box::default(),
     }
 }
 
