@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::by_hand::as_sent;
+use super::by_hand::{Haste, as_sent};
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
@@ -168,6 +168,7 @@ impl Dispatch {
             due_at: at,
             deadline: entry.deadline(at),
             origin,
+            haste: Haste::Patient,
         })
     }
 
@@ -212,6 +213,7 @@ impl Dispatch {
                 due_at,
                 deadline: entry.deadline(due_at),
                 origin: origin.clone(),
+                haste: Haste::Patient,
             };
             if goes {
                 planned.push(follower);
@@ -267,7 +269,7 @@ impl Pending {
 }
 
 fn claim(planned: &Planned) -> Claim {
-    let Planned { entry, scheduled_at, pass, due_at, deadline, origin } = planned;
+    let Planned { entry, scheduled_at, pass, due_at, deadline, origin, .. } = planned;
     Claim {
         key: Key::new(entry.name.clone(), *scheduled_at).in_pass(*pass),
         account: entry.account.name.clone(),
