@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::core::Core;
-use super::forgotten::{forgotten, take_in};
+use super::forgotten::{attempts, forgotten, take_in};
 use super::replacement::Part;
 use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
@@ -93,6 +93,10 @@ pub(super) async fn claim_forgotten(
         return Ok(None);
     };
     let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
+    let attempts = attempts(&opened.recovered, claims.cursor);
+    if !attempts.is_empty() {
+        opened.journal.commit(attempts).await?;
+    }
     take_in(&mut opened.recovered, claims, &claimed.known);
     Ok(Some(event))
 }

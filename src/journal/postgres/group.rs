@@ -317,7 +317,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, WITHDRAW, &parameters).await
+        one(client, &of.lease(), WITHDRAW, &parameters).await
     }
 
     async fn send_amended(
@@ -347,7 +347,7 @@ impl Group {
             (&deadlines, Type::INT8_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, AMEND, &parameters).await
+        one(client, &of.lease(), AMEND, &parameters).await
     }
 
     async fn send_steps(
@@ -389,7 +389,7 @@ impl Group {
             (&reasons, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, STEPS, &parameters).await
+        one(client, &of.lease(), STEPS, &parameters).await
     }
 
     async fn send_resent(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -410,7 +410,7 @@ impl Group {
             (&surplus, Type::INT8_ARRAY),
             (&watches, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, RESENT, &parameters).await
+        one(client, &of.lease(), RESENT, &parameters).await
     }
 
     async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -421,7 +421,7 @@ impl Group {
         let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
-        one(client, &of.lease, QUOTAS, &parameters).await
+        one(client, &of.lease(), QUOTAS, &parameters).await
     }
 
     async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -439,7 +439,7 @@ impl Group {
             (&resumed, Type::TEXT_ARRAY),
             (&terms, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, PAUSES, &parameters).await
+        one(client, &of.lease(), PAUSES, &parameters).await
     }
 
     async fn send_stopped(
@@ -451,7 +451,7 @@ impl Group {
         let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
             return Ok(None);
         };
-        one(client, &of.stopped, "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
+        one(client, &of.stopped(), "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
     }
 
     async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -495,7 +495,7 @@ impl Group {
             (&links, Type::INT4_ARRAY),
             (&retry_of, Type::INT8_ARRAY),
         ];
-        client.query_typed(&of.claim, &parameters).await
+        client.query_typed(&of.claim(), &parameters).await
     }
 
     async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -509,7 +509,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
+        client.query_typed(&format!("{}{GIVE_BACK}", of.lease()), &parameters).await
     }
 }
 
