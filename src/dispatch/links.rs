@@ -168,7 +168,7 @@ impl Dispatch {
             due_at: at,
             deadline: entry.deadline(at),
             origin,
-            haste: Haste::Patient,
+            haste: Haste::Usual,
         })
     }
 
@@ -213,7 +213,7 @@ impl Dispatch {
                 due_at,
                 deadline: entry.deadline(due_at),
                 origin: origin.clone(),
-                haste: Haste::Patient,
+                haste: Haste::Usual,
             };
             if goes {
                 planned.push(follower);
