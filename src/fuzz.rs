@@ -319,7 +319,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 pass,
                 retry_of,
                 retry,
-                status,
+                status: Some(status),
                 error,
                 hint,
             });
@@ -327,6 +327,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }
         | Outcome::NotSent { .. }
+        | Outcome::Unsendable { .. }
         | Outcome::InDoubt { .. } => {}
     }
     let followed = head().of_action(Ok(body.to_vec()));

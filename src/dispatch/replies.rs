@@ -51,7 +51,13 @@ impl Dispatch {
         lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
         lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
-        lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
+        lane.settle(
+            ticket,
+            reply.quota,
+            matches!(reply.outcome, Outcome::NotSent { .. } | Outcome::Unsendable { .. }),
+            now,
+            &mut effects,
+        );
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
         activity.sending -= 1;
@@ -76,16 +82,33 @@ impl Dispatch {
                 let (ending, (retry_of, retry)) = (pending.linked_key(), pending.origin.retry_fields());
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                let end = Transition::Rejected { status, error: error.clone() };
+                let end = Transition::Rejected { status: Some(status), error: error.clone() };
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
                     pass,
                     retry_of,
                     retry,
-                    status,
+                    status: Some(status),
                     error,
                     hint,
+                }));
+                self.ends(ending, end, now, &mut effects);
+                self.forget(id);
+            }
+            Outcome::Unsendable { error } => {
+                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
+                let (ending, (retry_of, retry)) = (pending.linked_key(), pending.origin.retry_fields());
+                let end = Transition::Rejected { status: None, error: error.clone() };
+                effects.push(log(OccurrenceRejected {
+                    entry: entry.name.clone(),
+                    scheduled_at,
+                    pass,
+                    retry_of,
+                    retry,
+                    status: None,
+                    error,
+                    hint: "correct the entry: its request cannot be sent as it is".to_owned(),
                 }));
                 self.ends(ending, end, now, &mut effects);
                 self.forget(id);
@@ -203,6 +226,7 @@ impl Dispatch {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
+                self.learns_from(&entry, &action, now, effects);
                 self.finished(&following, *action, now, effects);
                 true
             }

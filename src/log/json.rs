@@ -338,7 +338,7 @@ mod tests {
             pass: Pass::default(),
             retry_of: Seldom::default(),
             retry: Seldom::default(),
-            status: 404,
+            status: Some(404),
             error: "no\n{\"event\":\"action.started\"}".to_owned(),
             hint: String::new(),
         };

@@ -96,6 +96,8 @@ pub enum Code {
     BadChain,
     /// An entry that comes after a paused one.
     PausedUpstream,
+    /// `args` that are longer than a request can carry.
+    ArgsTooLong,
     /// The same job of the same stack on the same expression twice.
     DuplicateEntry,
     /// A token that would travel unencrypted.

@@ -23,7 +23,7 @@ pub(super) const CLAIM: &str = "
     , claim AS MATERIALIZED (
         SELECT c.* FROM lease, unnest(
             $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[],
-            $12::integer[], $13::boolean[], $16::integer[], $17::bigint[]
+            $12::integer[], $13::boolean[], $17::integer[], $18::bigint[]
         ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once, link, retry_of)
     ), aim AS MATERIALIZED (
         SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM claim
@@ -41,7 +41,8 @@ pub(super) const CLAIM: &str = "
     ), moved AS (
         UPDATE stackcron.shard SET
             cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
-            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until)
+            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until),
+            pass_from = coalesce($16::bigint, pass_from)
         FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
@@ -463,6 +464,7 @@ impl Group {
         let repeat = self.cursor.and_then(|cursor| cursor.repeat);
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
+        let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let all = || self.claims.values();
         let (instants, entries, passes) = columns(self.claims.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
@@ -476,7 +478,7 @@ impl Group {
         let args: Vec<Option<&str>> = kept.iter().map(|kept| kept.args).collect();
         let links: Vec<Option<i32>> = kept.iter().map(|kept| kept.link).collect();
         let retry_of: Vec<Option<i64>> = kept.iter().map(|kept| kept.retry_of).collect();
-        let parameters: [(&(dyn ToSql + Sync), Type); 17] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 18] = [
             (&number, Type::INT8),
             (&cursor, Type::INT8),
             (&instants, Type::INT8_ARRAY),
@@ -492,6 +494,7 @@ impl Group {
             (&once, Type::BOOL_ARRAY),
             (&pass, Type::INT8),
             (&until, Type::INT8),
+            (&from, Type::INT8),
             (&links, Type::INT4_ARRAY),
             (&retry_of, Type::INT8_ARRAY),
         ];

@@ -12,7 +12,7 @@ use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
 use crate::clock::Mono;
-use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::daemon::core::Core;
 use crate::daemon::forgotten::{attempts, forgotten, take_in};
 use crate::daemon::standby::PERMIT_AGAIN;
@@ -36,6 +36,7 @@ pub(super) enum Done {
     Followed { id: RequestId, reply: Reply<FollowUp> },
     Listed { id: RequestId, reply: Reply<ActionsListed> },
     Looked { id: RequestId, reply: Reply<Looked> },
+    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
     Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     ByHand { claim: Claim, is_new: Option<bool> },
     Steered(EntryName, Steered),
@@ -436,6 +437,7 @@ impl World<'_> {
                 Done::Fired { id, sent_at, reply: Reply::unanswered(Outcome::NotSent { error }) }
             }
             Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+            Request::JobRecord(..) => Done::Recorded { id, reply: Reply::unanswered(None) },
             Request::Actions { .. } => {
                 Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
             }
@@ -524,6 +526,7 @@ impl World<'_> {
             network::Reply::Followed(reply) => Done::Followed { id, reply },
             network::Reply::Listed(reply) => Done::Listed { id, reply },
             network::Reply::Looked(reply) => Done::Looked { id, reply },
+            network::Reply::Recorded(reply) => Done::Recorded { id, reply },
         };
         if let Some(listener) = listener {
             self.listens(done, listener);
@@ -560,6 +563,7 @@ impl World<'_> {
         self.note(|| format!("hears {done:?}"));
         if let Done::Fired { id, reply: Reply { quota, .. }, .. }
         | Done::Followed { id, reply: Reply { quota, .. } }
+        | Done::Recorded { id, reply: Reply { quota, .. } }
         | Done::Listed { id, reply: Reply { quota, .. } }
         | Done::Looked { id, reply: Reply { quota, .. } } = &done
         {
@@ -584,6 +588,7 @@ impl World<'_> {
                 process.looks.ended(id, &reply.outcome);
                 process.core.looked(id, reply, now)
             }
+            Done::Recorded { id, reply } => process.core.recorded(id, reply, now),
             Done::Recalled { account, stack, known } => process.core.recalled(account, stack, known, now),
             Done::Claimed { cursor, known: Some(known) } => process.core.claimed(cursor, &known, now),
             Done::Claimed { known: None, .. } => {
