@@ -11,6 +11,7 @@ use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
+use crate::cloud66::reply::LONGEST_WARNING;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
@@ -155,7 +156,7 @@ impl Dispatch {
         }
         lane.settle(ticket, reply.quota, false, now, &mut effects);
         if let Some(warning) = reply.warning {
-            let warning = masking::masked(entry.args.as_deref(), &warning);
+            let warning = masking::masked_and_cut(entry.args.as_deref(), &warning, LONGEST_WARNING);
             effects.push(warned(&entry, warning));
         }
         self.answered(following, reply.outcome, now, &mut effects);
@@ -231,6 +232,7 @@ impl Dispatch {
                 true
             }
             FollowUp::Gone { error } => {
+                let error = masking::masked(entry.args.as_deref(), &error);
                 self.unfinished(&following, format!("the API does not know it: {error}"), now, effects);
                 true
             }
