@@ -42,8 +42,9 @@ pub(super) const HANDED_OVER: Duration = Duration::from_millis(500);
 /// A shard that is handed over waits so long for the answers to what it has in flight.
 const HANDS_OVER_WITHIN: Duration = Duration::from_secs(4);
 
-/// What was in flight when a member stepped down is listened to for so long: longer than any request's timeout.
-const LISTENS: Duration = Duration::from_secs(120);
+/// A member that stepped down listens for the answers to its requests for this long: longer than the longest `timeout`
+/// that an account may have, which is 5 minutes.
+const LISTENS: Duration = Duration::from_secs(330);
 
 /// While the permit to send has run out, the loop looks at it so often.
 pub(super) const PERMIT_AGAIN: Duration = Duration::from_millis(20);

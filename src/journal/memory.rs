@@ -57,9 +57,9 @@ impl Memory {
         }
         let cursor = whole_micros(cursor);
         match repeat {
-            Some(Repeat { pass, until }) => {
-                (self.cursor, self.repeat) =
-                    (Some(cursor), Some(Repeat { pass, until: whole_micros(until) }));
+            Some(Repeat { pass, from, until }) => {
+                let (from, until) = (whole_micros(from), whole_micros(until));
+                (self.cursor, self.repeat) = (Some(cursor), Some(Repeat { pass, from, until }));
             }
             None => self.cursor = self.cursor.max(Some(cursor)),
         }

@@ -179,7 +179,9 @@ impl Network {
         };
         let (call, asks) = match request {
             Request::RunNow(entry) => {
-                let call = Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref());
+                let args_in = entry.account.args_in;
+                let call =
+                    Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref(), args_in);
                 (call, Asks::Fire(entry))
             }
             Request::Action(_, stack, action) => (Call::action(&access.base, &stack, action), Asks::Action),

@@ -11,6 +11,8 @@ pub(super) fn account(limit: u32) -> Arc<Account> {
         token: TokenSource::Env("TOKEN".to_owned()),
         timeout: Duration::from_secs(30),
         shard: Shard::Common,
+        args_in: crate::schedule::ArgsIn::Query,
+        organization: None,
         quota: QuotaSettings { limit, window: Duration::from_secs(3600), reserve: Reserve::Requests(0) },
     })
 }

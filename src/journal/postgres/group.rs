@@ -40,7 +40,8 @@ pub(super) const CLAIM: &str = "
     ), moved AS (
         UPDATE stackcron.shard SET
             cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
-            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until)
+            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until),
+            pass_from = coalesce($16::bigint, pass_from)
         FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
@@ -430,6 +431,7 @@ impl Group {
         let cursor = at.as_microsecond();
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
+        let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let all = || self.claims.values();
         let (instants, entries, passes) = columns(self.claims.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
@@ -444,7 +446,7 @@ impl Group {
                 Origin::Person { args } => (true, args.as_deref()),
             })
             .unzip();
-        let parameters: [(&(dyn ToSql + Sync), Type); 15] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
             (&number, Type::INT8),
             (&cursor, Type::INT8),
             (&instants, Type::INT8_ARRAY),
@@ -460,6 +462,7 @@ impl Group {
             (&once, Type::BOOL_ARRAY),
             (&pass, Type::INT8),
             (&until, Type::INT8),
+            (&from, Type::INT8),
         ];
         client.query_typed(&of.claim(), &parameters).await
     }
