@@ -42,7 +42,7 @@ impl Dispatch {
                 lane.restore(saved, ending, now);
             }
         }
-        for Followed { claim, action, sent_at, .. } in recovered.following {
+        for Followed { claim, action, sent_at, told_slow, .. } in recovered.following {
             let Some(&entry) = entries.get(claim.key.entry()) else {
                 let reason = "its entry is no longer in the schedule";
                 effects.push(log(ActionUnfinished {
@@ -70,7 +70,9 @@ impl Dispatch {
                 activity.unfinished.insert(action);
                 let occurrence = (claim.key.scheduled_at(), claim.key.pass());
                 let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
-                lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
+                let mut following = Following::new(entry, occurrence, action, sent_at, now);
+                following.told_slow = told_slow;
+                lane.follow_later(following, now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {

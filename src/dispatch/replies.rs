@@ -13,8 +13,8 @@ use crate::cloud66::masking;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
-    ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
-    OccurrenceUnknown,
+    ActionFinished, ActionQuick, ActionSlow, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected,
+    OccurrenceRetrying, OccurrenceUnknown,
 };
 use crate::quota::Verdict;
 use crate::schedule::{AccountName, Entry, Overlap, StackUid};
@@ -197,7 +197,7 @@ impl Dispatch {
         }
     }
 
-    fn answered(&mut self, following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
+    fn answered(&mut self, mut following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
@@ -212,7 +212,11 @@ impl Dispatch {
                 effects.extend(unfinished(&following, "it did not finish within a day".to_owned()));
                 true
             }
-            FollowUp::Action(_) | FollowUp::Unanswered => false,
+            FollowUp::Action(_) => {
+                effects.extend(slow(&mut following, None, now));
+                false
+            }
+            FollowUp::Unanswered => false,
         };
         if ended {
             if let Some(activity) = self.activity.get_mut(&entry.name) {
@@ -345,7 +349,51 @@ fn warned(entry: &Entry, warning: String) -> Effect {
     })
 }
 
-fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
+/// Tells, once, that an action runs longer than its entry expects. `ran` is how long it ran, once it has ended.
+fn slow(following: &mut Following, ran: Option<i64>, now: Now) -> Vec<Effect> {
+    let Some((within, watched)) = following.runs_over(now) else {
+        return Vec::new();
+    };
+    let (after_ms, expected_ms) = (ran.unwrap_or(ms(watched)), whole_ms(within));
+    if after_ms < expected_ms {
+        return Vec::new();
+    }
+    following.told_slow = true;
+    let told = log(ActionSlow {
+        entry: following.entry.name.clone(),
+        stack: following.entry.stack.clone(),
+        job: following.entry.job.clone(),
+        scheduled_at: following.scheduled_at,
+        pass: following.pass.into(),
+        action_id: following.action,
+        after_ms,
+        expected_ms,
+    });
+    vec![told, Effect::Record(following.key(), Transition::Slow)]
+}
+
+/// Tells that an action ended sooner than its entry expects.
+fn quick(following: &Following, after_ms: i64) -> Option<Effect> {
+    let expected_ms = whole_ms(following.entry.expect?.at_least?);
+    (after_ms < expected_ms).then(|| {
+        log(ActionQuick {
+            entry: following.entry.name.clone(),
+            stack: following.entry.stack.clone(),
+            job: following.entry.job.clone(),
+            scheduled_at: following.scheduled_at,
+            pass: following.pass.into(),
+            action_id: following.action,
+            after_ms,
+            expected_ms,
+        })
+    })
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+fn finished(following: &Following, action: Action, now: Now) -> Vec<Effect> {
     let action = masking::action(following.entry.args.as_deref(), action);
     let watched = ms(now.wall.duration_since(following.sent_at));
     let end = Transition::Finished {
@@ -353,16 +401,22 @@ fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
         finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
         message: action.finished_message.clone(),
     };
-    let event = log(ActionFinished {
+    let duration_ms = action.duration_ms().unwrap_or(watched);
+    // A daemon that was down meanwhile has not told while the action ran.
+    let mut effects = slow(&mut following.clone(), Some(duration_ms), now);
+    effects.retain(|effect| matches!(effect, Effect::Log(_)));
+    effects.push(Effect::Record(following.key(), end));
+    effects.push(log(ActionFinished {
         entry: following.entry.name.clone(),
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
         scheduled_at: following.scheduled_at,
         pass: following.pass.into(),
-        duration_ms: action.duration_ms().or(Some(watched)),
+        duration_ms: Some(duration_ms),
         action,
-    });
-    [Effect::Record(following.key(), end), event]
+    }));
+    effects.extend(quick(following, duration_ms));
+    effects
 }
 
 fn unfinished(following: &Following, reason: String) -> [Effect; 2] {

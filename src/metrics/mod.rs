@@ -149,6 +149,8 @@ pub struct Metrics {
     actions: Family<OfAction, Counter>,
     retries: Counter,
     surplus: Counter,
+    slow: Counter,
+    quick: Counter,
     accounts: Accounts,
     sweeps: Counter,
     claims: Histogram,
@@ -176,6 +178,8 @@ impl Metrics {
             actions: Family::default(),
             retries: Counter::default(),
             surplus: Counter::default(),
+            slow: Counter::default(),
+            quick: Counter::default(),
             accounts: Accounts::default(),
             sweeps: Counter::default(),
             claims: Histogram::new(CLAIM),
@@ -236,6 +240,8 @@ impl Metrics {
             "Second actions of occurrences that were sent again",
             self.surplus.clone(),
         );
+        r.register("slow_actions", "Actions that ran longer than their entry expects", self.slow.clone());
+        r.register("quick_actions", "Actions that ended sooner than their entry expects", self.quick.clone());
         self.accounts.register(r);
         r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
         r.register_with_unit(
@@ -282,6 +288,12 @@ impl Metrics {
             }
             Event::OccurrenceSurplus(_) => {
                 self.surplus.inc();
+            }
+            Event::ActionSlow(_) => {
+                self.slow.inc();
+            }
+            Event::ActionQuick(_) => {
+                self.quick.inc();
             }
             Event::ActionFinished(finished) => {
                 let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };

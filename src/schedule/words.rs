@@ -88,7 +88,13 @@ keys! {
     Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
-    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on",
+    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on", Expect = "expect",
+}
+
+keys! {
+    /// How long an action takes.
+    ExpectKey, "`expect`":
+    AtLeast = "at_least", Within = "within",
 }
 
 keys! {
@@ -100,7 +106,7 @@ keys! {
 keys! {
     /// Who is told.
     ReceiverKey, "a receiver":
-    Webhook = "webhook", Format = "format", On = "on",
+    Webhook = "webhook", Format = "format", On = "on", LateAfter = "late_after",
 }
 
 impl Word for Format {
@@ -113,6 +119,9 @@ impl Word for Trigger {
         ("missed", Trigger::Missed),
         ("rejected", Trigger::Rejected),
         ("unknown", Trigger::Unknown),
+        ("slow", Trigger::Slow),
+        ("quick", Trigger::Quick),
+        ("late", Trigger::Late),
         ("recovered", Trigger::Recovered),
     ];
 }

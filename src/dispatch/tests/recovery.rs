@@ -188,7 +188,8 @@ fn an_action_is_asked_for_on_the_stack_that_it_was_started_on() {
     let account = account(100);
     let mut world = World::new(&account);
     let claim = open("a", -9, Reached::Due).claim;
-    let following = vec![Followed { claim, action: 7, attempts: 1, sent_at: World::at(-9) }];
+    let following =
+        vec![Followed { claim, action: 7, attempts: 1, sent_at: World::at(-9), told_slow: false }];
     let recovered = Recovered { following, ..recovered(Vec::new()) };
     let effects = world.dispatch.recover(recovered, &moved_to_another_stack(&account), world.now);
     world.take(effects);
@@ -203,7 +204,11 @@ fn what_a_former_process_gave_up_may_own_an_action() {
     let mut world = World::new(&account);
     let entries = vec![Arc::new(entry("a", &account))];
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
-    world.unnamed = vec![Unnamed { key: open("b", -9, Reached::Due).claim.key, sent_at: World::at(-9) }];
+    world.unnamed = vec![Unnamed {
+        key: open("b", -9, Reached::Due).claim.key,
+        sent_at: World::at(-9),
+        told_slow: false,
+    }];
     let sending = Reached::Sending { attempts: 1, sent_at: World::at(-8) };
     let effects = world.dispatch.recover(recovered(vec![open("a", -8, sending)]), &schedule, world.now);
     world.take(effects);
