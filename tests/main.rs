@@ -48,6 +48,7 @@ mod reload;
 mod sandbox_api;
 mod sandbox_run;
 mod schedule_file;
+mod stack_state;
 mod systemd;
 mod terminal;
 mod timetable_properties;

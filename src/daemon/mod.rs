@@ -430,8 +430,10 @@ impl Daemon {
                     metrics.claimed();
                 }
             }
-            self.quotas_changed |=
-                matches!(done, Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. });
+            self.quotas_changed |= matches!(
+                done,
+                Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. } | Done::Looked { .. }
+            );
             effects.extend(match done {
                 Done::ByHand(by_hand) => {
                     self.perform(std::mem::take(&mut effects));
@@ -441,6 +443,7 @@ impl Daemon {
                 Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
                 Done::Listed { id, reply } => self.core.listed(id, reply, now),
+                Done::Looked { id, reply } => self.core.looked(id, reply, now),
                 Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
                     if let Some(mark) = &mut self.mark {

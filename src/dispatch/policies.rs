@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
+use crate::cloud66::Obstacle;
 use crate::journal::{Cause, Key, Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
@@ -63,8 +64,11 @@ impl Dispatch {
         let Some((newest, by)) = newest.map(|(id, pending)| (id, pending.scheduled_at)) else {
             return;
         };
-        let superseded: Vec<Id> =
-            scheduled().filter(|&(id, pending)| id != newest && pending.waited).map(|(id, _)| id).collect();
+        let gives_way = |pending: &Pending| pending.waited && pending.history.obstacle.is_none();
+        let superseded: Vec<Id> = scheduled()
+            .filter(|&(id, pending)| id != newest && gives_way(pending))
+            .map(|(id, _)| id)
+            .collect();
         for id in superseded {
             self.superseded(id, by, now, effects);
         }
@@ -167,6 +171,12 @@ impl Dispatch {
             }
             None => {}
         }
+    }
+
+    /// Why an occurrence that is past its deadline was not sent.
+    pub(super) fn late_for(&self, id: Id) -> &'static str {
+        let pending = self.pending.get(&id).filter(|pending| pending.place == Place::Stack);
+        pending.and_then(|pending| pending.history.obstacle).map_or("deadline", Obstacle::as_str)
     }
 
     /// Gives up an occurrence that was not sent in time.

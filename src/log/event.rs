@@ -378,6 +378,13 @@ events! {
         warning: String,
     }, format!("{}: the API warns: {}", e.entry, e.warning);
 
+    /// A stack or a job of it could not be looked at for `stack_state`, so that what is due on it is sent. Told once for each
+    /// outage.
+    StackUnasked = "stack.unasked", |e| Level::WARN, {
+        stack: StackUid,
+        error: String,
+    }, format!("the state of the stack {} is unknown, and what is due on it is sent: {}", e.stack, e.error);
+
     /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence does.
     EntryFired = "entry.fired", |e| Level::INFO, {
         entry: EntryName,
@@ -436,7 +443,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `quota`, `overlap` or `retry`.
+        /// `quota`, `overlap`, `retry`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         until: Option<Timestamp>,
     }, waiting_message(e);
@@ -457,7 +464,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `deadline`, `superseded`, `down`, `quota` or `clock`.
+        /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         lateness_ms: i64,
     }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
@@ -467,7 +474,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused`, `calendar` or `removed`.
+        /// `overlap`, `paused`, `calendar`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
@@ -766,6 +773,9 @@ fn waiting_message(e: &OccurrenceWaiting) -> String {
     let what = match e.reason {
         "quota" => "waits for quota",
         "overlap" => "waits for its last action to finish",
+        "deploying" => "waits for the deployment of its stack to end",
+        "maintenance" => "waits for the maintenance of its stack to end",
+        "paused_remotely" => "waits for its job to be resumed in Cloud 66",
         _ => "waits to be sent again",
     };
     match e.until {

@@ -252,6 +252,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_stack_s_state_did_is_told() {
+        let (skipped, waits) = ("deploying", "paused_remotely");
+        let skipped = told(&[Transition::Skipped { reason: skipped.into() }], "2026-05-01T00:30:00Z").await;
+        let waits = Transition::Waiting { attempts: 0, reason: waits.into() };
+        let waits = told(&[waits], "2026-05-01T00:30:00Z").await;
+        insta::assert_snapshot!(format!("{skipped}\n\n{waits}"));
+    }
+
+    #[tokio::test]
     async fn an_occurrence_that_the_journal_lacks_is_told_as_such() {
         for (day, expected) in [
             (

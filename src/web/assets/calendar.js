@@ -63,7 +63,7 @@ const length = (windows) => (windows.length > 1 ? Date.parse(windows[1].window_s
 function forecast(account, windows) {
   const times = windows.map((window) => Date.parse(window.window_start) / 1000);
   const lines = [
-    { label: "due and follow-up", colour: "--run", steps: true, fill: true, values: windows.map((window) => window.due + window.follow_up) },
+    { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: windows.map((window) => window.due + window.follow_up + window.looks) },
     { label: "limit", colour: "--ink", dash: [2, 3], values: windows.map((window) => window.limit) },
     { label: "without the reserve", colour: "--wait", dash: [6, 4], values: windows.map((window) => window.limit - window.reserve) },
   ];
@@ -86,7 +86,7 @@ function forecast(account, windows) {
     { head: "windows with missed", kind: "num", cell: (/** @type {any} */ [, { missed }]) => (missed ? count(missed) : "–") },
     { head: "windows with late", kind: "num", cell: (/** @type {any} */ [, { late }]) => (late ? count(late) : "–") },
   ];
-  const numbers = ["due", "follow_up", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
+  const numbers = ["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
   const all = behind(`Forecast of ${account}`, [{ head: "window (UTC)", kind: "tight", cell: (window) => utc(window.window_start) }, ...numbers], windows);
   return card(`Forecast of account ${account}, the next 24 hours`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
 }
