@@ -67,7 +67,11 @@ impl Progress {
     /// Applies a move.
     pub(super) fn step(&self, mv: &Transition) -> Step {
         let after = self.after(mv);
-        if after == *self || self.is_repeated_by(&after) {
+        // What runs long has a reason beside its start, and is told again to have started without it.
+        let is_same_start = matches!(mv, Transition::Started { .. })
+            && self.followed
+            && Progress { reason: self.reason.clone(), ..after.clone() } == *self;
+        if after == *self || is_same_start || self.is_repeated_by(&after) {
             return Step::Stays;
         }
         let forward = match mv {

@@ -204,11 +204,7 @@ fn what_a_former_process_gave_up_may_own_an_action() {
     let mut world = World::new(&account);
     let entries = vec![Arc::new(entry("a", &account))];
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
-    world.unnamed = vec![Unnamed {
-        key: open("b", -9, Reached::Due).claim.key,
-        sent_at: World::at(-9),
-        told_slow: false,
-    }];
+    world.unnamed = vec![Unnamed { key: open("b", -9, Reached::Due).claim.key, sent_at: World::at(-9) }];
     let sending = Reached::Sending { attempts: 1, sent_at: World::at(-8) };
     let effects = world.dispatch.recover(recovered(vec![open("a", -8, sending)]), &schedule, world.now);
     world.take(effects);
