@@ -428,6 +428,29 @@ events! {
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
+    /// A variable takes the place of the system's certificate authorities and leads to none.
+    CertificatesMissing = "certificates.missing", |e| Level::WARN, {
+        /// SSL_CERT_FILE or SSL_CERT_DIR.
+        variable: &'static str,
+        path: String,
+        error: String,
+    }, format!(
+        "{} leads to no certificate ({}: {}), so no server can be trusted by it; name a path with certificates in PEM, or unset \
+         {} to use the system's",
+        e.variable, e.path, e.error, e.variable
+    );
+
+    /// The log's reader hung, and more lines were told than could be kept for it. The journal has what they told.
+    LogDropped = "log.dropped", |e| Level::WARN, {
+        /// Number of lines that the log lacks.
+        lines: u64,
+        /// When the first of them was told.
+        since: Timestamp,
+    }, format!(
+        "{} {} of the log dropped since {}, because nobody read it; `stackcron history` has what became of each occurrence",
+        e.lines, if e.lines == 1 { "line was" } else { "lines were" }, brief(e.since)
+    );
+
     /// Another process on this machine may fire the same jobs, and cannot be asked.
     NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
         /// `None`: no single process is meant, or it has no number here.
@@ -489,11 +512,15 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        status: u16,
+        /// The HTTP status. `None`: the request cannot be written, and was not sent.
+        status: Option<u16>,
         error: String,
         /// The likely cause, and what to do.
         hint: String,
-    }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
+    }, match e.status {
+        Some(status) => format!("{}: refused with {status}: {}; {}", e.entry, e.error, e.hint),
+        None => format!("{}: cannot be sent: {}; {}", e.entry, e.error, e.hint),
+    };
 
     /// An attempt may have taken effect. The stack's actions are asked before the occurrence is sent again.
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {

@@ -3,6 +3,7 @@
 //! A migration adds, and takes away only what the version before it did not use. So members of two neighbouring versions
 //! work side by side while a fleet is upgraded one by one. Every statement names its columns.
 
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Transaction};
 
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use super::super::elsewhere::Summary;
 use super::super::{Identity, JournalError};
 use super::Address;
-use super::connection::{answered, failure};
+use super::connection::{ANSWERED_WITHIN, answered, failure, silent};
 
 /// Leads from each version of the schema to the next. A released step never changes.
 pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
@@ -35,7 +36,7 @@ pub(super) struct Migration {
 /// may have been sent.
 ///
 /// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back; a
-/// shard's is the greatest so far, of the instants from the cursor to `pass_until`.
+/// shard's is the greatest so far, of the instants from `pass_from` to `pass_until`.
 const FIRST: &str = r#"
     CREATE TABLE stackcron.journal (
         single boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -52,6 +53,7 @@ const FIRST: &str = r#"
         name text COLLATE "C" PRIMARY KEY,
         cursor bigint,
         pass bigint,
+        pass_from bigint,
         pass_until bigint,
         stopped_at bigint
     );
@@ -264,7 +266,10 @@ const VERSION: &str = "
     FROM stackcron.journal";
 
 async fn version(client: &Client, address: &Address) -> Result<Option<Version>, JournalError> {
-    match client.query_typed(VERSION, &[]).await {
+    let Ok(answer) = timeout(ANSWERED_WITHIN, client.query_typed(VERSION, &[])).await else {
+        return Err(silent(address, ANSWERED_WITHIN));
+    };
+    match answer {
         Ok(rows) => {
             // While a backup is being restored, a table is there before its rows, and its rows before its indexes.
             let row = rows.first().filter(|row| row.get(3)).ok_or_else(|| incomplete(address))?;

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::diagnostic::Code;
@@ -223,7 +224,7 @@ impl<'s> Validator<'s, '_> {
         };
         let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
         self.places.entry(self.key_span(pair), stack_at, job_at);
-        Ok(Entry {
+        let entry = Entry {
             name,
             account,
             stack,
@@ -245,7 +246,15 @@ impl<'s> Validator<'s, '_> {
             not_on: policies.not_on,
             // One that is inherited says nothing of an entry that is not followed.
             expect: policies.expect.filter(|_| policies.follow),
-        })
+        };
+        // What the fields of a template are filled with is as long at every instant, but for a few bytes.
+        let template = entry.args_template.as_ref();
+        let rendered = template.map(|template| template.render(&entry, Timestamp::UNIX_EPOCH));
+        if let Some(args) = entry.args.as_ref().or(rendered.as_ref()) {
+            let key = if rendered.is_some() { EntryKey::ArgsTemplate } else { EntryKey::Args };
+            self.length_of_args(pair, fields.slot(key), args, &entry.account)?;
+        }
+        Ok(entry)
     }
 
     /// Names all that an entry lacks at once.
@@ -431,13 +440,13 @@ impl<'s> Validator<'s, '_> {
     /// Either of both keys stands in place of whichever the defaults have.
     fn arguments(&mut self, args: Slot<'_, 's>, template: Slot<'_, 's>, base: &Arguments) -> Arguments {
         if let (Slot::Given(args), Slot::Given(template)) = (args, template) {
-            self.report.error(Problem {
+            self.report.warning(Problem {
                 code: Code::DuplicateKey,
-                span: Some(self.key_span(template)),
-                message: "`args` and `args_template` stand here both".into(),
+                span: Some(self.key_span(args)),
+                message: "`args` is not sent: `args_template` takes its place".into(),
                 help: "remove one of the two: `args` is sent exactly as written, `args_template` has its fields filled"
                     .into(),
-                related: Some((self.key_span(args), "the other one".into())),
+                related: Some((self.key_span(template), "the template".into())),
             });
         }
         let fixed = self.value(args, |this, node| this.text(node, EntryKey::Args));
@@ -467,6 +476,26 @@ impl<'s> Validator<'s, '_> {
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
         Err(self.unwanted(node, Wanted("text"), help))
+    }
+
+    /// Reports arguments that are longer than their account can send. `slot` is the entry's own `args`.
+    fn length_of_args(
+        &mut self,
+        pair: Pair<'_, 's>,
+        slot: Slot<'_, 's>,
+        args: &str,
+        account: &Account,
+    ) -> Result<(), ()> {
+        let Err(error) = account.args_in.admits(args) else {
+            return Ok(());
+        };
+        let span = match slot {
+            Slot::Given((_, node)) => node.at.range(),
+            // The arguments are those of `defaults`.
+            Slot::Absent | Slot::Reported(_) => self.key_span(pair),
+        };
+        self.error(Code::ArgsTooLong, span, error.to_string(), error.help());
+        Err(())
     }
 
     /// The account that a value names.
