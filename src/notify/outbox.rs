@@ -110,7 +110,7 @@ impl Outbox {
             return Vec::new();
         };
         let before = match what {
-            What::Started | What::Odd(_) => None,
+            What::Started | What::Retried | What::Odd(_) => None,
             What::Good => self.bad.remove(&entry.name),
             What::Bad(trigger) => {
                 self.bad.insert(entry.name.clone(), trigger);
@@ -122,6 +122,7 @@ impl Outbox {
                 (What::Bad(trigger) | What::Odd(trigger), _) => {
                     Some(trigger).filter(|trigger| receiver.on.contains(trigger))
                 }
+                (What::Retried, _) => Some(Trigger::Retried).filter(|trigger| receiver.on.contains(trigger)),
                 // Who was not told of the bad end has nothing to be told of.
                 (What::Good, Some(before))
                     if receiver.on.contains(&before) && receiver.on.contains(&Trigger::Recovered) =>
@@ -159,6 +160,8 @@ impl Outbox {
             What::Good => Some(Ping::Succeeded),
             What::Bad(_) => Some(Ping::Failed(event.message())),
             What::Odd(_) => None,
+            // The last run tells.
+            What::Retried => None,
         };
         if let (Some(address), Some(ping)) = (&notify.ping, ping) {
             let target = Owner::Ping(entry.name.clone());

@@ -106,13 +106,15 @@ pub enum Trigger {
     Quick,
     /// An occurrence started late.
     Late,
+    /// An action finished without success, and is run again. Told only to whom names it.
+    Retried,
     /// The first good end after a bad one that the receiver was told of.
     Recovered,
 }
 
 impl Trigger {
-    /// All of them, in the order in which they are told.
-    pub const ALL: [Trigger; 8] = [
+    /// What a receiver is told of that names nothing, in the order in which they are told.
+    pub const DEFAULT: [Trigger; 8] = [
         Trigger::Failed,
         Trigger::Missed,
         Trigger::Rejected,
@@ -133,6 +135,7 @@ impl Trigger {
             Trigger::Slow => "slow",
             Trigger::Quick => "quick",
             Trigger::Late => "late",
+            Trigger::Retried => "retried",
             Trigger::Recovered => "recovered",
         }
     }

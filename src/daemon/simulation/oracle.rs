@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::links;
 use super::scenario::Scenario;
 use super::spending::Spending;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, Pause, State};
+use crate::journal::{Key, Origin, Pause, State};
 use crate::log::Event;
 use crate::quota::Answer;
 use crate::rehearsal::network::Network;
@@ -498,12 +499,19 @@ impl<'a> Oracle<'a> {
                 if !counts.iter().any(|&(state, _)| state == row.state.as_str()) {
                     wrong.push(format!("{key} is {} ({:?}), and told to be {told:?}", row.state, row.reason));
                 }
-            } else if key.scheduled_at() <= duty {
+            } else if row.first(key) <= duty {
                 wrong.push(format!("{key} came due and is {}", row.state));
             }
             self.seen.insert(row.state.as_str());
         }
         wrong.extend(self.uncalled_for(committed));
+        let excused = |at: Timestamp| {
+            at > duty
+                || self.is_again(at)
+                || self.is_undone(at)
+                || self.vague.iter().any(|&(from, until)| from <= at && at <= until)
+        };
+        wrong.extend(links::judge(self.scenario, committed, api, &started, excused));
         if let Some(first) = wrong.first() {
             let more = wrong.len() - 1;
             self.violated(if more == 0 { first.clone() } else { format!("{first}, and {more} more") });
@@ -530,7 +538,8 @@ impl<'a> Oracle<'a> {
                     || self.vague.iter().any(|&(from, until)| from <= at && at <= until);
                 // An instant that the clock showed twice may have been due under the file of the first time alone.
                 let excused = removed || vague || self.is_again(at) || at > duty || Some(at) <= first;
-                !is_by_hand(key) && (!due || !(expected.contains(key) || excused))
+                let linked = matches!(row.origin, Origin::Retry(_) | Origin::Upstream);
+                !is_by_hand(key) && !linked && (!due || !(expected.contains(key) || excused))
             })
             .map(|(key, row)| format!("{key} was not due, and is {} ({:?})", row.state, row.reason))
             .collect()

@@ -123,7 +123,7 @@ impl<'s> Validator<'s, '_> {
             name: name?,
             webhook: webhook?,
             format: format.unwrap_or(Format::default()),
-            on: on.unwrap_or(Trigger::ALL.into()),
+            on: on.unwrap_or(Trigger::DEFAULT.into()),
             late_after: late_after.unwrap_or(DEFAULT_LATE_AFTER),
         })
     }
