@@ -50,8 +50,8 @@ pub(super) struct Oracle<'a> {
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
-    /// The entries that somebody paused, and was told so.
-    paused: BTreeSet<EntryName>,
+    /// The entries that somebody paused, and was told so, each with the end of its pause.
+    paused: BTreeMap<EntryName, Option<Timestamp>>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
@@ -90,7 +90,7 @@ impl<'a> Oracle<'a> {
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
-            paused: BTreeSet::new(),
+            paused: BTreeMap::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
             is_behind: false,
@@ -266,11 +266,11 @@ impl<'a> Oracle<'a> {
 
     /// A process begins with these entries paused.
     pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
-        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        self.paused = entries.iter().map(|(entry, pause)| (entry.clone(), pause.until)).collect();
     }
 
-    pub(super) fn paused(&mut self, entry: &EntryName) {
-        self.paused.insert(entry.clone());
+    pub(super) fn paused(&mut self, entry: &EntryName, until: Option<Timestamp>) {
+        self.paused.insert(entry.clone(), until);
     }
 
     pub(super) fn resumed(&mut self, entry: &EntryName) {
@@ -284,8 +284,13 @@ impl<'a> Oracle<'a> {
         {
             self.violated(format!("{key} is sent, and the schedule has paused its entry"));
         }
+        // What is due after the end of a pause may go in the turn that then tells of the end.
+        let is_over = |key: &Key, until: Option<Timestamp>| {
+            let entry = schedule.entries.iter().find(|entry| entry.name == *key.entry());
+            until.zip(entry).is_some_and(|(until, entry)| entry.times(key.scheduled_at()).0 >= until)
+        };
         if let Some(key) = key
-            && self.paused.contains(key.entry())
+            && self.paused.get(key.entry()).is_some_and(|&until| !is_over(key, until))
             && !is_by_hand(key)
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
