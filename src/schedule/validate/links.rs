@@ -134,13 +134,13 @@ impl<'s> Validator<'s, '_> {
         let mut in_circle: HashSet<&EntryName> = HashSet::new();
         for (entry, pair) in entries.iter().zip(places) {
             if entry.retry.is_some() && !is_followed(entry) {
-                let span = self.place_of(*pair, "retry");
+                let span = self.place_of(pair, "retry");
                 let message = format!("`{}` has `retry`, and its actions are not followed", entry.name);
                 let help = "remove `follow: false`, or switch it off with `retry: { times: 0 }`";
                 self.error(Code::BadChain, span, message, help);
             }
             let Some(after) = &entry.after else { continue };
-            let span = self.place_of(*pair, "after");
+            let span = self.place_of(pair, "after");
             let Some(upstream) = chains.entry(&after.entry) else {
                 if !names.contains(after.entry.as_str()) {
                     self.missing_upstream(span, entry, after, &chains, &names);
