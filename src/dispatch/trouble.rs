@@ -89,7 +89,6 @@ impl Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cloud66::Action;
     use crate::quota::ThrottleWords;
 
     fn at(second: i64) -> Timestamp {
