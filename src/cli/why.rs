@@ -6,6 +6,7 @@
 mod clocks;
 mod fate;
 mod policies;
+mod upstreams;
 
 use std::io::{self, Write};
 
@@ -25,6 +26,7 @@ use crate::timetable::{Exclusion, Explanation, excluded, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
+use upstreams::Upstreams;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
@@ -68,8 +70,11 @@ pub fn run(
 ) -> Result<(), WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
     let clocks = Clocks::at(args.at, entry, now)?;
-    let explanation = explain(entry, clocks.at);
-    let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
+    // What comes after another entry has the instants of the one that is due by the clock.
+    let root = schedule.root(entry);
+    let explanation = Explanation { entry: entry.name.to_string(), ..explain(root, clocks.at) };
+    let near = if explanation.due { None } else { Near::of(root, explanation.at) };
+    let after = Upstreams::of(entry, schedule, journal, explanation.at);
     let policies = Policies::of(entry);
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
@@ -79,7 +84,7 @@ pub fn run(
         from,
         until,
     });
-    let answer = Answer { explanation, clocks, near, on_calendar, fate, pause, policies };
+    let answer = Answer { explanation, clocks, after, near, on_calendar, fate, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -97,6 +102,8 @@ struct Answer {
     explanation: Explanation,
     #[serde(flatten)]
     clocks: Clocks,
+    #[serde(skip_serializing_if = "Upstreams::is_empty")]
+    after: Upstreams,
     near: Option<Near>,
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
@@ -161,6 +168,7 @@ impl Near {
 impl Answer {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
+        self.after.print(entry, out)?;
         self.print_expressions(out)?;
         self.print_calendar(entry, out)?;
         self.clocks.print(out)?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
-pub use super::field::Pass;
+pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
@@ -296,6 +296,10 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -313,6 +317,12 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// When the run is repeated. Absent after a success, and where this is the last run.
+        retry_at: Seldom<Timestamp>,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
@@ -386,6 +396,29 @@ events! {
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
+    /// A variable takes the place of the system's certificate authorities and leads to none.
+    CertificatesMissing = "certificates.missing", |e| Level::WARN, {
+        /// SSL_CERT_FILE or SSL_CERT_DIR.
+        variable: &'static str,
+        path: String,
+        error: String,
+    }, format!(
+        "{} leads to no certificate ({}: {}), so no server can be trusted by it; name a path with certificates in PEM, or unset \
+         {} to use the system's",
+        e.variable, e.path, e.error, e.variable
+    );
+
+    /// The log's reader hung, and more lines were told than could be kept for it. The journal has what they told.
+    LogDropped = "log.dropped", |e| Level::WARN, {
+        /// Number of lines that the log lacks.
+        lines: u64,
+        /// When the first of them was told.
+        since: Timestamp,
+    }, format!(
+        "{} {} of the log dropped since {}, because nobody read it; `stackcron history` has what became of each occurrence",
+        e.lines, if e.lines == 1 { "line was" } else { "lines were" }, brief(e.since)
+    );
+
     /// Another process on this machine may fire the same jobs, and cannot be asked.
     NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
         /// `None`: no single process is meant, or it has no number here.
@@ -422,6 +455,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         lateness_ms: i64,
@@ -432,7 +469,11 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused`, `calendar`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// `overlap`, `paused`, `calendar`, `upstream`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
@@ -447,6 +488,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// The HTTP status. `None`: the request cannot be written, and was not sent.
         status: Option<u16>,
         error: String,
@@ -483,6 +528,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -728,6 +777,9 @@ fn finished_message(e: &ActionFinished) -> String {
     if let Some(said) = &e.action.finished_message {
         text += &format!(": {said}");
     }
+    if let Some(at) = e.retry_at.0 {
+        text += &format!("; it runs again at {}", brief(at));
+    }
     text
 }
 
@@ -792,6 +844,9 @@ mod tests {
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
+            retry_at: Seldom::default(),
             duration_ms: Some(1500),
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };
