@@ -40,6 +40,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         stack_state: StackState::Ignore,
         notify: None,
         not_on: Box::default(),
+        expect: None,
     }
 }
 
@@ -254,7 +255,7 @@ impl World {
         let started = self.recorded.iter().filter_map(|(_, mv)| action(mv));
         let actions = started.chain(self.resent.iter().filter_map(|resent| resent.surplus)).collect();
         let jobs = self.known_jobs.clone();
-        Known { actions, jobs, unnamed: self.unnamed.clone(), ..Known::default() }
+        Known { actions, jobs, unnamed: self.unnamed.clone() }
     }
 
     /// Answers the oldest look: at a stack, or at this job.
