@@ -221,6 +221,8 @@ impl<'a> Oracle<'a> {
     pub(super) fn is_restored(&mut self, cursor: Timestamp) {
         self.is_behind = true;
         self.vague.push((cursor - AHEAD, cursor));
+        // Where the file has changed since, what the copy has not claimed ahead by the former one is not planned again.
+        self.undone.push((cursor - AHEAD, cursor));
         let before = cursor - SignedDuration::from_nanos(1);
         self.shown.retain_mut(|(after, until, _)| {
             *until = before.min(*until);

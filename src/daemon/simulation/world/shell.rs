@@ -340,6 +340,12 @@ impl World<'_> {
             return Ok(());
         }
         let marked = !sends || self.raises();
+        // What is sent in the turn in which a pause ends is not paused any more.
+        for effect in &effects {
+            if let Effect::PauseEnds(entry) = effect {
+                self.book.resumed(entry);
+            }
+        }
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
