@@ -3,7 +3,7 @@
 mod online;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -22,6 +22,9 @@ use online::Asked;
 /// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
+    /// The schedule file, in place of the one of --config
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
     /// Ask the API as well: one request for each stack, and a few for all of them
     #[arg(long)]
     online: bool,

@@ -136,7 +136,9 @@ fn watch(
                 if last.is_final() {
                     return (last, None);
                 }
-                if format == Format::Text && last.until.is_none() {
+                let left = end.saturating_duration_since(Instant::now());
+                // One that is not waited for is told as the last.
+                if format == Format::Text && !last.until.is_some_and(|until| comes_after(until, left)) {
                     note(&visible(&last.message));
                 }
             }

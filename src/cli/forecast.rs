@@ -31,6 +31,9 @@ pub struct Args {
     /// Name quieter minutes for entries that are due together
     #[arg(long)]
     pub suggest: bool,
+    /// Print every window: without it those with the numbers of the one before are counted
+    #[arg(long)]
+    pub all: bool,
     /// Exit with status 1 when something does not fit
     #[arg(long)]
     pub strict: bool,
@@ -95,7 +98,7 @@ pub fn run(
         }
         Format::Text => {
             for account in &forecast.accounts {
-                windows_text(account, columns.unwrap_or(DEFAULT_WIDTH), out)?;
+                windows_text(account, columns.unwrap_or(DEFAULT_WIDTH), args.all, out)?;
                 troubled_text(account, columns, out)?;
                 writeln!(out)?;
             }
@@ -197,13 +200,17 @@ fn record_line(record: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A line for each window in which something is due; the stretches between are one line each.
-fn windows_text(account: &AccountForecast, width: usize, out: &mut dyn Write) -> io::Result<()> {
+fn windows_text(account: &AccountForecast, width: usize, all: bool, out: &mut dyn Write) -> io::Result<()> {
     let bold = Style::new().bold();
     let quota = account.account.quota;
     let reserve = quota.reserve.of(quota.limit);
+    let kept = match reserve {
+        0 => String::new(),
+        reserve => format!(", {reserve} of them kept in reserve"),
+    };
     writeln!(
         out,
-        "{bold}account {}{bold:#}: {} requests in {}, {reserve} of them kept in reserve",
+        "{bold}account {}{bold:#}: {} requests in {}{kept}",
         account.account.name,
         quota.limit,
         Compact(quota.window),
@@ -211,15 +218,35 @@ fn windows_text(account: &AccountForecast, width: usize, out: &mut dyn Write) ->
     let chart = Chart::new(account, width);
     writeln!(out, "{bold}{}{bold:#}", chart.head())?;
     let mut empty = 0;
+    let mut alike = 0;
+    let mut shown: Option<&WindowForecast> = None;
     for window in &account.windows {
         if window.due == 0 && window.follow_up == 0 {
+            more_alike(std::mem::take(&mut alike), out)?;
+            shown = None;
             empty += 1;
             continue;
         }
         skipped(std::mem::take(&mut empty), out)?;
+        if !all && shown.is_some_and(|shown| chart.shows_the_same(shown, window)) {
+            alike += 1;
+            continue;
+        }
+        more_alike(std::mem::take(&mut alike), out)?;
         chart.line(window, out)?;
+        shown = Some(window);
     }
+    more_alike(alike, out)?;
     skipped(empty, out)
+}
+
+/// Windows with the numbers of the line above.
+fn more_alike(windows: usize, out: &mut dyn Write) -> io::Result<()> {
+    let faint = Style::new().dimmed();
+    match windows {
+        0 => Ok(()),
+        more => writeln!(out, "{faint}  {more} more like this{faint:#}"),
+    }
 }
 
 fn skipped(windows: usize, out: &mut dyn Write) -> io::Result<()> {
@@ -299,6 +326,10 @@ impl Chart {
     fn head(&self) -> String {
         let numbers: String = self.numbers.iter().map(|n| format!("  {:>1$}", n.head, n.width)).collect();
         format!("{:1$}{numbers}", "WINDOW (UTC)", self.time.width)
+    }
+
+    fn shows_the_same(&self, one: &WindowForecast, other: &WindowForecast) -> bool {
+        NUMBERS.iter().all(|number| (number.of)(self, one) == (number.of)(self, other))
     }
 
     fn line(&self, window: &WindowForecast, out: &mut dyn Write) -> io::Result<()> {

@@ -24,6 +24,7 @@ mod schema;
 mod table;
 pub mod span;
 mod status;
+mod unit;
 pub mod why;
 
 use std::path::PathBuf;
@@ -114,11 +115,23 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// Where the packaged service has its socket.
+const SERVICE: &str = "/run/stackcron";
+
 /// A daemon that knows no entry of a name was asked wrongly.
 fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
     match ended {
         Err(error) => match error.downcast_ref() {
             Some(unknown @ ClientError::UnknownEntry(_)) => Ok(output::usage(unknown)),
+            // The packaged service is among those that were looked for.
+            Some(nobody @ ClientError::Nobody { places })
+                if places.iter().any(|place| place.starts_with(SERVICE)) =>
+            {
+                Err(match unit::told() {
+                    Some(unit) => anyhow::anyhow!("{nobody}\n{unit}"),
+                    None => error,
+                })
+            }
             _ => Err(error),
         },
         ended => ended,
@@ -133,7 +146,9 @@ impl Cli {
         }
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
-            Command::Check(args) => check::run(&self.config, self.format, &args),
+            Command::Check(args) => {
+                check::run(args.file.as_ref().unwrap_or(&self.config), self.format, &args)
+            }
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
                 match next::run(
                     &args,
@@ -154,9 +169,12 @@ impl Cli {
                 let mut text = Vec::new();
                 let now = Timestamp::now();
                 match why::run(&args, schedule, journal.as_ref(), now, self.format, &mut text) {
-                    Ok(()) => {
+                    Ok(known) => {
                         output::fit(&text, self.format, out);
-                        Ok(Status::Done)
+                        Ok(match known {
+                            why::Known::AsFarAsAsked => Status::Done,
+                            why::Known::NotToBeRead(error) => output::failed(&error),
+                        })
                     }
                     Err(why::WhyError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),

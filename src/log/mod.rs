@@ -13,4 +13,5 @@ pub use event::Event;
 pub use line::Format;
 pub use log_writer::{LogWriter, Progress};
 pub use setup::{Level, Log, Output};
-pub(crate) use text::visible;
+pub use text::Page;
+pub(crate) use text::{shortened, visible};
