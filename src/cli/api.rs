@@ -10,12 +10,9 @@ use anyhow::Context;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::progress::Progress;
-use crate::cloud66::{Client, ClientError, Token, TokenError};
+use crate::cloud66::{CREDENTIALS, Client, ClientError, Token, TokenError};
 use crate::online::{CheckClient, Tally};
 use crate::schedule::{Account, TokenSource};
-
-/// Where the packaged unit's credentials are.
-const CREDENTIALS: &str = "/etc/stackcron";
 
 /// How often the bar is drawn anew.
 const FRAME: Duration = Duration::from_millis(100);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use super::complete;
 use super::output::{self, Format};
 use super::place::Place;
 use super::{Status, history};
@@ -22,6 +23,7 @@ use crate::schedule::duration;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry, by its name in the schedule
+    #[arg(add = complete::entries())]
     entry: String,
     /// Sent as job_args in place of the entry's own, exactly as written
     #[arg(long, value_name = "S", allow_hyphen_values = true)]

@@ -67,6 +67,9 @@ const SPAN: SignedDuration = SignedDuration::from_hours(24);
 /// Entries that are named in text. JSON names all.
 const MOST_NAMED: usize = 20;
 
+/// So many windows in a row that show the same numbers are folded. Fewer are read at a glance.
+const LEAST_FOLDED: usize = 8;
+
 /// The chart is never narrower.
 const NARROWEST: usize = 10;
 
@@ -218,35 +221,27 @@ fn windows_text(account: &AccountForecast, width: usize, all: bool, out: &mut dy
     let chart = Chart::new(account, width);
     writeln!(out, "{bold}{}{bold:#}", chart.head())?;
     let mut empty = 0;
-    let mut alike = 0;
-    let mut shown: Option<&WindowForecast> = None;
-    for window in &account.windows {
-        if window.due == 0 && window.follow_up == 0 {
-            more_alike(std::mem::take(&mut alike), out)?;
-            shown = None;
-            empty += 1;
+    let alike = |one: &WindowForecast, other: &WindowForecast| chart.shows_the_same(one, other);
+    for run in account.windows.chunk_by(alike) {
+        let Some(first) = run.first().filter(|first| first.due > 0 || first.follow_up > 0) else {
+            empty += run.len();
             continue;
-        }
+        };
         skipped(std::mem::take(&mut empty), out)?;
-        if !all && shown.is_some_and(|shown| chart.shows_the_same(shown, window)) {
-            alike += 1;
-            continue;
+        if all || run.len() < LEAST_FOLDED {
+            run.iter().try_for_each(|window| chart.line(window, out))?;
+        } else {
+            chart.line(first, out)?;
+            more_alike(run.len() - 1, out)?;
         }
-        more_alike(std::mem::take(&mut alike), out)?;
-        chart.line(window, out)?;
-        shown = Some(window);
     }
-    more_alike(alike, out)?;
     skipped(empty, out)
 }
 
 /// Windows with the numbers of the line above.
 fn more_alike(windows: usize, out: &mut dyn Write) -> io::Result<()> {
     let faint = Style::new().dimmed();
-    match windows {
-        0 => Ok(()),
-        more => writeln!(out, "{faint}  {more} more like this{faint:#}"),
-    }
+    writeln!(out, "{faint}  {windows} more like this{faint:#}")
 }
 
 fn skipped(windows: usize, out: &mut dyn Write) -> io::Result<()> {

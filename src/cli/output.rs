@@ -118,7 +118,7 @@ pub fn usage(error: &dyn std::error::Error) -> Status {
 /// Tells why a command could not do what it was asked.
 pub fn failed(error: &dyn std::error::Error) -> Status {
     // Nothing can be told of a stderr that is closed.
-    let _ = writeln!(anstream::stderr(), "error: {error}");
+    let _ = writeln!(anstream::stderr(), "{}", wrapped(&format!("error: {error}"), columns()));
     Status::Failed
 }
 

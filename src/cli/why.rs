@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::complete;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
 use super::place::Place;
@@ -34,7 +35,7 @@ const NAMED: usize = 6;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry
-    #[arg(value_name = "ENTRY")]
+    #[arg(value_name = "ENTRY", add = complete::entries())]
     pub entry: String,
     /// The instant: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today, yesterday, -2h
     ///

@@ -29,4 +29,5 @@ pub use jobs::{Job, JobStatus};
 pub use pages::{Listed, Page, PageNumber};
 pub use reply::{ActionsListed, ActionsPage, Departure, FollowUp, Reply};
 pub use stacks::Stack;
+pub(crate) use token::CREDENTIALS;
 pub use token::{Token, TokenError};
