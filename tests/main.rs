@@ -11,6 +11,7 @@ mod ahead {
 mod answers;
 mod args_template;
 mod audit;
+mod calendars;
 mod client;
 mod clock;
 mod commands;
@@ -45,6 +46,7 @@ mod reload;
 mod sandbox_api;
 mod sandbox_run;
 mod schedule_file;
+mod stack_state;
 mod systemd;
 mod terminal;
 mod timetable_properties;

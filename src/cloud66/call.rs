@@ -22,6 +22,16 @@ impl Call {
         Call { method: Method::POST, url }
     }
 
+    /// Asks for a stack.
+    pub(crate) fn stack(base: &Url, stack: &StackUid) -> Call {
+        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str()]) }
+    }
+
+    /// Asks for a job of a stack.
+    pub(crate) fn job(base: &Url, stack: &StackUid, job: &JobUid) -> Call {
+        Call { method: Method::GET, url: address(base, &["stacks", stack.as_str(), "jobs", job.as_str()]) }
+    }
+
     /// Asks for an action.
     pub(crate) fn action(base: &Url, stack: &StackUid, id: ActionId) -> Call {
         let url = address(base, &["stacks", stack.as_str(), "actions", &id.to_string()]);

@@ -3,6 +3,8 @@
 //! Whole occurrences alone are masked: `--full` is not found in `--fuller`. Arguments of fewer than [`SHORTEST`] characters
 //! are not masked, since an `e` in a sentence is no argument. SECURITY.md promises the same.
 
+use serde_json::Value;
+
 use super::action::Action;
 
 /// Shorter arguments are too common in a sentence to be looked for.
@@ -42,9 +44,20 @@ pub(crate) fn masked(args: Option<&str>, text: &str) -> String {
     }
 }
 
-/// The action with the arguments masked in what it said at its end.
-pub(crate) fn action(args: Option<&str>, action: Action) -> Action {
+/// The action with the arguments masked in what it said at its end, and in fields that this program does not know.
+pub(crate) fn action(args: Option<&str>, mut action: Action) -> Action {
+    action.more.values_mut().for_each(|value| mask(args, value));
     Action { finished_message: action.finished_message.map(|text| masked(args, &text)), ..action }
+}
+
+/// Masks the arguments in every text of a value. An answer has at most 128 levels: no more are read.
+fn mask(args: Option<&str>, value: &mut Value) {
+    match value {
+        Value::String(text) => *text = masked(args, text),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(args, item)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| mask(args, field)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The text without the beginning of the arguments that it ends with, if it does.
@@ -75,5 +88,16 @@ mod tests {
             assert_eq!(masked(Some(args), text), expected, "{args:?} in {text:?}");
         }
         assert_eq!(masked(None, "text"), "text");
+    }
+
+    #[test]
+    fn arguments_are_masked_in_what_newer_answers_add() {
+        let answer = serde_json::json!({"id": 7, "finished_message": "bad --full", "finished_result": "ran --full",
+            "metadata": {"command": ["rake", "--full"], "exit": 1}});
+        let action = action(Some("--full"), Action::from_json(answer).expect("an action"));
+        assert_eq!(action.finished_message.as_deref(), Some("bad [args]"));
+        let expected = serde_json::json!({"finished_result": "ran [args]",
+            "metadata": {"command": ["rake", "[args]"], "exit": 1}});
+        assert_eq!(Value::Object(action.more), expected);
     }
 }

@@ -182,7 +182,7 @@ impl Head {
         Reply { quota, warning: self.warning, left: None, outcome }
     }
 
-    fn unread(&self, error: &BodyError) -> Outcome {
+    pub(super) fn unread(&self, error: &BodyError) -> Outcome {
         Outcome::InDoubt { status: Some(self.envelope.status), error: error.to_string() }
     }
 
@@ -193,7 +193,7 @@ impl Head {
     }
 }
 
-fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
+pub(super) fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
     match class {
         Outcome::Throttled { words, .. } => Some(*words),
         _ => None,

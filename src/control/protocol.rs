@@ -35,6 +35,9 @@ pub enum Question {
         /// claim of the entry that has this instant is the question's own. None: the daemon takes its own.
         #[serde(default)]
         at: Option<Timestamp>,
+        /// Send it whatever its stack does.
+        #[serde(default)]
+        now: bool,
     },
     /// Skip the occurrences of entries. Answered with `steered` for each, in this order.
     Pause {
@@ -300,6 +303,7 @@ mod tests {
                 args: Some("--full '2 days'\n\u{0}é".into()),
                 wait: true,
                 at: None,
+                now: true,
             },
             Question::Pause {
                 entries: vec!["a".into(), "b".into()],

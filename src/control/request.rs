@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::on_disk::Seen;
-use crate::dispatch::{Standing, Waiting};
+use crate::dispatch::{Haste, Standing, Waiting};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key, Pause};
 use crate::log::Event;
@@ -45,6 +45,7 @@ pub(crate) struct Fire {
     pub(crate) entry: Arc<Entry>,
     /// In place of the entry's own.
     pub(crate) args: Option<String>,
+    pub(crate) haste: Haste,
     /// The instant to claim it as, which tells a repeated question from another one. `None`: the loop takes its own.
     pub(crate) at: Option<Timestamp>,
     pub(crate) by: Uid,

@@ -14,6 +14,7 @@ use super::request::{
 use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
 use super::user;
+use crate::dispatch::Haste;
 use crate::journal::Key;
 use crate::journal::postgres::Leads;
 use crate::log::Event;
@@ -68,7 +69,10 @@ impl RequestHandler {
 
     pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
         let answered = match question {
-            Question::Fire { entry, args, wait, at } => self.fire(&mut client, entry, (args, at), wait).await,
+            Question::Fire { entry, args, wait, at, now } => {
+                let haste = if now { Haste::Now } else { Haste::Usual };
+                self.fire(&mut client, entry, (args, at, haste), wait).await
+            }
             Question::Pause { entries, until, note } => {
                 self.steer_all(&mut client, entries, Some(Terms { until, note })).await
             }
@@ -127,7 +131,7 @@ impl RequestHandler {
         &self,
         client: &mut Client,
         name: String,
-        (args, at): (Option<String>, Option<Timestamp>),
+        (args, at, haste): (Option<String>, Option<Timestamp>, Haste),
         wait: bool,
     ) -> Result<(), Refusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
@@ -140,8 +144,9 @@ impl RequestHandler {
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
             let (args, told) = (args.clone(), told.clone());
-            let fire =
-                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, at, by, answer, told }));
+            let fire = |answer| {
+                ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }))
+            };
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 claimed => break claimed?,

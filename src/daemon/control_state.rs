@@ -161,7 +161,7 @@ impl Daemon {
                 self.claim_by_hand(fire);
             }
             Ok(_) => {
-                let Fire { schedule, entry, by: Uid(by_uid), answer, told, .. } = *fire;
+                let Fire { schedule, entry, haste, by: Uid(by_uid), answer, told, .. } = *fire;
                 self.desk.watch(claim.key.clone(), told);
                 let _ = answer.send(Ok(claim.key.clone()));
                 let scheduled_at = claim.key.scheduled_at();
@@ -170,7 +170,7 @@ impl Daemon {
                     true => Some(&entry),
                     false => self.schedule.entries.iter().find(|now| now.name == entry.name),
                 };
-                let effects = self.core.claimed_by_hand(claim, entry, Now::read());
+                let effects = self.core.claimed_by_hand(claim, entry, haste, Now::read());
                 self.perform(effects);
             }
         }

@@ -220,7 +220,7 @@ impl Daemon {
                     }
                 }
                 tick = ticks.next() => match tick {
-                    Tick::ClaimWindow | Tick::Prune => {}
+                    Tick::ClaimWindow | Tick::Prune | Tick::Remind => {}
                 },
                 // What people ask of the journal is refused.
                 _ = self.requests.replies.recv_many(&mut done, 1) => self.take_in(&mut done),

@@ -37,7 +37,7 @@ const LATENESS: [f64; 18] = [
 const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
-const ENDS: [(&str, &str); 11] = [
+const ENDS: [(&str, &str); 12] = [
     ("started", ""),
     ("rejected", ""),
     ("unknown", ""),
@@ -48,6 +48,7 @@ const ENDS: [(&str, &str); 11] = [
     ("missed", "clock"),
     ("skipped", "overlap"),
     ("skipped", "paused"),
+    ("skipped", "calendar"),
     ("skipped", "removed"),
 ];
 

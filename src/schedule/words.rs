@@ -60,7 +60,8 @@ macro_rules! keys {
 keys! {
     /// The file itself.
     FileKey, "the schedule file":
-    Timezone = "timezone", Accounts = "accounts", Notify = "notify", Defaults = "defaults", Jobs = "jobs",
+    Timezone = "timezone", Accounts = "accounts", Notify = "notify", Calendars = "calendars",
+    Defaults = "defaults", Jobs = "jobs",
 }
 
 keys! {
@@ -87,7 +88,13 @@ keys! {
     Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
-    StackState = "stack_state", Notify = "notify", Ping = "ping",
+    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on",
+}
+
+keys! {
+    /// Days and times on which entries are not run.
+    CalendarKey, "a calendar":
+    Dates = "dates", Cron = "cron", For = "for", Timezone = "timezone", File = "file", Until = "until",
 }
 
 keys! {
@@ -131,7 +138,10 @@ impl Word for Priority {
 }
 
 /// What other schedulers call the same thing.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("holidays", "calendars"),
+    ("days", "dates"),
+    ("duration", "for"),
     ("schedule", "cron"),
     ("crontab", "cron"),
     ("tz", "timezone"),

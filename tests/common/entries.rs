@@ -45,5 +45,6 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         paused: false,
         stack_state: StackState::Ignore,
         notify: None,
+        not_on: Box::default(),
     })
 }

@@ -4,6 +4,7 @@
 
 mod act;
 mod by_hand;
+mod looks;
 mod machine;
 mod shell;
 mod stopping;
@@ -57,6 +58,7 @@ enum Happens {
     /// The daemon is told to read the file that is in place.
     Reread,
     Resume(EntryName),
+    ResumeInCloud66(&'static str),
     /// What a leader has decided to send comes to its task.
     Leaves(u32, RequestId, Box<Request>),
     AllIsWell,
@@ -302,6 +304,10 @@ impl<'a> World<'a> {
             Happens::Resume(entry) => {
                 self.here = self.leader().unwrap_or(self.here);
                 self.steer(&entry, Steered::Resumed)
+            }
+            Happens::ResumeInCloud66(stack) => {
+                self.network.api_mut().pause_all(stack, false);
+                Ok(())
             }
             Happens::Leaves(life, id, request) => self.comes_to_its_task(life, id, *request),
             Happens::AllIsWell => self.all_is_well(),

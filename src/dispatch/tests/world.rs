@@ -35,6 +35,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         paused: false,
         stack_state: StackState::Ignore,
         notify: None,
+        not_on: Box::default(),
     }
 }
 
@@ -93,10 +94,15 @@ impl World {
 
     /// A person fires an entry, with arguments.
     pub(super) fn fire(&mut self, entry: &Entry, args: &str) {
+        self.fire_in(Haste::Usual, entry, args);
+    }
+
+    /// A person fires an entry, and heeds its stack or not.
+    pub(super) fn fire_in(&mut self, haste: Haste, entry: &Entry, args: &str) {
         let at = self.now.wall;
         let origin = Origin::Person { args: Some(args.to_owned()) };
         let claim = Claim { origin, ..open_at(entry.name.as_str(), at).claim };
-        let effects = self.dispatch.fire(claim, Some(&Arc::new(entry.clone())), self.now);
+        let effects = self.dispatch.fire(claim, Some(&Arc::new(entry.clone())), haste, self.now);
         self.take(effects);
         self.advance();
     }
@@ -105,7 +111,7 @@ impl World {
     pub(super) fn args_sent(&self) -> Vec<Option<&str>> {
         let run_now = self.sent.iter().filter_map(|(_, request)| match request {
             Request::RunNow(entry) => Some(entry.args.as_deref()),
-            Request::Action(..) | Request::Actions { .. } => None,
+            Request::Action(..) | Request::Actions { .. } | Request::Look { .. } => None,
         });
         run_now.collect()
     }
@@ -221,6 +227,32 @@ impl World {
         Known { actions, unnamed: self.unnamed.clone(), ..Known::default() }
     }
 
+    /// Answers the oldest look: at a stack, or at this job.
+    pub(super) fn answer_look(&mut self, at: Option<&str>, looked: Looked) {
+        let is_it = |request: &Request| matches!(request, Request::Look { job, .. } if job.as_ref().map(JobUid::as_str) == at);
+        let place = self.sent.iter().position(|(_, request)| is_it(request));
+        let (id, _) =
+            self.sent.remove(place.unwrap_or_else(|| panic!("{at:?} is looked at: {:?}", self.sent)));
+        let quota = Some(Answer {
+            limit: Some(self.limit),
+            remaining: Some(self.limit.saturating_sub(self.used)),
+            refused: None,
+        });
+        let effects =
+            self.dispatch.looked(id, Reply { quota, warning: None, left: None, outcome: looked }, self.now);
+        self.take(effects);
+        self.advance();
+    }
+
+    /// The looks in flight: `stack`, or the name of a job.
+    pub(super) fn looks(&self) -> Vec<&str> {
+        let looks = self.sent.iter().filter_map(|(_, request)| match request {
+            Request::Look { job, .. } => Some(job.as_ref().map_or("stack", JobUid::as_str)),
+            _ => None,
+        });
+        looks.collect()
+    }
+
     /// Answers the oldest question for a stack's actions.
     pub(super) fn answer_list(&mut self, outcome: ActionsListed) {
         let place = self.sent.iter().position(|(_, request)| matches!(request, Request::Actions { .. }));
@@ -256,7 +288,7 @@ impl World {
             .iter()
             .filter_map(|(_, request)| match request {
                 Request::RunNow(entry) => Some(entry.name.as_str()),
-                Request::Action(..) | Request::Actions { .. } => None,
+                Request::Action(..) | Request::Actions { .. } | Request::Look { .. } => None,
             })
             .collect()
     }

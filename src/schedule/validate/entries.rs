@@ -12,8 +12,8 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackState,
-    StackUid, Template,
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, NotOn, Notify, Overlap, Priority,
+    StackState, StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -43,6 +43,7 @@ pub(super) struct Policies {
     paused: bool,
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
+    not_on: NotOn,
 }
 
 /// What an entry sends as `job_args`.
@@ -96,6 +97,7 @@ impl Policies {
             paused: false,
             stack_state: StackState::default(),
             notify: None,
+            not_on: NotOn::default(),
         }
     }
 }
@@ -238,6 +240,7 @@ impl<'s> Validator<'s, '_> {
             paused: policies.paused,
             stack_state: policies.stack_state,
             notify: policies.notify,
+            not_on: policies.not_on,
         })
     }
 
@@ -272,7 +275,7 @@ impl<'s> Validator<'s, '_> {
         &mut self,
         fields: &Fields<'_, 's, EntryKey>,
         base: &Policies,
-        Known { accounts, receivers }: Known<'_>,
+        Known { accounts, receivers, calendars }: Known<'_>,
     ) -> Policies {
         let slot = |key| fields.slot(key);
         let account = match self.value(slot(EntryKey::Account), |this, node| this.named(node, accounts)) {
@@ -286,6 +289,11 @@ impl<'s> Validator<'s, '_> {
         };
         let args = self.arguments(slot(EntryKey::Args), slot(EntryKey::ArgsTemplate), &base.args);
         let notify = self.notify(slot(EntryKey::Notify), slot(EntryKey::Ping), base, receivers);
+        let not_on =
+            match self.value(slot(EntryKey::NotOn), |this, node| this.named_calendars(node, calendars)) {
+                Read::Good(not_on) => not_on,
+                Read::Absent | Read::Reported(_) => base.not_on.clone(),
+            };
         Policies {
             account,
             timezone,
@@ -302,6 +310,7 @@ impl<'s> Validator<'s, '_> {
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
             stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
+            not_on,
         }
     }
 
@@ -336,24 +345,41 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
+    /// The expressions of an entry. Their places are kept, in the order of the file.
     fn expressions(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
+        self.each_expression(node, Self::expression_of_entry)
+    }
+
+    /// The expressions at which the window of a calendar opens.
+    pub(super) fn window_opens(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
+        self.each_expression(node, Self::expression)
+    }
+
+    fn each_expression(
+        &mut self,
+        node: &Node<'s>,
+        read: fn(&mut Self, &Node<'s>) -> Result<Expression, Reported>,
+    ) -> Result<Box<[Expression]>, Reported> {
         let Kind::List(items) = &node.kind else {
-            return self.expression(node).map(|expression| [expression].into());
+            return read(self, node).map(|expression| [expression].into());
         };
         if items.is_empty() {
             let message = "an empty list never comes due".into();
             return Err(self.error_in(node, None, Code::BadCron, message, "write at least one expression"));
         }
         // Each one is read before the first failure counts, so that all of them are reported.
-        let read: Vec<_> = items.iter().map(|item| self.expression(item)).collect();
+        let read: Vec<_> = items.iter().map(|item| read(self, item)).collect();
         read.into_iter().collect()
     }
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
         let text = self.scalar(node, Wanted("a cron expression"))?;
-        let expression = Expression::parse(text).map_err(|error| {
-            self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help)
-        })?;
+        Expression::parse(text)
+            .map_err(|error| self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help))
+    }
+
+    fn expression_of_entry(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
+        let expression = self.expression(node)?;
         self.places.expression(node, self.source);
         Ok(expression)
     }

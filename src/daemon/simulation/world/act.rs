@@ -1,9 +1,12 @@
 //! What is done to the daemons from outside.
 
+use jiff::SignedDuration;
+
 use super::super::disk::Steered;
 use super::super::scenario::Act;
 use super::{Happens, Step, World};
 use crate::journal::Pause;
+use crate::sandbox::Occupation;
 
 impl World<'_> {
     pub(super) fn act(&mut self, act: &Act) -> Step {
@@ -86,6 +89,17 @@ impl World<'_> {
             }
             Act::Unreachable(span) => {
                 self.machines[self.here].unreachable_until = time + span;
+                Ok(())
+            }
+            Act::Maintain(stack, span) => {
+                let until = self.server() + SignedDuration::try_from(span).unwrap_or_default();
+                // A stack that no file names yet cannot be occupied.
+                let _ = self.network.api_mut().occupy(stack, Occupation::Maintenance, until);
+                Ok(())
+            }
+            Act::PauseInCloud66(stack, span) => {
+                self.network.api_mut().pause_all(stack, true);
+                self.at(time + span, Happens::ResumeInCloud66(stack));
                 Ok(())
             }
             Act::Limit(limit) => {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::disk::{Steered, Write, Written};
+use super::looks::Looks;
 use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
 use crate::clock::Mono;
-use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::core::Core;
 use crate::daemon::standby::PERMIT_AGAIN;
 use crate::daemon::sweep::Reach;
@@ -32,6 +33,7 @@ pub(super) enum Done {
     Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
     Followed { id: RequestId, reply: Reply<FollowUp> },
     Listed { id: RequestId, reply: Reply<ActionsListed> },
+    Looked { id: RequestId, reply: Reply<Looked> },
     Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     ByHand { claim: Claim, is_new: Option<bool> },
     Steered(EntryName, Steered),
@@ -55,6 +57,8 @@ pub(super) struct Process {
     pub(super) stopping: Option<Stopping>,
     /// Requests on their way: what the book has them as, by the number that the network gave them.
     pub(super) flying: HashMap<u64, Flying>,
+    /// What looks have shown to it.
+    pub(super) looks: Looks,
     /// What a request is in the book, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
     /// Requests that were admitted and have not left: when, and of which occurrence.
@@ -121,6 +125,7 @@ impl World<'_> {
             wakes_at: time,
             stopping: None,
             flying: HashMap::new(),
+            looks: Looks::default(),
             requests: HashMap::new(),
             admitted: HashMap::new(),
         });
@@ -313,6 +318,9 @@ impl World<'_> {
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
+            if let Effect::Send(id, request) | Effect::SendAfter(_, id, request) = &effect {
+                self.heeds_looks(*id, request);
+            }
             match effect {
                 Effect::Warm(..) => {}
                 Effect::PauseEnds(entry) => self.pause_ends(entry),
@@ -401,6 +409,9 @@ impl World<'_> {
             Request::Actions { .. } => {
                 Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
             }
+            Request::Look { .. } => {
+                Done::Looked { id, reply: Reply::unanswered(Looked::Unanswered { error }) }
+            }
         });
     }
 
@@ -482,6 +493,7 @@ impl World<'_> {
             }
             network::Reply::Followed(reply) => Done::Followed { id, reply },
             network::Reply::Listed(reply) => Done::Listed { id, reply },
+            network::Reply::Looked(reply) => Done::Looked { id, reply },
         };
         if let Some(listener) = listener {
             self.listens(done, listener);
@@ -518,7 +530,8 @@ impl World<'_> {
         self.note(|| format!("hears {done:?}"));
         if let Done::Fired { id, reply: Reply { quota, .. }, .. }
         | Done::Followed { id, reply: Reply { quota, .. } }
-        | Done::Listed { id, reply: Reply { quota, .. } } = &done
+        | Done::Listed { id, reply: Reply { quota, .. } }
+        | Done::Looked { id, reply: Reply { quota, .. } } = &done
         {
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
             process.quotas_changed = true;
@@ -533,6 +546,10 @@ impl World<'_> {
             Done::Fired { id, sent_at, reply } => process.core.fired(id, sent_at, reply, now),
             Done::Followed { id, reply } => process.core.followed(id, reply, now),
             Done::Listed { id, reply } => process.core.listed(id, reply, now),
+            Done::Looked { id, reply } => {
+                process.looks.ended(id, &reply.outcome);
+                process.core.looked(id, reply, now)
+            }
             Done::Recalled { account, stack, known } => process.core.recalled(account, stack, known, now),
             Done::Claimed { cursor, known: Some(known) } => process.core.claimed(cursor, &known, now),
             Done::Claimed { known: None, .. } => {
