@@ -125,6 +125,10 @@ snapshots! {
     bad_quota: account_with("token: { env: T }\nquota:\n  limit: 0\n  window: 0s\n  reserve: 101%");
     quoted_limit: account_with("token: { env: T }\nquota: { limit: \"3600\" }");
     reserve_of_everything: account_with("token: { env: T }\nquota: { limit: 100, reserve: 100 }");
+    a_timeout_beyond_the_longest: account_with("token: { env: T }\ntimeout: 10m");
+    bad_organization_and_place_of_args: account_with("token: { env: T }\norganization: acme\nargs_in: form");
+    args_beyond_a_query: entry_with(&format!("args: \"{}\"", " ".repeat(1366)));
+    args_beyond_a_body: entry_with(&format!("args: \"{}\"", "x".repeat(70_000))).replace("token: { env: T }", "token: { env: T }, args_in: body");
     zero_timeout: account_with("token: { env: T }\ntimeout: 0s");
     defaults_have_no_pair: format!("{ACCOUNT}defaults: {{ stack: s, cron: '@daily', overlap: skip }}\njobs: {{}}\n");
     a_value_behind_an_alias: format!("{ACCOUNT}x-p: &p {{ priority: urgent }}\njobs:\n  a: {{ <<: *p, stack: s, job: j, cron: '@daily' }}\n  b: {{ <<: *p, stack: s, job: k, cron: '@daily' }}\n");
@@ -275,6 +279,9 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "unknown_account",
     "account_must_be_named",
     "reserve_of_everything",
+    "a_timeout_beyond_the_longest",
+    "args_beyond_a_query",
+    "args_beyond_a_body",
 ];
 
 #[test]
@@ -357,7 +364,7 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
     let spelt = spelt.replace("jobs: {}", "jobs:");
     let spelt = accepted(&spelt).schedule;
     let bare = accepted(
-        "accounts: { main: { token: { credential: cloud66-token }, shard: east } }\n\
+        "accounts: { main: { token: { credential: cloud66-token }, organization: 1234, shard: east } }\n\
          notify: { ops: { webhook: { credential: ops-webhook } } }\n\
          jobs:\n  nightly-report:\n    stack: 5999b763474b0eafa5fafb64bff0ba80\n    job: 98ee5a9b93919d9b63bd5377636675bd\n    \
          cron: 30 1 * * *\n    timezone: Europe/London\n    args: \"--full '2 days'\"\n    \

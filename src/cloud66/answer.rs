@@ -37,6 +37,12 @@ pub enum Outcome {
         /// Whether the API itself says that its quota is spent.
         words: ThrottleWords,
     },
+    /// The request can never be written: its arguments are too long, or its address is none. Nothing was sent, and nothing
+    /// will be.
+    Unsendable {
+        /// What is wrong with it, and what to do.
+        error: String,
+    },
     /// No byte of it reached the API. Sending it again is safe.
     NotSent {
         /// What went wrong on the way.
@@ -162,6 +168,7 @@ mod tests {
         match outcome {
             Outcome::Started(_) => "started",
             Outcome::Rejected { .. } => "rejected",
+            Outcome::Unsendable { .. } => "unsendable",
             Outcome::NotFromApi { .. } => "not from the API",
             Outcome::Throttled { .. } => "throttled",
             Outcome::NotSent { .. } => "not sent",

@@ -92,9 +92,10 @@ impl Head {
             (None, Outcome::InDoubt { status: Some(status), error }) if !is_success => {
                 Looked::Unanswered { error: format!("{status}: {error}") }
             }
-            (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => {
-                Looked::Unanswered { error }
-            }
+            (
+                None,
+                Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error },
+            ) => Looked::Unanswered { error },
             (None, Outcome::Throttled { .. }) => {
                 Looked::Unanswered { error: "the quota is spent".to_owned() }
             }

@@ -169,9 +169,10 @@ impl Head {
             (None, Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error }) => {
                 ActionsListed::Unanswered { error: format!("{status}: {error}") }
             }
-            (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => {
-                ActionsListed::Unanswered { error }
-            }
+            (
+                None,
+                Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error },
+            ) => ActionsListed::Unanswered { error },
             (None, Outcome::Throttled { .. }) => {
                 ActionsListed::Unanswered { error: "the quota is spent".to_owned() }
             }

@@ -18,7 +18,7 @@ use crate::dispatch::Haste;
 use crate::journal::Key;
 use crate::journal::postgres::Leads;
 use crate::log::Event;
-use crate::schedule::{Entry, EntryName, Schedule, Shard, entries};
+use crate::schedule::{ArgsTooLong, Entry, EntryName, Schedule, Shard, entries};
 
 /// So many at once may wait for what becomes of what they fired. The others still find room.
 const MOST_WATCHING: usize = 48;
@@ -48,6 +48,8 @@ enum Refusal {
     Steer(#[from] SteerError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("{0}: {help}", help = .0.help())]
+    Args(#[from] ArgsTooLong),
     #[error("too many wait for what they fired; try again in a moment, or with --no-wait")]
     Crowded,
 }
@@ -143,6 +145,9 @@ impl RequestHandler {
         let mut tries = 0..LOOKED_UP;
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
+            if let Some(args) = &args {
+                entry.account.args_in.admits(args)?;
+            }
             let (args, told) = (args.clone(), told.clone());
             let fire = |answer| {
                 ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }))

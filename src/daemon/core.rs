@@ -12,7 +12,7 @@ use super::clockwatch::{Clockwatch, Seen};
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
-use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, Haste, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
@@ -450,6 +450,16 @@ impl Core {
     /// The reply to a question for a page of a stack's actions.
     pub(crate) fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
         self.dispatch.listed(id, reply, now)
+    }
+
+    /// The reply to a question for a job's record.
+    pub(crate) fn recorded(
+        &mut self,
+        id: RequestId,
+        reply: Reply<Option<JobRecord>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.dispatch.recorded(id, reply, now)
     }
 
     /// The reply to a look at a stack or a job.

@@ -432,7 +432,11 @@ impl Daemon {
             }
             self.quotas_changed |= matches!(
                 done,
-                Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. } | Done::Looked { .. }
+                Done::Fired { .. }
+                    | Done::Followed { .. }
+                    | Done::Listed { .. }
+                    | Done::Recorded { .. }
+                    | Done::Looked { .. }
             );
             effects.extend(match done {
                 Done::ByHand(by_hand) => {
@@ -444,6 +448,7 @@ impl Daemon {
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
                 Done::Listed { id, reply } => self.core.listed(id, reply, now),
                 Done::Looked { id, reply } => self.core.looked(id, reply, now),
+                Done::Recorded { id, reply } => self.core.recorded(id, reply, now),
                 Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
                     if let Some(mark) = &mut self.mark {

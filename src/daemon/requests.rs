@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::control_state::{ByHand, To};
 use super::core::Claims;
 use crate::clock::Now;
-use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Looked, Outcome, Reply};
+use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::{Claim, Claimed, Cursor, Journal, JournalError, Key, Known, SendPermit, Transition};
@@ -27,6 +27,8 @@ pub(super) enum Done {
     Listed { id: RequestId, reply: Reply<ActionsListed> },
     /// A look at a stack or a job.
     Looked { id: RequestId, reply: Reply<Looked> },
+    /// A question for a job's record.
+    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
     /// The actions that the journal knows of a stack. `None`: it cannot be read.
     Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     /// A claim, and which of its occurrences were known before.
@@ -186,12 +188,15 @@ impl Requests {
             Request::RunNow(entry) => &entry.account.name,
             Request::Action(account, ..)
             | Request::Actions { account, .. }
+            | Request::JobRecord(account, ..)
             | Request::Look { account, .. } => account,
         };
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
         let firing = match &request {
             Request::RunNow(entry) => Some(self.firing(id, Arc::clone(entry))),
-            Request::Action(..) | Request::Actions { .. } | Request::Look { .. } => None,
+            Request::Action(..) | Request::Actions { .. } | Request::Look { .. } | Request::JobRecord(..) => {
+                None
+            }
         };
         async move {
             let done = match request {
@@ -209,6 +214,13 @@ impl Requests {
                         None => no_answer(ActionsListed::Unanswered { error: NO_CLIENT.to_owned() }),
                     };
                     Done::Listed { id, reply }
+                }
+                Request::JobRecord(_, stack, job) => {
+                    let reply = match client {
+                        Some(client) => client.job_record(&stack, &job).await,
+                        None => no_answer(None),
+                    };
+                    Done::Recorded { id, reply }
                 }
                 Request::Look { stack, job, .. } => {
                     let reply = match client {

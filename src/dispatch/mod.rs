@@ -100,6 +100,8 @@ pub enum Request {
         /// Which of its jobs. `None`: the stack itself.
         job: Option<JobUid>,
     },
+    /// Ask for the record of a job.
+    JobRecord(AccountName, StackUid, JobUid),
 }
 
 /// The state of all that is planned, waits, or is under way.
@@ -188,9 +190,9 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
-    /// When the first attempt left that was taken to have had no effect, or may have had one. The stack's list is read once
-    /// more when a further attempt has started an action. `None`: there was no such attempt.
-    first_lost: Option<Timestamp>,
+    /// A second action of the occurrence began then at the earliest: an attempt was taken to have had no effect, or may have had
+    /// one. The stack's list is read once more when a further attempt has started an action. `None`: there was no such attempt.
+    surplus_from: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
     /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no newer one supersedes it.
@@ -325,6 +327,8 @@ enum InFlight {
     ActionLookup(Ticket, AccountName, StackUid),
     /// A look at a stack or a job.
     Look(Ticket, Subject),
+    /// A question for a job's record: about attempts in doubt, or to learn from a run.
+    JobRecord(Ticket, AccountName, StackUid, JobUid, Option<in_doubt::Lesson>),
 }
 
 impl Dispatch {
@@ -487,6 +491,7 @@ impl Dispatch {
             InFlight::Follow(..)
             | InFlight::FollowPage(..)
             | InFlight::ActionLookup(..)
+            | InFlight::JobRecord(..)
             | InFlight::Look(..) => None,
         }
     }

@@ -50,7 +50,13 @@ impl Dispatch {
         lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
         lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
-        lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
+        lane.settle(
+            ticket,
+            reply.quota,
+            matches!(reply.outcome, Outcome::NotSent { .. } | Outcome::Unsendable { .. }),
+            now,
+            &mut effects,
+        );
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
         activity.sending -= 1;
@@ -74,17 +80,29 @@ impl Dispatch {
                 let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                effects.push(Effect::Record(
-                    pending.key(),
-                    Transition::Rejected { status, error: error.clone() },
-                ));
+                let refused = Transition::Rejected { status: Some(status), error: error.clone() };
+                effects.push(Effect::Record(pending.key(), refused));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
                     pass,
-                    status,
+                    status: Some(status),
                     error,
                     hint,
+                }));
+                self.forget(id);
+            }
+            Outcome::Unsendable { error } => {
+                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
+                let refused = Transition::Rejected { status: None, error: error.clone() };
+                effects.push(Effect::Record(pending.key(), refused));
+                effects.push(log(OccurrenceRejected {
+                    entry: entry.name.clone(),
+                    scheduled_at,
+                    pass,
+                    status: None,
+                    error,
+                    hint: "correct the entry: its request cannot be sent as it is".to_owned(),
                 }));
                 self.forget(id);
             }
@@ -201,6 +219,7 @@ impl Dispatch {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
+                self.learns_from(&entry, &action, now, effects);
                 effects.extend(finished(&following, *action, now));
                 true
             }

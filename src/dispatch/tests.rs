@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod doubt;
+mod evidence;
 mod follow;
 mod recovery;
 mod reload;
@@ -19,7 +20,7 @@ use serde_json::json;
 use world::*;
 
 use super::*;
-use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Looked, Outcome, Reply};
+use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::journal::{
     Claim, Followed, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started, Unnamed,
 };
@@ -459,6 +460,7 @@ proptest! {
                         };
                         world.answer_list(listed);
                     }
+                    Request::JobRecord(..) => unreachable!("the world answers it at once"),
                     Request::Action(_, _, id) => {
                         let id = *id;
                         world.answer_follow_up(ended(id, true));

@@ -57,9 +57,9 @@ impl Memory {
         }
         let cursor = whole_micros(cursor);
         match repeat {
-            Some(Repeat { pass, until }) => {
-                (self.cursor, self.repeat) =
-                    (Some(cursor), Some(Repeat { pass, until: whole_micros(until) }));
+            Some(Repeat { pass, from, until }) => {
+                let (from, until) = (whole_micros(from), whole_micros(until));
+                (self.cursor, self.repeat) = (Some(cursor), Some(Repeat { pass, from, until }));
             }
             None => self.cursor = self.cursor.max(Some(cursor)),
         }
@@ -379,8 +379,8 @@ mod tests {
                         }
                         Ask::Resent(number, watched, surplus) => {
                             let Claim { key, account, stack, .. } = claim_of(number);
-                            let (sent_at, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
-                            let watch = Watch { account, sent_at, first_action: surplus, until };
+                            let (from, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
+                            let watch = Watch { account, from, first_action: surplus, until };
                             let resent = Resent { key, stack, surplus, watch: watched.then_some(watch) };
                             journal.resent(resent.clone());
                             memory.resent(&resent);

@@ -148,11 +148,13 @@ impl From<Timestamp> for Cursor {
     }
 }
 
-/// A stretch that begins with the cursor and that the clock has shown before.
+/// A stretch that the clock shows again. What is scheduled at `from` or later, and before `until`, belongs to `pass`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
-    /// The pass of what is scheduled in it: greater than each before.
+    /// The pass of what is scheduled in the stretch: greater than each before.
     pub pass: u32,
+    /// What the clock was set back to.
+    pub from: Timestamp,
     /// What is scheduled then or later has not been claimed before.
     pub until: Timestamp,
 }
@@ -214,8 +216,8 @@ pub enum Transition {
     },
     /// The API refused it for good.
     Rejected {
-        /// HTTP status.
-        status: u16,
+        /// HTTP status. `None`: the request cannot be written, and was not sent.
+        status: Option<u16>,
         /// The API's words.
         error: String,
     },

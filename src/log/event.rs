@@ -447,11 +447,15 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        status: u16,
+        /// The HTTP status. `None`: the request cannot be written, and was not sent.
+        status: Option<u16>,
         error: String,
         /// The likely cause, and what to do.
         hint: String,
-    }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
+    }, match e.status {
+        Some(status) => format!("{}: refused with {status}: {}; {}", e.entry, e.error, e.hint),
+        None => format!("{}: cannot be sent: {}; {}", e.entry, e.error, e.hint),
+    };
 
     /// An attempt may have taken effect. The stack's actions are asked before the occurrence is sent again.
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {

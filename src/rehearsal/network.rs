@@ -16,7 +16,7 @@ use super::others::Instants;
 use crate::cloud66::call::Call;
 use crate::cloud66::look::Kind;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
-use crate::cloud66::{self, ActionsListed, FollowUp, Looked, Outcome};
+use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
@@ -43,6 +43,7 @@ pub(crate) enum Reply {
     Followed(cloud66::Reply<FollowUp>),
     Listed(cloud66::Reply<ActionsListed>),
     Looked(cloud66::Reply<Looked>),
+    Recorded(cloud66::Reply<Option<JobRecord>>),
 }
 
 /// The API and what is under way to it and from it.
@@ -103,6 +104,7 @@ enum Asks {
     Action,
     Actions,
     Look(Kind),
+    JobRecord,
 }
 
 /// Whose request it is, and what for.
@@ -112,6 +114,7 @@ pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
         Request::Action(account, ..) => (account.clone(), Purpose::FollowUp),
         Request::Actions { account, purpose, .. } => (account.clone(), *purpose),
         Request::Look { account, .. } => (account.clone(), Purpose::Check),
+        Request::JobRecord(account, ..) => (account.clone(), Purpose::Check),
     }
 }
 
@@ -176,10 +179,13 @@ impl Network {
         };
         let (call, asks) = match request {
             Request::RunNow(entry) => {
-                let call = Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref());
+                let args_in = entry.account.args_in;
+                let call =
+                    Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref(), args_in);
                 (call, Asks::Fire(entry))
             }
             Request::Action(_, stack, action) => (Call::action(&access.base, &stack, action), Asks::Action),
+            Request::JobRecord(_, stack, job) => (Call::job(&access.base, &stack, &job), Asks::JobRecord),
             Request::Actions { stack, page, .. } => {
                 (Call::actions(&access.base, &stack, page), Asks::Actions)
             }
@@ -354,6 +360,11 @@ fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -
             let outcome = Looked::Unanswered { error: lost.to_string() };
             (None, Reply::Looked(cloud66::Reply::unanswered(outcome)))
         }
+        (Asks::JobRecord, Ok(reply)) => {
+            let reply = head(&reply, came).of_job_record(body(reply));
+            (reply.quota, Reply::Recorded(reply))
+        }
+        (Asks::JobRecord, Err(_)) => (None, Reply::Recorded(cloud66::Reply::unanswered(None))),
         (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
     };
     Arrived {

@@ -92,6 +92,8 @@ pub enum Code {
     BadAccount,
     /// A receiver that is not defined, or that is told of nothing.
     BadReceiver,
+    /// `args` that are longer than a request can carry.
+    ArgsTooLong,
     /// The same job of the same stack on the same expression twice.
     DuplicateEntry,
     /// A token that would travel unencrypted.

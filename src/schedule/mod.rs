@@ -3,6 +3,7 @@
 //! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`, and everything that
 //! is wrong on the way becomes a [`Diagnostic`].
 
+mod arguments;
 mod calendars;
 mod content;
 pub mod cron;
@@ -39,6 +40,7 @@ use self::origin::Origin;
 use self::report::{Problem, Report};
 use self::sources::Sources;
 
+pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
 pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
 pub(crate) use calendars::{Ending, ending};
 pub use content::Content;
@@ -216,6 +218,10 @@ pub struct Account {
     pub quota: QuotaSettings,
     /// With which others it is led, where several daemons share a journal.
     pub shard: Shard,
+    /// Where the `args` of its entries travel in run_now.
+    pub args_in: ArgsIn,
+    /// Number of the organisation that the requests are for, sent as `X-Account`. `None`: the token's user has one alone.
+    pub organization: Option<u64>,
 }
 
 /// A share of the schedule, by its accounts, that one of several daemons leads.

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::template::Field;
 use super::words::Word;
-use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
+use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -87,7 +87,7 @@ struct Account {
     url: String,
     /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never the token itself.
     token: Token,
-    /// How long one request may take.
+    /// How long one request may take: 5 minutes at most.
     #[schemars(extend("default" = "30s", "examples" = ["10s", "30s", "1m"]))]
     timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
@@ -96,6 +96,13 @@ struct Account {
     /// Without it, an account belongs to the shard of all that name none.
     #[schemars(extend("examples" = ["east"]))]
     shard: Name,
+    /// Where the `args` of its entries travel: in the query, as the vendor documents, or in a JSON body, as the vendor's
+    /// client sends them, so that they are in no access log.
+    #[schemars(extend("default" = "query"))]
+    args_in: ArgsIn,
+    /// The number of an organisation, sent as `X-Account`: for a token whose user belongs to several.
+    #[schemars(range(min = 1), extend("examples" = [1234]))]
+    organization: u64,
 }
 
 /// Where a token is kept: in one of three places.

@@ -1,6 +1,6 @@
 //! The words of the schedule file: its keys, and the values that are one of a few words.
 
-use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger};
+use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger};
 
 /// A fixed set of words, each with what it means.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -68,6 +68,7 @@ keys! {
     /// One account.
     AccountKey, "an account":
     Url = "url", Token = "token", Timeout = "timeout", Quota = "quota", Shard = "shard",
+    ArgsIn = "args_in", Organization = "organization",
 }
 
 keys! {
@@ -117,6 +118,10 @@ impl Word for Trigger {
     ];
 }
 
+impl Word for ArgsIn {
+    const ALL: &'static [(&'static str, Self)] = &[("query", ArgsIn::Query), ("body", ArgsIn::Body)];
+}
+
 impl Word for Overlap {
     const ALL: &'static [(&'static str, Self)] =
         &[("allow", Overlap::Allow), ("skip", Overlap::Skip), ("queue", Overlap::Queue)];
@@ -138,7 +143,8 @@ impl Word for Priority {
 }
 
 /// What other schedulers call the same thing.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("organisation", "organization"),
     ("holidays", "calendars"),
     ("days", "dates"),
     ("duration", "for"),

@@ -223,6 +223,8 @@ pub(crate) mod tests {
             token: TokenSource::Env("TOKEN".into()),
             timeout: Duration::from_secs(30),
             shard: crate::schedule::Shard::Common,
+            args_in: ArgsIn::Query,
+            organization: None,
             quota: QuotaSettings {
                 limit: 3600,
                 window: Duration::from_secs(3600),

@@ -55,6 +55,8 @@ pub(super) struct Oracle<'a> {
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
+    /// The journal was put back to an older copy since this life began, and has lost claims that it may send.
+    pub(super) is_behind: bool,
     /// The final states that were told, in their order, and by which life.
     told: BTreeMap<Key, Vec<(&'static str, u32)>>,
     /// For a look at what runs cover.
@@ -90,6 +92,7 @@ impl<'a> Oracle<'a> {
             paused: BTreeSet::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
+            is_behind: false,
             told: BTreeMap::new(),
             seen: BTreeSet::new(),
         }
@@ -131,6 +134,7 @@ impl<'a> Oracle<'a> {
         cursor: Option<Timestamp>,
     ) {
         self.at_start = (self.shown.clone(), cursor);
+        self.is_behind = false;
         if life > 1 && file != self.file {
             // What the former life had claimed ahead.
             let shown = self.shown().unwrap_or(wall);
@@ -212,6 +216,20 @@ impl<'a> Oracle<'a> {
         }
     }
 
+    /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
+    pub(super) fn is_restored(&mut self, cursor: Timestamp) {
+        self.is_behind = true;
+        self.vague.push((cursor - AHEAD, cursor));
+        let before = cursor - SignedDuration::from_nanos(1);
+        self.shown.retain_mut(|(after, until, _)| {
+            *until = before.min(*until);
+            *after < *until
+        });
+        if self.shown.is_empty() {
+            self.shown = vec![(before, before, self.file)];
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
     pub(super) fn sends(
         &mut self,
@@ -226,7 +244,7 @@ impl<'a> Oracle<'a> {
         let number = self.sent.len();
         let settings = schedule.accounts.iter().find(|known| known.name == *account).map(|known| known.quota);
         let settings = settings.unwrap_or(self.scenario.universe.accounts[0].quota);
-        if let Some(key) = &key {
+        if let Some(key) = key.as_ref().filter(|_| !self.is_behind) {
             match committed.row(key) {
                 None => self.violated(format!("{key} is sent and not claimed")),
                 Some(row) if row.is_settled => self.violated(format!("{key} is sent and settled: {row:?}")),

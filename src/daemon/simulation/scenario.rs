@@ -101,6 +101,10 @@ pub(super) enum Act {
     HangingDisk(Duration),
     /// The shared database is gone, and comes back.
     Gone(Duration),
+    /// An older copy of the journal is put in its place.
+    Restore { age: Duration, down: Duration },
+    /// Another journal is in the place of the shared one, until somebody brings it back.
+    Replaced(Duration),
     /// Nothing passes between the machine and the shared database.
     CutOff(Duration),
     /// The connection through which the machine writes to the shared database swallows all, and the elector's goes on.
@@ -421,7 +425,7 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         _ => rng.i64(-400_000..400_000),
     });
     let name = |rng: &mut Rng| EntryName::new(&format!("e{}", rng.u32(..4))).expect("a name");
-    let draw = |rng: &mut Rng| match rng.u32(..18) {
+    let draw = |rng: &mut Rng| match rng.u32(..19) {
         0..=2 => Act::Reload(rng.usize(..files)),
         3 => Act::Edit(rng.usize(..files)),
         4 => Act::Stop(if rng.bool() { short(rng) } else { long(rng) }),
@@ -431,6 +435,7 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         9 => Act::IllDisk(long(rng), rng.bool()),
         10 => Act::HangingDisk(long(rng)),
         11 => Act::Unreachable(long(rng)),
+        12 => Act::Restore { age: long(rng), down: short(rng) },
         13 => Act::Fire(name(rng)),
         16 => Act::Maintain(["s0", "s1"][rng.usize(..2)], long(rng)),
         17 => Act::PauseInCloud66(["s0", "s1"][rng.usize(..2)], long(rng)),

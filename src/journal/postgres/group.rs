@@ -40,7 +40,8 @@ pub(super) const CLAIM: &str = "
     ), moved AS (
         UPDATE stackcron.shard SET
             cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
-            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until)
+            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until),
+            pass_from = coalesce($16::bigint, pass_from)
         FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
@@ -292,7 +293,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, WITHDRAW, &parameters).await
+        one(client, &of.lease(), WITHDRAW, &parameters).await
     }
 
     async fn send_amended(
@@ -322,7 +323,7 @@ impl Group {
             (&deadlines, Type::INT8_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, AMEND, &parameters).await
+        one(client, &of.lease(), AMEND, &parameters).await
     }
 
     async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -358,7 +359,7 @@ impl Group {
             (&reasons, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, STEPS, &parameters).await
+        one(client, &of.lease(), STEPS, &parameters).await
     }
 
     async fn send_resent(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -379,7 +380,7 @@ impl Group {
             (&surplus, Type::INT8_ARRAY),
             (&watches, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, RESENT, &parameters).await
+        one(client, &of.lease(), RESENT, &parameters).await
     }
 
     async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -390,7 +391,7 @@ impl Group {
         let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
-        one(client, &of.lease, QUOTAS, &parameters).await
+        one(client, &of.lease(), QUOTAS, &parameters).await
     }
 
     async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -408,7 +409,7 @@ impl Group {
             (&resumed, Type::TEXT_ARRAY),
             (&terms, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, PAUSES, &parameters).await
+        one(client, &of.lease(), PAUSES, &parameters).await
     }
 
     async fn send_stopped(
@@ -420,7 +421,7 @@ impl Group {
         let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
             return Ok(None);
         };
-        one(client, &of.stopped, "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
+        one(client, &of.stopped(), "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
     }
 
     async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -430,6 +431,7 @@ impl Group {
         let cursor = at.as_microsecond();
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
+        let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let all = || self.claims.values();
         let (instants, entries, passes) = columns(self.claims.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
@@ -444,7 +446,7 @@ impl Group {
                 Origin::Person { args } => (true, args.as_deref()),
             })
             .unzip();
-        let parameters: [(&(dyn ToSql + Sync), Type); 15] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
             (&number, Type::INT8),
             (&cursor, Type::INT8),
             (&instants, Type::INT8_ARRAY),
@@ -460,8 +462,9 @@ impl Group {
             (&once, Type::BOOL_ARRAY),
             (&pass, Type::INT8),
             (&until, Type::INT8),
+            (&from, Type::INT8),
         ];
-        client.query_typed(&of.claim, &parameters).await
+        client.query_typed(&of.claim(), &parameters).await
     }
 
     async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -475,7 +478,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
+        client.query_typed(&format!("{}{GIVE_BACK}", of.lease()), &parameters).await
     }
 }
 

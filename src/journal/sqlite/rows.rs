@@ -106,10 +106,11 @@ impl Rows {
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
         self.transact(|writing| {
             let db = &writing.db;
-            let from = "SELECT cursor, stopped_at, pass, pass_until FROM journal";
+            let from = "SELECT cursor, stopped_at, pass, pass_from, pass_until FROM journal";
             let (cursor, stopped_at, repeat) = db.query_row(from, [], |row| {
                 let pass: Option<u32> = row.get(2)?;
-                let repeat = pass.zip(instant(row, 3)?).map(|(pass, until)| Repeat { pass, until });
+                let stretch = pass.zip(instant(row, 3)?.zip(instant(row, 4)?));
+                let repeat = stretch.map(|(pass, (from, until))| Repeat { pass, from, until });
                 Ok((instant(row, 0)?, instant(row, 1)?, repeat))
             })?;
             let mut recovered = Recovered {
@@ -341,10 +342,10 @@ impl Writing<'_> {
                 .db
                 .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
                 .execute([at])?,
-            Some(Repeat { pass, until }) => self
+            Some(Repeat { pass, from, until }) => self
                 .db
-                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_until = ?3")?
-                .execute(params![at, pass, until.as_microsecond()])?,
+                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_from = ?3, pass_until = ?4")?
+                .execute(params![at, pass, from.as_microsecond(), until.as_microsecond()])?,
         };
         Ok(claimed)
     }

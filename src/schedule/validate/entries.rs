@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::diagnostic::Code;
@@ -221,7 +222,7 @@ impl<'s> Validator<'s, '_> {
         };
         let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
         self.places.entry(self.key_span(pair), stack_at, job_at);
-        Ok(Entry {
+        let entry = Entry {
             name,
             account,
             stack,
@@ -241,7 +242,15 @@ impl<'s> Validator<'s, '_> {
             stack_state: policies.stack_state,
             notify: policies.notify,
             not_on: policies.not_on,
-        })
+        };
+        // What the fields of a template are filled with is as long at every instant, but for a few bytes.
+        let template = entry.args_template.as_ref();
+        let rendered = template.map(|template| template.render(&entry, Timestamp::UNIX_EPOCH));
+        if let Some(args) = entry.args.as_ref().or(rendered.as_ref()) {
+            let key = if rendered.is_some() { EntryKey::ArgsTemplate } else { EntryKey::Args };
+            self.length_of_args(pair, fields.slot(key), args, &entry.account)?;
+        }
+        Ok(entry)
     }
 
     /// Names all that an entry lacks at once.
@@ -423,6 +432,26 @@ impl<'s> Validator<'s, '_> {
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
         Err(self.unwanted(node, Wanted("text"), help))
+    }
+
+    /// Reports arguments that are longer than their account can send. `slot` is the entry's own `args`.
+    fn length_of_args(
+        &mut self,
+        pair: Pair<'_, 's>,
+        slot: Slot<'_, 's>,
+        args: &str,
+        account: &Account,
+    ) -> Result<(), ()> {
+        let Err(error) = account.args_in.admits(args) else {
+            return Ok(());
+        };
+        let span = match slot {
+            Slot::Given((_, node)) => node.at.range(),
+            // The arguments are those of `defaults`.
+            Slot::Absent | Slot::Reported(_) => self.key_span(pair),
+        };
+        self.error(Code::ArgsTooLong, span, error.to_string(), error.help());
+        Err(())
     }
 
     /// The account that a value names.

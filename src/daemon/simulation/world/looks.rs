@@ -71,7 +71,7 @@ impl World<'_> {
             Request::Look { account, stack, job } => {
                 process.looks.asks(id, (account.clone(), stack.clone(), job.clone()), time)
             }
-            Request::Action(..) | Request::Actions { .. } => Ok(()),
+            Request::Action(..) | Request::Actions { .. } | Request::JobRecord(..) => Ok(()),
         };
         if let Err(what) = heeded {
             self.book.violated(what);
