@@ -95,7 +95,6 @@ snapshots! {
     args_as_a_list: entry_with("args: [--full, 2 days]");
     a_template_with_fields_that_there_are_not: entry_with("args_template: \"--day {day} {datum} {date\"");
     a_template_that_is_no_text: entry_with("args_template: 5");
-    args_and_a_template: entry_with("args: x\nargs_template: \"{date}\"");
     wrong_shapes: "accounts: 5\ndefaults: text\njobs:\n- a\n- b\n";
     entry_is_no_mapping: format!("{ACCOUNT}jobs:\n  a: \"@daily\"\n");
     root_is_a_list: "- a\n- b\n";
@@ -264,7 +263,6 @@ fn the_schema_takes_the_files_in_config() {
 /// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
 /// database of the machine, nor when an expression comes due.
 const BEYOND_A_SCHEMA: &[&str] = &[
-    "args_and_a_template",
     "a_no_break_space_between_fields",
     "abbreviations_of_zones",
     "zones_that_are_no_more",
@@ -372,6 +370,15 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
     );
     assert_eq!(spelt.accounts, bare.schedule.accounts);
     assert_eq!(spelt.entries, bare.schedule.entries);
+}
+
+#[test]
+fn a_template_takes_the_place_of_args_and_the_file_is_told_so() {
+    let loaded = accepted(&entry_with("args: x\nargs_template: \"{date}\""));
+    let warnings: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings, ["`args` is not sent: `args_template` takes its place"]);
+    let entry = &loaded.schedule.entries[0];
+    assert_eq!((&entry.args, entry.args_template.is_some()), (&None, true));
 }
 
 #[test]

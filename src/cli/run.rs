@@ -18,15 +18,16 @@ use tokio::sync::mpsc;
 use super::place::Place;
 use super::{Status, output};
 use crate::background::Background;
-use crate::cloud66::{Client, Token};
+use crate::cloud66::{Client, Token, roots};
 use crate::control::{self, OnDisk, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::hangup;
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
 use crate::log::event::{
-    AccountUnusable, ControlUnavailable, DaemonListening, Event, JournalReplaced, NotifyUnusable,
-    ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed, TokenUnchanged,
+    AccountUnusable, CertificatesMissing, ControlUnavailable, DaemonListening, Event, JournalReplaced,
+    NotifyUnusable, ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
+    TokenUnchanged,
 };
 use crate::log::setup;
 use crate::memory;
@@ -93,6 +94,10 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let entries = schedule.entries.len();
     let loaded = path.clone();
     Event::from(ScheduleLoaded { path: loaded, entries, added: entries, removed: 0, changed: 0 }).emit();
+    for missing in roots::check() {
+        let (variable, path) = (missing.variable, missing.path.display().to_string());
+        Event::from(CertificatesMissing { variable, path, error: missing.why }).emit();
+    }
     raise_open_files();
     let server = args.listen.as_ref().map(listen).transpose()?;
     let throw_away = match (&args.place.state_dir, args.sandbox) {

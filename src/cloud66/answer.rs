@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::action::Action;
 use super::envelope::{Envelope, says_throttled};
 use super::html;
-use super::masking::masked;
+use super::masking::masked_and_cut;
 use crate::quota::ThrottleWords;
 
 /// What became of one attempt to run a job.
@@ -59,6 +59,9 @@ pub enum Outcome {
 
 /// The longest part of an answer that is repeated in the log, in characters.
 const LONGEST_QUOTE: usize = 300;
+
+/// Characters of a page's title that are repeated in the log.
+const LONGEST_TITLE: usize = 100;
 
 /// Reads the answer to run_now.
 ///
@@ -146,18 +149,14 @@ fn quote(json: Option<&Value>, body: &[u8], args: Option<&str>) -> String {
         return "an empty answer".to_owned();
     }
     if text.starts_with('<') {
-        let titled = html::title(&text)
-            .map_or(String::new(), |title| format!(" titled \"{}\"", masked(args, title.as_ref())));
+        let titled = html::title(&text).map_or(String::new(), |title| {
+            format!(" titled \"{}\"", masked_and_cut(args, &title, LONGEST_TITLE))
+        });
         return format!(
             "an HTML page{titled} instead of the API's answer: something between here and the API failed"
         );
     }
-    // Masked before the text is cut: a cut occurrence is none.
-    let text = masked(args, &text);
-    match text.char_indices().nth(LONGEST_QUOTE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    masked_and_cut(args, &text, LONGEST_QUOTE)
 }
 
 #[cfg(test)]

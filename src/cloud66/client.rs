@@ -50,10 +50,14 @@ pub enum ClientError {
     #[error("the token cannot be sent in a header")]
     Token(#[from] reqwest::header::InvalidHeaderValue),
     /// TLS cannot be set up: most likely the system's root certificates are missing.
-    #[error("HTTP cannot be set up: {0}; are the system's root certificates installed (ca-certificates)?")]
+    #[error(
+        "HTTP cannot be set up: {0}; install the system's root certificates (ca-certificates), or see where SSL_CERT_FILE and SSL_CERT_DIR lead"
+    )]
     Http(#[source] reqwest::Error),
     /// TLS cannot be set up, for the same reason.
-    #[error("TLS cannot be set up: {0}; are the system's root certificates installed (ca-certificates)?")]
+    #[error(
+        "TLS cannot be set up: {0}; install the system's root certificates (ca-certificates), or see where SSL_CERT_FILE and SSL_CERT_DIR lead"
+    )]
     Tls(#[source] rustls::Error),
 }
 

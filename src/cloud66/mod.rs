@@ -18,6 +18,7 @@ pub(crate) mod masking;
 pub mod pages;
 mod pool;
 pub(crate) mod reply;
+pub(crate) mod roots;
 mod route;
 pub mod stacks;
 pub mod token;

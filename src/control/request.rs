@@ -12,7 +12,7 @@ use super::on_disk::Seen;
 use crate::dispatch::{Haste, Standing, Waiting};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key, Pause};
-use crate::log::Event;
+use crate::log::{Event, Gap};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
 /// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by more than one.
@@ -134,6 +134,8 @@ pub(crate) struct Snapshot {
     pub(crate) not_ready: Option<NotReady>,
     /// Whether the schedule file is what is fired.
     pub(crate) on_disk: Seen,
+    /// What the log lacks, until the log itself has told.
+    pub(crate) log: Option<Gap>,
     pub(crate) fires_in_flight: usize,
     pub(crate) accounts: Vec<(AccountName, Standing)>,
     /// Some as many as were asked for, of each account a fair share.

@@ -325,6 +325,7 @@ impl Status {
             path: &snapshot.path,
             on_disk: snapshot.on_disk.unused.as_ref(),
             in_force_since: snapshot.on_disk.in_force_since,
+            log: snapshot.log,
             accounts: &snapshot.accounts,
             unresolved,
             paused: &snapshot.paused,

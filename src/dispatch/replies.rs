@@ -10,6 +10,7 @@ use super::in_doubt::{InDoubtReport, Token};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
+use crate::cloud66::reply::LONGEST_WARNING;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
@@ -148,7 +149,7 @@ impl Dispatch {
         }
         lane.settle(ticket, reply.quota, false, now, &mut effects);
         if let Some(warning) = reply.warning {
-            let warning = masking::masked(entry.args.as_deref(), &warning);
+            let warning = masking::masked_and_cut(entry.args.as_deref(), &warning, LONGEST_WARNING);
             effects.push(warned(&entry, warning));
         }
         self.answered(following, reply.outcome, now, &mut effects);
@@ -224,6 +225,7 @@ impl Dispatch {
                 true
             }
             FollowUp::Gone { error } => {
+                let error = masking::masked(entry.args.as_deref(), &error);
                 effects.extend(unfinished(&following, format!("the API does not know it: {error}")));
                 true
             }

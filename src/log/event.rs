@@ -386,6 +386,29 @@ events! {
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
+    /// A variable takes the place of the system's certificate authorities and leads to none.
+    CertificatesMissing = "certificates.missing", |e| Level::WARN, {
+        /// SSL_CERT_FILE or SSL_CERT_DIR.
+        variable: &'static str,
+        path: String,
+        error: String,
+    }, format!(
+        "{} leads to no certificate ({}: {}), so no server can be trusted by it; name a path with certificates in PEM, or unset \
+         {} to use the system's",
+        e.variable, e.path, e.error, e.variable
+    );
+
+    /// The log's reader hung, and more lines were told than could be kept for it. The journal has what they told.
+    LogDropped = "log.dropped", |e| Level::WARN, {
+        /// Number of lines that the log lacks.
+        lines: u64,
+        /// When the first of them was told.
+        since: Timestamp,
+    }, format!(
+        "{} {} of the log dropped since {}, because nobody read it; `stackcron history` has what became of each occurrence",
+        e.lines, if e.lines == 1 { "line was" } else { "lines were" }, brief(e.since)
+    );
+
     /// Another process on this machine may fire the same jobs, and cannot be asked.
     NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
         /// `None`: no single process is meant, or it has no number here.

@@ -396,13 +396,13 @@ impl<'s> Validator<'s, '_> {
     /// Either of both keys stands in place of whichever the defaults have.
     fn arguments(&mut self, args: Slot<'_, 's>, template: Slot<'_, 's>, base: &Arguments) -> Arguments {
         if let (Slot::Given(args), Slot::Given(template)) = (args, template) {
-            self.report.error(Problem {
+            self.report.warning(Problem {
                 code: Code::DuplicateKey,
-                span: Some(self.key_span(template)),
-                message: "`args` and `args_template` stand here both".into(),
+                span: Some(self.key_span(args)),
+                message: "`args` is not sent: `args_template` takes its place".into(),
                 help: "remove one of the two: `args` is sent exactly as written, `args_template` has its fields filled"
                     .into(),
-                related: Some((self.key_span(args), "the other one".into())),
+                related: Some((self.key_span(template), "the template".into())),
             });
         }
         let fixed = self.value(args, |this, node| this.text(node, EntryKey::Args));
