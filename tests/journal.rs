@@ -475,6 +475,7 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             finished_at: Some(at(99)),
             finished_success: Some(false),
             reason: Some("exit 1".to_owned()),
+            retry: None,
             replaced_by: None,
             error: None,
             surplus: None,

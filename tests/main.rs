@@ -29,6 +29,7 @@ mod import;
 mod journal;
 mod journal_lately;
 mod journal_move;
+mod links;
 mod lints;
 mod log_reader;
 mod metrics;

@@ -6,6 +6,7 @@
 mod clocks;
 mod fate;
 mod policies;
+mod upstreams;
 
 use std::io::{self, Write};
 
@@ -26,6 +27,7 @@ use crate::timetable::{self, Exclusion, Explanation, excluded, explain, occurren
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
+use upstreams::Upstreams;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
@@ -70,10 +72,13 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<Known, WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
-    let last = || timetable::previous(entry, now).or_else(|| timetable::next(entry, now)).unwrap_or(now);
+    // What comes after another entry has the instants of the one that is due by the clock.
+    let root = schedule.root(entry);
+    let last = || timetable::previous(root, now).or_else(|| timetable::next(root, now)).unwrap_or(now);
     let clocks = Clocks::at(args.at.unwrap_or_else(|| Moment::Instant(last())), entry, now)?;
-    let explanation = explain(entry, clocks.at);
-    let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
+    let explanation = Explanation { entry: entry.name.to_string(), ..explain(root, clocks.at) };
+    let near = if explanation.due { None } else { Near::of(root, explanation.at) };
+    let after = Upstreams::of(entry, schedule, journal, explanation.at);
     let policies = Policies::of(entry);
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
@@ -83,7 +88,7 @@ pub fn run(
         from,
         until,
     });
-    let answer = Answer { explanation, clocks, near, on_calendar, fate, pause, policies };
+    let answer = Answer { explanation, clocks, after, near, on_calendar, fate, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -118,6 +123,8 @@ struct Answer {
     explanation: Explanation,
     #[serde(flatten)]
     clocks: Clocks,
+    #[serde(skip_serializing_if = "Upstreams::is_empty")]
+    after: Upstreams,
     near: Option<Near>,
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
@@ -182,6 +189,7 @@ impl Near {
 impl Answer {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
+        self.after.print(entry, out)?;
         self.print_expressions(out)?;
         self.print_calendar(entry, out)?;
         self.clocks.print(out)?;

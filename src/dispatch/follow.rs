@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::links::LinkedKey;
 use super::listing;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsPage};
-use crate::journal::Key;
 use crate::schedule::{Entry, StackUid};
 
 /// The first question comes this long after the start.
@@ -28,9 +28,8 @@ const GIVEN_UP: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub(super) struct Following {
     pub(super) entry: Arc<Entry>,
-    pub(super) scheduled_at: Timestamp,
-    /// Which time through that instant.
-    pub(super) pass: u32,
+    /// The occurrence that started it.
+    pub(super) ending: LinkedKey,
     pub(super) action: ActionId,
     pub(super) sent_at: Timestamp,
     since: Mono,
@@ -74,15 +73,14 @@ pub(super) enum Found {
 impl Following {
     pub(super) fn new(
         entry: Arc<Entry>,
-        (scheduled_at, pass): (Timestamp, u32),
+        ending: LinkedKey,
         action: ActionId,
         sent_at: Timestamp,
         now: Now,
     ) -> Following {
         Following {
             entry,
-            scheduled_at,
-            pass,
+            ending,
             action,
             sent_at,
             since: now.mono,
@@ -90,11 +88,6 @@ impl Following {
             place: Place::Newest,
             page: None,
         }
-    }
-
-    /// The occurrence that started it.
-    pub(super) fn key(&self) -> Key {
-        Key::new(self.entry.name.clone(), self.scheduled_at).in_pass(self.pass)
     }
 
     /// Whether it has run for so long that nobody waits for it.

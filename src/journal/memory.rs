@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Pause, Recovered, Refused, Repeat, Repetition, Resent, State,
-    Transition, Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Handover, Key, Known, Origin, Pause, Recovered, Refused, Repeat, Repetition,
+    Resent, State, Successor, Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -36,12 +36,34 @@ pub(crate) struct Row {
     pub(crate) action: Option<ActionId>,
     pub(crate) sent_at: Option<Timestamp>,
     pub(crate) reason: Option<String>,
+    pub(crate) origin: Origin,
+}
+
+impl Row {
+    /// The first run's instant of what repeats one, its own otherwise.
+    pub(crate) fn first(&self, key: &Key) -> Timestamp {
+        self.origin.first(key.scheduled_at())
+    }
 }
 
 impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
     pub(crate) fn claim(&mut self, cursor: impl Into<Cursor>, claims: &[Claim]) -> Claimed {
         let Cursor { at: cursor, repeat } = cursor.into();
+        let claimed = self.claim_all(claims);
+        let cursor = whole_micros(cursor);
+        match repeat {
+            Some(Repeat { pass, from, until }) => {
+                let (from, until) = (whole_micros(from), whole_micros(until));
+                (self.cursor, self.repeat) = (Some(cursor), Some(Repeat { pass, from, until }));
+            }
+            None => self.cursor = self.cursor.max(Some(cursor)),
+        }
+        claimed
+    }
+
+    /// Claims what is not known yet, and leaves the cursor.
+    pub(crate) fn claim_all(&mut self, claims: &[Claim]) -> Claimed {
         let mut claimed = Claimed::default();
         for claim in claims {
             if self.rows.contains_key(&claim.key) || self.is_kept_by_former_pass(claim) {
@@ -55,15 +77,19 @@ impl Memory {
             };
             self.rows.insert(claim.key.clone(), (claim, Progress::due()));
         }
-        let cursor = whole_micros(cursor);
-        match repeat {
-            Some(Repeat { pass, from, until }) => {
-                let (from, until) = (whole_micros(from), whole_micros(until));
-                (self.cursor, self.repeat) = (Some(cursor), Some(Repeat { pass, from, until }));
-            }
-            None => self.cursor = self.cursor.max(Some(cursor)),
-        }
         claimed
+    }
+
+    /// Ends an occurrence, and claims what follows.
+    pub(crate) fn end(&mut self, handover: &Handover) -> Option<Refused> {
+        let refused = self.step(&handover.key, &handover.end);
+        for Successor { claim, given_up } in &handover.next {
+            self.claim_all(std::slice::from_ref(claim));
+            if let Some(end) = given_up {
+                self.step(&claim.key, end);
+            }
+        }
+        refused
     }
 
     /// Whether an earlier time through the instant leaves nothing to a later one.
@@ -149,6 +175,7 @@ impl Memory {
                 self.save_quota(account.clone(), saved.clone());
                 Written::Done
             }
+            Write::End(handover) => Written::Steps(self.end(handover).into_iter().collect()),
             Write::Amend(claim) => {
                 self.amend(claim);
                 Written::Done
@@ -255,13 +282,14 @@ fn first_at(at: Timestamp) -> Key {
     Key::new(EntryName::new("0").expect("a name"), at)
 }
 
-fn row((_, standing): &(Claim, Progress)) -> Row {
+fn row((claim, standing): &(Claim, Progress)) -> Row {
     Row {
         state: standing.state,
         is_settled: standing.is_settled(),
         action: standing.action,
         sent_at: standing.sent_at,
         reason: standing.reason.clone(),
+        origin: claim.origin.clone(),
     }
 }
 
@@ -269,7 +297,7 @@ fn row((_, standing): &(Claim, Progress)) -> Row {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Origin, Started, Watch};
+    use super::super::{Journal, Opened, Started, Watch};
     use super::*;
     use crate::schedule::JobUid;
 

@@ -12,6 +12,7 @@ mod error;
 mod handle;
 mod identity;
 mod inbox;
+mod link;
 mod location;
 pub(crate) mod outage;
 mod send_watermark;
@@ -169,6 +170,43 @@ pub enum Origin {
         /// Sent as they are. `None`: the entry's own.
         args: Option<String>,
     },
+    /// The entry runs again what ended without success.
+    Retry(Retry),
+    /// The entry that its own entry follows has ended an occurrence of the same instant.
+    Upstream,
+    /// A person has the schedule's occurrence made up for.
+    Backfill,
+}
+
+/// Which run is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// When the first run was scheduled. It has the entry and the pass of this one.
+    pub of: Timestamp,
+    /// From 1.
+    pub number: u32,
+    /// The arguments of the first run, where a person gave them.
+    pub args: Option<String>,
+}
+
+/// How an occurrence ends, and what is claimed with its end: all of that is written, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// Which occurrence ends.
+    pub key: Key,
+    /// How.
+    pub end: Transition,
+    /// What follows.
+    pub next: Vec<Successor>,
+}
+
+/// An occurrence that is claimed as another one ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// What is claimed.
+    pub claim: Claim,
+    /// How it is given up at once. `None`: it is to be sent.
+    pub given_up: Option<Transition>,
 }
 
 /// Why something is as it is: the word or the sentence that the log gave.
@@ -308,6 +346,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+    /// Which run it repeats: when that was scheduled, and the number of this repetition, from 1.
+    pub retry: Option<(Timestamp, u32)>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// How the last attempt failed, of what waits, was missed or was skipped.

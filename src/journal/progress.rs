@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::cause::Cause;
 use super::text::storable;
-use super::{Claim, Followed, Open, Reached, Recovered, Started, State, Transition, whole_micros};
+use super::{Claim, Followed, Handover, Open, Reached, Recovered, Started, State, Transition, whole_micros};
 use crate::cloud66::ActionId;
 
 /// How far an occurrence has come.
@@ -157,6 +157,14 @@ impl State {
     /// The state with a number. `None`: a journal that is damaged.
     pub(super) fn of_code(code: i64) -> Option<State> {
         usize::try_from(code).ok().and_then(|code| State::ALL.get(code).copied())
+    }
+}
+
+impl Handover {
+    /// The same handover with other words in place of those from outside. `None`: it has none.
+    pub(super) fn in_other_words(&self, words: &'static str) -> Option<Handover> {
+        let end = self.end.in_other_words(words).filter(|other| *other != self.end)?;
+        Some(Handover { end, ..self.clone() })
     }
 }
 

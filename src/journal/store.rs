@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Pause, Refused, Resent, Transition};
+use super::{Claim, Claimed, Cursor, Handover, JournalError, Key, Known, Pause, Refused, Resent, Transition};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -48,6 +48,8 @@ pub(crate) enum Write<'a> {
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor.
     Claim(Cursor, &'a [Claim]),
+    /// The end of an occurrence, with what is claimed by it.
+    End(&'a Handover),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
     /// What is kept of an occurrence that was sent again, in place of what was kept before.

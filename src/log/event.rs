@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
-pub use super::field::Pass;
+pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
@@ -296,6 +296,10 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -313,6 +317,12 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// When the run is repeated. Absent after a success, and where this is the last run.
+        retry_at: Seldom<Timestamp>,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
@@ -445,6 +455,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         lateness_ms: i64,
@@ -455,7 +469,11 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused`, `calendar`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// `overlap`, `paused`, `calendar`, `upstream`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
@@ -470,6 +488,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// The HTTP status. `None`: the request cannot be written, and was not sent.
         status: Option<u16>,
         error: String,
@@ -506,6 +528,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -760,6 +786,9 @@ fn finished_message(e: &ActionFinished) -> String {
     if let Some(said) = &e.action.finished_message {
         text += &format!(": {said}");
     }
+    if let Some(at) = e.retry_at.0 {
+        text += &format!("; it runs again at {}", brief(at));
+    }
     text
 }
 
@@ -824,6 +853,9 @@ mod tests {
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
+            retry_at: Seldom::default(),
             duration_ms: Some(1500),
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };

@@ -21,7 +21,9 @@ pub(super) enum What {
     Started,
     /// A good end: success, or a start of which no more will be known.
     Good,
-    /// Never [`Trigger::Recovered`].
+    /// A bad end after which the entry runs again.
+    Retried,
+    /// Never [`Trigger::Recovered`] or [`Trigger::Retried`].
     Bad(Trigger),
 }
 
@@ -32,6 +34,8 @@ impl Happening {
             Event::ActionStarted(e) => &e.entry,
             Event::ActionFinished(e) => &e.entry,
             Event::OccurrenceMissed(e) => &e.entry,
+            // What was to repeat a failed run does not go: the failure was the last one.
+            Event::OccurrenceSkipped(e) if e.retry.0.is_some() => &e.entry,
             Event::OccurrenceRejected(e) => &e.entry,
             Event::OccurrenceUnknown(e) => &e.entry,
             _ => return None,
@@ -41,7 +45,9 @@ impl Happening {
             Event::ActionStarted(_) if entry.follow => What::Started,
             Event::ActionStarted(_) => What::Good,
             Event::ActionFinished(e) if e.action.succeeded() => What::Good,
-            Event::ActionFinished(_) => What::Bad(Trigger::Failed),
+            Event::ActionFinished(e) if e.retry_at.0.is_some() => What::Retried,
+            Event::ActionFinished(_) | Event::OccurrenceSkipped(_) => What::Bad(Trigger::Failed),
+            Event::OccurrenceMissed(e) if e.retry.0.is_some() => What::Bad(Trigger::Failed),
             Event::OccurrenceMissed(_) => What::Bad(Trigger::Missed),
             Event::OccurrenceRejected(_) => What::Bad(Trigger::Rejected),
             _ => What::Bad(Trigger::Unknown),

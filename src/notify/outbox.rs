@@ -110,7 +110,7 @@ impl Outbox {
             return Vec::new();
         };
         let before = match what {
-            What::Started => None,
+            What::Started | What::Retried => None,
             What::Good => self.bad.remove(&entry.name),
             What::Bad(trigger) => {
                 self.bad.insert(entry.name.clone(), trigger);
@@ -120,6 +120,7 @@ impl Outbox {
         for receiver in &notify.receivers {
             let trigger = match (what, before) {
                 (What::Bad(trigger), _) if receiver.on.contains(&trigger) => trigger,
+                (What::Retried, _) if receiver.on.contains(&Trigger::Retried) => Trigger::Retried,
                 // Who was not told of the bad end has nothing to be told of.
                 (What::Good, Some(before))
                     if receiver.on.contains(&before) && receiver.on.contains(&Trigger::Recovered) =>
@@ -147,12 +148,14 @@ impl Outbox {
             self.enqueue(target);
         }
         let mut events = Vec::new();
-        if let Some(address) = &notify.ping {
-            let ping = match what {
-                What::Started => Ping::Started,
-                What::Good => Ping::Succeeded,
-                What::Bad(_) => Ping::Failed(event.message()),
-            };
+        let ping = match what {
+            What::Started => Some(Ping::Started),
+            What::Good => Some(Ping::Succeeded),
+            What::Bad(_) => Some(Ping::Failed(event.message())),
+            // The last run tells.
+            What::Retried => None,
+        };
+        if let (Some(address), Some(ping)) = (&notify.ping, ping) {
             let target = Owner::Ping(entry.name.clone());
             let queue = self
                 .queues

@@ -10,6 +10,7 @@ pub mod cron;
 pub mod diagnostic;
 pub mod duration;
 pub mod entries;
+mod links;
 mod lint;
 pub mod name;
 pub mod notify;
@@ -46,6 +47,7 @@ pub(crate) use calendars::{Ending, ending};
 pub use content::Content;
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Related, Severity};
+pub use links::{After, Backoff, End, Followers, RetryPolicy};
 pub use name::{AccountName, CalendarName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
@@ -297,8 +299,10 @@ pub struct Entry {
     pub stack: StackUid,
     /// The job that is run.
     pub job: JobUid,
-    /// Due whenever any of them is. Never empty.
+    /// Due whenever any of them is. Empty where the entry comes after another one, and only there.
     pub cron: Box<[Expression]>,
+    /// The entry whose end makes this one due, in place of expressions.
+    pub after: Option<After>,
     /// The zone its expressions are read in.
     pub timezone: TimeZone,
     /// Sent as `job_args`, exactly as written. In a schedule `None` where there is a template; an occurrence of an entry
@@ -322,6 +326,8 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// Whether an action that ended without success is run again.
+    pub retry: Option<RetryPolicy>,
     /// What to do while its stack is not ready for a job.
     pub stack_state: StackState,
     /// Who is told how its occurrences end.

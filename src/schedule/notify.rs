@@ -97,13 +97,15 @@ pub enum Trigger {
     Rejected,
     /// An occurrence may have started, and nothing can tell.
     Unknown,
+    /// An action finished without success, and is run again. Told only to whom names it.
+    Retried,
     /// The first good end after a bad one that the receiver was told of.
     Recovered,
 }
 
 impl Trigger {
-    /// All of them, in the order in which they are told.
-    pub const ALL: [Trigger; 5] =
+    /// What a receiver is told of that names nothing, in the order in which they are told.
+    pub const DEFAULT: [Trigger; 5] =
         [Trigger::Failed, Trigger::Missed, Trigger::Rejected, Trigger::Unknown, Trigger::Recovered];
 
     /// As the file has it.
@@ -113,6 +115,7 @@ impl Trigger {
             Trigger::Missed => "missed",
             Trigger::Rejected => "rejected",
             Trigger::Unknown => "unknown",
+            Trigger::Retried => "retried",
             Trigger::Recovered => "recovered",
         }
     }

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::template::Field;
 use super::words::Word;
-use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
+use super::{ArgsIn, CatchUp, End, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -142,7 +142,10 @@ struct Quota {
 
 /// A stack/job pair, when it is due, and its policies.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("required" = ["stack", "job", "cron"]))]
+#[schemars(deny_unknown_fields, extend(
+    "required" = ["stack", "job"],
+    "oneOf" = [{ "required": ["cron"] }, { "required": ["after"] }],
+))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Entry {
     /// The uid of the stack.
@@ -152,6 +155,10 @@ struct Entry {
     /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month, month, day of the week;
     /// with six fields the seconds come first. `@daily` and its like are short for one.
     cron: Cron,
+    /// Instead of `cron`: due when the action of this entry has ended with success, or as `on` says. Its occurrences have the
+    /// scheduled instants of that entry.
+    #[schemars(extend("examples" = ["nightly-report", { "entry": "nightly-report", "on": "failure" }]))]
+    after: After,
     #[schemars(flatten)]
     policies: Policies,
 }
@@ -196,6 +203,9 @@ struct Policies {
     /// Send nothing; the occurrences are skipped.
     #[schemars(extend("default" = false))]
     paused: bool,
+    /// Run the action again when it ended without success. `follow` needed.
+    #[schemars(extend("examples" = [{ "times": 2, "after": "10m" }]))]
+    retry: Retry,
     /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
     #[schemars(extend("default" = "ignore"))]
     stack_state: StackState,
@@ -233,6 +243,64 @@ struct Calendar {
     file: String,
     /// The last day that the list is kept for. `check`, the log and `status` warn from thirty days before.
     until: Day,
+}
+
+/// How often, and when, an action that ended without success is run again.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["times"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Retry {
+    /// Repetitions at most. 0 switches off what the defaults have.
+    #[schemars(range(min = 0, max = 100), extend("examples" = [2]))]
+    times: u32,
+    /// From the end of a run to the next one; or a wait that grows.
+    #[schemars(extend("examples" = ["10m", { "first": "1m", "factor": 2, "most": "1h" }]))]
+    after: Wait,
+}
+
+/// A wait, or one that grows.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum Wait {
+    Fixed(Positive),
+    Growing(Backoff),
+}
+
+/// A wait that grows.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["first"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Backoff {
+    /// Before the first repetition.
+    first: Positive,
+    /// Each further wait is so many times as long as the one before.
+    #[schemars(range(min = 1.0, max = 100.0), extend("default" = 2))]
+    factor: f64,
+    /// No wait is longer.
+    most: Positive,
+}
+
+/// The entry that another one follows, by its name, or with which of its ends.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum After {
+    Success(Name),
+    On(Ended),
+}
+
+/// The entry that another one follows, and which of its ends.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["entry"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Ended {
+    /// The name of the entry.
+    #[schemars(extend("examples" = ["nightly-report"]))]
+    entry: Name,
+    /// Which of its ends.
+    #[schemars(extend("default" = "success"))]
+    on: End,
 }
 
 /// Who is told, by a webhook.
@@ -429,7 +497,8 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::super::words::{
-        AccountKey, CalendarKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word,
+        AccountKey, AfterKey, BackoffKey, CalendarKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey,
+        RetryKey, TokenKey, Word,
     };
     use super::super::{Expression, Template};
     use super::*;
@@ -463,10 +532,13 @@ mod tests {
         assert_eq!(keys(&defs["Receiver"]), keys_of::<ReceiverKey>());
         assert_eq!(keys(&defs["Calendar"]), keys_of::<CalendarKey>());
         assert_eq!(keys(&defs["Entry"]), keys_of::<EntryKey>());
+        assert_eq!(keys(&defs["Retry"]), keys_of::<RetryKey>());
+        assert_eq!(keys(&defs["Backoff"]), keys_of::<BackoffKey>());
+        assert_eq!(keys(&defs["Ended"]), keys_of::<AfterKey>());
         assert_eq!(
             keys(&defs["Policies"]),
-            keys_of::<EntryKey>()[3..],
-            "all but the first three have defaults"
+            keys_of::<EntryKey>()[4..],
+            "all but the first four have defaults"
         );
         assert_eq!(keys(&defs["Token"]), keys_of::<TokenKey>());
     }
@@ -485,6 +557,7 @@ mod tests {
             words
         };
         assert_eq!(words("Overlap"), words_of::<Overlap>());
+        assert_eq!(words("End"), words_of::<End>());
         assert_eq!(words("CatchUp"), words_of::<CatchUp>());
         assert_eq!(words("Priority"), words_of::<Priority>());
         assert_eq!(words("StackState"), words_of::<StackState>());

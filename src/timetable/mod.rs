@@ -238,6 +238,8 @@ pub(crate) mod tests {
             job: JobUid::new("j").expect("a uid"),
             cron: cron.iter().map(|text| Expression::parse(text).expect("an expression")).collect(),
             timezone: TimeZone::get(zone).expect("a zone"),
+            after: None,
+            retry: None,
             args: None,
             args_template: None,
             overlap: Overlap::Allow,

@@ -7,7 +7,7 @@ use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
-use super::super::history::style;
+use super::super::history::{Line, style};
 use super::super::output::local_time;
 use super::heading;
 use crate::cloud66::ActionId;
@@ -24,8 +24,8 @@ pub(super) enum Fate {
     Unreadable(JournalError),
     /// The journal has no such occurrence.
     Absent,
-    /// This became of it.
-    Known(Box<Record>),
+    /// This became of it, and of its repetitions.
+    Known(Box<Record>, Vec<Record>),
 }
 
 /// The record as JSON. Its keys are an interface.
@@ -55,12 +55,14 @@ struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retries: Vec<Line<'a>>,
 }
 
 impl Serialize for Fate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let told = match self {
-            Fate::Known(record) => Some(Told {
+            Fate::Known(record, retries) => Some(Told {
                 pass: Some(record.key.pass()).filter(|&pass| pass > 0),
                 state: record.state.as_str(),
                 sent_at: record.sent_at,
@@ -75,6 +77,7 @@ impl Serialize for Fate {
                 replaced_by: record.replaced_by,
                 surplus_action_id: record.surplus,
                 event: event(record),
+                retries: retries.iter().map(Line::of).collect(),
             }),
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
         };
@@ -88,20 +91,39 @@ impl Fate {
         let filter = Filter {
             entry: Some(entry.name.clone()),
             since: Some(at),
-            until: at.checked_add(SignedDuration::from_micros(1)).ok(),
+            until: match entry.retry {
+                Some(_) => at.checked_add(RETRIES_WITHIN).ok(),
+                None => at.checked_add(SignedDuration::from_micros(1)).ok(),
+            },
             newest: None,
         };
-        let mut fate = Fate::Absent;
+        let mut found = None;
+        let mut retries = Vec::new();
+        let mut rows = 0;
         let read = journal.read_history(&filter, |record| {
+            rows += 1;
             if record.key.scheduled_at() == at {
-                fate = Fate::Known(Box::new(record));
+                // The last time through the instant is told.
+                found = Some(record);
+            } else if record.retry.is_some_and(|(of, _)| of == at) {
+                retries.push(record);
             }
-            // The last time through the instant is told.
-            ControlFlow::Continue(())
+            if rows < MOST_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         match read {
-            Ok(()) => fate,
+            Ok(()) => found.map_or(Fate::Absent, |found| Fate::Known(Box::new(found), retries)),
             Err(error) => Fate::Unreadable(error),
+        }
+    }
+
+    /// Ends a sentence of an entry with what became of it. Empty where nothing is known.
+    pub(super) fn in_brief(&self) -> String {
+        match self {
+            Fate::Known(record, retries) => {
+                let last = retries.last().unwrap_or(record);
+                format!("; it is {}", last.state)
+            }
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => String::new(),
         }
     }
 
@@ -115,9 +137,10 @@ impl Fate {
     ) -> io::Result<()> {
         let faint = Style::new().dimmed();
         let hint = match self {
-            Fate::Known(record) => {
+            Fate::Known(record, retries) => {
                 heading(TITLE, out)?;
-                return print_record(record, explanation.due, entry, out);
+                print_record(record, explanation.due, entry, out)?;
+                return print_retries(retries, entry, out);
             }
             Fate::NotAsked => return Ok(()),
             Fate::Absent | Fate::Unreadable(_) if !explanation.due => return Ok(()),
@@ -129,6 +152,12 @@ impl Fate {
         writeln!(out, "  {faint}{hint}{faint:#}")
     }
 }
+
+/// Repetitions are looked for up to so long after the occurrence.
+const RETRIES_WITHIN: SignedDuration = SignedDuration::from_hours(31 * 24);
+
+/// Rows that are looked at: an entry that is due every second has many after the one that is asked for.
+const MOST_ROWS: usize = 10_000;
 
 const TITLE: &str = "What became of it";
 
@@ -157,6 +186,23 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     let twice = |id| format!("{id}: it ran twice, since the first attempt took effect after all");
     row("surplus_action_id", record.surplus.map(twice))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
+}
+
+/// Each run that repeats the occurrence's.
+fn print_retries(retries: &[Record], entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+    for record in retries {
+        let Some((_, number)) = record.retry else { continue };
+        let (style, at) = (style(record.state), local_time(&entry.timezone, record.key.scheduled_at()));
+        let reason = record.reason.as_deref().map(|reason| format!(": {}", visible(reason)));
+        let reason = reason.unwrap_or_default();
+        writeln!(
+            out,
+            "  {:16}  {style}{}{style:#}, due {at}{reason}",
+            format!("retry {number}"),
+            record.state
+        )?;
+    }
+    Ok(())
 }
 
 fn meaning(state: State) -> &'static str {
@@ -301,6 +347,7 @@ mod tests {
                     finished_at: None,
                     finished_success: None,
                     reason,
+                    retry: None,
                     replaced_by: None,
                     error: None,
                     surplus: None,

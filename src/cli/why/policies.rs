@@ -25,6 +25,8 @@ pub(crate) struct Policies {
     idempotent: bool,
     follow: bool,
     stack_state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<String>,
     /// The calendars on which its occurrences are skipped.
     not_on: Vec<String>,
 }
@@ -58,6 +60,13 @@ impl Policies {
                 StackState::Hold => "hold",
                 StackState::Skip => "skip",
             },
+            retry: entry.retry.map(|retry| {
+                let first = Compact(retry.after.first);
+                match retry.after.factor > 1.0 {
+                    true => format!("{} times, first after {first}", retry.times),
+                    false => format!("{} times, each after {first}", retry.times),
+                }
+            }),
             not_on: entry.not_on.iter().map(|calendar| calendar.name.to_string()).collect(),
         }
     }
@@ -158,6 +167,9 @@ impl Policies {
                 },
             ),
         ];
+        if let Some(retry) = &self.retry {
+            rows.push(("retry", retry, "run again when its action ended without success".into()));
+        }
         if !self.not_on.is_empty() {
             rows.push((
                 "not_on",

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::links;
 use super::scenario::Scenario;
 use super::spending::Spending;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, Pause, State};
+use crate::journal::{Key, Origin, Pause, State};
 use crate::log::Event;
 use crate::quota::Answer;
 use crate::rehearsal::network::Network;
@@ -49,8 +50,8 @@ pub(super) struct Oracle<'a> {
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
-    /// The entries that somebody paused, and was told so.
-    paused: BTreeSet<EntryName>,
+    /// The entries that somebody paused, and was told so, each with the end of its pause.
+    paused: BTreeMap<EntryName, Option<Timestamp>>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
@@ -89,7 +90,7 @@ impl<'a> Oracle<'a> {
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
-            paused: BTreeSet::new(),
+            paused: BTreeMap::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
             is_behind: false,
@@ -265,11 +266,11 @@ impl<'a> Oracle<'a> {
 
     /// A process begins with these entries paused.
     pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
-        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        self.paused = entries.iter().map(|(entry, pause)| (entry.clone(), pause.until)).collect();
     }
 
-    pub(super) fn paused(&mut self, entry: &EntryName) {
-        self.paused.insert(entry.clone());
+    pub(super) fn paused(&mut self, entry: &EntryName, until: Option<Timestamp>) {
+        self.paused.insert(entry.clone(), until);
     }
 
     pub(super) fn resumed(&mut self, entry: &EntryName) {
@@ -283,8 +284,13 @@ impl<'a> Oracle<'a> {
         {
             self.violated(format!("{key} is sent, and the schedule has paused its entry"));
         }
+        // What is due after the end of a pause may go in the turn that then tells of the end.
+        let is_over = |key: &Key, until: Option<Timestamp>| {
+            let entry = schedule.entries.iter().find(|entry| entry.name == *key.entry());
+            until.zip(entry).is_some_and(|(until, entry)| entry.times(key.scheduled_at()).0 >= until)
+        };
         if let Some(key) = key
-            && self.paused.contains(key.entry())
+            && self.paused.get(key.entry()).is_some_and(|&until| !is_over(key, until))
             && !is_by_hand(key)
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
@@ -498,12 +504,19 @@ impl<'a> Oracle<'a> {
                 if !counts.iter().any(|&(state, _)| state == row.state.as_str()) {
                     wrong.push(format!("{key} is {} ({:?}), and told to be {told:?}", row.state, row.reason));
                 }
-            } else if key.scheduled_at() <= duty {
+            } else if row.first(key) <= duty {
                 wrong.push(format!("{key} came due and is {}", row.state));
             }
             self.seen.insert(row.state.as_str());
         }
         wrong.extend(self.uncalled_for(committed));
+        let excused = |at: Timestamp| {
+            at > duty
+                || self.is_again(at)
+                || self.is_undone(at)
+                || self.vague.iter().any(|&(from, until)| from <= at && at <= until)
+        };
+        wrong.extend(links::judge(self.scenario, committed, api, &started, excused));
         if let Some(first) = wrong.first() {
             let more = wrong.len() - 1;
             self.violated(if more == 0 { first.clone() } else { format!("{first}, and {more} more") });
@@ -530,7 +543,8 @@ impl<'a> Oracle<'a> {
                     || self.vague.iter().any(|&(from, until)| from <= at && at <= until);
                 // An instant that the clock showed twice may have been due under the file of the first time alone.
                 let excused = removed || vague || self.is_again(at) || at > duty || Some(at) <= first;
-                !is_by_hand(key) && (!due || !(expected.contains(key) || excused))
+                let linked = matches!(row.origin, Origin::Retry(_) | Origin::Upstream);
+                !is_by_hand(key) && !linked && (!due || !(expected.contains(key) || excused))
             })
             .map(|(key, row)| format!("{key} was not due, and is {} ({:?})", row.state, row.reason))
             .collect()

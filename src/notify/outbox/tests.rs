@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::log::event::{OccurrenceUnknown, Pass};
+use crate::log::event::{OccurrenceUnknown, Pass, Seldom};
 use crate::schedule::{Entry, ReceiverName};
 
 /// Two receivers: `all` is told of everything, `some` of failures and recoveries; and an entry with a ping.
@@ -38,6 +38,8 @@ impl World {
             entry: entry.name.clone(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             error: format!("{what:?}"),
         };
         let happening = Happening { entry, what, event: Box::new(told.into()) };

@@ -14,7 +14,7 @@ use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
     Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, NotOn, Notify, Overlap, Priority,
-    StackState, StackUid, Template,
+    RetryPolicy, StackState, StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -42,6 +42,7 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
+    retry: Option<RetryPolicy>,
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
     not_on: NotOn,
@@ -96,6 +97,7 @@ impl Policies {
             idempotent: false,
             follow: true,
             paused: false,
+            retry: None,
             stack_state: StackState::default(),
             notify: None,
             not_on: NotOn::default(),
@@ -111,7 +113,7 @@ impl<'s> Validator<'s, '_> {
         let Ok(fields) = self.fields::<EntryKey>(node, "`defaults`") else {
             return base;
         };
-        for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron] {
+        for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron, EntryKey::After] {
             if let Slot::Given(pair) = fields.slot(key) {
                 let message = format!("`{}` has no default", key.name());
                 let help = "write it into each entry under `jobs`";
@@ -155,6 +157,8 @@ impl<'s> Validator<'s, '_> {
                 places.push(pair);
             }
         });
+        let pairs: Vec<Pair<'_, 's>> = pairs.iter().collect();
+        self.chains(&pairs, &entries, &places);
         for again in duplicates::find(&entries) {
             self.duplicate_entry(&again, &entries, &places);
         }
@@ -204,6 +208,25 @@ impl<'s> Validator<'s, '_> {
         let stack = self.value(fields.slot(EntryKey::Stack), |this, node| this.uid(node, StackUid::new));
         let job = self.value(fields.slot(EntryKey::Job), |this, node| this.uid(node, JobUid::new));
         let cron = self.value(fields.slot(EntryKey::Cron), Self::expressions);
+        let after = self.value(fields.slot(EntryKey::After), Self::after);
+        if let (Slot::Given(cron), Slot::Given(after)) =
+            (fields.slot(EntryKey::Cron), fields.slot(EntryKey::After))
+        {
+            self.report.error(Problem {
+                code: Code::DuplicateKey,
+                span: Some(self.key_span(after)),
+                message: "`cron` and `after` stand here both".into(),
+                help: "remove one of the two: an entry is due by the clock, or when another one has ended"
+                    .into(),
+                related: Some((self.key_span(cron), "the other one".into())),
+            });
+        }
+        // An entry that comes after another one needs no expression.
+        let cron = match (cron, &after) {
+            (Read::Absent, Read::Good(_)) => Read::Good(Box::default()),
+            (Read::Absent, Read::Reported(reported)) => Read::Reported(*reported),
+            (cron, _) => cron,
+        };
         self.missing(pair, &stack, &job, &cron);
         let policies = self.policies(&fields, base, known);
         let account = self.chosen(pair, &policies.account, known.accounts);
@@ -228,6 +251,10 @@ impl<'s> Validator<'s, '_> {
             stack,
             job,
             cron,
+            after: match after {
+                Read::Good(after) => Some(after),
+                Read::Absent | Read::Reported(_) => None,
+            },
             timezone: policies.timezone,
             args,
             args_template,
@@ -239,6 +266,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: policies.idempotent,
             follow: policies.follow,
             paused: policies.paused,
+            retry: policies.retry,
             stack_state: policies.stack_state,
             notify: policies.notify,
             not_on: policies.not_on,
@@ -275,8 +303,7 @@ impl<'s> Validator<'s, '_> {
             _ => format!("{} and no {last}", before.join(", no ")),
         };
         let message = format!("`{}` has no {missing}", shown(&pair.0.0));
-        let help =
-            "an entry names a `stack` and a `job` by their uids, and when it is due: `cron: \"30 1 * * *\"`";
+        let help = "an entry names a `stack` and a `job` by their uids, and when it is due: `cron: \"30 1 * * *\"`, or `after: ENTRY`";
         self.error(Code::MissingKey, self.key_span(pair), message, help);
     }
 
@@ -317,6 +344,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
             follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
+            retry: self.value(slot(EntryKey::Retry), Self::retry).unwrap_or(base.retry),
             stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
             not_on,

@@ -118,7 +118,7 @@ impl<'s> Validator<'s, '_> {
             name: name?,
             webhook: webhook?,
             format: format.unwrap_or(Format::default()),
-            on: on.unwrap_or(Trigger::ALL.into()),
+            on: on.unwrap_or(Trigger::DEFAULT.into()),
         })
     }
 

@@ -82,7 +82,7 @@ impl World<'_> {
             Steered::Paused(pause) => {
                 let (by, until) = (pause.by.clone(), pause.until);
                 let effects = process.core.pause(&entry, pause, now);
-                self.book.paused(&entry);
+                self.book.paused(&entry, until);
                 self.tells(EntryPaused { entry, by_uid: 0, by, until, note: None }.into());
                 self.perform(effects)
             }

@@ -354,6 +354,12 @@ impl World<'_> {
                     self.note(|| format!("records {key}: {mv:?}"));
                     self.ask(Write::Step((key, mv)));
                 }
+                Effect::End(handover) => {
+                    self.note(|| {
+                        format!("ends {}: {:?}, then {:?}", handover.key, handover.end, handover.next)
+                    });
+                    self.ask(Write::End(handover));
+                }
                 Effect::Amend(claim) => {
                     self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
                     self.ask(Write::Amend(claim));
