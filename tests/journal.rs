@@ -820,6 +820,7 @@ impl Model {
                     _ => None,
                 };
             }
+            Transition::Slow => return Some(self).filter(|model| !matches!(model, Model::Before(..))),
             Transition::Rejected { .. } => Model::Settled(State::Rejected, None),
             Transition::Missed { .. } => Model::Settled(State::Missed, None),
             Transition::Skipped { .. } => Model::Settled(State::Skipped, None),
@@ -846,6 +847,7 @@ fn any_move() -> impl Strategy<Value = Transition> {
         4 => (1..4_u32).prop_map(|attempts| sending(attempts, 10)),
         2 => action.prop_map(|action| started(10, action)),
         2 => Just(finished(11)),
+        1 => Just(Transition::Slow),
         1 => Just(Transition::Unfollowed { reason: "gone".into() }),
         1 => Just(Transition::Rejected { status: Some(404), error: "none".to_owned() }),
         1 => Just(Transition::Missed { reason: "deadline".into() }),

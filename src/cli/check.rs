@@ -1,6 +1,7 @@
 //! `stackcron check`: everything that is wrong with the schedule file, at once.
 
 mod online;
+mod sarif;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use online::Asked;
 ///
 /// With --online it asks the API as well, within the quota and never out of its reserve: whether each stack and job
 /// exists, is paused, or has a cron of its own that would run it twice. The exit status is 0 when all is well or only
-/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked.
+/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked. With --strict, for pipelines, a warning
+/// is wrong too, and exits with 78.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// The schedule file, in place of the one of --config
@@ -33,6 +35,18 @@ pub struct Args {
     /// Print nothing: the exit status tells.
     #[arg(long)]
     quiet: bool,
+    /// Exit with 78 when there are warnings, as when there are errors
+    #[arg(long)]
+    strict: bool,
+}
+
+/// How what was found is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// As the format says.
+    Plain,
+    /// As SARIF.
+    Sarif,
 }
 
 /// What is known of the file, and what the API told of it.
@@ -49,7 +63,7 @@ struct Look {
 }
 
 /// Validates the file and prints what is wrong with it.
-pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status> {
+pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow::Result<Status> {
     let now = Timestamp::now();
     let result = schedule::load(config).map(|loaded| loaded.linted(now));
     let asked = match &result {
@@ -57,13 +71,22 @@ pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status>
         _ => None,
     };
     let checked = Checked { result, asked };
+    let status = match checked.status() {
+        Status::Done if args.strict && checked.has_warnings() => Status::Config,
+        status => status,
+    };
     if args.quiet {
         return Ok(match &checked.result {
             Ok(loaded) if is_refused_for_an_old_token(&loaded.schedule) => Status::Failed,
-            _ => checked.status(),
+            _ => status,
         });
     }
     let mut text = Vec::new();
+    if report == Report::Sarif {
+        sarif::write(&checked.diagnostics(), &mut text)?;
+        output::print(&text)?;
+        return Ok(status);
+    }
     match format {
         // The colours are taken out again where stdout is no terminal or `NO_COLOR` is set.
         Format::Text => {
@@ -75,7 +98,11 @@ pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status>
     let mut fitting = Vec::new();
     output::fit(&text, format, &mut fitting);
     output::print(&fitting)?;
-    Ok(checked.status())
+    if args.strict && checked.status() == Status::Done && status == Status::Config {
+        // stdout has the warnings, and may be read by a machine.
+        let _ = writeln!(anstream::stderr(), "error: there are warnings, and --strict takes none");
+    }
+    Ok(status)
 }
 
 /// Whether the API refuses a token that was changed since the service was started: the reload, of which this check is a part,
@@ -117,6 +144,10 @@ impl Checked {
         let mut all: Vec<&Diagnostic> = of_file.iter().chain(of_api).collect();
         all.sort_by(|one, other| one.order().cmp(&other.order()));
         all
+    }
+
+    fn has_warnings(&self) -> bool {
+        self.diagnostics().iter().any(|diagnostic| diagnostic.severity == Severity::Warning)
     }
 
     /// What is wrong with the schedule goes before what could not be asked.

@@ -57,7 +57,7 @@ pub struct Cli {
 
     /// How records are printed.
     #[arg(long, global = true, value_enum, default_value_t)]
-    format: Format,
+    format: Printed,
 
     #[command(subcommand)]
     command: Command,
@@ -118,6 +118,23 @@ enum Command {
     Man(man::Args),
 }
 
+/// How records are printed, and the findings of `check`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Printed {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+    /// SARIF 2.1.0, of `check` alone: code hosts show each finding beside its line.
+    Sarif,
+}
+
+/// Another command than `check` was asked for SARIF.
+#[derive(Debug, thiserror::Error)]
+#[error("only `check` prints SARIF; write `--format json`")]
+struct NoSarif;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -171,17 +188,23 @@ impl Cli {
         if !matches!(self.command, Command::Run(_)) {
             crate::hangup::release();
         }
+        let (format, report) = match (self.format, &self.command) {
+            (Printed::Text, _) => (Format::Text, check::Report::Plain),
+            (Printed::Json, _) => (Format::Json, check::Report::Plain),
+            (Printed::Sarif, Command::Check(_)) => (Format::Json, check::Report::Sarif),
+            (Printed::Sarif, _) => return Ok(output::usage(&NoSarif)),
+        };
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => {
-                check::run(args.file.as_ref().unwrap_or(&self.config), self.format, &args)
+                check::run(args.file.as_ref().unwrap_or(&self.config), format, report, &args)
             }
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
                 match next::run(
                     &args,
                     schedule,
                     Timestamp::now(),
-                    self.format,
+                    format,
                     next::Arguments::Told,
                     output::columns(),
                     out,
@@ -195,9 +218,9 @@ impl Cli {
                 let journal = args.place.reading()?;
                 let mut text = Vec::new();
                 let now = Timestamp::now();
-                match why::run(&args, schedule, journal.as_ref(), now, self.format, &mut text) {
+                match why::run(&args, schedule, journal.as_ref(), now, format, &mut text) {
                     Ok(known) => {
-                        output::fit(&text, self.format, out);
+                        output::fit(&text, format, out);
                         Ok(match known {
                             why::Known::AsFarAsAsked => Status::Done,
                             why::Known::NotToBeRead(error) => output::failed(&error),
@@ -210,8 +233,8 @@ impl Cli {
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
                 let (now, columns) = (Timestamp::now(), output::columns());
                 let mut text = Vec::new();
-                let fit = forecast::run(&args, schedule, now, self.format, columns, &mut text);
-                output::fit(&text, self.format, out);
+                let fit = forecast::run(&args, schedule, now, format, columns, &mut text);
+                output::fit(&text, format, out);
                 match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),
                     Ok(_) => Ok(Status::Done),
@@ -219,15 +242,15 @@ impl Cli {
                     Err(error) => Err(error.into()),
                 }
             }),
-            Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
-            Command::Fire(args) => asked(fire::run(&args, self.format)),
-            Command::Status(args) => asked(status::run(&args, self.format)),
-            Command::Pause(args) => asked(pause::pause(args, &self.config, self.format)),
-            Command::Resume(args) => asked(pause::resume(&args, self.format)),
-            Command::History(args) => history::run(&args, &self.config, self.format),
-            Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
-            Command::Journal(command) => journal::run(&command, &self.config, self.format),
-            Command::Audit(args) => audit::run(&args, &self.config, self.format),
+            Command::Rehearse(args) => rehearse::command(&args, &self.config, format),
+            Command::Fire(args) => asked(fire::run(&args, format)),
+            Command::Status(args) => asked(status::run(&args, format)),
+            Command::Pause(args) => asked(pause::pause(args, &self.config, format)),
+            Command::Resume(args) => asked(pause::resume(&args, format)),
+            Command::History(args) => history::run(&args, &self.config, format),
+            Command::Jobs(args) => jobs::run(&args, &self.config, format),
+            Command::Journal(command) => journal::run(&command, &self.config, format),
+            Command::Audit(args) => audit::run(&args, &self.config, format),
             Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

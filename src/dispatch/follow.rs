@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::links::LinkedKey;
 use super::listing;
@@ -37,6 +37,8 @@ pub(super) struct Following {
     place: Place,
     /// The page that it is to be asked for on, while it waits.
     page: Option<u32>,
+    /// It was told that the action runs longer than its entry expects.
+    pub(super) told_slow: bool,
 }
 
 /// Where an action is looked for.
@@ -87,7 +89,21 @@ impl Following {
             interval: FIRST,
             place: Place::Newest,
             page: None,
+            told_slow: false,
         }
+    }
+
+    /// How long the action may run, and how long it has run. `None`: it may run on, or it was told that it runs too long.
+    pub(super) fn runs_over(&self, now: Now) -> Option<(Duration, SignedDuration)> {
+        let within = self.entry.expect.and_then(|expect| expect.within).filter(|_| !self.told_slow)?;
+        Some((within, now.wall.duration_since(self.sent_at)))
+    }
+
+    /// Until the action has run for longer than its entry expects. `None`: that instant is past, or does not come.
+    fn slow_in(&self, now: Now) -> Option<Duration> {
+        let (within, ran) = self.runs_over(now)?;
+        let left = SignedDuration::try_from(within).ok()?.checked_sub(ran)?;
+        Duration::try_from(left).ok().filter(|left| !left.is_zero())
     }
 
     /// Whether it has run for so long that nobody waits for it.
@@ -123,7 +139,9 @@ impl Follow {
     pub(super) fn again(&mut self, mut following: Following, room: Room, now: Now) {
         let open = u32::try_from(self.next.len() + 1).unwrap_or(u32::MAX);
         let fair = room.window.saturating_mul(open) / room.questions.max(1);
-        let at = now.mono + following.interval;
+        // An action that runs too long is told of when it does, and so is asked for then.
+        let wait = following.slow_in(now).map_or(following.interval, |left| left.min(following.interval));
+        let at = now.mono + wait;
         following.interval = (following.interval * 3 / 2).min(LONGEST.max(fair));
         self.insert(at, following);
     }

@@ -44,7 +44,7 @@ impl Dispatch {
                 lane.restore(saved, ending, now);
             }
         }
-        for Followed { claim, action, sent_at, .. } in recovered.following {
+        for Followed { claim, action, sent_at, told_slow, .. } in recovered.following {
             let Some(&entry) = entries.get(claim.key.entry()) else {
                 let reason = "its entry is no longer in the schedule";
                 effects.push(log(ActionUnfinished {
@@ -76,7 +76,9 @@ impl Dispatch {
                 }
                 let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
                 let ended = LinkedKey { key: claim.key, origin: claim.origin };
-                lane.follow_later(Following::new(entry, ended, action, sent_at, now), now);
+                let mut following = Following::new(entry, ended, action, sent_at, now);
+                following.told_slow = told_slow;
+                lane.follow_later(following, now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {

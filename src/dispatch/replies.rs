@@ -15,8 +15,8 @@ use crate::cloud66::reply::LONGEST_WARNING;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
-    ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
-    OccurrenceUnknown, Seldom,
+    ActionFinished, ActionQuick, ActionSlow, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected,
+    OccurrenceRetrying, OccurrenceUnknown, Seldom,
 };
 use crate::quota::Verdict;
 use crate::schedule::{AccountName, Entry, Overlap, StackUid};
@@ -223,7 +223,7 @@ impl Dispatch {
         }
     }
 
-    fn answered(&mut self, following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
+    fn answered(&mut self, mut following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
@@ -240,7 +240,11 @@ impl Dispatch {
                 self.unfinished(&following, "it did not finish within a day".to_owned(), now, effects);
                 true
             }
-            FollowUp::Action(_) | FollowUp::Unanswered => false,
+            FollowUp::Action(_) => {
+                effects.extend(slow(&mut following, None, now));
+                false
+            }
+            FollowUp::Unanswered => false,
         };
         if ended {
             if let Some(activity) = self.activity.get_mut(&entry.name) {
@@ -380,6 +384,50 @@ fn warned(entry: &Entry, warning: String) -> Effect {
     })
 }
 
+/// Tells, once, that an action runs longer than its entry expects. `ran` is how long it ran, once it has ended.
+fn slow(following: &mut Following, ran: Option<i64>, now: Now) -> Vec<Effect> {
+    let Some((within, watched)) = following.runs_over(now) else {
+        return Vec::new();
+    };
+    let (after_ms, expected_ms) = (ran.unwrap_or(ms(watched)), whole_ms(within));
+    if after_ms < expected_ms {
+        return Vec::new();
+    }
+    following.told_slow = true;
+    let told = log(ActionSlow {
+        entry: following.entry.name.clone(),
+        stack: following.entry.stack.clone(),
+        job: following.entry.job.clone(),
+        scheduled_at: following.ending.key.scheduled_at(),
+        pass: following.ending.key.pass().into(),
+        action_id: following.action,
+        after_ms,
+        expected_ms,
+    });
+    vec![told, Effect::Record(following.ending.key.clone(), Transition::Slow)]
+}
+
+/// Tells that an action ended sooner than its entry expects.
+fn quick(following: &Following, after_ms: i64) -> Option<Effect> {
+    let expected_ms = whole_ms(following.entry.expect?.at_least?);
+    (after_ms < expected_ms).then(|| {
+        log(ActionQuick {
+            entry: following.entry.name.clone(),
+            stack: following.entry.stack.clone(),
+            job: following.entry.job.clone(),
+            scheduled_at: following.ending.key.scheduled_at(),
+            pass: following.ending.key.pass().into(),
+            action_id: following.action,
+            after_ms,
+            expected_ms,
+        })
+    })
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
 impl Dispatch {
     /// An action came to its end.
     fn finished(&mut self, following: &Following, action: Action, now: Now, effects: &mut Vec<Effect>) {
@@ -390,6 +438,10 @@ impl Dispatch {
             finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
             message: action.finished_message.clone(),
         };
+        let duration_ms = action.duration_ms().unwrap_or(watched);
+        // A daemon that was down meanwhile has not told while the action ran.
+        let told = slow(&mut following.clone(), Some(duration_ms), now);
+        effects.extend(told.into_iter().filter(|effect| matches!(effect, Effect::Log(_))));
         let LinkedKey { key, origin } = following.ending.clone();
         let (retry_of, retry) = origin.retry_fields();
         let (scheduled_at, pass) = (key.scheduled_at(), key.pass().into());
@@ -403,9 +455,10 @@ impl Dispatch {
             retry_of,
             retry,
             retry_at,
-            duration_ms: action.duration_ms().or(Some(watched)),
+            duration_ms: Some(duration_ms),
             action,
         }));
+        effects.extend(quick(following, duration_ms));
     }
 
     /// An action that is not asked for any more, though it has not finished.

@@ -247,6 +247,8 @@ pub enum Transition {
         /// The API's words. Kept when it was no success.
         message: Option<String>,
     },
+    /// The action runs longer than its entry expects, and that was told.
+    Slow,
     /// The action is not asked for any more.
     Unfollowed {
         /// Why not.
@@ -358,6 +360,9 @@ pub struct Record {
 
 /// What precedes a calendar's name in the reason of an occurrence that falls on the calendar.
 const CALENDAR: &str = "calendar ";
+
+/// The reason of an occurrence that has started, whose action runs longer than its entry expects.
+pub(crate) const SLOW: &str = "slow";
 
 /// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in the reason.
 pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
@@ -493,6 +498,8 @@ pub struct Followed {
     pub attempts: u32,
     /// When run_now left.
     pub sent_at: Timestamp,
+    /// It was told that the action runs longer than its entry expects.
+    pub told_slow: bool,
 }
 
 /// What the journal knows of the actions of a stack.

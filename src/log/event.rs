@@ -2,6 +2,8 @@
 //!
 //! A change here is a change of the interface: it needs a line in CHANGELOG.md.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::Level;
@@ -10,7 +12,13 @@ use super::field::Field;
 pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
+use crate::schedule::duration::Compact;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
+
+/// A span of time for people.
+fn span_of_ms(ms: i64) -> String {
+    Compact(Duration::from_millis(ms.try_into().unwrap_or(0))).to_string()
+}
 
 /// What is said of a lease that is a named shard's.
 fn of_shard(shard: &Option<String>) -> String {
@@ -326,6 +334,40 @@ events! {
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
+
+    /// An action runs longer than its entry expects. Told once, and nothing is stopped.
+    ActionSlow = "action.slow", |e| Level::WARN, {
+        entry: EntryName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        action_id: u64,
+        /// How long it has run.
+        after_ms: i64,
+        /// `expect.within` of the entry.
+        expected_ms: i64,
+    }, format!(
+        "{}: action {} has run for {}, and should end within {}",
+        e.entry, e.action_id, span_of_ms(e.after_ms), span_of_ms(e.expected_ms)
+    );
+
+    /// An action ended sooner than its entry expects.
+    ActionQuick = "action.quick", |e| Level::WARN, {
+        entry: EntryName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        action_id: u64,
+        /// How long it ran.
+        after_ms: i64,
+        /// `expect.at_least` of the entry.
+        expected_ms: i64,
+    }, format!(
+        "{}: action {} ended after {}, and should take at least {}",
+        e.entry, e.action_id, span_of_ms(e.after_ms), span_of_ms(e.expected_ms)
+    );
 
     /// An action that is no longer asked for, though it has not finished.
     ActionUnfinished = "action.unfinished", |e| Level::WARN, {

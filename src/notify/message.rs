@@ -36,6 +36,7 @@ impl Digest {
         if self.told.len() < TOLD {
             let message = match trigger {
                 Trigger::Recovered => format!("recovered: {}", event.message()),
+                Trigger::Late => format!("late: {}", event.message()),
                 _ => event.message(),
             };
             self.told.push(Told { trigger, message, record: event.record() });

@@ -104,6 +104,8 @@ pub enum Code {
     PlainHttp,
     /// A receiver that no entry names.
     UnusedReceiver,
+    /// How long an action takes, of an entry that is not followed.
+    BadExpectation,
     /// No date, or a range of dates that ends before it begins.
     BadDate,
     /// A calendar that is not defined, or that says nothing or too much.

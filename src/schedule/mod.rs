@@ -334,6 +334,18 @@ pub struct Entry {
     pub notify: Option<Arc<Notify>>,
     /// Calendars on which its occurrences are skipped.
     pub not_on: NotOn,
+    /// How long an action takes when all is well. Only of an entry that is followed.
+    pub expect: Option<Expectation>,
+}
+
+/// How long an action takes when all is well: told when one ends sooner or runs longer. Nothing is stopped, for the API has no way
+/// to stop an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// An action that ends sooner has done less than it should.
+    pub at_least: Option<Duration>,
+    /// An action that runs longer is slow.
+    pub within: Option<Duration>,
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.

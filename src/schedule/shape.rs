@@ -218,6 +218,25 @@ struct Policies {
     /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one of them is skipped. An empty list
     /// is none.
     not_on: CalendarNames,
+    /// How long an action takes when all is well. `action.quick` tells when one ends sooner, `action.slow` while one runs longer; nothing
+    /// is stopped. `follow` is needed.
+    expect: Expect,
+}
+
+/// How long an action takes when all is well.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend(
+    "required" = [],
+    "anyOf" = [{ "required": ["at_least"] }, { "required": ["within"] }],
+))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Expect {
+    /// One that ends sooner has done less than it should.
+    #[schemars(extend("examples" = ["10s"]))]
+    at_least: Positive,
+    /// One that runs longer is slow.
+    #[schemars(extend("examples" = ["30m"]))]
+    within: Positive,
 }
 
 /// Days and times on which the entries that name it are not run: a list of days, a window that opens again and again, or a file.
@@ -315,8 +334,11 @@ struct Receiver {
     #[schemars(extend("default" = "json"))]
     format: Format,
     /// What it is told of: one word, or a list. All of them when absent.
-    #[schemars(extend("default" = ["failed", "missed", "rejected", "unknown", "recovered"]))]
+    #[schemars(extend("default" = ["failed", "missed", "rejected", "unknown", "slow", "quick", "late", "recovered"]))]
     on: On,
+    /// How late an occurrence starts that it is told of as `late`.
+    #[schemars(extend("default" = "1m", "examples" = ["1m", "10m"]))]
+    late_after: Positive,
 }
 
 /// An address, or the place that keeps it as a token is kept.
@@ -497,8 +519,8 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::super::words::{
-        AccountKey, AfterKey, BackoffKey, CalendarKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey,
-        RetryKey, TokenKey, Word,
+        AccountKey, AfterKey, BackoffKey, CalendarKey, EntryKey, ExpectKey, FileKey, Key, QuotaKey,
+        ReceiverKey, RetryKey, TokenKey, Word,
     };
     use super::super::{Expression, Template};
     use super::*;
@@ -530,6 +552,7 @@ mod tests {
         assert_eq!(keys(&defs["Account"]), keys_of::<AccountKey>());
         assert_eq!(keys(&defs["Quota"]), keys_of::<QuotaKey>());
         assert_eq!(keys(&defs["Receiver"]), keys_of::<ReceiverKey>());
+        assert_eq!(keys(&defs["Expect"]), keys_of::<ExpectKey>());
         assert_eq!(keys(&defs["Calendar"]), keys_of::<CalendarKey>());
         assert_eq!(keys(&defs["Entry"]), keys_of::<EntryKey>());
         assert_eq!(keys(&defs["Retry"]), keys_of::<RetryKey>());

@@ -89,7 +89,13 @@ keys! {
     Stack = "stack", Job = "job", Cron = "cron", After = "after", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused", Retry = "retry",
-    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on",
+    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on", Expect = "expect",
+}
+
+keys! {
+    /// How long an action takes.
+    ExpectKey, "`expect`":
+    AtLeast = "at_least", Within = "within",
 }
 
 keys! {
@@ -119,7 +125,7 @@ keys! {
 keys! {
     /// Who is told.
     ReceiverKey, "a receiver":
-    Webhook = "webhook", Format = "format", On = "on",
+    Webhook = "webhook", Format = "format", On = "on", LateAfter = "late_after",
 }
 
 impl Word for Format {
@@ -132,6 +138,9 @@ impl Word for Trigger {
         ("missed", Trigger::Missed),
         ("rejected", Trigger::Rejected),
         ("unknown", Trigger::Unknown),
+        ("slow", Trigger::Slow),
+        ("quick", Trigger::Quick),
+        ("late", Trigger::Late),
         ("retried", Trigger::Retried),
         ("recovered", Trigger::Recovered),
     ];

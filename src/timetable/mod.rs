@@ -253,6 +253,7 @@ pub(crate) mod tests {
             stack_state: crate::schedule::StackState::Ignore,
             notify: None,
             not_on: Box::default(),
+            expect: None,
         })
     }
 

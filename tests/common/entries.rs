@@ -50,5 +50,6 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         stack_state: StackState::Ignore,
         notify: None,
         not_on: Box::default(),
+        expect: None,
     })
 }

@@ -11,7 +11,7 @@ use super::super::history::{Line, style};
 use super::super::output::local_time;
 use super::heading;
 use crate::cloud66::ActionId;
-use crate::journal::{Filter, JournalError, Location, Record, State};
+use crate::journal::{Filter, JournalError, Location, Record, SLOW, State};
 use crate::log::visible;
 use crate::schedule::Entry;
 use crate::timetable::Explanation;
@@ -231,6 +231,7 @@ fn event(record: &Record) -> Option<&'static str> {
         }
         State::Waiting => "occurrence.waiting",
         // A reason of its own: it is not followed any more.
+        State::Started if record.reason.as_deref() == Some(SLOW) => "action.slow",
         State::Started if record.reason.is_some() => "action.unfinished",
         State::Started => "action.started",
         State::Finished | State::Failed => "action.finished",

@@ -184,7 +184,6 @@ fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
     world.take(effects);
     world.answer(started(1));
     world.go_to(60.0);
-    world.answer_follow_up(ended(1, true));
     assert_eq!(world.args_sent(), [Some(&*unix(60))], "after a reload too");
 }
 

@@ -40,6 +40,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         stack_state: StackState::Ignore,
         notify: None,
         not_on: Box::default(),
+        expect: None,
     }
 }
 

@@ -255,3 +255,14 @@ fn at_the_end_what_is_left_is_sent_once() {
     world.posted();
     assert_eq!(world.outbox.abandon().len(), 1, "what does not end in time is told");
 }
+
+#[test]
+fn a_slow_run_is_told_and_makes_no_end_good_or_bad() {
+    let mut world = World::new();
+    world.happens("a", What::Odd(Trigger::Slow));
+    world.happens("pinged", What::Odd(Trigger::Quick));
+    world.happens("a", What::Good);
+    world.pass(2);
+    let told = pairs(&[("all", "a: may have started, and is not sent again: Odd(Slow)")]);
+    assert_eq!(world.posted(), told, "no ping, no recovery, and not to who did not ask for it");
+}

@@ -11,10 +11,10 @@ use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
-use super::super::words::{EntryKey, Key, nearest};
+use super::super::words::{EntryKey, ExpectKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, NotOn, Notify, Overlap, Priority,
-    RetryPolicy, StackState, StackUid, Template,
+    Account, CatchUp, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify, Overlap,
+    Priority, RetryPolicy, StackState, StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -46,6 +46,7 @@ pub(super) struct Policies {
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
     not_on: NotOn,
+    expect: Option<Expectation>,
 }
 
 /// What an entry sends as `job_args`.
@@ -101,6 +102,7 @@ impl Policies {
             stack_state: StackState::default(),
             notify: None,
             not_on: NotOn::default(),
+            expect: None,
         }
     }
 }
@@ -270,6 +272,8 @@ impl<'s> Validator<'s, '_> {
             stack_state: policies.stack_state,
             notify: policies.notify,
             not_on: policies.not_on,
+            // One that is inherited says nothing of an entry that is not followed.
+            expect: policies.expect.filter(|_| policies.follow),
         };
         // What the fields of a template are filled with is as long at every instant, but for a few bytes.
         let template = entry.args_template.as_ref();
@@ -330,6 +334,16 @@ impl<'s> Validator<'s, '_> {
                 Read::Good(not_on) => not_on,
                 Read::Absent | Read::Reported(_) => base.not_on.clone(),
             };
+        let follow = self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow);
+        let expect = match self.value(slot(EntryKey::Expect), Self::expectation) {
+            Read::Good(expect) => Some(expect),
+            Read::Absent | Read::Reported(_) => base.expect,
+        };
+        if let (Slot::Given(pair), false) = (slot(EntryKey::Expect), follow) {
+            let message = "how long an action takes is not known where it is not followed".into();
+            let help = "remove `follow: false`, or remove `expect`";
+            self.error(Code::BadExpectation, self.key_span(pair), message, help);
+        }
         Policies {
             account,
             timezone,
@@ -342,12 +356,42 @@ impl<'s> Validator<'s, '_> {
             jitter: self.value(slot(EntryKey::Jitter), Self::duration).unwrap_or(base.jitter),
             priority: self.value(slot(EntryKey::Priority), Self::word).unwrap_or(base.priority),
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
-            follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
+            follow,
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
             retry: self.value(slot(EntryKey::Retry), Self::retry).unwrap_or(base.retry),
             stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
             not_on,
+            expect,
+        }
+    }
+
+    /// How long an action takes when all is well.
+    fn expectation(&mut self, node: &Node<'s>) -> Result<Expectation, Reported> {
+        const HELP: &str = "write `expect: { at_least: 10s, within: 30m }`, or one of the two";
+        let fields = self.fields::<ExpectKey>(node, ExpectKey::OF)?;
+        let mut read = |key| match self.value(fields.slot(key), Self::span_of_time) {
+            Read::Good(duration) => Ok(Some(duration)),
+            Read::Absent => Ok(None),
+            Read::Reported(reported) => Err(reported),
+        };
+        let (at_least, within) = (read(ExpectKey::AtLeast), read(ExpectKey::Within));
+        let expectation = Expectation { at_least: at_least?, within: within? };
+        match expectation {
+            Expectation { at_least: None, within: None } => {
+                Err(self.error_in(node, None, Code::MissingKey, "`expect` expects nothing".into(), HELP))
+            }
+            Expectation { at_least: Some(least), within: Some(within) } if least >= within => {
+                let message = "no action takes at least this long and ends within that time".into();
+                Err(self.error_in(
+                    node,
+                    None,
+                    Code::BadDuration,
+                    message,
+                    "let `at_least` be shorter than `within`",
+                ))
+            }
+            expectation => Ok(expectation),
         }
     }
 
