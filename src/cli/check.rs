@@ -4,16 +4,18 @@ mod online;
 mod sarif;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::Status;
 use super::output::{self, Format};
+use super::{Status, api};
+use crate::cloud66::Token;
+use crate::control::{self, Answer, ProblemKind, Question};
 use crate::rehearsal::{Busiest, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
-use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Severity};
+use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Schedule, Severity};
 use online::Asked;
 
 /// Validate the schedule file, and show every error at once.
@@ -24,6 +26,9 @@ use online::Asked;
 /// is wrong too, and exits with 78.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
+    /// The schedule file, in place of the one of --config
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
     /// Ask the API as well: one request for each stack, and a few for all of them
     #[arg(long)]
     online: bool,
@@ -71,7 +76,10 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
         status => status,
     };
     if args.quiet {
-        return Ok(status);
+        return Ok(match &checked.result {
+            Ok(loaded) if is_refused_for_an_old_token(&loaded.schedule) => Status::Failed,
+            _ => status,
+        });
     }
     let mut text = Vec::new();
     if report == Report::Sarif {
@@ -95,6 +103,34 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
         let _ = writeln!(anstream::stderr(), "error: there are warnings, and --strict takes none");
     }
     Ok(status)
+}
+
+/// Whether the API refuses a token that was changed since the service was started: the reload, of which this check is a part,
+/// has not put it right.
+fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
+    let changed = schedule.accounts.iter().filter_map(|account| {
+        Token::changed_since_start(&account.token).map(|path| (account.name.to_string(), path))
+    });
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return false;
+    }
+    let question = Question::Status { entries: Vec::new(), most: 0 };
+    let answer =
+        control::ask(&output::control_places(None), &question).and_then(|mut answers| answers.soon());
+    let Ok(Answer::Status(status)) = answer else { return false };
+    let refused = status.attention.iter().filter(|problem| problem.kind == ProblemKind::TokenRefused);
+    let refused: Vec<_> = refused.filter_map(|problem| problem.account.as_ref()).collect();
+    let mut any = false;
+    for (account, path) in changed.iter().filter(|(account, _)| refused.contains(&account)) {
+        any = true;
+        api::warn(&format!(
+            "account {account}: the API does not know the token that the service was given at its start, and {} was changed since: \
+             `systemctl restart stackcron` hands it over",
+            path.display()
+        ));
+    }
+    any
 }
 
 impl Checked {

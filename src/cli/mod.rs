@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 pub mod check;
+pub mod complete;
 mod fire;
 pub mod forecast;
 pub(crate) mod history;
@@ -24,6 +25,7 @@ mod schema;
 mod table;
 pub mod span;
 mod status;
+mod unit;
 pub mod why;
 
 use std::path::PathBuf;
@@ -36,6 +38,9 @@ use output::Format;
 
 use crate::control::ClientError;
 
+/// The schedule file of the packaged service.
+const CONFIG: &str = "/etc/stackcron/schedule.yaml";
+
 /// Runs Cloud 66 jobs on their cron expressions: once, on time, within the API's quota.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -46,7 +51,7 @@ pub struct Cli {
         global = true,
         env = "STACKCRON_CONFIG",
         value_name = "FILE",
-        default_value = "/etc/stackcron/schedule.yaml"
+        default_value = CONFIG
     )]
     config: PathBuf,
 
@@ -61,32 +66,55 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fire the schedule: the daemon.
+    #[command(after_help = "Example:\n  stackcron run --sandbox --listen 127.0.0.1:8080")]
     Run(run::Args),
+    #[command(after_help = "Example:\n  stackcron check --online")]
     Check(check::Args),
+    #[command(after_help = "Example:\n  stackcron next nightly-report --from tomorrow --count 5")]
     Next(next::Args),
+    #[command(after_help = "Example:\n  stackcron why nightly-report --at 01:30")]
     Why(why::Args),
+    #[command(after_help = "Example:\n  stackcron forecast --from tomorrow --suggest")]
     Forecast(forecast::Args),
+    #[command(after_help = "Example:\n  stackcron rehearse --from 2026-10-25 --until 2026-10-26")]
     Rehearse(rehearse::Args),
+    #[command(after_help = "Example:\n  stackcron fire nightly-report --args \"--full\"")]
     Fire(fire::Args),
+    #[command(after_help = "Example:\n  stackcron history nightly-report --since yesterday")]
     History(history::Args),
+    #[command(after_help = "Example:\n  stackcron status --watch")]
     Status(status::Args),
+    #[command(
+        after_help = "Example:\n  stackcron pause 'nightly-*' --until 06:00 --note 'the database moves'"
+    )]
     Pause(pause::Args),
+    #[command(after_help = "Example:\n  stackcron resume 'nightly-*'")]
     Resume(pause::ResumeArgs),
+    #[command(after_help = "Example:\n  stackcron jobs shop --yaml")]
     Jobs(jobs::Args),
+    #[command(after_help = "Example:\n  stackcron audit --from yesterday")]
     Audit(audit::Args),
+    #[command(after_help = "Example:\n  stackcron import crontab.txt --stack shop")]
     Import(import::Args),
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stackcron journal move --to postgres://stackcron@db/stackcron"
+    )]
     Journal(journal::Command),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
+    #[command(after_help = "Example:\n  stackcron sandbox --limit 100 --window 1m")]
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
+    #[command(after_help = "Example:\n  stackcron schema > schedule.schema.json")]
     Schema,
     /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  source <(stackcron completions bash)")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write all of them into a directory.
+    #[command(after_help = "Example:\n  stackcron man | man -l -")]
     Man(man::Args),
 }
 
@@ -131,11 +159,23 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// Where the packaged service has its socket.
+const SERVICE: &str = "/run/stackcron";
+
 /// A daemon that knows no entry of a name was asked wrongly.
 fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
     match ended {
         Err(error) => match error.downcast_ref() {
             Some(unknown @ ClientError::UnknownEntry(_)) => Ok(output::usage(unknown)),
+            // The packaged service is among those that were looked for.
+            Some(nobody @ ClientError::Nobody { places })
+                if places.iter().any(|place| place.starts_with(SERVICE)) =>
+            {
+                Err(match unit::told() {
+                    Some(unit) => anyhow::anyhow!("{nobody}\n{unit}"),
+                    None => error,
+                })
+            }
             _ => Err(error),
         },
         ended => ended,
@@ -156,7 +196,9 @@ impl Cli {
         };
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
-            Command::Check(args) => check::run(&self.config, format, report, &args),
+            Command::Check(args) => {
+                check::run(args.file.as_ref().unwrap_or(&self.config), format, report, &args)
+            }
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
                 match next::run(
                     &args,
@@ -177,9 +219,12 @@ impl Cli {
                 let mut text = Vec::new();
                 let now = Timestamp::now();
                 match why::run(&args, schedule, journal.as_ref(), now, format, &mut text) {
-                    Ok(()) => {
+                    Ok(known) => {
                         output::fit(&text, format, out);
-                        Ok(Status::Done)
+                        Ok(match known {
+                            why::Known::AsFarAsAsked => Status::Done,
+                            why::Known::NotToBeRead(error) => output::failed(&error),
+                        })
                     }
                     Err(why::WhyError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),
@@ -209,11 +254,14 @@ impl Cli {
             Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
-            Command::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);
-                output::print(&script)
-            }
+            Command::Completions { shell } => match complete::script(&shell.to_string(), &Cli::command()) {
+                Some(script) => output::print(&script?),
+                None => {
+                    let mut script = Vec::new();
+                    clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);
+                    output::print(&script)
+                }
+            },
             Command::Man(args) => man::run(&args, Cli::command()),
         }
     }

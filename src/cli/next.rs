@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
+use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
 use super::table::{Align, Cell, Column, Table};
@@ -27,7 +28,7 @@ const DEFAULT_COUNT: usize = 10;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entries to look at; all of them when none is named
-    #[arg(value_name = "ENTRY")]
+    #[arg(value_name = "ENTRY", add = complete::entries())]
     pub entries: Vec<String>,
     /// Where to begin; now when absent
     #[arg(long, value_name = "T", allow_hyphen_values = true)]

@@ -607,6 +607,15 @@ events! {
         until: Timestamp,
     }, format!("account {}: the quota of {} is spent until {}", e.account, e.limit, brief(e.until));
 
+    /// The file of a credential is newer than what the service was given at its start, and a reload does not hand it over.
+    TokenUnchanged = "token.unchanged", |e| Level::WARN, {
+        account: AccountName,
+        path: String,
+    }, format!(
+        "account {}: {} was changed since the start, and a reload does not hand it over: `systemctl restart stackcron`",
+        e.account, e.path
+    );
+
     /// There is quota again.
     QuotaRestored = "quota.restored", |e| Level::INFO, {
         account: AccountName,
