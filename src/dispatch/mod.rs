@@ -134,6 +134,9 @@ pub struct Dispatch {
     known: HashSet<Key>,
     /// Which entries are run again, and which come after which.
     links: Links,
+    /// The journal is an older copy of itself: what came after an occurrence that is scheduled before this instant may have been
+    /// sent, and the copy does not know.
+    older_until: Option<Timestamp>,
     /// What is to repeat a run, by the name of its entry.
     repetitions: HashMap<EntryName, BTreeSet<Id>>,
     /// Entries that somebody paused, besides those that the schedule has paused.
@@ -362,6 +365,7 @@ impl Dispatch {
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
             links: Links::default(),
+            older_until: None,
             repetitions: HashMap::new(),
             paused: Arc::default(),
             first_pause_ends: None,

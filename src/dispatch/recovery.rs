@@ -38,6 +38,7 @@ impl Dispatch {
         Arc::make_mut(&mut self.paused).extend(recovered.paused);
         self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         self.doubts.former = recovered.clock;
+        self.older_until = recovered.older_until;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
             if let Some(lane) = self.lanes.get_mut(&account) {

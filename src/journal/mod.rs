@@ -422,6 +422,9 @@ pub struct Recovered {
     /// The journal is an older copy of itself: what was due from its cursor up to this instant may have been sent. `None`: it has
     /// forgotten nothing.
     pub forgotten_until: Option<Timestamp>,
+    /// The journal was found to be an older copy of itself: what is scheduled before this instant may have ended, and have led to
+    /// others, without a word in it.
+    pub older_until: Option<Timestamp>,
     /// Claimed and not settled, in the order of scheduled_at.
     pub open: Vec<Open>,
     /// Actions that are asked for until they finish, in the order of scheduled_at.
