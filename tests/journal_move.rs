@@ -31,7 +31,8 @@ fn history(place: &Place) -> BTreeMap<(String, String), Value> {
     rows.map(|row| ((text(&row["entry"]), text(&row["scheduled_at"])), row)).collect()
 }
 
-/// Each second of `e` from the first to the last was sent once: none is lost, and none is sent twice.
+/// Each second of `e` from the first to the last was sent once: none is lost, and none is sent
+/// twice.
 fn none_is_lost_or_sent_twice(place: &Place, sandbox: &Sandbox) {
     let rows = history(place);
     let of_e: Vec<Timestamp> = rows

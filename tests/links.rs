@@ -124,7 +124,8 @@ async fn a_chain_runs_in_its_order_through_kills_and_each_once() {
             "at {unix}: {names:?}"
         );
         let Some(last) = names.last().filter(|_| names.len() < chain.len()) else { continue };
-        // A kill may leave an attempt that nothing can tell apart from another: its chain ends there, and says so.
+        // A kill may leave an attempt that nothing can tell apart from another: its chain ends
+        // there, and says so.
         let is_unknown = |row: &&Value| {
             let at: Option<jiff::Timestamp> = row["scheduled_at"].as_str().and_then(|at| at.parse().ok());
             row["entry"] == **last && at.is_some_and(|at| at.as_second().to_string() == *unix)

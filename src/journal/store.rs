@@ -11,13 +11,14 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 
 /// A place for the rows. One thread owns it; each call blocks.
 pub(super) trait Store: Send + 'static {
-    /// Performs writes in their order, and says of each what came of it. All of them are durable when it returns, and
-    /// none of them when it fails; or perhaps all, where the failure hides it. To perform the same again is right
-    /// in each case, except after [`JournalError::Unstorable`]: one of the writes can never be performed.
+    /// Performs writes in their order, and says of each what came of it. All of them are durable
+    /// when it returns, and none of them when it fails; or perhaps all, where the failure hides it.
+    /// To perform the same again is right in each case, except after [`JournalError::Unstorable`]:
+    /// one of the writes can never be performed.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
 
-    /// The actions that occurrences of a stack have started, of those scheduled since then; and which of the listed actions are of
-    /// occurrences that were scheduled before.
+    /// The actions that occurrences of a stack have started, of those scheduled since then; and
+    /// which of the listed actions are of occurrences that were scheduled before.
     fn actions(
         &mut self,
         stack: &StackUid,
@@ -25,8 +26,8 @@ pub(super) trait Store: Send + 'static {
         listed: &[ActionId],
     ) -> Result<Known, JournalError>;
 
-    /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many
-    /// rows, fewer than asked for when these were the last.
+    /// Takes away some of what was scheduled before an instant and is settled, the oldest first.
+    /// Returns how many rows, fewer than asked for when these were the last.
     fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError>;
 
     /// What can be done when nobody waits for a write any more.

@@ -1,5 +1,5 @@
-//! What happened in a run, and whether it was right: against the server's ledger, the journal, and a reading of the
-//! schedule that is not the timetable's.
+//! What happened in a run, and whether it was right: against the server's ledger, the journal, and
+//! a reading of the schedule that is not the timetable's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,14 +17,15 @@ use crate::rehearsal::network::Network;
 use crate::sandbox;
 use crate::schedule::{AccountName, EntryName, Schedule};
 
-/// A clock that shows less is not believed. What a restart under another file makes of what was claimed ahead is left
-/// to it: so far reaches a claim.
+/// A clock that shows less is not believed. What a restart under another file makes of what was
+/// claimed ahead is left to it: so far reaches a claim.
 const AHEAD: SignedDuration = SignedDuration::from_secs(6);
 
 /// An effect that comes so long after its request was sent is taken not to come.
 const BOUND: SignedDuration = SignedDuration::from_secs(119);
 
-/// A clock that was set back by more is followed, but for what a restart does not know to have been shown.
+/// A clock that was set back by more is followed, but for what a restart does not know to have been
+/// shown.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(50);
 
 pub(super) struct Oracle<'a> {
@@ -32,11 +33,13 @@ pub(super) struct Oracle<'a> {
     trace: Option<Vec<String>>,
     violation: Option<String>,
     sent: Vec<Sent>,
-    /// The stretches of the wall clock that came to be shown, by the file that was in force: after, until, file.
+    /// The stretches of the wall clock that came to be shown, by the file that was in force: after,
+    /// until, file.
     shown: Vec<(Timestamp, Timestamp, usize)>,
     /// The same, and the journal's cursor, when this life began.
     at_start: (Vec<(Timestamp, Timestamp, usize)>, Option<Timestamp>),
-    /// Stretches that a clock which was set back has shown again. The log tells of an instant and not of its pass.
+    /// Stretches that a clock which was set back has shown again. The log tells of an instant and
+    /// not of its pass.
     again: Vec<(Timestamp, Timestamp)>,
     /// The journal has a cursor: from here on every occurrence counts.
     begun: bool,
@@ -45,7 +48,8 @@ pub(super) struct Oracle<'a> {
     duty: Timestamp,
     /// Instants about which a claim may be made or not.
     vague: Vec<(Timestamp, Timestamp)>,
-    /// The same, and it may not be made though it should have been: the process died after a reload.
+    /// The same, and it may not be made though it should have been: the process died after a
+    /// reload.
     undone: Vec<(Timestamp, Timestamp)>,
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
@@ -56,7 +60,8 @@ pub(super) struct Oracle<'a> {
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
-    /// The journal was put back to an older copy since this life began, and has lost claims that it may send.
+    /// The journal was put back to an older copy since this life began, and has lost claims that it
+    /// may send.
     pub(super) is_behind: bool,
     /// The final states that were told, in their order, and by which life.
     told: BTreeMap<Key, Vec<(&'static str, u32)>>,
@@ -217,11 +222,13 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
+    /// The journal is an older copy of itself. What came due since is planned again, by the file of
+    /// the next life.
     pub(super) fn is_restored(&mut self, cursor: Timestamp) {
         self.is_behind = true;
         self.vague.push((cursor - AHEAD, cursor));
-        // Where the file has changed since, what the copy has not claimed ahead by the former one is not planned again.
+        // Where the file has changed since, what the copy has not claimed ahead by the former one
+        // is not planned again.
         self.undone.push((cursor - AHEAD, cursor));
         let before = cursor - SignedDuration::from_nanos(1);
         self.shown.retain_mut(|(after, until, _)| {
@@ -384,8 +391,8 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    /// Whether an occurrence is claimed. In a stretch that the clock has shown again it may be so in another pass, or have been
-    /// skipped by a clock that was put right.
+    /// Whether an occurrence is claimed. In a stretch that the clock has shown again it may be so
+    /// in another pass, or have been skipped by a clock that was put right.
     fn has(&self, committed: &Memory, key: &Key) -> bool {
         committed.row(key).is_some() || self.is_again(key.scheduled_at())
     }
@@ -439,7 +446,8 @@ impl<'a> Oracle<'a> {
             let adopted = committed.rows().any(|(other, row)| {
                 other != *key && row.action.is_some_and(|action| actions.contains(&action))
             });
-            // Of an idempotent one, nothing may tell its actions from those of others that are in doubt for good.
+            // Of an idempotent one, nothing may tell its actions from those of others that are in
+            // doubt for good.
             let is_certain = own.is_some_and(|own| actions.contains(&own)) && !is_idempotent;
             if is_certain && untold > 0 && !adopted {
                 wrong
@@ -467,7 +475,8 @@ impl<'a> Oracle<'a> {
             let actions = started.get(key).map_or(&[][..], Vec::as_slice);
             let truth = match row.state {
                 State::Started | State::Finished | State::Failed => match row.action {
-                    // The second action of an idempotent occurrence is nobody's, and may be taken for another's.
+                    // The second action of an idempotent occurrence is nobody's, and may be taken
+                    // for another's.
                     _ if doubled && self.adopted.contains(&key.clone().in_pass(0)) => true,
                     Some(action) => actions.contains(&action),
                     None => !actions.is_empty(),
@@ -500,7 +509,8 @@ impl<'a> Oracle<'a> {
                 self.seen.insert(row.state.as_str());
             } else if row.is_settled {
                 let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
-                // Of several members, a former leader may come to tell of an end when another has told of a later one.
+                // Of several members, a former leader may come to tell of an end when another has
+                // told of a later one.
                 let counts =
                     if self.scenario.clocks.len() > 1 { told } else { &told[told.len().saturating_sub(1)..] };
                 if !counts.iter().any(|&(state, _)| state == row.state.as_str()) {
@@ -543,7 +553,8 @@ impl<'a> Oracle<'a> {
                 let vague = reloaded
                     || self.is_undone(at)
                     || self.vague.iter().any(|&(from, until)| from <= at && at <= until);
-                // An instant that the clock showed twice may have been due under the file of the first time alone.
+                // An instant that the clock showed twice may have been due under the file of the
+                // first time alone.
                 let excused = removed || vague || self.is_again(at) || at > duty || Some(at) <= first;
                 let linked = matches!(row.origin, Origin::Retry(_) | Origin::Upstream);
                 !is_by_hand(key) && !linked && (!due || !(expected.contains(key) || excused))
