@@ -1,5 +1,5 @@
-//! What the end of an occurrence leads to: a repetition (`retry`), or the occurrences of the
-//! entries that come after it.
+//! Claims what follows the end of an occurrence: a repetition (`retry`), or the entries that come
+//! after it.
 //!
 //! The problem: a crash between an end and what it leads to must lose nothing and start nothing
 //! twice. So the end and the claims of what follows are one [`Handover`], which the journal writes
@@ -61,7 +61,7 @@ pub(super) struct LinkedKey {
     pub(super) origin: Origin,
 }
 
-/// What an end means for what comes after.
+/// The meaning of an end for the entries that come after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Success,
@@ -175,8 +175,7 @@ impl Dispatch {
         }
         let mut at = policy.after.due_at(now.wall, number);
         at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        // What is scheduled is scheduled at whole seconds, and two repetitions of one entry have
-        // two instants.
+        // Whole seconds belong to expressions, and two repetitions of one entry need two instants.
         while at.subsec_nanosecond() == 0 || self.known.contains(&self.key_of(&ending.key, at)) {
             at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
         }
@@ -205,8 +204,7 @@ impl Dispatch {
             || waiting.any(|pending| !pending.is_by_hand() && pending.first() > first)
     }
 
-    /// What becomes of the entries that come after one that has ended, and of those that come after
-    /// these.
+    /// Plans or skips the entries that come after one that has ended, down the whole chain.
     fn follow_on(
         &self,
         ending: &LinkedKey,
