@@ -1,4 +1,4 @@
-//! What the quota promises, one fact at a time. The promises under chance are in
+//! The promises of the quota, one fact at a time. Their tests under random conditions are in
 //! `tests/quota_simulation.rs`.
 
 use super::*;
@@ -37,7 +37,7 @@ fn exchange(quota: &mut Quota, seconds: u64, answer: Answer) -> Vec<Change> {
     quota.answered(ticket, answer, at(seconds))
 }
 
-/// All that may go at one instant.
+/// Takes every ticket that may go at one instant.
 fn all(quota: &mut Quota, seconds: u64) -> Vec<Ticket> {
     std::iter::from_fn(|| fire(quota, seconds).ok()).collect()
 }
