@@ -1,9 +1,30 @@
-//! The quota of one account: what may be sent now, and when it is worth asking again.
+//! The quota of one account: which requests may be sent now, and when it is worth asking again.
 //!
-//! Requests are admitted from what the API's headers cover: Remaining as newest told, less what it
-//! may not include, less the reserve. Beyond that only single requests go, at instants when quota
-//! should have come back: their answers tell. So a wrong guess about the window costs one request
-//! at most.
+//! **Problem.** The API grants a number of requests (Limit) in a window. Its answers tell how many
+//! are left (Remaining), but answers arrive in any order, people and CI use the same token, and
+//! the vendor does not say when a window begins. A request beyond the quota is refused, and a
+//! fire that is refused is late.
+//!
+//! **Mechanism.** A request is *covered* as long as the newest Remaining, less the requests that
+//! it may not include yet, less the reserve, is above zero ([`estimate`]). Covered requests go at
+//! once. When nothing is covered, one request at a time goes as a probe, at the instant at which
+//! quota should have come back ([`window`]), and its answer tells. So a wrong guess about the
+//! window costs one refused request. Background requests (follow-up and checks) may use
+//! [`BACKGROUND_PERCENT`] of a window together, so that fires find room. A refusal that
+//! contradicts Remaining is a burst limit, and only delays ([`burst`]).
+//!
+//! **Example.** Limit 60 an hour, reserve 3.
+//!
+//! | time  | event                                   | estimate                              |
+//! |-------|-----------------------------------------|---------------------------------------|
+//! | 10:00 | answer: 5 left                          | 5 - 3 = 2 requests are covered        |
+//! | 10:01 | two fires are due, both are sent        | 2 in flight, none covered             |
+//! | 10:01 | both answers: 3 left                    | exhausted: the third fire waits       |
+//! | 11:00 | the window should have turned           | the waiting fire goes alone, as probe |
+//! | 11:00 | answer: 59 left                         | restored: 56 are covered              |
+//!
+//! If the probe at 11:00 is refused instead, the window turns later than it was guessed, and the
+//! next probe goes at the next instant that is still possible.
 
 mod burst;
 mod estimate;
@@ -33,7 +54,7 @@ use window::Window;
 
 /// Percentage of a window's usable requests that follow-up and checks may use together, so that
 /// fires find room.
-const ASIDE_PERCENT: u64 = 30;
+const BACKGROUND_PERCENT: u64 = 30;
 /// After the quota was used up, it counts as restored once this percentage of the usable is left:
 /// with a rolling window a little comes back all the time.
 const RESTORED_PERCENT: u64 = 10;
@@ -62,14 +83,14 @@ pub struct Quota {
     /// Burst limit of fires, and of the questions that fires wait for.
     fire_burst: Burst,
     /// Burst limit of follow-up and checks.
-    aside_burst: Burst,
+    background_burst: Burst,
     limit: u32,
     belief: QuotaEstimate,
     ledger: Ledger,
     window: Window,
     /// The ledger's requests that were no fires.
-    asides: Ledger,
-    asides_in_flight: u32,
+    background: Ledger,
+    background_in_flight: u32,
     limiter: Limiter,
     /// The request that went beyond what was covered, while its answer is awaited.
     probe: Option<u64>,
@@ -112,13 +133,13 @@ impl Quota {
             settings,
             generation: 0,
             fire_burst: Burst::default(),
-            aside_burst: Burst::default(),
+            background_burst: Burst::default(),
             limit: settings.limit,
             belief: QuotaEstimate::default(),
             ledger: Ledger::new(settings.window),
             window: Window::new(settings.window),
-            asides: Ledger::new(settings.window),
-            asides_in_flight: 0,
+            background: Ledger::new(settings.window),
+            background_in_flight: 0,
             limiter: Limiter::new(settings.limit),
             probe: None,
             unconfirmed: true,
@@ -166,13 +187,13 @@ impl Quota {
     pub fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
         let now = inner(now);
         self.age(now);
-        if purpose.is_aside()
-            && let Some(at) = self.aside_waits_for()
+        if purpose.is_background()
+            && let Some(at) = self.background_waits_for()
         {
             return Err(self.until(at, Why::Share));
         }
-        let gate = match (self.fire_burst.gate(now.mono), purpose.is_aside()) {
-            (Gate::Open, true) => self.aside_burst.gate(now.mono),
+        let gate = match (self.fire_burst.gate(now.mono), purpose.is_background()) {
+            (Gate::Open, true) => self.background_burst.gate(now.mono),
             (gate, _) => gate,
         };
         match gate {
@@ -202,7 +223,7 @@ impl Quota {
         if alone {
             self.probe = Some(number);
         }
-        self.asides_in_flight += u32::from(purpose.is_aside());
+        self.background_in_flight += u32::from(purpose.is_background());
         self.burst(purpose).left();
         Ok(Ticket { generation: self.generation, number, sent: now.mono, purpose })
     }
@@ -321,8 +342,8 @@ impl Quota {
     }
 
     /// Returns the number of requests of a whole window that follow-up and checks may use together.
-    pub fn aside(&self) -> u32 {
-        let share = u64::from(self.limit.saturating_sub(self.reserve())) * ASIDE_PERCENT / 100;
+    pub fn background_share(&self) -> u32 {
+        let share = u64::from(self.limit.saturating_sub(self.reserve())) * BACKGROUND_PERCENT / 100;
         u32::try_from(share).unwrap_or(u32::MAX).max(1)
     }
 
@@ -453,21 +474,21 @@ impl Quota {
         [foretold, whole].into_iter().flatten().min().unwrap_or(after + window)
     }
 
-    fn aside_waits_for(&self) -> Option<Mono> {
-        let used = u64::from(self.asides.ours()) + u64::from(self.asides_in_flight);
+    fn background_waits_for(&self) -> Option<Mono> {
+        let used = u64::from(self.background.ours()) + u64::from(self.background_in_flight);
         let usable = u64::from(self.covered(self.ledger.ours()))
             + u64::from(self.ledger.ours())
             + u64::from(self.belief.in_flight());
         // Just after a turn the ledger still has the former window's requests: no window holds more
         // than the limit.
         let usable = usable.min(u64::from(self.limit.saturating_sub(self.reserve())));
-        let share = (usable * ASIDE_PERCENT / 100).max(1);
+        let share = (usable * BACKGROUND_PERCENT / 100).max(1);
         let now = self.seen.mono;
-        (used >= share).then(|| self.asides.leave_after(now, 1).unwrap_or(now + self.settings.window))
+        (used >= share).then(|| self.background.leave_after(now, 1).unwrap_or(now + self.settings.window))
     }
 
     fn burst(&mut self, purpose: Purpose) -> &mut Burst {
-        if purpose.is_aside() { &mut self.aside_burst } else { &mut self.fire_burst }
+        if purpose.is_background() { &mut self.background_burst } else { &mut self.fire_burst }
     }
 
     fn hand_back(&mut self, ticket: &Ticket, counted: bool) {
@@ -475,10 +496,10 @@ impl Quota {
         if self.probe == Some(ticket.number) {
             self.probe = None;
         }
-        if ticket.purpose.is_aside() {
-            self.asides_in_flight = self.asides_in_flight.saturating_sub(1);
+        if ticket.purpose.is_background() {
+            self.background_in_flight = self.background_in_flight.saturating_sub(1);
             if counted {
-                self.asides.add_own(ticket.sent, self.seen.mono);
+                self.background.add_own(ticket.sent, self.seen.mono);
             }
         }
     }
@@ -516,7 +537,7 @@ impl Quota {
     fn age(&mut self, now: Now) {
         self.seen = now;
         self.ledger.age(now.mono);
-        self.asides.age(now.mono);
+        self.background.age(now.mono);
     }
 
     fn until(&self, at: Mono, why: Why) -> Refusal {

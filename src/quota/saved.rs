@@ -35,7 +35,7 @@ pub struct Saved {
     /// Requests of the last window, oldest first.
     pub used: Vec<SavedUse>,
     /// The requests among `used` that were no fires.
-    pub asides: Vec<SavedUse>,
+    pub background: Vec<SavedUse>,
     /// The state of the window.
     pub window: SavedWindow,
     /// The instant before which the server asked for nothing to be sent.
@@ -125,7 +125,7 @@ impl Quota {
         quota.unconfirmed = ending == Ending::Killed || !known;
         quota.belief = QuotaEstimate::restored(heard, saved.uncovered);
         read(&mut quota.ledger, &saved.used, past);
-        read(&mut quota.asides, &saved.asides, past);
+        read(&mut quota.background, &saved.background, past);
         quota.window = Window::restored(settings.window, saved.window, past);
         quota.not_before = saved.not_before.map(|at| mono(now, at));
         quota.exhausted_since = saved.exhausted_since.map(past);
@@ -146,9 +146,9 @@ impl Quota {
         if settings.window != former.window {
             let saved = self.save();
             let past = |at| mono(now, at).min(now.mono);
-            (self.ledger, self.asides) = (Ledger::new(settings.window), Ledger::new(settings.window));
+            (self.ledger, self.background) = (Ledger::new(settings.window), Ledger::new(settings.window));
             read(&mut self.ledger, &saved.used, past);
-            read(&mut self.asides, &saved.asides, past);
+            read(&mut self.background, &saved.background, past);
             self.window = Window::restored(settings.window, saved.window, past);
             self.age(now);
         }
@@ -169,7 +169,7 @@ impl Quota {
             confirmed: !self.unconfirmed,
             uncovered: self.belief.in_flight().saturating_add(self.belief.loose()),
             used: write(&self.ledger, at),
-            asides: write(&self.asides, at),
+            background: write(&self.background, at),
             window: self.window.save(at),
             not_before: self.not_before.map(at),
             exhausted_since: self.exhausted_since.map(at),

@@ -22,7 +22,7 @@ pub enum Purpose {
 impl Purpose {
     /// Returns true for a request that may use a share of the quota only. A question that a fire
     /// waits for is not one of them.
-    pub(super) fn is_aside(self) -> bool {
+    pub(super) fn is_background(self) -> bool {
         matches!(self, Purpose::FollowUp | Purpose::Check)
     }
 }
