@@ -76,8 +76,10 @@ pub(crate) struct Sweep {
     cursor: Option<Timestamp>,
     /// The latest instant that the clock is known to have shown. `None` until it is plausible.
     shown: Option<Timestamp>,
-    /// The clock was set back: from the first instant to the end of the repeat, it shows what it has shown before.
-    repeat: Option<(Timestamp, Repeat)>,
+    /// The journal's cursor at the start, which a former process had reached. `None`: there was none.
+    claimed: Option<Timestamp>,
+    /// The last stretch that the clock showed again. `None`: it was never set back.
+    repeat: Option<Repeat>,
     /// Nothing is planned while the clock shows an earlier time.
     plausible: Timestamp,
     /// Nothing is planned that is scheduled then or later.
@@ -102,6 +104,7 @@ impl Sweep {
             timetable,
             cursor: from,
             shown: from,
+            claimed: None,
             repeat: None,
             plausible: PLAUSIBLE,
             end: Timestamp::MAX,
@@ -113,8 +116,11 @@ impl Sweep {
     /// more in what was ahead; what that process had claimed there is known to the journal.
     pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>, repeat: Option<Repeat>) -> Sweep {
         let ahead = Reach::ALONE.ahead;
-        let from = cursor.map(|cursor| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN));
-        Sweep { repeat: cursor.zip(repeat), ..Sweep::new(schedule, from) }
+        // What lies before the instant that the clock was set back to belongs to an earlier pass, and was claimed in it.
+        let first = repeat.map_or(Timestamp::MIN, |repeat| repeat.from);
+        let from =
+            |cursor: Timestamp| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN).max(first.min(cursor));
+        Sweep { repeat, claimed: cursor, ..Sweep::new(schedule, cursor.map(from)) }
     }
 
     /// The same with another reach.
@@ -168,7 +174,7 @@ impl Sweep {
         self.cursor = Some(until);
         self.shown = self.shown.max(until.checked_sub(self.reach.ahead).ok());
         let mut occurrences = timetable.step(until);
-        if let Some((from, Repeat { pass, until })) = self.repeat {
+        if let Some(Repeat { pass, from, until }) = self.repeat {
             let again = |at| from <= at && at < until;
             occurrences.iter_mut().filter(|it| again(it.scheduled_at)).for_each(|it| it.pass = pass);
         }
@@ -179,7 +185,7 @@ impl Sweep {
     /// when it was not set back by so much.
     pub(super) fn goes_back(&mut self, now: Now) -> Option<Repeat> {
         let shown = self.waits_for_clock(now)?;
-        let cursor = self.cursor?;
+        let cursor = self.cursor.max(self.claimed)?;
         if now.wall < self.plausible || shown.duration_since(now.wall) <= WAITS_AT_MOST {
             return None;
         }
@@ -187,19 +193,19 @@ impl Sweep {
             return None;
         };
         timetable.go_back(now.wall);
-        let former = self.repeat.map(|(_, repeat)| repeat);
+        let former = self.repeat;
         let pass = former.map_or(1, |former| former.pass.saturating_add(1));
         let until = former.map_or(cursor, |former| former.until.max(cursor));
-        let repeat = Repeat { pass, until };
+        let repeat = Repeat { pass, from: now.wall, until };
         (self.cursor, self.shown) = (Some(now.wall), Some(now.wall));
-        self.repeat = Some((now.wall, repeat));
+        self.repeat = Some(repeat);
         Some(repeat)
     }
 
     /// The clock was set forward: what it skips of a stretch that it was showing again is left out, for it has been shown.
     /// Returns where that ends.
     pub(super) fn skips_repeated(&mut self, now: Now) -> Option<Timestamp> {
-        let (_, repeat) = self.repeat?;
+        let repeat = self.repeat?;
         let until = repeat.until.min(now.wall);
         if self.cursor? < until
             && let Plan::Running(timetable) = &mut self.timetable
@@ -210,13 +216,13 @@ impl Sweep {
         Some(until)
     }
 
-    /// The last stretch that the clock showed again, and its first instant.
-    pub(super) fn repeat(&self) -> Option<(Timestamp, Repeat)> {
+    /// The last stretch that the clock showed again.
+    pub(crate) fn repeat(&self) -> Option<Repeat> {
         self.repeat
     }
 
     /// The same with a stretch that the clock shows again.
-    pub(super) fn repeating(self, repeat: Option<(Timestamp, Repeat)>) -> Sweep {
+    pub(super) fn repeating(self, repeat: Option<Repeat>) -> Sweep {
         Sweep { repeat, ..self }
     }
 

@@ -474,7 +474,7 @@ fn what_a_person_fires_has_an_instant_of_its_own() {
     let mut world = World::new(&schedule, nothing_recovered(), START);
     let entry = &schedule.entries[0];
     let claims: Vec<_> = (0..3)
-        .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor").1)
+        .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor"))
         .collect();
     let micros: Vec<i64> =
         claims.iter().map(|claim| claim.key.scheduled_at().as_microsecond() % 1_000_000).collect();

@@ -78,8 +78,16 @@ impl Journal {
         cursor: impl Into<Cursor>,
         claims: Vec<Claim>,
     ) -> Result<Claimed, JournalError> {
-        let cursor = cursor.into();
+        let cursor = Some(cursor.into());
         self.ask(|answer| Request::Claim { cursor, claims, answer }).await
+    }
+
+    /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the clock was set meanwhile.
+    ///
+    /// # Errors
+    /// Then nothing is claimed.
+    pub(crate) async fn claim_by_hand(&self, claim: Claim) -> Result<Claimed, JournalError> {
+        self.ask(|answer| Request::Claim { cursor: None, claims: vec![claim], answer }).await
     }
 
     /// Writes moves, on disk when it returns. Returns those that would go back; the others are applied.

@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     repeat: Option<Repeat>,
     stopped_at: Option<Timestamp>,
     rows: BTreeMap<Key, (Claim, Progress)>,
+    /// Left to an earlier pass through their instants.
+    kept: BTreeSet<Key>,
     paused: BTreeSet<EntryName>,
     quotas: BTreeMap<AccountName, quota::Saved>,
 }
@@ -39,11 +41,14 @@ pub(crate) struct Row {
 
 impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
-    pub(crate) fn claim(&mut self, cursor: impl Into<Cursor>, claims: &[Claim]) -> Claimed {
-        let Cursor { at: cursor, repeat } = cursor.into();
+    pub(crate) fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> Claimed {
         let mut claimed = Claimed::default();
         for claim in claims {
-            if self.rows.contains_key(&claim.key) || self.is_kept_by_former_pass(claim) {
+            let is_there = self.rows.contains_key(&claim.key);
+            if is_there || self.is_kept_by_former_pass(claim) {
+                if !is_there {
+                    self.kept.insert(claim.key.clone());
+                }
                 claimed.known.push(claim.key.clone());
                 continue;
             }
@@ -54,13 +59,13 @@ impl Memory {
             };
             self.rows.insert(claim.key.clone(), (claim, Progress::due()));
         }
-        let cursor = whole_micros(cursor);
+        let Some(Cursor { at, repeat }) = cursor else { return claimed };
         match repeat {
-            Some(Repeat { pass, until }) => {
-                (self.cursor, self.repeat) =
-                    (Some(cursor), Some(Repeat { pass, until: whole_micros(until) }));
+            Some(Repeat { pass, from, until }) => {
+                self.cursor = Some(whole_micros(at));
+                self.repeat = Some(Repeat { pass, from: whole_micros(from), until: whole_micros(until) });
             }
-            None => self.cursor = self.cursor.max(Some(cursor)),
+            None => self.cursor = self.cursor.max(Some(whole_micros(at))),
         }
         claimed
     }
@@ -220,6 +225,16 @@ impl Memory {
         self.cursor
     }
 
+    /// The last stretch that the clock went through again.
+    pub(crate) fn repeat(&self) -> Option<Repeat> {
+        self.repeat
+    }
+
+    /// Whether an occurrence of a further pass was left to an earlier one.
+    pub(crate) fn is_left_to_former_pass(&self, key: &Key) -> bool {
+        self.kept.contains(key)
+    }
+
     /// What became of one occurrence. `None` when it was never claimed.
     pub(crate) fn row(&self, key: &Key) -> Option<Row> {
         self.rows.get(key).map(row)
@@ -330,7 +345,7 @@ mod tests {
                         Ask::Claim(cursor, numbers) => {
                             let claims: Vec<Claim> = numbers.into_iter().map(claim_of).collect();
                             let claimed = journal.claim(at(cursor), claims.clone()).await.expect("claimed");
-                            prop_assert_eq!(claimed, memory.claim(at(cursor), &claims));
+                            prop_assert_eq!(claimed, memory.claim(Some(at(cursor).into()), &claims));
                         }
                         Ask::Transition(number, mv) => {
                             let moves = vec![(key(number), mv.clone())];

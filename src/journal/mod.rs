@@ -140,11 +140,13 @@ impl From<Timestamp> for Cursor {
     }
 }
 
-/// A stretch that begins with the cursor and that the clock has shown before.
+/// A stretch of time that the clock has shown before, and shows again because it was set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
     /// The pass of what is scheduled in it: greater than each before.
     pub pass: u32,
+    /// Its first instant, which the clock was set back to: the cursor begins there.
+    pub from: Timestamp,
     /// What is scheduled then or later has not been claimed before.
     pub until: Timestamp,
 }

@@ -39,8 +39,8 @@ pub(crate) enum Write<'a> {
     Steps(&'a [(Key, Transition)]),
     /// The state of an account's quota.
     Quota(&'a AccountName, &'a quota::Saved),
-    /// Occurrences, and the cursor.
-    Claim(Cursor, &'a [Claim]),
+    /// Occurrences, and the cursor. `None`: the cursor stands, as for what a person asks for.
+    Claim(Option<Cursor>, &'a [Claim]),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
     /// An entry is paused.

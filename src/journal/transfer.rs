@@ -75,8 +75,9 @@ pub(super) struct Head {
     pub(super) cursor: Option<i64>,
     /// When the last daemon stopped in order. `None` after a crash of any leader.
     pub(super) stopped_at: Option<i64>,
-    /// The greatest pass, and up to which instant the clock has shown it. `None`: the clock was never set back.
+    /// The greatest pass, and the first and the last instant of what the clock shows again. `None`: it was never set back.
     pub(super) pass: Option<i64>,
+    pub(super) pass_from: Option<i64>,
     pub(super) pass_until: Option<i64>,
     /// What is due up to this instant may have been sent, though the journal has forgotten it.
     pub(super) lost_until: Option<i64>,

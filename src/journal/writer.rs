@@ -59,7 +59,7 @@ pub(super) enum Change {
 pub(super) enum Request {
     Soon(Change),
     Follow(log::Progress),
-    Claim { cursor: Cursor, claims: Vec<Claim>, answer: Answer<Claimed> },
+    Claim { cursor: Option<Cursor>, claims: Vec<Claim>, answer: Answer<Claimed> },
     Commit { moves: Vec<(Key, Transition)>, answer: Answer<Vec<Refused>> },
     Pause(EntryName, Answer<()>),
     Resume(EntryName, Answer<()>),

@@ -30,7 +30,7 @@ pub(super) enum Write {
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
-    ByHand(Timestamp, Claim),
+    ByHand(Claim),
     Pause(EntryName),
     Resume(EntryName),
     /// What was recorded is written without the wait for company.
@@ -305,7 +305,7 @@ impl Disk {
             match write {
                 Write::Step(..) | Write::Amend(..) | Write::Quota(..) | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
-                Write::ByHand(_, claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
+                Write::ByHand(claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
                 Write::Pause(entry) => written.push(Written::Steered(entry, Steered::Paused)),
                 Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, true)),
@@ -327,7 +327,7 @@ impl Disk {
             match write {
                 Write::Step(..) | Write::Amend(..) | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
-                Write::ByHand(_, claim) => written.push(Written::ByHand(claim, None)),
+                Write::ByHand(claim) => written.push(Written::ByHand(claim, None)),
                 Write::Pause(entry) | Write::Resume(entry) => {
                     written.push(Written::Steered(entry, Steered::Not));
                 }
@@ -388,11 +388,9 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
         Write::Claim(Claims { cursor, repeat, claims }) => {
-            Some(store::Write::Claim(Cursor { at: *cursor, repeat: *repeat }, claims))
+            Some(store::Write::Claim(Some(Cursor { at: *cursor, repeat: *repeat }), claims))
         }
-        Write::ByHand(cursor, claim) => {
-            Some(store::Write::Claim((*cursor).into(), std::slice::from_ref(claim)))
-        }
+        Write::ByHand(claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
         Write::Pause(entry) => Some(store::Write::Pause(entry)),
         Write::Resume(entry) => Some(store::Write::Resume(entry)),
         Write::Close(at) => Some(store::Write::Stopped(*at)),

@@ -14,6 +14,7 @@ mod database;
 mod disk;
 mod member;
 mod scenario;
+mod shown;
 mod spending;
 mod world;
 

@@ -38,7 +38,8 @@ pub(super) const CLAIM: &str = "
     ), moved AS (
         UPDATE stackcron.shard SET
             cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
-            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until)
+            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until),
+            pass_from = coalesce($16::bigint, pass_from)
         FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
@@ -195,7 +196,8 @@ impl Group {
     }
 
     /// The last word has it, and a cursor that only goes on never goes back.
-    fn moves(&mut self, cursor: Cursor) {
+    fn moves(&mut self, cursor: Option<Cursor>) {
+        let Some(cursor) = cursor else { return };
         self.cursor = Some(match self.cursor {
             Some(former) if cursor.repeat.is_none() => {
                 Cursor { at: former.at.max(cursor.at), repeat: former.repeat }
@@ -376,11 +378,13 @@ impl Group {
     }
 
     async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
-        let Some(Cursor { at, repeat }) = self.cursor else {
+        if self.cursor.is_none() && self.claims.is_empty() {
             return Ok(Vec::new());
-        };
-        let cursor = at.as_microsecond();
+        }
+        let cursor: Option<i64> = self.cursor.map(|cursor| cursor.at.as_microsecond());
+        let repeat = self.cursor.and_then(|cursor| cursor.repeat);
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
+        let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
         let all = || self.claims.values();
         let (instants, entries, passes) = columns(self.claims.keys());
@@ -396,7 +400,7 @@ impl Group {
                 Origin::Person { args } => (true, args.as_deref()),
             })
             .unzip();
-        let parameters: [(&(dyn ToSql + Sync), Type); 15] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
             (&number, Type::INT8),
             (&cursor, Type::INT8),
             (&instants, Type::INT8_ARRAY),
@@ -412,6 +416,7 @@ impl Group {
             (&once, Type::BOOL_ARRAY),
             (&pass, Type::INT8),
             (&until, Type::INT8),
+            (&from, Type::INT8),
         ];
         client.query_typed(&of.claim, &parameters).await
     }

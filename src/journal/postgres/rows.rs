@@ -103,7 +103,7 @@ impl Statements {
             ),
             open: OPEN.replace("{own}", &own),
             begin: format!(
-                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_until FROM stackcron.shard, lease WHERE {row}"
+                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_until, pass_from FROM stackcron.shard, lease WHERE {row}"
             ),
             goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
@@ -434,10 +434,11 @@ fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
 
 /// The stretch that the clock went through again last.
 fn repeat(journal: &Row) -> Result<Option<Repeat>, String> {
-    let (pass, until): (Option<i64>, Option<i64>) = (journal.get(3), journal.get(4));
-    let Some((pass, until)) = pass.zip(until) else { return Ok(None) };
+    let (pass, until, from): (Option<i64>, Option<i64>, Option<i64>) =
+        (journal.get(3), journal.get(4), journal.get(5));
+    let Some(((pass, until), from)) = pass.zip(until).zip(from) else { return Ok(None) };
     let pass = u32::try_from(pass).map_err(|_| format!("{pass} is no pass"))?;
-    Ok(Some(Repeat { pass, until: instant(until)? }))
+    Ok(Some(Repeat { pass, from: instant(from)?, until: instant(until)? }))
 }
 
 pub(super) fn pass(pass: i32) -> Result<u32, String> {

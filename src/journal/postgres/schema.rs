@@ -32,7 +32,7 @@ pub(super) struct Migration {
 /// may have been sent.
 ///
 /// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back; a
-/// shard's is the greatest so far, of the instants from the cursor to `pass_until`.
+/// shard's is the greatest so far, of the instants from `pass_from` to `pass_until`.
 const FIRST: &str = r#"
     CREATE TABLE stackcron.journal (
         single boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -49,6 +49,7 @@ const FIRST: &str = r#"
         name text COLLATE "C" PRIMARY KEY,
         cursor bigint,
         pass bigint,
+        pass_from bigint,
         pass_until bigint,
         stopped_at bigint
     );

@@ -132,9 +132,9 @@ impl Tables {
         }
         group.stopped.into_iter().for_each(|at| self.memory.stopped(at));
         let mut new = HashSet::new();
-        if let Some(cursor) = group.cursor {
+        if group.cursor.is_some() || !group.claims.is_empty() {
             let claims: Vec<_> = group.claims.values().cloned().collect();
-            let known: HashSet<Key> = self.memory.claim(cursor, &claims).known.into_iter().collect();
+            let known: HashSet<Key> = self.memory.claim(group.cursor, &claims).known.into_iter().collect();
             for key in group.claims.keys() {
                 let own = self.numbers.get(key) == Some(&number.get());
                 if !known.contains(key) {

@@ -34,7 +34,8 @@ const HEAD: &str = "
         (SELECT CASE WHEN bool_and(stopped_at IS NOT NULL) THEN max(stopped_at) END FROM stackcron.shard WHERE cursor IS NOT NULL),
         (SELECT max(lost_until) FROM stackcron.lease), (SELECT max(sends_until) FROM stackcron.lease),
         moved_to, moved_from::text,
-        (SELECT max(pass) FROM stackcron.shard), (SELECT max(pass_until) FROM stackcron.shard)
+        (SELECT max(pass) FROM stackcron.shard), (SELECT max(pass_until) FROM stackcron.shard),
+        (SELECT min(pass_from) FROM stackcron.shard)
     FROM stackcron.journal";
 
 const OPEN: &str = "
@@ -205,6 +206,7 @@ impl Idle for IdleDatabase {
                 stopped_at: row.get(2),
                 pass: row.get(7),
                 pass_until: row.get(8),
+                pass_from: row.get(9),
                 lost_until: row.get(3),
                 sends_until: row.get(4),
                 paused: paused.iter().map(|row| row.get(0)).collect(),
@@ -255,13 +257,14 @@ impl Idle for IdleDatabase {
         }
         for name in &names {
             self.execute(
-                "INSERT INTO stackcron.shard (name, cursor, stopped_at, pass, pass_until) VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO stackcron.shard (name, cursor, stopped_at, pass, pass_until, pass_from) VALUES ($1, $2, $3, $4, $5, $6)",
                 &[
                     (name, Type::TEXT),
                     (&head.cursor, Type::INT8),
                     (&head.stopped_at, Type::INT8),
                     (&head.pass, Type::INT8),
                     (&head.pass_until, Type::INT8),
+                    (&head.pass_from, Type::INT8),
                 ],
             )?;
             if head.lost_until.is_some() {

@@ -94,10 +94,11 @@ impl Rows {
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
         self.transact(|writing| {
             let db = &writing.db;
-            let from = "SELECT cursor, stopped_at, pass, pass_until FROM journal";
+            let from = "SELECT cursor, stopped_at, pass, pass_from, pass_until FROM journal";
             let (cursor, stopped_at, repeat) = db.query_row(from, [], |row| {
                 let pass: Option<u32> = row.get(2)?;
-                let repeat = pass.zip(instant(row, 3)?).map(|(pass, until)| Repeat { pass, until });
+                let span = instant(row, 3)?.zip(instant(row, 4)?);
+                let repeat = pass.zip(span).map(|(pass, (from, until))| Repeat { pass, from, until });
                 Ok((instant(row, 0)?, instant(row, 1)?, repeat))
             })?;
             let mut recovered = Recovered {
@@ -244,7 +245,7 @@ impl Writing<'_> {
     }
 
     /// Claims what is not known yet, and moves the cursor on.
-    fn claim(&mut self, cursor: Cursor, claims: &[Claim]) -> rusqlite::Result<Claimed> {
+    fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let mut claimed = Claimed::default();
         for claim in claims {
             let entry = self.entry(claim.key.entry())?;
@@ -283,16 +284,17 @@ impl Writing<'_> {
                 claimed.known.push(claim.key.clone());
             }
         }
+        let Some(cursor) = cursor else { return Ok(claimed) };
         let at = cursor.at.as_microsecond();
         match cursor.repeat {
             None => self
                 .db
                 .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
                 .execute([at])?,
-            Some(Repeat { pass, until }) => self
+            Some(Repeat { pass, from, until }) => self
                 .db
-                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_until = ?3")?
-                .execute(params![at, pass, until.as_microsecond()])?,
+                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_from = ?3, pass_until = ?4")?
+                .execute(params![at, pass, from.as_microsecond(), until.as_microsecond()])?,
         };
         Ok(claimed)
     }

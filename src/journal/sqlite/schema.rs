@@ -20,7 +20,7 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 
 /// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and `deadline` after
 /// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
-/// The journal's `pass` is the greatest so far, of the instants from the cursor to `pass_until`.
+/// The journal's `pass` is the greatest so far, of the instants from `pass_from` to `pass_until`.
 ///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
 const FIRST: &str = "
@@ -29,6 +29,7 @@ const FIRST: &str = "
         identity TEXT NOT NULL,
         cursor INTEGER,
         pass INTEGER,
+        pass_from INTEGER,
         pass_until INTEGER,
         stopped_at INTEGER,
         moved_to TEXT,

@@ -73,16 +73,16 @@ impl Idle for IdleFile {
             let quotas =
                 quotas.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
             let sql =
-                "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until FROM journal";
+                "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from FROM journal";
             let (identity, head) = db.query_row(sql, [], |row| {
                 let identity: String = row.get(0)?;
                 let from: Option<String> = row.get(4)?;
                 Ok((
                     Identity::parse(&identity),
-                    (row.get(1)?, row.get(2)?, row.get(3)?, from, row.get(5)?, row.get(6)?),
+                    (row.get(1)?, row.get(2)?, row.get(3)?, from, row.get(5)?, row.get(6)?, row.get(7)?),
                 ))
             })?;
-            let (cursor, stopped_at, moved_to, moved_from, pass, pass_until) = head;
+            let (cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from) = head;
             let paused = paused?;
             Ok(identity.map(|identity| Head {
                 identity,
@@ -90,6 +90,7 @@ impl Idle for IdleFile {
                 stopped_at,
                 pass,
                 pass_until,
+                pass_from,
                 lost_until: None,
                 sends_until: None,
                 paused,
@@ -132,8 +133,8 @@ impl Idle for IdleFile {
         self.with(|db| {
             db.execute_batch("BEGIN IMMEDIATE")?;
             db.execute(
-                "UPDATE journal SET cursor = ?1, stopped_at = ?2, moved_from = ?3, pass = ?4, pass_until = ?5",
-                params![head.cursor, head.stopped_at, head.identity.as_str(), head.pass, head.pass_until],
+                "UPDATE journal SET cursor = ?1, stopped_at = ?2, moved_from = ?3, pass = ?4, pass_until = ?5, pass_from = ?6",
+                params![head.cursor, head.stopped_at, head.identity.as_str(), head.pass, head.pass_until, head.pass_from],
             )?;
             for entry in &head.paused {
                 db.execute("INSERT INTO paused (entry) VALUES (?1)", [entry])?;
@@ -218,7 +219,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let db = file::connect(&place.path().join("journal"), schema::MIGRATIONS).expect("a new journal");
         for (table, columns) in [
-            ("journal", "only identity cursor pass pass_until stopped_at moved_to moved_from"),
+            ("journal", "only identity cursor pass pass_from pass_until stopped_at moved_to moved_from"),
             (
                 "open",
                 "scheduled_at entry pass target due deadline by_person args state attempts sent action reason",

@@ -21,8 +21,8 @@ impl World<'_> {
         let now = self.now();
         let Some(entry) = self.running(name) else { return Ok(()) };
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-        if let Some((cursor, claim)) = process.core.claim_by_hand(&entry, None, now) {
-            self.ask(Write::ByHand(cursor, claim));
+        if let Some(claim) = process.core.claim_by_hand(&entry, None, now) {
+            self.ask(Write::ByHand(claim));
         }
         self.point()
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::disk::{Steered, Write, Written};
+use super::super::shown::Planned;
 use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
@@ -100,10 +101,7 @@ impl World<'_> {
         for open in recovered.open.iter().filter(|_| self.book.traces()).cloned().collect::<Vec<_>>() {
             self.note(|| format!("  open: {} {:?}", open.claim.key, open.reached));
         }
-        self.book.starts(life, self.file, now.wall, recovered.stopped_at.is_some(), recovered.cursor);
-        if !self.is_shared() {
-            self.book.sees(now.wall);
-        }
+        self.book.starts(life, self.file, now.wall, &recovered);
         self.book.knows_paused(&recovered.paused);
         let running = Arc::new(self.scenario.files[self.file].schedule.clone());
         let (core, effects) = Core::new(&running, recovered, self.chances.u64(..), now);
@@ -170,9 +168,9 @@ impl World<'_> {
                 self.claim_window()?;
             }
             self.point()?;
-            self.book.sees(now.wall);
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
             let effects = process.core.turn(now);
+            self.sees();
             self.perform(effects)?;
         }
         let Some(process) = &self.machines[self.here].process else { return Ok(()) };
@@ -195,7 +193,9 @@ impl World<'_> {
         let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
             return Ok(());
         };
-        if let Some(claims) = process.core.claim_window(now) {
+        let claims = process.core.claim_window(now);
+        self.sees();
+        if let Some(claims) = claims {
             if self.book.traces() && !claims.claims.is_empty() {
                 let keys: Vec<String> = claims.claims.iter().map(|claim| claim.key.to_string()).collect();
                 let cursor = claims.cursor;
@@ -208,6 +208,15 @@ impl World<'_> {
             self.save_quotas();
         }
         Ok(())
+    }
+
+    /// The daemon has looked at its clocks.
+    fn sees(&mut self) {
+        let now = self.now();
+        let Some(process) = &self.machines[self.here].process else { return };
+        let (cursor, repeat) = process.core.planned();
+        let committed = self.database.tables.memory.cursor();
+        self.book.sees(now, Planned { cursor, repeat, committed });
     }
 
     pub(super) fn save_quotas(&mut self) {
@@ -236,7 +245,7 @@ impl World<'_> {
             self.at(frozen_until, Happens::Reread);
             return Ok(());
         }
-        self.book.sees(now.wall);
+        self.book.passes(now.wall);
         // It takes a while to prepare a schedule.
         let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
         let schedule = self.scenario.files[file].schedule.clone();
