@@ -135,9 +135,13 @@ fn dispatch_decisions(waiting: usize) -> Duration {
 fn sends(effects: Vec<Effect>) -> impl Iterator<Item = RequestId> {
     effects.into_iter().filter_map(|effect| match effect {
         Effect::Send(id, _) | Effect::SendAfter(_, id, _) => Some(id),
-        Effect::Record(..) | Effect::Amend(_) | Effect::Recall(..) | Effect::Warm(..) | Effect::Log(_) => {
-            None
-        }
+        Effect::Record(..)
+        | Effect::Amend(_)
+        | Effect::Resent(_)
+        | Effect::Recall(..)
+        | Effect::Warm(..)
+        | Effect::PauseEnds(_)
+        | Effect::Log(_) => None,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod quota;
 pub mod cloud66;
 pub mod journal;
 pub mod watch;
+mod neighbours;
 pub mod daemon;
 pub mod control;
 pub mod metrics;

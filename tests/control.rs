@@ -257,6 +257,72 @@ async fn a_pause_outlives_a_kill_and_a_resume_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_with_an_end_resumes_by_itself_across_a_kill_and_says_who_until_when_and_why() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND);
+    let mut daemon = started(&place);
+    let ends = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 12).expect("an instant");
+    let until = ends.to_string();
+    let paused = place.run(&["pause", "nightly", "--until", &until, "--note", "the database moves"]);
+    assert_eq!(code(&paused), Some(0), "{paused:?}");
+    let told = daemon.event("entry.paused");
+    assert_eq!(
+        (&told["until"], &told["note"]),
+        (&until.as_str().into(), &"the database moves".into()),
+        "{told}"
+    );
+    assert!(told["by"].as_str().is_some_and(|by| !by.is_empty()), "{told}");
+    daemon.event("occurrence.skipped");
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    let mut daemon = started(&place);
+    let listed = status(&place);
+    let pause = &listed["paused"][0]["pause"];
+    assert_eq!(
+        (&pause["until"], &pause["note"]),
+        (&until.as_str().into(), &"the database moves".into()),
+        "{listed}"
+    );
+    let text = place.run(&["status"]).stdout;
+    assert!(text.contains("the database moves") && text.contains("PAUSED 1"), "{text}");
+    let why = place.run(&["why", "nightly", "--at", "now"]).stdout;
+    assert!(why.contains("the database moves") && why.contains("paused by "), "{why}");
+    daemon.event("entry.pause_ended");
+    let first = daemon.event("action.started");
+    assert!(first["scheduled_at"].as_str() >= Some(&until), "{first}");
+    assert_eq!(status(&place)["paused_total"], 0);
+    let past = place.run(&["pause", "nightly", "--until", "2020-01-01"]);
+    assert_eq!(code(&past), Some(2), "{past:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_entries_are_paused_by_pattern_by_stack_or_all_of_them() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  nightly-a: { stack: s1, job: j1, args: a, cron: '@yearly' }
+  nightly-b: { stack: s2, job: j1, args: b, cron: '@yearly' }
+  weekly: { stack: s1, job: j1, args: c, cron: '@yearly' }
+";
+    let place = Place::firing_at(&sandbox, "", jobs);
+    let _daemon = started(&place);
+    let names = |arguments: &[&str]| {
+        let ended = place.run(&[&["--format", "json"], arguments].concat());
+        assert_eq!(code(&ended), Some(0), "{ended:?}");
+        let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.map(|line| line["entry"].as_str().expect("a name").to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(&["pause", "nightly-*", "--for", "2h"]), "nightly-a nightly-b");
+    assert_eq!(names(&["pause", "--stack", "s1"]), "nightly-a weekly");
+    assert_eq!(status(&place)["paused_total"], 3);
+    let all = place.run(&["resume"]);
+    assert_eq!(code(&all), Some(2), "all of them is to be said: {all:?}");
+    assert!(all.stderr.contains("--yes"), "{all:?}");
+    assert_eq!(names(&["resume", "nightly-*"]), "nightly-a nightly-b");
+    assert_eq!(names(&["resume", "--yes"]), "weekly");
+    let unknown = place.run(&["pause", "monthly-*"]);
+    assert_eq!(code(&unknown), Some(2), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_tells_what_is_next_and_what_went_wrong() {
     let sandbox = sandbox(&[]).await;
     let jobs = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', follow: false }
@@ -294,7 +360,7 @@ async fn status_tells_what_is_next_and_what_went_wrong() {
 
     let text = place.run(&["status"]);
     assert_eq!(code(&text), Some(0));
-    assert!(text.stdout.starts_with("fires: stackcron "), "{}", text.stdout);
+    assert!(text.stdout.starts_with("fires, with problems: stackcron "), "{}", text.stdout);
     assert!(!text.stdout.contains('\u{1b}'), "no colours where there is no terminal: {}", text.stdout);
     assert!(text.stdout.lines().all(|line| line.chars().count() <= 80), "{}", text.stdout);
     for told in ["yearly in the schedule file", "rejected", "nightly "] {
@@ -367,13 +433,15 @@ async fn a_second_daemon_leaves_the_first_ones_socket_alone() {
     let _first = started(&place);
     let pid = status(&place)["pid"].clone();
     let second = place.run(&["run", "--log-format", "json"]);
-    assert_eq!(code(&second), Some(1), "{second:?}");
+    assert_eq!(code(&second), Some(78), "{second:?}");
+    let expected = format!("another daemon (process {pid}) keeps its state in ");
+    assert!(second.stderr.contains(&expected) && second.stderr.contains("stop it first"), "{second:?}");
     assert_eq!(status(&place)["pid"], pid, "the first one still answers");
 
-    // Another journal, and the same runtime directory: it fires, and says that it cannot be asked.
-    let other = place.directory.path().join("other").display().to_string();
+    // Another schedule and journal, and the same runtime directory: it fires, and says that it cannot be asked.
+    let other = Place::firing_at(&sandbox, "", "  other: { stack: s2, job: j1, cron: '0 0 1 1 *' }\n");
     let run = place.directory.path().display().to_string();
-    let mut third = place.clone().env("RUNTIME_DIRECTORY", &run).start_with(&["--state-dir", &other]);
+    let mut third = other.env("RUNTIME_DIRECTORY", &run).start();
     assert!(
         third.event("control.unavailable")["error"]
             .as_str()

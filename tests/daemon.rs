@@ -248,8 +248,9 @@ async fn a_second_daemon_on_the_same_state_is_a_clear_error() {
     let mut first = place.start();
     first.event("daemon.started");
     let second = place.run(&["run"]);
-    assert_eq!(second.status.code(), Some(1), "{second:?}");
-    assert!(second.stderr.contains("another daemon"), "{}", second.stderr);
+    assert_eq!(second.status.code(), Some(78), "{second:?}");
+    let process = format!("another daemon (process {})", first.id());
+    assert!(second.stderr.contains(&process), "{}", second.stderr);
     first.event("action.started");
 }
 

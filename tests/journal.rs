@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
-    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Opened, Origin, Reached, Record, Refused,
-    Started, State, Transition, Unnamed, read_history,
+    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Opened, Origin, Pause, Reached, Record,
+    Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -55,6 +55,16 @@ fn started(second: i64, action: Started) -> Transition {
 
 fn finished(second: i64) -> Transition {
     Transition::Finished { success: Some(true), finished_at: at(second), message: None }
+}
+
+/// The terms of a pause.
+fn pause() -> Pause {
+    Pause {
+        since: at(1),
+        by: "ada".to_owned(),
+        until: Some(at(1_000_000)),
+        note: Some("a move\0".to_owned()),
+    }
 }
 
 fn skipped() -> Transition {
@@ -241,7 +251,7 @@ on_both! { async fn a_start_finds_exactly_what_is_open(place: &Place) {
     let found: Vec<_> = recovered.open.into_iter().map(|open| (open.claim, open.reached)).collect();
     let expected = vec![
         (claims[0].clone(), Reached::Due),
-        (claims[1].clone(), Reached::Waiting { attempts: 0, reason: "quota".to_owned() }),
+        (claims[1].clone(), Reached::Waiting { attempts: 0, reason: "quota".into() }),
         (claims[2].clone(), Reached::Sending { attempts: 2, sent_at: at(12) }),
         (by_person, Reached::Due),
     ];
@@ -319,7 +329,7 @@ on_both! { async fn pauses_and_quotas_survive(place: &Place) {
     let opened = place.open().await;
     let (main, other) = (AccountName::new("main").expect("a name"), AccountName::new("b").expect("a name"));
     for entry in ["a", "b", "b"] {
-        opened.journal.pause(name(entry)).await.expect("paused");
+        opened.journal.pause(name(entry), pause()).await.expect("paused");
     }
     opened.journal.resume(name("a")).await.expect("resumed");
     for limit in [100, 200] {
@@ -328,9 +338,42 @@ on_both! { async fn pauses_and_quotas_survive(place: &Place) {
     opened.journal.save_quota(other.clone(), quota::Saved::default());
     opened.closed().await;
     let recovered = place.open().await.recovered.clone();
-    assert_eq!(recovered.paused, [name("b")]);
+    assert_eq!(recovered.paused, [(name("b"), pause())]);
     let newest = quota::Saved { limit: 200, ..quota::Saved::default() };
     assert_eq!(recovered.quotas, [(other, quota::Saved::default()), (main, newest)]);
+} }
+
+on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    let watch = Watch {
+        account: AccountName::new("main").expect("a name"),
+        sent_at: at(10),
+        first_action: Some(7),
+        until: Some(at(700)),
+    };
+    let of = |entry: &str, surplus, watch| {
+        let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
+        Resent { key: key(entry, 10), stack, surplus, watch }
+    };
+    journal.claim(at(20), vec![claim("a", 10), claim("b", 10), claim("c", 10)]).await.expect("claimed");
+    for entry in ["a", "b", "c"] {
+        journal.record(key(entry, 10), started(10, Started::Alone(Some(7))));
+        journal.resent(of(entry, None, Some(Watch { first_action: None, until: None, ..watch.clone() })));
+    }
+    journal.resent(of("a", None, Some(watch.clone())));
+    journal.resent(of("b", Some(8), None));
+    journal.resent(of("c", None, None));
+    opened.closed().await;
+    let opened = place.open().await;
+    assert_eq!(opened.recovered.resent, [of("a", None, Some(watch))], "b and c are not read for any more");
+    let surplus: Vec<_> = place.history(&Filter::default()).into_iter().map(|row| row.surplus).collect();
+    assert_eq!(surplus, [None, Some(8), None]);
+    let known = opened.journal.actions(of("b", None, None).stack, at(6), vec![]).await.expect("an answer");
+    assert!(known.actions.contains(&8), "it belongs to somebody: {known:?}");
+    opened.journal.prune(at(11)).await.expect("pruned");
+    opened.closed().await;
+    assert_eq!(place.open().await.recovered.resent, [], "it is pruned with its occurrence");
 } }
 
 on_both! { async fn what_was_recorded_comes_before_what_is_asked_later(place: &Place) {
@@ -391,12 +434,15 @@ on_both! { async fn the_actions_of_a_stack_are_known_as_soon_as_recorded(place: 
     journal.record(key("c", 10), started(10, Started::Alone(Some(3))));
     journal.record(key("a", 5), started(5, Started::Alone(Some(4))));
     let stack = StackUid::new("5999b763474b0eafa5fafb64bff0ba80").expect("a uid");
-    let known = journal.actions(stack.clone(), at(6)).await.expect("an answer");
-    assert_eq!((known.actions, known.unnamed), (vec![1, u64::MAX], vec![]));
+    let known = journal.actions(stack.clone(), at(6), vec![4, 99]).await.expect("an answer");
+    let mut found = known.actions.clone();
+    found.sort_unstable();
+    assert_eq!((found, known.unnamed), (vec![1, 4, u64::MAX], vec![]), "what a list shows is known however old it is");
+    assert_eq!(known.jobs[&4], claim("a", 5).job);
     journal.record(key("a", 10), Transition::Finished { success: Some(true), finished_at: at(12), message: None });
     journal.record(key("d", 10), Transition::Sending { attempts: 1, sent_at: at(11) });
     journal.record(key("d", 10), Transition::Unknown { error: "lost".to_owned() });
-    let known = journal.actions(stack, at(6)).await.expect("an answer");
+    let known = journal.actions(stack, at(6), vec![]).await.expect("an answer");
     assert_eq!(known.actions.len(), 2);
     assert_eq!(known.unnamed, [Unnamed { key: key("d", 10), sent_at: at(11) }], "it may own another");
 } }
@@ -429,6 +475,9 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             finished_at: Some(at(99)),
             finished_success: Some(false),
             reason: Some("exit 1".to_owned()),
+            replaced_by: None,
+            error: None,
+            surplus: None,
         },
         "lateness is counted from when it was due"
     );
@@ -866,7 +915,7 @@ async fn a_schema_of_the_next_version_is_written_and_a_later_one_refused() {
     server.sql(&database, "ALTER TABLE stackcron.paused ADD COLUMN since bigint");
     server.sql(&database, "UPDATE stackcron.journal SET schema = 2, oldest = 1");
     let opened = place.open().await;
-    opened.journal.pause(name("a")).await.expect("paused beside a newer version");
+    opened.journal.pause(name("a"), pause()).await.expect("paused beside a newer version");
     opened.closed().await;
     server.sql(&database, "UPDATE stackcron.journal SET schema = 3, oldest = 2");
     let refused = postgres::read_history(address, &Filter::default(), |_| ControlFlow::Continue(()));
@@ -886,7 +935,7 @@ async fn a_leader_whose_lease_another_took_writes_nothing() {
     let claimed = opened.journal.claim(at(30), vec![claim("a", 20)]).await;
     assert_eq!(claimed, Err(JournalError::Deposed));
     assert_eq!(opened.journal.commit(vec![(key("a", 10), skipped())]).await, Err(JournalError::Deposed));
-    assert_eq!(opened.journal.pause(name("a")).await, Err(JournalError::Deposed));
+    assert_eq!(opened.journal.pause(name("a"), pause()).await, Err(JournalError::Deposed));
     assert_eq!(place.states(), [(key("a", 10), State::Due)].into(), "nothing is written");
     assert_eq!(server.sql(&database, "SELECT cursor FROM stackcron.shard"), "20000000");
     assert_eq!(server.sql(&database, "SELECT count(*) FROM stackcron.paused"), "0");

@@ -9,6 +9,7 @@ mod ahead {
     mod quota_binary;
 }
 mod answers;
+mod args_template;
 mod audit;
 mod client;
 mod clock;
@@ -29,6 +30,8 @@ mod journal_move;
 mod lints;
 mod metrics;
 mod monitoring;
+mod networks;
+mod neighbours;
 mod no_repeat;
 mod nights;
 mod notify;

@@ -71,7 +71,7 @@ async fn night_of_a_job_that_failed() {
     daemon.event("action.finished");
     told(
         &place,
-        &["FIRES, WITH PROBLEMS", "since ", "the last job of report failed (action ", "See the job's output"],
+        &["fires, with problems", "since ", "the last job of report failed (action ", "See the job's output"],
     );
     has_problem(&place, "last_run");
 }
@@ -162,7 +162,7 @@ async fn night_of_a_bad_reload_and_of_a_deleted_file() {
     told(
         &place,
         &[
-            "FIRES, WITH PROBLEMS",
+            "fires, with problems",
             "since ",
             "the schedule file on disk is not in use: ",
             "61",
@@ -181,4 +181,26 @@ async fn night_of_a_bad_reload_and_of_a_deleted_file() {
     place.write(&good);
     daemon.event("schedule.reloaded");
     well(&place);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_in_vain_is_told_in_words_after_a_restart() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let place = Place::with(&schedule(&format!("http://127.0.0.1:{port}/api/3"), "", EVERY_SECOND));
+    let mut daemon = started(&place);
+    daemon.event("occurrence.missed");
+    daemon.stop();
+    let missed = until("one that a newer one replaced", || {
+        let ended = place.run(&["--format", "json", "history", "nightly", "--state", "missed"]);
+        let lines = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let mut replaced = lines.filter(|line: &serde_json::Value| line["replaced_by"].is_string());
+        replaced.next().ok_or_else(|| format!("{ended:?}"))
+    });
+    assert_eq!(missed["reason"], "superseded");
+    assert!(missed["error"].as_str().is_some_and(|error| error.contains("refused")), "{missed}");
+    let at = missed["scheduled_at"].as_str().expect("an instant");
+    let why = place.run(&["why", "nightly", "--at", at]).stdout;
+    for part in ["a newer run took its place (catch_up: latest): that of ", "refused", ", attempt "] {
+        assert!(why.contains(part), "without {part:?}:\n{why}");
+    }
 }

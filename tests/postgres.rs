@@ -7,6 +7,7 @@ mod contained;
 mod database;
 mod entering;
 mod late;
+mod outages;
 mod replaced;
 mod round_trips;
 mod standby;
@@ -215,7 +216,9 @@ async fn a_pause_is_one_for_all_members() {
     let Some(scene) = Scene::new().await else { return };
     let (one, other) = (scene.machine(), scene.machine());
     let (mut leader, mut standby) = pair(&one, &other);
-    let paused = one.run(&["pause", "e1"]);
+    let elsewhere = other.run(&["pause", "e1"]);
+    assert!(elsewhere.stderr.contains(" leads: run the command on the machine"), "{elsewhere:?}");
+    let paused = one.run(&["pause", "e1", "--note", "a move"]);
     assert!(paused.status.success(), "{paused:?}");
     leader.signal(Signal::KILL);
     leader.end();
@@ -223,6 +226,7 @@ async fn a_pause_is_one_for_all_members() {
     let status = other.run(&["status", "--format", "json"]).stdout;
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["paused"][0]["entry"], "e1", "{status}");
+    assert_eq!(status["paused"][0]["pause"]["note"], "a move", "{status}");
     let resumed = other.run(&["resume", "e1"]);
     assert!(resumed.status.success(), "{resumed:?}");
     standby.wait_for("action.started", |line| line["entry"] == "e1");

@@ -93,6 +93,9 @@ snapshots! {
     value_is_missing: entry_with("timezone:\nargs: ~");
     wrong_types: entry_with("args: 5\npaused: \"true\"\nfollow: yes\noverlap: [skip]\njitter: { s: 5 }");
     args_as_a_list: entry_with("args: [--full, 2 days]");
+    a_template_with_fields_that_there_are_not: entry_with("args_template: \"--day {day} {datum} {date\"");
+    a_template_that_is_no_text: entry_with("args_template: 5");
+    args_and_a_template: entry_with("args: x\nargs_template: \"{date}\"");
     wrong_shapes: "accounts: 5\ndefaults: text\njobs:\n- a\n- b\n";
     entry_is_no_mapping: format!("{ACCOUNT}jobs:\n  a: \"@daily\"\n");
     root_is_a_list: "- a\n- b\n";
@@ -257,6 +260,7 @@ fn the_schema_takes_the_files_in_config() {
 /// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
 /// database of the machine, nor when an expression comes due.
 const BEYOND_A_SCHEMA: &[&str] = &[
+    "args_and_a_template",
     "a_no_break_space_between_fields",
     "abbreviations_of_zones",
     "zones_that_are_no_more",

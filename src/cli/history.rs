@@ -486,6 +486,9 @@ pub(crate) mod tests {
             finished_at: None,
             finished_success: None,
             reason: None,
+            replaced_by: None,
+            error: None,
+            surplus: None,
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let mut rows = Rows::new(Format::Text, None, &mut out);

@@ -70,10 +70,8 @@ enum Command {
     Fire(fire::Args),
     History(history::Args),
     Status(status::Args),
-    /// Skip an entry's occurrences until it is resumed, across restarts of the daemon.
     Pause(pause::Args),
-    /// Send the occurrences of an entry that was paused again, from the next one on.
-    Resume(pause::Args),
+    Resume(pause::ResumeArgs),
     Jobs(jobs::Args),
     Audit(audit::Args),
     Import(import::Args),
@@ -137,7 +135,15 @@ impl Cli {
             Command::Run(args) => run::run(&self.config, args),
             Command::Check(args) => check::run(&self.config, self.format, &args),
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
-                match next::run(&args, schedule, Timestamp::now(), self.format, output::columns(), out) {
+                match next::run(
+                    &args,
+                    schedule,
+                    Timestamp::now(),
+                    self.format,
+                    next::Arguments::Told,
+                    output::columns(),
+                    out,
+                ) {
                     Ok(()) => Ok(Status::Done),
                     Err(next::NextError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),
@@ -171,8 +177,8 @@ impl Cli {
             Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
             Command::Fire(args) => asked(fire::run(&args, self.format)),
             Command::Status(args) => asked(status::run(&args, self.format)),
-            Command::Pause(args) => asked(pause::run(&args, pause::To::Paused, self.format)),
-            Command::Resume(args) => asked(pause::run(&args, pause::To::Resumed, self.format)),
+            Command::Pause(args) => asked(pause::pause(args, &self.config, self.format)),
+            Command::Resume(args) => asked(pause::resume(&args, self.format)),
             Command::History(args) => history::run(&args, &self.config, self.format),
             Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
             Command::Journal(command) => journal::run(&command, &self.config, self.format),

@@ -13,7 +13,7 @@ use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
 use super::table::{Align, Cell, Column, Table};
 use crate::schedule::entries::{self, UnknownEntry};
-use crate::schedule::{Entry, Schedule};
+use crate::schedule::{Entry, Schedule, one_line};
 use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
 
 /// How many occurrences are printed where neither `--until` nor `--count` says.
@@ -42,6 +42,15 @@ pub struct Args {
     pub calendar: bool,
 }
 
+/// Whether `args` are told: they may hold what is not for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// To whoever can read the schedule file.
+    Told,
+    /// To whoever reaches the status page.
+    Withheld,
+}
+
 /// Why occurrences cannot be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum NextError {
@@ -65,6 +74,7 @@ pub fn run(
     schedule: &Schedule,
     now: Timestamp,
     format: Format,
+    arguments: Arguments,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<(), NextError> {
@@ -88,8 +98,15 @@ pub fn run(
     };
     let occurrences = due(Timetable::new(&part, from), until).take(count);
     match format {
-        Format::Json => print_json(occurrences, out)?,
-        Format::Text => print_text(occurrences, now, columns, out)?,
+        Format::Json => print_json(occurrences, arguments, out)?,
+        Format::Text if part.entries.iter().any(|entry| entry.args_template.is_some()) => {
+            let row = |occurrence: &Occurrence| {
+                let [entry, local, utc, when] = cells(occurrence, now);
+                [entry, local, utc, when, Cell::plain(one_line(&args_of(occurrence).unwrap_or_default()))]
+            };
+            print_text(occurrences, &WITH_ARGS, row, columns, out)?;
+        }
+        Format::Text => print_text(occurrences, &COLUMNS, |occurrence| cells(occurrence, now), columns, out)?,
     }
     Ok(())
 }
@@ -121,16 +138,31 @@ struct Record<'a> {
     scheduled_at: Timestamp,
     local_time: String,
     timezone: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    args: Option<String>,
 }
 
-fn print_json(occurrences: impl Iterator<Item = Occurrence>, out: &mut dyn Write) -> io::Result<()> {
-    for Occurrence { entry, scheduled_at, .. } in occurrences {
+/// What is sent as `job_args`: the entry's own, or its template filled.
+fn args_of(Occurrence { entry, scheduled_at, .. }: &Occurrence) -> Option<String> {
+    let filled = entry.args_template.as_ref().map(|template| template.render(entry, *scheduled_at));
+    filled.or_else(|| entry.args.clone())
+}
+
+fn print_json(
+    occurrences: impl Iterator<Item = Occurrence>,
+    arguments: Arguments,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for occurrence in occurrences {
+        let args = args_of(&occurrence).filter(|_| arguments == Arguments::Told);
+        let Occurrence { entry, scheduled_at, .. } = occurrence;
         let offset = entry.timezone.to_offset(scheduled_at);
         let record = Record {
             entry: entry.name.as_str(),
             scheduled_at,
             local_time: scheduled_at.display_with_offset(offset).to_string(),
             timezone: zone_name(&entry.timezone, scheduled_at),
+            args,
         };
         serde_json::to_writer(&mut *out, &record)?;
         writeln!(out)?;
@@ -145,20 +177,32 @@ const COLUMNS: [Column; 4] = [
     Column { head: "WHEN", align: Align::Left, rank: 1 },
 ];
 
-fn print_text(
+/// Where an entry has a template.
+const WITH_ARGS: [Column; 5] = {
+    let [entry, local, utc, when] = COLUMNS;
+    [entry, local, utc, when, Column { head: "ARGS", align: Align::Left, rank: 3 }]
+};
+
+fn cells(Occurrence { entry, scheduled_at, .. }: &Occurrence, now: Timestamp) -> [Cell; 4] {
+    [
+        Cell::plain(entry.name.as_str()),
+        Cell::plain(local_time(&entry.timezone, *scheduled_at)),
+        Cell::plain(scheduled_at.to_string()),
+        Cell::plain(distance(now, *scheduled_at)),
+    ]
+}
+
+fn print_text<const N: usize>(
     occurrences: impl Iterator<Item = Occurrence>,
-    now: Timestamp,
+    head: &'static [Column; N],
+    cells: impl Fn(&Occurrence) -> [Cell; N],
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut table = Table::new(&COLUMNS, columns);
-    for Occurrence { entry, scheduled_at, .. } in occurrences {
-        let cells = [
-            Cell::plain(entry.name.as_str()),
-            Cell::plain(local_time(&entry.timezone, scheduled_at)),
-            Cell::plain(scheduled_at.to_string()),
-            Cell::plain(distance(now, scheduled_at)),
-        ];
+    let mut table = Table::new(head, columns);
+    for occurrence in occurrences {
+        let cells = cells(&occurrence);
+        let Occurrence { entry, scheduled_at, .. } = occurrence;
         let note = note(&entry, scheduled_at).map(|note| Cell::styled(note, AnsiColor::Yellow.on_default()));
         table.row(cells, note, out)?;
     }
@@ -282,7 +326,7 @@ mod tests {
         let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
-        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, None, &mut out) {
+        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, Arguments::Told, None, &mut out) {
             Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
             Err(error) => format!("error: {error}\n"),
         }

@@ -1,5 +1,7 @@
 //! `stackcron run`: the daemon, from its settings to its last log line.
 
+mod beside;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ use crate::log::event::{
 use crate::log::setup;
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::neighbours::{Fires, Neighbours, SharedJournal};
 use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
@@ -122,6 +125,18 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             }
         }
     };
+    // What is only played fires nothing of anybody's.
+    let neighbours = match args.sandbox {
+        true => None,
+        false => {
+            let (config, schedule) = (config.to_owned(), Arc::clone(&schedule));
+            let fires = Fires { config, schedule, journal: shared_journal(&journal, &journal_name) };
+            match runtime.block_on(beside::start(fires)) {
+                Ok(neighbours) => neighbours.map(Arc::new),
+                Err(Told(_)) => return Ok(Status::Config),
+            }
+        }
+    };
     let control = control(&state);
     if throw_away.is_some() && control.is_some() {
         // Not an event: it is of no use to who reads the log later.
@@ -156,8 +171,16 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let on_disk = OnDisk::in_use(Timestamp::now());
         let reader =
             Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
-        let reloading =
-            tokio::spawn(reload(reloads, reader, sender, metrics.clone(), notifier.clone(), on_disk.clone()));
+        let reloading = reload(
+            reloads,
+            reader,
+            sender,
+            metrics.clone(),
+            notifier.clone(),
+            on_disk.clone(),
+            neighbours.clone(),
+        );
+        let reloading = tokio::spawn(reloading);
         // On a worker: what it spawns is then near at hand.
         let (asking, asked) = control::channel(Arc::clone(&schedule));
         let status = Arc::new(StatusReader::new(asking.clone(), location.clone())?);
@@ -201,10 +224,20 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     })
 }
 
-/// Whether the journal is not the one that the state directory knows. To start again does not help.
+/// Whether the journal is another daemon's, or not the one that the state directory knows. To start again does not help.
 fn is_misplaced(error: &JournalError) -> bool {
-    use JournalError::{Elsewhere, Moved, Replaced};
-    matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. })
+    use JournalError::{Elsewhere, Locked, Moved, Replaced};
+    matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. } | Locked { .. })
+}
+
+/// By what other daemons know the journal, where it is shared.
+fn shared_journal(journal: &Keeping, name: &str) -> Option<SharedJournal> {
+    match journal {
+        Keeping::Own(_) => None,
+        Keeping::Shared(membership) => {
+            Some(SharedJournal { address: name.to_owned(), identity: membership.identity() })
+        }
+    }
 }
 
 /// Tells that the daemon does not start without a person's word.
@@ -296,6 +329,7 @@ async fn reload(
     metrics: Option<Arc<Metrics>>,
     notifier: Notifier,
     on_disk: OnDisk,
+    neighbours: Option<Arc<Neighbours>>,
 ) {
     let mut watch = Watch::new(&reader.config);
     loop {
@@ -308,6 +342,7 @@ async fn reload(
             // Nobody means the half of a file.
             watch.quiet().await;
         }
+        let before = Arc::clone(&reader.running);
         let mut reading = reader.clone();
         let read = aside(move || {
             let read = reading.read(cause);
@@ -321,6 +356,17 @@ async fn reload(
             }
             None => Err(Told("reading it came to no end; see the log".to_owned())),
         };
+        let read = match read {
+            Ok(Some((replacement, loaded))) => {
+                let asked = beside::reload(neighbours.as_deref(), &reader.config, replacement.schedule());
+                let permitted = asked.await;
+                if permitted.is_err() {
+                    reader.running = before;
+                }
+                permitted.map(|()| Some((replacement, loaded)))
+            }
+            read => read,
+        };
         match (read, &metrics) {
             (Ok(None), _) => {}
             (Ok(Some((replacement, loaded))), _) => {
@@ -328,6 +374,9 @@ async fn reload(
                     return;
                 }
                 on_disk.taken_over(Timestamp::now());
+                if let Some(neighbours) = &neighbours {
+                    neighbours.settle();
+                }
                 // What is doubtful in a large file takes as long to find as all the rest.
                 let config = reader.config.clone();
                 aside(move || {

@@ -20,6 +20,9 @@ const GAP: usize = 2;
 /// A column is not cut below this.
 const NARROWEST: usize = 6;
 
+/// Stands where there is no value, so that each row has all columns.
+pub(super) const NOTHING: &str = "-";
+
 /// On which side a column is ragged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
@@ -65,6 +68,8 @@ pub(super) struct Table<const N: usize> {
     first: Option<Vec<([Cell; N], Option<Cell>)>>,
     /// The columns that are shown, once they are measured.
     shown: Vec<usize>,
+    /// A column of sentences: where the table is too wide with it, each stands below its row.
+    sentences: Option<usize>,
     rows: u64,
 }
 
@@ -77,8 +82,14 @@ impl<const N: usize> Table<N> {
             widths: columns.map(|column| column.head.width()),
             first: Some(Vec::new()),
             shown: Vec::new(),
+            sentences: None,
             rows: 0,
         }
+    }
+
+    /// The same table, one of whose columns has sentences.
+    pub(super) fn with_sentences_in(self, column: usize) -> Table<N> {
+        Table { sentences: Some(column), ..self }
     }
 
     /// Prints a row, or keeps it until the columns are measured. A note stands behind it, or where there is no room
@@ -127,6 +138,9 @@ impl<const N: usize> Table<N> {
         let Some(limit) = self.limit else {
             return;
         };
+        if let Some(sentences) = self.sentences.filter(|_| self.width() > limit) {
+            self.shown.retain(|column| *column != sentences);
+        }
         while self.width() > limit
             && let Some(least) = self.shown.iter().copied().max_by_key(|column| self.columns[*column].rank)
             && self.columns[least].rank > 0
@@ -150,6 +164,9 @@ impl<const N: usize> Table<N> {
     }
 
     fn print(&self, cells: &[Cell; N], note: Option<&Cell>, out: &mut dyn Write) -> io::Result<()> {
+        let hidden =
+            self.sentences.filter(|column| !self.shown.contains(column)).map(|column| &cells[column]);
+        let note = note.or(hidden.filter(|sentence| sentence.text != NOTHING));
         // A note stands in a column of its own where all of it has room.
         let behind = note
             .filter(|note| self.limit.is_none_or(|limit| self.width() + GAP + note.text.width() <= limit));

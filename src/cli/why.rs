@@ -17,7 +17,8 @@ use serde::Serialize;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
 use super::place::Place;
-use crate::journal::Location;
+use crate::journal::{Location, Pause};
+use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Explanation, explain, occurrences};
@@ -70,8 +71,10 @@ pub fn run(
     let explanation = explain(entry, clocks.at);
     let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
     let policies = Policies::of(entry);
+    let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
+    let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
-    let answer = Answer { explanation, clocks, near, fate, policies };
+    let answer = Answer { explanation, clocks, near, fate, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -91,6 +94,9 @@ struct Answer {
     clocks: Clocks,
     near: Option<Near>,
     fate: Fate,
+    /// The terms of a person's pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<Pause>,
     policies: Policies,
 }
 
@@ -148,7 +154,9 @@ impl Answer {
 
     fn print_verdict(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         let Explanation { at, due, timezone, .. } = &self.explanation;
-        let (verdict, style) = match (due, entry.paused) {
+        let paused =
+            entry.paused || self.pause.as_ref().is_some_and(|pause| *at >= now && pause.keeps_back(*at));
+        let (verdict, style) = match (due, paused) {
             (true, true) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
             (true, false) => ("DUE", AnsiColor::Green.on_default().bold()),
             (false, _) => ("NOT DUE", AnsiColor::Yellow.on_default().bold()),
@@ -156,7 +164,16 @@ impl Answer {
         let local = local_time(&entry.timezone, *at);
         writeln!(out, "{style}{verdict}{style:#}  {} at {local}", entry.name)?;
         let indent = verdict.len() + 2;
-        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))
+        writeln!(out, "{:indent$}{at} in {timezone}, {}", "", distance(now, *at))?;
+        let Some(Pause { since, by, until, note }) = &self.pause else {
+            return Ok(());
+        };
+        let until = match until {
+            Some(until) => format!("until {until:.0}"),
+            None => format!("until `stackcron resume {}`", entry.name),
+        };
+        let note = note.as_ref().map_or(String::new(), |note| format!(": {}", visible(note)));
+        writeln!(out, "{:indent$}paused by {by} since {since:.0}, {until}{note}", "")
     }
 
     fn print_expressions(&self, out: &mut dyn Write) -> io::Result<()> {

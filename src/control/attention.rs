@@ -4,16 +4,17 @@
 //! the list is made anew each time from the states that the daemon is in.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::on_disk::NotInUse;
 use super::request::NotReady;
-use super::status::MemberStatus;
 use crate::dispatch::Standing;
-use crate::journal::{Health, JournalError, Record, State};
-use crate::schedule::{Account, AccountName, TokenSource};
+use crate::journal::postgres::Leads;
+use crate::journal::{Health, JournalError, Pause, Record, State};
+use crate::schedule::{Account, AccountName, EntryName, TokenSource};
 
 /// A problem of now. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,35 +61,68 @@ pub enum ProblemKind {
     QuotaExhausted,
     /// The newest occurrence of an entry did not end well.
     LastRun,
+    /// A pause has no end, and is older than a week.
+    PauseForgotten,
 }
 
 /// What the list is made of.
 pub(crate) struct States<'a> {
-    pub(crate) not_ready: Option<NotReady>,
+    pub(crate) not_ready: Option<&'a NotReady>,
     pub(crate) health: &'a Health,
     pub(crate) path: &'a str,
     pub(crate) on_disk: Option<&'a NotInUse>,
     /// When the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     pub(crate) accounts: &'a [(AccountName, Standing)],
-    /// Those who share the journal. Empty where it is not shared or cannot be read.
-    pub(crate) members: &'a [MemberStatus],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
+    /// Entries that a person paused.
+    pub(crate) paused: &'a BTreeMap<EntryName, Pause>,
+    pub(crate) now: Timestamp,
 }
+
+/// A pause without an end that is older may have been forgotten.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Names that a sentence lists at most.
+const NAMED: usize = 3;
 
 /// The list, the gravest first.
 pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
     let mut list = Vec::new();
     list.extend(journal(states));
-    list.extend(states.not_ready.and_then(|why| not_ready(why, states.members)));
+    list.extend(states.not_ready.and_then(not_ready));
     for (_, standing) in states.accounts {
         list.extend(account(standing));
     }
     list.extend(states.on_disk.map(|unused| schedule_file(states, unused)));
     list.extend(states.unresolved.iter().filter_map(|record| last_run(record, states.accounts)));
+    list.extend(forgotten_pauses(states));
     list.sort_by_key(|problem| problem.kind);
     list
+}
+
+fn forgotten_pauses(states: &States<'_>) -> Option<Attention> {
+    let is_forgotten =
+        |pause: &Pause| pause.until.is_none() && states.now.duration_since(pause.since) > FORGOTTEN_AFTER;
+    let forgotten: Vec<(&EntryName, &Pause)> =
+        states.paused.iter().filter(|(_, pause)| is_forgotten(pause)).collect();
+    let (entry, oldest) = *forgotten.iter().min_by_key(|(_, pause)| pause.since)?;
+    let names: Vec<&str> = forgotten.iter().take(NAMED).map(|(entry, _)| entry.as_str()).collect();
+    let more = match forgotten.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let note = oldest.note.as_ref().map_or(String::new(), |note| format!(" ({})", first_line(note)));
+    let what = match forgotten.len() {
+        1 => format!("{entry} has been paused by {} for more than a week, without an end{note}", oldest.by),
+        count => format!("{count} entries have been paused for more than a week, without an end"),
+    };
+    let remedy = format!(
+        "`stackcron resume {entry}` lets it go on, `stackcron pause {entry} --until T` gives the pause an end."
+    );
+    let concerns = format!("{}{more}", names.join(", "));
+    Some(problem(ProblemKind::PauseForgotten, Some(oldest.since), what, &concerns, remedy))
 }
 
 fn problem(
@@ -132,21 +166,31 @@ fn journal(states: &States<'_>) -> Option<Attention> {
     Some(problem(ProblemKind::Journal, Some(*since), what, "nothing new is started", remedy))
 }
 
-fn not_ready(why: NotReady, members: &[MemberStatus]) -> Option<Attention> {
+fn not_ready(why: &NotReady) -> Option<Attention> {
     let everything = "nothing new is started";
     Some(match why {
         // The journal's health tells more.
         NotReady::Journal => return None,
         // It passes in some seconds.
         NotReady::Behind => return None,
-        NotReady::StandsBy => {
-            let leads = members.iter().any(|member| member.leads && member.lives);
-            if leads || members.is_empty() {
-                return None;
-            }
-            let what = "no member leads".to_owned();
-            let remedy = "One should take over within seconds. Else see `stackcron status` and the log of each member.";
-            problem(ProblemKind::NobodyLeads, None, what, everything, remedy)
+        NotReady::StandsBy(leadership) => {
+            let since = leadership.last.as_ref().map(|last| last.seen_at);
+            let (kind, remedy) = match leadership.leads {
+                Leads::Lives | Leads::Own => return None,
+                Leads::Nobody => (
+                    ProblemKind::NobodyLeads,
+                    "One should take over within seconds. Else see `stackcron status` and the log of each member.",
+                ),
+                Leads::NobodyForTheClock => (
+                    ProblemKind::NobodyLeads,
+                    "See that time is synchronised on this machine and on the database's (`timedatectl`).",
+                ),
+                Leads::Unknown => (
+                    ProblemKind::Lease,
+                    "See that the database answers from here. The daemon goes on by itself then.",
+                ),
+            };
+            problem(kind, since, leadership.to_string(), "nothing is started here", remedy)
         }
         NotReady::Replaced => problem(
             ProblemKind::Journal,
@@ -172,7 +216,7 @@ fn not_ready(why: NotReady, members: &[MemberStatus]) -> Option<Attention> {
         NotReady::Clock(until) => problem(
             ProblemKind::ClockBehind,
             None,
-            format!("the clock is behind the journal: it has shown {} before", instant(until)),
+            format!("the clock is behind the journal: it has shown {} before", instant(*until)),
             everything,
             "See that time is synchronised (`timedatectl`). The daemon goes on when the clock shows that instant.",
         ),
@@ -275,7 +319,8 @@ fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
 fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Attention> {
     let (entry, at) = (record.key.entry(), record.key.scheduled_at());
     let reason = record.reason.as_deref().filter(|reason| !reason.is_empty());
-    let because = reason.map_or(String::new(), |reason| format!(": {}", first_line(reason)));
+    let because = record.in_words().filter(|words| !words.is_empty());
+    let because = because.map_or(String::new(), |words| format!(": {}", first_line(&words)));
     // The account's own problem tells it for all of its entries.
     let told =
         |(_, standing): &(AccountName, Standing)| {

@@ -1,6 +1,7 @@
 //! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of its ends.
 
 mod attention;
+mod choice;
 mod on_disk;
 mod request;
 mod request_handler;
@@ -10,6 +11,7 @@ mod server;
 mod socket;
 mod status;
 mod status_reader;
+mod user;
 
 pub use attention::{Attention, ProblemKind};
 pub(crate) use attention::{States, attention};
@@ -17,7 +19,7 @@ pub use client::{Answers, ClientError, ask};
 pub use on_disk::OnDisk;
 pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
 pub(crate) use request::{
-    AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Uid,
+    AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Terms, Uid,
 };
 pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};

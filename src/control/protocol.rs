@@ -4,7 +4,7 @@
 //! `answer`; one of them is `error`, and is the last. Who closes the connection asks no more, and what was asked is done.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::status::Status;
@@ -36,15 +36,35 @@ pub enum Question {
         #[serde(default)]
         at: Option<Timestamp>,
     },
-    /// Skip an entry's occurrences until it is resumed.
+    /// Skip the occurrences of entries. Answered with `steered` for each, in this order.
     Pause {
-        /// Its name.
-        entry: String,
+        /// Their names: a list, or one text.
+        #[serde(alias = "entry", deserialize_with = "one_or_many")]
+        entries: Vec<String>,
+        /// What is due from then on is sent again. None: until they are resumed.
+        #[serde(default)]
+        until: Option<Timestamp>,
+        /// Why.
+        #[serde(default)]
+        note: Option<String>,
     },
-    /// Send an entry's occurrences again.
+    /// Send the occurrences of entries again. Answered with `steered` for each, in this order.
     Resume {
-        /// Its name.
-        entry: String,
+        /// Their names: a list, or one text.
+        #[serde(alias = "entry", deserialize_with = "one_or_many")]
+        entries: Vec<String>,
+    },
+    /// Which entries patterns and a stack mean. Answered with `chosen`.
+    Choose {
+        /// Names, with `*` for any characters and `?` for one. None: all entries.
+        #[serde(default)]
+        patterns: Vec<String>,
+        /// Only entries of this stack.
+        #[serde(default)]
+        stack: Option<String>,
+        /// Only entries that a person has paused, those that the schedule does not have any more among them.
+        #[serde(default)]
+        paused: bool,
     },
     /// How things stand.
     Status {
@@ -54,6 +74,19 @@ pub enum Question {
         /// List so many of each kind at most.
         most: usize,
     },
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Names::deserialize(deserializer)? {
+        Names::One(name) => vec![name],
+        Names::Many(names) => names,
+    })
 }
 
 /// What comes of a question.
@@ -79,6 +112,11 @@ pub enum Answer {
         changed: bool,
         /// The schedule file has it paused, whatever is asked here.
         paused_in_schedule: bool,
+    },
+    /// These entries are meant.
+    Chosen {
+        /// Their names, in order.
+        entries: Vec<String>,
     },
     /// How things stand.
     Status(Box<Status>),
@@ -263,8 +301,13 @@ mod tests {
                 wait: true,
                 at: None,
             },
-            Question::Pause { entry: "a".into() },
-            Question::Resume { entry: "a".into() },
+            Question::Pause {
+                entries: vec!["a".into(), "b".into()],
+                until: None,
+                note: Some("a move".into()),
+            },
+            Question::Resume { entries: vec!["a".into()] },
+            Question::Choose { patterns: vec!["nightly-*".into()], stack: None, paused: true },
             Question::Status { entries: vec!["a".into()], most: 5 },
         ];
         for question in questions {
@@ -272,6 +315,8 @@ mod tests {
             assert_eq!(line.matches('\n').count(), 1, "one line: {line}");
             assert_eq!(Question::parse(line.as_bytes()), Ok(question));
         }
+        let one = br#"{"version":1,"command":"resume","entry":"a"}"#;
+        assert_eq!(Question::parse(one), Ok(Question::Resume { entries: vec!["a".into()] }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the daemon's loop is asked, and what it answers: values alone, over a bounded channel.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::on_disk::Seen;
 use crate::dispatch::{Standing, Waiting};
-use crate::journal::{Health, JournalError, Key};
+use crate::journal::postgres::Leadership;
+use crate::journal::{Health, JournalError, Key, Pause};
 use crate::log::Event;
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
@@ -28,7 +29,7 @@ pub(crate) struct Uid(pub(crate) u32);
 /// A question. Whoever asks may have gone when it is answered.
 pub(crate) enum ControlRequest {
     Fire(Box<Fire>),
-    Pause(Steer),
+    Pause(Steer, Terms),
     Resume(Steer),
     /// How things stand, with at most so many of what is listed.
     Snapshot {
@@ -59,7 +60,17 @@ pub(crate) struct Steer {
     /// The one that the entry belongs to; the common one where the schedule does not have it.
     pub(crate) shard: Shard,
     pub(crate) by: Uid,
+    /// The name of that user.
+    pub(crate) by_name: String,
     pub(crate) answer: oneshot::Sender<Result<Changed, SteerError>>,
+}
+
+/// How long an entry is to be paused, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// `None`: until it is resumed.
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) note: Option<String>,
 }
 
 /// Why nothing is fired.
@@ -127,14 +138,14 @@ pub(crate) struct Snapshot {
     /// Some as many as were asked for, of each account a fair share.
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) upcoming: Vec<(Arc<Entry>, Timestamp)>,
-    pub(crate) paused: Arc<BTreeSet<EntryName>>,
+    pub(crate) paused: Arc<BTreeMap<EntryName, Pause>>,
 }
 
 /// Why what comes due is not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotReady {
-    #[error("this member stands by: it fires nothing while another member leads")]
-    StandsBy,
+    #[error("{0}")]
+    StandsBy(Leadership),
     #[error(
         "the journal is gone, or another one is in its place: nothing is sent until it is back or a person begins a new one"
     )]

@@ -5,16 +5,25 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::choice::choose;
 use super::protocol::{Answer, ErrorKind, Question, Told};
-use super::request::{AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, Steer, SteerError};
+use super::request::{
+    AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, NotReady, Steer, SteerError, Terms,
+    Uid,
+};
 use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
+use super::user;
 use crate::journal::Key;
+use crate::journal::postgres::Leads;
 use crate::log::Event;
 use crate::schedule::{Entry, EntryName, Schedule, Shard, entries};
 
 /// So many at once may wait for what becomes of what they fired. The others still find room.
 const MOST_WATCHING: usize = 48;
+
+/// Entries that are paused or resumed together. The loop takes one a turn, and the journal writes what waits as one.
+const STEERED_AT_ONCE: usize = 64;
 
 /// How often an entry is looked up in a schedule that is replaced under our hands.
 const LOOKED_UP: usize = 5;
@@ -60,8 +69,13 @@ impl RequestHandler {
     pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
         let answered = match question {
             Question::Fire { entry, args, wait, at } => self.fire(&mut client, entry, (args, at), wait).await,
-            Question::Pause { entry } => self.steer(&mut client, entry, true).await,
-            Question::Resume { entry } => self.steer(&mut client, entry, false).await,
+            Question::Pause { entries, until, note } => {
+                self.steer_all(&mut client, entries, Some(Terms { until, note })).await
+            }
+            Question::Resume { entries } => self.steer_all(&mut client, entries, None).await,
+            Question::Choose { patterns, stack, paused } => {
+                self.choose(&mut client, patterns, stack, paused).await
+            }
             Question::Status { entries, most } => self.status(&mut client, entries, most).await,
         };
         if let Err(refusal) = answered {
@@ -69,7 +83,28 @@ impl RequestHandler {
                 Refusal::UnknownEntry(_) => ErrorKind::UnknownEntry,
                 _ => ErrorKind::Refused,
             };
-            client.refuse(kind, refusal.to_string()).await;
+            let elsewhere = match refusal {
+                Refusal::Fire(_) | Refusal::Steer(_) => self.leads_elsewhere().await,
+                _ => None,
+            };
+            let message = match elsewhere {
+                Some(leader) => format!(
+                    "this member stands by, and {leader} leads: run the command on the machine of that member"
+                ),
+                None => refusal.to_string(),
+            };
+            client.refuse(kind, message).await;
+        }
+    }
+
+    /// The member that leads, where this one stands by.
+    async fn leads_elsewhere(&self) -> Option<String> {
+        let snapshot = self.ask(|answer| ControlRequest::Snapshot { most: 0, answer }).await.ok()?;
+        match snapshot.not_ready {
+            Some(NotReady::StandsBy(leadership)) if leadership.leads == Leads::Lives => {
+                leadership.last.map(|last| last.member)
+            }
+            _ => None,
         }
     }
 
@@ -143,7 +178,76 @@ impl RequestHandler {
         }
     }
 
-    async fn steer(&self, client: &mut Client, name: String, pause: bool) -> Result<(), Refusal> {
+    /// Steers entries, some at a time: what is asked for together is written together.
+    async fn steer_all(
+        self: &Arc<Self>,
+        client: &mut Client,
+        names: Vec<String>,
+        terms: Option<Terms>,
+    ) -> Result<(), Refusal> {
+        let (by, by_name) = (
+            client.by,
+            tokio::task::spawn_blocking({
+                let by = client.by;
+                move || user::name(by)
+            })
+            .await
+            .map_err(|_| AskError::Stopping)?,
+        );
+        for some in names.chunks(STEERED_AT_ONCE) {
+            let under_way: Vec<_> = some
+                .iter()
+                .map(|name| {
+                    let (handler, name) = (Arc::clone(self), name.clone());
+                    let (by_name, terms) = (by_name.clone(), terms.clone());
+                    tokio::spawn(async move { handler.steer(name, by, by_name, terms).await })
+                })
+                .collect();
+            for steered in under_way {
+                let answer = steered.await.map_err(|_| AskError::Stopping)??;
+                // It is done, whether or not somebody hears it.
+                let _ = client.tell(&answer).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn choose(
+        &self,
+        client: &mut Client,
+        patterns: Vec<String>,
+        stack: Option<String>,
+        paused: bool,
+    ) -> Result<(), Refusal> {
+        let by_hand = match paused {
+            true => self.ask(|answer| ControlRequest::Snapshot { most: 0, answer }).await?.paused,
+            false => Arc::default(),
+        };
+        let schedule = Arc::clone(&self.asking.schedule.borrow());
+        let chosen = tokio::task::spawn_blocking(move || {
+            let mut chosen = choose(&schedule, by_hand.keys(), &patterns, stack.as_deref())?;
+            // What is named by its own name is told of, paused or not.
+            chosen.retain(|name| {
+                !paused
+                    || by_hand.contains_key(name)
+                    || patterns.iter().any(|pattern| pattern == name.as_str())
+            });
+            Ok::<_, entries::UnknownEntry>(chosen)
+        });
+        let chosen = chosen.await.map_err(|_| AskError::Stopping)??;
+        let answer = Answer::Chosen { entries: chosen.iter().map(ToString::to_string).collect() };
+        let _ = client.tell(&answer).await;
+        Ok(())
+    }
+
+    async fn steer(
+        &self,
+        name: String,
+        by: Uid,
+        by_name: String,
+        terms: Option<Terms>,
+    ) -> Result<Answer, Refusal> {
+        let pause = terms.is_some();
         let (found, entry, shard) = match self.find(&name).await {
             Ok((_, entry)) => (Ok(entry.paused), entry.name.clone(), entry.account.shard.clone()),
             // One that is not in the schedule any more may still be paused.
@@ -153,10 +257,12 @@ impl RequestHandler {
             },
             Err(refusal) => return Err(refusal),
         };
-        let by = client.by;
         let steered = |answer| {
-            let steer = Steer { entry: entry.clone(), shard, by, answer };
-            if pause { ControlRequest::Pause(steer) } else { ControlRequest::Resume(steer) }
+            let steer = Steer { entry: entry.clone(), shard, by, by_name, answer };
+            match terms {
+                Some(terms) => ControlRequest::Pause(steer, terms),
+                None => ControlRequest::Resume(steer),
+            }
         };
         let changed = self.ask(steered).await??;
         let paused_in_schedule = match (found, changed) {
@@ -164,15 +270,12 @@ impl RequestHandler {
             (Err(_), Changed::Yes) => false,
             (Ok(paused), _) => paused,
         };
-        let answer = Answer::Steered {
+        Ok(Answer::Steered {
             entry: entry.to_string(),
             paused: pause,
             changed: changed == Changed::Yes,
             paused_in_schedule,
-        };
-        // It is done, whether or not somebody hears it.
-        let _ = client.tell(&answer).await;
-        Ok(())
+        })
     }
 
     async fn status(&self, client: &mut Client, names: Vec<String>, most: usize) -> Result<(), Refusal> {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Attention, States, attention};
 use super::request::{NotReady, Snapshot};
 use crate::dispatch::{Standing, Waiting, Waits};
-use crate::journal::postgres::Member;
-use crate::journal::{Health, Lately, Record, State};
+use crate::journal::postgres::{Leadership, Leads, Member};
+use crate::journal::{Health, Lately, Pause, Record, State};
 use crate::schedule::{AccountName, Entry, EntryName, Priority};
 use crate::timetable::zone_name;
 
@@ -28,6 +28,9 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not.
     pub not_ready: Option<String>,
+    /// Who was last seen leading, where this daemon stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderStatus>,
     /// What is wrong now, the gravest first.
     #[serde(default)]
     pub attention: Vec<Attention>,
@@ -52,6 +55,32 @@ pub struct Status {
     /// Those who share the journal, the leader first. Empty where it is this daemon's own, or cannot be read now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
+}
+
+/// Who was last seen leading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStatus {
+    /// Its host, and the number of its process there. `None`: nobody has been seen leading.
+    pub member: Option<String>,
+    /// When that was.
+    pub seen_at: Option<Timestamp>,
+    /// Whether anybody leads now. `None`: it cannot be seen, as the journal is out of reach.
+    pub leads: Option<bool>,
+}
+
+impl From<&Leadership> for LeaderStatus {
+    fn from(leadership: &Leadership) -> LeaderStatus {
+        let last = leadership.last.clone();
+        LeaderStatus {
+            member: last.as_ref().map(|last| last.member.clone()),
+            seen_at: last.map(|last| last.seen_at),
+            leads: match leadership.leads {
+                Leads::Lives | Leads::Own => Some(true),
+                Leads::Nobody | Leads::NobodyForTheClock => Some(false),
+                Leads::Unknown => None,
+            },
+        }
+    }
 }
 
 /// A daemon that shares the journal.
@@ -162,6 +191,9 @@ pub struct EntryStatus {
     pub next_local: Option<String>,
     pub timezone: String,
     pub paused: Option<PausedBy>,
+    /// The terms of a person's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
     /// When it was last scheduled, whether or not the daemon lived then.
     pub last: Option<LastStatus>,
 }
@@ -178,6 +210,9 @@ pub struct LastStatus {
     pub sent_at: Option<Timestamp>,
     pub action_id: Option<u64>,
     pub reason: Option<String>,
+    /// Why it is in its state, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An occurrence that is due and not sent.
@@ -196,6 +231,9 @@ pub struct WaitingStatus {
     /// It is missed then.
     pub deadline: Timestamp,
     pub attempts: u32,
+    /// How the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     pub by_hand: bool,
 }
 
@@ -205,6 +243,9 @@ pub struct WaitingStatus {
 pub struct PausedEntry {
     pub entry: String,
     pub by: PausedBy,
+    /// The terms of a person's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
     /// Whether the schedule still has it.
     pub in_schedule: bool,
 }
@@ -249,6 +290,9 @@ pub struct NotableStatus {
     pub lateness_ms: Option<i64>,
     pub action_id: Option<u64>,
     pub reason: Option<String>,
+    /// Why it is in its state, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An entry, its next instant, its last one, and what the journal has of that.
@@ -276,14 +320,15 @@ impl Status {
         };
         let members: Vec<MemberStatus> = members.into_iter().map(MemberStatus::from).collect();
         let states = States {
-            not_ready: snapshot.not_ready,
+            not_ready: snapshot.not_ready.as_ref(),
             health: &snapshot.health,
             path: &snapshot.path,
             on_disk: snapshot.on_disk.unused.as_ref(),
             in_force_since: snapshot.on_disk.in_force_since,
             accounts: &snapshot.accounts,
-            members: &members,
             unresolved,
+            paused: &snapshot.paused,
+            now: snapshot.now,
         };
         let attention = attention(&states);
         let (paused, paused_total) = paused(snapshot, most);
@@ -296,7 +341,11 @@ impl Status {
             now: snapshot.now,
             since: snapshot.since,
             ready: snapshot.not_ready.is_none(),
-            not_ready: snapshot.not_ready.map(|why| not_ready(why, snapshot, &members)),
+            not_ready: snapshot.not_ready.as_ref().map(ToString::to_string),
+            leader: match &snapshot.not_ready {
+                Some(NotReady::StandsBy(leadership)) => Some(leadership.into()),
+                _ => None,
+            },
             attention,
             schedule: InForce {
                 path: snapshot.path.to_string(),
@@ -325,26 +374,6 @@ impl Status {
                 cut: lately.cut,
                 notable: lately.notable.into_iter().map(notable).collect(),
             }),
-        }
-    }
-}
-
-/// Why nothing is fired. A member that stands by says who leads, or who was last seen leading, and when.
-fn not_ready(why: NotReady, snapshot: &Snapshot, members: &[MemberStatus]) -> String {
-    if why != NotReady::StandsBy {
-        return why.to_string();
-    }
-    let Some(leader) = members.iter().find(|member| member.leads) else {
-        let nobody = if members.is_empty() { "who leads cannot be read now" } else { "no member leads" };
-        return format!("this member stands by; {nobody}");
-    };
-    let lag = i64::try_from(leader.lag_ms).unwrap_or(i64::MAX);
-    let seen = snapshot.now.checked_sub(jiff::SignedDuration::from_millis(lag)).unwrap_or(snapshot.now);
-    let seen = seen.strftime("%H:%M:%SZ");
-    match leader.lives {
-        true => format!("this member stands by; {} leads, last seen at {seen}", leader.member),
-        false => {
-            format!("this member stands by; nobody fires: {} was last seen leading at {seen}", leader.member)
         }
     }
 }
@@ -396,6 +425,7 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
         until,
         deadline: waiting.deadline,
         attempts: waiting.attempts,
+        error: waiting.error.clone(),
         by_hand: waiting.by_hand,
     }
 }
@@ -410,13 +440,15 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
         next,
         next_local: next.map(local),
         timezone: zone_name(&entry.timezone, snapshot.now),
-        paused: paused_by(entry.paused, snapshot.paused.contains(&entry.name)),
+        paused: paused_by(entry.paused, snapshot.paused.contains_key(&entry.name)),
+        pause: snapshot.paused.get(&entry.name).cloned(),
         last: last.map(|scheduled_at| LastStatus {
             scheduled_at,
             pass: record.as_ref().and_then(|record| further(record.key.pass())),
             state: record.as_ref().map(|record| word(record.state)),
             sent_at: record.as_ref().and_then(|record| record.sent_at),
             action_id: record.as_ref().and_then(|record| record.action_id),
+            why: record.as_ref().and_then(Record::in_words),
             reason: record.and_then(|record| record.reason),
         }),
     }
@@ -424,7 +456,7 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
 
 /// The first of what is paused, by name, and how many there are.
 fn paused(snapshot: &Snapshot, most: usize) -> (Vec<PausedEntry>, usize) {
-    let mut known: BTreeMap<&EntryName, bool> = snapshot.paused.iter().map(|name| (name, false)).collect();
+    let mut known: BTreeMap<&EntryName, bool> = snapshot.paused.keys().map(|name| (name, false)).collect();
     let mut in_schedule = Vec::new();
     for entry in &snapshot.schedule.entries {
         match known.get_mut(&entry.name) {
@@ -448,8 +480,10 @@ fn paused(snapshot: &Snapshot, most: usize) -> (Vec<PausedEntry>, usize) {
     }
     let total = all.len();
     let first = all.into_iter().take(most);
-    let listed =
-        first.map(|(name, (by, in_schedule))| PausedEntry { entry: name.to_string(), by, in_schedule });
+    let listed = first.map(|(name, (by, in_schedule))| {
+        let pause = snapshot.paused.get(name).cloned();
+        PausedEntry { entry: name.to_string(), by, pause, in_schedule }
+    });
     (listed.collect(), total)
 }
 
@@ -470,6 +504,7 @@ fn notable(record: Record) -> NotableStatus {
         state: word(record.state),
         lateness_ms: record.lateness_ms,
         action_id: record.action_id,
+        why: record.in_words(),
         reason: record.reason,
     }
 }

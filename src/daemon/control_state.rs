@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::clock::{Mono, Now};
 use crate::control::{
-    Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Uid, attention,
+    Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid,
+    attention,
 };
-use crate::journal::{Claim, Claimed, Health, JournalError, Key};
+use crate::journal::{Claim, Claimed, Health, Journal, JournalError, Key, Pause};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
 use crate::metrics::DISK_HANGS;
@@ -20,13 +21,13 @@ use crate::schedule::EntryName;
 /// Where an answer of the journal's leads to.
 pub(super) enum ByHand {
     Claimed { fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError> },
-    Steered { to: Pause, steer: Steer, written: Result<(), JournalError> },
+    Steered { to: To, steer: Steer, written: Result<(), JournalError> },
 }
 
 /// What an entry is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pause {
-    Paused,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    Paused(Pause),
     Resumed,
 }
 
@@ -68,6 +69,13 @@ impl ControlState {
         }
     }
 
+    /// An entry's pause has come to its end. What a person asks for of the entry is written anyway where it is under way.
+    pub(super) fn pause_ends(&self, entry: EntryName, journal: &Journal) {
+        if !self.steering.contains(&entry) {
+            journal.ends_pause(entry);
+        }
+    }
+
     fn watch(&mut self, key: Key, watcher: mpsc::UnboundedSender<Event>) {
         self.watched.retain(|_, watcher| !watcher.is_closed());
         self.watched.insert(key, watcher);
@@ -89,14 +97,18 @@ impl Daemon {
         match ask {
             // Who asked was told that nobody answers: it is not done behind their back.
             ControlRequest::Fire(fire) if fire.answer.is_closed() => {}
-            ControlRequest::Pause(steer) | ControlRequest::Resume(steer) if steer.answer.is_closed() => {}
+            ControlRequest::Pause(steer, _) | ControlRequest::Resume(steer) if steer.answer.is_closed() => {}
             ControlRequest::Snapshot { answer, .. } if answer.is_closed() => {}
             ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
             ControlRequest::Fire(fire) => self.claim_by_hand(fire),
-            ControlRequest::Pause(steer) => self.steer(steer, Pause::Paused),
-            ControlRequest::Resume(steer) => self.steer(steer, Pause::Resumed),
+            ControlRequest::Pause(steer, terms) => {
+                let Terms { until, note } = terms;
+                let pause = Pause { since: Timestamp::now(), by: steer.by_name.clone(), until, note };
+                self.steer(steer, To::Paused(pause));
+            }
+            ControlRequest::Resume(steer) => self.steer(steer, To::Resumed),
             ControlRequest::Snapshot { most, answer } => {
                 let _ = answer.send(Box::new(self.snapshot(most)));
             }
@@ -164,32 +176,38 @@ impl Daemon {
         }
     }
 
-    fn steer(&mut self, steer: Steer, to: Pause) {
+    fn steer(&mut self, steer: Steer, to: To) {
         if self.desk.steering.contains(&steer.entry) {
             return drop(steer.answer.send(Err(SteerError::Busy)));
         }
-        if self.core.paused().contains(&steer.entry) == (to == Pause::Paused) {
+        let is_so = match (&to, self.core.paused().get(&steer.entry)) {
+            (To::Paused(pause), Some(was)) => pause.asks_for_the_same_as(was),
+            (To::Resumed, None) => true,
+            (To::Paused(_), None) | (To::Resumed, Some(_)) => false,
+        };
+        if is_so {
             return drop(steer.answer.send(Ok(Changed::No)));
         }
         self.desk.steering.insert(steer.entry.clone());
         self.requests.steer(to, steer);
     }
 
-    fn steered(&mut self, steer: Steer, to: Pause, written: Result<(), JournalError>) {
-        let Steer { entry, by: Uid(by_uid), answer, .. } = steer;
+    fn steered(&mut self, steer: Steer, to: To, written: Result<(), JournalError>) {
+        let Steer { entry, by: Uid(by_uid), by_name: by, answer, .. } = steer;
         self.desk.steering.remove(&entry);
         if let Err(error) = written {
             return drop(answer.send(Err(SteerError::Journal(error))));
         }
         match to {
-            Pause::Paused => {
-                self.emit(EntryPaused { entry: entry.clone(), by_uid }.into());
-                let effects = self.core.pause(&entry, Now::read());
+            To::Paused(pause) => {
+                let (until, note) = (pause.until, pause.note.clone());
+                self.emit(EntryPaused { entry: entry.clone(), by_uid, by, until, note }.into());
+                let effects = self.core.pause(&entry, pause, Now::read());
                 self.perform(effects);
             }
-            Pause::Resumed => {
+            To::Resumed => {
                 self.core.resume(&entry);
-                self.emit(EntryResumed { entry, by_uid }.into());
+                self.emit(EntryResumed { entry, by_uid, by }.into());
             }
         }
         let _ = answer.send(Ok(Changed::Yes));
@@ -200,15 +218,17 @@ impl Daemon {
         let health = self.requests.journal.health().borrow().clone();
         let on_disk = self.shared.on_disk.seen();
         let accounts: Vec<_> = self.core.standings().map(|(name, of)| (name.clone(), of)).collect();
+        let not_ready = self.not_ready(&health, now);
         let list = attention(&States {
-            not_ready: self.not_ready(&health, now),
+            not_ready: not_ready.as_ref(),
             health: &health,
             path: &self.desk.path,
             on_disk: on_disk.unused.as_ref(),
             in_force_since: on_disk.in_force_since,
             accounts: &accounts,
-            members: &[],
             unresolved: &[],
+            paused: self.core.paused(),
+            now: now.wall,
         });
         let first = list.first()?;
         let since = first.since.map_or(String::new(), |since| since.strftime(" since %H:%M:%SZ").to_string());
@@ -224,7 +244,7 @@ impl Daemon {
         let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
         match health {
             _ if self.shared.is_without_journal() => Some(NotReady::Replaced),
-            _ if !self.leads() => Some(NotReady::StandsBy),
+            _ if !self.leads() => Some(NotReady::StandsBy(self.leadership(now))),
             _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),

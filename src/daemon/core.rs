@@ -2,7 +2,7 @@
 //!
 //! The shell reads the clocks, performs the effects in their order, and reports what came of them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
 use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
-use crate::journal::{Claim, Key, Known, Origin, Recovered, Repeat, Repetition};
+use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -256,6 +256,9 @@ impl Core {
         if !self.holds_back() {
             effects.extend(self.dispatch.advance(now));
         }
+        if !self.is_behind(now) {
+            effects.extend(self.dispatch.end_pauses(now));
+        }
         self.looked = Some(now.wall);
         effects
     }
@@ -368,8 +371,8 @@ impl Core {
     }
 
     /// Skips the entry's scheduled occurrences from now on.
-    pub(crate) fn pause(&mut self, entry: &EntryName, now: Now) -> Vec<Effect> {
-        self.dispatch.pause(entry, now)
+    pub(crate) fn pause(&mut self, entry: &EntryName, pause: Pause, now: Now) -> Vec<Effect> {
+        self.dispatch.pause(entry, pause, now)
     }
 
     /// Sends the entry's occurrences again.
@@ -385,7 +388,8 @@ impl Core {
     /// What is due next, of all that is known: planned, being claimed, and not planned yet.
     pub(super) fn next_up(&self) -> Option<Upcoming> {
         let (entry, scheduled_at) = self.upcoming(1).pop()?;
-        Some(Upcoming { scheduled_at, is_paused: self.dispatch.is_paused(&entry), entry: entry.name.clone() })
+        let is_paused = self.dispatch.is_paused(&entry, scheduled_at);
+        Some(Upcoming { scheduled_at, is_paused, entry: entry.name.clone() })
     }
 
     /// How many occurrences are due and not sent.
@@ -523,9 +527,20 @@ impl Core {
         self.dispatch.in_doubt()
     }
 
+    /// Occurrences that were sent again, and whose stack's list is still to be read for a second action.
+    #[cfg(test)]
+    pub(crate) fn watched_for_surplus(&self) -> usize {
+        self.dispatch.watched_for_surplus()
+    }
+
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, dispatch::Gauges)> {
         self.dispatch.gauges()
+    }
+
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.dispatch.is_on_quotas_edge(account)
     }
 
     /// How each account stands, for people.
@@ -539,7 +554,7 @@ impl Core {
     }
 
     /// The entries that somebody paused.
-    pub(crate) fn paused(&self) -> &Arc<BTreeSet<EntryName>> {
+    pub(crate) fn paused(&self) -> &Arc<BTreeMap<EntryName, Pause>> {
         self.dispatch.paused()
     }
 

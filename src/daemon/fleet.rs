@@ -316,7 +316,7 @@ impl Fleet {
                 let schedule = Arc::clone(&of.schedule);
                 (shard, ControlRequest::Fire(Box::new(Fire { schedule, ..*fire })))
             }
-            ControlRequest::Pause(steer) => (steer.shard.clone(), ControlRequest::Pause(steer)),
+            ControlRequest::Pause(steer, terms) => (steer.shard.clone(), ControlRequest::Pause(steer, terms)),
             ControlRequest::Resume(steer) => (steer.shard.clone(), ControlRequest::Resume(steer)),
             ControlRequest::Snapshot { most, answer } => return self.snapshot(most, answer),
         };
@@ -378,7 +378,10 @@ impl Fleet {
 fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
     let not_ready = match (one.not_ready, other.not_ready) {
         // Who leads anything fires.
-        (Some(NotReady::StandsBy), why) | (why, Some(NotReady::StandsBy)) => why,
+        (Some(NotReady::StandsBy(one)), Some(NotReady::StandsBy(other))) => {
+            Some(NotReady::StandsBy(one.or_worse(other)))
+        }
+        (Some(NotReady::StandsBy(_)), why) | (why, Some(NotReady::StandsBy(_))) => why,
         (one, other) => one.or(other),
     };
     let mut waiting = one.waiting;
@@ -393,7 +396,8 @@ fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
     accounts.extend(other.accounts);
     let mut paused = one.paused;
     if !other.paused.is_empty() {
-        Arc::make_mut(&mut paused).extend(other.paused.iter().cloned());
+        let other = other.paused.iter().map(|(entry, pause)| (entry.clone(), pause.clone()));
+        Arc::make_mut(&mut paused).extend(other);
     }
     Snapshot {
         health: if one.health == Health::Well { other.health } else { one.health },

@@ -25,6 +25,7 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::Client;
 use crate::control::{ControlReceiver, ControlRequest, OnDisk};
 use crate::dispatch::{Effect, Request, RequestId};
+use crate::journal::outage::Outage;
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
 use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
 use crate::log::LogWriter;
@@ -72,6 +73,10 @@ const CLOSE: Duration = Duration::from_millis(800);
 
 /// What is learnt of a quota is saved this often at most.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two such savings quotas are saved so often at most because requests leave that take the last of what is
+/// covered. Two are needed at a start: one for the request that goes alone, one for the rest.
+const MOST_SAVED_AHEAD: u32 = 4;
 
 /// Notices that are left have this long to be sent, if what was in flight has left as much.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -133,6 +138,8 @@ struct Daemon {
     quotas_changed: bool,
     /// When quotas were last saved.
     quotas_saved: Option<Mono>,
+    /// How often they were saved since then before answers had told.
+    saved_ahead: u32,
     /// How far it has sent, for a process that comes after a crash. `None` while it stands by.
     mark: Option<SendWatermark>,
     /// Where the journal is shared.
@@ -143,6 +150,8 @@ struct Daemon {
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
+    /// What the log says of that.
+    outage: Outage,
     metrics: Option<Watched>,
     desk: ControlState,
 }
@@ -167,11 +176,13 @@ impl Daemon {
             requests: Requests::new(clients, Journal::of_another(), SendPermit::none_yet()),
             quotas_changed: false,
             quotas_saved: None,
+            saved_ahead: 0,
             mark: None,
             seat,
             term: None,
             refused: mpsc::unbounded_channel().1,
             ill_since: None,
+            outage: Outage::default(),
             metrics: shared.metrics.as_ref().map(Metrics::watch),
             desk: ControlState::new(now.wall, path, &shared.journal),
         }
@@ -250,7 +261,12 @@ impl Daemon {
                 },
                 _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
-                    Tick::ClaimWindow => self.claim_window(Now::read()),
+                    Tick::ClaimWindow => {
+                        self.claim_window(Now::read());
+                        // A failure that was not told, as its cause had been told a moment ago, is told if it lasts.
+                        let lasts = health.borrow().clone();
+                        self.tell_health(&lasts);
+                    }
                     // What is settled is everybody's, and is pruned by one.
                     Tick::Prune if self.shard == Shard::Common => self.requests.prune(Now::read(), self.shared.keep),
                     Tick::Prune => {}
@@ -294,9 +310,24 @@ impl Daemon {
         }
     }
 
+    /// Saves that quota is in use before the answers tell so. A daemon that is killed between would have the next one ask for what
+    /// is spent, and so would that one's end.
+    fn save_quotas_ahead(&mut self, now: Now) {
+        let since = self.quotas_saved.map_or(SAVE_EVERY, |saved| now.mono.saturating_sub(saved));
+        if since >= SAVE_EVERY {
+            self.saved_ahead = 0;
+        }
+        if self.saved_ahead < MOST_SAVED_AHEAD {
+            self.saved_ahead += 1;
+            self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
+            self.requests.write_now();
+        }
+    }
+
     fn save_quotas(&mut self, now: Now) {
         self.quotas_changed = false;
         self.quotas_saved = Some(now.mono);
+        self.saved_ahead = 0;
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
     }
 
@@ -421,18 +452,29 @@ impl Daemon {
         }
     }
 
-    /// Says once that the journal cannot be written, and once that it can again.
+    /// Says that the journal cannot be written, once for each cause, and once that it can be again.
     fn tell_health(&mut self, health: &Health) {
-        match (health, self.ill_since) {
-            (Health::Ill { since, error }, None) => {
+        let is_ill = *health != Health::Well;
+        if is_ill != self.ill_since.is_some()
+            && let Some(metrics) = &self.metrics
+        {
+            metrics.journal_is_ill(is_ill);
+        }
+        match health {
+            Health::Ill { since, error } => {
                 self.ill_since = Some(*since);
-                self.emit(JournalFailed { since: *since, error: error.to_string() }.into());
+                if self.outage.fails(error, Now::read().mono) {
+                    self.emit(JournalFailed { since: *since, error: error.to_string() }.into());
+                }
             }
-            (Health::Well, Some(failed_since)) => {
-                self.ill_since = None;
-                self.emit(JournalRestored { failed_since }.into());
+            Health::Well => {
+                let failed_since = self.ill_since.take();
+                if self.outage.ends()
+                    && let Some(failed_since) = failed_since
+                {
+                    self.emit(JournalRestored { failed_since }.into());
+                }
             }
-            (Health::Ill { .. }, Some(_)) | (Health::Well, None) => {}
         }
     }
 
@@ -450,6 +492,15 @@ impl Daemon {
     }
 
     fn perform(&mut self, mut effects: Vec<Effect>) {
+        let edge = effects.iter().any(|effect| match effect {
+            Effect::Send(_, Request::RunNow(entry)) | Effect::SendAfter(_, _, Request::RunNow(entry)) => {
+                self.core.is_on_quotas_edge(&entry.account.name)
+            }
+            _ => false,
+        });
+        if edge {
+            self.save_quotas_ahead(Now::read());
+        }
         let fires = |effect: &Effect| {
             matches!(
                 effect,
@@ -474,8 +525,12 @@ impl Daemon {
             match effect {
                 Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
                 Effect::Log(event) => self.emit(*event),
-                Effect::Recall(account, stack, since) => self.requests.recall(account, stack, since),
+                Effect::PauseEnds(entry) => self.desk.pause_ends(entry, &self.requests.journal),
+                Effect::Recall(account, stack, since, listed) => {
+                    self.requests.recall(account, stack, since, listed);
+                }
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
+                Effect::Resent(resent) => self.requests.journal.resent(*resent),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),
                 Effect::Send(id, request) => match may_send(id) {
                     Ok(()) => self.requests.send(id, request),

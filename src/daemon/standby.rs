@@ -17,7 +17,9 @@ use super::{Daemon, WoundUp};
 use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::Effect;
-use crate::journal::postgres::{LeadershipChange, MemberEvent, Membership, ShardHandle, Term};
+use crate::journal::postgres::{
+    Leadership, LeadershipChange, Leads, MemberEvent, Membership, ShardHandle, Term,
+};
 use crate::journal::{Health, Journal, JournalError, Opened, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{
@@ -132,6 +134,12 @@ impl Daemon {
         self.mark.is_some()
     }
 
+    /// Who leads, as far as this member knows.
+    pub(super) fn leadership(&self, now: Now) -> Leadership {
+        let unseen = Leadership { leads: Leads::Unknown, last: None };
+        self.seat.as_ref().map_or(unseen, |seat| seat.leadership(now.mono))
+    }
+
     /// Whether it may send.
     pub(super) fn is_permitted(&self, now: Now) -> bool {
         self.mark.as_ref().is_some_and(|mark| mark.permit().holds(now))
@@ -144,7 +152,7 @@ impl Daemon {
             // Those of other shards are theirs to keep up with.
             let others = self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard);
             let others: HashSet<_> = others.map(|entry| &entry.name).collect();
-            recovered.paused.retain(|entry| !others.contains(entry));
+            recovered.paused.retain(|(entry, _)| !others.contains(entry));
         }
         let (core, effects) = Core::new(&self.schedule, recovered, fastrand::u64(..), Now::read());
         let shared = self.seat.is_some();
@@ -162,7 +170,7 @@ impl Daemon {
     pub(super) fn leave_pauses(&mut self) {
         let paused = Arc::clone(self.core.paused());
         for entry in self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard) {
-            if paused.contains(&entry.name) {
+            if paused.contains_key(&entry.name) {
                 self.core.resume(&entry.name);
             }
         }
@@ -185,7 +193,8 @@ impl Daemon {
                 metrics.stands_by(true);
                 metrics.turned(false, None);
             }
-            self.shared.supervised(|supervision| supervision.stands_by(&self.shard, Now::read()));
+            let (now, leadership) = (Now::read(), self.leadership(Now::read()));
+            self.shared.supervised(|supervision| supervision.stands_by(&self.shard, leadership, now));
             tokio::select! {
                 biased;
                 () = &mut *stop => return false,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Notifier;
 use super::core::{Core, Upcoming};
 use crate::clock::{Mono, Now};
+use crate::journal::postgres::Leadership;
 use crate::schedule::Shard;
 
 /// A claim takes some milliseconds, and a disk that fails says so. A claim that has had no answer for so long will
@@ -32,7 +33,8 @@ pub(super) struct Supervision {
 #[derive(Default)]
 struct Turned {
     at: Mono,
-    stands_by: bool,
+    /// Where this member stands by: who leads.
+    leadership: Option<Leadership>,
     is_current: bool,
     journal_is_ill: bool,
     pulse: Pulse,
@@ -66,7 +68,7 @@ impl Supervision {
         let looks = !self.told.ready || !self.told.reloaded;
         let of = self.of(shard);
         of.lives = of.pulse.lives(core.claims_up_to(), now.mono);
-        (of.at, of.stands_by, of.journal_is_ill) = (now.mono, false, journal_is_ill);
+        (of.at, of.leadership, of.journal_is_ill) = (now.mono, None, journal_is_ill);
         of.is_current = core.is_current(now);
         if looks || of.looked_at.is_none_or(|at| now.mono.saturating_sub(at) >= STATUS_EVERY) {
             (of.next, of.waiting, of.looked_at) = (core.next_up(), core.number_waiting(), Some(now.mono));
@@ -75,13 +77,18 @@ impl Supervision {
         self.news(now);
     }
 
-    /// Another member fires, and this one waits for its turn. That is all that it can be ready for.
-    pub(super) fn stands_by(&mut self, shard: &Shard, now: Now) {
+    /// This member waits for its turn to lead. That is all that it can be ready for.
+    pub(super) fn stands_by(&mut self, shard: &Shard, leadership: Leadership, now: Now) {
         if !self.notifier.listens() {
             return;
         }
-        *self.of(shard) =
-            Turned { at: now.mono, stands_by: true, is_current: true, lives: true, ..Turned::default() };
+        *self.of(shard) = Turned {
+            at: now.mono,
+            leadership: Some(leadership),
+            is_current: true,
+            lives: true,
+            ..Turned::default()
+        };
         self.news(now);
     }
 
@@ -99,7 +106,7 @@ impl Supervision {
         };
         let is_ready = self.told.ready || turn.is_current;
         let status = || {
-            let leads = || self.loops.values().filter(|of| !of.stands_by);
+            let leads = || self.loops.values().filter(|of| of.leadership.is_none());
             match (leads().any(|of| of.journal_is_ill), is_ready) {
                 (true, _) => return "the journal cannot be written: nothing new is started".to_owned(),
                 (false, false) => return "what came due is being claimed".to_owned(),
@@ -107,7 +114,8 @@ impl Supervision {
             }
             let (number, all) = (leads().count(), self.loops.len());
             if number == 0 {
-                return "stands by".to_owned();
+                let all = self.loops.values().filter_map(|of| of.leadership.clone());
+                return all.reduce(Leadership::or_worse).map_or_else(String::new, |of| of.to_string());
             }
             let next = leads().filter_map(|of| of.next.as_ref()).min_by_key(|next| next.scheduled_at);
             let status = status(next, leads().map(|of| of.waiting).sum());

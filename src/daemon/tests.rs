@@ -195,7 +195,12 @@ impl World {
                     }
                     _ => {}
                 },
-                Effect::Send(..) | Effect::Amend(_) | Effect::Recall(..) | Effect::Warm(..) => {}
+                Effect::Send(..)
+                | Effect::Amend(_)
+                | Effect::Resent(_)
+                | Effect::Recall(..)
+                | Effect::Warm(..)
+                | Effect::PauseEnds(_) => {}
             }
         }
     }

@@ -4,13 +4,15 @@
 //! the API and the job. It has no jitter, neither supersedes nor is superseded, and a pause does not keep it back: that a
 //! person asks for it is reason enough.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Dispatch, Effect, History, Id, Planned, log, ms};
+use jiff::Timestamp;
+
+use super::{Dispatch, Effect, History, Id, Pending, Planned, log, ms};
 use crate::clock::Now;
-use crate::journal::{Claim, Origin, Transition};
-use crate::log::event::OccurrenceSkipped;
+use crate::journal::{Claim, Origin, Pause, Transition};
+use crate::log::event::{OccurrenceSkipped, PauseEnded};
 use crate::schedule::{Entry, EntryName};
 
 impl Dispatch {
@@ -20,7 +22,7 @@ impl Dispatch {
         match entry {
             Some(entry) => {
                 let planned = Planned {
-                    entry: as_asked(entry, &claim.origin),
+                    entry: as_sent(entry, &claim.origin, claim.key.scheduled_at()),
                     scheduled_at: claim.key.scheduled_at(),
                     pass: claim.key.pass(),
                     due_at: claim.due_at,
@@ -41,9 +43,10 @@ impl Dispatch {
     }
 
     /// From now on the entry's scheduled occurrences are skipped, those that wait among them.
-    pub fn pause(&mut self, entry: &EntryName, now: Now) -> Vec<Effect> {
+    pub fn pause(&mut self, entry: &EntryName, pause: Pause, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        Arc::make_mut(&mut self.paused).insert(entry.clone());
+        Arc::make_mut(&mut self.paused).insert(entry.clone(), pause);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         let waiting = self.activity.get(entry).map(|activity| activity.waiting.iter().chain(&activity.held));
         let waiting: Vec<Id> = waiting.into_iter().flatten().copied().collect();
         for id in waiting {
@@ -57,26 +60,46 @@ impl Dispatch {
     /// The entry's occurrences are sent again, from the next one on.
     pub fn resume(&mut self, entry: &EntryName) {
         Arc::make_mut(&mut self.paused).remove(entry);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
+    }
+
+    /// Takes away the pauses whose end has come. To be called when all that came due before is planned: it is still skipped.
+    pub(crate) fn end_pauses(&mut self, now: Now) -> Vec<Effect> {
+        if self.first_pause_ends.is_none_or(|ends| ends > now.wall) {
+            return Vec::new();
+        }
+        let over = self.paused.iter().filter(|(_, pause)| pause.until.is_some_and(|until| until <= now.wall));
+        let over: Vec<EntryName> = over.map(|(entry, _)| entry.clone()).collect();
+        let mut effects = Vec::new();
+        for entry in over {
+            self.resume(&entry);
+            effects.push(log(PauseEnded { entry: entry.clone() }));
+            effects.push(Effect::PauseEnds(entry));
+        }
+        effects
     }
 
     /// The entries that somebody paused, besides those that the schedule has paused.
-    pub fn paused(&self) -> &Arc<BTreeSet<EntryName>> {
+    pub fn paused(&self) -> &Arc<BTreeMap<EntryName, Pause>> {
         &self.paused
     }
 
     /// Whether an occurrence is kept back because somebody paused its entry.
     pub(super) fn is_paused_by_hand(&self, id: Id) -> bool {
         let pending = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
-        pending.is_some_and(|pending| self.paused.contains(&pending.entry.name))
+        let kept_back = |pending: &Pending| {
+            self.paused.get(&pending.entry.name).is_some_and(|pause| pause.keeps_back(pending.due_at))
+        };
+        pending.is_some_and(kept_back)
     }
 }
 
-/// The entry as an occurrence of this origin sends it: with the arguments that a person gave in place of its own.
-pub(super) fn as_asked(entry: &Arc<Entry>, origin: &Origin) -> Arc<Entry> {
-    match origin {
-        Origin::Person { args: Some(args) } => {
-            Arc::new(Entry { args: Some(args.clone()), ..Entry::clone(entry) })
-        }
-        Origin::Schedule | Origin::Person { args: None } => Arc::clone(entry),
-    }
+/// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or with its template filled.
+pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
+    let args = match (origin, &entry.args_template) {
+        (Origin::Person { args: Some(args) }, _) => args.clone(),
+        (_, Some(template)) => template.render(entry, scheduled_at),
+        (Origin::Schedule | Origin::Person { args: None }, None) => return Arc::clone(entry),
+    };
+    Arc::new(Entry { args: Some(args), ..Entry::clone(entry) })
 }

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
-use crate::journal::{Claim, Key, Origin, Repetition, Transition};
+use crate::journal::{Cause, Claim, Key, Origin, Pause, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
@@ -50,11 +50,16 @@ pub enum Effect {
     /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
     /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
     Amend(Box<Claim>),
+    /// Write down what is known of an occurrence that is sent again.
+    Resent(Box<Resent>),
     /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
-    /// this account. What is to be recorded before is among them.
-    Recall(AccountName, StackUid, Timestamp),
+    /// this account. What is to be recorded before is among them, and so are those of the listed actions that are of
+    /// occurrences scheduled before.
+    Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
     /// Open so many connections to an account's API, for what is due within the second that begins at this instant.
     Warm(AccountName, Timestamp, usize),
+    /// Write down that an entry's pause has come to its end.
+    PauseEnds(EntryName),
     /// Tell the operator.
     Log(Box<Event>),
 }
@@ -105,7 +110,9 @@ pub struct Dispatch {
     /// What is planned and not settled. An occurrence that is planned again is the same one.
     known: HashSet<Key>,
     /// Entries that somebody paused, besides those that the schedule has paused.
-    paused: Arc<BTreeSet<EntryName>>,
+    paused: Arc<BTreeMap<EntryName, Pause>>,
+    /// When the first of these pauses ends. `None`: none of them has an end.
+    first_pause_ends: Option<Timestamp>,
     /// The latest due instant of what was sent.
     sent_up_to: Timestamp,
     /// Instants that a correction of the clock has skipped: later than the first, earlier than the second.
@@ -163,8 +170,13 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
+    /// When the first attempt left that was taken to have had no effect, or may have had one. The stack's list is read once
+    /// more when a further attempt has started an action. `None`: there was no such attempt.
+    first_lost: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+    /// How the last attempt failed.
+    error: Option<String>,
 }
 
 /// An attempt that may have taken effect, the first of its occurrence.
@@ -213,7 +225,8 @@ impl Pending {
         }
         self.history.written = true;
         let attempts = self.history.attempts;
-        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason: reason.into() }))
+        let reason = Cause { error: self.history.error.clone(), ..reason.into() };
+        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason }))
     }
 
     fn key(&self) -> Key {
@@ -309,6 +322,7 @@ impl Dispatch {
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
+            first_pause_ends: None,
             sent_up_to: Timestamp::UNIX_EPOCH,
             left_out: None,
             reached: now.wall,
@@ -324,6 +338,7 @@ impl Dispatch {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let origin = Origin::Schedule;
+            let entry = by_hand::as_sent(&entry, &origin, scheduled_at);
             let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;
@@ -448,9 +463,14 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
-    /// Whether the schedule or somebody has paused the entry.
-    pub(crate) fn is_paused(&self, entry: &Entry) -> bool {
-        entry.paused || self.paused.contains(&entry.name)
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
+        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
+    }
+
+    /// Whether the schedule or somebody has paused what is due of the entry at an instant.
+    pub(crate) fn is_paused(&self, entry: &Entry, due_at: Timestamp) -> bool {
+        entry.paused || self.paused.get(&entry.name).is_some_and(|pause| pause.keeps_back(due_at))
     }
 
     /// How many occurrences are due and not sent.

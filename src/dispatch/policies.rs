@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::{Key, Transition};
+use crate::journal::{Cause, Key, Transition};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
@@ -23,8 +23,8 @@ impl Dispatch {
         let late = now.wall.duration_since(pending.due_at) >= WAITED;
         pending.waited |= late;
         let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
-        let (by_hand, scheduled_at) = (pending.is_by_hand(), pending.scheduled_at);
-        if !by_hand && self.is_paused(&entry) {
+        let (by_hand, scheduled_at, due_at) = (pending.is_by_hand(), pending.scheduled_at, pending.due_at);
+        if !by_hand && self.is_paused(&entry, due_at) {
             return self.skip(id, "paused", now, effects);
         }
         if !by_hand && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
@@ -55,13 +55,14 @@ impl Dispatch {
             let waiting = activity.waiting.iter().filter_map(|id| Some((*id, self.pending.get(id)?)));
             waiting.filter(|(_, pending)| !pending.is_by_hand())
         };
-        let newest = scheduled().max_by_key(|(_, pending)| pending.scheduled_at).map(|(id, _)| id);
-        let superseded: Vec<Id> = scheduled()
-            .filter(|&(id, pending)| Some(id) != newest && pending.waited)
-            .map(|(id, _)| id)
-            .collect();
+        let newest = scheduled().max_by_key(|(_, pending)| pending.scheduled_at);
+        let Some((newest, by)) = newest.map(|(id, pending)| (id, pending.scheduled_at)) else {
+            return;
+        };
+        let superseded: Vec<Id> =
+            scheduled().filter(|&(id, pending)| id != newest && pending.waited).map(|(id, _)| id).collect();
         for id in superseded {
-            self.miss(id, "superseded", now, effects);
+            self.superseded(id, by, now, effects);
         }
     }
 
@@ -166,19 +167,35 @@ impl Dispatch {
 
     /// Gives up an occurrence that was not sent in time.
     pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |key, lateness_ms| {
+        self.misses(id, reason, None, now, effects);
+    }
+
+    /// Gives up an occurrence in whose place the one that was scheduled at `by` goes.
+    pub(super) fn superseded(&mut self, id: Id, by: Timestamp, now: Now, effects: &mut Vec<Effect>) {
+        self.misses(id, "superseded", Some(by), now, effects);
+    }
+
+    fn misses(
+        &mut self,
+        id: Id,
+        reason: &'static str,
+        replaced_by: Option<Timestamp>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.give_up(id, now, effects, |key, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
             let event = OccurrenceMissed { entry, scheduled_at, pass, reason, lateness_ms };
-            (Transition::Missed { reason: reason.into() }, event.into())
+            (Transition::Missed { reason: Cause { reason: reason.into(), replaced_by, error } }, event.into())
         });
     }
 
     /// Gives up an occurrence that is not meant to be sent.
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |key, lateness_ms| {
+        self.give_up(id, now, effects, |key, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
             let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms };
-            (Transition::Skipped { reason: reason.into() }, event.into())
+            (Transition::Skipped { reason: Cause { error, ..reason.into() } }, event.into())
         });
     }
 
@@ -187,7 +204,7 @@ impl Dispatch {
         id: Id,
         now: Now,
         effects: &mut Vec<Effect>,
-        tell: impl FnOnce(&Key, i64) -> (Transition, Event),
+        tell: impl FnOnce(&Key, i64, Option<String>) -> (Transition, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
             return self.unknown(id, doubt.error, effects);
@@ -195,7 +212,7 @@ impl Dispatch {
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));
             let key = pending.key();
-            let (end, event) = tell(&key, lateness_ms);
+            let (end, event) = tell(&key, lateness_ms, pending.history.error.clone());
             effects.push(Effect::Record(key, end));
             effects.push(log(event));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::by_hand::as_asked;
+use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
@@ -34,6 +34,7 @@ impl Dispatch {
         let entries: HashMap<&EntryName, &Arc<Entry>> =
             schedule.entries.iter().map(|entry| (&entry.name, entry)).collect();
         Arc::make_mut(&mut self.paused).extend(recovered.paused);
+        self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         self.doubts.former = recovered.clock;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
@@ -68,6 +69,7 @@ impl Dispatch {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
                 let occurrence = (claim.key.scheduled_at(), claim.key.pass());
+                let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
                 lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
             }
         }
@@ -79,11 +81,13 @@ impl Dispatch {
             None => now.wall,
         };
         for Open { claim, reached } in recovered.open {
+            let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
                 Reached::Due => (0, None, claim.due_at > unsent_after, false, false),
                 // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
-                    (attempts, None, true, true, !matches!(reason.as_str(), "quota" | "down"))
+                    error = reason.error;
+                    (attempts, None, true, true, !matches!(&*reason.reason, "quota" | "down"))
                 }
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
@@ -97,7 +101,7 @@ impl Dispatch {
             match (goes_on, entry) {
                 (Some(entry), _) => {
                     let planned = Planned {
-                        entry: as_asked(&entry, &claim.origin),
+                        entry: as_sent(&entry, &claim.origin, scheduled_at),
                         scheduled_at,
                         pass: claim.key.pass(),
                         due_at: claim.due_at,
@@ -105,8 +109,13 @@ impl Dispatch {
                         deadline: entry.deadline(claim.due_at),
                         origin: claim.origin.clone(),
                     };
-                    let history =
-                        History { attempts, written: waits, goes_on: goes_on_late, ..History::default() };
+                    let history = History {
+                        attempts,
+                        written: waits,
+                        goes_on: goes_on_late,
+                        error,
+                        ..History::default()
+                    };
                     let id = self.enter(planned, history, now, &mut effects);
                     let pending = id.and_then(|id| self.pending.get_mut(&id));
                     effects.extend(pending.and_then(|pending| pending.amend(&claim)));
@@ -129,6 +138,7 @@ impl Dispatch {
                 }
             }
         }
+        self.recover_resent(recovered.resent, now, &mut effects);
         effects
     }
 
@@ -156,7 +166,7 @@ impl Dispatch {
         self.known.insert(claim.key.clone());
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
         let pending = Pending {
-            entry: as_asked(&sent, &claim.origin),
+            entry: as_sent(&sent, &claim.origin, claim.key.scheduled_at()),
             origin: claim.origin,
             scheduled_at: claim.key.scheduled_at(),
             pass: claim.key.pass(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::account_queue::AccountQueue;
-use super::by_hand::as_asked;
+use super::by_hand::as_sent;
 use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Key, Transition};
@@ -137,7 +137,7 @@ impl Dispatch {
             self.deadlines.insert((pending.deadline, id));
         }
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
-        pending.entry = as_asked(&entry, &pending.origin);
+        pending.entry = as_sent(&entry, &pending.origin, pending.scheduled_at);
         effects.extend(pending.amend(&claimed));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
@@ -150,9 +150,9 @@ impl Dispatch {
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
         let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
         let paused = scheduled.is_some_and(|pending| match &pending.reloaded {
-            Some(Reloaded::Changed(entry)) => self.is_paused(entry),
+            Some(Reloaded::Changed(entry)) => self.is_paused(entry, pending.due_at),
             Some(Reloaded::Removed) => false,
-            None => self.is_paused(&pending.entry),
+            None => self.is_paused(&pending.entry, pending.due_at),
         });
         if paused {
             self.skip(id, "paused", now, effects);

@@ -276,6 +276,13 @@ impl Dispatch {
         };
         let attempts = pending.history.attempts;
         effects.push(Effect::Record(pending.key(), Transition::Started { attempts, sent_at, action: known }));
+        if let Some(first_action) = action.id {
+            self.watches_for_surplus(id, first_action, now, effects);
+        }
+        let Some(pending) = self.pending.get(&id) else {
+            return;
+        };
+        let entry = &pending.entry;
         if let Some(action_id) = action.id
             && follows
         {
@@ -309,6 +316,7 @@ impl Dispatch {
         let delay = self.backoff.after(pending.history.attempts);
         let at = now.mono + delay;
         pending.place = Place::Retry(at);
+        pending.history.error = Some(error.clone());
         (pending.waited, pending.goes_on) = (true, true);
         effects.extend(pending.record_waiting("retry"));
         effects.push(log(OccurrenceRetrying {

@@ -47,6 +47,8 @@ pub(crate) struct Waiting {
     /// It is missed then.
     pub(crate) deadline: Timestamp,
     pub(crate) attempts: u32,
+    /// How the last attempt failed.
+    pub(crate) error: Option<String>,
     /// A person asked for it.
     pub(crate) by_hand: bool,
     pub(crate) waits: Waits,
@@ -84,6 +86,7 @@ impl Dispatch {
                 pass: pending.pass,
                 deadline: pending.deadline,
                 attempts: pending.history.attempts,
+                error: pending.history.error.clone(),
                 by_hand: pending.is_by_hand(),
                 waits,
             })

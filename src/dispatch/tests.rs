@@ -5,6 +5,7 @@ mod doubt;
 mod follow;
 mod recovery;
 mod reload;
+mod surplus;
 mod waited;
 mod world;
 
@@ -18,11 +19,13 @@ use world::*;
 
 use super::*;
 use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Reply};
-use crate::journal::{Claim, Followed, Known, Open, Origin, Reached, Recovered, Started, Unnamed};
+use crate::journal::{
+    Claim, Followed, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started, Unnamed,
+};
 use crate::quota::{Answer, Throttle, ThrottleWords};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, StackState,
-    TokenSource,
+    Template, TokenSource,
 };
 
 #[test]
@@ -420,7 +423,11 @@ proptest! {
                         fired += 1;
                     }
                     1 => {
-                        let effects = world.dispatch.pause(&entry.name, world.now);
+                        let effects = world.dispatch.pause(
+                            &entry.name,
+                            Pause { since: world.now.wall, by: "ada".to_owned(), until: None, note: None },
+                            world.now,
+                        );
                         world.take(effects);
                     }
                     _ => world.dispatch.resume(&entry.name),

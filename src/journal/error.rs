@@ -14,7 +14,8 @@ use super::Identity;
 pub enum JournalError {
     /// Another daemon has it open.
     #[error(
-        "another daemon{} uses the journal in {}; stop it, or give this one a --state-dir of its own",
+        "another daemon{} keeps its state in {}; stop it first, since two daemons with one schedule start each occurrence \
+         twice. Only daemons that share a journal (--journal) run side by side, each with a --state-dir of its own",
         pid.map_or(String::new(), |pid| format!(" (process {pid})")),
         directory.display()
     )]

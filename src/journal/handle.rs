@@ -13,9 +13,10 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Recovered, Refused, SendWatermark,
-    Transition,
+    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused, Resent,
+    SendWatermark, Transition,
 };
+use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -111,6 +112,12 @@ impl Journal {
         self.soon(Change::Amend(Box::new(claim)));
     }
 
+    /// Writes soon what is kept of an occurrence that was sent again, in the order of asking. Kept and tried again until it
+    /// can be written.
+    pub fn resent(&self, resent: Resent) {
+        self.soon(Change::Resent(Box::new(resent)));
+    }
+
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
         self.soon(Change::Quota(account, Box::new(saved)));
@@ -121,9 +128,9 @@ impl Journal {
         self.ask(Request::Flush).await
     }
 
-    /// Remembers that an entry is paused, until it is resumed. On disk when it returns.
-    pub async fn pause(&self, entry: EntryName) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Pause(entry, answer)).await
+    /// Remembers that an entry is paused, on these terms from now on. On disk when it returns.
+    pub async fn pause(&self, entry: EntryName, pause: Pause) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Pause(entry, pause, answer)).await
     }
 
     /// Forgets that an entry is paused. On disk when it returns.
@@ -131,10 +138,23 @@ impl Journal {
         self.ask(|answer| Request::Resume(entry, answer)).await
     }
 
+    /// Forgets soon that an entry was paused, as its pause has come to its end. Where that cannot be written, the pause is at its end
+    /// for the next process too.
+    pub fn ends_pause(&self, entry: EntryName) {
+        let (answer, _) = oneshot::channel();
+        let _ = self.requests.send(Request::Resume(entry, answer), Hurry::Soon);
+    }
+
     /// The actions known of a stack, of the occurrences scheduled since then: who looks for the action of an
-    /// occurrence in doubt leaves these out, and knows who may own others. What was recorded before is among them.
-    pub async fn actions(&self, stack: StackUid, since: Timestamp) -> Result<Known, JournalError> {
-        self.ask(|answer| Request::Actions { stack, since, answer }).await
+    /// occurrence in doubt leaves these out, and knows who may own others. What was recorded before is among them, and so are
+    /// those of the `listed` actions that are of occurrences scheduled before `since`.
+    pub async fn actions(
+        &self,
+        stack: StackUid,
+        since: Timestamp,
+        listed: Vec<ActionId>,
+    ) -> Result<Known, JournalError> {
+        self.ask(|answer| Request::Actions { stack, since, listed, answer }).await
     }
 
     /// Takes away what was scheduled before an instant and is settled, in small steps between other requests. Stops

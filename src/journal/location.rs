@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::postgres::{self, Address};
-use super::{FILE_NAME, Filter, JournalError, Key, Lately, Record, sqlite};
+use super::{FILE_NAME, Filter, JournalError, Key, Lately, Pause, Record, sqlite};
+use crate::schedule::EntryName;
 
 /// The place of a journal.
 #[derive(Clone, Debug)]
@@ -73,6 +74,17 @@ impl Location {
         match self {
             Location::Directory(directory) => sqlite::read_records(directory, keys),
             Location::Database(address) => postgres::read_records(address, keys),
+        }
+    }
+
+    /// The entries that somebody paused, and the terms. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn pauses(&self) -> Result<Vec<(EntryName, Pause)>, JournalError> {
+        match self {
+            Location::Directory(directory) => sqlite::read_pauses(directory),
+            Location::Database(address) => postgres::read_pauses(address),
         }
     }
 

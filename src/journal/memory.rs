@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Recovered, Refused, Repeat, Repetition, State, Transition, Unnamed,
-    whole_micros,
+    Claim, Claimed, Cursor, Key, Known, Pause, Recovered, Refused, Repeat, Repetition, Resent, State,
+    Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -25,8 +25,9 @@ pub(crate) struct Memory {
     rows: BTreeMap<Key, (Claim, Progress)>,
     /// Left to an earlier pass through their instants.
     kept: BTreeSet<Key>,
-    paused: BTreeSet<EntryName>,
+    paused: BTreeMap<EntryName, Pause>,
     quotas: BTreeMap<AccountName, quota::Saved>,
+    resent: BTreeMap<Key, Resent>,
 }
 
 /// What became of an occurrence.
@@ -157,8 +158,12 @@ impl Memory {
                 self.amend(claim);
                 Written::Done
             }
-            Write::Pause(entry) => {
-                self.pause(entry.clone());
+            Write::Resent(resent) => {
+                self.resent(resent);
+                Written::Done
+            }
+            Write::Pause(entry, pause) => {
+                self.pause(entry.clone(), pause.clone());
                 Written::Done
             }
             Write::Resume(entry) => {
@@ -173,27 +178,40 @@ impl Memory {
         writes.iter().map(perform).collect()
     }
 
+    /// Keeps what is said of an occurrence that was sent again.
+    pub(crate) fn resent(&mut self, resent: &Resent) {
+        match resent.watch.is_none() && resent.surplus.is_none() {
+            true => drop(self.resent.remove(&resent.key)),
+            false => drop(self.resent.insert(resent.key.clone(), resent.clone())),
+        }
+    }
+
     /// The daemon ended in order.
     pub(crate) fn stopped(&mut self, at: Timestamp) {
         self.stopped_at = Some(whole_micros(at));
     }
 
-    pub(crate) fn pause(&mut self, entry: EntryName) {
-        self.paused.insert(entry);
+    pub(crate) fn pause(&mut self, entry: EntryName, pause: Pause) {
+        self.paused.insert(entry, pause);
     }
 
     pub(crate) fn resume(&mut self, entry: &EntryName) {
         self.paused.remove(entry);
     }
 
-    /// The actions known of a stack, of the occurrences scheduled since then.
-    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp) -> Known {
+    /// The actions known of a stack, of the occurrences scheduled since then; and those of the listed ones that are of earlier ones.
+    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp, listed: &[ActionId]) -> Known {
         let mut known = Known::default();
-        let since = self.rows.range(first_at(since)..);
-        for (key, (claim, standing)) in since.filter(|(_, (claim, _))| claim.stack == *stack) {
-            let may_own = matches!(standing.state, State::Started | State::Unknown);
-            match standing.action {
-                Some(action) => known.actions.push(action),
+        let surplus = self.resent.values().filter(|resent| resent.stack == *stack);
+        known.actions.extend(surplus.filter_map(|resent| resent.surplus));
+        for (key, (claim, standing)) in self.rows.iter().filter(|(_, (claim, _))| claim.stack == *stack) {
+            let is_recent = *key >= first_at(since);
+            let may_own = is_recent && matches!(standing.state, State::Started | State::Unknown);
+            match standing.action.filter(|action| is_recent || listed.contains(action)) {
+                Some(action) => {
+                    known.actions.push(action);
+                    known.jobs.insert(action, claim.job.clone());
+                }
                 None if may_own => {
                     let sent_at = standing.sent_at.unwrap_or(claim.due_at);
                     known.unnamed.push(Unnamed { key: key.clone(), sent_at });
@@ -210,8 +228,9 @@ impl Memory {
             cursor: self.cursor,
             repeat: self.repeat,
             stopped_at: self.stopped_at.take(),
-            paused: self.paused.iter().cloned().collect(),
+            paused: self.paused.clone().into_iter().collect(),
             quotas: self.quotas.clone().into_iter().collect(),
+            resent: self.resent.values().filter(|resent| resent.watch.is_some()).cloned().collect(),
             ..Recovered::default()
         };
         for (claim, standing) in self.rows.values().filter(|(_, standing)| !standing.is_settled()) {
@@ -265,7 +284,7 @@ fn row((_, standing): &(Claim, Progress)) -> Row {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Origin, Started};
+    use super::super::{Journal, Opened, Origin, Started, Watch};
     use super::*;
     use crate::schedule::JobUid;
 
@@ -279,6 +298,8 @@ mod tests {
         /// Sends it to another job, later.
         Amend(i64, i64),
         Actions(i64),
+        /// Sent again: read on or not, with a surplus action or none.
+        Resent(i64, bool, Option<ActionId>),
         /// Closes it in order, and opens it again.
         Stop(i64),
     }
@@ -326,6 +347,8 @@ mod tests {
             1 => any::<bool>().prop_map(Ask::Pause),
             2 => (0i64..6, 0i64..5).prop_map(|(number, later)| Ask::Amend(number, later)),
             1 => (0i64..5).prop_map(Ask::Actions),
+            1 => (0i64..5, any::<bool>(), proptest::option::of(70u64..75))
+                .prop_map(|(number, watched, surplus)| Ask::Resent(number, watched, surplus)),
             1 => (0i64..9000).prop_map(Ask::Stop),
         ]
     }
@@ -369,11 +392,20 @@ mod tests {
                             journal.amend(claim.clone());
                             memory.amend(&claim);
                         }
+                        Ask::Resent(number, watched, surplus) => {
+                            let Claim { key, account, stack, .. } = claim_of(number);
+                            let (sent_at, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
+                            let watch = Watch { account, sent_at, first_action: surplus, until };
+                            let resent = Resent { key, stack, surplus, watch: watched.then_some(watch) };
+                            journal.resent(resent.clone());
+                            memory.resent(&resent);
+                        }
                         Ask::Pause(paused) => {
                             let entry = key(1).entry().clone();
                             if paused {
-                                journal.pause(entry.clone()).await.expect("written");
-                                memory.pause(entry);
+                                let pause = Pause { since: at(9), by: "root".to_owned(), until: None, note: None };
+                                journal.pause(entry.clone(), pause.clone()).await.expect("written");
+                                memory.pause(entry, pause);
                             } else {
                                 journal.resume(entry.clone()).await.expect("written");
                                 memory.resume(&entry);
@@ -381,10 +413,12 @@ mod tests {
                         }
                         Ask::Actions(since) => {
                             let (stack, since) = (claim_of(0).stack, at(since * 1000));
-                            let mut known = journal.actions(stack.clone(), since).await.expect("read");
+                            let mut known = journal.actions(stack.clone(), since, vec![9, 70]).await.expect("read");
                             known.actions.sort_unstable();
                             known.unnamed.sort_by(|a, b| a.key.cmp(&b.key));
-                            prop_assert_eq!(known, memory.actions(&stack, since));
+                            let mut modelled = memory.actions(&stack, since, &[9, 70]);
+                            modelled.actions.sort_unstable();
+                            prop_assert_eq!(known, modelled);
                         }
                         Ask::Stop(stopped_at) => {
                             journal.close(at(stopped_at)).await.expect("closed");

@@ -5,6 +5,7 @@
 //! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
 //! committed. Several share one in PostgreSQL ([`postgres`]).
 
+mod cause;
 mod directory;
 mod elsewhere;
 mod error;
@@ -12,12 +13,15 @@ mod handle;
 mod identity;
 mod inbox;
 mod location;
+pub(crate) mod outage;
 mod send_watermark;
 #[cfg(test)]
 pub(crate) mod memory;
 mod send_permit;
+mod pause;
 pub mod postgres;
 mod progress;
+mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
@@ -26,6 +30,7 @@ mod transfer;
 mod writer;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -34,10 +39,13 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
+pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use location::Location;
+pub use pause::Pause;
+pub use resent::{Resent, Watch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -173,8 +181,8 @@ pub enum Transition {
     Waiting {
         /// The attempts so far.
         attempts: u32,
-        /// `quota`, `overlap` or `retry`.
-        reason: Reason,
+        /// `quota`, `overlap` or `retry`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It is being sent.
     Sending {
@@ -215,13 +223,13 @@ pub enum Transition {
     },
     /// It was not sent in time.
     Missed {
-        /// `deadline`, `superseded`, `down` or `quota`.
-        reason: Reason,
+        /// `deadline`, `superseded`, `down` or `quota`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was not meant to be sent.
     Skipped {
-        /// `overlap`, `paused` or `removed`.
-        reason: Reason,
+        /// `overlap`, `paused` or `removed`, and how the last attempt failed.
+        reason: Cause,
     },
     /// It was sent, and nothing can tell whether it took effect.
     Unknown {
@@ -300,6 +308,12 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+    /// When the occurrence was scheduled that went in its place.
+    pub replaced_by: Option<Timestamp>,
+    /// How the last attempt failed, of what waits, was missed or was skipped.
+    pub error: Option<String>,
+    /// A second action that the occurrence turned out to have after it was sent again.
+    pub surplus: Option<ActionId>,
 }
 
 /// What happened lately, for who looks in at a daemon.
@@ -347,7 +361,9 @@ pub struct Recovered {
     /// Actions that are asked for until they finish, in the order of scheduled_at.
     pub following: Vec<Followed>,
     /// Entries that somebody paused.
-    pub paused: Vec<EntryName>,
+    pub paused: Vec<(EntryName, Pause)>,
+    /// Occurrences that were sent again, and whose stack's list is still to be read.
+    pub resent: Vec<Resent>,
     /// Each account's quota.
     pub quotas: Vec<(AccountName, quota::Saved)>,
     /// By whose clock these instants are.
@@ -393,8 +409,8 @@ pub enum Reached {
     Waiting {
         /// All of them known to have had no effect.
         attempts: u32,
-        /// What for.
-        reason: String,
+        /// What for, and how the last attempt failed.
+        reason: Cause,
     },
     /// Sent, without an answer that was written.
     Sending {
@@ -421,8 +437,10 @@ pub struct Followed {
 /// What the journal knows of the actions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Occurrences have started these.
+    /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
+    /// Of which job each of them is. A surplus action is not among them.
+    pub jobs: HashMap<ActionId, JobUid>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,
 }

@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 
+use super::cause::Cause;
 use super::text::storable;
 use super::{Claim, Followed, Open, Reached, Recovered, Started, State, Transition, whole_micros};
 use crate::cloud66::ActionId;
@@ -174,7 +175,9 @@ impl Recovered {
                 return Ok(());
             }
             (State::Due, ..) => Reached::Due,
-            (State::Waiting, ..) => Reached::Waiting { attempts, reason: reason.unwrap_or_default() },
+            (State::Waiting, ..) => {
+                Reached::Waiting { attempts, reason: Cause::read(&reason.unwrap_or_default()) }
+            }
             (State::Sending, Some(sent_at), _) => Reached::Sending { attempts, sent_at },
             (state, ..) => return Err(NotOpen(state)),
         };
@@ -207,9 +210,9 @@ impl Transition {
             | Transition::Finished { success: Some(true), .. } => None,
             Transition::Finished { message, .. } => message.clone(),
             Transition::Waiting { reason, .. }
-            | Transition::Unfollowed { reason }
             | Transition::Missed { reason }
-            | Transition::Skipped { reason } => Some(reason.clone().into_owned()),
+            | Transition::Skipped { reason } => Some(reason.to_string()),
+            Transition::Unfollowed { reason } => Some(reason.clone().into_owned()),
             Transition::Rejected { status, error } => Some(format!("{status}: {error}")),
             Transition::Unknown { error } => Some(error.clone()),
         };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Refused, Transition};
+use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Pause, Refused, Resent, Transition};
+use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -15,8 +16,14 @@ pub(super) trait Store: Send + 'static {
     /// in each case, except after [`JournalError::Unstorable`]: one of the writes can never be performed.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
 
-    /// The actions that occurrences of a stack have started, of those scheduled since then.
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError>;
+    /// The actions that occurrences of a stack have started, of those scheduled since then; and which of the listed actions are of
+    /// occurrences that were scheduled before.
+    fn actions(
+        &mut self,
+        stack: &StackUid,
+        since: Timestamp,
+        listed: &[ActionId],
+    ) -> Result<Known, JournalError>;
 
     /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many
     /// rows, fewer than asked for when these were the last.
@@ -43,8 +50,10 @@ pub(crate) enum Write<'a> {
     Claim(Option<Cursor>, &'a [Claim]),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
-    /// An entry is paused.
-    Pause(&'a EntryName),
+    /// What is kept of an occurrence that was sent again, in place of what was kept before.
+    Resent(&'a Resent),
+    /// An entry is paused, on these terms from now on.
+    Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.
     Resume(&'a EntryName),
     /// An orderly end: nothing was sent after this instant.

@@ -83,9 +83,12 @@ pub(super) struct Head {
     pub(super) lost_until: Option<i64>,
     /// A leader may have sent what is due up to this instant. `None` in a file.
     pub(super) sends_until: Option<i64>,
-    pub(super) paused: Vec<String>,
+    /// Entry and the terms of its pause.
+    pub(super) paused: Vec<(String, String)>,
     /// Account and saved quota.
     pub(super) quotas: Vec<(String, String)>,
+    /// What is kept of occurrences that were sent again.
+    pub(super) resent: Vec<ResentRow>,
     pub(super) moved_to: Option<String>,
     pub(super) moved_from: Option<Identity>,
 }
@@ -95,6 +98,17 @@ impl Head {
     fn is_new(&self) -> bool {
         self.cursor.is_none() && self.paused.is_empty()
     }
+}
+
+/// What is kept of an occurrence that was sent again, as both journals have it.
+#[derive(Clone, Debug)]
+pub(super) struct ResentRow {
+    pub(super) scheduled_at: i64,
+    pub(super) entry: String,
+    pub(super) pass: i64,
+    pub(super) stack: String,
+    pub(super) surplus: Option<i64>,
+    pub(super) watch: Option<String>,
 }
 
 /// An occurrence. Its instants are microseconds, all but the first after `scheduled_at`.

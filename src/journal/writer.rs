@@ -13,8 +13,11 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
-use super::{Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pruned, Refused, Transition};
+use super::{
+    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent, Transition,
+};
 use crate::background;
+use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -51,6 +54,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 pub(super) enum Change {
     Step((Key, Transition)),
     Amend(Box<Claim>),
+    Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
 }
 
@@ -61,10 +65,10 @@ pub(super) enum Request {
     Follow(log::Progress),
     Claim { cursor: Option<Cursor>, claims: Vec<Claim>, answer: Answer<Claimed> },
     Commit { moves: Vec<(Key, Transition)>, answer: Answer<Vec<Refused>> },
-    Pause(EntryName, Answer<()>),
+    Pause(EntryName, Pause, Answer<()>),
     Resume(EntryName, Answer<()>),
     Flush(Answer<()>),
-    Actions { stack: StackUid, since: Timestamp, answer: Answer<Known> },
+    Actions { stack: StackUid, since: Timestamp, listed: Vec<ActionId>, answer: Answer<Known> },
     Prune { before: Timestamp, answer: Answer<Pruned> },
     Close { stopped_at: Timestamp, answer: Answer<()> },
 }
@@ -340,10 +344,10 @@ impl<S: Store> Writer<S> {
                 drop(answer.send(Ok(claimed)))
             }
             (Request::Commit { answer, .. }, Some(Written::Steps(refused))) => drop(answer.send(Ok(refused))),
-            (Request::Actions { stack, since, answer }, _) => {
-                drop(answer.send(self.store.actions(&stack, since)));
+            (Request::Actions { stack, since, listed, answer }, _) => {
+                drop(answer.send(self.store.actions(&stack, since, &listed)));
             }
-            (Request::Pause(_, answer) | Request::Resume(_, answer) | Request::Flush(answer), _) => {
+            (Request::Pause(.., answer) | Request::Resume(_, answer) | Request::Flush(answer), _) => {
                 drop(answer.send(Ok(())));
             }
             _ => {}
@@ -392,10 +396,11 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
         Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
+        Request::Soon(Change::Resent(resent)) => Some(Write::Resent(resent)),
         Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),
-        Request::Pause(entry, _) => Some(Write::Pause(entry)),
+        Request::Pause(entry, pause, _) => Some(Write::Pause(entry, pause)),
         Request::Resume(entry, _) => Some(Write::Resume(entry)),
         Request::Flush(_)
         | Request::Follow(_)
@@ -441,7 +446,7 @@ fn fail(request: Request, error: &JournalError) -> Option<Request> {
         Request::Commit { answer, .. } => drop(answer.send(Err(error))),
         Request::Actions { answer, .. } => drop(answer.send(Err(error))),
         Request::Prune { answer, .. } => drop(answer.send(Err(error))),
-        Request::Pause(_, answer)
+        Request::Pause(.., answer)
         | Request::Resume(_, answer)
         | Request::Flush(answer)
         | Request::Close { answer, .. } => drop(answer.send(Err(error))),

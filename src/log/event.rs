@@ -207,7 +207,9 @@ events! {
         errors: usize,
         /// The first of them.
         first: String,
-    }, format!("{} is not used: {}; `stackcron check` shows every error", e.path, e.first);
+    }, format!(
+        "{} is not used: {}{}", e.path, e.first, if e.errors > 1 { "; `stackcron check` shows every error" } else { "" }
+    );
 
     /// The schedule file is gone; nothing changed.
     ScheduleMissing = "schedule.missing", |e| Level::WARN, {
@@ -335,19 +337,46 @@ events! {
     EntryPaused = "entry.paused", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: paused by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+        /// What is due from then on is sent again. `None`: until a person resumes the entry.
+        until: Option<Timestamp>,
+        /// Why, in the person's words.
+        note: Option<String>,
+    }, {
+        let until = e.until.map_or("until it is resumed".to_owned(), |until| format!("until {until}"));
+        let note = e.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+        format!("{}: paused by {} {until}{note}", e.entry, e.by)
+    };
 
     /// A person resumed an entry.
     EntryResumed = "entry.resumed", |e| Level::INFO, {
         entry: EntryName,
         by_uid: u32,
-    }, format!("{}: resumed by user {}", e.entry, e.by_uid);
+        /// The name of that user.
+        by: String,
+    }, format!("{}: resumed by {}", e.entry, e.by);
+
+    /// The end of an entry's pause has come: what is due from now on is sent again.
+    PauseEnded = "entry.pause_ended", |e| Level::INFO, {
+        entry: EntryName,
+    }, format!("{}: its pause has come to its end", e.entry);
 
     /// The daemon cannot be asked anything: it fires all the same.
     ControlUnavailable = "control.unavailable", |e| Level::WARN, {
         path: String,
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
+
+    /// Another process on this machine may fire the same jobs, and cannot be asked.
+    NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
+        /// `None`: no single process is meant, or it has no number here.
+        pid: Option<u32>,
+        error: String,
+    }, format!(
+        "nothing tells whether {} fires the same jobs: {}; see to it that no second daemon does",
+        e.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")), e.error
+    );
 
     /// An occurrence is due and cannot be sent yet.
     OccurrenceWaiting = "occurrence.waiting", |e| Level::INFO, {
@@ -429,6 +458,21 @@ events! {
         pass: Pass,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
+
+    /// An occurrence that was sent again has two actions: its first attempt took effect after all, later than two minutes after
+    /// it left, or its entry is idempotent.
+    OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        /// The second action.
+        action_id: u64,
+        /// The action that the occurrence is known by.
+        first_action_id: u64,
+    }, format!(
+        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
+    );
 
     /// The quota's limit changed.
     QuotaChanged = "quota.changed", |e| Level::INFO, {
@@ -597,6 +641,7 @@ impl Event {
             Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at),
             Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at),
+            Event::OccurrenceSurplus(e) => (&e.entry, e.scheduled_at),
             _ => return None,
         })
     }

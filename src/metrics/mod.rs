@@ -84,18 +84,14 @@ pub(crate) struct Watched {
 impl Watched {
     /// Counts an event that is logged.
     pub(crate) fn observe(&self, event: &Event) {
-        match event {
-            Event::JournalFailed(_) => {
-                self.vitals.journal(true);
-                self.metrics.journal.set(0);
-            }
-            Event::JournalRestored(_) => {
-                self.vitals.journal(false);
-                let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
-                self.metrics.journal.set(i64::from(!ill));
-            }
-            event => self.metrics.observe(event),
-        }
+        self.metrics.observe(event);
+    }
+
+    /// Whether the journal cannot be written. The log does not tell each failure of a connection that comes and goes.
+    pub(crate) fn journal_is_ill(&self, ill: bool) {
+        self.vitals.journal(ill);
+        let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
+        self.metrics.journal.set(i64::from(!ill));
     }
 
     /// The loop turns. `current`: nothing is due that is not claimed.
@@ -151,6 +147,7 @@ pub struct Metrics {
     occurrences: Family<End, Counter>,
     actions: Family<OfAction, Counter>,
     retries: Counter,
+    surplus: Counter,
     accounts: Accounts,
     sweeps: Counter,
     claims: Histogram,
@@ -177,6 +174,7 @@ impl Metrics {
             occurrences: Family::default(),
             actions: Family::default(),
             retries: Counter::default(),
+            surplus: Counter::default(),
             accounts: Accounts::default(),
             sweeps: Counter::default(),
             claims: Histogram::new(CLAIM),
@@ -232,6 +230,11 @@ impl Metrics {
         );
         r.register("actions", "Followed actions by how they ended", self.actions.clone());
         r.register("retries", "Attempts that are made again", self.retries.clone());
+        r.register(
+            "surplus_actions",
+            "Second actions of occurrences that were sent again",
+            self.surplus.clone(),
+        );
         self.accounts.register(r);
         r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
         r.register_with_unit(
@@ -275,6 +278,9 @@ impl Metrics {
             Event::OccurrenceSkipped(skipped) => self.ended("skipped", skipped.reason),
             Event::OccurrenceRetrying(_) => {
                 self.retries.inc();
+            }
+            Event::OccurrenceSurplus(_) => {
+                self.surplus.inc();
             }
             Event::ActionFinished(finished) => {
                 let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };

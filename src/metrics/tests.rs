@@ -5,10 +5,9 @@ use jiff::Timestamp;
 use super::*;
 use crate::cloud66::Action;
 use crate::dispatch::Sent;
-use crate::journal::JournalError;
 use crate::log::event::{
-    ActionFinished, ActionStarted, ClockJumped, JournalFailed, JournalRestored, NotifyFailed,
-    OccurrenceMissed, OccurrenceRetrying, OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded,
+    ActionFinished, ActionStarted, ClockJumped, NotifyFailed, OccurrenceMissed, OccurrenceRetrying,
+    OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded,
 };
 use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 
@@ -143,11 +142,9 @@ fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
     watched.turned(true, None);
     let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.ready().is_ok());
     assert_eq!(healthy(&metrics), (1, true));
-    let since = Timestamp::UNIX_EPOCH;
-    let error = JournalError::Full("journal".into()).to_string();
-    watched.observe(&JournalFailed { since, error }.into());
+    watched.journal_is_ill(true);
     assert_eq!(healthy(&metrics), (0, false));
-    watched.observe(&JournalRestored { failed_since: since }.into());
+    watched.journal_is_ill(false);
     assert_eq!(healthy(&metrics), (1, true));
 }
 

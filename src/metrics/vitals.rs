@@ -28,7 +28,7 @@ pub(crate) enum Ailment {
     Journal,
     #[error("the journal has not answered for {} s: nothing new is started", .0.as_secs())]
     Disk(Duration),
-    #[error("this member stands by: it does not lead")]
+    #[error("this member stands by; `stackcron status` says who fires")]
     StandsBy,
     #[error(
         "the clock is behind what it has shown: nothing new is started until it shows {0:.0}; see that time is synchronised"

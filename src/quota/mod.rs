@@ -329,6 +329,12 @@ impl Quota {
         }
     }
 
+    /// Whether what is in flight takes the last of what is covered, or goes to learn what is left: a process that is killed now
+    /// must leave word of it.
+    pub fn is_on_edge(&self) -> bool {
+        self.belief.in_flight() > 0 && (self.unconfirmed || self.covered(self.ledger.ours()) == 0)
+    }
+
     /// When waiting requests should be tried again, unless an answer under way comes before.
     pub fn wakes_at(&self) -> Option<Mono> {
         match self.clearance() {

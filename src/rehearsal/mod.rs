@@ -173,9 +173,9 @@ impl Rehearsal {
         for effect in effects {
             match effect {
                 // Connections cost nothing here, and no restart reads what is written.
-                Effect::Warm(..) | Effect::Amend(_) => {}
+                Effect::Warm(..) | Effect::Amend(_) | Effect::Resent(_) | Effect::PauseEnds(_) => {}
                 Effect::Record(_, mv) => self.known.actions.extend(action(&mv)),
-                Effect::Recall(account, stack, _) => {
+                Effect::Recall(account, stack, ..) => {
                     let effects = self.core.recalled(account, stack, Some(self.known.clone()), self.now);
                     self.perform(effects);
                 }

@@ -73,6 +73,8 @@ pub enum Code {
     UnknownTimezone,
     /// No cron expression, or one that never comes due.
     BadCron,
+    /// A template with a field that there is not.
+    BadTemplate,
     /// A token from nowhere, or from several places.
     BadToken,
     /// An account that is not defined, or none where one has to be chosen.

@@ -17,6 +17,7 @@ mod origin;
 pub mod shape;
 pub mod source;
 mod syntax;
+mod template;
 mod tree;
 mod validate;
 mod words;
@@ -39,6 +40,7 @@ pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, ShardNam
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
 pub(crate) use place::one_line;
+pub use template::Template;
 
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
@@ -280,8 +282,11 @@ pub struct Entry {
     pub cron: Box<[Expression]>,
     /// The zone its expressions are read in.
     pub timezone: TimeZone,
-    /// Sent as `job_args`, exactly as written.
+    /// Sent as `job_args`, exactly as written. In a schedule `None` where there is a template; an occurrence of an entry
+    /// with a template carries a copy of the entry that has the filled template here.
     pub args: Option<String>,
+    /// Filled with the occurrence's instant, instead of fixed arguments.
+    pub args_template: Option<Arc<Template>>,
     /// What to do while this entry's last action is unfinished.
     pub overlap: Overlap,
     /// Which of several waiting occurrences are sent.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::template::Field;
+use super::words::Word;
 use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
@@ -150,6 +152,10 @@ struct Policies {
     /// One string, sent as `job_args` exactly as written.
     #[schemars(extend("examples" = ["--full '2 days'"]))]
     args: String,
+    /// Instead of `args`: one string with fields that each occurrence fills in the entry's zone: `{scheduled_at}`, `{date}`,
+    /// `{time}`, `{unix}` and `{entry}`. `{{` is a brace.
+    #[schemars(extend("examples" = ["--day {date}"]))]
+    args_template: Template,
     /// The account whose token starts the job, by its name under `accounts`. The only one where there is only one.
     account: Name,
     /// What to do while this entry's last action is unfinished.
@@ -290,6 +296,10 @@ plain!(Cron, {
     "minItems": 1, "uniqueItems": true,
     "examples": ["30 1 * * *", "*/15 * * * MON-FRI", "@daily", ["0 9 * * *", "0 17 * * *"]],
 });
+plain!(Template, {
+    "type": "string", "pattern": (template_pattern()),
+    "patternErrorMessage": "The fields are `{scheduled_at}`, `{date}`, `{time}`, `{unix}` and `{entry}`; `{{` is a brace.",
+});
 plain!(Reserve, {
     "type": ["integer", "string"], "minimum": 0, "maximum": (u32::MAX),
     "pattern": r"^(0*100(\.0*)?|0*[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$",
@@ -326,6 +336,12 @@ fn cron_pattern() -> String {
     format!(r"^\s*({}|{field}(\s+{field}){{4,5}})\s*$", nicknames.join("|"))
 }
 
+/// A text in which each brace is doubled, or begins a field.
+fn template_pattern() -> String {
+    let fields: Vec<&str> = Field::ALL.iter().map(|(word, _)| *word).collect();
+    format!(r"^([^{{]|\{{\{{|\{{({})\}})*$", fields.join("|"))
+}
+
 /// Each zone as an editor proposes it.
 fn zone_snippets() -> Vec<serde_json::Value> {
     let snippet = |zone| serde_json::json!({ "label": zone, "body": zone });
@@ -348,8 +364,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 
-    use super::super::Expression;
-    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word};
+    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey};
+    use super::super::{Expression, Template};
     use super::*;
 
     fn schema() -> Value {
@@ -473,6 +489,25 @@ mod tests {
         }
         for text in ["", "@dayly", "* * * *", "* * * * * * *", "@daily @daily", "0 1 * * !"] {
             assert!(!fits(&cron_pattern(), text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_of_a_template_takes_each_that_is_one() {
+        for text in [
+            "",
+            "--day {date}",
+            "{{",
+            "}",
+            "{{{entry}}",
+            "{{date}",
+            "{day}",
+            "{",
+            "{date",
+            "{{{",
+            "{date {time}",
+        ] {
+            assert_eq!(fits(&template_pattern(), text), Template::parse(text).is_ok(), "{text}");
         }
     }
 

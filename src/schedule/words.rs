@@ -84,7 +84,7 @@ keys! {
 keys! {
     /// One entry, and the defaults of all.
     EntryKey, "an entry":
-    Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", Account = "account",
+    Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
     StackState = "stack_state", Notify = "notify", Ping = "ping",

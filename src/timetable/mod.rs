@@ -235,6 +235,7 @@ pub(crate) mod tests {
             cron: cron.iter().map(|text| Expression::parse(text).expect("an expression")).collect(),
             timezone: TimeZone::get(zone).expect("a zone"),
             args: None,
+            args_template: None,
             overlap: Overlap::Allow,
             catch_up: CatchUp::Latest,
             start_deadline: Duration::from_secs(3600),

@@ -75,7 +75,9 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
     };
     let lines = site.walk(move |schedule| {
         let mut lines = Vec::new();
-        next::run(&args, schedule, Timestamp::now(), Format::Json, None, &mut lines).map(|()| lines)
+        let now = Timestamp::now();
+        next::run(&args, schedule, now, Format::Json, next::Arguments::Withheld, None, &mut lines)
+            .map(|()| lines)
     });
     let lines = lines.await??;
     if calendar {

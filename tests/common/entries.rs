@@ -34,6 +34,7 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         cron: cron.into(),
         timezone: zone.clone(),
         args: None,
+        args_template: None,
         overlap: Overlap::Allow,
         catch_up: CatchUp::Latest,
         start_deadline: Duration::from_secs(3600),

@@ -172,7 +172,8 @@ impl Server {
             .stdout(Stdio::null())
             .status()
             .expect("pg_ctl");
-        assert!(status.success(), "pg_ctl {arguments:?}");
+        let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        assert!(status.success(), "pg_ctl {arguments:?}: {log}");
     }
 }
 

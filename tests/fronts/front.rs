@@ -1,7 +1,8 @@
 //! A front as Debian has it, and the origin behind it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -19,6 +20,8 @@ pub enum Kind {
     Haproxy,
     /// nginx that speaks TLS.
     NginxTls,
+    /// nginx that admits two requests a second, and answers others with 429 by itself.
+    NginxLimited,
 }
 
 /// Where the daemon finds the API behind a front, and what its environment must say.
@@ -39,10 +42,11 @@ impl Origin {
         let port = listener.local_addr().expect("its address").port();
         let arrived: Arc<Mutex<Vec<(String, Timestamp)>>> = Arc::default();
         let noted = Arc::clone(&arrived);
+        let left = Arc::new(AtomicU32::new(35_999));
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.expect("a connection");
-                let noted = Arc::clone(&noted);
+                let (noted, left) = (Arc::clone(&noted), Arc::clone(&left));
                 tokio::spawn(async move {
                     let mut head = Vec::new();
                     while let Ok(byte) = stream.read_u8().await {
@@ -63,7 +67,9 @@ impl Origin {
                             _ => r#"{"response":[]}"#.to_owned(),
                         };
                         let answer = format!(
-                            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-RateLimit-Limit: 36000\r\n\
+                             X-RateLimit-Remaining: {}\r\nContent-Length: {}\r\n\r\n{body}",
+                            left.fetch_sub(1, Relaxed),
                             body.len()
                         );
                         if stream.write_all(answer.as_bytes()).await.is_err() {
@@ -95,11 +101,7 @@ impl Front {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
         if kind == Kind::NginxTls {
-            let names = ["localhost".to_owned(), ELSEWHERE.to_owned()];
-            let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-            std::fs::write(directory.path().join("front.pem"), made.cert.pem()).expect("the certificate");
-            let key = made.signing_key.serialize_pem();
-            std::fs::write(directory.path().join("front.key"), key).expect("the key");
+            certify(directory.path(), &["localhost", ELSEWHERE]);
         }
         let process = run(kind, directory.path(), port, origin);
         Front { port, kind, process, origin, directory }
@@ -113,7 +115,7 @@ impl Front {
 
     pub fn access(&self) -> Access {
         match self.kind {
-            Kind::Nginx | Kind::Haproxy => {
+            Kind::Nginx | Kind::NginxLimited | Kind::Haproxy => {
                 Access { url: format!("http://127.0.0.1:{}/api/3", self.port), variables: Vec::new() }
             }
             Kind::NginxTls => Access {
@@ -129,7 +131,7 @@ impl Front {
     /// Has the front read its settings again, as at the renewal of a certificate.
     pub fn reload(&self) {
         let signal = match self.kind {
-            Kind::Nginx | Kind::NginxTls => rustix::process::Signal::HUP,
+            Kind::Nginx | Kind::NginxTls | Kind::NginxLimited => rustix::process::Signal::HUP,
             Kind::Haproxy => rustix::process::Signal::USR2,
         };
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), signal)
@@ -141,6 +143,25 @@ impl Drop for Front {
     fn drop(&mut self) {
         terminate(&mut self.process);
     }
+}
+
+/// The files of a certificate that vouches for itself.
+pub struct Certificate {
+    pub public: PathBuf,
+    /// With its key, as haproxy has it.
+    pub combined: PathBuf,
+}
+
+/// Writes a certificate for these names into a directory.
+pub fn certify(directory: &Path, names: &[&str]) -> Certificate {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let (public, combined) = (directory.join("front.pem"), directory.join("both.pem"));
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    std::fs::write(&public, &certificate).expect("the certificate");
+    std::fs::write(directory.join("front.key"), &key).expect("the key");
+    std::fs::write(&combined, certificate + &key).expect("both");
+    Certificate { public, combined }
 }
 
 pub fn free_port() -> u16 {
@@ -167,8 +188,8 @@ pub fn terminate(process: &mut Child) {
 fn run(kind: Kind, place: &Path, port: u16, origin: u16) -> Child {
     let file = place.join("front.conf");
     let mut command = match kind {
-        Kind::Nginx | Kind::NginxTls => {
-            std::fs::write(&file, nginx(place, port, origin, kind == Kind::NginxTls)).expect("the file");
+        Kind::Nginx | Kind::NginxTls | Kind::NginxLimited => {
+            std::fs::write(&file, nginx(place, port, origin, kind)).expect("the file");
             let mut command = Command::new("/usr/sbin/nginx");
             command.arg("-p").arg(place).arg("-e").arg(place.join("error.log")).arg("-c").arg(&file);
             command
@@ -185,21 +206,28 @@ fn run(kind: Kind, place: &Path, port: u16, origin: u16) -> Child {
     process
 }
 
-fn nginx(place: &Path, port: u16, origin: u16, encrypted: bool) -> String {
+fn nginx(place: &Path, port: u16, origin: u16, kind: Kind) -> String {
+    let encrypted = kind == Kind::NginxTls;
     let tls = if encrypted {
         format!("ssl_certificate {0}/front.pem; ssl_certificate_key {0}/front.key;", place.display())
     } else {
         String::new()
     };
     let port = if encrypted { format!("{port} ssl") } else { port.to_string() };
+    let (zone, limit) = match kind {
+        Kind::NginxLimited => {
+            ("limit_req_zone $server_port zone=z:1m rate=2r/s; limit_req_status 429;", "limit_req zone=z;")
+        }
+        Kind::Nginx | Kind::NginxTls | Kind::Haproxy => ("", ""),
+    };
     let place = place.display();
     format!(
         "daemon off; worker_processes 2; pid {place}/pid; user root;\n\
          events {{ worker_connections 512; }}\n\
-         http {{ access_log off; keepalive_timeout 1s;\n\
+         http {{ access_log off; keepalive_timeout 1s; {zone}\n\
          client_body_temp_path {place}/a; proxy_temp_path {place}/b; fastcgi_temp_path {place}/c;\n\
          uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;\n\
-         server {{ listen 127.0.0.1:{port}; {tls} location / {{ proxy_pass http://127.0.0.1:{origin}; }} }} }}\n"
+         server {{ listen 127.0.0.1:{port}; {tls} location / {{ {limit} proxy_pass http://127.0.0.1:{origin}; }} }} }}\n"
     )
 }
 

@@ -67,6 +67,62 @@ async fn one_fires_and_the_others_stand_by() {
     }
 }
 
+fn status(place: &Place) -> Value {
+    let told = place.run(&["status", "--format", "json"]);
+    serde_json::from_str(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_by_that_is_cut_off_says_who_was_last_seen_leading_and_when() {
+    let Some(scene) = Scene::new().await else { return };
+    let proxy = Proxy::before(scene.server);
+    let (one, other) = (scene.machine(), scene.machine_at(&proxy.url(&scene.database)));
+    let (leader, mut standby) = pair(&one, &other);
+    let name = standby.event("lease.standby")["leader"].as_str().expect("a name").to_owned();
+    let before = status(&other);
+    assert_eq!(before["not_ready"], format!("this member stands by: {name} fires"), "{before}");
+    assert_eq!(
+        (&before["leader"]["member"], &before["leader"]["leads"]),
+        (&Value::from(name.clone()), &true.into())
+    );
+    let cut = Timestamp::now();
+    proxy.cut(true);
+    standby.event("lease.unreachable");
+    let after = status(&other);
+    let why = after["not_ready"].as_str().expect("a sentence");
+    assert!(why.contains("cannot see who fires") && why.contains(&name), "{why}");
+    assert_eq!(after["leader"]["leads"], Value::Null, "{after}");
+    let seen: Timestamp =
+        after["leader"]["seen_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant");
+    assert!(seen.duration_since(cut).as_secs().abs() < 5, "{after} and cut at {cut}");
+    drop(leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_by_says_that_nobody_fires_when_nobody_does() {
+    let Some(library) = faketime() else { return };
+    let Some(scene) = Scene::new().await else { return };
+    let one = scene.machine();
+    let mut leader = one.start();
+    let name = leader.event("lease.acquired")["member"].as_str().expect("a name").to_owned();
+    fires(&mut leader);
+    assert!(leader.stop().success(), "{}", leader.stderr());
+    // Its clock keeps it from leading.
+    let other =
+        scene.machine().env("LD_PRELOAD", &library).env("FAKETIME", "-20s").env("DONT_FAKE_MONOTONIC", "1");
+    let mut standby = other.start();
+    standby.event("clock.differs");
+    let told = until("nobody", || {
+        let told = status(&other);
+        if told["leader"]["leads"] == false { Ok(told) } else { Err(told.to_string()) }
+    });
+    let why = told["not_ready"].as_str().expect("a sentence");
+    assert!(why.starts_with(&format!("nobody fires: {name} was last seen leading at")), "{why}");
+    assert!(why.contains("time is synchronised"), "{why}");
+    assert_eq!(told["leader"]["member"], name);
+    assert!(standby.stop().success(), "{}", standby.stderr());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_is_replaced() {
     let Some(scene) = Scene::new().await else { return };

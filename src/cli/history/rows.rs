@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::output::Format;
-use super::super::table::{Align, Cell, Column, Table};
+use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use crate::cloud66::ActionId;
 use crate::journal::{Record, State};
 use crate::log::visible;
@@ -52,6 +52,15 @@ pub(crate) struct Line<'a> {
     action_id: Option<ActionId>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// How the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    /// When the occurrence was scheduled that went in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<Timestamp>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
 }
 
 impl<'a> Line<'a> {
@@ -68,6 +77,9 @@ impl<'a> Line<'a> {
             action_id: record.action_id,
             finished_success: record.finished_success,
             reason: record.reason.as_deref(),
+            error: record.error.as_deref(),
+            replaced_by: record.replaced_by,
+            surplus_action_id: record.surplus,
         }
     }
 }
@@ -75,7 +87,12 @@ impl<'a> Line<'a> {
 impl<'a> Rows<'a> {
     /// Nothing printed yet. A line of text has so many columns at most, where somebody says.
     pub(super) fn new(format: Format, columns: Option<usize>, out: &'a mut dyn Write) -> Rows<'a> {
-        Rows { format, out, table: Table::new(&COLUMNS, columns), lines: 0 }
+        Rows {
+            format,
+            out,
+            table: Table::new(&COLUMNS, columns).with_sentences_in(COLUMNS.len() - 1),
+            lines: 0,
+        }
     }
 
     /// Prints a record, or keeps it until the columns are measured.
@@ -100,7 +117,7 @@ impl<'a> Rows<'a> {
 
 /// What is not there is a dash, so that each row has all columns.
 fn cells(record: &Record) -> [Cell; 9] {
-    let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));
+    let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| NOTHING.to_owned()));
     [
         Cell::plain(record.key.entry().as_str()),
         Cell::plain(match record.key.pass() {
@@ -113,8 +130,17 @@ fn cells(record: &Record) -> [Cell; 9] {
         Cell::plain(record.attempts.to_string()),
         or_dash(record.action_id.map(|id| id.to_string())),
         or_dash(record.finished_success.map(|success| success.to_string())),
-        or_dash(record.reason.as_deref().map(visible)),
+        or_dash(reason(record)),
     ]
+}
+
+/// Why it is in its state, and what else a person has to know.
+fn reason(record: &Record) -> Option<String> {
+    let surplus = record.surplus.map(|id| format!("it ran twice: action {id} as well"));
+    match (record.in_words().as_deref().map(visible), surplus) {
+        (Some(reason), Some(surplus)) => Some(format!("{surplus}; {reason}")),
+        (reason, surplus) => surplus.or(reason),
+    }
 }
 
 /// Green is well, yellow was not sent, red needs somebody to look.

@@ -90,9 +90,9 @@ impl Screen {
         let swept = status.swept_at.map_or("never".to_owned(), |at| self.ago(at));
         let (word, style) = match Headline::of(status) {
             Headline::Fires => ("fires", WELL),
-            Headline::Problems => ("FIRES, WITH PROBLEMS", DOUBTFUL),
+            Headline::Problems => ("fires, with problems", DOUBTFUL),
             Headline::StandsBy => ("stands by", Style::new()),
-            Headline::No => ("DOES NOT FIRE", WRONG),
+            Headline::No => ("does not fire", WRONG),
         };
         let program = format!("stackcron {}, process {}", status.version, status.pid);
         self.line(style, &format!("{word}: {program}, up {up}, last sweep {swept}"));
@@ -245,6 +245,9 @@ impl Screen {
             let since = self.ago(of.scheduled_at);
             let entry = cut(&of.entry, name);
             self.line(Style::new(), &format!("{entry:name$} due {since:>12}, for {why}{until}"));
+            if let Some(error) = &of.error {
+                self.wrapped(FAINT, &format!("{error}, attempt {}", of.attempts));
+            }
         }
         self.more(total, waiting.len());
     }
@@ -279,8 +282,8 @@ impl Screen {
         let what = [Some(of.state.clone()), action, late].into_iter().flatten().collect::<String>();
         let entry = cut(&of.entry, name);
         self.styled(&format!("{entry:name$}  {}  ", instant(of.scheduled_at)), of_state(&of.state), &what);
-        if let Some(reason) = &of.reason {
-            self.wrapped(FAINT, reason);
+        if let Some(why) = of.why.as_ref().or(of.reason.as_ref()) {
+            self.wrapped(FAINT, why);
         }
     }
 
@@ -292,11 +295,19 @@ impl Screen {
         for of in &status.paused {
             let by = match (of.by, of.in_schedule) {
                 (PausedBy::Schedule, _) => "in the schedule file".to_owned(),
-                (PausedBy::Command, true) => format!("until `stackcron resume {}`", of.entry),
+                (PausedBy::Command, true) => match of.pause.as_ref().and_then(|pause| pause.until) {
+                    Some(until) => format!("until {} ({})", instant(until), distance(self.now, until)),
+                    None => format!("until `stackcron resume {}`", of.entry),
+                },
                 (PausedBy::Command, false) => "and no longer in the schedule".to_owned(),
                 (PausedBy::Both, _) => "in the schedule file, and by `stackcron pause`".to_owned(),
             };
             self.line(DOUBTFUL, &format!("{} {by}", of.entry));
+            if let Some(pause) = &of.pause {
+                let note = pause.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+                let told = format!("since {} by {}{note}", instant(pause.since), pause.by);
+                self.wrapped(FAINT, &told);
+            }
         }
         self.more(status.paused_total, status.paused.len());
     }

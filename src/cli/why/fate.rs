@@ -42,6 +42,15 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// How the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    /// When the occurrence was scheduled that went in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<Timestamp>,
+    /// A second action that it turned out to have. `None`: there is none, as nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
 }
 
@@ -58,6 +67,9 @@ impl Serialize for Fate {
                 finished_at: record.finished_at,
                 finished_success: record.finished_success,
                 reason: record.reason.as_deref(),
+                error: record.error.as_deref(),
+                replaced_by: record.replaced_by,
+                surplus_action_id: record.surplus,
                 event: event(record),
             }),
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
@@ -137,7 +149,9 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("action_id", record.action_id.map(|id| id.to_string()))?;
     row("finished_at", record.finished_at.map(|at| format!("{at:.3}, {}", local(at))))?;
     row("finished_success", record.finished_success.map(|success| success.to_string()))?;
-    row("reason", record.reason.as_deref().map(visible))?;
+    row("reason", record.in_words().as_deref().map(visible))?;
+    let twice = |id| format!("{id}: it ran twice, since the first attempt took effect after all");
+    row("surplus_action_id", record.surplus.map(twice))?;
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
@@ -274,6 +288,9 @@ mod tests {
                     finished_at: None,
                     finished_success: None,
                     reason,
+                    replaced_by: None,
+                    error: None,
+                    surplus: None,
                 };
                 let named = event(&record);
                 assert!(

@@ -8,11 +8,12 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
+use crate::cloud66::ActionId;
 use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Group, Id, Number, Open};
 use crate::journal::store;
-use crate::journal::{Claim, Cursor, Key, Known, Recovered, Refused, Transition};
+use crate::journal::{Claim, Cursor, Key, Known, Pause, Recovered, Refused, Resent, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -27,18 +28,21 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) enum Write {
     Step((Key, Transition)),
     Amend(Box<Claim>),
+    Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
     ByHand(Claim),
-    Pause(EntryName),
+    Pause(EntryName, Pause),
     Resume(EntryName),
+    /// Nobody waits for it.
+    PauseEnds(EntryName),
     /// What was recorded is written without the wait for company.
     Flush,
     /// And then the request is sent.
     Commit((Key, Transition), RequestId, Request),
     /// And then the actions are told that are known of a stack.
-    Recall(AccountName, StackUid, Timestamp),
+    Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
     Close(Timestamp),
 }
 
@@ -55,9 +59,9 @@ pub(super) enum Written {
 }
 
 /// What came of a pause or a resume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Steered {
-    Paused,
+    Paused(Pause),
     Resumed,
     Not,
 }
@@ -170,7 +174,7 @@ impl Disk {
 
     pub(super) fn ask(&mut self, write: Write, now: Duration) {
         match write {
-            Write::Step(..) | Write::Amend(..) | Write::Quota(..) => {
+            Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => {
                 self.write_at.get_or_insert(now + SOON);
             }
             _ => self.write_at = Some(now),
@@ -303,14 +307,19 @@ impl Disk {
                 Some(store::Written::Done) | None => Vec::new(),
             };
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Quota(..) | Write::Flush => {}
+                Write::Step(..)
+                | Write::Amend(..)
+                | Write::Resent(..)
+                | Write::Quota(..)
+                | Write::PauseEnds(_)
+                | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
                 Write::ByHand(claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
-                Write::Pause(entry) => written.push(Written::Steered(entry, Steered::Paused)),
+                Write::Pause(entry, pause) => written.push(Written::Steered(entry, Steered::Paused(pause))),
                 Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, true)),
-                Write::Recall(account, stack, since) => {
-                    let known = database.tables.memory.actions(&stack, since);
+                Write::Recall(account, stack, since, listed) => {
+                    let known = database.tables.memory.actions(&stack, since, &listed);
                     written.push(Written::Recalled(account, stack, Some(known)));
                 }
                 Write::Close(_) => written.push(Written::Closed),
@@ -325,15 +334,15 @@ impl Disk {
         let mut kept = Vec::new();
         for write in group {
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Quota(..) => kept.push(write),
+                Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
                 Write::ByHand(claim) => written.push(Written::ByHand(claim, None)),
-                Write::Pause(entry) | Write::Resume(entry) => {
+                Write::Pause(entry, _) | Write::Resume(entry) => {
                     written.push(Written::Steered(entry, Steered::Not));
                 }
-                Write::Flush => {}
+                Write::PauseEnds(_) | Write::Flush => {}
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, false)),
-                Write::Recall(account, stack, _) => written.push(Written::Recalled(account, stack, None)),
+                Write::Recall(account, stack, ..) => written.push(Written::Recalled(account, stack, None)),
                 Write::Close(_) => written.push(Written::Closed),
             }
         }
@@ -387,12 +396,13 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
+        Write::Resent(resent) => Some(store::Write::Resent(resent)),
         Write::Claim(Claims { cursor, repeat, claims }) => {
             Some(store::Write::Claim(Some(Cursor { at: *cursor, repeat: *repeat }), claims))
         }
         Write::ByHand(claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
-        Write::Pause(entry) => Some(store::Write::Pause(entry)),
-        Write::Resume(entry) => Some(store::Write::Resume(entry)),
+        Write::Pause(entry, pause) => Some(store::Write::Pause(entry, pause)),
+        Write::Resume(entry) | Write::PauseEnds(entry) => Some(store::Write::Resume(entry)),
         Write::Close(at) => Some(store::Write::Stopped(*at)),
         Write::Flush | Write::Recall(..) => None,
     }

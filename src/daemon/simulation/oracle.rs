@@ -4,19 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::scenario::Scenario;
 use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
 use crate::clock::Now;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, Recovered, State};
+use crate::journal::{Key, Pause, Recovered, State};
 use crate::log::Event;
 use crate::quota::Answer;
 use crate::rehearsal::network::Network;
 use crate::sandbox;
 use crate::schedule::{AccountName, EntryName, Schedule};
+
+/// An effect that comes so long after its request was sent is taken not to come.
+const BOUND: SignedDuration = SignedDuration::from_secs(119);
 
 pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
@@ -37,6 +40,8 @@ pub(super) struct Oracle<'a> {
     spending: BTreeMap<AccountName, Spending>,
     /// The entries that somebody paused, and was told so.
     paused: BTreeSet<EntryName>,
+    /// Second actions that were told, and of which occurrence.
+    surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
     /// The final states that were told, in their order, and by which life.
@@ -49,6 +54,8 @@ struct Sent {
     key: Option<Key>,
     account: AccountName,
     wall: Timestamp,
+    /// By the API's clock.
+    server: Timestamp,
     settings: crate::schedule::QuotaSettings,
 }
 
@@ -67,6 +74,7 @@ impl<'a> Oracle<'a> {
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
             paused: BTreeSet::new(),
+            surplus: Vec::new(),
             adopted: BTreeSet::new(),
             told: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -188,13 +196,14 @@ impl<'a> Oracle<'a> {
         if let Err(what) = spending.sends(number, (asked, time), settings, (network, self.scenario.apart)) {
             self.violated(format!("quota of {account}: #{number}: {what}"));
         }
-        self.sent.push(Sent { key, account: account.clone(), wall, settings });
+        let server = self.scenario.start + SignedDuration::try_from(time).unwrap_or_default();
+        self.sent.push(Sent { key, account: account.clone(), wall, server, settings });
         number
     }
 
     /// A process begins with these entries paused.
-    pub(super) fn knows_paused(&mut self, entries: &[EntryName]) {
-        self.paused = entries.iter().cloned().collect();
+    pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
+        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
     }
 
     pub(super) fn paused(&mut self, entry: &EntryName) {
@@ -273,6 +282,11 @@ impl<'a> Oracle<'a> {
                 return;
             }
             Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at, e.pass, "unknown"),
+            Event::OccurrenceSurplus(e) => {
+                self.surplus
+                    .push((Key::new(e.entry.clone(), e.scheduled_at).in_pass(e.pass.number()), e.action_id));
+                return;
+            }
             _ => return,
         };
         let key = Key::new(entry.clone(), at).in_pass(pass.number());
@@ -327,12 +341,20 @@ impl<'a> Oracle<'a> {
             return;
         }
         let mut started: BTreeMap<&Key, Vec<u64>> = BTreeMap::new();
+        // Effects that came later than an attempt is waited for.
+        let mut late: BTreeMap<u64, &Key> = BTreeMap::new();
+        let began: BTreeMap<u64, Timestamp> =
+            api.actions().map(|action| (action.id, action.started_at)).collect();
         for record in api.ledger().started() {
             let number = record.args.as_deref().and_then(|args| args.parse::<usize>().ok());
             if let Some((key, action)) =
                 number.and_then(|number| self.sent[number].key.as_ref()).zip(record.action)
             {
                 started.entry(key).or_default().push(action);
+                let sent = number.map_or(Timestamp::MAX, |number| self.sent[number].server);
+                if began.get(&action).is_some_and(|began| began.duration_since(sent) >= BOUND) {
+                    late.insert(action, key);
+                }
             }
         }
         let success: BTreeMap<u64, bool> =
@@ -341,10 +363,24 @@ impl<'a> Oracle<'a> {
         let mut doubled = false;
         for (key, actions) in started.iter().filter(|(_, actions)| actions.len() > 1) {
             let mut entries = self.scenario.universe.entries.iter();
-            if entries.any(|entry| entry.name == *key.entry() && entry.idempotent) {
+            let is_late = actions.iter().any(|action| late.contains_key(action));
+            let is_idempotent = entries.any(|entry| entry.name == *key.entry() && entry.idempotent);
+            if is_idempotent || is_late {
                 doubled = true;
             } else {
                 wrong.push(format!("{key} started the actions {actions:?}"));
+            }
+            let told = |action: &&u64| self.surplus.iter().any(|(_, told)| told == *action);
+            let own = committed.row(key).and_then(|row| row.action);
+            let untold = actions.iter().filter(|action| Some(**action) != own && !told(action)).count();
+            let adopted = committed.rows().any(|(other, row)| {
+                other != *key && row.action.is_some_and(|action| actions.contains(&action))
+            });
+            // Of an idempotent one, nothing may tell its actions from those of others that are in doubt for good.
+            let is_certain = own.is_some_and(|own| actions.contains(&own)) && !is_idempotent;
+            if is_certain && untold > 0 && !adopted {
+                wrong
+                    .push(format!("{key} started {actions:?}, is known by {own:?}, and nothing tells of it"));
             }
         }
         let mut kept: BTreeMap<Key, usize> = BTreeMap::new();
@@ -356,6 +392,15 @@ impl<'a> Oracle<'a> {
             times > 1 && !entries.any(|entry| entry.name == *key.entry() && entry.idempotent)
         });
         wrong.extend(twice.map(|(key, times)| format!("the appointment {key} was kept {times} times")));
+        for (key, action) in &self.surplus {
+            let mut owner = started.iter().filter(|(_, actions)| actions.contains(action));
+            let is_so = owner.any(|(_, actions)| actions.len() > 1 || late.contains_key(action))
+                && committed.row(key).is_none_or(|row| row.action != Some(*action));
+            if !is_so {
+                wrong.push(format!("{key} is told to have {action} as a second action, and has not"));
+            }
+        }
+        doubled |= !late.is_empty();
         if self.begun {
             wrong.extend(
                 self.expected()
@@ -373,7 +418,9 @@ impl<'a> Oracle<'a> {
                     Some(action) => actions.contains(&action),
                     None => !actions.is_empty(),
                 },
-                State::Missed | State::Skipped | State::Rejected => actions.is_empty(),
+                State::Missed | State::Skipped | State::Rejected => {
+                    actions.iter().all(|action| late.contains_key(action))
+                }
                 State::Unknown => true,
                 State::Due | State::Waiting | State::Sending => true,
             };

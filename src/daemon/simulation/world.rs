@@ -25,7 +25,7 @@ use crate::journal::memory::Memory;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
 use machine::Machine;
-use shell::Done;
+use shell::{Done, Process};
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs for ten minutes,
 /// and a quota for three requests in ninety seconds may be all there is for hundreds of questions.
@@ -38,7 +38,7 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 const MOST_ROUNDS: u32 = 200_000;
 
 /// A request takes effect so long after it was sent at most.
-const LATEST_EFFECT: Duration = Duration::from_secs(125);
+const LATEST_EFFECT: Duration = Duration::from_secs(485);
 
 /// The machine was started so long before the daemon.
 const BOOTED: Duration = Duration::from_secs(100);
@@ -194,7 +194,9 @@ impl<'a> World<'a> {
     /// Whether all is settled, and nothing that may still take effect is under way.
     fn is_over(&mut self) -> bool {
         let duty = self.book.duty_ends();
+        let watches = |process: &Process| process.core.watched_for_surplus() > 0;
         let settled = self.leader().is_some()
+            && !self.machines.iter().any(|machine| machine.process.as_ref().is_some_and(watches))
             && self.journal().rows().all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
             && self.book.owes(self.journal()).is_none();
         if !settled {

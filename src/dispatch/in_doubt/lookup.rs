@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::Doubts;
 use super::reconcile::{CUT_OFF, Verdict};
 use super::span::moved;
+use super::{Doubts, Watched};
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionsListed;
 use crate::dispatch::listing::{Next, Reading};
@@ -59,11 +59,36 @@ impl Doubts {
         }
     }
 
+    /// A stack is asked at an instant, or before.
+    pub(super) fn ask_at(&mut self, account: &AccountName, stack: &StackUid, at: Mono) {
+        let lookup = self.inquiries.entry((account.clone(), stack.clone()));
+        let lookup = lookup.or_insert(ActionLookup { at, failures: 0, stage: Stage::Waits });
+        if matches!(lookup.stage, Stage::Waits) {
+            lookup.at = lookup.at.min(at);
+        }
+    }
+
+    /// When the stack's list is to be read once more for an occurrence that was sent again.
+    fn reads_again_at(&self, account: &AccountName, stack: &StackUid) -> Option<Mono> {
+        self.resent.values().filter(|watched| watched.is_of(account, stack)).map(Watched::at).min()
+    }
+
     /// When an account has something to ask.
     pub(in crate::dispatch) fn next_at(&self, account: &AccountName) -> Option<Mono> {
         let ready =
             self.inquiries.iter().filter(|((of, _), inquiry)| of == account && inquiry.waits_for_us());
         ready.map(|(_, inquiry)| inquiry.at).min()
+    }
+
+    /// The occurrences for which a list that is read as it is at `since` is read once more.
+    fn to_be_read(
+        &self,
+        (account, stack): &(AccountName, StackUid),
+        since: Mono,
+    ) -> impl Iterator<Item = &Watched> {
+        let (account, stack) = (account.clone(), stack.clone());
+        let is_due = move |one: &&Watched| one.is_of(&account, &stack) && one.at() <= since;
+        self.resent.values().filter(is_due)
     }
 
     /// Whether something is to be asked by an account.
@@ -102,8 +127,18 @@ impl Dispatch {
     ) {
         while let Some(stack) = self.doubts.due(account, now) {
             if self.doubts.of_stack(account, &stack).next().is_none() {
-                self.doubts.inquiries.remove(&(account.clone(), stack));
-                continue;
+                let key = (account.clone(), stack.clone());
+                match self.doubts.reads_again_at(account, &stack) {
+                    None => {
+                        self.doubts.inquiries.remove(&key);
+                        continue;
+                    }
+                    Some(at) if at > now.mono => {
+                        self.doubts.inquiries.entry(key).and_modify(|lookup| lookup.at = at);
+                        continue;
+                    }
+                    Some(_) => {}
+                }
             }
             let request = RequestId(self.number());
             let Some(lane) = self.lanes.get_mut(account) else {
@@ -155,12 +190,15 @@ impl Dispatch {
                 reading.read_clock(&listed, asked.unwrap_or(now.mono), now);
                 let ahead = reading.ahead(now);
                 let from = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.span(now, ahead).0);
+                let again = self.doubts.to_be_read(&key, since).map(|watched| watched.from(ahead));
+                let from = from.chain(again);
                 // An action's instant is a whole second, cut off.
                 let back_to = moved(from.min().unwrap_or(now.wall), -CUT_OFF);
                 reading.take(page, listed, back_to)
             }
             ActionsListed::Unanswered { .. } => {
                 self.ask_again(&key, now);
+                self.gives_up_reading(now, effects);
                 return;
             }
         };
@@ -173,14 +211,17 @@ impl Dispatch {
             }
             Next::Complete => {
                 let stack = key.1.clone();
-                let since_when = self.doubts.of_stack(&key.0, &stack).map(|(_, doubt)| doubt.sent_at).min();
-                let since_when = since_when.unwrap_or(now.wall);
+                let since_when = self.doubts.of_stack(&key.0, &stack).map(|(_, doubt)| doubt.sent_at);
+                let again = self.doubts.to_be_read(&key, since).map(|watched| watched.from(None));
+                let since_when = since_when.chain(again).min().unwrap_or(now.wall);
                 let in_flight = self.in_flight_on(&stack);
                 let back = SignedDuration::try_from(self.longest_wait).unwrap_or(SignedDuration::MAX);
+                // However old an action in the list is: who started it without the journal's knowing shares the user.
+                let listed = reading.actions.iter().filter_map(|action| action.id).collect();
                 if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
                     inquiry.stage = Stage::Recalls { reading, since, in_flight };
                 }
-                effects.push(Effect::Recall(key.0, stack, moved(since_when, -back)));
+                effects.push(Effect::Recall(key.0, stack, moved(since_when, -back), listed));
             }
             Next::TooLong => {
                 let verdicts: Vec<(Id, Verdict)> = (self.doubts.of_stack(&key.0, &key.1))
@@ -188,6 +229,7 @@ impl Dispatch {
                     .map(|(id, _)| (id, Verdict::Unknown))
                     .collect();
                 self.carry_out(verdicts, now, effects);
+                self.was_read(&key, since, effects);
                 self.ask_later(&key, now);
             }
         }
@@ -216,8 +258,10 @@ impl Dispatch {
             return effects;
         };
         inquiry.failures = 0;
-        let verdicts = self.verdicts(&key, reading, since, &in_flight, &known, now);
+        let (verdicts, surplus) = self.verdicts(&key, reading, since, &in_flight, &known, now);
         self.carry_out(verdicts, now, &mut effects);
+        self.tell_surplus(surplus, &mut effects);
+        self.was_read(&key, since, &mut effects);
         self.ask_later(&key, now);
         effects
     }
@@ -234,13 +278,15 @@ impl Dispatch {
     /// Some of it is still to come: an effect that is not shown yet, or an answer.
     fn ask_later(&mut self, key: &(AccountName, StackUid), now: Now) {
         let next = self.doubts.of_stack(&key.0, &key.1).map(|(_, doubt)| doubt.asked_next(now.mono));
-        let Some(at) = next.min() else {
+        let at =
+            next.map(|at| at.max(now.mono + FIRST)).chain(self.doubts.reads_again_at(&key.0, &key.1)).min();
+        let Some(at) = at else {
             self.doubts.inquiries.remove(key);
             return;
         };
         if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
             inquiry.stage = Stage::Waits;
-            inquiry.at = at.max(now.mono + FIRST);
+            inquiry.at = at;
         }
     }
 }

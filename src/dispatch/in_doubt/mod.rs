@@ -27,6 +27,7 @@ mod lookup;
 mod outcome;
 mod reconcile;
 mod span;
+mod surplus;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,7 @@ use crate::schedule::{AccountName, StackUid};
 pub(super) use attempt::{InDoubtAttempt, InDoubtReport, Token};
 use lookup::ActionLookup;
 use span::{BLIND, TOLERANCE};
+use surplus::Watched;
 use verdicts::SharedOut;
 
 /// An attempt may take effect for so long after it left, whatever the account's timeout: a request may wait in a proxy or
@@ -69,6 +71,8 @@ pub(super) struct Doubts {
     /// competes with other attempts any more. Kept for [`REMEMBERED`].
     shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
+    /// Occurrences that were sent again: the stack's list is read once more.
+    resent: BTreeMap<Key, Watched>,
     /// What former processes sent, they sent by this clock.
     pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,
@@ -115,6 +119,7 @@ impl Dispatch {
         pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
         let InDoubtReport { sent_at, left, vague, token, error, status } = came;
+        pending.history.error = Some(error.clone());
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
         let apart = match clock {

@@ -59,10 +59,13 @@ impl Dispatch {
                         self.doubts.unnamed.push((key, doubt));
                     }
                 }
-                Verdict::NotStarted => self.goes_again(id, now, effects),
+                Verdict::NotStarted => self.goes_again(id, &doubt, now, effects),
                 Verdict::Unknown | Verdict::Later => {
                     let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);
+                    if entry.idempotent {
+                        self.is_sent_again(id, &doubt, effects);
+                    }
                     self.doubts.unnamed.push((key, doubt));
                     self.stays_unknown(id, &entry, Doubtful { error, sent_at }, status, now, effects);
                 }
@@ -87,7 +90,7 @@ impl Dispatch {
     }
 
     /// It had no effect: `catch_up` and `start_deadline` decide, as of anything that has waited.
-    fn goes_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
+    fn goes_again(&mut self, id: Id, doubt: &InDoubtAttempt, now: Now, effects: &mut Vec<Effect>) {
         if !self.waits_again(id, now, effects) {
             return;
         }
@@ -97,10 +100,13 @@ impl Dispatch {
         pending.waited = true;
         effects.extend(pending.record_waiting("retry"));
         let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
-        let newer_went = newest.is_some_and(|newest| newest > pending.scheduled_at);
-        if newer_went && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand() {
-            return self.miss(id, "superseded", now, effects);
+        let newer = newest.filter(|&newest| newest > pending.scheduled_at);
+        if let Some(newer) =
+            newer.filter(|_| pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand())
+        {
+            return self.superseded(id, newer, now, effects);
         }
+        self.is_sent_again(id, doubt, effects);
         self.comes_due(id, now, effects);
     }
 

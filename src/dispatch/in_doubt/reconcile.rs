@@ -131,14 +131,19 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
 }
 
 impl Attempt {
-    fn may_own(&self, action: &Action) -> bool {
+    /// One of which nobody asks any more what became of it.
+    pub(super) fn given_up(from: Timestamp, until: Timestamp, user: Option<String>) -> Attempt {
+        Attempt { from, until, user, standing: Standing::GivenUp }
+    }
+
+    pub(super) fn may_own(&self, action: &Action) -> bool {
         let in_time = action.started().is_none_or(|at| {
             at >= self.from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN) && at <= self.until
         });
         in_time && self.is_of_user(action)
     }
 
-    fn is_of_user(&self, action: &Action) -> bool {
+    pub(super) fn is_of_user(&self, action: &Action) -> bool {
         match (&self.user, &action.user) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Token;
 use super::reconcile::{Attempt, Judgement, Standing, Verdict, candidates, judge};
 use super::span::{moved, spread};
+use super::surplus::surplus;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId};
 use crate::dispatch::listing::{Ahead, Reading};
@@ -45,7 +46,7 @@ impl Dispatch {
         in_flight: &[Now],
         known: &Known,
         now: Now,
-    ) -> Vec<(Id, Verdict)> {
+    ) -> (Vec<(Id, Verdict)>, Vec<(Key, ActionId)>) {
         let ahead = reading.ahead(now);
         let mut started: HashSet<ActionId> = known.actions.iter().copied().collect();
         let users = |token| self.user_of(account, token, &reading.actions, &started);
@@ -61,10 +62,15 @@ impl Dispatch {
             attempts.push(doubt.attempt(now, ahead, user, standing));
         }
         let judged = attempts.len();
+        // What an occurrence that was sent again may have started besides is its own.
+        let mut rivals = attempts.clone();
         for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
             keys.push(key.clone());
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
+            if !self.doubts.resent.contains_key(key) {
+                rivals.extend(attempts.last().cloned());
+            }
         }
         let of_this_life = |key: &Key| {
             self.doubts.unnamed.iter().any(|(ours, _)| ours == key)
@@ -81,38 +87,72 @@ impl Dispatch {
                 spread(former.sent_at, until, None)
             };
             keys.push(former.key.clone());
-            attempts.push(Attempt { from, until, user: None, standing: Standing::GivenUp });
+            attempts.push(Attempt::given_up(from, until, None));
+            if !self.doubts.resent.contains_key(&former.key) {
+                rivals.extend(attempts.last().cloned());
+            }
         }
         for left in in_flight {
             let (from, _) = spread(moved(left.wall, now.set_since(*left)), now.wall, ahead);
             let standing = Standing::InFlight;
             attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
+            rivals.extend(attempts.last().cloned());
         }
         let shared_out = self.doubts.shared_out.actions.keys().filter(|(on, _)| on == stack);
         started.extend(shared_out.map(|(_, action)| *action));
-        let judgement = judge(&attempts, &candidates(reading.actions, &started));
+        let lane_user = self.lanes.get(account).and_then(|lane| lane.user.as_ref());
+        let watched: Vec<(&Key, Attempt)> = (self.doubts.resent.iter())
+            .filter(|(_, watched)| watched.is_of(account, stack))
+            .filter_map(|(key, one)| Some((key, one.attempt(now, ahead, &reading.actions, lane_user)?)))
+            .collect();
+        let candidates = candidates(reading.actions, &started);
+        let (of, spans): (Vec<&Key>, Vec<Attempt>) = watched.into_iter().unzip();
+        let is_new = |key: &Key, id| self.doubts.resent.get(key).is_some_and(|one| !one.has_told(id));
+        let surplus: Vec<(Key, ActionId)> = surplus(&spans, &rivals, &candidates)
+            .into_iter()
+            .filter(|&(one, id)| is_new(of[one], id))
+            .map(|(one, id)| (of[one].clone(), id))
+            .collect();
+        let judgement = judge(&attempts, &candidates);
         // An attempt by another account is judged when that account asks, by the same actions.
         if ids.iter().all(|(_, ours)| *ours) && keys.len() + in_flight.len() == attempts.len() {
             self.share_out(stack, &keys, &judgement, now);
         }
-        ids.into_iter()
+        let verdicts = (ids.into_iter())
             .zip(judgement.verdicts.into_iter().take(judged))
             .filter(|((_, ours), _)| *ours)
             .map(|((id, _), verdict)| (id, verdict))
-            .collect()
+            .collect();
+        (verdicts, surplus)
     }
 
     /// Remembers which attempts own which actions together, so that neither competes with others from now on.
     fn share_out(&mut self, stack: &StackUid, keys: &[Key], judgement: &Judgement, now: Now) {
         self.doubts.shared_out.forget_past(now);
+        let mut own: HashSet<ActionId> = HashSet::new();
         for (key, verdict) in keys.iter().zip(&judgement.verdicts) {
-            if matches!(verdict, Verdict::Started(_)) {
+            // What an occurrence that is sent again has started is told as surplus once another action is known.
+            if let Verdict::Started(action) = verdict
+                && (self.doubts.resent.contains_key(key) || self.known.contains(key) && !self.is_open(key))
+            {
+                own.extend(action.as_ref().and_then(|action| action.id));
+            } else if matches!(verdict, Verdict::Started(_)) {
                 self.doubts.unnamed.retain(|(unnamed, _)| unnamed != key);
                 self.doubts.shared_out.occurrences.insert(key.clone(), now.mono);
             }
         }
-        let owned = judgement.owned.iter().map(|action| ((stack.clone(), *action), now.mono));
+        let owned = judgement
+            .owned
+            .iter()
+            .filter(|action| !own.contains(action))
+            .map(|action| ((stack.clone(), *action), now.mono));
         self.doubts.shared_out.actions.extend(owned);
+    }
+
+    /// Whether an attempt of an occurrence is in doubt.
+    fn is_open(&self, key: &Key) -> bool {
+        let mut keys = self.doubts.open.keys().filter_map(|id| self.pending.get(id));
+        keys.any(|pending| pending.key() == *key)
     }
 
     /// Whose actions are started by a token, if no action in the list that is known to be ours says otherwise.

@@ -2,6 +2,37 @@
 
 use super::*;
 
+fn paused_until(until: Option<Timestamp>) -> Pause {
+    Pause { since: World::at(0), by: "ada".to_owned(), until, note: None }
+}
+
+#[test]
+fn a_pause_ends_by_itself_and_what_was_due_before_its_end_is_skipped_however_late_it_is_looked_at() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let entry = entry("a", &account);
+    let effects = world.dispatch.pause(&entry.name, paused_until(Some(World::at(4))), world.now);
+    world.take(effects);
+    world.plan(&entry, &[3, 4]);
+    let early = world.dispatch.end_pauses(world.now);
+    assert_eq!(early, [], "its end is to come");
+    world.go_to(4.5);
+    assert_eq!(world.told(), ["occurrence.skipped a paused"], "what was due before the end");
+    assert_eq!(world.jobs_sent().len(), 1, "what is due at the end goes");
+    let ended = world.dispatch.end_pauses(world.now);
+    assert!(ended.contains(&Effect::PauseEnds(entry.name.clone())), "{ended:?}");
+    assert!(world.dispatch.paused().is_empty());
+    // A process that starts after the end still skips what was due before it.
+    let mut world = World::new(&account);
+    let paused = vec![(entry.name.clone(), paused_until(Some(World::at(-2))))];
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(entry.clone())] };
+    let effects = world.dispatch.recover(Recovered { paused, ..Recovered::default() }, &schedule, world.now);
+    world.take(effects);
+    world.plan(&entry, &[-3, -1]);
+    world.advance();
+    assert_eq!((world.told().len(), world.jobs_sent().len()), (1, 1), "one is skipped, one goes");
+}
+
 #[test]
 fn a_person_fires_a_paused_entry_with_other_arguments() {
     let account = account(100);
@@ -9,7 +40,7 @@ fn a_person_fires_a_paused_entry_with_other_arguments() {
     let mut entry = entry("a", &account);
     (entry.paused, entry.jitter) = (true, Duration::from_secs(600));
     entry.catch_up = CatchUp::None;
-    world.dispatch.pause(&entry.name, world.now);
+    world.dispatch.pause(&entry.name, paused_until(None), world.now);
     world.go_to(1.5);
     world.fire(&entry, "--now");
     assert_eq!(world.args_sent(), [Some("--now")], "at once, though it is paused and catches up on nothing");
@@ -86,7 +117,7 @@ fn a_pause_skips_what_waits_and_what_comes_back_unsent_and_a_resume_what_comes_n
     world.answer(not_sent());
     world.go_to(2.0);
     world.told();
-    let effects = world.dispatch.pause(&entry.name, world.now);
+    let effects = world.dispatch.pause(&entry.name, paused_until(None), world.now);
     world.take(effects);
     assert_eq!(world.told(), Vec::<String>::new(), "the first was superseded, the second is in flight");
     world.answer(not_sent());
@@ -120,16 +151,41 @@ fn after_a_crash_what_a_person_fired_goes_with_its_own_arguments_though_the_entr
     let account = account(100);
     let mut world = World::new(&account);
     let entry = Arc::new(entry("a", &account));
-    let mut left = open("a", -5, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    let mut left = open("a", -5, Reached::Waiting { attempts: 0, reason: "quota".into() });
     left.claim.origin = Origin::Person { args: Some("by hand".to_owned()) };
-    let scheduled = open("a", -4, Reached::Waiting { attempts: 0, reason: "quota".to_owned() });
+    let scheduled = open("a", -4, Reached::Waiting { attempts: 0, reason: "quota".into() });
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::clone(&entry)] };
-    let recovered = Recovered { paused: vec![entry.name.clone()], ..recovered(vec![left, scheduled]) };
+    let recovered = Recovered {
+        paused: vec![(entry.name.clone(), paused_until(None))],
+        ..recovered(vec![left, scheduled])
+    };
     let effects = world.dispatch.recover(recovered, &schedule, world.now);
     world.take(effects);
     world.advance();
     assert_eq!(world.args_sent(), [Some("by hand")]);
     assert_eq!(world.told(), ["occurrence.skipped a paused"]);
+}
+
+#[test]
+fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    let template = Template::parse("{unix}").expect("a template");
+    let entry =
+        Entry { args_template: Some(Arc::new(template)), overlap: Overlap::Queue, ..entry("a", &account) };
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(entry.clone())] };
+    let left = open("a", -60, Reached::Waiting { attempts: 0, reason: "overlap".into() });
+    let effects = world.dispatch.recover(recovered(vec![left]), &schedule, world.now);
+    world.take(effects);
+    world.advance();
+    let unix = |second| World::at(second).as_second().to_string();
+    assert_eq!(world.args_sent(), [Some(&*unix(-60))]);
+    world.plan(&entry, &[60]);
+    let effects = world.dispatch.replace(&schedule.accounts, &schedule.by_name(), world.now);
+    world.take(effects);
+    world.answer(started(1));
+    world.go_to(60.0);
+    assert_eq!(world.args_sent(), [Some(&*unix(60))], "after a reload too");
 }
 
 #[test]

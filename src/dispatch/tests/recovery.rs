@@ -11,7 +11,7 @@ fn of_two(account: &Arc<Account>) -> Schedule {
 #[test]
 fn after_a_crash_what_the_former_process_had_not_come_to_is_sent() {
     let account = account(100);
-    let all = [Reached::Due, Reached::Due, Reached::Waiting { attempts: 1, reason: "quota".to_owned() }];
+    let all = [Reached::Due, Reached::Due, Reached::Waiting { attempts: 1, reason: "quota".into() }];
     let sending = Reached::Sending { attempts: 1, sent_at: World::at(-10) };
     for (sent_up_to, sent, told) in [
         (
@@ -110,7 +110,7 @@ fn after_a_crash_a_removed_entry_is_skipped_or_unknown_and_told() {
     let account = account(100);
     let mut world = World::new(&account);
     let left = vec![
-        open("waited", -9, Reached::Waiting { attempts: 0, reason: "quota".to_owned() }),
+        open("waited", -9, Reached::Waiting { attempts: 0, reason: "quota".into() }),
         open("sent", -8, Reached::Sending { attempts: 1, sent_at: World::at(-8) }),
     ];
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: Vec::new() };
@@ -155,7 +155,7 @@ fn what_is_saved_of_a_quota_says_nothing_of_another_users() {
         let account = Arc::new(account);
         let entries = vec![Arc::new(entry("waits", &account))];
         let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries };
-        let reached = Reached::Waiting { attempts: 0, reason: "quota".to_owned() };
+        let reached = Reached::Waiting { attempts: 0, reason: "quota".into() };
         let left = Recovered { quotas: saved.clone(), ..recovered(vec![open("waits", 0, reached)]) };
         let mut dispatch = Dispatch::new(&schedule.accounts, 1, world.now);
         let mut effects = dispatch.recover(left, &schedule, world.now);
@@ -175,7 +175,7 @@ fn moved_to_another_stack(account: &Arc<Account>) -> Schedule {
 fn a_claim_is_sent_on_the_stack_that_the_journal_has_it_for() {
     let account = account(100);
     let mut world = World::new(&account);
-    let left = vec![open("a", -9, Reached::Waiting { attempts: 0, reason: "quota".to_owned() })];
+    let left = vec![open("a", -9, Reached::Waiting { attempts: 0, reason: "quota".into() })];
     let effects = world.dispatch.recover(recovered(left), &moved_to_another_stack(&account), world.now);
     world.take(effects);
     world.advance();

@@ -77,7 +77,7 @@ fn what_overlap_held_goes_after_a_restart_with_catch_up_none() {
         let mut world = World::new(&account);
         let entry = Entry { catch_up: CatchUp::None, ..entry("a", &account) };
         let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(entry)] };
-        let reached = Reached::Waiting { attempts: 0, reason: reason.to_owned() };
+        let reached = Reached::Waiting { attempts: 0, reason: reason.into() };
         let open = Open { reached, ..open_at("a", World::at(-30)) };
         let recovered = Recovered { open: vec![open], ..Recovered::default() };
         let effects = world.dispatch.recover(recovered, &schedule, world.now);

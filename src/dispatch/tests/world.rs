@@ -24,6 +24,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         cron: [Expression::parse("* * * * *").expect("an expression")].into(),
         timezone: TimeZone::UTC,
         args: None,
+        args_template: None,
         overlap: Overlap::Allow,
         catch_up: CatchUp::Latest,
         start_deadline: Duration::from_secs(3600),
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub(super) recalls: bool,
     /// What the journal has of former processes.
     pub(super) unnamed: Vec<Unnamed>,
+    /// What was written of occurrences that were sent again.
+    pub(super) resent: Vec<Resent>,
 }
 
 impl World {
@@ -71,6 +74,7 @@ impl World {
             amended: Vec::new(),
             recalls: true,
             unnamed: Vec::new(),
+            resent: Vec::new(),
         };
         world.plan(&entry("first", account), &[-1000]);
         world.advance();
@@ -165,13 +169,15 @@ impl World {
                     self.sent.push((id, request));
                 }
                 Effect::Record(key, step) => self.recorded.push((key, step)),
-                Effect::Recall(account, stack, _) => {
+                Effect::Recall(account, stack, ..) => {
                     let known = self.recalls.then(|| self.known());
                     let effects = self.dispatch.recalled(account, stack, known, self.now);
                     self.take(effects);
                 }
+                Effect::Resent(resent) => self.resent.push(*resent),
                 Effect::Amend(claim) => self.amended.push(*claim),
                 Effect::Warm(_, _, connections) => self.warmed += connections,
+                Effect::PauseEnds(_) => {}
                 Effect::Log(event) => self.told.push(brief(&event)),
             }
         }
@@ -210,8 +216,9 @@ impl World {
             Transition::Started { action: Started::Alone(id), .. } => id,
             _ => None,
         };
-        let actions = self.recorded.iter().filter_map(|(_, mv)| action(mv)).collect();
-        Known { actions, unnamed: self.unnamed.clone() }
+        let started = self.recorded.iter().filter_map(|(_, mv)| action(mv));
+        let actions = started.chain(self.resent.iter().filter_map(|resent| resent.surplus)).collect();
+        Known { actions, unnamed: self.unnamed.clone(), ..Known::default() }
     }
 
     /// Answers the oldest question for a stack's actions.
@@ -276,6 +283,7 @@ pub(super) fn brief(event: &Event) -> String {
             format!("{name} {} {}{id}", e.entry, e.verdict)
         }
         Event::OccurrenceUnknown(e) => format!("{name} {}", e.entry),
+        Event::OccurrenceSurplus(e) => format!("{name} {} {} {}", e.entry, e.action_id, e.first_action_id),
         _ => name.to_owned(),
     }
 }

@@ -13,13 +13,14 @@ use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
 use super::super::identity::{Identity, KnownJournal, WhenReplaced};
+use super::super::outage::Outage;
 use super::balance::ShardLoad;
 use super::connection::{PREPARED_WITHIN, answered, connect, within};
 use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
 use super::member::{LeadershipChange, MemberEvent};
-use super::outage::Outage;
+use super::sighting::Sighting;
 use super::{Address, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
@@ -102,6 +103,8 @@ pub(super) enum Command {
 pub(super) struct Candidate {
     pub(super) part: ElectionState,
     pub(super) notices: mpsc::UnboundedSender<LeadershipChange>,
+    /// What is seen of the lease, for who asks why nothing is sent here.
+    pub(super) sighting: watch::Sender<Sighting>,
 }
 
 impl Candidate {
@@ -169,7 +172,10 @@ impl Elector {
             let Ended::Failed(error) = ended else {
                 return;
             };
-            self.shards.values_mut().for_each(|of| of.part.loses_sight());
+            for candidate in self.shards.values_mut() {
+                candidate.part.loses_sight();
+                candidate.sighting.send_modify(Sighting::loses_sight);
+            }
             if let JournalError::Replaced { .. } = &error {
                 for candidate in self.shards.values_mut() {
                     let notice = candidate.part.is_without_journal();
@@ -365,7 +371,14 @@ impl Elector {
             answered(&self.address, client.execute(ADD, &[&unknown])).await?;
             return Ok(Duration::ZERO);
         }
-        let mono = Now::read().mono;
+        let now = Now::read();
+        let mono = now.mono;
+        for (shard, candidate) in &self.shards {
+            if let Some(found) = found.get(shard) {
+                let leads = candidate.part.leads();
+                candidate.sighting.send_modify(|sighting| sighting.sees(found, leads, too_far, now));
+            }
+        }
         let mut pause = if self.shards.len() > 1 { LOOK_AROUND } else { Duration::MAX };
         let waiting = self.shards.iter().filter(|(_, of)| !of.part.leads());
         let waiting: Vec<Shard> = waiting.map(|(shard, _)| shard.clone()).collect();
@@ -434,6 +447,7 @@ impl Elector {
         }
         let number = Number::new(row.get(0));
         let term = candidate.part.taken(shard.clone(), found, (number, mark), (self.id, &identity), asked);
+        candidate.sighting.send_modify(Sighting::takes);
         candidate.emit(LeadershipChange::Leads(term));
         self.due[0] = asked.mono + BEAT;
         Ok(BEAT)

@@ -8,7 +8,9 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
-use super::super::{Claim, Cursor, JournalError, Key, Origin, Refused, Repetition, Transition};
+use super::super::{
+    Claim, Cursor, JournalError, Key, Origin, Pause, Refused, Repetition, Resent, Transition, Watch,
+};
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, Answers};
 use super::rows::Statements;
@@ -127,6 +129,22 @@ const STEPS: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
+/// What is kept of occurrences that were sent again. A row that neither is read on nor names an action is of no use.
+const RESENT: &str = "
+    , said AS MATERIALIZED (
+        SELECT r.* FROM lease, unnest($2::bigint[], $3::text[], $4::integer[], $5::text[], $6::bigint[], $7::text[])
+            AS r (scheduled_at, entry, pass, stack, surplus, watch)
+    ), over AS (
+        DELETE FROM stackcron.resent o USING said s
+        WHERE s.watch IS NULL AND s.surplus IS NULL
+            AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\" AND o.pass = s.pass
+    ), kept AS (
+        INSERT INTO stackcron.resent (scheduled_at, entry, pass, stack, surplus, watch)
+        SELECT scheduled_at, entry, pass, stack, surplus, watch FROM said WHERE watch IS NOT NULL OR surplus IS NOT NULL
+        ON CONFLICT (scheduled_at, entry, pass) DO UPDATE SET surplus = excluded.surplus, watch = excluded.watch
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
 const QUOTAS: &str = "
     , saved AS (
         INSERT INTO stackcron.quota (account, saved)
@@ -137,8 +155,9 @@ const QUOTAS: &str = "
 
 const PAUSES: &str = "
     , paused AS (
-        INSERT INTO stackcron.paused (entry) SELECT p.entry FROM lease, unnest($2::text[]) AS p (entry)
-        ON CONFLICT (entry) DO NOTHING
+        INSERT INTO stackcron.paused (entry, terms)
+        SELECT p.entry, p.terms FROM lease, unnest($2::text[], $4::text[]) AS p (entry, terms)
+        ON CONFLICT (entry) DO UPDATE SET terms = excluded.terms
     ), resumed AS (
         DELETE FROM stackcron.paused p USING lease WHERE p.entry = ANY ($3::text[])
     )
@@ -154,8 +173,10 @@ pub(crate) struct Group {
     /// What people asked for, and the answer was lost. It is not claimed any more.
     pub(super) withdrawn: HashSet<Key>,
     pub(super) quotas: HashMap<AccountName, String>,
-    /// Whether an entry is paused, by the last word.
-    pub(super) pauses: HashMap<EntryName, bool>,
+    /// What is kept of occurrences that were sent again, by the last word.
+    pub(super) resent: HashMap<Key, Resent>,
+    /// The terms of an entry's pause, by the last word. `None`: it is not paused any more.
+    pub(super) pauses: HashMap<EntryName, Option<Pause>>,
     pub(super) claims: HashMap<Key, Claim>,
     pub(super) cursor: Option<Cursor>,
     pub(super) stopped: Option<Timestamp>,
@@ -183,13 +204,14 @@ impl Group {
                     self.quotas.insert(account.clone(), saved);
                 }
             }
+            Write::Resent(resent) => drop(self.resent.insert(resent.key.clone(), resent.clone())),
             Write::Amend(claim) => drop(self.amended.insert(claim.key.clone(), claim.clone())),
             Write::Claim(cursor, claims) => {
                 self.moves(cursor);
                 self.claims.extend(claims.iter().map(|claim| (claim.key.clone(), claim.clone())));
             }
-            Write::Pause(entry) => drop(self.pauses.insert(entry.clone(), true)),
-            Write::Resume(entry) => drop(self.pauses.insert(entry.clone(), false)),
+            Write::Pause(entry, pause) => drop(self.pauses.insert(entry.clone(), Some(pause.clone()))),
+            Write::Resume(entry) => drop(self.pauses.insert(entry.clone(), None)),
             Write::Stopped(at) => self.stopped = Some(at),
         }
         Written::Done
@@ -232,12 +254,13 @@ impl Group {
     ) -> Result<HashSet<(String, i64, i32)>, JournalError> {
         let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
-        let ((), withdrawn, amended, steps, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
+        let ((), withdrawn, amended, steps, resent, quotas, pauses, stopped, claims, given_back, ()) = tokio::try_join!(
             biased;
             answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
             answers.one(self.withdraw(client, number, of)),
             answers.one(self.send_amended(client, number, of)),
             answers.one(self.send_steps(client, number, of)),
+            answers.one(self.send_resent(client, number, of)),
             answers.one(self.send_quotas(client, number, of)),
             answers.one(self.send_pauses(client, number, of)),
             answers.one(self.send_stopped(client, number, of)),
@@ -245,7 +268,7 @@ impl Group {
             answers.one(self.give_back(client, number, of)),
             answers.one(client.batch_execute("COMMIT")),
         )?;
-        let told = [&withdrawn, &amended, &steps, &quotas, &pauses, &stopped];
+        let told = [&withdrawn, &amended, &steps, &resent, &quotas, &pauses, &stopped];
         let told = told.into_iter().flatten().chain(claims.first());
         if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
             return Err(JournalError::Deposed);
@@ -340,6 +363,27 @@ impl Group {
         one(client, &of.lease, STEPS, &parameters).await
     }
 
+    async fn send_resent(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+        if self.resent.is_empty() {
+            return Ok(None);
+        }
+        let all = || self.resent.values();
+        let (instants, entries, passes) = columns(self.resent.keys());
+        let stacks: Vec<&str> = all().map(|resent| resent.stack.as_str()).collect();
+        let surplus: Vec<Option<i64>> = all().map(|resent| resent.surplus.map(u64::cast_signed)).collect();
+        let watches: Vec<Option<String>> = all().map(|r| r.watch.as_ref().map(Watch::saved)).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+            (&number, Type::INT8),
+            (&instants, Type::INT8_ARRAY),
+            (&entries, Type::TEXT_ARRAY),
+            (&passes, Type::INT4_ARRAY),
+            (&stacks, Type::TEXT_ARRAY),
+            (&surplus, Type::INT8_ARRAY),
+            (&watches, Type::TEXT_ARRAY),
+        ];
+        one(client, &of.lease, RESENT, &parameters).await
+    }
+
     async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
         if self.quotas.is_empty() {
             return Ok(None);
@@ -355,13 +399,17 @@ impl Group {
         if self.pauses.is_empty() {
             return Ok(None);
         }
-        let which = |wanted: bool| -> Vec<&str> {
-            let entries = self.pauses.iter().filter(|&(_, &paused)| paused == wanted);
-            entries.map(|(entry, _)| entry.as_str()).collect()
-        };
-        let (paused, resumed) = (which(true), which(false));
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&number, Type::INT8), (&paused, Type::TEXT_ARRAY), (&resumed, Type::TEXT_ARRAY)];
+        let paused =
+            self.pauses.iter().filter_map(|(entry, pause)| Some((entry.as_str(), pause.as_ref()?.stored())));
+        let (paused, terms): (Vec<&str>, Vec<String>) = paused.unzip();
+        let resumed = self.pauses.iter().filter(|(_, pause)| pause.is_none());
+        let resumed: Vec<&str> = resumed.map(|(entry, _)| entry.as_str()).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&number, Type::INT8),
+            (&paused, Type::TEXT_ARRAY),
+            (&resumed, Type::TEXT_ARRAY),
+            (&terms, Type::TEXT_ARRAY),
+        ];
         one(client, &of.lease, PAUSES, &parameters).await
     }
 

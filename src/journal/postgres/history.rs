@@ -23,12 +23,14 @@ const AHEAD: usize = 2;
 
 /// Open and settled alike. Both tables are indexed in the order that is asked for.
 pub(super) const ROWS: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason, pass
-    FROM stackcron.open
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason, pass,
+        (SELECT surplus FROM stackcron.resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass)
+    FROM stackcron.open o
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)
     UNION ALL
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass
-    FROM stackcron.settled
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass,
+        (SELECT surplus FROM stackcron.resent r WHERE r.scheduled_at = s.scheduled_at AND r.entry = s.entry AND r.pass = s.pass)
+    FROM stackcron.settled s
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)";
 
 /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
@@ -125,5 +127,9 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
         finished_at: after(row.get(7))?,
         finished_success: row.get(8),
         reason: row.get(9),
-    })
+        surplus: row.get::<_, Option<i64>>(11).map(i64::cast_unsigned),
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::types::Type;
 
-use super::super::{JournalError, Key, Lately, Record, State};
+use super::super::{JournalError, Key, Lately, Pause, Record, State};
 use super::connection::{ANSWERED_WITHIN, answered, connect, within};
 use super::history::{ROWS, record};
 use super::{Address, rows, schema};
+use crate::schedule::EntryName;
 
 /// What was sent so much later than it was due is counted as late.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
@@ -61,6 +62,23 @@ pub fn read_lately(
             lately.notable.push(record(&row).map_err(damaged)?);
         }
         Ok(lately)
+    })
+}
+
+/// The entries that somebody paused, and the terms. Blocks.
+///
+/// # Errors
+/// When the database cannot be reached, or holds no journal.
+pub fn read_pauses(address: &Address) -> Result<Vec<(EntryName, Pause)>, JournalError> {
+    rows::runtime(address)?.block_on(async {
+        let client = connect(address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
+        let found = answered(address, client.query_typed(rows::PAUSED, &[])).await?;
+        found
+            .iter()
+            .map(rows::paused_entry)
+            .collect::<Result<_, _>>()
+            .map_err(|detail| rows::damaged(address, &detail))
     })
 }
 

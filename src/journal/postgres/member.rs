@@ -13,15 +13,16 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::super::directory::Lock;
 use super::super::elsewhere::{self, Summary};
 use super::super::identity::{Identity, KnownJournal, WhenReplaced};
+use super::super::outage::Outage;
 use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Command, Elector};
 use super::identity::Id;
 use super::lease::Number;
-use super::outage::Outage;
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
+use super::sighting::{Leadership, Sighting};
 use super::{Address, identity, schema};
 use crate::clock::Mono;
 use crate::schedule::{Shard, ShardName};
@@ -152,6 +153,7 @@ pub struct Membership {
     directory: PathBuf,
     _lock: Lock,
     profile: watch::Sender<Profile>,
+    identity: watch::Receiver<Option<Identity>>,
     commands: mpsc::UnboundedSender<Command>,
     left_open: Vec<Shard>,
     /// Told when it has a seat: before, it is none that others leave a shard to.
@@ -215,7 +217,7 @@ impl Membership {
             address: address.clone(),
             id,
             profile: known,
-            identity: of_journal,
+            identity: of_journal.clone(),
             news: tell,
             others: others_seen,
             seated: Arc::clone(&seated),
@@ -243,7 +245,18 @@ impl Membership {
         // One that cannot be asked now has them when this member is started again.
         let left_open = left_open(&address).unwrap_or_default();
         let directory = directory.to_owned();
-        Ok(Membership { address, directory, _lock: lock, profile, commands, left_open, seated, thread, news })
+        Ok(Membership {
+            address,
+            directory,
+            _lock: lock,
+            profile,
+            identity: of_journal,
+            commands,
+            left_open,
+            seated,
+            thread,
+            news,
+        })
     }
 
     /// Becomes one that may lead a shard.
@@ -254,9 +267,9 @@ impl Membership {
         let mark = SendWatermark::open(&self.directory, &shard, SendPermit::none_yet());
         let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
         let (tell, notices) = mpsc::unbounded_channel();
-        let _ = self
-            .commands
-            .send(Command::Join(shard.clone(), Candidate { part: ElectionState::new(mark), notices: tell }));
+        let (sighting, seen) = watch::channel(Sighting::default());
+        let candidate = Candidate { part: ElectionState::new(mark), notices: tell, sighting };
+        let _ = self.commands.send(Command::Join(shard.clone(), candidate));
         self.seated.notify_one();
         Ok(ShardHandle {
             shard,
@@ -265,6 +278,7 @@ impl Membership {
             directory: self.directory.clone(),
             commands: self.commands.clone(),
             notices,
+            seen,
         })
     }
 
@@ -292,6 +306,11 @@ impl Membership {
     /// By what it is known to the others.
     pub fn name(&self) -> String {
         self.profile.borrow().name.clone()
+    }
+
+    /// Which journal it is. `None` until the database has answered once.
+    pub fn identity(&self) -> watch::Receiver<Option<Identity>> {
+        self.identity.clone()
     }
 
     /// Tells the others of another schedule file.
@@ -346,6 +365,7 @@ pub struct ShardHandle {
     directory: PathBuf,
     commands: mpsc::UnboundedSender<Command>,
     notices: mpsc::UnboundedReceiver<LeadershipChange>,
+    seen: watch::Receiver<Sighting>,
 }
 
 impl ShardHandle {
@@ -357,6 +377,11 @@ impl ShardHandle {
     /// By what the member is known to the others.
     pub fn member(&self) -> &str {
         &self.name
+    }
+
+    /// Who leads, as far as this member knows.
+    pub fn leadership(&self, mono: Mono) -> Leadership {
+        self.seen.borrow().leadership(mono)
     }
 
     /// The next thing that it learns.

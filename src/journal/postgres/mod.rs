@@ -16,18 +16,19 @@ mod lately;
 mod lease;
 mod member;
 mod open;
-mod outage;
 mod presence;
 mod rows;
 mod schema;
+mod sighting;
 #[cfg(test)]
 pub(crate) mod tables;
 mod transfer;
 
 pub use address::{Address, AddressError};
 pub use history::{planned_until, read_history};
-pub use lately::{read_lately, read_records};
+pub use lately::{read_lately, read_pauses, read_records};
 pub(super) use member::summary;
 pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
 pub use presence::{Member, members};
+pub use sighting::{LastLeader, Leadership, Leads};
 pub(super) use transfer::{IdleDatabase, in_use};

@@ -16,7 +16,8 @@ use tokio_postgres::{Client, Row};
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Recovered, Repeat, Repetition, State, Unnamed,
+    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat, Repetition, Resent,
+    State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, columns};
@@ -24,6 +25,7 @@ use super::lease::Number;
 use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
+use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
 
@@ -114,28 +116,43 @@ impl Statements {
 /// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
-const PAUSED: &str = "SELECT entry FROM stackcron.paused ORDER BY 1";
+pub(super) const PAUSED: &str = "SELECT entry, terms FROM stackcron.paused ORDER BY 1";
 
 const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
+
+const RESENT: &str = "
+    SELECT scheduled_at, entry, pass, stack, surplus, watch FROM stackcron.resent WHERE watch IS NOT NULL ORDER BY 1, 2, 3";
 
 const PRUNE: &str = "
     , pruned AS (
         DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry, s.pass) IN
         (SELECT scheduled_at, entry, pass FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2, 3 LIMIT $3)
         RETURNING 1
+    ), resent AS (
+        DELETE FROM stackcron.resent r USING lease WHERE r.scheduled_at < $2
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM pruned)";
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, scheduled_at, entry, sent, pass FROM (
+    SELECT action, scheduled_at, entry, sent, pass, job FROM (
         SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
         WHERE scheduled_at >= $1 AND action IS NOT NULL
         UNION ALL
         SELECT scheduled_at, entry, pass, action, target, coalesce(sent, due) FROM stackcron.settled
         WHERE scheduled_at >= $1 AND (action IS NOT NULL OR state IN (3, 9))
+        UNION ALL
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
+        WHERE scheduled_at < $1 AND action = ANY ($3::bigint[])
+        UNION ALL
+        SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.settled
+        WHERE scheduled_at < $1 AND action = ANY ($3::bigint[])
     ) AS o JOIN stackcron.target t ON t.id = o.target
-    WHERE t.stack = $2 ORDER BY scheduled_at, entry";
+    WHERE t.stack = $2
+    UNION ALL
+    SELECT surplus, scheduled_at, entry, NULL, pass, NULL FROM stackcron.resent
+    WHERE surplus IS NOT NULL AND stack = $2
+    ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass
@@ -193,21 +210,29 @@ impl Rows {
             let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
-                let ((), journal, paused, quotas, open, _, ()) = tokio::try_join!(
+                let ((), journal, paused, quotas, resent, open, _, ()) = tokio::try_join!(
                     biased;
                     answers.one(client.batch_execute(BEGIN)),
                     answers.one(client.query_typed(&of.begin, &leads)),
                     answers.one(client.query_typed(PAUSED, &[])),
                     answers.one(client.query_typed(QUOTAS, &[])),
+                    answers.one(client.query_typed(RESENT, &[])),
                     answers.rows(client.query_typed_raw::<&str, _>(&of.open, [])),
                     answers.one(client.query_typed(&of.goes_on, &leads)),
                     answers.one(client.batch_execute("COMMIT")),
                 )?;
-                Ok((journal, paused, quotas, open))
+                Ok((journal, paused, quotas, resent, open))
             };
-            let (journal, paused, quotas, open) = within(address, BEGUN_WITHIN, reading).await?;
+            let (journal, paused, quotas, resent, open) = within(address, BEGUN_WITHIN, reading).await?;
             let journal = journal.first().ok_or(JournalError::Deposed)?;
-            found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))
+            let (mut recovered, progress) =
+                found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))?;
+            recovered.resent = resent
+                .iter()
+                .map(resent_row)
+                .collect::<Result<_, _>>()
+                .map_err(|detail| damaged(address, &detail))?;
+            Ok((recovered, progress))
         })?;
         rows.open = Open::found(open);
         Ok((rows, found))
@@ -316,14 +341,26 @@ impl Store for Rows {
         Ok(written)
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
+    fn actions(
+        &mut self,
+        stack: &StackUid,
+        since: Timestamp,
+        listed: &[ActionId],
+    ) -> Result<Known, JournalError> {
+        let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
         self.attempt(async |client, address, _| {
             let (since, stack) = (since.as_microsecond(), stack.as_str());
-            let rows = answered(address, client.query(ACTIONS, &[&since, &stack])).await?;
+            let rows = answered(address, client.query(ACTIONS, &[&since, &stack, &listed])).await?;
             let mut known = Known::default();
             for row in &rows {
                 match row.get::<_, Option<i64>>(0) {
-                    Some(action) => known.actions.push(action.cast_unsigned()),
+                    Some(action) => {
+                        known.actions.push(action.cast_unsigned());
+                        if let Some(job) = row.get::<_, Option<&str>>(5).and_then(|job| JobUid::new(job).ok())
+                        {
+                            known.jobs.insert(action.cast_unsigned(), job);
+                        }
+                    }
                     None => known.unnamed.push(unnamed(row).map_err(|detail| damaged(address, &detail))?),
                 }
             }
@@ -364,6 +401,11 @@ impl Store for Rows {
     }
 }
 
+/// An entry that somebody paused, and the terms.
+pub(super) fn paused_entry(row: &Row) -> Result<(EntryName, Pause), String> {
+    Ok((entry_name(row.get(0))?, Pause::read(row.get(1))))
+}
+
 fn found(
     journal: &Row,
     paused: &[Row],
@@ -379,8 +421,9 @@ fn found(
         forgotten_until: None,
         open: Vec::new(),
         following: Vec::new(),
-        paused: paused.iter().map(|row| entry_name(row.get(0))).collect::<Result<_, _>>()?,
+        paused: paused.iter().map(paused_entry).collect::<Result<_, _>>()?,
         quotas: Vec::new(),
+        resent: Vec::new(),
         clock: ClockOf::AnyMember,
     };
     for row in quotas {
@@ -402,6 +445,16 @@ fn found(
         recovered.add(claim, standing).map_err(|error| error.to_string())?;
     }
     Ok((recovered, standings))
+}
+
+/// What is still to be looked for, of an occurrence that was sent again.
+fn resent_row(row: &Row) -> Result<Resent, String> {
+    Ok(Resent {
+        key: Key::new(entry_name(row.get(1))?, instant(row.get(0))?).in_pass(pass(row.get(2))?),
+        stack: StackUid::new(row.get(3)).map_err(|error| error.to_string())?,
+        surplus: row.get::<_, Option<i64>>(4).map(i64::cast_unsigned),
+        watch: row.get::<_, Option<&str>>(5).and_then(Watch::of_saved),
+    })
 }
 
 fn open_row(row: &Row) -> Result<(Claim, Progress), String> {

@@ -26,6 +26,9 @@ pub(super) struct Migration {
 /// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
 /// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
 ///
+/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to have, `watch` (JSON) how the
+/// stack's list is read for one; NULL once nobody reads on.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
 ///
 /// A lease's `lost_until`: the database is an older copy of itself, and what is due from the shard's cursor up to this instant
@@ -114,8 +117,19 @@ const FIRST: &str = r#"
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     );
+    CREATE INDEX settled_action ON stackcron.settled (action) WHERE action IS NOT NULL;
+    CREATE TABLE stackcron.resent (
+        scheduled_at bigint NOT NULL,
+        entry text COLLATE "C" NOT NULL,
+        pass integer NOT NULL DEFAULT 0,
+        stack text COLLATE "C" NOT NULL,
+        surplus bigint,
+        watch text,
+        PRIMARY KEY (scheduled_at, entry, pass)
+    );
     CREATE TABLE stackcron.paused (
-        entry text COLLATE "C" PRIMARY KEY
+        entry text COLLATE "C" PRIMARY KEY,
+        terms text NOT NULL
     );
     CREATE TABLE stackcron.quota (
         account text COLLATE "C" PRIMARY KEY,

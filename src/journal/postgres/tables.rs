@@ -121,13 +121,14 @@ impl Tables {
                 self.numbers.insert(key.clone(), number.get());
             }
         }
+        group.resent.values().for_each(|resent| self.memory.resent(resent));
         for (account, saved) in &group.quotas {
             self.memory.save_quota(account.clone(), serde_json::from_str(saved).expect("as it was written"));
         }
-        for (entry, &paused) in &group.pauses {
-            match paused {
-                true => self.memory.pause(entry.clone()),
-                false => self.memory.resume(entry),
+        for (entry, pause) in &group.pauses {
+            match pause {
+                Some(pause) => self.memory.pause(entry.clone(), pause.clone()),
+                None => self.memory.resume(entry),
             }
         }
         group.stopped.into_iter().for_each(|at| self.memory.stopped(at));

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row as SqlRow};
 
-use super::super::transfer::{Head, Idle, More, PORTION, Row};
+use super::super::transfer::{Head, Idle, More, PORTION, ResentRow, Row};
 use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, PREPARED_WITHIN, answered, connect, failure, within};
 use super::lease::EXPIRES;
@@ -48,7 +48,7 @@ const SETTLED: &str = "
     FROM stackcron.settled s JOIN stackcron.target t ON t.id = s.target ORDER BY s.scheduled_at, s.entry, s.pass";
 
 const EMPTY: &str = "
-    TRUNCATE stackcron.open, stackcron.settled, stackcron.target, stackcron.paused, stackcron.quota, stackcron.shard;
+    TRUNCATE stackcron.open, stackcron.settled, stackcron.resent, stackcron.target, stackcron.paused, stackcron.quota, stackcron.shard;
     UPDATE stackcron.lease SET sends_until = NULL, lost_until = NULL";
 
 /// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some seconds after a leader was killed.
@@ -197,8 +197,20 @@ impl Idle for IdleDatabase {
         }
         self.lock()?;
         let rows = self.query(HEAD)?;
-        let paused = self.query("SELECT entry FROM stackcron.paused ORDER BY 1")?;
+        let paused = self.query("SELECT entry, terms FROM stackcron.paused ORDER BY 1")?;
         let quotas = self.query("SELECT account, saved FROM stackcron.quota ORDER BY 1")?;
+        let resent = self.query(
+            "SELECT scheduled_at, entry, pass, stack, surplus, watch FROM stackcron.resent ORDER BY 1, 2, 3",
+        )?;
+        let resent = resent.iter().map(|row| ResentRow {
+            scheduled_at: row.get(0),
+            entry: row.get(1),
+            pass: row.get::<_, i32>(2).into(),
+            stack: row.get(3),
+            surplus: row.get(4),
+            watch: row.get(5),
+        });
+        let resent: Vec<ResentRow> = resent.collect();
         let head = rows.first().and_then(|row| {
             Some(Head {
                 identity: Identity::parse(row.get(0))?,
@@ -209,8 +221,9 @@ impl Idle for IdleDatabase {
                 pass_from: row.get(9),
                 lost_until: row.get(3),
                 sends_until: row.get(4),
-                paused: paused.iter().map(|row| row.get(0)).collect(),
+                paused: paused.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 quotas: quotas.iter().map(|row| (row.get(0), row.get(1))).collect(),
+                resent,
                 moved_to: row.get(5),
                 moved_from: row.get::<_, Option<&str>>(6).and_then(Identity::parse),
             })
@@ -278,13 +291,27 @@ impl Idle for IdleDatabase {
                 )?;
             }
         }
-        for entry in &head.paused {
-            let sql = "INSERT INTO stackcron.paused (entry) VALUES ($1)";
-            self.execute(sql, &[(entry, Type::TEXT)])?;
+        for (entry, terms) in &head.paused {
+            let sql = "INSERT INTO stackcron.paused (entry, terms) VALUES ($1, $2)";
+            self.execute(sql, &[(entry, Type::TEXT), (terms, Type::TEXT)])?;
         }
         for (account, saved) in &head.quotas {
             let sql = "INSERT INTO stackcron.quota (account, saved) VALUES ($1, $2)";
             self.execute(sql, &[(account, Type::TEXT), (saved, Type::TEXT)])?;
+        }
+        for row in &head.resent {
+            self.execute(
+                "INSERT INTO stackcron.resent (scheduled_at, entry, pass, stack, surplus, watch)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+                &[
+                    (&row.scheduled_at, Type::INT8),
+                    (&row.entry, Type::TEXT),
+                    (&i32::try_from(row.pass).unwrap_or(i32::MAX), Type::INT4),
+                    (&row.stack, Type::TEXT),
+                    (&row.surplus, Type::INT8),
+                    (&row.watch, Type::TEXT),
+                ],
+            )?;
         }
         let rows = self.query("SELECT identity::text FROM stackcron.journal")?;
         rows.first().and_then(|row| Identity::parse(row.get(0))).ok_or(JournalError::Closed)

@@ -11,10 +11,14 @@ use super::rows;
 
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
 pub(super) const ROWS: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass FROM open
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass,
+        (SELECT surplus FROM resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass)
+    FROM open o
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)
     UNION ALL
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass FROM settled
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass,
+        (SELECT surplus FROM resent r WHERE r.scheduled_at = s.scheduled_at AND r.entry = s.entry AND r.pass = s.pass)
+    FROM settled s
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)";
 
 /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
@@ -75,7 +79,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let due_at = rows::required_offset(row, scheduled_at, 2)?;
     let sent_at = rows::offset(row, scheduled_at, 5)?;
     Ok(Record {
-        key: Key::new(rows::entry_name(row, 11)?, scheduled_at).in_pass(row.get(10)?),
+        key: Key::new(rows::entry_name(row, 12)?, scheduled_at).in_pass(row.get(10)?),
         state: rows::state(row, 3)?,
         sent_at,
         lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),
@@ -84,5 +88,9 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_at: rows::offset(row, scheduled_at, 7)?,
         finished_success: row.get(8)?,
         reason: row.get(9)?,
-    })
+        surplus: rows::action_id(row, 11)?,
+        replaced_by: None,
+        error: None,
+    }
+    .with_cause())
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, named_params};
 
-use super::super::{JournalError, Key, Lately, Record, State};
+use super::super::{JournalError, Key, Lately, Pause, Record, State};
 use super::file;
 use super::history::{ROWS, record};
-use super::rows::state;
+use super::rows::{PAUSED, paused_entry, state};
+use crate::schedule::EntryName;
 
 /// What was sent so much later than it was due is counted as late.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
@@ -77,6 +78,17 @@ pub fn read_records(directory: &Path, keys: &[Key]) -> Result<Vec<Option<Record>
     let db = file::connect_to_read(directory)?;
     let path = directory.join(file::FILE_NAME);
     records(&db, keys).map_err(|error| JournalError::sqlite(&path, &error))
+}
+
+/// The entries that somebody paused, and the terms.
+///
+/// # Errors
+/// When there is no journal in the directory, or it cannot be read.
+pub fn read_pauses(directory: &Path) -> Result<Vec<(EntryName, Pause)>, JournalError> {
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    let read = || -> rusqlite::Result<Vec<_>> { db.prepare(PAUSED)?.query_map([], paused_entry)?.collect() };
+    read().map_err(|error| JournalError::sqlite(&path, &error))
 }
 
 fn records(db: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Option<Record>>> {

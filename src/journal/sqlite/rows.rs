@@ -13,8 +13,8 @@ use super::super::directory::Lock;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Recovered, Refused, Repeat,
-    Repetition, State, Transition, Unnamed,
+    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Pause, Recovered, Refused, Repeat,
+    Repetition, Resent, State, Transition, Unnamed, Watch,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -22,14 +22,26 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
 const ACTIONS: &str = "
-    SELECT action, NULL, NULL, NULL, NULL FROM open JOIN target ON target.id = target
+    SELECT action, NULL, NULL, NULL, NULL, job FROM open JOIN target ON target.id = target
     WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
     UNION ALL
-    SELECT action, scheduled_at, name, coalesce(sent, due), pass
+    SELECT action, NULL, NULL, NULL, NULL, job FROM open JOIN target ON target.id = target
+    WHERE scheduled_at < ?1 AND action IN (SELECT value FROM json_each(?3)) AND stack = ?2
+    UNION ALL
+    SELECT action, NULL, NULL, NULL, NULL, job
+    FROM json_each(?3) CROSS JOIN settled INDEXED BY settled_action ON action = value JOIN target ON target.id = target
+    WHERE action IS NOT NULL AND scheduled_at < ?1 AND stack = ?2
+    UNION ALL
+    SELECT action, scheduled_at, name, coalesce(sent, due), pass, job
     FROM settled JOIN target ON target.id = target JOIN entry ON entry.id = entry
-    WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2";
+    WHERE scheduled_at >= ?1 AND (action IS NOT NULL OR state IN (3, 9)) AND stack = ?2
+    UNION ALL
+    SELECT surplus, NULL, NULL, NULL, NULL, NULL FROM resent
+    WHERE surplus IS NOT NULL AND stack = ?2";
 
 /// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
+pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
+
 const AHEAD: i64 = 1000;
 
 /// A file that is open for writing.
@@ -109,7 +121,7 @@ impl Rows {
                 forgotten_until: None,
                 open: Vec::new(),
                 following: Vec::new(),
-                paused: column(db, "SELECT entry FROM paused ORDER BY 1", |row| entry_name(row, 0))?,
+                paused: column(db, PAUSED, paused_entry)?,
                 quotas: column(db, "SELECT account, saved FROM quota ORDER BY 1", |row| {
                     let saved: String = row.get(1)?;
                     // Another version's way to write it: the quota is then learnt anew from the answers.
@@ -119,6 +131,10 @@ impl Rows {
                 .flatten()
                 .map(|(saved, account)| (account, saved))
                 .collect(),
+                resent: column(db, RESENT, resent_row)?
+                    .into_iter()
+                    .filter(|row| row.watch.is_some())
+                    .collect(),
                 clock: ClockOf::ThisMachine,
             };
             for (claim, standing) in column(db, OPEN, open_row)? {
@@ -143,14 +159,29 @@ impl Store for Rows {
         }
     }
 
-    fn actions(&mut self, stack: &StackUid, since: Timestamp) -> Result<Known, JournalError> {
+    fn actions(
+        &mut self,
+        stack: &StackUid,
+        since: Timestamp,
+        listed: &[ActionId],
+    ) -> Result<Known, JournalError> {
+        // Numbers always have a form in JSON. SQLite's are signed.
+        let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
+        let listed = serde_json::to_string(&listed).unwrap_or_default();
         let read = || {
             let mut statement = self.db.prepare_cached(ACTIONS)?;
-            let mut rows = statement.query(params![since.as_microsecond(), stack.as_str()])?;
+            let mut rows = statement.query(params![since.as_microsecond(), stack.as_str(), listed])?;
             let mut known = Known::default();
             while let Some(row) = rows.next()? {
                 match action_id(row, 0)? {
-                    Some(action) => known.actions.push(action),
+                    Some(action) => {
+                        known.actions.push(action);
+                        if let Some(job) =
+                            row.get::<_, Option<String>>(5)?.and_then(|job| JobUid::new(&job).ok())
+                        {
+                            known.jobs.insert(action, job);
+                        }
+                    }
                     None => {
                         let scheduled_at = required(row, 1)?;
                         let key = Key::new(entry_name(row, 2)?, scheduled_at).in_pass(row.get(4)?);
@@ -175,7 +206,12 @@ impl Store for Rows {
                 "DELETE FROM settled WHERE (scheduled_at, entry, pass) IN
                  (SELECT scheduled_at, entry, pass FROM settled WHERE scheduled_at < ?1 ORDER BY 1, 2, 3 LIMIT ?2)",
             )
-            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]));
+            .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]))
+            .and_then(|pruned| {
+                let sql = "DELETE FROM resent WHERE scheduled_at < ?1";
+                self.db.prepare_cached(sql)?.execute([before.as_microsecond()])?;
+                Ok(pruned)
+            });
         self.db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
         Ok(pruned.map_err(sqlite)? as u64)
     }
@@ -198,6 +234,21 @@ const OPEN: &str = "
     SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, pass
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
     ORDER BY scheduled_at, entry, pass";
+
+/// What is still to be looked for, of occurrences that were sent again.
+const RESENT: &str = "
+    SELECT scheduled_at, name, pass, stack, surplus, watch FROM resent JOIN entry ON entry.id = entry
+    WHERE watch IS NOT NULL ORDER BY 1, entry, 3";
+
+fn resent_row(row: &Row<'_>) -> rusqlite::Result<Resent> {
+    let watch: Option<String> = row.get(5)?;
+    Ok(Resent {
+        key: Key::new(entry_name(row, 1)?, required(row, 0)?).in_pass(row.get(2)?),
+        stack: named(row, 3, StackUid::new)?,
+        surplus: action_id(row, 4)?,
+        watch: watch.as_deref().and_then(Watch::of_saved),
+    })
+}
 
 fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
     let scheduled_at = required(row, 0)?;
@@ -237,7 +288,8 @@ impl Writing<'_> {
             Write::Claim(cursor, claims) => return self.claim(cursor, claims).map(Written::Claimed),
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::Amend(claim) => self.amend(claim)?,
-            Write::Pause(entry) => self.pause(entry)?,
+            Write::Resent(resent) => self.resent(resent)?,
+            Write::Pause(entry, pause) => self.pause(entry, pause)?,
             Write::Resume(entry) => self.resume(entry)?,
             Write::Stopped(at) => self.stopped(at)?,
         }
@@ -338,8 +390,35 @@ impl Writing<'_> {
         Ok(None)
     }
 
-    fn pause(&mut self, entry: &EntryName) -> rusqlite::Result<()> {
-        self.db.execute("INSERT INTO paused VALUES (?1) ON CONFLICT DO NOTHING", [entry.as_str()])?;
+    /// A row that neither is read on nor names an action is of no use.
+    fn resent(&mut self, resent: &Resent) -> rusqlite::Result<()> {
+        let entry = self.entry(resent.key.entry())?;
+        let (at, pass) = (resent.key.scheduled_at().as_microsecond(), resent.key.pass());
+        if resent.watch.is_none() && resent.surplus.is_none() {
+            let sql = "DELETE FROM resent WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?3";
+            self.db.prepare_cached(sql)?.execute(params![at, entry, pass])?;
+            return Ok(());
+        }
+        self.db
+            .prepare_cached(
+                "INSERT INTO resent (scheduled_at, entry, pass, stack, surplus, watch) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET surplus = excluded.surplus, watch = excluded.watch",
+            )?
+            .execute(params![
+                at,
+                entry,
+                pass,
+                resent.stack.as_str(),
+                resent.surplus.map(u64::cast_signed),
+                resent.watch.as_ref().map(Watch::saved),
+            ])?;
+        Ok(())
+    }
+
+    fn pause(&mut self, entry: &EntryName, pause: &Pause) -> rusqlite::Result<()> {
+        let sql =
+            "INSERT INTO paused VALUES (?1, ?2) ON CONFLICT (entry) DO UPDATE SET terms = excluded.terms";
+        self.db.execute(sql, [entry.as_str(), &pause.stored()])?;
         Ok(())
     }
 
@@ -548,6 +627,11 @@ pub(super) fn required_offset(
 ) -> rusqlite::Result<Timestamp> {
     offset(row, scheduled_at, index)?
         .ok_or_else(|| unreadable(index, Type::Null, "an instant is missing".to_owned()))
+}
+
+/// An entry that somebody paused, and the terms.
+pub(super) fn paused_entry(row: &Row<'_>) -> rusqlite::Result<(EntryName, Pause)> {
+    Ok((entry_name(row, 0)?, Pause::read(&row.get::<_, String>(1)?)))
 }
 
 pub(super) fn entry_name(row: &Row<'_>, index: usize) -> rusqlite::Result<EntryName> {

@@ -22,6 +22,11 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 /// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
 /// The journal's `pass` is the greatest so far, of the instants from `pass_from` to `pass_until`.
 ///
+/// Actions are numbered as time goes on, so that the index on them is appended to. It is asked for what a list of the API shows.
+///
+/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to have, `watch` (JSON) how the
+/// stack's list is read for one; NULL once nobody reads on.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
 const FIRST: &str = "
     CREATE TABLE journal (
@@ -81,8 +86,19 @@ const FIRST: &str = "
         reason TEXT,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX settled_action ON settled (action) WHERE action IS NOT NULL;
+    CREATE TABLE resent (
+        scheduled_at INTEGER NOT NULL,
+        entry INTEGER NOT NULL REFERENCES entry,
+        pass INTEGER NOT NULL DEFAULT 0,
+        stack TEXT NOT NULL,
+        surplus INTEGER,
+        watch TEXT,
+        PRIMARY KEY (scheduled_at, entry, pass)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE paused (
-        entry TEXT PRIMARY KEY
+        entry TEXT PRIMARY KEY,
+        terms TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE quota (
         account TEXT PRIMARY KEY,
@@ -198,7 +214,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("journal");
         let db = file::connect(&path, MIGRATIONS).expect("a new journal");
-        db.execute("INSERT INTO paused VALUES ('nightly')", []).expect("a row");
+        db.execute("INSERT INTO paused VALUES ('nightly', '{}')", []).expect("a row");
         drop(db);
         let later = [FIRST, SECOND];
         let db = file::connect(&path, &later).expect("a migrated journal");

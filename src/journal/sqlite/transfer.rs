@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::super::directory;
-use super::super::transfer::{Head, Idle, More, PORTION, Row};
+use super::super::transfer::{Head, Idle, More, PORTION, ResentRow, Row};
 use super::super::{Identity, JournalError};
 use super::{file, schema};
 use crate::schedule::{AccountName, ShardName};
@@ -26,6 +26,9 @@ const SETTLED: &str = "
     SELECT scheduled_at, name, pass, account, stack, job, due, state, attempts, sent, action, reason, finished, success, entry
     FROM settled JOIN entry ON entry.id = entry JOIN target ON target.id = target
     WHERE (scheduled_at, entry, pass) > (?1, ?2, ?3) ORDER BY scheduled_at, entry, pass LIMIT ?4";
+
+const RESENT: &str = "
+    SELECT scheduled_at, name, pass, stack, surplus, watch FROM resent JOIN entry ON entry.id = entry ORDER BY 1, 2, 3";
 
 impl IdleFile {
     pub(in super::super) fn at(path: &Path) -> IdleFile {
@@ -67,11 +70,23 @@ impl Idle for IdleFile {
             return Ok(None);
         }
         self.with(|db| {
-            let text = |sql: &str| db.prepare(sql)?.query_map([], |row| row.get(0))?.collect();
-            let paused: rusqlite::Result<Vec<String>> = text("SELECT entry FROM paused ORDER BY 1");
-            let mut quotas = db.prepare("SELECT account, saved FROM quota ORDER BY 1")?;
-            let quotas =
-                quotas.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            let pairs = |sql: &str| -> rusqlite::Result<Vec<(String, String)>> {
+                db.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            };
+            let paused = pairs("SELECT entry, terms FROM paused ORDER BY 1")?;
+            let quotas = pairs("SELECT account, saved FROM quota ORDER BY 1")?;
+            let mut resent = db.prepare(RESENT)?;
+            let resent = resent.query_map([], |row| {
+                Ok(ResentRow {
+                    scheduled_at: row.get(0)?,
+                    entry: row.get(1)?,
+                    pass: row.get(2)?,
+                    stack: row.get(3)?,
+                    surplus: row.get(4)?,
+                    watch: row.get(5)?,
+                })
+            })?;
+            let resent = resent.collect::<Result<_, _>>()?;
             let sql =
                 "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from FROM journal";
             let (identity, head) = db.query_row(sql, [], |row| {
@@ -83,7 +98,6 @@ impl Idle for IdleFile {
                 ))
             })?;
             let (cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from) = head;
-            let paused = paused?;
             Ok(identity.map(|identity| Head {
                 identity,
                 cursor,
@@ -95,6 +109,7 @@ impl Idle for IdleFile {
                 sends_until: None,
                 paused,
                 quotas,
+                resent,
                 moved_to,
                 moved_from: moved_from.as_deref().and_then(Identity::parse),
             }))
@@ -136,11 +151,19 @@ impl Idle for IdleFile {
                 "UPDATE journal SET cursor = ?1, stopped_at = ?2, moved_from = ?3, pass = ?4, pass_until = ?5, pass_from = ?6",
                 params![head.cursor, head.stopped_at, head.identity.as_str(), head.pass, head.pass_until, head.pass_from],
             )?;
-            for entry in &head.paused {
-                db.execute("INSERT INTO paused (entry) VALUES (?1)", [entry])?;
+            for (entry, terms) in &head.paused {
+                db.execute("INSERT INTO paused (entry, terms) VALUES (?1, ?2)", [entry, terms])?;
             }
             for (account, saved) in &head.quotas {
                 db.execute("INSERT INTO quota (account, saved) VALUES (?1, ?2)", [account, saved])?;
+            }
+            for row in &head.resent {
+                db.execute("INSERT INTO entry (name) VALUES (?1) ON CONFLICT DO NOTHING", [&row.entry])?;
+                db.execute(
+                    "INSERT INTO resent (scheduled_at, entry, pass, stack, surplus, watch)
+                     VALUES (?1, (SELECT id FROM entry WHERE name = ?2), ?3, ?4, ?5, ?6)",
+                    params![row.scheduled_at, row.entry, row.pass, row.stack, row.surplus, row.watch],
+                )?;
             }
             Ok(())
         })?;
@@ -228,7 +251,8 @@ mod tests {
                 "settled",
                 "scheduled_at entry pass target due state attempts sent action finished success reason",
             ),
-            ("paused", "entry"),
+            ("resent", "scheduled_at entry pass stack surplus watch"),
+            ("paused", "entry terms"),
             ("quota", "account saved"),
         ] {
             let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1)").expect("a statement");

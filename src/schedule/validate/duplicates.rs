@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
-use super::super::Entry;
+use super::super::{Entry, Template};
 
 /// One expression that was there before.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ struct Run<'e> {
     expression: Cow<'e, str>,
     timezone: Option<&'e str>,
     args: Option<&'e str>,
+    template: Option<&'e str>,
 }
 
 /// Finds each entry that repeats an earlier one, and the first expression in which it does.
@@ -42,6 +43,7 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
                 expression: plain(expression.as_str()),
                 timezone: entry.timezone.iana_name(),
                 args: entry.args.as_deref(),
+                template: entry.args_template.as_deref().map(Template::as_str),
             };
             match seen.entry(run) {
                 Slot::Vacant(slot) => {

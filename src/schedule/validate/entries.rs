@@ -13,7 +13,7 @@ use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
     Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackState,
-    StackUid,
+    StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -32,7 +32,7 @@ const NO_ENTRIES: &str = "list the entries under `jobs:`, or write `jobs: {}` fo
 pub(super) struct Policies {
     account: Choice,
     timezone: TimeZone,
-    args: Option<String>,
+    args: Arguments,
     overlap: Overlap,
     catch_up: CatchUp,
     start_deadline: Duration,
@@ -43,6 +43,14 @@ pub(super) struct Policies {
     paused: bool,
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
+}
+
+/// What an entry sends as `job_args`.
+#[derive(Clone)]
+enum Arguments {
+    None,
+    Fixed(String),
+    Template(Arc<Template>),
 }
 
 /// Which account an entry uses.
@@ -77,7 +85,7 @@ impl Policies {
         Policies {
             account,
             timezone,
-            args: None,
+            args: Arguments::None,
             overlap: Overlap::default(),
             catch_up: CatchUp::default(),
             start_deadline: DEFAULT_START_DEADLINE,
@@ -204,6 +212,11 @@ impl<'s> Validator<'s, '_> {
             Slot::Given((_, node)) => Ok(node.at),
             Slot::Absent | Slot::Reported(_) => Err(()),
         };
+        let (args, args_template) = match policies.args {
+            Arguments::None => (None, None),
+            Arguments::Fixed(args) => (Some(args), None),
+            Arguments::Template(template) => (None, Some(template)),
+        };
         let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
         self.places.entry(self.key_span(pair), stack_at, job_at);
         Ok(Entry {
@@ -213,7 +226,8 @@ impl<'s> Validator<'s, '_> {
             job,
             cron,
             timezone: policies.timezone,
-            args: policies.args,
+            args,
+            args_template,
             overlap: policies.overlap,
             catch_up: policies.catch_up,
             start_deadline: policies.start_deadline,
@@ -270,10 +284,7 @@ impl<'s> Validator<'s, '_> {
             Read::Good(timezone) => timezone,
             Read::Absent | Read::Reported(_) => base.timezone.clone(),
         };
-        let args = match self.value(slot(EntryKey::Args), Self::args) {
-            Read::Good(args) => Some(args),
-            Read::Absent | Read::Reported(_) => base.args.clone(),
-        };
+        let args = self.arguments(slot(EntryKey::Args), slot(EntryKey::ArgsTemplate), &base.args);
         let notify = self.notify(slot(EntryKey::Notify), slot(EntryKey::Ping), base, receivers);
         Policies {
             account,
@@ -347,11 +358,42 @@ impl<'s> Validator<'s, '_> {
         Ok(expression)
     }
 
-    fn args(&mut self, node: &Node<'s>) -> Result<String, Reported> {
+    /// Either of both keys stands in place of whichever the defaults have.
+    fn arguments(&mut self, args: Slot<'_, 's>, template: Slot<'_, 's>, base: &Arguments) -> Arguments {
+        if let (Slot::Given(args), Slot::Given(template)) = (args, template) {
+            self.report.error(Problem {
+                code: Code::DuplicateKey,
+                span: Some(self.key_span(template)),
+                message: "`args` and `args_template` stand here both".into(),
+                help: "remove one of the two: `args` is sent exactly as written, `args_template` has its fields filled"
+                    .into(),
+                related: Some((self.key_span(args), "the other one".into())),
+            });
+        }
+        let fixed = self.value(args, |this, node| this.text(node, EntryKey::Args));
+        let template = self.value(template, |this, node| {
+            let text = this.text(node, EntryKey::ArgsTemplate)?;
+            Template::parse(&text).map_err(|error| {
+                this.error_in(node, Some(error.span), Code::BadTemplate, error.message, error.help)
+            })
+        });
+        match (fixed, template) {
+            (_, Read::Good(template)) => Arguments::Template(Arc::new(template)),
+            (Read::Good(args), _) => Arguments::Fixed(args),
+            _ => base.clone(),
+        }
+    }
+
+    fn text(&mut self, node: &Node<'s>, key: EntryKey) -> Result<String, Reported> {
         let words = node.scalar(self.source).unwrap_or_default();
         let help = match &node.kind {
             Kind::Text(text) => return Ok(text.to_string()),
-            Kind::Number | Kind::Bool(_) => format!("put it in quotes: `args: \"{}\"`", shown(words)),
+            Kind::Number | Kind::Bool(_) => {
+                format!("put it in quotes: `{}: \"{}\"`", key.name(), shown(words))
+            }
+            _ if key == EntryKey::ArgsTemplate => {
+                "`args_template` is one string: `args_template: \"--day {date}\"`".into()
+            }
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
         Err(self.unwanted(node, Wanted("text"), help))

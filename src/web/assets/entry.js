@@ -9,7 +9,7 @@ import { plot } from "./plot.js";
 import { changed, to, why } from "./route.js";
 import { STATES, mark } from "./states.js";
 import { table } from "./table.js";
-import { count, quantile, took, when } from "./time.js";
+import { count, quantile, took, utc, when } from "./time.js";
 
 /** Occurrences of a page of history, and of the plots. */
 const PAGE = 200;
@@ -32,6 +32,7 @@ function about(entry) {
   const rows = [["due", crons], ["zone", entry.timezone], ["stack", el("a", { href: to("find", null, { q: entry.stack }) }, entry.stack)], ["job", entry.job], ["account", el("a", { href: to("quota") }, entry.account)],
     ["policies", [`overlap ${policies.overlap}`, `catch_up ${policies.catch_up}`, `priority ${policies.priority}`, deadline, ...flags].join(", ")]];
   if (entry.paused) rows.push(["paused", el("span", { class: "state" }, mark("skipped"), { schedule: "in the schedule file", command: "by stackcron pause", both: "in the schedule file and by stackcron pause" }[/** @type {string} */ (entry.paused)] ?? entry.paused)]);
+  if (entry.pause) rows.push(["", `by ${entry.pause.by} since ${utc(entry.pause.since)}${entry.pause.until ? ` until ${utc(entry.pause.until)}` : ""}${entry.pause.note ? `: ${entry.pause.note}` : ""}`]);
   return el("dl", {}, rows.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
 }
 

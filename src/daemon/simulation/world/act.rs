@@ -3,6 +3,7 @@
 use super::super::disk::Steered;
 use super::super::scenario::Act;
 use super::{Happens, Step, World};
+use crate::journal::Pause;
 
 impl World<'_> {
     pub(super) fn act(&mut self, act: &Act) -> Step {
@@ -32,8 +33,17 @@ impl World<'_> {
             }
             Act::Pause(ref entry, span) => {
                 self.here = self.leader().unwrap_or(self.here);
-                self.at(self.time + span, Happens::Resume(entry.clone()));
-                self.steer(entry, Steered::Paused)
+                // Every other one ends by itself.
+                let until = match span.as_millis() % 2 {
+                    0 => self.now().wall.checked_add(span).ok(),
+                    _ => None,
+                };
+                if until.is_none() {
+                    self.at(self.time + span, Happens::Resume(entry.clone()));
+                }
+                let since = self.now().wall;
+                let pause = Pause { since, by: "root".to_owned(), until, note: None };
+                self.steer(entry, Steered::Paused(pause))
             }
             Act::SetClock(by) => {
                 // A former process is taken to have been as far from the API's time as this one, or right.

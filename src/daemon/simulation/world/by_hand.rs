@@ -52,16 +52,25 @@ impl World<'_> {
             return Ok(());
         }
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-        let is_so = process.core.paused().contains(name) == (to == Steered::Paused);
+        let is_so = process.core.paused().contains_key(name) == matches!(to, Steered::Paused(_));
         if is_so || !process.steering.insert(name.clone()) {
             return Ok(());
         }
         let write = match to {
-            Steered::Paused => Write::Pause(name.clone()),
+            Steered::Paused(pause) => Write::Pause(name.clone(), pause),
             Steered::Resumed | Steered::Not => Write::Resume(name.clone()),
         };
         self.ask(write);
         self.point()
+    }
+
+    /// An entry's pause has come to its end.
+    pub(super) fn pause_ends(&mut self, entry: EntryName) {
+        self.book.resumed(&entry);
+        let Some(process) = &self.machines[self.here].process else { return };
+        if !process.steering.contains(&entry) {
+            self.ask(Write::PauseEnds(entry));
+        }
     }
 
     pub(super) fn steered(&mut self, entry: EntryName, steered: Steered) -> Step {
@@ -69,16 +78,17 @@ impl World<'_> {
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         process.steering.remove(&entry);
         match steered {
-            Steered::Paused => {
-                let effects = process.core.pause(&entry, now);
+            Steered::Paused(pause) => {
+                let (by, until) = (pause.by.clone(), pause.until);
+                let effects = process.core.pause(&entry, pause, now);
                 self.book.paused(&entry);
-                self.tells(EntryPaused { entry, by_uid: 0 }.into());
+                self.tells(EntryPaused { entry, by_uid: 0, by, until, note: None }.into());
                 self.perform(effects)
             }
             Steered::Resumed => {
                 process.core.resume(&entry);
                 self.book.resumed(&entry);
-                self.tells(EntryResumed { entry, by_uid: 0 }.into());
+                self.tells(EntryResumed { entry, by_uid: 0, by: "root".to_owned() }.into());
                 Ok(())
             }
             Steered::Not => Ok(()),

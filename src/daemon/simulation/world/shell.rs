@@ -324,6 +324,7 @@ impl World<'_> {
             self.point()?;
             match effect {
                 Effect::Warm(..) => {}
+                Effect::PauseEnds(entry) => self.pause_ends(entry),
                 Effect::Log(event) => self.tells(*event),
                 Effect::Record(key, mv) => {
                     self.note(|| format!("records {key}: {mv:?}"));
@@ -333,8 +334,12 @@ impl World<'_> {
                     self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
                     self.ask(Write::Amend(claim));
                 }
-                Effect::Recall(account, stack, since) => {
-                    self.ask(Write::Recall(account, stack, since));
+                Effect::Resent(resent) => {
+                    self.note(|| format!("keeps {resent:?}"));
+                    self.ask(Write::Resent(resent));
+                }
+                Effect::Recall(account, stack, since, listed) => {
+                    self.ask(Write::Recall(account, stack, since, listed));
                 }
                 Effect::Send(id, request) | Effect::SendAfter(_, id, request)
                     if !self.may_leave(id, marked) =>

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::super::JournalError;
+use super::JournalError;
 use crate::clock::Mono;
 
 /// The same cause is told once in this time.
@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// What was told, and when.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     causes: Vec<(JournalError, Mono)>,
     /// The cause that lasts, where it was told.
     lasts: Option<JournalError>,
@@ -25,7 +25,7 @@ pub(super) struct Outage {
 
 impl Outage {
     /// Something failed. Returns whether that is to be told.
-    pub(super) fn fails(&mut self, cause: &JournalError, now: Mono) -> bool {
+    pub(crate) fn fails(&mut self, cause: &JournalError, now: Mono) -> bool {
         if self.lasts.as_ref() == Some(cause) {
             return false;
         }
@@ -39,7 +39,7 @@ impl Outage {
     }
 
     /// Something succeeded. Returns whether that is to be told.
-    pub(super) fn ends(&mut self) -> bool {
+    pub(crate) fn ends(&mut self) -> bool {
         self.lasts.take().is_some()
     }
 }

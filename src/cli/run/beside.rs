@@ -1,0 +1,65 @@
+//! Whether the daemon may fire its schedule beside the other daemons on this machine, and what is told where it may not.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Told;
+use crate::cli::output;
+use crate::log::event::{Event, NeighbourUnasked, ScheduleRejected};
+use crate::neighbours::{Conflict, Fires, Found, Neighbours};
+use crate::schedule::Schedule;
+
+/// Registers this daemon and asks the others. `None`: the system has no socket for it, and nothing is known of the others.
+///
+/// # Errors
+/// When another daemon fires some of it already.
+pub(super) async fn start(fires: Fires) -> Result<Option<Neighbours>, Told> {
+    let path = fires.config.clone();
+    let neighbours = match Neighbours::register(fires) {
+        Ok(neighbours) => neighbours,
+        Err(error) => {
+            let error = format!("other daemons cannot be looked for: {error}");
+            Event::from(NeighbourUnasked { pid: None, error }).emit();
+            return Ok(None);
+        }
+    };
+    match tell(neighbours.at_start().await) {
+        None => Ok(Some(neighbours)),
+        Some(conflict) => {
+            output::misconfigured(&conflict);
+            Err(reject(&path, &conflict))
+        }
+    }
+}
+
+/// Asks the others about what a reload adds.
+///
+/// # Errors
+/// When another daemon fires some of it already.
+pub(super) async fn reload(
+    neighbours: Option<&Neighbours>,
+    path: &Path,
+    schedule: &Arc<Schedule>,
+) -> Result<(), Told> {
+    let Some(neighbours) = neighbours else {
+        return Ok(());
+    };
+    match tell(neighbours.at_reload(schedule).await) {
+        None => Ok(()),
+        Some(conflict) => Err(reject(path, &conflict)),
+    }
+}
+
+/// Tells who could not be asked.
+fn tell(found: Found) -> Option<Conflict> {
+    for unasked in found.unclear {
+        Event::from(unasked).emit();
+    }
+    found.conflict
+}
+
+fn reject(path: &Path, conflict: &Conflict) -> Told {
+    let (path, first) = (path.display().to_string(), conflict.to_string());
+    Event::from(ScheduleRejected { path, errors: 1, first: first.clone() }).emit();
+    Told(first)
+}

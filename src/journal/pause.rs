@@ -1,0 +1,47 @@
+//! A pause that a person asked for: since when, by whom, until when and why.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The terms of a pause. A journal keeps them as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When the person asked for it.
+    pub since: Timestamp,
+    /// Who asked: the name of the user at the other end of the socket.
+    pub by: String,
+    /// What is due from then on is sent again. `None`: until somebody resumes the entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why, in the person's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Pause {
+    /// Whether it keeps back what is due at an instant.
+    pub fn keeps_back(&self, due_at: Timestamp) -> bool {
+        self.until.is_none_or(|until| due_at < until)
+    }
+
+    /// Whether it asks for what another one asks for.
+    pub(crate) fn asks_for_the_same_as(&self, other: &Pause) -> bool {
+        (self.until, &self.note) == (other.until, &other.note)
+    }
+
+    /// As a journal keeps it.
+    pub(super) fn stored(&self) -> String {
+        // Neither a String nor these values can fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what a journal keeps. Terms of another version's are a pause without an end: nothing is sent by mistake.
+    pub(super) fn read(text: &str) -> Pause {
+        serde_json::from_str(text).unwrap_or_else(|_| Pause {
+            since: Timestamp::UNIX_EPOCH,
+            by: "an unknown user".to_owned(),
+            until: None,
+            note: None,
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! An occurrence that was sent again, since its first attempt was taken to have had no effect.
+//!
+//! Such a row outlives the claim: the stack's list is read again after the second attempt has started an action, also by the
+//! process that comes after a crash. Once nobody reads on, a row stays only where it names a surplus action.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Key;
+use crate::cloud66::ActionId;
+use crate::schedule::{AccountName, StackUid};
+
+/// What is kept of an occurrence that was sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resent {
+    /// Which occurrence.
+    pub key: Key,
+    /// The stack of the job.
+    pub stack: StackUid,
+    /// A second action that the occurrence turned out to have.
+    pub surplus: Option<ActionId>,
+    /// How the stack's list is read for one. `None`: nobody reads it any more.
+    pub watch: Option<Watch>,
+}
+
+/// How the list is read for a second action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// By whose token.
+    pub account: AccountName,
+    /// When the first attempt left, or the earliest that it can have left.
+    pub sent_at: Timestamp,
+    /// The action of the attempt that is known to have started one. `None`: there is none yet.
+    pub first_action: Option<ActionId>,
+    /// When the list is read for the last time. `None`: no action is known yet.
+    pub until: Option<Timestamp>,
+}
+
+/// A watch as text in a column. Instants are microseconds since 1970.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    account: String,
+    sent_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_action: Option<ActionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+}
+
+impl Watch {
+    /// As text for the journal.
+    pub(super) fn saved(&self) -> String {
+        let saved = Saved {
+            account: self.account.to_string(),
+            sent_at: self.sent_at.as_microsecond(),
+            first_action: self.first_action,
+            until: self.until.map(Timestamp::as_microsecond),
+        };
+        // Text and numbers always have a form in JSON.
+        serde_json::to_string(&saved).unwrap_or_default()
+    }
+
+    /// Reads the journal's text. `None`: another version wrote it, and nobody reads on.
+    pub(super) fn of_saved(text: &str) -> Option<Watch> {
+        let saved: Saved = serde_json::from_str(text).ok()?;
+        let instant = |micros| Timestamp::from_microsecond(micros).ok();
+        Some(Watch {
+            account: AccountName::new(&saved.account).ok()?,
+            sent_at: instant(saved.sent_at)?,
+            first_action: saved.first_action,
+            until: saved.until.and_then(instant),
+        })
+    }
+}
