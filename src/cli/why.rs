@@ -6,6 +6,7 @@
 mod clocks;
 mod fate;
 mod policies;
+mod then;
 
 use std::io::{self, Write};
 
@@ -25,6 +26,7 @@ use crate::timetable::{Explanation, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
+use then::Then;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
@@ -74,7 +76,8 @@ pub fn run(
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
-    let answer = Answer { explanation, clocks, near, fate, pause, policies };
+    let schedule_then = fate.then().cloned();
+    let answer = Answer { explanation, clocks, near, fate, schedule_then, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -94,6 +97,9 @@ struct Answer {
     clocks: Clocks,
     near: Option<Near>,
     fate: Fate,
+    /// What the journal knows of the entry then, where it has no occurrence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule_then: Option<Then>,
     /// The terms of a person's pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,

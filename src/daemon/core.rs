@@ -380,6 +380,11 @@ impl Core {
         self.dispatch.resume(entry);
     }
 
+    /// Everything scheduled before is planned. `None`: nothing is.
+    pub(super) fn planned_until(&self) -> Option<Timestamp> {
+        self.sweep.cursor()
+    }
+
     /// Up to which instant the journal has claims of which it has not said that they are written.
     pub(super) fn claims_up_to(&self) -> Option<Timestamp> {
         self.sweep.cursor().filter(|_| self.is_claiming())

@@ -211,7 +211,7 @@ impl Sweep {
             && let Plan::Running(timetable) = &mut self.timetable
         {
             timetable.step(until);
-            self.cursor = Some(until);
+            (self.cursor, self.shown) = (Some(until), self.shown.max(Some(until)));
         }
         Some(until)
     }

@@ -13,8 +13,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused, Resent,
-    SendWatermark, Transition,
+    Claim, Claimed, Cursor, Definition, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
+    Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
@@ -121,6 +121,11 @@ impl Journal {
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
         self.soon(Change::Quota(account, Box::new(saved)));
+    }
+
+    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried again until it can be written.
+    pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
+        self.soon(Change::InForce(since, entries));
     }
 
     /// Returns when all that was recorded before is on disk.

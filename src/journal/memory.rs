@@ -154,6 +154,8 @@ impl Memory {
                 self.save_quota(account.clone(), saved.clone());
                 Written::Done
             }
+            // What was in force is told to people alone: no daemon decides by it.
+            Write::InForce(..) => Written::Done,
             Write::Amend(claim) => {
                 self.amend(claim);
                 Written::Done

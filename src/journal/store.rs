@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, JournalError, Key, Known, Pause, Refused, Resent, Transition};
+use super::{
+    Claim, Claimed, Cursor, Definition, JournalError, Key, Known, Pause, Refused, Resent, Transition,
+};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -52,6 +54,8 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// What is kept of an occurrence that was sent again, in place of what was kept before.
     Resent(&'a Resent),
+    /// From an instant on these are the entries, and no others, that are planned: in the shard, where there are several.
+    InForce(Timestamp, &'a [(EntryName, Definition)]),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.

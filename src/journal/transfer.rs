@@ -89,6 +89,10 @@ pub(super) struct Head {
     pub(super) quotas: Vec<(String, String)>,
     /// What is kept of occurrences that were sent again.
     pub(super) resent: Vec<ResentRow>,
+    /// Which schedules were in force, by entry and time.
+    pub(super) in_force: Vec<InForceRow>,
+    /// What was scheduled before may have been taken out of the journal.
+    pub(super) pruned_until: Option<i64>,
     pub(super) moved_to: Option<String>,
     pub(super) moved_from: Option<Identity>,
 }
@@ -109,6 +113,15 @@ pub(super) struct ResentRow {
     pub(super) stack: String,
     pub(super) surplus: Option<i64>,
     pub(super) watch: Option<String>,
+}
+
+/// A span of instants that were planned by one definition of an entry.
+#[derive(Clone, Debug)]
+pub(super) struct InForceRow {
+    pub(super) entry: String,
+    pub(super) since: i64,
+    pub(super) until: Option<i64>,
+    pub(super) definition: String,
 }
 
 /// An occurrence. Its instants are microseconds, all but the first after `scheduled_at`.

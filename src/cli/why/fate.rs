@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::super::history::style;
 use super::super::output::local_time;
 use super::heading;
+use super::then::Then;
 use crate::cloud66::ActionId;
 use crate::journal::{Filter, JournalError, Location, Record, State};
 use crate::log::visible;
@@ -22,8 +23,8 @@ pub(super) enum Fate {
     NotAsked,
     /// There is no journal, or it cannot be read.
     Unreadable(JournalError),
-    /// The journal has no such occurrence.
-    Absent,
+    /// The journal has no such occurrence. What it knows of the entry then, if anything.
+    Absent(Option<Then>),
     /// This became of it.
     Known(Box<Record>),
 }
@@ -72,13 +73,21 @@ impl Serialize for Fate {
                 surplus_action_id: record.surplus,
                 event: event(record),
             }),
-            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => None,
         };
         told.serialize(serializer)
     }
 }
 
 impl Fate {
+    /// What the journal knows of the entry at an instant of which it has no occurrence.
+    pub(super) fn then(&self) -> Option<&Then> {
+        match self {
+            Fate::Absent(then) => then.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Looks into the journal.
     pub(super) fn of(journal: &Location, entry: &Entry, at: Timestamp) -> Fate {
         let filter = Filter {
@@ -87,7 +96,7 @@ impl Fate {
             until: at.checked_add(SignedDuration::from_micros(1)).ok(),
             newest: None,
         };
-        let mut fate = Fate::Absent;
+        let mut fate = Fate::Absent(None);
         let read = journal.read_history(&filter, |record| {
             if record.key.scheduled_at() == at {
                 fate = Fate::Known(Box::new(record));
@@ -96,7 +105,13 @@ impl Fate {
             ControlFlow::Continue(())
         });
         match read {
-            Ok(()) => fate,
+            Ok(()) => match fate {
+                Fate::Absent(_) => match journal.read_in_force(Some(&entry.name)) {
+                    Ok(in_force) => Fate::Absent(Then::of(&in_force, at)),
+                    Err(error) => Fate::Unreadable(error),
+                },
+                known => known,
+            },
             Err(error) => Fate::Unreadable(error),
         }
     }
@@ -116,9 +131,10 @@ impl Fate {
                 return print_record(record, explanation.due, entry, out);
             }
             Fate::NotAsked => return Ok(()),
-            Fate::Absent | Fate::Unreadable(_) if !explanation.due => return Ok(()),
-            Fate::Absent if explanation.at > now => "it is still to come".to_owned(),
-            Fate::Absent => "not in the journal: due before its first start, or pruned".to_owned(),
+            Fate::Absent(_) | Fate::Unreadable(_) if !explanation.due => return Ok(()),
+            Fate::Absent(_) if explanation.at > now => "it is still to come".to_owned(),
+            Fate::Absent(Some(then)) => then.to_string(),
+            Fate::Absent(None) => "not in the journal: due before its first start, or pruned".to_owned(),
             Fate::Unreadable(error) => error.to_string(),
         };
         heading(TITLE, out)?;

@@ -39,7 +39,7 @@ pub(super) struct Oracle<'a> {
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
     /// The entries that somebody paused, and was told so.
-    paused: BTreeSet<EntryName>,
+    paused: BTreeMap<EntryName, Pause>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
@@ -73,7 +73,7 @@ impl<'a> Oracle<'a> {
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
-            paused: BTreeSet::new(),
+            paused: BTreeMap::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -203,11 +203,11 @@ impl<'a> Oracle<'a> {
 
     /// A process begins with these entries paused.
     pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
-        self.paused = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        self.paused = entries.iter().cloned().collect();
     }
 
-    pub(super) fn paused(&mut self, entry: &EntryName) {
-        self.paused.insert(entry.clone());
+    pub(super) fn paused(&mut self, entry: &EntryName, pause: &Pause) {
+        self.paused.insert(entry.clone(), pause.clone());
     }
 
     pub(super) fn resumed(&mut self, entry: &EntryName) {
@@ -222,11 +222,19 @@ impl<'a> Oracle<'a> {
             self.violated(format!("{key} is sent, and the schedule has paused its entry"));
         }
         if let Some(key) = key
-            && self.paused.contains(key.entry())
+            && let Some(pause) = self.paused.get(key.entry())
             && !is_by_hand(key)
+            // A pause ends for what is due from its end on, whatever delay the file of its claim gave it.
+            && self.delays(key.entry()).all(|delay| pause.keeps_back(key.scheduled_at() + delay))
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
         }
+    }
+
+    /// The delays that an entry has by any file.
+    fn delays(&self, name: &EntryName) -> impl Iterator<Item = Duration> {
+        let entries = self.scenario.files.iter().flat_map(|file| &file.schedule.entries);
+        entries.filter(move |entry| entry.name == *name).map(|entry| entry.delay())
     }
 
     /// A request is admitted, and leaves later or never.

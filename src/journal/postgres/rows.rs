@@ -20,7 +20,7 @@ use super::super::{
     State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
-use super::group::{CLAIM, columns};
+use super::group::{CLAIM, IN_FORCE, columns};
 use super::lease::Number;
 use super::member::{Term, Unable};
 use super::open::Open;
@@ -77,6 +77,7 @@ pub(super) struct Statements {
     pub(super) lease: String,
     pub(super) claim: String,
     pub(super) stopped: String,
+    pub(super) in_force: String,
     open: String,
     begin: String,
     goes_on: String,
@@ -99,6 +100,7 @@ impl Statements {
         );
         Statements {
             claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
+            in_force: format!("{lease}{IN_FORCE}").replace("{own}", &own),
             stopped: format!(
                 "{lease}, stopped AS (UPDATE stackcron.shard SET stopped_at = $2 FROM lease WHERE {row})
                 SELECT EXISTS (SELECT FROM lease)"
@@ -128,6 +130,10 @@ const PRUNE: &str = "
         DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry, s.pass) IN
         (SELECT scheduled_at, entry, pass FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2, 3 LIMIT $3)
         RETURNING 1
+    ), forgotten AS (
+        UPDATE stackcron.journal SET pruned_until = greatest(pruned_until, $2) FROM lease
+    ), past AS (
+        DELETE FROM stackcron.in_force f USING lease WHERE f.until <= $2
     ), resent AS (
         DELETE FROM stackcron.resent r USING lease WHERE r.scheduled_at < $2
     )

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row as SqlRow};
 
-use super::super::transfer::{Head, Idle, More, PORTION, ResentRow, Row};
+use super::super::transfer::{Head, Idle, InForceRow, More, PORTION, ResentRow, Row};
 use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, PREPARED_WITHIN, answered, connect, failure, within};
 use super::lease::EXPIRES;
@@ -35,7 +35,7 @@ const HEAD: &str = "
         (SELECT max(lost_until) FROM stackcron.lease), (SELECT max(sends_until) FROM stackcron.lease),
         moved_to, moved_from::text,
         (SELECT max(pass) FROM stackcron.shard), (SELECT max(pass_until) FROM stackcron.shard),
-        (SELECT min(pass_from) FROM stackcron.shard)
+        (SELECT min(pass_from) FROM stackcron.shard), pruned_until
     FROM stackcron.journal";
 
 const OPEN: &str = "
@@ -48,7 +48,8 @@ const SETTLED: &str = "
     FROM stackcron.settled s JOIN stackcron.target t ON t.id = s.target ORDER BY s.scheduled_at, s.entry, s.pass";
 
 const EMPTY: &str = "
-    TRUNCATE stackcron.open, stackcron.settled, stackcron.resent, stackcron.target, stackcron.paused, stackcron.quota, stackcron.shard;
+    TRUNCATE stackcron.open, stackcron.settled, stackcron.resent, stackcron.target, stackcron.paused, stackcron.quota, stackcron.in_force,
+        stackcron.shard;
     UPDATE stackcron.lease SET sends_until = NULL, lost_until = NULL";
 
 /// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some seconds after a leader was killed.
@@ -211,6 +212,15 @@ impl Idle for IdleDatabase {
             watch: row.get(5),
         });
         let resent: Vec<ResentRow> = resent.collect();
+        let spans = self.query(
+            "SELECT entry, since, until, definition FROM stackcron.in_force WHERE until IS NULL OR until > since ORDER BY 1, 2",
+        )?;
+        let in_force = spans.iter().map(|row| InForceRow {
+            entry: row.get(0),
+            since: row.get(1),
+            until: row.get(2),
+            definition: row.get(3),
+        });
         let head = rows.first().and_then(|row| {
             Some(Head {
                 identity: Identity::parse(row.get(0))?,
@@ -224,6 +234,8 @@ impl Idle for IdleDatabase {
                 paused: paused.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 quotas: quotas.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 resent,
+                in_force: in_force.collect(),
+                pruned_until: row.get(10),
                 moved_to: row.get(5),
                 moved_from: row.get::<_, Option<&str>>(6).and_then(Identity::parse),
             })
@@ -298,6 +310,24 @@ impl Idle for IdleDatabase {
         for (account, saved) in &head.quotas {
             let sql = "INSERT INTO stackcron.quota (account, saved) VALUES ($1, $2)";
             self.execute(sql, &[(account, Type::TEXT), (saved, Type::TEXT)])?;
+        }
+        self.execute("UPDATE stackcron.journal SET pruned_until = $1", &[(&head.pruned_until, Type::INT8)])?;
+        for rows in head.in_force.chunks(PORTION) {
+            // All of them as the common shard's: a named one begins its own when it leads.
+            let entries: Vec<&str> = rows.iter().map(|row| row.entry.as_str()).collect();
+            let since: Vec<i64> = rows.iter().map(|row| row.since).collect();
+            let until: Vec<Option<i64>> = rows.iter().map(|row| row.until).collect();
+            let definitions: Vec<&str> = rows.iter().map(|row| row.definition.as_str()).collect();
+            self.execute(
+                "INSERT INTO stackcron.in_force (entry, since, until, definition)
+                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])",
+                &[
+                    (&entries, Type::TEXT_ARRAY),
+                    (&since, Type::INT8_ARRAY),
+                    (&until, Type::INT8_ARRAY),
+                    (&definitions, Type::TEXT_ARRAY),
+                ],
+            )?;
         }
         for row in &head.resent {
             self.execute(

@@ -1,6 +1,6 @@
 //! The journal's rows: how claims, moves and what else is kept are written and read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::super::directory::Lock;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, JournalError, Key, Known, Origin, Pause, Recovered, Refused, Repeat,
-    Repetition, Resent, State, Transition, Unnamed, Watch,
+    Claim, Claimed, ClockOf, Cursor, Definition, JournalError, Key, Known, Origin, Pause, Recovered, Refused,
+    Repeat, Repetition, Resent, State, Transition, Unnamed, Watch,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -208,6 +208,11 @@ impl Store for Rows {
             )
             .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]))
             .and_then(|pruned| {
+                self.db.execute(
+                    "UPDATE journal SET pruned_until = max(coalesce(pruned_until, ?1), ?1)",
+                    [before.as_microsecond()],
+                )?;
+                self.db.execute("DELETE FROM in_force WHERE until <= ?1", [before.as_microsecond()])?;
                 let sql = "DELETE FROM resent WHERE scheduled_at < ?1";
                 self.db.prepare_cached(sql)?.execute([before.as_microsecond()])?;
                 Ok(pruned)
@@ -288,6 +293,7 @@ impl Writing<'_> {
             Write::Claim(cursor, claims) => return self.claim(cursor, claims).map(Written::Claimed),
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::Amend(claim) => self.amend(claim)?,
+            Write::InForce(since, entries) => self.in_force(since, entries)?,
             Write::Resent(resent) => self.resent(resent)?,
             Write::Pause(entry, pause) => self.pause(entry, pause)?,
             Write::Resume(entry) => self.resume(entry)?,
@@ -349,6 +355,38 @@ impl Writing<'_> {
                 .execute(params![at, pass, from.as_microsecond(), until.as_microsecond()])?,
         };
         Ok(claimed)
+    }
+
+    /// Ends what is in force no more at an instant, and begins what is new.
+    fn in_force(&mut self, since: Timestamp, entries: &[(EntryName, Definition)]) -> rusqlite::Result<()> {
+        let at = since.as_microsecond();
+        let known: HashMap<String, String> = self
+            .db
+            .prepare_cached("SELECT entry, definition FROM in_force WHERE until IS NULL")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut over: HashSet<&str> = known.keys().map(String::as_str).collect();
+        let mut new = Vec::new();
+        for (entry, definition) in entries {
+            match known.get(entry.as_str()) {
+                Some(text) if text == definition.as_str() => drop(over.remove(entry.as_str())),
+                _ => new.push((entry, definition)),
+            }
+        }
+        for entry in over {
+            self.db
+                .prepare_cached("UPDATE in_force SET until = ?2 WHERE entry = ?1 AND until IS NULL")?
+                .execute(params![entry, at])?;
+        }
+        self.db.prepare_cached("DELETE FROM in_force WHERE until <= since")?.execute([])?;
+        for (entry, definition) in new {
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO in_force (entry, since, definition) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![entry.as_str(), at, definition.as_str()])?;
+        }
+        Ok(())
     }
 
     /// Changes what is claimed, if it is open.

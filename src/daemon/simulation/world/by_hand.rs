@@ -80,8 +80,8 @@ impl World<'_> {
         match steered {
             Steered::Paused(pause) => {
                 let (by, until) = (pause.by.clone(), pause.until);
+                self.book.paused(&entry, &pause);
                 let effects = process.core.pause(&entry, pause, now);
-                self.book.paused(&entry);
                 self.tells(EntryPaused { entry, by_uid: 0, by, until, note: None }.into());
                 self.perform(effects)
             }
