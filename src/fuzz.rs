@@ -306,12 +306,13 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
             });
         }
         Outcome::Rejected { status, error, hint } => {
-            let pass = Pass::default();
+            let (status, pass) = (Some(status), Pass::default());
             told(OccurrenceRejected { entry: entry(), scheduled_at, pass, status, error, hint });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }
         | Outcome::NotSent { .. }
+        | Outcome::Unsendable { .. }
         | Outcome::InDoubt { .. } => {}
     }
     let followed = head().of_action(Ok(body.to_vec()));

@@ -57,6 +57,33 @@ async fn every_field_of_the_returned_action_is_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn arguments_too_long_for_a_query_travel_in_a_body_and_are_refused_beyond_it() {
+    let sandbox = sandbox(&[]).await;
+    let args = format!("--ids '{}'", "1234567 ".repeat(4000));
+    let jobs = format!("  nightly: {{ stack: s1, job: j1, cron: '0 0 1 1 *', args: \"{args}\" }}\n");
+    let refused = Place::firing_at(&sandbox, "", &jobs).run(&["check"]);
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(refused.stdout.contains("4 KiB is the most"), "{refused:?}");
+
+    let jobs = jobs + "  ready: { stack: s1, job: j2, cron: '* * * * * *', follow: false }\n";
+    let place = Place::firing_at(&sandbox, "args_in: body", &jobs);
+    let mut daemon = place.start();
+    daemon.event("action.started");
+    let fired = place.run(&["fire", "nightly"]);
+    assert_eq!(fired.status.code(), Some(0), "{fired:?}");
+    let with_args = || {
+        sandbox.ledger().of(Endpoint::RunNow).filter(|call| call.args.is_some()).cloned().collect::<Vec<_>>()
+    };
+    let call = with_args().pop().expect("a call");
+    assert_eq!((call.args, call.args_from), (Some(args), Some(ArgsFrom::Json)), "exactly as written");
+    let more = place.run(&["fire", "nightly", "--args", &"x".repeat(70_000)]);
+    assert_eq!(more.status.code(), Some(1), "{more:?}");
+    assert!(more.stderr.contains("64 KiB is the most"), "{more:?}");
+    assert_eq!(with_args().len(), 1, "what is too long is never sent");
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_action_that_fails_is_an_error() {
     let sandbox = sandbox(&[]).await;
     let jobs = "  nightly: { stack: s1, job: j-fails, cron: '* * * * * *' }\n";

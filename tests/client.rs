@@ -12,8 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 const ACTION: &str = r#"{"response":{"id":7,"finished_at":null,"finished_success":null}}"#;
 
 fn client(url: &str) -> Client {
-    let file =
-        format!("accounts: {{ main: {{ url: '{url}', timeout: 5s, token: {{ env: T }} }} }}\njobs: {{}}\n");
+    client_with(url, "timeout: 5s")
+}
+
+/// The client of an account that has more keys.
+fn client_with(url: &str, keys: &str) -> Client {
+    let file = format!("accounts: {{ main: {{ url: '{url}', token: {{ env: T }}, {keys} }} }}\njobs: {{}}\n");
     let schedule: Schedule = stackcron::schedule::parse("test.yaml", &file).expect("a valid file").schedule;
     let account: &Arc<Account> = &schedule.accounts[0];
     Client::new(account, &Token::new("s3cret", "the test").expect("a token")).expect("a client")
@@ -61,6 +65,44 @@ async fn a_connection_that_was_opened_ahead_carries_the_next_request() {
     assert!(head.contains("content-length: 0\r\n"), "{head}");
     answer(&mut stream).await;
     assert!(matches!(call.await.expect("an outcome"), Outcome::Started(_)));
+}
+
+#[tokio::test]
+async fn arguments_in_a_body_and_an_organization_are_written_as_the_vendors_client_writes_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/api/3", listener.local_addr().expect("its address"));
+    let client = client_with(&url, "args_in: body, organization: 1234");
+    let (stack, job) = (StackUid::new("s").expect("a uid"), JobUid::new("j").expect("a uid"));
+    for args in [Some(r#""a b" "c""#), None] {
+        let (client, stack, job) = (client.clone(), stack.clone(), job.clone());
+        let call =
+            tokio::spawn(
+                async move { client.run_now(&stack, &job, args, || Ok::<(), String>(())).await.outcome },
+            );
+        let (mut stream, _) = listener.accept().await.expect("the connection");
+        let head = head(&mut stream).await;
+        assert!(head.starts_with("POST /api/3/stacks/s/jobs/j/run_now HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("x-account: 1234\r\n"), "{head}");
+        let expected = if args.is_some() { r#"{"job_args":"\"a b\" \"c\""}"# } else { "" };
+        assert!(head.contains(&format!("content-length: {}\r\n", expected.len())), "{head}");
+        assert_eq!(head.contains("content-type: application/json\r\n"), args.is_some(), "{head}");
+        let mut body = vec![0; expected.len()];
+        stream.read_exact(&mut body).await.expect("the body");
+        assert_eq!(String::from_utf8(body).expect("text"), expected);
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{ACTION}",
+            ACTION.len()
+        );
+        stream.write_all(text.as_bytes()).await.expect("the answer is written");
+        assert!(matches!(call.await.expect("an outcome"), Outcome::Started(_)));
+    }
+    // Questions name the organization as well.
+    let asked = tokio::spawn(async move { client.actions(&stack, 1).await.outcome });
+    let (mut stream, _) = listener.accept().await.expect("the connection");
+    let head = head(&mut stream).await;
+    assert!(head.starts_with("GET ") && head.contains("x-account: 1234\r\n"), "{head}");
+    drop(stream);
+    let _ = asked.await;
 }
 
 /// A server that treats each connection's requests as told, and counts them.

@@ -135,7 +135,7 @@ async fn what_does_not_start_says_why_and_fails() {
     daemon.wait_for("action.started", |line| line["entry"] == "nightly");
     let long = place.run(&["fire", "nightly", "--args", &"x".repeat(100_000)]);
     assert_eq!(code(&long), Some(1), "{}", long.stdout);
-    assert!(long.stderr.contains("65536 bytes"), "{}", long.stderr);
+    assert!(long.stderr.contains("4 KiB is the most"), "{}", long.stderr);
     assert!(daemon.stop().success());
     assert_eq!(daemon.events("entry.fired").len(), 4, "{}", daemon.raw);
 }

@@ -242,6 +242,31 @@ async fn a_restart_goes_on_where_the_last_one_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_leads_to_no_certificate_is_named_at_the_start() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", EVERY_SECOND).env("SSL_CERT_FILE", "/nowhere/roots.pem");
+    let ended = place.run(&["run", "--log-format", "json"]);
+    assert_eq!(ended.status.code(), Some(78), "no TLS can be set up: {ended:?}");
+    for said in
+        ["certificates.missing", "SSL_CERT_FILE leads to no certificate (/nowhere/roots.pem: No such file"]
+    {
+        assert!(ended.stdout.contains(said), "{said}: {ended:?}");
+    }
+    // With another one that leads to some it starts, and some servers are trusted.
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let roots = place.directory.path().join("roots.pem");
+    std::fs::write(&roots, certified.cert.pem()).expect("written");
+    let place =
+        place.env("SSL_CERT_FILE", &roots.display().to_string()).env("SSL_CERT_DIR", "/nowhere/certs");
+    let mut daemon = place.start();
+    let warned = daemon.event("certificates.missing");
+    assert_eq!((&warned["variable"], &warned["path"]), (&"SSL_CERT_DIR".into(), &"/nowhere/certs".into()));
+    daemon.event("daemon.started");
+    assert_eq!(daemon.events("certificates.missing").len(), 1, "{}", daemon.raw);
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_same_state_is_a_clear_error() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", EVERY_SECOND);

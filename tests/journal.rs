@@ -348,7 +348,7 @@ on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(plac
     let journal = &opened.journal;
     let watch = Watch {
         account: AccountName::new("main").expect("a name"),
-        sent_at: at(10),
+        from: at(10),
         first_action: Some(7),
         until: Some(at(700)),
     };
@@ -459,7 +459,7 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             Transition::Finished { success: Some(false), finished_at: at(99), message: Some("exit 1".to_owned()) },
         ),
         (key("a", 11), sending(1, 11)),
-        (key("a", 11), Transition::Rejected { status: 404, error: "no such job".to_owned() }),
+        (key("a", 11), Transition::Rejected { status: Some(404), error: "no such job".to_owned() }),
     ];
     journal.commit(moves).await.expect("committed");
     let all = place.history(&Filter::default());
@@ -846,7 +846,7 @@ fn any_move() -> impl Strategy<Value = Transition> {
         2 => action.prop_map(|action| started(10, action)),
         2 => Just(finished(11)),
         1 => Just(Transition::Unfollowed { reason: "gone".into() }),
-        1 => Just(Transition::Rejected { status: 404, error: "none".to_owned() }),
+        1 => Just(Transition::Rejected { status: Some(404), error: "none".to_owned() }),
         1 => Just(Transition::Missed { reason: "deadline".into() }),
         1 => Just(skipped()),
         1 => Just(Transition::Unknown { error: "lost".to_owned() }),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::postgres::Server;
-use crate::common::{Daemon, Place, sandbox};
+use crate::common::postgres::{Proxy, Server};
+use crate::common::{Daemon, Place, sandbox, until};
 use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -131,4 +131,24 @@ async fn a_journal_is_not_moved_over_another_one() {
     let mut daemon = one.start();
     fires(&mut daemon);
     stops(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_ends_where_the_connection_swallows_its_first_question() {
+    let Some(server) = Server::shared() else { return };
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", JOBS);
+    let mut daemon = place.start();
+    fires(&mut daemon);
+    stops(daemon);
+    let proxy = Proxy::before(server);
+    proxy.swallow(Some("SELECT schema, oldest"));
+    let mut command = place.command(&["journal", "move", "--to", &proxy.url(&server.database())]);
+    let mut moving = command.stderr(std::process::Stdio::piped()).spawn().expect("the program starts");
+    let ended = until("it gives up", || {
+        moving.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it waits".to_owned())
+    });
+    assert!(!ended.success());
+    let said = moving.wait_with_output().expect("it has ended").stderr;
+    assert!(String::from_utf8_lossy(&said).contains("5 s"), "{}", String::from_utf8_lossy(&said));
 }

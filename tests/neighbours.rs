@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use rustix::process::Signal;
+use serde_json::Value;
 use stackcron::sandbox::Sandbox;
 
 use crate::common::postgres::Server;
@@ -168,8 +169,9 @@ async fn a_reload_that_adds_what_another_daemon_fires_is_rejected_until_that_one
     let rejected = second.event("schedule.rejected");
     let expected = format!("process {} already fires what entry nightly fires", first.id());
     assert!(rejected["first"].as_str().is_some_and(|said| said.starts_with(&expected)), "{rejected}");
-    let status = two.run(&["status", "--format", "json"]);
-    assert!(status.stdout.contains("other") && !status.stdout.contains("nightly"), "{status:?}");
+    let status: Value = serde_json::from_str(&two.run(&["status", "--format", "json"]).stdout).expect("JSON");
+    assert_eq!(status["schedule"]["entries"], 1, "{status}");
+    assert_eq!(status["entries"][0]["entry"], "other", "{status}");
     assert!(first.stop().success());
     second.signal(Signal::HUP);
     let reloaded = second.event("schedule.reloaded");

@@ -76,8 +76,9 @@ async fn head(stream: &mut (impl AsyncRead + Unpin), count: &Count) -> std::io::
 }
 
 fn client(url: &str) -> Client {
-    let file =
-        format!("accounts: {{ main: {{ url: '{url}', timeout: 5s, token: {{ env: T }} }} }}\njobs: {{}}\n");
+    let file = format!(
+        "accounts: {{ main: {{ url: '{url}', timeout: 5s, args_in: body, token: {{ env: T }} }} }}\njobs: {{}}\n"
+    );
     let schedule: Schedule = stackcron::schedule::parse("test.yaml", &file).expect("a valid file").schedule;
     Client::new(&schedule.accounts[0], &Token::new("s3cret", "the test").expect("a token")).expect("a client")
 }
@@ -123,6 +124,7 @@ async fn a_connection_that_breaks_while_the_request_is_written_costs_one() {
 async fn a_used_connection_that_breaks_while_the_next_request_is_written_costs_one() {
     let (port, count) = serve(|mut stream: TcpStream, count: Count| async move {
         head(&mut stream, &count).await?;
+        stream.read_exact(&mut [0; br#"{"job_args":"first"}"#.len()]).await?;
         stream.write_all(ACTION).await?;
         let mut some = [0; 5];
         stream.read_exact(&mut some).await?;

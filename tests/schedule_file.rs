@@ -95,7 +95,6 @@ snapshots! {
     args_as_a_list: entry_with("args: [--full, 2 days]");
     a_template_with_fields_that_there_are_not: entry_with("args_template: \"--day {day} {datum} {date\"");
     a_template_that_is_no_text: entry_with("args_template: 5");
-    args_and_a_template: entry_with("args: x\nargs_template: \"{date}\"");
     wrong_shapes: "accounts: 5\ndefaults: text\njobs:\n- a\n- b\n";
     entry_is_no_mapping: format!("{ACCOUNT}jobs:\n  a: \"@daily\"\n");
     root_is_a_list: "- a\n- b\n";
@@ -125,6 +124,10 @@ snapshots! {
     bad_quota: account_with("token: { env: T }\nquota:\n  limit: 0\n  window: 0s\n  reserve: 101%");
     quoted_limit: account_with("token: { env: T }\nquota: { limit: \"3600\" }");
     reserve_of_everything: account_with("token: { env: T }\nquota: { limit: 100, reserve: 100 }");
+    a_timeout_beyond_the_longest: account_with("token: { env: T }\ntimeout: 10m");
+    bad_organization_and_place_of_args: account_with("token: { env: T }\norganization: acme\nargs_in: form");
+    args_beyond_a_query: entry_with(&format!("args: \"{}\"", " ".repeat(1366)));
+    args_beyond_a_body: entry_with(&format!("args: \"{}\"", "x".repeat(70_000))).replace("token: { env: T }", "token: { env: T }, args_in: body");
     zero_timeout: account_with("token: { env: T }\ntimeout: 0s");
     defaults_have_no_pair: format!("{ACCOUNT}defaults: {{ stack: s, cron: '@daily', overlap: skip }}\njobs: {{}}\n");
     a_value_behind_an_alias: format!("{ACCOUNT}x-p: &p {{ priority: urgent }}\njobs:\n  a: {{ <<: *p, stack: s, job: j, cron: '@daily' }}\n  b: {{ <<: *p, stack: s, job: k, cron: '@daily' }}\n");
@@ -260,7 +263,6 @@ fn the_schema_takes_the_files_in_config() {
 /// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
 /// database of the machine, nor when an expression comes due.
 const BEYOND_A_SCHEMA: &[&str] = &[
-    "args_and_a_template",
     "a_no_break_space_between_fields",
     "abbreviations_of_zones",
     "zones_that_are_no_more",
@@ -275,6 +277,9 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "unknown_account",
     "account_must_be_named",
     "reserve_of_everything",
+    "a_timeout_beyond_the_longest",
+    "args_beyond_a_query",
+    "args_beyond_a_body",
 ];
 
 #[test]
@@ -357,7 +362,7 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
     let spelt = spelt.replace("jobs: {}", "jobs:");
     let spelt = accepted(&spelt).schedule;
     let bare = accepted(
-        "accounts: { main: { token: { credential: cloud66-token }, shard: east } }\n\
+        "accounts: { main: { token: { credential: cloud66-token }, organization: 1234, shard: east } }\n\
          notify: { ops: { webhook: { credential: ops-webhook } } }\n\
          jobs:\n  nightly-report:\n    stack: 5999b763474b0eafa5fafb64bff0ba80\n    job: 98ee5a9b93919d9b63bd5377636675bd\n    \
          cron: 30 1 * * *\n    timezone: Europe/London\n    args: \"--full '2 days'\"\n    \
@@ -365,6 +370,15 @@ fn the_installed_file_with_its_comment_signs_removed_says_the_defaults() {
     );
     assert_eq!(spelt.accounts, bare.schedule.accounts);
     assert_eq!(spelt.entries, bare.schedule.entries);
+}
+
+#[test]
+fn a_template_takes_the_place_of_args_and_the_file_is_told_so() {
+    let loaded = accepted(&entry_with("args: x\nargs_template: \"{date}\""));
+    let warnings: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings, ["`args` is not sent: `args_template` takes its place"]);
+    let entry = &loaded.schedule.entries[0];
+    assert_eq!((&entry.args, entry.args_template.is_some()), (&None, true));
 }
 
 #[test]

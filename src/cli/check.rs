@@ -79,7 +79,7 @@ impl Checked {
         };
         let of_api = self.asked.iter().flat_map(|asked| &asked.diagnostics);
         let mut all: Vec<&Diagnostic> = of_file.iter().chain(of_api).collect();
-        all.sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
+        all.sort_by(|one, other| one.order().cmp(&other.order()));
         all
     }
 

@@ -32,6 +32,9 @@ pub struct Args {
     /// Do not wait: it is claimed, and is sent when it can be. The exit status is 0 once it is claimed
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
+    /// Send it even while its stack deploys or is in maintenance, or its job is paused in Cloud 66: `stack_state` is not heeded
+    #[arg(long)]
+    now: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -78,7 +81,7 @@ const REPEAT_PAUSE: Duration = Duration::from_secs(1);
 fn claim(args: &Args) -> anyhow::Result<(Answers, String, Timestamp)> {
     let at = instant(Timestamp::now());
     let (entry, text, wait) = (args.entry.clone(), args.args.clone(), !args.no_wait);
-    let question = Question::Fire { entry, args: text, wait, at: Some(at) };
+    let question = Question::Fire { entry, args: text, wait, at: Some(at), now: args.now };
     let places = args.place.sockets()?;
     let mut repeats = 0;
     loop {
@@ -173,6 +176,9 @@ fn remedy(told: &Told) -> Option<&'static str> {
         ("skipped", Some("overlap")) => Some(
             "its last action has not finished, and its `overlap` is not `allow`: fire it again when that has finished",
         ),
+        ("skipped", Some("deploying" | "maintenance" | "paused_remotely")) => {
+            Some("its `stack_state` is `skip`: fire it again when that is over, or with --now")
+        }
         ("skipped", Some("removed")) => Some("it was taken out of the schedule meanwhile"),
         ("missed", _) => Some("it could not be sent within its `start_deadline`: fire it again"),
         ("unknown", _) => {

@@ -119,6 +119,7 @@ struct WindowRecord<'a> {
     reserve: u32,
     over: u64,
     follow_up: u64,
+    looks: u64,
     late: u64,
     missed: u64,
     late_entries: Vec<&'a str>,
@@ -158,6 +159,7 @@ fn windows_json(account: &AccountForecast, out: &mut dyn Write) -> io::Result<()
             reserve: window.reserve,
             over: window.over,
             follow_up: window.follow_up,
+            looks: window.looks,
             late: window.late,
             missed: window.missed,
             late_entries: late.iter().map(String::as_str).collect(),
@@ -212,7 +214,7 @@ fn windows_text(account: &AccountForecast, width: usize, out: &mut dyn Write) ->
     writeln!(out, "{bold}{}{bold:#}", chart.head())?;
     let mut empty = 0;
     for window in &account.windows {
-        if window.due == 0 && window.follow_up == 0 {
+        if window.asked() == 0 {
             empty += 1;
             continue;
         }
@@ -257,14 +259,18 @@ struct Number {
     of: fn(&Chart, &WindowForecast) -> String,
 }
 
-const NUMBERS: [Number; 6] = [
+const NUMBERS: [Number; 7] = [
     Number { head: "DUE", width: 7, rank: 0, of: |_, window| window.due.to_string() },
     Number { head: "FOLLOW-UP", width: 9, rank: 4, of: |_, window| window.follow_up.to_string() },
+    Number { head: LOOKS, width: 6, rank: 5, of: |_, window| some(window.looks) },
     Number { head: "USED", width: 4, rank: 0, of: |chart, window| format!("{}%", chart.percent(window)) },
     Number { head: "OVER", width: 6, rank: 3, of: |_, window| some(window.over) },
     Number { head: "LATE", width: 6, rank: 2, of: |_, window| some(window.late) },
     Number { head: "MISSED", width: 6, rank: 1, of: |_, window| some(window.missed) },
 ];
+
+/// The head of a column that is there when a stack is looked at at all.
+const LOOKS: &str = "LOOKS";
 
 fn some(number: u64) -> String {
     if number == 0 { "-".to_owned() } else { number.to_string() }
@@ -276,7 +282,7 @@ const NO_YEAR: usize = 50;
 impl Chart {
     fn new(account: &AccountForecast, width: usize) -> Chart {
         let seconds = !account.account.quota.window.as_secs().is_multiple_of(60);
-        let most = account.windows.iter().map(|window| window.due + window.follow_up).max().unwrap_or(0);
+        let most = account.windows.iter().map(WindowForecast::asked).max().unwrap_or(0);
         let usable = account.windows.first().map_or(0, |window| u64::from(window.usable()));
         let time = match (seconds, width < NO_YEAR) {
             (true, false) => Time { pattern: "%Y-%m-%d %H:%M:%S", width: 20 },
@@ -284,7 +290,8 @@ impl Chart {
             (true, true) => Time { pattern: "%m-%d %H:%M:%S", width: 14 },
             (false, true) => Time { pattern: "%m-%d %H:%M", width: 12 },
         };
-        let numbers = NUMBERS.iter().collect();
+        let looks = account.windows.iter().any(|window| window.looks > 0);
+        let numbers = NUMBERS.iter().filter(|number| looks || number.head != LOOKS).collect();
         let mut chart = Chart { width: 0, full: most.max(usable).max(1), time, numbers };
         let room = |chart: &Chart| width.saturating_sub(chart.head().chars().count() + 2);
         while room(&chart) < NARROWEST
@@ -315,26 +322,20 @@ impl Chart {
 
     /// What is asked for, as a percentage of what is usable.
     fn percent(&self, window: &WindowForecast) -> u64 {
-        let asked = (window.due + window.follow_up) * 100;
+        let asked = window.asked() * 100;
         asked.checked_div(window.usable().into()).unwrap_or(if asked == 0 { 0 } else { 999 })
     }
 
-    /// Full blocks for what is due, light ones for follow-up, and a stroke where the quota ends when they reach past it.
+    /// Full blocks for what is due, light ones for follow-up and looks, and a stroke where the quota ends when they reach past it.
     fn bar(&self, window: &WindowForecast) -> String {
         let columns = |requests: u64| {
             usize::try_from((requests * self.width as u64).div_ceil(self.full)).unwrap_or(self.width)
         };
         let due = columns(window.due);
-        let all = columns(window.due + window.follow_up).max(due);
+        let all = columns(window.asked()).max(due);
         let end = columns(window.usable().into());
         let bar = (0..all.max(end).min(self.width)).map(|column| match column {
-            column
-                if column + 1 == end
-                    && all >= end
-                    && window.due + window.follow_up > window.usable().into() =>
-            {
-                '│'
-            }
+            column if column + 1 == end && all >= end && window.asked() > window.usable().into() => '│',
             column if column < due => '█',
             column if column < all => '░',
             _ => ' ',

@@ -356,7 +356,10 @@ pub(crate) mod tests {
             ("sweep", vec![started("01:02:00.001", Started::Alone(Some(73)))]),
             (
                 "sweep",
-                vec![sending("01:03:00"), Transition::Rejected { status: 404, error: "no job".to_owned() }],
+                vec![
+                    sending("01:03:00"),
+                    Transition::Rejected { status: Some(404), error: "no job".to_owned() },
+                ],
             ),
             ("removed", vec![Transition::Missed { reason: "deadline".into() }]),
             ("sweep", vec![Transition::Skipped { reason: "overlap".into() }]),

@@ -14,7 +14,7 @@ use super::output::{Format, distance, local_time};
 use super::table::{Align, Cell, Column, Table};
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule, one_line};
-use crate::timetable::{Occurrence, Shift, Timetable, shift, zone_name};
+use crate::timetable::{Occurrence, Shift, Timetable, excluded, shift, zone_name};
 
 /// How many occurrences are printed where neither `--until` nor `--count` says.
 const DEFAULT_COUNT: usize = 10;
@@ -138,6 +138,9 @@ struct Record<'a> {
     scheduled_at: Timestamp,
     local_time: String,
     timezone: String,
+    /// The calendar that it falls on, so that it will be skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     args: Option<String>,
 }
@@ -162,6 +165,7 @@ fn print_json(
             scheduled_at,
             local_time: scheduled_at.display_with_offset(offset).to_string(),
             timezone: zone_name(&entry.timezone, scheduled_at),
+            calendar: excluded(&entry, scheduled_at).map(|exclusion| exclusion.calendar.as_str()),
             args,
         };
         serde_json::to_writer(&mut *out, &record)?;
@@ -216,37 +220,55 @@ fn print_text<const N: usize>(
 fn note(entry: &Entry, at: Timestamp) -> Option<String> {
     let shifted = shift(entry, at).filter(|shift| *shift != Shift::AsWritten).map(|shift| shift.to_string());
     let paused = entry.paused.then(|| "paused: it will be skipped".to_string());
-    match (shifted, paused) {
-        (Some(shifted), Some(paused)) => Some(format!("{shifted}; {paused}")),
-        (shifted, paused) => shifted.or(paused),
-    }
+    let on_calendar =
+        || Some(format!("on the calendar {}: it will be skipped", excluded(entry, at)?.calendar));
+    let skipped = paused.or_else(on_calendar);
+    let notes: Vec<String> = [shifted, skipped].into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// How many occurrences fall in each local hour of seven days.
 struct Week {
     zone: String,
-    days: Vec<(Date, [usize; 24])>,
+    days: Vec<(Date, [Load; 24])>,
+}
+
+/// The occurrences of an hour.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    /// Those that run.
+    due: usize,
+    /// Those that fall on a calendar, and are skipped.
+    skipped: usize,
 }
 
 impl Week {
     fn new(schedule: &Schedule, from: Timestamp, zone: &TimeZone) -> Week {
         let first = zone.to_datetime(from).date();
-        let mut days: Vec<(Date, [usize; 24])> =
-            (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, [0; 24]))).collect();
+        let mut days: Vec<(Date, [Load; 24])> =
+            (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, [Load::default(); 24]))).collect();
         let midnight = |date: Date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
         let start = midnight(first).unwrap_or(from);
         let end = first.checked_add(7.days()).ok().and_then(midnight);
         for occurrence in due(Timetable::new(schedule, start), end.unwrap_or(Timestamp::MAX)) {
             let local = zone.to_datetime(occurrence.scheduled_at);
             if let Some((_, hours)) = days.iter_mut().find(|(date, _)| *date == local.date()) {
-                hours[usize::from(local.hour().unsigned_abs())] += 1;
+                let hour = &mut hours[usize::from(local.hour().unsigned_abs())];
+                match excluded(&occurrence.entry, occurrence.scheduled_at) {
+                    None => hour.due += 1,
+                    Some(_) => hour.skipped += 1,
+                }
             }
         }
         Week { zone: zone_name(zone, from), days }
     }
 
     fn most(&self) -> usize {
-        self.days.iter().flat_map(|(_, hours)| hours).copied().max().unwrap_or(0)
+        self.days.iter().flat_map(|(_, hours)| hours).map(|hour| hour.due).max().unwrap_or(0)
+    }
+
+    fn skips(&self) -> bool {
+        self.days.iter().flat_map(|(_, hours)| hours).any(|hour| hour.skipped > 0)
     }
 }
 
@@ -257,13 +279,15 @@ struct Hour<'a> {
     hour: usize,
     timezone: &'a str,
     due: usize,
+    /// Those that fall on a calendar, beside those that are due.
+    skipped: usize,
 }
 
 fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     if format == Format::Json {
         for (date, hours) in &week.days {
-            for (number, due) in hours.iter().enumerate() {
-                let hour = Hour { date: *date, hour: number, timezone: &week.zone, due: *due };
+            for (number, Load { due, skipped }) in hours.iter().copied().enumerate() {
+                let hour = Hour { date: *date, hour: number, timezone: &week.zone, due, skipped };
                 serde_json::to_writer(&mut *out, &hour)?;
                 writeln!(out)?;
             }
@@ -283,18 +307,21 @@ fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn W
     writeln!(out, "{bold}{zone:first$}  {hours}    DUE{bold:#}")?;
     let most = week.most();
     for (date, hours) in &week.days {
-        let cells: String = hours.iter().map(|due| shade(*due, most).to_string().repeat(cell)).collect();
-        let total: usize = hours.iter().sum();
+        let cells: String = hours.iter().map(|load| shade(*load, most).to_string().repeat(cell)).collect();
+        let total: usize = hours.iter().map(|load| load.due).sum();
         writeln!(out, "{:first$}  {cells}  {total:5}", date.strftime(day).to_string())?;
     }
     let marks = ['·', '░', '▒', '▓', '█'].map(|mark| mark.to_string().repeat(cell));
     let [none, busy @ ..] = marks;
-    writeln!(out, "{:first$}  {none} none  {} up to {most} an hour", "", busy.join(" "))
+    let skipped =
+        if week.skips() { format!("{}  skipped: on a calendar  ", "x".repeat(cell)) } else { String::new() };
+    writeln!(out, "{:first$}  {none} none  {skipped}{} up to {most} an hour", "", busy.join(" "))
 }
 
 /// Darker the busier an hour is.
-fn shade(due: usize, most: usize) -> char {
+fn shade(Load { due, skipped }: Load, most: usize) -> char {
     match (due * 4).div_ceil(most.max(1)) {
+        0 if skipped > 0 => 'x',
         0 => '·',
         1 => '░',
         2 => '▒',
@@ -369,7 +396,7 @@ mod tests {
         assert_eq!(told.lines().count(), 7 * 24);
         assert_eq!(
             told.lines().nth(25),
-            Some(r#"{"date":"2026-10-25","hour":1,"timezone":"Europe/London","due":4}"#)
+            Some(r#"{"date":"2026-10-25","hour":1,"timezone":"Europe/London","due":4,"skipped":0}"#)
         );
     }
 }

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::span::{Span, SpanError};
 use crate::log;
 use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
-use crate::sandbox::{Fault, WindowKind};
+use crate::sandbox::{Deploys, Fault, WindowKind};
 use crate::schedule::{Schedule, duration};
 
 /// Fires the schedule in virtual time at a look-alike of the API: the log as it would be, then what it comes to.
@@ -58,12 +58,15 @@ pub struct Suppositions {
     /// How long an action runs, which decides what follow-up costs
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "1m")]
     pub action_duration: Duration,
+    /// A stack that deploys by the clock, as web=5m/30m: for 5 minutes from each half hour on. May be given several times
+    #[arg(long = "deploy", value_name = "STACK=D/D")]
+    pub deploys: Vec<Deploys>,
 }
 
 impl Default for Suppositions {
     fn default() -> Suppositions {
-        let Conditions { latency, others, window_kind, action_duration, .. } = Conditions::default();
-        Suppositions { latency, others, window_kind, action_duration }
+        let Conditions { latency, others, window_kind, action_duration, deploys, .. } = Conditions::default();
+        Suppositions { latency, others, window_kind, action_duration, deploys }
     }
 }
 
@@ -74,6 +77,7 @@ impl Suppositions {
             others: self.others,
             window_kind: self.window_kind,
             action_duration: self.action_duration,
+            deploys: self.deploys.clone(),
             ..Conditions::default()
         }
     }
@@ -228,12 +232,18 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
                 (summary.missed_superseded, "superseded"),
                 (summary.missed_quota, "quota"),
                 (summary.missed_down, "down"),
+                (summary.missed_stack, "stack"),
             ]),
         ),
         (
             "skipped",
-            summary.skipped_overlap + summary.skipped_paused,
-            of(&[(summary.skipped_overlap, "overlap"), (summary.skipped_paused, "paused")]),
+            summary.skipped(),
+            of(&[
+                (summary.skipped_overlap, "overlap"),
+                (summary.skipped_paused, "paused"),
+                (summary.skipped_calendar, "calendar"),
+                (summary.skipped_stack, "stack"),
+            ]),
         ),
         (
             "finished",

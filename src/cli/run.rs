@@ -18,15 +18,15 @@ use tokio::sync::mpsc;
 use super::place::Place;
 use super::{Status, output};
 use crate::background::Background;
-use crate::cloud66::{Client, Token};
+use crate::cloud66::{Client, Token, roots};
 use crate::control::{self, OnDisk, StatusReader};
 use crate::daemon::{self, Keeping, Loops, Notifier, Replacement, Setup, StopReason};
 use crate::hangup;
 use crate::journal::postgres::{Membership, Profile};
 use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
 use crate::log::event::{
-    AccountUnusable, ControlUnavailable, DaemonListening, Event, JournalReplaced, NotifyUnusable,
-    ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
+    AccountUnusable, CertificatesMissing, ControlUnavailable, DaemonListening, Event, JournalReplaced,
+    NotifyUnusable, ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
 };
 use crate::log::setup;
 use crate::memory;
@@ -35,7 +35,7 @@ use crate::neighbours::{Fires, Neighbours, SharedJournal};
 use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
-use crate::schedule::{self, Account, AccountName, Loaded, Rejected, Schedule, duration};
+use crate::schedule::{Account, AccountName, Content, Loaded, Rejected, Schedule, duration};
 use crate::timetable::tz;
 use crate::watch::{FileState, Seen, Watch, once_it_stays};
 use crate::web::{self, HostName, Site};
@@ -86,13 +86,17 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     hangup::release();
     let log = setup::begin(args.log_format, args.log_level)
         .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
-    let Ok((schedule, seen)) = load(config) else {
+    let Ok((schedule, seen, calendars)) = load(config) else {
         return Ok(Status::Config);
     };
     let path = config.display().to_string();
     let entries = schedule.entries.len();
     let loaded = path.clone();
     Event::from(ScheduleLoaded { path: loaded, entries, added: entries, removed: 0, changed: 0 }).emit();
+    for missing in roots::check() {
+        let (variable, path) = (missing.variable, missing.path.display().to_string());
+        Event::from(CertificatesMissing { variable, path, error: missing.why }).emit();
+    }
     raise_open_files();
     let server = args.listen.as_ref().map(listen).transpose()?;
     let throw_away = match (&args.place.state_dir, args.sandbox) {
@@ -169,8 +173,14 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Shared(_) => Loops::OfShards,
         };
         let on_disk = OnDisk::in_use(Timestamp::now());
-        let reader =
-            Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen };
+        let reader = Reader {
+            config: config.to_owned(),
+            target,
+            loops,
+            running: Arc::clone(&schedule),
+            seen,
+            calendars,
+        };
         let reloading = reload(
             reloads,
             reader,
@@ -282,25 +292,27 @@ fn control(state: &Path) -> Option<control::Server> {
 /// wrong, in one line.
 struct Told(String);
 
-/// Reads the schedule, and keeps nothing else of it.
-fn load(config: &Path) -> Result<(Arc<Schedule>, Seen), Told> {
-    let bytes = schedule::read(config).map_err(|rejected| tell_rejected(config, &rejected))?;
-    let loaded = schedule::understand(config, &bytes).map_err(|rejected| tell_rejected(config, &rejected))?;
+/// Reads the schedule, and keeps nothing else of it but how it is known again, and the calendar files that it names.
+fn load(config: &Path) -> Result<(Arc<Schedule>, Seen, Vec<PathBuf>), Told> {
+    let tell = |rejected| tell_rejected(config, &rejected);
+    let mut content = Content::read(config, &[]).map_err(tell)?;
+    let loaded = content.understand().map_err(tell)?;
     let schedule = Arc::new(loaded.schedule.clone());
-    tell_warnings(config, loaded);
-    let seen = Seen::new(FileState::of(&bytes));
-    drop(bytes);
+    tell_warnings(loaded);
+    let calendars = content.calendars();
+    let seen = Seen::new(FileState::of_all(content.parts(&calendars)));
+    drop(content);
     memory::give_back();
-    Ok((schedule, seen))
+    Ok((schedule, seen, calendars))
 }
 
 /// Tells what is doubtful in a schedule.
-fn tell_warnings(config: &Path, loaded: Loaded) {
+fn tell_warnings(loaded: Loaded) {
     for warning in loaded.linted(Timestamp::now()).warnings {
         let record = warning.record();
         let code = serde_json::to_value(record.code).ok();
         let warning = ScheduleWarning {
-            path: config.display().to_string(),
+            path: record.path.to_owned(),
             code: code.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
             line: record.line,
             column: record.column,
@@ -331,7 +343,7 @@ async fn reload(
     on_disk: OnDisk,
     neighbours: Option<Arc<Neighbours>>,
 ) {
-    let mut watch = Watch::new(&reader.config);
+    let mut watch = Watch::new(reader.paths());
     loop {
         let cause = tokio::select! {
             Some(()) = reloads.recv() => Cause::ControlReceiver,
@@ -352,6 +364,7 @@ async fn reload(
         let read = match read.await {
             Some((reading, read)) => {
                 reader = reading;
+                watch.set(reader.paths());
                 read
             }
             None => Err(Told("reading it came to no end; see the log".to_owned())),
@@ -378,9 +391,8 @@ async fn reload(
                     neighbours.settle();
                 }
                 // What is doubtful in a large file takes as long to find as all the rest.
-                let config = reader.config.clone();
                 aside(move || {
-                    tell_warnings(&config, loaded);
+                    tell_warnings(loaded);
                     memory::give_back();
                 })
                 .await;
@@ -421,16 +433,18 @@ struct Reader {
     /// The schedule that was handed over last.
     running: Arc<Schedule>,
     seen: Seen,
+    /// The calendar files that the schedule named when it was last read, be it good or bad.
+    calendars: Vec<PathBuf>,
 }
 
 impl Reader {
     /// The schedule that the file has now, ready to take over. `None` when there is nothing to do, or to tell that has
     /// not been told.
     fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, Told> {
-        let (mut sight, mut bytes) = self.look();
+        let (mut sight, mut content) = self.look();
         if cause == Cause::Changed && !self.seen.shows(&sight) {
-            (sight, bytes) = once_it_stays(
-                (sight, bytes),
+            (sight, content) = once_it_stays(
+                (sight, content),
                 |look| &look.0,
                 || {
                     std::thread::sleep(STAYS);
@@ -447,9 +461,14 @@ impl Reader {
             return Err(Told("it is gone".to_owned()));
         }
         tz::refresh();
-        let loaded = bytes
-            .and_then(|bytes| schedule::understand(&self.config, &bytes))
-            .map_err(|rejected| tell_rejected(&self.config, &rejected))?;
+        let loaded = content.and_then(|mut content| {
+            let understood = content.understand();
+            // Calendar files that are named for the first time belong to what was seen.
+            self.calendars = content.calendars();
+            self.seen = Seen::new(FileState::of_all(content.parts(&self.calendars)));
+            understood
+        });
+        let loaded = loaded.map_err(|rejected| tell_rejected(&self.config, &rejected))?;
         // What is wrong with either is told before the file is refused.
         let clients = self.target.clients(&loaded.schedule);
         let audience = self.target.audience(&loaded.schedule);
@@ -463,14 +482,19 @@ impl Reader {
         Ok(Some((replacement, loaded)))
     }
 
-    fn look(&self) -> (FileState, Result<Vec<u8>, Rejected>) {
-        let bytes = schedule::read(&self.config);
-        let sight = match &bytes {
-            Ok(bytes) => FileState::of(bytes),
+    /// What is watched: the schedule file, and the calendar files that it names.
+    fn paths(&self) -> Vec<PathBuf> {
+        [&self.config].into_iter().chain(&self.calendars).cloned().collect()
+    }
+
+    fn look(&self) -> (FileState, Result<Content, Rejected>) {
+        let content = Content::read(&self.config, &self.calendars);
+        let sight = match &content {
+            Ok(content) => FileState::of_all(content.parts(&self.calendars)),
             Err(_) if self.is_gone() => FileState::Gone,
             Err(rejected) => FileState::Unreadable(rejected.to_string()),
         };
-        (sight, bytes)
+        (sight, content)
     }
 
     fn is_gone(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::journal::{Location, Pause};
 use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
-use crate::timetable::{Explanation, explain, occurrences};
+use crate::timetable::{Exclusion, Explanation, excluded, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
@@ -76,8 +76,13 @@ pub fn run(
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
+    let on_calendar = excluded(entry, explanation.at).map(|Exclusion { calendar, from, until }| OnCalendar {
+        calendar: calendar.to_string(),
+        from,
+        until,
+    });
     let schedule_then = fate.then().cloned();
-    let answer = Answer { explanation, clocks, near, fate, schedule_then, pause, policies };
+    let answer = Answer { explanation, clocks, near, on_calendar, fate, schedule_then, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -96,6 +101,8 @@ struct Answer {
     #[serde(flatten)]
     clocks: Clocks,
     near: Option<Near>,
+    /// The calendar of the entry that the instant falls on.
+    on_calendar: Option<OnCalendar>,
     fate: Fate,
     /// What the journal knows of the entry then, where it has no occurrence.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +111,15 @@ struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,
     policies: Policies,
+}
+
+/// The day, window or event of a calendar that an instant falls on.
+#[derive(Serialize)]
+struct OnCalendar {
+    calendar: String,
+    from: Timestamp,
+    /// Its end, itself excluded.
+    until: Timestamp,
 }
 
 /// Occurrences that were probably meant: those of the same minute, or else of the same hour.
@@ -152,6 +168,7 @@ impl Answer {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
         self.print_expressions(out)?;
+        self.print_calendar(entry, out)?;
         self.clocks.print(out)?;
         self.fate.print(&self.explanation, entry, now, out)?;
         self.print_neighbours(entry, out)?;
@@ -162,10 +179,11 @@ impl Answer {
         let Explanation { at, due, timezone, .. } = &self.explanation;
         let paused =
             entry.paused || self.pause.as_ref().is_some_and(|pause| *at >= now && pause.keeps_back(*at));
-        let (verdict, style) = match (due, paused) {
-            (true, true) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
-            (true, false) => ("DUE", AnsiColor::Green.on_default().bold()),
-            (false, _) => ("NOT DUE", AnsiColor::Yellow.on_default().bold()),
+        let (verdict, style) = match (due, paused, &self.on_calendar) {
+            (true, true, _) => ("DUE, BUT PAUSED", AnsiColor::Yellow.on_default().bold()),
+            (true, false, Some(_)) => ("DUE, BUT SKIPPED", AnsiColor::Yellow.on_default().bold()),
+            (true, false, None) => ("DUE", AnsiColor::Green.on_default().bold()),
+            (false, ..) => ("NOT DUE", AnsiColor::Yellow.on_default().bold()),
         };
         let local = local_time(&entry.timezone, *at);
         writeln!(out, "{style}{verdict}{style:#}  {} at {local}", entry.name)?;
@@ -193,6 +211,20 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    fn print_calendar(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        let Some(OnCalendar { calendar, from, until }) = &self.on_calendar else {
+            return Ok(());
+        };
+        let local = |at: &Timestamp| local_time(&entry.timezone, *at);
+        heading(&format!("Calendar {calendar}"), out)?;
+        let skipped = if self.explanation.due {
+            "so that the occurrence is skipped"
+        } else {
+            "on which the entry is not run"
+        };
+        writeln!(out, "  covers {} to {}, {skipped}", local(from), local(until))
     }
 
     fn print_neighbours(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {

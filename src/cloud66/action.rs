@@ -71,6 +71,10 @@ impl Action {
             finished_message: words(&mut fields, "finished_message", LONGEST_MESSAGE),
             more: Map::new(),
         };
+        fields.iter_mut().for_each(|(name, value)| match name.as_str() {
+            "finished_result" => cut_texts(value, LONGEST_MESSAGE),
+            _ => cut_texts(value, LONGEST_TEXT),
+        });
         let mut left = LONGEST_MORE;
         fields.retain(|name, value| {
             let fits = left.checked_sub(name.len() + value.to_string().len());
@@ -117,11 +121,25 @@ fn take<T>(fields: &mut Map<String, Value>, name: &str, read: fn(&Value) -> Opti
 /// Takes a text out, as much of it as is kept.
 fn words(fields: &mut Map<String, Value>, name: &str, most: usize) -> Option<String> {
     let mut text = take(fields, name, text)?;
+    cut(&mut text, most);
+    Some(text)
+}
+
+fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
         text.push('…');
     }
-    Some(text)
+}
+
+/// Cuts every text of a value. An answer has at most 128 levels: no more are read.
+fn cut_texts(value: &mut Value, most: usize) {
+    match value {
+        Value::String(text) => cut(text, most),
+        Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, most)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| cut_texts(field, most)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -163,6 +181,8 @@ mod tests {
         let mut answer = documented();
         answer["user"] = "é".repeat(1000).into();
         answer["finished_message"] = "m".repeat(1 << 20).into();
+        answer["finished_result"] = "r".repeat(1 << 20).into();
+        answer["metadata"] = json!({ "text": "t".repeat(1 << 20) });
         for n in 0..10 {
             answer[format!("new{n}")] = "x".repeat(1000).into();
         }
@@ -170,7 +190,10 @@ mod tests {
         let action = Action::from_json(answer).expect("an action");
         assert_eq!(action.user, Some("é".repeat(256) + "…"), "at a character's end");
         assert_eq!(action.finished_message, Some("m".repeat(4096) + "…"));
-        assert_eq!(action.more.len(), 9, "eight long ones fit, and the short one: {:?}", action.more.keys());
+        assert_eq!(action.more["finished_result"], "r".repeat(4096) + "…");
+        assert_eq!(action.more["metadata"]["text"], "t".repeat(512) + "…");
+        assert_eq!(action.more["new0"], "x".repeat(512) + "…");
+        assert!(!action.more.contains_key("new9"), "too many are left out: {:?}", action.more.keys());
         assert_eq!(action.more["newest"], 7);
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::action::Action;
 use super::envelope::{Envelope, says_throttled};
 use super::html;
-use super::masking::masked;
+use super::masking::masked_and_cut;
 use crate::quota::ThrottleWords;
 
 /// What became of one attempt to run a job.
@@ -37,6 +37,12 @@ pub enum Outcome {
         /// Whether the API itself says that its quota is spent.
         words: ThrottleWords,
     },
+    /// The request can never be written: its arguments are too long, or its address is none. Nothing was sent, and nothing
+    /// will be.
+    Unsendable {
+        /// What is wrong with it, and what to do.
+        error: String,
+    },
     /// No byte of it reached the API. Sending it again is safe.
     NotSent {
         /// What went wrong on the way.
@@ -53,6 +59,9 @@ pub enum Outcome {
 
 /// The longest part of an answer that is repeated in the log, in characters.
 const LONGEST_QUOTE: usize = 300;
+
+/// Characters of a page's title that are repeated in the log.
+const LONGEST_TITLE: usize = 100;
 
 /// Reads the answer to run_now.
 ///
@@ -140,18 +149,14 @@ fn quote(json: Option<&Value>, body: &[u8], args: Option<&str>) -> String {
         return "an empty answer".to_owned();
     }
     if text.starts_with('<') {
-        let titled = html::title(&text)
-            .map_or(String::new(), |title| format!(" titled \"{}\"", masked(args, title.as_ref())));
+        let titled = html::title(&text).map_or(String::new(), |title| {
+            format!(" titled \"{}\"", masked_and_cut(args, &title, LONGEST_TITLE))
+        });
         return format!(
             "an HTML page{titled} instead of the API's answer: something between here and the API failed"
         );
     }
-    // Masked before the text is cut: a cut occurrence is none.
-    let text = masked(args, &text);
-    match text.char_indices().nth(LONGEST_QUOTE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    masked_and_cut(args, &text, LONGEST_QUOTE)
 }
 
 #[cfg(test)]
@@ -162,6 +167,7 @@ mod tests {
         match outcome {
             Outcome::Started(_) => "started",
             Outcome::Rejected { .. } => "rejected",
+            Outcome::Unsendable { .. } => "unsendable",
             Outcome::NotFromApi { .. } => "not from the API",
             Outcome::Throttled { .. } => "throttled",
             Outcome::NotSent { .. } => "not sent",

@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, Url};
 
 use super::action::ActionId;
@@ -50,10 +50,14 @@ pub enum ClientError {
     #[error("the token cannot be sent in a header")]
     Token(#[from] reqwest::header::InvalidHeaderValue),
     /// TLS cannot be set up: most likely the system's root certificates are missing.
-    #[error("HTTP cannot be set up: {0}; are the system's root certificates installed (ca-certificates)?")]
+    #[error(
+        "HTTP cannot be set up: {0}; install the system's root certificates (ca-certificates), or see where SSL_CERT_FILE and SSL_CERT_DIR lead"
+    )]
     Http(#[source] reqwest::Error),
     /// TLS cannot be set up, for the same reason.
-    #[error("TLS cannot be set up: {0}; are the system's root certificates installed (ca-certificates)?")]
+    #[error(
+        "TLS cannot be set up: {0}; install the system's root certificates (ca-certificates), or see where SSL_CERT_FILE and SSL_CERT_DIR lead"
+    )]
     Tls(#[source] rustls::Error),
 }
 
@@ -73,6 +77,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) const USER: &str = concat!("stackcron/", env!("CARGO_PKG_VERSION"));
 
+/// Picks the organisation where the token's user belongs to several.
+const ORGANIZATION: HeaderName = HeaderName::from_static("x-account");
+
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Client {
@@ -81,10 +88,12 @@ impl Client {
     /// It never follows a redirect, which would carry the token elsewhere. It never sends a request a second
     /// time: reqwest's own retries, which repeat a request on HTTP/2 GOAWAY or REFUSED_STREAM, are off.
     pub fn new(account: &Account, token: &Token) -> Result<Client, ClientError> {
-        let token = token.header()?;
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, token.clone());
+        headers.insert(AUTHORIZATION, token.header()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(number) = account.organization {
+            headers.insert(ORGANIZATION, number.into());
+        }
         let connect = CONNECT_TIMEOUT.min(account.timeout);
         let local = is_loopback(&account.url);
         let addresses = Addresses::default();
@@ -96,12 +105,12 @@ impl Client {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_keep_alive_while_idle(true)
             .dns_resolver(addresses.clone())
-            .default_headers(headers);
+            .default_headers(headers.clone());
         let http = if local { http.no_proxy() } else { http };
         let route = Route::new(&account.url, local, addresses).map_err(ClientError::Tls)?;
         Ok(Client {
             http: http.build().map_err(ClientError::Http)?,
-            workers: Workers::new(Sender::new(route, &account.url, token, connect, account.timeout)),
+            workers: Workers::new(Sender::new(route, account, headers, connect)),
             base: account.url.clone(),
             timeout: account.timeout,
         })
@@ -145,7 +154,7 @@ impl Client {
         done: impl FnOnce(Reply<Outcome>) + Send + Sync + 'static,
     ) {
         self.workers.hand_over(Fire {
-            target: self.workers.sender().target(stack, job, args),
+            written: self.workers.sender().write(stack, job, args),
             args: args.map(str::to_owned),
             handed_over: Instant::now(),
             may_leave: Box::new(move || may_leave().map_err(|error| error.to_string())),
@@ -171,9 +180,13 @@ impl Client {
 
     pub(super) async fn send(
         &self,
-        Call { method, url }: Call,
+        Call { method, url, body: sent }: Call,
     ) -> Result<(Head, Result<Vec<u8>, BodyError>), reqwest::Error> {
-        let request = self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
+        let mut request =
+            self.http.request(method, url).header(REQUEST_ID, request_id()).timeout(self.timeout);
+        if let Some(sent) = sent {
+            request = request.header(CONTENT_TYPE, "application/json").body(sent);
+        }
         let response = request.send().await?;
         let head = Head::read(response.status().as_u16(), response.headers(), Timestamp::now());
         let reason = response.extensions().get::<hyper::ext::ReasonPhrase>();

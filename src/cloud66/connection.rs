@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
@@ -24,7 +24,7 @@ use super::reply::{BodyError, Head};
 use super::route::Opened;
 use super::wire::{FirstByte, Unread, Watched, unread};
 
-pub(super) type Request = hyper::Request<Empty<Bytes>>;
+pub(super) type Request = hyper::Request<Full<Bytes>>;
 
 /// A connection on which nothing was sent yet is used for this long: for a little longer than it is opened ahead.
 /// Fronts close one that stays silent after 5 s or more.
@@ -46,7 +46,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// A connection, and how long it may be used.
 pub(super) struct Connection {
-    sender: http1::SendRequest<Empty<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
     /// `None` once the connection has ended.
     driver: Option<Driver>,
     socket: Arc<TcpStream>,
@@ -55,7 +55,7 @@ pub(super) struct Connection {
     usable_until: Instant,
 }
 
-type Driver = http1::Connection<TokioIo<Watched>, Empty<Bytes>>;
+type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
 
 /// What came back.
 pub(super) struct Answer {

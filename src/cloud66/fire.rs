@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::Uri;
 use reqwest::Url;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
 };
 use tokio::time::timeout_at;
 
@@ -37,7 +37,7 @@ use super::connection::{Answer, Connection, Request};
 use super::pool::Pool;
 use super::reply::{Departure, Reply};
 use super::route::Route;
-use crate::schedule::{JobUid, StackUid};
+use crate::schedule::{Account, ArgsIn, JobUid, StackUid};
 
 /// A request meets this many connections at most that end before a byte of it is written.
 const TRIES: usize = 3;
@@ -50,6 +50,7 @@ pub(super) struct Sender {
     base: Url,
     /// The request line's target up to the stack's uid: the path, or the whole address where a proxy is asked.
     start: String,
+    args_in: ArgsIn,
     /// The requests are written to a proxy, with the whole address.
     whole_address: bool,
     timeout: Duration,
@@ -57,8 +58,8 @@ pub(super) struct Sender {
 
 /// A run_now that was handed over.
 pub(super) struct Fire {
-    /// The request line's target, or why there can be none.
-    pub(super) target: Result<Uri, String>,
+    /// What is written, or why the request can never be written.
+    pub(super) written: Result<Written, String>,
     /// Masked where the API repeats them.
     pub(super) args: Option<String>,
     pub(super) handed_over: Instant,
@@ -68,26 +69,29 @@ pub(super) struct Fire {
     pub(super) done: Box<dyn FnOnce(Reply<Outcome>) + Send + Sync>,
 }
 
+/// What differs from one run_now to the next.
+#[derive(Clone)]
+pub(super) struct Written {
+    /// The request line's target.
+    target: Uri,
+    /// A JSON document with the arguments. `None`: the request has no body.
+    body: Option<Bytes>,
+}
+
 /// A connection that has carried a request and may carry another.
 pub(super) type Kept = Option<Connection>;
 
 impl Sender {
-    pub(super) fn new(
-        route: Route,
-        base: &Url,
-        token: HeaderValue,
-        connect: Duration,
-        timeout: Duration,
-    ) -> Sender {
-        let mut headers = HeaderMap::new();
+    /// Makes the sender of an account. `headers` are those that every request of the account has; a connection is
+    /// given up when it does not stand after `connect`.
+    pub(super) fn new(route: Route, account: &Account, mut headers: HeaderMap, connect: Duration) -> Sender {
+        let base = &account.url;
         let port = base.port().map_or(String::new(), |port| format!(":{port}"));
         let host = format!("{}{port}", base.host_str().unwrap_or_default());
         if let Ok(host) = HeaderValue::from_str(&host) {
             headers.insert(HOST, host);
         }
         headers.insert(USER_AGENT, HeaderValue::from_static(USER));
-        headers.insert(AUTHORIZATION, token);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         // A POST without a length is refused by some proxies.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         let whole_address = match route.forwards() {
@@ -100,7 +104,15 @@ impl Sender {
         };
         let stacks = super::call::address(base, &["stacks"]);
         let start = format!("{}/", if whole_address { stacks.as_str() } else { stacks.path() });
-        Sender { pool: Pool::new(route, connect), headers, base: base.clone(), start, whole_address, timeout }
+        Sender {
+            pool: Pool::new(route, connect),
+            headers,
+            base: base.clone(),
+            start,
+            args_in: account.args_in,
+            whole_address,
+            timeout: account.timeout,
+        }
     }
 
     /// Opens connections for what is due soon. Sends nothing, and costs no quota.
@@ -115,30 +127,49 @@ impl Sender {
         }
     }
 
-    /// What the request line names. Most uids need no encoding, and are put behind what all targets begin with: in a burst, a
-    /// URL that is parsed and written again for each request costs more than its request.
-    pub(super) fn target(&self, stack: &StackUid, job: &JobUid, args: Option<&str>) -> Result<Uri, String> {
+    /// Writes the request line's target and the body. Most uids need no encoding, and are put behind the part that all
+    /// targets begin with: in a burst, a URL that is parsed and written again for each request costs more than its
+    /// request.
+    ///
+    /// # Errors
+    ///
+    /// The request can never be sent: its arguments are longer than the account admits, or its target is no URI.
+    pub(super) fn write(
+        &self,
+        stack: &StackUid,
+        job: &JobUid,
+        args: Option<&str>,
+    ) -> Result<Written, String> {
         let (stack_uid, job_uid) = (stack.as_str(), job.as_str());
-        let target = if args.is_none() && is_plain(stack_uid) && is_plain(job_uid) {
-            [&self.start, stack_uid, "/jobs/", job_uid, "/run_now"].concat()
+        let (target, body) = if args.is_none() && is_plain(stack_uid) && is_plain(job_uid) {
+            ([&self.start, stack_uid, "/jobs/", job_uid, "/run_now"].concat(), None)
         } else {
-            let url = Call::run_now(&self.base, stack, job, args).url;
-            match (self.whole_address, url.query()) {
+            if let Some(args) = args {
+                self.args_in.admits(args).map_err(|error| format!("{error}: {}", error.help()))?;
+            }
+            let Call { url, body, .. } = Call::run_now(&self.base, stack, job, args, self.args_in);
+            let target = match (self.whole_address, url.query()) {
                 (true, _) => url.to_string(),
                 (false, Some(query)) => format!("{}?{query}", url.path()),
                 (false, None) => url.path().to_owned(),
-            }
+            };
+            (target, body)
         };
-        Uri::try_from(target).map_err(|error| format!("the request cannot be written: {error}"))
+        match Uri::try_from(target) {
+            Ok(target) => Ok(Written { target, body }),
+            Err(error) => Err(format!("the request cannot be written: {error}")),
+        }
     }
 
     /// Sends a run_now on a connection that was kept or on another, if it may leave once one is there.
     pub(super) async fn send(&self, fire: &Fire, mut kept: Kept) -> (Reply<Outcome>, Kept) {
         let end = (fire.handed_over + self.timeout).into();
         let not_sent = |error: String| Reply::unanswered(Outcome::NotSent { error });
-        let target = match &fire.target {
-            Ok(target) => target,
-            Err(error) => return (not_sent(error.clone()), kept),
+        let written = match &fire.written {
+            Ok(written) => written,
+            Err(error) => {
+                return (Reply::unanswered(Outcome::Unsendable { error: error.clone() }), kept);
+            }
         };
         let mut tries = 0;
         loop {
@@ -170,7 +201,7 @@ impl Sender {
                 return (not_sent(error), Some(connection));
             }
             connection.first_byte.forget();
-            let answered = timeout_at(end, connection.exchange(self.request(target.clone()))).await;
+            let answered = timeout_at(end, connection.exchange(self.request(written.clone()))).await;
             let left = connection.first_byte.at().map(|at| Departure { at, connect });
             let error = match answered {
                 Ok(Ok(Answer { head, body })) => {
@@ -189,12 +220,17 @@ impl Sender {
         }
     }
 
-    fn request(&self, target: Uri) -> Request {
-        let mut request = Request::new(Empty::<Bytes>::new());
+    fn request(&self, Written { target, body }: Written) -> Request {
+        let mut headers = self.headers.clone();
+        if let Some(body) = &body {
+            headers.insert(CONTENT_LENGTH, body.len().into());
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        headers.insert(REQUEST_ID, request_id());
+        let mut request = Request::new(Full::new(body.unwrap_or_default()));
         *request.method_mut() = reqwest::Method::POST;
         *request.uri_mut() = target;
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(REQUEST_ID, request_id());
+        *request.headers_mut() = headers;
         request
     }
 }
@@ -208,20 +244,64 @@ fn is_plain(uid: &str) -> bool {
 mod tests {
     use super::*;
     use crate::cloud66::dial::Addresses;
+    use crate::timetable::tests::entry;
+
+    fn account(url: Url, args_in: ArgsIn) -> Account {
+        Account { url, args_in, ..Account::clone(&entry("a", "UTC", &["* * * * *"]).account) }
+    }
+
+    #[test]
+    fn arguments_travel_where_the_account_says() {
+        let base: Url = "http://127.0.0.1:9/api/3".parse().expect("a URL");
+        let (stack, job) = (StackUid::new("s").expect("a uid"), JobUid::new("j").expect("a uid"));
+        let request = |args_in, args| {
+            let route = Route::new(&base, true, Addresses::default()).expect("TLS");
+            let sender =
+                Sender::new(route, &account(base.clone(), args_in), HeaderMap::new(), Duration::ZERO);
+            let written = sender.write(&stack, &job, args).expect("a request");
+            let request = sender.request(written.clone());
+            let header =
+                |name| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+            let body = written.body.map(|body| String::from_utf8(body.to_vec()).expect("text"));
+            (request.uri().to_string(), header(CONTENT_LENGTH), header(CONTENT_TYPE), body)
+        };
+        let path = "/api/3/stacks/s/jobs/j/run_now";
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(request(ArgsIn::Query, None), (path.to_owned(), some("0"), None, None));
+        assert_eq!(request(ArgsIn::Body, None), (path.to_owned(), some("0"), None, None));
+        let query = format!("{path}?job_args=a%20%22b%22");
+        assert_eq!(request(ArgsIn::Query, Some("a \"b\"")), (query, some("0"), None, None));
+        let body = r#"{"job_args":"a \"b\""}"#;
+        let json = some("application/json");
+        let length = some(&body.len().to_string());
+        assert_eq!(request(ArgsIn::Body, Some("a \"b\"")), (path.to_owned(), length, json, some(body)));
+    }
+
+    #[test]
+    fn arguments_that_no_request_can_carry_are_never_tried() {
+        let base: Url = "http://127.0.0.1:9/api/3".parse().expect("a URL");
+        let (stack, job) = (StackUid::new("s").expect("a uid"), JobUid::new("j").expect("a uid"));
+        for (args_in, length) in [(ArgsIn::Query, 70_000), (ArgsIn::Body, 70_000), (ArgsIn::Query, 5_000)] {
+            let route = Route::new(&base, true, Addresses::default()).expect("TLS");
+            let sender =
+                Sender::new(route, &account(base.clone(), args_in), HeaderMap::new(), Duration::ZERO);
+            assert!(sender.write(&stack, &job, Some(&"a".repeat(length))).is_err());
+        }
+    }
 
     #[test]
     fn the_target_that_is_put_together_is_the_one_of_the_url() {
         for base in ["https://app.cloud66.com/api/3", "http://127.0.0.1:9/", "http://[::1]:9/a%20b/c"] {
             let base: Url = base.parse().expect("a URL");
             let route = Route::new(&base, true, Addresses::default()).expect("TLS");
-            let token = HeaderValue::from_static("Bearer t");
-            let sender = Sender::new(route, &base, token, Duration::ZERO, Duration::ZERO);
+            let account = account(base.clone(), ArgsIn::Query);
+            let sender = Sender::new(route, &account, HeaderMap::new(), Duration::ZERO);
             for (stack, job) in [("5999b763474b0eafa5fafb64bff0ba80", "a_b-7"), ("s/1", "é"), ("a.b", "7%20")]
             {
                 let (stack, job) = (StackUid::new(stack).expect("a uid"), JobUid::new(job).expect("a uid"));
                 for args in [None, Some("a b&c")] {
-                    let url = Call::run_now(&base, &stack, &job, args).url;
-                    let target = sender.target(&stack, &job, args).expect("a target");
+                    let url = Call::run_now(&base, &stack, &job, args, ArgsIn::Query).url;
+                    let target = sender.write(&stack, &job, args).expect("a request").target;
                     assert_eq!((target.path(), target.query()), (url.path(), url.query()));
                 }
             }

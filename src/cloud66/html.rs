@@ -1,8 +1,5 @@
 //! A page that came instead of the API's answer: what its title says.
 
-/// Characters of a title that are repeated in the log.
-const LONGEST_TITLE: usize = 100;
-
 /// The text of the page's `<title>`, its blanks joined. `None` where the page has no title, or an empty one.
 pub(super) fn title(page: &str) -> Option<String> {
     // ASCII letters alone change, so that places stay.
@@ -12,7 +9,7 @@ pub(super) fn title(page: &str) -> Option<String> {
     let end = start + lower[start..].find("</title")?;
     let text = page[start..end].replace("&amp;", "&").replace("&#39;", "'").replace("&quot;", "\"");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text: String = text.chars().filter(|c| !c.is_control()).take(LONGEST_TITLE).collect();
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
     (!text.is_empty()).then_some(text)
 }
 

@@ -51,7 +51,7 @@ impl JobStatus {
     }
 
     /// Documented as a number from 0 to 3, seen also as the word.
-    fn read(value: &Value) -> Option<JobStatus> {
+    pub(super) fn read(value: &Value) -> Option<JobStatus> {
         let all = [JobStatus::Updated, JobStatus::Started, JobStatus::Success, JobStatus::Failed];
         if let Some(number) = number(value) {
             return all.get(usize::try_from(number).ok()?).copied();

@@ -66,7 +66,7 @@ impl Client {
     ) -> Reply<Listed<T>> {
         let mut url = address(&self.base, path);
         url.set_query(Some(&format!("page={number}")));
-        match self.send(Call { method: Method::GET, url }).await {
+        match self.send(Call { method: Method::GET, url, body: None }).await {
             Ok((head, body)) => head.of_page(body, number, read),
             Err(error) => Reply::unanswered(match failed(error) {
                 Outcome::NotSent { error } => Listed::NotSent { error },
@@ -116,7 +116,7 @@ fn listed<T>(
         Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error } => {
             Listed::Refused { status, error }
         }
-        Outcome::InDoubt { error, .. } | Outcome::NotSent { error } => {
+        Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error } => {
             Listed::Failed { error: format!("{status}: {error}") }
         }
         // A success was read above.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::action::Action;
 use super::answer::{Outcome, classify};
 use super::envelope::Envelope;
-use super::masking::masked;
+use super::masking::masked_and_cut;
 use crate::quota;
 
 /// What one request brought.
@@ -96,7 +96,7 @@ pub(crate) struct Head {
 }
 
 /// The longest warning that is repeated in the log, in characters.
-const LONGEST_WARNING: usize = 1000;
+pub(crate) const LONGEST_WARNING: usize = 1000;
 
 const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");
 
@@ -110,9 +110,7 @@ impl<T> Reply<T> {
 impl Head {
     /// Reads the headers. `came` turns a `Retry-After` that is a date into a duration.
     pub(crate) fn read(status: u16, headers: &HeaderMap, came: Timestamp) -> Head {
-        let warning = headers.get(WARNING).map(|text| {
-            String::from_utf8_lossy(text.as_bytes()).chars().take(LONGEST_WARNING).collect::<String>()
-        });
+        let warning = headers.get(WARNING).map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
         let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?.trim()).ok());
         let date = date.map(|date| date.timestamp());
         Head {
@@ -134,7 +132,7 @@ impl Head {
             Ok(body) => classify(&self.envelope, &body, args),
             Err(error) => self.unread(&error),
         };
-        let warning = self.warning.as_deref().map(|text| masked(args, text));
+        let warning = self.warning.as_deref().map(|text| masked_and_cut(args, text, LONGEST_WARNING));
         Reply { quota: Some(self.answer(throttled(&outcome))), warning, left: None, outcome }
     }
 
@@ -169,9 +167,10 @@ impl Head {
             (None, Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error }) => {
                 ActionsListed::Unanswered { error: format!("{status}: {error}") }
             }
-            (None, Outcome::InDoubt { error, .. } | Outcome::NotSent { error }) => {
-                ActionsListed::Unanswered { error }
-            }
+            (
+                None,
+                Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error },
+            ) => ActionsListed::Unanswered { error },
             (None, Outcome::Throttled { .. }) => {
                 ActionsListed::Unanswered { error: "the quota is spent".to_owned() }
             }
@@ -179,10 +178,11 @@ impl Head {
                 ActionsListed::Unanswered { error: "the answer has no list of actions".to_owned() }
             }
         };
-        Reply { quota, warning: self.warning, left: None, outcome }
+        let warning = self.warning.map(|text| masked_and_cut(None, &text, LONGEST_WARNING));
+        Reply { quota, warning, left: None, outcome }
     }
 
-    fn unread(&self, error: &BodyError) -> Outcome {
+    pub(super) fn unread(&self, error: &BodyError) -> Outcome {
         Outcome::InDoubt { status: Some(self.envelope.status), error: error.to_string() }
     }
 
@@ -193,7 +193,7 @@ impl Head {
     }
 }
 
-fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
+pub(super) fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
     match class {
         Outcome::Throttled { words, .. } => Some(*words),
         _ => None,

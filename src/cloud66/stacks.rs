@@ -31,14 +31,16 @@ impl Stack {
         Some(Stack {
             name: text(&fields, "name").unwrap_or_else(|| uid.clone()),
             environment: text(&fields, "environment").unwrap_or_default(),
-            deploying: fields
-                .get("status")
-                .and_then(number)
-                .is_some_and(|status| DEPLOYING.contains(&status)),
+            deploying: fields.get("status").is_some_and(is_deploying),
             maintenance: fields.get("maintenance_mode").and_then(truth).unwrap_or(false),
             uid,
         })
     }
+}
+
+/// Whether a `status` is that of a stack that is being deployed.
+pub(super) fn is_deploying(status: &Value) -> bool {
+    number(status).is_some_and(|status| DEPLOYING.contains(&status))
 }
 
 impl Client {

@@ -14,6 +14,7 @@ use super::request::NotReady;
 use crate::dispatch::Standing;
 use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Pause, Record, State};
+use crate::log::Gap;
 use crate::schedule::{Account, AccountName, EntryName, TokenSource};
 
 /// A problem of now. Its keys are an interface.
@@ -57,6 +58,8 @@ pub enum ProblemKind {
     Forbidden,
     /// The schedule file on disk is not what is fired.
     ScheduleNotInUse,
+    /// Nobody reads the log, and it lacks lines.
+    Log,
     /// An account's quota is spent down to the reserve.
     QuotaExhausted,
     /// The newest occurrence of an entry did not end well.
@@ -73,6 +76,8 @@ pub(crate) struct States<'a> {
     pub(crate) on_disk: Option<&'a NotInUse>,
     /// When the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
+    /// What the log lacks, until the log itself has told.
+    pub(crate) log: Option<Gap>,
     pub(crate) accounts: &'a [(AccountName, Standing)],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
@@ -96,6 +101,7 @@ pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
         list.extend(account(standing));
     }
     list.extend(states.on_disk.map(|unused| schedule_file(states, unused)));
+    list.extend(states.log.map(log));
     list.extend(states.unresolved.iter().filter_map(|record| last_run(record, states.accounts)));
     list.extend(forgotten_pauses(states));
     list.sort_by_key(|problem| problem.kind);
@@ -313,6 +319,14 @@ fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
         states.path
     );
     problem(ProblemKind::ScheduleNotInUse, Some(unused.since), what, &concerns, remedy)
+}
+
+fn log(gap: Gap) -> Attention {
+    let lines = if gap.lines == 1 { "1 line is".to_owned() } else { format!("{} lines are", gap.lines) };
+    let what = format!("nobody reads the log: {lines} dropped");
+    let remedy = "See to the process that reads the daemon's stdout, as `ps` and the unit show it. `stackcron history` has \
+                  what became of each occurrence.";
+    problem(ProblemKind::Log, Some(gap.since), what, "the log; firing goes on", remedy)
 }
 
 /// The newest occurrence of an entry, where a person should look into it.

@@ -14,8 +14,8 @@ use crate::log::Event;
 /// The version of what is said here. Another one is refused.
 pub const VERSION: u64 = 1;
 
-/// The longest question, in bytes: room for arguments that no URL would carry.
-pub const LONGEST_QUESTION: usize = 64 << 10;
+/// The longest question, in bytes: the longest `args` that a body carries (64 KiB), and room for the rest.
+pub const LONGEST_QUESTION: usize = 128 << 10;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub enum Question {
         /// claim of the entry that has this instant is the question's own. None: the daemon takes its own.
         #[serde(default)]
         at: Option<Timestamp>,
+        /// Send it whatever its stack does.
+        #[serde(default)]
+        now: bool,
     },
     /// Skip the occurrences of entries. Answered with `steered` for each, in this order.
     Pause {
@@ -218,7 +221,7 @@ impl Told {
             }
             Event::OccurrenceRejected(e) => Told {
                 state: state(State::Rejected),
-                status: Some(e.status),
+                status: e.status,
                 error: Some(e.error.clone()),
                 reason: Some(e.hint.clone()).filter(|hint| !hint.is_empty()),
                 ..told
@@ -300,6 +303,7 @@ mod tests {
                 args: Some("--full '2 days'\n\u{0}é".into()),
                 wait: true,
                 at: None,
+                now: true,
             },
             Question::Pause {
                 entries: vec!["a".into(), "b".into()],

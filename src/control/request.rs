@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::on_disk::Seen;
-use crate::dispatch::{Standing, Waiting};
+use crate::dispatch::{Haste, Standing, Waiting};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key, Pause};
-use crate::log::Event;
+use crate::log::{Event, Gap};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
 /// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by more than one.
@@ -45,6 +45,7 @@ pub(crate) struct Fire {
     pub(crate) entry: Arc<Entry>,
     /// In place of the entry's own.
     pub(crate) args: Option<String>,
+    pub(crate) haste: Haste,
     /// The instant to claim it as, which tells a repeated question from another one. `None`: the loop takes its own.
     pub(crate) at: Option<Timestamp>,
     pub(crate) by: Uid,
@@ -133,6 +134,8 @@ pub(crate) struct Snapshot {
     pub(crate) not_ready: Option<NotReady>,
     /// Whether the schedule file is what is fired.
     pub(crate) on_disk: Seen,
+    /// What the log lacks, until the log itself has told.
+    pub(crate) log: Option<Gap>,
     pub(crate) fires_in_flight: usize,
     pub(crate) accounts: Vec<(AccountName, Standing)>,
     /// Some as many as were asked for, of each account a fair share.

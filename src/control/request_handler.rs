@@ -14,10 +14,11 @@ use super::request::{
 use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
 use super::user;
+use crate::dispatch::Haste;
 use crate::journal::Key;
 use crate::journal::postgres::Leads;
 use crate::log::Event;
-use crate::schedule::{Entry, EntryName, Schedule, Shard, entries};
+use crate::schedule::{ArgsTooLong, Entry, EntryName, Schedule, Shard, entries};
 
 /// So many at once may wait for what becomes of what they fired. The others still find room.
 const MOST_WATCHING: usize = 48;
@@ -47,6 +48,8 @@ enum Refusal {
     Steer(#[from] SteerError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("{0}: {help}", help = .0.help())]
+    Args(#[from] ArgsTooLong),
     #[error("too many wait for what they fired; try again in a moment, or with --no-wait")]
     Crowded,
 }
@@ -68,7 +71,10 @@ impl RequestHandler {
 
     pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
         let answered = match question {
-            Question::Fire { entry, args, wait, at } => self.fire(&mut client, entry, (args, at), wait).await,
+            Question::Fire { entry, args, wait, at, now } => {
+                let haste = if now { Haste::Now } else { Haste::Usual };
+                self.fire(&mut client, entry, (args, at, haste), wait).await
+            }
             Question::Pause { entries, until, note } => {
                 self.steer_all(&mut client, entries, Some(Terms { until, note })).await
             }
@@ -127,7 +133,7 @@ impl RequestHandler {
         &self,
         client: &mut Client,
         name: String,
-        (args, at): (Option<String>, Option<Timestamp>),
+        (args, at, haste): (Option<String>, Option<Timestamp>, Haste),
         wait: bool,
     ) -> Result<(), Refusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
@@ -139,9 +145,13 @@ impl RequestHandler {
         let mut tries = 0..LOOKED_UP;
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
+            if let Some(args) = &args {
+                entry.account.args_in.admits(args)?;
+            }
             let (args, told) = (args.clone(), told.clone());
-            let fire =
-                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, args, at, by, answer, told }));
+            let fire = |answer| {
+                ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }))
+            };
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 claimed => break claimed?,

@@ -157,7 +157,7 @@ pub struct AccountStatus {
     pub exhausted_until: Option<Timestamp>,
     /// For quota or for another try, by priority.
     pub waiting: BTreeMap<String, usize>,
-    /// For the last action of their entry to finish.
+    /// For the last action of their entry to finish, or for their stack.
     pub held: usize,
     /// Requests that wait for their answer.
     pub in_flight: usize,
@@ -225,7 +225,7 @@ pub struct WaitingStatus {
     /// `None`: the first time through the instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<u32>,
-    /// `quota`, `overlap`, `retry`, or `turn`: the answers to requests before it.
+    /// `quota`, `overlap`, `retry`, `deploying`, `maintenance`, `paused_remotely`, or `turn`: the answers to requests before it.
     pub reason: String,
     pub until: Option<Timestamp>,
     /// It is missed then.
@@ -325,6 +325,7 @@ impl Status {
             path: &snapshot.path,
             on_disk: snapshot.on_disk.unused.as_ref(),
             in_force_since: snapshot.on_disk.in_force_since,
+            log: snapshot.log,
             accounts: &snapshot.accounts,
             unresolved,
             paused: &snapshot.paused,
@@ -415,6 +416,8 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
         Waits::Turn => ("turn", None),
         Waits::Retry { until } => ("retry", until),
         Waits::Overlap => ("overlap", None),
+        Waits::Stack(Some(obstacle)) => (obstacle.as_str(), None),
+        Waits::Stack(None) => ("turn", None),
     };
     WaitingStatus {
         entry: waiting.entry.name.to_string(),

@@ -161,7 +161,7 @@ impl Daemon {
                 self.claim_by_hand(fire);
             }
             Ok(_) => {
-                let Fire { schedule, entry, by: Uid(by_uid), answer, told, .. } = *fire;
+                let Fire { schedule, entry, haste, by: Uid(by_uid), answer, told, .. } = *fire;
                 self.desk.watch(claim.key.clone(), told);
                 let _ = answer.send(Ok(claim.key.clone()));
                 let scheduled_at = claim.key.scheduled_at();
@@ -170,7 +170,7 @@ impl Daemon {
                     true => Some(&entry),
                     false => self.schedule.entries.iter().find(|now| now.name == entry.name),
                 };
-                let effects = self.core.claimed_by_hand(claim, entry, Now::read());
+                let effects = self.core.claimed_by_hand(claim, entry, haste, Now::read());
                 self.perform(effects);
             }
         }
@@ -225,6 +225,7 @@ impl Daemon {
             path: &self.desk.path,
             on_disk: on_disk.unused.as_ref(),
             in_force_since: on_disk.in_force_since,
+            log: self.shared.log().gap(),
             accounts: &accounts,
             unresolved: &[],
             paused: self.core.paused(),
@@ -269,6 +270,7 @@ impl Daemon {
             swept_at: self.desk.swept_at,
             not_ready,
             on_disk: self.shared.on_disk.seen(),
+            log: self.shared.log().gap(),
             fires_in_flight: self.core.fires_in_flight(),
             accounts: self.core.standings().map(|(account, standing)| (account.clone(), standing)).collect(),
             waiting: self.core.waiting(most, now),

@@ -12,8 +12,8 @@ use super::clockwatch::{Clockwatch, Seen};
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
-use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
-use crate::dispatch::{self, Dispatch, Effect, RequestId, Standing, Waiting};
+use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
+use crate::dispatch::{self, Dispatch, Effect, Haste, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
@@ -350,10 +350,11 @@ impl Core {
         &mut self,
         claim: Claim,
         entry: Option<&Arc<Entry>>,
+        haste: Haste,
         now: Now,
     ) -> Vec<Effect> {
         self.by_hand.claiming -= 1;
-        self.dispatch.fire(claim, entry, now)
+        self.dispatch.fire(claim, entry, haste, now)
     }
 
     /// What a person asked for was known before.
@@ -454,6 +455,21 @@ impl Core {
     /// The reply to a question for a page of a stack's actions.
     pub(crate) fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
         self.dispatch.listed(id, reply, now)
+    }
+
+    /// The reply to a question for a job's record.
+    pub(crate) fn recorded(
+        &mut self,
+        id: RequestId,
+        reply: Reply<Option<JobRecord>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.dispatch.recorded(id, reply, now)
+    }
+
+    /// The reply to a look at a stack or a job.
+    pub(crate) fn looked(&mut self, id: RequestId, reply: Reply<Looked>, now: Now) -> Vec<Effect> {
+        self.dispatch.looked(id, reply, now)
     }
 
     /// The actions that the journal knows of a stack. `None` when it cannot be read.

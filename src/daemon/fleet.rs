@@ -119,6 +119,9 @@ pub async fn run(
 ) -> Result<(), DaemonError> {
     let Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, .. } = setup;
     let ControlReceiver { mut asks, schedule: in_force } = asked;
+    if let Some(metrics) = &metrics {
+        metrics.follow(setup.log_writer.progress());
+    }
     let shared = Arc::new(Shared {
         metrics,
         log_writer: setup.log_writer,
@@ -404,6 +407,7 @@ fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
         swept_at: one.swept_at.max(other.swept_at),
         not_ready,
         on_disk: one.on_disk,
+        log: one.log,
         fires_in_flight: one.fires_in_flight + other.fires_in_flight,
         accounts,
         waiting,

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::core::{Claims, claim};
 use super::sweep::Sweep;
-use crate::journal::{Key, Open, Reached, Recovered};
+use crate::journal::{Key, Open, Reached, Recovered, Transition};
 use crate::log::event::JournalOlder;
 use crate::schedule::Schedule;
 
@@ -31,7 +31,21 @@ pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(C
     Some((Claims { cursor: until, repeat: None, claims }, JournalOlder { from, until, occurrences }))
 }
 
-/// Takes in that these claims are written, but for those that were `known` before: each is in doubt from now on.
+/// The attempts that the journal is to have as sent, as it has them as waiting: should one be sent again and the process die, the
+/// next one must not take it for unsent.
+pub(crate) fn attempts(recovered: &Recovered, until: Timestamp) -> Vec<(Key, Transition)> {
+    let waiting = recovered.open.iter().filter(|open| may_have_been_sent(open, until));
+    let sending = waiting.filter_map(|open| match open.reached {
+        Reached::Waiting { attempts, .. } => {
+            let sending = Transition::Sending { attempts: attempts + 1, sent_at: open.claim.due_at };
+            Some((open.claim.key.clone(), sending))
+        }
+        Reached::Due | Reached::Sending { .. } => None,
+    });
+    sending.collect()
+}
+
+/// Takes in that these claims and attempts are written, but for those that were `known` before: each is in doubt from now on.
 pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: Claims, known: &[Key]) {
     for open in &mut recovered.open {
         if may_have_been_sent(open, cursor)
@@ -50,5 +64,10 @@ pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: 
 
 /// Whether the journal may not know that this was sent.
 fn may_have_been_sent(open: &Open, until: Timestamp) -> bool {
-    !matches!(open.reached, Reached::Sending { .. }) && open.claim.due_at <= until
+    match open.reached {
+        Reached::Sending { .. } => false,
+        // It had come due, perhaps by a clock that was set back since.
+        Reached::Waiting { .. } => true,
+        Reached::Due => open.claim.due_at <= until,
+    }
 }

@@ -31,11 +31,13 @@ use crate::journal::{
     Definition, Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark,
 };
 use crate::log::LogWriter;
-use crate::log::event::{Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased};
+use crate::log::event::{
+    CalendarEnding, Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased,
+};
 use crate::memory;
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Schedule, Shard};
+use crate::schedule::{AccountName, Ending, Schedule, Shard, ending};
 
 pub(crate) use self::core::Core;
 use control_state::ControlState;
@@ -224,6 +226,19 @@ impl Daemon {
         left
     }
 
+    /// Tells of calendars whose list ends: when it begins to fire, and once a day. One loop tells for all.
+    fn tell_endings(&self) {
+        if self.shard != Shard::Common {
+            return;
+        }
+        let now = Now::read().wall;
+        for ending in self.whole.calendars().into_values().filter_map(|calendar| ending(calendar, now)) {
+            let message = ending.to_string();
+            let Ending { calendar, until, days, .. } = ending;
+            self.emit(CalendarEnding { calendar, until: until.to_string(), days, warning: message }.into());
+        }
+    }
+
     async fn fire_until(
         &mut self,
         stop: &mut (impl Future<Output = ()> + Unpin),
@@ -233,6 +248,7 @@ impl Daemon {
     ) -> Halt {
         let mut done = Vec::with_capacity(REPLIES_AT_ONCE);
         let mut health = self.requests.journal.health();
+        self.tell_endings();
         loop {
             let now = Now::read();
             // Without it another may lead: nothing is decided that could be wrong by now.
@@ -274,6 +290,7 @@ impl Daemon {
                     }
                     // What is settled is everybody's, and is pruned by one.
                     Tick::Prune if self.shard == Shard::Common => self.requests.prune(Now::read(), self.shared.keep),
+                    Tick::Remind => self.tell_endings(),
                     Tick::Prune => {}
                 },
                 Ok(()) = health.changed() => self.tell_health(&health.borrow_and_update()),
@@ -433,8 +450,14 @@ impl Daemon {
                     metrics.claimed();
                 }
             }
-            self.quotas_changed |=
-                matches!(done, Done::Fired { .. } | Done::Followed { .. } | Done::Listed { .. });
+            self.quotas_changed |= matches!(
+                done,
+                Done::Fired { .. }
+                    | Done::Followed { .. }
+                    | Done::Listed { .. }
+                    | Done::Recorded { .. }
+                    | Done::Looked { .. }
+            );
             effects.extend(match done {
                 Done::ByHand(by_hand) => {
                     self.perform(std::mem::take(&mut effects));
@@ -444,6 +467,8 @@ impl Daemon {
                 Done::Fired { id, sent_at, reply } => self.core.fired(id, sent_at, reply, now),
                 Done::Followed { id, reply } => self.core.followed(id, reply, now),
                 Done::Listed { id, reply } => self.core.listed(id, reply, now),
+                Done::Looked { id, reply } => self.core.looked(id, reply, now),
+                Done::Recorded { id, reply } => self.core.recorded(id, reply, now),
                 Done::Recalled { account, stack, known } => self.core.recalled(account, stack, known, now),
                 Done::Claimed { cursor, known: Ok(claimed) } => {
                     if let Some(mark) = &mut self.mark {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::control_state::{ByHand, To};
 use super::core::Claims;
 use crate::clock::Now;
-use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::control::{Fire, Steer};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::{Claim, Claimed, Cursor, Journal, JournalError, Key, Known, SendPermit, Transition};
@@ -25,6 +25,10 @@ pub(super) enum Done {
     Followed { id: RequestId, reply: Reply<FollowUp> },
     /// A question for a page of actions.
     Listed { id: RequestId, reply: Reply<ActionsListed> },
+    /// A look at a stack or a job.
+    Looked { id: RequestId, reply: Reply<Looked> },
+    /// A question for a job's record.
+    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
     /// The actions that the journal knows of a stack. `None`: it cannot be read.
     Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     /// A claim, and which of its occurrences were known before.
@@ -182,12 +186,17 @@ impl Requests {
     fn performed(&self, id: RequestId, request: Request) -> impl Future<Output = ()> + Send + use<> {
         let account = match &request {
             Request::RunNow(entry) => &entry.account.name,
-            Request::Action(account, ..) | Request::Actions { account, .. } => account,
+            Request::Action(account, ..)
+            | Request::Actions { account, .. }
+            | Request::JobRecord(account, ..)
+            | Request::Look { account, .. } => account,
         };
         let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
         let firing = match &request {
             Request::RunNow(entry) => Some(self.firing(id, Arc::clone(entry))),
-            Request::Action(..) | Request::Actions { .. } => None,
+            Request::Action(..) | Request::Actions { .. } | Request::Look { .. } | Request::JobRecord(..) => {
+                None
+            }
         };
         async move {
             let done = match request {
@@ -205,6 +214,20 @@ impl Requests {
                         None => no_answer(ActionsListed::Unanswered { error: NO_CLIENT.to_owned() }),
                     };
                     Done::Listed { id, reply }
+                }
+                Request::JobRecord(_, stack, job) => {
+                    let reply = match client {
+                        Some(client) => client.job_record(&stack, &job).await,
+                        None => no_answer(None),
+                    };
+                    Done::Recorded { id, reply }
+                }
+                Request::Look { stack, job, .. } => {
+                    let reply = match client {
+                        Some(client) => client.look(&stack, job.as_ref()).await,
+                        None => no_answer(Looked::Unanswered { error: NO_CLIENT.to_owned() }),
+                    };
+                    Done::Looked { id, reply }
                 }
             };
             // Nobody listens any more when the daemon has stopped.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::core::Core;
-use super::forgotten::{forgotten, take_in};
+use super::forgotten::{attempts, forgotten, take_in};
 use super::replacement::Part;
 use super::requests::Done;
 use super::sweep::{Reach, Tick, Ticks};
@@ -42,8 +42,9 @@ pub(super) const HANDED_OVER: Duration = Duration::from_millis(500);
 /// A shard that is handed over waits so long for the answers to what it has in flight.
 const HANDS_OVER_WITHIN: Duration = Duration::from_secs(4);
 
-/// What was in flight when a member stepped down is listened to for so long: longer than any request's timeout.
-const LISTENS: Duration = Duration::from_secs(120);
+/// A member that stepped down listens for the answers to its requests for this long: longer than the longest `timeout`
+/// that an account may have, which is 5 minutes.
+const LISTENS: Duration = Duration::from_secs(330);
 
 /// While the permit to send has run out, the loop looks at it so often.
 pub(super) const PERMIT_AGAIN: Duration = Duration::from_millis(20);
@@ -93,6 +94,10 @@ pub(super) async fn claim_forgotten(
         return Ok(None);
     };
     let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
+    let attempts = attempts(&opened.recovered, claims.cursor);
+    if !attempts.is_empty() {
+        opened.journal.commit(attempts).await?;
+    }
     take_in(&mut opened.recovered, claims, &claimed.known);
     Ok(Some(event))
 }
@@ -221,7 +226,7 @@ impl Daemon {
                     }
                 }
                 tick = ticks.next() => match tick {
-                    Tick::ClaimWindow | Tick::Prune => {}
+                    Tick::ClaimWindow | Tick::Prune | Tick::Remind => {}
                 },
                 // What people ask of the journal is refused.
                 _ = self.requests.replies.recv_many(&mut done, 1) => self.take_in(&mut done),

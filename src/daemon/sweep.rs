@@ -302,17 +302,19 @@ pub(super) struct Ticks {
     scheduler: JobScheduler,
     beats: mpsc::Receiver<()>,
     prunings: mpsc::Receiver<()>,
+    reminders: mpsc::Receiver<()>,
 }
 
 impl Ticks {
-    /// Starts the beat, every second, and the housekeeping, every hour, in UTC.
+    /// Starts the beat, every second, the housekeeping, every hour, and the reminders, every day, in UTC.
     pub(super) async fn start() -> Result<Ticks, JobSchedulerError> {
         let scheduler = JobScheduler::new().await?;
         let beats = every(&scheduler, "* * * * * *").await?;
         // Off the minutes on which most schedules are due.
         let prunings = every(&scheduler, "43 37 * * * *").await?;
+        let reminders = every(&scheduler, "13 37 6 * * *").await?;
         scheduler.start().await?;
-        Ok(Ticks { scheduler, beats, prunings })
+        Ok(Ticks { scheduler, beats, prunings, reminders })
     }
 
     /// The next beat. Never comes when the scheduler has died: the loop does not depend on it.
@@ -320,6 +322,7 @@ impl Ticks {
         tokio::select! {
             Some(()) = self.beats.recv() => Tick::ClaimWindow,
             Some(()) = self.prunings.recv() => Tick::Prune,
+            Some(()) = self.reminders.recv() => Tick::Remind,
             else => std::future::pending().await,
         }
     }
@@ -337,6 +340,8 @@ pub(super) enum Tick {
     ClaimWindow,
     /// Take old rows out of the journal.
     Prune,
+    /// Tell again what nobody has mended.
+    Remind,
 }
 
 /// A signal on each occurrence of a cron expression. One that waits is as good as many.

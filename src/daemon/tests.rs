@@ -18,7 +18,7 @@ use crate::journal::{Key, Recovered, Repeat, store};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
-use crate::timetable::Timetable;
+use crate::timetable::{Occurrence, Timetable};
 
 const START: &str = "2026-03-01T00:00:00Z";
 
@@ -75,7 +75,14 @@ impl World {
             .cursor
             .into_iter()
             .flat_map(|cursor| Timetable::new(former, cursor - SignedDuration::from_secs(5)).step(cursor));
-        let known = ahead.map(|claimed| Key::new(claimed.entry.name.clone(), claimed.scheduled_at)).collect();
+        let pass = |at: Timestamp| {
+            recovered.repeat.filter(|it| it.from <= at && at < it.until).map_or(0, |repeat| repeat.pass)
+        };
+        let key = |claimed: Occurrence| {
+            let pass = pass(claimed.scheduled_at);
+            Key::new(claimed.entry.name.clone(), claimed.scheduled_at).in_pass(pass)
+        };
+        let known = ahead.map(key).collect();
         let (core, effects) = Core::new(schedule, recovered, 1, now);
         let mut world = World {
             core,
@@ -477,6 +484,20 @@ fn a_cursor_ahead_of_the_clock_is_waited_for() {
     assert_eq!(world.sent("all"), 0, "until the cursor everything is claimed by a former process");
     world.pass(11, 1.0);
     assert_eq!(world.sent("all"), 11);
+}
+
+#[test]
+fn a_restart_while_the_clock_shows_a_stretch_again_plans_nothing_a_second_time() {
+    let start: Timestamp = START.parse().expect("an instant");
+    let after = |seconds| start + SignedDuration::from_secs(seconds);
+    // The stretch begins a minute before the start, or within what was claimed ahead.
+    for from in [-60, 3] {
+        let repeat = Repeat { pass: 1, from: after(from), until: after(3600) };
+        let recovered = Recovered { cursor: Some(after(5)), repeat: Some(repeat), ..nothing_recovered() };
+        let mut world = World::new(&three(), recovered, START);
+        world.pass(10, 1.0);
+        assert_eq!(world.sent("all"), 6, "a stretch that begins at {from} s: from the cursor on");
+    }
 }
 
 #[test]

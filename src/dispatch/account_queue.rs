@@ -35,6 +35,8 @@ pub(super) struct AccountQueue {
     retries: BTreeSet<(Mono, Rank)>,
     /// Kept back by `overlap: queue`.
     held: BTreeSet<Rank>,
+    /// Kept back by `stack_state`.
+    by_stack: BTreeSet<Rank>,
     /// Became ready since the operator was last told who waits.
     pub(super) untold: Vec<Id>,
     pub(super) follow: Follow,
@@ -94,6 +96,7 @@ impl AccountQueue {
             ready: BTreeSet::new(),
             retries: BTreeSet::new(),
             held: BTreeSet::new(),
+            by_stack: BTreeSet::new(),
             untold: Vec::new(),
             follow: Follow::default(),
             in_flight: 0,
@@ -134,7 +137,7 @@ impl AccountQueue {
             exhausted_until: self.quota.exhausted_until(),
             in_flight: self.in_flight,
             following: self.follow.len(),
-            held: self.held.len(),
+            held: self.held.len() + self.by_stack.len(),
             refused: self.refused.clone(),
             trouble: self.trouble.clone(),
         }
@@ -150,7 +153,9 @@ impl AccountQueue {
         };
         let ready = self.ready.iter().map(move |&(.., id)| (id, ready));
         let retries = self.retries.iter().map(move |&(at, (.., id))| (id, Waits::Retry { until: until(at) }));
-        ready.chain(retries).chain(self.held.iter().map(|&(.., id)| (id, Waits::Overlap)))
+        let held = self.held.iter().map(|&(.., id)| (id, Waits::Overlap));
+        let by_stack = self.by_stack.iter().map(|&(.., id)| (id, Waits::Stack(None)));
+        ready.chain(retries).chain(held).chain(by_stack)
     }
 
     /// Takes over the account's new settings. What is known of its quota stays, unless it is another one.
@@ -198,6 +203,9 @@ impl AccountQueue {
             Place::Held => {
                 self.held.insert(rank);
             }
+            Place::Stack => {
+                self.by_stack.insert(rank);
+            }
             Place::Future | Place::Sending | Place::Doubt => {}
         }
     }
@@ -212,6 +220,9 @@ impl AccountQueue {
             }
             Place::Held => {
                 self.held.remove(&rank);
+            }
+            Place::Stack => {
+                self.by_stack.remove(&rank);
             }
             Place::Future | Place::Sending | Place::Doubt => {}
         }

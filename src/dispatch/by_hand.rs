@@ -15,9 +15,19 @@ use crate::journal::{Claim, Origin, Pause, Transition};
 use crate::log::event::{OccurrenceSkipped, PauseEnded};
 use crate::schedule::{Entry, EntryName};
 
+/// Whether an occurrence heeds the state of its stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Haste {
+    /// As its entry says.
+    #[default]
+    Usual,
+    /// A person has it sent now, whatever its stack does.
+    Now,
+}
+
 impl Dispatch {
     /// Takes over what a person asked for, once it is claimed. `entry` is what the schedule has under its name by now.
-    pub fn fire(&mut self, claim: Claim, entry: Option<&Arc<Entry>>, now: Now) -> Vec<Effect> {
+    pub fn fire(&mut self, claim: Claim, entry: Option<&Arc<Entry>>, haste: Haste, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         match entry {
             Some(entry) => {
@@ -28,6 +38,7 @@ impl Dispatch {
                     due_at: claim.due_at,
                     deadline: claim.deadline,
                     origin: claim.origin,
+                    haste,
                 };
                 self.enter(planned, History::default(), now, &mut effects);
             }
@@ -36,7 +47,14 @@ impl Dispatch {
                 let pass = claim.key.pass().into();
                 let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
                 effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
+                effects.push(log(OccurrenceSkipped {
+                    entry,
+                    scheduled_at,
+                    pass,
+                    reason,
+                    calendar: None,
+                    lateness_ms,
+                }));
             }
         }
         effects
@@ -47,7 +65,10 @@ impl Dispatch {
         let mut effects = Vec::new();
         Arc::make_mut(&mut self.paused).insert(entry.clone(), pause);
         self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
-        let waiting = self.activity.get(entry).map(|activity| activity.waiting.iter().chain(&activity.held));
+        let waiting = self
+            .activity
+            .get(entry)
+            .map(|activity| activity.waiting.iter().chain(&activity.held).chain(&activity.by_stack));
         let waiting: Vec<Id> = waiting.into_iter().flatten().copied().collect();
         for id in waiting {
             if self.is_paused_by_hand(id) {

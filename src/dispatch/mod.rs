@@ -6,6 +6,7 @@
 mod by_hand;
 mod in_doubt;
 mod follow;
+mod holding;
 mod listing;
 mod policies;
 mod account_queue;
@@ -13,6 +14,7 @@ mod recovery;
 mod reload;
 mod replies;
 mod retry;
+mod stack_state;
 mod standing;
 mod trouble;
 
@@ -24,18 +26,21 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
-use crate::cloud66::ActionId;
+use crate::cloud66::{ActionId, Obstacle};
 use crate::journal::{Cause, Claim, Key, Origin, Pause, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
-use crate::schedule::{Account, AccountName, Entry, EntryName, StackUid};
+use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
 
 pub(crate) use account_queue::Gauges;
 #[cfg(test)]
 pub(crate) use account_queue::Sent;
 use account_queue::{AccountQueue, Rank};
+pub(crate) use by_hand::Haste;
 use follow::{Following, Question};
+use holding::Turn;
+use stack_state::Subject;
 pub(crate) use standing::{Refused, Standing, Waiting, Waits};
 
 /// What the shell is to do.
@@ -86,6 +91,17 @@ pub enum Request {
         /// What for.
         purpose: Purpose,
     },
+    /// Ask how a stack is, or one of its jobs.
+    Look {
+        /// By whose token.
+        account: AccountName,
+        /// Which stack.
+        stack: StackUid,
+        /// Which of its jobs. `None`: the stack itself.
+        job: Option<JobUid>,
+    },
+    /// Ask for the record of a job.
+    JobRecord(AccountName, StackUid, JobUid),
 }
 
 /// The state of all that is planned, waits, or is under way.
@@ -105,6 +121,8 @@ pub struct Dispatch {
     backoff: retry::Backoff,
     stopping: bool,
     doubts: in_doubt::Doubts,
+    /// What is known of the stacks that entries have looked at.
+    looks: stack_state::Looks,
     /// The longest that an occurrence may wait before it is sent.
     longest_wait: Duration,
     /// What is planned and not settled. An occurrence that is planned again is the same one.
@@ -134,6 +152,7 @@ struct Pending {
     due_at: Timestamp,
     deadline: Timestamp,
     origin: Origin,
+    haste: Haste,
     /// Its turn came 5 s or more after its due instant, or it is tried again: a newer one of its entry supersedes it with
     /// `catch_up: latest`.
     waited: bool,
@@ -154,6 +173,7 @@ struct Planned {
     due_at: Timestamp,
     deadline: Timestamp,
     origin: Origin,
+    haste: Haste,
 }
 
 /// What was tried so far.
@@ -170,11 +190,13 @@ struct History {
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
     /// cannot be said that it was not sent.
     doubt: Option<Doubtful>,
-    /// When the first attempt left that was taken to have had no effect, or may have had one. The stack's list is read once
-    /// more when a further attempt has started an action. `None`: there was no such attempt.
-    first_lost: Option<Timestamp>,
+    /// A second action of the occurrence began then at the earliest: an attempt was taken to have had no effect, or may have had
+    /// one. The stack's list is read once more when a further attempt has started an action. `None`: there was no such attempt.
+    surplus_from: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
+    /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no newer one supersedes it.
+    obstacle: Option<Obstacle>,
     /// How the last attempt failed.
     error: Option<String>,
 }
@@ -205,6 +227,8 @@ enum Place {
     Retry(Mono),
     /// Held by `overlap: queue`.
     Held,
+    /// Kept back by `stack_state`, until its stack and its job are known or an obstacle is over.
+    Stack,
     /// In flight.
     Sending,
     /// In doubt.
@@ -274,6 +298,8 @@ struct Activity {
     waiting: BTreeSet<Id>,
     /// Held by `overlap: queue` until the last action has finished.
     held: Option<Id>,
+    /// Kept back by `stack_state`.
+    by_stack: BTreeSet<Id>,
     sending: u32,
     in_doubt: u32,
     /// The newest scheduled occurrence that was sent since something of the entry is under way.
@@ -287,7 +313,7 @@ impl Activity {
     }
 
     fn over(&self) -> bool {
-        !self.busy() && self.waiting.is_empty() && self.held.is_none()
+        !self.busy() && self.waiting.is_empty() && self.held.is_none() && self.by_stack.is_empty()
     }
 }
 
@@ -299,6 +325,10 @@ enum InFlight {
     FollowPage(Ticket, AccountName, u32, Vec<Following>),
     /// A question for the actions of a stack.
     ActionLookup(Ticket, AccountName, StackUid),
+    /// A look at a stack or a job.
+    Look(Ticket, Subject),
+    /// A question for a job's record: about attempts in doubt, or to learn from a run.
+    JobRecord(Ticket, AccountName, StackUid, JobUid, Option<in_doubt::Lesson>),
 }
 
 impl Dispatch {
@@ -319,6 +349,7 @@ impl Dispatch {
             backoff: retry::Backoff::new(seed),
             stopping: false,
             doubts: in_doubt::Doubts::default(),
+            looks: stack_state::Looks::default(),
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
             paused: Arc::default(),
@@ -338,8 +369,8 @@ impl Dispatch {
             let account = entry.account.name.clone();
             let (due_at, deadline) = entry.times(scheduled_at);
             let origin = Origin::Schedule;
-            let entry = by_hand::as_sent(&entry, &origin, scheduled_at);
-            let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin };
+            let (entry, haste) = (by_hand::as_sent(&entry, &origin, scheduled_at), Haste::Usual);
+            let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin, haste };
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
                 *planned.entry((account, due_at.as_second())).or_default() += 1;
             }
@@ -355,7 +386,7 @@ impl Dispatch {
     /// `None` for an occurrence that is known already.
     fn enter(
         &mut self,
-        Planned { entry, scheduled_at, pass, due_at, deadline, origin }: Planned,
+        Planned { entry, scheduled_at, pass, due_at, deadline, origin, haste }: Planned,
         history: History,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -374,6 +405,7 @@ impl Dispatch {
             due_at,
             deadline,
             origin,
+            haste,
             waited: false,
             goes_on: history.goes_on,
             history,
@@ -385,6 +417,7 @@ impl Dispatch {
             self.comes_due(id, now, effects);
         } else {
             self.future.insert((due_at, id));
+            self.plans_look(id);
         }
         Some(id)
     }
@@ -405,7 +438,7 @@ impl Dispatch {
         while let Some(&(deadline, id)) = self.deadlines.first()
             && deadline <= now.wall
         {
-            self.miss(id, "deadline", now, &mut effects);
+            self.miss(id, self.late_for(id), now, &mut effects);
         }
         while let Some(&(waits_from, id)) = self.on_time_until.first()
             && waits_from <= now.wall
@@ -414,6 +447,7 @@ impl Dispatch {
             self.has_waited_for_quota(id, now, &mut effects);
         }
         self.lose_patience(now, &mut effects);
+        self.look_around(now, &mut effects);
         let names: Vec<AccountName> = self.lanes.keys().cloned().collect();
         for name in names {
             self.serve(&name, now, &mut effects);
@@ -454,7 +488,11 @@ impl Dispatch {
     pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
         match self.requests.get(&request)? {
             InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
-            InFlight::Follow(..) | InFlight::FollowPage(..) | InFlight::ActionLookup(..) => None,
+            InFlight::Follow(..)
+            | InFlight::FollowPage(..)
+            | InFlight::ActionLookup(..)
+            | InFlight::JobRecord(..)
+            | InFlight::Look(..) => None,
         }
     }
 
@@ -489,10 +527,11 @@ impl Dispatch {
             return None;
         }
         let wall = [self.future.first(), self.deadlines.first(), self.on_time_until.first()];
-        let wall = wall.into_iter().flatten().map(|&(at, _)| now.mono + now.until(at));
+        let wall = wall.into_iter().flatten().map(|&(at, _)| at).chain(self.looks.ahead_at());
+        let wall = wall.map(|at| now.mono + now.until(at));
         let lanes =
             self.lanes.iter().filter_map(|(name, lane)| lane.wakes_at(self.doubts.next_at(name), now));
-        wall.chain(lanes).chain(self.doubts.patience_ends()).min()
+        wall.chain(lanes).chain(self.doubts.patience_ends()).chain(self.looks.wakes_at()).min()
     }
 
     fn number(&mut self) -> u64 {
@@ -506,8 +545,12 @@ impl Dispatch {
             return;
         };
         let was = std::mem::replace(&mut pending.place, Place::Ready);
+        let subjects = pending.subjects();
         self.deadlines.insert((pending.deadline, id));
-        self.activity.entry(pending.entry.name.clone()).or_default().waiting.insert(id);
+        let activity = self.activity.entry(pending.entry.name.clone()).or_default();
+        activity.waiting.insert(id);
+        activity.by_stack.remove(&id);
+        self.looks.let_go(id, &subjects);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(was, pending.rank(id));
             lane.put_in(pending.place, pending.rank(id));
@@ -525,6 +568,7 @@ impl Dispatch {
         if self.doubts.is_overdue(account, now) {
             self.inquire(account, now, effects);
         }
+        self.look_postponed(account, now, effects);
         let refusal = loop {
             let Some(lane) = self.lanes.get_mut(account) else {
                 return;
@@ -535,8 +579,18 @@ impl Dispatch {
             if self.held_back(id, now, effects) {
                 continue;
             }
+            let unseen = match self.takes_its_turn(id, now, effects) {
+                Turn::Goes => None,
+                Turn::Stays => continue,
+                Turn::GoesUnseen(subjects, error) => Some((subjects, error)),
+            };
             match self.lanes.get_mut(account).map(|lane| lane.admit(Purpose::Fire, now)) {
-                Some(Ok(ticket)) => self.send(id, ticket, now, effects),
+                Some(Ok(ticket)) => {
+                    if let Some((subjects, error)) = unseen {
+                        self.goes_unseen(subjects, &error, now, effects);
+                    }
+                    self.send(id, ticket, now, effects);
+                }
                 Some(Err(refusal)) => break Some(refusal),
                 None => return,
             }
@@ -557,6 +611,7 @@ impl Dispatch {
             return;
         };
         pending.history.attempts += 1;
+        pending.history.obstacle = None;
         pending.history.token = self.lanes.get(&pending.entry.account.name).map(|lane| lane.reloads);
         self.deadlines.remove(&(pending.deadline, id));
         self.on_time_until.remove(&(pending.waits_from(), id));
@@ -623,6 +678,8 @@ impl Dispatch {
         };
         self.known.remove(&pending.key());
         self.future.remove(&(pending.due_at, id));
+        self.looks.withdraw(pending.due_at, id);
+        self.looks.let_go(id, &pending.subjects());
         self.deadlines.remove(&(pending.deadline, id));
         self.on_time_until.remove(&(pending.waits_from(), id));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
@@ -630,6 +687,7 @@ impl Dispatch {
         }
         if let Some(activity) = self.activity.get_mut(&pending.entry.name) {
             activity.waiting.remove(&id);
+            activity.by_stack.remove(&id);
             activity.held.take_if(|held| *held == id);
             if activity.over() {
                 self.activity.remove(&pending.entry.name);

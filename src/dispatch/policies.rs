@@ -1,4 +1,4 @@
-//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause.
+//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause, calendars.
 
 use std::sync::Arc;
 
@@ -6,10 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::journal::{Cause, Key, Transition};
+use crate::cloud66::Obstacle;
+use crate::journal::{Cause, Key, Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
-use crate::schedule::{AccountName, CatchUp, EntryName, Overlap};
+use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
+use crate::timetable::excluded;
 
 /// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides. What is less late is on
 /// time: a machine under load, a slow journal and a short stall are nobody's reason to leave a job out.
@@ -26,6 +28,9 @@ impl Dispatch {
         let (by_hand, scheduled_at, due_at) = (pending.is_by_hand(), pending.scheduled_at, pending.due_at);
         if !by_hand && self.is_paused(&entry, due_at) {
             return self.skip(id, "paused", now, effects);
+        }
+        if !by_hand && let Some(exclusion) = excluded(&entry, scheduled_at) {
+            return self.skip_on(id, exclusion.calendar, now, effects);
         }
         if !by_hand && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
         {
@@ -59,8 +64,11 @@ impl Dispatch {
         let Some((newest, by)) = newest.map(|(id, pending)| (id, pending.scheduled_at)) else {
             return;
         };
-        let superseded: Vec<Id> =
-            scheduled().filter(|&(id, pending)| id != newest && pending.waited).map(|(id, _)| id).collect();
+        let gives_way = |pending: &Pending| pending.waited && pending.history.obstacle.is_none();
+        let superseded: Vec<Id> = scheduled()
+            .filter(|&(id, pending)| id != newest && gives_way(pending))
+            .map(|(id, _)| id)
+            .collect();
         for id in superseded {
             self.superseded(id, by, now, effects);
         }
@@ -165,6 +173,12 @@ impl Dispatch {
         }
     }
 
+    /// Why an occurrence that is past its deadline was not sent.
+    pub(super) fn late_for(&self, id: Id) -> &'static str {
+        let pending = self.pending.get(&id).filter(|pending| pending.place == Place::Stack);
+        pending.and_then(|pending| pending.history.obstacle).map_or("deadline", Obstacle::as_str)
+    }
+
     /// Gives up an occurrence that was not sent in time.
     pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         self.misses(id, reason, None, now, effects);
@@ -194,8 +208,22 @@ impl Dispatch {
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
         self.give_up(id, now, effects, |key, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
-            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms };
+            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, calendar: None, lateness_ms };
             (Transition::Skipped { reason: Cause { error, ..reason.into() } }, event.into())
+        });
+    }
+
+    /// Gives up an occurrence that falls on a calendar of its entry.
+    fn skip_on(&mut self, id: Id, calendar: &CalendarName, now: Now, effects: &mut Vec<Effect>) {
+        self.give_up(id, now, effects, |key, lateness_ms, error| {
+            let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+            let end = Transition::Skipped {
+                reason: Cause { reason: calendar_reason(calendar).into(), replaced_by: None, error },
+            };
+            let calendar = Some(calendar.clone());
+            let reason = "calendar";
+            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, calendar, lateness_ms };
+            (end, event.into())
         });
     }
 

@@ -9,8 +9,9 @@ use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::reload::as_claimed;
-use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, Reloaded, log, ms};
+use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
+use crate::cloud66::Obstacle;
 use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
@@ -81,6 +82,10 @@ impl Dispatch {
             None => now.wall,
         };
         for Open { claim, reached } in recovered.open {
+            let obstacle = match &reached {
+                Reached::Waiting { reason, .. } => Obstacle::of_word(&reason.reason),
+                Reached::Due | Reached::Sending { .. } => None,
+            };
             let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
                 Reached::Due => (0, None, claim.due_at > unsent_after, false, false),
@@ -108,11 +113,13 @@ impl Dispatch {
                         // Of a schedule that changed while no daemon ran, as by a reload.
                         deadline: entry.deadline(claim.due_at),
                         origin: claim.origin.clone(),
+                        haste: Haste::Usual,
                     };
                     let history = History {
                         attempts,
                         written: waits,
                         goes_on: goes_on_late,
+                        obstacle,
                         error,
                         ..History::default()
                     };
@@ -130,7 +137,14 @@ impl Dispatch {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped { entry, scheduled_at, pass, reason, lateness_ms }));
+                    effects.push(log(OccurrenceSkipped {
+                        entry,
+                        scheduled_at,
+                        pass,
+                        reason,
+                        calendar: None,
+                        lateness_ms,
+                    }));
                 }
                 _ => {
                     effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
@@ -168,6 +182,7 @@ impl Dispatch {
         let pending = Pending {
             entry: as_sent(&sent, &claim.origin, claim.key.scheduled_at()),
             origin: claim.origin,
+            haste: Haste::Usual,
             scheduled_at: claim.key.scheduled_at(),
             pass: claim.key.pass(),
             due_at: claim.due_at,
@@ -198,7 +213,7 @@ impl Dispatch {
         all.sort_unstable_by_key(|(id, _)| **id);
         for (id, pending) in all {
             match pending.place {
-                Place::Ready | Place::Retry(_) | Place::Held if !pending.history.written => {
+                Place::Ready | Place::Retry(_) | Place::Held | Place::Stack if !pending.history.written => {
                     effects.extend(pending.record_waiting("down"));
                 }
                 Place::Doubt if pending.history.attempts == 0 => {

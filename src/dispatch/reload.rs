@@ -93,7 +93,14 @@ impl Dispatch {
             let (key, entry) = (Key::new(entry.name.clone(), scheduled_at).in_pass(pass), entry.name.clone());
             [
                 Effect::Record(key, Transition::Skipped { reason: reason.into() }),
-                log(OccurrenceSkipped { entry, scheduled_at, pass: pass.into(), reason, lateness_ms }),
+                log(OccurrenceSkipped {
+                    entry,
+                    scheduled_at,
+                    pass: pass.into(),
+                    reason,
+                    calendar: None,
+                    lateness_ms,
+                }),
             ]
         });
         removed.collect()
@@ -121,6 +128,9 @@ impl Dispatch {
             return false;
         }
         let claimed = pending.claim();
+        let place = pending.place;
+        self.looks.let_go(id, &pending.subjects());
+        self.looks.withdraw(pending.due_at, id);
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
         }
@@ -141,6 +151,12 @@ impl Dispatch {
         effects.extend(pending.amend(&claimed));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));
+        }
+        match place {
+            Place::Future => self.plans_look(id),
+            // Another stack or another policy: what holds now is found out in its turn.
+            Place::Stack => self.make_ready(id),
+            Place::Ready | Place::Retry(_) | Place::Held | Place::Sending | Place::Doubt => {}
         }
         true
     }

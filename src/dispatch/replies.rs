@@ -10,6 +10,7 @@ use super::in_doubt::{InDoubtReport, Token};
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
+use crate::cloud66::reply::LONGEST_WARNING;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
@@ -50,7 +51,13 @@ impl Dispatch {
         lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
         lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
-        lane.settle(ticket, reply.quota, matches!(reply.outcome, Outcome::NotSent { .. }), now, &mut effects);
+        lane.settle(
+            ticket,
+            reply.quota,
+            matches!(reply.outcome, Outcome::NotSent { .. } | Outcome::Unsendable { .. }),
+            now,
+            &mut effects,
+        );
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         let activity = self.activity.entry(entry.name.clone()).or_default();
         activity.sending -= 1;
@@ -74,17 +81,29 @@ impl Dispatch {
                 let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                effects.push(Effect::Record(
-                    pending.key(),
-                    Transition::Rejected { status, error: error.clone() },
-                ));
+                let refused = Transition::Rejected { status: Some(status), error: error.clone() };
+                effects.push(Effect::Record(pending.key(), refused));
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
                     pass,
-                    status,
+                    status: Some(status),
                     error,
                     hint,
+                }));
+                self.forget(id);
+            }
+            Outcome::Unsendable { error } => {
+                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
+                let refused = Transition::Rejected { status: None, error: error.clone() };
+                effects.push(Effect::Record(pending.key(), refused));
+                effects.push(log(OccurrenceRejected {
+                    entry: entry.name.clone(),
+                    scheduled_at,
+                    pass,
+                    status: None,
+                    error,
+                    hint: "correct the entry: its request cannot be sent as it is".to_owned(),
                 }));
                 self.forget(id);
             }
@@ -130,7 +149,7 @@ impl Dispatch {
         }
         lane.settle(ticket, reply.quota, false, now, &mut effects);
         if let Some(warning) = reply.warning {
-            let warning = masking::masked(entry.args.as_deref(), &warning);
+            let warning = masking::masked_and_cut(entry.args.as_deref(), &warning, LONGEST_WARNING);
             effects.push(warned(&entry, warning));
         }
         self.answered(following, reply.outcome, now, &mut effects);
@@ -201,10 +220,12 @@ impl Dispatch {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
+                self.learns_from(&entry, &action, now, effects);
                 effects.extend(finished(&following, *action, now));
                 true
             }
             FollowUp::Gone { error } => {
+                let error = masking::masked(entry.args.as_deref(), &error);
                 effects.extend(unfinished(&following, format!("the API does not know it: {error}")));
                 true
             }

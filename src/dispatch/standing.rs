@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::trouble::Trouble;
 use super::{Dispatch, Gauges};
 use crate::clock::Now;
+use crate::cloud66::Obstacle;
 use crate::schedule::{Account, AccountName, Entry, EntryName};
 
 /// How an account stands.
@@ -21,7 +22,7 @@ pub(crate) struct Standing {
     pub(crate) in_flight: usize,
     /// Actions that have not finished and are asked for.
     pub(crate) following: usize,
-    /// Occurrences that `overlap: queue` holds.
+    /// Occurrences that their own policies hold: `overlap: queue` and `stack_state`.
     pub(crate) held: usize,
     pub(crate) refused: Option<Refused>,
     pub(crate) trouble: Trouble,
@@ -65,6 +66,8 @@ pub(crate) enum Waits {
     Retry { until: Option<Timestamp> },
     /// For the entry's last action to finish.
     Overlap,
+    /// For an obstacle at its stack or job to be over. `None`: for the answer to a look.
+    Stack(Option<Obstacle>),
 }
 
 impl Dispatch {
@@ -88,7 +91,10 @@ impl Dispatch {
                 attempts: pending.history.attempts,
                 error: pending.history.error.clone(),
                 by_hand: pending.is_by_hand(),
-                waits,
+                waits: match waits {
+                    Waits::Stack(_) => Waits::Stack(pending.history.obstacle),
+                    other => other,
+                },
             })
         });
         waiting.collect()

@@ -2,9 +2,11 @@
 
 mod by_hand;
 mod doubt;
+mod evidence;
 mod follow;
 mod recovery;
 mod reload;
+mod stack_state;
 mod surplus;
 mod waited;
 mod world;
@@ -18,7 +20,7 @@ use serde_json::json;
 use world::*;
 
 use super::*;
-use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, Outcome, Reply};
+use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::journal::{
     Claim, Followed, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started, Unnamed,
 };
@@ -389,16 +391,19 @@ proptest! {
     #[test]
     fn every_occurrence_ends_once(
         due in proptest::collection::vec((0..4usize, 0..30i64), 1..20),
-        policies in proptest::collection::vec((0..3u8, 0..3u8), 4),
+        policies in proptest::collection::vec((0..3u8, 0..3u8, 0..3u8), 4),
         answers in proptest::collection::vec(0..6u8, 60),
+        looks in proptest::collection::vec(0..6u8, 60),
         by_hand in proptest::collection::vec((0..4usize, 0..60u32, 0..3u8), 0..8),
     ) {
         let account = account(1000);
         let mut world = World::new(&account);
-        let entries: Vec<Entry> = policies.iter().enumerate().map(|(i, &(overlap, catch_up))| {
+        let entries: Vec<Entry> = policies.iter().enumerate().map(|(i, &(overlap, catch_up, stack_state))| {
             let mut entry = entry(&format!("e{i}"), &account);
             entry.overlap = [Overlap::Allow, Overlap::Skip, Overlap::Queue][usize::from(overlap)];
             entry.catch_up = [CatchUp::None, CatchUp::Latest, CatchUp::All][usize::from(catch_up)];
+            entry.stack_state =
+                [StackState::Ignore, StackState::Hold, StackState::Skip][usize::from(stack_state)];
             entry.priority = [Priority::Low, Priority::Normal, Priority::High][i % 3];
             entry.start_deadline = Duration::from_secs(20);
             entry
@@ -409,7 +414,7 @@ proptest! {
                 world.plan(&entries[which], &[at]);
             }
         }
-        let mut answers = answers.into_iter();
+        let (mut answers, mut looks) = (answers.into_iter(), looks.into_iter());
         let mut fired = 0;
         for second in 0..20_000 {
             world.go_to(f64::from(second) / if second < 200 { 2.0 } else { 0.5 });
@@ -434,7 +439,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
-            let held = world.dispatch.pending.values().filter(|pending| pending.place == Place::Held).count();
+            let held = world.dispatch.pending.values().filter(|pending| matches!(pending.place, Place::Held | Place::Stack)).count();
             let told = world.dispatch.standings().next().map(|(_, standing)| standing.held);
             prop_assert_eq!(told, Some(held), "at {}", world.now.wall);
             while let Some((_, request)) = world.sent.first() {
@@ -455,9 +460,20 @@ proptest! {
                         };
                         world.answer_list(listed);
                     }
+                    Request::JobRecord(..) => unreachable!("the world answers it at once"),
                     Request::Action(_, _, id) => {
                         let id = *id;
                         world.answer_follow_up(ended(id, true));
+                    }
+                    Request::Look { job, .. } => {
+                        let job = job.as_ref().map(ToString::to_string);
+                        let looked = match looks.next() {
+                            Some(0) => Looked::Unanswered { error: "connection refused".into() },
+                            Some(1) => Looked::Seen(Some(Obstacle::Deploying)),
+                            Some(2) => Looked::Seen(Some(Obstacle::PausedRemotely)),
+                            _ => Looked::Seen(None),
+                        };
+                        world.answer_look(job.as_deref(), looked);
                     }
                 }
             }

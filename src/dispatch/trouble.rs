@@ -39,6 +39,8 @@ impl Trouble {
     /// Takes in the outcome of a `run_now` of `entry`.
     pub(super) fn fired(&mut self, entry: &EntryName, outcome: &Outcome, now: Timestamp) {
         match outcome {
+            // Nothing was asked of the API.
+            Outcome::Unsendable { .. } => {}
             Outcome::NotSent { error } => self.out_of_reach(error, now),
             // The API was not reached: something in front of it answered.
             Outcome::NotFromApi { status, error } => self.out_of_reach(&format!("{status}: {error}"), now),

@@ -106,6 +106,21 @@ impl fmt::Display for Why<'_> {
             (State::Waiting, "quota") => "no quota is left",
             (State::Waiting, "overlap") => "the entry's last action has not finished (overlap: queue)",
             (State::Waiting, "down") => "the daemon stopped before its turn came",
+            (State::Waiting, "deploying") => "its stack is being deployed (stack_state: hold)",
+            (State::Waiting, "maintenance") => "its stack is in maintenance (stack_state: hold)",
+            (State::Waiting, "paused_remotely") => "its job is paused in Cloud 66 (stack_state: hold)",
+            (State::Missed, "deploying") => {
+                "its stack was being deployed until its start_deadline (stack_state: hold)"
+            }
+            (State::Missed, "maintenance") => {
+                "its stack was in maintenance until its start_deadline (stack_state: hold)"
+            }
+            (State::Missed, "paused_remotely") => {
+                "its job was paused in Cloud 66 until its start_deadline (stack_state: hold)"
+            }
+            (State::Skipped, "deploying") => "its stack was being deployed (stack_state: skip)",
+            (State::Skipped, "maintenance") => "its stack was in maintenance (stack_state: skip)",
+            (State::Skipped, "paused_remotely") => "its job was paused in Cloud 66 (stack_state: skip)",
             (State::Missed, "superseded") => "a newer run took its place (catch_up: latest)",
             (State::Missed, "deadline") => "it could not be sent before its start_deadline",
             (State::Missed, "down") => "nobody looked when it was due (catch_up: none)",

@@ -396,8 +396,8 @@ mod tests {
                         }
                         Ask::Resent(number, watched, surplus) => {
                             let Claim { key, account, stack, .. } = claim_of(number);
-                            let (sent_at, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
-                            let watch = Watch { account, sent_at, first_action: surplus, until };
+                            let (from, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
+                            let watch = Watch { account, from, first_action: surplus, until };
                             let resent = Resent { key, stack, surplus, watch: watched.then_some(watch) };
                             journal.resent(resent.clone());
                             memory.resent(&resent);

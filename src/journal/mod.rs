@@ -38,7 +38,7 @@ use jiff::Timestamp;
 
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 
 pub use cause::{Cause, Why};
 pub use error::JournalError;
@@ -153,7 +153,7 @@ impl From<Timestamp> for Cursor {
 /// A stretch of time that the clock has shown before, and shows again because it was set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
-    /// The pass of what is scheduled in it: greater than each before.
+    /// The pass of what is scheduled in the stretch: greater than each before.
     pub pass: u32,
     /// Its first instant, which the clock was set back to: the cursor begins there.
     pub from: Timestamp,
@@ -218,8 +218,8 @@ pub enum Transition {
     },
     /// The API refused it for good.
     Rejected {
-        /// HTTP status.
-        status: u16,
+        /// HTTP status. `None`: the request cannot be written, and was not sent.
+        status: Option<u16>,
         /// The API's words.
         error: String,
     },
@@ -316,6 +316,27 @@ pub struct Record {
     pub error: Option<String>,
     /// A second action that the occurrence turned out to have after it was sent again.
     pub surplus: Option<ActionId>,
+}
+
+/// What precedes a calendar's name in the reason of an occurrence that falls on the calendar.
+const CALENDAR: &str = "calendar ";
+
+/// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in the reason.
+pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
+    format!("{CALENDAR}{calendar}")
+}
+
+impl Record {
+    /// The reason without the name of the calendar: `calendar`.
+    pub fn reason_word(&self) -> Option<&str> {
+        if self.calendar().is_some() { Some("calendar") } else { self.reason.as_deref() }
+    }
+
+    /// The calendar for which the occurrence was skipped.
+    pub fn calendar(&self) -> Option<&str> {
+        let skipped = self.reason.as_deref().filter(|_| self.state == State::Skipped);
+        skipped.and_then(|reason| reason.strip_prefix(CALENDAR))
+    }
 }
 
 /// What happened lately, for who looks in at a daemon.

@@ -213,7 +213,8 @@ impl Transition {
             | Transition::Missed { reason }
             | Transition::Skipped { reason } => Some(reason.to_string()),
             Transition::Unfollowed { reason } => Some(reason.clone().into_owned()),
-            Transition::Rejected { status, error } => Some(format!("{status}: {error}")),
+            Transition::Rejected { status: Some(status), error } => Some(format!("{status}: {error}")),
+            Transition::Rejected { status: None, error } => Some(error.clone()),
             Transition::Unknown { error } => Some(error.clone()),
         };
         text.map(|text| storable(&text))
@@ -310,7 +311,7 @@ mod tests {
     fn what_is_settled_stays() {
         let ends = [
             started(Started::Alone(Some(7))),
-            Transition::Rejected { status: 404, error: "none".to_owned() },
+            Transition::Rejected { status: Some(404), error: "none".to_owned() },
             Transition::Missed { reason: "deadline".into() },
             Transition::Skipped { reason: "paused".into() },
             Transition::Unknown { error: "lost".to_owned() },
@@ -352,7 +353,7 @@ mod tests {
     fn no_word_of_the_api_keeps_an_end_from_being_stored() {
         for end in [
             Transition::Unknown { error: "a\0b".to_owned() },
-            Transition::Rejected { status: 422, error: "a\0b".to_owned() },
+            Transition::Rejected { status: Some(422), error: "a\0b".to_owned() },
             Transition::Skipped { reason: "a\0b".into() },
         ] {
             let reason = through(std::slice::from_ref(&end)).reason.expect("a reason");

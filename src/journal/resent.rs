@@ -28,8 +28,8 @@ pub struct Resent {
 pub struct Watch {
     /// By whose token.
     pub account: AccountName,
-    /// When the first attempt left, or the earliest that it can have left.
-    pub sent_at: Timestamp,
+    /// A second action began then at the earliest, by the daemon's clock.
+    pub from: Timestamp,
     /// The action of the attempt that is known to have started one. `None`: there is none yet.
     pub first_action: Option<ActionId>,
     /// When the list is read for the last time. `None`: no action is known yet.
@@ -40,7 +40,7 @@ pub struct Watch {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     account: String,
-    sent_at: i64,
+    from: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_action: Option<ActionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ impl Watch {
     pub(super) fn saved(&self) -> String {
         let saved = Saved {
             account: self.account.to_string(),
-            sent_at: self.sent_at.as_microsecond(),
+            from: self.from.as_microsecond(),
             first_action: self.first_action,
             until: self.until.map(Timestamp::as_microsecond),
         };
@@ -66,7 +66,7 @@ impl Watch {
         let instant = |micros| Timestamp::from_microsecond(micros).ok();
         Some(Watch {
             account: AccountName::new(&saved.account).ok()?,
-            sent_at: instant(saved.sent_at)?,
+            from: instant(saved.from)?,
             first_action: saved.first_action,
             until: saved.until.and_then(instant),
         })

@@ -10,7 +10,7 @@ use super::field::Field;
 pub use super::field::Pass;
 use super::json;
 use crate::cloud66::Action;
-use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
+use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
 /// What is said of a lease that is a named shard's.
 fn of_shard(shard: &Option<String>) -> String {
@@ -235,6 +235,17 @@ events! {
         help: String,
     }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
+    /// A calendar's list of days ends within thirty days, or has ended: what it should stop runs then. Told once a day.
+    CalendarEnding = "calendar.ending", |e| Level::WARN, {
+        calendar: CalendarName,
+        /// The last day that the list is kept for.
+        until: String,
+        /// Days from today to that day; below zero when the list has ended.
+        days: i64,
+        /// The same in words.
+        warning: String,
+    }, format!("{}; add the days to come, and set `until` to the last day that the list is kept for", e.warning);
+
     /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not start.
     AccountUnusable = "account.unusable", |e| Level::ERROR, {
         account: AccountName,
@@ -325,6 +336,13 @@ events! {
         warning: String,
     }, format!("{}: the API warns: {}", e.entry, e.warning);
 
+    /// A stack or a job of it could not be looked at for `stack_state`, so that what is due on it is sent. Told once for each
+    /// outage.
+    StackUnasked = "stack.unasked", |e| Level::WARN, {
+        stack: StackUid,
+        error: String,
+    }, format!("the state of the stack {} is unknown, and what is due on it is sent: {}", e.stack, e.error);
+
     /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence does.
     EntryFired = "entry.fired", |e| Level::INFO, {
         entry: EntryName,
@@ -368,6 +386,29 @@ events! {
         error: String,
     }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
 
+    /// A variable takes the place of the system's certificate authorities and leads to none.
+    CertificatesMissing = "certificates.missing", |e| Level::WARN, {
+        /// SSL_CERT_FILE or SSL_CERT_DIR.
+        variable: &'static str,
+        path: String,
+        error: String,
+    }, format!(
+        "{} leads to no certificate ({}: {}), so no server can be trusted by it; name a path with certificates in PEM, or unset \
+         {} to use the system's",
+        e.variable, e.path, e.error, e.variable
+    );
+
+    /// The log's reader hung, and more lines were told than could be kept for it. The journal has what they told.
+    LogDropped = "log.dropped", |e| Level::WARN, {
+        /// Number of lines that the log lacks.
+        lines: u64,
+        /// When the first of them was told.
+        since: Timestamp,
+    }, format!(
+        "{} {} of the log dropped since {}, because nobody read it; `stackcron history` has what became of each occurrence",
+        e.lines, if e.lines == 1 { "line was" } else { "lines were" }, brief(e.since)
+    );
+
     /// Another process on this machine may fire the same jobs, and cannot be asked.
     NeighbourUnasked = "neighbour.unasked", |e| Level::WARN, {
         /// `None`: no single process is meant, or it has no number here.
@@ -383,7 +424,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `quota`, `overlap` or `retry`.
+        /// `quota`, `overlap`, `retry`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         until: Option<Timestamp>,
     }, waiting_message(e);
@@ -404,7 +445,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `deadline`, `superseded`, `down`, `quota` or `clock`.
+        /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         lateness_ms: i64,
     }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
@@ -414,21 +455,30 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused` or `removed`.
+        /// `overlap`, `paused`, `calendar`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
+        /// The calendar that it falls on, where the reason is `calendar`.
+        calendar: Option<CalendarName>,
         lateness_ms: i64,
-    }, format!("{}: skipped {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
+    }, format!(
+        "{}: skipped {}{}: {}{}",
+        e.entry, e.scheduled_at, e.pass, e.reason, e.calendar.as_ref().map_or(String::new(), |name| format!(" {name}"))
+    );
 
     /// The API refused run_now for good.
     OccurrenceRejected = "occurrence.rejected", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        status: u16,
+        /// The HTTP status. `None`: the request cannot be written, and was not sent.
+        status: Option<u16>,
         error: String,
         /// The likely cause, and what to do.
         hint: String,
-    }, format!("{}: refused with {}: {}; {}", e.entry, e.status, e.error, e.hint);
+    }, match e.status {
+        Some(status) => format!("{}: refused with {status}: {}; {}", e.entry, e.error, e.hint),
+        None => format!("{}: cannot be sent: {}; {}", e.entry, e.error, e.hint),
+    };
 
     /// An attempt may have taken effect. The stack's actions are asked before the occurrence is sent again.
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
@@ -708,6 +758,9 @@ fn waiting_message(e: &OccurrenceWaiting) -> String {
     let what = match e.reason {
         "quota" => "waits for quota",
         "overlap" => "waits for its last action to finish",
+        "deploying" => "waits for the deployment of its stack to end",
+        "maintenance" => "waits for the maintenance of its stack to end",
+        "paused_remotely" => "waits for its job to be resumed in Cloud 66",
         _ => "waits to be sent again",
     };
     match e.until {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::Value;
 use tracing::field::display;
 
-use crate::schedule::{AccountName, EntryName, JobUid, ReceiverName, StackUid};
+use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
 /// A value that an event may carry.
 pub(super) trait Field {
@@ -87,7 +87,7 @@ macro_rules! recorded_as_text {
     )*};
 }
 
-recorded_as_text!(EntryName, AccountName, ReceiverName, StackUid, JobUid, Timestamp);
+recorded_as_text!(EntryName, AccountName, CalendarName, ReceiverName, StackUid, JobUid, Timestamp);
 
 impl Field for String {
     fn value(&self) -> impl Value + '_ {

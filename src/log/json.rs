@@ -333,7 +333,7 @@ mod tests {
             entry: EntryName::new("nightly").expect("a name"),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
-            status: 404,
+            status: Some(404),
             error: "no\n{\"event\":\"action.started\"}".to_owned(),
             hint: String::new(),
         };

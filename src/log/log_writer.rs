@@ -1,18 +1,29 @@
 //! Writes the log from a thread of its own that yields to sends: to put a line together takes as long as a send, and a slow
 //! reader of the log must not make a job late.
+//!
+//! A reader that hangs, as a pipe that nobody empties, makes the thread wait for ever. Nobody else waits: lines are kept up to
+//! [`AHEAD`], and those beyond are counted and dropped. Once the log goes again one line says how many. The journal has all of
+//! what they told:
+//!
+//! ```text
+//! 10:00:00  the reader hangs; firing goes on, and lines are kept
+//! 10:20:00  100,000 lines are kept; from now on they are counted, and `status` and the metrics say how many
+//! 10:25:00  the reader goes on: it gets the 100,000 lines, then "25000 lines of the log were dropped since 10:20:00"
+//! ```
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Event;
+use super::event::LogDropped;
 use crate::background;
 
 /// Hands what is told to the log, in the order in which it is told, each event with the instant at which it was. Its clones
@@ -27,7 +38,7 @@ pub struct LogWriter {
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Counts>);
 
-/// Ends the thread when it is dropped. All that was told is with the log then.
+/// Ends the thread when it is dropped. All that was told is with the log then, unless its reader hangs.
 #[derive(Debug)]
 pub(super) struct Writing {
     log_writer: LogWriter,
@@ -44,17 +55,41 @@ enum Told {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// So many things were told.
+    /// Number of things that were told and are kept or written.
     told: AtomicU64,
-    /// So many of them are written.
+    /// Number of them that are written.
     written: Mutex<u64>,
     changed: Condvar,
     /// Who waited last did so in vain.
     hangs: AtomicBool,
+    /// Number of lines that were handed to the log's reader, for who waits for the end.
+    lines: AtomicU64,
+    /// Number of things that were told and dropped, from the start on.
+    dropped: AtomicU64,
+    /// What was dropped and is not told of yet.
+    gap: Mutex<Option<Gap>>,
 }
 
-/// What may wait for a slow reader of the log. Beyond it the daemon waits too: no line is ever dropped.
+/// Lines that the log lacks, because its reader hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) lines: u64,
+    /// When the first of them was told.
+    pub(crate) since: Timestamp,
+}
+
+/// Lines that may wait for a slow reader of the log: several minutes of a busy schedule, in some 50 MB.
 const AHEAD: usize = 100_000;
+
+/// A reader of the log that takes no line for so long at the end hangs, and what is left is lost.
+const STALLS: Duration = Duration::from_millis(500);
+
+/// A reader that is slow has this long at the end. Service managers kill some 20 s after they asked for the end, half of which
+/// is for what is in flight.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the reader goes on at the end.
+const LOOKS: Duration = Duration::from_millis(10);
 
 /// After some lines it looks this much later for more. Meanwhile who tells needs not wake it.
 const GATHERS: Duration = Duration::from_millis(2);
@@ -65,7 +100,12 @@ impl LogWriter {
     /// # Errors
     /// When the system has no thread left.
     pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<(LogWriter, Writing)> {
-        let (told, inbox) = sync_channel(AHEAD);
+        LogWriter::keeping(AHEAD, out)
+    }
+
+    /// Keeps up to `ahead` lines for a slow reader.
+    fn keeping(ahead: usize, out: Box<dyn Write + Send>) -> io::Result<(LogWriter, Writing)> {
+        let (told, inbox) = sync_channel(ahead);
         let log_writer = LogWriter { told, progress: Progress::default() };
         let progress = log_writer.progress();
         let thread = std::thread::Builder::new()
@@ -74,7 +114,7 @@ impl LogWriter {
         Ok((log_writer.clone(), Writing { log_writer, thread: Some(thread) }))
     }
 
-    /// Has an event written soon. Waits when the reader of the log is far behind: no line is ever dropped.
+    /// Has an event written soon. It is counted and dropped when the reader of the log is too far behind.
     pub fn emit(&self, event: Event) {
         if let Err(Told::Event(at, event)) = self.put(Told::Event(Timestamp::now(), Box::new(event))) {
             emit(at, &event);
@@ -86,20 +126,44 @@ impl LogWriter {
         self.progress.clone()
     }
 
-    /// Gives it back when the thread is gone.
+    /// Gives it back when the thread is gone. Waits for nobody.
     fn put(&self, told: Told) -> Result<(), Told> {
-        self.progress.0.told.fetch_add(1, SeqCst);
-        self.told.send(told).map_err(|unsent| unsent.0)
+        match self.told.try_send(told) {
+            Ok(()) => {
+                self.progress.0.told.fetch_add(1, SeqCst);
+                Ok(())
+            }
+            Err(TrySendError::Full(_)) => {
+                self.progress.drops();
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(told)) => Err(told),
+        }
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        // It has written what it could, whatever became of it.
-        let _ = self.log_writer.put(Told::End);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        let counts = &self.log_writer.progress.0;
+        let begun = Instant::now();
+        let mut asked = false;
+        let mut last = (counts.lines.load(SeqCst), begun);
+        while !thread.is_finished() {
+            // Its end finds no place while too much waits.
+            asked = asked || !matches!(self.log_writer.told.try_send(Told::End), Err(TrySendError::Full(_)));
+            let lines = counts.lines.load(SeqCst);
+            if lines != last.0 {
+                last = (lines, Instant::now());
+            }
+            if last.1.elapsed() >= STALLS || begun.elapsed() >= LAST_LINES {
+                // The process ends without it.
+                return;
+            }
+            std::thread::sleep(LOOKS);
         }
+        // It has written what it could, whatever became of it.
+        let _ = thread.join();
     }
 }
 
@@ -114,6 +178,26 @@ impl Progress {
         let waited = self.0.changed.wait_timeout_while(written, patience, behind);
         let in_vain = waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
         self.0.hangs.store(in_vain, SeqCst);
+    }
+
+    /// Number of lines that the log lacks, from the start on.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(SeqCst)
+    }
+
+    /// Lines that were dropped, until a line of the log has told of them.
+    pub(crate) fn gap(&self) -> Option<Gap> {
+        *self.0.gap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drops(&self) {
+        self.0.dropped.fetch_add(1, SeqCst);
+        let mut gap = self.0.gap.lock().unwrap_or_else(PoisonError::into_inner);
+        gap.get_or_insert_with(|| Gap { lines: 0, since: Timestamp::now() }).lines += 1;
+    }
+
+    fn told_of_gap(&self) -> Option<Gap> {
+        self.0.gap.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn advance(&self, by: u64) {
@@ -137,6 +221,10 @@ fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress
                 Told::Line(line) => drop(put(&line)),
                 Told::End => ends = true,
             }
+            progress.0.lines.fetch_add(1, SeqCst);
+        }
+        if let Some(Gap { lines, since }) = progress.told_of_gap() {
+            emit(Timestamp::now(), &LogDropped { lines, since }.into());
         }
         OUT.with_borrow_mut(|out| {
             // There is no other place to tell of a log that cannot be written.
@@ -227,6 +315,45 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_reader_that_hangs_holds_up_nobody_and_the_log_says_how_much_it_lacks() {
+        let (lets, let_in) = channel();
+        let (read, lines) = channel();
+        let (log_writer, writing) =
+            LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
+        let progress = log_writer.progress();
+        let tell = |line: &str| Line(&log_writer).write_all(line.as_bytes()).expect("told");
+        tell("written");
+        // The thread takes it out, and hangs in it.
+        lets.send(()).expect("it writes");
+        assert_eq!(lines.recv().expect("a line"), b"written");
+        progress.catch_up(LONG);
+        for number in 0..10 {
+            tell(&number.to_string());
+        }
+        let gap = progress.gap().expect("a gap");
+        assert!((7..=8).contains(&gap.lines), "two or three of ten are kept: {gap:?}");
+        assert_eq!(progress.dropped(), gap.lines);
+        drop(lets);
+        drop(writing);
+        assert_eq!(progress.gap(), None, "it is told");
+        assert_eq!(progress.dropped(), gap.lines, "the count stays");
+        assert_eq!(lines.try_iter().count() as u64, 10 - gap.lines, "what was kept is written");
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_reader_that_hangs() {
+        let (_lets, let_in) = channel();
+        let (read, _lines) = channel();
+        let (log_writer, writing) =
+            LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
+        for _ in 0..5 {
+            Line(&log_writer).write_all(b"line").expect("told");
+        }
+        drop(writing);
+        assert_eq!(log_writer.progress().0.lines.load(SeqCst), 0, "nobody has read any");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod text;
 
 pub use event::Event;
 pub use line::Format;
+pub(crate) use log_writer::Gap;
 pub use log_writer::{LogWriter, Progress};
 pub use setup::{Level, Log, Output};
 pub(crate) use text::visible;

@@ -6,7 +6,8 @@
 mod accounts;
 mod vitals;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::dispatch::Gauges;
+use crate::log;
 use crate::log::event::Event;
 use crate::schedule::AccountName;
 
@@ -37,7 +39,7 @@ const LATENESS: [f64; 18] = [
 const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
-const ENDS: [(&str, &str); 11] = [
+const ENDS: [(&str, &str); 12] = [
     ("started", ""),
     ("rejected", ""),
     ("unknown", ""),
@@ -48,6 +50,7 @@ const ENDS: [(&str, &str); 11] = [
     ("missed", "clock"),
     ("skipped", "overlap"),
     ("skipped", "paused"),
+    ("skipped", "calendar"),
     ("skipped", "removed"),
 ];
 
@@ -158,6 +161,9 @@ pub struct Metrics {
     reloaded: Gauge,
     notify_failures: Counter,
     clock_jumps: Counter,
+    lines_dropped: Counter,
+    /// Counts the lines that are dropped. Empty until [`Metrics::follow`].
+    log: OnceLock<log::Progress>,
 }
 
 impl Metrics {
@@ -185,6 +191,8 @@ impl Metrics {
             reloaded: Gauge::default(),
             notify_failures: Counter::default(),
             clock_jumps: Counter::default(),
+            lines_dropped: Counter::default(),
+            log: OnceLock::new(),
         };
         metrics.register();
         metrics.started_at.set(started_at.as_second());
@@ -262,6 +270,11 @@ impl Metrics {
         );
         r.register("notify_failures", "Messages and pings that were given up", self.notify_failures.clone());
         r.register("clock_jumps", "Times that the wall clock was set", self.clock_jumps.clone());
+        r.register(
+            "log_lines_dropped",
+            "Lines of the log that were dropped because its reader hung",
+            self.lines_dropped.clone(),
+        );
     }
 
     /// Counts an event that is logged.
@@ -324,6 +337,11 @@ impl Metrics {
         self.reloaded.set(0);
     }
 
+    /// Counts what the log drops. Its first caller counts.
+    pub(crate) fn follow(&self, log: log::Progress) {
+        let _ = self.log.set(log);
+    }
+
     /// Watches another loop.
     pub(crate) fn watch(self: &Arc<Metrics>) -> Watched {
         let vitals = Arc::new(Vitals::new(Instant::now()));
@@ -372,6 +390,9 @@ impl Metrics {
         self.healthy.set(self.alive().is_ok().into());
         self.ready.set(ready.is_ok().into());
         self.stands_by.set((ready == Err(Ailment::StandsBy)).into());
+        if let Some(log) = self.log.get() {
+            self.lines_dropped.inner().store(log.dropped(), Relaxed);
+        }
         let mut text = String::with_capacity(8 << 10);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

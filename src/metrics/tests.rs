@@ -95,6 +95,7 @@ fn metrics_keep_their_names_and_labels() {
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
             reason: "overlap",
+            calendar: None,
             lateness_ms: 1,
         }
         .into(),

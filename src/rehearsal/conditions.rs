@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::sandbox::{Fault, WindowKind};
+use crate::sandbox::{Deploys, Fault, WindowKind};
 use crate::schedule::duration::{self, Compact};
 
 use super::Others;
@@ -16,6 +16,8 @@ pub struct Conditions {
     pub latency: Latency,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// Stacks that deploy by the clock.
+    pub deploys: Vec<Deploys>,
     /// What others use of each account's quota.
     pub others: Option<Others>,
     /// Where a window of the quota begins.
@@ -32,6 +34,7 @@ impl Default for Conditions {
         Conditions {
             latency: Latency::default(),
             faults: Vec::new(),
+            deploys: Vec::new(),
             others: None,
             window_kind: WindowKind::default(),
             action_duration: Duration::from_secs(60),

@@ -45,6 +45,8 @@ pub struct WindowForecast {
     pub over: u64,
     /// Requests in it that ask how actions go.
     pub follow_up: u64,
+    /// Requests in it that look at stacks and jobs, for `stack_state`.
+    pub looks: u64,
     /// Of those due, sent over a second late for want of quota.
     pub late: u64,
     /// Of those due, not sent for want of quota.
@@ -70,6 +72,11 @@ impl WindowForecast {
     /// Whether all that is due in it is sent in time.
     pub fn fits(&self) -> bool {
         self.over == 0 && self.late == 0 && self.missed == 0
+    }
+
+    /// All that is asked of the window.
+    pub fn asked(&self) -> u64 {
+        self.due + self.follow_up + self.looks
     }
 
     /// Requests in the window beyond the reserve.
@@ -121,6 +128,7 @@ impl Reader {
                     reserve,
                     over: due.saturating_sub((limit - reserve).into()),
                     follow_up: 0,
+                    looks: 0,
                     late: 0,
                     missed: 0,
                     late_entries: BTreeSet::new(),
@@ -146,6 +154,11 @@ impl Reader {
             Happening::Sent { account, purpose: Purpose::FollowUp } => {
                 if let Some((window, _)) = self.window(account, at) {
                     window.follow_up += 1;
+                }
+            }
+            Happening::Sent { account, purpose: Purpose::Check } => {
+                if let Some((window, _)) = self.window(account, at) {
+                    window.looks += 1;
                 }
             }
             Happening::Told(event) => self.told(event),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::schedule::{Account, AccountName, Schedule};
-use crate::timetable::{Occurrence, Timetable};
+use crate::timetable::{Occurrence, Timetable, excluded};
 
 /// How far ahead the busiest window is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -40,7 +40,7 @@ impl Windows {
 
 /// The occurrences from `from` on that will ask for quota, with the instant at which each comes due.
 ///
-/// Those of paused entries are left out: they are skipped.
+/// Those of paused entries are left out, and those that fall on a calendar: they are skipped.
 pub(super) fn due(
     schedule: &Schedule,
     from: Timestamp,
@@ -52,7 +52,10 @@ pub(super) fn due(
         let after = next.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
         Some(timetable.step(after.min(until)))
     });
-    instants.flatten().filter(|occurrence| !occurrence.entry.paused).map(|occurrence| {
+    let asks = |occurrence: &Occurrence| {
+        !occurrence.entry.paused && excluded(&occurrence.entry, occurrence.scheduled_at).is_none()
+    };
+    instants.flatten().filter(asks).map(|occurrence| {
         let due_at = occurrence.scheduled_at.checked_add(occurrence.entry.delay()).unwrap_or(Timestamp::MAX);
         (occurrence, due_at)
     })

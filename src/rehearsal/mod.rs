@@ -165,6 +165,8 @@ impl Rehearsal {
             network::Reply::Fired { sent_at, reply } => self.core.fired(arrived.id, sent_at, reply, self.now),
             network::Reply::Listed(reply) => self.core.listed(arrived.id, reply, self.now),
             network::Reply::Followed(reply) => self.core.followed(arrived.id, reply, self.now),
+            network::Reply::Looked(reply) => self.core.looked(arrived.id, reply, self.now),
+            network::Reply::Recorded(reply) => self.core.recorded(arrived.id, reply, self.now),
         };
         self.perform(effects);
     }

@@ -14,8 +14,9 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::conditions::{Conditions, Latency};
 use super::others::Instants;
 use crate::cloud66::call::Call;
+use crate::cloud66::look::Kind;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
-use crate::cloud66::{self, ActionsListed, FollowUp, Outcome};
+use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
@@ -41,6 +42,8 @@ pub(crate) enum Reply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
     Listed(cloud66::Reply<ActionsListed>),
+    Looked(cloud66::Reply<Looked>),
+    Recorded(cloud66::Reply<Option<JobRecord>>),
 }
 
 /// The API and what is under way to it and from it.
@@ -100,6 +103,8 @@ enum Asks {
     Fire(Arc<Entry>),
     Action,
     Actions,
+    Look(Kind),
+    JobRecord,
 }
 
 /// Whose request it is, and what for.
@@ -108,6 +113,8 @@ pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
         Request::RunNow(entry) => (entry.account.name.clone(), Purpose::Fire),
         Request::Action(account, ..) => (account.clone(), Purpose::FollowUp),
         Request::Actions { account, purpose, .. } => (account.clone(), *purpose),
+        Request::Look { account, .. } => (account.clone(), Purpose::Check),
+        Request::JobRecord(account, ..) => (account.clone(), Purpose::Check),
     }
 }
 
@@ -120,6 +127,7 @@ impl Network {
     ) -> Network {
         let mut settings = Settings {
             faults: conditions.faults.clone(),
+            deploys: conditions.deploys.clone(),
             action_duration: conditions.action_duration,
             seed: chances.u64(..),
             ..Settings::for_schedule(schedule)
@@ -171,12 +179,21 @@ impl Network {
         };
         let (call, asks) = match request {
             Request::RunNow(entry) => {
-                let call = Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref());
+                let args_in = entry.account.args_in;
+                let call =
+                    Call::run_now(&access.base, &entry.stack, &entry.job, entry.args.as_deref(), args_in);
                 (call, Asks::Fire(entry))
             }
             Request::Action(_, stack, action) => (Call::action(&access.base, &stack, action), Asks::Action),
+            Request::JobRecord(_, stack, job) => (Call::job(&access.base, &stack, &job), Asks::JobRecord),
             Request::Actions { stack, page, .. } => {
                 (Call::actions(&access.base, &stack, page), Asks::Actions)
+            }
+            Request::Look { stack, job: None, .. } => {
+                (Call::stack(&access.base, &stack), Asks::Look(Kind::Stack))
+            }
+            Request::Look { stack, job: Some(job), .. } => {
+                (Call::job(&access.base, &stack, &job), Asks::Look(Kind::Job))
             }
         };
         let latency = self.latency.draw(&mut self.chances);
@@ -335,6 +352,19 @@ fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -
             let outcome = ActionsListed::Unanswered { error: lost.to_string() };
             (None, Reply::Listed(cloud66::Reply::unanswered(outcome)))
         }
+        (Asks::Look(kind), Ok(reply)) => {
+            let reply = head(&reply, came).of_look(body(reply), kind);
+            (reply.quota, Reply::Looked(reply))
+        }
+        (Asks::Look(_), Err(lost)) => {
+            let outcome = Looked::Unanswered { error: lost.to_string() };
+            (None, Reply::Looked(cloud66::Reply::unanswered(outcome)))
+        }
+        (Asks::JobRecord, Ok(reply)) => {
+            let reply = head(&reply, came).of_job_record(body(reply));
+            (reply.quota, Reply::Recorded(reply))
+        }
+        (Asks::JobRecord, Err(_)) => (None, Reply::Recorded(cloud66::Reply::unanswered(None))),
         (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
     };
     Arrived {

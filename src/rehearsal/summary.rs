@@ -22,9 +22,9 @@ pub struct Summary {
     pub started: u64,
     /// Of the started, those sent over a second late.
     pub late: u64,
-    /// Had to wait: for quota, for the entry's last action, or for another attempt.
+    /// Had to wait: for quota, for the entry's last action, for its stack, or for another attempt.
     pub waited: u64,
-    /// Not sent at all. The sum of the next four.
+    /// Not sent at all. The sum of the next five.
     pub missed: u64,
     /// Waited past their `start_deadline`.
     pub missed_deadline: u64,
@@ -34,10 +34,16 @@ pub struct Summary {
     pub missed_quota: u64,
     /// Came due while the daemon was down, under `catch_up: none`.
     pub missed_down: u64,
+    /// Held past their `start_deadline` by `stack_state: hold`.
+    pub missed_stack: u64,
     /// The entry's last action was unfinished.
     pub skipped_overlap: u64,
     /// The entry is paused.
     pub skipped_paused: u64,
+    /// The stack deployed, under `stack_state: skip`.
+    pub skipped_stack: u64,
+    /// The occurrence falls on a calendar of the entry.
+    pub skipped_calendar: u64,
     /// Refused for good.
     pub rejected: u64,
     /// Sent, and nothing tells whether they started.
@@ -50,7 +56,7 @@ pub struct Summary {
     pub requests_fire: u64,
     /// Requests that asked how an action goes.
     pub requests_follow_up: u64,
-    /// Requests that asked what became of an attempt in doubt.
+    /// Requests that asked what became of an attempt in doubt, or looked at a stack or a job for `stack_state`.
     pub requests_check: u64,
     /// Requests that the API refused for want of quota.
     pub requests_refused: u64,
@@ -80,7 +86,12 @@ impl Summary {
 
     /// How many occurrences have a final state.
     pub fn ended(&self) -> u64 {
-        self.sent + self.missed + self.skipped_overlap + self.skipped_paused
+        self.sent + self.missed + self.skipped()
+    }
+
+    /// How many were not meant to be sent.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_overlap + self.skipped_paused + self.skipped_calendar + self.skipped_stack
     }
 
     fn told(&mut self, event: &Event) {
@@ -102,6 +113,7 @@ impl Summary {
                     "superseded" => &mut self.missed_superseded,
                     "quota" => &mut self.missed_quota,
                     "down" => &mut self.missed_down,
+                    "deploying" | "maintenance" | "paused_remotely" => &mut self.missed_stack,
                     _ => &mut self.missed_deadline,
                 } += 1;
                 self.ends(&e.entry, e.scheduled_at);
@@ -109,6 +121,8 @@ impl Summary {
             Event::OccurrenceSkipped(e) => {
                 *match e.reason {
                     "paused" => &mut self.skipped_paused,
+                    "calendar" => &mut self.skipped_calendar,
+                    "deploying" | "maintenance" | "paused_remotely" => &mut self.skipped_stack,
                     _ => &mut self.skipped_overlap,
                 } += 1;
                 self.ends(&e.entry, e.scheduled_at);

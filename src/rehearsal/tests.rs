@@ -101,7 +101,8 @@ fn holds(schedule: &Schedule, conditions: &Conditions, hours: i64) -> Result<(),
     prop_assert!(ids.values().all(|&count| count == 1), "an action belongs to one occurrence: {:?}", ids);
     let ledger = rehearsal.api().ledger();
     prop_assert_eq!(ledger.of(Endpoint::RunNow).count() as u64, summary.requests_fire);
-    let asked = ledger.of(Endpoint::Action).count() + ledger.of(Endpoint::Actions).count();
+    let questions = [Endpoint::Action, Endpoint::Actions, Endpoint::Stack, Endpoint::Job];
+    let asked: usize = questions.into_iter().map(|question| ledger.of(question).count()).sum();
     prop_assert_eq!(asked as u64, summary.requests_follow_up + summary.requests_check);
     Ok(())
 }
@@ -124,13 +125,14 @@ fn entries() -> impl Strategy<Value = Vec<String>> {
         prop::sample::select(vec!["0s", "90s"]),
         prop::sample::select(vec!["high", "normal", "low"]),
         (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1)),
+        prop::sample::select(vec!["ignore", "hold", "skip"]),
         prop::sample::select(vec!["", "-slow", "-fails", "-forbidden", "-missing"]),
     );
-    let text = entry.prop_map(|(cron, zone, overlap, catch_up, deadline, jitter, priority, flags, ending)| {
+    let text = entry.prop_map(|(cron, zone, overlap, catch_up, deadline, jitter, priority, flags, stack_state, ending)| {
         let (idempotent, follow, paused) = flags;
         format!(
             "cron: '{cron}', timezone: {zone}, overlap: {overlap}, catch_up: {catch_up}, start_deadline: {deadline}, \
-             jitter: {jitter}, priority: {priority}, idempotent: {idempotent}, follow: {follow}, paused: {paused}, \
+             jitter: {jitter}, priority: {priority}, idempotent: {idempotent}, follow: {follow}, paused: {paused}, stack_state: {stack_state}, \
              job: JOB{ending}"
         )
     });
@@ -169,11 +171,13 @@ fn conditions() -> impl Strategy<Value = Conditions> {
         prop::option::of(prop::sample::select(vec!["5/1h", "60/1h", "1/1s"])),
         prop::sample::select(vec![WindowKind::Fixed, WindowKind::FirstRequest, WindowKind::Rolling]),
         prop::sample::select(vec![0, 10, 60, 2000]),
+        prop::collection::vec(prop::sample::select(vec!["s=1m/10m", "s=20m/1h"]), 0..2),
         any::<u64>(),
     )
-        .prop_map(|(latency, texts, others, window_kind, seconds, seed)| Conditions {
+        .prop_map(|(latency, texts, others, window_kind, seconds, deploys, seed)| Conditions {
             latency: latency.parse().expect("a latency"),
             faults: faults(&texts),
+            deploys: deploys.iter().map(|text| text.parse().expect("deployments")).collect(),
             others: others.map(|text| text.parse().expect("use by others")),
             window_kind,
             action_duration: Duration::from_secs(seconds),
@@ -205,13 +209,15 @@ const BUSY: &str = "  often: { stack: s, job: a, cron: '*/2 * * * *', catch_up: 
 
 #[test]
 fn skipping_empty_stretches_changes_nothing() {
-    let schedule = read(&(account("limit: 40") + BUSY));
+    let held = "  held: { stack: s, job: e, cron: '*/5 * * * *', stack_state: hold, catch_up: none }\n";
+    let schedule = read(&(account("limit: 60") + BUSY + held));
     for window_kind in [WindowKind::Fixed, WindowKind::FirstRequest, WindowKind::Rolling] {
         let conditions = Conditions {
             latency: "20ms..3s".parse().expect("a latency"),
             faults: faults(&["close-before:p=0.1", "throttled:p=0.02,retry-after=90"]),
             others: Some("8/1h".parse().expect("use by others")),
             window_kind,
+            deploys: vec!["s=9m/40m".parse().expect("deployments")],
             ..Conditions::default()
         };
         let until = at(FROM) + jiff::SignedDuration::from_hours(8);

@@ -186,6 +186,12 @@ impl State {
         self.world.occupy(stack, with, until)
     }
 
+    /// Pauses or unpauses all jobs of a stack, as somebody in front of Cloud 66's page does.
+    #[cfg(test)]
+    pub(crate) fn pause_all(&mut self, stack: &str, paused: bool) {
+        self.world.pause_all(stack, paused);
+    }
+
     /// Takes the requests that were answered since the last call, in the order of their answers.
     pub(super) fn take_answered(&mut self) -> Vec<Record> {
         let answered = std::mem::take(&mut self.answered);

@@ -349,6 +349,13 @@ impl World {
         Some(())
     }
 
+    #[cfg(test)]
+    pub(super) fn pause_all(&mut self, uid: &str, paused: bool) {
+        if let Some(&place) = self.stack_places.get(uid) {
+            self.stacks[place].jobs.iter_mut().for_each(|job| job.paused = paused);
+        }
+    }
+
     fn stack_body(&self, place: usize, now: Timestamp) -> StackBody<'_> {
         let known = &self.stacks[place];
         let stack = &known.stack;

@@ -24,7 +24,18 @@ pub struct Diagnostic {
     /// What to write instead.
     pub help: String,
     /// Another place that has to do with it, and what it is.
-    pub related: Option<(Place, String)>,
+    pub related: Option<Related>,
+}
+
+/// A place that has to do with a diagnostic, as the first one of two that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Related {
+    /// The file, as it was named.
+    pub path: Arc<str>,
+    /// Where it is.
+    pub place: Place,
+    /// What is there.
+    pub label: String,
 }
 
 /// Whether a file with such a thing can be used.
@@ -81,12 +92,26 @@ pub enum Code {
     BadAccount,
     /// A receiver that is not defined, or that is told of nothing.
     BadReceiver,
+    /// `args` that are longer than a request can carry.
+    ArgsTooLong,
     /// The same job of the same stack on the same expression twice.
     DuplicateEntry,
     /// A token that would travel unencrypted.
     PlainHttp,
     /// A receiver that no entry names.
     UnusedReceiver,
+    /// No date, or a range of dates that ends before it begins.
+    BadDate,
+    /// A calendar that is not defined, or that says nothing or too much.
+    BadCalendar,
+    /// A file that a calendar names, and that cannot be used.
+    BadCalendarFile,
+    /// A calendar that no entry names.
+    UnusedCalendar,
+    /// A calendar whose list of dates ends within thirty days, or has ended.
+    CalendarEnds,
+    /// An entry whose every occurrence falls on a calendar of its own.
+    NeverSent,
     /// A step that does not divide its range, so that its last gap differs.
     UnevenStep,
     /// Day-of-month and day-of-week are both restricted, and one of them suffices.
@@ -141,6 +166,12 @@ pub struct Record<'a> {
 }
 
 impl Diagnostic {
+    /// What diagnostics are sorted by: those of a whole file before those of its places.
+    pub(crate) fn order(&self) -> (Option<&str>, Option<usize>) {
+        let start = self.place.as_ref().map(|place| place.span.start);
+        (start.is_some().then_some(&*self.path), start)
+    }
+
     /// The diagnostic as a record for a machine.
     pub fn record(&self) -> Record<'_> {
         let place = self.place.as_ref();

@@ -3,6 +3,9 @@
 //! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`, and everything that
 //! is wrong on the way becomes a [`Diagnostic`].
 
+mod arguments;
+mod calendars;
+mod content;
 pub mod cron;
 pub mod diagnostic;
 pub mod duration;
@@ -16,13 +19,14 @@ mod report;
 mod origin;
 pub mod shape;
 pub mod source;
+mod sources;
 mod syntax;
 mod template;
 mod tree;
 mod validate;
 mod words;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +35,18 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 
+use self::content::CalendarFiles;
 use self::origin::Origin;
 use self::report::{Problem, Report};
+use self::sources::Sources;
 
+pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
+pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
+pub(crate) use calendars::{Ending, ending};
+pub use content::Content;
 pub use cron::{CronError, Expression};
-pub use diagnostic::{Code, Diagnostic, Rejected, Severity};
-pub use name::{AccountName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
+pub use diagnostic::{Code, Diagnostic, Rejected, Related, Severity};
+pub use name::{AccountName, CalendarName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
 pub(crate) use place::one_line;
@@ -61,8 +71,8 @@ impl Loaded {
         for problem in lint::check(&self.schedule, &self.origin.places, now) {
             report.warning(problem);
         }
-        self.warnings.extend(report.finish(&self.origin.path, &self.origin.text));
-        self.warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| place.span.start));
+        self.warnings.extend(report.finish(&self.origin.sources));
+        self.warnings.sort_by(|one, other| one.order().cmp(&other.order()));
         self
     }
 
@@ -73,7 +83,7 @@ impl Loaded {
             let span = self.origin.places.of(part);
             report.add(severity, Problem { code, span, message, help, related: None });
         }
-        report.finish(&self.origin.path, &self.origin.text)
+        report.finish(&self.origin.sources)
     }
 }
 
@@ -92,7 +102,7 @@ pub struct Finding {
     pub help: String,
 }
 
-/// Reads and validates a schedule file.
+/// Reads and validates a schedule file, with the calendar files that it names.
 ///
 /// Whatever the path leads to, this ends soon and takes bounded memory: no more than [`source::MAX_BYTES`] are read,
 /// and what is no regular file is refused.
@@ -100,18 +110,10 @@ pub struct Finding {
 /// # Errors
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
-    understand(path, &read(path)?)
+    Content::read(path, &[])?.understand()
 }
 
-/// Reads the bytes of a schedule file, and nothing into them.
-///
-/// # Errors
-/// The one reason why it cannot be read.
-pub fn read(path: &Path) -> Result<Vec<u8>, Rejected> {
-    source::read(path).map_err(|problem| rejected(&path.to_string_lossy(), "", problem))
-}
-
-/// Validates what was read of a schedule file.
+/// Validates what was read of a schedule file. A calendar file that it names is not read, and is an error.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
@@ -123,29 +125,36 @@ pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
     }
 }
 
-/// Validates the text of a schedule file. `name` is what its diagnostics call it.
+/// Validates the text of a schedule file. `name` is what its diagnostics call it. Nothing is read: a calendar file that the text
+/// names is an error.
 ///
 /// # Errors
 /// Everything that is wrong with the text, at once. A text that is no YAML has one error: where it stops being one.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
+    parse_with(name, text, &mut CalendarFiles::default())
+}
+
+fn parse_with(name: &str, text: &str, files: &mut CalendarFiles) -> Result<Loaded, Rejected> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     source::screen(text).map_err(|problem| rejected(name, text, problem))?;
-    let root = tree::parse(text).map_err(|error| {
-        let mut report = Report::default();
-        for problem in syntax::problems(&error, text) {
-            report.error(problem);
-        }
-        Rejected { diagnostics: report.finish(name, text), cut: false }
-    })?;
+    let mut sources = Sources::of(name, text);
     let mut report = Report::default();
-    let (schedule, places) = validate::schedule(&root, text, &mut report);
+    let root = match tree::parse(text) {
+        Ok(root) => root,
+        Err(error) => {
+            for problem in syntax::problems(&error, text) {
+                report.error(problem);
+            }
+            return Err(Rejected { diagnostics: report.finish(&sources), cut: false });
+        }
+    };
+    let (schedule, places) = validate::schedule(&root, text, files, &mut sources, &mut report);
     let (has_errors, cut) = (report.has_errors(), report.is_full());
-    let diagnostics = report.finish(name, text);
+    let diagnostics = report.finish(&sources);
     if has_errors {
         Err(Rejected { diagnostics, cut })
     } else {
-        let origin = Origin { path: name.into(), text: text.into(), places };
-        Ok(Loaded { schedule, warnings: diagnostics, origin })
+        Ok(Loaded { schedule, warnings: diagnostics, origin: Origin { sources, places } })
     }
 }
 
@@ -153,7 +162,7 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
 fn rejected(name: &str, text: &str, problem: Problem) -> Rejected {
     let mut report = Report::default();
     report.error(problem);
-    Rejected { diagnostics: report.finish(name, text), cut: false }
+    Rejected { diagnostics: report.finish(&Sources::of(name, text)), cut: false }
 }
 
 /// A valid schedule: every entry's account exists, every expression comes due.
@@ -180,6 +189,12 @@ impl Schedule {
         named.chain([Shard::Common]).collect()
     }
 
+    /// The calendars that its entries name, by their names.
+    pub fn calendars(&self) -> BTreeMap<&CalendarName, &NamedCalendar> {
+        let named = self.entries.iter().flat_map(|entry| &entry.not_on);
+        named.map(|calendar| (&calendar.name, &**calendar)).collect()
+    }
+
     /// What of it belongs to one shard.
     pub fn of_shard(&self, shard: &Shard) -> Schedule {
         let accounts = self.accounts.iter().filter(|account| account.shard == *shard);
@@ -203,6 +218,10 @@ pub struct Account {
     pub quota: QuotaSettings,
     /// With which others it is led, where several daemons share a journal.
     pub shard: Shard,
+    /// Where the `args` of its entries travel in run_now.
+    pub args_in: ArgsIn,
+    /// Number of the organisation that the requests are for, sent as `X-Account`. `None`: the token's user has one alone.
+    pub organization: Option<u64>,
 }
 
 /// A share of the schedule, by its accounts, that one of several daemons leads.
@@ -307,6 +326,8 @@ pub struct Entry {
     pub stack_state: StackState,
     /// Who is told how its occurrences end.
     pub notify: Option<Arc<Notify>>,
+    /// Calendars on which its occurrences are skipped.
+    pub not_on: NotOn,
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.

@@ -69,6 +69,10 @@ text_type!(
     ReceiverName, is_name, NameError::Name
 );
 text_type!(
+    /// The key of a calendar under `calendars:`.
+    CalendarName, is_name, NameError::Name
+);
+text_type!(
     /// Cloud 66's uid of a stack, as text whatever it looks like.
     StackUid, is_uid, NameError::Uid
 );

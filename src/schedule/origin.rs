@@ -1,25 +1,16 @@
 //! Where the parts of a schedule stand in its file, for what is said of it after it was read.
 
-use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
+use super::CalendarName;
+use super::sources::Sources;
 use super::tree::{Node, Span};
 
-/// The file of a schedule, and the places of its parts.
-#[derive(Clone)]
+/// The texts of a schedule, and the places of its parts.
+#[derive(Clone, Debug)]
 pub(super) struct Origin {
-    /// What its diagnostics call it.
-    pub path: Arc<str>,
-    pub text: Arc<str>,
+    pub sources: Sources,
     pub places: Places,
-}
-
-/// The whole text would hide everything else.
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Origin").field(&self.path).finish()
-    }
 }
 
 /// A part of the schedule file of which something is said after it was read.
@@ -36,16 +27,17 @@ pub enum Part {
 }
 
 /// The places of the accounts, of the entries and of all their expressions, each in the file's order.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places {
     accounts: Vec<Range<usize>>,
+    calendars: Vec<(CalendarName, Range<usize>)>,
     entries: Vec<Range<usize>>,
     /// Of each entry the stack and the job.
     pairs: Vec<(Span, Span)>,
     expressions: Vec<ExpressionPlace>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct ExpressionPlace {
     /// The scalar, quotes included.
     at: Span,
@@ -56,6 +48,15 @@ struct ExpressionPlace {
 impl Places {
     pub fn account(&mut self, name: Range<usize>) {
         self.accounts.push(name);
+    }
+
+    pub fn calendar(&mut self, name: CalendarName, at: Range<usize>) {
+        self.calendars.push((name, at));
+    }
+
+    /// The calendars, each with the place of its name.
+    pub fn calendars(&self) -> impl Iterator<Item = (&CalendarName, &Range<usize>)> {
+        self.calendars.iter().map(|(name, at)| (name, at))
     }
 
     pub fn entry(&mut self, name: Range<usize>, stack: Span, job: Span) {

@@ -2,7 +2,7 @@
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Related, Severity};
 use super::place::Place;
 
 /// How many diagnostics are shown. Nobody reads more before mending some.
@@ -62,9 +62,9 @@ fn group(diagnostic: &Diagnostic) -> Group<'_> {
     };
     let group = match &diagnostic.related {
         None => group,
-        Some((place, label)) => {
+        Some(Related { path, place, label }) => {
             let mark = AnnotationKind::Context.span(place.mark.clone()).label(label);
-            shown_at(group, &diagnostic.path, place, mark)
+            shown_at(group, path, place, mark)
         }
     };
     group.element(Level::HELP.message(&diagnostic.help))

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::diagnostic::{Code, Diagnostic, Severity};
-use super::place::{Locator, visible};
+use super::diagnostic::{Code, Diagnostic, Related, Severity};
+use super::place::visible;
+use super::sources::{Finder, Sources};
 
 /// After so many errors reading stops, so that a large file in which everything is wrong costs little. Further
 /// warnings are not kept; they stop nothing.
@@ -74,24 +74,34 @@ impl Report {
         self.errors > 0
     }
 
-    /// The diagnostics in the file's order.
-    pub fn finish(mut self, path: &str, text: &str) -> Vec<Diagnostic> {
+    /// The diagnostics in the order of the files, and of the places in each.
+    pub fn finish(mut self, sources: &Sources) -> Vec<Diagnostic> {
         if self.problems.is_empty() {
             return Vec::new();
         }
         self.problems.sort_by_key(|(_, problem)| problem.span.as_ref().map(|span| span.start));
         self.secrets.sort_by_key(|secret| secret.start);
-        let path: Arc<str> = path.into();
-        let locator = Locator::new(text, &self.secrets);
-        let diagnostics = self.problems.into_iter().map(|(severity, problem)| Diagnostic {
-            code: problem.code,
-            severity,
-            path: Arc::clone(&path),
-            place: problem.span.map(|span| locator.place(span)),
-            message: fit(&problem.message),
-            help: fit(&problem.help),
-            related: problem.related.map(|(span, label)| (locator.place(span), label)),
-        });
+        let finder = Finder::new(sources, &self.secrets);
+        let spans = self.problems.iter().map(|(_, problem)| problem.span.clone());
+        let places = finder.places(spans);
+        let others = self.problems.iter().filter_map(|(_, problem)| problem.related.as_ref());
+        let mut others = finder.places(others.map(|(span, _)| Some(span.clone()))).into_iter();
+        let diagnostics =
+            self.problems.into_iter().zip(places).map(|((severity, problem), (path, place))| {
+                let related = problem.related.and_then(|(_, label)| {
+                    let (path, place) = others.next()?;
+                    Some(Related { path, place: place?, label })
+                });
+                Diagnostic {
+                    code: problem.code,
+                    severity,
+                    path,
+                    place,
+                    message: fit(&problem.message),
+                    help: fit(&problem.help),
+                    related,
+                }
+            });
         diagnostics.collect()
     }
 }

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::template::Field;
 use super::words::Word;
-use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
+use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -56,6 +56,13 @@ struct File {
         "body": { "${1:ops}": { "webhook": { "credential": "${2:ops-webhook}" }, "format": "${3:json}" } },
     }]))]
     notify: Option<BTreeMap<Name, Receiver>>,
+    /// Days and windows of time on which entries are not run. An entry names them under its own `not_on`.
+    #[schemars(extend("defaultSnippets" = [
+        { "label": "a list of days", "body": { "${1:holidays}": { "dates": ["${2:2026-12-25}"], "until": "${3:2026-12-31}" } } },
+        { "label": "a window", "body": { "${1:freeze}": { "cron": "${2:0 18 * * FRI}", "for": "${3:62h}" } } },
+        { "label": "a file", "body": { "${1:company}": { "file": "${2:holidays.ics}" } } },
+    ]))]
+    calendars: Option<BTreeMap<Name, Calendar>>,
     /// What holds for every entry that does not say otherwise.
     defaults: Policies,
     /// The entries by name.
@@ -80,7 +87,7 @@ struct Account {
     url: String,
     /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never the token itself.
     token: Token,
-    /// How long one request may take.
+    /// How long one request may take: 5 minutes at most.
     #[schemars(extend("default" = "30s", "examples" = ["10s", "30s", "1m"]))]
     timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
@@ -89,6 +96,13 @@ struct Account {
     /// Without it, an account belongs to the shard of all that name none.
     #[schemars(extend("examples" = ["east"]))]
     shard: Name,
+    /// Where the `args` of its entries travel: in the query, as the vendor documents, or in a JSON body, as the vendor's
+    /// client sends them, so that they are in no access log.
+    #[schemars(extend("default" = "query"))]
+    args_in: ArgsIn,
+    /// The number of an organisation, sent as `X-Account`: for a token whose user belongs to several.
+    #[schemars(range(min = 1), extend("examples" = [1234]))]
+    organization: u64,
 }
 
 /// Where a token is kept: in one of three places.
@@ -191,6 +205,34 @@ struct Policies {
     /// unknown. As healthchecks.io and what is like it have it.
     #[schemars(extend("examples" = ["https://hc-ping.com/your-uuid"]))]
     ping: Address,
+    /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one of them is skipped. An empty list
+    /// is none.
+    not_on: CalendarNames,
+}
+
+/// Days and times on which the entries that name it are not run: a list of days, a window that opens again and again, or a file.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend(
+    "required" = [],
+    "oneOf" = [{ "required": ["dates"] }, { "required": ["cron", "for"] }, { "required": ["file"] }],
+))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Calendar {
+    /// Days and ranges of days, whole ones in the zone of each entry: one, or a list.
+    dates: Dates,
+    /// When a window opens: one expression in quotes, or a list of them.
+    cron: Cron,
+    /// How long the window stays open, in elapsed time.
+    #[schemars(extend("examples" = ["62h", "90m", "2d"]))]
+    r#for: Positive,
+    /// The time zone in which the expressions of the window are read. The file's where none is named.
+    timezone: Timezone,
+    /// A file with a date or a range of dates a line, `#` before comments; or an iCalendar file, whose name ends in `.ics`. Beside the
+    /// schedule file unless the path is absolute.
+    #[schemars(length(min = 1), extend("examples" = ["holidays.txt", "holidays.ics"]))]
+    file: String,
+    /// The last day that the list is kept for. `check`, the log and `status` warn from thirty days before.
+    until: Day,
 }
 
 /// Who is told, by a webhook.
@@ -262,6 +304,23 @@ plain!(Names, {
     ],
     "examples": ["ops", ["ops", "team-chat"]],
 });
+plain!(CalendarNames, {
+    "anyOf": [
+        { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
+        { "type": "array", "items": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" } },
+    ],
+    "examples": ["holidays", ["holidays", "freeze"]],
+});
+plain!(Dates, {
+    "type": ["string", "array"],
+    "pattern": (DATES), "patternErrorMessage": (DATES_HELP),
+    "items": { "type": "string", "pattern": (DATES), "patternErrorMessage": (DATES_HELP) },
+    "examples": [["2026-12-25", "2026-12-26..2026-12-28"]],
+});
+plain!(Day, {
+    "type": "string", "pattern": r"^\s*\d{4}-\d{2}-\d{2}\s*$", "patternErrorMessage": "A date is written as 2026-12-31.",
+    "examples": ["2026-12-31"],
+});
 plain!(Name, {
     "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
     "patternErrorMessage": "A name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit.",
@@ -323,6 +382,11 @@ pub(super) fn words(schema: &mut Schema) {
 const DURATION_HELP: &str =
     "A duration is written as `500ms`, `90s`, `5m`, `1h 30m` or `2d`: units from great to small.";
 
+/// A date, or a range of dates.
+const DATES: &str = r"^\s*\d{4}-\d{2}-\d{2}\s*(\.\.\s*\d{4}-\d{2}-\d{2}\s*)?$";
+
+const DATES_HELP: &str = "A date is written as 2026-12-25, and a range as 2026-12-26..2026-12-28.";
+
 const CRON_HELP: &str = "A cron expression has five fields, or six with the seconds first, or is one of @yearly, @monthly, @weekly, @daily, @hourly.";
 
 /// What an expression looks like: a nickname, or five or six fields. What stands in a field it does not say.
@@ -364,7 +428,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 
-    use super::super::words::{AccountKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey};
+    use super::super::words::{
+        AccountKey, CalendarKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word,
+    };
     use super::super::{Expression, Template};
     use super::*;
 
@@ -395,6 +461,7 @@ mod tests {
         assert_eq!(keys(&defs["Account"]), keys_of::<AccountKey>());
         assert_eq!(keys(&defs["Quota"]), keys_of::<QuotaKey>());
         assert_eq!(keys(&defs["Receiver"]), keys_of::<ReceiverKey>());
+        assert_eq!(keys(&defs["Calendar"]), keys_of::<CalendarKey>());
         assert_eq!(keys(&defs["Entry"]), keys_of::<EntryKey>());
         assert_eq!(
             keys(&defs["Policies"]),

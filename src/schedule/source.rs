@@ -14,6 +14,33 @@ use super::report::Problem;
 /// The largest file that is read, in bytes. A million entries fit.
 pub const MAX_BYTES: u64 = 64 << 20;
 
+/// The largest calendar file that is read, in bytes. Public feeds of holidays have a tenth.
+const MAX_CALENDAR_BYTES: u64 = 8 << 20;
+
+/// What a file is read for: its bound, and what to do where it cannot be read.
+pub(super) struct Purpose {
+    most: u64,
+    missing: &'static str,
+    not_a_file: &'static str,
+    too_large: &'static str,
+}
+
+/// The schedule file itself.
+pub(super) const SCHEDULE: Purpose = Purpose {
+    most: MAX_BYTES,
+    missing: "name the schedule file with `--config FILE`, or create it",
+    not_a_file: "name a regular file, as in `--config /etc/stackcron/schedule.yaml`",
+    too_large: "make it smaller, or split it among several daemons",
+};
+
+/// A file that a calendar names.
+pub(super) const CALENDAR: Purpose = Purpose {
+    most: MAX_CALENDAR_BYTES,
+    missing: "create the file, or name another one: a path that is not absolute begins beside the schedule file",
+    not_a_file: "name a regular file",
+    too_large: "leave out what is long past",
+};
+
 /// The bytes as text, which is UTF-8.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
@@ -28,7 +55,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
 /// What every text must be, wherever it comes from.
 pub(super) fn screen(text: &str) -> Result<(), Problem> {
     if text.len() as u64 > MAX_BYTES {
-        return Err(too_large());
+        return Err(too_large(&SCHEDULE));
     }
     let control = text.bytes().position(|byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r'));
     match control.map(|at| (at, text.as_bytes()[at])) {
@@ -52,27 +79,27 @@ pub(super) fn screen(text: &str) -> Result<(), Problem> {
 }
 
 /// Reads the file's bytes.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+pub(super) fn read(path: &Path, purpose: &Purpose) -> Result<Vec<u8>, Problem> {
     // Without NONBLOCK, opening a FIFO that nobody writes to would wait forever.
     let nonblock = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nonblock)
         .open(path)
-        .map_err(|error| unreadable(&error))?;
-    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+        .map_err(|error| unreadable(&error, purpose))?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error, purpose))?;
     if !metadata.is_file() {
-        return Err(not_a_file(if metadata.is_dir() { "a directory" } else { "no regular file" }));
+        return Err(not_a_file(if metadata.is_dir() { "a directory" } else { "no regular file" }, purpose));
     }
-    if metadata.len() > MAX_BYTES {
-        return Err(too_large());
+    if metadata.len() > purpose.most {
+        return Err(too_large(purpose));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // The file may grow while it is read.
-    let mut bounded = file.take(MAX_BYTES + 1);
-    bounded.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(too_large());
+    let mut bounded = file.take(purpose.most + 1);
+    bounded.read_to_end(&mut bytes).map_err(|error| unreadable(&error, purpose))?;
+    if bytes.len() as u64 > purpose.most {
+        return Err(too_large(purpose));
     }
     Ok(bytes)
 }
@@ -81,11 +108,9 @@ fn not_text(span: Range<usize>, message: String, help: &str) -> Problem {
     Problem { code: Code::NotText, span: Some(span), message, help: help.into(), related: None }
 }
 
-fn unreadable(error: &io::Error) -> Problem {
+fn unreadable(error: &io::Error, purpose: &Purpose) -> Problem {
     let (message, help) = match error.kind() {
-        io::ErrorKind::NotFound => {
-            ("there is no such file".into(), "name the schedule file with `--config FILE`, or create it")
-        }
+        io::ErrorKind::NotFound => ("there is no such file".into(), purpose.missing),
         io::ErrorKind::PermissionDenied => {
             ("the file may not be read".into(), "let the user that stackcron runs as read it")
         }
@@ -97,22 +122,22 @@ fn unreadable(error: &io::Error) -> Problem {
     Problem { code: Code::Unreadable, span: None, message, help: help.into(), related: None }
 }
 
-fn not_a_file(what: &str) -> Problem {
+fn not_a_file(what: &str, purpose: &Purpose) -> Problem {
     Problem {
         code: Code::Unreadable,
         span: None,
         message: format!("this is {what}"),
-        help: "name a regular file, as in `--config /etc/stackcron/schedule.yaml`".into(),
+        help: purpose.not_a_file.into(),
         related: None,
     }
 }
 
-fn too_large() -> Problem {
+fn too_large(purpose: &Purpose) -> Problem {
     Problem {
         code: Code::TooLarge,
         span: None,
-        message: format!("the file is larger than {} MiB", MAX_BYTES >> 20),
-        help: "make it smaller, or split it among several daemons".into(),
+        message: format!("the file is larger than {} MiB", purpose.most >> 20),
+        help: purpose.too_large.into(),
         related: None,
     }
 }

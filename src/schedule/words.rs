@@ -1,6 +1,6 @@
 //! The words of the schedule file: its keys, and the values that are one of a few words.
 
-use super::{CatchUp, Format, Overlap, Priority, StackState, Trigger};
+use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger};
 
 /// A fixed set of words, each with what it means.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -60,13 +60,15 @@ macro_rules! keys {
 keys! {
     /// The file itself.
     FileKey, "the schedule file":
-    Timezone = "timezone", Accounts = "accounts", Notify = "notify", Defaults = "defaults", Jobs = "jobs",
+    Timezone = "timezone", Accounts = "accounts", Notify = "notify", Calendars = "calendars",
+    Defaults = "defaults", Jobs = "jobs",
 }
 
 keys! {
     /// One account.
     AccountKey, "an account":
     Url = "url", Token = "token", Timeout = "timeout", Quota = "quota", Shard = "shard",
+    ArgsIn = "args_in", Organization = "organization",
 }
 
 keys! {
@@ -87,7 +89,13 @@ keys! {
     Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
     Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
-    StackState = "stack_state", Notify = "notify", Ping = "ping",
+    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on",
+}
+
+keys! {
+    /// Days and times on which entries are not run.
+    CalendarKey, "a calendar":
+    Dates = "dates", Cron = "cron", For = "for", Timezone = "timezone", File = "file", Until = "until",
 }
 
 keys! {
@@ -108,6 +116,10 @@ impl Word for Trigger {
         ("unknown", Trigger::Unknown),
         ("recovered", Trigger::Recovered),
     ];
+}
+
+impl Word for ArgsIn {
+    const ALL: &'static [(&'static str, Self)] = &[("query", ArgsIn::Query), ("body", ArgsIn::Body)];
 }
 
 impl Word for Overlap {
@@ -131,7 +143,11 @@ impl Word for Priority {
 }
 
 /// What other schedulers call the same thing.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("organisation", "organization"),
+    ("holidays", "calendars"),
+    ("days", "dates"),
+    ("duration", "for"),
     ("schedule", "cron"),
     ("crontab", "cron"),
     ("tz", "timezone"),

@@ -1,5 +1,6 @@
 //! Occurrences in a window of time.
 
+mod exclusion;
 mod explain;
 mod search;
 mod shift;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::schedule::{Entry, Schedule};
+pub use exclusion::{Exclusion, excluded};
 pub use explain::{Explanation, ExpressionReport, FieldReport, explain, zone_name};
 pub use shift::{Shift, shift};
 use stretch::Line;
@@ -221,6 +223,8 @@ pub(crate) mod tests {
             token: TokenSource::Env("TOKEN".into()),
             timeout: Duration::from_secs(30),
             shard: crate::schedule::Shard::Common,
+            args_in: ArgsIn::Query,
+            organization: None,
             quota: QuotaSettings {
                 limit: 3600,
                 window: Duration::from_secs(3600),
@@ -246,6 +250,7 @@ pub(crate) mod tests {
             paused: false,
             stack_state: crate::schedule::StackState::Ignore,
             notify: None,
+            not_on: Box::default(),
         })
     }
 

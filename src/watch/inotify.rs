@@ -1,12 +1,12 @@
 //! inotify watches on every directory that has a part in what a path leads to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
@@ -73,7 +73,7 @@ impl Hint {
     }
 }
 
-/// The watches of one path, as it was when they were placed.
+/// The watches of some paths, as they were when the watches were placed.
 #[derive(Debug)]
 pub(super) struct Watches {
     inotify: AsyncFd<OwnedFd>,
@@ -82,34 +82,38 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    /// Watches all that leads to a path now.
-    pub(super) fn place(path: &Path) -> Result<Watches, WatchError> {
-        let mut chain = chain::of(path)?;
+    /// Watches all that leads to the paths now.
+    pub(super) fn place(paths: &[PathBuf]) -> Result<Watches, WatchError> {
+        let chains = || paths.iter().map(|path| chain::of(path)).collect::<io::Result<Vec<_>>>();
+        let mut last = chains()?;
         for _ in 0..TRIES {
-            let watches = Watches::on(&chain)?;
-            let placed = std::mem::replace(&mut chain, chain::of(path)?);
-            if placed == chain {
+            let watches = Watches::on(&last)?;
+            let placed = std::mem::replace(&mut last, chains()?);
+            if placed == last {
                 return Ok(watches);
             }
         }
-        Watches::on(&chain)
+        Watches::on(&last)
     }
 
-    fn on(chain: &[Link]) -> Result<Watches, WatchError> {
+    fn on(chains: &[Vec<Link>]) -> Result<Watches, WatchError> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let mut names: HashMap<i32, Vec<OsString>> = HashMap::new();
-        for link in chain {
-            // One watch is one directory, with the flags that were given last.
-            let asks_content = |other: &Link| other.last && other.directory == link.directory;
-            let flags = if chain.iter().any(asks_content) { CONTENT } else { NAMES };
-            match inotify::add_watch(&inotify, &link.directory, flags) {
-                Ok(watch) => names.entry(watch).or_default().push(link.name.clone()),
-                // It is seen in the directory before when it appears.
-                Err(Errno::NOENT | Errno::NOTDIR) => break,
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
-            if is_remote(&link.directory) {
-                return Err(WatchError::Network);
+        // One watch is one directory, with the flags that were given last.
+        let with_content: HashSet<&Path> =
+            chains.iter().flatten().filter(|link| link.last).map(|link| &*link.directory).collect();
+        for chain in chains {
+            for link in chain {
+                let flags = if with_content.contains(&*link.directory) { CONTENT } else { NAMES };
+                match inotify::add_watch(&inotify, &link.directory, flags) {
+                    Ok(watch) => names.entry(watch).or_default().push(link.name.clone()),
+                    // It is seen in the directory before when it appears.
+                    Err(Errno::NOENT | Errno::NOTDIR) => break,
+                    Err(error) => return Err(io::Error::from(error).into()),
+                }
+                if is_remote(&link.directory) {
+                    return Err(WatchError::Network);
+                }
             }
         }
         // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns it.

@@ -1,4 +1,4 @@
-//! Notices that a file may have changed, whatever it is that leads to it: an editor's rename, a symbolic link that is
+//! Notices that files may have changed, whatever it is that leads to it: an editor's rename, a symbolic link that is
 //! swapped, a directory that is replaced.
 //!
 //! A change is only a hint: who is told looks at the content, and [`Seen`] says whether it is another one. inotify tells of
@@ -35,10 +35,11 @@ const STABLE: Duration = Duration::from_secs(2);
 /// How often a file is looked at that nobody tells of.
 const POLL: Duration = Duration::from_secs(3);
 
-/// A file that is watched.
+/// Files that are watched.
 #[derive(Debug)]
 pub struct Watch {
-    path: PathBuf,
+    /// The schedule file is the first.
+    paths: Vec<PathBuf>,
     way: Way,
     /// It was said that the file is polled.
     told: bool,
@@ -52,7 +53,7 @@ pub struct Watch {
 #[derive(Debug)]
 enum Way {
     Told(Watches),
-    Polled(Option<Stamp>),
+    Polled(Vec<Option<Stamp>>),
 }
 
 /// What differs when a file was changed. Enough for a hint.
@@ -66,9 +67,16 @@ struct Stamp {
 }
 
 impl Watch {
-    /// Watches the file that a path leads to, be it there or not.
-    pub fn new(path: &Path) -> Watch {
-        Watch { path: path.to_owned(), way: Way::Polled(None), told: false, stale: true, writing: false }
+    /// Watches the files that paths lead to, be they there or not.
+    pub fn new(paths: Vec<PathBuf>) -> Watch {
+        Watch { paths, way: Way::Polled(Vec::new()), told: false, stale: true, writing: false }
+    }
+
+    /// Watches these files from now on. What happened to one of them before is told.
+    pub fn set(&mut self, paths: Vec<PathBuf>) {
+        if paths != self.paths {
+            (self.paths, self.stale) = (paths, true);
+        }
     }
 
     /// Resolves when nobody is known to write the file. At once, most often.
@@ -109,8 +117,10 @@ impl Watch {
                 },
                 Way::Polled(last) => {
                     sleep(STABLE).await;
-                    let now = stamp_of(&self.path).await;
-                    std::mem::replace(last, now) == now
+                    let now = stamps_of(&self.paths).await;
+                    let stays = *last == now;
+                    *last = now;
+                    stays
                 }
             };
             if quiet {
@@ -125,8 +135,10 @@ impl Watch {
             Way::Told(watches) => self.writing = watches.next().await.leaves_open(self.writing),
             Way::Polled(last) => loop {
                 sleep(POLL).await;
-                let now = stamp_of(&self.path).await;
-                if std::mem::replace(last, now) != now {
+                let now = stamps_of(&self.paths).await;
+                let stays = *last == now;
+                *last = now;
+                if !stays {
                     return;
                 }
             },
@@ -135,7 +147,7 @@ impl Watch {
 
     /// Watches what leads to the file now.
     async fn follow(&mut self) {
-        let last = stamp_of(&self.path).await;
+        let last = stamps_of(&self.paths).await;
         // What the old watches have not told yet is not lost with them.
         if let Way::Told(watches) = &mut self.way
             && let Some(hint) = watches.waiting()
@@ -144,21 +156,22 @@ impl Watch {
         }
         // One of few that a user may have: given back before another is taken.
         let first = !matches!(self.way, Way::Told(_));
-        self.way = Way::Polled(last);
-        let path = self.path.clone();
-        let Ok(placed) = spawn_blocking(move || Watches::place(&path)).await else {
+        self.way = Way::Polled(last.clone());
+        let paths = self.paths.clone();
+        let Ok(placed) = spawn_blocking(move || Watches::place(&paths)).await else {
             return;
         };
         match placed {
             Ok(watches) => {
                 // What happened before a watch was there, nobody tells: it may be the beginning of a write.
-                let now = stamp_of(&self.path).await;
-                self.writing |= now != last || first && now.is_some_and(|stamp| stamp.is_recent());
+                let now = stamps_of(&self.paths).await;
+                self.writing |= now != last || first && now.iter().flatten().any(|stamp| stamp.is_recent());
                 self.way = Way::Told(watches);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.told, true) {
-                    let (path, reason) = (self.path.display().to_string(), error.to_string());
+                    let path = self.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+                    let reason = error.to_string();
                     Event::from(SchedulePolled { path, every_ms: POLL.as_millis() as u64, reason }).emit();
                 }
             }
@@ -175,9 +188,9 @@ impl Stamp {
 }
 
 /// Looked at by a thread of its own: a network file system may let it wait.
-async fn stamp_of(path: &Path) -> Option<Stamp> {
-    let path = path.to_owned();
-    spawn_blocking(move || stamp(&path)).await.ok().flatten()
+async fn stamps_of(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
+    let paths = paths.to_owned();
+    spawn_blocking(move || paths.iter().map(|path| stamp(path)).collect()).await.unwrap_or_default()
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

@@ -16,7 +16,22 @@ pub enum FileState {
 impl FileState {
     /// A file with this content.
     pub fn of(content: &[u8]) -> FileState {
-        let hash = Sha256::digest(content);
+        FileState::of_hash(Sha256::digest(content).as_ref())
+    }
+
+    /// Several files, in this order. One alone is as [`FileState::of`] has it.
+    pub fn of_all<'p>(mut parts: impl Iterator<Item = &'p [u8]>) -> FileState {
+        let first = parts.next().unwrap_or_default();
+        let mut hash = Sha256::new_with_prefix(first);
+        for part in parts {
+            // The lengths keep what belongs to one file from being taken for another's.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        FileState::of_hash(hash.finalize().as_ref())
+    }
+
+    fn of_hash(hash: &[u8]) -> FileState {
         FileState::Content(hash.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 }

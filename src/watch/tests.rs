@@ -9,7 +9,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn settled(path: &Path) -> Watch {
-    let mut watch = Watch::new(path);
+    let mut watch = Watch::new(vec![path.to_owned()]);
     watch.changed().await;
     assert!(matches!(watch.way, Way::Told(_)), "inotify can be used here");
     watch
@@ -78,8 +78,8 @@ async fn a_change_that_nobody_tells_of_is_found_by_looking() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("schedule.yaml");
     fs::write(&path, "1").expect("a file");
-    let mut watch = Watch::new(&path);
-    watch.way = Way::Polled(stamp(&path));
+    let mut watch = Watch::new(vec![path.clone()]);
+    watch.way = Way::Polled(vec![stamp(&path)]);
     fs::write(&path, "another").expect("a file");
     timeout(PATIENCE, watch.next()).await.expect("it is found");
     fs::remove_file(&path).expect("a removal");

@@ -16,7 +16,7 @@ use super::site::Site;
 use crate::journal::{Filter, Location};
 use crate::schedule::entries;
 use crate::schedule::{Entry, Schedule};
-use crate::timetable::{Occurrence, Timetable};
+use crate::timetable::{Occurrence, Timetable, excluded};
 
 /// Days, unless the query says how many.
 const DEFAULT_DAYS: usize = 14;
@@ -104,6 +104,10 @@ fn write(schedule: &Schedule, runs: &HashMap<String, SignedDuration>, now: Times
             looked_at += 1;
             let Some((name, entry)) = by_name.get_key_value(entry.name.as_str()) else { continue };
             let day = entry.timezone.to_datetime(scheduled_at).date();
+            // A calendar program shows what is to come, and what is skipped does not.
+            if excluded(&entry, scheduled_at).is_some() {
+                continue;
+            }
             let of_day = by_day.entry((day, name)).or_insert_with(|| (Entry::clone(entry), Vec::new(), 0));
             of_day.2 += 1;
             if of_day.1.len() < MOST_A_DAY {

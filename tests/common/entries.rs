@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use stackcron::schedule::{
-    Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority, QuotaSettings,
-    Reserve, Shard, StackState, StackUid, TokenSource,
+    Account, AccountName, ArgsIn, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
+    QuotaSettings, Reserve, Shard, StackState, StackUid, TokenSource,
 };
 
 pub fn account() -> Arc<Account> {
@@ -16,6 +16,8 @@ pub fn account() -> Arc<Account> {
         token: TokenSource::Env("TOKEN".into()),
         timeout: Duration::from_secs(30),
         shard: Shard::Common,
+        args_in: ArgsIn::Query,
+        organization: None,
         quota: QuotaSettings {
             limit: 3600,
             window: Duration::from_secs(3600),
@@ -45,5 +47,6 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         paused: false,
         stack_state: StackState::Ignore,
         notify: None,
+        not_on: Box::default(),
     })
 }

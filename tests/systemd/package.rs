@@ -57,6 +57,7 @@ fn the_package_starts_nothing_keeps_what_was_edited_and_leaves_nothing_after_a_p
     machine.write("/etc/stackcron/cloud66-token", "a-token\n", 0o600);
     let schedule =
         std::fs::read_to_string(machine.path("/etc/stackcron/schedule.yaml")).expect("the schedule");
+    let schedule = schedule.replace("jobs: {}", "jobs:");
     let edited = format!("{schedule}  nightly: {{ stack: s1, job: j1, cron: '0 0 1 1 *' }}\n");
     machine.write("/etc/stackcron/schedule.yaml", &edited, 0o644);
     machine.run_ok(&["stackcron", "check"]);

@@ -52,6 +52,9 @@ pub(crate) struct Line<'a> {
     action_id: Option<ActionId>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// The calendar that it falls on, where the reason is `calendar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<&'a str>,
     /// How the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -76,7 +79,8 @@ impl<'a> Line<'a> {
             attempts: record.attempts,
             action_id: record.action_id,
             finished_success: record.finished_success,
-            reason: record.reason.as_deref(),
+            reason: record.reason_word(),
+            calendar: record.calendar(),
             error: record.error.as_deref(),
             replaced_by: record.replaced_by,
             surplus_action_id: record.surplus,

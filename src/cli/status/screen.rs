@@ -239,6 +239,9 @@ impl Screen {
                 "quota" => "quota",
                 "overlap" => "its last action",
                 "retry" => "another try",
+                "deploying" => "the end of a deployment",
+                "maintenance" => "the end of a maintenance",
+                "paused_remotely" => "its job to be resumed in Cloud 66",
                 _ => "its turn",
             };
             let until = of.until.map_or(String::new(), |until| format!(" until {}", time_of_day(until)));
@@ -488,6 +491,9 @@ mod tests {
             waiting("nightly-report", "quota", "2026-11-25T08:30:00Z".into()),
             waiting("hourly", "retry", "2026-11-25T08:14:09Z".into()),
             waiting("backup", "overlap", Value::Null),
+            waiting("import", "deploying", Value::Null),
+            waiting("import", "maintenance", Value::Null),
+            waiting("export", "paused_remotely", Value::Null),
             waiting("a-name-of-sixty-four-characters-is-longer-than-its-column-can-be", "turn", Value::Null),
         ]);
         status["waiting_total"] = 14.into();

@@ -43,6 +43,9 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
     finished_success: Option<bool>,
     reason: Option<&'a str>,
+    /// The calendar that it falls on, where the reason is `calendar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<&'a str>,
     /// How the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -67,7 +70,8 @@ impl Serialize for Fate {
                 action_id: record.action_id,
                 finished_at: record.finished_at,
                 finished_success: record.finished_success,
-                reason: record.reason.as_deref(),
+                reason: record.reason_word(),
+                calendar: record.calendar(),
                 error: record.error.as_deref(),
                 replaced_by: record.replaced_by,
                 surplus_action_id: record.surplus,
@@ -260,6 +264,15 @@ mod tests {
     #[tokio::test]
     async fn what_the_api_said_cannot_steer_the_terminal() {
         insta::assert_snapshot!(told(&finished(false), "2026-05-01T00:30:00Z").await);
+    }
+
+    #[tokio::test]
+    async fn what_the_stack_s_state_did_is_told() {
+        let (skipped, waits) = ("deploying", "paused_remotely");
+        let skipped = told(&[Transition::Skipped { reason: skipped.into() }], "2026-05-01T00:30:00Z").await;
+        let waits = Transition::Waiting { attempts: 0, reason: waits.into() };
+        let waits = told(&[waits], "2026-05-01T00:30:00Z").await;
+        insta::assert_snapshot!(format!("{skipped}\n\n{waits}"));
     }
 
     #[tokio::test]

@@ -25,6 +25,8 @@ pub(crate) struct Policies {
     idempotent: bool,
     follow: bool,
     stack_state: &'static str,
+    /// The calendars on which its occurrences are skipped.
+    not_on: Vec<String>,
 }
 
 impl Policies {
@@ -56,6 +58,7 @@ impl Policies {
                 StackState::Hold => "hold",
                 StackState::Skip => "skip",
             },
+            not_on: entry.not_on.iter().map(|calendar| calendar.name.to_string()).collect(),
         }
     }
 
@@ -64,7 +67,8 @@ impl Policies {
         let flag = |set| if set { "true" } else { "false" };
         let sent = due.and_then(|at| later(at, entry.delay()));
         let deadline = sent.and_then(|at| later(at, entry.start_deadline));
-        let rows = [
+        let not_on = self.not_on.join(", ");
+        let mut rows = vec![
             (
                 "paused",
                 flag(self.paused),
@@ -154,6 +158,13 @@ impl Policies {
                 },
             ),
         ];
+        if !self.not_on.is_empty() {
+            rows.push((
+                "not_on",
+                &not_on,
+                "skipped on the days and in the windows of these calendars".into(),
+            ));
+        }
         heading("Policies", out)?;
         let width = rows.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);
         for (name, value, meaning) in rows {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use crate::journal::postgres::tables::{Beat, Group, Id, Number, Seen, Tables};
+use crate::journal::postgres::tables::{Beat, Group, Id, Number, Seen, Tables, Writer};
 
 /// A statement is answered within this time, or its connection is given up.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -31,12 +31,17 @@ pub(super) enum Statement {
     Take(Seen, Id, Timestamp, Option<Timestamp>),
     Keep(Beat, Id, Timestamp),
     Release(Number, Id),
-    Write(Number, Id, Box<Group>),
+    Write(Writer, Box<Group>),
 }
 
 /// The tables, and what is wrong with the server.
 pub(super) struct Database {
     pub(super) tables: Tables,
+    /// Another journal, which is in the place of this one until then.
+    stranger: Tables,
+    replaced_until: Duration,
+    /// Whether each member's elector has a connection that it may ask over.
+    connected: Vec<bool>,
     /// Nobody can connect until then, and what is connected is not any more.
     gone_until: Duration,
     /// Nothing can be written until then.
@@ -56,6 +61,9 @@ impl Database {
     pub(super) fn new(members: usize) -> Database {
         Database {
             tables: Tables::new(),
+            stranger: Tables::of_stranger(),
+            replaced_until: Duration::ZERO,
+            connected: vec![false; members],
             gone_until: Duration::ZERO,
             full_until: Duration::ZERO,
             hangs_until: Duration::ZERO,
@@ -70,6 +78,24 @@ impl Database {
         self.gone_until = until;
         // Its end is the end of whatever it had to do.
         self.late.clear();
+        self.connected.fill(false);
+    }
+
+    /// Another journal is in its place until then. What is connected is so no more.
+    pub(super) fn is_replaced(&mut self, until: Duration, now: Duration) {
+        self.replaced_until = until;
+        self.goes(now);
+    }
+
+    /// Whether another journal is in its place.
+    pub(super) fn is_another(&self, now: Duration) -> bool {
+        now < self.replaced_until
+    }
+
+    /// Puts an older copy in its place. What is connected is so no more.
+    pub(super) fn is_restored(&mut self, copy: Tables, until: Duration) {
+        self.tables = copy;
+        self.goes(until);
     }
 
     pub(super) fn fills(&mut self, until: Duration) {
@@ -88,6 +114,14 @@ impl Database {
         self.swallows_until[member] = until;
     }
 
+    /// Whether what a client asks comes over a connection that lasts. A writer makes one whenever it has none.
+    fn is_connected(&self, client: Client) -> bool {
+        match client {
+            Client::Elector(member) => self.connected[member],
+            Client::Writer(_) => true,
+        }
+    }
+
     /// Nothing passes between a client and the server until then.
     fn cut_until(&self, client: Client) -> Duration {
         match client {
@@ -98,6 +132,7 @@ impl Database {
 
     pub(super) fn is_well(&mut self, now: Duration) {
         (self.gone_until, self.full_until, self.hangs_until) = (now, now, now);
+        self.replaced_until = now;
         self.cut_until.fill(now);
         self.swallows_until.fill(now);
     }
@@ -153,7 +188,7 @@ impl Database {
             Statement::Take(seen, holder, until, lost) => drop(self.tables.take(seen, holder, until, lost)),
             Statement::Keep(beat, holder, until) => drop(self.tables.keep(beat, holder, until)),
             Statement::Release(number, holder) => self.tables.release(number, holder),
-            Statement::Write(number, holder, group) => drop(self.tables.write(number, holder, &group)),
+            Statement::Write(writer, group) => drop(self.tables.write(writer, &group)),
         }
     }
 }
@@ -177,6 +212,7 @@ impl Latency {
 /// Something that was asked of the database, on its way there or back.
 pub(super) struct Call<T> {
     client: Client,
+    connects: bool,
     gives_up_at: Duration,
     reaches_at: Duration,
     way_back: Duration,
@@ -204,12 +240,24 @@ impl<T> Call<T> {
     /// Asks now.
     pub(super) fn new(client: Client, latency: Latency, now: Duration, chances: &mut Rng) -> Call<T> {
         let (there, way_back) = (latency.draw(chances) / 2, latency.draw(chances) / 2);
-        Call { client, gives_up_at: now + ANSWERED_WITHIN, reaches_at: now + there, way_back, answer: None }
+        let connects = false;
+        Call {
+            client,
+            connects,
+            gives_up_at: now + ANSWERED_WITHIN,
+            reaches_at: now + there,
+            way_back,
+            answer: None,
+        }
     }
 
     /// Connects now.
     pub(super) fn connect(client: Client, latency: Latency, now: Duration, chances: &mut Rng) -> Call<T> {
-        Call { gives_up_at: now + CONNECTED_WITHIN, ..Call::new(client, latency, now, chances) }
+        Call {
+            connects: true,
+            gives_up_at: now + CONNECTED_WITHIN,
+            ..Call::new(client, latency, now, chances)
+        }
     }
 
     /// When something becomes of it. Who asked does not run until `thaws`.
@@ -234,7 +282,7 @@ impl<T> Call<T> {
         perform: impl FnOnce(&mut Tables) -> T,
     ) -> Went<T> {
         let cut = now < database.cut_until(self.client);
-        let gone = now < database.gone_until;
+        let gone = now < database.gone_until || !self.connects && !database.is_connected(self.client);
         let Some((_, answer)) = self.answer.take() else {
             if gone {
                 self.answer = Some((now + self.way_back, None));
@@ -251,7 +299,12 @@ impl<T> Call<T> {
                 self.answer = Some((now + self.way_back, None));
             } else {
                 let at = (now + self.way_back).min(self.gives_up_at.max(now));
-                self.answer = Some((at, Some(perform(&mut database.tables))));
+                if let (true, Client::Elector(member)) = (self.connects, self.client) {
+                    database.connected[member] = true;
+                }
+                let tables =
+                    if database.is_another(now) { &mut database.stranger } else { &mut database.tables };
+                self.answer = Some((at, Some(perform(tables))));
             }
             return Went::On;
         };

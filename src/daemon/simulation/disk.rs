@@ -11,7 +11,8 @@ use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::cloud66::ActionId;
 use crate::daemon::core::Claims;
 use crate::dispatch::{Request, RequestId};
-use crate::journal::postgres::tables::{Group, Id, Number, Open};
+use crate::journal::postgres::Term;
+use crate::journal::postgres::tables::{Group, Id, KnownBeat, Number, Open, Writer};
 use crate::journal::store;
 use crate::journal::{Claim, Cursor, Key, Known, Pause, Recovered, Refused, Resent, Transition};
 use crate::quota;
@@ -89,7 +90,14 @@ struct DatabaseSession {
     client: Client,
     number: Number,
     holder: Id,
+    known_beat: KnownBeat,
     open: Open,
+}
+
+impl DatabaseSession {
+    fn writer(&self) -> Writer {
+        Writer { number: self.number, holder: self.holder, known_beat: self.known_beat.get() }
+    }
 }
 
 /// What is being written.
@@ -122,8 +130,9 @@ impl Disk {
     }
 
     /// A term begins: what is written from now on is this leader's.
-    pub(super) fn leads(&mut self, client: Client, (number, holder): (Number, Id), open: Open) {
-        self.seat = Some(DatabaseSession { client, number, holder, open });
+    pub(super) fn leads(&mut self, client: Client, term: &Term, open: Open) {
+        let (number, holder, known_beat) = (term.number(), term.holder(), term.known_beat().clone());
+        self.seat = Some(DatabaseSession { client, number, holder, known_beat, open });
     }
 
     /// Of the term in which it is written.
@@ -140,7 +149,7 @@ impl Disk {
             (self.seat.take(), self.writing.take())
             && call.is_there()
         {
-            let write = Statement::Write(seat.number, seat.holder, Box::new(asked.0));
+            let write = Statement::Write(seat.writer(), Box::new(asked.0));
             database.comes_late(seat.client, write, now, chances);
         }
     }
@@ -224,15 +233,14 @@ impl Disk {
             To::File(_) if now < self.ill_until => None,
             To::File(_) => Some(database.tables.memory.write(&writes(&group))),
             To::Database(asked, mut call) => {
-                let Some(DatabaseSession { client, number, holder, .. }) = self.seat else {
+                let Some(seat) = &self.seat else {
                     return Vec::new();
                 };
+                let (client, writer) = (seat.client, seat.writer());
                 if call.is_there() {
                     database.ends_former_session(client, now);
                 }
-                match call
-                    .proceed(now, database, Kind::Writes, |tables| tables.write(number, holder, &asked.0))
-                {
+                match call.proceed(now, database, Kind::Writes, |tables| tables.write(writer, &asked.0)) {
                     Went::On => {
                         self.writing = Some(Writing { group, to: To::Database(asked, call) });
                         return Vec::new();
@@ -240,7 +248,7 @@ impl Disk {
                     Went::Astray => {
                         database.comes_late(
                             client,
-                            Statement::Write(number, holder, Box::new(asked.0.clone())),
+                            Statement::Write(writer, Box::new(asked.0.clone())),
                             now,
                             chances,
                         );

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::clock::Now;
+use crate::journal::Identity;
 use crate::journal::postgres::LeadershipChange;
 use crate::journal::postgres::tables::{
-    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Number, sends_until,
+    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Number, Tables, sends_until,
 };
 use crate::schedule::Shard;
 
@@ -51,7 +52,7 @@ struct Taking {
 enum Doing {
     /// It has no connection, and makes one then.
     Away(Duration),
-    Connects(Call<()>),
+    Connects(Call<Identity>),
     Idle,
     Beats(Call<Vec<i64>>, Beat, Now),
     Looks(Call<Found>),
@@ -62,18 +63,37 @@ enum Doing {
 
 impl Member {
     /// A process begins. `former` is who it was before, and `mark` how far that had sent.
-    pub(super) fn new(number: usize, id: Id, former: Option<Id>, mark: Option<Timestamp>) -> Member {
+    /// `known` is up to when anybody may have sent, by what the state directory knows.
+    pub(super) fn new(
+        number: usize,
+        id: Id,
+        former: Option<Id>,
+        mark: Option<Timestamp>,
+        known: Option<Timestamp>,
+    ) -> Member {
+        let mut part = ElectionState::new(mark);
+        part.may_have_sent(known);
         Member {
             number,
             id,
             former,
-            part: ElectionState::new(mark),
+            part,
             beat_at: Duration::ZERO,
             look_at: Duration::ZERO,
             doing: Doing::Away(Duration::ZERO),
             orders: VecDeque::new(),
             notices: VecDeque::new(),
         }
+    }
+
+    /// Takes in up to when anybody may have sent.
+    pub(super) fn may_have_sent(&mut self, until: Option<Timestamp>) {
+        self.part.may_have_sent(until);
+    }
+
+    /// Up to when anybody may have sent, by all that it has seen.
+    pub(super) fn sent_until(&self) -> Option<Timestamp> {
+        self.part.sent_until()
     }
 
     pub(super) fn order(&mut self, order: Order) {
@@ -101,7 +121,8 @@ impl Member {
             Doing::Away(at) => (*at).max(thaws),
             Doing::Idle if self.part.leads() => self.beat_at.max(thaws),
             Doing::Idle => self.look_at.max(thaws),
-            Doing::Connects(call) | Doing::Releases(call, ..) => call.next_at(thaws),
+            Doing::Connects(call) => call.next_at(thaws),
+            Doing::Releases(call, ..) => call.next_at(thaws),
             Doing::Beats(call, ..) => call.next_at(thaws),
             Doing::Looks(call) => call.next_at(thaws),
             Doing::Takes(call, ..) => call.next_at(thaws),
@@ -128,11 +149,17 @@ impl Member {
                 }
                 None => Doing::Connects(Call::connect(client, latency, time, chances)),
             },
-            Doing::Connects(mut call) => match call.proceed(time, database, Kind::Reads, |_| ()) {
-                Went::Back(Some(())) => Doing::Idle,
-                Went::Back(None) => self.fails(time),
-                Went::On | Went::Astray => Doing::Connects(call),
-            },
+            Doing::Connects(mut call) => {
+                match call.proceed(time, database, Kind::Reads, |tables| tables.identity().clone()) {
+                    Went::Back(Some(identity)) if identity == *Tables::new().identity() => Doing::Idle,
+                    Went::Back(Some(_)) => {
+                        self.notices.extend(self.part.is_without_journal());
+                        self.fails(time)
+                    }
+                    Went::Back(None) => self.fails(time),
+                    Went::On | Went::Astray => Doing::Connects(call),
+                }
+            }
             Doing::Idle => self.begins(client, time, now, latency, chances),
             Doing::Beats(mut call, beat, asked) => {
                 let until = sends_until(asked);
@@ -166,6 +193,7 @@ impl Member {
                         }
                         Next::Take { mark, lost_until } => {
                             let until = sends_until(now).max(self.part.sent_until().unwrap_or(now.wall));
+                            let lost_until = lost_until.map(|lost| lost.max(now.wall));
                             let taking = Taking { mark, lost_until, until };
                             let call = Call::new(client, latency, time, chances);
                             Doing::Takes(call, Box::new(found), taking, now)

@@ -47,6 +47,7 @@ const COVERED: &[&str] = &[
     "entry.paused",
     "entry.pause_ended",
     "entry.resumed",
+    "journal.older",
     "occurrence.in_doubt",
     "occurrence.reconciled",
     "occurrence.retrying",

@@ -44,6 +44,8 @@ pub(super) struct Oracle<'a> {
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
+    /// The journal was put back to an older copy since this life began, and has lost claims that it may send.
+    pub(super) is_behind: bool,
     /// The final states that were told, in their order, and by which life.
     told: BTreeMap<Key, Vec<(&'static str, u32)>>,
     /// For a look at what runs cover.
@@ -76,6 +78,7 @@ impl<'a> Oracle<'a> {
             paused: BTreeMap::new(),
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
+            is_behind: false,
             told: BTreeMap::new(),
             seen: BTreeSet::new(),
         }
@@ -109,6 +112,7 @@ impl<'a> Oracle<'a> {
     }
 
     pub(super) fn starts(&mut self, life: u32, file: usize, wall: Timestamp, recovered: &Recovered) {
+        self.is_behind = false;
         if life > 1 && file != self.file {
             // What a restart under another file makes of what was claimed ahead is left to it.
             let shown = self.shown().unwrap_or(wall);
@@ -168,6 +172,20 @@ impl<'a> Oracle<'a> {
         }
     }
 
+    /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
+    pub(super) fn is_restored(&mut self, cursor: Timestamp) {
+        self.is_behind = true;
+        self.vague.push((cursor - AHEAD, cursor));
+        let before = cursor - SignedDuration::from_nanos(1);
+        self.shown.retain_mut(|(after, until, _)| {
+            *until = before.min(*until);
+            *after < *until
+        });
+        if self.shown.is_empty() {
+            self.shown = vec![(before, before, self.file)];
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
     pub(super) fn sends(
         &mut self,
@@ -182,7 +200,7 @@ impl<'a> Oracle<'a> {
         let number = self.sent.len();
         let settings = schedule.accounts.iter().find(|known| known.name == *account).map(|known| known.quota);
         let settings = settings.unwrap_or(self.scenario.universe.accounts[0].quota);
-        if let Some(key) = &key {
+        if let Some(key) = key.as_ref().filter(|_| !self.is_behind) {
             match committed.row(key) {
                 None => self.violated(format!("{key} is sent and not claimed")),
                 Some(row) if row.is_settled => self.violated(format!("{key} is sent and settled: {row:?}")),

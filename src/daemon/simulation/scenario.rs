@@ -15,10 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::database;
 use crate::rehearsal::{Conditions, Latency, Others};
 use crate::sandbox::fault::{Effect, Fault, Kind, Order};
-use crate::sandbox::{Endpoint, WindowKind};
+use crate::sandbox::{Deploys, Endpoint, WindowKind};
 use crate::schedule::{
     self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
-    QuotaSettings, Reserve, Schedule, StackUid,
+    QuotaSettings, Reserve, Schedule, StackState, StackUid,
 };
 
 /// All that a run depends on.
@@ -105,6 +105,10 @@ pub(super) enum Act {
     HangingDisk(Duration),
     /// The shared database is gone, and comes back.
     Gone(Duration),
+    /// An older copy of the journal is put in its place.
+    Restore { age: Duration, down: Duration },
+    /// Another journal is in the place of the shared one, until somebody brings it back.
+    Replaced(Duration),
     /// Nothing passes between the machine and the shared database.
     CutOff(Duration),
     /// The connection through which the machine writes to the shared database swallows all, and the elector's goes on.
@@ -113,6 +117,10 @@ pub(super) enum Act {
     Unreachable(Duration),
     /// The server has another limit from now on.
     Limit(u32),
+    /// Somebody has a stack in maintenance.
+    Maintain(&'static str, Duration),
+    /// Somebody has all jobs of a stack paused in Cloud 66.
+    PauseInCloud66(&'static str, Duration),
 }
 
 /// Periods and what they are in cron. `0` stands for never, while anything runs.
@@ -309,6 +317,7 @@ fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
         idempotent: number == 3,
         follow: rng.u32(..10) < 6,
         paused: rng.u32(..20) == 0,
+        stack_state: rng.choice([StackState::Ignore, StackState::Hold, StackState::Skip]).unwrap_or_default(),
         ..(*TEMPLATE.entries[0]).clone()
     };
     Line { entry: Arc::new(entry), due: Due::draw(rng) }.timed()
@@ -333,7 +342,7 @@ impl Line {
 fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
     for _ in 0..rng.usize(1..=3) {
         let place = rng.usize(..lines.len());
-        match rng.u32(..9) {
+        match rng.u32(..10) {
             0 if lines.len() > 1 => drop(lines.remove(place)),
             0 | 1 => {
                 let number =
@@ -349,6 +358,7 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
             // What a reload changes of what is claimed, or waits.
             6 => amend(&mut lines[place], |entry| entry.jitter = jitter(rng)),
             7 => amend(&mut lines[place], |entry| entry.paused = !entry.paused),
+            9 => amend(&mut lines[place], |entry| entry.stack_state = StackState::Hold),
             8 => amend(&mut lines[place], |entry| entry.start_deadline = deadline(rng)),
             4 => lines[place] = Line { due: Due::draw(rng), ..lines[place].clone() }.timed(),
             _ => {
@@ -378,9 +388,22 @@ fn conditions(rng: &mut Rng) -> Conditions {
         window_kind: rng
             .choice([WindowKind::Fixed, WindowKind::FirstRequest, WindowKind::Rolling])
             .unwrap_or_default(),
+        deploys: ["s0", "s1"].into_iter().filter_map(|stack| deploys(stack, rng)).collect(),
         action_duration: Duration::from_millis(rng.u64(100..20_000)),
         seed: rng.u64(..),
     }
+}
+
+/// Deployments of a stack that come and go, in half of the runs.
+fn deploys(stack: &str, rng: &mut Rng) -> Option<Deploys> {
+    let every = rng.u64(5..120);
+    let lasts = rng.u64(1..every);
+    let stack = StackUid::new(stack).expect("a uid");
+    rng.bool().then_some(Deploys {
+        stack,
+        lasts: Duration::from_secs(lasts),
+        every: Duration::from_secs(every),
+    })
 }
 
 fn fault(rng: &mut Rng) -> Fault {
@@ -425,7 +448,7 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         _ => rng.i64(-400_000..400_000),
     });
     let name = |rng: &mut Rng| EntryName::new(&format!("e{}", rng.u32(..4))).expect("a name");
-    let draw = |rng: &mut Rng| match rng.u32(..16) {
+    let draw = |rng: &mut Rng| match rng.u32(..19) {
         0..=2 => Act::Reload(rng.usize(..files)),
         3 => Act::Edit(rng.usize(..files)),
         4 => Act::Stop(if rng.bool() { short(rng) } else { long(rng) }),
@@ -435,7 +458,10 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         9 => Act::IllDisk(long(rng), rng.bool()),
         10 => Act::HangingDisk(long(rng)),
         11 => Act::Unreachable(long(rng)),
+        12 => Act::Restore { age: long(rng), down: short(rng) },
         13 => Act::Fire(name(rng)),
+        16 => Act::Maintain(["s0", "s1"][rng.usize(..2)], long(rng)),
+        17 => Act::PauseInCloud66(["s0", "s1"][rng.usize(..2)], long(rng)),
         14 | 15 => Act::Pause(name(rng), long(rng)),
         _ => Act::Limit(rng.u32(3..400)),
     };

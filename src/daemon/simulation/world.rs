@@ -4,6 +4,7 @@
 
 mod act;
 mod by_hand;
+mod looks;
 mod machine;
 mod shell;
 mod stopping;
@@ -18,10 +19,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::database::Database;
 use super::disk::Steered;
 use super::oracle::Oracle;
-use super::scenario::Scenario;
+use super::scenario::{Act, Scenario};
 use crate::clock::Now;
 use crate::dispatch::{Request, RequestId};
 use crate::journal::memory::Memory;
+use crate::journal::postgres::tables::Tables;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
 use machine::Machine;
@@ -57,6 +59,9 @@ enum Happens {
     /// The daemon is told to read the file that is in place.
     Reread,
     Resume(EntryName),
+    /// Somebody makes the copy of the journal that an act puts back.
+    Copies(usize),
+    ResumeInCloud66(&'static str),
     /// What a leader has decided to send comes to its task.
     Leaves(u32, RequestId, Box<Request>),
     AllIsWell,
@@ -75,6 +80,8 @@ pub(super) struct World<'a> {
     /// What is committed, by whomever.
     database: Database,
     machines: Vec<Machine>,
+    /// Copies of the journal, by the act that puts them back.
+    copies: BTreeMap<usize, Tables>,
     /// The one to which something happens.
     here: usize,
     lives: u32,
@@ -100,6 +107,7 @@ impl<'a> World<'a> {
             network,
             database: Database::new(scenario.clocks.len()),
             machines: scenario.clocks.iter().map(|&ahead| Machine::new(ahead, scenario.disk)).collect(),
+            copies: BTreeMap::new(),
             here: 0,
             lives: 0,
             crashes: 0,
@@ -113,9 +121,12 @@ impl<'a> World<'a> {
             world.here = machine;
             world.at(Duration::ZERO, Happens::Start);
         }
-        for (number, &(at, machine, _)) in scenario.acts.iter().enumerate() {
-            world.here = machine;
-            world.at(at, Happens::Act(number));
+        for (number, (at, machine, act)) in scenario.acts.iter().enumerate() {
+            world.here = *machine;
+            world.at(*at, Happens::Act(number));
+            if let Act::Restore { age, .. } = act {
+                world.at(at.saturating_sub(*age), Happens::Copies(number));
+            }
         }
         world.at(scenario.span, Happens::AllIsWell);
         world.go_on();
@@ -269,6 +280,7 @@ impl<'a> World<'a> {
             && member.next_at(frozen_until).is_some_and(|at| at <= time)
         {
             member.proceed(time, now, self.scenario.disk, &mut self.database, &mut self.chances);
+            machine.known_until = machine.known_until.max(member.sent_until());
             return Ok(true);
         }
         Ok(false)
@@ -297,11 +309,19 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Happens::Act(number) => self.act(&self.scenario.acts[number].2),
+            Happens::Act(number) => self.act(number),
+            Happens::Copies(number) => {
+                self.copies.insert(number, self.database.tables.clone());
+                Ok(())
+            }
             Happens::Reread => self.reload(),
             Happens::Resume(entry) => {
                 self.here = self.leader().unwrap_or(self.here);
                 self.steer(&entry, Steered::Resumed)
+            }
+            Happens::ResumeInCloud66(stack) => {
+                self.network.api_mut().pause_all(stack, false);
+                Ok(())
             }
             Happens::Leaves(life, id, request) => self.comes_to_its_task(life, id, *request),
             Happens::AllIsWell => self.all_is_well(),

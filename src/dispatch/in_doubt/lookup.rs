@@ -1,19 +1,21 @@
 //! When a stack is asked for its actions, and the journal for those that it knows.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::reconcile::{CUT_OFF, Verdict};
 use super::span::moved;
+use super::verdicts::{Flying, Found};
 use super::{Doubts, Watched};
 use crate::clock::{Mono, Now};
-use crate::cloud66::ActionsListed;
+use crate::cloud66::{ActionsListed, JobRecord, Reply};
 use crate::dispatch::listing::{Next, Reading};
 use crate::dispatch::{Dispatch, Effect, Id, InFlight, Request, RequestId};
 use crate::journal::Known;
 use crate::quota::Purpose;
-use crate::schedule::{AccountName, StackUid};
+use crate::schedule::{AccountName, JobUid, StackUid};
 
 /// The stack is asked this long after an attempt came into doubt: most effects can be seen by then.
 const FIRST: Duration = Duration::from_secs(1);
@@ -21,6 +23,10 @@ const FIRST: Duration = Duration::from_secs(1);
 /// A lookup goes behind the fires of its account, but not for longer than this: where no answer tells of a quota, one request
 /// follows another, and fires of every second would leave no room for it.
 const OVERDUE: Duration = Duration::from_secs(5);
+
+/// Records that are asked for at most after one list: an outage may bring thousands of attempts into doubt, and without a
+/// record the list alone decides.
+const MOST_RECORDS: usize = 30;
 
 #[derive(Debug)]
 pub(super) struct ActionLookup {
@@ -44,7 +50,12 @@ enum Stage {
     Recalls {
         reading: Reading,
         since: Mono,
-        in_flight: Vec<Now>,
+        in_flight: Vec<Flying>,
+    },
+    /// The records of jobs are asked for by these requests.
+    Records {
+        found: Found,
+        left: HashSet<RequestId>,
     },
 }
 
@@ -258,12 +269,70 @@ impl Dispatch {
             return effects;
         };
         inquiry.failures = 0;
-        let (verdicts, surplus) = self.verdicts(&key, reading, since, &in_flight, &known, now);
-        self.carry_out(verdicts, now, &mut effects);
-        self.tell_surplus(surplus, &mut effects);
-        self.was_read(&key, since, &mut effects);
-        self.ask_later(&key, now);
+        let found = Found { reading, since, in_flight, known, records: HashMap::new() };
+        let by_list = self.verdicts(&key, &found, now).verdicts;
+        let comes_to_one = by_list.into_iter().filter(|(_, verdict)| *verdict != Verdict::Later);
+        let jobs: BTreeSet<JobUid> = comes_to_one
+            .filter_map(|(id, _)| Some(self.pending.get(&id)?.entry.job.clone()))
+            .take(MOST_RECORDS)
+            .collect();
+        let asked = jobs
+            .into_iter()
+            .filter_map(|job| self.ask_record(&key.0, key.1.clone(), job, None, now, &mut effects));
+        let left: HashSet<RequestId> = asked.collect();
+        match self.doubts.inquiries.get_mut(&key).filter(|_| !left.is_empty()) {
+            Some(lookup) => lookup.stage = Stage::Records { found, left },
+            None => self.concludes(&key, &found, now, &mut effects),
+        }
         effects
+    }
+
+    /// The reply to a question for a job's record.
+    pub fn recorded(&mut self, id: RequestId, reply: Reply<Option<JobRecord>>, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(InFlight::JobRecord(ticket, account, stack, job, lesson)) = self.requests.remove(&id) else {
+            return effects;
+        };
+        if let Some(lane) = self.lanes.get_mut(&account) {
+            lane.in_flight -= 1;
+            lane.settle(ticket, reply.quota, false, now, &mut effects);
+        }
+        if let Some(lesson) = lesson {
+            self.learns(lesson, reply.outcome);
+            return effects;
+        }
+        let key = (account, stack);
+        let Some(lookup) = self.doubts.inquiries.get_mut(&key) else {
+            return effects;
+        };
+        match std::mem::replace(&mut lookup.stage, Stage::Waits) {
+            Stage::Records { mut found, mut left } => {
+                left.remove(&id);
+                found.records.extend(reply.outcome.map(|record| (job, record)));
+                match left.is_empty() {
+                    true => self.concludes(&key, &found, now, &mut effects),
+                    false => lookup.stage = Stage::Records { found, left },
+                }
+            }
+            other => lookup.stage = other,
+        }
+        effects
+    }
+
+    /// All is known that is to be known this time.
+    fn concludes(
+        &mut self,
+        key: &(AccountName, StackUid),
+        found: &Found,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let judged = self.verdicts(key, found, now);
+        self.takes_in(&key.1, &judged, now);
+        self.carry_out(judged.verdicts, now, effects);
+        self.tell_surplus(judged.surplus, effects);
+        self.was_read(key, found.since, effects);
+        self.ask_later(key, now);
     }
 
     /// The list or the journal could not be read.

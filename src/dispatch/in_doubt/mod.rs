@@ -7,7 +7,9 @@
 //! **Mechanism.** The stack's list of actions is read, within the quota (`lookup.rs`): soon after the attempt came into doubt,
 //! again after pauses that double, and at last when it is too late for the attempt to take effect, two minutes after it left.
 //! Then the journal tells which of the actions belong to other occurrences (`verdicts.rs`). What both say of all attempts on
-//! the stack is judged by one pure function (`reconcile.rs`), and the occurrence goes on by that verdict (`outcome.rs`).
+//! the stack is judged by one pure function (`reconcile.rs`). Where that comes to a verdict, the record of the attempt's job is
+//! read as a second witness (`evidence.rs`, `lesson.rs`), and the occurrence goes on by what both witnesses say (`outcome.rs`). An
+//! occurrence that is sent again is looked after for a second action (`surplus.rs`).
 //! The entry's other occurrences go on time with `overlap: allow`; with `skip` and `queue` the attempt counts as a running
 //! action. A list or a journal that cannot be read is asked again, until the occurrence's deadline or for
 //! [`LEAST_PATIENCE`], whichever is later.
@@ -23,6 +25,8 @@
 //! was given up. The journal tells which occurrences these are ([`crate::journal::Unnamed`]).
 
 mod attempt;
+mod evidence;
+mod lesson;
 mod lookup;
 mod outcome;
 mod reconcile;
@@ -30,7 +34,7 @@ mod span;
 mod surplus;
 mod verdicts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +42,12 @@ use jiff::Timestamp;
 
 use super::{Dispatch, Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
+use crate::cloud66::ActionId;
 use crate::journal::{ClockOf, Key};
 use crate::log::event::OccurrenceInDoubt;
-use crate::schedule::{AccountName, StackUid};
+use crate::schedule::{AccountName, JobUid, StackUid};
 pub(super) use attempt::{InDoubtAttempt, InDoubtReport, Token};
+pub(super) use lesson::Lesson;
 use lookup::ActionLookup;
 use span::{BLIND, TOLERANCE};
 use surplus::Watched;
@@ -73,6 +79,10 @@ pub(super) struct Doubts {
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// Occurrences that were sent again: the stack's list is read once more.
     resent: BTreeMap<Key, Watched>,
+    /// The run with which a job's record was last seen to move.
+    moved_with: HashMap<(StackUid, JobUid), ActionId>,
+    /// Stacks on which somebody else is seen to start jobs with our user.
+    shared_users: HashSet<StackUid>,
     /// What former processes sent, they sent by this clock.
     pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,

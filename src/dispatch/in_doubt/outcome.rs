@@ -64,7 +64,7 @@ impl Dispatch {
                     let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);
                     if entry.idempotent {
-                        self.is_sent_again(id, &doubt, effects);
+                        self.is_sent_again(id, &doubt, doubt.sent_at, effects);
                     }
                     self.doubts.unnamed.push((key, doubt));
                     self.stays_unknown(id, &entry, Doubtful { error, sent_at }, status, now, effects);
@@ -106,7 +106,9 @@ impl Dispatch {
         {
             return self.superseded(id, newer, now, effects);
         }
-        self.is_sent_again(id, doubt, effects);
+        // The list was read later than that, and shows none.
+        let from = now.wall_at(doubt.over_at).min(now.wall);
+        self.is_sent_again(id, doubt, from, effects);
         self.comes_due(id, now, effects);
     }
 

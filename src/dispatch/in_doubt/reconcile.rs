@@ -14,9 +14,9 @@
 //! right, or as far from the API's as ours is, and that of another member within a minute of the API's; and an action of another user is not ours, once an answer has told who the
 //! token's user is, until the next reload. Not started needs nothing else.
 //!
-//! Started also supposes what cannot be seen: that nobody starts a job of this stack with the same user in the very seconds of
-//! an attempt that never arrived. It would be taken for ours. Who does so at other times near is seen, and then nothing can
-//! tell.
+//! Started also supposes what the list cannot show: that nobody starts a job of this stack with the same user in the very seconds
+//! of an attempt that never arrived. Who does so at other times is seen, as far back as the list goes, and then nothing can tell
+//! by the list. The record of the job may contradict it (`evidence.rs`).
 
 use std::collections::HashSet;
 
@@ -73,6 +73,8 @@ pub(super) struct Judgement {
     /// Actions of the groups in which all attempts have started, whichever action is whose. No other attempt can own one of
     /// them.
     pub(super) owned: Vec<ActionId>,
+    /// Somebody else is seen to start jobs of the stack with our user, at times at which no attempt of ours can have.
+    pub(super) is_user_shared: bool,
 }
 
 /// The actions that an attempt of ours may have started: runs of jobs through the API that nobody is known to have
@@ -127,7 +129,7 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
         }
     }
     let verdicts = verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Later)).collect();
-    Judgement { verdicts, owned }
+    Judgement { verdicts, owned, is_user_shared: strangers }
 }
 
 impl Attempt {

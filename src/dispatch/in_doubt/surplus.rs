@@ -6,8 +6,8 @@
 //!
 //! **Mechanism.** Once the second attempt has started an action, the list is read again two and ten minutes later
 //! ([`READINGS`]), and whenever it is read for another reason. The second reading is there for a front that hands over what it
-//! has queued when the API comes back; each costs one request as a rule. An action counts as surplus that began between the
-//! first attempt and the reading, was started by the user of the first action, and can belong to no other attempt.
+//! has queued when the API comes back; each costs one request as a rule. An action counts as surplus that began before the
+//! reading and after the list that did not show the first attempt's (after the first attempt, of an idempotent entry), was started by the user of the first action, and can belong to no other attempt.
 //! Where that user starts jobs of the stack at other times too, and the journal does not know of them, somebody else uses the
 //! token: then nothing is said. What is to be read is in the journal, so that a restart goes on with it.
 //!
@@ -66,7 +66,7 @@ impl Watched {
 
     /// Not earlier than that, by a clock that is so much ahead of ours, can a surplus action have begun.
     pub(super) fn from(&self, ahead: Option<Ahead>) -> Timestamp {
-        spread(self.watch.sent_at, self.watch.sent_at, ahead).0
+        spread(self.watch.from, self.watch.from, ahead).0
     }
 
     /// The span of a surplus action, and whose it is. `None` where nothing tells that.
@@ -79,7 +79,7 @@ impl Watched {
     ) -> Option<Attempt> {
         let first = actions.iter().find(|action| action.id == Some(self.first_action));
         let user = first.and_then(|action| action.user.as_ref()).or(user)?.clone();
-        let (from, until) = spread(self.watch.sent_at, now.wall, ahead);
+        let (from, until) = spread(self.watch.from, now.wall, ahead);
         Some(Attempt::given_up(from, until, Some(user)))
     }
 
@@ -122,14 +122,20 @@ pub(super) fn surplus(
 
 impl Dispatch {
     /// An occurrence is sent again although an attempt may still take effect: because nothing shows that it did, or because
-    /// its entry is idempotent.
-    pub(super) fn is_sent_again(&mut self, id: Id, doubt: &InDoubtAttempt, effects: &mut Vec<Effect>) {
+    /// its entry is idempotent. A second action began at `from` at the earliest.
+    pub(super) fn is_sent_again(
+        &mut self,
+        id: Id,
+        doubt: &InDoubtAttempt,
+        from: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        let sent_at = pending.history.first_lost.map_or(doubt.sent_at, |first| first.min(doubt.sent_at));
-        pending.history.first_lost = Some(sent_at);
-        let watch = Watch { account: doubt.account.clone(), sent_at, first_action: None, until: None };
+        let from = pending.history.surplus_from.map_or(from, |first| first.min(from));
+        pending.history.surplus_from = Some(from);
+        let watch = Watch { account: doubt.account.clone(), from, first_action: None, until: None };
         let (key, stack) = (pending.key(), doubt.stack.clone());
         effects.push(Effect::Resent(Box::new(Resent { key, stack, surplus: None, watch: Some(watch) })));
     }
@@ -142,8 +148,8 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some((pending, sent_at)) =
-            self.pending.get(&id).and_then(|pending| Some((pending, pending.history.first_lost?)))
+        let Some((pending, from)) =
+            self.pending.get(&id).and_then(|pending| Some((pending, pending.history.surplus_from?)))
         else {
             return;
         };
@@ -151,7 +157,7 @@ impl Dispatch {
         let until = now.wall.checked_add(last).ok();
         let account = pending.entry.account.name.clone();
         let (key, stack) = (pending.key(), pending.entry.stack.clone());
-        let watch = Watch { account, sent_at, first_action: Some(first_action), until };
+        let watch = Watch { account, from, first_action: Some(first_action), until };
         let at = now.mono + first;
         self.watches(key, stack, watch, first_action, (at, false), effects);
     }
@@ -198,7 +204,7 @@ impl Dispatch {
                     }
                 }
                 _ => match self.pending.values_mut().find(|pending| pending.key() == key) {
-                    Some(pending) => pending.history.first_lost = Some(watch.sent_at),
+                    Some(pending) => pending.history.surplus_from = Some(watch.from),
                     // It has come to an end that is no start.
                     None => {
                         effects.push(Effect::Resent(Box::new(Resent { key, stack, surplus, watch: None })))

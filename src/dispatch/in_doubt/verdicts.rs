@@ -5,15 +5,16 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Token;
+use super::evidence::{Background, Run, testify, weigh};
 use super::reconcile::{Attempt, Judgement, Standing, Verdict, candidates, judge};
 use super::span::{moved, spread};
 use super::surplus::surplus;
 use crate::clock::{Mono, Now};
-use crate::cloud66::{Action, ActionId};
+use crate::cloud66::{Action, ActionId, JobRecord};
 use crate::dispatch::listing::{Ahead, Reading};
 use crate::dispatch::{Dispatch, Id, InFlight, Pending};
 use crate::journal::{ClockOf, Key, Known};
-use crate::schedule::{AccountName, StackUid};
+use crate::schedule::{AccountName, JobUid, StackUid};
 
 /// An attempt of a former process may have taken effect so long after it was sent: [`SETTLES`], and a minute for the time
 /// between the writing of its instant and its leaving.
@@ -29,6 +30,37 @@ pub(super) struct SharedOut {
     actions: HashMap<(StackUid, ActionId), Mono>,
 }
 
+/// What is known of a stack when its attempts are judged.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) reading: Reading,
+    /// The list is as it was then, or newer.
+    pub(super) since: Mono,
+    /// The requests that were in flight then.
+    pub(super) in_flight: Vec<Flying>,
+    pub(super) known: Known,
+    /// The records of jobs that were asked for and answered.
+    pub(super) records: HashMap<JobUid, JobRecord>,
+}
+
+/// A run_now that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Flying {
+    left: Now,
+    job: JobUid,
+}
+
+/// What was judged.
+pub(super) struct Verdicts {
+    pub(super) verdicts: Vec<(Id, Verdict)>,
+    /// Second actions of occurrences that were sent again.
+    pub(super) surplus: Vec<(Key, ActionId)>,
+    keys: Vec<Key>,
+    judgement: Judgement,
+    /// All attempts were judged, and no record says otherwise than the list.
+    is_certain: bool,
+}
+
 impl SharedOut {
     fn forget_past(&mut self, now: Now) {
         let kept = |since: &mut Mono| *since + REMEMBERED.unsigned_abs() > now.mono;
@@ -38,15 +70,16 @@ impl SharedOut {
 }
 
 impl Dispatch {
+    /// Judges the attempts of a stack by a list that was read from `since` on, by what the journal knows, and by records of
+    /// jobs, as far as they were asked for.
     pub(super) fn verdicts(
-        &mut self,
+        &self,
         (account, stack): &(AccountName, StackUid),
-        reading: Reading,
-        since: Mono,
-        in_flight: &[Now],
-        known: &Known,
+        found: &Found,
         now: Now,
-    ) -> (Vec<(Id, Verdict)>, Vec<(Key, ActionId)>) {
+    ) -> Verdicts {
+        let Found { reading, since, in_flight, known, records } = found;
+        let since = *since;
         let ahead = reading.ahead(now);
         let mut started: HashSet<ActionId> = known.actions.iter().copied().collect();
         let users = |token| self.user_of(account, token, &reading.actions, &started);
@@ -62,6 +95,8 @@ impl Dispatch {
             attempts.push(doubt.attempt(now, ahead, user, standing));
         }
         let judged = attempts.len();
+        let mut jobs: Vec<Option<&JobUid>> =
+            (ids.iter()).map(|(id, _)| self.pending.get(id).map(|pending| &pending.entry.job)).collect();
         // What an occurrence that was sent again may have started besides is its own.
         let mut rivals = attempts.clone();
         for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
@@ -92,7 +127,9 @@ impl Dispatch {
                 rivals.extend(attempts.last().cloned());
             }
         }
-        for left in in_flight {
+        jobs.resize(attempts.len(), None);
+        for Flying { left, job } in in_flight {
+            jobs.push(Some(job));
             let (from, _) = spread(moved(left.wall, now.set_since(*left)), now.wall, ahead);
             let standing = Standing::InFlight;
             attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
@@ -105,7 +142,7 @@ impl Dispatch {
             .filter(|(_, watched)| watched.is_of(account, stack))
             .filter_map(|(key, one)| Some((key, one.attempt(now, ahead, &reading.actions, lane_user)?)))
             .collect();
-        let candidates = candidates(reading.actions, &started);
+        let candidates = candidates(reading.actions.clone(), &started);
         let (of, spans): (Vec<&Key>, Vec<Attempt>) = watched.into_iter().unzip();
         let is_new = |key: &Key, id| self.doubts.resent.get(key).is_some_and(|one| !one.has_told(id));
         let surplus: Vec<(Key, ActionId)> = surplus(&spans, &rivals, &candidates)
@@ -114,16 +151,49 @@ impl Dispatch {
             .map(|(one, id)| (of[one].clone(), id))
             .collect();
         let judgement = judge(&attempts, &candidates);
-        // An attempt by another account is judged when that account asks, by the same actions.
-        if ids.iter().all(|(_, ours)| *ours) && keys.len() + in_flight.len() == attempts.len() {
-            self.share_out(stack, &keys, &judgement, now);
+        let mut is_contradicted = false;
+        let mut verdicts: Vec<(Id, Verdict)> = Vec::new();
+        for (place, (id, ours)) in ids.iter().enumerate().take(judged) {
+            let Some(by_list) = judgement.verdicts.get(place).filter(|_| *ours).cloned() else { continue };
+            let attempt = &attempts[place];
+            let verdict = match jobs[place].and_then(|job| Some((job, records.get(job)?))) {
+                None => by_list,
+                Some((job, record)) => {
+                    let meets = |other: usize| {
+                        other != place
+                            && jobs[other].is_none_or(|its| its == job)
+                            && attempts[other].until >= attempt.from
+                    };
+                    let of_job = known.jobs.iter().filter(|(_, its)| *its == job);
+                    let background = Background {
+                        runs: of_job.map(|(&action, _)| Run::of(action, &reading.actions)).collect(),
+                        others: (0..attempts.len()).any(meets),
+                        moved_with: self.doubts.moved_with.get(&(stack.clone(), job.clone())).copied(),
+                    };
+                    let testimony = testify(record, attempt, &background);
+                    let fitting: Vec<&Action> =
+                        candidates.iter().filter(|action| attempt.may_own(action)).collect();
+                    let is_over = attempt.standing == Standing::Over;
+                    let weighed = weigh(by_list.clone(), testimony, is_over, record, &fitting);
+                    is_contradicted |= weighed != by_list;
+                    weighed
+                }
+            };
+            verdicts.push((*id, verdict));
         }
-        let verdicts = (ids.into_iter())
-            .zip(judgement.verdicts.into_iter().take(judged))
-            .filter(|((_, ours), _)| *ours)
-            .map(|((id, _), verdict)| (id, verdict))
-            .collect();
-        (verdicts, surplus)
+        // An attempt by another account is judged when that account asks, by the same actions.
+        let is_whole = ids.iter().all(|(_, ours)| *ours) && keys.len() + in_flight.len() == attempts.len();
+        Verdicts { verdicts, surplus, keys, judgement, is_certain: is_whole && !is_contradicted }
+    }
+
+    /// Takes in what a judgement says besides its verdicts.
+    pub(super) fn takes_in(&mut self, stack: &StackUid, verdicts: &Verdicts, now: Now) {
+        if verdicts.judgement.is_user_shared {
+            self.doubts.shared_users.insert(stack.clone());
+        }
+        if verdicts.is_certain {
+            self.share_out(stack, &verdicts.keys, &verdicts.judgement, now);
+        }
     }
 
     /// Remembers which attempts own which actions together, so that neither competes with others from now on.
@@ -170,12 +240,12 @@ impl Dispatch {
         agree.then_some(user)
     }
 
-    pub(super) fn in_flight_on(&self, stack: &StackUid) -> Vec<Now> {
+    pub(super) fn in_flight_on(&self, stack: &StackUid) -> Vec<Flying> {
         let fires = self.requests.values().filter_map(|request| match request {
             InFlight::Fire(_, id, left) => Some((self.pending.get(id)?, *left)),
             _ => None,
         });
         let on_stack = fires.filter(|(pending, _)| pending.entry.stack == *stack);
-        on_stack.map(|(_, left)| left).collect()
+        on_stack.map(|(pending, left)| Flying { left, job: pending.entry.job.clone() }).collect()
     }
 }

@@ -185,6 +185,7 @@ fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
     world.take(effects);
     world.answer(started(1));
     world.go_to(60.0);
+    world.answer_follow_up(ended(1, true));
     assert_eq!(world.args_sent(), [Some(&*unix(60))], "after a reload too");
 }
 
@@ -192,7 +193,7 @@ fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
 fn what_a_person_fires_of_an_entry_that_is_gone_is_skipped() {
     let account = account(100);
     let mut world = World::new(&account);
-    let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, world.now);
+    let effects = world.dispatch.fire(open("gone", 0, Reached::Due).claim, None, Haste::Usual, world.now);
     world.take(effects);
     assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
     assert!(matches!(world.recorded.last(), Some((_, Transition::Skipped { .. }))), "and the journal knows");

@@ -45,7 +45,9 @@ fn many_open_actions_of_a_stack_are_asked_for_together() {
             match request {
                 Request::Actions { page, .. } => world.answer_list(listed(&ids, page, newest_first, true)),
                 Request::Action(_, _, id) => world.answer_follow_up(ended(id, true)),
-                Request::RunNow(_) => panic!("all have started"),
+                Request::RunNow(_) | Request::JobRecord(..) | Request::Look { .. } => {
+                    panic!("all have started, and none is in doubt")
+                }
             }
         }
         let finished = world.told().iter().filter(|line| line.starts_with("action.finished")).count();

@@ -11,6 +11,8 @@ pub(super) fn account(limit: u32) -> Arc<Account> {
         token: TokenSource::Env("TOKEN".to_owned()),
         timeout: Duration::from_secs(30),
         shard: Shard::Common,
+        args_in: crate::schedule::ArgsIn::Query,
+        organization: None,
         quota: QuotaSettings { limit, window: Duration::from_secs(3600), reserve: Reserve::Requests(0) },
     })
 }
@@ -35,6 +37,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         paused: false,
         stack_state: StackState::Ignore,
         notify: None,
+        not_on: Box::default(),
     }
 }
 
@@ -54,6 +57,12 @@ pub(super) struct World {
     pub(super) recalls: bool,
     /// What the journal has of former processes.
     pub(super) unnamed: Vec<Unnamed>,
+    /// What the records of jobs say. A job that is not among them has none.
+    pub(super) records: HashMap<String, JobRecord>,
+    /// Of which jobs the journal knows actions to be.
+    pub(super) known_jobs: HashMap<ActionId, JobUid>,
+    /// How often a record was asked for.
+    pub(super) records_asked: usize,
     /// What was written of occurrences that were sent again.
     pub(super) resent: Vec<Resent>,
 }
@@ -74,6 +83,9 @@ impl World {
             amended: Vec::new(),
             recalls: true,
             unnamed: Vec::new(),
+            records: HashMap::new(),
+            known_jobs: HashMap::new(),
+            records_asked: 0,
             resent: Vec::new(),
         };
         world.plan(&entry("first", account), &[-1000]);
@@ -93,10 +105,15 @@ impl World {
 
     /// A person fires an entry, with arguments.
     pub(super) fn fire(&mut self, entry: &Entry, args: &str) {
+        self.fire_in(Haste::Usual, entry, args);
+    }
+
+    /// A person fires an entry, and heeds its stack or not.
+    pub(super) fn fire_in(&mut self, haste: Haste, entry: &Entry, args: &str) {
         let at = self.now.wall;
         let origin = Origin::Person { args: Some(args.to_owned()) };
         let claim = Claim { origin, ..open_at(entry.name.as_str(), at).claim };
-        let effects = self.dispatch.fire(claim, Some(&Arc::new(entry.clone())), self.now);
+        let effects = self.dispatch.fire(claim, Some(&Arc::new(entry.clone())), haste, self.now);
         self.take(effects);
         self.advance();
     }
@@ -105,7 +122,9 @@ impl World {
     pub(super) fn args_sent(&self) -> Vec<Option<&str>> {
         let run_now = self.sent.iter().filter_map(|(_, request)| match request {
             Request::RunNow(entry) => Some(entry.args.as_deref()),
-            Request::Action(..) | Request::Actions { .. } => None,
+            Request::Action(..) | Request::Actions { .. } | Request::Look { .. } | Request::JobRecord(..) => {
+                None
+            }
         });
         run_now.collect()
     }
@@ -160,6 +179,14 @@ impl World {
     pub(super) fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::Send(id, Request::JobRecord(_, _, job)) => {
+                    self.used += 1;
+                    self.records_asked += 1;
+                    let outcome = self.records.get(job.as_str()).copied();
+                    let reply = Reply { quota: None, warning: None, left: None, outcome };
+                    let effects = self.dispatch.recorded(id, reply, self.now);
+                    self.take(effects);
+                }
                 Effect::Send(id, request) => {
                     self.used += 1;
                     self.sent.push((id, request));
@@ -218,7 +245,34 @@ impl World {
         };
         let started = self.recorded.iter().filter_map(|(_, mv)| action(mv));
         let actions = started.chain(self.resent.iter().filter_map(|resent| resent.surplus)).collect();
-        Known { actions, unnamed: self.unnamed.clone(), ..Known::default() }
+        let jobs = self.known_jobs.clone();
+        Known { actions, jobs, unnamed: self.unnamed.clone(), ..Known::default() }
+    }
+
+    /// Answers the oldest look: at a stack, or at this job.
+    pub(super) fn answer_look(&mut self, at: Option<&str>, looked: Looked) {
+        let is_it = |request: &Request| matches!(request, Request::Look { job, .. } if job.as_ref().map(JobUid::as_str) == at);
+        let place = self.sent.iter().position(|(_, request)| is_it(request));
+        let (id, _) =
+            self.sent.remove(place.unwrap_or_else(|| panic!("{at:?} is looked at: {:?}", self.sent)));
+        let quota = Some(Answer {
+            limit: Some(self.limit),
+            remaining: Some(self.limit.saturating_sub(self.used)),
+            refused: None,
+        });
+        let effects =
+            self.dispatch.looked(id, Reply { quota, warning: None, left: None, outcome: looked }, self.now);
+        self.take(effects);
+        self.advance();
+    }
+
+    /// The looks in flight: `stack`, or the name of a job.
+    pub(super) fn looks(&self) -> Vec<&str> {
+        let looks = self.sent.iter().filter_map(|(_, request)| match request {
+            Request::Look { job, .. } => Some(job.as_ref().map_or("stack", JobUid::as_str)),
+            _ => None,
+        });
+        looks.collect()
     }
 
     /// Answers the oldest question for a stack's actions.
@@ -256,7 +310,10 @@ impl World {
             .iter()
             .filter_map(|(_, request)| match request {
                 Request::RunNow(entry) => Some(entry.name.as_str()),
-                Request::Action(..) | Request::Actions { .. } => None,
+                Request::Action(..)
+                | Request::Actions { .. }
+                | Request::Look { .. }
+                | Request::JobRecord(..) => None,
             })
             .collect()
     }

@@ -171,7 +171,7 @@ impl Answers<'_> {
     }
 }
 
-fn silent(address: &Address, span: Duration) -> JournalError {
+pub(super) fn silent(address: &Address, span: Duration) -> JournalError {
     let detail = format!("no answer within {} s", span.as_secs());
     JournalError::Unreachable { address: address.to_string(), detail }
 }

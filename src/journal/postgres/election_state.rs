@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::super::{Identity, SendPermit};
 use super::identity::Id;
-use super::lease::{Act, LOOK, Number, Seen, VALID, Watch};
+use super::lease::{Act, EXPIRES, KnownBeat, LOOK, Number, Seen, VALID, Watch};
 use super::member::{LeadershipChange, Term};
 use crate::clock::{Mono, Now};
 use crate::schedule::Shard;
@@ -55,6 +55,8 @@ pub(crate) struct ElectionState {
     free_since: Option<Mono>,
     /// It is not taken before.
     rests_until: Mono,
+    /// Since then the database is seen to be an older copy of itself.
+    older_since: Option<Mono>,
     /// It is being handed over.
     leaves: bool,
     /// Nothing that is due later was sent, by all that this member and the processes before it have seen. It never falls in one
@@ -69,9 +71,8 @@ enum Role {
 }
 
 /// The beats of a leader that are known to be written, and that are asked for.
-#[derive(Clone, Copy)]
 struct Beats {
-    known: i64,
+    known: KnownBeat,
     asked: i64,
 }
 
@@ -84,6 +85,7 @@ impl ElectionState {
             watch: Watch::default(),
             free_since: None,
             rests_until: Mono::ZERO,
+            older_since: None,
             leaves: false,
             sent_until: None,
         }
@@ -128,7 +130,10 @@ impl ElectionState {
         // Of a database that has come less far than was seen, what lies between is lost. It may have been sent.
         let lost_until = self.sent_until.filter(|&until| found.sends_until.is_none_or(|found| found < until));
         self.sent_until = self.sent_until.max(found.sends_until);
-        if mono < self.rests_until {
+        // A leader before the restore may send until its permit ends, whatever the copy says of its lease.
+        self.older_since = lost_until.and(self.older_since).or(lost_until.map(|_| mono));
+        let settles = self.older_since.is_some_and(|since| mono.saturating_sub(since) < EXPIRES);
+        if mono < self.rests_until || settles {
             return (Next::Wait(LOOK), self.follow(found));
         }
         if let Some(mark) = self.former
@@ -160,12 +165,14 @@ impl ElectionState {
         let permit = SendPermit::none_yet();
         permit.extend(asked.mono + VALID, sends_until(asked));
         let beat = found.seen.beat + 1;
-        self.role = Role::Leads(number, permit.clone(), Beats { known: beat, asked: beat });
+        let known_beat = KnownBeat::new(beat);
+        self.role = Role::Leads(number, permit.clone(), Beats { known: known_beat.clone(), asked: beat });
         self.sent_until = self.sent_until.max(Some(sends_until(asked)));
         (self.former, self.free_since) = (None, None);
         let former = Number::new(found.seen.number);
         let sends_until = found.sends_until;
-        Term { shard, number, holder, identity: identity.clone(), former, permit, sends_until, mark }
+        let identity = identity.clone();
+        Term { shard, number, holder, known_beat, identity, former, permit, sends_until, mark }
     }
 
     /// It was asked for, and was not as it was found: somebody was faster, or the leader is back.
@@ -179,7 +186,7 @@ impl ElectionState {
         match &mut self.role {
             Role::Leads(number, _, beats) => {
                 beats.asked += 1;
-                Some(Beat { number: *number, known: beats.known, next: beats.asked })
+                Some(Beat { number: *number, known: beats.known.get(), next: beats.asked })
             }
             Role::StandsBy { .. } => None,
         }
@@ -190,7 +197,7 @@ impl ElectionState {
         match &mut self.role {
             Role::Leads(number, permit, beats) if numbers.contains(&number.get()) => {
                 permit.extend(asked.mono + VALID, sends_until(asked));
-                beats.known = beats.asked;
+                beats.known.reaches(beats.asked);
                 self.sent_until = self.sent_until.max(Some(sends_until(asked)));
                 None
             }
@@ -250,5 +257,7 @@ impl ElectionState {
 
 /// Nothing that is due later is sent before the next beat.
 pub(crate) fn sends_until(asked: Now) -> Timestamp {
-    asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX)
+    let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
+    // As the database keeps it: a row that was written for it is not older than it.
+    Timestamp::from_microsecond(until.as_microsecond()).unwrap_or(until)
 }

@@ -416,7 +416,7 @@ impl Elector {
         candidate.emit(notice);
         let (mark, lost_until) = match next {
             Next::Wait(pause) => return Ok(pause),
-            Next::Take { mark, lost_until } => (mark, lost_until.map(Timestamp::as_microsecond)),
+            Next::Take { mark, lost_until } => (mark, lost_until),
         };
         let Some(identity) = self.identity.borrow().clone() else {
             return Ok(LOOK);
@@ -426,6 +426,8 @@ impl Elector {
         let (name, until) =
             (shard_name(shard), sends_until(asked).max(candidate.part.sent_until().unwrap_or(asked.wall)));
         let until = until.as_microsecond();
+        // A leader before the restore may have sent what this member has not seen of it.
+        let lost_until = lost_until.map(|lost| lost.max(asked.wall).as_microsecond());
         let parameters = [
             (&self.id.0 as _, Type::INT8),
             (&until as _, Type::INT8),

@@ -330,7 +330,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, WITHDRAW, &parameters).await
+        one(client, &of.lease(), WITHDRAW, &parameters).await
     }
 
     async fn send_amended(
@@ -360,7 +360,7 @@ impl Group {
             (&deadlines, Type::INT8_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, AMEND, &parameters).await
+        one(client, &of.lease(), AMEND, &parameters).await
     }
 
     async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -396,7 +396,7 @@ impl Group {
             (&reasons, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease, STEPS, &parameters).await
+        one(client, &of.lease(), STEPS, &parameters).await
     }
 
     async fn send_resent(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -417,7 +417,7 @@ impl Group {
             (&surplus, Type::INT8_ARRAY),
             (&watches, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, RESENT, &parameters).await
+        one(client, &of.lease(), RESENT, &parameters).await
     }
 
     async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -428,7 +428,7 @@ impl Group {
         let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
-        one(client, &of.lease, QUOTAS, &parameters).await
+        one(client, &of.lease(), QUOTAS, &parameters).await
     }
 
     async fn send_in_force(
@@ -467,7 +467,7 @@ impl Group {
             (&resumed, Type::TEXT_ARRAY),
             (&terms, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease, PAUSES, &parameters).await
+        one(client, &of.lease(), PAUSES, &parameters).await
     }
 
     async fn send_stopped(
@@ -479,7 +479,7 @@ impl Group {
         let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
             return Ok(None);
         };
-        one(client, &of.stopped, "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
+        one(client, &of.stopped(), "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
     }
 
     async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -491,6 +491,7 @@ impl Group {
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
         let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
+        let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let all = || self.claims.values();
         let (instants, entries, passes) = columns(self.claims.keys());
         let accounts: Vec<&str> = all().map(|claim| claim.account.as_str()).collect();
@@ -523,7 +524,7 @@ impl Group {
             (&until, Type::INT8),
             (&from, Type::INT8),
         ];
-        client.query_typed(&of.claim, &parameters).await
+        client.query_typed(&of.claim(), &parameters).await
     }
 
     async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
@@ -537,7 +538,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        client.query_typed(&format!("{}{GIVE_BACK}", of.lease), &parameters).await
+        client.query_typed(&format!("{}{GIVE_BACK}", of.lease()), &parameters).await
     }
 }
 

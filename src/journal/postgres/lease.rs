@@ -14,6 +14,8 @@
 //! A number, as each statement of a leader names it ([`super::rows`]): to take the lease is to change it, which waits for those that
 //! hold the row, and those that come later do nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Mono;
@@ -42,6 +44,25 @@ impl Number {
 
     pub(crate) fn get(self) -> i64 {
         self.0
+    }
+}
+
+/// The last beat of a leader that is known to be written. Whoever writes for the leader names it as well as the number: a
+/// database that has lost this beat is an older copy of itself, in which the number may be the same.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownBeat(Arc<AtomicI64>);
+
+impl KnownBeat {
+    pub(crate) fn new(beat: i64) -> KnownBeat {
+        KnownBeat(Arc::new(AtomicI64::new(beat)))
+    }
+
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn reaches(&self, beat: i64) {
+        self.0.store(beat, Ordering::Release);
     }
 }
 

@@ -19,7 +19,7 @@ use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Command, Elector};
 use super::identity::Id;
-use super::lease::Number;
+use super::lease::{KnownBeat, Number};
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
 use super::sighting::{Leadership, Sighting};
@@ -95,6 +95,7 @@ pub struct Term {
     pub(super) shard: Shard,
     pub(super) number: Number,
     pub(super) holder: Id,
+    pub(super) known_beat: KnownBeat,
     /// Of the journal in which the lease was taken.
     pub(super) identity: Identity,
     /// Of the term before.
@@ -117,6 +118,12 @@ impl Term {
     #[cfg(test)]
     pub(crate) fn holder(&self) -> Id {
         self.holder
+    }
+
+    /// The last beat that is known to be written.
+    #[cfg(test)]
+    pub(crate) fn known_beat(&self) -> &KnownBeat {
+        &self.known_beat
     }
 
     /// Whether, and up to which due instant, its leader may send.

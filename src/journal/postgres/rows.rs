@@ -21,7 +21,7 @@ use super::super::{
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::group::{CLAIM, IN_FORCE, columns};
-use super::lease::Number;
+use super::lease::{KnownBeat, Number};
 use super::member::{Term, Unable};
 use super::open::Open;
 use super::{Address, schema};
@@ -73,6 +73,8 @@ pub(super) struct Rows {
 
 /// The statements of a shard's leader that name where its lease and its cursor are.
 pub(super) struct Statements {
+    /// The last beat of the leader that is known to be written.
+    known_beat: KnownBeat,
     /// What each begins with: the lease, if it is still this leader's, held as it is.
     pub(super) lease: String,
     pub(super) claim: String,
@@ -85,20 +87,21 @@ pub(super) struct Statements {
 
 impl Statements {
     fn of(term: &Term) -> Statements {
-        let Term { shard, holder, identity, .. } = term;
+        let Term { shard, holder, identity, known_beat, .. } = term;
         // A name is made of letters, digits, dots, underscores and dashes.
         let own = format!("'{}'", shard.name().map_or("", ShardName::as_str));
         let row = format!("name = {own}");
         let lease = format!(
             "WITH lease AS MATERIALIZED (
                 SELECT number, lost_until FROM stackcron.lease
-                WHERE {row} AND number = $1 AND holder = {holder}
+                WHERE {row} AND number = $1 AND holder = {holder} AND beat >= {BEAT}
                     AND EXISTS (SELECT FROM stackcron.journal WHERE identity = '{identity}')
                 FOR KEY SHARE
             )",
             holder = holder.0
         );
         Statements {
+            known_beat: known_beat.clone(),
             claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
             in_force: format!("{lease}{IN_FORCE}").replace("{own}", &own),
             stopped: format!(
@@ -113,7 +116,28 @@ impl Statements {
             lease,
         }
     }
+
+    /// What each statement begins with: the lease, if it is still this leader's, held as it is.
+    pub(super) fn lease(&self) -> String {
+        self.now(&self.lease)
+    }
+
+    pub(super) fn claim(&self) -> String {
+        self.now(&self.claim)
+    }
+
+    pub(super) fn stopped(&self) -> String {
+        self.now(&self.stopped)
+    }
+
+    /// A statement by the last beat that is known to be written.
+    fn now(&self, statement: &str) -> String {
+        statement.replace(BEAT, &self.known_beat.get().to_string())
+    }
 }
+
+/// Stands in statements for the last beat that is known to be written.
+const BEAT: &str = "{beat}";
 
 /// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
@@ -214,17 +238,18 @@ impl Rows {
         let (found, open) = rows.attempt(async |client, address, number| {
             let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
             let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
+            let (begin, goes_on) = (of.now(&of.begin), of.now(&of.goes_on));
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
                 let ((), journal, paused, quotas, resent, open, _, ()) = tokio::try_join!(
                     biased;
                     answers.one(client.batch_execute(BEGIN)),
-                    answers.one(client.query_typed(&of.begin, &leads)),
+                    answers.one(client.query_typed(&begin, &leads)),
                     answers.one(client.query_typed(PAUSED, &[])),
                     answers.one(client.query_typed(QUOTAS, &[])),
                     answers.one(client.query_typed(RESENT, &[])),
                     answers.rows(client.query_typed_raw::<&str, _>(&of.open, [])),
-                    answers.one(client.query_typed(&of.goes_on, &leads)),
+                    answers.one(client.query_typed(&goes_on, &leads)),
                     answers.one(client.batch_execute("COMMIT")),
                 )?;
                 Ok((journal, paused, quotas, resent, open))
@@ -375,7 +400,7 @@ impl Store for Rows {
     }
 
     fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError> {
-        let sql = format!("{}{PRUNE}", self.statements.lease);
+        let sql = format!("{}{PRUNE}", self.statements.lease());
         self.attempt(async |client, address, number| {
             let (before, rows) = (before.as_microsecond(), i64::from(rows));
             let row = answered(address, client.query_one(&sql, &[&number, &before, &rows])).await?;

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use super::super::memory::Memory;
 use super::super::progress::Progress;
-use super::super::{ClockOf, Identity, Key, Recovered};
+use super::super::store::{Write, Written};
+use super::super::{Claim, ClockOf, Cursor, Identity, Key, Recovered, Transition};
 pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 pub(crate) use super::group::Group;
 pub(crate) use super::identity::Id;
-pub(crate) use super::lease::{BEAT, LOOK, Number, Seen};
+pub(crate) use super::lease::{BEAT, KnownBeat, LOOK, Number, Seen};
 use super::member::Term;
 pub(crate) use super::open::Open;
 
@@ -26,12 +27,50 @@ pub(crate) struct Tables {
     numbers: BTreeMap<Key, i64>,
 }
 
+/// Who writes: a leader, by its term and its last beat that is known to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer {
+    pub(crate) number: Number,
+    pub(crate) holder: Id,
+    pub(crate) known_beat: i64,
+}
+
+impl Writer {
+    fn of(term: &Term) -> Writer {
+        Writer { number: term.number, holder: term.holder, known_beat: term.known_beat.get() }
+    }
+}
+
 impl Tables {
     pub(crate) fn new() -> Tables {
         let seen = Seen { number: 0, beat: 0, released: true };
         let lease = Found { seen, holder: None, name: None, sends_until: None };
         let identity = Identity::parse("00000000-0000-4000-8000-000000000001").expect("a UUID");
         Tables { memory: Memory::default(), lease, identity, lost_until: None, numbers: BTreeMap::new() }
+    }
+
+    /// An empty journal that is another one.
+    pub(crate) fn of_stranger() -> Tables {
+        let identity = Identity::parse("00000000-0000-4000-8000-000000000002").expect("a UUID");
+        Tables { identity, ..Tables::new() }
+    }
+
+    /// Claims what an older copy has forgotten, before anything else. Returns what was known before. `None` when the term is over.
+    pub(crate) fn claim_forgotten(
+        &mut self,
+        term: &Term,
+        open: &mut Open,
+        (cursor, claims, attempts): (Cursor, &[Claim], &[(Key, Transition)]),
+    ) -> Option<Vec<Key>> {
+        let writes = [Write::Steps(attempts), Write::Claim(cursor, claims)];
+        let settled = self.settled(open.moved_otherwise(&writes).into_iter());
+        let (group, mut written) = open.group(&writes, &settled);
+        let new = self.write(Writer::of(term), &group)?;
+        open.is_written(group, new, &writes, &mut written);
+        match written.pop() {
+            Some(Written::Claimed(claimed)) => Some(claimed.known),
+            _ => None,
+        }
     }
 
     /// The journal's identity.
@@ -91,7 +130,7 @@ impl Tables {
 
     /// Begins a term. `None` when it is over.
     pub(crate) fn begin(&mut self, term: &Term) -> Option<(Recovered, Open)> {
-        self.holds(term.number(), term.holder).then_some(())?;
+        (self.holds(term.number(), term.holder) && self.has(term.known_beat.get())).then_some(())?;
         let open: HashMap<Key, Progress> = self.memory.open().collect();
         let sent_up_to = term.sent_up_to(open.keys().map(|key| self.numbers[key]));
         let mut recovered = Recovered { sent_up_to, clock: ClockOf::AnyMember, ..self.memory.recover() };
@@ -103,8 +142,9 @@ impl Tables {
     }
 
     /// Writes a group. Returns the claims that were not known; `None` when the term is over.
-    pub(crate) fn write(&mut self, number: Number, holder: Id, group: &Group) -> Option<HashSet<Key>> {
-        self.holds(number, holder).then_some(())?;
+    pub(crate) fn write(&mut self, writer: Writer, group: &Group) -> Option<HashSet<Key>> {
+        let Writer { number, holder, known_beat } = writer;
+        (self.holds(number, holder) && self.has(known_beat)).then_some(())?;
         // As the database has it: no text with a NUL, and nothing that is written together with one.
         let has_nul = |progress: &Progress| progress.reason.as_ref().is_some_and(|text| text.contains('\0'));
         if group.steps.values().any(has_nul) {
@@ -152,6 +192,11 @@ impl Tables {
     /// How settled occurrences stand.
     pub(crate) fn settled<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> HashMap<Key, Progress> {
         keys.filter_map(|key| Some((key.clone(), self.memory.settled(key)?))).collect()
+    }
+
+    /// Whether a beat that is known to be written is in it: it is no older copy.
+    fn has(&self, known_beat: i64) -> bool {
+        self.lease.seen.beat >= known_beat
     }
 
     fn holds(&self, number: Number, holder: Id) -> bool {

@@ -1,5 +1,6 @@
 //! What in a valid schedule is likely not meant as it is written. Each lint is a warning with a code of its own.
 
+mod calendars;
 mod clocks;
 mod crowd;
 mod expression;
@@ -33,6 +34,7 @@ pub(super) fn check(schedule: &Schedule, places: &Places, now: Timestamp) -> Vec
     clocks::check(schedule, &zones, now, until, &mut findings);
     twins::check(schedule, &zones, now, until, &mut findings);
     crowd::check(schedule, &zones, now, &mut findings);
+    calendars::check(schedule, now, &mut findings);
     findings.finish()
 }
 
@@ -155,6 +157,8 @@ fn plural(code: Code) -> &'static str {
         Code::LeapDay => "expressions that are due on 29 February alone",
         Code::SkippedTime => "expressions whose time is skipped within a year",
         Code::RepeatedTime => "expressions whose time comes twice within a year",
+        Code::CalendarEnds => "calendars whose list ends",
+        Code::NeverSent => "entries that their calendars never let run",
         Code::SharedInstant => "entries that start the same job as another at the same instant",
         _ => "like it",
     }

@@ -12,7 +12,7 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{AccountKey, Key, QuotaKey, TokenKey, Word};
-use super::super::{Account, AccountName, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
+use super::super::{Account, AccountName, ArgsIn, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
 use super::values::Wanted;
 use super::{Pair, Read, Slot, Validator};
 
@@ -21,6 +21,10 @@ pub(in super::super) const DEFAULT_URL: &str = "https://app.cloud66.com/api/3";
 
 /// How long a request may take. Most answers of the API come within seconds.
 pub(in super::super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest that `timeout` may be. A member that stops leading listens to what it has in flight for a little longer
+/// (`LISTENS` in `daemon/standby.rs`).
+pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is believed of a quota that the file says nothing of: what the API's examples show.
 pub(in super::super) const DEFAULT_QUOTA: QuotaSettings =
@@ -109,7 +113,11 @@ impl<'s> Validator<'s, '_> {
             Read::Good(token) => Ok(token),
             Read::Reported(reported) => Err(reported),
         };
-        let timeout = self.value(fields.slot(AccountKey::Timeout), Self::span_of_time);
+        let timeout = match self.value(fields.slot(AccountKey::Timeout), Self::timeout) {
+            Read::Absent => Ok(DEFAULT_TIMEOUT),
+            Read::Good(timeout) => Ok(timeout),
+            Read::Reported(reported) => Err(reported),
+        };
         let quota = match fields.slot(AccountKey::Quota) {
             Slot::Absent => Ok(DEFAULT_QUOTA),
             Slot::Reported(reported) => Err(reported),
@@ -120,13 +128,45 @@ impl<'s> Validator<'s, '_> {
             Read::Good(name) => Ok(Shard::Named(name)),
             Read::Reported(reported) => Err(reported),
         };
+        let args_in = match self.value(fields.slot(AccountKey::ArgsIn), Self::word) {
+            Read::Absent => Ok(ArgsIn::default()),
+            Read::Good(args_in) => Ok(args_in),
+            Read::Reported(reported) => Err(reported),
+        };
+        let organization = match self.value(fields.slot(AccountKey::Organization), Self::organization) {
+            Read::Absent => Ok(None),
+            Read::Good(number) => Ok(Some(number)),
+            Read::Reported(reported) => Err(reported),
+        };
         Ok(Account {
             name: name?,
             url: url?,
             token: token?,
-            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            timeout: timeout?,
             quota: quota?,
             shard: shard?,
+            args_in: args_in?,
+            organization: organization?,
+        })
+    }
+
+    fn timeout(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
+        let timeout = self.span_of_time(node)?;
+        if timeout > LONGEST_TIMEOUT {
+            let message = "a request that may take longer than 5 minutes".into();
+            let help = "write `5m` or less: `timeout` bounds one request, and the run that it starts is followed apart";
+            return Err(self.error_in(node, None, Code::BadDuration, message, help));
+        }
+        Ok(timeout)
+    }
+
+    fn organization(&mut self, node: &Node<'s>) -> Result<u64, Reported> {
+        let text = self.scalar(node, Wanted("the number of an organisation"))?;
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number| digits && *number > 0).ok_or_else(|| {
+            let message = format!("`{}` is no number of an organisation", shown(text));
+            let help = "write the number that Cloud 66 gives it (`account_id` of its stacks), such as `1234`";
+            self.error_in(node, None, Code::BadNumber, message, help)
         })
     }
 

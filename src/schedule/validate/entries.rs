@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::diagnostic::Code;
@@ -12,8 +13,8 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, Notify, Overlap, Priority, StackState,
-    StackUid, Template,
+    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, NotOn, Notify, Overlap, Priority,
+    StackState, StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -43,6 +44,7 @@ pub(super) struct Policies {
     paused: bool,
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
+    not_on: NotOn,
 }
 
 /// What an entry sends as `job_args`.
@@ -96,6 +98,7 @@ impl Policies {
             paused: false,
             stack_state: StackState::default(),
             notify: None,
+            not_on: NotOn::default(),
         }
     }
 }
@@ -219,7 +222,7 @@ impl<'s> Validator<'s, '_> {
         };
         let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
         self.places.entry(self.key_span(pair), stack_at, job_at);
-        Ok(Entry {
+        let entry = Entry {
             name,
             account,
             stack,
@@ -238,7 +241,16 @@ impl<'s> Validator<'s, '_> {
             paused: policies.paused,
             stack_state: policies.stack_state,
             notify: policies.notify,
-        })
+            not_on: policies.not_on,
+        };
+        // What the fields of a template are filled with is as long at every instant, but for a few bytes.
+        let template = entry.args_template.as_ref();
+        let rendered = template.map(|template| template.render(&entry, Timestamp::UNIX_EPOCH));
+        if let Some(args) = entry.args.as_ref().or(rendered.as_ref()) {
+            let key = if rendered.is_some() { EntryKey::ArgsTemplate } else { EntryKey::Args };
+            self.length_of_args(pair, fields.slot(key), args, &entry.account)?;
+        }
+        Ok(entry)
     }
 
     /// Names all that an entry lacks at once.
@@ -272,7 +284,7 @@ impl<'s> Validator<'s, '_> {
         &mut self,
         fields: &Fields<'_, 's, EntryKey>,
         base: &Policies,
-        Known { accounts, receivers }: Known<'_>,
+        Known { accounts, receivers, calendars }: Known<'_>,
     ) -> Policies {
         let slot = |key| fields.slot(key);
         let account = match self.value(slot(EntryKey::Account), |this, node| this.named(node, accounts)) {
@@ -286,6 +298,11 @@ impl<'s> Validator<'s, '_> {
         };
         let args = self.arguments(slot(EntryKey::Args), slot(EntryKey::ArgsTemplate), &base.args);
         let notify = self.notify(slot(EntryKey::Notify), slot(EntryKey::Ping), base, receivers);
+        let not_on =
+            match self.value(slot(EntryKey::NotOn), |this, node| this.named_calendars(node, calendars)) {
+                Read::Good(not_on) => not_on,
+                Read::Absent | Read::Reported(_) => base.not_on.clone(),
+            };
         Policies {
             account,
             timezone,
@@ -302,6 +319,7 @@ impl<'s> Validator<'s, '_> {
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
             stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
+            not_on,
         }
     }
 
@@ -336,24 +354,41 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
+    /// The expressions of an entry. Their places are kept, in the order of the file.
     fn expressions(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
+        self.each_expression(node, Self::expression_of_entry)
+    }
+
+    /// The expressions at which the window of a calendar opens.
+    pub(super) fn window_opens(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
+        self.each_expression(node, Self::expression)
+    }
+
+    fn each_expression(
+        &mut self,
+        node: &Node<'s>,
+        read: fn(&mut Self, &Node<'s>) -> Result<Expression, Reported>,
+    ) -> Result<Box<[Expression]>, Reported> {
         let Kind::List(items) = &node.kind else {
-            return self.expression(node).map(|expression| [expression].into());
+            return read(self, node).map(|expression| [expression].into());
         };
         if items.is_empty() {
             let message = "an empty list never comes due".into();
             return Err(self.error_in(node, None, Code::BadCron, message, "write at least one expression"));
         }
         // Each one is read before the first failure counts, so that all of them are reported.
-        let read: Vec<_> = items.iter().map(|item| self.expression(item)).collect();
+        let read: Vec<_> = items.iter().map(|item| read(self, item)).collect();
         read.into_iter().collect()
     }
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
         let text = self.scalar(node, Wanted("a cron expression"))?;
-        let expression = Expression::parse(text).map_err(|error| {
-            self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help)
-        })?;
+        Expression::parse(text)
+            .map_err(|error| self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help))
+    }
+
+    fn expression_of_entry(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
+        let expression = self.expression(node)?;
         self.places.expression(node, self.source);
         Ok(expression)
     }
@@ -361,13 +396,13 @@ impl<'s> Validator<'s, '_> {
     /// Either of both keys stands in place of whichever the defaults have.
     fn arguments(&mut self, args: Slot<'_, 's>, template: Slot<'_, 's>, base: &Arguments) -> Arguments {
         if let (Slot::Given(args), Slot::Given(template)) = (args, template) {
-            self.report.error(Problem {
+            self.report.warning(Problem {
                 code: Code::DuplicateKey,
-                span: Some(self.key_span(template)),
-                message: "`args` and `args_template` stand here both".into(),
+                span: Some(self.key_span(args)),
+                message: "`args` is not sent: `args_template` takes its place".into(),
                 help: "remove one of the two: `args` is sent exactly as written, `args_template` has its fields filled"
                     .into(),
-                related: Some((self.key_span(args), "the other one".into())),
+                related: Some((self.key_span(template), "the template".into())),
             });
         }
         let fixed = self.value(args, |this, node| this.text(node, EntryKey::Args));
@@ -397,6 +432,26 @@ impl<'s> Validator<'s, '_> {
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
         Err(self.unwanted(node, Wanted("text"), help))
+    }
+
+    /// Reports arguments that are longer than their account can send. `slot` is the entry's own `args`.
+    fn length_of_args(
+        &mut self,
+        pair: Pair<'_, 's>,
+        slot: Slot<'_, 's>,
+        args: &str,
+        account: &Account,
+    ) -> Result<(), ()> {
+        let Err(error) = account.args_in.admits(args) else {
+            return Ok(());
+        };
+        let span = match slot {
+            Slot::Given((_, node)) => node.at.range(),
+            // The arguments are those of `defaults`.
+            Slot::Absent | Slot::Reported(_) => self.key_span(pair),
+        };
+        self.error(Code::ArgsTooLong, span, error.to_string(), error.help());
+        Err(())
     }
 
     /// The account that a value names.

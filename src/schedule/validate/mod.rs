@@ -3,6 +3,7 @@
 //! Nothing is reported twice: who meets a value that was reported holds a [`Reported`] and says no more of it.
 
 mod accounts;
+mod calendars;
 mod duplicates;
 mod entries;
 mod receivers;
@@ -17,19 +18,29 @@ use jiff::tz::TimeZone;
 
 use self::values::Wanted;
 use super::Schedule;
+use super::content::CalendarFiles;
 use super::diagnostic::Code;
 use super::origin::Places;
 use super::place::shown;
 use super::report::{Problem, Report, Reported};
+use super::sources::Sources;
 use super::tree::{self, Kind, Node};
 use super::words::{FileKey, Key, MOST_KEYS, nearest};
 
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
 const EXTENSION: &str = "x-";
 
-/// Builds the schedule, and the places of its parts. They are of use only when nothing was reported as an error.
-pub(super) fn schedule(root: &Node<'_>, source: &str, report: &mut Report) -> (Schedule, Places) {
-    let mut validator = Validator { source, report, zones: HashMap::new(), places: Places::default() };
+/// Builds the schedule, and the places of its parts. They are of use only when nothing was reported as an error. Calendar files that
+/// are named come from `files`, and their texts are added to `sources`.
+pub(super) fn schedule(
+    root: &Node<'_>,
+    source: &str,
+    files: &mut CalendarFiles,
+    sources: &mut Sources,
+    report: &mut Report,
+) -> (Schedule, Places) {
+    let places = Places::default();
+    let mut validator = Validator { source, report, files, sources, zones: HashMap::new(), places };
     let schedule = validator.file(root);
     (schedule, validator.places)
 }
@@ -37,6 +48,10 @@ pub(super) fn schedule(root: &Node<'_>, source: &str, report: &mut Report) -> (S
 struct Validator<'s, 'r> {
     source: &'s str,
     report: &'r mut Report,
+    /// The files that calendars name.
+    files: &'r mut CalendarFiles,
+    /// Where the texts of those files go, so that a problem in one has a place.
+    sources: &'r mut Sources,
     /// Each name of a zone is looked up once: the zone, or what to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
     /// Where the entries and their expressions stand, in the file's order.
@@ -76,6 +91,7 @@ impl<'n, 's, K: Key> Fields<'n, 's, K> {
 struct Known<'k> {
     accounts: &'k accounts::Accounts,
     receivers: &'k receivers::Receivers,
+    calendars: &'k calendars::Calendars,
 }
 
 /// A value that was asked for.
@@ -103,11 +119,14 @@ impl<'s> Validator<'s, '_> {
         let timezone = self.value(fields.slot(FileKey::Timezone), Self::timezone);
         let accounts = self.accounts(fields.slot(FileKey::Accounts));
         let receivers = self.receivers(fields.slot(FileKey::Notify));
-        let base = entries::Policies::of_file(timezone.unwrap_or(TimeZone::UTC), &accounts);
-        let known = Known { accounts: &accounts, receivers: &receivers };
+        let timezone = timezone.unwrap_or(TimeZone::UTC);
+        let calendars = self.calendars(fields.slot(FileKey::Calendars), &timezone);
+        let base = entries::Policies::of_file(timezone, &accounts);
+        let known = Known { accounts: &accounts, receivers: &receivers, calendars: &calendars };
         let base = self.defaults(fields.slot(FileKey::Defaults), base, known);
         let entries = self.jobs(fields.slot(FileKey::Jobs), root, &base, known);
         self.warn_of_unnamed(&receivers, &entries);
+        self.warn_of_unused(&calendars, &entries);
         Schedule { accounts: accounts.sound(), entries }
     }
 

@@ -37,16 +37,17 @@ function heat(cells, rooms) {
   const most = Math.max(1, ...cells.map((cell) => cell.due));
   const room = [...rooms.values()].reduce((a, b) => a + b, 0);
   const days = groups(cells, (cell) => cell.date);
-  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}`;
+  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}${cell.skipped ? `, ${count(cell.skipped)} skipped on a calendar` : ""}`;
   const rows = days.map(([day, hours]) => {
     const change = clocks(day, zone);
     const sum = hours.reduce((all, cell) => all + cell.due, 0);
     return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? el("span", { class: "soft" }, " ± clock") : null),
-      hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : "")), el("th", { class: "num" }, count(sum)));
+      hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}${cell.skipped ? " closed" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : cell.skipped ? el("span", { class: "soft" }, "–") : "")), el("th", { class: "num" }, count(sum)));
   });
   const head = el("tr", {}, el("th", { scope: "col" }, zone), Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h).padStart(2, "0"))), el("th", { scope: "col", class: "num" }, "due"));
   const changes = days.map(([day]) => [day, clocks(day, zone)]).filter(([, change]) => change);
   return [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Occurrences by hour" }, el("table", { class: "heat", "aria-label": "Occurrences by day and hour" }, el("thead", {}, head), el("tbody", {}, rows))),
+    cells.some((cell) => cell.skipped) ? soft("Hatched: some of the hour's occurrences fall on a calendar, and are skipped.") : null,
     changes.map(([day, change]) => soft(`${date(`${day}T12:00:00Z`, "UTC")}: ${change}`))];
 }
 
@@ -62,7 +63,7 @@ const length = (windows) => (windows.length > 1 ? Date.parse(windows[1].window_s
 function forecast(account, windows) {
   const times = windows.map((window) => Date.parse(window.window_start) / 1000);
   const lines = [
-    { label: "due and follow-up", colour: "--run", steps: true, fill: true, values: windows.map((window) => window.due + window.follow_up) },
+    { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: windows.map((window) => window.due + window.follow_up + window.looks) },
     { label: "limit", colour: "--ink", dash: [2, 3], values: windows.map((window) => window.limit) },
     { label: "without the reserve", colour: "--wait", dash: [6, 4], values: windows.map((window) => window.limit - window.reserve) },
   ];
@@ -85,7 +86,7 @@ function forecast(account, windows) {
     { head: "windows with missed", kind: "num", cell: (/** @type {any} */ [, { missed }]) => (missed ? count(missed) : "–") },
     { head: "windows with late", kind: "num", cell: (/** @type {any} */ [, { late }]) => (late ? count(late) : "–") },
   ];
-  const numbers = ["due", "follow_up", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
+  const numbers = ["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
   const all = behind(`Forecast of ${account}`, [{ head: "window (UTC)", kind: "tight", cell: (window) => utc(window.window_start) }, ...numbers], windows);
   return card(`Forecast of account ${account}, the next 24 hours`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
 }

@@ -28,7 +28,7 @@ function about(entry) {
   const { policies } = entry;
   const crons = entry.cron.map((/** @type {string} */ cron) => el("div", {}, el("code", {}, cron), words(cron) ? el("span", { class: "soft" }, `  ${words(cron)}`) : null));
   const deadline = `start_deadline ${policies.start_deadline}`;
-  const flags = [policies.jitter !== "0s" && `jitter ${policies.jitter}, its own delay ${policies.delay}`, policies.idempotent && "idempotent", !policies.follow && "not followed"].filter(Boolean);
+  const flags = [policies.jitter !== "0s" && `jitter ${policies.jitter}, its own delay ${policies.delay}`, policies.idempotent && "idempotent", !policies.follow && "not followed", policies.stack_state !== "ignore" && `stack_state: ${policies.stack_state}`].filter(Boolean);
   const rows = [["due", crons], ["zone", entry.timezone], ["stack", el("a", { href: to("find", null, { q: entry.stack }) }, entry.stack)], ["job", entry.job], ["account", el("a", { href: to("quota") }, entry.account)],
     ["policies", [`overlap ${policies.overlap}`, `catch_up ${policies.catch_up}`, `priority ${policies.priority}`, deadline, ...flags].join(", ")]];
   if (entry.paused) rows.push(["paused", el("span", { class: "state" }, mark("skipped"), { schedule: "in the schedule file", command: "by stackcron pause", both: "in the schedule file and by stackcron pause" }[/** @type {string} */ (entry.paused)] ?? entry.paused)]);

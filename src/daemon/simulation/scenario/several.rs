@@ -53,7 +53,7 @@ fn acts(span: Duration, machines: usize, clocks: &Clocks, rng: &mut Rng) -> Vec<
         Duration::from_millis(rng.u64(100..most))
     };
     let name = |rng: &mut Rng| EntryName::new(&format!("e{}", rng.u32(..4))).expect("a name");
-    let draw = |rng: &mut Rng| match rng.u32(..18) {
+    let draw = |rng: &mut Rng| match rng.u32(..20) {
         0 | 1 => Act::Stop(some(rng)),
         2..=4 => Act::Kill { machine: rng.u32(..3) == 0, down: some(rng) },
         5 => Act::SetClock(clocks.draw(rng)),
@@ -66,6 +66,8 @@ fn acts(span: Duration, machines: usize, clocks: &Clocks, rng: &mut Rng) -> Vec<
         14 => Act::Unreachable(some(rng)),
         15 => Act::Fire(name(rng)),
         16 => Act::Pause(name(rng), some(rng)),
+        17 => Act::Restore { age: some(rng), down: some(rng) },
+        18 => Act::Replaced(some(rng)),
         _ => Act::Limit(rng.u32(3..400)),
     };
     let mut acts: Vec<(Duration, usize, Act)> = Vec::new();

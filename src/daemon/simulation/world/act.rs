@@ -1,12 +1,18 @@
 //! What is done to the daemons from outside.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
 use super::super::disk::Steered;
 use super::super::scenario::Act;
 use super::{Happens, Step, World};
 use crate::journal::Pause;
+use crate::sandbox::Occupation;
 
 impl World<'_> {
-    pub(super) fn act(&mut self, act: &Act) -> Step {
+    pub(super) fn act(&mut self, number: usize) -> Step {
+        let act = &self.scenario.acts[number].2;
         self.note(|| format!("ACT {act:?}"));
         let (time, shared) = (self.time, self.is_shared());
         match *act {
@@ -76,6 +82,16 @@ impl World<'_> {
                 self.database.goes(time + span);
                 Ok(())
             }
+            Act::Restore { down, .. } => {
+                self.restores(number, down);
+                Ok(())
+            }
+            Act::Replaced(span) => {
+                if shared {
+                    self.database.is_replaced(time + span, time);
+                }
+                Ok(())
+            }
             Act::Swallows(span) => {
                 self.database.swallows(self.here, time + span);
                 Ok(())
@@ -88,6 +104,17 @@ impl World<'_> {
                 self.machines[self.here].unreachable_until = time + span;
                 Ok(())
             }
+            Act::Maintain(stack, span) => {
+                let until = self.server() + SignedDuration::try_from(span).unwrap_or_default();
+                // A stack that no file names yet cannot be occupied.
+                let _ = self.network.api_mut().occupy(stack, Occupation::Maintenance, until);
+                Ok(())
+            }
+            Act::PauseInCloud66(stack, span) => {
+                self.network.api_mut().pause_all(stack, true);
+                self.at(time + span, Happens::ResumeInCloud66(stack));
+                Ok(())
+            }
             Act::Limit(limit) => {
                 for account in &self.scenario.universe.accounts {
                     let user = self.network.user(&account.name).unwrap_or_default().to_owned();
@@ -96,5 +123,30 @@ impl World<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// An older copy of the journal is put in its place. A file is left alone while a daemon has it.
+    fn restores(&mut self, number: usize, down: Duration) {
+        let Some(copy) = self.copies.remove(&number) else { return };
+        // A journal in which nothing is claimed has forgotten nothing.
+        let Some(cursor) = copy.memory.cursor() else { return };
+        if self.is_shared() {
+            self.database.is_restored(copy, self.time + down);
+        } else {
+            if self.machines[self.here].process.is_some() {
+                self.dies(Some((false, down)));
+            }
+            self.database.tables = copy;
+        }
+        // Who was down or cut off meanwhile does not know how far others have sent: a person starts those after the others.
+        let known = self.machines.iter().filter_map(|machine| machine.known_until).max();
+        for machine in &mut self.machines {
+            machine.known_until = known;
+            if let Some(member) = &mut machine.member {
+                member.may_have_sent(known);
+            }
+        }
+        self.note(|| format!("the journal is as it was when its cursor was {cursor}"));
+        self.book.is_restored(cursor);
     }
 }

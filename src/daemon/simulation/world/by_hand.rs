@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::disk::{Steered, Write};
 use super::{Step, World};
+use crate::dispatch::Haste;
 use crate::journal::Claim;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
 use crate::schedule::{Entry, EntryName};
@@ -43,7 +44,7 @@ impl World<'_> {
             return Ok(());
         }
         let entry = process.running.entries.iter().find(|entry| entry.name == *claim.key.entry()).cloned();
-        let effects = process.core.claimed_by_hand(claim, entry.as_ref(), now);
+        let effects = process.core.claimed_by_hand(claim, entry.as_ref(), Haste::Usual, now);
         self.perform(effects)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::database::Latency;
 use super::super::disk::Disk;
@@ -25,6 +25,8 @@ pub(super) struct Machine {
     pub(super) member: Option<Member>,
     /// Who it was last, as its state directory has it. None after a start of the machine.
     pub(super) former: Option<Id>,
+    /// Up to when anybody may have sent, as its state directory has it.
+    pub(super) known_until: Option<Timestamp>,
     pub(super) opening: Option<Opening>,
     /// What fires: always while it is up where it is alone, and while it leads where it is not.
     pub(super) process: Option<Process>,
@@ -44,6 +46,7 @@ impl Machine {
             disk: Disk::new(latency),
             member: None,
             former: None,
+            known_until: None,
             opening: None,
             process: None,
             listeners: Vec::new(),

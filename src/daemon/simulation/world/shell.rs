@@ -8,18 +8,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::disk::{Steered, Write, Written};
 use super::super::shown::Planned;
+use super::looks::Looks;
 use super::machine::Machine;
 use super::stopping::Stopping;
 use super::{Happens, Step, World};
 use crate::clock::Mono;
-use crate::cloud66::{ActionsListed, FollowUp, Outcome, Reply};
+use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::daemon::core::Core;
+use crate::daemon::forgotten::{attempts, forgotten, take_in};
 use crate::daemon::standby::PERMIT_AGAIN;
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::{Claim, Key, Known, Recovered, SendPermit};
 use crate::log::Event;
+use crate::log::event::JournalOlder;
 use crate::notify::Audience;
 use crate::rehearsal::network;
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard, StackUid};
@@ -33,6 +36,8 @@ pub(super) enum Done {
     Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
     Followed { id: RequestId, reply: Reply<FollowUp> },
     Listed { id: RequestId, reply: Reply<ActionsListed> },
+    Looked { id: RequestId, reply: Reply<Looked> },
+    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
     Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
     ByHand { claim: Claim, is_new: Option<bool> },
     Steered(EntryName, Steered),
@@ -56,6 +61,8 @@ pub(super) struct Process {
     pub(super) stopping: Option<Stopping>,
     /// Requests on their way: what the book has them as, by the number that the network gave them.
     pub(super) flying: HashMap<u64, Flying>,
+    /// What looks have shown to it.
+    pub(super) looks: Looks,
     /// What a request is in the book, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
     /// Requests that were admitted and have not left: when, and of which occurrence.
@@ -83,12 +90,28 @@ impl World<'_> {
             self.joins();
             return Ok(());
         }
-        let recovered = self.machines[self.here].disk.recover(&mut self.database);
-        self.begins(recovered, SendPermit::default(), Reach::ALONE)
+        let mut recovered = self.machines[self.here].disk.recover(&mut self.database);
+        recovered.may_have_been_sent(self.machines[self.here].known_until);
+        let older = forgotten(&self.scenario.files[self.file].schedule, &recovered);
+        if let Some((claims, _)) = &older {
+            let known = self.database.tables.memory.claim(claims.cursor, &claims.claims).known;
+            for (key, attempt) in attempts(&recovered, claims.cursor) {
+                self.database.tables.memory.step(&key, &attempt);
+            }
+            self.point()?;
+            take_in(&mut recovered, claims.clone(), &known);
+        }
+        self.begins(recovered, older.map(|(_, event)| event), SendPermit::default(), Reach::ALONE)
     }
 
     /// Goes on where the journal ends.
-    pub(super) fn begins(&mut self, recovered: Recovered, permit: SendPermit, reach: Reach) -> Step {
+    pub(super) fn begins(
+        &mut self,
+        recovered: Recovered,
+        older: Option<JournalOlder>,
+        permit: SendPermit,
+        reach: Reach,
+    ) -> Step {
         self.lives += 1;
         let (life, file) = (self.lives, self.file);
         let now = self.now();
@@ -119,11 +142,15 @@ impl World<'_> {
             wakes_at: time,
             stopping: None,
             flying: HashMap::new(),
+            looks: Looks::default(),
             requests: HashMap::new(),
             admitted: HashMap::new(),
         });
         let beat_at = self.time + Duration::from_millis(self.chances.u64(..1000));
         self.at(beat_at, Happens::Beat(life));
+        if let Some(older) = older {
+            self.tells(older.into());
+        }
         self.raises();
         self.perform(effects)
     }
@@ -196,6 +223,10 @@ impl World<'_> {
         let claims = process.core.claim_window(now);
         self.sees();
         if let Some(claims) = claims {
+            if claims.repeat.is_some() && self.scenario.clocks.len() == 1 {
+                let machine = &mut self.machines[self.here];
+                machine.known_until = machine.known_until.map(|until| until.min(now.wall));
+            }
             if self.book.traces() && !claims.claims.is_empty() {
                 let keys: Vec<String> = claims.claims.iter().map(|claim| claim.key.to_string()).collect();
                 let cursor = claims.cursor;
@@ -322,6 +353,9 @@ impl World<'_> {
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
+            if let Effect::Send(id, request) | Effect::SendAfter(_, id, request) = &effect {
+                self.heeds_looks(*id, request);
+            }
             match effect {
                 Effect::Warm(..) => {}
                 Effect::PauseEnds(entry) => self.pause_ends(entry),
@@ -407,8 +441,12 @@ impl World<'_> {
                 Done::Fired { id, sent_at, reply: Reply::unanswered(Outcome::NotSent { error }) }
             }
             Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+            Request::JobRecord(..) => Done::Recorded { id, reply: Reply::unanswered(None) },
             Request::Actions { .. } => {
                 Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
+            }
+            Request::Look { .. } => {
+                Done::Looked { id, reply: Reply::unanswered(Looked::Unanswered { error }) }
             }
         });
     }
@@ -427,7 +465,7 @@ impl World<'_> {
     /// A request leaves: from here on it may take effect.
     pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
         let (time, now) = (self.time, self.now());
-        if matches!(request, Request::RunNow(_)) && !self.holds_the_lease() {
+        if matches!(request, Request::RunNow(_)) && !self.book.is_behind && !self.holds_the_lease() {
             self.book.violated(format!("{id:?} is sent while another member has the lease"));
         }
         let unreachable = time < self.machines[self.here].unreachable_until;
@@ -491,6 +529,8 @@ impl World<'_> {
             }
             network::Reply::Followed(reply) => Done::Followed { id, reply },
             network::Reply::Listed(reply) => Done::Listed { id, reply },
+            network::Reply::Looked(reply) => Done::Looked { id, reply },
+            network::Reply::Recorded(reply) => Done::Recorded { id, reply },
         };
         if let Some(listener) = listener {
             self.listens(done, listener);
@@ -527,7 +567,9 @@ impl World<'_> {
         self.note(|| format!("hears {done:?}"));
         if let Done::Fired { id, reply: Reply { quota, .. }, .. }
         | Done::Followed { id, reply: Reply { quota, .. } }
-        | Done::Listed { id, reply: Reply { quota, .. } } = &done
+        | Done::Recorded { id, reply: Reply { quota, .. } }
+        | Done::Listed { id, reply: Reply { quota, .. } }
+        | Done::Looked { id, reply: Reply { quota, .. } } = &done
         {
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
             process.quotas_changed = true;
@@ -537,11 +579,20 @@ impl World<'_> {
                 self.book.was_admitted(&account);
             }
         }
+        if let (Done::Claimed { cursor, known: Some(_) }, false) = (&done, self.is_shared()) {
+            let known_until = &mut self.machines[self.here].known_until;
+            *known_until = (*known_until).max(Some(*cursor));
+        }
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let effects = match done {
             Done::Fired { id, sent_at, reply } => process.core.fired(id, sent_at, reply, now),
             Done::Followed { id, reply } => process.core.followed(id, reply, now),
             Done::Listed { id, reply } => process.core.listed(id, reply, now),
+            Done::Looked { id, reply } => {
+                process.looks.ended(id, &reply.outcome);
+                process.core.looked(id, reply, now)
+            }
+            Done::Recorded { id, reply } => process.core.recorded(id, reply, now),
             Done::Recalled { account, stack, known } => process.core.recalled(account, stack, known, now),
             Done::Claimed { cursor, known: Some(known) } => process.core.claimed(cursor, &known, now),
             Done::Claimed { known: None, .. } => {

@@ -7,11 +7,12 @@ use super::super::member::{Member, Order};
 use super::shell::{Done, Process};
 use super::{Happens, Step, World};
 use crate::cloud66::{Outcome, Reply};
+use crate::daemon::forgotten::{attempts, forgotten, take_in};
 use crate::daemon::sweep::Reach;
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::Recovered;
 use crate::journal::postgres::tables::{Id, Open};
 use crate::journal::postgres::{LeadershipChange, Term};
+use crate::journal::{Cursor, Recovered};
 use crate::log::Event;
 
 /// A member has this long to hand over, as in the daemon.
@@ -37,7 +38,7 @@ impl World<'_> {
         if machine.member.is_some() {
             return;
         }
-        let member = Member::new(self.here, id, machine.former, machine.disk.mark());
+        let member = Member::new(self.here, id, machine.former, machine.disk.mark(), machine.known_until);
         machine.former = Some(id);
         machine.member = Some(member);
         self.note(|| format!("JOINS as {}", id.0));
@@ -71,16 +72,33 @@ impl World<'_> {
         let term = &opening.term;
         match opening.call.proceed(time, &mut self.database, Kind::Writes, |tables| tables.begin(term)) {
             Went::On | Went::Astray => machine.opening = Some(opening),
-            Went::Back(Some(Some((recovered, open)))) => {
-                let term = (opening.term.number(), opening.term.holder());
-                machine.disk.leads(Client::Writer(self.here), term, open);
-                return self.begins(recovered, opening.term.permit().clone(), Reach::SHARED);
-            }
-            Went::Back(Some(None) | None) => {
-                if let Some(member) = &mut machine.member {
-                    member.order(Order::Release);
+            Went::Back(Some(Some((mut recovered, mut open)))) => {
+                let term = &opening.term;
+                let older = forgotten(&self.scenario.files[self.file].schedule, &recovered);
+                if let Some((claims, _)) = &older {
+                    let cursor = Cursor { at: claims.cursor, repeat: None };
+                    let attempts = attempts(&recovered, claims.cursor);
+                    let written = (cursor, &claims.claims[..], &attempts[..]);
+                    let claimed = self.database.tables.claim_forgotten(term, &mut open, written);
+                    let Some(known) = claimed else {
+                        return self.cannot_open();
+                    };
+                    self.point()?;
+                    take_in(&mut recovered, claims.clone(), &known);
                 }
+                self.machines[self.here].disk.leads(Client::Writer(self.here), term, open);
+                let permit = opening.term.permit().clone();
+                return self.begins(recovered, older.map(|(_, event)| event), permit, Reach::SHARED);
             }
+            Went::Back(Some(None) | None) => return self.cannot_open(),
+        }
+        Ok(())
+    }
+
+    /// The lease is left to others.
+    fn cannot_open(&mut self) -> Step {
+        if let Some(member) = &mut self.machines[self.here].member {
+            member.order(Order::Release);
         }
         Ok(())
     }

@@ -1,0 +1,195 @@
+//! What a stack or a job says of itself that keeps a job from being run.
+//!
+//! The API writes numbers as numbers or as text, and leaves fields out. A field that is absent or cannot be read says
+//! nothing, and what says nothing keeps nothing back.
+
+use serde_json::{Map, Value};
+
+use super::answer::{Outcome, classify};
+use super::call::Call;
+use super::client::{Client, describe};
+use super::pages::truth;
+use super::reply::{BodyError, Head, Reply, throttled};
+use super::stacks;
+use crate::schedule::{JobUid, StackUid};
+
+/// Why a job should not be run now. The first that holds is the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// A deployment of the stack is under way, during which jobs fail.
+    Deploying,
+    /// Somebody has put the stack into maintenance mode.
+    Maintenance,
+    /// Somebody has paused the job in Cloud 66.
+    PausedRemotely,
+}
+
+impl Obstacle {
+    /// The word of it in the log and in the journal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Obstacle::Deploying => "deploying",
+            Obstacle::Maintenance => "maintenance",
+            Obstacle::PausedRemotely => "paused_remotely",
+        }
+    }
+
+    /// The obstacle that a word names.
+    pub fn of_word(word: &str) -> Option<Obstacle> {
+        let all = [Obstacle::Deploying, Obstacle::Maintenance, Obstacle::PausedRemotely];
+        all.into_iter().find(|obstacle| obstacle.as_str() == word)
+    }
+}
+
+/// What looking at a stack or at a job brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Looked {
+    /// The answer. `None`: it tells of no obstacle.
+    Seen(Option<Obstacle>),
+    /// No answer that can be read.
+    Unanswered {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stack,
+    Job,
+}
+
+impl Client {
+    /// Looks at a stack, or at one of its jobs.
+    pub async fn look(&self, stack: &StackUid, job: Option<&JobUid>) -> Reply<Looked> {
+        let (call, kind) = match job {
+            Some(job) => (Call::job(&self.base, stack, job), Kind::Job),
+            None => (Call::stack(&self.base, stack), Kind::Stack),
+        };
+        match self.send(call).await {
+            Ok((head, body)) => head.of_look(body, kind),
+            Err(error) => Reply::unanswered(Looked::Unanswered { error: describe(error) }),
+        }
+    }
+}
+
+impl Head {
+    /// The reply to a look.
+    pub(crate) fn of_look(self, body: Result<Vec<u8>, BodyError>, kind: Kind) -> Reply<Looked> {
+        let class = match &body {
+            Ok(body) => classify(&self.envelope, body, None),
+            Err(error) => self.unread(error),
+        };
+        let quota = Some(self.answer(throttled(&class)));
+        let is_success = (200..300).contains(&self.envelope.status);
+        let fields = body.ok().filter(|_| is_success).and_then(|body| fields(&body));
+        let outcome = match (fields, class) {
+            (Some(fields), _) => Looked::Seen(obstacle(&fields, kind)),
+            (None, Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error }) => {
+                Looked::Unanswered { error: format!("{status}: {error}") }
+            }
+            (None, Outcome::InDoubt { status: Some(status), error }) if !is_success => {
+                Looked::Unanswered { error: format!("{status}: {error}") }
+            }
+            (
+                None,
+                Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error },
+            ) => Looked::Unanswered { error },
+            (None, Outcome::Throttled { .. }) => {
+                Looked::Unanswered { error: "the quota is spent".to_owned() }
+            }
+            (None, Outcome::Started(_)) => {
+                Looked::Unanswered { error: "the answer has no such stack or job".to_owned() }
+            }
+        };
+        Reply { quota, warning: self.warning, left: None, outcome }
+    }
+}
+
+/// The fields of what an answer holds, wrapped in `response` or bare.
+fn fields(body: &[u8]) -> Option<Map<String, Value>> {
+    let Value::Object(mut fields) = serde_json::from_slice(body).ok()? else {
+        return None;
+    };
+    match fields.remove("response") {
+        Some(Value::Object(inner)) => Some(inner),
+        Some(_) => None,
+        None => Some(fields),
+    }
+}
+
+fn obstacle(fields: &Map<String, Value>, kind: Kind) -> Option<Obstacle> {
+    let is_so = |field: &str| fields.get(field).and_then(truth) == Some(true);
+    match kind {
+        Kind::Stack if fields.get("status").is_some_and(stacks::is_deploying) => Some(Obstacle::Deploying),
+        Kind::Stack => is_so("maintenance_mode").then_some(Obstacle::Maintenance),
+        Kind::Job => is_so("paused").then_some(Obstacle::PausedRemotely),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use reqwest::header::HeaderMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn look(status: u16, body: &str, kind: Kind) -> Looked {
+        let head = Head::read(status, &HeaderMap::new(), Timestamp::UNIX_EPOCH);
+        head.of_look(Ok(body.as_bytes().to_vec()), kind).outcome
+    }
+
+    #[test]
+    fn a_stack_and_a_job_tell_of_obstacles_however_they_write_them() {
+        use Obstacle::{Deploying, Maintenance, PausedRemotely};
+        for (kind, fields, expected) in [
+            (Kind::Stack, json!({"status": 1, "maintenance_mode": false}), None),
+            (Kind::Stack, json!({"status": 5}), Some(Deploying)),
+            (Kind::Stack, json!({"status": "6"}), Some(Deploying)),
+            (Kind::Stack, json!({"status": 6, "maintenance_mode": true}), Some(Deploying)),
+            (Kind::Stack, json!({"status": 1, "maintenance_mode": "true"}), Some(Maintenance)),
+            (Kind::Stack, json!({"maintenance_mode": 1}), Some(Maintenance)),
+            (Kind::Stack, json!({"status": null, "maintenance_mode": null}), None),
+            (Kind::Stack, json!({"status": "odd", "maintenance_mode": []}), None),
+            (Kind::Stack, json!({"paused": true}), None),
+            (Kind::Stack, json!({}), None),
+            (Kind::Job, json!({"uid": "j", "paused": true}), Some(PausedRemotely)),
+            (Kind::Job, json!({"paused": "true"}), Some(PausedRemotely)),
+            (Kind::Job, json!({"paused": false}), None),
+            (Kind::Job, json!({"uid": "j", "status": 5}), None),
+        ] {
+            for body in [json!({ "response": fields }), fields] {
+                assert_eq!(look(200, &body.to_string(), kind), Looked::Seen(expected), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_stack_and_no_job_is_no_answer() {
+        for (status, body) in [
+            (200, "<html>"),
+            (200, ""),
+            (200, "[]"),
+            (200, r#"{"response":null}"#),
+            (200, r#"{"response":[{"status":5}]}"#),
+            (404, r#"{"error":"not_found"}"#),
+            (502, "<html>"),
+            (503, r#"{"error":"throttled"}"#),
+        ] {
+            for kind in [Kind::Stack, Kind::Job] {
+                let looked = look(status, body, kind);
+                assert!(matches!(looked, Looked::Unanswered { .. }), "{status} {body}: {looked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_obstacle_has_a_word() {
+        for obstacle in [Obstacle::Deploying, Obstacle::Maintenance, Obstacle::PausedRemotely] {
+            assert_eq!(Obstacle::of_word(obstacle.as_str()), Some(obstacle));
+        }
+        assert_eq!(Obstacle::of_word("quota"), None);
+    }
+}
