@@ -175,15 +175,7 @@ impl<'a> Oracle<'a> {
     /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
     pub(super) fn is_restored(&mut self, cursor: Timestamp) {
         self.is_behind = true;
-        self.vague.push((cursor - AHEAD, cursor));
-        let before = cursor - SignedDuration::from_nanos(1);
-        self.shown.retain_mut(|(after, until, _)| {
-            *until = before.min(*until);
-            *after < *until
-        });
-        if self.shown.is_empty() {
-            self.shown = vec![(before, before, self.file)];
-        }
+        self.shown.is_restored(cursor, self.file);
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]

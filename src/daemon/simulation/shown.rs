@@ -187,6 +187,19 @@ impl Shown {
         }
     }
 
+    /// The journal is an older copy of itself. What came due since comes due again.
+    pub(super) fn is_restored(&mut self, cursor: Timestamp, file: usize) {
+        self.doubts(cursor - AHEAD, cursor);
+        let (before, pass) = (cursor - JUST, self.pass);
+        self.stretches.retain_mut(|stretch| {
+            stretch.until = before.min(stretch.until);
+            stretch.after < stretch.until
+        });
+        if self.stretches.last().is_none_or(|last| last.pass != pass) {
+            self.stretches.push(Stretch { after: before, until: before, file, pass });
+        }
+    }
+
     /// What no journal knows of comes due in another life.
     pub(super) fn died(&mut self, cursor: Timestamp, repeat: Option<Repeat>, file: usize) {
         let pass = repeat.map_or(0, |repeat| repeat.pass);

@@ -449,7 +449,7 @@ impl Group {
             (&definitions, Type::TEXT_ARRAY),
             (&since, Type::INT8),
         ];
-        one(client, &of.in_force, "", &parameters).await
+        one(client, &of.in_force(), "", &parameters).await
     }
 
     async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
@@ -489,7 +489,6 @@ impl Group {
         let cursor: Option<i64> = self.cursor.map(|cursor| cursor.at.as_microsecond());
         let repeat = self.cursor.and_then(|cursor| cursor.repeat);
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
-        let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
         let from: Option<i64> = repeat.map(|repeat| repeat.from.as_microsecond());
         let all = || self.claims.values();

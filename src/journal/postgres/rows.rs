@@ -76,10 +76,10 @@ pub(super) struct Statements {
     /// The last beat of the leader that is known to be written.
     known_beat: KnownBeat,
     /// What each begins with: the lease, if it is still this leader's, held as it is.
-    pub(super) lease: String,
-    pub(super) claim: String,
-    pub(super) stopped: String,
-    pub(super) in_force: String,
+    lease: String,
+    claim: String,
+    stopped: String,
+    in_force: String,
     open: String,
     begin: String,
     goes_on: String,
@@ -124,6 +124,10 @@ impl Statements {
 
     pub(super) fn claim(&self) -> String {
         self.now(&self.claim)
+    }
+
+    pub(super) fn in_force(&self) -> String {
+        self.now(&self.in_force)
     }
 
     pub(super) fn stopped(&self) -> String {

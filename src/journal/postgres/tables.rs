@@ -62,7 +62,7 @@ impl Tables {
         open: &mut Open,
         (cursor, claims, attempts): (Cursor, &[Claim], &[(Key, Transition)]),
     ) -> Option<Vec<Key>> {
-        let writes = [Write::Steps(attempts), Write::Claim(cursor, claims)];
+        let writes = [Write::Steps(attempts), Write::Claim(Some(cursor), claims)];
         let settled = self.settled(open.moved_otherwise(&writes).into_iter());
         let (group, mut written) = open.group(&writes, &settled);
         let new = self.write(Writer::of(term), &group)?;

@@ -94,7 +94,7 @@ impl World<'_> {
         recovered.may_have_been_sent(self.machines[self.here].known_until);
         let older = forgotten(&self.scenario.files[self.file].schedule, &recovered);
         if let Some((claims, _)) = &older {
-            let known = self.database.tables.memory.claim(claims.cursor, &claims.claims).known;
+            let known = self.database.tables.memory.claim(Some(claims.cursor.into()), &claims.claims).known;
             for (key, attempt) in attempts(&recovered, claims.cursor) {
                 self.database.tables.memory.step(&key, &attempt);
             }
