@@ -136,6 +136,7 @@ fn sends(effects: Vec<Effect>) -> impl Iterator<Item = RequestId> {
     effects.into_iter().filter_map(|effect| match effect {
         Effect::Send(id, _) | Effect::SendAfter(_, id, _) => Some(id),
         Effect::Record(..)
+        | Effect::End(_)
         | Effect::Amend(_)
         | Effect::Resent(_)
         | Effect::Recall(..)

@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::cloud66::reply::Head;
 use crate::cloud66::{FollowUp, Outcome};
 use crate::log::Event;
-use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected, Pass};
+use crate::log::event::{ActionFinished, ActionStarted, OccurrenceRejected, Pass, Seldom};
 use crate::quota::{Purpose, Quota};
 use crate::schedule::render::Colour;
 use crate::schedule::{self, AccountName, EntryName, Expression, JobUid, QuotaSettings, Reserve, StackUid};
@@ -286,6 +286,9 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 job: job.clone(),
                 scheduled_at,
                 pass: Pass::default(),
+                retry_of: Seldom::default(),
+                retry: Seldom::default(),
+                retry_at: Seldom::default(),
                 duration_ms,
                 action: finished,
             });
@@ -296,6 +299,8 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
                 job,
                 scheduled_at,
                 pass: Pass::default(),
+                retry_of: Seldom::default(),
+                retry: Seldom::default(),
                 sent_at: scheduled_at,
                 lateness_ms: 0,
                 connect_ms: None,
@@ -306,8 +311,18 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
             });
         }
         Outcome::Rejected { status, error, hint } => {
-            let (status, pass) = (Some(status), Pass::default());
-            told(OccurrenceRejected { entry: entry(), scheduled_at, pass, status, error, hint });
+            let pass = Pass::default();
+            let (retry_of, retry) = (Seldom::default(), Seldom::default());
+            told(OccurrenceRejected {
+                entry: entry(),
+                scheduled_at,
+                pass,
+                retry_of,
+                retry,
+                status: Some(status),
+                error,
+                hint,
+            });
         }
         Outcome::Throttled { .. }
         | Outcome::NotFromApi { .. }

@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use stackcron::cli::Cli;
+use stackcron::cli::complete::VARIABLE;
 use stackcron::hangup;
 
 fn main() -> ExitCode {
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
     hangup::hold();
     match Cli::parse().run() {
         Ok(status) => status.into(),

@@ -20,7 +20,7 @@ fn in_zone(at: &str) -> String {
 fn args_by_action(sandbox: &Sandbox) -> HashMap<u64, String> {
     let ledger = sandbox.ledger();
     let started = ledger.started().filter_map(|call| Some((call.action?, call.args.clone()?)));
-    started.map(|(action, args)| (action, args)).collect()
+    started.collect()
 }
 
 fn assert_each_has_its_own(daemon: &Daemon, sandbox: &Sandbox, prefix: &str) {

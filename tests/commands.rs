@@ -87,6 +87,30 @@ fn the_schema_is_json_and_every_shell_has_its_completions() {
 }
 
 #[test]
+fn names_of_the_schedule_complete_in_the_shells() {
+    let place = place();
+    let completed = |words: &[&str]| {
+        let mut command = place.command(&[&["--", "stackcron"], words].concat());
+        command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        let output = command.env("_CLAP_IFS", " ").output().expect("it starts");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let entries = completed(&["why", ""]);
+    let listed = place.run(&["next", "--format", "json"]).stdout;
+    let first: Value = serde_json::from_str(listed.lines().next().expect("an entry")).expect("JSON");
+    assert!(entries.split(' ').any(|name| first["entry"] == name), "{first} in {entries:?}");
+    assert!(
+        completed(&["jobs", "--account", ""]).contains("main"),
+        "{}",
+        completed(&["jobs", "--account", ""])
+    );
+    for command in ["run", "check", "why", "status", "pause", "resume", "history", "schema", "journal"] {
+        let help = place.run(&[command, "--help"]).stdout;
+        assert!(help.contains("Example:"), "{command}: {help}");
+    }
+}
+
+#[test]
 fn each_command_has_a_manual_page() {
     let place = place();
     let directory = place.directory.path().join("man");

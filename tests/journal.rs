@@ -475,6 +475,7 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             finished_at: Some(at(99)),
             finished_success: Some(false),
             reason: Some("exit 1".to_owned()),
+            retry: None,
             replaced_by: None,
             error: None,
             surplus: None,
@@ -819,6 +820,7 @@ impl Model {
                     _ => None,
                 };
             }
+            Transition::Slow => return Some(self).filter(|model| !matches!(model, Model::Before(..))),
             Transition::Rejected { .. } => Model::Settled(State::Rejected, None),
             Transition::Missed { .. } => Model::Settled(State::Missed, None),
             Transition::Skipped { .. } => Model::Settled(State::Skipped, None),
@@ -845,6 +847,7 @@ fn any_move() -> impl Strategy<Value = Transition> {
         4 => (1..4_u32).prop_map(|attempts| sending(attempts, 10)),
         2 => action.prop_map(|action| started(10, action)),
         2 => Just(finished(11)),
+        1 => Just(Transition::Slow),
         1 => Just(Transition::Unfollowed { reason: "gone".into() }),
         1 => Just(Transition::Rejected { status: Some(404), error: "none".to_owned() }),
         1 => Just(Transition::Missed { reason: "deadline".into() }),

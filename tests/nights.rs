@@ -204,3 +204,40 @@ async fn what_was_tried_in_vain_is_told_in_words_after_a_restart() {
         assert!(why.contains(part), "without {part:?}:\n{why}");
     }
 }
+
+/// A systemd that says this of the unit. What runs is the program and two scripts in place of systemd's.
+fn told_by_systemd(place: &Place, shown: &str, errors: &str) -> Ended {
+    use std::os::unix::fs::PermissionsExt;
+    let scripts = place.directory.path().join("bin");
+    std::fs::create_dir_all(&scripts).expect("a directory");
+    for (name, says) in [("systemctl", shown), ("journalctl", errors)] {
+        let script = scripts.join(name);
+        std::fs::write(&script, format!("#!/bin/sh\ncat <<'END'\n{says}\nEND\n")).expect("a script");
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("its mode");
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    place.clone().env("PATH", &format!("{}:{path}", scripts.display())).run(&["status"])
+}
+
+#[test]
+fn night_of_a_dead_unit() {
+    let place = Place::with(&schedule("http://127.0.0.1:1", "", YEARLY));
+    let shown = "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainCode=1\n\
+        ExecMainStatus=78\nStateChangeTimestamp=Mon 2026-11-30 03:00:02 UTC\nNRestarts=0";
+    let ended = told_by_systemd(&place, shown, "{\"message\":\"line 9: minute 61\"}");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    for part in [
+        "stackcron.service is failed",
+        "since Mon 2026-11-30 03:00:02 UTC",
+        "exit status 78",
+        "last error: line 9: minute 61",
+        "next: `sudo stackcron check`",
+    ] {
+        assert!(ended.stderr.contains(part), "without {part:?}: {ended:?}");
+    }
+    let none = told_by_systemd(&place, "LoadState=not-found", "");
+    assert!(
+        none.stderr.contains("no daemon answers") && !none.stderr.contains("stackcron.service is"),
+        "{none:?}"
+    );
+}

@@ -193,7 +193,8 @@ async fn a_proxy_that_gives_no_tunnel_has_sent_nothing_and_sees_no_token() {
             stream.write_all(answer.as_bytes()).await
         }));
         let proxy = format!("http://127.0.0.1:{port}");
-        let mut daemon = due_once("https://stackcron.invalid/api/3", &[("https_proxy", &proxy)]);
+        let mut daemon =
+            due_once(&format!("https://stackcron.invalid:{port}/api/3"), &[("https_proxy", &proxy)]);
         let line = daemon.wait_for("occurrence.retrying", |line| line["attempts"] == 2);
         assert!(line["error"].is_string(), "{answer:?}: {line}");
         assert_eq!(daemon.events("occurrence.in_doubt").len(), 0, "{answer:?}: it was never sent");

@@ -64,6 +64,12 @@ struct Row {
     action_id: Option<u64>,
     finished_success: Option<bool>,
     reason: Option<String>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "told for people")]
+    error: Option<String>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "told for people")]
+    replaced_by: Option<Timestamp>,
 }
 
 impl Row {

@@ -95,6 +95,13 @@ snapshots! {
     args_as_a_list: entry_with("args: [--full, 2 days]");
     a_template_with_fields_that_there_are_not: entry_with("args_template: \"--day {day} {datum} {date\"");
     a_template_that_is_no_text: entry_with("args_template: 5");
+    bad_retries: format!("{ACCOUNT}jobs:\n  a: {{ stack: s, job: j, cron: '@daily', retry: {{ times: 1000, after: 10 }} }}\n  \
+        b: {{ stack: s, job: k, cron: '@daily', retry: 3 }}\n  c: {{ stack: s, job: l, cron: '@daily', retry: {{ after: {{ factor: 0.5, most: 1h }} }} }}\n  \
+        d: {{ stack: s, job: m, cron: '@daily', retry: {{ times: 2, after: 1m }}, follow: false }}\n");
+    bad_chains: format!("{ACCOUNT}jobs:\n  a: {{ stack: s, job: j, after: aa }}\n  b: {{ stack: s, job: k, after: a }}\n  c: {{ stack: s, job: l, after: a }}\n  \
+        d: {{ stack: s, job: m, after: {{ entry: f, on: often }} }}\n  e: {{ stack: s, job: n, cron: '@daily', after: b }}\n");
+    chains_in_a_circle: format!("{ACCOUNT}jobs:\n  a: {{ stack: s, job: j, after: c }}\n  b: {{ stack: s, job: k, after: a }}\n  c: {{ stack: s, job: l, after: b }}\n  \
+        d: {{ stack: s, job: m, after: d }}\n  e: {{ stack: s, job: n, cron: '@daily', follow: false }}\n  f: {{ stack: s, job: o, after: e }}\n");
     wrong_shapes: "accounts: 5\ndefaults: text\njobs:\n- a\n- b\n";
     entry_is_no_mapping: format!("{ACCOUNT}jobs:\n  a: \"@daily\"\n");
     root_is_a_list: "- a\n- b\n";
@@ -263,6 +270,7 @@ fn the_schema_takes_the_files_in_config() {
 /// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
 /// database of the machine, nor when an expression comes due.
 const BEYOND_A_SCHEMA: &[&str] = &[
+    "chains_in_a_circle",
     "a_no_break_space_between_fields",
     "abbreviations_of_zones",
     "zones_that_are_no_more",

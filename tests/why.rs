@@ -15,10 +15,11 @@ fn due_or_not_it_is_an_answer() {
     let place = place();
     for (at, verdict) in [("2026-10-24T01:30", "DUE  nightly"), ("2026-10-24T01:31", "NOT DUE  nightly")] {
         let ended = place.run(&["why", "nightly", "--at", at]);
-        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        // The instant has passed, and no journal tells what became of the occurrence.
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("there is no journal"), "{ended:?}");
         assert!(ended.stdout.starts_with(verdict), "{at} begins with {verdict}: {}", ended.stdout);
         assert!(!ended.stdout.contains('\u{1b}'), "no colours in a pipe: {}", ended.stdout);
-        assert_eq!(ended.stderr, "", "{at} has nothing on stderr");
     }
 }
 
@@ -32,12 +33,36 @@ fn an_unknown_entry_fails_as_with_next() {
 }
 
 #[test]
+fn without_a_time_the_last_occurrence_is_explained_and_the_next_one_named() {
+    let ended = place().run(&["why", "nightly"]);
+    assert!(ended.stdout.starts_with("DUE  nightly at "), "{ended:?}");
+    let next = ended.stdout.split_once("\nNext\n").expect("a section").1;
+    assert!(next.contains("in ") && next.contains(": sent"), "{ended:?}");
+    assert_eq!(ended.status.code(), Some(1), "no journal tells what became of the last one: {ended:?}");
+}
+
+#[test]
+fn what_is_to_come_needs_no_journal() {
+    let ended = place().run(&["why", "nightly", "--at", "2126-10-24T01:30"]);
+    assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), ""), "{ended:?}");
+}
+
+#[test]
+fn a_file_in_place_of_an_entry_is_told_to_be_for_config() {
+    let place = place();
+    let file = place.config().display().to_string();
+    let ended = place.run(&["next", &file]);
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("--config {file}")), "{ended:?}");
+    let checked = place.run(&["check", &file]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+}
+
+#[test]
 fn no_time_is_wrong_usage() {
     let place = place();
-    for arguments in [&["why", "nightly"][..], &["why", "nightly", "--at", "noon"]] {
-        let ended = place.run(arguments);
-        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
-    }
+    let ended = place.run(&["why", "nightly", "--at", "noon"]);
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
     assert!(place.run(&["why", "nightly", "--at", "noon"]).stderr.contains("2026-10-25T01:30"), "an example");
 }
 

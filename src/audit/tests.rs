@@ -37,6 +37,7 @@ fn record(name: &str, minute: &str) -> Record {
         finished_at: None,
         finished_success: Some(true),
         reason: None,
+        retry: None,
         replaced_by: None,
         error: None,
         surplus: None,

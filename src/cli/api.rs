@@ -1,6 +1,7 @@
 //! The API as a command asks it: an account's token read, and a person told how far it is.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use anyhow::Context;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::progress::Progress;
-use crate::cloud66::{Client, ClientError, Token, TokenError};
+use crate::cloud66::{CREDENTIALS, Client, ClientError, Token, TokenError};
 use crate::online::{CheckClient, Tally};
 use crate::schedule::{Account, TokenSource};
 
@@ -36,6 +37,11 @@ impl NoDesk {
                 "give the command the credential too: \
                  `sudo systemd-run --pipe --wait -p LoadCredential={name}:/etc/stackcron/{name} stackcron ...`"
             ),
+            (NoDesk::Token(TokenError::Unreadable { error, .. }), TokenSource::Credential(_))
+                if error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                "run the command with `sudo`: the token is for root alone".to_owned()
+            }
             _ => format!("see `token` of account `{}`", account.name),
         }
     }
@@ -43,7 +49,19 @@ impl NoDesk {
 
 /// Reads an account's token, and opens a desk for its questions.
 pub(super) fn desk(account: &Arc<Account>, tally: &Arc<Tally>) -> Result<Arc<CheckClient>, NoDesk> {
-    let found = Token::read(&account.token)?;
+    let found = match Token::read(&account.token) {
+        // A person at a shell: the file that the packaged unit hands over.
+        Err(TokenError::NoCredentials(name)) => Token::read(&TokenSource::File(
+            Path::new(CREDENTIALS).join(&name),
+        ))
+        .map_err(|error| match error {
+            TokenError::Unreadable { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
+                TokenError::NoCredentials(name)
+            }
+            error => error,
+        })?,
+        read => read?,
+    };
     if let Some(path) = found.exposed {
         let path = path.display();
         warn(&format!("everybody can read the token in {path}; chmod o-r {path}"));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Status;
+use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
 use super::place::Place;
@@ -43,7 +44,7 @@ const FRAME: u64 = 4096;
   stackcron audit --from -7d --format json          one record an instant, then a summary")]
 pub struct Args {
     /// The entries to look at; all of them when none is named
-    #[arg(value_name = "ENTRY")]
+    #[arg(value_name = "ENTRY", add = complete::entries())]
     entries: Vec<String>,
     /// Where to begin: RFC 3339, a local time, yesterday, -2h; 24 hours ago when absent
     #[arg(long, value_name = "T", allow_hyphen_values = true)]

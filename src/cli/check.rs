@@ -1,33 +1,52 @@
 //! `stackcron check`: everything that is wrong with the schedule file, at once.
 
 mod online;
+mod sarif;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::Status;
 use super::output::{self, Format};
+use super::{Status, api};
+use crate::cloud66::Token;
+use crate::control::{self, Answer, ProblemKind, Question};
 use crate::rehearsal::{Busiest, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
-use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Severity};
+use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Schedule, Severity};
 use online::Asked;
 
 /// Validate the schedule file, and show every error at once.
 ///
 /// With --online it asks the API as well, within the quota and never out of its reserve: whether each stack and job
 /// exists, is paused, or has a cron of its own that would run it twice. The exit status is 0 when all is well or only
-/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked.
+/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked. With --strict, for pipelines, a warning
+/// is wrong too, and exits with 78.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
+    /// The schedule file, in place of the one of --config
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
     /// Ask the API as well: one request for each stack, and a few for all of them
     #[arg(long)]
     online: bool,
     /// Print nothing: the exit status tells.
     #[arg(long)]
     quiet: bool,
+    /// Exit with 78 when there are warnings, as when there are errors
+    #[arg(long)]
+    strict: bool,
+}
+
+/// How what was found is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// As the format says.
+    Plain,
+    /// As SARIF.
+    Sarif,
 }
 
 /// What is known of the file, and what the API told of it.
@@ -44,7 +63,7 @@ struct Look {
 }
 
 /// Validates the file and prints what is wrong with it.
-pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status> {
+pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow::Result<Status> {
     let now = Timestamp::now();
     let result = schedule::load(config).map(|loaded| loaded.linted(now));
     let asked = match &result {
@@ -52,10 +71,22 @@ pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status>
         _ => None,
     };
     let checked = Checked { result, asked };
+    let status = match checked.status() {
+        Status::Done if args.strict && checked.has_warnings() => Status::Config,
+        status => status,
+    };
     if args.quiet {
-        return Ok(checked.status());
+        return Ok(match &checked.result {
+            Ok(loaded) if is_refused_for_an_old_token(&loaded.schedule) => Status::Failed,
+            _ => status,
+        });
     }
     let mut text = Vec::new();
+    if report == Report::Sarif {
+        sarif::write(&checked.diagnostics(), &mut text)?;
+        output::print(&text)?;
+        return Ok(status);
+    }
     match format {
         // The colours are taken out again where stdout is no terminal or `NO_COLOR` is set.
         Format::Text => {
@@ -67,7 +98,39 @@ pub fn run(config: &Path, format: Format, args: &Args) -> anyhow::Result<Status>
     let mut fitting = Vec::new();
     output::fit(&text, format, &mut fitting);
     output::print(&fitting)?;
-    Ok(checked.status())
+    if args.strict && checked.status() == Status::Done && status == Status::Config {
+        // stdout has the warnings, and may be read by a machine.
+        let _ = writeln!(anstream::stderr(), "error: there are warnings, and --strict takes none");
+    }
+    Ok(status)
+}
+
+/// Whether the API refuses a token that was changed since the service was started: the reload, of which this check is a part,
+/// has not put it right.
+fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
+    let changed = schedule.accounts.iter().filter_map(|account| {
+        Token::changed_since_start(&account.token).map(|path| (account.name.to_string(), path))
+    });
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return false;
+    }
+    let question = Question::Status { entries: Vec::new(), most: 0 };
+    let answer =
+        control::ask(&output::control_places(None), &question).and_then(|mut answers| answers.soon());
+    let Ok(Answer::Status(status)) = answer else { return false };
+    let refused = status.attention.iter().filter(|problem| problem.kind == ProblemKind::TokenRefused);
+    let refused: Vec<_> = refused.filter_map(|problem| problem.account.as_ref()).collect();
+    let mut any = false;
+    for (account, path) in changed.iter().filter(|(account, _)| refused.contains(&account)) {
+        any = true;
+        api::warn(&format!(
+            "account {account}: the API does not know the token that the service was given at its start, and {} was changed since: \
+             `systemctl restart stackcron` hands it over",
+            path.display()
+        ));
+    }
+    any
 }
 
 impl Checked {
@@ -81,6 +144,10 @@ impl Checked {
         let mut all: Vec<&Diagnostic> = of_file.iter().chain(of_api).collect();
         all.sort_by(|one, other| one.order().cmp(&other.order()));
         all
+    }
+
+    fn has_warnings(&self) -> bool {
+        self.diagnostics().iter().any(|diagnostic| diagnostic.severity == Severity::Warning)
     }
 
     /// What is wrong with the schedule goes before what could not be asked.

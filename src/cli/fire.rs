@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use super::complete;
 use super::output::{self, Format};
 use super::place::Place;
 use super::{Status, history};
@@ -22,6 +23,7 @@ use crate::schedule::duration;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry, by its name in the schedule
+    #[arg(add = complete::entries())]
     entry: String,
     /// Sent as job_args in place of the entry's own, exactly as written
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
@@ -139,7 +141,9 @@ fn watch(
                 if last.is_final() {
                     return (last, None);
                 }
-                if format == Format::Text && last.until.is_none() {
+                let left = end.saturating_duration_since(Instant::now());
+                // One that is not waited for is told as the last.
+                if format == Format::Text && !last.until.is_some_and(|until| comes_after(until, left)) {
                     note(&visible(&last.message));
                 }
             }

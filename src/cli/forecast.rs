@@ -31,6 +31,9 @@ pub struct Args {
     /// Name quieter minutes for entries that are due together
     #[arg(long)]
     pub suggest: bool,
+    /// Print every window: without it those with the numbers of the one before are counted
+    #[arg(long)]
+    pub all: bool,
     /// Exit with status 1 when something does not fit
     #[arg(long)]
     pub strict: bool,
@@ -64,6 +67,9 @@ const SPAN: SignedDuration = SignedDuration::from_hours(24);
 /// Entries that are named in text. JSON names all.
 const MOST_NAMED: usize = 20;
 
+/// So many windows in a row that show the same numbers are folded. Fewer are read at a glance.
+const LEAST_FOLDED: usize = 8;
+
 /// The chart is never narrower.
 const NARROWEST: usize = 10;
 
@@ -95,7 +101,7 @@ pub fn run(
         }
         Format::Text => {
             for account in &forecast.accounts {
-                windows_text(account, columns.unwrap_or(DEFAULT_WIDTH), out)?;
+                windows_text(account, columns.unwrap_or(DEFAULT_WIDTH), args.all, out)?;
                 troubled_text(account, columns, out)?;
                 writeln!(out)?;
             }
@@ -199,13 +205,17 @@ fn record_line(record: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A line for each window in which something is due; the stretches between are one line each.
-fn windows_text(account: &AccountForecast, width: usize, out: &mut dyn Write) -> io::Result<()> {
+fn windows_text(account: &AccountForecast, width: usize, all: bool, out: &mut dyn Write) -> io::Result<()> {
     let bold = Style::new().bold();
     let quota = account.account.quota;
     let reserve = quota.reserve.of(quota.limit);
+    let kept = match reserve {
+        0 => String::new(),
+        reserve => format!(", {reserve} of them kept in reserve"),
+    };
     writeln!(
         out,
-        "{bold}account {}{bold:#}: {} requests in {}, {reserve} of them kept in reserve",
+        "{bold}account {}{bold:#}: {} requests in {}{kept}",
         account.account.name,
         quota.limit,
         Compact(quota.window),
@@ -213,15 +223,27 @@ fn windows_text(account: &AccountForecast, width: usize, out: &mut dyn Write) ->
     let chart = Chart::new(account, width);
     writeln!(out, "{bold}{}{bold:#}", chart.head())?;
     let mut empty = 0;
-    for window in &account.windows {
-        if window.asked() == 0 {
-            empty += 1;
+    let alike = |one: &WindowForecast, other: &WindowForecast| chart.shows_the_same(one, other);
+    for run in account.windows.chunk_by(alike) {
+        let Some(first) = run.first().filter(|first| first.asked() > 0) else {
+            empty += run.len();
             continue;
-        }
+        };
         skipped(std::mem::take(&mut empty), out)?;
-        chart.line(window, out)?;
+        if all || run.len() < LEAST_FOLDED {
+            run.iter().try_for_each(|window| chart.line(window, out))?;
+        } else {
+            chart.line(first, out)?;
+            more_alike(run.len() - 1, out)?;
+        }
     }
     skipped(empty, out)
+}
+
+/// Windows with the numbers of the line above.
+fn more_alike(windows: usize, out: &mut dyn Write) -> io::Result<()> {
+    let faint = Style::new().dimmed();
+    writeln!(out, "{faint}  {windows} more like this{faint:#}")
 }
 
 fn skipped(windows: usize, out: &mut dyn Write) -> io::Result<()> {
@@ -306,6 +328,10 @@ impl Chart {
     fn head(&self) -> String {
         let numbers: String = self.numbers.iter().map(|n| format!("  {:>1$}", n.head, n.width)).collect();
         format!("{:1$}{numbers}", "WINDOW (UTC)", self.time.width)
+    }
+
+    fn shows_the_same(&self, one: &WindowForecast, other: &WindowForecast) -> bool {
+        NUMBERS.iter().all(|number| (number.of)(self, one) == (number.of)(self, other))
     }
 
     fn line(&self, window: &WindowForecast, out: &mut dyn Write) -> io::Result<()> {

@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Status;
+use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{self, Format};
 use super::place::Place;
@@ -36,7 +37,7 @@ const NEWEST: u32 = 50;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Of this entry alone. One that is no longer in the schedule still has its history
-    #[arg(value_name = "ENTRY", value_parser = EntryName::new)]
+    #[arg(value_name = "ENTRY", value_parser = EntryName::new, add = complete::entries())]
     entry: Option<EntryName>,
     /// Scheduled then or later: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today,
     /// yesterday, -2h; 2h is 2h ago
@@ -489,6 +490,7 @@ pub(crate) mod tests {
             finished_at: None,
             finished_success: None,
             reason: None,
+            retry: None,
             replaced_by: None,
             error: None,
             surplus: None,

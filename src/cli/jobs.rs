@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::Status;
 use super::api;
+use super::complete;
 use super::output::{self, Format};
 use super::table::{Align, Cell, Column, Table};
 use crate::cloud66::Job;
@@ -27,7 +28,7 @@ use stack::{Chosen, StackError, choose};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The stack: its uid, or its name
-    #[arg(value_name = "STACK")]
+    #[arg(value_name = "STACK", add = complete::stacks())]
     stack: String,
     #[command(flatten)]
     asker: Asker,
@@ -40,7 +41,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Asker {
     /// The account whose token asks. Need not be named where the schedule file has only one
-    #[arg(long, value_name = "A")]
+    #[arg(long, value_name = "A", add = complete::accounts())]
     account: Option<String>,
     /// The environment of the stack, as production
     #[arg(long, value_name = "E")]

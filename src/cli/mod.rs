@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 pub mod check;
+pub mod complete;
 mod fire;
 pub mod forecast;
 pub(crate) mod history;
@@ -24,6 +25,7 @@ mod schema;
 mod table;
 pub mod span;
 mod status;
+mod unit;
 pub mod why;
 
 use std::path::PathBuf;
@@ -36,6 +38,9 @@ use output::Format;
 
 use crate::control::ClientError;
 
+/// The schedule file of the packaged service.
+const CONFIG: &str = "/etc/stackcron/schedule.yaml";
+
 /// Runs Cloud 66 jobs on their cron expressions: once, on time, within the API's quota.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -46,13 +51,13 @@ pub struct Cli {
         global = true,
         env = "STACKCRON_CONFIG",
         value_name = "FILE",
-        default_value = "/etc/stackcron/schedule.yaml"
+        default_value = CONFIG
     )]
     config: PathBuf,
 
     /// How records are printed.
     #[arg(long, global = true, value_enum, default_value_t)]
-    format: Format,
+    format: Printed,
 
     #[command(subcommand)]
     command: Command,
@@ -61,34 +66,74 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fire the schedule: the daemon.
+    #[command(after_help = "Example:\n  stackcron run --sandbox --listen 127.0.0.1:8080")]
     Run(run::Args),
+    #[command(after_help = "Example:\n  stackcron check --online")]
     Check(check::Args),
+    #[command(after_help = "Example:\n  stackcron next nightly-report --from tomorrow --count 5")]
     Next(next::Args),
+    #[command(after_help = "Example:\n  stackcron why nightly-report --at 01:30")]
     Why(why::Args),
+    #[command(after_help = "Example:\n  stackcron forecast --from tomorrow --suggest")]
     Forecast(forecast::Args),
+    #[command(after_help = "Example:\n  stackcron rehearse --from 2026-10-25 --until 2026-10-26")]
     Rehearse(rehearse::Args),
+    #[command(after_help = "Example:\n  stackcron fire nightly-report --args \"--full\"")]
     Fire(fire::Args),
+    #[command(after_help = "Example:\n  stackcron history nightly-report --since yesterday")]
     History(history::Args),
+    #[command(after_help = "Example:\n  stackcron status --watch")]
     Status(status::Args),
+    #[command(
+        after_help = "Example:\n  stackcron pause 'nightly-*' --until 06:00 --note 'the database moves'"
+    )]
     Pause(pause::Args),
+    #[command(after_help = "Example:\n  stackcron resume 'nightly-*'")]
     Resume(pause::ResumeArgs),
+    #[command(after_help = "Example:\n  stackcron jobs shop --yaml")]
     Jobs(jobs::Args),
+    #[command(after_help = "Example:\n  stackcron audit --from yesterday")]
     Audit(audit::Args),
+    #[command(after_help = "Example:\n  stackcron import crontab.txt --stack shop")]
     Import(import::Args),
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stackcron journal move --to postgres://stackcron@db/stackcron"
+    )]
     Journal(journal::Command),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
+    #[command(after_help = "Example:\n  stackcron sandbox --limit 100 --window 1m")]
     Sandbox(sandbox::Args),
     /// Print the JSON Schema of the schedule file.
+    #[command(after_help = "Example:\n  stackcron schema > schedule.schema.json")]
     Schema,
     /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  source <(stackcron completions bash)")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write all of them into a directory.
+    #[command(after_help = "Example:\n  stackcron man | man -l -")]
     Man(man::Args),
 }
+
+/// How records are printed, and the findings of `check`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Printed {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+    /// SARIF 2.1.0, of `check` alone: code hosts show each finding beside its line.
+    Sarif,
+}
+
+/// Another command than `check` was asked for SARIF.
+#[derive(Debug, thiserror::Error)]
+#[error("only `check` prints SARIF; write `--format json`")]
+struct NoSarif;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +159,23 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// Where the packaged service has its socket.
+const SERVICE: &str = "/run/stackcron";
+
 /// A daemon that knows no entry of a name was asked wrongly.
 fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
     match ended {
         Err(error) => match error.downcast_ref() {
             Some(unknown @ ClientError::UnknownEntry(_)) => Ok(output::usage(unknown)),
+            // The packaged service is among those that were looked for.
+            Some(nobody @ ClientError::Nobody { places })
+                if places.iter().any(|place| place.starts_with(SERVICE)) =>
+            {
+                Err(match unit::told() {
+                    Some(unit) => anyhow::anyhow!("{nobody}\n{unit}"),
+                    None => error,
+                })
+            }
             _ => Err(error),
         },
         ended => ended,
@@ -131,15 +188,23 @@ impl Cli {
         if !matches!(self.command, Command::Run(_)) {
             crate::hangup::release();
         }
+        let (format, report) = match (self.format, &self.command) {
+            (Printed::Text, _) => (Format::Text, check::Report::Plain),
+            (Printed::Json, _) => (Format::Json, check::Report::Plain),
+            (Printed::Sarif, Command::Check(_)) => (Format::Json, check::Report::Sarif),
+            (Printed::Sarif, _) => return Ok(output::usage(&NoSarif)),
+        };
         match self.command {
             Command::Run(args) => run::run(&self.config, args),
-            Command::Check(args) => check::run(&self.config, self.format, &args),
+            Command::Check(args) => {
+                check::run(args.file.as_ref().unwrap_or(&self.config), format, report, &args)
+            }
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
                 match next::run(
                     &args,
                     schedule,
                     Timestamp::now(),
-                    self.format,
+                    format,
                     next::Arguments::Told,
                     output::columns(),
                     out,
@@ -153,10 +218,13 @@ impl Cli {
                 let journal = args.place.reading()?;
                 let mut text = Vec::new();
                 let now = Timestamp::now();
-                match why::run(&args, schedule, journal.as_ref(), now, self.format, &mut text) {
-                    Ok(()) => {
-                        output::fit(&text, self.format, out);
-                        Ok(Status::Done)
+                match why::run(&args, schedule, journal.as_ref(), now, format, &mut text) {
+                    Ok(known) => {
+                        output::fit(&text, format, out);
+                        Ok(match known {
+                            why::Known::AsFarAsAsked => Status::Done,
+                            why::Known::NotToBeRead(error) => output::failed(&error),
+                        })
                     }
                     Err(why::WhyError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),
@@ -165,8 +233,8 @@ impl Cli {
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
                 let (now, columns) = (Timestamp::now(), output::columns());
                 let mut text = Vec::new();
-                let fit = forecast::run(&args, schedule, now, self.format, columns, &mut text);
-                output::fit(&text, self.format, out);
+                let fit = forecast::run(&args, schedule, now, format, columns, &mut text);
+                output::fit(&text, format, out);
                 match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),
                     Ok(_) => Ok(Status::Done),
@@ -174,23 +242,26 @@ impl Cli {
                     Err(error) => Err(error.into()),
                 }
             }),
-            Command::Rehearse(args) => rehearse::command(&args, &self.config, self.format),
-            Command::Fire(args) => asked(fire::run(&args, self.format)),
-            Command::Status(args) => asked(status::run(&args, self.format)),
-            Command::Pause(args) => asked(pause::pause(args, &self.config, self.format)),
-            Command::Resume(args) => asked(pause::resume(&args, self.format)),
-            Command::History(args) => history::run(&args, &self.config, self.format),
-            Command::Jobs(args) => jobs::run(&args, &self.config, self.format),
-            Command::Journal(command) => journal::run(&command, &self.config, self.format),
-            Command::Audit(args) => audit::run(&args, &self.config, self.format),
+            Command::Rehearse(args) => rehearse::command(&args, &self.config, format),
+            Command::Fire(args) => asked(fire::run(&args, format)),
+            Command::Status(args) => asked(status::run(&args, format)),
+            Command::Pause(args) => asked(pause::pause(args, &self.config, format)),
+            Command::Resume(args) => asked(pause::resume(&args, format)),
+            Command::History(args) => history::run(&args, &self.config, format),
+            Command::Jobs(args) => jobs::run(&args, &self.config, format),
+            Command::Journal(command) => journal::run(&command, &self.config, format),
+            Command::Audit(args) => audit::run(&args, &self.config, format),
             Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),
-            Command::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);
-                output::print(&script)
-            }
+            Command::Completions { shell } => match complete::script(&shell.to_string(), &Cli::command()) {
+                Some(script) => output::print(&script?),
+                None => {
+                    let mut script = Vec::new();
+                    clap_complete::generate(shell, &mut Cli::command(), "stackcron", &mut script);
+                    output::print(&script)
+                }
+            },
             Command::Man(args) => man::run(&args, Cli::command()),
         }
     }

@@ -1,5 +1,6 @@
 //! `stackcron next`: the occurrences to come, and what daylight saving does to them.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -9,11 +10,12 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
+use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
 use super::table::{Align, Cell, Column, Table};
 use crate::schedule::entries::{self, UnknownEntry};
-use crate::schedule::{Entry, Schedule, one_line};
+use crate::schedule::{End, Entry, EntryName, Followers, Schedule, one_line};
 use crate::timetable::{Occurrence, Shift, Timetable, excluded, shift, zone_name};
 
 /// How many occurrences are printed where neither `--until` nor `--count` says.
@@ -26,7 +28,7 @@ const DEFAULT_COUNT: usize = 10;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entries to look at; all of them when none is named
-    #[arg(value_name = "ENTRY")]
+    #[arg(value_name = "ENTRY", add = complete::entries())]
     pub entries: Vec<String>,
     /// Where to begin; now when absent
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
@@ -86,20 +88,36 @@ pub fn run(
     };
     let from = args.from.map_or(Ok(now), instant)?;
     let until = args.until.map_or(Ok(Timestamp::MAX), instant)?;
-    let part = Schedule { accounts: schedule.accounts.clone(), entries };
+    let chosen: HashSet<EntryName> = entries.iter().map(|entry| entry.name.clone()).collect();
+    let followers = Followers::of(&schedule.entries);
+    // What comes after an entry is due when that one is, so that its instants are looked for too.
+    let is_asked =
+        |entry: &&Arc<Entry>| followers.chain(entry).iter().any(|entry| chosen.contains(&entry.name));
+    let by_the_clock = schedule.entries.iter().filter(|entry| entry.after.is_none());
+    let part = Schedule {
+        accounts: schedule.accounts.clone(),
+        entries: by_the_clock.filter(is_asked).cloned().collect(),
+    };
     if args.calendar {
         let zone = zone.unwrap_or(TimeZone::UTC);
-        return Ok(calendar(&Week::new(&part, from, &zone), format, columns, out)?);
+        let in_chains = |occurrence| chain(occurrence, &followers, &chosen);
+        return Ok(calendar(&Week::new(&part, from, &zone, in_chains), format, columns, out)?);
     }
     let count = match (args.count, args.until) {
         (Some(count), _) => count,
         (None, Some(_)) => usize::MAX,
         (None, None) => DEFAULT_COUNT,
     };
-    let occurrences = due(Timetable::new(&part, from), until).take(count);
+    let by_the_clock = due(Timetable::new(&part, from), until);
+    let occurrences = by_the_clock.flat_map(|occurrence| chain(occurrence, &followers, &chosen)).take(count);
     match format {
         Format::Json => print_json(occurrences, arguments, out)?,
-        Format::Text if part.entries.iter().any(|entry| entry.args_template.is_some()) => {
+        Format::Text
+            if schedule
+                .entries
+                .iter()
+                .any(|entry| chosen.contains(&entry.name) && entry.args_template.is_some()) =>
+        {
             let row = |occurrence: &Occurrence| {
                 let [entry, local, utc, when] = cells(occurrence, now);
                 [entry, local, utc, when, Cell::plain(one_line(&args_of(occurrence).unwrap_or_default()))]
@@ -109,6 +127,16 @@ pub fn run(
         Format::Text => print_text(occurrences, &COLUMNS, |occurrence| cells(occurrence, now), columns, out)?,
     }
     Ok(())
+}
+
+/// An occurrence, and those that come after it, of the chosen entries.
+fn chain(
+    Occurrence { entry, scheduled_at, pass }: Occurrence,
+    followers: &Followers,
+    chosen: &HashSet<EntryName>,
+) -> Vec<Occurrence> {
+    let chain = followers.chain(&entry).into_iter().filter(|entry| chosen.contains(&entry.name));
+    chain.map(|entry| Occurrence { entry, scheduled_at, pass }).collect()
 }
 
 /// The named entries in the file's order, or all.
@@ -143,6 +171,9 @@ struct Record<'a> {
     calendar: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     args: Option<String>,
+    /// The entry whose end it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a str>,
 }
 
 /// What is sent as `job_args`: the entry's own, or its template filled.
@@ -167,6 +198,7 @@ fn print_json(
             timezone: zone_name(&entry.timezone, scheduled_at),
             calendar: excluded(&entry, scheduled_at).map(|exclusion| exclusion.calendar.as_str()),
             args,
+            after: entry.after.as_ref().map(|after| after.entry.as_str()),
         };
         serde_json::to_writer(&mut *out, &record)?;
         writeln!(out)?;
@@ -219,11 +251,16 @@ fn print_text<const N: usize>(
 /// What a reader would not expect of an occurrence.
 fn note(entry: &Entry, at: Timestamp) -> Option<String> {
     let shifted = shift(entry, at).filter(|shift| *shift != Shift::AsWritten).map(|shift| shift.to_string());
+    let after = entry.after.as_ref().map(|after| match after.on {
+        End::Success => format!("when {} has ended with success", after.entry),
+        End::Failure => format!("when {} has ended without success", after.entry),
+        End::End => format!("when {} has ended", after.entry),
+    });
     let paused = entry.paused.then(|| "paused: it will be skipped".to_string());
     let on_calendar =
         || Some(format!("on the calendar {}: it will be skipped", excluded(entry, at)?.calendar));
     let skipped = paused.or_else(on_calendar);
-    let notes: Vec<String> = [shifted, skipped].into_iter().flatten().collect();
+    let notes: Vec<String> = [shifted, after, skipped].into_iter().flatten().collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
@@ -243,14 +280,21 @@ struct Load {
 }
 
 impl Week {
-    fn new(schedule: &Schedule, from: Timestamp, zone: &TimeZone) -> Week {
+    /// `each` makes of an occurrence all that are due with it.
+    fn new(
+        schedule: &Schedule,
+        from: Timestamp,
+        zone: &TimeZone,
+        each: impl Fn(Occurrence) -> Vec<Occurrence>,
+    ) -> Week {
         let first = zone.to_datetime(from).date();
         let mut days: Vec<(Date, [Load; 24])> =
             (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, [Load::default(); 24]))).collect();
         let midnight = |date: Date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
         let start = midnight(first).unwrap_or(from);
         let end = first.checked_add(7.days()).ok().and_then(midnight);
-        for occurrence in due(Timetable::new(schedule, start), end.unwrap_or(Timestamp::MAX)) {
+        let by_the_clock = due(Timetable::new(schedule, start), end.unwrap_or(Timestamp::MAX));
+        for occurrence in by_the_clock.flat_map(each) {
             let local = zone.to_datetime(occurrence.scheduled_at);
             if let Some((_, hours)) = days.iter_mut().find(|(date, _)| *date == local.date()) {
                 let hour = &mut hours[usize::from(local.hour().unsigned_abs())];

@@ -115,6 +115,13 @@ pub fn usage(error: &dyn std::error::Error) -> Status {
     Status::Usage
 }
 
+/// Tells why a command could not do what it was asked.
+pub fn failed(error: &dyn std::error::Error) -> Status {
+    // Nothing can be told of a stderr that is closed.
+    let _ = writeln!(anstream::stderr(), "{}", wrapped(&format!("error: {error}"), columns()));
+    Status::Failed
+}
+
 /// Reads the schedule file for a command. `None` when it is wrong: every error has been printed to stderr.
 pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
     match schedule::load(config) {
@@ -133,7 +140,7 @@ pub fn local_time(zone: &TimeZone, at: Timestamp) -> String {
     at.to_zoned_datetime(zone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// How far an instant is: `in 3d 4h`, `20s ago`.
+/// How far an instant is: `in 3 d 4 h`, `20 s ago`.
 pub fn distance(now: Timestamp, at: Timestamp) -> String {
     let seconds = at.as_second() - now.as_second();
     match seconds {
@@ -143,12 +150,12 @@ pub fn distance(now: Timestamp, at: Timestamp) -> String {
     }
 }
 
-/// A span of time in its two largest units: `3d 4h`.
+/// A span of time in its two largest units: `3 d 4 h`, `2 min 5 s`, `12 s`.
 pub fn span(seconds: i64) -> String {
     let parts = [
         (seconds.abs() / 86_400, "d"),
         (seconds.abs() / 3_600 % 24, "h"),
-        (seconds.abs() / 60 % 60, "m"),
+        (seconds.abs() / 60 % 60, "min"),
         (seconds.abs() % 60, "s"),
     ];
     let first = parts.iter().position(|(number, _)| *number > 0);
@@ -156,9 +163,9 @@ pub fn span(seconds: i64) -> String {
         .iter()
         .take(2)
         .filter(|(number, _)| *number > 0)
-        .map(|(number, unit)| format!("{number}{unit}"))
+        .map(|(number, unit)| format!("{number} {unit}"))
         .collect();
-    words.join(" ")
+    if words.is_empty() { "0 s".to_owned() } else { words.join(" ") }
 }
 
 /// Runs a command that prints something of the schedule. Nothing is printed before it has ended.

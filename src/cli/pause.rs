@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::Status;
 use super::moment::{Moment, shared_zone};
 use super::output::{self, Format};
 use super::place::Place;
+use super::{Status, complete};
 use crate::control::{self, Answer, ClientError, Question};
 use crate::schedule::{self, duration};
 
@@ -22,8 +22,6 @@ const SHOWN: usize = 20;
 const LONGEST_NOTE: usize = 500;
 
 /// Skip the occurrences of entries until they are resumed, across restarts of the daemon.
-///
-/// For example: `stackcron pause 'nightly-*' --until 06:00 --note "the database moves"`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -40,8 +38,6 @@ pub(super) struct Args {
 }
 
 /// Send the occurrences of entries that were paused again, from the next one on.
-///
-/// For example: `stackcron resume 'nightly-*'`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
@@ -52,10 +48,10 @@ pub(super) struct ResumeArgs {
 #[derive(Clone, Debug, clap::Args)]
 struct Choice {
     /// Entries by name, with `*` for any characters and `?` for one; all of them where none is given
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", add = complete::entries())]
     patterns: Vec<String>,
     /// Only entries of this stack
-    #[arg(long, value_name = "STACK")]
+    #[arg(long, value_name = "STACK", add = complete::stacks())]
     stack: Option<String>,
     /// Do not ask before more than one entry is touched
     #[arg(long, short)]

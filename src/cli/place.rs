@@ -1,10 +1,11 @@
 //! Where the journal is: in a state directory, or in a database that several daemons share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::output;
-use crate::journal::Location;
+use crate::control::{self, Answer, Question};
 use crate::journal::postgres::{Address, AddressError};
+use crate::journal::{self, Location};
 
 /// The arguments that say it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -45,7 +46,10 @@ impl Place {
     pub fn journal(&self) -> anyhow::Result<Location> {
         Ok(match self.database()? {
             Some(address) => Location::Database(Box::new(address)),
-            None => Location::Directory(output::state_directory(self.state_dir.as_deref())?),
+            None => match found(self.state_dir.as_deref()) {
+                Some(location) => location,
+                None => Location::Directory(output::state_directory(self.state_dir.as_deref())?),
+            },
         })
     }
 
@@ -56,7 +60,40 @@ impl Place {
     pub fn reading(&self) -> Result<Option<Location>, AddressError> {
         Ok(match self.database()? {
             Some(address) => Some(Location::Database(Box::new(address))),
-            None => output::state_directory(self.state_dir.as_deref()).ok().map(Location::Directory),
+            None => found(self.state_dir.as_deref())
+                .or_else(|| output::state_directory(self.state_dir.as_deref()).ok().map(Location::Directory)),
         })
     }
+}
+
+/// Where the packaged service has its socket, and where its state, when no daemon answers.
+const SERVICE: [&str; 2] = ["/run/stackcron", "/var/lib/stackcron"];
+
+/// The journal of the packaged service, where nobody said where a journal is and the user has none. `None`: there is no such
+/// service, or the user's own journal goes first.
+fn found(given: Option<&Path>) -> Option<Location> {
+    if given.is_some() || std::env::var_os("STATE_DIRECTORY").is_some_and(|value| !value.is_empty()) {
+        return None;
+    }
+    let own = output::state_directory(None).ok();
+    if own.is_some_and(|own| own.join(journal::FILE_NAME).exists()) {
+        return None;
+    }
+    let [runtime, state] = SERVICE.map(Path::new);
+    let socket = runtime.join(control::FILE_NAME);
+    let question = Question::Status { entries: Vec::new(), most: 0 };
+    let answer = control::ask(&[socket], &question).and_then(|mut answers| answers.soon());
+    if let Ok(Answer::Status(status)) = answer {
+        let path = Path::new(&status.journal.path);
+        return match path.is_absolute() {
+            true => path.parent().map(|directory| Location::Directory(directory.to_owned())),
+            false => status.journal.path.parse().ok().map(|address| Location::Database(Box::new(address))),
+        };
+    }
+    // A directory that may not be looked into is there.
+    let is_there = match state.metadata() {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    };
+    is_there.then(|| Location::Directory(state.to_owned()))
 }

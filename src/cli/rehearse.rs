@@ -136,6 +136,7 @@ fn run(
         Conditions { faults: args.faults.clone(), seed: args.seed, ..args.suppositions.conditions() };
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
     let mut summary = Summary::default();
+    let mut page = log::Page::within(columns);
     let mut ended_at = from;
     let whole_ms = until.duration_since(from).as_millis().unsigned_abs() as u64;
     for (number, (at, happening)) in rehearsal.by_ref().enumerate() {
@@ -153,7 +154,7 @@ fn run(
                 Format::Text => log::Format::Text,
                 Format::Json => log::Format::Json,
             };
-            log::line::write(out, at, event, format)?;
+            log::line::write(out, at, event, format, &mut page)?;
         }
     }
     let whole = Whole { from, until, seed: args.seed, due: rehearsal.due(), summary: &summary };

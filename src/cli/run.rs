@@ -27,6 +27,7 @@ use crate::journal::{self, Journal, JournalError, Location, WhenReplaced};
 use crate::log::event::{
     AccountUnusable, CertificatesMissing, ControlUnavailable, DaemonListening, Event, JournalReplaced,
     NotifyUnusable, ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
+    TokenUnchanged,
 };
 use crate::log::setup;
 use crate::memory;
@@ -387,6 +388,9 @@ async fn reload(
                     return;
                 }
                 on_disk.taken_over(Timestamp::now());
+                if cause == Cause::ControlReceiver {
+                    tell_unchanged_tokens(&reader.running);
+                }
                 if let Some(neighbours) = &neighbours {
                     neighbours.settle();
                 }
@@ -406,6 +410,16 @@ async fn reload(
                     notifier.reloaded();
                 }
             }
+        }
+    }
+}
+
+/// Tells of the credentials that were changed since the start.
+fn tell_unchanged_tokens(schedule: &Schedule) {
+    for account in &schedule.accounts {
+        if let Some(path) = Token::changed_since_start(&account.token) {
+            let path = path.display().to_string();
+            Event::from(TokenUnchanged { account: account.name.clone(), path }).emit();
         }
     }
 }

@@ -63,6 +63,9 @@ pub struct Args {
     /// How long an action runs.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "2s")]
     action_duration: Duration,
+    /// Leave the records of jobs as they are when the jobs run: the vendor does not say whether a run moves them.
+    #[arg(long)]
+    still_records: bool,
 
     /// How long every answer is held back.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "0s")]
@@ -204,6 +207,7 @@ fn settings(args: Args) -> Result<Settings, NameError> {
         faults: args.faults,
         deploys: args.deploys,
         action_duration: args.action_duration,
+        records_move: !args.still_records,
         latency: args.latency,
         seed: args.seed,
         ..Settings::default()

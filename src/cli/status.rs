@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::Status;
+use super::complete;
 use super::output::{self, Format};
 use super::place::Place;
 use crate::control::{self, Answer, ClientError, Question};
@@ -28,7 +29,7 @@ const WIDTH: usize = 80;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Tell of these entries when they were and will be due, instead of those that are due next
-    #[arg(value_name = "ENTRY")]
+    #[arg(value_name = "ENTRY", add = complete::entries())]
     entries: Vec<String>,
     /// Look again every second, until Ctrl-C or the daemon's end
     #[arg(long)]

@@ -7,6 +7,7 @@ mod clocks;
 mod fate;
 mod policies;
 mod then;
+mod upstreams;
 
 use std::io::{self, Write};
 
@@ -15,18 +16,20 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::complete;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
 use super::place::Place;
-use crate::journal::{Location, Pause};
+use crate::journal::{JournalError, Location, Pause};
 use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{Entry, Schedule};
-use crate::timetable::{Exclusion, Explanation, excluded, explain, occurrences};
+use crate::timetable::{self, Exclusion, Explanation, excluded, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
 use then::Then;
+use upstreams::Upstreams;
 
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
@@ -36,11 +39,13 @@ const NAMED: usize = 6;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry
-    #[arg(value_name = "ENTRY")]
+    #[arg(value_name = "ENTRY", add = complete::entries())]
     pub entry: String,
     /// The instant: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today, yesterday, -2h
+    ///
+    /// Without it the last occurrence is explained, and the next one named
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
-    pub at: Moment,
+    pub at: Option<Moment>,
     #[command(flatten)]
     pub place: Place,
 }
@@ -67,11 +72,15 @@ pub fn run(
     now: Timestamp,
     format: Format,
     out: &mut dyn Write,
-) -> Result<(), WhyError> {
+) -> Result<Known, WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
-    let clocks = Clocks::at(args.at, entry, now)?;
-    let explanation = explain(entry, clocks.at);
-    let near = if explanation.due { None } else { Near::of(entry, explanation.at) };
+    // What comes after another entry has the instants of the one that is due by the clock.
+    let root = schedule.root(entry);
+    let last = || timetable::previous(root, now).or_else(|| timetable::next(root, now)).unwrap_or(now);
+    let clocks = Clocks::at(args.at.unwrap_or_else(|| Moment::Instant(last())), entry, now)?;
+    let explanation = Explanation { entry: entry.name.to_string(), ..explain(root, clocks.at) };
+    let near = if explanation.due { None } else { Near::of(root, explanation.at) };
+    let after = Upstreams::of(entry, schedule, journal, explanation.at);
     let policies = Policies::of(entry);
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
@@ -82,15 +91,33 @@ pub fn run(
         until,
     });
     let schedule_then = fate.then().cloned();
-    let answer = Answer { explanation, clocks, near, on_calendar, fate, schedule_then, pause, policies };
+    let answer =
+        Answer { explanation, clocks, after, near, on_calendar, fate, schedule_then, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
             writeln!(out)?;
         }
-        Format::Text => answer.print(entry, now, out)?,
+        Format::Text => {
+            answer.print(entry, now, out)?;
+            if args.at.is_none() {
+                answer.print_next(entry, now, out)?;
+            }
+        }
     }
-    Ok(())
+    Ok(match answer.fate {
+        Fate::Unreadable(error) if answer.explanation.at <= now => Known::NotToBeRead(error),
+        _ => Known::AsFarAsAsked,
+    })
+}
+
+/// Whether the journal was there for the answer.
+#[derive(Debug)]
+pub enum Known {
+    /// It was, or the instant is still to come.
+    AsFarAsAsked,
+    /// It was not, so that nobody knows what became of the occurrence.
+    NotToBeRead(JournalError),
 }
 
 /// The whole answer. Its keys are an interface.
@@ -100,6 +127,8 @@ struct Answer {
     explanation: Explanation,
     #[serde(flatten)]
     clocks: Clocks,
+    #[serde(skip_serializing_if = "Upstreams::is_empty")]
+    after: Upstreams,
     near: Option<Near>,
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
@@ -167,6 +196,7 @@ impl Near {
 impl Answer {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
+        self.after.print(entry, out)?;
         self.print_expressions(out)?;
         self.print_calendar(entry, out)?;
         self.clocks.print(out)?;
@@ -198,6 +228,17 @@ impl Answer {
         };
         let note = note.as_ref().map_or(String::new(), |note| format!(": {}", visible(note)));
         writeln!(out, "{:indent$}paused by {by} since {since:.0}, {until}{note}", "")
+    }
+
+    /// The next occurrence, where the last one is explained.
+    fn print_next(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        heading("Next", out)?;
+        let Some(next) = timetable::next(entry, now) else {
+            return writeln!(out, "  never again");
+        };
+        let paused = entry.paused || self.pause.as_ref().is_some_and(|pause| pause.keeps_back(next));
+        let what = if paused { "skipped, as the entry is paused" } else { "sent" };
+        writeln!(out, "  {}  {next}, {}: {what}", local_time(&entry.timezone, next), distance(now, next))
     }
 
     fn print_expressions(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -286,7 +327,7 @@ mod tests {
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
         match run(&args, &schedule, None, at("2026-03-28T20:00:00Z"), format, &mut out) {
-            Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
+            Ok(_) => String::from_utf8(out.into_inner()).expect("text"),
             Err(error) => format!("error: {error}\n"),
         }
     }

@@ -34,4 +34,5 @@ pub use look::{Looked, Obstacle};
 pub use pages::{Listed, Page, PageNumber};
 pub use reply::{ActionsListed, ActionsPage, Departure, FollowUp, Reply};
 pub use stacks::Stack;
+pub(crate) use token::CREDENTIALS;
 pub use token::{Token, TokenError};

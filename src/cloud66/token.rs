@@ -110,6 +110,14 @@ impl Token {
         }
     }
 
+    /// Where a credential lies that was changed since the service was started, so that the service still has the one before:
+    /// systemd hands credentials over at a start alone.
+    pub fn changed_since_start(source: &TokenSource) -> Option<PathBuf> {
+        let TokenSource::Credential(name) = source else { return None };
+        let handed_over = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
+        changed_in(Path::new(CREDENTIALS), &handed_over, name)
+    }
+
     /// Checks a token's text. `origin` names where it came from, for the error.
     pub fn new(text: &str, origin: &str) -> Result<Token, TokenError> {
         // A byte order mark and blanks around it are an editor's.
@@ -134,6 +142,17 @@ impl Token {
         value.set_sensitive(true);
         Ok(value)
     }
+}
+
+/// Where the packaged unit takes its credentials from.
+pub(crate) const CREDENTIALS: &str = "/etc/stackcron";
+
+/// The file of a credential in `directory`, where it is newer than the one that was handed over.
+fn changed_in(directory: &Path, handed_over: &Path, name: &str) -> Option<PathBuf> {
+    let path = directory.join(name);
+    let changed_at = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let (now, at_start) = (changed_at(&path)?, changed_at(&handed_over.join(name))?);
+    (now > at_start).then_some(path)
 }
 
 /// What is not part of a secret, and what to do about it. The secret itself is not repeated.
@@ -217,6 +236,26 @@ mod tests {
         std::fs::write(&path, content).expect("a file");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("its mode");
         (directory, TokenSource::File(path))
+    }
+
+    #[test]
+    fn a_credential_that_was_changed_after_the_start_is_noticed() {
+        let (etc, given) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        std::fs::write(etc.path().join("token"), "old").expect("a file");
+        let at_start = given.path().join("token");
+        std::fs::write(&at_start, "old").expect("a file");
+        let set = |path: &Path, seconds: u64| {
+            let file = std::fs::File::options().write(true).open(path).expect("a file");
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+                .expect("its time");
+        };
+        set(&at_start, 100);
+        set(&etc.path().join("token"), 50);
+        assert_eq!(changed_in(etc.path(), given.path(), "token"), None);
+        set(&etc.path().join("token"), 150);
+        assert_eq!(changed_in(etc.path(), given.path(), "token"), Some(etc.path().join("token")));
+        assert_eq!(changed_in(etc.path(), given.path(), "another"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers what clients ask, with what the loop, the schedule and the journal say.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -25,6 +26,12 @@ const MOST_WATCHING: usize = 48;
 
 /// Entries that are paused or resumed together. The loop takes one a turn, and the journal writes what waits as one.
 const STEERED_AT_ONCE: usize = 64;
+
+/// A person's `fire` waits this long for a daemon that was started a moment ago: its first claim takes a second at most.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The loop is asked again this often within [`READY_WITHIN`].
+const READY_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often an entry is looked up in a schedule that is replaced under our hands.
 const LOOKED_UP: usize = 5;
@@ -143,6 +150,7 @@ impl RequestHandler {
         let (told, hears) = mpsc::unbounded_channel();
         let by = client.by;
         let mut tries = 0..LOOKED_UP;
+        let ready_by = Instant::now() + READY_WITHIN;
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
             if let Some(args) = &args {
@@ -154,6 +162,7 @@ impl RequestHandler {
             };
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
+                Err(FireError::NotYet) if Instant::now() < ready_by => tokio::time::sleep(READY_AGAIN).await,
                 claimed => break claimed?,
             }
         };

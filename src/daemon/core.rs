@@ -13,7 +13,7 @@ use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::dispatch::{self, Dispatch, Effect, Haste, RequestId, Standing, Waiting};
+use crate::dispatch::{self, Dispatch, Effect, Haste, Links, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
@@ -149,7 +149,7 @@ impl Core {
         Core {
             written: sweep.cursor(),
             sweep,
-            dispatch: Dispatch::new(&schedule.accounts, seed, now),
+            dispatch: Dispatch::new(&schedule.accounts, seed, now).linked(Links::from(schedule)),
             clock: Clockwatch::new(now),
             told_of_clock: Vec::new(),
             behind_until: None,
@@ -491,8 +491,9 @@ impl Core {
     /// Goes on with another schedule. What is due is settled under the old one first, and what came due meanwhile is planned
     /// under it: up to [`MOST_AT_ONCE`], the rest under the new one.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
-        let Prepared { schedule, entries, timetable } = next;
+        let Prepared { schedule, entries, timetable, links } = next;
         let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
+        self.dispatch.relink(links);
         effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));
         let Some(cursor) = self.sweep.cursor() else {
             // The clock has not been plausible yet, so that nothing is planned.

@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::core::{Claims, claim};
-use super::sweep::Sweep;
-use crate::journal::{Key, Open, Reached, Recovered, Transition};
+use super::sweep::{Reach, Sweep};
+use crate::journal::{Claim, Key, Open, Reached, Recovered, Transition};
 use crate::log::event::JournalOlder;
 use crate::schedule::Schedule;
 
@@ -21,13 +21,16 @@ use crate::schedule::Schedule;
 pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(Claims, JournalOlder)> {
     let until = recovered.forgotten_until?;
     let from = recovered.cursor.unwrap_or(until);
-    let mut sweep = Sweep::within(schedule, from, until);
-    let mut claims = Vec::new();
+    // An entry that was new at a start was planned from a little before the cursor on.
+    let began = from.checked_sub(Reach::ALONE.ahead).unwrap_or(Timestamp::MIN);
+    let mut sweep = Sweep::within(schedule, began, until);
+    let mut claims: Vec<Claim> = Vec::new();
     while let Some(occurrences) = sweep.step_to(until) {
         claims.extend(occurrences.iter().map(claim));
     }
     let waiting = recovered.open.iter().filter(|open| may_have_been_sent(open, until)).count();
-    let occurrences = claims.len() + waiting;
+    let after_cursor = claims.iter().filter(|claim| claim.key.scheduled_at() >= from).count();
+    let occurrences = after_cursor + waiting;
     Some((Claims { cursor: until, repeat: None, claims }, JournalOlder { from, until, occurrences }))
 }
 

@@ -575,6 +575,7 @@ impl Daemon {
                     self.requests.recall(account, stack, since, listed);
                 }
                 Effect::Record(key, mv) => self.requests.journal.record(key, mv),
+                Effect::End(handover) => self.requests.journal.end(*handover),
                 Effect::Resent(resent) => self.requests.journal.resent(*resent),
                 Effect::Amend(claim) => self.requests.journal.amend(*claim),
                 Effect::Send(id, request) => match may_send(id) {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::cloud66::Client;
+use crate::dispatch::Links;
 use crate::notify::Audience;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, Shard};
 use crate::timetable::Timetable;
@@ -88,6 +89,7 @@ pub(crate) struct Prepared {
     pub(super) schedule: Arc<Schedule>,
     pub(super) entries: Arc<ByName>,
     pub(super) timetable: Timetable,
+    pub(super) links: Links,
 }
 
 impl Replacement {
@@ -138,7 +140,8 @@ impl Prepared {
     /// Its timetable begins at `now`.
     pub(crate) fn new(schedule: Arc<Schedule>, now: Timestamp) -> Prepared {
         let timetable = Timetable::new(&schedule, now);
-        Prepared { entries: Arc::new(schedule.by_name()), timetable, schedule }
+        let links = Links::from(&*schedule);
+        Prepared { entries: Arc::new(schedule.by_name()), timetable, links, schedule }
     }
 }
 

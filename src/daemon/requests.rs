@@ -103,9 +103,12 @@ impl Requests {
         let performed = self.performed(id, request);
         tokio::spawn(async move {
             match journal.commit(vec![written]).await {
-                Ok(_) => performed.await,
-                Err(error) => {
-                    let error = format!("the journal cannot be written: {error}");
+                Ok(refused) if refused.is_empty() => performed.await,
+                failed => {
+                    let error = match failed {
+                        Ok(_) => "the journal has it that the occurrence has ended".to_owned(),
+                        Err(error) => format!("the journal cannot be written: {error}"),
+                    };
                     let reply = no_answer(Outcome::NotSent { error });
                     let _ = report.send(Done::Fired { id, sent_at: Timestamp::now(), reply });
                 }

@@ -19,7 +19,7 @@ use crate::timetable::{Occurrence, Timetable};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// How far ahead of now occurrences are planned.
-    ahead: Duration,
+    pub(super) ahead: Duration,
     /// The plan runs low when it reaches no further than this.
     low: Duration,
 }

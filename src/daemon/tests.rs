@@ -205,6 +205,7 @@ impl World {
                 },
                 Effect::Send(..)
                 | Effect::Amend(_)
+                | Effect::End(_)
                 | Effect::Resent(_)
                 | Effect::Recall(..)
                 | Effect::Warm(..)

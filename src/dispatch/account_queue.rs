@@ -13,7 +13,7 @@ use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
 use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket, Verdict};
-use crate::schedule::{Account, Priority};
+use crate::schedule::{Account, Priority, TokenSource};
 
 /// Requests of one account that may be in flight at once. Enough to keep the API busy at any latency that it
 /// has; each may need a connection, and a process has some thousand.
@@ -168,8 +168,12 @@ impl AccountQueue {
             (self.closed_until, self.share_closed_until) = (None, None);
         }
         self.account = Arc::clone(account);
-        // A reload may have mended the address or the token: the next request tells.
-        self.trouble = Trouble { exhausted_since: self.trouble.exhausted_since, ..Trouble::default() };
+        // A reload may have mended the address or the token: the next request tells. It hands over no credential.
+        let denied = self.trouble.denied.take();
+        let denied = denied.filter(|_| {
+            matches!(account.token, TokenSource::Credential(_)) && whose(&self.account) == whose(account)
+        });
+        self.trouble = Trouble { exhausted_since: self.trouble.exhausted_since, denied, unreachable: None };
         self.reloads += 1;
         self.user = None;
     }

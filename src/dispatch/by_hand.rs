@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::{Dispatch, Effect, History, Id, Pending, Planned, log, ms};
 use crate::clock::Now;
-use crate::journal::{Claim, Origin, Pause, Transition};
+use crate::journal::{Claim, Origin, Pause, Retry, Transition};
 use crate::log::event::{OccurrenceSkipped, PauseEnded};
-use crate::schedule::{Entry, EntryName};
+use crate::schedule::{Entry, EntryName, Priority};
 
 /// Whether an occurrence heeds the state of its stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,14 +45,17 @@ impl Dispatch {
             None => {
                 let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
                 let pass = claim.key.pass().into();
+                let (retry_of, retry) = claim.origin.retry_fields();
                 let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
                 effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
                 effects.push(log(OccurrenceSkipped {
                     entry,
                     scheduled_at,
                     pass,
-                    reason,
                     calendar: None,
+                    reason,
+                    retry,
+                    retry_of,
                     lateness_ms,
                 }));
             }
@@ -116,11 +119,17 @@ impl Dispatch {
 }
 
 /// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or with its template filled.
+/// What repeats a run is filled with the instant of the first one.
 pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
-    let args = match (origin, &entry.args_template) {
-        (Origin::Person { args: Some(args) }, _) => args.clone(),
-        (_, Some(template)) => template.render(entry, scheduled_at),
-        (Origin::Schedule | Origin::Person { args: None }, None) => return Arc::clone(entry),
+    let given = match origin {
+        Origin::Person { args } | Origin::Retry(Retry { args, .. }) => args.clone(),
+        Origin::Schedule | Origin::Upstream | Origin::Backfill => None,
     };
-    Arc::new(Entry { args: Some(args), ..Entry::clone(entry) })
+    let filled = || Some(entry.args_template.as_ref()?.render(entry, origin.first(scheduled_at)));
+    let args = given.or_else(filled);
+    let priority = if *origin == Origin::Backfill { Priority::Low } else { entry.priority };
+    if args.is_none() && priority == entry.priority {
+        return Arc::clone(entry);
+    }
+    Arc::new(Entry { args: args.or_else(|| entry.args.clone()), priority, ..Entry::clone(entry) })
 }

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::links::LinkedKey;
 use super::listing;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsPage};
-use crate::journal::Key;
 use crate::schedule::{Entry, StackUid};
 
 /// The first question comes this long after the start.
@@ -28,9 +28,8 @@ const GIVEN_UP: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub(super) struct Following {
     pub(super) entry: Arc<Entry>,
-    pub(super) scheduled_at: Timestamp,
-    /// Which time through that instant.
-    pub(super) pass: u32,
+    /// The occurrence that started it.
+    pub(super) ending: LinkedKey,
     pub(super) action: ActionId,
     pub(super) sent_at: Timestamp,
     since: Mono,
@@ -38,6 +37,8 @@ pub(super) struct Following {
     place: Place,
     /// The page that it is to be asked for on, while it waits.
     page: Option<u32>,
+    /// It was told that the action runs longer than its entry expects.
+    pub(super) told_slow: bool,
 }
 
 /// Where an action is looked for.
@@ -74,27 +75,35 @@ pub(super) enum Found {
 impl Following {
     pub(super) fn new(
         entry: Arc<Entry>,
-        (scheduled_at, pass): (Timestamp, u32),
+        ending: LinkedKey,
         action: ActionId,
         sent_at: Timestamp,
         now: Now,
     ) -> Following {
         Following {
             entry,
-            scheduled_at,
-            pass,
+            ending,
             action,
             sent_at,
             since: now.mono,
             interval: FIRST,
             place: Place::Newest,
             page: None,
+            told_slow: false,
         }
     }
 
-    /// The occurrence that started it.
-    pub(super) fn key(&self) -> Key {
-        Key::new(self.entry.name.clone(), self.scheduled_at).in_pass(self.pass)
+    /// How long the action may run, and how long it has run. `None`: it may run on, or it was told that it runs too long.
+    pub(super) fn runs_over(&self, now: Now) -> Option<(Duration, SignedDuration)> {
+        let within = self.entry.expect.and_then(|expect| expect.within).filter(|_| !self.told_slow)?;
+        Some((within, now.wall.duration_since(self.sent_at)))
+    }
+
+    /// Until the action has run for longer than its entry expects. `None`: that instant is past, or does not come.
+    fn slow_in(&self, now: Now) -> Option<Duration> {
+        let (within, ran) = self.runs_over(now)?;
+        let left = SignedDuration::try_from(within).ok()?.checked_sub(ran)?;
+        Duration::try_from(left).ok().filter(|left| !left.is_zero())
     }
 
     /// Whether it has run for so long that nobody waits for it.
@@ -130,7 +139,9 @@ impl Follow {
     pub(super) fn again(&mut self, mut following: Following, room: Room, now: Now) {
         let open = u32::try_from(self.next.len() + 1).unwrap_or(u32::MAX);
         let fair = room.window.saturating_mul(open) / room.questions.max(1);
-        let at = now.mono + following.interval;
+        // An action that runs too long is told of when it does, and so is asked for then.
+        let wait = following.slow_in(now).map_or(following.interval, |left| left.min(following.interval));
+        let at = now.mono + wait;
         following.interval = (following.interval * 3 / 2).min(LONGEST.max(fair));
         self.insert(at, following);
     }

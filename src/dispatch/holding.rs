@@ -9,6 +9,7 @@ use crate::cloud66::{Looked, Obstacle, Reply};
 use crate::log::event::{OccurrenceWaiting, StackUnasked};
 use crate::quota::{Purpose, Refusal};
 use crate::schedule::{AccountName, StackState};
+use crate::timetable::excluded;
 
 /// So many requests have to be left before a stack is looked at: the last one is for the job.
 const LEAVES_ONE: u32 = 2;
@@ -64,6 +65,10 @@ impl Dispatch {
             let Some(pending) = self.pending.get(&id).filter(|pending| pending.place == Place::Future) else {
                 continue;
             };
+            let Pending { entry, scheduled_at, due_at, .. } = pending;
+            if self.is_paused(entry, *due_at) || excluded(entry, *scheduled_at).is_some() {
+                continue;
+            }
             let due_at = now.mono + now.until(pending.due_at);
             if let Verdict::Unknown(missing) = self.looks.verdict(&pending.subjects(), due_at) {
                 for subject in missing {

@@ -7,6 +7,7 @@ mod by_hand;
 mod in_doubt;
 mod follow;
 mod holding;
+mod links;
 mod listing;
 mod policies;
 mod account_queue;
@@ -27,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionId, Obstacle};
-use crate::journal::{Cause, Claim, Key, Origin, Pause, Repetition, Resent, Transition};
+use crate::journal::{Cause, Claim, Handover, Key, Origin, Pause, Repetition, Resent, Transition};
 use crate::log::Event;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
@@ -40,6 +41,7 @@ use account_queue::{AccountQueue, Rank};
 pub(crate) use by_hand::Haste;
 use follow::{Following, Question};
 use holding::Turn;
+pub(crate) use links::Links;
 use stack_state::Subject;
 pub(crate) use standing::{Refused, Standing, Waiting, Waits};
 
@@ -52,6 +54,9 @@ pub enum Effect {
     SendAfter(Box<(Key, Transition)>, RequestId, Request),
     /// Write down what became of an occurrence.
     Record(Key, Transition),
+    /// Write down how an occurrence ends, together with what is claimed by that end. What is claimed leaves by
+    /// [`Effect::SendAfter`], so that the journal has this first.
+    End(Box<Handover>),
     /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
     /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
     Amend(Box<Claim>),
@@ -127,6 +132,10 @@ pub struct Dispatch {
     longest_wait: Duration,
     /// What is planned and not settled. An occurrence that is planned again is the same one.
     known: HashSet<Key>,
+    /// Which entries are run again, and which come after which.
+    links: Links,
+    /// What is to repeat a run, by the name of its entry.
+    repetitions: HashMap<EntryName, BTreeSet<Id>>,
     /// Entries that somebody paused, besides those that the schedule has paused.
     paused: Arc<BTreeMap<EntryName, Pause>>,
     /// When the first of these pauses ends. `None`: none of them has an end.
@@ -238,7 +247,7 @@ enum Place {
 impl Pending {
     /// Whether a person asked for it, so that what the schedule may or may not do says nothing of it.
     fn is_by_hand(&self) -> bool {
-        self.origin != Origin::Schedule
+        self.origin.is_by_hand()
     }
 
     /// Writes down that it waits. `None` when an attempt is in doubt: what waits was not sent.
@@ -352,12 +361,24 @@ impl Dispatch {
             looks: stack_state::Looks::default(),
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
+            links: Links::default(),
+            repetitions: HashMap::new(),
             paused: Arc::default(),
             first_pause_ends: None,
             sent_up_to: Timestamp::UNIX_EPOCH,
             left_out: None,
             reached: now.wall,
         }
+    }
+
+    /// The same, knowing which entries are run again, and which come after which.
+    pub(crate) fn linked(self, links: Links) -> Dispatch {
+        Dispatch { links, ..self }
+    }
+
+    /// Knows from now on which entries are run again, and which come after which.
+    pub(crate) fn relink(&mut self, links: Links) {
+        self.links = links;
     }
 
     /// Takes over occurrences. Each ends in a final state. What is due already is judged at once, so that of a
@@ -397,7 +418,10 @@ impl Dispatch {
         let id = Id(self.number());
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
-        let due = due_at < now.wall || origin != Origin::Schedule;
+        let due = due_at < now.wall || origin.is_by_hand();
+        if matches!(origin, Origin::Retry(_)) {
+            self.repetitions.entry(entry.name.clone()).or_default().insert(id);
+        }
         let pending = Pending {
             entry,
             scheduled_at,
@@ -619,7 +643,7 @@ impl Dispatch {
         activity.waiting.remove(&id);
         activity.sending += 1;
         if !pending.is_by_hand() {
-            activity.newest_sent = activity.newest_sent.max(Some(pending.scheduled_at));
+            activity.newest_sent = activity.newest_sent.max(Some(pending.first()));
         }
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.take_out(pending.place, pending.rank(id));
@@ -631,7 +655,7 @@ impl Dispatch {
         // After a crash it is looked for from the first attempt on that may have taken effect.
         let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
         let sending = Transition::Sending { attempts: pending.history.attempts, sent_at };
-        if pending.history.written || pending.history.amended {
+        if pending.history.written || pending.history.amended || pending.origin.is_linked() {
             effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
         } else {
             // A claim that is due may have been sent, with or without this.
@@ -677,6 +701,12 @@ impl Dispatch {
             return;
         };
         self.known.remove(&pending.key());
+        if let Some(repetitions) = self.repetitions.get_mut(&pending.entry.name) {
+            repetitions.remove(&id);
+            if repetitions.is_empty() {
+                self.repetitions.remove(&pending.entry.name);
+            }
+        }
         self.future.remove(&(pending.due_at, id));
         self.looks.withdraw(pending.due_at, id);
         self.looks.let_go(id, &pending.subjects());

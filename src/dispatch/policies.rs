@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
-use crate::journal::{Cause, Key, Transition, calendar_reason};
+use crate::journal::{Cause, Origin, Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
@@ -26,13 +27,16 @@ impl Dispatch {
         pending.waited |= late;
         let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
         let (by_hand, scheduled_at, due_at) = (pending.is_by_hand(), pending.scheduled_at, pending.due_at);
+        let (by_schedule, first) = (pending.origin == Origin::Schedule, pending.first());
+        let repeats = first != scheduled_at;
         if !by_hand && self.is_paused(&entry, due_at) {
             return self.skip(id, "paused", now, effects);
         }
         if !by_hand && let Some(exclusion) = excluded(&entry, scheduled_at) {
             return self.skip_on(id, exclusion.calendar, now, effects);
         }
-        if !by_hand && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
+        if by_schedule
+            && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
         {
             return self.miss(id, "clock", now, effects);
         }
@@ -46,6 +50,9 @@ impl Dispatch {
             return self.miss(id, "down", now, effects);
         }
         self.make_ready(id);
+        if !repeats {
+            self.end_repetitions(&entry.name, first, now, effects);
+        }
         if entry.catch_up == CatchUp::Latest {
             self.supersede(&entry.name, now, effects);
         }
@@ -197,32 +204,53 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.give_up(id, now, effects, |key, lateness_ms, error| {
+        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
-            let event = OccurrenceMissed { entry, scheduled_at, pass, reason, lateness_ms };
+            let (retry_of, retry) = origin.retry_fields();
+            let event = OccurrenceMissed { entry, scheduled_at, pass, retry_of, retry, reason, lateness_ms };
             (Transition::Missed { reason: Cause { reason: reason.into(), replaced_by, error } }, event.into())
         });
     }
 
     /// Gives up an occurrence that is not meant to be sent.
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |key, lateness_ms, error| {
+        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
-            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, calendar: None, lateness_ms };
+            let (retry_of, retry) = origin.retry_fields();
+            let event = OccurrenceSkipped {
+                entry,
+                scheduled_at,
+                pass,
+                retry_of,
+                retry,
+                reason,
+                calendar: None,
+                lateness_ms,
+            };
             (Transition::Skipped { reason: Cause { error, ..reason.into() } }, event.into())
         });
     }
 
     /// Gives up an occurrence that falls on a calendar of its entry.
     fn skip_on(&mut self, id: Id, calendar: &CalendarName, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |key, lateness_ms, error| {
+        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
+            let (retry_of, retry) = origin.retry_fields();
             let end = Transition::Skipped {
                 reason: Cause { reason: calendar_reason(calendar).into(), replaced_by: None, error },
             };
             let calendar = Some(calendar.clone());
             let reason = "calendar";
-            let event = OccurrenceSkipped { entry, scheduled_at, pass, reason, calendar, lateness_ms };
+            let event = OccurrenceSkipped {
+                entry,
+                scheduled_at,
+                pass,
+                retry_of,
+                retry,
+                reason,
+                calendar,
+                lateness_ms,
+            };
             (end, event.into())
         });
     }
@@ -232,17 +260,17 @@ impl Dispatch {
         id: Id,
         now: Now,
         effects: &mut Vec<Effect>,
-        tell: impl FnOnce(&Key, i64, Option<String>) -> (Transition, Event),
+        tell: impl FnOnce(&LinkedKey, i64, Option<String>) -> (Transition, Event),
     ) {
         if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
-            return self.unknown(id, doubt.error, effects);
+            return self.unknown(id, doubt.error, now, effects);
         }
         if let Some(pending) = self.pending.get(&id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));
-            let key = pending.key();
-            let (end, event) = tell(&key, lateness_ms, pending.history.error.clone());
-            effects.push(Effect::Record(key, end));
+            let ending = pending.linked_key();
+            let (end, event) = tell(&ending, lateness_ms, pending.history.error.clone());
             effects.push(log(event));
+            self.ends(ending, end, now, effects);
         }
         self.forget(id);
     }

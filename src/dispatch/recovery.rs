@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
+use super::links::LinkedKey;
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
-use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
+use crate::journal::{Claim, Followed, Open, Origin, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
@@ -43,7 +44,7 @@ impl Dispatch {
                 lane.restore(saved, ending, now);
             }
         }
-        for Followed { claim, action, sent_at, .. } in recovered.following {
+        for Followed { claim, action, sent_at, told_slow, .. } in recovered.following {
             let Some(&entry) = entries.get(claim.key.entry()) else {
                 let reason = "its entry is no longer in the schedule";
                 effects.push(log(ActionUnfinished {
@@ -69,9 +70,15 @@ impl Dispatch {
             if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
                 let activity = self.activity.entry(entry.name.clone()).or_default();
                 activity.unfinished.insert(action);
-                let occurrence = (claim.key.scheduled_at(), claim.key.pass());
+                if !claim.origin.is_by_hand() {
+                    let first = claim.origin.first(claim.key.scheduled_at());
+                    activity.newest_sent = activity.newest_sent.max(Some(first));
+                }
                 let entry = as_sent(&entry, &claim.origin, claim.key.scheduled_at());
-                lane.follow_later(Following::new(entry, occurrence, action, sent_at, now), now);
+                let ended = LinkedKey { key: claim.key, origin: claim.origin };
+                let mut following = Following::new(entry, ended, action, sent_at, now);
+                following.told_slow = told_slow;
+                lane.follow_later(following, now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
@@ -88,7 +95,10 @@ impl Dispatch {
             };
             let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
-                Reached::Due => (0, None, claim.due_at > unsent_after, false, false),
+                // What is linked is written as being sent before it leaves.
+                Reached::Due => {
+                    (0, None, claim.origin.is_linked() || claim.due_at > unsent_after, false, false)
+                }
                 // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
                     error = reason.error;
@@ -136,19 +146,33 @@ impl Dispatch {
                 _ if unsent => {
                     let lateness_ms = ms(now.wall.duration_since(claim.due_at));
                     let (entry, reason) = (name, "removed");
+                    let (retry_of, retry) = claim.origin.retry_fields();
                     effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
                     effects.push(log(OccurrenceSkipped {
                         entry,
                         scheduled_at,
                         pass,
-                        reason,
                         calendar: None,
+                        reason,
+                        retry,
+                        retry_of,
                         lateness_ms,
                     }));
                 }
                 _ => {
-                    effects.push(Effect::Record(claim.key, Transition::Unknown { error: lost() }));
-                    effects.push(log(OccurrenceUnknown { entry: name, scheduled_at, pass, error: lost() }));
+                    let (key, origin) = (claim.key, claim.origin);
+                    let (retry_of, retry) = origin.retry_fields();
+                    let (entry, error) = (name, lost());
+                    effects.push(log(OccurrenceUnknown {
+                        entry,
+                        scheduled_at,
+                        pass,
+                        retry_of,
+                        retry,
+                        error,
+                    }));
+                    let end = Transition::Unknown { error: lost() };
+                    self.ends(LinkedKey { key, origin }, end, now, &mut effects);
                 }
             }
         }
@@ -193,6 +217,9 @@ impl Dispatch {
             place: Place::Doubt,
             reloaded: (!as_now).then(|| Reloaded::Changed(Arc::clone(entry))),
         };
+        if matches!(pending.origin, Origin::Retry(_)) {
+            self.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
+        }
         self.pending.insert(id, pending);
         let came = InDoubtReport {
             sent_at: sent_at.unwrap_or(claim.due_at),

@@ -9,8 +9,8 @@ use super::account_queue::AccountQueue;
 use super::by_hand::as_sent;
 use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::journal::{Key, Transition};
-use crate::log::event::OccurrenceSkipped;
+use crate::journal::{Key, Origin, Transition};
+use crate::log::event::{OccurrenceSkipped, Seldom};
 use crate::quota::Ending;
 use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
 use crate::timetable::{self, Occurrence};
@@ -71,7 +71,7 @@ impl Dispatch {
                 None => Reloaded::Removed,
             };
             match pending.place {
-                Place::Future if !reloaded.comes(pending.scheduled_at) => {
+                Place::Future if !reloaded.comes(&pending.origin, pending.scheduled_at) => {
                     self.skip(id, "removed", now, &mut effects);
                 }
                 // Its answer is told under the definition that it was sent by.
@@ -97,6 +97,8 @@ impl Dispatch {
                     entry,
                     scheduled_at,
                     pass: pass.into(),
+                    retry_of: Seldom(None),
+                    retry: Seldom(None),
                     reason,
                     calendar: None,
                     lateness_ms,
@@ -137,7 +139,7 @@ impl Dispatch {
         let waits = self.deadlines.remove(&(pending.deadline, id));
         if pending.place == Place::Future {
             self.future.remove(&(pending.due_at, id));
-            if !pending.is_by_hand() {
+            if pending.origin == Origin::Schedule {
                 (pending.due_at, _) = entry.times(pending.scheduled_at);
             }
             self.future.insert((pending.due_at, id));
@@ -197,10 +199,14 @@ pub(super) fn as_claimed(
 }
 
 impl Reloaded {
-    /// Whether the entry is due at an instant.
-    fn comes(&self, scheduled_at: Timestamp) -> bool {
+    /// Whether what asked for an occurrence of the entry at an instant asks for it still.
+    fn comes(&self, origin: &Origin, scheduled_at: Timestamp) -> bool {
         match self {
-            Reloaded::Changed(entry) => timetable::next(entry, scheduled_at) == Some(scheduled_at),
+            Reloaded::Changed(entry) => match origin {
+                Origin::Schedule => timetable::next(entry, scheduled_at) == Some(scheduled_at),
+                Origin::Upstream => entry.after.is_some(),
+                Origin::Retry(_) | Origin::Person { .. } | Origin::Backfill => true,
+            },
             Reloaded::Removed => false,
         }
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::follow::{Following, Found};
 use super::in_doubt::{InDoubtReport, Token};
+use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
@@ -14,8 +15,8 @@ use crate::cloud66::reply::LONGEST_WARNING;
 use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
-    ActionFinished, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected, OccurrenceRetrying,
-    OccurrenceUnknown,
+    ActionFinished, ActionQuick, ActionSlow, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected,
+    OccurrenceRetrying, OccurrenceUnknown, Seldom,
 };
 use crate::quota::Verdict;
 use crate::schedule::{AccountName, Entry, Overlap, StackUid};
@@ -75,36 +76,42 @@ impl Dispatch {
             Outcome::Rejected { status, error, .. } if pending.history.doubt.is_some() => {
                 let doubt = pending.history.doubt.as_ref().map_or("", |doubt| &doubt.error);
                 let error = format!("{doubt}; then it was refused with {status}: {error}");
-                self.unknown(id, error, &mut effects);
+                self.unknown(id, error, now, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
                 let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
+                let (ending, (retry_of, retry)) = (pending.linked_key(), pending.origin.retry_fields());
                 lane.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                let refused = Transition::Rejected { status: Some(status), error: error.clone() };
-                effects.push(Effect::Record(pending.key(), refused));
+                let end = Transition::Rejected { status: Some(status), error: error.clone() };
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
                     pass,
+                    retry_of,
+                    retry,
                     status: Some(status),
                     error,
                     hint,
                 }));
+                self.ends(ending, end, now, &mut effects);
                 self.forget(id);
             }
             Outcome::Unsendable { error } => {
                 let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
-                let refused = Transition::Rejected { status: None, error: error.clone() };
-                effects.push(Effect::Record(pending.key(), refused));
+                let (ending, (retry_of, retry)) = (pending.linked_key(), pending.origin.retry_fields());
+                let end = Transition::Rejected { status: None, error: error.clone() };
                 effects.push(log(OccurrenceRejected {
                     entry: entry.name.clone(),
                     scheduled_at,
                     pass,
+                    retry_of,
+                    retry,
                     status: None,
                     error,
                     hint: "correct the entry: its request cannot be sent as it is".to_owned(),
                 }));
+                self.ends(ending, end, now, &mut effects);
                 self.forget(id);
             }
             Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
@@ -216,24 +223,28 @@ impl Dispatch {
         }
     }
 
-    fn answered(&mut self, following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
+    fn answered(&mut self, mut following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
         let entry = Arc::clone(&following.entry);
         let ended = match outcome {
             FollowUp::Action(action) if action.finished() => {
                 self.learns_from(&entry, &action, now, effects);
-                effects.extend(finished(&following, *action, now));
+                self.finished(&following, *action, now, effects);
                 true
             }
             FollowUp::Gone { error } => {
                 let error = masking::masked(entry.args.as_deref(), &error);
-                effects.extend(unfinished(&following, format!("the API does not know it: {error}")));
+                self.unfinished(&following, format!("the API does not know it: {error}"), now, effects);
                 true
             }
             FollowUp::Action(_) | FollowUp::Unanswered if following.given_up(now) => {
-                effects.extend(unfinished(&following, "it did not finish within a day".to_owned()));
+                self.unfinished(&following, "it did not finish within a day".to_owned(), now, effects);
                 true
             }
-            FollowUp::Action(_) | FollowUp::Unanswered => false,
+            FollowUp::Action(_) => {
+                effects.extend(slow(&mut following, None, now));
+                false
+            }
+            FollowUp::Unanswered => false,
         };
         if ended {
             if let Some(activity) = self.activity.get_mut(&entry.name) {
@@ -246,15 +257,19 @@ impl Dispatch {
     }
 
     /// It may have taken effect, and nothing can tell.
-    pub(super) fn unknown(&mut self, id: Id, error: String, effects: &mut Vec<Effect>) {
+    pub(super) fn unknown(&mut self, id: Id, error: String, now: Now, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.pending.get(&id) {
-            effects.push(Effect::Record(pending.key(), Transition::Unknown { error: error.clone() }));
+            let (retry_of, retry) = pending.origin.retry_fields();
+            let ending = pending.linked_key();
             effects.push(log(OccurrenceUnknown {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
                 pass: pending.pass.into(),
-                error,
+                retry_of,
+                retry,
+                error: error.clone(),
             }));
+            self.ends(ending, Transition::Unknown { error }, now, effects);
         }
         self.forget(id);
     }
@@ -273,8 +288,10 @@ impl Dispatch {
         let Some(pending) = self.pending.get(&id) else {
             return;
         };
-        let entry = &pending.entry;
+        let entry = Arc::clone(&pending.entry);
         let action = masking::action(entry.args.as_deref(), action);
+        let ending = pending.linked_key();
+        let (retry_of, retry) = ending.origin.retry_fields();
         effects.push(log(ActionStarted {
             entry: entry.name.clone(),
             account: entry.account.name.clone(),
@@ -282,6 +299,8 @@ impl Dispatch {
             job: entry.job.clone(),
             scheduled_at: pending.scheduled_at,
             pass: pending.pass.into(),
+            retry_of,
+            retry,
             sent_at,
             lateness_ms: ms(sent_at.duration_since(pending.due_at)),
             connect_ms: connect.map(|connect| u64::try_from(connect.as_millis()).unwrap_or(u64::MAX)),
@@ -296,26 +315,25 @@ impl Dispatch {
             id => Started::Alone(id),
         };
         let attempts = pending.history.attempts;
-        effects.push(Effect::Record(pending.key(), Transition::Started { attempts, sent_at, action: known }));
+        let start = Transition::Started { attempts, sent_at, action: known };
+        if let Started::Followed(_) = known {
+            effects.push(Effect::Record(ending.key.clone(), start));
+        } else {
+            self.ends(ending.clone(), start, now, effects);
+        }
         if let Some(first_action) = action.id {
             self.watches_for_surplus(id, first_action, now, effects);
         }
-        let Some(pending) = self.pending.get(&id) else {
-            return;
+        let Started::Followed(action_id) = known else {
+            return self.forget(id);
         };
-        let entry = &pending.entry;
-        if let Some(action_id) = action.id
-            && follows
-        {
-            let occurrence = (pending.scheduled_at, pending.pass);
-            let following = Following::new(Arc::clone(entry), occurrence, action_id, sent_at, now);
-            if action.finished() {
-                effects.extend(finished(&following, action, now));
-            } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-                let activity = self.activity.entry(entry.name.clone()).or_default();
-                activity.unfinished.insert(action_id);
-                lane.follow_later(following, now);
-            }
+        let following = Following::new(Arc::clone(&entry), ending, action_id, sent_at, now);
+        if action.finished() {
+            self.finished(&following, action, now, effects);
+        } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
+            let activity = self.activity.entry(entry.name.clone()).or_default();
+            activity.unfinished.insert(action_id);
+            lane.follow_later(following, now);
         }
         self.forget(id);
     }
@@ -366,36 +384,96 @@ fn warned(entry: &Entry, warning: String) -> Effect {
     })
 }
 
-fn finished(following: &Following, action: Action, now: Now) -> [Effect; 2] {
-    let action = masking::action(following.entry.args.as_deref(), action);
-    let watched = ms(now.wall.duration_since(following.sent_at));
-    let end = Transition::Finished {
-        success: action.finished_success,
-        finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
-        message: action.finished_message.clone(),
+/// Tells, once, that an action runs longer than its entry expects. `ran` is how long it ran, once it has ended.
+fn slow(following: &mut Following, ran: Option<i64>, now: Now) -> Vec<Effect> {
+    let Some((within, watched)) = following.runs_over(now) else {
+        return Vec::new();
     };
-    let event = log(ActionFinished {
+    let (after_ms, expected_ms) = (ran.unwrap_or(ms(watched)), whole_ms(within));
+    if after_ms < expected_ms {
+        return Vec::new();
+    }
+    following.told_slow = true;
+    let told = log(ActionSlow {
         entry: following.entry.name.clone(),
         stack: following.entry.stack.clone(),
         job: following.entry.job.clone(),
-        scheduled_at: following.scheduled_at,
-        pass: following.pass.into(),
-        duration_ms: action.duration_ms().or(Some(watched)),
-        action,
+        scheduled_at: following.ending.key.scheduled_at(),
+        pass: following.ending.key.pass().into(),
+        action_id: following.action,
+        after_ms,
+        expected_ms,
     });
-    [Effect::Record(following.key(), end), event]
+    vec![told, Effect::Record(following.ending.key.clone(), Transition::Slow)]
 }
 
-fn unfinished(following: &Following, reason: String) -> [Effect; 2] {
-    let end = Transition::Unfollowed { reason: reason.clone().into() };
-    let event = log(ActionUnfinished {
-        entry: following.entry.name.clone(),
-        stack: following.entry.stack.clone(),
-        job: following.entry.job.clone(),
-        scheduled_at: following.scheduled_at,
-        pass: following.pass.into(),
-        action_id: following.action,
-        reason,
-    });
-    [Effect::Record(following.key(), end), event]
+/// Tells that an action ended sooner than its entry expects.
+fn quick(following: &Following, after_ms: i64) -> Option<Effect> {
+    let expected_ms = whole_ms(following.entry.expect?.at_least?);
+    (after_ms < expected_ms).then(|| {
+        log(ActionQuick {
+            entry: following.entry.name.clone(),
+            stack: following.entry.stack.clone(),
+            job: following.entry.job.clone(),
+            scheduled_at: following.ending.key.scheduled_at(),
+            pass: following.ending.key.pass().into(),
+            action_id: following.action,
+            after_ms,
+            expected_ms,
+        })
+    })
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+impl Dispatch {
+    /// An action came to its end.
+    fn finished(&mut self, following: &Following, action: Action, now: Now, effects: &mut Vec<Effect>) {
+        let action = masking::action(following.entry.args.as_deref(), action);
+        let watched = ms(now.wall.duration_since(following.sent_at));
+        let end = Transition::Finished {
+            success: action.finished_success,
+            finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
+            message: action.finished_message.clone(),
+        };
+        let duration_ms = action.duration_ms().unwrap_or(watched);
+        // A daemon that was down meanwhile has not told while the action ran.
+        let told = slow(&mut following.clone(), Some(duration_ms), now);
+        effects.extend(told.into_iter().filter(|effect| matches!(effect, Effect::Log(_))));
+        let LinkedKey { key, origin } = following.ending.clone();
+        let (retry_of, retry) = origin.retry_fields();
+        let (scheduled_at, pass) = (key.scheduled_at(), key.pass().into());
+        let retry_at = Seldom(self.ends(LinkedKey { key, origin }, end, now, effects));
+        effects.push(log(ActionFinished {
+            entry: following.entry.name.clone(),
+            stack: following.entry.stack.clone(),
+            job: following.entry.job.clone(),
+            scheduled_at,
+            pass,
+            retry_of,
+            retry,
+            retry_at,
+            duration_ms: Some(duration_ms),
+            action,
+        }));
+        effects.extend(quick(following, duration_ms));
+    }
+
+    /// An action that is not asked for any more, though it has not finished.
+    fn unfinished(&mut self, following: &Following, reason: String, now: Now, effects: &mut Vec<Effect>) {
+        let key = &following.ending.key;
+        effects.push(log(ActionUnfinished {
+            entry: following.entry.name.clone(),
+            stack: following.entry.stack.clone(),
+            job: following.entry.job.clone(),
+            scheduled_at: key.scheduled_at(),
+            pass: key.pass().into(),
+            action_id: following.action,
+            reason: reason.clone(),
+        }));
+        let end = Transition::Unfollowed { reason: reason.into() };
+        self.ends(following.ending.clone(), end, now, effects);
+    }
 }

@@ -4,6 +4,7 @@ mod by_hand;
 mod doubt;
 mod evidence;
 mod follow;
+mod links;
 mod recovery;
 mod reload;
 mod stack_state;

@@ -89,7 +89,6 @@ impl Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cloud66::Action;
     use crate::quota::ThrottleWords;
 
     fn at(second: i64) -> Timestamp {
@@ -105,7 +104,7 @@ mod tests {
         let (a, b): (EntryName, EntryName) =
             (EntryName::new("a").expect("a name"), EntryName::new("b").expect("a name"));
         let lost = |error: &str| Outcome::NotSent { error: error.into() };
-        let started = Outcome::Started(Box::new(Action::default()));
+        let started = Outcome::Started(Box::default());
         let mut trouble = Trouble::default();
         trouble.fired(&a, &lost("refused"), at(1));
         trouble.fired(&b, &lost("timed out"), at(2));

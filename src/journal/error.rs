@@ -62,6 +62,15 @@ pub enum JournalError {
         /// What the system said.
         detail: String,
     },
+    /// The user who reads it may not.
+    #[error(
+        "the journal {} may not be read by this user: run the command with `sudo`, or as a member of the group that owns it",
+        path.display()
+    )]
+    Forbidden {
+        /// The file or directory.
+        path: PathBuf,
+    },
     /// No space is left.
     #[error("the journal {} cannot be written: no space is left on its file system", .0.display())]
     Full(PathBuf),

@@ -13,8 +13,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Definition, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
-    Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
+    Refused, Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
@@ -104,6 +104,12 @@ impl Journal {
     /// What is kept is bounded by what is claimed: a few moves of each open occurrence.
     pub fn record(&self, key: Key, mv: Transition) {
         self.soon(Change::Step((key, mv)));
+    }
+
+    /// Writes soon how an occurrence ends, with what is claimed by that, after all that was asked for before and before all that
+    /// is asked for later. Kept and tried again until it can be written.
+    pub fn end(&self, handover: Handover) {
+        self.soon(Change::End(Box::new(handover)));
     }
 
     /// Writes soon what a reload made of a claim that is open, after all that was asked for before and before all that is asked for

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Key, Known, Pause, Recovered, Refused, Repeat, Repetition, Resent, State,
-    Transition, Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Handover, Key, Known, Origin, Pause, Recovered, Refused, Repeat, Repetition,
+    Resent, State, Successor, Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -38,11 +38,33 @@ pub(crate) struct Row {
     pub(crate) action: Option<ActionId>,
     pub(crate) sent_at: Option<Timestamp>,
     pub(crate) reason: Option<String>,
+    pub(crate) origin: Origin,
+}
+
+impl Row {
+    /// The first run's instant of what repeats one, its own otherwise.
+    pub(crate) fn first(&self, key: &Key) -> Timestamp {
+        self.origin.first(key.scheduled_at())
+    }
 }
 
 impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
     pub(crate) fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> Claimed {
+        let claimed = self.claim_all(claims);
+        let Some(Cursor { at, repeat }) = cursor else { return claimed };
+        match repeat {
+            Some(Repeat { pass, from, until }) => {
+                self.cursor = Some(whole_micros(at));
+                self.repeat = Some(Repeat { pass, from: whole_micros(from), until: whole_micros(until) });
+            }
+            None => self.cursor = self.cursor.max(Some(whole_micros(at))),
+        }
+        claimed
+    }
+
+    /// Claims what is not known yet, and leaves the cursor.
+    pub(crate) fn claim_all(&mut self, claims: &[Claim]) -> Claimed {
         let mut claimed = Claimed::default();
         for claim in claims {
             let is_there = self.rows.contains_key(&claim.key);
@@ -60,15 +82,19 @@ impl Memory {
             };
             self.rows.insert(claim.key.clone(), (claim, Progress::due()));
         }
-        let Some(Cursor { at, repeat }) = cursor else { return claimed };
-        match repeat {
-            Some(Repeat { pass, from, until }) => {
-                self.cursor = Some(whole_micros(at));
-                self.repeat = Some(Repeat { pass, from: whole_micros(from), until: whole_micros(until) });
-            }
-            None => self.cursor = self.cursor.max(Some(whole_micros(at))),
-        }
         claimed
+    }
+
+    /// Ends an occurrence, and claims what follows.
+    pub(crate) fn end(&mut self, handover: &Handover) -> Option<Refused> {
+        let refused = self.step(&handover.key, &handover.end);
+        for Successor { claim, given_up } in &handover.next {
+            self.claim_all(std::slice::from_ref(claim));
+            if let Some(end) = given_up {
+                self.step(&claim.key, end);
+            }
+        }
+        refused
     }
 
     /// Whether an earlier time through the instant leaves nothing to a later one.
@@ -156,6 +182,7 @@ impl Memory {
             }
             // What was in force is told to people alone: no daemon decides by it.
             Write::InForce(..) => Written::Done,
+            Write::End(handover) => Written::Steps(self.end(handover).into_iter().collect()),
             Write::Amend(claim) => {
                 self.amend(claim);
                 Written::Done
@@ -272,13 +299,14 @@ fn first_at(at: Timestamp) -> Key {
     Key::new(EntryName::new("0").expect("a name"), at)
 }
 
-fn row((_, standing): &(Claim, Progress)) -> Row {
+fn row((claim, standing): &(Claim, Progress)) -> Row {
     Row {
         state: standing.state,
         is_settled: standing.is_settled(),
         action: standing.action,
         sent_at: standing.sent_at,
         reason: standing.reason.clone(),
+        origin: claim.origin.clone(),
     }
 }
 
@@ -286,7 +314,7 @@ fn row((_, standing): &(Claim, Progress)) -> Row {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Origin, Started, Watch};
+    use super::super::{Journal, Opened, Started, Watch};
     use super::*;
     use crate::schedule::JobUid;
 

@@ -13,6 +13,7 @@ mod handle;
 mod identity;
 mod in_force;
 mod inbox;
+mod link;
 mod location;
 pub(crate) mod outage;
 mod send_watermark;
@@ -171,6 +172,43 @@ pub enum Origin {
         /// Sent as they are. `None`: the entry's own.
         args: Option<String>,
     },
+    /// The entry runs again what ended without success.
+    Retry(Retry),
+    /// The entry that its own entry follows has ended an occurrence of the same instant.
+    Upstream,
+    /// A person has the schedule's occurrence made up for.
+    Backfill,
+}
+
+/// Which run is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// When the first run was scheduled. It has the entry and the pass of this one.
+    pub of: Timestamp,
+    /// From 1.
+    pub number: u32,
+    /// The arguments of the first run, where a person gave them.
+    pub args: Option<String>,
+}
+
+/// How an occurrence ends, and what is claimed with its end: all of that is written, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// Which occurrence ends.
+    pub key: Key,
+    /// How.
+    pub end: Transition,
+    /// What follows.
+    pub next: Vec<Successor>,
+}
+
+/// An occurrence that is claimed as another one ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// What is claimed.
+    pub claim: Claim,
+    /// How it is given up at once. `None`: it is to be sent.
+    pub given_up: Option<Transition>,
 }
 
 /// Why something is as it is: the word or the sentence that the log gave.
@@ -211,6 +249,8 @@ pub enum Transition {
         /// The API's words. Kept when it was no success.
         message: Option<String>,
     },
+    /// The action runs longer than its entry expects, and that was told.
+    Slow,
     /// The action is not asked for any more.
     Unfollowed {
         /// Why not.
@@ -310,6 +350,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
+    /// Which run it repeats: when that was scheduled, and the number of this repetition, from 1.
+    pub retry: Option<(Timestamp, u32)>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// How the last attempt failed, of what waits, was missed or was skipped.
@@ -320,6 +362,9 @@ pub struct Record {
 
 /// What precedes a calendar's name in the reason of an occurrence that falls on the calendar.
 const CALENDAR: &str = "calendar ";
+
+/// The reason of an occurrence that has started, whose action runs longer than its entry expects.
+pub(crate) const SLOW: &str = "slow";
 
 /// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in the reason.
 pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
@@ -455,6 +500,8 @@ pub struct Followed {
     pub attempts: u32,
     /// When run_now left.
     pub sent_at: Timestamp,
+    /// It was told that the action runs longer than its entry expects.
+    pub told_slow: bool,
 }
 
 /// What the journal knows of the actions of a stack.

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::cause::Cause;
 use super::text::storable;
-use super::{Claim, Followed, Open, Reached, Recovered, Started, State, Transition, whole_micros};
+use super::{
+    Claim, Followed, Handover, Open, Reached, Recovered, SLOW, Started, State, Transition, whole_micros,
+};
 use crate::cloud66::ActionId;
 
 /// How far an occurrence has come.
@@ -67,7 +69,11 @@ impl Progress {
     /// Applies a move.
     pub(super) fn step(&self, mv: &Transition) -> Step {
         let after = self.after(mv);
-        if after == *self || self.is_repeated_by(&after) {
+        // What runs long has a reason beside its start, and is told again to have started without it.
+        let is_same_start = matches!(mv, Transition::Started { .. })
+            && self.followed
+            && Progress { reason: self.reason.clone(), ..after.clone() } == *self;
+        if after == *self || is_same_start || self.is_repeated_by(&after) {
             return Step::Stays;
         }
         let forward = match mv {
@@ -78,7 +84,7 @@ impl Progress {
             | Transition::Missed { .. }
             | Transition::Skipped { .. }
             | Transition::Unknown { .. } => self.is_before_start(),
-            Transition::Finished { .. } | Transition::Unfollowed { .. } => {
+            Transition::Finished { .. } | Transition::Slow | Transition::Unfollowed { .. } => {
                 self.state == State::Started && self.followed
             }
         };
@@ -117,6 +123,7 @@ impl Progress {
                 reason,
                 ..self.clone()
             },
+            Transition::Slow => Progress { reason, ..self.clone() },
             Transition::Unfollowed { .. } => Progress { state, followed: false, reason, ..self.clone() },
             Transition::Rejected { .. } | Transition::Unknown { .. } => {
                 Progress { state, reason, ..self.clone() }
@@ -160,6 +167,14 @@ impl State {
     }
 }
 
+impl Handover {
+    /// The same handover with other words in place of those from outside. `None`: it has none.
+    pub(super) fn in_other_words(&self, words: &'static str) -> Option<Handover> {
+        let end = self.end.in_other_words(words).filter(|other| *other != self.end)?;
+        Some(Handover { end, ..self.clone() })
+    }
+}
+
 /// A journal has a settled occurrence among the open ones.
 #[derive(Debug, thiserror::Error)]
 #[error("an occurrence that is {0} is not open")]
@@ -171,7 +186,8 @@ impl Recovered {
         let Progress { state, attempts, sent_at, action, reason, .. } = standing;
         let reached = match (state, sent_at, action) {
             (State::Started, Some(sent_at), Some(action)) => {
-                self.following.push(Followed { claim, action, attempts, sent_at });
+                let told_slow = reason.as_deref() == Some(SLOW);
+                self.following.push(Followed { claim, action, attempts, sent_at, told_slow });
                 return Ok(());
             }
             (State::Due, ..) => Reached::Due,
@@ -192,7 +208,7 @@ impl Transition {
         match self {
             Transition::Waiting { .. } => State::Waiting,
             Transition::Sending { .. } => State::Sending,
-            Transition::Started { .. } | Transition::Unfollowed { .. } => State::Started,
+            Transition::Started { .. } | Transition::Slow | Transition::Unfollowed { .. } => State::Started,
             Transition::Finished { success: Some(true), .. } => State::Finished,
             Transition::Finished { .. } => State::Failed,
             Transition::Rejected { .. } => State::Rejected,
@@ -209,6 +225,7 @@ impl Transition {
             | Transition::Started { .. }
             | Transition::Finished { success: Some(true), .. } => None,
             Transition::Finished { message, .. } => message.clone(),
+            Transition::Slow => Some(SLOW.to_owned()),
             Transition::Waiting { reason, .. }
             | Transition::Missed { reason }
             | Transition::Skipped { reason } => Some(reason.to_string()),
@@ -223,7 +240,7 @@ impl Transition {
     /// The same transition with other words in place of those from outside. `None`: it has none.
     pub(super) fn in_other_words(&self, words: &'static str) -> Option<Transition> {
         Some(match self.clone() {
-            Transition::Sending { .. } | Transition::Started { .. } => return None,
+            Transition::Sending { .. } | Transition::Started { .. } | Transition::Slow => return None,
             Transition::Finished { success, finished_at, message } => {
                 message.as_ref()?;
                 Transition::Finished { success, finished_at, message: Some(words.to_owned()) }

@@ -111,6 +111,7 @@ mod tests {
             finished_at: took.map(|took| at(second + took)),
             finished_success: None,
             reason: None,
+            retry: None,
             replaced_by: None,
             error: None,
             surplus: None,

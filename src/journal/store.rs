@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Claim, Claimed, Cursor, Definition, JournalError, Key, Known, Pause, Refused, Resent, Transition,
+    Claim, Claimed, Cursor, Definition, Handover, JournalError, Key, Known, Pause, Refused, Resent,
+    Transition,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -50,6 +51,8 @@ pub(crate) enum Write<'a> {
     Quota(&'a AccountName, &'a quota::Saved),
     /// Occurrences, and the cursor. `None`: the cursor stands, as for what a person asks for.
     Claim(Option<Cursor>, &'a [Claim]),
+    /// The end of an occurrence, with what is claimed by it.
+    End(&'a Handover),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
     /// What is kept of an occurrence that was sent again, in place of what was kept before.

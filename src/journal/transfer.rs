@@ -138,6 +138,8 @@ pub(super) struct Row {
     pub(super) sent: Option<i64>,
     pub(super) action: Option<i64>,
     pub(super) reason: Option<String>,
+    pub(super) link: Option<i32>,
+    pub(super) retry_of: Option<i64>,
     pub(super) more: More,
 }
 

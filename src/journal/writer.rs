@@ -14,8 +14,8 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Definition, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent,
-    Transition,
+    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused,
+    Resent, Transition,
 };
 use crate::background;
 use crate::cloud66::ActionId;
@@ -54,6 +54,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 #[derive(Debug)]
 pub(super) enum Change {
     Step((Key, Transition)),
+    End(Box<Handover>),
     Amend(Box<Claim>),
     Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
@@ -300,6 +301,14 @@ impl<S: Store> Writer<S> {
                     }
                 }
             }
+            Request::Soon(Change::End(handover)) => match handover.in_other_words(UNSTORABLE) {
+                Some(other) => self.write_together(vec![Request::Soon(Change::End(Box::new(other)))]),
+                None => {
+                    let (key, to) = (handover.key, handover.end.state());
+                    let _ = self.refused.send(Refused::Unstorable { key, to, error: error.clone() });
+                    Ok(())
+                }
+            },
             // The newest state of a quota comes with the next answer.
             Request::Soon(Change::Quota(..) | Change::InForce(..)) => Ok(()),
             waited_for => {
@@ -397,6 +406,7 @@ impl<S: Store> Writer<S> {
 fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
+        Request::Soon(Change::End(handover)) => Some(Write::End(handover)),
         Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
         Request::Soon(Change::Resent(resent)) => Some(Write::Resent(resent)),
         Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
@@ -419,6 +429,7 @@ fn has_end(request: &Request) -> bool {
         |(_, mv): &(Key, Transition)| !matches!(mv, Transition::Waiting { .. } | Transition::Sending { .. });
     match request {
         Request::Soon(Change::Step(step)) => is_end(step),
+        Request::Soon(Change::End(_)) => true,
         Request::Commit { moves, .. } => moves.iter().any(is_end),
         _ => false,
     }

@@ -2,15 +2,23 @@
 //!
 //! A change here is a change of the interface: it needs a line in CHANGELOG.md.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::Level;
 
 use super::field::Field;
-pub use super::field::Pass;
+pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
+use crate::schedule::duration::Compact;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
+
+/// A span of time for people.
+fn span_of_ms(ms: i64) -> String {
+    Compact(Duration::from_millis(ms.try_into().unwrap_or(0))).to_string()
+}
 
 /// What is said of a lease that is a named shard's.
 fn of_shard(shard: &Option<String>) -> String {
@@ -296,6 +304,10 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         sent_at: Timestamp,
         lateness_ms: i64,
         /// How long it waited for a connection. Zero when one was ready, null when that is not known.
@@ -313,9 +325,49 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// When the run is repeated. Absent after a success, and where this is the last run.
+        retry_at: Seldom<Timestamp>,
         duration_ms: Option<i64>,
         ..action: Action
     }, finished_message(e);
+
+    /// An action runs longer than its entry expects. Told once, and nothing is stopped.
+    ActionSlow = "action.slow", |e| Level::WARN, {
+        entry: EntryName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        action_id: u64,
+        /// How long it has run.
+        after_ms: i64,
+        /// `expect.within` of the entry.
+        expected_ms: i64,
+    }, format!(
+        "{}: action {} has run for {}, and should end within {}",
+        e.entry, e.action_id, span_of_ms(e.after_ms), span_of_ms(e.expected_ms)
+    );
+
+    /// An action ended sooner than its entry expects.
+    ActionQuick = "action.quick", |e| Level::WARN, {
+        entry: EntryName,
+        stack: StackUid,
+        job: JobUid,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        action_id: u64,
+        /// How long it ran.
+        after_ms: i64,
+        /// `expect.at_least` of the entry.
+        expected_ms: i64,
+    }, format!(
+        "{}: action {} ended after {}, and should take at least {}",
+        e.entry, e.action_id, span_of_ms(e.after_ms), span_of_ms(e.expected_ms)
+    );
 
     /// An action that is no longer asked for, though it has not finished.
     ActionUnfinished = "action.unfinished", |e| Level::WARN, {
@@ -445,6 +497,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         lateness_ms: i64,
@@ -455,7 +511,11 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// `overlap`, `paused`, `calendar`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
+        /// `overlap`, `paused`, `calendar`, `upstream`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
         reason: &'static str,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
@@ -470,6 +530,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         /// The HTTP status. `None`: the request cannot be written, and was not sent.
         status: Option<u16>,
         error: String,
@@ -506,6 +570,10 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
+        /// When the run was scheduled that this one repeats.
+        retry_of: Seldom<Timestamp>,
+        /// The number of this repetition, from 1.
+        retry: Seldom<u32>,
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
@@ -538,6 +606,15 @@ events! {
         remaining: u32,
         until: Timestamp,
     }, format!("account {}: the quota of {} is spent until {}", e.account, e.limit, brief(e.until));
+
+    /// The file of a credential is newer than what the service was given at its start, and a reload does not hand it over.
+    TokenUnchanged = "token.unchanged", |e| Level::WARN, {
+        account: AccountName,
+        path: String,
+    }, format!(
+        "account {}: {} was changed since the start, and a reload does not hand it over: `systemctl restart stackcron`",
+        e.account, e.path
+    );
 
     /// There is quota again.
     QuotaRestored = "quota.restored", |e| Level::INFO, {
@@ -751,6 +828,9 @@ fn finished_message(e: &ActionFinished) -> String {
     if let Some(said) = &e.action.finished_message {
         text += &format!(": {said}");
     }
+    if let Some(at) = e.retry_at.0 {
+        text += &format!("; it runs again at {}", brief(at));
+    }
     text
 }
 
@@ -815,6 +895,9 @@ mod tests {
             job: JobUid::new("j").expect("a uid"),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
+            retry_at: Seldom::default(),
             duration_ms: Some(1500),
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };

@@ -57,6 +57,23 @@ impl Field for Pass {
     }
 }
 
+/// A value that few lines have. A line without the value has no field of that name, not even null.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seldom<T>(pub Option<T>);
+
+/// The names of the fields that few lines have.
+pub(super) const SELDOM: [&str; 4] = [Pass::NAME, "retry_of", "retry", "retry_at"];
+
+impl<T: Field> Field for Seldom<T> {
+    fn value(&self) -> impl Value + '_ {
+        self.0.value()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.json()
+    }
+}
+
 macro_rules! recorded_as_is {
     ($($type:ty),*) => {$(
         impl Field for $type {

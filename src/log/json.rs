@@ -11,13 +11,13 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::field::Pass;
+use super::field::SELDOM;
 use super::log_writer::timestamp;
 use super::text::misleads;
 
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
-/// A field without a value is null, so that each event always has the same keys, but for `pass`: hardly any line has one.
+/// A field without a value is null, so that each event always has the same keys, but for those that few lines have.
 pub(super) struct JsonLines;
 
 /// What the event of a line is called that another crate wrote.
@@ -76,7 +76,7 @@ pub(super) fn record(event: &crate::log::Event, line: &mut Map<String, Value>) {
             for (key, value) in more {
                 line.entry(format!("action_{key}")).or_insert(value);
             }
-        } else if name != Pass::NAME || !value.is_null() {
+        } else if !SELDOM.contains(&name) || !value.is_null() {
             line.insert(name.to_owned(), value);
         }
     }
@@ -137,8 +137,9 @@ impl Fields {
 
     fn nulls_up_to(&mut self, index: usize) {
         let skipped = self.metadata.fields().iter().take(index).skip(self.done);
-        let unnamed = ["event", "message", MORE, Pass::NAME];
-        for field in skipped.filter(|field| !unnamed.contains(&field.name())) {
+        let unnamed = ["event", "message", MORE];
+        let is_named = |name: &str| !unnamed.contains(&name) && !SELDOM.contains(&name);
+        for field in skipped.filter(|field| is_named(field.name())) {
             self.other(field.name(), Value::Null);
         }
         self.done = self.done.max(index);
@@ -216,7 +217,7 @@ mod tests {
     use super::*;
     use crate::cloud66::Action;
     use crate::log::event::{
-        ActionStarted, JournalFailed, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting, Pass,
+        ActionStarted, JournalFailed, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting, Pass, Seldom,
     };
     use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
@@ -263,6 +264,8 @@ mod tests {
             job: JobUid::new("007").expect("a uid"),
             scheduled_at: at,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             sent_at: at,
             lateness_ms: 1,
             connect_ms: Some(0),
@@ -333,6 +336,8 @@ mod tests {
             entry: EntryName::new("nightly").expect("a name"),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             status: Some(404),
             error: "no\n{\"event\":\"action.started\"}".to_owned(),
             hint: String::new(),

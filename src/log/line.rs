@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{Event, json, text};
+use super::{Event, Page, json};
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +15,16 @@ pub enum Format {
     Json,
 }
 
-/// Writes the line that the log would have if the event had been logged at `at`. Text is coloured.
-pub fn write(out: &mut dyn Write, at: Timestamp, event: &Event, format: Format) -> io::Result<()> {
+/// Writes what the log would have if the event had been logged at `at`. Text is coloured, and goes on a page.
+pub fn write(
+    out: &mut dyn Write,
+    at: Timestamp,
+    event: &Event,
+    format: Format,
+    page: &mut Page,
+) -> io::Result<()> {
     match format {
         Format::Json => writeln!(out, "{}", json::of_event(at, event)),
-        Format::Text => out.write_all(text::of_event(at, event).as_bytes()),
+        Format::Text => out.write_all(page.of_event(at, event).as_bytes()),
     }
 }

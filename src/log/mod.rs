@@ -14,4 +14,5 @@ pub use line::Format;
 pub(crate) use log_writer::Gap;
 pub use log_writer::{LogWriter, Progress};
 pub use setup::{Level, Log, Output};
-pub(crate) use text::visible;
+pub use text::Page;
+pub(crate) use text::{shortened, visible};

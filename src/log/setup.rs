@@ -59,6 +59,7 @@ const GROUP: usize = 64 * 1024;
 pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
     let terminal = std::io::stdout().is_terminal();
     let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
+    let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     // A group of lines is one write: the log_writer says where a group ends.
     let stdout = || BufWriter::with_capacity(GROUP, std::io::stdout());
@@ -72,7 +73,7 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
         .with_ansi(coloured && output == Output::Text)
         .with_writer(Lines(log_writer.clone()));
     let lines = match output {
-        Output::Text => lines.event_format(TextLines).boxed(),
+        Output::Text => lines.event_format(TextLines::new(columns)).boxed(),
         Output::Json | Output::Journald => lines.event_format(JsonLines).boxed(),
     };
     let ours = match level {

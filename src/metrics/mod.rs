@@ -151,6 +151,8 @@ pub struct Metrics {
     actions: Family<OfAction, Counter>,
     retries: Counter,
     surplus: Counter,
+    slow: Counter,
+    quick: Counter,
     accounts: Accounts,
     sweeps: Counter,
     claims: Histogram,
@@ -181,6 +183,8 @@ impl Metrics {
             actions: Family::default(),
             retries: Counter::default(),
             surplus: Counter::default(),
+            slow: Counter::default(),
+            quick: Counter::default(),
             accounts: Accounts::default(),
             sweeps: Counter::default(),
             claims: Histogram::new(CLAIM),
@@ -243,6 +247,8 @@ impl Metrics {
             "Second actions of occurrences that were sent again",
             self.surplus.clone(),
         );
+        r.register("slow_actions", "Actions that ran longer than their entry expects", self.slow.clone());
+        r.register("quick_actions", "Actions that ended sooner than their entry expects", self.quick.clone());
         self.accounts.register(r);
         r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
         r.register_with_unit(
@@ -294,6 +300,12 @@ impl Metrics {
             }
             Event::OccurrenceSurplus(_) => {
                 self.surplus.inc();
+            }
+            Event::ActionSlow(_) => {
+                self.slow.inc();
+            }
+            Event::ActionQuick(_) => {
+                self.quick.inc();
             }
             Event::ActionFinished(finished) => {
                 let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };

@@ -7,7 +7,7 @@ use crate::cloud66::Action;
 use crate::dispatch::Sent;
 use crate::log::event::{
     ActionFinished, ActionStarted, ClockJumped, NotifyFailed, OccurrenceMissed, OccurrenceRetrying,
-    OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded,
+    OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded, Seldom,
 };
 use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 
@@ -27,6 +27,8 @@ fn started(lateness_ms: i64) -> Event {
         job: JobUid::new("a-job").expect("a uid"),
         scheduled_at: Timestamp::UNIX_EPOCH,
         pass: Pass::default(),
+        retry_of: Seldom::default(),
+        retry: Seldom::default(),
         sent_at: Timestamp::UNIX_EPOCH,
         lateness_ms,
         connect_ms: None,
@@ -45,6 +47,9 @@ fn finished(success: bool) -> Event {
         job: JobUid::new("a-job").expect("a uid"),
         scheduled_at: Timestamp::UNIX_EPOCH,
         pass: Pass::default(),
+        retry_of: Seldom::default(),
+        retry: Seldom::default(),
+        retry_at: Seldom::default(),
         duration_ms: None,
         action: Action { finished_success: Some(success), ..Action::default() },
     };
@@ -86,6 +91,8 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             reason: "deadline",
             lateness_ms: 1,
         }
@@ -94,6 +101,8 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             reason: "overlap",
             calendar: None,
             lateness_ms: 1,
@@ -103,6 +112,8 @@ fn metrics_keep_their_names_and_labels() {
             entry: entry(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             error: "cut".to_owned(),
         }
         .into(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::log::Event;
-use crate::schedule::{ByName, Entry, Trigger};
+use crate::schedule::{ByName, Entry, Receiver, Trigger};
 
 /// Something that happened to an entry that tells somebody.
 #[derive(Clone, Debug)]
@@ -21,8 +21,12 @@ pub(super) enum What {
     Started,
     /// A good end: success, or a start of which no more will be known.
     Good,
-    /// Never [`Trigger::Recovered`].
+    /// A bad end after which the entry runs again.
+    Retried,
+    /// Never [`Trigger::Recovered`] or [`Trigger::Retried`].
     Bad(Trigger),
+    /// No end, and nothing that an end makes good: [`Trigger::Slow`] or [`Trigger::Quick`].
+    Odd(Trigger),
 }
 
 impl Happening {
@@ -32,8 +36,12 @@ impl Happening {
             Event::ActionStarted(e) => &e.entry,
             Event::ActionFinished(e) => &e.entry,
             Event::OccurrenceMissed(e) => &e.entry,
+            // What was to repeat a failed run does not go: the failure was the last one.
+            Event::OccurrenceSkipped(e) if e.retry.0.is_some() => &e.entry,
             Event::OccurrenceRejected(e) => &e.entry,
             Event::OccurrenceUnknown(e) => &e.entry,
+            Event::ActionSlow(e) => &e.entry,
+            Event::ActionQuick(e) => &e.entry,
             _ => return None,
         };
         let entry = entries.get(name).filter(|entry| entry.notify.is_some())?;
@@ -41,13 +49,28 @@ impl Happening {
             Event::ActionStarted(_) if entry.follow => What::Started,
             Event::ActionStarted(_) => What::Good,
             Event::ActionFinished(e) if e.action.succeeded() => What::Good,
-            Event::ActionFinished(_) => What::Bad(Trigger::Failed),
+            Event::ActionFinished(e) if e.retry_at.0.is_some() => What::Retried,
+            Event::ActionFinished(_) | Event::OccurrenceSkipped(_) => What::Bad(Trigger::Failed),
+            Event::OccurrenceMissed(e) if e.retry.0.is_some() => What::Bad(Trigger::Failed),
             Event::OccurrenceMissed(_) => What::Bad(Trigger::Missed),
             Event::OccurrenceRejected(_) => What::Bad(Trigger::Rejected),
+            Event::ActionSlow(_) => What::Odd(Trigger::Slow),
+            Event::ActionQuick(_) => What::Odd(Trigger::Quick),
             _ => What::Bad(Trigger::Unknown),
         };
-        let is_told =
-            what != What::Started || entry.notify.as_ref().is_some_and(|notify| notify.ping.is_some());
+        let is_told = what != What::Started
+            || entry.notify.as_ref().is_some_and(|notify| {
+                notify.ping.is_some() || notify.receivers.iter().any(|receiver| is_late(event, receiver))
+            });
         is_told.then(|| Happening { entry: Arc::clone(entry), what, event: Box::new(event.clone()) })
     }
+}
+
+/// Whether an occurrence started so late that a receiver is told of it.
+pub(super) fn is_late(event: &Event, receiver: &Receiver) -> bool {
+    let Event::ActionStarted(started) = event else {
+        return false;
+    };
+    let late = u64::try_from(started.lateness_ms).unwrap_or(0);
+    receiver.on.contains(&Trigger::Late) && u128::from(late) >= receiver.late_after.as_millis()
 }

@@ -36,6 +36,7 @@ impl Digest {
         if self.told.len() < TOLD {
             let message = match trigger {
                 Trigger::Recovered => format!("recovered: {}", event.message()),
+                Trigger::Late => format!("late: {}", event.message()),
                 _ => event.message(),
             };
             self.told.push(Told { trigger, message, record: event.record() });
@@ -128,12 +129,20 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::log::event::{OccurrenceUnknown, Pass};
+    use crate::log::event::{OccurrenceUnknown, Pass, Seldom};
     use crate::schedule::EntryName;
 
     fn unknown(entry: &str, error: &str) -> Event {
         let (entry, scheduled_at) = (EntryName::new(entry).expect("a name"), Timestamp::UNIX_EPOCH);
-        OccurrenceUnknown { entry, scheduled_at, pass: Pass::default(), error: error.to_owned() }.into()
+        OccurrenceUnknown {
+            entry,
+            scheduled_at,
+            pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
+            error: error.to_owned(),
+        }
+        .into()
     }
 
     fn flood(count: usize) -> Digest {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::audience::Owner;
-use super::happening::{Happening, What};
+use super::happening::{Happening, What, is_late};
 use super::message::Digest;
 use super::post::{Again, Failure};
 use crate::clock::Mono;
@@ -110,7 +110,7 @@ impl Outbox {
             return Vec::new();
         };
         let before = match what {
-            What::Started => None,
+            What::Started | What::Retried | What::Odd(_) => None,
             What::Good => self.bad.remove(&entry.name),
             What::Bad(trigger) => {
                 self.bad.insert(entry.name.clone(), trigger);
@@ -118,16 +118,24 @@ impl Outbox {
             }
         };
         for receiver in &notify.receivers {
-            let trigger = match (what, before) {
-                (What::Bad(trigger), _) if receiver.on.contains(&trigger) => trigger,
+            let end = match (what, before) {
+                (What::Bad(trigger) | What::Odd(trigger), _) => {
+                    Some(trigger).filter(|trigger| receiver.on.contains(trigger))
+                }
+                (What::Retried, _) => Some(Trigger::Retried).filter(|trigger| receiver.on.contains(trigger)),
                 // Who was not told of the bad end has nothing to be told of.
                 (What::Good, Some(before))
                     if receiver.on.contains(&before) && receiver.on.contains(&Trigger::Recovered) =>
                 {
-                    Trigger::Recovered
+                    Some(Trigger::Recovered)
                 }
-                _ => continue,
+                _ => None,
             };
+            let late = is_late(&event, receiver).then_some(Trigger::Late);
+            let triggers: Vec<Trigger> = late.into_iter().chain(end).collect();
+            if triggers.is_empty() {
+                continue;
+            }
             let target = Owner::Receiver(receiver.name.clone());
             let queue = self.queues.entry(target.clone()).or_insert_with(|| {
                 ReceiverQueue::new(
@@ -142,17 +150,20 @@ impl Outbox {
                 if digest.is_empty() && queue.current.is_none() {
                     queue.not_before = queue.not_before.max(now + GATHER);
                 }
-                digest.add(trigger, &event);
+                triggers.into_iter().for_each(|trigger| digest.add(trigger, &event));
             }
             self.enqueue(target);
         }
         let mut events = Vec::new();
-        if let Some(address) = &notify.ping {
-            let ping = match what {
-                What::Started => Ping::Started,
-                What::Good => Ping::Succeeded,
-                What::Bad(_) => Ping::Failed(event.message()),
-            };
+        let ping = match what {
+            What::Started => Some(Ping::Started),
+            What::Good => Some(Ping::Succeeded),
+            What::Bad(_) => Some(Ping::Failed(event.message())),
+            What::Odd(_) => None,
+            // The last run tells.
+            What::Retried => None,
+        };
+        if let (Some(address), Some(ping)) = (&notify.ping, ping) {
             let target = Owner::Ping(entry.name.clone());
             let queue = self
                 .queues

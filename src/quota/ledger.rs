@@ -122,6 +122,8 @@ impl Ledger {
 
     /// Others' requests between two instants: as nothing is known of when, evenly.
     fn spread(&mut self, from: Mono, until: Mono, others: u32) {
+        // A saved quota may tell of a request that was sent later than this clock says that its answer came.
+        let from = from.min(until);
         let pieces = (others / PER_PIECE).clamp(1, PIECES);
         let step = (until - from) / pieces;
         for piece in 1..=pieces {

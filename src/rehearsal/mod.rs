@@ -176,6 +176,7 @@ impl Rehearsal {
             match effect {
                 // Connections cost nothing here, and no restart reads what is written.
                 Effect::Warm(..) | Effect::Amend(_) | Effect::Resent(_) | Effect::PauseEnds(_) => {}
+                Effect::End(handover) => self.known.actions.extend(action(&handover.end)),
                 Effect::Record(_, mv) => self.known.actions.extend(action(&mv)),
                 Effect::Recall(account, stack, ..) => {
                     let effects = self.core.recalled(account, stack, Some(self.known.clone()), self.now);

@@ -31,6 +31,8 @@ pub struct Settings {
     pub deploys: Vec<Deploys>,
     /// How long an action runs, unless its job says otherwise.
     pub action_duration: Duration,
+    /// Whether a run moves `status` and `updated_at` of its job's record. The vendor does not say.
+    pub records_move: bool,
     /// How long every answer is held back.
     pub latency: Duration,
     /// In which order a stack's actions are listed. The vendor does not say.
@@ -147,6 +149,7 @@ impl Default for Settings {
             faults: Vec::new(),
             deploys: Vec::new(),
             action_duration: Duration::from_secs(2),
+            records_move: true,
             latency: Duration::ZERO,
             actions_order: ActionsOrder::NewestFirst,
             seed: 0,

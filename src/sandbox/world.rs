@@ -38,6 +38,7 @@ pub(super) struct World {
     deploys: Vec<Deploys>,
     unknown: Unknown,
     action_duration: Duration,
+    records_move: bool,
     actions_order: ActionsOrder,
     created_at: Timestamp,
 }
@@ -136,6 +137,7 @@ impl World {
             deploys: settings.deploys.clone(),
             unknown: settings.unknown,
             action_duration: settings.action_duration,
+            records_move: settings.records_move,
             actions_order: settings.actions_order,
             created_at: now,
         };
@@ -378,7 +380,8 @@ impl World {
     fn job_body(&self, stack: usize, job: usize, now: Timestamp) -> JobBody<'_> {
         let known = &self.stacks[stack];
         let settings = &known.stack.jobs[job];
-        let last = known.jobs[job].last_action.map(|place| &self.actions[place]);
+        let last = known.jobs[job].last_action.filter(|_| self.records_move);
+        let last = last.map(|place| &self.actions[place]);
         JobBody {
             uid: settings.uid.as_str(),
             name: &settings.name,

@@ -92,6 +92,10 @@ pub enum Code {
     BadAccount,
     /// A receiver that is not defined, or that is told of nothing.
     BadReceiver,
+    /// Entries that come after each other in a way that never comes due, or a `retry` whose runs have no known end.
+    BadChain,
+    /// An entry that comes after a paused one.
+    PausedUpstream,
     /// `args` that are longer than a request can carry.
     ArgsTooLong,
     /// The same job of the same stack on the same expression twice.
@@ -100,6 +104,8 @@ pub enum Code {
     PlainHttp,
     /// A receiver that no entry names.
     UnusedReceiver,
+    /// How long an action takes, of an entry that is not followed.
+    BadExpectation,
     /// No date, or a range of dates that ends before it begins.
     BadDate,
     /// A calendar that is not defined, or that says nothing or too much.

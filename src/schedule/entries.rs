@@ -21,6 +21,12 @@ pub struct UnknownEntry {
 pub fn find<'s>(schedule: &'s Schedule, name: &str) -> Result<&'s Arc<Entry>, UnknownEntry> {
     let mut entries = schedule.entries.iter();
     entries.find(|entry| entry.name.as_str() == name).ok_or_else(|| {
+        // No entry's name has a slash or such an ending: a file is meant.
+        let is_file = name.contains('/') || [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end));
+        if is_file {
+            let help = format!("; a schedule file is given with `--config {}`", one_line(name));
+            return UnknownEntry { name: one_line(name), help };
+        }
         let known = schedule.entries.iter().map(|entry| entry.name.as_str());
         UnknownEntry { name: one_line(name), help: did_you_mean(name, known) }
     })

@@ -10,6 +10,7 @@ pub mod cron;
 pub mod diagnostic;
 pub mod duration;
 pub mod entries;
+mod links;
 mod lint;
 pub mod name;
 pub mod notify;
@@ -46,6 +47,7 @@ pub(crate) use calendars::{Ending, ending};
 pub use content::Content;
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Related, Severity};
+pub use links::{After, Backoff, End, Followers, RetryPolicy};
 pub use name::{AccountName, CalendarName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
@@ -297,8 +299,10 @@ pub struct Entry {
     pub stack: StackUid,
     /// The job that is run.
     pub job: JobUid,
-    /// Due whenever any of them is. Never empty.
+    /// Due whenever any of them is. Empty where the entry comes after another one, and only there.
     pub cron: Box<[Expression]>,
+    /// The entry whose end makes this one due, in place of expressions.
+    pub after: Option<After>,
     /// The zone its expressions are read in.
     pub timezone: TimeZone,
     /// Sent as `job_args`, exactly as written. In a schedule `None` where there is a template; an occurrence of an entry
@@ -322,12 +326,26 @@ pub struct Entry {
     pub follow: bool,
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
+    /// Whether an action that ended without success is run again.
+    pub retry: Option<RetryPolicy>,
     /// What to do while its stack is not ready for a job.
     pub stack_state: StackState,
     /// Who is told how its occurrences end.
     pub notify: Option<Arc<Notify>>,
     /// Calendars on which its occurrences are skipped.
     pub not_on: NotOn,
+    /// How long an action takes when all is well. Only of an entry that is followed.
+    pub expect: Option<Expectation>,
+}
+
+/// How long an action takes when all is well: told when one ends sooner or runs longer. Nothing is stopped, for the API has no way
+/// to stop an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// An action that ends sooner has done less than it should.
+    pub at_least: Option<Duration>,
+    /// An action that runs longer is slow.
+    pub within: Option<Duration>,
 }
 
 /// What to do with an occurrence while the entry's last action is unfinished.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Url;
 use schemars::JsonSchema;
@@ -28,6 +29,8 @@ pub struct Receiver {
     pub format: Format,
     /// What it is told of. Never [`Trigger::Recovered`] alone.
     pub on: Vec<Trigger>,
+    /// How late an occurrence starts that it is told of as [`Trigger::Late`].
+    pub late_after: Duration,
 }
 
 /// Where an address is written. Whoever knows it can post there, so that it is kept as a token is.
@@ -97,14 +100,30 @@ pub enum Trigger {
     Rejected,
     /// An occurrence may have started, and nothing can tell.
     Unknown,
+    /// An action runs longer than its entry expects.
+    Slow,
+    /// An action ended sooner than its entry expects.
+    Quick,
+    /// An occurrence started late.
+    Late,
+    /// An action finished without success, and is run again. Told only to whom names it.
+    Retried,
     /// The first good end after a bad one that the receiver was told of.
     Recovered,
 }
 
 impl Trigger {
-    /// All of them, in the order in which they are told.
-    pub const ALL: [Trigger; 5] =
-        [Trigger::Failed, Trigger::Missed, Trigger::Rejected, Trigger::Unknown, Trigger::Recovered];
+    /// What a receiver is told of that names nothing, in the order in which they are told.
+    pub const DEFAULT: [Trigger; 8] = [
+        Trigger::Failed,
+        Trigger::Missed,
+        Trigger::Rejected,
+        Trigger::Unknown,
+        Trigger::Slow,
+        Trigger::Quick,
+        Trigger::Late,
+        Trigger::Recovered,
+    ];
 
     /// As the file has it.
     pub fn word(self) -> &'static str {
@@ -113,6 +132,10 @@ impl Trigger {
             Trigger::Missed => "missed",
             Trigger::Rejected => "rejected",
             Trigger::Unknown => "unknown",
+            Trigger::Slow => "slow",
+            Trigger::Quick => "quick",
+            Trigger::Late => "late",
+            Trigger::Retried => "retried",
             Trigger::Recovered => "recovered",
         }
     }

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::template::Field;
 use super::words::Word;
-use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger, cron, duration};
+use super::{ArgsIn, CatchUp, End, Format, Overlap, Priority, StackState, Trigger, cron, duration};
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
@@ -142,7 +142,10 @@ struct Quota {
 
 /// A stack/job pair, when it is due, and its policies.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("required" = ["stack", "job", "cron"]))]
+#[schemars(deny_unknown_fields, extend(
+    "required" = ["stack", "job"],
+    "oneOf" = [{ "required": ["cron"] }, { "required": ["after"] }],
+))]
 #[expect(dead_code, reason = "the shape is described, never filled")]
 struct Entry {
     /// The uid of the stack.
@@ -152,6 +155,10 @@ struct Entry {
     /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month, month, day of the week;
     /// with six fields the seconds come first. `@daily` and its like are short for one.
     cron: Cron,
+    /// Instead of `cron`: due when the action of this entry has ended with success, or as `on` says. Its occurrences have the
+    /// scheduled instants of that entry.
+    #[schemars(extend("examples" = ["nightly-report", { "entry": "nightly-report", "on": "failure" }]))]
+    after: After,
     #[schemars(flatten)]
     policies: Policies,
 }
@@ -196,6 +203,9 @@ struct Policies {
     /// Send nothing; the occurrences are skipped.
     #[schemars(extend("default" = false))]
     paused: bool,
+    /// Run the action again when it ended without success. `follow` needed.
+    #[schemars(extend("examples" = [{ "times": 2, "after": "10m" }]))]
+    retry: Retry,
     /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
     #[schemars(extend("default" = "ignore"))]
     stack_state: StackState,
@@ -208,6 +218,25 @@ struct Policies {
     /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one of them is skipped. An empty list
     /// is none.
     not_on: CalendarNames,
+    /// How long an action takes when all is well. `action.quick` tells when one ends sooner, `action.slow` while one runs longer; nothing
+    /// is stopped. `follow` is needed.
+    expect: Expect,
+}
+
+/// How long an action takes when all is well.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend(
+    "required" = [],
+    "anyOf" = [{ "required": ["at_least"] }, { "required": ["within"] }],
+))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Expect {
+    /// One that ends sooner has done less than it should.
+    #[schemars(extend("examples" = ["10s"]))]
+    at_least: Positive,
+    /// One that runs longer is slow.
+    #[schemars(extend("examples" = ["30m"]))]
+    within: Positive,
 }
 
 /// Days and times on which the entries that name it are not run: a list of days, a window that opens again and again, or a file.
@@ -235,6 +264,64 @@ struct Calendar {
     until: Day,
 }
 
+/// How often, and when, an action that ended without success is run again.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["times"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Retry {
+    /// Repetitions at most. 0 switches off what the defaults have.
+    #[schemars(range(min = 0, max = 100), extend("examples" = [2]))]
+    times: u32,
+    /// From the end of a run to the next one; or a wait that grows.
+    #[schemars(extend("examples" = ["10m", { "first": "1m", "factor": 2, "most": "1h" }]))]
+    after: Wait,
+}
+
+/// A wait, or one that grows.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum Wait {
+    Fixed(Positive),
+    Growing(Backoff),
+}
+
+/// A wait that grows.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["first"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Backoff {
+    /// Before the first repetition.
+    first: Positive,
+    /// Each further wait is so many times as long as the one before.
+    #[schemars(range(min = 1.0, max = 100.0), extend("default" = 2))]
+    factor: f64,
+    /// No wait is longer.
+    most: Positive,
+}
+
+/// The entry that another one follows, by its name, or with which of its ends.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+enum After {
+    Success(Name),
+    On(Ended),
+}
+
+/// The entry that another one follows, and which of its ends.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["entry"]))]
+#[expect(dead_code, reason = "the shape is described, never filled")]
+struct Ended {
+    /// The name of the entry.
+    #[schemars(extend("examples" = ["nightly-report"]))]
+    entry: Name,
+    /// Which of its ends.
+    #[schemars(extend("default" = "success"))]
+    on: End,
+}
+
 /// Who is told, by a webhook.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("required" = ["webhook"]))]
@@ -247,8 +334,11 @@ struct Receiver {
     #[schemars(extend("default" = "json"))]
     format: Format,
     /// What it is told of: one word, or a list. All of them when absent.
-    #[schemars(extend("default" = ["failed", "missed", "rejected", "unknown", "recovered"]))]
+    #[schemars(extend("default" = ["failed", "missed", "rejected", "unknown", "slow", "quick", "late", "recovered"]))]
     on: On,
+    /// How late an occurrence starts that it is told of as `late`.
+    #[schemars(extend("default" = "1m", "examples" = ["1m", "10m"]))]
+    late_after: Positive,
 }
 
 /// An address, or the place that keeps it as a token is kept.
@@ -429,7 +519,8 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::super::words::{
-        AccountKey, CalendarKey, EntryKey, FileKey, Key, QuotaKey, ReceiverKey, TokenKey, Word,
+        AccountKey, AfterKey, BackoffKey, CalendarKey, EntryKey, ExpectKey, FileKey, Key, QuotaKey,
+        ReceiverKey, RetryKey, TokenKey, Word,
     };
     use super::super::{Expression, Template};
     use super::*;
@@ -461,12 +552,16 @@ mod tests {
         assert_eq!(keys(&defs["Account"]), keys_of::<AccountKey>());
         assert_eq!(keys(&defs["Quota"]), keys_of::<QuotaKey>());
         assert_eq!(keys(&defs["Receiver"]), keys_of::<ReceiverKey>());
+        assert_eq!(keys(&defs["Expect"]), keys_of::<ExpectKey>());
         assert_eq!(keys(&defs["Calendar"]), keys_of::<CalendarKey>());
         assert_eq!(keys(&defs["Entry"]), keys_of::<EntryKey>());
+        assert_eq!(keys(&defs["Retry"]), keys_of::<RetryKey>());
+        assert_eq!(keys(&defs["Backoff"]), keys_of::<BackoffKey>());
+        assert_eq!(keys(&defs["Ended"]), keys_of::<AfterKey>());
         assert_eq!(
             keys(&defs["Policies"]),
-            keys_of::<EntryKey>()[3..],
-            "all but the first three have defaults"
+            keys_of::<EntryKey>()[4..],
+            "all but the first four have defaults"
         );
         assert_eq!(keys(&defs["Token"]), keys_of::<TokenKey>());
     }
@@ -485,6 +580,7 @@ mod tests {
             words
         };
         assert_eq!(words("Overlap"), words_of::<Overlap>());
+        assert_eq!(words("End"), words_of::<End>());
         assert_eq!(words("CatchUp"), words_of::<CatchUp>());
         assert_eq!(words("Priority"), words_of::<Priority>());
         assert_eq!(words("StackState"), words_of::<StackState>());

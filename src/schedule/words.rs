@@ -1,6 +1,6 @@
 //! The words of the schedule file: its keys, and the values that are one of a few words.
 
-use super::{ArgsIn, CatchUp, Format, Overlap, Priority, StackState, Trigger};
+use super::{ArgsIn, CatchUp, End, Format, Overlap, Priority, StackState, Trigger};
 
 /// A fixed set of words, each with what it means.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -86,10 +86,16 @@ keys! {
 keys! {
     /// One entry, and the defaults of all.
     EntryKey, "an entry":
-    Stack = "stack", Job = "job", Cron = "cron", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
+    Stack = "stack", Job = "job", Cron = "cron", After = "after", Timezone = "timezone", Args = "args", ArgsTemplate = "args_template", Account = "account",
     Overlap = "overlap", CatchUp = "catch_up", StartDeadline = "start_deadline", Jitter = "jitter",
-    Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused",
-    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on",
+    Priority = "priority", Idempotent = "idempotent", Follow = "follow", Paused = "paused", Retry = "retry",
+    StackState = "stack_state", Notify = "notify", Ping = "ping", NotOn = "not_on", Expect = "expect",
+}
+
+keys! {
+    /// How long an action takes.
+    ExpectKey, "`expect`":
+    AtLeast = "at_least", Within = "within",
 }
 
 keys! {
@@ -99,9 +105,27 @@ keys! {
 }
 
 keys! {
+    /// How an entry's action is run again.
+    RetryKey, "`retry`":
+    Times = "times", After = "after",
+}
+
+keys! {
+    /// A wait that grows.
+    BackoffKey, "`after` of `retry`":
+    First = "first", Factor = "factor", Most = "most",
+}
+
+keys! {
+    /// The entry that another one follows.
+    AfterKey, "`after`":
+    Entry = "entry", On = "on",
+}
+
+keys! {
     /// Who is told.
     ReceiverKey, "a receiver":
-    Webhook = "webhook", Format = "format", On = "on",
+    Webhook = "webhook", Format = "format", On = "on", LateAfter = "late_after",
 }
 
 impl Word for Format {
@@ -114,6 +138,10 @@ impl Word for Trigger {
         ("missed", Trigger::Missed),
         ("rejected", Trigger::Rejected),
         ("unknown", Trigger::Unknown),
+        ("slow", Trigger::Slow),
+        ("quick", Trigger::Quick),
+        ("late", Trigger::Late),
+        ("retried", Trigger::Retried),
         ("recovered", Trigger::Recovered),
     ];
 }
@@ -125,6 +153,11 @@ impl Word for ArgsIn {
 impl Word for Overlap {
     const ALL: &'static [(&'static str, Self)] =
         &[("allow", Overlap::Allow), ("skip", Overlap::Skip), ("queue", Overlap::Queue)];
+}
+
+impl Word for End {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("success", End::Success), ("failure", End::Failure), ("end", End::End)];
 }
 
 impl Word for CatchUp {

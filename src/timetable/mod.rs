@@ -238,6 +238,8 @@ pub(crate) mod tests {
             job: JobUid::new("j").expect("a uid"),
             cron: cron.iter().map(|text| Expression::parse(text).expect("an expression")).collect(),
             timezone: TimeZone::get(zone).expect("a zone"),
+            after: None,
+            retry: None,
             args: None,
             args_template: None,
             overlap: Overlap::Allow,
@@ -251,6 +253,7 @@ pub(crate) mod tests {
             stack_state: crate::schedule::StackState::Ignore,
             notify: None,
             not_on: Box::default(),
+            expect: None,
         })
     }
 

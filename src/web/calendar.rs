@@ -105,7 +105,7 @@ fn write(schedule: &Schedule, runs: &HashMap<String, SignedDuration>, now: Times
             let Some((name, entry)) = by_name.get_key_value(entry.name.as_str()) else { continue };
             let day = entry.timezone.to_datetime(scheduled_at).date();
             // A calendar program shows what is to come, and what is skipped does not.
-            if excluded(&entry, scheduled_at).is_some() {
+            if excluded(entry, scheduled_at).is_some() {
                 continue;
             }
             let of_day = by_day.entry((day, name)).or_insert_with(|| (Entry::clone(entry), Vec::new(), 0));

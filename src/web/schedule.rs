@@ -112,6 +112,7 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal
     let args = forecast::Args {
         from: query.moment("from")?,
         until: query.moment("until")?,
+        all: false,
         suggest: false,
         strict: false,
         suppositions: Suppositions::default(),
@@ -131,12 +132,13 @@ pub(super) async fn why(site: &Site, query: &str) -> Result<Answer, Refusal> {
         Some(_) => return Err(wrong("format", "write json or text")),
     };
     let at = query.moment("at")?.ok_or(QueryError::Missing { key: "at" })?;
-    let args = why::Args { entry: query.required("entry")?.to_owned(), at, place: Place::default() };
+    let args =
+        why::Args { entry: query.required("entry")?.to_owned(), at: Some(at), place: Place::default() };
     let schedule = site.schedule();
     let text = site.read(move |journal| {
         let mut text = anstream::StripStream::new(Vec::new());
         why::run(&args, &schedule, Some(journal), Timestamp::now(), format, &mut text)
-            .map(|()| text.into_inner())
+            .map(|_| text.into_inner())
     });
     let text = text.await??;
     Ok(match format {

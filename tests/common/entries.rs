@@ -35,6 +35,8 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         job: JobUid::new("job").expect("a uid"),
         cron: cron.into(),
         timezone: zone.clone(),
+        after: None,
+        retry: None,
         args: None,
         args_template: None,
         overlap: Overlap::Allow,
@@ -48,5 +50,6 @@ pub fn entry(name: &str, account: &Arc<Account>, zone: &TimeZone, cron: Vec<Expr
         stack_state: StackState::Ignore,
         notify: None,
         not_on: Box::default(),
+        expect: None,
     })
 }

@@ -63,7 +63,8 @@ async fn each_view_is_seen_by_everybody_and_survives_a_restart() {
     });
     browser.open(&base).await;
     browser.until("document.querySelector('#headline').textContent.startsWith('fires')").await;
-    assert_eq!(browser.run("return document.title").await, "fires – stackcron");
+    // A job of the demo fails, and its quota is spent.
+    browser.until("document.title.includes('fires, with problems')").await;
 
     let mut wrong: Vec<String> = Vec::new();
     // Each view: light, dark, and on a telephone.

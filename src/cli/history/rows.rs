@@ -45,6 +45,11 @@ pub(crate) struct Line<'a> {
     /// `None`: the first time through the instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<u32>,
+    /// When the run was scheduled that this one repeats, and the number of the repetition, where it repeats one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<u32>,
     state: &'a str,
     sent_at: Option<Timestamp>,
     lateness_ms: Option<i64>,
@@ -73,6 +78,8 @@ impl<'a> Line<'a> {
             entry: record.key.entry().as_str(),
             scheduled_at: record.key.scheduled_at(),
             pass: Some(record.key.pass()).filter(|&pass| pass > 0),
+            retry_of: record.retry.map(|(of, _)| of),
+            retry: record.retry.map(|(_, number)| number),
             state: record.state.as_str(),
             sent_at: record.sent_at,
             lateness_ms: record.lateness_ms,
@@ -124,9 +131,10 @@ fn cells(record: &Record) -> [Cell; 9] {
     let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| NOTHING.to_owned()));
     [
         Cell::plain(record.key.entry().as_str()),
-        Cell::plain(match record.key.pass() {
-            0 => record.key.scheduled_at().to_string(),
-            pass => format!("{} pass {pass}", record.key.scheduled_at()),
+        Cell::plain(match (record.key.pass(), record.retry) {
+            (_, Some((of, number))) => format!("{:.0} retry {number} of {of}", record.key.scheduled_at()),
+            (0, None) => record.key.scheduled_at().to_string(),
+            (pass, None) => format!("{} pass {pass}", record.key.scheduled_at()),
         }),
         Cell::styled(record.state.as_str(), style(record.state)),
         or_dash(record.sent_at.map(|at| format!("{at:.3}"))),

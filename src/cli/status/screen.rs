@@ -10,7 +10,7 @@ use crate::control::{
     WaitingStatus,
 };
 use crate::journal::State;
-use crate::log::visible;
+use crate::log::{shortened, visible};
 
 const BOLD: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -40,7 +40,7 @@ const MOST_MEMBERS: usize = 8;
 const MOST_NOTABLE: usize = 5;
 
 /// Names are cut to so many columns.
-const LONGEST_NAME: usize = 26;
+const LONGEST_NAME: usize = 24;
 
 /// The whole screen. No line is wider than `width`.
 pub(super) fn of(status: &Status, width: usize) -> String {
@@ -162,7 +162,7 @@ impl Screen {
                 _ => format!(" leads {}", shards.join(", ")),
             };
             let (member, version, schedule) =
-                (cut(&visible(&of.member), name), cut(&of.version, 8), cut(&of.schedule, 16));
+                (shortened(&visible(&of.member), name), cut(&of.version, 8), cut(&of.schedule, 16));
             self.line(style, &format!("{member:name$} {version:8} {schedule:16} {lag:>7} {clock:>9}{leads}"));
         }
         self.more(members.len(), members.len().min(MOST_MEMBERS));
@@ -183,7 +183,7 @@ impl Screen {
             let left = of.remaining.map_or("?".to_owned(), |left| left.to_string());
             let left = format!("{left} of {}", of.limit);
             let waiting = waits(of);
-            let account = cut(&of.account, name);
+            let account = shortened(&of.account, name);
             self.line(
                 if of.exhausted_until.is_some() { DOUBTFUL } else { Style::new() },
                 &format!(
@@ -193,7 +193,8 @@ impl Screen {
             );
             if let Some(until) = of.exhausted_until {
                 let until = format!("{} ({})", instant(until), distance(self.now, until));
-                self.line(DOUBTFUL, &format!("  nothing but the reserve is left until {until}"));
+                let left = if of.reserve == 0 { "nothing" } else { "nothing but the reserve" };
+                self.line(DOUBTFUL, &format!("  {left} is left until {until}"));
             }
             if let Some(refused) = &of.refused {
                 let (ago, entry, status) = (self.ago(refused.at), &refused.entry, refused.status);
@@ -205,7 +206,7 @@ impl Screen {
 
     fn entries(&mut self, entries: &[EntryStatus], of: usize, swept: bool) {
         let name = column(entries.iter().map(|of| &of.entry));
-        self.heading(&format!("{:name$} {:29} {:>10}  {}", "NEXT", "AT", "", "LAST"));
+        self.heading(&format!("{:name$} {:29} {:>14}  {}", "NEXT", "AT", "", "LAST"));
         if entries.is_empty() {
             let why = match (of, swept) {
                 (0, _) => "the schedule has no entries",
@@ -222,8 +223,8 @@ impl Screen {
                 Some(_) => ("paused".to_owned(), DOUBTFUL),
                 None => (distance, of_state(last)),
             };
-            let entry = cut(&of.entry, name);
-            let before = format!("{entry:name$} {at:29} {distance:>10}  ");
+            let entry = shortened(&of.entry, name);
+            let before = format!("{entry:name$} {at:29} {distance:>14}  ");
             self.styled(&before, style, last);
         }
     }
@@ -246,7 +247,7 @@ impl Screen {
             };
             let until = of.until.map_or(String::new(), |until| format!(" until {}", time_of_day(until)));
             let since = self.ago(of.scheduled_at);
-            let entry = cut(&of.entry, name);
+            let entry = shortened(&of.entry, name);
             self.line(Style::new(), &format!("{entry:name$} due {since:>12}, for {why}{until}"));
             if let Some(error) = &of.error {
                 self.wrapped(FAINT, &format!("{error}, attempt {}", of.attempts));
@@ -283,7 +284,7 @@ impl Screen {
         let late = of.lateness_ms.filter(|&ms| ms > 1000).map(|ms| format!(", {} late", span(ms / 1000)));
         let action = of.action_id.map(|action| format!(", action {action}"));
         let what = [Some(of.state.clone()), action, late].into_iter().flatten().collect::<String>();
-        let entry = cut(&of.entry, name);
+        let entry = shortened(&of.entry, name);
         self.styled(&format!("{entry:name$}  {}  ", instant(of.scheduled_at)), of_state(&of.state), &what);
         if let Some(why) = of.why.as_ref().or(of.reason.as_ref()) {
             self.wrapped(FAINT, why);

@@ -7,12 +7,12 @@ use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
-use super::super::history::style;
+use super::super::history::{Line, style};
 use super::super::output::local_time;
 use super::heading;
 use super::then::Then;
 use crate::cloud66::ActionId;
-use crate::journal::{Filter, JournalError, Location, Record, State};
+use crate::journal::{Filter, JournalError, Location, Record, SLOW, State};
 use crate::log::visible;
 use crate::schedule::Entry;
 use crate::timetable::Explanation;
@@ -25,8 +25,8 @@ pub(super) enum Fate {
     Unreadable(JournalError),
     /// The journal has no such occurrence. What it knows of the entry then, if anything.
     Absent(Option<Then>),
-    /// This became of it.
-    Known(Box<Record>),
+    /// This became of it, and of its repetitions.
+    Known(Box<Record>, Vec<Record>),
 }
 
 /// The record as JSON. Its keys are an interface.
@@ -56,12 +56,14 @@ struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retries: Vec<Line<'a>>,
 }
 
 impl Serialize for Fate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let told = match self {
-            Fate::Known(record) => Some(Told {
+            Fate::Known(record, retries) => Some(Told {
                 pass: Some(record.key.pass()).filter(|&pass| pass > 0),
                 state: record.state.as_str(),
                 sent_at: record.sent_at,
@@ -76,6 +78,7 @@ impl Serialize for Fate {
                 replaced_by: record.replaced_by,
                 surplus_action_id: record.surplus,
                 event: event(record),
+                retries: retries.iter().map(Line::of).collect(),
             }),
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => None,
         };
@@ -97,26 +100,45 @@ impl Fate {
         let filter = Filter {
             entry: Some(entry.name.clone()),
             since: Some(at),
-            until: at.checked_add(SignedDuration::from_micros(1)).ok(),
+            until: match entry.retry {
+                Some(_) => at.checked_add(RETRIES_WITHIN).ok(),
+                None => at.checked_add(SignedDuration::from_micros(1)).ok(),
+            },
             newest: None,
         };
-        let mut fate = Fate::Absent(None);
+        let mut found = None;
+        let mut retries = Vec::new();
+        let mut rows = 0;
         let read = journal.read_history(&filter, |record| {
+            rows += 1;
             if record.key.scheduled_at() == at {
-                fate = Fate::Known(Box::new(record));
+                // The last time through the instant is told.
+                found = Some(record);
+            } else if record.retry.is_some_and(|(of, _)| of == at) {
+                retries.push(record);
             }
-            // The last time through the instant is told.
-            ControlFlow::Continue(())
+            if rows < MOST_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         match read {
-            Ok(()) => match fate {
-                Fate::Absent(_) => match journal.read_in_force(Some(&entry.name)) {
+            Ok(()) => match found {
+                Some(found) => Fate::Known(Box::new(found), retries),
+                None => match journal.read_in_force(Some(&entry.name)) {
                     Ok(in_force) => Fate::Absent(Then::of(&in_force, at)),
                     Err(error) => Fate::Unreadable(error),
                 },
-                known => known,
             },
             Err(error) => Fate::Unreadable(error),
+        }
+    }
+
+    /// Ends a sentence of an entry with what became of it. Empty where nothing is known.
+    pub(super) fn in_brief(&self) -> String {
+        match self {
+            Fate::Known(record, retries) => {
+                let last = retries.last().unwrap_or(record);
+                format!("; it is {}", last.state)
+            }
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => String::new(),
         }
     }
 
@@ -130,9 +152,10 @@ impl Fate {
     ) -> io::Result<()> {
         let faint = Style::new().dimmed();
         let hint = match self {
-            Fate::Known(record) => {
+            Fate::Known(record, retries) => {
                 heading(TITLE, out)?;
-                return print_record(record, explanation.due, entry, out);
+                print_record(record, explanation.due, entry, out)?;
+                return print_retries(retries, entry, out);
             }
             Fate::NotAsked => return Ok(()),
             Fate::Absent(_) | Fate::Unreadable(_) if !explanation.due => return Ok(()),
@@ -145,6 +168,12 @@ impl Fate {
         writeln!(out, "  {faint}{hint}{faint:#}")
     }
 }
+
+/// Repetitions are looked for up to so long after the occurrence.
+const RETRIES_WITHIN: SignedDuration = SignedDuration::from_hours(31 * 24);
+
+/// Rows that are looked at: an entry that is due every second has many after the one that is asked for.
+const MOST_ROWS: usize = 10_000;
 
 const TITLE: &str = "What became of it";
 
@@ -175,6 +204,23 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
     row("event", event(record).map(|event| format!("{event} in the log tells it")))
 }
 
+/// Each run that repeats the occurrence's.
+fn print_retries(retries: &[Record], entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+    for record in retries {
+        let Some((_, number)) = record.retry else { continue };
+        let (style, at) = (style(record.state), local_time(&entry.timezone, record.key.scheduled_at()));
+        let reason = record.reason.as_deref().map(|reason| format!(": {}", visible(reason)));
+        let reason = reason.unwrap_or_default();
+        writeln!(
+            out,
+            "  {:16}  {style}{}{style:#}, due {at}{reason}",
+            format!("retry {number}"),
+            record.state
+        )?;
+    }
+    Ok(())
+}
+
 fn meaning(state: State) -> &'static str {
     match state {
         State::Due => "claimed, and not sent yet",
@@ -201,6 +247,7 @@ fn event(record: &Record) -> Option<&'static str> {
         }
         State::Waiting => "occurrence.waiting",
         // A reason of its own: it is not followed any more.
+        State::Started if record.reason.as_deref() == Some(SLOW) => "action.slow",
         State::Started if record.reason.is_some() => "action.unfinished",
         State::Started => "action.started",
         State::Finished | State::Failed => "action.finished",
@@ -317,6 +364,7 @@ mod tests {
                     finished_at: None,
                     finished_success: None,
                     reason,
+                    retry: None,
                     replaced_by: None,
                     error: None,
                     surplus: None,

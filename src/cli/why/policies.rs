@@ -11,6 +11,23 @@ use super::heading;
 use crate::schedule::duration::Compact;
 use crate::schedule::{CatchUp, Entry, Overlap, Priority, StackState};
 
+/// How long an action takes when all is well. Durations are as in the schedule file.
+#[derive(Clone, Serialize)]
+struct Expected {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_least: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<String>,
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let least = self.at_least.as_ref().map(|least| format!("at least {least}"));
+        let within = self.within.as_ref().map(|within| format!("within {within}"));
+        f.write_str(&least.into_iter().chain(within).collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// The policies in force. Durations are as in the schedule file.
 #[derive(Clone, Serialize)]
 pub(crate) struct Policies {
@@ -25,8 +42,13 @@ pub(crate) struct Policies {
     idempotent: bool,
     follow: bool,
     stack_state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<String>,
     /// The calendars on which its occurrences are skipped.
     not_on: Vec<String>,
+    /// How long an action takes when all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<Expected>,
 }
 
 impl Policies {
@@ -58,6 +80,17 @@ impl Policies {
                 StackState::Hold => "hold",
                 StackState::Skip => "skip",
             },
+            expect: entry.expect.map(|expect| Expected {
+                at_least: expect.at_least.map(|least| Compact(least).to_string()),
+                within: expect.within.map(|within| Compact(within).to_string()),
+            }),
+            retry: entry.retry.map(|retry| {
+                let first = Compact(retry.after.first);
+                match retry.after.factor > 1.0 {
+                    true => format!("{} times, first after {first}", retry.times),
+                    false => format!("{} times, each after {first}", retry.times),
+                }
+            }),
             not_on: entry.not_on.iter().map(|calendar| calendar.name.to_string()).collect(),
         }
     }
@@ -158,11 +191,22 @@ impl Policies {
                 },
             ),
         ];
+        if let Some(retry) = &self.retry {
+            rows.push(("retry", retry, "run again when its action ended without success".into()));
+        }
         if !self.not_on.is_empty() {
             rows.push((
                 "not_on",
                 &not_on,
                 "skipped on the days and in the windows of these calendars".into(),
+            ));
+        }
+        let expect = self.expect.as_ref().map(ToString::to_string).unwrap_or_default();
+        if !expect.is_empty() {
+            rows.push((
+                "expect",
+                &expect,
+                "told when an action ends sooner or runs longer; nothing is stopped".into(),
             ));
         }
         heading("Policies", out)?;

@@ -14,7 +14,7 @@ use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::Term;
 use crate::journal::postgres::tables::{Group, Id, KnownBeat, Number, Open, Writer};
 use crate::journal::store;
-use crate::journal::{Claim, Cursor, Key, Known, Pause, Recovered, Refused, Resent, Transition};
+use crate::journal::{Claim, Cursor, Handover, Key, Known, Pause, Recovered, Refused, Resent, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -28,6 +28,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     Step((Key, Transition)),
+    End(Box<Handover>),
     Amend(Box<Claim>),
     Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
@@ -183,7 +184,7 @@ impl Disk {
 
     pub(super) fn ask(&mut self, write: Write, now: Duration) {
         match write {
-            Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => {
+            Write::Step(..) | Write::End(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => {
                 self.write_at.get_or_insert(now + SOON);
             }
             _ => self.write_at = Some(now),
@@ -306,6 +307,7 @@ impl Disk {
         let mut written = Vec::new();
         for write in group {
             let came = if write_of(&write).is_some() { done.next() } else { None };
+            let is_refused = matches!(&came, Some(store::Written::Steps(refused)) if !refused.is_empty());
             let known = match came {
                 Some(store::Written::Steps(refused)) => {
                     written.extend(refused.into_iter().map(Written::Refused));
@@ -316,6 +318,7 @@ impl Disk {
             };
             match write {
                 Write::Step(..)
+                | Write::End(..)
                 | Write::Amend(..)
                 | Write::Resent(..)
                 | Write::Quota(..)
@@ -325,7 +328,7 @@ impl Disk {
                 Write::ByHand(claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
                 Write::Pause(entry, pause) => written.push(Written::Steered(entry, Steered::Paused(pause))),
                 Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
-                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, true)),
+                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, !is_refused)),
                 Write::Recall(account, stack, since, listed) => {
                     let known = database.tables.memory.actions(&stack, since, &listed);
                     written.push(Written::Recalled(account, stack, Some(known)));
@@ -342,7 +345,11 @@ impl Disk {
         let mut kept = Vec::new();
         for write in group {
             match write {
-                Write::Step(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => kept.push(write),
+                Write::Step(..)
+                | Write::End(..)
+                | Write::Amend(..)
+                | Write::Resent(..)
+                | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
                 Write::ByHand(claim) => written.push(Written::ByHand(claim, None)),
                 Write::Pause(entry, _) | Write::Resume(entry) => {
@@ -403,6 +410,7 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
     match write {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
         Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
+        Write::End(handover) => Some(store::Write::End(handover)),
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
         Write::Resent(resent) => Some(store::Write::Resent(resent)),
         Write::Claim(Claims { cursor, repeat, claims }) => {

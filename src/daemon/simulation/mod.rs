@@ -9,6 +9,7 @@
 //!
 //! `STACKCRON_SEED=N` runs one again and prints all that happens; `STACKCRON_SEEDS=N` runs more, `STACKCRON_FIRST=N` others.
 
+mod links;
 mod oracle;
 mod database;
 mod disk;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::links;
 use super::scenario::Scenario;
 use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
 use crate::clock::Now;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, Pause, Recovered, State};
+use crate::journal::{Key, Origin, Pause, Recovered, Repeat, State};
 use crate::log::Event;
 use crate::quota::Answer;
 use crate::rehearsal::network::Network;
@@ -173,9 +174,11 @@ impl<'a> Oracle<'a> {
     }
 
     /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
-    pub(super) fn is_restored(&mut self, cursor: Timestamp) {
+    pub(super) fn is_restored(&mut self, cursor: Timestamp, repeat: Option<Repeat>) {
         self.is_behind = true;
-        self.shown.is_restored(cursor, self.file);
+        self.shown.is_restored(cursor, repeat, self.file);
+        // Where the file has changed since, what the copy has not claimed ahead by the former one is not planned again.
+        self.undone.push((cursor - AHEAD, cursor));
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
@@ -468,12 +471,16 @@ impl<'a> Oracle<'a> {
                 if !counts.iter().any(|&(state, _)| state == row.state.as_str()) {
                     wrong.push(format!("{key} is {} ({:?}), and told to be {told:?}", row.state, row.reason));
                 }
-            } else if key.scheduled_at() <= duty {
+            } else if row.first(key) <= duty {
                 wrong.push(format!("{key} came due and is {}", row.state));
             }
             self.seen.insert(row.state.as_str());
         }
         wrong.extend(self.uncalled_for(committed));
+        let excused = |at: Timestamp| {
+            at > duty || self.shown.is_again(at) || self.is_undone(at) || self.shown.is_vague(at)
+        };
+        wrong.extend(links::judge(self.scenario, committed, api, &started, excused));
         if let Some(first) = wrong.first() {
             let more = wrong.len() - 1;
             self.violated(if more == 0 { first.clone() } else { format!("{first}, and {more} more") });
@@ -497,7 +504,8 @@ impl<'a> Oracle<'a> {
                     .any(|&(from, until)| given_up && from <= at && at <= until);
                 let vague = reloaded || self.is_undone(at) || self.shown.is_vague(at);
                 let excused = removed || vague || at > duty || Some(at) <= first;
-                !is_by_hand(key) && (!due || !(expected.contains(key) || excused))
+                let linked = matches!(row.origin, Origin::Retry(_) | Origin::Upstream);
+                !is_by_hand(key) && !linked && (!due || !(expected.contains(key) || excused))
             })
             .map(|(key, row)| format!("{key} was not due, and is {} ({:?})", row.state, row.reason))
             .collect()

@@ -3,6 +3,7 @@
 //! Each kind of trouble is absent from about half of the runs, so that runs differ in more than their numbers.
 
 mod clocks;
+mod links;
 mod several;
 
 use std::collections::HashMap;
@@ -198,6 +199,25 @@ impl File {
 }
 
 impl Scenario {
+    /// The entry that an entry comes after: the same one in every version that has both.
+    pub(super) fn upstream_of(&self, entry: &EntryName) -> Option<&EntryName> {
+        let mut all = self.universe.entries.iter().filter(|known| known.name == *entry);
+        all.find_map(|entry| entry.after.as_ref()).map(|after| &after.entry)
+    }
+
+    /// An entry as each version of the file has it. `None`: a version does not have it.
+    pub(super) fn versions_of(&self, entry: &EntryName) -> Vec<Option<&Entry>> {
+        let of = |file: &File| file.lines.iter().position(|line| line.entry.name == *entry);
+        self.files.iter().map(|file| of(file).map(|place| &*file.lines[place].entry)).collect()
+    }
+
+    /// The entries that come after an entry in every version of the file.
+    pub(super) fn followers_of(&self, entry: &EntryName) -> Vec<&Entry> {
+        let after = |known: &Entry| known.after.as_ref().is_some_and(|after| after.entry == *entry);
+        let first = self.files[0].lines.iter().map(|line| &*line.entry).filter(|known| after(known));
+        first.filter(|known| self.versions_of(&known.name).iter().all(Option::is_some)).collect()
+    }
+
     pub(super) fn from_seed(seed: u64) -> Scenario {
         match seed % 4 {
             0 => Scenario::with_clocks_by_days(seed),
@@ -218,6 +238,7 @@ impl Scenario {
             change(&mut accounts, &mut lines, rng);
             files.push(File::new(&accounts, lines.clone()));
         }
+        links::draw(seed, &mut files, &mut lines);
         let silent = lines.iter().map(|line| Line { due: Due::NEVER, ..line.clone() });
         let silent_file = files.len();
         files.push(File::new(&accounts, silent.map(Line::timed).collect()));
@@ -326,6 +347,9 @@ fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
 impl Line {
     /// With the cron expression of when it is due.
     fn timed(self) -> Line {
+        if self.entry.after.is_some() {
+            return self;
+        }
         let Due { period, phase } = self.due;
         let cron = match self.due.is_appointment() {
             true => {

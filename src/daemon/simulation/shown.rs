@@ -76,6 +76,11 @@ impl Shown {
         self.stretches.last().map(|last| last.until)
     }
 
+    /// Whether the clock has shown an instant more than once.
+    pub(super) fn is_again(&self, at: Timestamp) -> bool {
+        self.repeats.values().any(|repeat| repeat.from <= at && at < repeat.until)
+    }
+
     pub(super) fn is_vague(&self, at: Timestamp) -> bool {
         self.vague.iter().any(|&(from, until)| from <= at && at <= until)
     }
@@ -188,12 +193,14 @@ impl Shown {
     }
 
     /// The journal is an older copy of itself. What came due since comes due again.
-    pub(super) fn is_restored(&mut self, cursor: Timestamp, file: usize) {
+    pub(super) fn is_restored(&mut self, cursor: Timestamp, repeat: Option<Repeat>, file: usize) {
         self.doubts(cursor - AHEAD, cursor);
-        let (before, pass) = (cursor - JUST, self.pass);
+        let (before, pass) = (cursor - JUST, repeat.map_or(0, |repeat| repeat.pass));
+        self.pass = pass;
+        self.repeats.retain(|known, _| *known <= pass);
         self.stretches.retain_mut(|stretch| {
             stretch.until = before.min(stretch.until);
-            stretch.after < stretch.until
+            stretch.pass <= pass && stretch.after < stretch.until
         });
         if self.stretches.last().is_none_or(|last| last.pass != pass) {
             self.stretches.push(Stretch { after: before, until: before, file, pass });

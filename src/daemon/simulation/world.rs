@@ -208,7 +208,7 @@ impl<'a> World<'a> {
         let watches = |process: &Process| process.core.watched_for_surplus() > 0;
         let settled = self.leader().is_some()
             && !self.machines.iter().any(|machine| machine.process.as_ref().is_some_and(watches))
-            && self.journal().rows().all(|(key, row)| row.is_settled || key.scheduled_at() > duty)
+            && self.journal().rows().all(|(key, row)| row.is_settled || row.first(key) > duty)
             && self.book.owes(self.journal()).is_none();
         if !settled {
             self.settled_at = None;
@@ -221,7 +221,7 @@ impl<'a> World<'a> {
     /// What is not settled yet.
     fn left(&self) -> String {
         let duty = self.book.duty_ends();
-        let open = self.journal().rows().find(|(key, row)| !row.is_settled && key.scheduled_at() <= duty);
+        let open = self.journal().rows().find(|(key, row)| !row.is_settled && row.first(key) <= duty);
         format!("open {open:?}, lost {:?}", self.book.owes(self.journal()))
     }
 

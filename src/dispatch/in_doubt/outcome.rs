@@ -100,7 +100,7 @@ impl Dispatch {
         pending.waited = true;
         effects.extend(pending.record_waiting("retry"));
         let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
-        let newer = newest.filter(|&newest| newest > pending.scheduled_at);
+        let newer = newest.filter(|&newest| newest > pending.first());
         if let Some(newer) =
             newer.filter(|_| pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand())
         {
@@ -122,7 +122,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         if !entry.idempotent {
-            return self.unknown(id, doubt.error, effects);
+            return self.unknown(id, doubt.error, now, effects);
         }
         let Some(pending) = self.pending.get_mut(&id) else {
             return;

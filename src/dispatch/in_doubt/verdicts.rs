@@ -159,15 +159,12 @@ impl Dispatch {
             let verdict = match jobs[place].and_then(|job| Some((job, records.get(job)?))) {
                 None => by_list,
                 Some((job, record)) => {
-                    let meets = |other: usize| {
-                        other != place
-                            && jobs[other].is_none_or(|its| its == job)
-                            && attempts[other].until >= attempt.from
-                    };
+                    let may_be_of_job =
+                        |other: usize| other != place && jobs[other].is_none_or(|its| its == job);
                     let of_job = known.jobs.iter().filter(|(_, its)| *its == job);
                     let background = Background {
                         runs: of_job.map(|(&action, _)| Run::of(action, &reading.actions)).collect(),
-                        others: (0..attempts.len()).any(meets),
+                        others: (0..attempts.len()).any(may_be_of_job),
                         moved_with: self.doubts.moved_with.get(&(stack.clone(), job.clone())).copied(),
                     };
                     let testimony = testify(record, attempt, &background);

@@ -171,8 +171,7 @@ fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
     let account = account(100);
     let mut world = World::new(&account);
     let template = Template::parse("{unix}").expect("a template");
-    let entry =
-        Entry { args_template: Some(Arc::new(template)), overlap: Overlap::Queue, ..entry("a", &account) };
+    let entry = Entry { args_template: Some(Arc::new(template)), ..entry("a", &account) };
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(entry.clone())] };
     let left = open("a", -60, Reached::Waiting { attempts: 0, reason: "overlap".into() });
     let effects = world.dispatch.recover(recovered(vec![left]), &schedule, world.now);
@@ -185,7 +184,6 @@ fn a_template_is_filled_for_what_is_planned_and_what_a_former_process_left() {
     world.take(effects);
     world.answer(started(1));
     world.go_to(60.0);
-    world.answer_follow_up(ended(1, true));
     assert_eq!(world.args_sent(), [Some(&*unix(60))], "after a reload too");
 }
 

@@ -188,7 +188,8 @@ fn an_action_is_asked_for_on_the_stack_that_it_was_started_on() {
     let account = account(100);
     let mut world = World::new(&account);
     let claim = open("a", -9, Reached::Due).claim;
-    let following = vec![Followed { claim, action: 7, attempts: 1, sent_at: World::at(-9) }];
+    let following =
+        vec![Followed { claim, action: 7, attempts: 1, sent_at: World::at(-9), told_slow: false }];
     let recovered = Recovered { following, ..recovered(Vec::new()) };
     let effects = world.dispatch.recover(recovered, &moved_to_another_stack(&account), world.now);
     world.take(effects);

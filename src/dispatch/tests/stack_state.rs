@@ -50,6 +50,7 @@ fn a_stack_is_looked_at_ahead_so_that_a_send_waits_for_nothing() {
     world.plan(&entry_with(StackState::Hold, "a", &account), &[10]);
     world.plan(&entry_with(StackState::Skip, "b", &account), &[10]);
     world.plan(&entry("c", &account), &[10]);
+    world.plan(&Entry { paused: true, ..entry_with(StackState::Hold, "d", &account) }, &[10]);
     world.go_to(7.999);
     assert!(world.looks().is_empty());
     world.go_to(8.0);

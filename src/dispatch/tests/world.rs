@@ -25,6 +25,8 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         job: JobUid::new(name).expect("a uid"),
         cron: [Expression::parse("* * * * *").expect("an expression")].into(),
         timezone: TimeZone::UTC,
+        after: None,
+        retry: None,
         args: None,
         args_template: None,
         overlap: Overlap::Allow,
@@ -38,6 +40,7 @@ pub(super) fn entry(name: &str, account: &Arc<Account>) -> Entry {
         stack_state: StackState::Ignore,
         notify: None,
         not_on: Box::default(),
+        expect: None,
     }
 }
 
@@ -53,6 +56,7 @@ pub(super) struct World {
     pub(super) warmed: usize,
     pub(super) recorded: Vec<(Key, Transition)>,
     pub(super) amended: Vec<Claim>,
+    pub(super) ended: Vec<Handover>,
     /// Whether the journal can be read.
     pub(super) recalls: bool,
     /// What the journal has of former processes.
@@ -81,6 +85,7 @@ impl World {
             warmed: 0,
             recorded: Vec::new(),
             amended: Vec::new(),
+            ended: Vec::new(),
             recalls: true,
             unnamed: Vec::new(),
             records: HashMap::new(),
@@ -196,6 +201,10 @@ impl World {
                     self.sent.push((id, request));
                 }
                 Effect::Record(key, step) => self.recorded.push((key, step)),
+                Effect::End(handover) => {
+                    self.recorded.push((handover.key.clone(), handover.end.clone()));
+                    self.ended.push(*handover);
+                }
                 Effect::Recall(account, stack, ..) => {
                     let known = self.recalls.then(|| self.known());
                     let effects = self.dispatch.recalled(account, stack, known, self.now);
@@ -246,7 +255,7 @@ impl World {
         let started = self.recorded.iter().filter_map(|(_, mv)| action(mv));
         let actions = started.chain(self.resent.iter().filter_map(|resent| resent.surplus)).collect();
         let jobs = self.known_jobs.clone();
-        Known { actions, jobs, unnamed: self.unnamed.clone(), ..Known::default() }
+        Known { actions, jobs, unnamed: self.unnamed.clone() }
     }
 
     /// Answers the oldest look: at a stack, or at this job.

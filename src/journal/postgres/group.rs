@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
+use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{
-    Claim, Cursor, Definition, JournalError, Key, Origin, Pause, Refused, Repetition, Resent, Transition,
+    Claim, Cursor, Definition, JournalError, Key, Pause, Refused, Repetition, Resent, Successor, Transition,
     Watch,
 };
 use super::Address;
@@ -23,8 +24,8 @@ pub(super) const CLAIM: &str = "
     , claim AS MATERIALIZED (
         SELECT c.* FROM lease, unnest(
             $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[],
-            $12::integer[], $13::boolean[]
-        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once)
+            $12::integer[], $13::boolean[], $17::integer[], $18::bigint[]
+        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once, link, retry_of)
     ), aim AS MATERIALIZED (
         SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM claim
     ), added AS (
@@ -46,8 +47,8 @@ pub(super) const CLAIM: &str = "
         FROM lease WHERE {row}
     ), inserted AS (
         INSERT INTO stackcron.open AS o
-            (scheduled_at, entry, pass, target, due, deadline, by_person, args, state, attempts, number, shard)
-        SELECT c.scheduled_at, c.entry, c.pass, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}
+            (scheduled_at, entry, pass, target, due, deadline, by_person, args, state, attempts, number, shard, link, retry_of)
+        SELECT c.scheduled_at, c.entry, c.pass, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}, c.link, c.retry_of
         FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
         WHERE NOT EXISTS (SELECT FROM stackcron.settled s
             WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
@@ -122,10 +123,11 @@ const STEPS: &str = "
     ), ended AS (
         DELETE FROM stackcron.open o USING step s
         WHERE s.settles AND o.scheduled_at = s.scheduled_at AND o.entry = s.entry COLLATE \"C\" AND o.pass = s.pass
-        RETURNING o.scheduled_at, o.entry, o.pass, o.target, o.due, s.state, s.attempts, s.sent, s.action, s.finished, s.success, s.reason
+        RETURNING o.scheduled_at, o.entry, o.pass, o.target, o.due, s.state, s.attempts, s.sent, s.action, s.finished, s.success, s.reason,
+            o.link, o.retry_of
     ), settled AS (
         INSERT INTO stackcron.settled
-            (scheduled_at, entry, pass, target, due, state, attempts, sent, action, finished, success, reason, number)
+            (scheduled_at, entry, pass, target, due, state, attempts, sent, action, finished, success, reason, link, retry_of, number)
         SELECT ended.*, $1 FROM ended
     )
     SELECT EXISTS (SELECT FROM lease)";
@@ -189,6 +191,8 @@ pub(crate) struct Group {
     pub(super) amended: HashMap<Key, Claim>,
     /// Where occurrences are after all steps.
     pub(super) steps: HashMap<Key, Progress>,
+    /// Where those are that are claimed together with their steps: these steps follow the claims.
+    pub(super) later: HashMap<Key, Progress>,
     /// What people asked for, and the answer was lost. It is not claimed any more.
     pub(super) withdrawn: HashSet<Key>,
     pub(super) quotas: HashMap<AccountName, String>,
@@ -213,11 +217,19 @@ impl Group {
     ) -> Written {
         match *write {
             Write::Steps(steps) => {
-                let refused = steps.iter().filter_map(|(key, mv)| {
-                    let before = self.steps.get(key).or_else(|| open.get(key)).or_else(|| settled.get(key));
-                    self.step(key, before.cloned(), mv)
-                });
+                let refused = steps.iter().filter_map(|(key, mv)| self.step(key, open, settled, mv));
                 return Written::Steps(refused.collect());
+            }
+            Write::End(handover) => {
+                let refused = self.step(&handover.key, open, settled, &handover.end);
+                for Successor { claim, given_up } in &handover.next {
+                    self.claims.entry(claim.key.clone()).or_insert_with(|| claim.clone());
+                    if let Some(end) = given_up {
+                        // What was claimed before has an end of its own.
+                        self.step(&claim.key, open, settled, end);
+                    }
+                }
+                return Written::Steps(refused.into_iter().collect());
             }
             Write::Quota(account, saved) => {
                 // It is always text.
@@ -250,14 +262,25 @@ impl Group {
         });
     }
 
-    fn step(&mut self, key: &Key, before: Option<Progress>, mv: &Transition) -> Option<Refused> {
+    fn step(
+        &mut self,
+        key: &Key,
+        open: &HashMap<Key, Progress>,
+        settled: &HashMap<Key, Progress>,
+        mv: &Transition,
+    ) -> Option<Refused> {
+        let written = self.later.get(key).or_else(|| self.steps.get(key));
+        let known = written.or_else(|| open.get(key)).or_else(|| settled.get(key)).cloned();
+        let is_claimed_with_it = !open.contains_key(key) && self.claims.contains_key(key);
+        let before = known.or_else(|| is_claimed_with_it.then(Progress::due));
         let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(before) = before else {
             return refused(None);
         };
         match before.step(mv) {
             Step::Further(further) => {
-                self.steps.insert(key.clone(), further);
+                let steps = if is_claimed_with_it { &mut self.later } else { &mut self.steps };
+                steps.insert(key.clone(), further);
                 None
             }
             Step::Stays => None,
@@ -287,6 +310,7 @@ impl Group {
             pauses,
             stopped,
             claims,
+            later,
             given_back,
             (),
         ) = tokio::try_join!(
@@ -294,17 +318,18 @@ impl Group {
             answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
             answers.one(self.withdraw(client, number, of)),
             answers.one(self.send_amended(client, number, of)),
-            answers.one(self.send_steps(client, number, of)),
+            answers.one(self.send_steps(&self.steps, client, number, of)),
             answers.one(self.send_resent(client, number, of)),
             answers.one(self.send_quotas(client, number, of)),
             answers.one(self.send_in_force(client, number, of)),
             answers.one(self.send_pauses(client, number, of)),
             answers.one(self.send_stopped(client, number, of)),
             answers.one(self.send_claims(client, number, of)),
+            answers.one(self.send_steps(&self.later, client, number, of)),
             answers.one(self.give_back(client, number, of)),
             answers.one(client.batch_execute("COMMIT")),
         )?;
-        let told = [&withdrawn, &amended, &steps, &resent, &quotas, &in_force, &pauses, &stopped];
+        let told = [&withdrawn, &amended, &steps, &resent, &quotas, &in_force, &pauses, &stopped, &later];
         let told = told.into_iter().flatten().chain(claims.first());
         if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
             return Err(JournalError::Deposed);
@@ -363,15 +388,21 @@ impl Group {
         one(client, &of.lease(), AMEND, &parameters).await
     }
 
-    async fn send_steps(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
-        if self.steps.is_empty() {
+    async fn send_steps(
+        &self,
+        steps: &HashMap<Key, Progress>,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<Row>, Error> {
+        if steps.is_empty() {
             return Ok(None);
         }
-        let all = || self.steps.iter();
+        let all = || steps.iter();
         let after = |key: &Key, at: Option<Timestamp>| {
             at.map(|at| at.as_microsecond() - key.scheduled_at().as_microsecond())
         };
-        let (instants, entries, passes) = columns(self.steps.keys());
+        let (instants, entries, passes) = columns(steps.keys());
         let settles: Vec<bool> = all().map(|(_, standing)| standing.is_settled()).collect();
         let states: Vec<i16> = all().map(|(_, standing)| standing.state.code()).collect();
         let attempts: Vec<i64> = all().map(|(_, standing)| i64::from(standing.attempts)).collect();
@@ -486,7 +517,8 @@ impl Group {
         if self.cursor.is_none() && self.claims.is_empty() {
             return Ok(Vec::new());
         }
-        let cursor: Option<i64> = self.cursor.map(|cursor| cursor.at.as_microsecond());
+        // What ends and hands over claims without a sweep, and leaves the cursor where it is.
+        let cursor = self.cursor.map(|cursor| cursor.at.as_microsecond());
         let repeat = self.cursor.and_then(|cursor| cursor.repeat);
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));
         let until: Option<i64> = repeat.map(|repeat| repeat.until.as_microsecond());
@@ -499,13 +531,12 @@ impl Group {
         let due: Vec<i64> = all().map(|claim| after(claim, claim.due_at)).collect();
         let deadlines: Vec<i64> = all().map(|claim| after(claim, claim.deadline)).collect();
         let once: Vec<bool> = all().map(|claim| claim.repetition == Repetition::Once).collect();
-        let (by_person, args): (Vec<bool>, Vec<Option<&str>>) = all()
-            .map(|claim| match &claim.origin {
-                Origin::Schedule => (false, None),
-                Origin::Person { args } => (true, args.as_deref()),
-            })
-            .unzip();
-        let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
+        let kept: Vec<Link<'_>> = all().map(|claim| claim.origin.link(claim.key.scheduled_at())).collect();
+        let by_person: Vec<bool> = kept.iter().map(|kept| kept.by_person).collect();
+        let args: Vec<Option<&str>> = kept.iter().map(|kept| kept.args).collect();
+        let links: Vec<Option<i32>> = kept.iter().map(|kept| kept.link).collect();
+        let retry_of: Vec<Option<i64>> = kept.iter().map(|kept| kept.retry_of).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 18] = [
             (&number, Type::INT8),
             (&cursor, Type::INT8),
             (&instants, Type::INT8_ARRAY),
@@ -522,6 +553,8 @@ impl Group {
             (&pass, Type::INT8),
             (&until, Type::INT8),
             (&from, Type::INT8),
+            (&links, Type::INT4_ARRAY),
+            (&retry_of, Type::INT8_ARRAY),
         ];
         client.query_typed(&of.claim(), &parameters).await
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span};
+use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span, link};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::{Address, rows, schema};
 use crate::schedule::EntryName;
@@ -26,12 +26,12 @@ const AHEAD: usize = 2;
 /// Open and settled alike. Both tables are indexed in the order that is asked for.
 pub(super) const ROWS: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL::bigint AS finished, NULL::boolean AS success, reason, pass,
-        (SELECT surplus FROM stackcron.resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass)
+        (SELECT surplus FROM stackcron.resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass), link, retry_of
     FROM stackcron.open o
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)
     UNION ALL
     SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass,
-        (SELECT surplus FROM stackcron.resent r WHERE r.scheduled_at = s.scheduled_at AND r.entry = s.entry AND r.pass = s.pass)
+        (SELECT surplus FROM stackcron.resent r WHERE r.scheduled_at = s.scheduled_at AND r.entry = s.entry AND r.pass = s.pass), link, retry_of
     FROM stackcron.settled s
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)";
 
@@ -170,6 +170,7 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
         finished_success: row.get(8),
         reason: row.get(9),
         surplus: row.get::<_, Option<i64>>(11).map(i64::cast_unsigned),
+        retry: link::retry(row.get(12), row.get(13), scheduled_at),
         replaced_by: None,
         error: None,
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::progress::Progress;
 use super::super::store::{Write, Written};
-use super::super::{Claimed, Key, Origin};
+use super::super::{Claimed, Key, Origin, Successor};
 use super::group::Group;
 
 /// How what is open stands, as far as that is known to be written.
@@ -24,10 +24,14 @@ impl Open {
     /// What is moved and not open: it is settled, or was never claimed.
     pub(crate) fn moved_otherwise<'w>(&self, writes: &[Write<'w>]) -> Vec<&'w Key> {
         let moved = writes.iter().flat_map(|write| match *write {
-            Write::Steps(steps) => steps,
-            _ => &[],
+            Write::Steps(steps) => steps.iter().map(|(key, _)| key).collect(),
+            Write::End(handover) => {
+                let next = handover.next.iter().map(|successor| &successor.claim.key);
+                next.chain([&handover.key]).collect()
+            }
+            _ => Vec::new(),
         });
-        moved.map(|(key, _)| key).filter(|key| !self.rows.contains_key(key)).collect()
+        moved.filter(|key| !self.rows.contains_key(key)).collect()
     }
 
     /// What writes come to, and what will have come of each; of a claim the database has the word.
@@ -63,7 +67,15 @@ impl Open {
         written: &mut [Written],
     ) {
         self.lost.clear();
-        for (key, standing) in group.steps {
+        let handed_over = writes.iter().flat_map(|write| match *write {
+            Write::End(handover) => &handover.next[..],
+            _ => &[],
+        });
+        for Successor { claim, .. } in handed_over {
+            new.remove(&claim.key);
+            self.rows.entry(claim.key.clone()).or_insert_with(Progress::due);
+        }
+        for (key, standing) in group.steps.into_iter().chain(group.later) {
             if standing.is_settled() {
                 self.rows.remove(&key);
             } else {

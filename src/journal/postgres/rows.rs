@@ -189,7 +189,8 @@ const ACTIONS: &str = "
     ORDER BY scheduled_at, entry";
 
 const OPEN: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass
+    SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass,
+        link, retry_of
     FROM stackcron.open o JOIN stackcron.target t ON t.id = o.target
     WHERE o.shard = {own}
     ORDER BY scheduled_at, entry, pass";
@@ -511,10 +512,7 @@ fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
         job: JobUid::new(row.get(10)).map_err(|error| error.to_string())?,
         due_at: after(scheduled_at, row.get(2))?,
         deadline: after(scheduled_at, row.get(11))?,
-        origin: match row.get(12) {
-            false => Origin::Schedule,
-            true => Origin::Person { args: row.get(13) },
-        },
+        origin: Origin::of_columns(row.get(12), row.get(13), row.get(16), row.get(17), scheduled_at),
         repetition: Repetition::default(),
     };
     Ok((claim, standing))

@@ -27,6 +27,8 @@ pub(super) struct Migration {
 /// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
 /// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
 ///
+/// `link` and `retry_of` are explained in `link`.
+///
 /// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to have, `watch` (JSON) how the
 /// stack's list is read for one; NULL once nobody reads on.
 ///
@@ -103,6 +105,8 @@ const FIRST: &str = r#"
         sent bigint,
         action bigint,
         reason text,
+        link integer,
+        retry_of bigint,
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
@@ -119,6 +123,8 @@ const FIRST: &str = r#"
         finished bigint,
         success boolean,
         reason text,
+        link integer,
+        retry_of bigint,
         number bigint NOT NULL,
         PRIMARY KEY (scheduled_at, entry, pass)
     );

@@ -147,7 +147,7 @@ impl Tables {
         (self.holds(number, holder) && self.has(known_beat)).then_some(())?;
         // As the database has it: no text with a NUL, and nothing that is written together with one.
         let has_nul = |progress: &Progress| progress.reason.as_ref().is_some_and(|text| text.contains('\0'));
-        if group.steps.values().any(has_nul) {
+        if group.steps.values().chain(group.later.values()).any(has_nul) {
             return None;
         }
         for key in &group.withdrawn {
@@ -173,17 +173,20 @@ impl Tables {
         }
         group.stopped.into_iter().for_each(|at| self.memory.stopped(at));
         let mut new = HashSet::new();
-        if group.cursor.is_some() || !group.claims.is_empty() {
-            let claims: Vec<_> = group.claims.values().cloned().collect();
-            let known: HashSet<Key> = self.memory.claim(group.cursor, &claims).known.into_iter().collect();
-            for key in group.claims.keys() {
-                let own = self.numbers.get(key) == Some(&number.get());
-                if !known.contains(key) {
-                    self.numbers.insert(key.clone(), number.get());
-                    new.insert(key.clone());
-                } else if own && self.memory.is_untouched(key) {
-                    new.insert(key.clone());
-                }
+        let claims: Vec<_> = group.claims.values().cloned().collect();
+        let known: HashSet<Key> = self.memory.claim(group.cursor, &claims).known.into_iter().collect();
+        for key in group.claims.keys() {
+            let own = self.numbers.get(key) == Some(&number.get());
+            if !known.contains(key) {
+                self.numbers.insert(key.clone(), number.get());
+                new.insert(key.clone());
+            } else if own && self.memory.is_untouched(key) {
+                new.insert(key.clone());
+            }
+        }
+        for (key, standing) in &group.later {
+            if self.memory.overwrite(key, standing) {
+                self.numbers.insert(key.clone(), number.get());
             }
         }
         Some(new)

@@ -39,12 +39,14 @@ const HEAD: &str = "
     FROM stackcron.journal";
 
 const OPEN: &str = "
-    SELECT scheduled_at, entry, pass, account, stack, job, due, state, attempts, sent, action, reason, deadline, by_person, args
+    SELECT scheduled_at, entry, pass, account, stack, job, due, state, attempts, sent, action, reason, link, retry_of,
+        deadline, by_person, args
     FROM stackcron.open JOIN stackcron.target t ON t.id = target ORDER BY 1, 2, 3";
 
 const SETTLED: &str = "
     DECLARE settled NO SCROLL CURSOR FOR
-    SELECT scheduled_at, entry, pass, account, stack, job, due, state, attempts, sent, action, reason, finished, success
+    SELECT scheduled_at, entry, pass, account, stack, job, due, state, attempts, sent, action, reason, link, retry_of,
+        finished, success
     FROM stackcron.settled s JOIN stackcron.target t ON t.id = s.target ORDER BY s.scheduled_at, s.entry, s.pass";
 
 const EMPTY: &str = "
@@ -158,6 +160,8 @@ fn row(row: &SqlRow, more: More) -> Row {
         sent: row.get(9),
         action: row.get(10),
         reason: row.get(11),
+        link: row.get(12),
+        retry_of: row.get(13),
         more,
     }
 }
@@ -172,11 +176,11 @@ macro_rules! insert {
     ($table:literal, $columns:literal, $types:literal) => {
         concat!(
             "INSERT INTO stackcron.", $table,
-            " (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, number, ", $columns, ")
-             SELECT scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, -1, ", $columns,
+            " (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, link, retry_of, number, ", $columns, ")
+             SELECT scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, link, retry_of, -1, ", $columns,
             " FROM unnest($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::smallint[], $7::bigint[],
-                $8::bigint[], $9::bigint[], $10::text[], ", $types, ")
-              AS r (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, ", $columns, ")"
+                $8::bigint[], $9::bigint[], $10::text[], $11::integer[], $12::bigint[], ", $types, ")
+              AS r (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, link, retry_of, ", $columns, ")"
         )
     };
 }
@@ -184,10 +188,10 @@ macro_rules! insert {
 const INSERT_OPEN: &str = insert!(
     "open",
     "deadline, by_person, args, shard",
-    "$11::bigint[], $12::boolean[], $13::text[], $14::text[]"
+    "$13::bigint[], $14::boolean[], $15::text[], $16::text[]"
 );
 
-const INSERT_SETTLED: &str = insert!("settled", "finished, success", "$11::bigint[], $12::boolean[]");
+const INSERT_SETTLED: &str = insert!("settled", "finished, success", "$13::bigint[], $14::boolean[]");
 
 impl Idle for IdleDatabase {
     fn head(&mut self) -> Result<Option<Head>, JournalError> {
@@ -245,7 +249,7 @@ impl Idle for IdleDatabase {
 
     fn open(&mut self) -> Result<Vec<Row>, JournalError> {
         let rows = self.query(OPEN)?;
-        let of = |of: &SqlRow| More::Open { deadline: of.get(12), by_person: of.get(13), args: of.get(14) };
+        let of = |of: &SqlRow| More::Open { deadline: of.get(14), by_person: of.get(15), args: of.get(16) };
         Ok(rows.iter().map(|found| row(found, of(found))).collect())
     }
 
@@ -255,7 +259,7 @@ impl Idle for IdleDatabase {
             self.reads = true;
         }
         let rows = self.query(&format!("FETCH {PORTION} FROM settled"))?;
-        let of = |of: &SqlRow| More::Settled { finished: of.get(12), success: of.get(13) };
+        let of = |of: &SqlRow| More::Settled { finished: of.get(14), success: of.get(15) };
         Ok(rows.iter().map(|found| row(found, of(found))).collect())
     }
 
@@ -358,6 +362,8 @@ impl Idle for IdleDatabase {
         let passes: Vec<i32> = rows.iter().map(|row| i32::try_from(row.pass).unwrap_or(i32::MAX)).collect();
         let states: Vec<i16> = rows.iter().map(|row| i16::try_from(row.state).unwrap_or(i16::MAX)).collect();
         let reasons: Vec<Option<String>> = rows.iter().map(|row| storable(row.reason.as_ref())).collect();
+        let links: Vec<Option<i32>> = rows.iter().map(|row| row.link).collect();
+        let retry_of = optional(|r| r.retry_of);
         let mut values: Vec<(&(dyn ToSql + Sync), Type)> = vec![
             (&at, Type::INT8_ARRAY),
             (&entries, Type::TEXT_ARRAY),
@@ -369,6 +375,8 @@ impl Idle for IdleDatabase {
             (&sent, Type::INT8_ARRAY),
             (&action, Type::INT8_ARRAY),
             (&reasons, Type::TEXT_ARRAY),
+            (&links, Type::INT4_ARRAY),
+            (&retry_of, Type::INT8_ARRAY),
         ];
         let (mut deadlines, mut by_person, mut args, mut shards) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -130,6 +130,14 @@ fn check(db: &Connection, path: &Path, size: u64) -> Result<(), JournalError> {
 
 /// Opens a journal for reading, beside a daemon or without one.
 pub(super) fn connect_to_read(directory: &Path) -> Result<Connection, JournalError> {
+    connect_readable(directory).map_err(|error| match error {
+        // Who reads needs no leave to write.
+        JournalError::ReadOnly { path, .. } => JournalError::Forbidden { path },
+        error => error,
+    })
+}
+
+fn connect_readable(directory: &Path) -> Result<Connection, JournalError> {
     let path = directory.join(FILE_NAME);
     let sqlite = |error| JournalError::sqlite(&path, &error);
     match fs::metadata(&path) {

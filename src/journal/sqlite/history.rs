@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, named_params};
 
-use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span};
+use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span, link};
 use super::file;
 use super::rows;
 use crate::schedule::EntryName;
@@ -13,12 +13,12 @@ use crate::schedule::EntryName;
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
 pub(super) const ROWS: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass,
-        (SELECT surplus FROM resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass)
+        (SELECT surplus FROM resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass), link, retry_of
     FROM open o
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)
     UNION ALL
     SELECT scheduled_at, entry, due, state, attempts, sent, action, finished, success, reason, pass,
-        (SELECT surplus FROM resent r WHERE r.scheduled_at = s.scheduled_at AND r.entry = s.entry AND r.pass = s.pass)
+        (SELECT surplus FROM resent r WHERE r.scheduled_at = s.scheduled_at AND r.entry = s.entry AND r.pass = s.pass), link, retry_of
     FROM settled s
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)";
 
@@ -107,7 +107,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let due_at = rows::required_offset(row, scheduled_at, 2)?;
     let sent_at = rows::offset(row, scheduled_at, 5)?;
     Ok(Record {
-        key: Key::new(rows::entry_name(row, 12)?, scheduled_at).in_pass(row.get(10)?),
+        key: Key::new(rows::entry_name(row, 14)?, scheduled_at).in_pass(row.get(10)?),
         state: rows::state(row, 3)?,
         sent_at,
         lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),
@@ -117,6 +117,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_success: row.get(8)?,
         reason: row.get(9)?,
         surplus: rows::action_id(row, 11)?,
+        retry: link::retry(row.get(12)?, row.get(13)?, scheduled_at),
         replaced_by: None,
         error: None,
     }

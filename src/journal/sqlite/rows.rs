@@ -10,11 +10,12 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::super::directory::Lock;
+use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, Definition, JournalError, Key, Known, Origin, Pause, Recovered, Refused,
-    Repeat, Repetition, Resent, State, Transition, Unnamed, Watch,
+    Claim, Claimed, ClockOf, Cursor, Definition, Handover, JournalError, Key, Known, Origin, Pause,
+    Recovered, Refused, Repeat, Repetition, Resent, State, Successor, Transition, Unnamed, Watch,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -236,7 +237,8 @@ impl Store for Rows {
 }
 
 const OPEN: &str = "
-    SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, pass
+    SELECT scheduled_at, name, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, pass,
+        link, retry_of
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
     ORDER BY scheduled_at, entry, pass";
 
@@ -274,10 +276,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
         job: named(row, 10, JobUid::new)?,
         due_at: required_offset(row, scheduled_at, 2)?,
         deadline: required_offset(row, scheduled_at, 11)?,
-        origin: match row.get(12)? {
-            false => Origin::Schedule,
-            true => Origin::Person { args: row.get(13)? },
-        },
+        origin: Origin::of_columns(row.get(12)?, row.get(13)?, row.get(15)?, row.get(16)?, scheduled_at),
         repetition: Repetition::default(),
     };
     Ok((claim, standing))
@@ -292,6 +291,7 @@ impl Writing<'_> {
             }
             Write::Claim(cursor, claims) => return self.claim(cursor, claims).map(Written::Claimed),
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
+            Write::End(handover) => return self.end(handover).map(Written::Steps),
             Write::Amend(claim) => self.amend(claim)?,
             Write::InForce(since, entries) => self.in_force(since, entries)?,
             Write::Resent(resent) => self.resent(resent)?,
@@ -304,22 +304,50 @@ impl Writing<'_> {
 
     /// Claims what is not known yet, and moves the cursor on.
     fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> rusqlite::Result<Claimed> {
+        let claimed = self.claim_all(claims)?;
+        let Some(cursor) = cursor else { return Ok(claimed) };
+        let at = cursor.at.as_microsecond();
+        match cursor.repeat {
+            None => self
+                .db
+                .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
+                .execute([at])?,
+            Some(Repeat { pass, from, until }) => self
+                .db
+                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_from = ?3, pass_until = ?4")?
+                .execute(params![at, pass, from.as_microsecond(), until.as_microsecond()])?,
+        };
+        Ok(claimed)
+    }
+
+    /// Ends an occurrence, and claims what follows.
+    fn end(&mut self, handover: &Handover) -> rusqlite::Result<Vec<Refused>> {
+        let refused = self.step(&handover.key, &handover.end)?;
+        for Successor { claim, given_up } in &handover.next {
+            self.claim_all(std::slice::from_ref(claim))?;
+            if let Some(end) = given_up {
+                // What was claimed before has an end of its own.
+                self.step(&claim.key, end)?;
+            }
+        }
+        Ok(refused.into_iter().collect())
+    }
+
+    /// Claims what is not known yet, and leaves the cursor.
+    fn claim_all(&mut self, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let mut claimed = Claimed::default();
         for claim in claims {
             let entry = self.entry(claim.key.entry())?;
             let target = self.target(claim)?;
             let scheduled_at = claim.key.scheduled_at();
             let after = |at: Timestamp| at.as_microsecond() - scheduled_at.as_microsecond();
-            let (by_person, args) = match &claim.origin {
-                Origin::Schedule => (false, None),
-                Origin::Person { args } => (true, args.as_deref()),
-            };
+            let Link { by_person, args, link, retry_of } = claim.origin.link(scheduled_at);
             let inserted = self
                 .db
                 .prepare_cached(
                     "INSERT INTO open
-                     (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, pass)
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9
+                     (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, pass, link, retry_of)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?11, ?12
                      WHERE NOT EXISTS (SELECT 1 FROM settled WHERE scheduled_at = ?1 AND entry = ?2
                          AND (pass = ?9 OR pass < ?9 AND ?10 AND state NOT IN (6, 7, 8)))
                      AND NOT EXISTS (SELECT 1 FROM open WHERE scheduled_at = ?1 AND entry = ?2
@@ -337,23 +365,13 @@ impl Writing<'_> {
                     State::Due.code(),
                     claim.key.pass(),
                     claim.repetition == Repetition::Once,
+                    link,
+                    retry_of,
                 ])?;
             if inserted == 0 {
                 claimed.known.push(claim.key.clone());
             }
         }
-        let Some(cursor) = cursor else { return Ok(claimed) };
-        let at = cursor.at.as_microsecond();
-        match cursor.repeat {
-            None => self
-                .db
-                .prepare_cached("UPDATE journal SET cursor = max(coalesce(cursor, ?1), ?1)")?
-                .execute([at])?,
-            Some(Repeat { pass, from, until }) => self
-                .db
-                .prepare_cached("UPDATE journal SET cursor = ?1, pass = ?2, pass_from = ?3, pass_until = ?4")?
-                .execute(params![at, pass, from.as_microsecond(), until.as_microsecond()])?,
-        };
         Ok(claimed)
     }
 
@@ -539,8 +557,9 @@ impl Writing<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO settled
-                 (scheduled_at, entry, pass, target, due, state, attempts, sent, action, finished, success, reason)
-                 SELECT scheduled_at, entry, pass, target, due, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                 (scheduled_at, entry, pass, target, due, state, attempts, sent, action, finished, success, reason,
+                  link, retry_of)
+                 SELECT scheduled_at, entry, pass, target, due, ?3, ?4, ?5, ?6, ?7, ?8, ?9, link, retry_of
                  FROM open WHERE scheduled_at = ?1 AND entry = ?2 AND pass = ?10",
             )?
             .execute(params![

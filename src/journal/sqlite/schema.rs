@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 
 /// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and `deadline` after
 /// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
+/// `link` and `retry_of` are explained in `link`.
 /// The journal's `pass` is the greatest so far, of the instants from `pass_from` to `pass_until`.
 ///
 /// Actions are numbered as time goes on, so that the index on them is appended to. It is asked for what a list of the API shows.
@@ -73,6 +74,8 @@ const FIRST: &str = "
         sent INTEGER,
         action INTEGER,
         reason TEXT,
+        link INTEGER,
+        retry_of INTEGER,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE settled (
@@ -88,6 +91,8 @@ const FIRST: &str = "
         finished INTEGER,
         success INTEGER,
         reason TEXT,
+        link INTEGER,
+        retry_of INTEGER,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX settled_action ON settled (action) WHERE action IS NOT NULL;

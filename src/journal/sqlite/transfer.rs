@@ -19,11 +19,13 @@ pub(in super::super) struct IdleFile {
 }
 
 const OPEN: &str = "
-    SELECT scheduled_at, name, pass, account, stack, job, due, state, attempts, sent, action, reason, deadline, by_person, args
+    SELECT scheduled_at, name, pass, account, stack, job, due, state, attempts, sent, action, reason, link, retry_of,
+        deadline, by_person, args
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target ORDER BY scheduled_at, entry, pass";
 
 const SETTLED: &str = "
-    SELECT scheduled_at, name, pass, account, stack, job, due, state, attempts, sent, action, reason, finished, success, entry
+    SELECT scheduled_at, name, pass, account, stack, job, due, state, attempts, sent, action, reason, link, retry_of,
+        finished, success, entry
     FROM settled JOIN entry ON entry.id = entry JOIN target ON target.id = target
     WHERE (scheduled_at, entry, pass) > (?1, ?2, ?3) ORDER BY scheduled_at, entry, pass LIMIT ?4";
 
@@ -60,6 +62,8 @@ fn row(row: &SqlRow<'_>, more: More) -> rusqlite::Result<Row> {
         sent: row.get(9)?,
         action: row.get(10)?,
         reason: row.get(11)?,
+        link: row.get(12)?,
+        retry_of: row.get(13)?,
         more,
     })
 }
@@ -128,7 +132,7 @@ impl Idle for IdleFile {
         self.with(|db| {
             let mut statement = db.prepare(OPEN)?;
             let rows = statement.query_map([], |of| {
-                row(of, More::Open { deadline: of.get(12)?, by_person: of.get(13)?, args: of.get(14)? })
+                row(of, More::Open { deadline: of.get(14)?, by_person: of.get(15)?, args: of.get(16)? })
             })?;
             rows.collect()
         })
@@ -139,7 +143,7 @@ impl Idle for IdleFile {
         let rows: Vec<(Row, i64)> = self.with(|db| {
             let mut statement = db.prepare_cached(SETTLED)?;
             let rows = statement.query_map(params![at, entry, pass, PORTION as i64], |of| {
-                Ok((row(of, More::Settled { finished: of.get(12)?, success: of.get(13)? })?, of.get(14)?))
+                Ok((row(of, More::Settled { finished: of.get(14)?, success: of.get(15)? })?, of.get(16)?))
             })?;
             rows.collect()
         })?;
@@ -201,16 +205,17 @@ impl Idle for IdleFile {
                         ("settled", "finished, success", [finished, success, &None::<i64>])
                     }
                 };
-                let last = if table == "open" { ", ?15" } else { "" };
+                let last = if table == "open" { ", ?17" } else { "" };
                 let sql = format!(
                     "INSERT INTO {table}
-                     (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, {columns})
+                     (scheduled_at, entry, pass, target, due, state, attempts, sent, action, reason, link,
+                      retry_of, {columns})
                      VALUES (?1, (SELECT id FROM entry WHERE name = ?2), ?3,
                         (SELECT id FROM target WHERE account = ?4 AND stack = ?5 AND job = ?6),
-                        ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14{last})"
+                        ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16{last})"
                 );
                 let mut statement = db.prepare_cached(&sql)?;
-                let values: [&dyn rusqlite::ToSql; 15] = [
+                let values: [&dyn rusqlite::ToSql; 17] = [
                     &row.scheduled_at,
                     &row.entry,
                     &row.pass,
@@ -223,11 +228,13 @@ impl Idle for IdleFile {
                     &row.sent,
                     &row.action,
                     &row.reason,
+                    &row.link,
+                    &row.retry_of,
                     one,
                     two,
                     three,
                 ];
-                let count = if table == "open" { 15 } else { 14 };
+                let count = if table == "open" { 17 } else { 16 };
                 statement.execute(&values[..count])?;
             }
             Ok(())
@@ -261,11 +268,11 @@ mod tests {
             ),
             (
                 "open",
-                "scheduled_at entry pass target due deadline by_person args state attempts sent action reason",
+                "scheduled_at entry pass target due deadline by_person args state attempts sent action reason link retry_of",
             ),
             (
                 "settled",
-                "scheduled_at entry pass target due state attempts sent action finished success reason",
+                "scheduled_at entry pass target due state attempts sent action finished success reason link retry_of",
             ),
             ("resent", "scheduled_at entry pass stack surplus watch"),
             ("in_force", "entry since until definition"),

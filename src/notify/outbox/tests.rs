@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::log::event::{OccurrenceUnknown, Pass};
+use crate::log::event::{OccurrenceUnknown, Pass, Seldom};
 use crate::schedule::{Entry, ReceiverName};
 
 /// Two receivers: `all` is told of everything, `some` of failures and recoveries; and an entry with a ping.
@@ -38,6 +38,8 @@ impl World {
             entry: entry.name.clone(),
             scheduled_at: Timestamp::UNIX_EPOCH,
             pass: Pass::default(),
+            retry_of: Seldom::default(),
+            retry: Seldom::default(),
             error: format!("{what:?}"),
         };
         let happening = Happening { entry, what, event: Box::new(told.into()) };
@@ -252,4 +254,15 @@ fn at_the_end_what_is_left_is_sent_once() {
     world.outbox.close();
     world.posted();
     assert_eq!(world.outbox.abandon().len(), 1, "what does not end in time is told");
+}
+
+#[test]
+fn a_slow_run_is_told_and_makes_no_end_good_or_bad() {
+    let mut world = World::new();
+    world.happens("a", What::Odd(Trigger::Slow));
+    world.happens("pinged", What::Odd(Trigger::Quick));
+    world.happens("a", What::Good);
+    world.pass(2);
+    let told = pairs(&[("all", "a: may have started, and is not sent again: Odd(Slow)")]);
+    assert_eq!(world.posted(), told, "no ping, no recovery, and not to who did not ask for it");
 }

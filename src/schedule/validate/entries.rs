@@ -11,10 +11,10 @@ use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
-use super::super::words::{EntryKey, Key, nearest};
+use super::super::words::{EntryKey, ExpectKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expression, JobUid, NameError, NotOn, Notify, Overlap, Priority,
-    StackState, StackUid, Template,
+    Account, CatchUp, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify, Overlap,
+    Priority, RetryPolicy, StackState, StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -42,9 +42,11 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
+    retry: Option<RetryPolicy>,
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
     not_on: NotOn,
+    expect: Option<Expectation>,
 }
 
 /// What an entry sends as `job_args`.
@@ -96,9 +98,11 @@ impl Policies {
             idempotent: false,
             follow: true,
             paused: false,
+            retry: None,
             stack_state: StackState::default(),
             notify: None,
             not_on: NotOn::default(),
+            expect: None,
         }
     }
 }
@@ -111,7 +115,7 @@ impl<'s> Validator<'s, '_> {
         let Ok(fields) = self.fields::<EntryKey>(node, "`defaults`") else {
             return base;
         };
-        for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron] {
+        for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron, EntryKey::After] {
             if let Slot::Given(pair) = fields.slot(key) {
                 let message = format!("`{}` has no default", key.name());
                 let help = "write it into each entry under `jobs`";
@@ -155,6 +159,8 @@ impl<'s> Validator<'s, '_> {
                 places.push(pair);
             }
         });
+        let pairs: Vec<Pair<'_, 's>> = pairs.iter().collect();
+        self.chains(&pairs, &entries, &places);
         for again in duplicates::find(&entries) {
             self.duplicate_entry(&again, &entries, &places);
         }
@@ -204,6 +210,25 @@ impl<'s> Validator<'s, '_> {
         let stack = self.value(fields.slot(EntryKey::Stack), |this, node| this.uid(node, StackUid::new));
         let job = self.value(fields.slot(EntryKey::Job), |this, node| this.uid(node, JobUid::new));
         let cron = self.value(fields.slot(EntryKey::Cron), Self::expressions);
+        let after = self.value(fields.slot(EntryKey::After), Self::after);
+        if let (Slot::Given(cron), Slot::Given(after)) =
+            (fields.slot(EntryKey::Cron), fields.slot(EntryKey::After))
+        {
+            self.report.error(Problem {
+                code: Code::DuplicateKey,
+                span: Some(self.key_span(after)),
+                message: "`cron` and `after` stand here both".into(),
+                help: "remove one of the two: an entry is due by the clock, or when another one has ended"
+                    .into(),
+                related: Some((self.key_span(cron), "the other one".into())),
+            });
+        }
+        // An entry that comes after another one needs no expression.
+        let cron = match (cron, &after) {
+            (Read::Absent, Read::Good(_)) => Read::Good(Box::default()),
+            (Read::Absent, Read::Reported(reported)) => Read::Reported(*reported),
+            (cron, _) => cron,
+        };
         self.missing(pair, &stack, &job, &cron);
         let policies = self.policies(&fields, base, known);
         let account = self.chosen(pair, &policies.account, known.accounts);
@@ -228,6 +253,10 @@ impl<'s> Validator<'s, '_> {
             stack,
             job,
             cron,
+            after: match after {
+                Read::Good(after) => Some(after),
+                Read::Absent | Read::Reported(_) => None,
+            },
             timezone: policies.timezone,
             args,
             args_template,
@@ -239,9 +268,12 @@ impl<'s> Validator<'s, '_> {
             idempotent: policies.idempotent,
             follow: policies.follow,
             paused: policies.paused,
+            retry: policies.retry,
             stack_state: policies.stack_state,
             notify: policies.notify,
             not_on: policies.not_on,
+            // One that is inherited says nothing of an entry that is not followed.
+            expect: policies.expect.filter(|_| policies.follow),
         };
         // What the fields of a template are filled with is as long at every instant, but for a few bytes.
         let template = entry.args_template.as_ref();
@@ -275,8 +307,7 @@ impl<'s> Validator<'s, '_> {
             _ => format!("{} and no {last}", before.join(", no ")),
         };
         let message = format!("`{}` has no {missing}", shown(&pair.0.0));
-        let help =
-            "an entry names a `stack` and a `job` by their uids, and when it is due: `cron: \"30 1 * * *\"`";
+        let help = "an entry names a `stack` and a `job` by their uids, and when it is due: `cron: \"30 1 * * *\"`, or `after: ENTRY`";
         self.error(Code::MissingKey, self.key_span(pair), message, help);
     }
 
@@ -303,6 +334,16 @@ impl<'s> Validator<'s, '_> {
                 Read::Good(not_on) => not_on,
                 Read::Absent | Read::Reported(_) => base.not_on.clone(),
             };
+        let follow = self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow);
+        let expect = match self.value(slot(EntryKey::Expect), Self::expectation) {
+            Read::Good(expect) => Some(expect),
+            Read::Absent | Read::Reported(_) => base.expect,
+        };
+        if let (Slot::Given(pair), false) = (slot(EntryKey::Expect), follow) {
+            let message = "how long an action takes is not known where it is not followed".into();
+            let help = "remove `follow: false`, or remove `expect`";
+            self.error(Code::BadExpectation, self.key_span(pair), message, help);
+        }
         Policies {
             account,
             timezone,
@@ -315,11 +356,42 @@ impl<'s> Validator<'s, '_> {
             jitter: self.value(slot(EntryKey::Jitter), Self::duration).unwrap_or(base.jitter),
             priority: self.value(slot(EntryKey::Priority), Self::word).unwrap_or(base.priority),
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
-            follow: self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow),
+            follow,
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
+            retry: self.value(slot(EntryKey::Retry), Self::retry).unwrap_or(base.retry),
             stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
             not_on,
+            expect,
+        }
+    }
+
+    /// How long an action takes when all is well.
+    fn expectation(&mut self, node: &Node<'s>) -> Result<Expectation, Reported> {
+        const HELP: &str = "write `expect: { at_least: 10s, within: 30m }`, or one of the two";
+        let fields = self.fields::<ExpectKey>(node, ExpectKey::OF)?;
+        let mut read = |key| match self.value(fields.slot(key), Self::span_of_time) {
+            Read::Good(duration) => Ok(Some(duration)),
+            Read::Absent => Ok(None),
+            Read::Reported(reported) => Err(reported),
+        };
+        let (at_least, within) = (read(ExpectKey::AtLeast), read(ExpectKey::Within));
+        let expectation = Expectation { at_least: at_least?, within: within? };
+        match expectation {
+            Expectation { at_least: None, within: None } => {
+                Err(self.error_in(node, None, Code::MissingKey, "`expect` expects nothing".into(), HELP))
+            }
+            Expectation { at_least: Some(least), within: Some(within) } if least >= within => {
+                let message = "no action takes at least this long and ends within that time".into();
+                Err(self.error_in(
+                    node,
+                    None,
+                    Code::BadDuration,
+                    message,
+                    "let `at_least` be shorter than `within`",
+                ))
+            }
+            expectation => Ok(expectation),
         }
     }
 

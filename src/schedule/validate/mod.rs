@@ -6,6 +6,7 @@ mod accounts;
 mod calendars;
 mod duplicates;
 mod entries;
+mod links;
 mod receivers;
 mod values;
 mod zones;

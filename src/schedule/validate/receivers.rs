@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::diagnostic::Code;
 use super::super::notify::{Address, Format, Receiver, SecretUrl, Trigger};
@@ -16,6 +17,9 @@ use super::{Pair, Read, Slot, Validator};
 
 const PLACES: &str =
     "write `https://…`, or where it is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
+
+/// How late an occurrence starts that a receiver is told of: what is less late has hardly waited.
+const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(60);
 
 /// What stands under `notify:`, the unsound ones included, so that their entries are not wrong as well.
 #[derive(Default)]
@@ -114,11 +118,13 @@ impl<'s> Validator<'s, '_> {
         };
         let format = self.value(fields.slot(ReceiverKey::Format), Self::word);
         let on = self.value(fields.slot(ReceiverKey::On), Self::triggers);
+        let late_after = self.value(fields.slot(ReceiverKey::LateAfter), Self::span_of_time);
         Ok(Receiver {
             name: name?,
             webhook: webhook?,
             format: format.unwrap_or(Format::default()),
-            on: on.unwrap_or(Trigger::ALL.into()),
+            on: on.unwrap_or(Trigger::DEFAULT.into()),
+            late_after: late_after.unwrap_or(DEFAULT_LATE_AFTER),
         })
     }
 

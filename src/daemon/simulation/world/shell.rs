@@ -350,6 +350,12 @@ impl World<'_> {
             return Ok(());
         }
         let marked = !sends || self.raises();
+        // What is sent in the turn in which a pause ends is not paused any more.
+        for effect in &effects {
+            if let Effect::PauseEnds(entry) = effect {
+                self.book.resumed(entry);
+            }
+        }
         let mut effects = effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
             self.point()?;
@@ -363,6 +369,12 @@ impl World<'_> {
                 Effect::Record(key, mv) => {
                     self.note(|| format!("records {key}: {mv:?}"));
                     self.ask(Write::Step((key, mv)));
+                }
+                Effect::End(handover) => {
+                    self.note(|| {
+                        format!("ends {}: {:?}, then {:?}", handover.key, handover.end, handover.next)
+                    });
+                    self.ask(Write::End(handover));
                 }
                 Effect::Amend(claim) => {
                     self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));

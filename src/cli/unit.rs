@@ -1,0 +1,202 @@
+//! The packaged unit, where no daemon answers: what systemd says of it, its last error, and what to run next.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::log::visible;
+
+/// The unit of the packages.
+const UNIT: &str = "stackcron.service";
+
+/// A systemd that hangs is not waited for longer: whoever asks wants to know now.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Between two looks whether systemctl has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The longest answer that is read, in bytes.
+const LONGEST: u64 = 16 << 10;
+
+/// The schedule file or its settings are wrong (EX_CONFIG).
+const CONFIG: &str = "78";
+
+/// systemd could not set up the user of the unit.
+const USER: &str = "217";
+
+/// The unit as systemd tells of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Unit {
+    load: String,
+    active: String,
+    sub: String,
+    result: String,
+    exit_status: String,
+    /// How the process ended: 1 is an exit, 2 and 3 are signals.
+    exit_code: String,
+    since: String,
+    restarts: String,
+    last_error: Option<String>,
+}
+
+/// Says what systemd knows of the unit. `None` where there is no systemd, or the unit is not installed.
+pub(super) fn told() -> Option<String> {
+    let shown = output(
+        "systemctl",
+        &[
+            "show",
+            UNIT,
+            "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus,ExecMainCode,StateChangeTimestamp,NRestarts",
+        ],
+    )?;
+    let mut unit = Unit::read(&shown);
+    if unit.load != "loaded" {
+        return None;
+    }
+    let errors = output("journalctl", &["-u", UNIT, "-p", "err", "-n", "1", "-o", "cat", "--no-pager", "-q"]);
+    unit.last_error = errors.and_then(|errors| last_error(&errors));
+    Some(unit.sentences())
+}
+
+/// The last line, or the message of it where the line is JSON.
+fn last_error(lines: &str) -> Option<String> {
+    let line = lines.lines().rfind(|line| !line.trim().is_empty())?;
+    let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = json.as_ref().and_then(|line| line.get("message")).and_then(|message| message.as_str());
+    Some(visible(message.unwrap_or(line)))
+}
+
+/// What a program prints, where it ends well and soon.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut stdout = child.stdout.take()?.take(LONGEST);
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = stdout.read_to_end(&mut text);
+        text
+    });
+    let end = Instant::now() + ANSWERED_WITHIN;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Some(status),
+            Ok(None) if Instant::now() < end => std::thread::sleep(LOOK),
+            Ok(None) | Err(_) => break None,
+        }
+    };
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let text = reader.join().ok()?;
+    status.filter(std::process::ExitStatus::success).map(|_| String::from_utf8_lossy(&text).into_owned())
+}
+
+impl Unit {
+    fn read(shown: &str) -> Unit {
+        let value = |key: &str| {
+            let lines = shown.lines().filter_map(|line| line.split_once('='));
+            visible(
+                lines.filter(|(found, _)| *found == key).map(|(_, value)| value).next().unwrap_or_default(),
+            )
+        };
+        Unit {
+            load: value("LoadState"),
+            active: value("ActiveState"),
+            sub: value("SubState"),
+            result: value("Result"),
+            exit_status: value("ExecMainStatus"),
+            exit_code: value("ExecMainCode"),
+            since: value("StateChangeTimestamp"),
+            restarts: value("NRestarts"),
+            last_error: None,
+        }
+    }
+
+    /// What happened, since when, and what to do.
+    fn sentences(&self) -> String {
+        let since = match self.since.as_str() {
+            "" => String::new(),
+            since => format!(" since {since}"),
+        };
+        let ended = match (self.result.as_str(), self.exit_code.as_str(), self.exit_status.as_str()) {
+            ("success" | "", _, _) => String::new(),
+            (result, "1", status) => format!(": {result}, exit status {status}"),
+            (result, "2" | "3", signal) => format!(": {result}, signal {signal}"),
+            (result, ..) => format!(": {result}"),
+        };
+        let mut text = format!("{UNIT} is {} ({}){since}{ended}", self.active, self.sub);
+        if let Some(error) = &self.last_error {
+            text += &format!("\nlast error: {error}");
+        }
+        text + "\nnext: " + &self.next()
+    }
+
+    fn next(&self) -> String {
+        let start = "`sudo systemctl start stackcron`, then `stackcron status`";
+        match (self.active.as_str(), self.exit_status.as_str()) {
+            ("active", _) => {
+                "the unit runs, and its socket is not where this command looks: say where its state is with \
+                 --state-dir DIR, or use `sudo`"
+                    .to_owned()
+            }
+            ("failed" | "activating", USER) => {
+                "user namespaces are switched off here (user.max_user_namespaces=0): \
+                 `sudo systemctl edit stackcron`, write `[Service]` and below it `PrivateUsers=no`, then \
+                 `sudo systemctl restart stackcron`"
+                    .to_owned()
+            }
+            ("failed" | "activating", CONFIG) => {
+                "`sudo stackcron check` tells what is wrong with the schedule file; \
+                 mend it, then `sudo systemctl restart stackcron`"
+                    .to_owned()
+            }
+            ("failed", _) => {
+                "`journalctl -u stackcron -n 50` tells more; mend it, then `sudo systemctl restart stackcron`"
+                    .to_owned()
+            }
+            ("activating", _) if self.sub == "auto-restart" => format!(
+                "systemd starts it again by itself ({} restarts so far); `journalctl -u stackcron -n 50` tells why it ends",
+                self.restarts
+            ),
+            ("activating" | "reloading", _) => "it is starting: ask again in a moment".to_owned(),
+            _ => start.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(shown: &str, errors: &str) -> String {
+        Unit { last_error: last_error(errors), ..Unit::read(shown) }.sentences()
+    }
+
+    #[test]
+    fn each_end_of_the_unit_has_its_cause_and_its_remedy() {
+        let shown = |active: &str, sub: &str, result: &str, code: &str, status: &str| {
+            format!(
+                "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult={result}\nExecMainCode={code}\n\
+                 ExecMainStatus={status}\nStateChangeTimestamp=Mon 2026-11-30 03:00:02 UTC\nNRestarts=3\n"
+            )
+        };
+        let rejected = "{\"level\":\"error\",\"message\":\"the schedule is rejected: line 9: minute 61\"}\n";
+        let cases = [
+            (shown("failed", "failed", "exit-code", "1", "78"), rejected),
+            (shown("failed", "failed", "exit-code", "1", "217"), ""),
+            (shown("inactive", "dead", "success", "1", "0"), ""),
+            (shown("activating", "auto-restart", "signal", "2", "9"), "killed\u{1b}[2J\n"),
+            (shown("failed", "failed", "oom-kill", "2", "9"), ""),
+            (shown("active", "running", "success", "0", "0"), ""),
+        ];
+        let all: Vec<String> = cases.iter().map(|(shown, errors)| told(shown, errors)).collect();
+        insta::assert_snapshot!(all.join("\n\n"));
+    }
+}

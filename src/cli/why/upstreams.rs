@@ -1,0 +1,64 @@
+//! Which entries an entry comes after, and what became of each at the instant.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::fate::Fate;
+use super::heading;
+use crate::journal::Location;
+use crate::schedule::{Entry, Schedule};
+
+/// The entries that an entry comes after: the next one first, the one that is due by the clock last.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Upstreams(Vec<Upstream>);
+
+/// One of them. Its keys are an interface.
+#[derive(Serialize)]
+struct Upstream {
+    entry: String,
+    /// Which of its ends makes the next entry due: `success`, `failure` or `end`.
+    on: &'static str,
+    fate: Fate,
+}
+
+impl Upstreams {
+    pub(super) fn of(
+        entry: &Entry,
+        schedule: &Schedule,
+        journal: Option<&Location>,
+        at: Timestamp,
+    ) -> Upstreams {
+        let followers = std::iter::once(entry).chain(schedule.upstream(entry).map(|entry| &**entry));
+        let links = followers.zip(schedule.upstream(entry)).map(|(follower, upstream)| Upstream {
+            entry: upstream.name.to_string(),
+            on: follower.after.as_ref().map_or("", |after| after.on.as_str()),
+            fate: journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, upstream, at)),
+        });
+        Upstreams(links.collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn print(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        heading("Comes after", out)?;
+        let mut follower = entry.name.to_string();
+        for Upstream { entry, on, fate } in &self.0 {
+            let end = match *on {
+                "success" => "ends with success",
+                "failure" => "ends without success",
+                _ => "has ended",
+            };
+            writeln!(out, "  {follower} is due when {entry} {end}{}", fate.in_brief())?;
+            follower.clone_from(entry);
+        }
+        Ok(())
+    }
+}

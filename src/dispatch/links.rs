@@ -1,0 +1,283 @@
+//! What the end of an occurrence leads to: a repetition (`retry`), or the occurrences of the entries that come after it.
+//!
+//! The problem: a crash between an end and what it leads to must lose nothing and start nothing twice. So the end and the
+//! claims of what follows are one [`Handover`], which the journal writes as a whole. What follows leaves only once the
+//! journal has it as being sent: a claim that is merely due after a crash was therefore not sent.
+//!
+//! An example: `report` is due at 01:30 and has `retry: { times: 2, after: 10m }`, and `invoices` comes after it. The action
+//! fails at 01:40: the repetition is claimed for 01:50 with that end. It succeeds at 02:05: `invoices` is claimed with that
+//! end, is due at once, and has 01:30 as its scheduled instant.
+//!
+//! A repetition has an instant of its own, the one at which it is due, with microseconds that no expression names; it keeps
+//! the instant of the first run beside it. Only the end of the last run counts for what comes after the entry.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::by_hand::{Haste, as_sent};
+use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
+use crate::clock::Now;
+use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
+use crate::log::event::{OccurrenceSkipped, Seldom};
+use crate::schedule::{Entry, EntryName, Followers, Schedule};
+
+/// The reason of what is skipped because the entry that it comes after did not end as it should.
+const UPSTREAM: &str = "upstream";
+
+/// The reason of what a reload has taken away: what comes after it is gone with it.
+const REMOVED: &str = "removed";
+
+/// The entries that are linked, as the schedule in force has them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Links {
+    retrying: HashMap<EntryName, Arc<Entry>>,
+    followers: Followers,
+}
+
+impl From<&Schedule> for Links {
+    fn from(schedule: &Schedule) -> Links {
+        let retrying = schedule.entries.iter().filter(|entry| entry.retry.is_some());
+        Links {
+            retrying: retrying.map(|entry| (entry.name.clone(), Arc::clone(entry))).collect(),
+            followers: Followers::of(&schedule.entries),
+        }
+    }
+}
+
+/// An occurrence that comes to its end.
+#[derive(Clone, Debug)]
+pub(super) struct LinkedKey {
+    pub(super) key: Key,
+    pub(super) origin: Origin,
+}
+
+/// What an end means for what comes after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Success,
+    Failure,
+    /// No action is known to have ended.
+    GivenUp,
+}
+
+impl Origin {
+    /// The first run's instant of an occurrence that repeats one, its own otherwise.
+    pub(crate) fn first(&self, scheduled_at: Timestamp) -> Timestamp {
+        match self {
+            Origin::Retry(retry) => retry.of,
+            _ => scheduled_at,
+        }
+    }
+
+    /// Which run is repeated, as an event tells it.
+    pub(super) fn retry_fields(&self) -> (Seldom<Timestamp>, Seldom<u32>) {
+        match self {
+            Origin::Retry(retry) => (Seldom(Some(retry.of)), Seldom(Some(retry.number))),
+            _ => (Seldom(None), Seldom(None)),
+        }
+    }
+
+    /// Whether the journal has an occurrence as being sent before it leaves.
+    pub(super) fn is_linked(&self) -> bool {
+        matches!(self, Origin::Retry(_) | Origin::Upstream | Origin::Backfill)
+    }
+
+    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of it.
+    pub(super) fn is_by_hand(&self) -> bool {
+        matches!(self, Origin::Person { .. } | Origin::Backfill)
+    }
+}
+
+fn verdict(origin: &Origin, end: &Transition) -> Option<Verdict> {
+    Some(match end {
+        Transition::Finished { success: Some(true), .. } => Verdict::Success,
+        Transition::Finished { .. } => Verdict::Failure,
+        Transition::Skipped { reason } if reason.reason == REMOVED => return None,
+        // The run that it was to repeat has failed, and was the last.
+        Transition::Missed { .. } | Transition::Skipped { .. } | Transition::Rejected { .. }
+            if matches!(origin, Origin::Retry(_)) =>
+        {
+            Verdict::Failure
+        }
+        _ => Verdict::GivenUp,
+    })
+}
+
+impl Dispatch {
+    /// Writes down how an occurrence ends, and takes over what follows. Returns when the run is repeated.
+    pub(super) fn ends(
+        &mut self,
+        ending: LinkedKey,
+        end: Transition,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Timestamp> {
+        let repetition = self.repetition(&ending, &end, now);
+        let retry_at = repetition.as_ref().map(|planned| planned.scheduled_at);
+        let mut planned: Vec<Planned> = repetition.into_iter().collect();
+        let mut next: Vec<Successor> = Vec::new();
+        let mut told = Vec::new();
+        if planned.is_empty()
+            && let Some(verdict) = verdict(&ending.origin, &end)
+        {
+            self.follow_on(&ending, verdict, now, &mut planned, &mut next, &mut told);
+        }
+        if planned.is_empty() && next.is_empty() {
+            effects.push(Effect::Record(ending.key, end));
+            return retry_at;
+        }
+        next.extend(planned.iter().map(|planned| Successor { claim: claim(planned), given_up: None }));
+        effects.push(Effect::End(Box::new(Handover { key: ending.key, end, next })));
+        effects.extend(told);
+        for planned in planned {
+            self.enter(planned, History::default(), now, effects);
+        }
+        retry_at
+    }
+
+    /// The run that repeats one which ended without success, unless a newer occurrence of the entry has gone or is to go.
+    fn repetition(&self, ending: &LinkedKey, end: &Transition, now: Now) -> Option<Planned> {
+        let is_failure = matches!(end, Transition::Finished { success, .. } if *success != Some(true));
+        let entry = self.links.retrying.get(ending.key.entry()).filter(|_| is_failure)?;
+        let policy = entry.retry?;
+        let scheduled_at = ending.key.scheduled_at();
+        let (number, args) = match &ending.origin {
+            Origin::Retry(retry) => (retry.number + 1, retry.args.clone()),
+            Origin::Person { args } => (1, args.clone()),
+            Origin::Schedule | Origin::Upstream => (1, None),
+            // Whoever makes up for a span looks at how it went.
+            Origin::Backfill => return None,
+        };
+        let of = ending.origin.first(scheduled_at);
+        if number > policy.times || self.is_overtaken(&entry.name, of) {
+            return None;
+        }
+        let mut at = policy.after.due_at(now.wall, number);
+        at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
+        // What is scheduled is scheduled at whole seconds, and two repetitions of one entry have two instants.
+        while at.subsec_nanosecond() == 0 || self.known.contains(&self.key_of(&ending.key, at)) {
+            at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
+        }
+        let origin = Origin::Retry(Retry { of, number, args });
+        Some(Planned {
+            entry: as_sent(entry, &origin, at),
+            scheduled_at: at,
+            pass: ending.key.pass(),
+            due_at: at,
+            deadline: entry.deadline(at),
+            origin,
+            haste: Haste::Usual,
+        })
+    }
+
+    fn key_of(&self, ending: &Key, at: Timestamp) -> Key {
+        Key::new(ending.entry().clone(), at).in_pass(ending.pass())
+    }
+
+    /// Whether a scheduled occurrence of an entry that is newer than an instant was sent, or waits to be.
+    fn is_overtaken(&self, entry: &EntryName, first: Timestamp) -> bool {
+        let Some(activity) = self.activity.get(entry) else { return false };
+        let mut waiting = activity.waiting.iter().chain(&activity.held).filter_map(|id| self.pending.get(id));
+        activity.newest_sent.is_some_and(|newest| newest > first)
+            || waiting.any(|pending| !pending.is_by_hand() && pending.first() > first)
+    }
+
+    /// What becomes of the entries that come after one that has ended, and of those that come after these.
+    fn follow_on(
+        &self,
+        ending: &LinkedKey,
+        verdict: Verdict,
+        now: Now,
+        planned: &mut Vec<Planned>,
+        next: &mut Vec<Successor>,
+        told: &mut Vec<Effect>,
+    ) {
+        let first = ending.origin.first(ending.key.scheduled_at());
+        let origin = match ending.origin {
+            Origin::Backfill => Origin::Backfill,
+            _ => Origin::Upstream,
+        };
+        for entry in self.links.followers.after(ending.key.entry()) {
+            let goes = entry.after.as_ref().is_some_and(|after| match verdict {
+                Verdict::Success => after.on.admits(true),
+                Verdict::Failure => after.on.admits(false),
+                Verdict::GivenUp => false,
+            });
+            let due_at = now.wall.max(first).checked_add(entry.delay()).unwrap_or(Timestamp::MAX);
+            let follower = Planned {
+                entry: as_sent(entry, &origin, first),
+                scheduled_at: first,
+                pass: ending.key.pass(),
+                due_at,
+                deadline: entry.deadline(due_at),
+                origin: origin.clone(),
+                haste: Haste::Usual,
+            };
+            if goes {
+                planned.push(follower);
+                continue;
+            }
+            let claim = claim(&follower);
+            let ending = LinkedKey { key: claim.key.clone(), origin: origin.clone() };
+            told.push(log(OccurrenceSkipped {
+                entry: entry.name.clone(),
+                scheduled_at: first,
+                pass: ending.key.pass().into(),
+                retry_of: Seldom(None),
+                retry: Seldom(None),
+                reason: UPSTREAM,
+                calendar: None,
+                lateness_ms: ms(now.wall.duration_since(first)),
+            }));
+            next.push(Successor { claim, given_up: Some(Transition::Skipped { reason: UPSTREAM.into() }) });
+            self.follow_on(&ending, Verdict::GivenUp, now, planned, next, told);
+        }
+    }
+
+    /// A newer occurrence of the entry is due: what repeats an older one goes no more.
+    pub(super) fn end_repetitions(
+        &mut self,
+        entry: &EntryName,
+        newer: Timestamp,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(repetitions) = self.repetitions.get(entry) else { return };
+        let is_over = |id: &Id| {
+            self.pending.get(id).is_some_and(|pending| {
+                pending.first() < newer && !matches!(pending.place, Place::Sending | Place::Doubt)
+            })
+        };
+        let over: BTreeSet<Id> = repetitions.iter().copied().filter(is_over).collect();
+        for id in over {
+            self.superseded(id, newer, now, effects);
+        }
+    }
+}
+
+impl Pending {
+    /// The first run's instant of what repeats one, its own otherwise.
+    pub(super) fn first(&self) -> Timestamp {
+        self.origin.first(self.scheduled_at)
+    }
+
+    pub(super) fn linked_key(&self) -> LinkedKey {
+        LinkedKey { key: self.key(), origin: self.origin.clone() }
+    }
+}
+
+fn claim(planned: &Planned) -> Claim {
+    let Planned { entry, scheduled_at, pass, due_at, deadline, origin, .. } = planned;
+    Claim {
+        key: Key::new(entry.name.clone(), *scheduled_at).in_pass(*pass),
+        account: entry.account.name.clone(),
+        stack: entry.stack.clone(),
+        job: entry.job.clone(),
+        due_at: *due_at,
+        deadline: *deadline,
+        origin: origin.clone(),
+        repetition: Repetition::default(),
+    }
+}

@@ -1,0 +1,156 @@
+//! `retry` and `after` through the program: repetitions and chains, over kills too.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::common::{Place, sandbox, until, until_within};
+
+fn history(place: &Place) -> Vec<Value> {
+    let ended = place.run(&["--format", "json", "history"]);
+    ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Waits until what a person fires is claimed.
+fn fires(place: &Place) {
+    until("a daemon that fires", || {
+        let ended = place.run(&["--format", "json", "status"]);
+        match serde_json::from_str::<Value>(&ended.stdout) {
+            Ok(status) if status["ready"] == true => Ok(()),
+            _ => Err(format!("{ended:?}")),
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_run_is_repeated_over_kills_and_the_last_one_counts() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  fails: { stack: s1, job: j-fails, cron: '@yearly', retry: { times: 3, after: 1s }, args: own }\n  \
+        mends: { stack: s1, job: j1, after: { entry: fails, on: failure }, args: mends }\n  \
+        never: { stack: s1, job: j1, after: fails }\n  \
+        nor-this: { stack: s1, job: j1, after: never }\n";
+    let place = Place::firing_at(&sandbox, "", jobs);
+    let mut daemon = place.start();
+    fires(&place);
+    let ended = place.run(&["fire", "fails", "--args", "given"]);
+    assert!(ended.status.success(), "{ended:?}");
+    let first = daemon.event("action.finished");
+    assert!(first["retry_at"].is_string(), "{first}");
+    // At each of its ends the daemon is killed, and another one goes on.
+    for number in 1..=3 {
+        let end = daemon.wait_for("action.finished", |line| number == 1 || line["retry"] == number - 1);
+        assert!(end["retry_at"].is_string(), "{end}");
+        daemon.signal(Signal::KILL);
+        daemon.end();
+        daemon = place.start();
+        daemon.wait_for("action.finished", |line| line["retry"] == number);
+    }
+    let last = daemon.wait_for("action.finished", |line| line["retry"] == 3);
+    assert_eq!((&last["retry_of"], last.get("retry_at")), (&first["scheduled_at"], None), "{last}");
+    daemon.wait_for("action.finished", |line| line["entry"] == "mends");
+    assert!(daemon.stop().success());
+
+    let mut args: HashMap<String, usize> = HashMap::new();
+    for call in sandbox.ledger().started() {
+        *args.entry(call.args.clone().unwrap_or_default()).or_default() += 1;
+    }
+    assert_eq!(args, HashMap::from([("given".to_owned(), 4), ("mends".to_owned(), 1)]), "none twice");
+    let rows = history(&place);
+    let state = |entry: &str, retry: Option<u64>| {
+        let mut of = rows.iter().filter(|row| row["entry"] == entry && row["retry"].as_u64() == retry);
+        let row = of.next().unwrap_or_else(|| panic!("{entry} {retry:?} in {rows:#?}"));
+        (row["state"].as_str().expect("a state").to_owned(), row["reason"].as_str().map(str::to_owned))
+    };
+    for retry in [None, Some(1), Some(2), Some(3)] {
+        assert_eq!(state("fails", retry).0, "failed");
+    }
+    assert_eq!(state("mends", None).0, "finished");
+    for entry in ["never", "nor-this"] {
+        assert_eq!(state(entry, None), ("skipped".to_owned(), Some("upstream".to_owned())));
+    }
+    let instants: Vec<&Value> =
+        rows.iter().filter(|row| row["retry"].is_null()).map(|row| &row["scheduled_at"]).collect();
+    assert!(
+        instants.iter().all(|at| **at == first["scheduled_at"]),
+        "one identity from end to end: {rows:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_runs_in_its_order_through_kills_and_each_once() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  first: { stack: s1, job: j1, cron: '*/2 * * * * *', catch_up: all, args_template: 'first {unix}' }\n  \
+        second: { stack: s1, job: j2, after: first, catch_up: all, args_template: 'second {unix}' }\n  \
+        third: { stack: s2, job: j1, after: second, catch_up: all, args_template: 'third {unix}' }\n";
+    let place = Place::firing_at(&sandbox, "", jobs);
+    let mut daemon = place.start();
+    for name in ["first", "second", "first", "third", "second"] {
+        daemon.wait_for("action.finished", |line| line["entry"] == name);
+        daemon.signal(Signal::KILL);
+        daemon.end();
+        daemon = place.start();
+    }
+    daemon.wait_for("action.finished", |line| line["entry"] == "third");
+    assert!(daemon.stop().success());
+    // What is open at the stop goes on: nothing new comes due by then.
+    let text = std::fs::read_to_string(place.config()).expect("the file");
+    place.replace(&text.replace("'*/2 * * * * *'", "'@yearly'"));
+    let mut daemon = place.start();
+    daemon.event("daemon.started");
+    // What a kill has left in doubt is decided after two minutes.
+    until_within(Duration::from_secs(200), "nothing is open", || {
+        let open: Vec<Value> = history(&place)
+            .into_iter()
+            .filter(|row| matches!(row["state"].as_str(), Some("due" | "waiting" | "sending" | "started")))
+            .collect();
+        if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
+    });
+    assert!(daemon.stop().success());
+
+    let mut order: HashMap<String, Vec<String>> = HashMap::new();
+    for call in sandbox.ledger().started() {
+        let args = call.args.clone().expect("each has its own");
+        let (name, unix) = args.split_once(' ').expect("a name and an instant");
+        order.entry(unix.to_owned()).or_default().push(name.to_owned());
+    }
+    assert!(order.len() > 2, "{order:?}");
+    for (unix, names) in &order {
+        assert_eq!(names, &["first", "second", "third"], "at {unix}: each once, in the order of the chain");
+    }
+}
+
+#[test]
+fn next_and_why_show_the_chain() {
+    let jobs = "  nightly: { stack: s, job: j, cron: '30 1 * * *', retry: { times: 2, after: 10m } }\n  \
+        invoices: { stack: s, job: k, after: nightly }\n  \
+        alarm: { stack: s, job: l, after: { entry: invoices, on: failure } }\n";
+    let place = Place::with(&crate::common::schedule("http://127.0.0.1:1/api/3", "", jobs));
+    let next = place.run(&["--format", "json", "next", "--from", "2026-10-25T00:00:00Z", "--count", "3"]);
+    let records: Vec<Value> =
+        next.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<(&Value, &Value, &Value)> =
+        records.iter().map(|record| (&record["entry"], &record["scheduled_at"], &record["after"])).collect();
+    let at = Value::from("2026-10-25T01:30:00Z");
+    assert_eq!(
+        told,
+        [
+            (&"nightly".into(), &at, &Value::Null),
+            (&"invoices".into(), &at, &"nightly".into()),
+            (&"alarm".into(), &at, &"invoices".into())
+        ],
+        "{next:?}"
+    );
+    let alone = place.run(&["next", "alarm", "--from", "2026-10-25T00:00:00Z", "--count", "1"]);
+    assert!(alone.stdout.contains("when invoices has ended without success"), "{}", alone.stdout);
+    let why = place.run(&["why", "alarm", "--at", "2026-10-25T01:30:00Z"]);
+    assert!(why.stdout.starts_with("DUE"), "{}", why.stdout);
+    for line in
+        ["alarm is due when invoices ends without success", "invoices is due when nightly ends with success"]
+    {
+        assert!(why.stdout.contains(line), "{}", why.stdout);
+    }
+    let why = place.run(&["why", "nightly", "--at", "2026-10-25T01:30:00Z"]);
+    assert!(why.stdout.contains("2 times, each after 10m"), "{}", why.stdout);
+}
