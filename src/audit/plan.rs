@@ -35,7 +35,7 @@ impl Plan {
             }
         }
         entries.extend(schedule.entries.iter().filter(|entry| !known.contains(&entry.name)).cloned());
-        let timetable = Timetable::new(&Schedule { accounts: Vec::new(), entries, ..schedule.clone() }, from);
+        let timetable = Timetable::new(&Schedule { accounts: Vec::new(), entries }, from);
         Plan { timetable, spans, known, pruned_until: in_force.pruned_until }
     }
 

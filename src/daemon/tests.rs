@@ -428,7 +428,7 @@ fn what_a_person_asks_for_moves_no_cursor() {
     world.pass(30, 1.0);
     let claim = world.core.claim_by_hand(&three().entries[0], None, world.now).expect("it has begun");
     let mut memory = Memory::default();
-    memory.write(&[store::Write::Claim(None, &[claim.clone()])]);
+    memory.write(&[store::Write::Claim(None, std::slice::from_ref(&claim))]);
     assert!(memory.row(&claim.key).is_some());
     assert_eq!(memory.cursor(), None);
 }
