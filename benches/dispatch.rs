@@ -1,8 +1,9 @@
 //! What a decision costs while much waits, and what the daemon adds to a request.
 //!
-//! First the dispatch and the quota alone: each decision plans one occurrence, sends one and takes one answer in, while
-//! 1,000, 10,000 and 100,000 wait. Then requests a second at a limit that does not bind: the daemon beside a bare reqwest
-//! loop, each a process of its own that sends the same requests. Run with `cargo bench --bench dispatch`.
+//! First the dispatch and the quota alone: each decision plans one occurrence, sends one and takes
+//! one answer in, while 1,000, 10,000 and 100,000 wait. Then requests a second at a limit that does
+//! not bind: the daemon beside a bare reqwest loop, each a process of its own that sends the same
+//! requests. Run with `cargo bench --bench dispatch`.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -172,8 +173,8 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 #[derive(Clone, Default)]
 struct Arrivals(Arc<Mutex<Vec<Timestamp>>>);
 
-/// How long the server takes for an answer: none, where only the machine bounds the rate, and about what an API on the
-/// same continent takes.
+/// How long the server takes for an answer: none, where only the machine bounds the rate, and about
+/// what an API on the same continent takes.
 const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];
 
 async fn serve(arrivals: Arrivals, latency: Duration) -> SocketAddr {

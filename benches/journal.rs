@@ -1,7 +1,8 @@
-//! What the journal costs: on this machine's disk, beside the same journal on a disk in memory, where a sync costs nothing.
+//! What the journal costs: on this machine's disk, beside the same journal on a disk in memory,
+//! where a sync costs nothing.
 //!
-//! 1,000 entries come due at once, again and again; each occurrence is claimed, sent, started and finished. Then the file
-//! is measured, read, and pruned while claims go on.
+//! 1,000 entries come due at once, again and again; each occurrence is claimed, sent, started and
+//! finished. Then the file is measured, read, and pruned while claims go on.
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -28,7 +28,8 @@ impl Now {
         }
     }
 
-    /// How long from now until the wall clock shows `at`, if nobody sets it. Zero when that is past.
+    /// How long from now until the wall clock shows `at`, if nobody sets it. Zero when that is
+    /// past.
     pub fn until(&self, at: Timestamp) -> Duration {
         Duration::try_from(at.duration_since(self.wall)).unwrap_or(Duration::ZERO)
     }

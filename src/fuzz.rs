@@ -1,7 +1,7 @@
 //! Fuzz targets: the schedule file, cron expressions, and what the API answers.
 //!
-//! Each takes any bytes and panics where a promise is broken. In the ordinary suite chance makes the bytes; `fuzz/` has
-//! libFuzzer look for those that chance does not find.
+//! Each takes any bytes and panics where a promise is broken. In the ordinary suite chance makes
+//! the bytes; `fuzz/` has libFuzzer look for those that chance does not find.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::schedule::render::Colour;
 use crate::schedule::{self, AccountName, EntryName, Expression, JobUid, QuotaSettings, Reserve, StackUid};
 use crate::timetable;
 
-/// What bytes stand for: words of a language where they are high, themselves where they are not. Chance alone finds no
-/// mapping in a mapping.
+/// What bytes stand for: words of a language where they are high, themselves where they are not.
+/// Chance alone finds no mapping in a mapping.
 fn spelt(bytes: &[u8], words: &[&str]) -> Vec<u8> {
     let mut text = Vec::new();
     for &byte in bytes {
@@ -183,7 +183,8 @@ const OF_AN_ANSWER: [&str; 36] = [
     "<html>",
 ];
 
-/// Bytes as a schedule file: it is read or refused, with errors that can be read, and what is read comes due.
+/// Bytes as a schedule file: it is read or refused, with errors that can be read, and what is read
+/// comes due.
 pub fn schedule_file(input: &[u8]) {
     both(input, &OF_A_FILE, |bytes| match schedule::understand(Path::new("f.yaml"), bytes) {
         Ok(loaded) => {
@@ -235,7 +236,8 @@ fn due(expression: &Expression) {
     }
 }
 
-/// Bytes as a status, a body and headers: it is understood or not, by the client, the quota and the log.
+/// Bytes as a status, a body and headers: it is understood or not, by the client, the quota and the
+/// log.
 pub fn api_answer(input: &[u8]) {
     let (status, input) = input.split_at(input.len().min(2));
     let status =

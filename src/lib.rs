@@ -1,4 +1,5 @@
-//! A scheduler that runs Cloud 66 stack jobs on their cron expressions: once, on time, within the quota.
+//! A scheduler that runs Cloud 66 stack jobs on their cron expressions: once, on time, within the
+//! quota.
 //!
 //! The modules stand in the order in which data passes through them.
 

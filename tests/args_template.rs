@@ -1,4 +1,5 @@
-//! `args_template` through the program: each occurrence sends its own instant, wherever the arguments are seen.
+//! `args_template` through the program: each occurrence sends its own instant, wherever the
+//! arguments are seen.
 
 use std::collections::HashMap;
 

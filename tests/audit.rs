@@ -53,7 +53,8 @@ async fn an_occurrence_that_the_journal_does_not_have_is_lost() {
     assert_eq!(place.run(&["audit", "nobody"]).status.code(), Some(2));
 }
 
-/// An entry is due each second, is taken away by a reload for some seconds, and comes back. The journal knows when it was gone.
+/// An entry is due each second, is taken away by a reload for some seconds, and comes back. The
+/// journal knows when it was gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instant_at_which_a_reload_had_taken_the_entry_away_is_not_lost_and_why_says_so() {
     let sandbox = sandbox(&[]).await;
@@ -78,7 +79,8 @@ async fn an_instant_at_which_a_reload_had_taken_the_entry_away_is_not_lost_and_w
         line["entry"] == "e" && line["scheduled_at"].as_str() > Some(&gone[8])
     });
     assert!(daemon.stop().success(), "{}", daemon.stderr());
-    // What was claimed ahead, up to five seconds, was skipped by the reload: the journal has nothing of what came later.
+    // What was claimed ahead, up to five seconds, was skipped by the reload: the journal has
+    // nothing of what came later.
     let at = &gone[7];
     let text = place.run(&["why", "e", "--at", at]).stdout;
     assert!(text.contains("the entry was not in the schedule then: it was taken away at"), "{text}");

@@ -1,4 +1,5 @@
-//! Calendars: what they stop and what they do not, what the commands say of them, and what becomes of their files.
+//! Calendars: what they stop and what they do not, what the commands say of them, and what becomes
+//! of their files.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What the client puts on the wire: one request for each call, on connections that are ready for it.
+//! What the client puts on the wire: one request for each call, on connections that are ready for
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -173,7 +174,8 @@ async fn a_connection_that_the_server_closed_costs_no_request() {
     let (url, requests) = serve(&[&[Act::Answer, Act::Close], &[Act::Answer]]).await;
     let client = client(&url);
     assert!(matches!(run_now(&client).await, Outcome::Started(_)));
-    // The server has closed the connection by now, or is about to: whichever it is, one request arrives.
+    // The server has closed the connection by now, or is about to: whichever it is, one request
+    // arrives.
     let outcome = run_now(&client).await;
     match outcome {
         Outcome::Started(_) => assert_eq!(requests.load(Ordering::SeqCst), 2),

@@ -59,7 +59,8 @@ async fn a_daemon_that_was_stopped_for_a_while_catches_up() {
     assert!(all.windows(2).all(|pair| pair[1] == pair[0] + 1), "none is lost: {all:?}");
 }
 
-/// A daemon whose wall clock a file shifts, as an operator or ntpd would set it. The monotonic clocks run on.
+/// A daemon whose wall clock a file shifts, as an operator or ntpd would set it. The monotonic
+/// clocks run on.
 struct Shifted {
     daemon: Daemon,
     file: PathBuf,
@@ -78,8 +79,8 @@ impl Shifted {
         Shifted { daemon: place.start(), file }
     }
 
-    /// In place, in one write of the same length: the library reads the file at any moment, and takes one that
-    /// is empty or being replaced for no shift.
+    /// In place, in one write of the same length: the library reads the file at any moment, and
+    /// takes one that is empty or being replaced for no shift.
     fn shift(&self, by: &str) {
         let file = std::fs::OpenOptions::new().write(true).open(&self.file).expect("the shift");
         file.write_all_at(by.as_bytes(), 0).expect("the shift");
@@ -114,8 +115,8 @@ async fn a_clock_that_is_set_loses_nothing_and_doubles_nothing() {
 
     shifted.shift("+595s");
     let daemon = &mut shifted.daemon;
-    // By how much is not asserted: the library now and then shows the unshifted clock for a moment, which is two
-    // jumps more, and they too must lose and double nothing.
+    // By how much is not asserted: the library now and then shows the unshifted clock for a moment,
+    // which is two jumps more, and they too must lose and double nothing.
     daemon.wait_for("clock.jumped", |line| line["by_ms"].as_i64() < Some(0));
     daemon.wait_for("action.started", |line| line["entry"] == "all" && reached(line, later + 4));
     assert!(daemon.stop().success());

@@ -1,4 +1,5 @@
-//! The control socket through the program: fire, pause, resume, status, and those who would misuse it.
+//! The control socket through the program: fire, pause, resume, status, and those who would misuse
+//! it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -195,7 +196,8 @@ async fn what_waits_for_quota_goes_with_its_own_arguments_after_a_kill() {
     assert_eq!(code(&nobody), Some(1));
     assert!(nobody.stderr.contains("no daemon answers") && nobody.stderr.contains("start it"), "{nobody:?}");
 
-    // An account with quota: the entry's own definition has changed meanwhile, what was asked for has not.
+    // An account with quota: the entry's own definition has changed meanwhile, what was asked for
+    // has not.
     let other = sandbox_with(crate::common::settings(&[])).await;
     let changed = schedule(&other.url(), "quota: { limit: 1000 }", &YEARLY.replace("own", "changed"));
     place.write(&changed.replace("main:", "other:"));
@@ -438,7 +440,8 @@ async fn a_second_daemon_leaves_the_first_ones_socket_alone() {
     assert!(second.stderr.contains(&expected) && second.stderr.contains("stop it first"), "{second:?}");
     assert_eq!(status(&place)["pid"], pid, "the first one still answers");
 
-    // Another schedule and journal, and the same runtime directory: it fires, and says that it cannot be asked.
+    // Another schedule and journal, and the same runtime directory: it fires, and says that it
+    // cannot be asked.
     let other = Place::firing_at(&sandbox, "", "  other: { stack: s2, job: j1, cron: '0 0 1 1 *' }\n");
     let run = place.directory.path().display().to_string();
     let mut third = other.env("RUNTIME_DIRECTORY", &run).start();

@@ -1,5 +1,5 @@
-//! An API that repeats the arguments of a job in everything that it says: none of it comes into a message, an error, the
-//! journal or a webhook.
+//! An API that repeats the arguments of a job in everything that it says: none of it comes into a
+//! message, an error, the journal or a webhook.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! Fires through real fronts and proxies: nginx, haproxy and squid before an origin that notes when each request arrives.
+//! Fires through real fronts and proxies: nginx, haproxy and squid before an origin that notes when
+//! each request arrives.
 
 pub mod front;
 mod proxy;
@@ -26,7 +27,8 @@ enum Event {
     Restart,
 }
 
-/// Starts a daemon whose entries fire once a second. Every line of theirs can be told from what arrives.
+/// Starts a daemon whose entries fire once a second. Every line of theirs can be told from what
+/// arrives.
 fn every_second(Access { url, variables }: Access) -> Daemon {
     let jobs: String = (0..ENTRIES)
         .map(|n| format!("  e{n}: {{ stack: s, job: j{n}, cron: '* * * * * *', follow: false }}\n"))
@@ -37,8 +39,9 @@ fn every_second(Access { url, variables }: Access) -> Daemon {
 
 /// Holds what the log says against what arrived: each occurrence once, and when.
 ///
-/// An entry is due once a second and is sent within it, so that the second of its arrival names the occurrence. One that is
-/// sent later, after a front's restart, is found by when the log says that it left.
+/// An entry is due once a second and is sent within it, so that the second of its arrival names the
+/// occurrence. One that is sent later, after a front's restart, is found by when the log says that
+/// it left.
 fn compare(what: &str, daemon: &mut Daemon, origin: &Origin) {
     let mut arrivals: HashMap<String, Vec<Timestamp>> = HashMap::new();
     for (job, at) in origin.arrived() {
@@ -79,7 +82,8 @@ fn compare(what: &str, daemon: &mut Daemon, origin: &Origin) {
     assert!(more <= doubts, "{what}: {more} arrived beside what started, and {doubts} were in doubt");
     // One clock for both: what has arrived had left.
     assert!(apart[0] >= 0, "{what}: {} us before it left by the log, a request had arrived", -apart[0]);
-    // The front's way and a busy machine are in the rest. An instant from before a wait for a connection or a turn would be in all.
+    // The front's way and a busy machine are in the rest. An instant from before a wait for a
+    // connection or a turn would be in all.
     assert!(apart[lines.len() / 10] < 2_000, "{what}: the log tells when requests leave, and not {apart:?}");
 }
 

@@ -1,7 +1,8 @@
-//! Files, answers and clients that mean ill: each ends in a clear error and in bounded memory, and firing goes on.
+//! Files, answers and clients that mean ill: each ends in a clear error and in bounded memory, and
+//! firing goes on.
 //!
-//! What one module alone can show is tested beside it: `schedule_file.rs`, `answers.rs`, and the clients of
-//! `control.rs` and `metrics.rs`.
+//! What one module alone can show is tested beside it: `schedule_file.rs`, `answers.rs`, and the
+//! clients of `control.rs` and `metrics.rs`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -227,8 +228,9 @@ jobs:
         let mut daemon = place.start();
         fires_on(&mut daemon);
         let before = most_memory(&mut daemon);
-        // Each entry is in doubt from its first attempt on, and the lists that would tell are no better. One attempt comes
-        // after another, as no answer tells of a quota; on a busy machine some end before they reach the server.
+        // Each entry is in doubt from its first attempt on, and the lists that would tell are no
+        // better. One attempt comes after another, as no answer tells of a quota; on a busy machine
+        // some end before they reach the server.
         while daemon.events("occurrence.in_doubt").len() < 40 {
             daemon.next_event();
         }
@@ -353,7 +355,8 @@ fn nothing_that_an_api_says_forges_a_line_or_steers_a_terminal() {
     let mut told = 0;
     for line in lines.map(|line| line.expect("UTF-8")) {
         assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
-        // A day is told once, then each line begins with its time of day; what an event goes on with is indented.
+        // A day is told once, then each line begins with its time of day; what an event goes on
+        // with is indented.
         let begins = |line: &str| {
             line.starts_with("20") || line.starts_with(' ') || line.as_bytes().get(2) == Some(&b':')
         };
@@ -440,7 +443,8 @@ async fn hostile_clients_of_the_port_get_little_and_cost_little() {
         let sent = (0..10_000).find(|_| client.write_all(chunk.as_bytes()).is_err());
         assert!(sent.is_some(), "{head}: it is not listened to for ever");
     }
-    // Ten thousand requests on one connection that reads nothing; more of these than connections are served.
+    // Ten thousand requests on one connection that reads nothing; more of these than connections
+    // are served.
     let mut deaf: Vec<TcpStream> = Vec::new();
     for _ in 0..300 {
         let mut client = connect();

@@ -1,4 +1,5 @@
-//! The journal on real files and in a real database: what survives a kill, a full disk, a torn file, and what is refused.
+//! The journal on real files and in a real database: what survives a kill, a full disk, a torn
+//! file, and what is refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -689,7 +690,8 @@ async fn a_read_only_disk_is_refused_and_can_be_read() {
 
 const CHILD: &str = "STACKCRON_TEST_JOURNAL";
 
-/// What the parent kills: claims and settles one occurrence after the other, and tells what it was promised.
+/// What the parent kills: claims and settles one occurrence after the other, and tells what it was
+/// promised.
 #[tokio::test]
 async fn a_writer_that_is_to_be_killed() {
     let Some(place) = std::env::var_os(CHILD) else {

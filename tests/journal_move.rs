@@ -38,7 +38,8 @@ fn came(place: &Place) -> Value {
     answer["schedule_then"].clone()
 }
 
-/// Each second of `e` from the first to the last was sent once: none is lost, and none is sent twice.
+/// Each second of `e` from the first to the last was sent once: none is lost, and none is sent
+/// twice.
 fn none_is_lost_or_sent_twice(place: &Place, sandbox: &Sandbox) {
     let rows = history(place);
     let of_e: Vec<Timestamp> = rows

@@ -1,7 +1,8 @@
-//! All tests of the binary and of the library's public face, in one program: they wait more than they work, and so wait
-//! side by side. `cargo test --test all reload::` runs those of `reload.rs`.
+//! All tests of the binary and of the library's public face, in one program: they wait more than
+//! they work, and so wait side by side. `cargo test --test all reload::` runs those of `reload.rs`.
 
-/// What takes longest begins ahead of the rest, which fills the time that it waits: the order is that of the names.
+/// What takes longest begins ahead of the rest, which fills the time that it waits: the order is
+/// that of the names.
 #[path = "."]
 mod ahead {
     mod once;

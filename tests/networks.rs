@@ -1,4 +1,5 @@
-//! Networks that lose packets in silence: an address behind which nobody answers, and a NAT that forgets connections.
+//! Networks that lose packets in silence: an address behind which nobody answers, and a NAT that
+//! forgets connections.
 
 mod namespace;
 

@@ -1,4 +1,5 @@
-//! The nights on which somebody is woken: the text of the first command names the cause, since when, and what to do.
+//! The nights on which somebody is woken: the text of the first command names the cause, since
+//! when, and what to do.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -205,7 +206,8 @@ async fn what_was_tried_in_vain_is_told_in_words_after_a_restart() {
     }
 }
 
-/// A systemd that says this of the unit. What runs is the program and two scripts in place of systemd's.
+/// A systemd that says this of the unit. What runs is the program and two scripts in place of
+/// systemd's.
 fn told_by_systemd(place: &Place, shown: &str, errors: &str) -> Ended {
     use std::os::unix::fs::PermissionsExt;
     let scripts = place.directory.path().join("bin");

@@ -1,5 +1,5 @@
-//! No layer sends a run_now twice of which a byte may have left: servers that count what arrives, and break off where
-//! libraries are known to repeat.
+//! No layer sends a run_now twice of which a byte may have left: servers that count what arrives,
+//! and break off where libraries are known to repeat.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -125,7 +125,8 @@ async fn each_bad_end_is_told_with_the_fields_of_its_event_and_a_good_one_is_not
     let line = daemon.wait_for("occurrence.rejected", |line| line["entry"] == "forbidden");
     daemon.stop();
 
-    // What comes due while it is down: nothing tells of that until it is there again. What is less than 5 s late is on time.
+    // What comes due while it is down: nothing tells of that until it is there again. What is less
+    // than 5 s late is on time.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let mut daemon = place.start();
     let got = receiver.told("good", "missed").await;

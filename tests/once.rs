@@ -1,8 +1,8 @@
-//! Once, for real: the daemon is killed at random moments while things go wrong, and then the server's ledger, the
-//! journal and the log are compared.
+//! Once, for real: the daemon is killed at random moments while things go wrong, and then the
+//! server's ledger, the journal and the log are compared.
 //!
-//! `STACKCRON_KILLS=50` kills it as often, in a minute and a half; `STACKCRON_SEED=N` repeats a run's moments and
-//! faults, as far as the machine's own timing lets it.
+//! `STACKCRON_KILLS=50` kills it as often, in a minute and a half; `STACKCRON_SEED=N` repeats a
+//! run's moments and faults, as far as the machine's own timing lets it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{ErrorKind, Write};
@@ -24,7 +24,8 @@ const ENTRIES: usize = 100;
 /// So many by default, so that the test ends within 40 seconds.
 const KILLS: u64 = 12;
 
-/// The daemon lives this long at most, in milliseconds: dead before it has begun, or after a few sweeps.
+/// The daemon lives this long at most, in milliseconds: dead before it has begun, or after a few
+/// sweeps.
 const LONGEST_LIFE: u64 = 2000;
 
 /// It is away for so long at most, in milliseconds.
@@ -78,8 +79,8 @@ impl Row {
     }
 }
 
-/// One of the entries. Together they have every combination of policies, and each has arguments of its own, which the
-/// ledger has too.
+/// One of the entries. Together they have every combination of policies, and each has arguments of
+/// its own, which the ledger has too.
 struct Entry(usize);
 
 impl Entry {
@@ -143,7 +144,8 @@ async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut settings = settings(&FAULTS).quota(quota(100_000, Duration::from_secs(2)));
     settings.seed = seed;
-    // A stack for each entry: where attempts of several are in doubt at once, few can be told apart.
+    // A stack for each entry: where attempts of several are in doubt at once, few can be told
+    // apart.
     settings.unknown = Unknown::Created;
     let sandbox = sandbox_with(settings).await;
     let account = "timeout: 3s, quota: { limit: 100000, window: 2s }";
@@ -279,8 +281,8 @@ fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox, log: &str) -> Vec<String
                     None if given_up.contains_key(&row.name()) => {}
                     None => bad("it has no action"),
                     Some(action) => {
-                        // When one that was killed sent it only its action tells, which a slow server began after it
-                        // had arrived.
+                        // When one that was killed sent it only its action tells, which a slow
+                        // server began after it had arrived.
                         match unclaimed.remove(&action).map(|at| at.max(begun[&action])) {
                             None => bad("its action is not in the ledger, or is another occurrence's"),
                             Some(at)
@@ -311,8 +313,8 @@ fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox, log: &str) -> Vec<String
                 bad("sent, and no lateness");
             }
         }
-        // What is left of the ledger are starts of occurrences that lack an action, each of another one: sent when it was
-        // due or later, and before it was given up or told to have started.
+        // What is left of the ledger are starts of occurrences that lack an action, each of another
+        // one: sent when it was due or later, and before it was given up or told to have started.
         let lacking = |state: &str| {
             let rows = of_entry.iter().filter(|row| row.state == state && row.action_id.is_none());
             let mut spans: Vec<(Timestamp, Timestamp)> =
@@ -339,7 +341,8 @@ fn compare_with_ledger(rows: &[Row], sandbox: &Sandbox, log: &str) -> Vec<String
     wrong
 }
 
-/// When each occurrence whose action is not known was last told to be unknown, or to have started one.
+/// When each occurrence whose action is not known was last told to be unknown, or to have started
+/// one.
 fn given_up(log: &str) -> HashMap<Name, Timestamp> {
     #[derive(Deserialize)]
     struct Line {
@@ -374,7 +377,8 @@ fn compare_with_log(rows: &[Row], log: &str) -> Vec<String> {
     wrong
 }
 
-/// State and action of each occurrence, as `fate.jq` makes them from the log. `None` where there is no jq.
+/// State and action of each occurrence, as `fate.jq` makes them from the log. `None` where there is
+/// no jq.
 fn fates(log: &str) -> Option<HashMap<Name, (String, String)>> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fate.jq");
     let mut jq = Command::new("jq");

@@ -217,7 +217,8 @@ async fn a_throttled_answer_is_obeyed() {
     let jobs: Vec<_> = sandbox.ledger().of(Endpoint::Jobs).map(|record| record.at).collect();
     assert_eq!(jobs.len(), 2);
     assert!(jobs[1].duration_since(jobs[0]).as_millis() >= 1000, "it waited: {jobs:?}");
-    // Its own header says that quota is left: each is asked again after a pause, a few times, and then given up.
+    // Its own header says that quota is left: each is asked again after a pause, a few times, and
+    // then given up.
     let sandbox = sandbox_with(world(&["throttled:on=jobs"])).await;
     let place = fired_at(&sandbox, &[(WEB, RAKE), ("u2", RAKE), ("u3", RAKE)]).await;
     let ended = check(&place, &[]);

@@ -1,5 +1,5 @@
-//! Several daemons share one journal in PostgreSQL: one fires, and whatever happens to it or to the database, no occurrence
-//! is sent twice and none is lost.
+//! Several daemons share one journal in PostgreSQL: one fires, and whatever happens to it or to the
+//! database, no occurrence is sent twice and none is lost.
 
 // The longest come first by their names, so that the others fit beside them.
 mod accounts;
@@ -67,8 +67,8 @@ impl Scene {
         Place::firing_at(&self.sandbox, "timeout: 5s", &self.jobs).env("STACKCRON_JOURNAL", url)
     }
 
-    /// Checks that nothing came twice, and that each action is the one of an occurrence: by its row, or as one of
-    /// those of the same entry that are in doubt.
+    /// Checks that nothing came twice, and that each action is the one of an occurrence: by its
+    /// row, or as one of those of the same entry that are in doubt.
     fn nothing_twice(&self, place: &Place) -> Vec<Value> {
         let rows = history(place);
         let mut wrong = Vec::new();
@@ -242,7 +242,8 @@ async fn a_quota_is_one_for_all_members() {
         crate::common::sandbox_with(crate::common::settings(&[]).quota(crate::common::quota(limit, HOUR)))
             .await;
     let machine = || {
-        // Whoever leads believes in an hour's worth of thousands until an answer or the journal tells otherwise.
+        // Whoever leads believes in an hour's worth of thousands until an answer or the journal
+        // tells otherwise.
         let account = "timeout: 5s, quota: { limit: 100000, reserve: 0 }";
         Place::firing_at(&scene.sandbox, account, &scene.jobs)
             .env("STACKCRON_JOURNAL", &scene.server.url(&scene.database))
@@ -290,7 +291,8 @@ async fn a_clock_that_is_off_is_told_by_its_member() {
     assert_eq!(leader.events("clock.differs").len(), 0, "its own is right");
     leader.signal(Signal::KILL);
     leader.end();
-    // What is due when is by the leader's clock: this one goes on where the other ended, some eight seconds further.
+    // What is due when is by the leader's clock: this one goes on where the other ended, some eight
+    // seconds further.
     ahead.event("lease.acquired");
     fires(&mut ahead);
     assert!(ahead.stop().success(), "{}", ahead.stderr());

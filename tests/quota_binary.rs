@@ -1,7 +1,9 @@
-//! The quota through the real binary, over real sockets: windows of five seconds, as the sandbox's ledger saw them.
+//! The quota through the real binary, over real sockets: windows of five seconds, as the sandbox's
+//! ledger saw them.
 //!
-//! What is promised under chance is in `quota_simulation.rs`; this shows that nothing between the rule and the wire
-//! spoils it. Most of the time a scenario waits for a window to turn, so those of a test run side by side.
+//! What is promised under chance is in `quota_simulation.rs`; this shows that nothing between the
+//! rule and the wire spoils it. Most of the time a scenario waits for a window to turn, so those of
+//! a test run side by side.
 
 mod seen;
 
@@ -74,8 +76,8 @@ fn whole_windows(ledger: &Ledger) -> f64 {
     }
 }
 
-/// Exhausted and restored are told in turns: once for each change. A rolling window gives back a little all the time, and
-/// is told to be restored when a tenth is back.
+/// Exhausted and restored are told in turns: once for each change. A rolling window gives back a
+/// little all the time, and is told to be restored when a tenth is back.
 fn told_in_turns(daemon: &Daemon, window: WindowKind, what: &str) {
     let told: Vec<&str> = (daemon.log.iter())
         .filter_map(|line| line["event"].as_str())
@@ -120,8 +122,8 @@ fn each_kind_of_window_is_recognised_and_used_up_and_hardly_ever_refused() {
         let ledger = sandbox.ledger();
         let seen = Seen::of(window, &ledger, &others.used());
         let [learning, after] = seen.refused(LEARNING);
-        // Each guess costs one: three kinds at first. What a rolling window gives back while an answer is under way, and
-        // what others took since the newest answer, cannot be known.
+        // Each guess costs one: three kinds at first. What a rolling window gives back while an
+        // answer is under way, and what others took since the newest answer, cannot be known.
         let guesses = match (window, burst) {
             (WindowKind::Fixed | WindowKind::FirstRequest, 0) => 1,
             _ => 2 * WINDOWS,
@@ -218,7 +220,8 @@ fn ten_restarts_spend_no_more_than_none() {
         for _ in 0..=10 {
             let mut daemon = place.start();
             let (mut started, mut waits) = (0, false);
-            // Where every entry is held back by an attempt in doubt, none is ready to wait for quota.
+            // Where every entry is held back by an attempt in doubt, none is ready to wait for
+            // quota.
             let end = std::time::Instant::now() + LONGEST_LIFE;
             while started < 4 && !waits && std::time::Instant::now() < end {
                 let line = daemon.next_event();
@@ -230,8 +233,9 @@ fn ten_restarts_spend_no_more_than_none() {
         }
         let ledger = sandbox.ledger();
         let sent = ledger.requests.len();
-        // What leaves on the quota's edge is saved as it leaves, and so is the one request by which a life after a kill finds out
-        // how much is left. A kill may come before such a save is on disk.
+        // What leaves on the quota's edge is saved as it leaves, and so is the one request by which
+        // a life after a kill finds out how much is left. A kill may come before such a save is on
+        // disk.
         let unsaved = if signal == Signal::KILL { 8 } else { 0 };
         // What one that was killed had started the next one finds, and has so many less to start.
         let least = if signal == Signal::KILL { 10 } else { 40 };

@@ -10,8 +10,9 @@ use crate::common::{Place, schedule};
 const EVERY_SECOND: &str =
     "  nightly: { stack: s1, job: j1, cron: '* * * * * *', follow: false, catch_up: all }\n";
 
-/// An API with 3,592 of 3,600 requests left, behind a front that answers the run_now calls of these numbers, counted from
-/// zero, by itself: with this status, as HTML, and without a header that the API sends.
+/// An API with 3,592 of 3,600 requests left, behind a front that answers the run_now calls of these
+/// numbers, counted from zero, by itself: with this status, as HTML, and without a header that the
+/// API sends.
 fn behind_a_front(status: &'static str, refused: std::ops::Range<usize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,4 +1,5 @@
-//! The schedule file changes while the daemon runs: what it notices, what it tells, and what it fires.
+//! The schedule file changes while the daemon runs: what it notices, what it tells, and what it
+//! fires.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +17,8 @@ use stackcron::sandbox::{Endpoint, Sandbox};
 const JOBS: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
 const MORE: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n  added: { stack: s1, job: j2, cron: '* * * * * *' }\n";
 
-/// Waits until the daemon has fired twice more: at least a second goes by, five times what a file takes to settle.
+/// Waits until the daemon has fired twice more: at least a second goes by, five times what a file
+/// takes to settle.
 async fn fires_twice(sandbox: &Sandbox) {
     let before = sandbox.ledger().of(Endpoint::RunNow).count();
     sandbox.wait_for(|ledger| ledger.of(Endpoint::RunNow).count() >= before + 2).await;
@@ -111,7 +113,8 @@ async fn a_hangup_as_soon_as_it_starts_is_a_reload_and_no_end() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", JOBS);
     let mut daemon = place.start();
-    // As early as can be: `main` has hardly begun. What comes before it, while the program is loaded, is the system's.
+    // As early as can be: `main` has hardly begun. What comes before it, while the program is
+    // loaded, is the system's.
     until("holds the signal", || {
         let status = read(Path::new(&format!("/proc/{}/status", daemon.id())));
         let handles = ["SigBlk:", "SigCgt:"].iter().any(|field| {

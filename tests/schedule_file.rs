@@ -1,4 +1,5 @@
-//! The schedule file through the library's public face: what is said about each mistake, and what is never read.
+//! The schedule file through the library's public face: what is said about each mistake, and what
+//! is never read.
 
 use std::fs;
 use std::path::Path;
@@ -267,8 +268,8 @@ fn the_schema_takes_the_files_in_config() {
     assert!(files >= 2, "there are schedule files in config");
 }
 
-/// What is wrong in these examples a schema cannot say: it knows neither other places of the file, nor the tz
-/// database of the machine, nor when an expression comes due.
+/// What is wrong in these examples a schema cannot say: it knows neither other places of the file,
+/// nor the tz database of the machine, nor when an expression comes due.
 const BEYOND_A_SCHEMA: &[&str] = &[
     "chains_in_a_circle",
     "a_no_break_space_between_fields",

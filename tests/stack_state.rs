@@ -1,4 +1,5 @@
-//! `stack_state` through the program: deployments that come and go at the sandbox, and what is sent meanwhile.
+//! `stack_state` through the program: deployments that come and go at the sandbox, and what is sent
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -155,7 +156,8 @@ async fn looks_cost_what_the_forecast_says() {
     let mut daemon = place.start();
     let ledger = wait_for(&sandbox, |ledger| ledger.started().count() >= 5).await;
     let count = |endpoint| ledger.of(endpoint).count();
-    // Between the first occurrence and the fifth: two windows, and the look ahead of the first or of what follows.
+    // Between the first occurrence and the fifth: two windows, and the look ahead of the first or
+    // of what follows.
     for endpoint in [Endpoint::Stack, Endpoint::Job] {
         assert!((2..=4).contains(&count(endpoint)), "{endpoint:?}: {}", count(endpoint));
     }

@@ -1,4 +1,5 @@
-//! `stackcron why` as a command: its exit status, its streams, its JSON, and one verdict with `next`.
+//! `stackcron why` as a command: its exit status, its streams, its JSON, and one verdict with
+//! `next`.
 
 use crate::common::Place;
 use serde_json::Value;

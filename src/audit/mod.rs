@@ -1,14 +1,17 @@
 //! Holds the journal against the schedule: every instant of a span gets a verdict.
 //!
-//! The journal's rows and the timetable's instants both come in the order of time. They are walked side by side once, so that a
-//! long span costs neither memory nor a query for each instant. An instant of the schedule that the journal passes over is lost.
+//! The journal's rows and the timetable's instants both come in the order of time. They are walked
+//! side by side once, so that a long span costs neither memory nor a query for each instant. An
+//! instant of the schedule that the journal passes over is lost.
 //!
-//! The journal keeps which schedule was in force when (`journal/in_force.rs`), and each instant is judged by the schedule of then. Of an
-//! entry of which the journal does not know that, an instant before the first row is not judged: the entry may not have been in the
-//! schedule then, or the row was pruned. Nor is an instant judged that the daemon has not planned yet. Both are counted.
+//! The journal keeps which schedule was in force when (`journal/in_force.rs`), and each instant is
+//! judged by the schedule of then. Of an entry of which the journal does not know that, an instant
+//! before the first row is not judged: the entry may not have been in the schedule then, or the row
+//! was pruned. Nor is an instant judged that the daemon has not planned yet. Both are counted.
 //!
-//! Example: `e` is due at 10:00, 10:01 and 10:02. The journal has rows of 10:00 and 10:02, and its cursor is at 10:02:30. 10:01
-//! is lost. At 10:03 nothing is planned yet, because the daemon is down: that instant is counted and not judged.
+//! Example: `e` is due at 10:00, 10:01 and 10:02. The journal has rows of 10:00 and 10:02, and its
+//! cursor is at 10:02:30. 10:01 is lost. At 10:03 nothing is planned yet, because the daemon is
+//! down: that instant is counted and not judged.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -74,7 +77,8 @@ impl Verdict {
     }
 }
 
-/// The verdict on an occurrence that the journal has. `None`: the occurrence has not come to its end.
+/// The verdict on an occurrence that the journal has. `None`: the occurrence has not come to its
+/// end.
 pub fn verdict(state: State, lateness_ms: Option<i64>) -> Option<Verdict> {
     match state {
         State::Due | State::Waiting | State::Sending => None,
@@ -151,7 +155,8 @@ pub struct Scope {
     pub until: Timestamp,
     /// Everything scheduled before is planned. `None`: nothing is.
     pub cursor: Option<Timestamp>,
-    /// The entries that are asked for. `None`: all, those that are no longer in the schedule included.
+    /// The entries that are asked for. `None`: all, those that are no longer in the schedule
+    /// included.
     pub entries: Option<HashSet<EntryName>>,
 }
 
@@ -170,15 +175,16 @@ pub struct Audit<F> {
 }
 
 impl<F: FnMut(Judged)> Audit<F> {
-    /// Begins an audit. `plan` begins at the scope's `from`, with the entries that are asked for. `each` is handed every
-    /// instant that has a verdict, in the order of time.
+    /// Begins an audit. `plan` begins at the scope's `from`, with the entries that are asked for.
+    /// `each` is handed every instant that has a verdict, in the order of time.
     pub fn new(scope: Scope, plan: Plan, each: F) -> Audit<F> {
         let at = scope.from;
         let (pending, seen, counts) = (Vec::new(), HashSet::new(), Counts::default());
         Audit { scope, plan, at, pending, seen, counts, each }
     }
 
-    /// Takes a row of the journal. Rows come in the order of scheduled_at, from the journal's beginning.
+    /// Takes a row of the journal. Rows come in the order of scheduled_at, from the journal's
+    /// beginning.
     pub fn take(&mut self, record: Record) {
         let (entry, at) = (record.key.entry().clone(), record.key.scheduled_at());
         if self.scope.entries.as_ref().is_some_and(|asked| !asked.contains(&entry)) || at >= self.scope.until

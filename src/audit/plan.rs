@@ -9,10 +9,12 @@ use crate::journal::InForce;
 use crate::schedule::{Entry, EntryName, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
-/// The instants of every definition that an entry had, each within the time in which the definition was in force.
+/// The instants of every definition that an entry had, each within the time in which the definition
+/// was in force.
 pub struct Plan {
     timetable: Timetable,
-    /// By the address of a definition's entry, which lives in the timetable. None of an entry that counts at all times.
+    /// By the address of a definition's entry, which lives in the timetable. None of an entry that
+    /// counts at all times.
     spans: HashMap<usize, (Timestamp, Option<Timestamp>)>,
     /// Entries of which the journal knows when they were in the schedule.
     known: HashSet<EntryName>,
@@ -20,8 +22,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan from an instant on. An entry of the schedule of which the journal knows nothing counts as it is now. Entries that
-    /// are no longer in the schedule count where `removed` asks for them.
+    /// The plan from an instant on. An entry of the schedule of which the journal knows nothing
+    /// counts as it is now. Entries that are no longer in the schedule count where `removed` asks
+    /// for them.
     pub fn new(schedule: &Schedule, in_force: &InForce, removed: bool, from: Timestamp) -> Plan {
         let present: HashSet<&EntryName> = schedule.entries.iter().map(|entry| &entry.name).collect();
         let (mut entries, mut spans, mut known) = (Vec::new(), HashMap::new(), HashSet::new());

@@ -33,10 +33,12 @@ const FRAME: u64 = 4096;
 
 /// Hold every instant of the schedule against the journal: what ran, and what did not.
 ///
-/// Each instant of the span gets a verdict: on_time, late (by over a second), failed, skipped, missed, rejected, unknown, or lost,
-/// of which the journal has nothing. Each is judged by the schedule that was in force then. It reads only, asks the API nothing, and can be used beside a running daemon. Instants
-/// before the first occurrence that the journal has of an entry are not judged, nor those that the daemon has not planned yet:
-/// they are counted. The exit status is 1 when an occurrence was missed or lost, or nobody knows whether it ran.
+/// Each instant of the span gets a verdict: on_time, late (by over a second), failed, skipped,
+/// missed, rejected, unknown, or lost, of which the journal has nothing. Each is judged by the
+/// schedule that was in force then. It reads only, asks the API nothing, and can be used beside a
+/// running daemon. Instants before the first occurrence that the journal has of an entry are not
+/// judged, nor those that the daemon has not planned yet: they are counted. The exit status is 1
+/// when an occurrence was missed or lost, or nobody knows whether it ran.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   stackcron audit                                   the last 24 hours

@@ -20,10 +20,11 @@ use online::Asked;
 
 /// Validate the schedule file, and show every error at once.
 ///
-/// With --online it asks the API as well, within the quota and never out of its reserve: whether each stack and job
-/// exists, is paused, or has a cron of its own that would run it twice. The exit status is 0 when all is well or only
-/// doubtful, 78 when something in the schedule is wrong, and 1 when the API could not be asked. With --strict, for pipelines, a warning
-/// is wrong too, and exits with 78.
+/// With --online it asks the API as well, within the quota and never out of its reserve: whether
+/// each stack and job exists, is paused, or has a cron of its own that would run it twice. The exit
+/// status is 0 when all is well or only doubtful, 78 when something in the schedule is wrong, and 1
+/// when the API could not be asked. With --strict, for pipelines, a warning is wrong too, and exits
+/// with 78.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// The schedule file, in place of the one of --config
@@ -105,8 +106,8 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
     Ok(status)
 }
 
-/// Whether the API refuses a token that was changed since the service was started: the reload, of which this check is a part,
-/// has not put it right.
+/// Whether the API refuses a token that was changed since the service was started: the reload, of
+/// which this check is a part, has not put it right.
 fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
     let changed = schedule.accounts.iter().filter_map(|account| {
         Token::changed_since_start(&account.token).map(|path| (account.name.to_string(), path))
@@ -210,7 +211,8 @@ impl Checked {
     }
 }
 
-/// A fuller window than this leaves little for follow-up, and for a day on which others ask for more.
+/// A fuller window than this leaves little for follow-up, and for a day on which others ask for
+/// more.
 const BUSY_PERCENT: u64 = 80;
 
 fn busy(busiest: &Busiest) -> String {

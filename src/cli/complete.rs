@@ -1,7 +1,8 @@
-//! What completes in the shells besides commands and options: the names of entries, accounts and stacks.
+//! What completes in the shells besides commands and options: the names of entries, accounts and
+//! stacks.
 //!
-//! The script of a shell runs the program for each completion, and the program reads the schedule file. A file that is wrong
-//! completes nothing.
+//! The script of a shell runs the program for each completion, and the program reads the schedule
+//! file. A file that is wrong completes nothing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

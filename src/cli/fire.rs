@@ -17,9 +17,9 @@ use crate::schedule::duration;
 
 /// Run an entry now, through the running daemon and its quota.
 ///
-/// It is claimed and journalled as what is scheduled, with an instant of its own, and goes by the entry's priority, its
-/// start_deadline and its overlap policy, but without jitter, and whether or not the entry is paused. The exit status is 0 once
-/// an action has started.
+/// It is claimed and journalled as what is scheduled, with an instant of its own, and goes by the
+/// entry's priority, its start_deadline and its overlap policy, but without jitter, and whether or
+/// not the entry is paused. The exit status is 0 once an action has started.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry, by its name in the schedule
@@ -28,13 +28,16 @@ pub struct Args {
     /// Sent as job_args in place of the entry's own, exactly as written
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     args: Option<String>,
-    /// Wait so long for what becomes of it. What still waits then stays claimed, and is sent when it can be
+    /// Wait so long for what becomes of it. What still waits then stays claimed, and is sent when
+    /// it can be
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "60s")]
     wait: Duration,
-    /// Do not wait: it is claimed, and is sent when it can be. The exit status is 0 once it is claimed
+    /// Do not wait: it is claimed, and is sent when it can be. The exit status is 0 once it is
+    /// claimed
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// Send it even while its stack deploys or is in maintenance, or its job is paused in Cloud 66: `stack_state` is not heeded
+    /// Send it even while its stack deploys or is in maintenance, or its job is paused in Cloud 66:
+    /// `stack_state` is not heeded
     #[arg(long)]
     now: bool,
     #[command(flatten)]
@@ -73,13 +76,15 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     }
 }
 
-/// A question without an answer is repeated so often: a daemon that restarts is there within this time.
+/// A question without an answer is repeated so often: a daemon that restarts is there within this
+/// time.
 const REPEATS: u32 = 10;
 
 /// Between two of them.
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Has it claimed. A question without an answer may have been claimed all the same: it is repeated as the same one.
+/// Has it claimed. A question without an answer may have been claimed all the same: it is repeated
+/// as the same one.
 fn claim(args: &Args) -> anyhow::Result<(Answers, String, Timestamp)> {
     let at = instant(Timestamp::now());
     let (entry, text, wait) = (args.entry.clone(), args.args.clone(), !args.no_wait);
@@ -112,8 +117,8 @@ fn claim(args: &Args) -> anyhow::Result<(Answers, String, Timestamp)> {
     }
 }
 
-/// An instant of whole microseconds, as a journal keeps it, and no whole second: those are the schedule's. Two people who
-/// fire at once are told apart by the microsecond.
+/// An instant of whole microseconds, as a journal keeps it, and no whole second: those are the
+/// schedule's. Two people who fire at once are told apart by the microsecond.
 fn instant(now: Timestamp) -> Timestamp {
     let cut = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     match cut.subsec_nanosecond() {

@@ -1,4 +1,5 @@
-//! `stackcron forecast`: the schedule against the quota, window by window, and quieter minutes for what is bunched.
+//! `stackcron forecast`: the schedule against the quota, window by window, and quieter minutes for
+//! what is bunched.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -18,11 +19,12 @@ use crate::schedule::{EntryName, Schedule};
 
 /// What is due against the quota, hour by hour, and what will not fit.
 ///
-/// It rehearses the daemon in virtual time, so that it tells what the daemon will do: what is due, what it costs to
-/// ask how actions go, and which entries will be late or missed for want of quota.
+/// It rehearses the daemon in virtual time, so that it tells what the daemon will do: what is due,
+/// what it costs to ask how actions go, and which entries will be late or missed for want of quota.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to begin: RFC 3339, a local time as 2026-10-25T01:30 or 01:30, or one of now, today, tomorrow, -2h, +30m; now when absent
+    /// Where to begin: RFC 3339, a local time as 2026-10-25T01:30 or 01:30, or one of now, today,
+    /// tomorrow, -2h, +30m; now when absent
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<Moment>,
     /// Where to end, itself excluded; 24 hours after --from when absent
@@ -73,7 +75,8 @@ const LEAST_FOLDED: usize = 8;
 /// The chart is never narrower.
 const NARROWEST: usize = 10;
 
-/// Forecasts, and prints what comes of it, on lines of so many columns at most, where somebody says.
+/// Forecasts, and prints what comes of it, on lines of so many columns at most, where somebody
+/// says.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
@@ -352,7 +355,8 @@ impl Chart {
         asked.checked_div(window.usable().into()).unwrap_or(if asked == 0 { 0 } else { 999 })
     }
 
-    /// Full blocks for what is due, light ones for follow-up and looks, and a stroke where the quota ends when they reach past it.
+    /// Full blocks for what is due, light ones for follow-up and looks, and a stroke where the
+    /// quota ends when they reach past it.
     fn bar(&self, window: &WindowForecast) -> String {
         let columns = |requests: u64| {
             usize::try_from((requests * self.width as u64).div_ceil(self.full)).unwrap_or(self.width)

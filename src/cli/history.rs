@@ -32,15 +32,15 @@ const NEWEST: u32 = 50;
 
 /// Tell what became of each occurrence.
 ///
-/// The newest is last. As text the newest 50, unless --since, --until or --newest asks for others; as JSON all that the journal has. It
-/// can be read beside a running daemon, and without one.
+/// The newest is last. As text the newest 50, unless --since, --until or --newest asks for others;
+/// as JSON all that the journal has. It can be read beside a running daemon, and without one.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Of this entry alone. One that is no longer in the schedule still has its history
     #[arg(value_name = "ENTRY", value_parser = EntryName::new, add = complete::entries())]
     entry: Option<EntryName>,
-    /// Scheduled then or later: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today,
-    /// yesterday, -2h; 2h is 2h ago
+    /// Scheduled then or later: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's
+    /// zone, or one of today, yesterday, -2h; 2h is 2h ago
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     since: Option<Bound>,
     /// Scheduled before: written as for --since
@@ -214,7 +214,8 @@ fn told(
     Ok(if cut && args.newest.is_none() { Printed::Newest } else { Printed::All })
 }
 
-/// The zone in which a local time is read: the entry's, or without an entry the one that all entries share.
+/// The zone in which a local time is read: the entry's, or without an entry the one that all
+/// entries share.
 fn zone_of(entry: Option<&EntryName>, schedule: &Schedule) -> Option<TimeZone> {
     match entry {
         Some(name) => {

@@ -23,8 +23,9 @@ use stack::{Chosen, StackError, choose};
 
 /// List the jobs of a stack, or print them as entries ready to paste.
 ///
-/// It asks the API within the account's quota and never out of its reserve. A stack's name is unique only together with
-/// its environment: where several stacks have it, --environment says which is meant.
+/// It asks the API within the account's quota and never out of its reserve. A stack's name is
+/// unique only together with its environment: where several stacks have it, --environment says
+/// which is meant.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The stack: its uid, or its name

@@ -19,10 +19,12 @@ pub enum Command {
     Move(Args),
 }
 
-/// Carry pauses, open occurrences, quotas, history and the cursor to another journal, while no daemon runs on either.
+/// Carry pauses, open occurrences, quotas, history and the cursor to another journal, while no
+/// daemon runs on either.
 ///
-/// The journal that is moved is the one that `run` uses with the same --state-dir and --journal. It stays where it is, and no daemon
-/// starts with it any more. A move that was interrupted is asked for again. Run it as the daemon's user.
+/// The journal that is moved is the one that `run` uses with the same --state-dir and --journal. It
+/// stays where it is, and no daemon starts with it any more. A move that was interrupted is asked
+/// for again. Run it as the daemon's user.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   stackcron journal move --to postgres://stackcron@db/jobs

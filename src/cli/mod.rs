@@ -144,7 +144,8 @@ pub enum Status {
     Failed,
     /// The arguments were wrong.
     Usage,
-    /// The schedule file or its settings are wrong: to start again would not help (EX_CONFIG of sysexits.h).
+    /// The schedule file or its settings are wrong: to start again would not help (EX_CONFIG of
+    /// sysexits.h).
     Config,
 }
 
@@ -183,7 +184,8 @@ fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
 }
 
 impl Cli {
-    /// Runs the command. An error is one that the operator reads as a sentence; its exit status is 1.
+    /// Runs the command. An error is one that the operator reads as a sentence; its exit status is
+    /// 1.
     pub fn run(self) -> anyhow::Result<Status> {
         if !matches!(self.command, Command::Run(_)) {
             crate::hangup::release();

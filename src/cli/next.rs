@@ -23,8 +23,8 @@ const DEFAULT_COUNT: usize = 10;
 
 /// The occurrences with from <= scheduled_at < until, in order.
 ///
-/// A time is RFC 3339, a local time as 2026-10-25T01:30, 2026-10-25 or 01:30 in the zone that the entries share, or one
-/// of now, today, tomorrow, yesterday, `2h ago`, -2h and +30m.
+/// A time is RFC 3339, a local time as 2026-10-25T01:30, 2026-10-25 or 01:30 in the zone that the
+/// entries share, or one of now, today, tomorrow, yesterday, `2h ago`, -2h and +30m.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entries to look at; all of them when none is named
@@ -70,7 +70,8 @@ pub enum NextError {
     Output(#[from] io::Error),
 }
 
-/// Prints the occurrences that the arguments ask for, on lines of so many columns at most, where somebody says.
+/// Prints the occurrences that the arguments ask for, on lines of so many columns at most, where
+/// somebody says.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
@@ -338,7 +339,8 @@ fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn W
         }
         return Ok(());
     }
-    // The day, 24 hours and the sum, with their gaps. Where there is no room for two columns an hour has one.
+    // The day, 24 hours and the sum, with their gaps. Where there is no room for two columns an
+    // hour has one.
     let (day, cell) = match columns {
         Some(columns) if columns < 14 + 2 + 48 + 2 + 5 => ("%a %d", 1),
         _ => ("%a %Y-%m-%d", 2),

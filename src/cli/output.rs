@@ -27,8 +27,8 @@ pub enum Format {
 /// Columns of a chart that goes to no terminal.
 pub const DEFAULT_WIDTH: usize = 100;
 
-/// Writes to stdout. Colours are taken out again where it is no terminal or `NO_COLOR` is set. A reader that
-/// has gone away, as `head` does, is no error.
+/// Writes to stdout. Colours are taken out again where it is no terminal or `NO_COLOR` is set. A
+/// reader that has gone away, as `head` does, is no error.
 pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
     let mut out = anstream::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -37,16 +37,17 @@ pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
     }
 }
 
-/// How many columns a line may have: the terminal's or `COLUMNS`. `None` where there is neither: what reads
-/// from a pipe wants all of it.
+/// How many columns a line may have: the terminal's or `COLUMNS`. `None` where there is neither:
+/// what reads from a pipe wants all of it.
 pub fn columns() -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(std::io::stdout());
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
     terminal.map(|(terminal_size::Width(width), _)| width.into()).or_else(columns)
 }
 
-/// Breaks lines that are too long between words. What goes on stands under the text that it belongs to: behind the
-/// last wide gap of its first half, or else a little further in. Escapes for colours take no room.
+/// Breaks lines that are too long between words. What goes on stands under the text that it belongs
+/// to: behind the last wide gap of its first half, or else a little further in. Escapes for colours
+/// take no room.
 pub fn wrapped(text: &str, limit: Option<usize>) -> String {
     let Some(limit) = limit else {
         return text.to_owned();
@@ -122,7 +123,8 @@ pub fn failed(error: &dyn std::error::Error) -> Status {
     Status::Failed
 }
 
-/// Reads the schedule file for a command. `None` when it is wrong: every error has been printed to stderr.
+/// Reads the schedule file for a command. `None` when it is wrong: every error has been printed to
+/// stderr.
 pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
     match schedule::load(config) {
         Ok(loaded) => Ok(Some(loaded)),
@@ -189,14 +191,15 @@ pub fn misconfigured(error: &impl std::fmt::Display) -> Status {
     Status::Config
 }
 
-/// Where the socket of a running daemon may be: in the state directory that is given, or else in any place where daemons
-/// have it.
+/// Where the socket of a running daemon may be: in the state directory that is given, or else in
+/// any place where daemons have it.
 pub fn control_places(given: Option<&Path>) -> Vec<PathBuf> {
     let state = state_directory(None).ok();
     control::places(given, state.as_deref())
 }
 
-/// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the user's own.
+/// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the
+/// user's own.
 pub fn state_directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());

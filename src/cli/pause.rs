@@ -26,7 +26,8 @@ const LONGEST_NOTE: usize = 500;
 pub(super) struct Args {
     #[command(flatten)]
     choice: Choice,
-    /// Send what is due from then on again: RFC 3339, a local time as 2026-12-01T06:00 or 06:00 in the entries' zone, or +2h
+    /// Send what is due from then on again: RFC 3339, a local time as 2026-12-01T06:00 or 06:00 in
+    /// the entries' zone, or +2h
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     until: Option<Moment>,
     /// Send what is due after so long again, as 2h
@@ -47,7 +48,8 @@ pub(super) struct ResumeArgs {
 /// Which entries.
 #[derive(Clone, Debug, clap::Args)]
 struct Choice {
-    /// Entries by name, with `*` for any characters and `?` for one; all of them where none is given
+    /// Entries by name, with `*` for any characters and `?` for one; all of them where none is
+    /// given
     #[arg(value_name = "PATTERN", add = complete::entries())]
     patterns: Vec<String>,
     /// Only entries of this stack

@@ -10,12 +10,14 @@ use crate::journal::{self, Location};
 /// The arguments that say it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Place {
-    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in $XDG_STATE_HOME, unless given
+    /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in
+    /// $XDG_STATE_HOME, unless given
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// The journal that several daemons share, as postgres://USER@HOST/DATABASE; without it the journal is a file in the
-    /// state directory. The password is better given as the credential journal-password or as $PGPASSWORD
+    /// The journal that several daemons share, as postgres://USER@HOST/DATABASE; without it the
+    /// journal is a file in the state directory. The password is better given as the credential
+    /// journal-password or as $PGPASSWORD
     // As text: where it is wrong, clap would print it with its password.
     #[arg(long, value_name = "URL", env = "STACKCRON_JOURNAL", hide_env_values = true)]
     journal: Option<String>,
@@ -30,7 +32,8 @@ impl Place {
         self.journal.as_deref().filter(|url| !url.is_empty()).map(str::parse).transpose()
     }
 
-    /// Where to look for the daemon's socket. A shared journal leads to none: each daemon has its own, on its machine.
+    /// Where to look for the daemon's socket. A shared journal leads to none: each daemon has its
+    /// own, on its machine.
     ///
     /// # Errors
     /// When the URL is wrong.
@@ -69,8 +72,8 @@ impl Place {
 /// Where the packaged service has its socket, and where its state, when no daemon answers.
 const SERVICE: [&str; 2] = ["/run/stackcron", "/var/lib/stackcron"];
 
-/// The journal of the packaged service, where nobody said where a journal is and the user has none. `None`: there is no such
-/// service, or the user's own journal goes first.
+/// The journal of the packaged service, where nobody said where a journal is and the user has none.
+/// `None`: there is no such service, or the user's own journal goes first.
 fn found(given: Option<&Path>) -> Option<Location> {
     if given.is_some() || std::env::var_os("STATE_DIRECTORY").is_some_and(|value| !value.is_empty()) {
         return None;

@@ -18,13 +18,15 @@ use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summar
 use crate::sandbox::{Deploys, Fault, WindowKind};
 use crate::schedule::{Schedule, duration};
 
-/// Fires the schedule in virtual time at a look-alike of the API: the log as it would be, then what it comes to.
+/// Fires the schedule in virtual time at a look-alike of the API: the log as it would be, then what
+/// it comes to.
 ///
-/// The same sweep, dispatch and quota as the daemon's run, without a clock or a network. The same arguments give the
-/// same output, byte for byte. Nothing is sent to anybody, and no token is read.
+/// The same sweep, dispatch and quota as the daemon's run, without a clock or a network. The same
+/// arguments give the same output, byte for byte. Nothing is sent to anybody, and no token is read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to begin: RFC 3339, a local time as 2026-10-25T01:30 or 01:30, or one of now, today, tomorrow, -2h, +30m
+    /// Where to begin: RFC 3339, a local time as 2026-10-25T01:30 or 01:30, or one of now, today,
+    /// tomorrow, -2h, +30m
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Moment,
     /// Where to end, itself excluded. What is due before is followed to its end
@@ -32,7 +34,8 @@ pub struct Args {
     pub until: Moment,
     #[command(flatten)]
     pub suppositions: Suppositions,
-    /// What goes wrong, as status=500:job=UID,p=0.1. May be given several times; see stackcron sandbox
+    /// What goes wrong, as status=500:job=UID,p=0.1. May be given several times; see stackcron
+    /// sandbox
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<Fault>,
     /// Of all chance: latency, others, faults, retries
@@ -58,7 +61,8 @@ pub struct Suppositions {
     /// How long an action runs, which decides what follow-up costs
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "1m")]
     pub action_duration: Duration,
-    /// A stack that deploys by the clock, as web=5m/30m: for 5 minutes from each half hour on. May be given several times
+    /// A stack that deploys by the clock, as web=5m/30m: for 5 minutes from each half hour on. May
+    /// be given several times
     #[arg(long = "deploy", value_name = "STACK=D/D")]
     pub deploys: Vec<Deploys>,
 }
@@ -120,7 +124,8 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     }
 }
 
-/// Rehearses, and prints as it goes: the summary on lines of so many columns at most, where somebody says.
+/// Rehearses, and prints as it goes: the summary on lines of so many columns at most, where
+/// somebody says.
 fn run(
     args: &Args,
     schedule: &Schedule,

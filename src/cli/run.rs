@@ -43,19 +43,22 @@ use crate::web::{self, HostName, Site};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Fire at an embedded look-alike of the Cloud 66 API instead of the real one. No account is needed.
+    /// Fire at an embedded look-alike of the Cloud 66 API instead of the real one. No account is
+    /// needed.
     #[arg(long)]
     sandbox: bool,
 
     #[command(flatten)]
     place: Place,
 
-    /// Serve the status page, its API, /healthz, /readyz and /metrics there, for reading: whoever reaches the address may read
-    /// them. A port alone is on loopback; port 0 is any free one; unix:/PATH is a socket for a reverse proxy.
+    /// Serve the status page, its API, /healthz, /readyz and /metrics there, for reading: whoever
+    /// reaches the address may read them. A port alone is on loopback; port 0 is any free one;
+    /// unix:/PATH is a socket for a reverse proxy.
     #[arg(long, value_name = "ADDR")]
     listen: Option<web::Address>,
 
-    /// Answer requests for this name too, besides those for the address that is listened on. May be given several times
+    /// Answer requests for this name too, besides those for the address that is listened on. May be
+    /// given several times
     #[arg(long = "listen-host", value_name = "NAME", requires = "listen")]
     listen_hosts: Vec<HostName>,
 
@@ -63,8 +66,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "90d")]
     keep: Duration,
 
-    /// Begin with an empty journal where the one that the state directory knows is gone or is another one. Pauses and
-    /// open occurrences of the known journal are left behind. Give it once, by hand, and not in a unit
+    /// Begin with an empty journal where the one that the state directory knows is gone or is
+    /// another one. Pauses and open occurrences of the known journal are left behind. Give it once,
+    /// by hand, and not in a unit
     #[arg(long)]
     new_journal: bool,
 
@@ -79,7 +83,8 @@ pub(super) struct Args {
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Before anything else: without a handler SIGHUP ends the process. One that comes before the daemon runs is a reload then.
+    // Before anything else: without a handler SIGHUP ends the process. One that comes before the
+    // daemon runs is a reload then.
     let reloads = {
         let _within = runtime.enter();
         signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?
@@ -235,7 +240,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     })
 }
 
-/// Whether the journal is another daemon's, or not the one that the state directory knows. To start again does not help.
+/// Whether the journal is another daemon's, or not the one that the state directory knows. To start
+/// again does not help.
 fn is_misplaced(error: &JournalError) -> bool {
     use JournalError::{Elsewhere, Locked, Moved, Replaced};
     matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. } | Locked { .. })
@@ -276,7 +282,8 @@ fn listen(address: &web::Address) -> anyhow::Result<web::Server> {
     Ok(server)
 }
 
-/// Takes the control socket's place. Without it the schedule is fired all the same: that comes first.
+/// Takes the control socket's place. Without it the schedule is fired all the same: that comes
+/// first.
 fn control(state: &Path) -> Option<control::Server> {
     let path = control::place(state);
     match control::Server::bind(&path, state) {
@@ -289,11 +296,12 @@ fn control(state: &Path) -> Option<control::Server> {
     }
 }
 
-/// Something about the settings is wrong, and has been told: in full on stderr, in short in the log. The first thing that is
-/// wrong, in one line.
+/// Something about the settings is wrong, and has been told: in full on stderr, in short in the
+/// log. The first thing that is wrong, in one line.
 struct Told(String);
 
-/// Reads the schedule, and keeps nothing else of it but how it is known again, and the calendar files that it names.
+/// Reads the schedule, and keeps nothing else of it but how it is known again, and the calendar
+/// files that it names.
 fn load(config: &Path) -> Result<(Arc<Schedule>, Seen, Vec<PathBuf>), Told> {
     let tell = |rejected| tell_rejected(config, &rejected);
     let mut content = Content::read(config, &[]).map_err(tell)?;
@@ -334,7 +342,8 @@ fn tell_rejected(config: &Path, rejected: &Rejected) -> Told {
     Told(first)
 }
 
-/// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes nothing.
+/// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes
+/// nothing.
 async fn reload(
     mut reloads: Signal,
     mut reader: Reader,
@@ -424,7 +433,8 @@ fn tell_unchanged_tokens(schedule: &Schedule) {
     }
 }
 
-/// Does something long off the loop, in a thread that gives way to it. `None` when it came to no end.
+/// Does something long off the loop, in a thread that gives way to it. `None` when it came to no
+/// end.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     Background::start("reload").ok()?.run(work).await
 }
@@ -452,8 +462,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// The schedule that the file has now, ready to take over. `None` when there is nothing to do, or to tell that has
-    /// not been told.
+    /// The schedule that the file has now, ready to take over. `None` when there is nothing to do,
+    /// or to tell that has not been told.
     fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, Told> {
         let (mut sight, mut content) = self.look();
         if cause == Cause::Changed && !self.seen.shows(&sight) {
@@ -551,7 +561,8 @@ impl Target {
         first.map_or(Ok(clients), |first| Err(Told(first)))
     }
 
-    /// Who is told how occurrences end: nobody of what is only played. What is wrong with any address is told.
+    /// Who is told how occurrences end: nobody of what is only played. What is wrong with any
+    /// address is told.
     fn audience(&self, schedule: &Schedule) -> Result<Audience, Told> {
         if let Target::Sandbox(_) = self {
             return Ok(Audience::default());

@@ -36,7 +36,8 @@ const EXAMPLES: [(&str, &[Example]); 2] = [
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct Args {
-    /// Where to listen: an address with a port, or a port alone, which is on loopback. Port 0 is any free one.
+    /// Where to listen: an address with a port, or a port alone, which is on loopback. Port 0 is
+    /// any free one.
     #[arg(long, value_name = "ADDR", value_parser = listen::parse, default_value = "127.0.0.1:8066")]
     listen: SocketAddr,
 
@@ -52,7 +53,8 @@ pub struct Args {
     #[arg(long, value_name = "KIND", default_value_t)]
     window_kind: WindowKind,
 
-    /// What goes wrong, as status=500:job=UID,times=3. May be given several times; --help lists all kinds.
+    /// What goes wrong, as status=500:job=UID,times=3. May be given several times; --help lists all
+    /// kinds.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
 
@@ -63,7 +65,8 @@ pub struct Args {
     /// How long an action runs.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "2s")]
     action_duration: Duration,
-    /// Leave the records of jobs as they are when the jobs run: the vendor does not say whether a run moves them.
+    /// Leave the records of jobs as they are when the jobs run: the vendor does not say whether a
+    /// run moves them.
     #[arg(long)]
     still_records: bool,
 
@@ -71,7 +74,8 @@ pub struct Args {
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "0s")]
     latency: Duration,
 
-    /// Whether any stack and job that is named comes to be; with false, the examples are all there is.
+    /// Whether any stack and job that is named comes to be; with false, the examples are all there
+    /// is.
     #[arg(
         long,
         value_name = "BOOL",
@@ -83,7 +87,8 @@ pub struct Args {
     )]
     any: bool,
 
-    /// A stack that deploys by the clock: web=5m/30m for 5 minutes from each half hour on. May be given several times.
+    /// A stack that deploys by the clock: web=5m/30m for 5 minutes from each half hour on. May be
+    /// given several times.
     #[arg(long = "deploy", value_name = "STACK=D/D")]
     deploys: Vec<Deploys>,
 

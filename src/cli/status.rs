@@ -24,8 +24,8 @@ const RECORDS: usize = 1000;
 /// Columns of the screen at most: that of any terminal.
 const WIDTH: usize = 80;
 
-/// Tell how the running daemon stands: does it fire, what is next, what waits and why, what went wrong lately, how much
-/// quota is left.
+/// Tell how the running daemon stands: does it fire, what is next, what waits and why, what went
+/// wrong lately, how much quota is left.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Tell of these entries when they were and will be due, instead of those that are due next
@@ -80,7 +80,8 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     }
 }
 
-/// Over what the screen shows: each line with what is left of the old one wiped out, as many as there is room for.
+/// Over what the screen shows: each line with what is left of the old one wiped out, as many as
+/// there is room for.
 fn in_its_place(text: &str) -> String {
     let rows = terminal_size::terminal_size().map_or(24, |(_, terminal_size::Height(rows))| rows);
     let lines = text.lines().take(usize::from(rows).saturating_sub(1));

@@ -1,7 +1,7 @@
 //! Rows of text in aligned columns, that fit the terminal they are for.
 //!
-//! On a narrow terminal the least telling columns are left out, then the widest are cut. What goes to no terminal has
-//! all of them.
+//! On a narrow terminal the least telling columns are left out, then the widest are cut. What goes
+//! to no terminal has all of them.
 
 use std::io::{self, Write};
 
@@ -10,8 +10,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::output::wrapped;
 
-/// Columns are as wide as so many rows need. A longer value after those widens its column from there on, unless a
-/// terminal's width stands against it.
+/// Columns are as wide as so many rows need. A longer value after those widens its column from
+/// there on, unless a terminal's width stands against it.
 pub(super) const MEASURED: usize = 1000;
 
 /// Between two columns.
@@ -92,8 +92,8 @@ impl<const N: usize> Table<N> {
         Table { sentences: Some(column), ..self }
     }
 
-    /// Prints a row, or keeps it until the columns are measured. A note stands behind it, or where there is no room
-    /// below it.
+    /// Prints a row, or keeps it until the columns are measured. A note stands behind it, or where
+    /// there is no room below it.
     pub(super) fn row(
         &mut self,
         cells: [Cell; N],

@@ -1,4 +1,5 @@
-//! The packaged unit, where no daemon answers: what systemd says of it, its last error, and what to run next.
+//! The packaged unit, where no daemon answers: what systemd says of it, its last error, and what to
+//! run next.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -39,7 +40,8 @@ struct Unit {
     last_error: Option<String>,
 }
 
-/// Says what systemd knows of the unit. `None` where there is no systemd, or the unit is not installed.
+/// Says what systemd knows of the unit. `None` where there is no systemd, or the unit is not
+/// installed.
 pub(super) fn told() -> Option<String> {
     let shown = output(
         "systemctl",

@@ -1,7 +1,8 @@
 //! `stackcron why`: why an entry is due at an instant, or is not.
 //!
-//! The verdict is the timetable's. An answer is made of sections, in the order in which an operator asks: what the
-//! expressions say, what the clocks did, what became of it, what is near, which policies hold.
+//! The verdict is the timetable's. An answer is made of sections, in the order in which an operator
+//! asks: what the expressions say, what the clocks did, what became of it, what is near, which
+//! policies hold.
 
 mod clocks;
 mod fate;
@@ -34,14 +35,16 @@ use upstreams::Upstreams;
 /// How many occurrences of the same minute or hour are named.
 const NAMED: usize = 6;
 
-/// Why an entry is due at an instant, or is not: each field of its expressions against that instant, what daylight
-/// saving did, what became of the occurrence, the policies in force, and the occurrences before and after.
+/// Why an entry is due at an instant, or is not: each field of its expressions against that
+/// instant, what daylight saving did, what became of the occurrence, the policies in force, and the
+/// occurrences before and after.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The entry
     #[arg(value_name = "ENTRY", add = complete::entries())]
     pub entry: String,
-    /// The instant: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one of today, yesterday, -2h
+    /// The instant: RFC 3339, a local time as 2026-10-25T01:30 or 01:30 in the entry's zone, or one
+    /// of today, yesterday, -2h
     ///
     /// Without it the last occurrence is explained, and the next one named
     #[arg(long, value_name = "T", allow_hyphen_values = true)]

@@ -12,8 +12,8 @@ pub type ActionId = u64;
 /// What an action said at its end is kept up to so many bytes.
 const LONGEST_MESSAGE: usize = 4 << 10;
 
-/// Any other text of an action is kept up to so many bytes. A line of the log, of which systemd's journal takes 48 KiB, is
-/// then whole whatever an API answers.
+/// Any other text of an action is kept up to so many bytes. A line of the log, of which systemd's
+/// journal takes 48 KiB, is then whole whatever an API answers.
 const LONGEST_TEXT: usize = 512;
 
 /// Fields that this program does not know are kept up to so many bytes altogether.

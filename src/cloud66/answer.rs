@@ -22,8 +22,8 @@ pub enum Outcome {
         /// The likely cause, and what to do.
         hint: String,
     },
-    /// Something in front of the API refused: no JSON, and none of the API's headers. Nothing was started, and the API may
-    /// take the request later.
+    /// Something in front of the API refused: no JSON, and none of the API's headers. Nothing was
+    /// started, and the API may take the request later.
     NotFromApi {
         /// The HTTP status.
         status: u16,
@@ -37,8 +37,8 @@ pub enum Outcome {
         /// Whether the API itself says that its quota is spent.
         words: ThrottleWords,
     },
-    /// The request can never be written: its arguments are too long, or its address is none. Nothing was sent, and nothing
-    /// will be.
+    /// The request can never be written: its arguments are too long, or its address is none.
+    /// Nothing was sent, and nothing will be.
     Unsendable {
         /// What is wrong with it, and what to do.
         error: String,
@@ -65,8 +65,8 @@ const LONGEST_TITLE: usize = 100;
 
 /// Reads the answer to run_now.
 ///
-/// Statuses and bodies are as in the vendor's pages on errors. The same 503 means that the quota is spent,
-/// that a feature is not there, or, from a proxy, an outage: the body tells them apart.
+/// Statuses and bodies are as in the vendor's pages on errors. The same 503 means that the quota is
+/// spent, that a feature is not there, or, from a proxy, an outage: the body tells them apart.
 ///
 /// `args` are masked in the words that are quoted.
 pub(crate) fn classify(envelope: &Envelope, body: &[u8], args: Option<&str>) -> Outcome {
@@ -100,7 +100,8 @@ pub(crate) fn classify(envelope: &Envelope, body: &[u8], args: Option<&str>) -> 
     }
 }
 
-/// Whether a body that is neither JSON nor a page says `throttled`. A page may have the word in its prose.
+/// Whether a body that is neither JSON nor a page says `throttled`. A page may have the word in its
+/// prose.
 fn says_so(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start();

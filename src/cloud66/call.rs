@@ -15,7 +15,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Runs a job now. `args` travel where `args_in` says; without them the request has neither a query nor a body.
+    /// Runs a job now. `args` travel where `args_in` says; without them the request has neither a
+    /// query nor a body.
     pub(crate) fn run_now(
         base: &Url,
         stack: &StackUid,

@@ -1,17 +1,21 @@
 //! The HTTP client of one account. Each call is one request, and nothing below ever repeats it.
 //!
-//! run_now goes over connections of our own (`fire.rs`, `workers.rs`). Questions go through reqwest, where they may be answered over HTTP/2.
-//! Questions change nothing, and still count against the quota, so that they are not repeated either:
+//! run_now goes over connections of our own (`fire.rs`, `workers.rs`). Questions go through
+//! reqwest, where they may be answered over HTTP/2. Questions change nothing, and still count
+//! against the quota, so that they are not repeated either:
 //!
-//! - hyper-util 0.1.21, `client/legacy/client.rs`: `send_request` loops over `TrySendError::Retryable`, which
-//!   `try_send_request` makes only of a request that the connection gave back (`take_message`), and repeats it only when
-//!   the connection had been used before. hyper 1.12.0 gives back only what no connection has taken up: in
-//!   `client/dispatch.rs` when the queue is dropped, in `proto/h1/dispatch.rs` when the connection ends with the request
-//!   still queued ("never even started"). So this repetition is that of a request of which nothing has left.
-//! - reqwest 0.13.5, `retry.rs`: `is_retryable_error` repeats on a GOAWAY with NO_ERROR, whatever stream it names as the
-//!   last one that was processed, and on REFUSED_STREAM. `retry::never()` turns both off.
-//! - reqwest 0.13.5, `redirect.rs`: a redirect sends the request again, with its token, to wherever it points.
-//!   `Policy::none()` makes of it an answer like any other.
+//! - hyper-util 0.1.21, `client/legacy/client.rs`: `send_request` loops over
+//!   `TrySendError::Retryable`, which `try_send_request` makes only of a request that the
+//!   connection gave back (`take_message`), and repeats it only when the connection had been used
+//!   before. hyper 1.12.0 gives back only what no connection has taken up: in `client/dispatch.rs`
+//!   when the queue is dropped, in `proto/h1/dispatch.rs` when the connection ends with the request
+//!   still queued ("never even started"). So this repetition is that of a request of which nothing
+//!   has left.
+//! - reqwest 0.13.5, `retry.rs`: `is_retryable_error` repeats on a GOAWAY with NO_ERROR, whatever
+//!   stream it names as the last one that was processed, and on REFUSED_STREAM. `retry::never()`
+//!   turns both off.
+//! - reqwest 0.13.5, `redirect.rs`: a redirect sends the request again, with its token, to wherever
+//!   it points. `Policy::none()` makes of it an answer like any other.
 
 use std::time::{Duration, Instant};
 
@@ -61,15 +65,17 @@ pub enum ClientError {
     Tls(#[source] rustls::Error),
 }
 
-/// A connection is given up when it does not stand after this time, or after the account's timeout if that is less.
+/// A connection is given up when it does not stand after this time, or after the account's timeout
+/// if that is less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An idle connection is closed after this time. Servers and balancers close theirs after a minute or more:
-/// whoever closes first never loses a request to the race.
+/// An idle connection is closed after this time. Servers and balancers close theirs after a minute
+/// or more: whoever closes first never loses a request to the race.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// An HTTP/2 connection is asked whether it lives after this time without a word from it, and given up when
-/// no answer comes within `PING_TIMEOUT`: a NAT that has forgotten the connection drops everything in silence.
+/// An HTTP/2 connection is asked whether it lives after this time without a word from it, and given
+/// up when no answer comes within `PING_TIMEOUT`: a NAT that has forgotten the connection drops
+/// everything in silence.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// See `PING_EVERY`.
@@ -85,8 +91,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 impl Client {
     /// Makes the client of an account.
     ///
-    /// It never follows a redirect, which would carry the token elsewhere. It never sends a request a second
-    /// time: reqwest's own retries, which repeat a request on HTTP/2 GOAWAY or REFUSED_STREAM, are off.
+    /// It never follows a redirect, which would carry the token elsewhere. It never sends a request
+    /// a second time: reqwest's own retries, which repeat a request on HTTP/2 GOAWAY or
+    /// REFUSED_STREAM, are off.
     pub fn new(account: &Account, token: &Token) -> Result<Client, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, token.header()?);
@@ -123,9 +130,11 @@ impl Client {
         self.workers.sender().open_ahead(connections);
     }
 
-    /// Runs a job now, if `may_leave` still allows it once a connection is there. `args` is sent exactly as written.
+    /// Runs a job now, if `may_leave` still allows it once a connection is there. `args` is sent
+    /// exactly as written.
     ///
-    /// The API has no key that would make a repetition harmless: each request that arrives starts a run.
+    /// The API has no key that would make a repetition harmless: each request that arrives starts a
+    /// run.
     pub async fn run_now<E: ToString>(
         &self,
         stack: &StackUid,
@@ -144,7 +153,8 @@ impl Client {
         })
     }
 
-    /// Has a job run in its turn, as [`run_now`](Client::run_now) does, and tells `done` what became of it.
+    /// Has a job run in its turn, as [`run_now`](Client::run_now) does, and tells `done` what
+    /// became of it.
     pub(crate) fn hand_over<E: ToString>(
         &self,
         stack: &StackUid,
@@ -195,7 +205,8 @@ impl Client {
     }
 }
 
-/// A client that sends a request once, and to its own host alone: it repeats nothing and follows no redirect.
+/// A client that sends a request once, and to its own host alone: it repeats nothing and follows no
+/// redirect.
 pub(crate) fn once_and_there() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(USER)
@@ -216,7 +227,8 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// A request that brought no answer: never sent when the connection never stood, in doubt otherwise.
+/// A request that brought no answer: never sent when the connection never stood, in doubt
+/// otherwise.
 pub(super) fn failed(error: reqwest::Error) -> Outcome {
     let not_sent = error.is_connect() || error.is_builder();
     let error = describe(error);

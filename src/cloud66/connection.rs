@@ -1,7 +1,8 @@
-//! One connection to the API for run_now, over HTTP/1.1: what is known of it, and one request on it.
+//! One connection to the API for run_now, over HTTP/1.1: what is known of it, and one request on
+//! it.
 //!
-//! Nobody drives an idle connection: what the API closes stays unread in its socket, and is found by looking right
-//! before the next request.
+//! Nobody drives an idle connection: what the API closes stays unread in its socket, and is found
+//! by looking right before the next request.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -26,17 +27,17 @@ use super::wire::{FirstByte, Unread, Watched, unread};
 
 pub(super) type Request = hyper::Request<Full<Bytes>>;
 
-/// A connection on which nothing was sent yet is used for this long: for a little longer than it is opened ahead.
-/// Fronts close one that stays silent after 5 s or more.
+/// A connection on which nothing was sent yet is used for this long: for a little longer than it is
+/// opened ahead. Fronts close one that stays silent after 5 s or more.
 const FRESH: Duration = Duration::from_secs(4);
 
-/// A connection is used again up to this time after its last request. Fronts close idle connections after whole
-/// seconds, and cron fires at whole seconds: a second's gap would meet the close on its way. Half a second leaves the
-/// other half to the way there and back.
+/// A connection is used again up to this time after its last request. Fronts close idle connections
+/// after whole seconds, and cron fires at whole seconds: a second's gap would meet the close on its
+/// way. Half a second leaves the other half to the way there and back.
 const REUSE: Duration = Duration::from_millis(500);
 
-/// An answer to run_now is read up to this many bytes, on each of some hundred connections at once. An action has some
-/// hundred bytes, an error page some ten thousand.
+/// An answer to run_now is read up to this many bytes, on each of some hundred connections at once.
+/// An action has some hundred bytes, an error page some ten thousand.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// What is read ahead on a connection, and the longest head of an answer, in bytes.
@@ -84,8 +85,8 @@ impl Connection {
         self.driver.is_none() || self.usable_until <= Instant::now()
     }
 
-    /// Looks whether a request may be sent on it: its time is not over, and nothing unread has come, neither an
-    /// end nor an answer that nobody asked for.
+    /// Looks whether a request may be sent on it: its time is not over, and nothing unread has
+    /// come, neither an end nor an answer that nobody asked for.
     pub(super) fn is_usable(&mut self) -> bool {
         if self.is_stale() {
             return false;
@@ -93,7 +94,8 @@ impl Connection {
         match unread(&self.socket) {
             Unread::End => false,
             Unread::Nothing => true,
-            // TLS sends tickets of its own accord. They are read; anything else ends the connection or stays.
+            // TLS sends tickets of its own accord. They are read; anything else ends the connection
+            // or stays.
             Unread::Bytes => self.encrypted && self.goes_on() && unread(&self.socket) == Unread::Nothing,
         }
     }
@@ -166,7 +168,8 @@ async fn driven<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -
     .await
 }
 
-/// How long the server keeps an idle connection, where it says so: `Keep-Alive: timeout=5, max=100`.
+/// How long the server keeps an idle connection, where it says so: `Keep-Alive: timeout=5,
+/// max=100`.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let said = headers.get(KEEP_ALIVE)?.to_str().ok()?;
     let seconds = said.split(',').find_map(|part| {

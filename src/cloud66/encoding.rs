@@ -9,7 +9,8 @@ use super::reply::BodyError;
 /// How gzip begins (RFC 1952). No JSON, text or page begins so.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 
-/// The body as it was before gzip, up to `most` bytes. A body that is not compressed stays as it is.
+/// The body as it was before gzip, up to `most` bytes. A body that is not compressed stays as it
+/// is.
 pub(super) fn unzipped(body: Vec<u8>, most: usize) -> Result<Vec<u8>, BodyError> {
     if !body.starts_with(&GZIP) {
         return Ok(body);

@@ -1,4 +1,5 @@
-//! What an answer tells of its sender before its body is read: the API, or something in front of it.
+//! What an answer tells of its sender before its body is read: the API, or something in front of
+//! it.
 
 use reqwest::header::{HeaderMap, HeaderName, LOCATION};
 

@@ -1,15 +1,18 @@
-//! Sends run_now: once, on a connection that is known to live, and notes when its first byte was written.
+//! Sends run_now: once, on a connection that is known to live, and notes when its first byte was
+//! written.
 //!
-//! A run_now cannot be taken back and must not be repeated, so everything turns on one question: was a byte of it
-//! written? Until then it is not sent, and takes the next connection. From then on only an answer tells what became of
-//! it. reqwest's pool cannot say, so run_now goes over HTTP/1.1 on connections of our own:
+//! A run_now cannot be taken back and must not be repeated, so everything turns on one question:
+//! was a byte of it written? Until then it is not sent, and takes the next connection. From then on
+//! only an answer tells what became of it. reqwest's pool cannot say, so run_now goes over HTTP/1.1
+//! on connections of our own:
 //!
-//! - HTTP/2 carries many requests on one connection. Its server may announce the end (GOAWAY) of those that are on their
-//!   way, or refuse a stream (REFUSED_STREAM) whose effect has happened, as haproxy 2.6 does. With HTTP/1.1 a
-//!   connection carries one request at a time, and its end takes one with it at most.
-//! - Fronts close idle connections at whole seconds, which are cron's. A connection is opened for what is due, or was
-//!   used less than half a second ago (`connection.rs`), and its socket is looked at for an unread end right before
-//!   it is used.
+//! - HTTP/2 carries many requests on one connection. Its server may announce the end (GOAWAY) of
+//!   those that are on their way, or refuse a stream (REFUSED_STREAM) whose effect has happened, as
+//!   haproxy 2.6 does. With HTTP/1.1 a connection carries one request at a time, and its end takes
+//!   one with it at most.
+//! - Fronts close idle connections at whole seconds, which are cron's. A connection is opened for
+//!   what is due, or was used less than half a second ago (`connection.rs`), and its socket is
+//!   looked at for an unread end right before it is used.
 //!
 //! ```text
 //! 11:59:58.5  a connection is opened for what is due at 12:00:00
@@ -42,13 +45,15 @@ use crate::schedule::{Account, ArgsIn, JobUid, StackUid};
 /// A request meets this many connections at most that end before a byte of it is written.
 const TRIES: usize = 3;
 
-/// Sends the run_now of one account, one at a time on a connection. `workers.rs` says how many at once.
+/// Sends the run_now of one account, one at a time on a connection. `workers.rs` says how many at
+/// once.
 pub(super) struct Sender {
     pool: Arc<Pool>,
     /// The headers that every run_now has.
     headers: HeaderMap,
     base: Url,
-    /// The request line's target up to the stack's uid: the path, or the whole address where a proxy is asked.
+    /// The request line's target up to the stack's uid: the path, or the whole address where a
+    /// proxy is asked.
     start: String,
     args_in: ArgsIn,
     /// The requests are written to a proxy, with the whole address.
@@ -82,8 +87,8 @@ pub(super) struct Written {
 pub(super) type Kept = Option<Connection>;
 
 impl Sender {
-    /// Makes the sender of an account. `headers` are those that every request of the account has; a connection is
-    /// given up when it does not stand after `connect`.
+    /// Makes the sender of an account. `headers` are those that every request of the account has; a
+    /// connection is given up when it does not stand after `connect`.
     pub(super) fn new(route: Route, account: &Account, mut headers: HeaderMap, connect: Duration) -> Sender {
         let base = &account.url;
         let port = base.port().map_or(String::new(), |port| format!(":{port}"));
@@ -127,13 +132,14 @@ impl Sender {
         }
     }
 
-    /// Writes the request line's target and the body. Most uids need no encoding, and are put behind the part that all
-    /// targets begin with: in a burst, a URL that is parsed and written again for each request costs more than its
-    /// request.
+    /// Writes the request line's target and the body. Most uids need no encoding, and are put
+    /// behind the part that all targets begin with: in a burst, a URL that is parsed and written
+    /// again for each request costs more than its request.
     ///
     /// # Errors
     ///
-    /// The request can never be sent: its arguments are longer than the account admits, or its target is no URI.
+    /// The request can never be sent: its arguments are longer than the account admits, or its
+    /// target is no URI.
     pub(super) fn write(
         &self,
         stack: &StackUid,
@@ -161,7 +167,8 @@ impl Sender {
         }
     }
 
-    /// Sends a run_now on a connection that was kept or on another, if it may leave once one is there.
+    /// Sends a run_now on a connection that was kept or on another, if it may leave once one is
+    /// there.
     pub(super) async fn send(&self, fire: &Fire, mut kept: Kept) -> (Reply<Outcome>, Kept) {
         let end = (fire.handed_over + self.timeout).into();
         let not_sent = |error: String| Reply::unanswered(Outcome::NotSent { error });

@@ -1,6 +1,7 @@
 //! A page that came instead of the API's answer: what its title says.
 
-/// The text of the page's `<title>`, its blanks joined. `None` where the page has no title, or an empty one.
+/// The text of the page's `<title>`, its blanks joined. `None` where the page has no title, or an
+/// empty one.
 pub(super) fn title(page: &str) -> Option<String> {
     // ASCII letters alone change, so that places stay.
     let lower = page.to_ascii_lowercase();

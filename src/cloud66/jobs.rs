@@ -18,7 +18,8 @@ pub struct Job {
     pub kind: Option<String>,
     /// Its own schedule at Cloud 66, as it is written there.
     pub cron: Option<String>,
-    /// Whether somebody has paused it there. An answer that does not say so is of a job that is not.
+    /// Whether somebody has paused it there. An answer that does not say so is of a job that is
+    /// not.
     pub paused: bool,
     /// How its last run went.
     pub status: Option<JobStatus>,

@@ -1,7 +1,7 @@
 //! What a stack or a job says of itself that keeps a job from being run.
 //!
-//! The API writes numbers as numbers or as text, and leaves fields out. A field that is absent or cannot be read says
-//! nothing, and what says nothing keeps nothing back.
+//! The API writes numbers as numbers or as text, and leaves fields out. A field that is absent or
+//! cannot be read says nothing, and what says nothing keeps nothing back.
 
 use serde_json::{Map, Value};
 

@@ -1,9 +1,10 @@
 //! Arguments are masked in what the API says of them, so that no message of the log has them.
 //!
-//! An answer may repeat them as they are, or as JSON, a URL or an HTML page writes them: each of these forms is looked for.
-//! Whole occurrences alone are masked: `--full` is not found in `--fuller`. Arguments of fewer than [`SHORTEST`] characters
-//! are not masked, since an `e` in a sentence is no argument. Text is masked before it is cut, since a cut occurrence is not
-//! found any more. SECURITY.md promises the same.
+//! An answer may repeat them as they are, or as JSON, a URL or an HTML page writes them: each of
+//! these forms is looked for. Whole occurrences alone are masked: `--full` is not found in
+//! `--fuller`. Arguments of fewer than [`SHORTEST`] characters are not masked, since an `e` in a
+//! sentence is no argument. Text is masked before it is cut, since a cut occurrence is not found
+//! any more. SECURITY.md promises the same.
 
 use serde_json::Value;
 
@@ -31,8 +32,8 @@ const FORMS: [Form; 4] = [Form::AsTheyAre, Form::Json, Form::Url, Form::Html];
 /// What stands where a text was cut, by this program or by the API.
 const CUT: [&str; 2] = ["…", "..."];
 
-/// The text with each whole occurrence of the arguments replaced. Where the text was cut before, a beginning of the arguments
-/// in front of the cut is masked as well.
+/// The text with each whole occurrence of the arguments replaced. Where the text was cut before, a
+/// beginning of the arguments in front of the cut is masked as well.
 pub(crate) fn masked(args: Option<&str>, text: &str) -> String {
     let Some(args) = args.map(str::trim).filter(|args| args.chars().count() >= SHORTEST) else {
         return text.to_owned();
@@ -49,13 +50,15 @@ pub(crate) fn masked_and_cut(args: Option<&str>, text: &str, most: usize) -> Str
     }
 }
 
-/// The action with the arguments masked in what it said at its end, and in fields that this program does not know.
+/// The action with the arguments masked in what it said at its end, and in fields that this program
+/// does not know.
 pub(crate) fn action(args: Option<&str>, mut action: Action) -> Action {
     action.more.values_mut().for_each(|value| mask(args, value));
     Action { finished_message: action.finished_message.map(|text| masked(args, &text)), ..action }
 }
 
-/// Masks the arguments in every text of a value. An answer has at most 128 levels: no more are read.
+/// Masks the arguments in every text of a value. An answer has at most 128 levels: no more are
+/// read.
 fn mask(args: Option<&str>, value: &mut Value) {
     match value {
         Value::String(text) => *text = masked(args, text),
@@ -123,7 +126,8 @@ impl Decoded {
     }
 }
 
-/// The character that an escape at the beginning of a text stands for, and the escape's length. `None`: there is no escape.
+/// The character that an escape at the beginning of a text stands for, and the escape's length.
+/// `None`: there is no escape.
 fn unescaped(text: &str, form: Form) -> Option<(char, usize)> {
     match (form, text.as_bytes().first()?) {
         (Form::Url, b'+') => Some((' ', 1)),

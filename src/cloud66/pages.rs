@@ -1,7 +1,7 @@
 //! Lists that the API gives page by page.
 //!
-//! A page is read as it comes: wrapped in `response` or bare, numbers as numbers or as text. An item that cannot be
-//! used is left out and stops nothing.
+//! A page is read as it comes: wrapped in `response` or bare, numbers as numbers or as text. An
+//! item that cannot be used is left out and stops nothing.
 
 use reqwest::Method;
 use serde_json::{Map, Value};
@@ -25,7 +25,8 @@ pub struct Page<T> {
     pub next: Option<PageNumber>,
 }
 
-/// What asking for a page brought. Asking changes nothing, so that all but a refusal may be asked again.
+/// What asking for a page brought. Asking changes nothing, so that all but a refusal may be asked
+/// again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Listed<T> {
     /// The page.

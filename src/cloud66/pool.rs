@@ -1,8 +1,8 @@
 //! The connections of one account for run_now: opened ahead, lent for one request, and taken back.
 //!
-//! A request takes an idle connection that is looked at and found alive. Where there is none, one is opened for the
-//! request, and the request takes the first that is opened or comes back. How many requests want a connection at once is
-//! for the workers to decide (`workers.rs`).
+//! A request takes an idle connection that is looked at and found alive. Where there is none, one
+//! is opened for the request, and the request takes the first that is opened or comes back. How
+//! many requests want a connection at once is for the workers to decide (`workers.rs`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -186,7 +186,8 @@ impl Head {
         Outcome::InDoubt { status: Some(self.envelope.status), error: error.to_string() }
     }
 
-    /// What is told of the quota: by the headers, and by the body whether it refused for want of quota.
+    /// What is told of the quota: by the headers, and by the body whether it refused for want of
+    /// quota.
     pub(super) fn answer(&self, throttled: Option<quota::ThrottleWords>) -> quota::Answer {
         let refused = throttled.map(|words| quota::Throttle { retry_after: self.quota.retry_after, words });
         quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
@@ -200,8 +201,8 @@ pub(super) fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
     }
 }
 
-/// Reads a page. `None` when it is none, or when anything in it is no action: what cannot be read could be the one
-/// that is looked for.
+/// Reads a page. `None` when it is none, or when anything in it is no action: what cannot be read
+/// could be the one that is looked for.
 fn page(body: &[u8]) -> Option<ActionsPage> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     let Value::Array(items) = body.get_mut("response")?.take() else {

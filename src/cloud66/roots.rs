@@ -1,8 +1,8 @@
 //! Whether the variables that name the trusted certificate authorities lead to any.
 //!
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's certificates, for every TLS connection of the process. A
-//! path that leads to no certificate is no error when it is read: each request fails then, with `UnknownIssuer`, which names
-//! neither variable nor path.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's certificates, for every TLS
+//! connection of the process. A path that leads to no certificate is no error when it is read: each
+//! request fails then, with `UnknownIssuer`, which names neither variable nor path.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

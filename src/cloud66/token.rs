@@ -110,8 +110,8 @@ impl Token {
         }
     }
 
-    /// Where a credential lies that was changed since the service was started, so that the service still has the one before:
-    /// systemd hands credentials over at a start alone.
+    /// Where a credential lies that was changed since the service was started, so that the service
+    /// still has the one before: systemd hands credentials over at a start alone.
     pub fn changed_since_start(source: &TokenSource) -> Option<PathBuf> {
         let TokenSource::Credential(name) = source else { return None };
         let handed_over = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);

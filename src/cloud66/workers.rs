@@ -1,10 +1,11 @@
 //! The run_now of one account that wait for their turn, and the workers that send them.
 //!
-//! A task, a wait for a connection and a timer for each request cost more in a burst than the requests. So a worker that has
-//! read an answer takes the next request itself, on the connection that it has. There are 64 workers at most while answers
-//! are quick, as many as connections are opened ahead, and no handshake gets in a burst's way. Where answers are slow, a
-//! request that has waited for 20 ms gets a worker of its own, and with it a connection. Dispatch bounds how many requests
-//! are handed over at once.
+//! A task, a wait for a connection and a timer for each request cost more in a burst than the
+//! requests. So a worker that has read an answer takes the next request itself, on the connection
+//! that it has. There are 64 workers at most while answers are quick, as many as connections are
+//! opened ahead, and no handshake gets in a burst's way. Where answers are slow, a request that has
+//! waited for 20 ms gets a worker of its own, and with it a connection. Dispatch bounds how many
+//! requests are handed over at once.
 //!
 //! ```text
 //! 12:00:00.000  256 requests are handed over: 64 workers send the first 64, and 192 wait

@@ -1,7 +1,8 @@
-//! What is wrong now, since when, what it concerns, and what to do: one list, made of what the daemon knows.
+//! What is wrong now, since when, what it concerns, and what to do: one list, made of what the
+//! daemon knows.
 //!
-//! `status`, the status page and the service manager show the list. A problem that ends leaves the list by itself, since
-//! the list is made anew each time from the states that the daemon is in.
+//! `status`, the status page and the service manager show the list. A problem that ends leaves the
+//! list by itself, since the list is made anew each time from the states that the daemon is in.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::schedule::entries::{UnknownEntry, did_you_mean};
 use crate::schedule::{EntryName, Schedule};
 
-/// Returns the entries that one of `patterns` matches, of `stack` where one is named; without patterns all of them. `others` are
-/// names that are chosen from beside the schedule's, where no stack is named.
+/// Returns the entries that one of `patterns` matches, of `stack` where one is named; without
+/// patterns all of them. `others` are names that are chosen from beside the schedule's, where no
+/// stack is named.
 ///
 /// # Errors
 /// When a pattern or the stack matches nothing.

@@ -1,4 +1,5 @@
-//! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of its ends.
+//! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of
+//! its ends.
 
 mod attention;
 mod choice;

@@ -1,4 +1,5 @@
-//! Whether the schedule file on disk is the schedule that is fired. Who reads the file says so, and who tells of the daemon reads it.
+//! Whether the schedule file on disk is the schedule that is fired. Who reads the file says so, and
+//! who tells of the daemon reads it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,9 @@
-//! What is said over the socket: one line of JSON with a question, then lines of JSON with what comes of it.
+//! What is said over the socket: one line of JSON with a question, then lines of JSON with what
+//! comes of it.
 //!
-//! A question names the version of this protocol: `{"version":1,"command":"pause","entry":"nightly"}`. Every answer has an
-//! `answer`; one of them is `error`, and is the last. Who closes the connection asks no more, and what was asked is done.
+//! A question names the version of this protocol:
+//! `{"version":1,"command":"pause","entry":"nightly"}`. Every answer has an `answer`; one of them
+//! is `error`, and is the last. Who closes the connection asks no more, and what was asked is done.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,14 +16,16 @@ use crate::log::Event;
 /// The version of what is said here. Another one is refused.
 pub const VERSION: u64 = 1;
 
-/// The longest question, in bytes: the longest `args` that a body carries (64 KiB), and room for the rest.
+/// The longest question, in bytes: the longest `args` that a body carries (64 KiB), and room for
+/// the rest.
 pub const LONGEST_QUESTION: usize = 128 << 10;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Question {
-    /// Run an entry now. Answered with `claimed`, then, if wanted, with what is told until it has started or ended.
+    /// Run an entry now. Answered with `claimed`, then, if wanted, with what is told until it has
+    /// started or ended.
     Fire {
         /// Its name.
         entry: String,
@@ -31,8 +35,9 @@ pub enum Question {
         /// Whether to tell what becomes of it.
         #[serde(default)]
         wait: bool,
-        /// The instant that the occurrence is claimed as, which whoever repeats a question without an answer says again: a
-        /// claim of the entry that has this instant is the question's own. None: the daemon takes its own.
+        /// The instant that the occurrence is claimed as, which whoever repeats a question without
+        /// an answer says again: a claim of the entry that has this instant is the question's own.
+        /// None: the daemon takes its own.
         #[serde(default)]
         at: Option<Timestamp>,
         /// Send it whatever its stack does.
@@ -65,7 +70,8 @@ pub enum Question {
         /// Only entries of this stack.
         #[serde(default)]
         stack: Option<String>,
-        /// Only entries that a person has paused, those that the schedule does not have any more among them.
+        /// Only entries that a person has paused, those that the schedule does not have any more
+        /// among them.
         #[serde(default)]
         paused: bool,
     },
@@ -144,7 +150,8 @@ pub enum ErrorKind {
     UnknownEntry,
 }
 
-/// What became of an occurrence that a person fired, as far as it has come. Its keys are an interface.
+/// What became of an occurrence that a person fired, as far as it has come. Its keys are an
+/// interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// The entry.

@@ -15,11 +15,12 @@ use crate::journal::{Health, JournalError, Key, Pause};
 use crate::log::{Event, Gap};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
-/// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by more than one.
+/// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by
+/// more than one.
 const MOST_WAITING: usize = 16;
 
-/// The loop answers within a millisecond, once the journal has written what is to be written. When it has not within this
-/// time, one of them hangs.
+/// The loop answers within a millisecond, once the journal has written what is to be written. When
+/// it has not within this time, one of them hangs.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
 /// A user of the machine, as the kernel tells who is at the other end.
@@ -46,7 +47,8 @@ pub(crate) struct Fire {
     /// In place of the entry's own.
     pub(crate) args: Option<String>,
     pub(crate) haste: Haste,
-    /// The instant to claim it as, which tells a repeated question from another one. `None`: the loop takes its own.
+    /// The instant to claim it as, which tells a repeated question from another one. `None`: the
+    /// loop takes its own.
     pub(crate) at: Option<Timestamp>,
     pub(crate) by: Uid,
     /// Which occurrence it is, once it is claimed.

@@ -24,10 +24,12 @@ use crate::schedule::{ArgsTooLong, Entry, EntryName, Schedule, Shard, entries};
 /// So many at once may wait for what becomes of what they fired. The others still find room.
 const MOST_WATCHING: usize = 48;
 
-/// Entries that are paused or resumed together. The loop takes one a turn, and the journal writes what waits as one.
+/// Entries that are paused or resumed together. The loop takes one a turn, and the journal writes
+/// what waits as one.
 const STEERED_AT_ONCE: usize = 64;
 
-/// A person's `fire` waits this long for a daemon that was started a moment ago: its first claim takes a second at most.
+/// A person's `fire` waits this long for a daemon that was started a moment ago: its first claim
+/// takes a second at most.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The loop is asked again this often within [`READY_WITHIN`].
@@ -125,7 +127,8 @@ impl RequestHandler {
         Ok(self.asking.ask(ask).await?)
     }
 
-    /// Finds an entry in the schedule in force. Off the runtime's threads: a misspelt name is held against all of them.
+    /// Finds an entry in the schedule in force. Off the runtime's threads: a misspelt name is held
+    /// against all of them.
     async fn find(&self, name: &str) -> Result<(Arc<Schedule>, Arc<Entry>), Refusal> {
         let (schedule, name) = (Arc::clone(&self.asking.schedule.borrow()), name.to_owned());
         let found = tokio::task::spawn_blocking(move || {
@@ -174,7 +177,8 @@ impl RequestHandler {
         Ok(())
     }
 
-    /// Tells what becomes of an occurrence until that is decided, the client goes, or the daemon ends.
+    /// Tells what becomes of an occurrence until that is decided, the client goes, or the daemon
+    /// ends.
     async fn watch(client: &mut Client, mut hears: mpsc::UnboundedReceiver<Event>) {
         loop {
             let event = tokio::select! {

@@ -1,4 +1,5 @@
-//! How a daemon stands, in values that are printed: made of what its loop, its schedule and its journal say.
+//! How a daemon stands, in values that are printed: made of what its loop, its schedule and its
+//! journal say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +53,8 @@ pub struct Status {
     pub paused_total: usize,
     /// `None`: the journal cannot be read now.
     pub lately: Option<LatelyStatus>,
-    /// Those who share the journal, the leader first. Empty where it is this daemon's own, or cannot be read now.
+    /// Those who share the journal, the leader first. Empty where it is this daemon's own, or
+    /// cannot be read now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
 }
@@ -198,7 +200,8 @@ pub struct EntryStatus {
     pub last: Option<LastStatus>,
 }
 
-/// An entry's last scheduled occurrence, and what the journal has of it: all `None` where it has nothing.
+/// An entry's last scheduled occurrence, and what the journal has of it: all `None` where it has
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is what its name says")]
 pub struct LastStatus {
@@ -225,7 +228,8 @@ pub struct WaitingStatus {
     /// `None`: the first time through the instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<u32>,
-    /// `quota`, `overlap`, `retry`, `deploying`, `maintenance`, `paused_remotely`, or `turn`: the answers to requests before it.
+    /// `quota`, `overlap`, `retry`, `deploying`, `maintenance`, `paused_remotely`, or `turn`: the
+    /// answers to requests before it.
     pub reason: String,
     pub until: Option<Timestamp>,
     /// It is missed then.
@@ -273,7 +277,8 @@ pub struct LatelyStatus {
     pub late: u64,
     /// There were more: the newest are counted.
     pub cut: bool,
-    /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest first.
+    /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest
+    /// first.
     pub notable: Vec<NotableStatus>,
 }
 

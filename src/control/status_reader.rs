@@ -1,4 +1,5 @@
-//! Reads how a daemon stands, for those who ask over the socket and for those who look at the page: the same records.
+//! Reads how a daemon stands, for those who ask over the socket and for those who look at the page:
+//! the same records.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,14 +19,15 @@ use crate::journal::{Filter, Key, Lately, Location, Record, State};
 use crate::schedule::{Entry, Schedule, entries};
 use crate::timetable;
 
-/// The journal is read in some tenths of a second. When it has not been within this time, the disk hangs.
+/// The journal is read in some tenths of a second. When it has not been within this time, the disk
+/// hangs.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(3);
 
 /// What is told of as lately.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
-/// What was read of the journal is good for at least so long, and for this many times as long as it took to read: who
-/// watches does not keep the machine busy.
+/// What was read of the journal is good for at least so long, and for this many times as long as it
+/// took to read: who watches does not keep the machine busy.
 const GOOD_FOR: Duration = Duration::from_millis(900);
 const GOOD_TIMES: u32 = 20;
 
@@ -35,7 +37,8 @@ const MOST_LISTED: usize = 1000;
 /// What somebody should look into, of the last day.
 const MOST_NOTABLE: usize = 10;
 
-/// After an occurrence that did not end well, at most this many newer ones of its entry are looked at for one that did.
+/// After an occurrence that did not end well, at most this many newer ones of its entry are looked
+/// at for one that did.
 const MOST_LATER: u32 = 100;
 
 /// Puts a status together of what the loop, the schedule and the journal say.
@@ -89,7 +92,8 @@ impl StatusReader {
         })
     }
 
-    /// How the daemon stands, with the entries of these names, or else those that are due next; at most `most` of each kind.
+    /// How the daemon stands, with the entries of these names, or else those that are due next; at
+    /// most `most` of each kind.
     pub(crate) async fn status(&self, names: Vec<String>, most: usize) -> Result<Status, StatusError> {
         let most = most.min(MOST_LISTED);
         let snapshot = self.asking.ask(|answer| ControlRequest::Snapshot { most, answer }).await?;
@@ -131,7 +135,8 @@ impl StatusReader {
         self.walker.run(write).await.ok_or(AskError::Stopping)
     }
 
-    /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that takes too long, it is done without.
+    /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that
+    /// takes too long, it is done without.
     async fn read(
         &self,
         keys: Vec<Key>,
@@ -160,7 +165,8 @@ impl StatusReader {
     }
 }
 
-/// Of what should be looked into, the occurrences that are still the newest of their entry: what came after has not mended it.
+/// Of what should be looked into, the occurrences that are still the newest of their entry: what
+/// came after has not mended it.
 fn unresolved(journal: &Location, lately: &Lately, schedule: &Schedule, now: Timestamp) -> Vec<Record> {
     let bad = |record: &&Record| {
         matches!(record.state, State::Failed | State::Rejected | State::Missed | State::Unknown)

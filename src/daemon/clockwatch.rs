@@ -6,25 +6,27 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Now;
 
-/// A difference that is told. ntpd and chrony step the clock for more than this; what they slew, and a smeared
-/// leap second, stays far below it between two looks.
+/// A difference that is told. ntpd and chrony step the clock for more than this; what they slew,
+/// and a smeared leap second, stays far below it between two looks.
 const JUMP: SignedDuration = SignedDuration::from_millis(500);
 
 /// Longer than any pause between two looks: the machine slept, or the process was stopped.
 const SLEPT: Duration = Duration::from_secs(10);
 
-/// A clock that is set forward by so much while the machine is awake is corrected, as Debian's cron has it: nobody meant what
-/// lies between to run.
+/// A clock that is set forward by so much while the machine is awake is corrected, as Debian's cron
+/// has it: nobody meant what lies between to run.
 const CORRECTION: SignedDuration = SignedDuration::from_hours(3);
 
 /// What the clocks did from one look to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time passed unseen.
+    /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time
+    /// passed unseen.
     pub(super) jumped_ms: Option<i64>,
     /// What the wall clock would show, had nobody set it forward.
     pub(super) set_forward_from: Option<Timestamp>,
-    /// What the wall clock would show, had nobody set it forward by three hours or more while the machine was awake.
+    /// What the wall clock would show, had nobody set it forward by three hours or more while the
+    /// machine was awake.
     pub(super) corrected_from: Option<Timestamp>,
 }
 

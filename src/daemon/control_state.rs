@@ -69,7 +69,8 @@ impl ControlState {
         }
     }
 
-    /// An entry's pause has come to its end. What a person asks for of the entry is written anyway where it is under way.
+    /// An entry's pause has come to its end. What a person asks for of the entry is written anyway
+    /// where it is under way.
     pub(super) fn pause_ends(&self, entry: EntryName, journal: &Journal) {
         if !self.steering.contains(&entry) {
             journal.ends_pause(entry);
@@ -85,7 +86,8 @@ impl ControlState {
 /// A question that is repeated for want of an answer names an instant at most so long ago.
 const REPEATED_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// Whether an instant can be that of an occurrence that a person fires: near, and no whole second, which is the schedule's.
+/// Whether an instant can be that of an occurrence that a person fires: near, and no whole second,
+/// which is the schedule's.
 fn is_instant_of_a_person(at: Timestamp, now: Now) -> bool {
     let microseconds = at.subsec_nanosecond() % 1_000 == 0 && at.subsec_nanosecond() != 0;
     let ahead = at.duration_since(now.wall);
@@ -213,7 +215,8 @@ impl Daemon {
         let _ = answer.send(Ok(Changed::Yes));
     }
 
-    /// What is wrong, in one line for the service manager: the gravest problem, and how many others there are.
+    /// What is wrong, in one line for the service manager: the gravest problem, and how many others
+    /// there are.
     pub(super) fn gravest_problem(&self, now: Now) -> Option<String> {
         let health = self.requests.journal.health().borrow().clone();
         let on_disk = self.shared.on_disk.seen();

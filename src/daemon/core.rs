@@ -38,8 +38,8 @@ pub(crate) struct Core {
     /// So many of them, the first ones, are being claimed.
     asked: usize,
     claiming: Claiming,
-    /// What came due before then, while nobody looked, is being claimed. Of it only the newest may be to be sent, so nothing
-    /// goes before all of it is known.
+    /// What came due before then, while nobody looked, is being claimed. Of it only the newest may
+    /// be to be sent, so nothing goes before all of it is known.
     catching_up: Option<Timestamp>,
     /// The time at the last turn. `None` before the first.
     looked: Option<Timestamp>,
@@ -94,7 +94,8 @@ enum Claiming {
 pub(crate) struct Claims {
     /// Everything scheduled before is claimed by then.
     pub(crate) cursor: Timestamp,
-    /// The cursor of the journal goes back, for the clock shows this stretch again. `None`: it goes on.
+    /// The cursor of the journal goes back, for the clock shows this stretch again. `None`: it goes
+    /// on.
     pub(crate) repeat: Option<Repeat>,
     /// In the order of the timetable.
     pub(crate) claims: Vec<Claim>,
@@ -112,10 +113,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The loop looks at the clock at least this often.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What comes due in a longer time without a turn comes due while nobody looks. In a shorter one it is a slow journal that is late.
+/// What comes due in a longer time without a turn comes due while nobody looks. In a shorter one it
+/// is a slow journal that is late.
 const AWAY: SignedDuration = SignedDuration::from_secs(5);
 
-/// The cursor is written at least this often, so that a restart does not plan the same stretch for long.
+/// The cursor is written at least this often, so that a restart does not plan the same stretch for
+/// long.
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
 
 impl Core {
@@ -134,7 +137,8 @@ impl Core {
         self
     }
 
-    /// Fires what is due with `from` <= scheduled_at < `until`, and nothing else, in a time that is made up.
+    /// Fires what is due with `from` <= scheduled_at < `until`, and nothing else, in a time that is
+    /// made up.
     pub(crate) fn within(
         schedule: &Schedule,
         from: Timestamp,
@@ -165,8 +169,8 @@ impl Core {
         }
     }
 
-    /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything to write and
-    /// no other claim is being written.
+    /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything
+    /// to write and no other claim is being written.
     pub(crate) fn claim_window(&mut self, now: Now) -> Option<Claims> {
         self.watch_clock(now);
         if self.claiming == Claiming::Yes {
@@ -181,7 +185,8 @@ impl Core {
         let stale = self
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
-        // A journal that failed is tried with every beat: only a claim finds out whether it can be written.
+        // A journal that failed is tried with every beat: only a claim finds out whether it can be
+        // written.
         if self.batch.is_empty()
             && !stale
             && self.goes_back.is_none()
@@ -233,7 +238,8 @@ impl Core {
         effects
     }
 
-    /// The claims could not be written. They are tried again at the next beat; what they claim is not sent.
+    /// The claims could not be written. They are tried again at the next beat; what they claim is
+    /// not sent.
     pub(crate) fn unclaimed(&mut self, now: Now) {
         self.claiming = Claiming::Failed(now.mono + AGAIN);
         let asked = std::mem::take(&mut self.asked);
@@ -244,7 +250,8 @@ impl Core {
         }
     }
 
-    /// Whether nothing goes. A journal that cannot be written holds back nothing of what is claimed.
+    /// Whether nothing goes. A journal that cannot be written holds back nothing of what is
+    /// claimed.
     fn holds_back(&self) -> bool {
         self.catching_up.is_some() && !matches!(self.claiming, Claiming::Failed(_))
     }
@@ -286,7 +293,8 @@ impl Core {
         if let Some(by_ms) = jumped_ms {
             self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
-        // A clock that was none has skipped nothing: what came due while it was not set is caught up.
+        // A clock that was none has skipped nothing: what came due while it was not set is caught
+        // up.
         if let Some(from) = corrected_from.filter(|&from| self.sweep.is_plausible(from)) {
             self.dispatch.leaves_out(from, now.wall);
         }
@@ -322,8 +330,8 @@ impl Core {
         self.claiming == Claiming::Yes || self.by_hand.claiming > 0
     }
 
-    /// An occurrence that a person asks for: one of its own that is due now. `None` before the journal has a cursor: the
-    /// daemon has not begun to fire.
+    /// An occurrence that a person asks for: one of its own that is due now. `None` before the
+    /// journal has a cursor: the daemon has not begun to fire.
     pub(crate) fn claim_by_hand(&mut self, entry: &Entry, args: Option<String>, now: Now) -> Option<Claim> {
         self.written?;
         let mut at = Timestamp::from_microsecond(now.wall.as_microsecond()).unwrap_or(now.wall);
@@ -362,8 +370,8 @@ impl Core {
         self.by_hand.claiming -= 1;
     }
 
-    /// What a person asked for could not be claimed. The journal is tried again soon: what may be there all the same is taken away
-    /// by the next write.
+    /// What a person asked for could not be claimed. The journal is tried again soon: what may be
+    /// there all the same is taken away by the next write.
     pub(crate) fn unclaimed_by_hand(&mut self, now: Now) {
         self.by_hand.claiming -= 1;
         if self.claiming == Claiming::No {
@@ -406,7 +414,8 @@ impl Core {
     /// When the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
         let sweep = match self.claiming {
-            // The wall clock may be hours behind what it has shown: whoever watches the loop sees it turn all the same.
+            // The wall clock may be hours behind what it has shown: whoever watches the loop sees
+            // it turn all the same.
             Claiming::No => now.mono + self.sweep.low_in(now).max(Duration::from_millis(1)).min(LOOK),
             Claiming::Yes => now.mono + LOOK,
             Claiming::Failed(again) => again,
@@ -416,8 +425,9 @@ impl Core {
         dispatch.map_or(sweep, |at| at.min(sweep))
     }
 
-    /// When something happens of itself, at the latest, if the beats before bring nothing. For a time that is made
-    /// up: it goes from one such instant to the next. `None` when an answer is awaited, or all is settled.
+    /// When something happens of itself, at the latest, if the beats before bring nothing. For a
+    /// time that is made up: it goes from one such instant to the next. `None` when an answer is
+    /// awaited, or all is settled.
     pub(crate) fn happens_at(&self, now: Now) -> Option<Timestamp> {
         let beat = self.sweep.brings_at().map(|at| at.max(now.wall));
         if beat.is_none() && self.dispatch.is_idle() {
@@ -488,8 +498,8 @@ impl Core {
         self.dispatch.needs(account)
     }
 
-    /// Goes on with another schedule. What is due is settled under the old one first, and what came due meanwhile is planned
-    /// under it: up to [`MOST_AT_ONCE`], the rest under the new one.
+    /// Goes on with another schedule. What is due is settled under the old one first, and what came
+    /// due meanwhile is planned under it: up to [`MOST_AT_ONCE`], the rest under the new one.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
         let Prepared { schedule, entries, timetable, links } = next;
         let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
@@ -534,7 +544,8 @@ impl Core {
         self.dispatch.sent_up_to()
     }
 
-    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has
+    /// ended.
     pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
         self.dispatch.due_of(request)
     }
@@ -549,7 +560,8 @@ impl Core {
         self.dispatch.in_doubt()
     }
 
-    /// Occurrences that were sent again, and whose stack's list is still to be read for a second action.
+    /// Occurrences that were sent again, and whose stack's list is still to be read for a second
+    /// action.
     #[cfg(test)]
     pub(crate) fn watched_for_surplus(&self) -> usize {
         self.dispatch.watched_for_surplus()
@@ -560,7 +572,8 @@ impl Core {
         self.dispatch.gauges()
     }
 
-    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
+    /// left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
         self.dispatch.is_on_quotas_edge(account)
     }
@@ -580,7 +593,8 @@ impl Core {
         self.dispatch.paused()
     }
 
-    /// What comes next of each entry, the soonest first, of at most so many entries. Costs what is asked for.
+    /// What comes next of each entry, the soonest first, of at most so many entries. Costs what is
+    /// asked for.
     pub(crate) fn upcoming(&self, most: usize) -> Vec<(Arc<Entry>, Timestamp)> {
         // An entry that is due every second is planned a few times.
         let planned = self.dispatch.planned().take(most.saturating_mul(PLANNED_EACH));
@@ -599,7 +613,8 @@ impl Core {
         self.written.is_none() || self.holds_back() || self.sweep.is_behind(now)
     }
 
-    /// Everything scheduled before the one is planned, and the other is the last stretch that the clock showed again.
+    /// Everything scheduled before the one is planned, and the other is the last stretch that the
+    /// clock showed again.
     #[cfg(test)]
     pub(super) fn planned(&self) -> (Option<Timestamp>, Option<Repeat>) {
         (self.sweep.cursor(), self.sweep.repeat())
@@ -624,7 +639,8 @@ fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
         .is_some_and(|entry| Arc::ptr_eq(entry, &occurrence.entry) || timetable::next(entry, at) == Some(at))
 }
 
-/// The occurrence with what decides at once whether it goes: the deadline and the pause that are in force by now.
+/// The occurrence with what decides at once whether it goes: the deadline and the pause that are in
+/// force by now.
 fn in_force(occurrence: Occurrence, entries: &ByName) -> Occurrence {
     let Occurrence { entry: was, scheduled_at, pass } = occurrence;
     let entry = match entries.get(&was.name) {

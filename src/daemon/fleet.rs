@@ -1,11 +1,14 @@
-//! The loops of one daemon: one for each shard of the schedule that several daemons share, and one alone where nobody else does.
+//! The loops of one daemon: one for each shard of the schedule that several daemons share, and one
+//! alone where nobody else does.
 //!
-//! Each loop decides for its accounts alone, with a part of the schedule, a lease, a permit, a cursor, a mark and a journal's handle of
-//! its own. What they share is here: the schedule file, the log, the metrics, who is told, and whoever asks.
+//! Each loop decides for its accounts alone, with a part of the schedule, a lease, a permit, a
+//! cursor, a mark and a journal's handle of its own. What they share is here: the schedule file,
+//! the log, the metrics, who is told, and whoever asks.
 //!
-//! A shard is the accounts that name it, or all that name none. Claims are unique across shards: while the files of two members
-//! differ in where an account belongs, each occurrence is the first's who claims it. What is open of a shard is that shard's to
-//! end, also when the file has it no more. An account that moves brings its pauses and its quota along: who leads its new shard
+//! A shard is the accounts that name it, or all that name none. Claims are unique across shards:
+//! while the files of two members differ in where an account belongs, each occurrence is the
+//! first's who claims it. What is open of a shard is that shard's to end, also when the file has it
+//! no more. An account that moves brings its pauses and its quota along: who leads its new shard
 //! opens the journal anew.
 
 use std::collections::{BTreeMap, HashMap};
@@ -110,8 +113,8 @@ struct Fleet {
 
 /// Fires the schedule until `stop` resolves, then waits for what is in flight.
 ///
-/// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What arrives on
-/// `replacements` takes over at once.
+/// It goes on where the journal ends; with an empty one, occurrences from now on are fired. What
+/// arrives on `replacements` takes over at once.
 pub async fn run(
     setup: Setup,
     mut replacements: mpsc::Receiver<Replacement>,

@@ -1,11 +1,13 @@
 //! What an older copy of the journal has forgotten: it is claimed again, as attempts in doubt.
 //!
-//! A backup that is restored, or a replica that is promoted, knows less than was done: the state directories tell how far
-//! occurrences may have been sent ([`crate::journal::Identity`]). Everything that was due between the journal's cursor and that
-//! instant may have been sent. So may what the copy has as waiting. The stacks' actions tell what started.
+//! A backup that is restored, or a replica that is promoted, knows less than was done: the state
+//! directories tell how far occurrences may have been sent ([`crate::journal::Identity`]).
+//! Everything that was due between the journal's cursor and that instant may have been sent. So may
+//! what the copy has as waiting. The stacks' actions tell what started.
 //!
-//! Example: a daily backup of 03:00:00 is restored at 10:00:40, and the state directory knows of 10:00:42. The seven hours
-//! between are claimed in one transaction with the cursor 10:00:42, and each of their occurrences is in doubt.
+//! Example: a daily backup of 03:00:00 is restored at 10:00:40, and the state directory knows of
+//! 10:00:42. The seven hours between are claimed in one transaction with the cursor 10:00:42, and
+//! each of their occurrences is in doubt.
 
 use std::collections::HashSet;
 
@@ -17,7 +19,8 @@ use crate::journal::{Claim, Key, Open, Reached, Recovered, Transition};
 use crate::log::event::JournalOlder;
 use crate::schedule::Schedule;
 
-/// What is to be claimed before anything else happens, and what the log says of it. `None`: the journal has forgotten nothing.
+/// What is to be claimed before anything else happens, and what the log says of it. `None`: the
+/// journal has forgotten nothing.
 pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(Claims, JournalOlder)> {
     let until = recovered.forgotten_until?;
     let from = recovered.cursor.unwrap_or(until);
@@ -34,8 +37,8 @@ pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(C
     Some((Claims { cursor: until, repeat: None, claims }, JournalOlder { from, until, occurrences }))
 }
 
-/// The attempts that the journal is to have as sent, as it has them as waiting: should one be sent again and the process die, the
-/// next one must not take it for unsent.
+/// The attempts that the journal is to have as sent, as it has them as waiting: should one be sent
+/// again and the process die, the next one must not take it for unsent.
 pub(crate) fn attempts(recovered: &Recovered, until: Timestamp) -> Vec<(Key, Transition)> {
     let waiting = recovered.open.iter().filter(|open| may_have_been_sent(open, until));
     let sending = waiting.filter_map(|open| match open.reached {
@@ -48,7 +51,8 @@ pub(crate) fn attempts(recovered: &Recovered, until: Timestamp) -> Vec<(Key, Tra
     sending.collect()
 }
 
-/// Takes in that these claims and attempts are written, but for those that were `known` before: each is in doubt from now on.
+/// Takes in that these claims and attempts are written, but for those that were `known` before:
+/// each is in doubt from now on.
 pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: Claims, known: &[Key]) {
     for open in &mut recovered.open {
         if may_have_been_sent(open, cursor)

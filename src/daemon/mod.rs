@@ -68,18 +68,20 @@ pub enum DaemonError {
 /// Why the daemon was asked to stop, in a word: a signal's name.
 pub type StopReason = &'static str;
 
-/// What is in flight when the daemon is told to stop has this long to be answered. Service managers kill
-/// after ten seconds and more.
+/// What is in flight when the daemon is told to stop has this long to be answered. Service managers
+/// kill after ten seconds and more.
 const GRACE: Duration = Duration::from_secs(9);
 
-/// The journal has this long to write its last words. What it lacks then counts as in doubt at the next start.
+/// The journal has this long to write its last words. What it lacks then counts as in doubt at the
+/// next start.
 const CLOSE: Duration = Duration::from_millis(800);
 
 /// What is learnt of a quota is saved this often at most.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Between two such savings quotas are saved so often at most because requests leave that take the last of what is
-/// covered. Two are needed at a start: one for the request that goes alone, one for the rest.
+/// Between two such savings quotas are saved so often at most because requests leave that take the
+/// last of what is covered. Two are needed at a start: one for the request that goes alone, one for
+/// the rest.
 const MOST_SAVED_AHEAD: u32 = 4;
 
 /// Notices that are left have this long to be sent, if what was in flight has left as much.
@@ -121,8 +123,8 @@ pub struct Setup {
 
 /// How a loop has wound up.
 struct WoundUp {
-    /// How much may have started unseen: what was not answered in time, and what is in doubt. The journal has it as being sent,
-    /// so that who leads next finds out.
+    /// How much may have started unseen: what was not answered in time, and what is in doubt. The
+    /// journal has it as being sent, so that who leads next finds out.
     left: usize,
     /// Nothing is written to the journal any more.
     closed: bool,
@@ -195,7 +197,8 @@ impl Daemon {
         }
     }
 
-    /// Fires what is the shard's while it leads, until it is told to stop. Returns how much may have started unseen.
+    /// Fires what is the shard's while it leads, until it is told to stop. Returns how much may
+    /// have started unseen.
     async fn run(
         mut self,
         mut stop: watch::Receiver<Option<StopReason>>,
@@ -226,7 +229,8 @@ impl Daemon {
         left
     }
 
-    /// Tells of calendars whose list ends: when it begins to fire, and once a day. One loop tells for all.
+    /// Tells of calendars whose list ends: when it begins to fire, and once a day. One loop tells
+    /// for all.
     fn tell_endings(&self) {
         if self.shard != Shard::Common {
             return;
@@ -284,7 +288,8 @@ impl Daemon {
                 tick = ticks.next() => match tick {
                     Tick::ClaimWindow => {
                         self.claim_window(Now::read());
-                        // A failure that was not told, as its cause had been told a moment ago, is told if it lasts.
+                        // A failure that was not told, as its cause had been told a moment ago, is
+                        // told if it lasts.
                         let lasts = health.borrow().clone();
                         self.tell_health(&lasts);
                     }
@@ -335,8 +340,8 @@ impl Daemon {
         }
     }
 
-    /// Saves that quota is in use before the answers tell so. A daemon that is killed between would have the next one ask for what
-    /// is spent, and so would that one's end.
+    /// Saves that quota is in use before the answers tell so. A daemon that is killed between would
+    /// have the next one ask for what is spent, and so would that one's end.
     fn save_quotas_ahead(&mut self, now: Now) {
         let since = self.quotas_saved.map_or(SAVE_EVERY, |saved| now.mono.saturating_sub(saved));
         if since >= SAVE_EVERY {
@@ -349,8 +354,8 @@ impl Daemon {
         }
     }
 
-    /// Tells the journal from which instant on it plans by this schedule, once anything is planned: a clock that is none tells of
-    /// no instant.
+    /// Tells the journal from which instant on it plans by this schedule, once anything is planned:
+    /// a clock that is none tells of no instant.
     fn tell_in_force(&mut self, since: Timestamp) {
         if self.in_force_told || self.core.planned_until().is_none() {
             return;
@@ -367,7 +372,8 @@ impl Daemon {
         self.core.quotas().for_each(|(account, saved)| self.requests.journal.save_quota(account, saved));
     }
 
-    /// Goes on with another schedule. Returns whether it has accounts of another shard from now on, of which the journal knows more.
+    /// Goes on with another schedule. Returns whether it has accounts of another shard from now on,
+    /// of which the journal knows more.
     fn replace(&mut self, part: Part) -> bool {
         let now = Now::read();
         let Part { clients, whole, prepared, done } = part;
@@ -486,8 +492,8 @@ impl Daemon {
             |effect| matches!(effect, Effect::Log(event) if matches!(**event, Event::QuotaExhausted(_))),
         );
         self.perform(effects);
-        // The first answer is worth the most, and the last one: a daemon that is killed again and again must not
-        // ask each time.
+        // The first answer is worth the most, and the last one: a daemon that is killed again and
+        // again must not ask each time.
         let saved_lately = self.quotas_saved.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
         if self.quotas_changed && (spent || !saved_lately) {
             self.save_quotas(now);
@@ -557,14 +563,16 @@ impl Daemon {
             _ => Ok(()),
         };
         let now = Now::read();
-        // Each request by its own due instant: what a leader with a clock ahead had sent keeps nothing from going.
+        // Each request by its own due instant: what a leader with a clock ahead had sent keeps
+        // nothing from going.
         let may_send = |id: RequestId| match (self.core.due_of(id), &self.mark) {
             (Some(due_at), Some(mark)) if !mark.permit().covers(due_at, now) => Err(Withheld::Permit),
             (Some(_), _) => marked.as_ref().copied().map_err(Withheld::Watermark),
             // A question changes nothing.
             (None, _) => Ok(()),
         };
-        // An end is told before it is written: a crash between the two has it told again, and not concealed.
+        // An end is told before it is written: a crash between the two has it told again, and not
+        // concealed.
         effects.sort_by_key(|effect| !matches!(effect, Effect::Log(_)));
         for effect in effects {
             match effect {

@@ -1,7 +1,8 @@
 //! Another schedule for a running daemon, and how it differs from the one before.
 //!
-//! It is read, validated and prepared on a thread that yields to sends. The loop takes over a timetable that is built and
-//! entries that share what is unchanged, so that its pause does not grow with the file.
+//! It is read, validated and prepared on a thread that yields to sends. The loop takes over a
+//! timetable that is built and entries that share what is unchanged, so that its pause does not
+//! grow with the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -93,8 +94,8 @@ pub(crate) struct Prepared {
 }
 
 impl Replacement {
-    /// Prepares a schedule to take over from the one before, some time after `now`. Takes long for a large one: it
-    /// is no work for the loop. `clients` has one for each account.
+    /// Prepares a schedule to take over from the one before, some time after `now`. Takes long for
+    /// a large one: it is no work for the loop. `clients` has one for each account.
     pub fn prepare(
         path: String,
         mut schedule: Schedule,
@@ -154,8 +155,8 @@ pub(super) struct Difference {
 }
 
 impl Difference {
-    /// Compares by name: an entry with another name is another entry. An entry that is unchanged is shared from then
-    /// on, so that nobody has to compare it again.
+    /// Compares by name: an entry with another name is another entry. An entry that is unchanged is
+    /// shared from then on, so that nobody has to compare it again.
     fn share(old: &Schedule, new: &mut Schedule) -> Difference {
         let mut left: HashMap<&EntryName, &Arc<Entry>> =
             old.entries.iter().map(|entry| (&entry.name, entry)).collect();

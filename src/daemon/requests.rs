@@ -1,5 +1,5 @@
-//! Performs requests: run_now by the workers of its account, each question in a task of its own. All replies arrive
-//! through one channel.
+//! Performs requests: run_now by the workers of its account, each question in a task of its own.
+//! All replies arrive through one channel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,8 @@ impl Requests {
         requests
     }
 
-    /// Goes on with another journal. Returns where the replies arrive to what was sent under the one before.
+    /// Goes on with another journal. Returns where the replies arrive to what was sent under the
+    /// one before.
     pub(super) fn turn_to(&mut self, journal: Journal, permit: SendPermit) -> mpsc::UnboundedReceiver<Done> {
         self.journal = Arc::new(journal);
         self.permit = permit;
@@ -78,8 +79,9 @@ impl Requests {
         std::mem::replace(&mut self.replies, replies)
     }
 
-    /// Sends by other clients from now on. A request in flight keeps its own. An account that is gone or renamed, and is
-    /// still `needed` since an action is unfinished or an attempt is in doubt, keeps the client that it had.
+    /// Sends by other clients from now on. A request in flight keeps its own. An account that is
+    /// gone or renamed, and is still `needed` since an action is unfinished or an attempt is in
+    /// doubt, keeps the client that it had.
     pub(super) fn replace(
         &mut self,
         clients: BTreeMap<AccountName, Client>,
@@ -251,7 +253,8 @@ impl Requests {
             let Some(client) = client else {
                 return done(no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }));
             };
-            // The process may have been paused since this was decided, or the connection may have taken long.
+            // The process may have been paused since this was decided, or the connection may have
+            // taken long.
             let may_leave = move || if permit.lasts(Now::read()) { Ok(()) } else { Err(NO_PERMIT) };
             client.hand_over(&entry.stack, &entry.job, entry.args.as_deref(), may_leave, done);
         }
@@ -267,8 +270,9 @@ impl Requests {
     }
 }
 
-/// Connections are opened this long before they are used: enough for a name, a dead address that is passed over and three
-/// ways to the other end of the world and back, and no whole second, after which a front might close them.
+/// Connections are opened this long before they are used: enough for a name, a dead address that is
+/// passed over and three ways to the other end of the world and back, and no whole second, after
+/// which a front might close them.
 const OPENED_AHEAD: Duration = Duration::from_millis(1600);
 
 const NO_PERMIT: &str = "the lease of the journal has not been renewed in time";

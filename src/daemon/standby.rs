@@ -42,8 +42,8 @@ pub(super) const HANDED_OVER: Duration = Duration::from_millis(500);
 /// A shard that is handed over waits so long for the answers to what it has in flight.
 const HANDS_OVER_WITHIN: Duration = Duration::from_secs(4);
 
-/// A member that stepped down listens for the answers to its requests for this long: longer than the longest `timeout`
-/// that an account may have, which is 5 minutes.
+/// A member that stepped down listens for the answers to its requests for this long: longer than
+/// the longest `timeout` that an account may have, which is 5 minutes.
 const LISTENS: Duration = Duration::from_secs(330);
 
 /// While the permit to send has run out, the loop looks at it so often.
@@ -81,8 +81,8 @@ struct Opening {
 /// A journal, and what it had forgotten: that is claimed again.
 type OpenedAgain = (Opened, Option<JournalOlder>);
 
-/// Claims what an older copy of the journal has forgotten: none of it is sent before the stacks' actions have told. Returns what
-/// the log says of that.
+/// Claims what an older copy of the journal has forgotten: none of it is sent before the stacks'
+/// actions have told. Returns what the log says of that.
 ///
 /// # Errors
 /// When the journal cannot be written. Then nothing may be sent.
@@ -165,14 +165,16 @@ impl Daemon {
         self.core = core.reaching(if shared { Reach::SHARED } else { Reach::ALONE });
         journal.follow(self.shared.log());
         drop(self.requests.turn_to(journal, mark.permit().clone()));
-        // Where it cannot be written, no process will believe it; and nothing is sent before it can be.
+        // Where it cannot be written, no process will believe it; and nothing is sent before it can
+        // be.
         let _ = mark.raise(self.core.sent_up_to());
         self.mark = Some(mark);
         self.refused = refused;
         self.perform(effects);
     }
 
-    /// Forgets the pauses of entries that are another shard's by now: they are that one's to keep up with.
+    /// Forgets the pauses of entries that are another shard's by now: they are that one's to keep
+    /// up with.
     pub(super) fn leave_pauses(&mut self) {
         let paused = Arc::clone(self.core.paused());
         for entry in self.whole.entries.iter().filter(|entry| entry.account.shard != self.shard) {
@@ -242,7 +244,8 @@ impl Daemon {
         self.seat.as_ref().map(|seat| seat.member().to_owned()).unwrap_or_default()
     }
 
-    /// Opens the journal for a term. Meanwhile the loop goes on to stand by: the database may take its time.
+    /// Opens the journal for a term. Meanwhile the loop goes on to stand by: the database may take
+    /// its time.
     fn opens(&self, term: Term) -> Option<Opening> {
         let seat = self.seat.as_ref()?;
         let (opening, schedule) = (seat.open(term.clone()), Arc::clone(&self.schedule));
@@ -303,7 +306,8 @@ impl Daemon {
         self.idle();
         match (term, &self.seat) {
             (Some(term), _) if closed => self.term = Some(term.renewed()),
-            // What is still to be written of the old term must not come into a new one with the same number.
+            // What is still to be written of the old term must not come into a new one with the
+            // same number.
             (_, Some(seat)) => seat.release(),
             (_, None) => {}
         }
@@ -321,7 +325,8 @@ impl Daemon {
     }
 }
 
-/// Tells which actions have started of what was in flight. What becomes of the rest is the new leader's to find out.
+/// Tells which actions have started of what was in flight. What becomes of the rest is the new
+/// leader's to find out.
 async fn listen(mut core: Core, mut replies: mpsc::UnboundedReceiver<Done>) {
     drop(core.stop());
     let all = async {

@@ -1,4 +1,5 @@
-//! What the service manager is told of the daemon: that it is ready, what comes next, that its loop turns.
+//! What the service manager is told of the daemon: that it is ready, what comes next, that its loop
+//! turns.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,8 +13,8 @@ use crate::clock::{Mono, Now};
 use crate::journal::postgres::Leadership;
 use crate::schedule::Shard;
 
-/// A claim takes some milliseconds, and a disk that fails says so. A claim that has had no answer for so long will
-/// have none: the daemon starts nothing any more, and only a restart can help.
+/// A claim takes some milliseconds, and a disk that fails says so. A claim that has had no answer
+/// for so long will have none: the daemon starts nothing any more, and only a restart can help.
 const CLAIM_HANGS: Duration = Duration::from_secs(60);
 
 /// The status is told no more often than this.
@@ -168,7 +169,8 @@ struct Told {
 }
 
 impl Told {
-    /// What there is to tell, which may be nothing, and what has been told then. `None` when there is no need to look.
+    /// What there is to tell, which may be nothing, and what has been told then. `None` when there
+    /// is no need to look.
     fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, Told)> {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
         let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);

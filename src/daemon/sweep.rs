@@ -1,7 +1,8 @@
 //! The sweep: plans the window from the cursor to a few seconds ahead, once a second.
 //!
-//! One job on tokio-cron-scheduler, in UTC, gives the beat. A beat that comes late, twice or never changes
-//! nothing: the window is just longer or shorter, and the loop sweeps of itself when the plan runs low.
+//! One job on tokio-cron-scheduler, in UTC, gives the beat. A beat that comes late, twice or never
+//! changes nothing: the window is just longer or shorter, and the loop sweeps of itself when the
+//! plan runs low.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,20 +26,23 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// Of a daemon whose journal nobody else uses: a disk that hangs for some seconds delays nothing.
+    /// Of a daemon whose journal nobody else uses: a disk that hangs for some seconds delays
+    /// nothing.
     pub(crate) const ALONE: Reach = Reach { ahead: Duration::from_secs(5), low: Duration::from_secs(2) };
 
-    /// Of one that leads others: no further than a permit to send reaches, so that what is claimed is sent on time whatever
-    /// becomes of the database, and nothing of it is in doubt for longer when another takes over.
+    /// Of one that leads others: no further than a permit to send reaches, so that what is claimed
+    /// is sent on time whatever becomes of the database, and nothing of it is in doubt for longer
+    /// when another takes over.
     pub(crate) const SHARED: Reach = Reach { ahead: Duration::from_secs(2), low: Duration::from_millis(900) };
 }
 
 /// The longest window that is planned in one step: what a long sleep left is taken in portions.
 const PORTION: Duration = Duration::from_secs(60 * 60);
 
-/// A clock that shows an earlier time is wrong: this program did not exist then. A machine without a battery
-/// boots in 1970 and is corrected soon. The date is `SOURCE_DATE_EPOCH` of the build, as packagers set it; else the date of
-/// these sources. (Not the instant of compiling: a clock that is set back by an hour right after an upgrade is still one.)
+/// A clock that shows an earlier time is wrong: this program did not exist then. A machine without
+/// a battery boots in 1970 and is corrected soon. The date is `SOURCE_DATE_EPOCH` of the build, as
+/// packagers set it; else the date of these sources. (Not the instant of compiling: a clock that is
+/// set back by an hour right after an upgrade is still one.)
 const PLAUSIBLE: Timestamp = match option_env!("SOURCE_DATE_EPOCH") {
     // Tests run in a time of their own.
     Some(epoch) if !cfg!(test) => Timestamp::constant(seconds(epoch), 0),
@@ -57,10 +61,12 @@ const LAST: i64 = 32_503_680_000;
 /// A clock may be behind what it has shown by so much before that is told: ntpd slews it by less.
 const NOT_BEHIND: SignedDuration = SignedDuration::from_secs(1);
 
-/// A clock that is set back by more is followed; one that is set back by so much or less is waited for.
+/// A clock that is set back by more is followed; one that is set back by so much or less is waited
+/// for.
 const WAITS_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
 
-/// The number that a text is. What is no number, and what is before the sources, is the date of the sources.
+/// The number that a text is. What is no number, and what is before the sources, is the date of the
+/// sources.
 const fn seconds(text: &str) -> i64 {
     match i64::from_str_radix(text, 10) {
         Ok(seconds) if seconds > SOURCES_AT && seconds < LAST => seconds,
@@ -71,12 +77,13 @@ const fn seconds(text: &str) -> i64 {
 /// The plan: what is due, and how far that is known.
 pub(crate) struct Sweep {
     timetable: Plan,
-    /// Everything before this instant is planned. It never moves back, whatever the clock does. `None` until
-    /// the clock is plausible.
+    /// Everything before this instant is planned. It never moves back, whatever the clock does.
+    /// `None` until the clock is plausible.
     cursor: Option<Timestamp>,
     /// The latest instant that the clock is known to have shown. `None` until it is plausible.
     shown: Option<Timestamp>,
-    /// The journal's cursor at the start, which a former process had reached. `None`: there was none.
+    /// The journal's cursor at the start, which a former process had reached. `None`: there was
+    /// none.
     claimed: Option<Timestamp>,
     /// The last stretch that the clock showed again. `None`: it was never set back.
     repeat: Option<Repeat>,
@@ -94,7 +101,8 @@ enum Plan {
 }
 
 impl Sweep {
-    /// Nothing before `from` is planned; nothing before the first plausible time when there is none.
+    /// Nothing before `from` is planned; nothing before the first plausible time when there is
+    /// none.
     pub(crate) fn new(schedule: &Schedule, from: Option<Timestamp>) -> Sweep {
         let timetable = match from {
             Some(from) => Plan::Running(Timetable::new(schedule, from)),
@@ -112,11 +120,13 @@ impl Sweep {
         }
     }
 
-    /// Goes on where a former process had planned everything before `cursor`, some of it ahead. Another schedule may have
-    /// more in what was ahead; what that process had claimed there is known to the journal.
+    /// Goes on where a former process had planned everything before `cursor`, some of it ahead.
+    /// Another schedule may have more in what was ahead; what that process had claimed there is
+    /// known to the journal.
     pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>, repeat: Option<Repeat>) -> Sweep {
         let ahead = Reach::ALONE.ahead;
-        // What lies before the instant that the clock was set back to belongs to an earlier pass, and was claimed in it.
+        // What lies before the instant that the clock was set back to belongs to an earlier pass,
+        // and was claimed in it.
         let first = repeat.map_or(Timestamp::MIN, |repeat| repeat.from);
         let from =
             |cursor: Timestamp| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN).max(first.min(cursor));
@@ -133,8 +143,8 @@ impl Sweep {
         self.reach
     }
 
-    /// The same with a timetable of the schedule that was built ahead. It has to begin no later than `from`: one that
-    /// does is built anew.
+    /// The same with a timetable of the schedule that was built ahead. It has to begin no later
+    /// than `from`: one that does is built anew.
     pub(super) fn resume(schedule: &Schedule, mut timetable: Timetable, from: Timestamp) -> Sweep {
         if timetable.position() > from {
             return Sweep::new(schedule, Some(from));
@@ -148,7 +158,8 @@ impl Sweep {
         Sweep { plausible: Timestamp::MIN, end: until, ..Sweep::new(schedule, Some(from)) }
     }
 
-    /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is planned.
+    /// The next portion of what is due up to a few seconds ahead of now. `None` when all of it is
+    /// planned.
     pub(crate) fn step(&mut self, now: Now) -> Option<Vec<Occurrence>> {
         if now.wall < self.plausible {
             return None;
@@ -181,8 +192,8 @@ impl Sweep {
         Some(occurrences)
     }
 
-    /// Goes back with a clock that was set back by more than a minute. Returns the stretch that it shows again; `None`
-    /// when it was not set back by so much.
+    /// Goes back with a clock that was set back by more than a minute. Returns the stretch that it
+    /// shows again; `None` when it was not set back by so much.
     pub(super) fn goes_back(&mut self, now: Now) -> Option<Repeat> {
         let shown = self.waits_for_clock(now)?;
         let cursor = self.cursor.max(self.claimed)?;
@@ -202,8 +213,8 @@ impl Sweep {
         Some(repeat)
     }
 
-    /// The clock was set forward: what it skips of a stretch that it was showing again is left out, for it has been shown.
-    /// Returns where that ends.
+    /// The clock was set forward: what it skips of a stretch that it was showing again is left out,
+    /// for it has been shown. Returns where that ends.
     pub(super) fn skips_repeated(&mut self, now: Now) -> Option<Timestamp> {
         let repeat = self.repeat?;
         let until = repeat.until.min(now.wall);
@@ -244,7 +255,8 @@ impl Sweep {
         self.shown
     }
 
-    /// Until when nothing new is planned because the clock is behind what it has shown, or is none. `None`: it is neither.
+    /// Until when nothing new is planned because the clock is behind what it has shown, or is none.
+    /// `None`: it is neither.
     pub(super) fn waits_for_clock(&self, now: Now) -> Option<Timestamp> {
         if now.wall < self.plausible {
             return Some(self.plausible);
@@ -306,7 +318,8 @@ pub(super) struct Ticks {
 }
 
 impl Ticks {
-    /// Starts the beat, every second, the housekeeping, every hour, and the reminders, every day, in UTC.
+    /// Starts the beat, every second, the housekeeping, every hour, and the reminders, every day,
+    /// in UTC.
     pub(super) async fn start() -> Result<Ticks, JobSchedulerError> {
         let scheduler = JobScheduler::new().await?;
         let beats = every(&scheduler, "* * * * * *").await?;

@@ -234,7 +234,8 @@ impl World {
         self.given_up.get(&(entry.to_owned(), reason)).copied().unwrap_or_default()
     }
 
-    /// Nothing was sent twice; for each second of the clock so far, each entry was sent or given up.
+    /// Nothing was sent twice; for each second of the clock so far, each entry was sent or given
+    /// up.
     fn check(&self, seconds: usize) {
         for entry in ["all", "latest", "none"] {
             let sent = self.sent.get(entry).cloned().unwrap_or_default();
@@ -605,7 +606,8 @@ fn what_comes_next_is_told_once_for_each_entry() {
     assert_eq!(upcoming(2), all[..2]);
 }
 
-/// Due every second, and in flight no longer than an answer takes: what a reload does to it is only its own.
+/// Due every second, and in flight no longer than an answer takes: what a reload does to it is only
+/// its own.
 fn every_second(args: &str) -> Schedule {
     schedule(&format!(
         "  all: {{ stack: s, job: a, cron: '* * * * * *', catch_up: all }}\n  \
@@ -620,7 +622,8 @@ fn a_reload_at_and_around_the_due_instant_loses_and_doubles_nothing() {
     for step in 0..1000_u64 {
         let mut world = World::new(&schedules[0], nothing_recovered(), START);
         world.pass(3, 1.0);
-        // Around the due instant, from 500 ms before it in steps of a millisecond, and on it to the nanosecond.
+        // Around the due instant, from 500 ms before it in steps of a millisecond, and on it to the
+        // nanosecond.
         let offset = match step % 10 {
             0 => Duration::from_secs(1),
             1 => Duration::from_nanos(999_999_999),

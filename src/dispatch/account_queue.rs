@@ -15,8 +15,8 @@ use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
 use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket, Verdict};
 use crate::schedule::{Account, Priority, TokenSource};
 
-/// Requests of one account that may be in flight at once. Enough to keep the API busy at any latency that it
-/// has; each may need a connection, and a process has some thousand.
+/// Requests of one account that may be in flight at once. Enough to keep the API busy at any
+/// latency that it has; each may need a connection, and a process has some thousand.
 const MOST_IN_FLIGHT: usize = 256;
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
@@ -81,7 +81,8 @@ pub(crate) struct Sent {
     pub(crate) fires: u64,
     /// Questions for actions.
     pub(crate) follow_ups: u64,
-    /// Questions whether stacks, jobs and the token are in order, and what became of attempts in doubt.
+    /// Questions whether stacks, jobs and the token are in order, and what became of attempts in
+    /// doubt.
     pub(crate) checks: u64,
     /// Those of them that the API refused for want of quota.
     pub(crate) throttled: u64,
@@ -143,7 +144,8 @@ impl AccountQueue {
         }
     }
 
-    /// The first of what waits, and why: what is ready in the order of sending, then what is tried again, then what is held.
+    /// The first of what waits, and why: what is ready in the order of sending, then what is tried
+    /// again, then what is held.
     pub(super) fn waits(&self, now: Now) -> impl Iterator<Item = (Id, Waits)> {
         let until = move |at: Mono| now.wall.checked_add(at.saturating_sub(now.mono)).ok();
         let closed = self.closed_until.filter(|&at| at > now.mono);
@@ -158,7 +160,8 @@ impl AccountQueue {
         ready.chain(retries).chain(held).chain(by_stack)
     }
 
-    /// Takes over the account's new settings. What is known of its quota stays, unless it is another one.
+    /// Takes over the account's new settings. What is known of its quota stays, unless it is
+    /// another one.
     pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
         if whose(&self.account) != whose(account) {
             self.quota = self.quota.successor(account.quota, now);
@@ -168,7 +171,8 @@ impl AccountQueue {
             (self.closed_until, self.share_closed_until) = (None, None);
         }
         self.account = Arc::clone(account);
-        // A reload may have mended the address or the token: the next request tells. It hands over no credential.
+        // A reload may have mended the address or the token: the next request tells. It hands over
+        // no credential.
         let denied = self.trouble.denied.take();
         let denied = denied.filter(|_| {
             matches!(account.token, TokenSource::Credential(_)) && whose(&self.account) == whose(account)
@@ -345,8 +349,8 @@ impl AccountQueue {
         }));
     }
 }
-/// Whose quota an account draws on, as far as its settings tell: another API or another token is another user's. A token
-/// that is renewed at its place is not.
+/// Whose quota an account draws on, as far as its settings tell: another API or another token is
+/// another user's. A token that is renewed at its place is not.
 fn whose(account: &Account) -> String {
     format!("{} by {:?}", account.url, account.token)
 }

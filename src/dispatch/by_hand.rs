@@ -1,8 +1,8 @@
 //! What people do by hand: fire an entry now, pause it, resume it.
 //!
-//! What a person fires goes through the account's quota, by the entry's priority, deadline and overlap policy: they protect
-//! the API and the job. It has no jitter, neither supersedes nor is superseded, and a pause does not keep it back: that a
-//! person asks for it is reason enough.
+//! What a person fires goes through the account's quota, by the entry's priority, deadline and
+//! overlap policy: they protect the API and the job. It has no jitter, neither supersedes nor is
+//! superseded, and a pause does not keep it back: that a person asks for it is reason enough.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ pub enum Haste {
 }
 
 impl Dispatch {
-    /// Takes over what a person asked for, once it is claimed. `entry` is what the schedule has under its name by now.
+    /// Takes over what a person asked for, once it is claimed. `entry` is what the schedule has
+    /// under its name by now.
     pub fn fire(&mut self, claim: Claim, entry: Option<&Arc<Entry>>, haste: Haste, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         match entry {
@@ -87,7 +88,8 @@ impl Dispatch {
         self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
     }
 
-    /// Takes away the pauses whose end has come. To be called when all that came due before is planned: it is still skipped.
+    /// Takes away the pauses whose end has come. To be called when all that came due before is
+    /// planned: it is still skipped.
     pub(crate) fn end_pauses(&mut self, now: Now) -> Vec<Effect> {
         if self.first_pause_ends.is_none_or(|ends| ends > now.wall) {
             return Vec::new();
@@ -118,8 +120,8 @@ impl Dispatch {
     }
 }
 
-/// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or with its template filled.
-/// What repeats a run is filled with the instant of the first one.
+/// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or
+/// with its template filled. What repeats a run is filled with the instant of the first one.
 pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
     let given = match origin {
         Origin::Person { args } | Origin::Retry(Retry { args, .. }) => args.clone(),

@@ -1,7 +1,8 @@
 //! When actions are asked for until they have finished, and which of them together.
 //!
-//! One page of a stack's list tells of up to thirty actions at the price of one. So what is due or soon due of one
-//! stack is asked for together. What is not on the page is looked for on another, or alone.
+//! One page of a stack's list tells of up to thirty actions at the price of one. So what is due or
+//! soon due of one stack is asked for together. What is not on the page is looked for on another,
+//! or alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -93,13 +94,15 @@ impl Following {
         }
     }
 
-    /// How long the action may run, and how long it has run. `None`: it may run on, or it was told that it runs too long.
+    /// How long the action may run, and how long it has run. `None`: it may run on, or it was told
+    /// that it runs too long.
     pub(super) fn runs_over(&self, now: Now) -> Option<(Duration, SignedDuration)> {
         let within = self.entry.expect.and_then(|expect| expect.within).filter(|_| !self.told_slow)?;
         Some((within, now.wall.duration_since(self.sent_at)))
     }
 
-    /// Until the action has run for longer than its entry expects. `None`: that instant is past, or does not come.
+    /// Until the action has run for longer than its entry expects. `None`: that instant is past, or
+    /// does not come.
     fn slow_in(&self, now: Now) -> Option<Duration> {
         let (within, ran) = self.runs_over(now)?;
         let left = SignedDuration::try_from(within).ok()?.checked_sub(ran)?;
@@ -134,8 +137,8 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// Asks again after the action's interval, which grows by half each time: to a minute, or to what is fair
-    /// where `room` is short for all open actions.
+    /// Asks again after the action's interval, which grows by half each time: to a minute, or to
+    /// what is fair where `room` is short for all open actions.
     pub(super) fn again(&mut self, mut following: Following, room: Room, now: Now) {
         let open = u32::try_from(self.next.len() + 1).unwrap_or(u32::MAX);
         let fair = room.window.saturating_mul(open) / room.questions.max(1);
@@ -183,7 +186,8 @@ impl Follow {
         self.next_at().is_some_and(|at| at <= now.mono)
     }
 
-    /// Takes out what is to be asked for now: the first one, and with it what can be asked for at the same price.
+    /// Takes out what is to be asked for now: the first one, and with it what can be asked for at
+    /// the same price.
     pub(super) fn take(&mut self, now: Now) -> Option<Question> {
         let (key, mut first) = self.next.pop_first()?;
         let Some(page) = first.page else {

@@ -1,4 +1,5 @@
-//! Keeps occurrences back by the state of their stacks ([`super::stack_state`]): `stack_state: hold` and `skip`.
+//! Keeps occurrences back by the state of their stacks ([`super::stack_state`]): `stack_state:
+//! hold` and `skip`.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::timetable::excluded;
 /// So many requests have to be left before a stack is looked at: the last one is for the job.
 const LEAVES_ONE: u32 = 2;
 
-/// Where nothing is known to be left, one request goes to find out. With a quota of fewer requests it may be all that there
-/// is, and is for the job.
+/// Where nothing is known to be left, one request goes to find out. With a quota of fewer requests
+/// it may be all that there is, and is for the job.
 const FINDS_OUT: u32 = 20;
 
 /// What becomes of an occurrence whose turn has come.
@@ -82,7 +83,8 @@ impl Dispatch {
         }
     }
 
-    /// Whether an occurrence whose turn has come may be sent, as far as its stack and its job are known.
+    /// Whether an occurrence whose turn has come may be sent, as far as its stack and its job are
+    /// known.
     pub(super) fn takes_its_turn(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> Turn {
         let Some(pending) = self.pending.get(&id) else {
             return Turn::Goes;
@@ -201,7 +203,8 @@ impl Dispatch {
         }
     }
 
-    /// Something is known of a stack or a job, or will not be: what waits for it is looked at again.
+    /// Something is known of a stack or a job, or will not be: what waits for it is looked at
+    /// again.
     fn reconsider(&mut self, subject: &Subject, now: Now, effects: &mut Vec<Effect>) {
         for id in self.looks.kept(subject) {
             let Some(pending) = self.pending.get(&id) else {
@@ -224,8 +227,8 @@ impl Dispatch {
         }
     }
 
-    /// From one look to the next at what keeps something back: all of them together use no more than the quota has for
-    /// questions.
+    /// From one look to the next at what keeps something back: all of them together use no more
+    /// than the quota has for questions.
     fn interval(&self, account: &AccountName) -> Duration {
         let Some(lane) = self.lanes.get(account) else {
             return BELIEVED;

@@ -1,15 +1,19 @@
-//! What the end of an occurrence leads to: a repetition (`retry`), or the occurrences of the entries that come after it.
+//! What the end of an occurrence leads to: a repetition (`retry`), or the occurrences of the
+//! entries that come after it.
 //!
-//! The problem: a crash between an end and what it leads to must lose nothing and start nothing twice. So the end and the
-//! claims of what follows are one [`Handover`], which the journal writes as a whole. What follows leaves only once the
-//! journal has it as being sent: a claim that is merely due after a crash was therefore not sent.
+//! The problem: a crash between an end and what it leads to must lose nothing and start nothing
+//! twice. So the end and the claims of what follows are one [`Handover`], which the journal writes
+//! as a whole. What follows leaves only once the journal has it as being sent: a claim that is
+//! merely due after a crash was therefore not sent.
 //!
-//! An example: `report` is due at 01:30 and has `retry: { times: 2, after: 10m }`, and `invoices` comes after it. The action
-//! fails at 01:40: the repetition is claimed for 01:50 with that end. It succeeds at 02:05: `invoices` is claimed with that
-//! end, is due at once, and has 01:30 as its scheduled instant.
+//! An example: `report` is due at 01:30 and has `retry: { times: 2, after: 10m }`, and `invoices`
+//! comes after it. The action fails at 01:40: the repetition is claimed for 01:50 with that end. It
+//! succeeds at 02:05: `invoices` is claimed with that end, is due at once, and has 01:30 as its
+//! scheduled instant.
 //!
-//! A repetition has an instant of its own, the one at which it is due, with microseconds that no expression names; it keeps
-//! the instant of the first run beside it. Only the end of the last run counts for what comes after the entry.
+//! A repetition has an instant of its own, the one at which it is due, with microseconds that no
+//! expression names; it keeps the instant of the first run beside it. Only the end of the last run
+//! counts for what comes after the entry.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -84,7 +88,8 @@ impl Origin {
         matches!(self, Origin::Retry(_) | Origin::Upstream | Origin::Backfill)
     }
 
-    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of it.
+    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of
+    /// it.
     pub(super) fn is_by_hand(&self) -> bool {
         matches!(self, Origin::Person { .. } | Origin::Backfill)
     }
@@ -106,7 +111,8 @@ fn verdict(origin: &Origin, end: &Transition) -> Option<Verdict> {
 }
 
 impl Dispatch {
-    /// Writes down how an occurrence ends, and takes over what follows. Returns when the run is repeated.
+    /// Writes down how an occurrence ends, and takes over what follows. Returns when the run is
+    /// repeated.
     pub(super) fn ends(
         &mut self,
         ending: LinkedKey,
@@ -137,7 +143,8 @@ impl Dispatch {
         retry_at
     }
 
-    /// The run that repeats one which ended without success, unless a newer occurrence of the entry has gone or is to go.
+    /// The run that repeats one which ended without success, unless a newer occurrence of the entry
+    /// has gone or is to go.
     fn repetition(&self, ending: &LinkedKey, end: &Transition, now: Now) -> Option<Planned> {
         let is_failure = matches!(end, Transition::Finished { success, .. } if *success != Some(true));
         let entry = self.links.retrying.get(ending.key.entry()).filter(|_| is_failure)?;
@@ -156,7 +163,8 @@ impl Dispatch {
         }
         let mut at = policy.after.due_at(now.wall, number);
         at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        // What is scheduled is scheduled at whole seconds, and two repetitions of one entry have two instants.
+        // What is scheduled is scheduled at whole seconds, and two repetitions of one entry have
+        // two instants.
         while at.subsec_nanosecond() == 0 || self.known.contains(&self.key_of(&ending.key, at)) {
             at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
         }
@@ -176,7 +184,8 @@ impl Dispatch {
         Key::new(ending.entry().clone(), at).in_pass(ending.pass())
     }
 
-    /// Whether a scheduled occurrence of an entry that is newer than an instant was sent, or waits to be.
+    /// Whether a scheduled occurrence of an entry that is newer than an instant was sent, or waits
+    /// to be.
     fn is_overtaken(&self, entry: &EntryName, first: Timestamp) -> bool {
         let Some(activity) = self.activity.get(entry) else { return false };
         let mut waiting = activity.waiting.iter().chain(&activity.held).filter_map(|id| self.pending.get(id));
@@ -184,7 +193,8 @@ impl Dispatch {
             || waiting.any(|pending| !pending.is_by_hand() && pending.first() > first)
     }
 
-    /// What becomes of the entries that come after one that has ended, and of those that come after these.
+    /// What becomes of the entries that come after one that has ended, and of those that come after
+    /// these.
     fn follow_on(
         &self,
         ending: &LinkedKey,

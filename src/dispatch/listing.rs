@@ -1,8 +1,8 @@
 //! Reading a stack's actions page by page, as far back as is needed, whatever their order.
 //!
-//! The API does not say in which order it lists them, and a stack may have thousands. What was read tells: where
-//! every page goes down in time, the rest is older still; where it goes up, the newest are on the last page. Otherwise
-//! all pages are read.
+//! The API does not say in which order it lists them, and a stack may have thousands. What was read
+//! tells: where every page goes down in time, the rest is older still; where it goes up, the newest
+//! are on the last page. Otherwise all pages are read.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionsPage};
 
-/// More pages are not read: twenty of thirty actions are a job that runs every minute, for ten hours.
+/// More pages are not read: twenty of thirty actions are a job that runs every minute, for ten
+/// hours.
 const MOST_PAGES: u32 = 20;
 
 /// A list that is being read.
@@ -24,7 +25,8 @@ pub(super) struct Reading {
     pub(super) actions: Vec<Action>,
 }
 
-/// What the API's clock is ahead of ours: its answer was written between the question and the answer's arrival.
+/// What the API's clock is ahead of ours: its answer was written between the question and the
+/// answer's arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ahead {
     pub(super) least: SignedDuration,
@@ -123,8 +125,8 @@ impl Reading {
         Some(Ahead { least: least.saturating_sub(set), most: most.saturating_sub(set) })
     }
 
-    /// Whether the pages that were read go this way, each by itself and from one to the next. A page whose actions all began
-    /// in one second goes either way.
+    /// Whether the pages that were read go this way, each by itself and from one to the next. A
+    /// page whose actions all began in one second goes either way.
     fn goes(&self, order: Order) -> bool {
         let fits = |earlier: Timestamp, later: Timestamp| match order {
             Order::Down => earlier >= later,
@@ -200,8 +202,8 @@ mod tests {
         Timestamp::from_second(second).expect("a timestamp")
     }
 
-    /// Reads a list of actions, each started in the second that is its id. Returns how it ended, the pages that were
-    /// read, and the ids.
+    /// Reads a list of actions, each started in the second that is its id. Returns how it ended,
+    /// the pages that were read, and the ids.
     fn read(seconds: &[i64], back_to: i64) -> (Next, usize, Vec<u64>) {
         let pages: Vec<&[i64]> =
             if seconds.is_empty() { vec![&[]] } else { seconds.chunks(PER_PAGE).collect() };
@@ -279,8 +281,9 @@ mod tests {
                     if a < seconds.len() && b < seconds.len() { seconds.swap(a, b); }
                 },
             }
-            // Where single actions are out of order on a page that was not read, nothing tells: the order is taken from
-            // what was read. Only lists that are ordered, or are seen not to be, are held to it.
+            // Where single actions are out of order on a page that was not read, nothing tells: the
+            // order is taken from what was read. Only lists that are ordered, or are seen not to
+            // be, are held to it.
             let (end, _, ids) = read(&seconds, back);
             let ordered = seconds.is_sorted() || seconds.is_sorted_by(|a, b| a >= b);
             if end == Next::Complete && ordered {

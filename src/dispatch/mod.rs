@@ -1,7 +1,9 @@
-//! What is sent next, what waits, and what is given up: the decisions of the daemon, without a clock or a socket.
+//! What is sent next, what waits, and what is given up: the decisions of the daemon, without a
+//! clock or a socket.
 //!
-//! An occurrence is planned ahead of its due instant, becomes ready at it, is sent when its account's quota
-//! admits it, and ends in exactly one final state. Each call takes `now` and returns effects, to be performed in order.
+//! An occurrence is planned ahead of its due instant, becomes ready at it, is sent when its
+//! account's quota admits it, and ends in exactly one final state. Each call takes `now` and
+//! returns effects, to be performed in order.
 
 mod by_hand;
 mod in_doubt;
@@ -54,19 +56,21 @@ pub enum Effect {
     SendAfter(Box<(Key, Transition)>, RequestId, Request),
     /// Write down what became of an occurrence.
     Record(Key, Transition),
-    /// Write down how an occurrence ends, together with what is claimed by that end. What is claimed leaves by
-    /// [`Effect::SendAfter`], so that the journal has this first.
+    /// Write down how an occurrence ends, together with what is claimed by that end. What is
+    /// claimed leaves by [`Effect::SendAfter`], so that the journal has this first.
     End(Box<Handover>),
-    /// Write down what a reload made of an occurrence that is claimed: another due instant, deadline, account or job. The
-    /// occurrence leaves by [`Effect::SendAfter`] from then on, so that the journal has this first.
+    /// Write down what a reload made of an occurrence that is claimed: another due instant,
+    /// deadline, account or job. The occurrence leaves by [`Effect::SendAfter`] from then on, so
+    /// that the journal has this first.
     Amend(Box<Claim>),
     /// Write down what is known of an occurrence that is sent again.
     Resent(Box<Resent>),
-    /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since then, and report them for
-    /// this account. What is to be recorded before is among them, and so are those of the listed actions that are of
-    /// occurrences scheduled before.
+    /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since
+    /// then, and report them for this account. What is to be recorded before is among them, and so
+    /// are those of the listed actions that are of occurrences scheduled before.
     Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
-    /// Open so many connections to an account's API, for what is due within the second that begins at this instant.
+    /// Open so many connections to an account's API, for what is due within the second that begins
+    /// at this instant.
     Warm(AccountName, Timestamp, usize),
     /// Write down that an entry's pause has come to its end.
     PauseEnds(EntryName),
@@ -142,7 +146,8 @@ pub struct Dispatch {
     first_pause_ends: Option<Timestamp>,
     /// The latest due instant of what was sent.
     sent_up_to: Timestamp,
-    /// Instants that a correction of the clock has skipped: later than the first, earlier than the second.
+    /// Instants that a correction of the clock has skipped: later than the first, earlier than the
+    /// second.
     left_out: Option<(Timestamp, Timestamp)>,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
     reached: Timestamp,
@@ -162,11 +167,11 @@ struct Pending {
     deadline: Timestamp,
     origin: Origin,
     haste: Haste,
-    /// Its turn came 5 s or more after its due instant, or it is tried again: a newer one of its entry supersedes it with
-    /// `catch_up: latest`.
+    /// Its turn came 5 s or more after its due instant, or it is tried again: a newer one of its
+    /// entry supersedes it with `catch_up: latest`.
     waited: bool,
-    /// It is tried again because the API was out of reach, or its own policies held it: it goes on until its deadline
-    /// with `catch_up: none` too.
+    /// It is tried again because the API was out of reach, or its own policies held it: it goes on
+    /// until its deadline with `catch_up: none` too.
     goes_on: bool,
     history: History,
     place: Place,
@@ -193,18 +198,20 @@ struct History {
     written: bool,
     /// A former process tried it again, or its policies held it: see `Pending::goes_on`.
     goes_on: bool,
-    /// A reload changed what is claimed. A process that comes after a crash could not tell by the watermark whether it was
-    /// sent: it is written as being sent before it leaves.
+    /// A reload changed what is claimed. A process that comes after a crash could not tell by the
+    /// watermark whether it was sent: it is written as being sent before it leaves.
     amended: bool,
-    /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of further attempts, it
-    /// cannot be said that it was not sent.
+    /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of
+    /// further attempts, it cannot be said that it was not sent.
     doubt: Option<Doubtful>,
-    /// A second action of the occurrence began then at the earliest: an attempt was taken to have had no effect, or may have had
-    /// one. The stack's list is read once more when a further attempt has started an action. `None`: there was no such attempt.
+    /// A second action of the occurrence began then at the earliest: an attempt was taken to have
+    /// had no effect, or may have had one. The stack's list is read once more when a further
+    /// attempt has started an action. `None`: there was no such attempt.
     surplus_from: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     token: Option<u32>,
-    /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no newer one supersedes it.
+    /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no
+    /// newer one supersedes it.
     obstacle: Option<Obstacle>,
     /// How the last attempt failed.
     error: Option<String>,
@@ -245,7 +252,8 @@ enum Place {
 }
 
 impl Pending {
-    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of it.
+    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of
+    /// it.
     fn is_by_hand(&self) -> bool {
         self.origin.is_by_hand()
     }
@@ -280,8 +288,8 @@ impl Pending {
         }
     }
 
-    /// Has the journal know what is other than in `claimed`. `None` when nothing is, and when an attempt is in doubt: its
-    /// action is looked for where it was sent.
+    /// Has the journal know what is other than in `claimed`. `None` when nothing is, and when an
+    /// attempt is in doubt: its action is looked for where it was sent.
     fn amend(&mut self, claimed: &Claim) -> Option<Effect> {
         let claim = self.claim();
         if claim == *claimed || self.history.doubt.is_some() {
@@ -381,8 +389,8 @@ impl Dispatch {
         self.links = links;
     }
 
-    /// Takes over occurrences. Each ends in a final state. What is due already is judged at once, so that of a
-    /// long absence only what is to be sent is kept.
+    /// Takes over occurrences. Each ends in a final state. What is due already is judged at once,
+    /// so that of a long absence only what is to be sent is kept.
     pub fn plan(&mut self, occurrences: impl IntoIterator<Item = Occurrence>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut planned: BTreeMap<(AccountName, i64), usize> = BTreeMap::new();
@@ -446,7 +454,8 @@ impl Dispatch {
         Some(id)
     }
 
-    /// Lets time pass: what is due becomes ready, what is past its deadline is given up, what may be sent is sent.
+    /// Lets time pass: what is due becomes ready, what is past its deadline is given up, what may
+    /// be sent is sent.
     pub fn advance(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.stopping {
@@ -491,12 +500,14 @@ impl Dispatch {
             && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
     }
 
-    /// The clock was corrected, and has shown nothing between two instants: what is scheduled there is not sent.
+    /// The clock was corrected, and has shown nothing between two instants: what is scheduled there
+    /// is not sent.
     pub(crate) fn leaves_out(&mut self, from: Timestamp, until: Timestamp) {
         self.left_out = Some((from, until));
     }
 
-    /// The clock was set back: from now on it shows these instants again, so that an earlier one that comes is the newer.
+    /// The clock was set back: from now on it shows these instants again, so that an earlier one
+    /// that comes is the newer.
     pub(crate) fn goes_back(&mut self, now: Now) {
         self.reached = now.wall;
         self.left_out = None;
@@ -508,7 +519,8 @@ impl Dispatch {
         self.sent_up_to
     }
 
-    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has ended.
+    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has
+    /// ended.
     pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
         match self.requests.get(&request)? {
             InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
@@ -525,7 +537,8 @@ impl Dispatch {
         self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
     }
 
-    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is left.
+    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
+    /// left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
         self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
     }
@@ -545,7 +558,8 @@ impl Dispatch {
         self.requests.values().filter(|request| matches!(request, InFlight::Fire(..))).count()
     }
 
-    /// When `advance` has something to do at the latest, if nobody sets the clock and no reply comes.
+    /// When `advance` has something to do at the latest, if nobody sets the clock and no reply
+    /// comes.
     pub fn wakes_at(&self, now: Now) -> Option<Mono> {
         if self.stopping {
             return None;
@@ -581,7 +595,8 @@ impl Dispatch {
         }
     }
 
-    /// Sends what an account's quota admits: fires first, in the order of the queue, then follow-up.
+    /// Sends what an account's quota admits: fires first, in the order of the queue, then
+    /// follow-up.
     fn serve(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(account) else {
             return;

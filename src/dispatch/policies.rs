@@ -14,8 +14,9 @@ use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
 use crate::timetable::excluded;
 
-/// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides. What is less late is on
-/// time: a machine under load, a slow journal and a short stall are nobody's reason to leave a job out.
+/// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides.
+/// What is less late is on time: a machine under load, a slow journal and a short stall are
+/// nobody's reason to leave a job out.
 pub(crate) const WAITED: SignedDuration = SignedDuration::from_secs(5);
 
 impl Dispatch {
@@ -58,7 +59,8 @@ impl Dispatch {
         }
     }
 
-    /// Of an entry's scheduled occurrences, gives up those that have waited, but for the newest of all.
+    /// Of an entry's scheduled occurrences, gives up those that have waited, but for the newest of
+    /// all.
     pub(super) fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
         let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
             return;
@@ -115,7 +117,8 @@ impl Dispatch {
         true
     }
 
-    /// Tells once of each occurrence that waits for the quota. `catch_up` decides once it has waited for [`WAITED`].
+    /// Tells once of each occurrence that waits for the quota. `catch_up` decides once it has
+    /// waited for [`WAITED`].
     pub(super) fn tell_waiting(
         &mut self,
         account: &AccountName,

@@ -18,8 +18,9 @@ use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
 use crate::quota::{self, Ending};
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
 
-/// The account by which a claimed stack is asked: the one that the claim names, or, where that is gone or renamed, the one
-/// that the entry has for this stack now. `None` when the schedule has no account that sees the stack.
+/// The account by which a claimed stack is asked: the one that the claim names, or, where that is
+/// gone or renamed, the one that the entry has for this stack now. `None` when the schedule has no
+/// account that sees the stack.
 fn asked_by<'a>(claim: &Claim, entry: &'a Entry, schedule: &'a Schedule) -> Option<&'a Arc<Account>> {
     let named = schedule.accounts.iter().find(|account| account.name == claim.account);
     named.or_else(|| (entry.stack == claim.stack).then_some(&entry.account))
@@ -28,9 +29,10 @@ fn asked_by<'a>(claim: &Claim, entry: &'a Entry, schedule: &'a Schedule) -> Opti
 impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
-    /// A claim that was due after an orderly stop or after the mark was not sent (where neither is known, one that is not due
-    /// yet), nor one that the journal has waiting. Any other may have been sent: it is in doubt, and the stack's actions
-    /// tell. Of an entry that is no longer in the schedule, or whose account is not, nobody asks.
+    /// A claim that was due after an orderly stop or after the mark was not sent (where neither is
+    /// known, one that is not due yet), nor one that the journal has waiting. Any other may have
+    /// been sent: it is in doubt, and the stack's actions tell. Of an entry that is no longer in
+    /// the schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let entries: HashMap<&EntryName, &Arc<Entry>> =
@@ -83,8 +85,8 @@ impl Dispatch {
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
             Some(at) => at,
-            // The former process may have come to anything that is due by now, or, where the clock is behind what it has
-            // shown, to anything.
+            // The former process may have come to anything that is due by now, or, where the clock
+            // is behind what it has shown, to anything.
             None if recovered.cursor.is_some_and(|cursor| cursor > now.wall) => Timestamp::MAX,
             None => now.wall,
         };
@@ -99,7 +101,8 @@ impl Dispatch {
                 Reached::Due => {
                     (0, None, claim.origin.is_linked() || claim.due_at > unsent_after, false, false)
                 }
-                // What did not wait for the quota, or for the daemon, waited for the API or by its own policies.
+                // What did not wait for the quota, or for the daemon, waited for the API or by its
+                // own policies.
                 Reached::Waiting { attempts, reason } => {
                     error = reason.error;
                     (attempts, None, true, true, !matches!(&*reason.reason, "quota" | "down"))
@@ -232,8 +235,9 @@ impl Dispatch {
         self.comes_into_doubt(id, came, now, effects);
     }
 
-    /// Writes down what waits, so that the next process knows that it was not sent, and what is in doubt of a former process and
-    /// was never written: by the clock of that one it may not have been due when this one ends.
+    /// Writes down what waits, so that the next process knows that it was not sent, and what is in
+    /// doubt of a former process and was never written: by the clock of that one it may not have
+    /// been due when this one ends.
     pub fn park(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut all: Vec<(&Id, &mut Pending)> = self.pending.iter_mut().collect();

@@ -18,8 +18,8 @@ use crate::timetable::{self, Occurrence};
 impl Dispatch {
     /// Goes on with another schedule.
     ///
-    /// What is planned goes on under its entry's new definition, or is skipped when that does not come then or
-    /// is gone. What the timetable brings again is known.
+    /// What is planned goes on under its entry's new definition, or is skipped when that does not
+    /// come then or is gone. What the timetable brings again is known.
     pub fn replace(&mut self, accounts: &[Arc<Account>], entries: &ByName, now: Now) -> Vec<Effect> {
         self.reached = self.reached.max(now.wall);
         let in_force: HashSet<&AccountName> = accounts.iter().map(|account| &account.name).collect();
@@ -29,7 +29,8 @@ impl Dispatch {
                 Some(lane) => lane.replace(account, now),
                 None => {
                     let mut lane = AccountQueue::new(account, now);
-                    // An account with another name and the same token draws on the quota that is known.
+                    // An account with another name and the same token draws on the quota that is
+                    // known.
                     let mut renamed = self.lanes.values().filter(|was| !was.in_force).map(AccountQueue::save);
                     if let Some(saved) = renamed.find(|saved| lane.draws_on(saved)) {
                         lane.restore(saved, Ending::InOrder, now);
@@ -41,8 +42,9 @@ impl Dispatch {
         self.redefine_all(entries, now)
     }
 
-    /// Whether something of an account is under way: a request, an unfinished action or an attempt in doubt. Each of them
-    /// ends by the account's name and client that it began with, whatever a reload makes of the account.
+    /// Whether something of an account is under way: a request, an unfinished action or an attempt
+    /// in doubt. Each of them ends by the account's name and client that it began with, whatever a
+    /// reload makes of the account.
     pub(crate) fn needs(&self, account: &AccountName) -> bool {
         let busy = |lane: &AccountQueue| lane.in_flight > 0 || lane.follow.len() > 0;
         self.lanes.get(account).is_some_and(busy) || self.doubts.asks_by(account)
@@ -53,7 +55,8 @@ impl Dispatch {
         self.reached
     }
 
-    /// Gives every occurrence its entry's new definition. What its entry shares with the one before is unchanged.
+    /// Gives every occurrence its entry's new definition. What its entry shares with the one before
+    /// is unchanged.
     pub(crate) fn redefine_all(&mut self, entries: &ByName, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut ids: Vec<Id> = self.pending.keys().copied().collect();
@@ -108,8 +111,8 @@ impl Dispatch {
         removed.collect()
     }
 
-    /// Gives a waiting occurrence its entry's new definition: one that is due keeps its due instant, and is given up where the
-    /// entry is paused now. False when that ends it.
+    /// Gives a waiting occurrence its entry's new definition: one that is due keeps its due
+    /// instant, and is given up where the entry is paused now. False when that ends it.
     fn redefine(&mut self, id: Id, reloaded: Reloaded, now: Now, effects: &mut Vec<Effect>) -> bool {
         let Some(pending) = self.pending.get_mut(&id) else {
             return false;
@@ -163,8 +166,8 @@ impl Dispatch {
         true
     }
 
-    /// An occurrence that was in flight waits again. False when a reload has removed its entry meanwhile, or somebody
-    /// has paused it, in the schedule or by hand.
+    /// An occurrence that was in flight waits again. False when a reload has removed its entry
+    /// meanwhile, or somebody has paused it, in the schedule or by hand.
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
         let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
         let paused = scheduled.is_some_and(|pending| match &pending.reloaded {
@@ -183,8 +186,9 @@ impl Dispatch {
     }
 }
 
-/// The entry as it is now, for an occurrence that was claimed when it named this account, stack and job. It stays on the
-/// stack that the journal has it for: after a crash it is looked for there. `None` when the account for that is gone.
+/// The entry as it is now, for an occurrence that was claimed when it named this account, stack and
+/// job. It stays on the stack that the journal has it for: after a crash it is looked for there.
+/// `None` when the account for that is gone.
 pub(super) fn as_claimed(
     entry: &Arc<Entry>,
     account: &AccountName,

@@ -384,7 +384,8 @@ fn warned(entry: &Entry, warning: String) -> Effect {
     })
 }
 
-/// Tells, once, that an action runs longer than its entry expects. `ran` is how long it ran, once it has ended.
+/// Tells, once, that an action runs longer than its entry expects. `ran` is how long it ran, once
+/// it has ended.
 fn slow(following: &mut Following, ran: Option<i64>, now: Now) -> Vec<Effect> {
     let Some((within, watched)) = following.runs_over(now) else {
         return Vec::new();

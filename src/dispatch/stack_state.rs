@@ -1,18 +1,20 @@
 //! `stack_state`: whether a stack and its jobs are ready for what is due on them.
 //!
-//! A job that is fired into a deployment fails. So an entry with `stack_state: hold` or `skip` has its stack looked at, and its
-//! job, [`AHEAD`] of the due instant: the answer is there when the occurrence is due, and its send waits for nothing. One look
-//! serves all that is due on the stack within [`EVERY`]: the next one is asked for [`EVERY`] later at the earliest.
+//! A job that is fired into a deployment fails. So an entry with `stack_state: hold` or `skip` has
+//! its stack looked at, and its job, [`AHEAD`] of the due instant: the answer is there when the
+//! occurrence is due, and its send waits for nothing. One look serves all that is due on the stack
+//! within [`EVERY`]: the next one is asked for [`EVERY`] later at the earliest.
 //!
-//! Due at 02:00:00, 02:00:10 and 02:00:20 on one stack: it is looked at at 01:59:58, which serves the first two, and at 02:00:18.
-//! Where it deploys at 01:59:58, what is due at 02:00:00 and :10 is kept back, and the stack is looked at again at 02:00:13.5
-//! and :29, until the deployment is over.
+//! Due at 02:00:00, 02:00:10 and 02:00:20 on one stack: it is looked at at 01:59:58, which serves
+//! the first two, and at 02:00:18. Where it deploys at 01:59:58, what is due at 02:00:00 and :10 is
+//! kept back, and the stack is looked at again at 02:00:13.5 and :29, until the deployment is over.
 //!
-//! What cannot be looked at is sent: a missing backup is worse than a failed one. That holds where no answer comes within
-//! [`ANSWERED_WITHIN`], where the answer cannot be read, and where no quota is left to ask with. A deployment that begins
-//! between the look and the send is not seen.
+//! What cannot be looked at is sent: a missing backup is worse than a failed one. That holds where
+//! no answer comes within [`ANSWERED_WITHIN`], where the answer cannot be read, and where no quota
+//! is left to ask with. A deployment that begins between the look and the send is not seen.
 //!
-//! This file keeps what is known of each stack and job; [`super::holding`] keeps occurrences back by it.
+//! This file keeps what is known of each stack and job; [`super::holding`] keeps occurrences back
+//! by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,17 +29,20 @@ use crate::schedule::{AccountName, Entry, JobUid, StackState, StackUid};
 /// A stack is looked at this long before what is due on it: longer than a usual answer takes.
 pub(super) const AHEAD: Duration = Duration::from_secs(2);
 
-/// From one look at a stack to the next, at least: 15 s at the server, where one may arrive later than another.
+/// From one look at a stack to the next, at least: 15 s at the server, where one may arrive later
+/// than another.
 pub(super) const EVERY: Duration = Duration::from_millis(15_500);
 
-/// A look serves what is due up to so long after it was asked for: the look that follows it is then answered in time.
+/// A look serves what is due up to so long after it was asked for: the look that follows it is then
+/// answered in time.
 const SERVES: Duration = Duration::from_millis(17_500);
 
-/// A look without an answer after this time counts as one that cannot be had: what waits for it is then still on time.
+/// A look without an answer after this time counts as one that cannot be had: what waits for it is
+/// then still on time.
 pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// While something is kept back, the obstacle that was seen is believed for so long without a newer answer. It is also the
-/// longest from one look to the next where the quota is short.
+/// While something is kept back, the obstacle that was seen is believed for so long without a newer
+/// answer. It is also the longest from one look to the next where the quota is short.
 pub(super) const BELIEVED: Duration = Duration::from_secs(120);
 
 /// A timer that is past is set to so much later than now: the loop goes on meanwhile.
@@ -127,7 +132,8 @@ pub(super) struct Looks {
     ahead: BTreeSet<(Timestamp, Id)>,
     /// Not asked for, since requests in flight kept it. Asked for as soon as one of them has ended.
     postponed: BTreeSet<Subject>,
-    /// Stacks of which the operator has been told that they, or a job of them, cannot be asked: no answer has come since.
+    /// Stacks of which the operator has been told that they, or a job of them, cannot be asked: no
+    /// answer has come since.
     told: BTreeSet<(AccountName, StackUid)>,
     /// When what is old was forgotten.
     tidied: Mono,
@@ -194,8 +200,8 @@ impl Looks {
         self.looks.get(subject).is_some_and(|look| look.in_flight)
     }
 
-    /// Whether its answer is waited for, or will be as soon as a request has ended. A question that has been without an
-    /// answer for too long is in flight, and waited for no longer.
+    /// Whether its answer is waited for, or will be as soon as a request has ended. A question that
+    /// has been without an answer for too long is in flight, and waited for no longer.
     pub(super) fn is_under_way(&self, subject: &Subject) -> bool {
         let is_awaited = |look: &Look| look.in_flight && look.failed_at < look.asked_at;
         self.looks.get(subject).is_some_and(is_awaited) || self.postponed.contains(subject)
@@ -247,8 +253,8 @@ impl Looks {
         }
     }
 
-    /// It could not be asked for, or no answer came. Returns the error where the operator is to be told: once for each outage,
-    /// and not while an obstacle that was seen is believed.
+    /// It could not be asked for, or no answer came. Returns the error where the operator is to be
+    /// told: once for each outage, and not while an obstacle that was seen is believed.
     pub(super) fn failed(&mut self, subject: &Subject, error: String, now: Mono) -> Option<String> {
         let look = self.looks.entry(subject.clone()).or_default();
         look.failed_at = Some(now);
@@ -303,7 +309,8 @@ impl Looks {
         u32::try_from(keeps.count()).unwrap_or(u32::MAX)
     }
 
-    /// Sees to it that an obstacle which keeps something back is looked at again, so long after the last time.
+    /// Sees to it that an obstacle which keeps something back is looked at again, so long after the
+    /// last time.
     pub(super) fn look_again(&mut self, subject: &Subject, interval: Duration, now: Mono) {
         let Some(look) = self.looks.get(subject) else {
             return;

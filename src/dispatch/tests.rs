@@ -387,8 +387,8 @@ fn ten_thousand_at_one_instant_are_all_sent_once() {
 }
 
 proptest! {
-    /// Whatever the API answers, each occurrence ends in exactly one final state, and none is sent again
-    /// after an attempt that may have taken effect.
+    /// Whatever the API answers, each occurrence ends in exactly one final state, and none is sent
+    /// again after an attempt that may have taken effect.
     #[test]
     fn every_occurrence_ends_once(
         due in proptest::collection::vec((0..4usize, 0..30i64), 1..20),

@@ -1,4 +1,5 @@
-//! What the answers of an account's requests say of its way to the API: out of reach or refused, and since when.
+//! What the answers of an account's requests say of its way to the API: out of reach or refused,
+//! and since when.
 
 use jiff::Timestamp;
 
@@ -80,7 +81,8 @@ impl Trouble {
 }
 
 impl Denied {
-    /// Whether an answer to `entry` leaves this refusal as it is: 401 is about the token, and ends with any other answer.
+    /// Whether an answer to `entry` leaves this refusal as it is: 401 is about the token, and ends
+    /// with any other answer.
     fn is_of_another(&self, entry: &EntryName) -> bool {
         self.status == 403 && self.entry != *entry
     }

@@ -1,7 +1,9 @@
-//! Why an occurrence waits, was missed or was skipped: a word, the occurrence that took its place, and the last error.
+//! Why an occurrence waits, was missed or was skipped: a word, the occurrence that took its place,
+//! and the last error.
 //!
-//! A journal keeps them as one text, so that a history from before a restart tells them too: `deadline`,
-//! `retry: connection refused`, `superseded by 2026-11-30T03:05:00Z: connection refused`.
+//! A journal keeps them as one text, so that a history from before a restart tells them too:
+//! `deadline`, `retry: connection refused`, `superseded by 2026-11-30T03:05:00Z: connection
+//! refused`.
 
 use std::fmt;
 

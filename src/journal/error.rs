@@ -9,7 +9,8 @@ use super::Identity;
 
 /// What the caller can do differs by variant; what the operator can do is in the text.
 ///
-/// At the start each of them ends the daemon. Later, what is [worth another try](JournalError::passes) is waited for.
+/// At the start each of them ends the daemon. Later, what is [worth another
+/// try](JournalError::passes) is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// Another daemon has it open.
@@ -74,7 +75,8 @@ pub enum JournalError {
     /// No space is left.
     #[error("the journal {} cannot be written: no space is left on its file system", .0.display())]
     Full(PathBuf),
-    /// Somebody removed or replaced the file under the daemon. What would be written is lost at its end.
+    /// Somebody removed or replaced the file under the daemon. What would be written is lost at its
+    /// end.
     #[error("the journal {} was removed or replaced while in use; start the daemon anew", .0.display())]
     Gone(PathBuf),
     /// The database does not answer, or is just starting.

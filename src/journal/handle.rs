@@ -1,8 +1,9 @@
 //! A handle on the journal, whatever it is kept in.
 //!
-//! Requests are taken in the order in which they were made. What somebody waits for is written at once, with all
-//! that was recorded before it and whatever else waits by then, as one transaction; what is merely recorded is written
-//! soon. So a sync of the disk is shared by all who ask meanwhile, and none stands in the way of a send.
+//! Requests are taken in the order in which they were made. What somebody waits for is written at
+//! once, with all that was recorded before it and whatever else waits by then, as one transaction;
+//! what is merely recorded is written soon. So a sync of the disk is shared by all who ask
+//! meanwhile, and none stands in the way of a send.
 
 use std::io;
 
@@ -39,7 +40,8 @@ pub struct Opened {
     pub recovered: Recovered,
     /// To be raised before each send.
     pub mark: SendWatermark,
-    /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody should hear of.
+    /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody
+    /// should hear of.
     pub refused: tokio::sync::mpsc::UnboundedReceiver<Refused>,
 }
 
@@ -60,20 +62,22 @@ impl Opened {
 }
 
 impl Journal {
-    /// The journal of a member that stands by: each request is answered with [`JournalError::StandsBy`].
+    /// The journal of a member that stands by: each request is answered with
+    /// [`JournalError::StandsBy`].
     pub(crate) fn of_another() -> Journal {
         let (requests, _) = inbox::inbox(GROUP);
         let (_, health) = watch::channel(Health::Well);
         Journal { requests, health, gone: JournalError::StandsBy }
     }
 
-    /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The cursor never moves back.
+    /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The
+    /// cursor never moves back.
     ///
-    /// Nothing may be sent without it. While the journal is ill, a claim without occurrences finds out whether it can be
-    /// written again.
+    /// Nothing may be sent without it. While the journal is ill, a claim without occurrences finds
+    /// out whether it can be written again.
     ///
-    /// # Errors
-    /// Then nothing is claimed and the cursor stands; ask again when the error [passes](JournalError::passes).
+    /// # Errors Then nothing is claimed and the cursor stands; ask again when the error
+    /// [passes](JournalError::passes).
     pub async fn claim(
         &self,
         cursor: impl Into<Cursor>,
@@ -83,7 +87,8 @@ impl Journal {
         self.ask(|answer| Request::Claim { cursor, claims, answer }).await
     }
 
-    /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the clock was set meanwhile.
+    /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the
+    /// clock was set meanwhile.
     ///
     /// # Errors
     /// Then nothing is claimed.
@@ -91,7 +96,8 @@ impl Journal {
         self.ask(|answer| Request::Claim { cursor: None, claims: vec![claim], answer }).await
     }
 
-    /// Writes moves, on disk when it returns. Returns those that would go back; the others are applied.
+    /// Writes moves, on disk when it returns. Returns those that would go back; the others are
+    /// applied.
     ///
     /// # Errors
     /// Then none is written.
@@ -99,27 +105,29 @@ impl Journal {
         self.ask(|answer| Request::Commit { moves, answer }).await
     }
 
-    /// Writes a move soon, after all that was asked for before. Kept and tried again until it can be written.
+    /// Writes a move soon, after all that was asked for before. Kept and tried again until it can
+    /// be written.
     ///
     /// What is kept is bounded by what is claimed: a few moves of each open occurrence.
     pub fn record(&self, key: Key, mv: Transition) {
         self.soon(Change::Step((key, mv)));
     }
 
-    /// Writes soon how an occurrence ends, with what is claimed by that, after all that was asked for before and before all that
-    /// is asked for later. Kept and tried again until it can be written.
+    /// Writes soon how an occurrence ends, with what is claimed by that, after all that was asked
+    /// for before and before all that is asked for later. Kept and tried again until it can be
+    /// written.
     pub fn end(&self, handover: Handover) {
         self.soon(Change::End(Box::new(handover)));
     }
 
-    /// Writes soon what a reload made of a claim that is open, after all that was asked for before and before all that is asked for
-    /// later. Kept and tried again until it can be written.
+    /// Writes soon what a reload made of a claim that is open, after all that was asked for before
+    /// and before all that is asked for later. Kept and tried again until it can be written.
     pub fn amend(&self, claim: Claim) {
         self.soon(Change::Amend(Box::new(claim)));
     }
 
-    /// Writes soon what is kept of an occurrence that was sent again, in the order of asking. Kept and tried again until it
-    /// can be written.
+    /// Writes soon what is kept of an occurrence that was sent again, in the order of asking. Kept
+    /// and tried again until it can be written.
     pub fn resent(&self, resent: Resent) {
         self.soon(Change::Resent(Box::new(resent)));
     }
@@ -129,7 +137,8 @@ impl Journal {
         self.soon(Change::Quota(account, Box::new(saved)));
     }
 
-    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried again until it can be written.
+    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
+    /// again until it can be written.
     pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
         self.soon(Change::InForce(since, entries));
     }
@@ -149,16 +158,17 @@ impl Journal {
         self.ask(|answer| Request::Resume(entry, answer)).await
     }
 
-    /// Forgets soon that an entry was paused, as its pause has come to its end. Where that cannot be written, the pause is at its end
-    /// for the next process too.
+    /// Forgets soon that an entry was paused, as its pause has come to its end. Where that cannot
+    /// be written, the pause is at its end for the next process too.
     pub fn ends_pause(&self, entry: EntryName) {
         let (answer, _) = oneshot::channel();
         let _ = self.requests.send(Request::Resume(entry, answer), Hurry::Soon);
     }
 
-    /// The actions known of a stack, of the occurrences scheduled since then: who looks for the action of an
-    /// occurrence in doubt leaves these out, and knows who may own others. What was recorded before is among them, and so are
-    /// those of the `listed` actions that are of occurrences scheduled before `since`.
+    /// The actions known of a stack, of the occurrences scheduled since then: who looks for the
+    /// action of an occurrence in doubt leaves these out, and knows who may own others. What was
+    /// recorded before is among them, and so are those of the `listed` actions that are of
+    /// occurrences scheduled before `since`.
     pub async fn actions(
         &self,
         stack: StackUid,
@@ -168,19 +178,22 @@ impl Journal {
         self.ask(|answer| Request::Actions { stack, since, listed, answer }).await
     }
 
-    /// Takes away what was scheduled before an instant and is settled, in small steps between other requests. Stops
-    /// when it is not waited for any more. The file does not shrink: its free pages are used again.
+    /// Takes away what was scheduled before an instant and is settled, in small steps between other
+    /// requests. Stops when it is not waited for any more. The file does not shrink: its free pages
+    /// are used again.
     pub async fn prune(&self, before: Timestamp) -> Result<Pruned, JournalError> {
         self.ask(|answer| Request::Prune { before, answer }).await
     }
 
-    /// Ends the journal in order: writes what was recorded, remembers that nothing was sent after `stopped_at`, and closes the file. Another
-    /// daemon can open it when this returns. Later requests are answered with [`JournalError::Closed`].
+    /// Ends the journal in order: writes what was recorded, remembers that nothing was sent after
+    /// `stopped_at`, and closes the file. Another daemon can open it when this returns. Later
+    /// requests are answered with [`JournalError::Closed`].
     pub async fn close(&self, stopped_at: Timestamp) -> Result<(), JournalError> {
         self.ask(|answer| Request::Close { stopped_at, answer }).await
     }
 
-    /// From now on an end is written after what was told before is in the log, unless nobody reads the log.
+    /// From now on an end is written after what was told before is in the log, unless nobody reads
+    /// the log.
     pub fn follow(&self, log: log::Progress) {
         // As for what is recorded.
         let _ = self.requests.send(Request::Follow(log), Hurry::Soon);

@@ -1,17 +1,20 @@
 //! Which journal a state directory has seen, and how far that journal had come.
 //!
-//! A database can be dropped and made anew, and a backup can be restored, under a daemon that knows better. The daemon
-//! would begin with an empty journal, or send again what the backup has forgotten. So a journal has an identity, a UUID that is
-//! made with its tables, and a state directory keeps the identity and the place of the journal that it has seen last.
-//! A daemon that finds another identity, or no journal at all, does not fire until a person says so with `--new-journal`.
+//! A database can be dropped and made anew, and a backup can be restored, under a daemon that knows
+//! better. The daemon would begin with an empty journal, or send again what the backup has
+//! forgotten. So a journal has an identity, a UUID that is made with its tables, and a state
+//! directory keeps the identity and the place of the journal that it has seen last. A daemon that
+//! finds another identity, or no journal at all, does not fire until a person says so with
+//! `--new-journal`.
 //!
-//! For each shard the directory also keeps an instant up to which occurrences may have been sent: the cursor of a
-//! file, or what the lease in a database allowed. That instant never falls in one journal. So a journal that has come less
-//! far is an older copy of itself, and what is due between may have been sent.
+//! For each shard the directory also keeps an instant up to which occurrences may have been sent:
+//! the cursor of a file, or what the lease in a database allowed. That instant never falls in one
+//! journal. So a journal that has come less far is an older copy of itself, and what is due between
+//! may have been sent.
 //!
-//! Example: the cursor is at 10:00:40 when somebody puts back the copy of 10:00:00. The journal says 10:00:00 and the state
-//! directory says 10:00:40: the occurrences of these 40 s are claimed again as attempts in doubt, and the stacks' actions tell
-//! which of them started.
+//! Example: the cursor is at 10:00:40 when somebody puts back the copy of 10:00:00. The journal
+//! says 10:00:00 and the state directory says 10:00:40: the occurrences of these 40 s are claimed
+//! again as attempts in doubt, and the stacks' actions tell which of them started.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,7 +69,8 @@ pub(super) struct Seen {
     pub(super) identity: Identity,
     /// The path of a file, or the address of a database without its password.
     pub(super) location: String,
-    /// Nothing that is due later was sent, in microseconds since 1970, by shard. The common shard has the empty name.
+    /// Nothing that is due later was sent, in microseconds since 1970, by shard. The common shard
+    /// has the empty name.
     until: BTreeMap<String, i64>,
 }
 
@@ -146,8 +150,8 @@ impl KnownJournal {
         OpenOptions::new().write(true).open(&self.path)?.write_all_at(render(seen).as_bytes(), 0)
     }
 
-    /// Remembers how far the journal has come. The write outlives the process and waits for no disk: after a power failure the
-    /// file may know of less.
+    /// Remembers how far the journal has come. The write outlives the process and waits for no
+    /// disk: after a power failure the file may know of less.
     pub(super) fn reaches(&mut self, shard: &Shard, until: Timestamp) -> io::Result<()> {
         let Some(seen) = &mut self.seen else { return Ok(()) };
         let micros = until.as_microsecond();

@@ -1,11 +1,14 @@
-//! Which schedule was in force when: for each entry the spans of instants that were planned by one definition of it.
+//! Which schedule was in force when: for each entry the spans of instants that were planned by one
+//! definition of it.
 //!
-//! The schedule file tells what is due from now on, and nothing of what it said before. So a daemon that begins, and one that
-//! takes over another schedule, tells the journal the entries that it plans from an instant on. The journal ends the spans of
-//! what is gone or due by other expressions, and begins those of what is new. Rows are few: one for each change of an entry.
+//! The schedule file tells what is due from now on, and nothing of what it said before. So a daemon
+//! that begins, and one that takes over another schedule, tells the journal the entries that it
+//! plans from an instant on. The journal ends the spans of what is gone or due by other
+//! expressions, and begins those of what is new. Rows are few: one for each change of an entry.
 //!
-//! Example: `e` is due each minute. At 12:10 a reload removes it, and at 12:30 another one brings it back. The journal has two
-//! spans of `e`: up to 12:10, and from 12:30 on. Of 12:20 it can say that the entry was not in the schedule then.
+//! Example: `e` is due each minute. At 12:10 a reload removes it, and at 12:30 another one brings
+//! it back. The journal has two spans of `e`: up to 12:10, and from 12:30 on. Of 12:20 it can say
+//! that the entry was not in the schedule then.
 
 use std::sync::{Arc, LazyLock};
 
@@ -61,8 +64,8 @@ impl Definition {
         Definition(text)
     }
 
-    /// An entry that is due as this one was; its stack, its job and its policies are nobody's. `None`: the zone or an
-    /// expression is of another version.
+    /// An entry that is due as this one was; its stack, its job and its policies are nobody's.
+    /// `None`: the zone or an expression is of another version.
     pub fn entry(&self, name: &EntryName) -> Option<Arc<Entry>> {
         let mut lines = self.0.split('\n');
         let timezone = TimeZone::get(lines.next()?).ok()?;

@@ -1,8 +1,9 @@
 //! How the origin of an occurrence is kept in the columns of a journal.
 //!
-//! `by_person` and `args` tell what a person fires. `link` is NULL where nothing but the schedule or a person asked for
-//! the occurrence, [`UPSTREAM`], [`BACKFILL`], or the number of a repetition; that one has in `retry_of` how many
-//! microseconds after its own scheduled_at the first run was scheduled, which is a negative number.
+//! `by_person` and `args` tell what a person fires. `link` is NULL where nothing but the schedule
+//! or a person asked for the occurrence, [`UPSTREAM`], [`BACKFILL`], or the number of a repetition;
+//! that one has in `retry_of` how many microseconds after its own scheduled_at the first run was
+//! scheduled, which is a negative number.
 
 use jiff::Timestamp;
 

@@ -19,8 +19,8 @@ pub enum Location {
 }
 
 impl Location {
-    /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
-    /// Never writes, and never makes a daemon wait. Blocks.
+    /// Hands out the records that a filter admits, in the order of scheduled_at, until there are no
+    /// more or `each` breaks off. Never writes, and never makes a daemon wait. Blocks.
     ///
     /// # Errors
     /// When there is no journal, or it cannot be read.
@@ -35,7 +35,8 @@ impl Location {
         }
     }
 
-    /// Everything scheduled before this instant is planned, in every shard. `None`: nothing is. Blocks.
+    /// Everything scheduled before this instant is planned, in every shard. `None`: nothing is.
+    /// Blocks.
     ///
     /// # Errors
     /// As [`Location::read_history`].
@@ -60,8 +61,8 @@ impl Location {
         }
     }
 
-    /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest `most` that somebody should
-    /// look into. Blocks.
+    /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest
+    /// `most` that somebody should look into. Blocks.
     ///
     /// # Errors
     /// As [`Location::read_history`].

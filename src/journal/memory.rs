@@ -1,6 +1,8 @@
-//! What is committed to a journal, in memory: for a daemon in virtual time whose disk is made up too.
+//! What is committed to a journal, in memory: for a daemon in virtual time whose disk is made up
+//! too.
 //!
-//! The rule of states is the journal's own (`progress`). That it recovers what the file does is tested below.
+//! The rule of states is the journal's own (`progress`). That it recovers what the file does is
+//! tested below.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -228,7 +230,8 @@ impl Memory {
         self.paused.remove(entry);
     }
 
-    /// The actions known of a stack, of the occurrences scheduled since then; and those of the listed ones that are of earlier ones.
+    /// The actions known of a stack, of the occurrences scheduled since then; and those of the
+    /// listed ones that are of earlier ones.
     pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp, listed: &[ActionId]) -> Known {
         let mut known = Known::default();
         let surplus = self.resent.values().filter(|resent| resent.stack == *stack);

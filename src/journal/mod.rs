@@ -1,9 +1,11 @@
-//! What survives the daemon: the cursor, the claims and what became of them, pauses, and the quota's state.
+//! What survives the daemon: the cursor, the claims and what became of them, pauses, and the
+//! quota's state.
 //!
-//! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no instant is planned
-//! twice and none is left out. Afterwards it goes through its states one way only (`progress`). What is settled never
-//! changes again. A daemon alone keeps it in SQLite (`sqlite`): it needs no server, and a crash costs nothing that was
-//! committed. Several share one in PostgreSQL ([`postgres`]).
+//! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no
+//! instant is planned twice and none is left out. Afterwards it goes through its states one way
+//! only (`progress`). What is settled never changes again. A daemon alone keeps it in SQLite
+//! (`sqlite`): it needs no server, and a crash costs nothing that was committed. Several share one
+//! in PostgreSQL ([`postgres`]).
 
 mod cause;
 mod directory;
@@ -55,7 +57,8 @@ pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
 
-/// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which time through that instant.
+/// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
+/// time through that instant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     scheduled_at: Timestamp,
@@ -105,7 +108,8 @@ fn whole_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
-/// An occurrence that is to be sent, with all that is needed to send it or to look for its action after a crash.
+/// An occurrence that is to be sent, with all that is needed to send it or to look for its action
+/// after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Which occurrence.
@@ -141,7 +145,8 @@ pub enum Repetition {
 pub struct Cursor {
     /// The instant.
     pub at: Timestamp,
-    /// The clock was set back since the last claim, and the journal's cursor goes back to `at`. `None`: it only goes on.
+    /// The clock was set back since the last claim, and the journal's cursor goes back to `at`.
+    /// `None`: it only goes on.
     pub repeat: Option<Repeat>,
 }
 
@@ -366,7 +371,8 @@ const CALENDAR: &str = "calendar ";
 /// The reason of an occurrence that has started, whose action runs longer than its entry expects.
 pub(crate) const SLOW: &str = "slow";
 
-/// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in the reason.
+/// Why an occurrence is skipped that falls on a calendar: the journal keeps the calendar's name in
+/// the reason.
 pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
     format!("{CALENDAR}{calendar}")
 }
@@ -391,7 +397,8 @@ pub struct Lately {
     pub counts: Vec<(State, u64)>,
     /// How many were sent more than a second late, whatever for.
     pub late: u64,
-    /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest first.
+    /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest
+    /// first.
     pub notable: Vec<Record>,
     /// There were more occurrences than are counted: these are the newest.
     pub cut: bool,
@@ -417,12 +424,14 @@ pub struct Recovered {
     pub cursor: Option<Timestamp>,
     /// The last stretch that the clock went through again. `None`: it was never set back.
     pub repeat: Option<Repeat>,
-    /// When the former daemon stopped in order: what was due later was not sent. `None` after a crash.
+    /// When the former daemon stopped in order: what was due later was not sent. `None` after a
+    /// crash.
     pub stopped_at: Option<Timestamp>,
-    /// Nothing that was due later was sent. `None` when the machine was started anew since, or has no mark.
+    /// Nothing that was due later was sent. `None` when the machine was started anew since, or has
+    /// no mark.
     pub sent_up_to: Option<Timestamp>,
-    /// The journal is an older copy of itself: what was due from its cursor up to this instant may have been sent. `None`: it has
-    /// forgotten nothing.
+    /// The journal is an older copy of itself: what was due from its cursor up to this instant may
+    /// have been sent. `None`: it has forgotten nothing.
     pub forgotten_until: Option<Timestamp>,
     /// Claimed and not settled, in the order of scheduled_at.
     pub open: Vec<Open>,
@@ -570,7 +579,8 @@ impl Refused {
 pub enum Health {
     /// The last write succeeded.
     Well,
-    /// Writes fail. They are tried again: a claim by who asks for it, what was recorded by the journal itself.
+    /// Writes fail. They are tried again: a claim by who asks for it, what was recorded by the
+    /// journal itself.
     Ill {
         /// Of the first write that failed.
         since: Timestamp,

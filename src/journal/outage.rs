@@ -1,11 +1,13 @@
-//! What is told of a database that is out of reach: each cause when it shows, and not again within ten seconds.
+//! What is told of a database that is out of reach: each cause when it shows, and not again within
+//! ten seconds.
 //!
-//! A connection that comes and goes would fill the log otherwise: its failure, its end, its failure. An outage whose cause
-//! was told a moment ago is told only if it lasts, and the end of one that was not told is not told either.
+//! A connection that comes and goes would fill the log otherwise: its failure, its end, its
+//! failure. An outage whose cause was told a moment ago is told only if it lasts, and the end of
+//! one that was not told is not told either.
 //!
-//! Example: the server refuses certificates at 0 s and has too many clients at 3 s: both are told, once. It is back at
-//! 4 s, which is told; it refuses certificates again from 5 s to 6 s, which is not told, and from 8 s to 20 s, which is
-//! told at 10 s, and its end at 20 s.
+//! Example: the server refuses certificates at 0 s and has too many clients at 3 s: both are told,
+//! once. It is back at 4 s, which is told; it refuses certificates again from 5 s to 6 s, which is
+//! not told, and from 8 s to 20 s, which is told at 10 s, and its end at 20 s.
 
 use std::time::Duration;
 

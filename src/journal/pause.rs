@@ -35,7 +35,8 @@ impl Pause {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what a journal keeps. Terms of another version's are a pause without an end: nothing is sent by mistake.
+    /// Reads what a journal keeps. Terms of another version's are a pause without an end: nothing
+    /// is sent by mistake.
     pub(super) fn read(text: &str) -> Pause {
         serde_json::from_str(text).unwrap_or_else(|_| Pause {
             since: Timestamp::UNIX_EPOCH,

@@ -1,8 +1,9 @@
 //! The states of an occurrence, and the one way they go.
 //!
-//! Due, then any number of attempts that had no effect, each sending and then waiting, the attempts growing; then
-//! started, rejected, missed, skipped or unknown. An occurrence whose action is followed is open until that finishes or is
-//! not asked for any more. Everything else is settled, and what is settled stays as it is.
+//! Due, then any number of attempts that had no effect, each sending and then waiting, the attempts
+//! growing; then started, rejected, missed, skipped or unknown. An occurrence whose action is
+//! followed is open until that finishes or is not asked for any more. Everything else is settled,
+//! and what is settled stays as it is.
 
 use jiff::Timestamp;
 
@@ -69,7 +70,8 @@ impl Progress {
     /// Applies a move.
     pub(super) fn step(&self, mv: &Transition) -> Step {
         let after = self.after(mv);
-        // What runs long has a reason beside its start, and is told again to have started without it.
+        // What runs long has a reason beside its start, and is told again to have started without
+        // it.
         let is_same_start = matches!(mv, Transition::Started { .. })
             && self.followed
             && Progress { reason: self.reason.clone(), ..after.clone() } == *self;

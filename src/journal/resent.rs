@@ -1,7 +1,8 @@
 //! An occurrence that was sent again, since its first attempt was taken to have had no effect.
 //!
-//! Such a row outlives the claim: the stack's list is read again after the second attempt has started an action, also by the
-//! process that comes after a crash. Once nobody reads on, a row stays only where it names a surplus action.
+//! Such a row outlives the claim: the stack's list is read again after the second attempt has
+//! started an action, also by the process that comes after a crash. Once nobody reads on, a row
+//! stays only where it names a surplus action.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
 //! The mark: nothing that was due later has been sent.
 //!
-//! Claims are made seconds ahead. After a process has died, the mark tells which of them it had not come to.
-//! It is raised at a start and before each send, by a write that waits for no disk: it outlives the process, and it is not
-//! believed after the machine was started anew, when the write may be lost.
+//! Claims are made seconds ahead. After a process has died, the mark tells which of them it had not
+//! come to. It is raised at a start and before each send, by a write that waits for no disk: it
+//! outlives the process, and it is not believed after the machine was started anew, when the write
+//! may be lost.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,7 +22,8 @@ const FILE: &str = "sent.mark";
 /// A new one with every start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The same in the runtime directory, where the service's unit puts it: the service sees of /proc its processes alone.
+/// The same in the runtime directory, where the service's unit puts it: the service sees of /proc
+/// its processes alone.
 const BOOT_ID_OF_SERVICE: &str = "boot-id";
 
 /// The mark of the running process.
@@ -31,12 +33,14 @@ pub struct SendWatermark {
     boot: String,
     at: Timestamp,
     permit: SendPermit,
-    /// Where the daemon keeps how far its own journal has come. `None`: the journal is shared, and whoever sees the leases does.
+    /// Where the daemon keeps how far its own journal has come. `None`: the journal is shared, and
+    /// whoever sees the leases does.
     known: Option<KnownJournal>,
 }
 
 impl SendWatermark {
-    /// Opens the mark, and reads where a former process left it. `None` when there is none to be believed.
+    /// Opens the mark, and reads where a former process left it. `None` when there is none to be
+    /// believed.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -65,7 +69,8 @@ impl SendWatermark {
         SendWatermark { known: Some(known), ..self }
     }
 
-    /// Remembers that everything scheduled before is claimed. Called before anything of that is sent.
+    /// Remembers that everything scheduled before is claimed. Called before anything of that is
+    /// sent.
     pub fn journal_reaches(&mut self, cursor: Timestamp) {
         if let Some(known) = &mut self.known {
             // A directory that cannot be written keeps the mark from being raised as well.
@@ -73,7 +78,8 @@ impl SendWatermark {
         }
     }
 
-    /// Remembers that the journal's cursor goes back, with a clock that was set back. Called before it does.
+    /// Remembers that the journal's cursor goes back, with a clock that was set back. Called before
+    /// it does.
     pub fn journal_goes_back(&mut self, cursor: Timestamp) {
         if let Some(known) = &mut self.known {
             // A directory that cannot be written keeps the mark from being raised as well.
@@ -86,8 +92,8 @@ impl SendWatermark {
         &self.permit
     }
 
-    /// Raises the mark to the latest due instant of what was sent, by whomever, and of what is sent next. Must return before
-    /// that is sent. Whether it may be sent, the permit tells.
+    /// Raises the mark to the latest due instant of what was sent, by whomever, and of what is sent
+    /// next. Must return before that is sent. Whether it may be sent, the permit tells.
     ///
     /// # Errors
     /// Then nothing may be sent: a later process would take it for unsent.
@@ -122,7 +128,8 @@ fn file_of(shard: &Shard) -> String {
     }
 }
 
-/// Which start of the machine this is. Empty where the system does not tell it: then no mark is ever believed.
+/// Which start of the machine this is. Empty where the system does not tell it: then no mark is
+/// ever believed.
 pub(super) fn boot() -> String {
     let of_service = std::env::var_os("RUNTIME_DIRECTORY").map(|it| Path::new(&it).join(BOOT_ID_OF_SERVICE));
     let paths = [Some(PathBuf::from(BOOT_ID)), of_service];

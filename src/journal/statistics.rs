@@ -1,7 +1,7 @@
 //! How an entry's occurrences went, over many records: runs, success, run times and lateness.
 //!
-//! A run is an occurrence whose action has ended. The run time is from `sent_at` to `finished_at`, so
-//! the time of `run_now` itself is part of it. A share and a percentile of nothing is `None`.
+//! A run is an occurrence whose action has ended. The run time is from `sent_at` to `finished_at`,
+//! so the time of `run_now` itself is part of it. A share and a percentile of nothing is `None`.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,8 @@ impl Statistics {
         }
         sums.runs += 1;
         let took = record.sent_at.zip(record.finished_at).and_then(|(sent, finished)| {
-            // The API cuts its instants to whole seconds: a short run may seem to end before it was sent.
+            // The API cuts its instants to whole seconds: a short run may seem to end before it was
+            // sent.
             i64::try_from(finished.duration_since(sent).as_millis()).ok().map(|ms| ms.max(0))
         });
         sums.run_times.extend(took);

@@ -14,13 +14,14 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 
 /// A place for the rows. One thread owns it; each call blocks.
 pub(super) trait Store: Send + 'static {
-    /// Performs writes in their order, and says of each what came of it. All of them are durable when it returns, and
-    /// none of them when it fails; or perhaps all, where the failure hides it. To perform the same again is right
-    /// in each case, except after [`JournalError::Unstorable`]: one of the writes can never be performed.
+    /// Performs writes in their order, and says of each what came of it. All of them are durable
+    /// when it returns, and none of them when it fails; or perhaps all, where the failure hides it.
+    /// To perform the same again is right in each case, except after [`JournalError::Unstorable`]:
+    /// one of the writes can never be performed.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError>;
 
-    /// The actions that occurrences of a stack have started, of those scheduled since then; and which of the listed actions are of
-    /// occurrences that were scheduled before.
+    /// The actions that occurrences of a stack have started, of those scheduled since then; and
+    /// which of the listed actions are of occurrences that were scheduled before.
     fn actions(
         &mut self,
         stack: &StackUid,
@@ -28,8 +29,8 @@ pub(super) trait Store: Send + 'static {
         listed: &[ActionId],
     ) -> Result<Known, JournalError>;
 
-    /// Takes away some of what was scheduled before an instant and is settled, the oldest first. Returns how many
-    /// rows, fewer than asked for when these were the last.
+    /// Takes away some of what was scheduled before an instant and is settled, the oldest first.
+    /// Returns how many rows, fewer than asked for when these were the last.
     fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError>;
 
     /// What can be done when nobody waits for a write any more.
@@ -57,7 +58,8 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// What is kept of an occurrence that was sent again, in place of what was kept before.
     Resent(&'a Resent),
-    /// From an instant on these are the entries, and no others, that are planned: in the shard, where there are several.
+    /// From an instant on these are the entries, and no others, that are planned: in the shard,
+    /// where there are several.
     InForce(Timestamp, &'a [(EntryName, Definition)]),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),

@@ -1,14 +1,16 @@
-//! Moves a journal: pauses, open occurrences, quotas, history and the cursor go from one place to another.
+//! Moves a journal: pauses, open occurrences, quotas, history and the cursor go from one place to
+//! another.
 //!
-//! A daemon must find exactly one of the two journals in use, however the move ends. So the move has three steps, each one
-//! transaction, and a journal with `moved_to` is never started with:
+//! A daemon must find exactly one of the two journals in use, however the move ends. So the move
+//! has three steps, each one transaction, and a journal with `moved_to` is never started with:
 //!
 //! 1. The new journal is filled. Its `moved_to` names the old place.
 //! 2. The old journal's `moved_to` names the new place.
 //! 3. The new journal's `moved_to` is taken away.
 //!
-//! Example: the machine fails after step 1. The old journal is in use as before, and the next move fills the new one again.
-//! It fails after step 2: neither journal can be started with, and the next move goes on with step 3.
+//! Example: the machine fails after step 1. The old journal is in use as before, and the next move
+//! fills the new one again. It fails after step 2: neither journal can be started with, and the
+//! next move goes on with step 3.
 
 use std::path::{Path, PathBuf};
 
@@ -75,7 +77,8 @@ pub(super) struct Head {
     pub(super) cursor: Option<i64>,
     /// When the last daemon stopped in order. `None` after a crash of any leader.
     pub(super) stopped_at: Option<i64>,
-    /// The greatest pass, and the first and the last instant of what the clock shows again. `None`: it was never set back.
+    /// The greatest pass, and the first and the last instant of what the clock shows again. `None`:
+    /// it was never set back.
     pub(super) pass: Option<i64>,
     pub(super) pass_from: Option<i64>,
     pub(super) pass_until: Option<i64>,
@@ -168,11 +171,12 @@ pub(super) trait Idle {
     fn commit(&mut self, moved_to: Option<&str>) -> Result<(), JournalError>;
 }
 
-/// Moves the journal at `from` to `to`. `shards` names the accounts of each named shard of the schedule. `state_dir` is the state
-/// directory of this machine's daemon, which knows from then on that its journal is at `to`. `tell` hears how many rows are moved.
+/// Moves the journal at `from` to `to`. `shards` names the accounts of each named shard of the
+/// schedule. `state_dir` is the state directory of this machine's daemon, which knows from then on
+/// that its journal is at `to`. `tell` hears how many rows are moved.
 ///
-/// # Errors
-/// Then the old journal is in use as before; or, after a failure between the last steps, the move has to be asked for again.
+/// # Errors Then the old journal is in use as before; or, after a failure between the last steps,
+/// the move has to be asked for again.
 pub fn move_journal(
     from: &Location,
     to: &Location,
@@ -280,7 +284,8 @@ fn of(location: &Location) -> Result<Box<dyn Idle>, JournalError> {
     })
 }
 
-/// Up to when occurrences may have been sent that an older copy of the journal has forgotten. `None`: none has.
+/// Up to when occurrences may have been sent that an older copy of the journal has forgotten.
+/// `None`: none has.
 fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError> {
     let known = KnownJournal::open(directory).map_err(|error| JournalError::io(directory, &error))?;
     let until = match known.seen() {
@@ -290,8 +295,8 @@ fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError>
     Ok(until.filter(|_| until > head.sends_until.max(head.cursor)))
 }
 
-/// Has the state directories know where the journal is now. How far the process before has sent is told of the old journal, so
-/// that those marks are taken away.
+/// Has the state directories know where the journal is now. How far the process before has sent is
+/// told of the old journal, so that those marks are taken away.
 fn remembered(
     directories: &[PathBuf],
     identity: &Identity,

@@ -1,9 +1,11 @@
-//! The thread that writes: it gathers requests into transactions, keeps what could not be written, and prunes between.
+//! The thread that writes: it gathers requests into transactions, keeps what could not be written,
+//! and prunes between.
 //!
-//! A write that the store can never perform fails all that is written together with it. The group is then written in
-//! halves, and these in halves again, until the one write is alone: a transition is written in other words, and is told
-//! to be refused where that does not help either; whoever waits for anything else is told the error. All else is written.
-//! A group of 1,000 costs some ten transactions more.
+//! A write that the store can never perform fails all that is written together with it. The group
+//! is then written in halves, and these in halves again, until the one write is alone: a transition
+//! is written in other words, and is told to be refused where that does not help either; whoever
+//! waits for anything else is told the error. All else is written. A group of 1,000 costs some ten
+//! transactions more.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -23,7 +25,8 @@ use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// What is recorded waits this long for company. A crash loses no more, and that much is found again at the API.
+/// What is recorded waits this long for company. A crash loses no more, and that much is found
+/// again at the API.
 const SOON: Duration = Duration::from_millis(50);
 
 /// So many changes do not wait for more.
@@ -45,7 +48,8 @@ const STEP: u32 = 500;
 /// Stands in the journal in place of words that it cannot store.
 const UNSTORABLE: &str = "the journal could not store what was said";
 
-/// Kept changes are looked through for what later ones cover when there are so many more than after the last time.
+/// Kept changes are looked through for what later ones cover when there are so many more than after
+/// the last time.
 const SLACK: usize = 10_000;
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
@@ -83,7 +87,8 @@ struct Pruning {
     answer: Answer<Pruned>,
 }
 
-/// Which writes fail. A claim needs more space than a move: that a move succeeds says nothing of claims.
+/// Which writes fail. A claim needs more space than a move: that a move succeeds says nothing of
+/// claims.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failing {
     Moves,
@@ -146,8 +151,8 @@ impl<S: Store> Writer<S> {
 
     /// Serves requests until the journal is closed or every handle is gone.
     pub(super) fn run(mut self) {
-        // A burst of sends goes first: what became of it can be written a little later, and claims are made
-        // seconds ahead.
+        // A burst of sends goes first: what became of it can be written a little later, and claims
+        // are made seconds ahead.
         background::yield_to_sends();
         let awaited = loop {
             if let Next::End(awaited) = self.turn() {
@@ -247,7 +252,8 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Writes requests as one transaction, or in parts where the store refuses one of them for good.
+    /// Writes requests as one transaction, or in parts where the store refuses one of them for
+    /// good.
     fn write_together(&mut self, batch: Vec<Request>) -> Result<(), Left> {
         let writes: Vec<Write<'_>> = batch.iter().filter_map(write_of).collect();
         let written = if writes.is_empty() { Ok(Vec::new()) } else { self.store.write(&writes) };

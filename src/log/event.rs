@@ -58,8 +58,8 @@ macro_rules! events {
         }
 
         impl Event {
-            /// The names of all events, with their fields besides the common ones. `action_*` stands for
-            /// the fields of the returned action.
+            /// The names of all events, with their fields besides the common ones. `action_*`
+            /// stands for the fields of the returned action.
             pub const TABLE: &[(&str, &[&str])] = &[
                 $(($name, &[$(stringify!($field),)* $(events!(@star $action))?]),)*
             ];
@@ -224,7 +224,8 @@ events! {
         path: String,
     }, format!("{} is gone; what was read from it goes on until it is there again", e.path);
 
-    /// Nobody tells of changes of the schedule file, so it is looked at by and by. It is read all the same.
+    /// Nobody tells of changes of the schedule file, so it is looked at by and by. It is read all
+    /// the same.
     SchedulePolled = "schedule.polled", |e| Level::INFO, {
         path: String,
         every_ms: u64,
@@ -243,7 +244,8 @@ events! {
         help: String,
     }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
-    /// A calendar's list of days ends within thirty days, or has ended: what it should stop runs then. Told once a day.
+    /// A calendar's list of days ends within thirty days, or has ended: what it should stop runs
+    /// then. Told once a day.
     CalendarEnding = "calendar.ending", |e| Level::WARN, {
         calendar: CalendarName,
         /// The last day that the list is kept for.
@@ -254,7 +256,8 @@ events! {
         warning: String,
     }, format!("{}; add the days to come, and set `until` to the last day that the list is kept for", e.warning);
 
-    /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not start.
+    /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not
+    /// start.
     AccountUnusable = "account.unusable", |e| Level::ERROR, {
         account: AccountName,
         error: String,
@@ -267,7 +270,8 @@ events! {
         hint: String,
     }, format!("the token of account {} can be read by others: {}", e.account, e.hint);
 
-    /// An address that somebody is to be told by cannot be used. Nothing changes, or the daemon does not start.
+    /// An address that somebody is to be told by cannot be used. Nothing changes, or the daemon
+    /// does not start.
     NotifyUnusable = "notify.unusable", |e| Level::ERROR, {
         /// Whose webhook it is.
         receiver: Option<ReceiverName>,
@@ -310,7 +314,8 @@ events! {
         retry: Seldom<u32>,
         sent_at: Timestamp,
         lateness_ms: i64,
-        /// How long it waited for a connection. Zero when one was ready, null when that is not known.
+        /// How long it waited for a connection. Zero when one was ready, null when that is not
+        /// known.
         connect_ms: Option<u64>,
         attempts: u32,
         quota_limit: u32,
@@ -388,14 +393,15 @@ events! {
         warning: String,
     }, format!("{}: the API warns: {}", e.entry, e.warning);
 
-    /// A stack or a job of it could not be looked at for `stack_state`, so that what is due on it is sent. Told once for each
-    /// outage.
+    /// A stack or a job of it could not be looked at for `stack_state`, so that what is due on it
+    /// is sent. Told once for each outage.
     StackUnasked = "stack.unasked", |e| Level::WARN, {
         stack: StackUid,
         error: String,
     }, format!("the state of the stack {} is unknown, and what is due on it is sent: {}", e.stack, e.error);
 
-    /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence does.
+    /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence
+    /// does.
     EntryFired = "entry.fired", |e| Level::INFO, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -450,7 +456,8 @@ events! {
         e.variable, e.path, e.error, e.variable
     );
 
-    /// The log's reader hung, and more lines were told than could be kept for it. The journal has what they told.
+    /// The log's reader hung, and more lines were told than could be kept for it. The journal has
+    /// what they told.
     LogDropped = "log.dropped", |e| Level::WARN, {
         /// Number of lines that the log lacks.
         lines: u64,
@@ -481,7 +488,8 @@ events! {
         until: Option<Timestamp>,
     }, waiting_message(e);
 
-    /// An attempt did not reach the API, or may be made again whatever became of it; there will be another.
+    /// An attempt did not reach the API, or may be made again whatever became of it; there will be
+    /// another.
     OccurrenceRetrying = "occurrence.retrying", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -501,7 +509,8 @@ events! {
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
-        /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or `paused_remotely`.
+        /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or
+        /// `paused_remotely`.
         reason: &'static str,
         lateness_ms: i64,
     }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
@@ -515,7 +524,8 @@ events! {
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
-        /// `overlap`, `paused`, `calendar`, `upstream`, `removed`, `deploying`, `maintenance` or `paused_remotely`.
+        /// `overlap`, `paused`, `calendar`, `upstream`, `removed`, `deploying`, `maintenance` or
+        /// `paused_remotely`.
         reason: &'static str,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
@@ -544,7 +554,8 @@ events! {
         None => format!("{}: cannot be sent: {}; {}", e.entry, e.error, e.hint),
     };
 
-    /// An attempt may have taken effect. The stack's actions are asked before the occurrence is sent again.
+    /// An attempt may have taken effect. The stack's actions are asked before the occurrence is
+    /// sent again.
     OccurrenceInDoubt = "occurrence.in_doubt", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -577,8 +588,8 @@ events! {
         error: String,
     }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
 
-    /// An occurrence that was sent again has two actions: its first attempt took effect after all, later than two minutes after
-    /// it left, or its entry is idempotent.
+    /// An occurrence that was sent again has two actions: its first attempt took effect after all,
+    /// later than two minutes after it left, or its entry is idempotent.
     OccurrenceSurplus = "occurrence.surplus", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -607,7 +618,8 @@ events! {
         until: Timestamp,
     }, format!("account {}: the quota of {} is spent until {}", e.account, e.limit, brief(e.until));
 
-    /// The file of a credential is newer than what the service was given at its start, and a reload does not hand it over.
+    /// The file of a credential is newer than what the service was given at its start, and a reload
+    /// does not hand it over.
     TokenUnchanged = "token.unchanged", |e| Level::WARN, {
         account: AccountName,
         path: String,
@@ -634,7 +646,8 @@ events! {
         failed_since: Timestamp,
     }, format!("the journal can be written again, which failed since {}", brief(e.failed_since));
 
-    /// The journal that the state directory knows is gone, or another one is in its place. Nothing is sent.
+    /// The journal that the state directory knows is gone, or another one is in its place. Nothing
+    /// is sent.
     JournalReplaced = "journal.replaced", |e| Level::ERROR, {
         /// The identity of the journal that was seen last.
         known: String,
@@ -654,7 +667,8 @@ events! {
         ),
     };
 
-    /// The journal is an older copy of itself. What is due between may have been sent, and is looked for.
+    /// The journal is an older copy of itself. What is due between may have been sent, and is
+    /// looked for.
     JournalOlder = "journal.older", |e| Level::WARN, {
         /// The journal knows everything that was scheduled before.
         from: Timestamp,
@@ -668,7 +682,8 @@ events! {
         e.occurrences, if e.occurrences == 1 { "occurrence" } else { "occurrences" }, brief(e.from), brief(e.until)
     );
 
-    /// The journal did not take a step back. It and the log may disagree on this occurrence: a fault of the daemon's.
+    /// The journal did not take a step back. It and the log may disagree on this occurrence: a
+    /// fault of the daemon's.
     JournalRefused = "journal.refused", |e| Level::ERROR, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -686,7 +701,8 @@ events! {
         open: usize,
     }, format!("this member, {}, leads{}: it fires the schedule", e.member, of_shard(&e.shard));
 
-    /// Another member leads from now on. What this one has sent and has no answer to is that one's to find out.
+    /// Another member leads from now on. What this one has sent and has no answer to is that one's
+    /// to find out.
     LeaseLost = "lease.lost", |e| Level::ERROR, {
         member: String,
         shard: Option<String>,
@@ -712,7 +728,8 @@ events! {
         e.leader.as_deref().unwrap_or("another member"), of_shard(&e.shard), e.member
     );
 
-    /// The shared journal is out of reach. A leader sends what is claimed and due in two seconds, and nothing else.
+    /// The shared journal is out of reach. A leader sends what is claimed and due in two seconds,
+    /// and nothing else.
     LeaseUnreachable = "lease.unreachable", |e| Level::ERROR, {
         member: String,
         error: String,

@@ -17,12 +17,14 @@ pub(super) trait Field {
     fn json(&self) -> serde_json::Value;
 }
 
-/// Which time through its instant an occurrence is of: 0 unless the clock was set back. A line has it only where it is not 0.
+/// Which time through its instant an occurrence is of: 0 unless the clock was set back. A line has
+/// it only where it is not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pass(u32);
 
 impl Pass {
-    /// The field's name. A line of an occurrence of the first pass has no field of this name, not even null.
+    /// The field's name. A line of an occurrence of the first pass has no field of this name, not
+    /// even null.
     pub(super) const NAME: &str = "pass";
 
     /// The number that the occurrence's key has.

@@ -17,7 +17,8 @@ use super::text::misleads;
 
 /// Formats an event as `{"timestamp":…,"level":…,"event":…,"message":…,…}`.
 ///
-/// A field without a value is null, so that each event always has the same keys, but for those that few lines have.
+/// A field without a value is null, so that each event always has the same keys, but for those that
+/// few lines have.
 pub(super) struct JsonLines;
 
 /// What the event of a line is called that another crate wrote.
@@ -49,7 +50,8 @@ pub(super) fn of_event(at: Timestamp, event: &crate::log::Event) -> String {
     unseen_escaped(Value::Object(line).to_string())
 }
 
-/// The line with what misleads a reader escaped that JSON lets stand: some terminals obey it. It stands in strings alone.
+/// The line with what misleads a reader escaped that JSON lets stand: some terminals obey it. It
+/// stands in strings alone.
 fn unseen_escaped(line: String) -> String {
     let stands = |c: char| !c.is_ascii() && misleads(c) || c == '\u{7f}';
     if !line.contains(stands) {
@@ -82,8 +84,8 @@ pub(super) fn record(event: &crate::log::Event, line: &mut Map<String, Value>) {
     }
 }
 
-/// The fields of an event as they are recorded, in JSON. They come in the order in which the event declares
-/// them, without those that have no value.
+/// The fields of an event as they are recorded, in JSON. They come in the order in which the event
+/// declares them, without those that have no value.
 struct Fields {
     metadata: &'static Metadata<'static>,
     event: Option<Vec<u8>>,

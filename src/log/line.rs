@@ -15,7 +15,8 @@ pub enum Format {
     Json,
 }
 
-/// Writes what the log would have if the event had been logged at `at`. Text is coloured, and goes on a page.
+/// Writes what the log would have if the event had been logged at `at`. Text is coloured, and goes
+/// on a page.
 pub fn write(
     out: &mut dyn Write,
     at: Timestamp,

@@ -1,9 +1,9 @@
-//! Writes the log from a thread of its own that yields to sends: to put a line together takes as long as a send, and a slow
-//! reader of the log must not make a job late.
+//! Writes the log from a thread of its own that yields to sends: to put a line together takes as
+//! long as a send, and a slow reader of the log must not make a job late.
 //!
-//! A reader that hangs, as a pipe that nobody empties, makes the thread wait for ever. Nobody else waits: lines are kept up to
-//! [`AHEAD`], and those beyond are counted and dropped. Once the log goes again one line says how many. The journal has all of
-//! what they told:
+//! A reader that hangs, as a pipe that nobody empties, makes the thread wait for ever. Nobody else
+//! waits: lines are kept up to [`AHEAD`], and those beyond are counted and dropped. Once the log
+//! goes again one line says how many. The journal has all of what they told:
 //!
 //! ```text
 //! 10:00:00  the reader hangs; firing goes on, and lines are kept
@@ -26,8 +26,8 @@ use super::Event;
 use super::event::LogDropped;
 use crate::background;
 
-/// Hands what is told to the log, in the order in which it is told, each event with the instant at which it was. Its clones
-/// are the same log.
+/// Hands what is told to the log, in the order in which it is told, each event with the instant at
+/// which it was. Its clones are the same log.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
     told: SyncSender<Told>,
@@ -38,7 +38,8 @@ pub struct LogWriter {
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Counts>);
 
-/// Ends the thread when it is dropped. All that was told is with the log then, unless its reader hangs.
+/// Ends the thread when it is dropped. All that was told is with the log then, unless its reader
+/// hangs.
 #[derive(Debug)]
 pub(super) struct Writing {
     log_writer: LogWriter,
@@ -78,14 +79,15 @@ pub(crate) struct Gap {
     pub(crate) since: Timestamp,
 }
 
-/// Lines that may wait for a slow reader of the log: several minutes of a busy schedule, in some 50 MB.
+/// Lines that may wait for a slow reader of the log: several minutes of a busy schedule, in some 50
+/// MB.
 const AHEAD: usize = 100_000;
 
 /// A reader of the log that takes no line for so long at the end hangs, and what is left is lost.
 const STALLS: Duration = Duration::from_millis(500);
 
-/// A reader that is slow has this long at the end. Service managers kill some 20 s after they asked for the end, half of which
-/// is for what is in flight.
+/// A reader that is slow has this long at the end. Service managers kill some 20 s after they asked
+/// for the end, half of which is for what is in flight.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the reader goes on at the end.
@@ -114,7 +116,8 @@ impl LogWriter {
         Ok((log_writer.clone(), Writing { log_writer, thread: Some(thread) }))
     }
 
-    /// Has an event written soon. It is counted and dropped when the reader of the log is too far behind.
+    /// Has an event written soon. It is counted and dropped when the reader of the log is too far
+    /// behind.
     pub fn emit(&self, event: Event) {
         if let Err(Told::Event(at, event)) = self.put(Told::Event(Timestamp::now(), Box::new(event))) {
             emit(at, &event);
@@ -168,8 +171,8 @@ impl Drop for Writing {
 }
 
 impl Progress {
-    /// Waits until all that was told before is written. Not long, and not again after it was in vain until the log has
-    /// caught up: what waits here must go on when nobody reads the log.
+    /// Waits until all that was told before is written. Not long, and not again after it was in
+    /// vain until the log has caught up: what waits here must go on when nobody reads the log.
     pub fn catch_up(&self, patience: Duration) {
         let told = self.0.told.load(SeqCst);
         let written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,8 +265,8 @@ fn put(line: &[u8]) -> bool {
     OUT.with_borrow_mut(|out| out.as_mut().map(|out| out.write_all(line))).is_some()
 }
 
-/// Takes each line that is put together with one write. The log_writer's own go where the log goes, those of other threads to
-/// the log_writer.
+/// Takes each line that is put together with one write. The log_writer's own go where the log goes,
+/// those of other threads to the log_writer.
 pub(super) struct Lines(pub(super) LogWriter);
 
 impl<'a> MakeWriter<'a> for Lines {

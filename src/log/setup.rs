@@ -20,7 +20,8 @@ pub enum Output {
     Text,
     /// To stdout, one JSON object a line.
     Json,
-    /// Each event a record of systemd's journal, with the event's fields as its own: journalctl ENTRY=nightly-report.
+    /// Each event a record of systemd's journal, with the event's fields as its own: journalctl
+    /// ENTRY=nightly-report.
     Journald,
 }
 
@@ -49,7 +50,8 @@ pub struct Log {
 /// Bytes that are written at once.
 const GROUP: usize = 64 * 1024;
 
-/// Begins logging, to stdout unless `output` says otherwise. That is text on a terminal and JSON elsewhere unless it is given.
+/// Begins logging, to stdout unless `output` says otherwise. That is text on a terminal and JSON
+/// elsewhere unless it is given.
 ///
 /// Of other crates only warnings are logged, whatever the level: what they say in detail can hold a
 /// query string.

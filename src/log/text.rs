@@ -133,7 +133,8 @@ impl Page {
     }
 }
 
-/// The name in so many columns: its middle is left out, since the tail is what tells long names apart.
+/// The name in so many columns: its middle is left out, since the tail is what tells long names
+/// apart.
 pub(crate) fn shortened(name: &str, columns: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
     if letters.len() <= columns {
@@ -177,8 +178,8 @@ impl Visit for Said {
     }
 }
 
-/// The text with its control characters escaped, and what turns the direction of writing or breaks lines: what an API
-/// answers must not forge a line, move the cursor, or read otherwise than it is.
+/// The text with its control characters escaped, and what turns the direction of writing or breaks
+/// lines: what an API answers must not forge a line, move the cursor, or read otherwise than it is.
 pub(crate) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut seen, c| {
         if misleads(c) {

@@ -1,7 +1,7 @@
 //! What the daemon counts for those who watch it. `web/` serves it.
 //!
-//! Names and labels are an interface: alerts are written on them. No label tells of an entry, a stack or a job, so
-//! that the number of series does not grow with the schedule.
+//! Names and labels are an interface: alerts are written on them. No label tells of an entry, a
+//! stack or a job, so that the number of series does not grow with the schedule.
 
 mod accounts;
 mod vitals;
@@ -90,7 +90,8 @@ impl Watched {
         self.metrics.observe(event);
     }
 
-    /// Whether the journal cannot be written. The log does not tell each failure of a connection that comes and goes.
+    /// Whether the journal cannot be written. The log does not tell each failure of a connection
+    /// that comes and goes.
     pub(crate) fn journal_is_ill(&self, ill: bool) {
         self.vitals.journal(ill);
         let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
@@ -169,7 +170,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing is counted yet, and the daemon does not fire yet. `started_at`: when its process began.
+    /// Nothing is counted yet, and the daemon does not fire yet. `started_at`: when its process
+    /// began.
     pub fn new(started_at: Timestamp) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("stackcron"),

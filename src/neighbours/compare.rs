@@ -95,8 +95,8 @@ impl Own {
         self.file.is_none() && self.entries.iter().all(Option::is_none)
     }
 
-    /// `trusted`: the other process is one of this user's or root's. What another user's process says of a file anybody could
-    /// say; about entries it has to know their uids.
+    /// `trusted`: the other process is one of this user's or root's. What another user's process
+    /// says of a file anybody could say; about entries it has to know their uids.
     pub(super) fn compare(&self, answer: &Answer, name: &str, trusted: bool) -> Compared {
         if self.journal.iter().any(|mark| answer.journal.contains(mark)) {
             return Compared::Apart;

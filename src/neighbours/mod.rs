@@ -1,13 +1,15 @@
 //! The other daemons on this machine, and whether one of them fires what this one is to fire.
 //!
-//! Somebody runs `stackcron run` by hand beside the service. The two have a state directory each, so no lock keeps them
-//! apart, and each entry is fired twice. So a daemon registers: it listens on an abstract Unix socket with a name of its own,
-//! which the others find in `/proc/self/net/unix`, and answers what it fires. Then it asks all the others, and does not start
-//! where one of them fires the same file, or an entry with the same account URL, stack and job. Daemons that share a journal
-//! share the work as well, and are no conflict.
+//! Somebody runs `stackcron run` by hand beside the service. The two have a state directory each,
+//! so no lock keeps them apart, and each entry is fired twice. So a daemon registers: it listens on
+//! an abstract Unix socket with a name of its own, which the others find in `/proc/self/net/unix`,
+//! and answers what it fires. Then it asks all the others, and does not start where one of them
+//! fires the same file, or an entry with the same account URL, stack and job. Daemons that share a
+//! journal share the work as well, and are no conflict.
 //!
-//! Each registers before it asks, and takes its stamp, the time since the machine booted, between the two. So of two that
-//! start at once at least one sees the other, and the one with the later stamp gives way:
+//! Each registers before it asks, and takes its stamp, the time since the machine booted, between
+//! the two. So of two that start at once at least one sees the other, and the one with the later
+//! stamp gives way:
 //!
 //! ```text
 //! 10:00:00.000  A listens          10:00:00.001  B listens
@@ -16,12 +18,15 @@
 //! 10:00:00.005  B asks A: its stamp is earlier, so B exits with 78
 //! ```
 //!
-//! A reload does so too: the new schedule is registered as proposed, with a stamp of its own, until the others have answered.
+//! A reload does so too: the new schedule is registered as proposed, with a stamp of its own, until
+//! the others have answered.
 //!
-//! An answer has no names and uids, but hashes salted by who asks, so that nobody learns what another fires. The salt is also
-//! why an answer can be believed: the kernel says whose process answers, and one that is another user's is believed about
-//! entries alone, whose hashes only one who knows their uids can make. A process that does not answer in time stops nobody: it
-//! is told of, and the daemon starts. Daemons in another network namespace, as in a container, are not seen.
+//! An answer has no names and uids, but hashes salted by who asks, so that nobody learns what
+//! another fires. The salt is also why an answer can be believed: the kernel says whose process
+//! answers, and one that is another user's is believed about entries alone, whose hashes only one
+//! who knows their uids can make. A process that does not answer in time stops nobody: it is told
+//! of, and the daemon starts. Daemons in another network namespace, as in a container, are not
+//! seen.
 
 mod compare;
 mod socket;
@@ -78,7 +83,8 @@ pub(crate) struct Conflict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Shared {
     File(PathBuf),
-    /// The first entry of this schedule that the other one fires as well, and how many more there are.
+    /// The first entry of this schedule that the other one fires as well, and how many more there
+    /// are.
     Entries(EntryName, usize),
 }
 
@@ -110,7 +116,8 @@ impl Neighbours {
     /// When the system has no socket or thread left.
     pub(crate) fn register(fires: Fires) -> io::Result<Neighbours> {
         let (name, listener) = socket::listen()?;
-        // Whoever asks before it is answered waits: the stamp is later than the socket's first sight.
+        // Whoever asks before it is answered waits: the stamp is later than the socket's first
+        // sight.
         let schedules = Schedules { since: stamp(), settled: fires.schedule, proposed: None };
         let (config, journal) = (fires.config, fires.journal);
         let registered = Arc::new(Registered { config, journal, schedules: Mutex::new(schedules) });
@@ -134,8 +141,8 @@ impl Neighbours {
         self.ask(since, file, schedule, None).await
     }
 
-    /// Asks the others about what a reload would add. Where nothing speaks against the schedule it is registered as proposed,
-    /// until [`Neighbours::settle`].
+    /// Asks the others about what a reload would add. Where nothing speaks against the schedule it
+    /// is registered as proposed, until [`Neighbours::settle`].
     pub(crate) async fn at_reload(&self, schedule: &Arc<Schedule>) -> Found {
         let (since, settled) = {
             let mut schedules = self.registered.schedules();
@@ -154,7 +161,8 @@ impl Neighbours {
     pub(crate) fn settle(&self) {
         let mut schedules = self.registered.schedules();
         if let Some((_, schedule)) = schedules.proposed.take() {
-            // Whoever came after the proposal asks later, and gives way to the earlier stamp as well.
+            // Whoever came after the proposal asks later, and gives way to the earlier stamp as
+            // well.
             schedules.settled = schedule;
         }
     }

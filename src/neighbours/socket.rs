@@ -1,7 +1,7 @@
 //! The abstract sockets by which daemons on one machine find and ask each other.
 //!
-//! Who asks sends a salt and reads an answer in JSON, up to the end of the stream. A name in `/proc/self/net/unix` may be
-//! anybody's, and so may an answer: both are bounded in time and size.
+//! Who asks sends a salt and reads an answer in JSON, up to the end of the stream. A name in
+//! `/proc/self/net/unix` may be anybody's, and so may an answer: both are bounded in time and size.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,8 @@ use super::compare::{Answer, Salt};
 /// Behind it stand the process's number and something that is not used twice.
 const PREFIX: &str = "stackcron.fires.";
 
-/// Where the kernel lists the sockets of this network namespace. A `@` stands for the first byte of an abstract name.
+/// Where the kernel lists the sockets of this network namespace. A `@` stands for the first byte of
+/// an abstract name.
 const SOCKETS: &str = "/proc/self/net/unix";
 
 /// How long another daemon is waited for. A daemon that starts tells within a second what it found.
@@ -58,7 +59,8 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Whether it is believed whatever it says: root, and this user, could stop this process as well.
+    /// Whether it is believed whatever it says: root, and this user, could stop this process as
+    /// well.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
     }

@@ -1,7 +1,9 @@
-//! What is told to whom, and when: ends folded into messages, tries, and waits between them. Without a clock or a socket.
+//! What is told to whom, and when: ends folded into messages, tries, and waits between them.
+//! Without a clock or a socket.
 //!
-//! Each receiver and each ping has a queue. A queue sends one message at a time; what comes meanwhile waits: for a receiver
-//! it is folded into its next message, however much it is, and for a ping the last few wait.
+//! Each receiver and each ping has a queue. A queue sends one message at a time; what comes
+//! meanwhile waits: for a receiver it is folded into its next message, however much it is, and for
+//! a ping the last few wait.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -24,7 +26,8 @@ const GATHER: Duration = Duration::from_secs(2);
 /// A receiver is told no more often than this, so that a bad night is no flood.
 const BETWEEN: Duration = Duration::from_secs(5);
 
-/// Tries of one message. With waits that double up to a minute it is some ten minutes before it is given up.
+/// Tries of one message. With waits that double up to a minute it is some ten minutes before it is
+/// given up.
 const TRIES: u32 = 14;
 
 /// Tries of a ping. A later one says more.

@@ -25,11 +25,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Quota that comes back later than this is not waited for: somebody sits before the terminal.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So many requests go before the share that checks have of a window: fires lose nothing that matters by them, and a
-/// quota that is short would else not let a single question pass. The reserve is left whole all the same.
+/// So many requests go before the share that checks have of a window: fires lose nothing that
+/// matters by them, and a quota that is short would else not let a single question pass. The
+/// reserve is left whole all the same.
 const FEW: usize = 20;
 
-/// Pages of a list that are read at most: 6,000 items. What comes after would be a list without end.
+/// Pages of a list that are read at most: 6,000 items. What comes after would be a list without
+/// end.
 const MOST_PAGES: u32 = 200;
 
 /// Why there is no answer. Each says what is known; [`AskError::remedy`] what to do.
@@ -251,7 +253,8 @@ impl CheckClient {
         Err(AskError::Unreadable(format!("the list goes on after {MOST_PAGES} pages")))
     }
 
-    /// Asks for a page until there is an answer to build on. To ask changes nothing, so that it may be repeated.
+    /// Asks for a page until there is an answer to build on. To ask changes nothing, so that it may
+    /// be repeated.
     async fn attempts<T, F: Future<Output = Reply<Listed<T>>>>(
         &self,
         ask: &impl Fn(PageNumber) -> F,

@@ -1,12 +1,14 @@
 //! Waiting out a burst limit: a refusal that contradicts what is left of the quota.
 //!
-//! A proxy in front of the API, or the API itself, may limit how many requests come within seconds. Its refusal (429,
-//! often as HTML and without headers) says nothing of the hourly quota, so the quota stays open. The account waits 1 s,
-//! then sends one request as a probe. Each probe that is refused doubles the wait, up to 60 s. Each answer that is no
-//! refusal lets one more request be in flight, until more may be in flight than a burst limit is likely to mind.
+//! A proxy in front of the API, or the API itself, may limit how many requests come within seconds.
+//! Its refusal (429, often as HTML and without headers) says nothing of the hourly quota, so the
+//! quota stays open. The account waits 1 s, then sends one request as a probe. Each probe that is
+//! refused doubles the wait, up to 60 s. Each answer that is no refusal lets one more request be in
+//! flight, until more may be in flight than a burst limit is likely to mind.
 //!
-//! Example: at 12:00:00 nginx allows one request a second and refuses four of five. The account sends one at 12:00:01,
-//! which is answered, then two at once. Should nginx refuse one of the two, the next probe leaves a second later.
+//! Example: at 12:00:00 nginx allows one request a second and refuses four of five. The account
+//! sends one at 12:00:01, which is answered, then two at once. Should nginx refuse one of the two,
+//! the next probe leaves a second later.
 
 use std::time::Duration;
 
@@ -19,8 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Once this many requests may be in flight, the limit is taken to be gone.
 const RECOVERED: u32 = 64;
 
-/// The burst limit of one class of requests. Fires and follow-up have one each, so that a limit on questions alone does not
-/// delay a fire.
+/// The burst limit of one class of requests. Fires and follow-up have one each, so that a limit on
+/// questions alone does not delay a fire.
 #[derive(Debug, Default)]
 pub(super) struct Burst {
     /// Requests of this class in flight.
@@ -67,7 +69,8 @@ impl Burst {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// A request that was sent at `sent` was refused. `retry_after` is the wait that the answer asks for.
+    /// A request that was sent at `sent` was refused. `retry_after` is the wait that the answer
+    /// asks for.
     pub(super) fn refused(&mut self, sent: Mono, retry_after: Option<Duration>, now: Mono) {
         let asked = now.saturating_add(retry_after.unwrap_or(Duration::ZERO));
         let refusals = match &mut self.limited {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::estimate::Told;
 use crate::clock::Mono;
 
-/// A window holds about this many buckets at most, so that memory and searches stay small at any limit.
+/// A window holds about this many buckets at most, so that memory and searches stay small at any
+/// limit.
 const BUCKETS: u32 = 3600;
 /// A bucket is never wider: what came back is noticed within this time.
 const WIDEST: Duration = Duration::from_secs(1);
@@ -39,7 +40,8 @@ pub(super) struct Ledger {
     sum: Bucket,
     /// When the newest bucket was begun.
     begun: Mono,
-    /// What dropped out of the window since the answer before the newest was asked for: it may still count it.
+    /// What dropped out of the window since the answer before the newest was asked for: it may
+    /// still count it.
     gone: VecDeque<Bucket>,
 }
 
@@ -99,8 +101,8 @@ impl Ledger {
         }
     }
 
-    /// Explains what an answer told: what is neither ours nor known of others was used by others until then.
-    /// `in_doubt` of ours are perhaps included beside those in the ledger.
+    /// Explains what an answer told: what is neither ours nor known of others was used by others
+    /// until then. `in_doubt` of ours are perhaps included beside those in the ledger.
     pub fn explain(&mut self, was: Option<Told>, told: Told, in_doubt: u32) {
         if let Some(was) = was {
             let done = self.gone.partition_point(|gone| self.leaves(gone) <= was.sent);
@@ -122,7 +124,8 @@ impl Ledger {
 
     /// Others' requests between two instants: as nothing is known of when, evenly.
     fn spread(&mut self, from: Mono, until: Mono, others: u32) {
-        // A saved quota may tell of a request that was sent later than this clock says that its answer came.
+        // A saved quota may tell of a request that was sent later than this clock says that its
+        // answer came.
         let from = from.min(until);
         let pieces = (others / PER_PIECE).clamp(1, PIECES);
         let step = (until - from) / pieces;

@@ -1,8 +1,9 @@
 //! The quota of one account: what may be sent now, and when it is worth asking again.
 //!
-//! Requests are admitted from what the API's headers cover: Remaining as newest told, less what it may not include,
-//! less the reserve. Beyond that only single requests go, at instants when quota should have come back: their answers
-//! tell. So a wrong guess about the window costs one request at most.
+//! Requests are admitted from what the API's headers cover: Remaining as newest told, less what it
+//! may not include, less the reserve. Beyond that only single requests go, at instants when quota
+//! should have come back: their answers tell. So a wrong guess about the window costs one request
+//! at most.
 
 mod burst;
 mod estimate;
@@ -30,29 +31,33 @@ pub use terms::{
 };
 use window::Window;
 
-/// Of what is usable in a window, the percentage that follow-up and checks may use together, so that fires find room.
+/// Of what is usable in a window, the percentage that follow-up and checks may use together, so
+/// that fires find room.
 const ASIDE_PERCENT: u64 = 30;
-/// After the quota was used up, it counts as restored once this percentage of the usable is left: with a rolling window
-/// a little comes back all the time.
+/// After the quota was used up, it counts as restored once this percentage of the usable is left:
+/// with a rolling window a little comes back all the time.
 const RESTORED_PERCENT: u64 = 10;
-/// So many requests in a row that went to learn what is left, and whose answers told no Remaining: the API tells none, and
-/// our own are counted.
+/// So many requests in a row that went to learn what is left, and whose answers told no Remaining:
+/// the API tells none, and our own are counted.
 const SILENT_ANSWERS: u32 = 5;
-/// So long a request that goes to learn what is left holds up the others alone. An API that is well answers sooner; and
-/// a request that is never answered must not hold up a schedule until it is given up, which takes half a minute.
+/// So long a request that goes to learn what is left holds up the others alone. An API that is well
+/// answers sooner; and a request that is never answered must not hold up a schedule until it is
+/// given up, which takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// An answer may contradict the API's word `throttled` for this part of a window, so for six minutes of an hour. In that time
-/// others would have to send five requests a second to use up half of a usual quota.
+/// An answer may contradict the API's word `throttled` for this part of a window, so for six
+/// minutes of an hour. In that time others would have to send five requests a second to use up half
+/// of a usual quota.
 const RECENT_PART: u32 = 10;
-/// Within the quota the machine's clock reads so much more, so that it has a reading for what a former process saw
-/// before the machine was started.
+/// Within the quota the machine's clock reads so much more, so that it has a reading for what a
+/// former process saw before the machine was started.
 const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The quota of one account. Owned by the loop that sends; it reads no clock.
 #[derive(Debug)]
 pub struct Quota {
     settings: QuotaSettings,
-    /// Number of this quota among those that the account has had. Tickets of another one change nothing here.
+    /// Number of this quota among those that the account has had. Tickets of another one change
+    /// nothing here.
     generation: u32,
     /// Burst limit of fires, and of the questions that fires wait for.
     fire_burst: Burst,
@@ -68,7 +73,8 @@ pub struct Quota {
     limiter: Limiter,
     /// The request that went beyond what was covered, while its answer is awaited.
     probe: Option<u64>,
-    /// No Remaining was told since the start: what is believed may be stale, so requests go one by one.
+    /// No Remaining was told since the start: what is believed may be stale, so requests go one by
+    /// one.
     unconfirmed: bool,
     /// Since when requests have been in flight, if any is.
     in_flight_since: Mono,
@@ -93,7 +99,8 @@ enum Clearance {
     /// None is covered for sure; the answer to this one will tell.
     Alone,
     InFlight,
-    /// Those in flight should have been answered by then: what is believed is relied on a little more.
+    /// Those in flight should have been answered by then: what is believed is relied on a little
+    /// more.
     Patient(Mono),
     Until(Mono, Why),
 }
@@ -125,17 +132,18 @@ impl Quota {
         }
     }
 
-    /// The quota of another user that takes this one's place. Answers to what this one admitted change nothing in the new
-    /// one, whenever they come.
+    /// The quota of another user that takes this one's place. Answers to what this one admitted
+    /// change nothing in the new one, whenever they come.
     pub fn successor(&self, settings: QuotaSettings, now: Now) -> Quota {
         Quota { generation: self.generation + 1, ..Quota::new(settings, now) }
     }
 
     /// What a refusal tells of the quota. `None` when the answer is no refusal.
     ///
-    /// The answer's own Remaining decides where it has one. Otherwise the API's words close the window, unless an answer of
-    /// the last [`RECENT_PART`] of the window left more than half of the limit: others cannot have used that much unseen. A
-    /// refusal without the API's words is a burst limit.
+    /// The answer's own Remaining decides where it has one. Otherwise the API's words close the
+    /// window, unless an answer of the last [`RECENT_PART`] of the window left more than half of
+    /// the limit: others cannot have used that much unseen. A refusal without the API's words is a
+    /// burst limit.
     pub fn judge(&self, answer: &Answer) -> Option<Verdict> {
         let refused = answer.refused?;
         Some(match (answer.remaining, refused.words) {
@@ -243,7 +251,8 @@ impl Quota {
                 self.window.observe(was, told, probe, &self.ledger, now);
                 self.silent = 0;
                 self.unconfirmed = false;
-                // Whatever was in flight beside the refusal says nothing of the wait that it asked for.
+                // Whatever was in flight beside the refusal says nothing of the wait that it asked
+                // for.
                 let waited = self.not_before.take_if(|at| *at <= now.mono).is_some();
                 self.misled = refused && (self.misled || waited);
                 if limit != self.limit {
@@ -317,7 +326,8 @@ impl Quota {
         u32::try_from(share).unwrap_or(u32::MAX).max(1)
     }
 
-    /// How many requests are covered now: beyond them goes only one at a time, whose answer tells whether quota came back.
+    /// How many requests are covered now: beyond them goes only one at a time, whose answer tells
+    /// whether quota came back.
     pub fn available(&self, now: Now) -> u32 {
         let now = inner(now).mono;
         if matches!(self.fire_burst.gate(now), Gate::Until(_)) {
@@ -329,8 +339,8 @@ impl Quota {
         }
     }
 
-    /// Whether what is in flight takes the last of what is covered, or goes to learn what is left: a process that is killed now
-    /// must leave word of it.
+    /// Whether what is in flight takes the last of what is covered, or goes to learn what is left:
+    /// a process that is killed now must leave word of it.
     pub fn is_on_edge(&self) -> bool {
         self.belief.in_flight() > 0 && (self.unconfirmed || self.covered(self.ledger.ours()) == 0)
     }
@@ -348,7 +358,8 @@ impl Quota {
         Some(wall(self.seen, self.returns_at(self.seen.mono)))
     }
 
-    /// Until when nothing is left beyond the reserve, if so: what the operator was told, as it is seen now.
+    /// Until when nothing is left beyond the reserve, if so: what the operator was told, as it is
+    /// seen now.
     pub fn exhausted_until(&self) -> Option<Timestamp> {
         let at = match self.clearance() {
             _ if !self.exhausted => return None,
@@ -392,7 +403,8 @@ impl Quota {
         if beyond_reserve > 0 && self.belief.in_flight() > 0 {
             return Clearance::InFlight;
         }
-        // One more cannot be refused, even if all that were lost were counted, and tells how many were.
+        // One more cannot be refused, even if all that were lost were counted, and tells how many
+        // were.
         if beyond_reserve > 0 && told.remaining > loose {
             return Clearance::Alone;
         }
@@ -406,9 +418,10 @@ impl Quota {
         if at <= now { Clearance::Alone } else { Clearance::Until(at, Why::Exhausted) }
     }
 
-    /// Until when those in flight keep others from going, while nothing is confirmed. One goes alone. For each
-    /// [`PATIENCE`] without an answer twice as many may be in flight: one that is lost delays the rest by one, an API
-    /// that is slow soon gets all that is believed to be covered, and one that refuses has refused few.
+    /// Until when those in flight keep others from going, while nothing is confirmed. One goes
+    /// alone. For each [`PATIENCE`] without an answer twice as many may be in flight: one that is
+    /// lost delays the rest by one, an API that is slow soon gets all that is believed to be
+    /// covered, and one that refuses has refused few.
     fn patient_until(&self) -> Option<Mono> {
         let doublings = self.belief.in_flight().checked_ilog2()? + 1;
         Some(self.in_flight_since + PATIENCE * doublings)
@@ -432,7 +445,8 @@ impl Quota {
         // Where quota comes back bit by bit, the reserve is filled up first.
         let wanted = self.told().map_or(1, |told| (self.reserve() + 1).saturating_sub(told.remaining));
         let foretold = self.window.returns_after(after, wanted, &self.ledger, self.seen);
-        // By then everything that was counted when the quota was first seen to be used up is older than a window.
+        // By then everything that was counted when the quota was first seen to be used up is older
+        // than a window.
         let whole = self.exhausted_since.map(|since| since + window).filter(|&at| at > after);
         [foretold, whole].into_iter().flatten().min().unwrap_or(after + window)
     }
@@ -442,7 +456,8 @@ impl Quota {
         let usable = u64::from(self.covered(self.ledger.ours()))
             + u64::from(self.ledger.ours())
             + u64::from(self.belief.in_flight());
-        // Just after a turn the ledger still has the former window's requests: no window holds more than the limit.
+        // Just after a turn the ledger still has the former window's requests: no window holds more
+        // than the limit.
         let usable = usable.min(u64::from(self.limit.saturating_sub(self.reserve())));
         let share = (usable * ASIDE_PERCENT / 100).max(1);
         let now = self.seen.mono;
@@ -523,7 +538,8 @@ fn wall(now: Now, at: Mono) -> Timestamp {
     now.wall.saturating_add(ahead).unwrap_or(now.wall)
 }
 
-/// The monotonic clock's reading when the wall clock shows `at`, zero for what lies before the machine's start.
+/// The monotonic clock's reading when the wall clock shows `at`, zero for what lies before the
+/// machine's start.
 fn mono(now: Now, at: Timestamp) -> Mono {
     let ahead = at.duration_since(now.wall);
     match Duration::try_from(ahead) {

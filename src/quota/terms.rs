@@ -26,7 +26,8 @@ impl Purpose {
     }
 }
 
-/// One request in flight. Hand it back when it ended: to [`Quota::answered`], [`Quota::lost`] or [`Quota::unsent`].
+/// One request in flight. Hand it back when it ended: to [`Quota::answered`], [`Quota::lost`] or
+/// [`Quota::unsent`].
 ///
 /// [`Quota::answered`]: super::Quota::answered
 /// [`Quota::lost`]: super::Quota::lost
@@ -54,7 +55,8 @@ pub enum Ending {
 /// Why nothing may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Answers under way decide: ask again when one has come, or was given up, or at [`Quota::wakes_at`].
+    /// Answers under way decide: ask again when one has come, or was given up, or at
+    /// [`Quota::wakes_at`].
     ///
     /// [`Quota::wakes_at`]: super::Quota::wakes_at
     InFlight,
@@ -80,7 +82,8 @@ pub enum Why {
     Exhausted,
     /// The server named the instant, with `Retry-After`.
     RetryAfter,
-    /// A burst limit: a refusal contradicted what is left, so requests go one by one, some time apart.
+    /// A burst limit: a refusal contradicted what is left, so requests go one by one, some time
+    /// apart.
     Burst,
     /// Follow-up and checks have had their share of the window.
     Share,

@@ -1,4 +1,5 @@
-//! What the quota promises, one fact at a time. The promises under chance are in `tests/quota_simulation.rs`.
+//! What the quota promises, one fact at a time. The promises under chance are in
+//! `tests/quota_simulation.rs`.
 
 use super::*;
 use crate::schedule::Reserve;

@@ -30,7 +30,8 @@ pub struct AccountForecast {
     pub troubled: BTreeMap<EntryName, Troubled>,
 }
 
-/// One window of an account's quota. What became of an occurrence belongs to the window in which it came due.
+/// One window of an account's quota. What became of an occurrence belongs to the window in which it
+/// came due.
 #[derive(Clone, Debug)]
 pub struct WindowForecast {
     /// When it begins. Windows are taken to begin on the clock.
@@ -179,7 +180,8 @@ impl Reader {
             }
             Event::OccurrenceMissed(e) => {
                 let waited = self.waited(&e.entry, e.scheduled_at);
-                // Nothing fails here, so that only the quota makes a newer occurrence come before an older one is sent.
+                // Nothing fails here, so that only the quota makes a newer occurrence come before
+                // an older one is sent.
                 if waited || matches!(e.reason, "quota" | "superseded") {
                     self.missed(&e.entry, e.scheduled_at);
                 }

@@ -1,4 +1,5 @@
-//! How many occurrences come due in each window of an account's quota: the timetable alone, nothing rehearsed.
+//! How many occurrences come due in each window of an account's quota: the timetable alone, nothing
+//! rehearsed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use crate::timetable::{Occurrence, Timetable, excluded};
 /// How far ahead the busiest window is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// So many occurrences are counted at most. A schedule with more of them in a week shows its peaks sooner.
+/// So many occurrences are counted at most. A schedule with more of them in a week shows its peaks
+/// sooner.
 const MOST_COUNTED: usize = 1_000_000;
 
-/// Windows of one length, the n-th beginning at n times its length since the epoch: an hourly one on the clock hour.
+/// Windows of one length, the n-th beginning at n times its length since the epoch: an hourly one
+/// on the clock hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Windows {
     millis: i64,
@@ -28,7 +31,8 @@ impl Windows {
 
     /// The window that an instant is in.
     pub(super) fn index(self, at: Timestamp) -> i64 {
-        // A fraction of a millisecond before the epoch is cut towards it, which no schedule will notice.
+        // A fraction of a millisecond before the epoch is cut towards it, which no schedule will
+        // notice.
         at.as_millisecond().div_euclid(self.millis)
     }
 
@@ -38,7 +42,8 @@ impl Windows {
     }
 }
 
-/// The occurrences from `from` on that will ask for quota, with the instant at which each comes due.
+/// The occurrences from `from` on that will ask for quota, with the instant at which each comes
+/// due.
 ///
 /// Those of paused entries are left out, and those that fall on a calendar: they are skipped.
 pub(super) fn due(
@@ -100,9 +105,11 @@ impl Busiest {
     }
 }
 
-/// Of all accounts the window that is fullest, within the week from `from` on. `None` when nothing is due.
+/// Of all accounts the window that is fullest, within the week from `from` on. `None` when nothing
+/// is due.
 ///
-/// Windows are taken to begin on the clock. Where a week has over a million occurrences the first million are looked at.
+/// Windows are taken to begin on the clock. Where a week has over a million occurrences the first
+/// million are looked at.
 pub fn busiest(schedule: &Schedule, from: Timestamp) -> Option<Busiest> {
     let until = from.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     let accounts = by_window(schedule, due(schedule, from, until).take(MOST_COUNTED));

@@ -1,8 +1,8 @@
 //! The daemon in virtual time: its own core, against the sandbox's state in this process.
 //!
-//! There is no runtime, no socket and no clock. Time jumps from one instant at which something happens to the next,
-//! so that a week takes as long as what happens in it. All chance is drawn from one seed: the same schedule under the
-//! same conditions gives the same happenings.
+//! There is no runtime, no socket and no clock. Time jumps from one instant at which something
+//! happens to the next, so that a week takes as long as what happens in it. All chance is drawn
+//! from one seed: the same schedule under the same conditions gives the same happenings.
 
 mod conditions;
 mod forecast;
@@ -38,8 +38,8 @@ use crate::schedule::{AccountName, Schedule};
 
 use network::{Arrived, Network};
 
-/// A daemon that fires the occurrences of a span of time, and then goes on until each has a final state and each
-/// followed action has ended.
+/// A daemon that fires the occurrences of a span of time, and then goes on until each has a final
+/// state and each followed action has ended.
 pub struct Rehearsal {
     core: Core,
     network: Network,

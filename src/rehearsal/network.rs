@@ -1,4 +1,5 @@
-//! The way to the API and back: requests leave, arrive, are judged, and their answers come, each at its instant.
+//! The way to the API and back: requests leave, arrive, are judged, and their answers come, each at
+//! its instant.
 //!
 //! An answer's status, headers and body are read by the same code as those of the real API.
 
@@ -311,7 +312,8 @@ impl Network {
         self.accesses.values_mut().for_each(|access| access.others = None);
     }
 
-    /// Who sent these is gone. Chance decides of each request on its way whether it arrives all the same.
+    /// Who sent these is gone. Chance decides of each request on its way whether it arrives all the
+    /// same.
     pub(crate) fn hang_up(&mut self, gone: &std::collections::BTreeSet<u64>, chances: &mut fastrand::Rng) {
         self.under_way.retain(|_, stop| match stop {
             Stop::Api(flight, _) if gone.contains(&flight.number) => chances.bool(),

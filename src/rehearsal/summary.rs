@@ -56,7 +56,8 @@ pub struct Summary {
     pub requests_fire: u64,
     /// Requests that asked how an action goes.
     pub requests_follow_up: u64,
-    /// Requests that asked what became of an attempt in doubt, or looked at a stack or a job for `stack_state`.
+    /// Requests that asked what became of an attempt in doubt, or looked at a stack or a job for
+    /// `stack_state`.
     pub requests_check: u64,
     /// Requests that the API refused for want of quota.
     pub requests_refused: u64,

@@ -46,8 +46,8 @@ fn endings(events: &[Event]) -> BTreeMap<(String, Timestamp), Vec<&'static str>>
     endings
 }
 
-/// Rehearses some hours, and holds what was told against the timetable and the API's ledger. Each entry of the
-/// schedule has a job of its own.
+/// Rehearses some hours, and holds what was told against the timetable and the API's ledger. Each
+/// entry of the schedule has a job of its own.
 fn holds(schedule: &Schedule, conditions: &Conditions, hours: i64) -> Result<(), TestCaseError> {
     let until = at(FROM) + jiff::SignedDuration::from_hours(hours);
     let mut rehearsal = Rehearsal::new(schedule, conditions, at(FROM), until);

@@ -158,8 +158,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// A sandbox that knows the stacks and jobs of a schedule and gives each account a user of its own, with the
-    /// account's quota and the token that [`Settings::token_of`] tells.
+    /// A sandbox that knows the stacks and jobs of a schedule and gives each account a user of its
+    /// own, with the account's quota and the token that [`Settings::token_of`] tells.
     pub fn for_schedule(schedule: &Schedule) -> Settings {
         let mut settings = Settings { users: Vec::new(), ..Settings::default() };
         for account in &schedule.accounts {

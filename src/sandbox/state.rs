@@ -1,4 +1,5 @@
-//! What the look-alike knows and how it answers: a function of the request and of the time that it is given.
+//! What the look-alike knows and how it answers: a function of the request and of the time that it
+//! is given.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +51,8 @@ struct Armed {
 pub enum Answer {
     /// The answer. What it tells has happened.
     Reply(Reply),
-    /// Nothing has happened yet: hand the ticket to [`State::resume`] after this time, whatever the client does.
+    /// Nothing has happened yet: hand the ticket to [`State::resume`] after this time, whatever the
+    /// client does.
     Postponed(Duration, Ticket),
 }
 
@@ -170,7 +172,8 @@ impl State {
         self.close(ticket.record, reply)
     }
 
-    /// Requests of others with the same user's tokens. Says how many still fitted; none for an unknown user.
+    /// Requests of others with the same user's tokens. Says how many still fitted; none for an
+    /// unknown user.
     pub fn use_quota(&mut self, user: &str, requests: u32, now: Timestamp) -> Option<u32> {
         Some(self.budget(user)?.take(requests, now))
     }

@@ -268,7 +268,8 @@ impl World {
         }
     }
 
-    /// Starts an action, and returns its place. A paused or running job starts another: nobody says that it does not.
+    /// Starts an action, and returns its place. A paused or running job starts another: nobody says
+    /// that it does not.
     fn start(&mut self, user: &Arc<str>, stack: usize, what: What, now: Timestamp) -> usize {
         let place = self.actions.len();
         let (duration, ending) = match what {

@@ -1,32 +1,37 @@
 //! Where `args` travel in a run_now, and how long they may be there.
 //!
-//! The vendor documents a query parameter, and its own client sends a JSON body. The sources disagree, so the account
-//! says which. A query stands in the access logs of every proxy on the way, and proxies refuse long request lines
-//! (nginx at 8 KiB by default, apache at 8190 bytes); a body has neither of the two drawbacks.
+//! The vendor documents a query parameter, and its own client sends a JSON body. The sources
+//! disagree, so the account says which. A query stands in the access logs of every proxy on the
+//! way, and proxies refuse long request lines (nginx at 8 KiB by default, apache at 8190 bytes); a
+//! body has neither of the two drawbacks.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 
 use super::shape;
 
-/// Longest `args` in a query, percent-encoded, in bytes: half of what proxies take as a request line.
+/// Longest `args` in a query, percent-encoded, in bytes: half of what proxies take as a request
+/// line.
 pub const LONGEST_IN_QUERY: usize = 4 * 1024;
 
-/// Longest JSON document with `args`, in bytes: well under what servers take as a body (nginx: 1 MiB by default).
+/// Longest JSON document with `args`, in bytes: well under what servers take as a body (nginx: 1
+/// MiB by default).
 pub const LONGEST_IN_BODY: usize = 64 * 1024;
 
 /// Where `args` travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum ArgsIn {
-    /// In the query, as the vendor documents: `?job_args=...`, 4 KiB at most. Proxies write them into their access logs.
+    /// In the query, as the vendor documents: `?job_args=...`, 4 KiB at most. Proxies write them
+    /// into their access logs.
     #[default]
     Query,
     /// In a JSON body, as the vendor's client sends them: `{"job_args":"..."}`, 64 KiB at most.
     Body,
 }
 
-/// The `args` are longer than the place where they travel admits. Shorten them, or choose `args_in: body`.
+/// The `args` are longer than the place where they travel admits. Shorten them, or choose `args_in:
+/// body`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`args` take {bytes} bytes {}, and {} is the most",
     match .place { ArgsIn::Query => "in the query", ArgsIn::Body => "as JSON" },

@@ -1,4 +1,5 @@
-//! The bytes of a schedule: of its file, and of the calendar files that it names, each read once and with bounds.
+//! The bytes of a schedule: of its file, and of the calendar files that it names, each read once
+//! and with bounds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,11 @@ pub struct Content {
 }
 
 impl Content {
-    /// Reads a schedule file, and beside it the calendar files that an earlier version of it has named. Whatever the paths
-    /// lead to, this ends soon and takes bounded memory.
+    /// Reads a schedule file, and beside it the calendar files that an earlier version of it has
+    /// named. Whatever the paths lead to, this ends soon and takes bounded memory.
     ///
-    /// # Errors
-    /// The one reason why the schedule file cannot be read. A calendar file that cannot be read is told of by
-    /// [`Content::understand`], at the place that names it.
+    /// # Errors The one reason why the schedule file cannot be read. A calendar file that cannot be
+    /// read is told of by [`Content::understand`], at the place that names it.
     pub fn read(config: &Path, calendars: &[PathBuf]) -> Result<Content, Rejected> {
         let bytes = source::read(config, &source::SCHEDULE)
             .map_err(|problem| rejected(&config.to_string_lossy(), "", problem))?;
@@ -31,7 +31,8 @@ impl Content {
         Ok(Content { config: config.to_owned(), bytes, calendars: files })
     }
 
-    /// Validates what was read. Calendar files that are named and were not read before are read now.
+    /// Validates what was read. Calendar files that are named and were not read before are read
+    /// now.
     ///
     /// # Errors
     /// Everything that is wrong with the schedule, at once.
@@ -49,8 +50,8 @@ impl Content {
         self.calendars.named.clone()
     }
 
-    /// What tells this content from another: the bytes of the schedule file, and of each calendar file that the schedule names
-    /// its path and its bytes, or why there are none.
+    /// What tells this content from another: the bytes of the schedule file, and of each calendar
+    /// file that the schedule names its path and its bytes, or why there are none.
     pub fn parts<'c>(&'c self, calendars: &'c [PathBuf]) -> impl Iterator<Item = &'c [u8]> {
         let of_calendars = calendars.iter().flat_map(|path| {
             let content = match self.calendars.files.get(path) {
@@ -67,7 +68,8 @@ impl Content {
 /// The calendar files of a schedule.
 #[derive(Debug, Default)]
 pub(super) struct CalendarFiles {
-    /// Where a path begins that is not absolute. `None`: the schedule is no file, and nothing is read.
+    /// Where a path begins that is not absolute. `None`: the schedule is no file, and nothing is
+    /// read.
     directory: Option<PathBuf>,
     files: BTreeMap<PathBuf, Result<Vec<u8>, Unreadable>>,
     /// Those that the schedule names, in the order of their names, each once.

@@ -92,7 +92,8 @@ pub enum Code {
     BadAccount,
     /// A receiver that is not defined, or that is told of nothing.
     BadReceiver,
-    /// Entries that come after each other in a way that never comes due, or a `retry` whose runs have no known end.
+    /// Entries that come after each other in a way that never comes due, or a `retry` whose runs
+    /// have no known end.
     BadChain,
     /// An entry that comes after a paused one.
     PausedUpstream,

@@ -1,4 +1,5 @@
-//! What links one occurrence to another: `retry` to a run that ended without success, `after` to the end of another entry.
+//! What links one occurrence to another: `retry` to a run that ended without success, `after` to
+//! the end of another entry.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -123,12 +124,14 @@ impl Followers {
 }
 
 impl Schedule {
-    /// The entry that an entry comes after in the end, which is due by the clock; an entry without `after` itself.
+    /// The entry that an entry comes after in the end, which is due by the clock; an entry without
+    /// `after` itself.
     pub fn root<'s>(&'s self, entry: &'s Arc<Entry>) -> &'s Arc<Entry> {
         self.upstream(entry).last().unwrap_or(entry)
     }
 
-    /// The entries that an entry comes after: the next one first, the one that is due by the clock last.
+    /// The entries that an entry comes after: the next one first, the one that is due by the clock
+    /// last.
     pub fn upstream<'s>(&'s self, entry: &'s Entry) -> impl Iterator<Item = &'s Arc<Entry>> {
         let before = move |entry: &Entry| {
             let after = entry.after.as_ref()?;

@@ -1,7 +1,7 @@
 //! What a schedule file says, once it is known to be valid; and how it is read: [`load`].
 //!
-//! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`, and everything that
-//! is wrong on the way becomes a [`Diagnostic`].
+//! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`,
+//! and everything that is wrong on the way becomes a [`Diagnostic`].
 
 mod arguments;
 mod calendars;
@@ -66,8 +66,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Adds to the warnings what in the schedule is likely not meant as it is written. What depends on time is told
-    /// of the year from `now` on.
+    /// Adds to the warnings what in the schedule is likely not meant as it is written. What depends
+    /// on time is told of the year from `now` on.
     pub fn linted(mut self, now: Timestamp) -> Loaded {
         let mut report = Report::default();
         for problem in lint::check(&self.schedule, &self.origin.places, now) {
@@ -106,8 +106,8 @@ pub struct Finding {
 
 /// Reads and validates a schedule file, with the calendar files that it names.
 ///
-/// Whatever the path leads to, this ends soon and takes bounded memory: no more than [`source::MAX_BYTES`] are read,
-/// and what is no regular file is refused.
+/// Whatever the path leads to, this ends soon and takes bounded memory: no more than
+/// [`source::MAX_BYTES`] are read, and what is no regular file is refused.
 ///
 /// # Errors
 /// Everything that is wrong with the file, at once; or the one reason why it cannot be read.
@@ -115,7 +115,8 @@ pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     Content::read(path, &[])?.understand()
 }
 
-/// Validates what was read of a schedule file. A calendar file that it names is not read, and is an error.
+/// Validates what was read of a schedule file. A calendar file that it names is not read, and is an
+/// error.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
@@ -127,11 +128,11 @@ pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
     }
 }
 
-/// Validates the text of a schedule file. `name` is what its diagnostics call it. Nothing is read: a calendar file that the text
-/// names is an error.
+/// Validates the text of a schedule file. `name` is what its diagnostics call it. Nothing is read:
+/// a calendar file that the text names is an error.
 ///
-/// # Errors
-/// Everything that is wrong with the text, at once. A text that is no YAML has one error: where it stops being one.
+/// # Errors Everything that is wrong with the text, at once. A text that is no YAML has one error:
+/// where it stops being one.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
     parse_with(name, text, &mut CalendarFiles::default())
 }
@@ -222,7 +223,8 @@ pub struct Account {
     pub shard: Shard,
     /// Where the `args` of its entries travel in run_now.
     pub args_in: ArgsIn,
-    /// Number of the organisation that the requests are for, sent as `X-Account`. `None`: the token's user has one alone.
+    /// Number of the organisation that the requests are for, sent as `X-Account`. `None`: the
+    /// token's user has one alone.
     pub organization: Option<u64>,
 }
 
@@ -305,8 +307,9 @@ pub struct Entry {
     pub after: Option<After>,
     /// The zone its expressions are read in.
     pub timezone: TimeZone,
-    /// Sent as `job_args`, exactly as written. In a schedule `None` where there is a template; an occurrence of an entry
-    /// with a template carries a copy of the entry that has the filled template here.
+    /// Sent as `job_args`, exactly as written. In a schedule `None` where there is a template; an
+    /// occurrence of an entry with a template carries a copy of the entry that has the filled
+    /// template here.
     pub args: Option<String>,
     /// Filled with the occurrence's instant, instead of fixed arguments.
     pub args_template: Option<Arc<Template>>,
@@ -338,8 +341,8 @@ pub struct Entry {
     pub expect: Option<Expectation>,
 }
 
-/// How long an action takes when all is well: told when one ends sooner or runs longer. Nothing is stopped, for the API has no way
-/// to stop an action.
+/// How long an action takes when all is well: told when one ends sooner or runs longer. Nothing is
+/// stopped, for the API has no way to stop an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// An action that ends sooner has done less than it should.
@@ -361,7 +364,8 @@ pub enum Overlap {
     Queue,
 }
 
-/// What to do with an occurrence while Cloud 66 deploys its stack or has it in maintenance, or has its job paused.
+/// What to do with an occurrence while Cloud 66 deploys its stack or has it in maintenance, or has
+/// its job paused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum StackState {
@@ -374,7 +378,8 @@ pub enum StackState {
     Skip,
 }
 
-/// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the quota spent.
+/// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the
+/// quota spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum CatchUp {
@@ -413,9 +418,11 @@ impl Entry {
         due_at.checked_add(self.start_deadline).unwrap_or(Timestamp::MAX)
     }
 
-    /// The delay of this entry's occurrences: in `[0, jitter)`, the same every time and on every machine.
+    /// The delay of this entry's occurrences: in `[0, jitter)`, the same every time and on every
+    /// machine.
     ///
-    /// It depends on the name alone, so that periods stay exact and a changed `cron` keeps its place.
+    /// It depends on the name alone, so that periods stay exact and a changed `cron` keeps its
+    /// place.
     pub fn delay(&self) -> Duration {
         let span = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
         match span {
@@ -425,7 +432,8 @@ impl Entry {
     }
 }
 
-/// FNV-1a with 64 bits: its value is fixed for all time, unlike that of the standard library's hasher.
+/// FNV-1a with 64 bits: its value is fixed for all time, unlike that of the standard library's
+/// hasher.
 fn fnv1a(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

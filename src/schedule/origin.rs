@@ -26,7 +26,8 @@ pub enum Part {
     Job(usize),
 }
 
-/// The places of the accounts, of the entries and of all their expressions, each in the file's order.
+/// The places of the accounts, of the entries and of all their expressions, each in the file's
+/// order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
     accounts: Vec<Range<usize>>,
@@ -84,7 +85,8 @@ impl Places {
         self.entries.get(entry).cloned()
     }
 
-    /// An expression, by its number among those of all entries; or a part of it, where its bytes can be told.
+    /// An expression, by its number among those of all entries; or a part of it, where its bytes
+    /// can be told.
     pub fn part_of(&self, expression: usize, part: Option<Range<usize>>) -> Option<Range<usize>> {
         let place = self.expressions.get(expression)?;
         Some(match (place.words, part) {

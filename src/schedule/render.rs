@@ -1,4 +1,5 @@
-//! Diagnostics for people: the place, the line with a mark under what is wrong, the message, what to write instead.
+//! Diagnostics for people: the place, the line with a mark under what is wrong, the message, what
+//! to write instead.
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -25,7 +26,8 @@ pub fn render(diagnostics: &[Diagnostic], cut: bool, colour: Colour) -> String {
     render_within(diagnostics, cut, colour, WIDTH)
 }
 
-/// The same with the excerpts on lines of so many columns at most. Sentences are as long as they are.
+/// The same with the excerpts on lines of so many columns at most. Sentences are as long as they
+/// are.
 pub fn render_within(diagnostics: &[Diagnostic], cut: bool, colour: Colour, columns: usize) -> String {
     let renderer = match colour {
         Colour::Never => Renderer::plain(),

@@ -7,8 +7,8 @@ use super::diagnostic::{Code, Diagnostic, Related, Severity};
 use super::place::visible;
 use super::sources::{Finder, Sources};
 
-/// After so many errors reading stops, so that a large file in which everything is wrong costs little. Further
-/// warnings are not kept; they stop nothing.
+/// After so many errors reading stops, so that a large file in which everything is wrong costs
+/// little. Further warnings are not kept; they stop nothing.
 const KEPT: usize = 10_000;
 
 /// The proof that an error was reported. Who holds it need not report again.

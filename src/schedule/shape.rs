@@ -1,7 +1,7 @@
 //! The shape of the schedule file, from which its JSON Schema is made.
 //!
-//! The types mirror what `validate` reads, and their comments are what an editor shows beside a key. The tests hold
-//! keys, words and defaults against the validation's own.
+//! The types mirror what `validate` reads, and their comments are what an editor shows beside a
+//! key. The tests hold keys, words and defaults against the validation's own.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ pub fn json_schema() -> Schema {
     schema
 }
 
-/// Lets an editor show an explanation as it is meant: each paragraph on one line, and what is in backticks as code.
+/// Lets an editor show an explanation as it is meant: each paragraph on one line, and what is in
+/// backticks as code.
 fn explained(schema: &mut Schema) {
     let Some(text) = schema.get("description").and_then(serde_json::Value::as_str) else {
         return;
@@ -44,7 +45,8 @@ struct File {
     /// The time zone of every entry that names none.
     #[schemars(extend("default" = "UTC"))]
     timezone: Timezone,
-    /// The API tokens, each with a quota of its own. An entry need not name its account where there is only one.
+    /// The API tokens, each with a quota of its own. An entry need not name its account where there
+    /// is only one.
     #[schemars(extend("defaultSnippets" = [{
         "label": "an account",
         "body": { "${1:main}": { "token": { "credential": "${2:cloud66-token}" } } },
@@ -56,7 +58,8 @@ struct File {
         "body": { "${1:ops}": { "webhook": { "credential": "${2:ops-webhook}" }, "format": "${3:json}" } },
     }]))]
     notify: Option<BTreeMap<Name, Receiver>>,
-    /// Days and windows of time on which entries are not run. An entry names them under its own `not_on`.
+    /// Days and windows of time on which entries are not run. An entry names them under its own
+    /// `not_on`.
     #[schemars(extend("defaultSnippets" = [
         { "label": "a list of days", "body": { "${1:holidays}": { "dates": ["${2:2026-12-25}"], "until": "${3:2026-12-31}" } } },
         { "label": "a window", "body": { "${1:freeze}": { "cron": "${2:0 18 * * FRI}", "for": "${3:62h}" } } },
@@ -85,22 +88,24 @@ struct Account {
         extend("default" = "https://app.cloud66.com/api/3", "examples" = ["https://app.cloud66.com/api/3"])
     )]
     url: String,
-    /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never the token itself.
+    /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never
+    /// the token itself.
     token: Token,
     /// How long one request may take: 5 minutes at most.
     #[schemars(extend("default" = "30s", "examples" = ["10s", "30s", "1m"]))]
     timeout: Positive,
     /// What is believed of the quota until an answer's headers say otherwise.
     quota: Quota,
-    /// Where several daemons share a journal: accounts of one shard are led by one of them, and other shards by others.
-    /// Without it, an account belongs to the shard of all that name none.
+    /// Where several daemons share a journal: accounts of one shard are led by one of them, and
+    /// other shards by others. Without it, an account belongs to the shard of all that name none.
     #[schemars(extend("examples" = ["east"]))]
     shard: Name,
-    /// Where the `args` of its entries travel: in the query, as the vendor documents, or in a JSON body, as the vendor's
-    /// client sends them, so that they are in no access log.
+    /// Where the `args` of its entries travel: in the query, as the vendor documents, or in a JSON
+    /// body, as the vendor's client sends them, so that they are in no access log.
     #[schemars(extend("default" = "query"))]
     args_in: ArgsIn,
-    /// The number of an organisation, sent as `X-Account`: for a token whose user belongs to several.
+    /// The number of an organisation, sent as `X-Account`: for a token whose user belongs to
+    /// several.
     #[schemars(range(min = 1), extend("examples" = [1234]))]
     organization: u64,
 }
@@ -135,7 +140,8 @@ struct Quota {
     /// The interval after which the count starts anew.
     #[schemars(extend("default" = "1h", "examples" = ["1h", "30m"]))]
     window: Positive,
-    /// What the schedule never uses, and leaves to people and CI on the same token: a number of requests, or a share.
+    /// What the schedule never uses, and leaves to people and CI on the same token: a number of
+    /// requests, or a share.
     #[schemars(extend("default" = "5%"))]
     reserve: Reserve,
 }
@@ -152,11 +158,12 @@ struct Entry {
     stack: Uid,
     /// The uid of the job.
     job: Uid,
-    /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month, month, day of the week;
-    /// with six fields the seconds come first. `@daily` and its like are short for one.
+    /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month,
+    /// month, day of the week; with six fields the seconds come first. `@daily` and its like are
+    /// short for one.
     cron: Cron,
-    /// Instead of `cron`: due when the action of this entry has ended with success, or as `on` says. Its occurrences have the
-    /// scheduled instants of that entry.
+    /// Instead of `cron`: due when the action of this entry has ended with success, or as `on`
+    /// says. Its occurrences have the scheduled instants of that entry.
     #[schemars(extend("examples" = ["nightly-report", { "entry": "nightly-report", "on": "failure" }]))]
     after: After,
     #[schemars(flatten)]
@@ -173,22 +180,25 @@ struct Policies {
     /// One string, sent as `job_args` exactly as written.
     #[schemars(extend("examples" = ["--full '2 days'"]))]
     args: String,
-    /// Instead of `args`: one string with fields that each occurrence fills in the entry's zone: `{scheduled_at}`, `{date}`,
-    /// `{time}`, `{unix}` and `{entry}`. `{{` is a brace.
+    /// Instead of `args`: one string with fields that each occurrence fills in the entry's zone:
+    /// `{scheduled_at}`, `{date}`, `{time}`, `{unix}` and `{entry}`. `{{` is a brace.
     #[schemars(extend("examples" = ["--day {date}"]))]
     args_template: Template,
-    /// The account whose token starts the job, by its name under `accounts`. The only one where there is only one.
+    /// The account whose token starts the job, by its name under `accounts`. The only one where
+    /// there is only one.
     account: Name,
     /// What to do while this entry's last action is unfinished.
     #[schemars(extend("default" = "allow"))]
     overlap: Overlap,
-    /// Which occurrences are sent of those that wait because the daemon was down or the quota spent.
+    /// Which occurrences are sent of those that wait because the daemon was down or the quota
+    /// spent.
     #[schemars(extend("default" = "latest"))]
     catch_up: CatchUp,
     /// An occurrence that is not sent this long after it came due is missed.
     #[schemars(extend("default" = "1h", "examples" = ["10m", "1h", "1h 30m", "2d"]))]
     start_deadline: Positive,
-    /// The entry's own delay is drawn from 0 to this, the same every time, so that periods stay exact.
+    /// The entry's own delay is drawn from 0 to this, the same every time, so that periods stay
+    /// exact.
     #[schemars(extend("default" = "0s", "examples" = ["30s", "5m", "1h"]))]
     jitter: Duration,
     /// Who goes first when the quota is short.
@@ -209,17 +219,18 @@ struct Policies {
     /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
     #[schemars(extend("default" = "ignore"))]
     stack_state: StackState,
-    /// The receivers that are told how its occurrences end: one, or a list. An empty list is nobody.
+    /// The receivers that are told how its occurrences end: one, or a list. An empty list is
+    /// nobody.
     notify: Names,
-    /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is missed, rejected or
-    /// unknown. As healthchecks.io and what is like it have it.
+    /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is
+    /// missed, rejected or unknown. As healthchecks.io and what is like it have it.
     #[schemars(extend("examples" = ["https://hc-ping.com/your-uuid"]))]
     ping: Address,
-    /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one of them is skipped. An empty list
-    /// is none.
+    /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one
+    /// of them is skipped. An empty list is none.
     not_on: CalendarNames,
-    /// How long an action takes when all is well. `action.quick` tells when one ends sooner, `action.slow` while one runs longer; nothing
-    /// is stopped. `follow` is needed.
+    /// How long an action takes when all is well. `action.quick` tells when one ends sooner,
+    /// `action.slow` while one runs longer; nothing is stopped. `follow` is needed.
     expect: Expect,
 }
 
@@ -239,7 +250,8 @@ struct Expect {
     within: Positive,
 }
 
-/// Days and times on which the entries that name it are not run: a list of days, a window that opens again and again, or a file.
+/// Days and times on which the entries that name it are not run: a list of days, a window that
+/// opens again and again, or a file.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend(
     "required" = [],
@@ -254,13 +266,15 @@ struct Calendar {
     /// How long the window stays open, in elapsed time.
     #[schemars(extend("examples" = ["62h", "90m", "2d"]))]
     r#for: Positive,
-    /// The time zone in which the expressions of the window are read. The file's where none is named.
+    /// The time zone in which the expressions of the window are read. The file's where none is
+    /// named.
     timezone: Timezone,
-    /// A file with a date or a range of dates a line, `#` before comments; or an iCalendar file, whose name ends in `.ics`. Beside the
-    /// schedule file unless the path is absolute.
+    /// A file with a date or a range of dates a line, `#` before comments; or an iCalendar file,
+    /// whose name ends in `.ics`. Beside the schedule file unless the path is absolute.
     #[schemars(length(min = 1), extend("examples" = ["holidays.txt", "holidays.ics"]))]
     file: String,
-    /// The last day that the list is kept for. `check`, the log and `status` warn from thirty days before.
+    /// The last day that the list is kept for. `check`, the log and `status` warn from thirty days
+    /// before.
     until: Day,
 }
 
@@ -423,8 +437,8 @@ plain!(Positive, {
     "type": "string", "pattern": (duration::POSITIVE_PATTERN), "patternErrorMessage": (DURATION_HELP),
     "examples": ["90s", "5m", "1h 30m", "2d"],
 });
-// The names are for an editor to propose: as an enumeration they would fill whatever it says of the key. Others are
-// left to the tz database of the machine that reads the file.
+// The names are for an editor to propose: as an enumeration they would fill whatever it says of the
+// key. Others are left to the tz database of the machine that reads the file.
 plain!(Timezone, false, {
     "type": "string", "pattern": r"^[A-Za-z0-9_+.-]+(/[A-Za-z0-9_+.-]+)*$",
     "patternErrorMessage": "A time zone is a name of the tz database, as `Europe/London` or `UTC`.",
@@ -479,7 +493,8 @@ const DATES_HELP: &str = "A date is written as 2026-12-25, and a range as 2026-1
 
 const CRON_HELP: &str = "A cron expression has five fields, or six with the seconds first, or is one of @yearly, @monthly, @weekly, @daily, @hourly.";
 
-/// What an expression looks like: a nickname, or five or six fields. What stands in a field it does not say.
+/// What an expression looks like: a nickname, or five or six fields. What stands in a field it does
+/// not say.
 fn cron_pattern() -> String {
     let letters = |name: &str| -> String {
         let either = |c: char| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase());

@@ -1,4 +1,5 @@
-//! The file's text, read with bounds: whatever the path leads to, reading ends soon and takes bounded memory.
+//! The file's text, read with bounds: whatever the path leads to, reading ends soon and takes
+//! bounded memory.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};

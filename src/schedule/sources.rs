@@ -1,11 +1,12 @@
 //! The texts that a schedule is made of, and which of them a place belongs to.
 //!
-//! A schedule is one file, or the files of a directory, and the calendar files that they name. Each text has a range of
-//! positions of its own: the first one begins at 0, and each of the others one past the end of the text before it. So a
-//! range of positions says which file it is in, and whoever reports a problem needs to know of one number only.
+//! A schedule is one file, or the files of a directory, and the calendar files that they name. Each
+//! text has a range of positions of its own: the first one begins at 0, and each of the others one
+//! past the end of the text before it. So a range of positions says which file it is in, and
+//! whoever reports a problem needs to know of one number only.
 //!
-//! Example: a schedule file of 100 bytes names a calendar file of 30. Position 42 is byte 42 of the schedule file; position
-//! 105 is byte 4 of the calendar file, whose text begins at 101.
+//! Example: a schedule file of 100 bytes names a calendar file of 30. Position 42 is byte 42 of the
+//! schedule file; position 105 is byte 4 of the calendar file, whose text begins at 101.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +59,8 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// Finds the file, line and column of positions. A text is gone through when the first place of it is looked for.
+/// Finds the file, line and column of positions. A text is gone through when the first place of it
+/// is looked for.
 pub(super) struct Finder<'s> {
     sources: &'s Sources,
     /// Positions that are never shown, in order, each text's with its own bytes.

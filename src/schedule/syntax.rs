@@ -8,8 +8,8 @@ use super::diagnostic::Code;
 use super::place::{shown, visible};
 use super::report::Problem;
 
-/// Turns the parser's error into a problem with a place and help. The parser stops at its first error: where that is a value
-/// that needs quotes, every other value of the kind is a problem too.
+/// Turns the parser's error into a problem with a place and help. The parser stops at its first
+/// error: where that is a value that needs quotes, every other value of the kind is a problem too.
 pub(super) fn problems(error: &Error, text: &str) -> Vec<Problem> {
     let first = problem(error, text);
     let start = first.span.as_ref().map_or(text.len(), |span| span.start);
@@ -107,7 +107,8 @@ fn explain(error: &Error, rest: &str) -> (Code, String, String) {
     (code, message, help.into())
 }
 
-/// What YAML's own grammar refuses. The parser has no codes for it: what it says is looked at for a better help.
+/// What YAML's own grammar refuses. The parser has no codes for it: what it says is looked at for a
+/// better help.
 fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
     let said = error.to_string();
     // The place is shown with the line, and need not be said again.

@@ -1,8 +1,8 @@
 //! `args_template`: arguments with fields that each occurrence fills with its own instant.
 //!
-//! A template is checked when the schedule is loaded, so that filling one cannot fail: the result depends on the entry and
-//! on `scheduled_at` alone, and is the same before and after a restart. `{{` stands for one `{`; a `}` outside of a field
-//! stands for itself.
+//! A template is checked when the schedule is loaded, so that filling one cannot fail: the result
+//! depends on the entry and on `scheduled_at` alone, and is the same before and after a restart.
+//! `{{` stands for one `{`; a `}` outside of a field stands for itself.
 
 use std::fmt::Write as _;
 use std::ops::Range;

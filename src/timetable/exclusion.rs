@@ -1,6 +1,7 @@
 //! Whether an occurrence falls on a calendar on which its entry is not run.
 //!
-//! The answer depends on the entry and the instant alone, so that it is the same before, at and after the instant, on every machine.
+//! The answer depends on the entry and the instant alone, so that it is the same before, at and
+//! after the instant, on every machine.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -37,7 +38,8 @@ fn span_of_list(listed: &Listed, zone: &TimeZone, at: Timestamp) -> Option<(Time
         return Some((from, until));
     }
     let &(from, until) = holding(&listed.local, zone.to_datetime(at))?;
-    // A day that begins in a gap begins where the gap ends; one whose midnight comes twice begins the first time.
+    // A day that begins in a gap begins where the gap ends; one whose midnight comes twice begins
+    // the first time.
     let instant = |civil: DateTime, otherwise| zone.to_timestamp(civil).unwrap_or(otherwise);
     Some((instant(from, Timestamp::MIN), instant(until, Timestamp::MAX)))
 }

@@ -32,7 +32,8 @@ pub struct Occurrence {
     pub pass: u32,
 }
 
-/// The occurrences of a whole schedule in the order of time. A step costs what is due, not what exists.
+/// The occurrences of a whole schedule in the order of time. A step costs what is due, not what
+/// exists.
 #[derive(Debug)]
 pub struct Timetable {
     /// In the file's order.
@@ -74,8 +75,9 @@ impl Timetable {
         Timetable { rows, lines, upcoming: upcoming.into(), position: from }
     }
 
-    /// The occurrences with position <= scheduled_at < `until`, by (scheduled_at, place in the file);
-    /// `until` is the position then. It never moves back: an `until` that is past yields nothing.
+    /// The occurrences with position <= scheduled_at < `until`, by (scheduled_at, place in the
+    /// file); `until` is the position then. It never moves back: an `until` that is past yields
+    /// nothing.
     pub fn step(&mut self, until: Timestamp) -> Vec<Occurrence> {
         let mut due = Vec::new();
         while let Some(mut top) = self.upcoming.peek_mut() {
@@ -114,8 +116,8 @@ impl Timetable {
         self.upcoming.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The entries that are due next, each with its instant, in order: at most so many. It costs what is asked for, and
-    /// not what exists.
+    /// The entries that are due next, each with its instant, in order: at most so many. It costs
+    /// what is asked for, and not what exists.
     pub fn soonest(&self, most: usize) -> Vec<(&Arc<Entry>, Timestamp)> {
         // A heap in an array: what stands at n comes before what stands at 2n + 1 and 2n + 2.
         let heap = self.upcoming.as_slice();
@@ -174,8 +176,8 @@ pub fn occurrences(
     })
 }
 
-/// The first instant with `from` <= at < `until` at which two entries are both due. Each search takes one from
-/// `searches`; when none is left, there is none to be found.
+/// The first instant with `from` <= at < `until` at which two entries are both due. Each search
+/// takes one from `searches`; when none is left, there is none to be found.
 pub fn coincidence(
     one: &Entry,
     other: &Entry,
@@ -331,7 +333,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_was_kept_before_two_transitions_in_a_row_is_not_kept_again() {
-        // On 10 April the clocks go from 03:00 back to 01:00, and half an hour later from 01:30 on to 03:30.
+        // On 10 April the clocks go from 03:00 back to 01:00, and half an hour later from 01:30 on
+        // to 03:30.
         let zone = TimeZone::posix("AAA0BBB2,J100/3,J100/1:30").expect("a zone");
         let entry =
             Entry { timezone: zone, ..Entry::clone(&entry("e", "UTC", &["0 2 * * *", "15 1 * * *"])) };

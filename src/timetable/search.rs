@@ -1,9 +1,10 @@
 //! The occurrences of one expression, daylight saving included.
 //!
-//! The rule is that of Debian's cron. An expression without `*` in minute and hour names appointments: the clock it
-//! goes by never runs back, and what it skips comes due at the end of the gap. One with a `*` there goes by the
-//! zone's clock as it is: nothing extra after a gap, both passes of a repeated hour. A `*` in the field for seconds
-//! does not count: `* 30 1 * * *` is one appointment a second.
+//! The rule is that of Debian's cron. An expression without `*` in minute and hour names
+//! appointments: the clock it goes by never runs back, and what it skips comes due at the end of
+//! the gap. One with a `*` there goes by the zone's clock as it is: nothing extra after a gap, both
+//! passes of a repeated hour. A `*` in the field for seconds does not count: `* 30 1 * * *` is one
+//! appointment a second.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -27,7 +27,8 @@ const NAMES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// And what is in a file. Not asked of other directories: of `/tmp` it would tell each write of everybody.
+/// And what is in a file. Not asked of other directories: of `/tmp` it would tell each write of
+/// everybody.
 const CONTENT: WatchFlags = NAMES.union(WatchFlags::MODIFY).union(WatchFlags::CLOSE_WRITE);
 
 /// Why changes are not told.
@@ -53,7 +54,8 @@ pub(super) enum Hint {
 }
 
 impl Hint {
-    /// Whether the file is still open for writing, as far as is known, where it was, or was not, before.
+    /// Whether the file is still open for writing, as far as is known, where it was, or was not,
+    /// before.
     pub(super) fn leaves_open(self, before: bool) -> bool {
         match self {
             Hint::Written => true,
@@ -116,7 +118,8 @@ impl Watches {
                 }
             }
         }
-        // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns it.
+        // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns
+        // it.
         let inotify = unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)?;
         Ok(Watches { inotify, names })
     }
@@ -164,14 +167,16 @@ fn read(inotify: &OwnedFd, names: &HashMap<i32, Vec<OsString>>) -> Option<Hint> 
     }
 }
 
-/// Whether an event has to do with the path. One without a name is of a whole directory, or tells that others were lost.
+/// Whether an event has to do with the path. One without a name is of a whole directory, or tells
+/// that others were lost.
 fn concerns(names: &HashMap<i32, Vec<OsString>>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
     let Some(name) = name else { return true };
     let name = OsStr::from_bytes(name.to_bytes());
     names.get(&watch).is_none_or(|names| names.iter().any(|known| known == name))
 }
 
-/// Whether a directory is on a file system that other machines write: NFS, SMB, CIFS, FUSE, 9P, Ceph, AFS.
+/// Whether a directory is on a file system that other machines write: NFS, SMB, CIFS, FUSE, 9P,
+/// Ceph, AFS.
 fn is_remote(directory: &Path) -> bool {
     const REMOTE: [u32; 7] =
         [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];

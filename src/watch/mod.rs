@@ -1,13 +1,15 @@
-//! Notices that files may have changed, whatever it is that leads to it: an editor's rename, a symbolic link that is
-//! swapped, a directory that is replaced.
+//! Notices that files may have changed, whatever it is that leads to it: an editor's rename, a
+//! symbolic link that is swapped, a directory that is replaced.
 //!
-//! A change is only a hint: who is told looks at the content, and [`Seen`] says whether it is another one. inotify tells of
-//! changes as they happen. Where it cannot, the file is looked at every few seconds.
+//! A change is only a hint: who is told looks at the content, and [`Seen`] says whether it is
+//! another one. inotify tells of changes as they happen. Where it cannot, the file is looked at
+//! every few seconds.
 //!
-//! Who writes a file in place empties it first, and half of a schedule can be a valid one. So a file that was written to is read
-//! after its writer has closed it, or once nothing has happened to it for two seconds, where nobody tells of the close. Example: an
-//! editor truncates the file at 0 s, writes at 1.5 s and closes it at 1.6 s; it is read at 1.8 s. One that hangs after
-//! truncating it has it read at 2 s: a file that is empty is an error, and nothing changes.
+//! Who writes a file in place empties it first, and half of a schedule can be a valid one. So a
+//! file that was written to is read after its writer has closed it, or once nothing has happened to
+//! it for two seconds, where nobody tells of the close. Example: an editor truncates the file at 0
+//! s, writes at 1.5 s and closes it at 1.6 s; it is read at 1.8 s. One that hangs after truncating
+//! it has it read at 2 s: a file that is empty is an error, and nothing changes.
 
 mod chain;
 mod inotify;
@@ -25,11 +27,13 @@ use crate::log::event::{Event, SchedulePolled};
 use inotify::{Hint, Watches};
 pub use seen::{FileState, Seen, once_it_stays};
 
-/// A file is read when nothing has happened to it for this long: what writes it has come to its end.
+/// A file is read when nothing has happened to it for this long: what writes it has come to its
+/// end.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// A file that is still open for writing, as far as anybody can tell, is read when it has stayed the same for this long: a
-/// writer that takes longer between two writes has most likely forgotten it.
+/// A file that is still open for writing, as far as anybody can tell, is read when it has stayed
+/// the same for this long: a writer that takes longer between two writes has most likely forgotten
+/// it.
 const STABLE: Duration = Duration::from_secs(2);
 
 /// How often a file is looked at that nobody tells of.
@@ -95,8 +99,8 @@ impl Watch {
         }
     }
 
-    /// Resolves when the file may have changed, and has settled since. The first time it does so at once, for
-    /// what happened before.
+    /// Resolves when the file may have changed, and has settled since. The first time it does so at
+    /// once, for what happened before.
     ///
     /// May be dropped at any time: what was noticed by then is told by the next call.
     pub async fn changed(&mut self) {
@@ -163,7 +167,8 @@ impl Watch {
         };
         match placed {
             Ok(watches) => {
-                // What happened before a watch was there, nobody tells: it may be the beginning of a write.
+                // What happened before a watch was there, nobody tells: it may be the beginning of
+                // a write.
                 let now = stamps_of(&self.paths).await;
                 self.writing |= now != last || first && now.iter().flatten().any(|stamp| stamp.is_recent());
                 self.way = Way::Told(watches);

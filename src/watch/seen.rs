@@ -59,14 +59,15 @@ impl Seen {
         self.0 == *sight
     }
 
-    /// Takes another look in. Whether it shows something else: what has been told of the last one is not told again.
+    /// Takes another look in. Whether it shows something else: what has been told of the last one
+    /// is not told again.
     pub fn differs(&mut self, sight: FileState) -> bool {
         std::mem::replace(&mut self.0, sight) != self.0
     }
 }
 
-/// The last of several looks, once two in a row show the same, or there were enough. Who writes a file in place empties it first: half
-/// of a schedule, or none, may be a valid one.
+/// The last of several looks, once two in a row show the same, or there were enough. Who writes a
+/// file in place empties it first: half of a schedule, or none, may be a valid one.
 pub fn once_it_stays<T, S: PartialEq>(first: T, of: impl Fn(&T) -> &S, mut look: impl FnMut() -> T) -> T {
     let mut last = first;
     for _ in 0..MOST_LOOKS {

@@ -1,8 +1,9 @@
 //! `/calendar.ics`: the occurrences of the next weeks, for calendar programs (RFC 5545).
 //!
-//! An occurrence is an event as long as the median of the entry's last runs. An entry that is due more often than hourly
-//! would fill the calendar: each of its days is one event that says how often. UIDs are made of the entry and the time,
-//! so that a calendar that reads the file again changes its events and does not double them.
+//! An occurrence is an event as long as the median of the entry's last runs. An entry that is due
+//! more often than hourly would fill the calendar: each of its days is one event that says how
+//! often. UIDs are made of the entry and the time, so that a calendar that reads the file again
+//! changes its events and does not double them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -27,7 +28,8 @@ const MOST_DAYS: usize = 62;
 /// Events at most. Calendar programs are slow beyond some thousands.
 const MOST_EVENTS: usize = 5000;
 
-/// Occurrences that are looked at, at most: all of a day of an entry that is due each second, for two weeks.
+/// Occurrences that are looked at, at most: all of a day of an entry that is due each second, for
+/// two weeks.
 const MOST_OCCURRENCES: usize = 2_000_000;
 
 /// An entry that is due more often on a day is one event for that day.

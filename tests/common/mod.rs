@@ -20,14 +20,15 @@ use stackcron::sandbox::{Fault, Job, Quota, Sandbox, Settings, Stack, WindowKind
 use stackcron::schedule::{JobUid, StackUid};
 use tokio::sync::Semaphore;
 
-/// What a test waits for comes within this time, or the test has failed. Generous: the machine may be busy.
+/// What a test waits for comes within this time, or the test has failed. Generous: the machine may
+/// be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether an attempt in doubt had an effect is decided two minutes after it at the earliest.
 pub const DOUBT_ENDS: Duration = Duration::from_secs(170);
 
-/// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long: they take turns, two at
-/// a time. One that needs more of it holds both.
+/// Held by a test that keeps the machine busy, or whose daemon must not be kept from it for long:
+/// they take turns, two at a time. One that needs more of it holds both.
 pub static MACHINE: Semaphore = Semaphore::const_new(2);
 
 /// Runs each case on a thread of its own, and tells all that failed.
@@ -211,7 +212,8 @@ impl Daemon {
         self.wait_long_for(PATIENCE, event, condition)
     }
 
-    /// The first line from the start on that is this event and fulfils the condition, for what takes minutes by design.
+    /// The first line from the start on that is this event and fulfils the condition, for what
+    /// takes minutes by design.
     pub fn wait_long_for(
         &mut self,
         patience: Duration,

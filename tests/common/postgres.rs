@@ -1,5 +1,5 @@
-//! A PostgreSQL server of the tests' own, from the system's binaries: in a directory that is thrown away, on a Unix
-//! socket, and durable as any other.
+//! A PostgreSQL server of the tests' own, from the system's binaries: in a directory that is thrown
+//! away, on a Unix socket, and durable as any other.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -337,13 +337,14 @@ impl Proxy {
         self.way.cut.store(cut, Relaxed);
     }
 
-    /// On the connections that there are, this does not come through, and nobody is told. On others it does.
+    /// On the connections that there are, this does not come through, and nobody is told. On others
+    /// it does.
     pub fn strand(&self, what: Strand) {
         self.way.stranded[what as usize].store(self.way.made.load(Relaxed), Relaxed);
     }
 
-    /// From now on, a connection on which this is asked swallows that and all that comes after it, and nobody is told.
-    /// Others go on. `None`: no connection does any more.
+    /// From now on, a connection on which this is asked swallows that and all that comes after it,
+    /// and nobody is told. Others go on. `None`: no connection does any more.
     pub fn swallow(&self, text: Option<&'static str>) {
         *self.way.swallows.lock().expect("the text") = text;
         if text.is_none() {

@@ -96,7 +96,8 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts a front that closes connections which are idle for a second: the gap between two fires.
+    /// Starts a front that closes connections which are idle for a second: the gap between two
+    /// fires.
     pub fn start(kind: Kind, origin: u16) -> Front {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();

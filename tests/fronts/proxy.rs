@@ -12,7 +12,8 @@ pub struct Squid {
 }
 
 impl Squid {
-    /// Starts a proxy that lets `user` through with the password `s3cret`, and to local ports of any number.
+    /// Starts a proxy that lets `user` through with the password `s3cret`, and to local ports of
+    /// any number.
     pub fn start() -> Squid {
         let directory = tempfile::tempdir().expect("a directory");
         let place = directory.path();

@@ -1,5 +1,5 @@
-//! Network namespaces of a test's own, as machines between which packets can be lost. They need root, util-linux,
-//! iproute2 and nftables.
+//! Network namespaces of a test's own, as machines between which packets can be lost. They need
+//! root, util-linux, iproute2 and nftables.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,5 @@
-//! What the log says of a database that is out of reach: each cause when it shows, no flood, and no jump of the clock.
+//! What the log says of a database that is out of reach: each cause when it shows, no flood, and no
+//! jump of the clock.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -154,7 +155,8 @@ async fn connections_that_come_and_go_do_not_flood_the_log() {
     let events = ["journal.failed", "journal.restored", "lease.unreachable", "lease.reachable"];
     let told: Vec<&Value> = events.iter().flat_map(|event| daemon.events(event)).collect();
     say(&format!("{} lines of {cuts} cuts", told.len()));
-    // A connection ends in three ways: it is told, it is closed, or the first question finds it closed.
+    // A connection ends in three ways: it is told, it is closed, or the first question finds it
+    // closed.
     assert!(told.len() <= 4 * 3, "{told:#?}");
     nothing_is_lost(&scene.nothing_twice(&place));
 }

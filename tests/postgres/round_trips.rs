@@ -1,4 +1,5 @@
-//! What a leader writes together costs one round trip, however much it is: it is sent to its end before any answer.
+//! What a leader writes together costs one round trip, however much it is: it is sent to its end
+//! before any answer.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,14 +23,15 @@ const COMMIT: &str = "COMMIT";
 /// What a client said on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
-    /// These statements as one transaction. It had no answer to the first before it had sent the last.
+    /// These statements as one transaction. It had no answer to the first before it had sent the
+    /// last.
     Together(Vec<String>),
     /// A statement, the answer to which it may have waited for.
     Alone(String),
 }
 
-/// Stands between members and the server, and keeps back all answers from the first word of a leader's transaction to its last.
-/// Who waits for one in between waits forever.
+/// Stands between members and the server, and keeps back all answers from the first word of a
+/// leader's transaction to its last. Who waits for one in between waits forever.
 struct Relay {
     address: std::net::SocketAddr,
     connections: Arc<Mutex<Vec<Arc<Connection>>>>,
@@ -63,7 +65,8 @@ impl Relay {
         format!("postgres://stackcron@{}/{database}", self.address)
     }
 
-    /// What was said on the connection that a leader writes through: before its first transaction, and from that on.
+    /// What was said on the connection that a leader writes through: before its first transaction,
+    /// and from that on.
     fn of_leader(&self) -> (Vec<Said>, Vec<Said>) {
         let connections = self.connections.lock().expect("the connections");
         let said = connections.iter().map(|connection| connection.said.lock().expect("its words").clone());
@@ -132,7 +135,8 @@ fn relay(connection: &Arc<Connection>, client: TcpStream, server: UnixStream) {
         let _ = to_server.shutdown(Shutdown::Both);
         hears.let_go();
     });
-    // The server is always listened to: it would do nothing more if it could not say what it has to.
+    // The server is always listened to: it would do nothing more if it could not say what it has
+    // to.
     let (answers, answered) = channel();
     std::thread::spawn(move || {
         let mut bytes = [0; 65536];
@@ -200,7 +204,8 @@ async fn however_many_claims_and_moves_and_quotas_go_in_one_round_trip() {
         journal.claim(cursor(&before), before.clone()).await.expect("claimed without an answer in between");
         let so_far = relay.of_leader().1.len();
         journal.save_quota(account.clone(), quota::Saved { limit: 100, ..quota::Saved::default() });
-        // As one request, and the claims as the next: they are written together, or one after the other.
+        // As one request, and the claims as the next: they are written together, or one after the
+        // other.
         let moved = before.iter().map(|claim| {
             let sent_at = claim.key.scheduled_at();
             (claim.key.clone(), Transition::Sending { attempts: 1, sent_at })

@@ -1,4 +1,5 @@
-//! One fires, the others stand by, and one of them takes over: from a leader that stops, dies, is paused or cut off.
+//! One fires, the others stand by, and one of them takes over: from a leader that stops, dies, is
+//! paused or cut off.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! One run in virtual time: a client that always has something to send, the server, other clients, and the judge.
+//! One run in virtual time: a client that always has something to send, the server, other clients,
+//! and the judge.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -71,10 +72,12 @@ pub struct Report {
     pub refused: u64,
     /// Refused though the newest headers covered it, and nobody else had used any since.
     pub inexcusable: u64,
-    /// Single requests beyond what was covered that were refused, though nobody else had used any since the newest answer:
-    /// in the windows that are for learning, and in those that are measured.
+    /// Single requests beyond what was covered that were refused, though nobody else had used any
+    /// since the newest answer: in the windows that are for learning, and in those that are
+    /// measured.
     pub wrong_guesses: [u64; 2],
-    /// In the windows that are measured: what was left beyond reserve, others' use and losses, and what was used of it.
+    /// In the windows that are measured: what was left beyond reserve, others' use and losses, and
+    /// what was used of it.
     pub usable: f64,
     pub used: f64,
     /// In the windows that are measured: the longest that a turn waited for a request.
@@ -137,7 +140,8 @@ pub struct Simulation<'a> {
     others: u64,
     /// The newest outcome that is known, in the server's order.
     newest: Option<Outcome>,
-    /// When requests were lost, or answered without headers, that no answer known is sure to include.
+    /// When requests were lost, or answered without headers, that no answer known is sure to
+    /// include.
     doubtful: Vec<Mono>,
     /// Requests: when, and how many were ours, others', and ours but lost on the way.
     taken: Vec<(Mono, i64, i64, i64)>,
@@ -440,13 +444,15 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// What waits is told to wait only when the newest headers, less what is in doubt, leave nothing beyond the reserve.
+    /// What waits is told to wait only when the newest headers, less what is in doubt, leave
+    /// nothing beyond the reserve.
     fn no_pacing(&self) {
         let Some(newest) = self.newest.filter(|_| !self.scenario.retry_after) else {
             return;
         };
         let reserve = u64::from(self.scenario.reserve.of(newest.limit));
-        // With a rolling window answers that overtook each other leave a doubt; it ends with what comes back next.
+        // With a rolling window answers that overtook each other leave a doubt; it ends with what
+        // comes back next.
         let doubt = match self.scenario.kind {
             Kind::Rolling if self.scenario.others_percent > 0 => return,
             Kind::Rolling => u64::from(self.scenario.connections.min(self.scenario.limit / 50 + 1)),

@@ -52,7 +52,8 @@ fn result(diagnostic: &Diagnostic) -> Value {
     })
 }
 
-/// A path as a reference: relative ones stay so, for a code host looks from the root of the repository.
+/// A path as a reference: relative ones stay so, for a code host looks from the root of the
+/// repository.
 fn uri(path: &str) -> String {
     const KEPT: &percent_encoding::AsciiSet =
         &percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -45,7 +45,8 @@ pub(crate) struct Line<'a> {
     /// `None`: the first time through the instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<u32>,
-    /// When the run was scheduled that this one repeats, and the number of the repetition, where it repeats one.
+    /// When the run was scheduled that this one repeats, and the number of the repetition, where it
+    /// repeats one.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]

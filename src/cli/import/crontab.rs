@@ -1,8 +1,8 @@
 //! Reads a crontab: what is due when, under which variables, with the comments above each line.
 //!
-//! Two forms exist. A user's crontab (`crontab -l`, and what `whenever` prints) has five time fields and
-//! the command. The system's (/etc/crontab, /etc/cron.d/*) has a user between the two. Nothing in a
-//! line tells which form it has, so [`Form::guess`] goes by all lines together.
+//! Two forms exist. A user's crontab (`crontab -l`, and what `whenever` prints) has five time
+//! fields and the command. The system's (/etc/crontab, /etc/cron.d/*) has a user between the two.
+//! Nothing in a line tells which form it has, so [`Form::guess`] goes by all lines together.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ pub(super) struct Line {
     pub(super) cron: String,
     /// The user that the system's form names.
     pub(super) user: Option<String>,
-    /// The command for the shell, with `\%` read as `%`. The standard input behind a bare `%` is left out.
+    /// The command for the shell, with `\%` read as `%`. The standard input behind a bare `%` is
+    /// left out.
     pub(super) command: String,
     /// Whether a bare `%` gives the command a standard input, which a job of Cloud 66 has not.
     pub(super) has_input: bool,
@@ -47,7 +48,8 @@ pub(super) struct Crontab {
 }
 
 impl Form {
-    /// The form of a crontab, by the place of its file or by its lines: `root` before every command.
+    /// The form of a crontab, by the place of its file or by its lines: `root` before every
+    /// command.
     pub(super) fn guess(path: &Path, text: &str) -> Form {
         if path == Path::new("/etc/crontab") || path.starts_with("/etc/cron.d") {
             return Form::System;

@@ -1,10 +1,10 @@
 //! Finds the job that runs a crontab's command.
 //!
-//! A crontab wraps what it runs: `whenever` writes
-//! `/bin/bash -l -c 'cd /app && RAILS_ENV=production bundle exec rake db:purge --silent >> log 2>&1'`
-//! where the stack's job has the task `db:purge`. [`bare`] takes the wrapping away, and [`find`] compares
-//! the rest with each job's `task` or `command`, the nearest form first: word for word, then as the
-//! beginning of the command, whose further words become the entry's `args`.
+//! A crontab wraps what it runs: `whenever` writes `/bin/bash -l -c 'cd /app &&
+//! RAILS_ENV=production bundle exec rake db:purge --silent >> log 2>&1'` where the stack's job has
+//! the task `db:purge`. [`bare`] takes the wrapping away, and [`find`] compares the rest with each
+//! job's `task` or `command`, the nearest form first: word for word, then as the beginning of the
+//! command, whose further words become the entry's `args`.
 
 use serde_json::Value;
 
@@ -51,8 +51,8 @@ fn runs(job: &Job) -> Option<&str> {
     ["command", "task"].into_iter().find_map(|key| job.params.get(key)).and_then(Value::as_str)
 }
 
-/// The words of `wanted` behind those of `own`. `None` where `wanted` does not begin with `own`; what
-/// starts the task (`bundle exec rake`, `bin/rails`) may stand before it.
+/// The words of `wanted` behind those of `own`. `None` where `wanted` does not begin with `own`;
+/// what starts the task (`bundle exec rake`, `bin/rails`) may stand before it.
 fn beyond(wanted: &[String], own: &[String]) -> Option<Vec<String>> {
     if own.is_empty() {
         return None;
@@ -82,8 +82,8 @@ fn last_part(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The words of a command without what a crontab wraps it in: a shell's `-c`, `cd DIR &&`, variables in
-/// front, redirections, and the `--silent` that `whenever` adds.
+/// The words of a command without what a crontab wraps it in: a shell's `-c`, `cd DIR &&`,
+/// variables in front, redirections, and the `--silent` that `whenever` adds.
 pub(super) fn bare(command: &str) -> Vec<String> {
     let mut words = words(command);
     // A shell within a shell is as much as people write.
@@ -124,7 +124,8 @@ fn is_redirection(word: &str) -> bool {
     word.starts_with(['>', '<', '|']) || word.starts_with("&>")
 }
 
-/// Words as a shell splits them: quotes and backslashes are read. A quote that is never closed ends with the text.
+/// Words as a shell splits them: quotes and backslashes are read. A quote that is never closed ends
+/// with the text.
 fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     let mut letters = text.chars();

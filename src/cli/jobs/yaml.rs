@@ -1,7 +1,7 @@
 //! Jobs as entries of a schedule file, ready to paste under `jobs:`.
 //!
-//! Whatever a job is called, what is printed is valid there: a job that cannot run as it is, or that an entry runs
-//! already, is printed as a comment that says why.
+//! Whatever a job is called, what is printed is valid there: a job that cannot run as it is, or
+//! that an entry runs already, is printed as a comment that says why.
 
 use std::collections::HashSet;
 
@@ -139,7 +139,8 @@ pub(in crate::cli) fn free(name: &str, taken: &mut HashSet<String>) -> String {
 /// A word as YAML has it: quoted where an editor might take it for something else than text.
 pub(in crate::cli) fn plain_or_quoted(word: &str) -> String {
     let letters = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    // A number, in any of its spellings, is made of digits and these; a hexadecimal uid has others, nearly always.
+    // A number, in any of its spellings, is made of digits and these; a hexadecimal uid has others,
+    // nearly always.
     let number = word.starts_with(['.', '-'])
         || word.starts_with(|c: char| c.is_ascii_digit())
             && word.chars().all(|c| "0123456789eExXoO._-".contains(c))

@@ -1,4 +1,5 @@
-//! Whether the daemon may fire its schedule beside the other daemons on this machine, and what is told where it may not.
+//! Whether the daemon may fire its schedule beside the other daemons on this machine, and what is
+//! told where it may not.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use crate::log::event::{Event, NeighbourUnasked, ScheduleRejected};
 use crate::neighbours::{Conflict, Fires, Found, Neighbours};
 use crate::schedule::Schedule;
 
-/// Registers this daemon and asks the others. `None`: the system has no socket for it, and nothing is known of the others.
+/// Registers this daemon and asks the others. `None`: the system has no socket for it, and nothing
+/// is known of the others.
 ///
 /// # Errors
 /// When another daemon fires some of it already.

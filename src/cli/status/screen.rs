@@ -1,4 +1,5 @@
-//! A status as people read it: what is wrong first, then quota, what is next, what waits, what happened.
+//! A status as people read it: what is wrong first, then quota, what is next, what waits, what
+//! happened.
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;

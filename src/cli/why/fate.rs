@@ -142,7 +142,8 @@ impl Fate {
         }
     }
 
-    /// Prints what became of it. Where nothing was due and nothing is known, there is nothing to print.
+    /// Prints what became of it. Where nothing was due and nothing is known, there is nothing to
+    /// print.
     pub(super) fn print(
         &self,
         explanation: &Explanation,
@@ -172,7 +173,8 @@ impl Fate {
 /// Repetitions are looked for up to so long after the occurrence.
 const RETRIES_WITHIN: SignedDuration = SignedDuration::from_hours(31 * 24);
 
-/// Rows that are looked at: an entry that is due every second has many after the one that is asked for.
+/// Rows that are looked at: an entry that is due every second has many after the one that is asked
+/// for.
 const MOST_ROWS: usize = 10_000;
 
 const TITLE: &str = "What became of it";
@@ -266,7 +268,8 @@ mod tests {
     use crate::timetable::explain;
     use crate::timetable::tests::{at, entry};
 
-    /// What is told of a day in UTC, of an entry whose occurrence of the first of May took these moves.
+    /// What is told of a day in UTC, of an entry whose occurrence of the first of May took these
+    /// moves.
     async fn told(moves: &[Transition], day: &str) -> String {
         let nightly = entry("nightly", "Europe/London", &["30 1 * * *"]);
         let place = tempfile::tempdir().expect("a directory");

@@ -10,7 +10,8 @@ use super::heading;
 use crate::journal::Location;
 use crate::schedule::{Entry, Schedule};
 
-/// The entries that an entry comes after: the next one first, the one that is due by the clock last.
+/// The entries that an entry comes after: the next one first, the one that is due by the clock
+/// last.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(super) struct Upstreams(Vec<Upstream>);

@@ -1,5 +1,5 @@
-//! The database that several daemons share, and the way to it: a statement arrives some time after it was asked, its answer some
-//! time after that, and either may be lost on the way, or late.
+//! The database that several daemons share, and the way to it: a statement arrives some time after
+//! it was asked, its answer some time after that, and either may be lost on the way, or late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// A connection is made within this time.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What was on its way when a line was cut arrives at most so long after it is mended: it is sent again ever more seldom.
+/// What was on its way when a line was cut arrives at most so long after it is mended: it is sent
+/// again ever more seldom.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(8);
 
 /// Who asks: each has a connection of its own.
@@ -50,7 +51,8 @@ pub(super) struct Database {
     hangs_until: Duration,
     /// Members whose line is cut, and until when.
     cut_until: Vec<Duration>,
-    /// Members whose connection to write through swallows all, while their elector's goes on, and until when.
+    /// Members whose connection to write through swallows all, while their elector's goes on, and
+    /// until when.
     swallows_until: Vec<Duration>,
     /// On their way, from clients that wait for them no more.
     late: BTreeMap<(Duration, u64), (Client, Statement)>,
@@ -114,7 +116,8 @@ impl Database {
         self.swallows_until[member] = until;
     }
 
-    /// Whether what a client asks comes over a connection that lasts. A writer makes one whenever it has none.
+    /// Whether what a client asks comes over a connection that lasts. A writer makes one whenever
+    /// it has none.
     fn is_connected(&self, client: Client) -> bool {
         match client {
             Client::Elector(member) => self.connected[member],
@@ -175,7 +178,8 @@ impl Database {
         }
     }
 
-    /// A client whose connection was given up has another: the server has ended the session of the one before.
+    /// A client whose connection was given up has another: the server has ended the session of the
+    /// one before.
     pub(super) fn ends_former_session(&mut self, client: Client, now: Duration) {
         let open = now >= self.gone_until.max(self.hangs_until).max(self.cut_until(client));
         if open {

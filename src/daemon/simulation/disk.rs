@@ -1,5 +1,6 @@
-//! The journal's thread and the mark in virtual time: what is asked for is gathered into groups, each of which is
-//! written as a whole, or is gone. To a file of its own, or to the database that a leader shares with others.
+//! The journal's thread and the mark in virtual time: what is asked for is gathered into groups,
+//! each of which is written as a whole, or is gone. To a file of its own, or to the database that a
+//! leader shares with others.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -76,7 +77,8 @@ pub(super) struct Disk {
     batch: Vec<Write>,
     write_at: Option<Duration>,
     writing: Option<Writing>,
-    /// Written last, and reported to have failed: a process that comes after a crash may find it all the same.
+    /// Written last, and reported to have failed: a process that comes after a crash may find it
+    /// all the same.
     failed: Vec<Write>,
     /// Nothing can be written until then; the mark cannot either, if so.
     ill_until: Duration,

@@ -1,4 +1,5 @@
-//! Whether repetitions and chains were right: none lost, none twice, none before what it follows has ended.
+//! Whether repetitions and chains were right: none lost, none twice, none before what it follows
+//! has ended.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use crate::journal::{Key, Origin, State};
 use crate::sandbox;
 use crate::schedule::Entry;
 
-/// What is wrong with the repetitions and chains of a run. `excused` are instants at which the clock, a crash or another file
-/// leaves open what had to be.
+/// What is wrong with the repetitions and chains of a run. `excused` are instants at which the
+/// clock, a crash or another file leaves open what had to be.
 pub(super) fn judge(
     scenario: &Scenario,
     committed: &Memory,

@@ -1,4 +1,5 @@
-//! A member's keeper in virtual time: it beats, looks, takes and hands over, over a line that may be cut.
+//! A member's keeper in virtual time: it beats, looks, takes and hands over, over a line that may
+//! be cut.
 //!
 //! What it decides is the keeper's own (`journal/postgres/election_state.rs`).
 

@@ -1,13 +1,17 @@
-//! The whole daemon in virtual time while everything goes wrong, held against the server's own ledger.
+//! The whole daemon in virtual time while everything goes wrong, held against the server's own
+//! ledger.
 //!
-//! One seed is one run: schedules, faults, crashes between any two steps, and what is done to clock, file and disk. The
-//! core, the network and the look-alike of the API are the ones that the rehearsal drives. Alone a daemon has a journal of
-//! its own; several share one, and are killed, paused and cut off, with clocks up to 30 s apart, and statements that arrive late: who
-//! leads, and what is written together, is decided by the code that the database is asked through. Held to: no occurrence starts two
-//! actions, none that came due is without a final state, each final state is true and told once, no request goes beyond what
-//! the headers said, nothing is sent of what somebody has paused, nor by one whose lease another has.
+//! One seed is one run: schedules, faults, crashes between any two steps, and what is done to
+//! clock, file and disk. The core, the network and the look-alike of the API are the ones that the
+//! rehearsal drives. Alone a daemon has a journal of its own; several share one, and are killed,
+//! paused and cut off, with clocks up to 30 s apart, and statements that arrive late: who leads,
+//! and what is written together, is decided by the code that the database is asked through. Held
+//! to: no occurrence starts two actions, none that came due is without a final state, each final
+//! state is true and told once, no request goes beyond what the headers said, nothing is sent of
+//! what somebody has paused, nor by one whose lease another has.
 //!
-//! `STACKCRON_SEED=N` runs one again and prints all that happens; `STACKCRON_SEEDS=N` runs more, `STACKCRON_FIRST=N` others.
+//! `STACKCRON_SEED=N` runs one again and prints all that happens; `STACKCRON_SEEDS=N` runs more,
+//! `STACKCRON_FIRST=N` others.
 
 mod links;
 mod oracle;
@@ -27,13 +31,15 @@ use std::thread;
 use scenario::Scenario;
 use world::World;
 
-/// How many seeds of each are run by default: some seconds' worth where the code is not optimised. `.ci/run` runs 10,000.
+/// How many seeds of each are run by default: some seconds' worth where the code is not optimised.
+/// `.ci/run` runs 10,000.
 const SEEDS: u64 = 200;
 
 /// So many runs come to everything.
 const ENOUGH: u64 = 1000;
 
-/// What runs come to, so that what is held of it is held: final states, and events that tell of trouble.
+/// What runs come to, so that what is held of it is held: final states, and events that tell of
+/// trouble.
 const COVERED: &[&str] = &[
     "started",
     "finished",

@@ -1,5 +1,5 @@
-//! What happened in a run, and whether it was right: against the server's ledger, the journal, and a reading of the
-//! schedule that is not the timetable's.
+//! What happened in a run, and whether it was right: against the server's ledger, the journal, and
+//! a reading of the schedule that is not the timetable's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(super) struct Oracle<'a> {
     file: usize,
     /// What came due later is not looked at.
     duty: Timestamp,
-    /// Instants about which a claim may be made or not, and it may not be made though it should have been: the process died after a reload.
+    /// Instants about which a claim may be made or not, and it may not be made though it should
+    /// have been: the process died after a reload.
     undone: Vec<(Timestamp, Timestamp)>,
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
@@ -45,7 +46,8 @@ pub(super) struct Oracle<'a> {
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
-    /// The journal was put back to an older copy since this life began, and has lost claims that it may send.
+    /// The journal was put back to an older copy since this life began, and has lost claims that it
+    /// may send.
     pub(super) is_behind: bool,
     /// The final states that were told, in their order, and by which life.
     told: BTreeMap<Key, Vec<(&'static str, u32)>>,
@@ -173,11 +175,13 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// The journal is an older copy of itself. What came due since is planned again, by the file of the next life.
+    /// The journal is an older copy of itself. What came due since is planned again, by the file of
+    /// the next life.
     pub(super) fn is_restored(&mut self, cursor: Timestamp, repeat: Option<Repeat>) {
         self.is_behind = true;
         self.shown.is_restored(cursor, repeat, self.file);
-        // Where the file has changed since, what the copy has not claimed ahead by the former one is not planned again.
+        // Where the file has changed since, what the copy has not claimed ahead by the former one
+        // is not planned again.
         self.undone.push((cursor - AHEAD, cursor));
     }
 
@@ -237,7 +241,8 @@ impl<'a> Oracle<'a> {
         if let Some(key) = key
             && let Some(pause) = self.paused.get(key.entry())
             && !is_by_hand(key)
-            // A pause ends for what is due from its end on, whatever delay the file of its claim gave it.
+            // A pause ends for what is due from its end on, whatever delay the file of its claim
+            // gave it.
             && self.delays(key.entry()).all(|delay| pause.keeps_back(key.scheduled_at() + delay))
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
@@ -347,7 +352,8 @@ impl<'a> Oracle<'a> {
         then.peek().is_some() && then.all(|due| due.is_appointment())
     }
 
-    /// Whether an occurrence is claimed, or was left to an earlier pass that has not come to its end.
+    /// Whether an occurrence is claimed, or was left to an earlier pass that has not come to its
+    /// end.
     fn has(&self, committed: &Memory, key: &Key) -> bool {
         committed.row(key).is_some() || committed.is_left_to_former_pass(key)
     }
@@ -397,7 +403,8 @@ impl<'a> Oracle<'a> {
             let adopted = committed.rows().any(|(other, row)| {
                 other != *key && row.action.is_some_and(|action| actions.contains(&action))
             });
-            // Of an idempotent one, nothing may tell its actions from those of others that are in doubt for good.
+            // Of an idempotent one, nothing may tell its actions from those of others that are in
+            // doubt for good.
             let is_certain = own.is_some_and(|own| actions.contains(&own)) && !is_idempotent;
             if is_certain && untold > 0 && !adopted {
                 wrong
@@ -434,7 +441,8 @@ impl<'a> Oracle<'a> {
             let actions = started.get(key).map_or(&[][..], Vec::as_slice);
             let truth = match row.state {
                 State::Started | State::Finished | State::Failed => match row.action {
-                    // The second action of an idempotent occurrence is nobody's, and may be taken for another's.
+                    // The second action of an idempotent occurrence is nobody's, and may be taken
+                    // for another's.
                     _ if doubled && self.adopted.contains(key) => true,
                     Some(action) => actions.contains(&action),
                     None => !actions.is_empty(),
@@ -465,7 +473,8 @@ impl<'a> Oracle<'a> {
             }
             if row.is_settled {
                 let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
-                // Of several members, a former leader may come to tell of an end when another has told of a later one.
+                // Of several members, a former leader may come to tell of an end when another has
+                // told of a later one.
                 let counts =
                     if self.scenario.clocks.len() > 1 { told } else { &told[told.len().saturating_sub(1)..] };
                 if !counts.iter().any(|&(state, _)| state == row.state.as_str()) {

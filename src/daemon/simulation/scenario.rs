@@ -1,6 +1,8 @@
-//! All that a run depends on, drawn from its seed: schedules, the API's behaviour, and what goes wrong when.
+//! All that a run depends on, drawn from its seed: schedules, the API's behaviour, and what goes
+//! wrong when.
 //!
-//! Each kind of trouble is absent from about half of the runs, so that runs differ in more than their numbers.
+//! Each kind of trouble is absent from about half of the runs, so that runs differ in more than
+//! their numbers.
 
 mod clocks;
 mod links;
@@ -36,7 +38,8 @@ pub(super) struct Scenario {
     /// Every stack and job that any file names.
     pub(super) universe: Schedule,
     pub(super) conditions: Conditions,
-    /// How far each machine's clock is ahead of the server's at the start. More than one: they share the journal.
+    /// How far each machine's clock is ahead of the server's at the start. More than one: they
+    /// share the journal.
     pub(super) clocks: Vec<SignedDuration>,
     /// So far apart are they at most.
     pub(super) apart: Duration,
@@ -67,7 +70,8 @@ pub(super) struct File {
 /// The period of an appointment, in seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-/// When an entry is due, apart from the timetable: at the seconds since the epoch that leave a remainder.
+/// When an entry is due, apart from the timetable: at the seconds since the epoch that leave a
+/// remainder.
 #[derive(Clone)]
 pub(super) struct Line {
     pub(super) entry: Arc<Entry>,
@@ -96,7 +100,8 @@ pub(super) enum Act {
     Fire(EntryName),
     /// A person pauses an entry, and resumes it after a while.
     Pause(EntryName, Duration),
-    /// Somebody sets a clock that is right wrong, by so much in each case, or one that is wrong right.
+    /// Somebody sets a clock that is right wrong, by so much in each case, or one that is wrong
+    /// right.
     SetClock(SignedDuration),
     /// Nothing of the daemon runs: the machine sleeps, or the process is stopped.
     Freeze(Duration),
@@ -112,7 +117,8 @@ pub(super) enum Act {
     Replaced(Duration),
     /// Nothing passes between the machine and the shared database.
     CutOff(Duration),
-    /// The connection through which the machine writes to the shared database swallows all, and the elector's goes on.
+    /// The connection through which the machine writes to the shared database swallows all, and the
+    /// elector's goes on.
     Swallows(Duration),
     /// Nobody can connect to the API.
     Unreachable(Duration),
@@ -448,7 +454,8 @@ fn fault(rng: &mut Rng) -> Fault {
         10 => Kind::ResetMidBody,
         11 => Kind::Slow(span(rng), Order::EffectFirst),
         12 => Kind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
-        // What takes effect later than two minutes after it was sent is taken not to have started: it may run twice.
+        // What takes effect later than two minutes after it was sent is taken not to have started:
+        // it may run twice.
         13 => Kind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
         14 => Kind::Garbage,
         15 => Kind::Bare,

@@ -1,8 +1,10 @@
-//! What the wall clock has shown to the daemon, stretch by stretch: under which file, and which time through.
+//! What the wall clock has shown to the daemon, stretch by stretch: under which file, and which
+//! time through.
 //!
-//! A clock that is set back by more than a minute shows instants again, and each time through is a duty of its own. Where a pass
-//! begins is the daemon's word; that it is right is held against the clock. Example: the clock shows 12:00 to 12:10 and is then set
-//! back to 12:05. The stretches are 12:00 to 12:10 in pass 0 and, as time goes on, 12:05 to 12:15 in pass 1, of which what is
+//! A clock that is set back by more than a minute shows instants again, and each time through is a
+//! duty of its own. Where a pass begins is the daemon's word; that it is right is held against the
+//! clock. Example: the clock shows 12:00 to 12:10 and is then set back to 12:05. The stretches are
+//! 12:00 to 12:10 in pass 0 and, as time goes on, 12:05 to 12:15 in pass 1, of which what is
 //! scheduled from 12:10 on is of pass 0: nobody has seen that before.
 
 use std::collections::BTreeMap;
@@ -18,7 +20,8 @@ pub(super) const AHEAD: SignedDuration = SignedDuration::from_secs(6);
 /// A clock that is set back by so much or less is waited for.
 const WAITS_AT_MOST: SignedDuration = SignedDuration::from_secs(60);
 
-/// A clock that is set back by more may be followed: a restart knows the end of a claim, and not what the clock has shown.
+/// A clock that is set back by more may be followed: a restart knows the end of a claim, and not
+/// what the clock has shown.
 const FOLLOWED: SignedDuration = SignedDuration::from_secs(50);
 
 /// A clock that goes ahead of itself by more was set.
@@ -123,7 +126,8 @@ impl Shown {
             let Some(cursor) = planned.cursor.filter(unseen) else {
                 return Err(format!("the clock was set back by {back:#}, and is not followed"));
             };
-            // A journal that hung has kept what the clock has shown from being planned. It comes again.
+            // A journal that hung has kept what the clock has shown from being planned. It comes
+            // again.
             self.cut(cursor);
         }
         if now.wall <= until {

@@ -1,5 +1,5 @@
-//! Whether an account's requests are within what the headers said: a judge that knows which answers the daemon has, and
-//! in which order the server counted.
+//! Whether an account's requests are within what the headers said: a judge that knows which answers
+//! the daemon has, and in which order the server counted.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::schedule::QuotaSettings;
 /// So many answers without headers let the daemon count for itself.
 const SILENT: u32 = 5;
 
-/// While nothing was told, one request goes, and after each of these without an answer twice as many.
+/// While nothing was told, one request goes, and after each of these without an answer twice as
+/// many.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
@@ -21,7 +22,8 @@ pub(super) struct Spending {
     bare: u32,
     /// Since when one has been in flight, or admitted.
     in_flight_since: Duration,
-    /// So many are admitted and have not left: something is to be written first, or they will not leave.
+    /// So many are admitted and have not left: something is to be written first, or they will not
+    /// leave.
     admitted: usize,
 }
 
@@ -73,8 +75,9 @@ impl Spending {
         self.open.iter().filter(|open| !open.ended).count()
     }
 
-    /// A request leaves that was admitted when it was asked for. An error when what was known by then forbids it. What another
-    /// member has learnt of the time is off by as much as the clocks are apart.
+    /// A request leaves that was admitted when it was asked for. An error when what was known by
+    /// then forbids it. What another member has learnt of the time is off by as much as the clocks
+    /// are apart.
     pub(super) fn sends(
         &mut self,
         number: usize,
@@ -153,8 +156,8 @@ impl Spending {
         }
     }
 
-    /// Whether a refusal with these words and without a Remaining closes the window, as far as the newest answer tells. The
-    /// rule is that of `Quota::judge`.
+    /// Whether a refusal with these words and without a Remaining closes the window, as far as the
+    /// newest answer tells. The rule is that of `Quota::judge`.
     fn is_spent(&self, words: ThrottleWords, now: Duration, settings: QuotaSettings) -> bool {
         match words {
             ThrottleWords::Absent => false,

@@ -1,6 +1,8 @@
-//! One run: time, the server, the machines with a process each, what is done to them from outside, and when all is over.
+//! One run: time, the server, the machines with a process each, what is done to them from outside,
+//! and when all is over.
 //!
-//! Between any two steps a process may die. One machine keeps a journal of its own; several share one, and of those one leads.
+//! Between any two steps a process may die. One machine keeps a journal of its own; several share
+//! one, and of those one leads.
 
 mod act;
 mod by_hand;
@@ -29,8 +31,9 @@ use crate::schedule::EntryName;
 use machine::Machine;
 use shell::{Done, Process};
 
-/// All that was due while things went wrong has to be settled this long after. The longest job runs for ten minutes,
-/// and a quota for three requests in ninety seconds may be all there is for hundreds of questions.
+/// All that was due while things went wrong has to be settled this long after. The longest job runs
+/// for ten minutes, and a quota for three requests in ninety seconds may be all there is for
+/// hundreds of questions.
 const SETTLES_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How long it goes on as usual when all is well again.

@@ -11,11 +11,12 @@ use crate::dispatch::listing::Ahead;
 use crate::journal::ClockOf;
 use crate::schedule::{AccountName, StackUid};
 
-/// Until the next question after one that told nothing, at least. The pause doubles from question to question.
+/// Until the next question after one that told nothing, at least. The pause doubles from question
+/// to question.
 const LEAST_PAUSE: Duration = Duration::from_secs(3);
 
-/// A stack whose list leaves attempts open that are too late to take effect is asked again after this pause: an answer in
-/// flight may still tell.
+/// A stack whose list leaves attempts open that are too late to take effect is asked again after
+/// this pause: an answer in flight may still tell.
 const REPEATS: Duration = Duration::from_secs(5);
 
 /// An attempt in doubt.
@@ -67,8 +68,8 @@ impl InDoubtAttempt {
         let set = until.duration_since(self.seen.wall_at(self.over_at));
         let left_at = moved(self.left_at, set);
         let (from, until) = spread(left_at, until, ahead);
-        // A former process had the API's time, or was as far from it as we are: the clock may have been set between. Another
-        // machine's clock tells nothing of ours.
+        // A former process had the API's time, or was as far from it as we are: the clock may have
+        // been set between. Another machine's clock tells nothing of ours.
         let agreed = self.former.map(|clock| match clock {
             ClockOf::ThisMachine => spread(self.left_at, until, Some(Ahead::NONE)).0,
             ClockOf::AnyMember => spread(self.left_at, until, None).0,

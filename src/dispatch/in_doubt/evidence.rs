@@ -1,17 +1,22 @@
-//! A second witness beside the list of actions: what a job's own record says of an attempt in doubt.
+//! A second witness beside the list of actions: what a job's own record says of an attempt in
+//! doubt.
 //!
-//! **Problem.** An action does not name its job. Where somebody else runs another job of the stack with the same token in the very
-//! second of an attempt that had no effect, the list shows an action that looks like ours.
+//! **Problem.** An action does not name its job. Where somebody else runs another job of the stack
+//! with the same token in the very second of an attempt that had no effect, the list shows an
+//! action that looks like ours.
 //!
-//! **Mechanism.** The record of the attempt's job is read after the list. `updated_at` before the attempt says that the job did not
-//! run; `updated_at` within the attempt's span, with a `status` of a run, says that it did. Whether a run moves `updated_at` at
-//! all is not documented: a record counts only where it moved with the last certain run of its job. That the job did not run needs
-//! a record which shows the very instants of that run now; that it ran needs one which showed them when that run ended
-//! ([`super::lesson`]). Where another run of the job may have moved the record, the record says nothing.
-//! List and record are weighed by [`weigh`]: where they contradict each other, nothing can tell.
+//! **Mechanism.** The record of the attempt's job is read after the list. `updated_at` before the
+//! attempt says that the job did not run; `updated_at` within the attempt's span, with a `status`
+//! of a run, says that it did. Whether a run moves `updated_at` at all is not documented: a record
+//! counts only where it moved with the last certain run of its job. That the job did not run needs
+//! a record which shows the very instants of that run now; that it ran needs one which showed them
+//! when that run ended ([`super::lesson`]). Where another run of the job may have moved the record,
+//! the record says nothing. List and record are weighed by [`weigh`]: where they contradict each
+//! other, nothing can tell.
 //!
-//! **Example.** The job ran at 01:00:00 for 5 s, and its record shows 01:00:00. Sent at 02:00:00, with no answer; the list shows an
-//! action of 02:00:00. At 02:02:00 the record still shows 01:00:00: that action is another job's.
+//! **Example.** The job ran at 01:00:00 for 5 s, and its record shows 01:00:00. Sent at 02:00:00,
+//! with no answer; the list shows an action of 02:00:00. At 02:02:00 the record still shows
+//! 01:00:00: that action is another job's.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -36,7 +41,8 @@ pub(super) struct Run {
 pub(super) struct Background {
     /// Its runs that the journal knows.
     pub(super) runs: Vec<Run>,
-    /// Other attempts, of the same job as far as is known, may have started a run that nobody knows of.
+    /// Other attempts, of the same job as far as is known, may have started a run that nobody knows
+    /// of.
     pub(super) others: bool,
     /// The run with which the record was seen to move.
     pub(super) moved_with: Option<ActionId>,
@@ -75,7 +81,8 @@ impl Run {
     }
 }
 
-/// What a record says that was read when it was too late for the attempt to take effect, or says early that the job ran.
+/// What a record says that was read when it was too late for the attempt to take effect, or says
+/// early that the job ran.
 pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Background) -> Testimony {
     let from = attempt.from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN);
     let Some((updated_at, last)) =
@@ -103,8 +110,8 @@ pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Backgr
     }
 }
 
-/// The verdict of both witnesses. `is_over`: it is too late for the attempt to take effect. `fitting`: the actions that the
-/// attempt may own.
+/// The verdict of both witnesses. `is_over`: it is too late for the attempt to take effect.
+/// `fitting`: the actions that the attempt may own.
 pub(super) fn weigh(
     by_list: Verdict,
     testimony: Testimony,
@@ -169,8 +176,8 @@ mod tests {
     struct Truth {
         attempts: Vec<Told>,
         jobs: Vec<Known>,
-        /// Somebody runs other jobs of the stack with our token: so many seconds after an attempt left, by its number. Who does so
-        /// has done so before.
+        /// Somebody runs other jobs of the stack with our token: so many seconds after an attempt
+        /// left, by its number. Who does so has done so before.
         people: Vec<(usize, i64)>,
     }
 
@@ -182,7 +189,8 @@ mod tests {
         lasts: i64,
     }
 
-    /// A job: whether its record moves with its runs, also at their end, whether that was learnt, and when somebody edited the job.
+    /// A job: whether its record moves with its runs, also at their end, whether that was learnt,
+    /// and when somebody edited the job.
     #[derive(Clone, Debug)]
     struct Known {
         moves: bool,
@@ -231,7 +239,8 @@ mod tests {
             .prop_map(|(attempts, jobs, people)| Truth { attempts, jobs, people })
     }
 
-    /// Judges a world by both witnesses, and holds each verdict against the truth. Returns how many were certain.
+    /// Judges a world by both witnesses, and holds each verdict against the truth. Returns how many
+    /// were certain.
     fn hold(truth: &Truth) -> Result<usize, TestCaseError> {
         let mut last = 10;
         let mut id = || {
@@ -285,7 +294,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// Whether records move or not, and whoever runs other jobs of the stack with our token in the very second.
+        /// Whether records move or not, and whoever runs other jobs of the stack with our token in
+        /// the very second.
         #[test]
         fn a_verdict_of_both_witnesses_is_right_or_none(truth in truths()) {
             hold(&truth)?;

@@ -1,9 +1,11 @@
 //! Whether a job's record moves with its runs: learnt from a run that is certain.
 //!
-//! A record that shows a run in the span of an attempt in doubt counts only where it is known to have moved with the run before
-//! that. So where somebody else is seen to use the token for a stack, the record of a job is read once when one of its
-//! followed runs has ended: one request a run, as a background request, and not asked again when the quota refuses it. Where
-//! nobody shares the user, the list is enough, and nothing is asked. A restart learns anew: until then nothing is known.
+//! A record that shows a run in the span of an attempt in doubt counts only where it is known to
+//! have moved with the run before that. So where somebody else is seen to use the token for a
+//! stack, the record of a job is read once when one of its followed runs has ended: one request a
+//! run, as a background request, and not asked again when the quota refuses it. Where nobody shares
+//! the user, the list is enough, and nothing is asked. A restart learns anew: until then nothing is
+//! known.
 
 use super::evidence::Run;
 use crate::clock::Now;

@@ -20,12 +20,13 @@ use crate::schedule::{AccountName, JobUid, StackUid};
 /// The stack is asked this long after an attempt came into doubt: most effects can be seen by then.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// A lookup goes behind the fires of its account, but not for longer than this: where no answer tells of a quota, one request
-/// follows another, and fires of every second would leave no room for it.
+/// A lookup goes behind the fires of its account, but not for longer than this: where no answer
+/// tells of a quota, one request follows another, and fires of every second would leave no room for
+/// it.
 const OVERDUE: Duration = Duration::from_secs(5);
 
-/// Records that are asked for at most after one list: an outage may bring thousands of attempts into doubt, and without a
-/// record the list alone decides.
+/// Records that are asked for at most after one list: an outage may bring thousands of attempts
+/// into doubt, and without a record the list alone decides.
 const MOST_RECORDS: usize = 30;
 
 #[derive(Debug)]
@@ -39,7 +40,8 @@ pub(super) struct ActionLookup {
 #[derive(Debug)]
 enum Stage {
     Waits,
-    /// The list is read since then. The number is of the page that is to be asked for, or was asked for then.
+    /// The list is read since then. The number is of the page that is to be asked for, or was asked
+    /// for then.
     Lists {
         reading: Reading,
         since: Mono,
@@ -227,7 +229,8 @@ impl Dispatch {
                 let since_when = since_when.chain(again).min().unwrap_or(now.wall);
                 let in_flight = self.in_flight_on(&stack);
                 let back = SignedDuration::try_from(self.longest_wait).unwrap_or(SignedDuration::MAX);
-                // However old an action in the list is: who started it without the journal's knowing shares the user.
+                // However old an action in the list is: who started it without the journal's
+                // knowing shares the user.
                 let listed = reading.actions.iter().filter_map(|action| action.id).collect();
                 if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
                     inquiry.stage = Stage::Recalls { reading, since, in_flight };

@@ -1,28 +1,34 @@
-//! Attempts in doubt: the stack's actions are asked before anything else happens to their occurrences.
+//! Attempts in doubt: the stack's actions are asked before anything else happens to their
+//! occurrences.
 //!
-//! **Problem.** An attempt that brought no answer, half of one, or a 5xx that tells nothing may have started an action, and
-//! so may what a former process has sent ([`super::recovery`]). The API knows no idempotency key: to send again may run the
-//! job twice, and not to send may leave the job out.
+//! **Problem.** An attempt that brought no answer, half of one, or a 5xx that tells nothing may
+//! have started an action, and so may what a former process has sent ([`super::recovery`]). The API
+//! knows no idempotency key: to send again may run the job twice, and not to send may leave the job
+//! out.
 //!
-//! **Mechanism.** The stack's list of actions is read, within the quota (`lookup.rs`): soon after the attempt came into doubt,
-//! again after pauses that double, and at last when it is too late for the attempt to take effect, two minutes after it left.
-//! Then the journal tells which of the actions belong to other occurrences (`verdicts.rs`). What both say of all attempts on
-//! the stack is judged by one pure function (`reconcile.rs`). Where that comes to a verdict, the record of the attempt's job is
-//! read as a second witness (`evidence.rs`, `lesson.rs`), and the occurrence goes on by what both witnesses say (`outcome.rs`). An
-//! occurrence that is sent again is looked after for a second action (`surplus.rs`).
-//! The entry's other occurrences go on time with `overlap: allow`; with `skip` and `queue` the attempt counts as a running
-//! action. A list or a journal that cannot be read is asked again, until the occurrence's deadline or for
+//! **Mechanism.** The stack's list of actions is read, within the quota (`lookup.rs`): soon after
+//! the attempt came into doubt, again after pauses that double, and at last when it is too late for
+//! the attempt to take effect, two minutes after it left. Then the journal tells which of the
+//! actions belong to other occurrences (`verdicts.rs`). What both say of all attempts on the stack
+//! is judged by one pure function (`reconcile.rs`). Where that comes to a verdict, the record of
+//! the attempt's job is read as a second witness (`evidence.rs`, `lesson.rs`), and the occurrence
+//! goes on by what both witnesses say (`outcome.rs`). An occurrence that is sent again is looked
+//! after for a second action (`surplus.rs`). The entry's other occurrences go on time with
+//! `overlap: allow`; with `skip` and `queue` the attempt counts as a running action. A list or a
+//! journal that cannot be read is asked again, until the occurrence's deadline or for
 //! [`LEAST_PATIENCE`], whichever is later.
 //!
-//! **Example.** Sent at 02:00:00 and in doubt at once: the list is read at 02:00:01, :04, :08, :16, :32, 02:01:04 and
-//! 02:02:00. The first list that shows the action says `started`; the last one, where none shows it, `not_started`.
+//! **Example.** Sent at 02:00:00 and in doubt at once: the list is read at 02:00:01, :04, :08, :16,
+//! :32, 02:01:04 and 02:02:00. The first list that shows the action says `started`; the last one,
+//! where none shows it, `not_started`.
 //!
-//! Nothing of a doubt is written down: the journal has the claim as one that may have been sent, so that a crash or a stop
-//! leaves the doubt to the next start.
+//! Nothing of a doubt is written down: the journal has the claim as one that may have been sent, so
+//! that a crash or a stop leaves the doubt to the next start.
 //!
-//! An action that cannot be told from those of other attempts has no `action_id` in the log and in the journal: nobody
-//! follows it, and an overlap with it is not seen. That action may be in a later list, as may the action of an attempt that
-//! was given up. The journal tells which occurrences these are ([`crate::journal::Unnamed`]).
+//! An action that cannot be told from those of other attempts has no `action_id` in the log and in
+//! the journal: nobody follows it, and an overlap with it is not seen. That action may be in a
+//! later list, as may the action of an attempt that was given up. The journal tells which
+//! occurrences these are ([`crate::journal::Unnamed`]).
 
 mod attempt;
 mod evidence;
@@ -53,8 +59,9 @@ use span::{BLIND, TOLERANCE};
 use surplus::Watched;
 use verdicts::SharedOut;
 
-/// An attempt may take effect for so long after it left, whatever the account's timeout: a request may wait in a proxy or
-/// in a queue of the API when nobody waits for its answer any more. Effects were seen 70 s late.
+/// An attempt may take effect for so long after it left, whatever the account's timeout: a request
+/// may wait in a proxy or in a queue of the API when nobody waits for its answer any more. Effects
+/// were seen 70 s late.
 const SETTLES: Duration = Duration::from_secs(120);
 
 /// Where the account's timeout is short, an attempt is given at least so long after its end.
@@ -63,18 +70,20 @@ const SETTLES_AFTER_END: Duration = Duration::from_secs(10);
 /// Asked for at least so long, also where the occurrence could not be sent again any more.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// An action that the journal is asked for was scheduled at most so long before it started, or an entry's
-/// `start_deadline` if that is more.
+/// An action that the journal is asked for was scheduled at most so long before it started, or an
+/// entry's `start_deadline` if that is more.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything in doubt, and what may own an action that nobody is known to own.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     open: BTreeMap<Id, InDoubtAttempt>,
-    /// Nothing could tell whether they started an action, or which one. It may still be in the lists.
+    /// Nothing could tell whether they started an action, or which one. It may still be in the
+    /// lists.
     unnamed: Vec<(Key, InDoubtAttempt)>,
-    /// Attempts that have started although nothing tells which action is whose, and the actions that they own together. Neither
-    /// competes with other attempts any more. Kept for [`REMEMBERED`].
+    /// Attempts that have started although nothing tells which action is whose, and the actions
+    /// that they own together. Neither competes with other attempts any more. Kept for
+    /// [`REMEMBERED`].
     shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// Occurrences that were sent again: the stack's list is read once more.
@@ -114,7 +123,8 @@ impl Doubts {
 }
 
 impl Dispatch {
-    /// An attempt may have taken effect: the occurrence waits until that is known. Other occurrences do not.
+    /// An attempt may have taken effect: the occurrence waits until that is known. Other
+    /// occurrences do not.
     pub(super) fn comes_into_doubt(
         &mut self,
         id: Id,
@@ -131,7 +141,8 @@ impl Dispatch {
         let InDoubtReport { sent_at, left, vague, token, error, status } = came;
         pending.history.error = Some(error.clone());
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
-        // The clock was set back since a former process sent it: by how much, nothing tells, and so no list does.
+        // The clock was set back since a former process sent it: by how much, nothing tells, and so
+        // no list does.
         let apart = match clock {
             ClockOf::ThisMachine => TOLERANCE,
             ClockOf::AnyMember => BLIND,

@@ -1,22 +1,25 @@
 //! Of attempts in doubt and a stack's actions: which attempt has started one, and which has not.
 //!
-//! An action does not name its job, and others start jobs of the same stack. So an attempt may have started any action
-//! that nobody is known to have started, of the same user, in the time in which it can have taken effect. The verdict is
-//! what holds in every case that can be:
+//! An action does not name its job, and others start jobs of the same stack. So an attempt may have
+//! started any action that nobody is known to have started, of the same user, in the time in which
+//! it can have taken effect. The verdict is what holds in every case that can be:
 //!
 //! - there is no such action, and it is too late for one to come: not started;
-//! - of a group of attempts that compete for the same actions, there are as many as actions, and nobody else is seen to
-//!   use the same user for the stack: all have started. Which action is whose is said where only one way is possible, also
-//!   among the attempts of one entry: requests overtake each other;
+//! - of a group of attempts that compete for the same actions, there are as many as actions, and
+//!   nobody else is seen to use the same user for the stack: all have started. Which action is
+//!   whose is said where only one way is possible, also among the attempts of one entry: requests
+//!   overtake each other;
 //! - otherwise nothing can tell.
 //!
-//! It rests on this: an attempt took effect within its span by the API's clock or not at all; a former process's clock was
-//! right, or as far from the API's as ours is, and that of another member within a minute of the API's; and an action of another user is not ours, once an answer has told who the
-//! token's user is, until the next reload. Not started needs nothing else.
+//! It rests on this: an attempt took effect within its span by the API's clock or not at all; a
+//! former process's clock was right, or as far from the API's as ours is, and that of another
+//! member within a minute of the API's; and an action of another user is not ours, once an answer
+//! has told who the token's user is, until the next reload. Not started needs nothing else.
 //!
-//! Started also supposes what the list cannot show: that nobody starts a job of this stack with the same user in the very seconds
-//! of an attempt that never arrived. Who does so at other times is seen, as far back as the list goes, and then nothing can tell
-//! by the list. The record of the job may contradict it (`evidence.rs`).
+//! Started also supposes what the list cannot show: that nobody starts a job of this stack with the
+//! same user in the very seconds of an attempt that never arrived. Who does so at other times is
+//! seen, as far back as the list goes, and then nothing can tell by the list. The record of the job
+//! may contradict it (`evidence.rs`).
 
 use std::collections::HashSet;
 
@@ -48,7 +51,8 @@ pub(super) enum Standing {
     Open,
     /// In doubt, and too late to take effect.
     Over,
-    /// Nothing could tell whether it started one of the actions, or which, and nobody asks any more.
+    /// Nothing could tell whether it started one of the actions, or which, and nobody asks any
+    /// more.
     GivenUp,
 }
 
@@ -70,15 +74,16 @@ pub(super) enum Verdict {
 pub(super) struct Judgement {
     /// One verdict for each attempt, in their order.
     pub(super) verdicts: Vec<Verdict>,
-    /// Actions of the groups in which all attempts have started, whichever action is whose. No other attempt can own one of
-    /// them.
+    /// Actions of the groups in which all attempts have started, whichever action is whose. No
+    /// other attempt can own one of them.
     pub(super) owned: Vec<ActionId>,
-    /// Somebody else is seen to start jobs of the stack with our user, at times at which no attempt of ours can have.
+    /// Somebody else is seen to start jobs of the stack with our user, at times at which no attempt
+    /// of ours can have.
     pub(super) is_user_shared: bool,
 }
 
-/// The actions that an attempt of ours may have started: runs of jobs through the API that nobody is known to have
-/// started. What cannot be read is kept, since it may be one.
+/// The actions that an attempt of ours may have started: runs of jobs through the API that nobody
+/// is known to have started. What cannot be read is kept, since it may be one.
 pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec<Action> {
     let mut seen = HashSet::new();
     let may_be = |field: &Option<String>, word: &str| {
@@ -93,8 +98,8 @@ pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec
     candidates
 }
 
-/// Judges each attempt. The candidates are of a list that was read as it was not before any attempt that is
-/// [`Standing::Over`] was so.
+/// Judges each attempt. The candidates are of a list that was read as it was not before any attempt
+/// that is [`Standing::Over`] was so.
 pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
     let fits: Vec<Vec<usize>> = attempts
         .iter()
@@ -194,7 +199,8 @@ fn alone(attempt: usize, attempts: &[Attempt], fits: &[Vec<usize>], owners: &[Ve
     }
 }
 
-/// The candidate of each attempt of a group, when each must have started one. `None` when that is not certain.
+/// The candidate of each attempt of a group, when each must have started one. `None` when that is
+/// not certain.
 fn all_started(
     group: &Group,
     attempts: &[Attempt],
@@ -235,7 +241,8 @@ fn can_be_matched(group: &Group, fits: &[Vec<usize>]) -> bool {
     group.attempts.iter().all(|&attempt| place(attempt, fits, &mut owner))
 }
 
-/// Finds a candidate for an attempt; those that have one may have to take another (an augmenting path).
+/// Finds a candidate for an attempt; those that have one may have to take another (an augmenting
+/// path).
 fn place(attempt: usize, fits: &[Vec<usize>], owner: &mut std::collections::HashMap<usize, usize>) -> bool {
     let mut came_from = std::collections::HashMap::new();
     let mut queue = std::collections::VecDeque::from([attempt]);
@@ -423,7 +430,8 @@ mod tests {
         )
     }
 
-    /// Judges a world, and holds each verdict against the truth. Returns how many were neither unknown nor later.
+    /// Judges a world, and holds each verdict against the truth. Returns how many were neither
+    /// unknown nor later.
     fn hold(truth: &Truth, with_our_user: bool) -> Result<usize, TestCaseError> {
         let user = truth.learned.then(|| "we".to_owned());
         let (mut attempts, mut effects, mut actions, mut known) =
@@ -502,7 +510,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3000))]
 
-        /// Whoever else starts jobs of the stack, with whatever user: what is said not to have started has not, and will not.
+        /// Whoever else starts jobs of the stack, with whatever user: what is said not to have
+        /// started has not, and will not.
         #[test]
         fn what_is_sent_again_had_no_effect(truth in truths(true)) {
             hold(&truth, true)?;

@@ -7,8 +7,8 @@ use crate::dispatch::listing::Ahead;
 /// The API's clocks may differ by so much from the one that it shows in its answers.
 pub(super) const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// The API's clock may differ by so much from ours where its answers do not show it, and from that of another member of those
-/// that share the journal.
+/// The API's clock may differ by so much from ours where its answers do not show it, and from that
+/// of another member of those that share the journal.
 pub(super) const BLIND: SignedDuration = SignedDuration::from_secs(60);
 
 /// A span of our clock as the API's shows it, with what may be between them.

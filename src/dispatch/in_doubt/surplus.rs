@@ -1,19 +1,24 @@
-//! A second action of an occurrence that was sent again: the stack's list is read once more, and tells.
+//! A second action of an occurrence that was sent again: the stack's list is read once more, and
+//! tells.
 //!
-//! **Problem.** An attempt is taken to have had no effect two minutes after it left. An effect that comes later than that is
-//! beyond the bound: the occurrence was sent again by then, and its job runs twice. Nobody can prevent that, since the API
-//! knows no idempotency key, but whoever owns the job has to hear of it.
+//! **Problem.** An attempt is taken to have had no effect two minutes after it left. An effect that
+//! comes later than that is beyond the bound: the occurrence was sent again by then, and its job
+//! runs twice. Nobody can prevent that, since the API knows no idempotency key, but whoever owns
+//! the job has to hear of it.
 //!
-//! **Mechanism.** Once the second attempt has started an action, the list is read again two and ten minutes later
-//! ([`READINGS`]), and whenever it is read for another reason. The second reading is there for a front that hands over what it
-//! has queued when the API comes back; each costs one request as a rule. An action counts as surplus that began before the
-//! reading and after the list that did not show the first attempt's (after the first attempt, of an idempotent entry), was started by the user of the first action, and can belong to no other attempt.
-//! Where that user starts jobs of the stack at other times too, and the journal does not know of them, somebody else uses the
-//! token: then nothing is said. What is to be read is in the journal, so that a restart goes on with it.
+//! **Mechanism.** Once the second attempt has started an action, the list is read again two and ten
+//! minutes later ([`READINGS`]), and whenever it is read for another reason. The second reading is
+//! there for a front that hands over what it has queued when the API comes back; each costs one
+//! request as a rule. An action counts as surplus that began before the reading and after the list
+//! that did not show the first attempt's (after the first attempt, of an idempotent entry), was
+//! started by the user of the first action, and can belong to no other attempt. Where that user
+//! starts jobs of the stack at other times too, and the journal does not know of them, somebody
+//! else uses the token: then nothing is said. What is to be read is in the journal, so that a
+//! restart goes on with it.
 //!
-//! **Example.** Sent at 02:00:00 and not answered; taken not to have started at 02:02:00, and sent again: action 7. At 02:03:10
-//! a proxy hands over the first request: action 8. The list is read at 02:04:00 and shows both: `occurrence.surplus` with
-//! `action_id` 8 and `first_action_id` 7.
+//! **Example.** Sent at 02:00:00 and not answered; taken not to have started at 02:02:00, and sent
+//! again: action 7. At 02:03:10 a proxy hands over the first request: action 8. The list is read at
+//! 02:04:00 and shows both: `occurrence.surplus` with `action_id` 8 and `first_action_id` 7.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -31,8 +36,8 @@ use crate::journal::{Key, Resent, Watch};
 use crate::log::event::OccurrenceSurplus;
 use crate::schedule::{AccountName, StackUid};
 
-/// The list is read so long after the second attempt has started an action: as long as an attempt is waited for, and once
-/// more for what an outage has held back.
+/// The list is read so long after the second attempt has started an action: as long as an attempt
+/// is waited for, and once more for what an outage has held back.
 const READINGS: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(600)];
 
 /// A list that cannot be read is asked for until so long after the last reading was due.
@@ -64,7 +69,8 @@ impl Watched {
         self.at
     }
 
-    /// Not earlier than that, by a clock that is so much ahead of ours, can a surplus action have begun.
+    /// Not earlier than that, by a clock that is so much ahead of ours, can a surplus action have
+    /// begun.
     pub(super) fn from(&self, ahead: Option<Ahead>) -> Timestamp {
         spread(self.watch.from, self.watch.from, ahead).0
     }
@@ -93,8 +99,8 @@ impl Watched {
     }
 }
 
-/// Which of the candidates are surplus, and of which watched occurrence, by number. `watched` gives the span and the user
-/// of each, `rivals` are all other attempts on the stack.
+/// Which of the candidates are surplus, and of which watched occurrence, by number. `watched` gives
+/// the span and the user of each, `rivals` are all other attempts on the stack.
 pub(super) fn surplus(
     watched: &[Attempt],
     rivals: &[Attempt],
@@ -112,7 +118,8 @@ pub(super) fn surplus(
     }
     let mut found: Vec<(usize, ActionId)> = Vec::new();
     for action in left {
-        // What was held back is handed over in the order of sending: the earliest action is the earliest occurrence's.
+        // What was held back is handed over in the order of sending: the earliest action is the
+        // earliest occurrence's.
         let fitting = || (0..watched.len()).filter(|&one| watched[one].may_own(action));
         let without = fitting().find(|one| found.iter().all(|(other, _)| other != one));
         found.extend(without.or_else(|| fitting().next()).zip(action.id));
@@ -121,8 +128,9 @@ pub(super) fn surplus(
 }
 
 impl Dispatch {
-    /// An occurrence is sent again although an attempt may still take effect: because nothing shows that it did, or because
-    /// its entry is idempotent. A second action began at `from` at the earliest.
+    /// An occurrence is sent again although an attempt may still take effect: because nothing shows
+    /// that it did, or because its entry is idempotent. A second action began at `from` at the
+    /// earliest.
     pub(super) fn is_sent_again(
         &mut self,
         id: Id,
@@ -178,7 +186,8 @@ impl Dispatch {
         self.doubts.resent.insert(key, watched);
     }
 
-    /// Goes on with what a former process has sent again. An account that the schedule has no more cannot be asked.
+    /// Goes on with what a former process has sent again. An account that the schedule has no more
+    /// cannot be asked.
     pub(in crate::dispatch) fn recover_resent(
         &mut self,
         resent: Vec<Resent>,
@@ -236,8 +245,8 @@ impl Dispatch {
         }
     }
 
-    /// The list was read for a stack, as it was at `since`: who was to be read for by then waits for the next time, if there
-    /// is one.
+    /// The list was read for a stack, as it was at `since`: who was to be read for by then waits
+    /// for the next time, if there is one.
     pub(super) fn was_read(
         &mut self,
         (account, stack): &(AccountName, StackUid),

@@ -16,11 +16,12 @@ use crate::dispatch::{Dispatch, Id, InFlight, Pending};
 use crate::journal::{ClockOf, Key, Known};
 use crate::schedule::{AccountName, JobUid, StackUid};
 
-/// An attempt of a former process may have taken effect so long after it was sent: [`SETTLES`], and a minute for the time
-/// between the writing of its instant and its leaving.
+/// An attempt of a former process may have taken effect so long after it was sent: [`SETTLES`], and
+/// a minute for the time between the writing of its instant and its leaving.
 const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(180);
 
-/// An attempt that was given up is remembered for so long: its action may be on a page of a list that is yet to be read.
+/// An attempt that was given up is remembered for so long: its action may be on a page of a list
+/// that is yet to be read.
 pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
 
 /// Groups of attempts that own as many actions together.
@@ -70,8 +71,8 @@ impl SharedOut {
 }
 
 impl Dispatch {
-    /// Judges the attempts of a stack by a list that was read from `since` on, by what the journal knows, and by records of
-    /// jobs, as far as they were asked for.
+    /// Judges the attempts of a stack by a list that was read from `since` on, by what the journal
+    /// knows, and by records of jobs, as far as they were asked for.
     pub(super) fn verdicts(
         &self,
         (account, stack): &(AccountName, StackUid),
@@ -114,7 +115,8 @@ impl Dispatch {
         for former in known.unnamed.iter().filter(|unnamed| !of_this_life(&unnamed.key)) {
             let until = moved(former.sent_at, LONGEST_EFFECT);
             let (from, until) = if ahead.is_some() && self.doubts.former == ClockOf::ThisMachine {
-                // As far from the API's time as we are, or right: the clock may have been set since.
+                // As far from the API's time as we are, or right: the clock may have been set
+                // since.
                 let (right, as_now) =
                     (spread(former.sent_at, until, Some(Ahead::NONE)), spread(former.sent_at, until, ahead));
                 (right.0.min(as_now.0), right.1.max(as_now.1))
@@ -193,12 +195,14 @@ impl Dispatch {
         }
     }
 
-    /// Remembers which attempts own which actions together, so that neither competes with others from now on.
+    /// Remembers which attempts own which actions together, so that neither competes with others
+    /// from now on.
     fn share_out(&mut self, stack: &StackUid, keys: &[Key], judgement: &Judgement, now: Now) {
         self.doubts.shared_out.forget_past(now);
         let mut own: HashSet<ActionId> = HashSet::new();
         for (key, verdict) in keys.iter().zip(&judgement.verdicts) {
-            // What an occurrence that is sent again has started is told as surplus once another action is known.
+            // What an occurrence that is sent again has started is told as surplus once another
+            // action is known.
             if let Verdict::Started(action) = verdict
                 && (self.doubts.resent.contains_key(key) || self.known.contains(key) && !self.is_open(key))
             {
@@ -222,7 +226,8 @@ impl Dispatch {
         keys.any(|pending| pending.key() == *key)
     }
 
-    /// Whose actions are started by a token, if no action in the list that is known to be ours says otherwise.
+    /// Whose actions are started by a token, if no action in the list that is known to be ours says
+    /// otherwise.
     fn user_of(
         &self,
         account: &AccountName,

@@ -11,7 +11,8 @@ fn ended_run(id: ActionId, second: i64) -> Action {
     Action { finished_at: Some(World::at(second + 2).to_string()), ..run(id, second, "we") }
 }
 
-/// An entry whose job ran at second 1 (action 1, for two seconds), and whose attempt of second 100 is in doubt.
+/// An entry whose job ran at second 1 (action 1, for two seconds), and whose attempt of second 100
+/// is in doubt.
 fn in_doubt_after_a_run(record: Option<JobRecord>) -> World {
     let account = account(100);
     let mut world = World::new(&account);

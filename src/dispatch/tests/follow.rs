@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A page of the list of a stack's runs, which were started a second apart: 30 on a page, the newest first or last.
+/// A page of the list of a stack's runs, which were started a second apart: 30 on a page, the
+/// newest first or last.
 fn listed(ids: &[ActionId], number: u32, newest_first: bool, finished: bool) -> ActionsListed {
     let mut ids = ids.to_vec();
     ids.sort_unstable();

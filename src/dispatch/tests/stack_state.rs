@@ -27,7 +27,8 @@ fn answer_all(world: &mut World, stack: Option<Obstacle>) {
     }
 }
 
-/// Answers every look at a stack as it is then, up to an instant, and returns when the stack was looked at.
+/// Answers every look at a stack as it is then, up to an instant, and returns when the stack was
+/// looked at.
 fn live(world: &mut World, until: u32, obstacle: impl Fn(f64) -> Option<Obstacle>) -> Vec<f64> {
     let mut looked_at = Vec::new();
     let mut at = world.now.wall.duration_since(World::at(0)).as_secs_f64();

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// What becomes of an entry of every other second when nobody looks for 8 s, by where its occurrences were meanwhile: claimed
-/// ahead, or planned when somebody looked again.
+/// What becomes of an entry of every other second when nobody looks for 8 s, by where its
+/// occurrences were meanwhile: claimed ahead, or planned when somebody looked again.
 fn after_a_stop_of_eight_seconds(catch_up: CatchUp, ahead: &[i64], later: &[i64]) -> (Vec<String>, usize) {
     let account = account(100);
     let mut world = World::new(&account);

@@ -72,7 +72,8 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A world in which the API has told the whole limit as remaining: before it does, requests go one by one.
+    /// A world in which the API has told the whole limit as remaining: before it does, requests go
+    /// one by one.
     pub(super) fn new(account: &Arc<Account>) -> World {
         let now = Now { wall: World::at(-1000), mono: Duration::ZERO };
         let mut world = World {
@@ -298,7 +299,8 @@ impl World {
         self.advance();
     }
 
-    /// Lets time pass up to so many seconds after the start, and answers each question for a stack's actions with these.
+    /// Lets time pass up to so many seconds after the start, and answers each question for a
+    /// stack's actions with these.
     pub(super) fn reconcile(&mut self, until: f64, actions: &[Action]) {
         let mut second = self.now.wall.duration_since(World::at(0)).as_secs_f64();
         while second < until {

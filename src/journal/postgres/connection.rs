@@ -1,4 +1,5 @@
-//! A connection to the database: how it is made, how long it is waited for, and what its failures mean.
+//! A connection to the database: how it is made, how long it is waited for, and what its failures
+//! mean.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -21,12 +22,13 @@ pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// The schema is brought up to date within this time: some ten short statements.
 pub(super) const PREPARED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Encodings of a database that keep every text as it is. The second one keeps bytes, whatever they mean.
+/// Encodings of a database that keep every text as it is. The second one keeps bytes, whatever they
+/// mean.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
-/// What a lost member leaves on the server ends by itself, or it would be in the way of the next one: a transaction
-/// whose end never comes, and a statement that nobody waits for any more. What is committed is on disk, whatever the
-/// server does by default.
+/// What a lost member leaves on the server ends by itself, or it would be in the way of the next
+/// one: a transaction whose end never comes, and a statement that nobody waits for any more. What
+/// is committed is on disk, whatever the server does by default.
 const SESSION: &str = "
     SET idle_in_transaction_session_timeout = '2s';
     SET statement_timeout = '5s';
@@ -34,7 +36,8 @@ const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// Connects. What arrives on the connection is taken in by a task of the runtime that this is called in.
+/// Connects. What arrives on the connection is taken in by a task of the runtime that this is
+/// called in.
 pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
     let tls = address.tls().map_err(|error| JournalError::Unreachable {
         address: address.to_string(),
@@ -77,7 +80,8 @@ pub(super) async fn within<T>(
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pid: i32,
-    /// In microseconds since 1970. As text it depends on the DateStyle and the time zone of whoever asks.
+    /// In microseconds since 1970. As text it depends on the DateStyle and the time zone of whoever
+    /// asks.
     started: i64,
 }
 
@@ -89,8 +93,8 @@ impl Session {
         session.ok_or_else(|| silent(address, ANSWERED_WITHIN))
     }
 
-    /// Ends it, if it lives, and waits until it does not: what it was told and has not come to, perhaps because it has not reached
-    /// the server yet, is not done any more.
+    /// Ends it, if it lives, and waits until it does not: what it was told and has not come to,
+    /// perhaps because it has not reached the server yet, is not done any more.
     pub(super) async fn end(&self, client: &Client, address: &Address) -> Result<(), JournalError> {
         let ending = async {
             while answered(address, client.query_opt(END, &[&self.pid, &self.started])).await?.is_some() {
@@ -123,7 +127,8 @@ pub(super) async fn answered<T>(
     }
 }
 
-/// Waits for the answers to what was sent together: each for a bounded time after the one before it.
+/// Waits for the answers to what was sent together: each for a bounded time after the one before
+/// it.
 pub(super) struct Answers<'a> {
     address: &'a Address,
     each_within: Duration,
@@ -178,8 +183,8 @@ pub(super) fn silent(address: &Address, span: Duration) -> JournalError {
 
 const PASSWORD: &str = "give the password as the credential `journal-password` or as $PGPASSWORD";
 
-/// The classes of errors that are due to the values of a statement: it fails whenever it is tried. They are data
-/// exceptions, violated constraints, and limits of the program.
+/// The classes of errors that are due to the values of a statement: it fails whenever it is tried.
+/// They are data exceptions, violated constraints, and limits of the program.
 const OF_VALUES: [&str; 3] = ["22", "23", "54"];
 
 /// What a failure means. What the server says is told in its words.
@@ -189,7 +194,8 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
         let mut detail = error.to_string();
         // The driver's way to say that a value is longer than the protocol can hold.
         let is_too_long = detail.starts_with("error serializing parameter");
-        // The driver's way to say that the server wants what it was not given. It stays so, however often it is asked.
+        // The driver's way to say that the server wants what it was not given. It stays so, however
+        // often it is asked.
         let misses = detail == "invalid configuration";
         let mut cause = std::error::Error::source(error);
         while let Some(error) = cause {

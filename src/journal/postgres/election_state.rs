@@ -1,6 +1,8 @@
-//! A member's part in one shard: it stands by until the lease is free, takes it, and leads while its beats are kept.
+//! A member's part in one shard: it stands by until the lease is free, takes it, and leads while
+//! its beats are kept.
 //!
-//! What was found in the database, and when, to what is to be done. Pure: the keeper asks and performs.
+//! What was found in the database, and when, to what is to be done. Pure: the keeper asks and
+//! performs.
 
 use std::time::Duration;
 
@@ -41,7 +43,8 @@ pub(crate) struct Beat {
 pub(crate) enum Next {
     /// Look again after so long.
     Wait(Duration),
-    /// Take it, if it is still as it was found. The mark is the former process's, where the lease was its.
+    /// Take it, if it is still as it was found. The mark is the former process's, where the lease
+    /// was its.
     Take { mark: Option<Timestamp>, lost_until: Option<Timestamp> },
 }
 
@@ -59,8 +62,8 @@ pub(crate) struct ElectionState {
     older_since: Option<Mono>,
     /// It is being handed over.
     leaves: bool,
-    /// Nothing that is due later was sent, by all that this member and the processes before it have seen. It never falls in one
-    /// journal.
+    /// Nothing that is due later was sent, by all that this member and the processes before it have
+    /// seen. It never falls in one journal.
     sent_until: Option<Timestamp>,
 }
 
@@ -118,8 +121,9 @@ impl ElectionState {
         }
     }
 
-    /// Decides by what was found, which was answered by now. `former` is the process before this one in the same state directory:
-    /// it is dead. A lease beyond one's share is left to others for as long as one `hesitates`.
+    /// Decides by what was found, which was answered by now. `former` is the process before this
+    /// one in the same state directory: it is dead. A lease beyond one's share is left to others
+    /// for as long as one `hesitates`.
     pub(crate) fn consider(
         &mut self,
         found: &Found,
@@ -127,10 +131,12 @@ impl ElectionState {
         hesitates: Duration,
         mono: Mono,
     ) -> (Next, Option<LeadershipChange>) {
-        // Of a database that has come less far than was seen, what lies between is lost. It may have been sent.
+        // Of a database that has come less far than was seen, what lies between is lost. It may
+        // have been sent.
         let lost_until = self.sent_until.filter(|&until| found.sends_until.is_none_or(|found| found < until));
         self.sent_until = self.sent_until.max(found.sends_until);
-        // A leader before the restore may send until its permit ends, whatever the copy says of its lease.
+        // A leader before the restore may send until its permit ends, whatever the copy says of its
+        // lease.
         self.older_since = lost_until.and(self.older_since).or(lost_until.map(|_| mono));
         let settles = self.older_since.is_some_and(|since| mono.saturating_sub(since) < EXPIRES);
         if mono < self.rests_until || settles {

@@ -1,6 +1,7 @@
 //! Takes leases that are free, keeps them with a beat, and tells what became of them.
 //!
-//! One connection for all shards: a beat is one statement however many this member leads, and so is a look.
+//! One connection for all shards: a beat is one statement however many this member leads, and so is
+//! a look.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,13 +32,15 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// Who leads all of its shards looks at the others' so often.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
-/// One shard is handed over at a time, and the next one after so long: the others have seen it by then.
+/// One shard is handed over at a time, and the next one after so long: the others have seen it by
+/// then.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
 /// After a leader was not heard of, nothing is handed over for so long: it may still seem to live.
 const SETTLES: Duration = Duration::from_secs(4);
 
-/// A member whose clock is further from the database's does not lead: what it sent would be early or late by as much.
+/// A member whose clock is further from the database's does not lead: what it sent would be early
+/// or late by as much.
 const CLOCK_TOO_FAR: Duration = Duration::from_secs(10);
 
 const LOOK_AT_ALL: &str = "
@@ -45,7 +48,8 @@ const LOOK_AT_ALL: &str = "
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     FROM stackcron.lease";
 
-/// Adds the rows of shards that nobody has led yet. A number is never used twice: it is at least the time.
+/// Adds the rows of shards that nobody has led yet. A number is never used twice: it is at least
+/// the time.
 const ADD: &str = "
     WITH newest AS (
         SELECT greatest(coalesce(max(number), 0), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS number
@@ -58,8 +62,9 @@ const ADD: &str = "
     )
     INSERT INTO stackcron.shard (name) SELECT name FROM unnest($1::text[]) AS name ON CONFLICT (name) DO NOTHING";
 
-/// Takes a lease that is still as it was seen, in a journal of this identity that is there as a whole. The new number is greater than that of each term before, also of those that a
-/// database which was restored from a backup has forgotten: it is at least the time.
+/// Takes a lease that is still as it was seen, in a journal of this identity that is there as a
+/// whole. The new number is greater than that of each term before, also of those that a database
+/// which was restored from a backup has forgotten: it is at least the time.
 const TAKE: &str = "
     UPDATE stackcron.lease
     SET number = greatest(
@@ -73,8 +78,8 @@ const TAKE: &str = "
         AND to_regclass('stackcron.target_pkey') IS NOT NULL
     RETURNING number";
 
-/// Keeps the leases of these terms of this holder. A row with an older beat than the one that is known to be written is of an
-/// older copy of the database.
+/// Keeps the leases of these terms of this holder. A row with an older beat than the one that is
+/// known to be written is of an older copy of the database.
 const KEEP: &str = "
     UPDATE stackcron.lease l SET beat = k.next, sends_until = greatest(sends_until, $5)
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (number, known, next)
@@ -90,12 +95,14 @@ const RELEASE: &str = "
 pub(super) enum Command {
     /// Lead a shard when it is free.
     Join(Shard, Candidate),
-    /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it over.
+    /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it
+    /// over.
     Release(Shard),
-    /// Hand a lease over that the term of this number cannot use for the reason given, if another member is there.
+    /// Hand a lease over that the term of this number cannot use for the reason given, if another
+    /// member is there.
     CannotLead(Shard, Number, JournalError),
-    /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed over: where the database
-    /// is out of reach, it ends by itself.
+    /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed
+    /// over: where the database is out of reach, it ends by itself.
     Leave(Shard, oneshot::Sender<bool>),
 }
 
@@ -225,8 +232,8 @@ impl Elector {
         Ok(())
     }
 
-    /// Remembers how far anybody may have sent, for a database that will know less. Where the state directory cannot be
-    /// written, nothing is sent either, because of the mark.
+    /// Remembers how far anybody may have sent, for a database that will know less. Where the state
+    /// directory cannot be written, nothing is sent either, because of the mark.
     fn remember(&mut self) {
         for (shard, candidate) in &self.shards {
             if let Some(until) = candidate.part.sent_until() {
@@ -244,7 +251,8 @@ impl Elector {
                     }
                     pause
                 }
-                // A server that is read-only or full is asked again on a new connection: it may be another by then.
+                // A server that is read-only or full is asked again on a new connection: it may be
+                // another by then.
                 Err(error) => return Ended::Failed(error),
             };
             tokio::select! {
@@ -472,7 +480,8 @@ impl Elector {
         self.shards.values().any(|of| of.part.leads())
     }
 
-    /// What is to be seen of the shares. Without the leases, the others count and not what they lead.
+    /// What is to be seen of the shares. Without the leases, the others count and not what they
+    /// lead.
     fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> ShardLoad {
         let leads = |id: &i64| {
             let holds = |found: &&Found| !found.seen.released && found.holder == Some(Id(*id));
@@ -486,7 +495,8 @@ impl Elector {
     }
 }
 
-/// Whether the database's clock, as it was shown between two readings of this machine's, is further away than allowed.
+/// Whether the database's clock, as it was shown between two readings of this machine's, is further
+/// away than allowed.
 fn is_too_far(asked: Now, answered: Now, shown: i64) -> bool {
     let Ok(shown) = Timestamp::from_microsecond(shown) else {
         return false;

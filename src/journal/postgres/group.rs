@@ -18,8 +18,8 @@ use super::connection::{ANSWERED_WITHIN, Answers};
 use super::rows::Statements;
 use crate::schedule::{AccountName, EntryName};
 
-/// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched, is of a claim whose answer
-/// was lost.
+/// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched,
+/// is of a claim whose answer was lost.
 pub(super) const CLAIM: &str = "
     , claim AS MATERIALIZED (
         SELECT c.* FROM lease, unnest(
@@ -63,8 +63,9 @@ pub(super) const CLAIM: &str = "
     SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry, inserted.pass
     FROM (SELECT) AS one LEFT JOIN inserted ON true";
 
-/// Gives back what was claimed and is settled. A claim does not see what another shard's leader settles in the meantime, as
-/// when an account has gone over to this shard: a statement after it does.
+/// Gives back what was claimed and is settled. A claim does not see what another shard's leader
+/// settles in the meantime, as when an account has gone over to this shard: a statement after it
+/// does.
 const GIVE_BACK: &str = "
     , given AS (
         DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[], $4::integer[]) AS c (scheduled_at, entry, pass)
@@ -74,7 +75,8 @@ const GIVE_BACK: &str = "
     )
     SELECT scheduled_at, entry, pass FROM given";
 
-/// Takes away what a person asked for and was told to have failed, should it be claimed all the same: nothing of it was sent.
+/// Takes away what a person asked for and was told to have failed, should it be claimed all the
+/// same: nothing of it was sent.
 const WITHDRAW: &str = "
     , withdrawn AS (
         DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[], $4::integer[]) AS c (scheduled_at, entry, pass)
@@ -132,7 +134,8 @@ const STEPS: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
-/// What is kept of occurrences that were sent again. A row that neither is read on nor names an action is of no use.
+/// What is kept of occurrences that were sent again. A row that neither is read on nor names an
+/// action is of no use.
 const RESENT: &str = "
     , said AS MATERIALIZED (
         SELECT r.* FROM lease, unnest($2::bigint[], $3::text[], $4::integer[], $5::text[], $6::bigint[], $7::text[])
@@ -148,8 +151,8 @@ const RESENT: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
-/// What is in force no more ends, and what is new begins. An instant that a former schedule had reached, with a clock that was set
-/// back since, leaves nothing of it.
+/// What is in force no more ends, and what is new begins. An instant that a former schedule had
+/// reached, with a clock that was set back since, leaves nothing of it.
 pub(super) const IN_FORCE: &str = "
     , wanted AS MATERIALIZED (
         SELECT w.* FROM lease, unnest($2::text[], $3::text[]) AS w (entry, definition)
@@ -288,8 +291,8 @@ impl Group {
         }
     }
 
-    /// Sends it, and returns what of the claims is new. [`JournalError::Deposed`] when the lease is another's: then nothing
-    /// is written.
+    /// Sends it, and returns what of the claims is new. [`JournalError::Deposed`] when the lease is
+    /// another's: then nothing is written.
     pub(super) async fn send(
         &self,
         client: &Client,

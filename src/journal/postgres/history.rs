@@ -1,4 +1,5 @@
-//! Reads what became of occurrences, and who the members are, beside running daemons or without any.
+//! Reads what became of occurrences, and who the members are, beside running daemons or without
+//! any.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -17,7 +18,8 @@ use crate::schedule::EntryName;
 /// Rows that are asked for at once: a long history costs no memory.
 const PORTION: i32 = 1000;
 
-/// A portion is there within this time. The server may have to sort a long history before the first one.
+/// A portion is there within this time. The server may have to sort a long history before the first
+/// one.
 const PORTION_WITHIN: Duration = Duration::from_secs(60);
 
 /// Portions that are read ahead of who takes them.
@@ -35,7 +37,8 @@ pub(super) const ROWS: &str = "
     FROM stackcron.settled s
     WHERE scheduled_at >= $1 AND scheduled_at < $2 AND ($3::text IS NULL OR entry = $3)";
 
-/// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
+/// Hands out the records that a filter admits, in the order of scheduled_at, until there are no
+/// more or `each` breaks off.
 ///
 /// Never writes, never makes a daemon wait, and sees what was committed when it began. Blocks.
 ///

@@ -20,8 +20,8 @@ const MOST_ROWS: u64 = 500_000;
 /// What an operator looks into.
 const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
 
-/// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest `most` that somebody should
-/// look into. Never writes, and never makes a daemon wait. Blocks.
+/// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest
+/// `most` that somebody should look into. Never writes, and never makes a daemon wait. Blocks.
 ///
 /// # Errors
 /// When the database cannot be reached, or holds no journal.

@@ -1,18 +1,21 @@
-//! The lease: who sweeps and sends. A row with a number that grows with each leader, and a beat that grows while it lives.
+//! The lease: who sweeps and sends. A row with a number that grows with each leader, and a beat
+//! that grows while it lives.
 //!
-//! A leader may send for [`VALID`] after it *asked* for a beat that was then committed, by its own monotonic clock. Another member
-//! takes the lease when it has seen the same beat for [`EXPIRES`], by *its* monotonic clock: it saw the beat after it was
-//! committed, so the leader's permit has ended by then, however the clocks of the members and of the database are set. A
-//! row that was handed over is taken at once.
+//! A leader may send for [`VALID`] after it *asked* for a beat that was then committed, by its own
+//! monotonic clock. Another member takes the lease when it has seen the same beat for [`EXPIRES`],
+//! by *its* monotonic clock: it saw the beat after it was committed, so the leader's permit has
+//! ended by then, however the clocks of the members and of the database are set. A row that was
+//! handed over is taken at once.
 //!
-//! A leader may send no more than what is due by an instant in the row (`sends_until`): of what is due later, the next one knows
-//! that it was not sent.
+//! A leader may send no more than what is due by an instant in the row (`sends_until`): of what is
+//! due later, the next one knows that it was not sent.
 //!
-//! No advisory lock: it goes with its session, and the end of a session tells nothing of whether its process still
-//! sends. It would free the lock too early when a connection is cut, and too late when a machine is.
+//! No advisory lock: it goes with its session, and the end of a session tells nothing of whether
+//! its process still sends. It would free the lock too early when a connection is cut, and too late
+//! when a machine is.
 //!
-//! A number, as each statement of a leader names it ([`super::rows`]): to take the lease is to change it, which waits for those that
-//! hold the row, and those that come later do nothing.
+//! A number, as each statement of a leader names it ([`super::rows`]): to take the lease is to
+//! change it, which waits for those that hold the row, and those that come later do nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,11 +23,12 @@ use std::time::Duration;
 
 use crate::clock::Mono;
 
-/// A leader may send for so long after it asked for a beat. Longer than two answers of a database that takes a second for each.
+/// A leader may send for so long after it asked for a beat. Longer than two answers of a database
+/// that takes a second for each.
 pub(crate) const VALID: Duration = Duration::from_millis(2250);
 
-/// A beat that has not changed for so long is a leader's that may not send any more. What it had decided to send just
-/// before has left by then.
+/// A beat that has not changed for so long is a leader's that may not send any more. What it had
+/// decided to send just before has left by then.
 pub(super) const EXPIRES: Duration = Duration::from_millis(2450);
 
 /// A leader asks for a beat so often.
@@ -47,8 +51,9 @@ impl Number {
     }
 }
 
-/// The last beat of a leader that is known to be written. Whoever writes for the leader names it as well as the number: a
-/// database that has lost this beat is an older copy of itself, in which the number may be the same.
+/// The last beat of a leader that is known to be written. Whoever writes for the leader names it as
+/// well as the number: a database that has lost this beat is an older copy of itself, in which the
+/// number may be the same.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownBeat(Arc<AtomicI64>);
 
@@ -108,8 +113,9 @@ impl Watch {
         }
     }
 
-    /// Begins anew. After a connection was lost, nobody knows how often the beat has changed meanwhile, nor whether the
-    /// database has lost the last of them; and the leader gets the time to connect anew as well.
+    /// Begins anew. After a connection was lost, nobody knows how often the beat has changed
+    /// meanwhile, nor whether the database has lost the last of them; and the leader gets the time
+    /// to connect anew as well.
     pub(super) fn forget(&mut self) {
         self.since = None;
     }
@@ -153,8 +159,8 @@ mod tests {
     }
 
     proptest! {
-        /// A leader asks for beats, each committed some time after; another looks. Whenever it takes the lease, the
-        /// leader's permit is over. The two clocks begin anywhere.
+        /// A leader asks for beats, each committed some time after; another looks. Whenever it
+        /// takes the lease, the leader's permit is over. The two clocks begin anywhere.
         #[test]
         fn nobody_takes_a_lease_under_which_another_may_send(
             beats in proptest::collection::vec((0_u64..2000, 0_u64..3000), 1..20),

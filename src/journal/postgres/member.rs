@@ -1,7 +1,9 @@
-//! A daemon among those that share the journal: it stands by until it leads, and tells what happens meanwhile.
+//! A daemon among those that share the journal: it stands by until it leads, and tells what happens
+//! meanwhile.
 //!
-//! Two connections from a thread of its own, so that nothing that keeps the daemon busy keeps a beat from being sent: one
-//! for the leases, one to tell of itself. A leader has a third for each shard that it leads, through which it writes.
+//! Two connections from a thread of its own, so that nothing that keeps the daemon busy keeps a
+//! beat from being sent: one for the leases, one to tell of itself. A leader has a third for each
+//! shard that it leads, through which it writes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,7 +49,8 @@ pub enum LeadershipChange {
     Leads(Term),
     /// The journal is gone, or another one is in its place: nobody leads.
     Replaced,
-    /// Another one leads: this one had not beaten for too long. What it had in hand is the other's now.
+    /// Another one leads: this one had not beaten for too long. What it had in hand is the other's
+    /// now.
     Deposed,
     /// It has more shards than others, and is to hand this one over.
     HandsOver,
@@ -60,7 +63,8 @@ pub enum LeadershipChange {
 pub enum MemberEvent {
     /// The database is out of reach. A leader goes on with what its permit covers.
     Unreachable(JournalError),
-    /// The journal that the state directory knows is gone, or another one is in its place. Nobody leads until it is back.
+    /// The journal that the state directory knows is gone, or another one is in its place. Nobody
+    /// leads until it is back.
     Replaced {
         /// Where it was.
         journal: String,
@@ -137,7 +141,8 @@ impl Term {
         self.permit.is_revoked()
     }
 
-    /// Nothing that is due later was sent before this term. `numbers` are the terms in which what is open was claimed or last written.
+    /// Nothing that is due later was sent before this term. `numbers` are the terms in which what
+    /// is open was claimed or last written.
     pub(super) fn sent_up_to(&self, mut numbers: impl Iterator<Item = i64>) -> Option<Timestamp> {
         // The mark of the process before tells of its own claims alone.
         let own = numbers.all(|number| number == self.former.get());
@@ -171,10 +176,12 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Joins. `when` tells what to do where the journal is not the one that the state directory knows. In the state directory it keeps who it is and how far it has sent. Blocks until the database has answered, or has not.
+    /// Joins. `when` tells what to do where the journal is not the one that the state directory
+    /// knows. In the state directory it keeps who it is and how far it has sent. Blocks until the
+    /// database has answered, or has not.
     ///
-    /// # Errors
-    /// When the database refuses it, or another daemon uses the state directory. One that cannot be reached is waited for.
+    /// # Errors When the database refuses it, or another daemon uses the state directory. One that
+    /// cannot be reached is waited for.
     pub fn join(
         address: Address,
         directory: &Path,
@@ -340,7 +347,8 @@ fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
     })
 }
 
-/// What counts of the journal in a database, when it is left or entered. `None`: no journal is in it. Blocks.
+/// What counts of the journal in a database, when it is left or entered. `None`: no journal is in
+/// it. Blocks.
 pub(in super::super) fn summary(address: &Address) -> Result<Option<Summary>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
@@ -400,8 +408,8 @@ impl ShardHandle {
         }
     }
 
-    /// Opens the journal for a term. What the leader before left is in it. Whoever does not wait for the end any more
-    /// keeps nothing from ending: a thread of its own waits for the database.
+    /// Opens the journal for a term. What the leader before left is in it. Whoever does not wait
+    /// for the end any more keeps nothing from ending: a thread of its own waits for the database.
     ///
     /// # Errors
     /// Then this member does not lead: the lease is handed over, and looked at again after a while.
@@ -432,13 +440,15 @@ impl ShardHandle {
         }
     }
 
-    /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be closed before.
+    /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be
+    /// closed before.
     pub fn release(&self) {
         let _ = self.commands.send(Command::Release(self.shard.clone()));
     }
 
-    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before. Returns whether it is
-    /// handed over: where the database is out of reach, the lease ends by itself.
+    /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
+    /// Returns whether it is handed over: where the database is out of reach, the lease ends by
+    /// itself.
     pub async fn leave(self) -> bool {
         let (done, left) = oneshot::channel();
         self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() && left.await.unwrap_or(false)

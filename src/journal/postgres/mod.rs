@@ -1,8 +1,9 @@
 //! The journal in a PostgreSQL database, shared by several daemons of which one leads.
 //!
-//! A claim is a row, unique by (scheduled_at, entry), with the number of the term in which it was made. A commit whose
-//! connection broke leaves open whether it was: to ask again is right, since a claim with one's own number that nothing was
-//! made of counts as new, and a move that was made changes nothing.
+//! A claim is a row, unique by (scheduled_at, entry), with the number of the term in which it was
+//! made. A commit whose connection broke leaves open whether it was: to ask again is right, since a
+//! claim with one's own number that nothing was made of counts as new, and a move that was made
+//! changes nothing.
 
 mod address;
 mod balance;

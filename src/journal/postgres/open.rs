@@ -1,4 +1,5 @@
-//! What is open in the database: all of it was written by this leader, or found by it at its start. Nobody else writes it.
+//! What is open in the database: all of it was written by this leader, or found by it at its start.
+//! Nobody else writes it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +12,8 @@ use super::group::Group;
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     rows: HashMap<Key, Progress>,
-    /// What people asked for and may be claimed: the answer was lost, and they were told that it is not.
+    /// What people asked for and may be claimed: the answer was lost, and they were told that it is
+    /// not.
     lost: HashSet<Key>,
 }
 
@@ -45,13 +47,14 @@ impl Open {
         (group, written)
     }
 
-    /// The group may be in the database, or not. What is scheduled is claimed anew. What a person asked for is not: it is taken
-    /// away before anything else is written.
+    /// The group may be in the database, or not. What is scheduled is claimed anew. What a person
+    /// asked for is not: it is taken away before anything else is written.
     pub(crate) fn is_lost(&mut self, writes: &[Write<'_>]) {
         for write in writes {
             if let Write::Claim(_, claims) = write {
                 let by_person = claims.iter().filter(|claim| matches!(claim.origin, Origin::Person { .. }));
-                // Where the clock has shown an instant before, another one's claim may be there: it stays.
+                // Where the clock has shown an instant before, another one's claim may be there: it
+                // stays.
                 let new = by_person.filter(|claim| !self.rows.contains_key(&claim.key));
                 self.lost.extend(new.map(|claim| claim.key.clone()));
             }

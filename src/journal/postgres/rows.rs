@@ -1,8 +1,10 @@
-//! The journal's rows in the database: how a leader writes them, and reads what the leader before it left.
+//! The journal's rows in the database: how a leader writes them, and reads what the leader before
+//! it left.
 //!
-//! What a group of writes needs is sent at once, each kind as one statement, and answered at once: one round trip. Each
-//! statement does nothing unless this leader's number is the lease's, whose row it keeps from being changed until
-//! it is committed. Nobody else writes, so what is open is known here, and no move has to be read before it is written.
+//! What a group of writes needs is sent at once, each kind as one statement, and answered at once:
+//! one round trip. Each statement does nothing unless this leader's number is the lease's, whose
+//! row it keeps from being changed until it is committed. Nobody else writes, so what is open is
+//! known here, and no move has to be read before it is written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,28 +31,32 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
 
-/// After a connection could not be made, none is tried for so long: what is asked meanwhile fails at once.
+/// After a connection could not be made, none is tried for so long: what is asked meanwhile fails
+/// at once.
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
 
-/// What a former leader left is read within this time, or this member does not lead: another one may have a better way
-/// to the database. A million open occurrences take some seconds.
+/// What a former leader left is read within this time, or this member does not lead: another one
+/// may have a better way to the database. A million open occurrences take some seconds.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
-/// While it is read, nothing comes for so long at most. The server may have to sort before the first row.
+/// While it is read, nothing comes for so long at most. The server may have to sort before the
+/// first row.
 const BEGINS_TO_ANSWER: Duration = Duration::from_secs(10);
 
-/// A connection through which nothing was written for so long is tried, so that it is known to live when something comes
-/// due. Firewalls forget connections after thirty seconds and more.
+/// A connection through which nothing was written for so long is tried, so that it is known to live
+/// when something comes due. Firewalls forget connections after thirty seconds and more.
 const TRIED_EVERY: Duration = Duration::from_secs(10);
 
-/// A connection that lives answers within this time when it is tried. Claims are made further ahead.
+/// A connection that lives answers within this time when it is tried. Claims are made further
+/// ahead.
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// A connection that was closed says so within this time. What was asked on it is asked again at once on another one.
+/// A connection that was closed says so within this time. What was asked on it is asked again at
+/// once on another one.
 const CLOSED_SAYS_SO: Duration = Duration::from_millis(500);
 
-/// A leader that could not write for so long, while its lease is kept by another connection, leaves the shard to a
-/// member that may be able to. Longer than a restart of the database takes.
+/// A leader that could not write for so long, while its lease is kept by another connection, leaves
+/// the shard to a member that may be able to. Longer than a restart of the database takes.
 const CANNOT_LEAD: Duration = Duration::from_secs(12);
 
 /// What a leader writes through.
@@ -58,7 +64,8 @@ pub(super) struct Rows {
     address: Address,
     runtime: Runtime,
     client: Option<Client>,
-    /// The session of the connection that was made last. What was asked of it may still be on its way.
+    /// The session of the connection that was made last. What was asked of it may still be on its
+    /// way.
     session: Option<Session>,
     /// Why there is no connection, and since when.
     failed: Option<(Instant, JournalError)>,
@@ -167,7 +174,8 @@ const PRUNE: &str = "
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM pruned)";
 
-/// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
+/// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have
+/// none.
 const ACTIONS: &str = "
     SELECT action, scheduled_at, entry, sent, pass, job FROM (
         SELECT scheduled_at, entry, pass, action, target, sent FROM stackcron.open
@@ -217,7 +225,8 @@ pub(super) fn damaged(address: &Address, detail: &str) -> JournalError {
 }
 
 impl Rows {
-    /// Begins a leader's term: reads what the one before it left, and forgets an orderly stop with it.
+    /// Begins a leader's term: reads what the one before it left, and forgets an orderly stop with
+    /// it.
     pub(super) fn begin(
         address: Address,
         term: &Term,
@@ -245,7 +254,8 @@ impl Rows {
             let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
             let (begin, goes_on) = (of.now(&of.begin), of.now(&of.goes_on));
             let reading = async {
-                // Sent in this order, without a wait in between: nothing is sent to the API before it is read.
+                // Sent in this order, without a wait in between: nothing is sent to the API before
+                // it is read.
                 let ((), journal, paused, quotas, resent, open, _, ()) = tokio::try_join!(
                     biased;
                     answers.one(client.batch_execute(BEGIN)),
@@ -422,7 +432,8 @@ impl Store for Rows {
         Some(TRIED_EVERY)
     }
 
-    /// Tries the connection, and makes another where there is no answer: what comes due does not find that out.
+    /// Tries the connection, and makes another where there is no answer: what comes due does not
+    /// find that out.
     fn keep_alive(&mut self) {
         if self.client.is_none() && self.failed.is_none() {
             return;

@@ -1,7 +1,9 @@
-//! The tables in the database, and how an older schema comes by what it lacks while others still use it.
+//! The tables in the database, and how an older schema comes by what it lacks while others still
+//! use it.
 //!
-//! A migration adds, and takes away only what the version before it did not use. So members of two neighbouring versions
-//! work side by side while a fleet is upgraded one by one. Every statement names its columns.
+//! A migration adds, and takes away only what the version before it did not use. So members of two
+//! neighbouring versions work side by side while a fleet is upgraded one by one. Every statement
+//! names its columns.
 
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -24,24 +26,27 @@ pub(super) struct Migration {
     statements: &'static str,
 }
 
-/// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970, `due`, `sent`, `deadline` and
-/// `finished` after scheduled_at. The states are numbered as in SQLite. Names are compared byte by byte, as everywhere else.
+/// All instants are microseconds: scheduled_at, the cursor and what a lease allows since 1970,
+/// `due`, `sent`, `deadline` and `finished` after scheduled_at. The states are numbered as in
+/// SQLite. Names are compared byte by byte, as everywhere else.
 ///
 /// `link` and `retry_of` are explained in `link`.
 ///
-/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to have, `watch` (JSON) how the
-/// stack's list is read for one; NULL once nobody reads on.
+/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to
+/// have, `watch` (JSON) how the stack's list is read for one; NULL once nobody reads on.
 ///
-/// `in_force`: the instants from `since` up to `until` were planned by this definition of the entry, in this shard. NULL: they are
-/// still. What was scheduled before the journal's `pruned_until` is not known.
+/// `in_force`: the instants from `since` up to `until` were planned by this definition of the
+/// entry, in this shard. NULL: they are still. What was scheduled before the journal's
+/// `pruned_until` is not known.
 ///
-/// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
+/// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
+/// identity.
 ///
-/// A lease's `lost_until`: the database is an older copy of itself, and what is due from the shard's cursor up to this instant
-/// may have been sent.
+/// A lease's `lost_until`: the database is an older copy of itself, and what is due from the
+/// shard's cursor up to this instant may have been sent.
 ///
-/// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was set back; a
-/// shard's is the greatest so far, of the instants from `pass_from` to `pass_until`.
+/// The shard of all that is in no named shard has the empty name. `pass` is 0 unless the clock was
+/// set back; a shard's is the greatest so far, of the instants from `pass_from` to `pass_until`.
 const FIRST: &str = r#"
     CREATE TABLE stackcron.journal (
         single boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -169,10 +174,11 @@ struct Version {
     moved_to: Option<String>,
 }
 
-/// Brings the schema up to date, or finds that it can be written as it is. Returns the journal's identity.
+/// Brings the schema up to date, or finds that it can be written as it is. Returns the journal's
+/// identity.
 ///
-/// A database without a journal gets one where `known` is `None`: the state directory has seen none. One that it has
-/// seen is never replaced.
+/// A database without a journal gets one where `known` is `None`: the state directory has seen
+/// none. One that it has seen is never replaced.
 pub(super) async fn prepare(
     client: &mut Client,
     address: &Address,
@@ -289,7 +295,8 @@ async fn version(client: &Client, address: &Address) -> Result<Option<Version>, 
     };
     match answer {
         Ok(rows) => {
-            // While a backup is being restored, a table is there before its rows, and its rows before its indexes.
+            // While a backup is being restored, a table is there before its rows, and its rows
+            // before its indexes.
             let row = rows.first().filter(|row| row.get(3)).ok_or_else(|| incomplete(address))?;
             let identity = Identity::parse(row.get(2)).ok_or_else(|| incomplete(address))?;
             Ok(Some(Version { schema: row.get(0), oldest: row.get(1), identity, moved_to: row.get(4) }))

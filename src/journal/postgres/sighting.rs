@@ -1,9 +1,11 @@
-//! Who leads a shard, as a member that stands by has seen it: for people, who ask why nothing is sent here.
+//! Who leads a shard, as a member that stands by has seen it: for people, who ask why nothing is
+//! sent here.
 //!
-//! A lease's row names who took it last, and does not say whether that one lives. A beat does, which a leader changes
-//! five times a second. So somebody leads whose beat was seen to change a moment ago, and nobody leads where the beat stays
-//! as it is. When the leader before was last there is known from what this member has seen itself, and otherwise from the row, which
-//! tells how far the leader was permitted to send.
+//! A lease's row names who took it last, and does not say whether that one lives. A beat does,
+//! which a leader changes five times a second. So somebody leads whose beat was seen to change a
+//! moment ago, and nobody leads where the beat stays as it is. When the leader before was last
+//! there is known from what this member has seen itself, and otherwise from the row, which tells
+//! how far the leader was permitted to send.
 //!
 //! ```text
 //! 10:00:00.0  a member starts. The row is of host-a/71, which may send until 09:12:03: host-a/71 led until 09:12:01
@@ -20,7 +22,8 @@ use super::election_state::Found;
 use super::lease::{EXPIRES, LOOK, Seen, VALID};
 use crate::clock::{Mono, Now};
 
-/// A beat that was seen to change is a living leader's for so long: until a stand-by takes the lease, and one look more.
+/// A beat that was seen to change is a living leader's for so long: until a stand-by takes the
+/// lease, and one look more.
 const FRESH: Mono = EXPIRES.saturating_add(LOOK);
 
 /// A member that led, and when it was last there.
@@ -28,7 +31,8 @@ const FRESH: Mono = EXPIRES.saturating_add(LOOK);
 pub struct LastLeader {
     /// Its host, and the number of its process there.
     pub member: String,
-    /// By this machine's clock where this member has seen the beat change, and otherwise by the leader's.
+    /// By this machine's clock where this member has seen the beat change, and otherwise by the
+    /// leader's.
     pub seen_at: Timestamp,
 }
 

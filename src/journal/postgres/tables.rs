@@ -1,4 +1,5 @@
-//! What the database holds, in memory: for daemons in virtual time. Each call leaves what the statement of the same name leaves.
+//! What the database holds, in memory: for daemons in virtual time. Each call leaves what the
+//! statement of the same name leaves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -55,7 +56,8 @@ impl Tables {
         Tables { identity, ..Tables::new() }
     }
 
-    /// Claims what an older copy has forgotten, before anything else. Returns what was known before. `None` when the term is over.
+    /// Claims what an older copy has forgotten, before anything else. Returns what was known
+    /// before. `None` when the term is over.
     pub(crate) fn claim_forgotten(
         &mut self,
         term: &Term,
@@ -145,7 +147,8 @@ impl Tables {
     pub(crate) fn write(&mut self, writer: Writer, group: &Group) -> Option<HashSet<Key>> {
         let Writer { number, holder, known_beat } = writer;
         (self.holds(number, holder) && self.has(known_beat)).then_some(())?;
-        // As the database has it: no text with a NUL, and nothing that is written together with one.
+        // As the database has it: no text with a NUL, and nothing that is written together with
+        // one.
         let has_nul = |progress: &Progress| progress.reason.as_ref().is_some_and(|text| text.contains('\0'));
         if group.steps.values().chain(group.later.values()).any(has_nul) {
             return None;

@@ -14,7 +14,8 @@ use super::lease::EXPIRES;
 use super::{Address, rows, schema};
 use crate::schedule::{AccountName, ShardName};
 
-/// A portion is read or written within this time. The server may have to sort a long history before the first one.
+/// A portion is read or written within this time. The server may have to sort a long history before
+/// the first one.
 const PORTION_WITHIN: Duration = Duration::from_secs(60);
 
 /// Nothing but the end of the move ends its transaction.
@@ -24,7 +25,8 @@ const SESSION: &str =
 /// No lease is taken while the move's transaction lasts.
 const BEGIN: &str = "BEGIN; LOCK TABLE stackcron.lease IN SHARE ROW EXCLUSIVE MODE";
 
-/// No former leader can write any more: each lease gets a number that is greater than all before it.
+/// No former leader can write any more: each lease gets a number that is greater than all before
+/// it.
 const FENCE: &str = "
     UPDATE stackcron.lease SET number = number + (SELECT max(number) - min(number) + 1 FROM stackcron.lease),
         beat = beat + 1, holder = NULL, released = true";
@@ -54,7 +56,8 @@ const EMPTY: &str = "
         stackcron.shard;
     UPDATE stackcron.lease SET sends_until = NULL, lost_until = NULL";
 
-/// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some seconds after a leader was killed.
+/// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some
+/// seconds after a leader was killed.
 pub(in super::super) fn in_use(address: &Address) -> Result<Option<String>, JournalError> {
     let beats = || {
         rows::runtime(address)?.block_on(async {

@@ -15,8 +15,8 @@ use super::{rows, schema};
 /// The journal's file in the state directory.
 pub const FILE_NAME: &str = "journal.sqlite3";
 
-/// A file no larger than this is checked as a whole at each start, well within a second. Of a larger one what is
-/// open is checked: damage in the rest is found when it is read.
+/// A file no larger than this is checked as a whole at each start, well within a second. Of a
+/// larger one what is open is checked: damage in the rest is found when it is read.
 const CHECKED_WHOLE: u64 = 32 << 20;
 
 /// Another program that writes, as a person's `sqlite3`, is waited for this long.
@@ -40,7 +40,8 @@ pub(super) fn identity(db: &Connection, path: &Path) -> Result<Identity, Journal
     Identity::parse(&text).ok_or_else(|| JournalError::corrupt(path, "it has no identity"))
 }
 
-/// What counts of a journal when it is left or entered. `None`: there is no journal. Changes nothing.
+/// What counts of a journal when it is left or entered. `None`: there is no journal. Changes
+/// nothing.
 pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
     let sqlite = |error| JournalError::sqlite(path, &error);
     match fs::metadata(path) {
@@ -152,7 +153,8 @@ fn connect_readable(directory: &Path) -> Result<Connection, JournalError> {
     db.busy_timeout(BUSY).map_err(sqlite)?;
     let found = schema::version(&db, &path, schema::MIGRATIONS);
     let (db, version) = match found {
-        // Nobody has it open, and who reads may not make the files beside it: it is read as it lies.
+        // Nobody has it open, and who reads may not make the files beside it: it is read as it
+        // lies.
         Err(JournalError::Io { .. } | JournalError::ReadOnly { .. }) if !wal_exists(&path) => {
             let db = immutable(&path).map_err(sqlite)?;
             let version = schema::version(&db, &path, schema::MIGRATIONS)?;

@@ -10,7 +10,8 @@ use super::file;
 use super::rows;
 use crate::schedule::EntryName;
 
-/// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged and never sorted.
+/// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged
+/// and never sorted.
 pub(super) const ROWS: &str = "
     SELECT scheduled_at, entry, due, state, attempts, sent, action, NULL, NULL, reason, pass,
         (SELECT surplus FROM resent r WHERE r.scheduled_at = o.scheduled_at AND r.entry = o.entry AND r.pass = o.pass), link, retry_of
@@ -22,7 +23,8 @@ pub(super) const ROWS: &str = "
     FROM settled s
     WHERE scheduled_at >= :since AND scheduled_at < :until AND (:entry IS NULL OR entry = :entry)";
 
-/// Hands out the records that a filter admits, in the order of scheduled_at, until there are no more or `each` breaks off.
+/// Hands out the records that a filter admits, in the order of scheduled_at, until there are no
+/// more or `each` breaks off.
 ///
 /// Never writes, never makes the daemon wait, and sees what was committed when it began.
 ///

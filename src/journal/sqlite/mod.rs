@@ -25,7 +25,8 @@ pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
     file::summary(path)
 }
 
-/// Finds that the journal at this place is the one that the state directory knows, or may take the place of that one.
+/// Finds that the journal at this place is the one that the state directory knows, or may take the
+/// place of that one.
 fn may_open(known: &KnownJournal, found: Option<&Summary>, location: &str) -> Result<(), JournalError> {
     if let Some(moved_to) = found.and_then(|found| found.moved_to.clone()) {
         return Err(JournalError::Moved { location: location.to_owned(), moved_to });
@@ -41,15 +42,15 @@ fn may_open(known: &KnownJournal, found: Option<&Summary>, location: &str) -> Re
 impl Journal {
     /// Opens the journal in a state directory, and makes both where there is none. Blocks.
     ///
-    /// # Errors
-    /// When another daemon has it, or it cannot be used as it is: see [`JournalError`]. The journal's file
-    /// is not changed then.
+    /// # Errors When another daemon has it, or it cannot be used as it is: see [`JournalError`].
+    /// The journal's file is not changed then.
     pub fn open(directory: &Path) -> Result<Opened, JournalError> {
         Journal::open_or_begin(directory, WhenReplaced::Refuse)
     }
 
-    /// Opens the journal in a state directory, as [`Journal::open`]. `when` tells what to do where the journal is not the one that
-    /// the directory knows. A file that is left for a new one is kept beside it, under a name with its identity.
+    /// Opens the journal in a state directory, as [`Journal::open`]. `when` tells what to do where
+    /// the journal is not the one that the directory knows. A file that is left for a new one is
+    /// kept beside it, under a name with its identity.
     ///
     /// # Errors
     /// As [`Journal::open`].

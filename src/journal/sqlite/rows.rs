@@ -21,7 +21,8 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
-/// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have none.
+/// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have
+/// none.
 const ACTIONS: &str = "
     SELECT action, NULL, NULL, NULL, NULL, job FROM open JOIN target ON target.id = target
     WHERE scheduled_at >= ?1 AND action IS NOT NULL AND stack = ?2
@@ -72,7 +73,8 @@ impl Rows {
         Rows { db, path, lock, ids: Ids::default() }
     }
 
-    /// Performs writes in one transaction. They are on disk when it returns, or none of them is in the file.
+    /// Performs writes in one transaction. They are on disk when it returns, or none of them is in
+    /// the file.
     fn transact<T>(
         &mut self,
         writes: impl FnOnce(&mut Writing<'_>) -> rusqlite::Result<T>,
@@ -103,7 +105,8 @@ impl Rows {
         self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    /// What a former daemon left. An orderly stop is forgotten with it: it tells nothing of this daemon's sends.
+    /// What a former daemon left. An orderly stop is forgotten with it: it tells nothing of this
+    /// daemon's sends.
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
         self.transact(|writing| {
             let db = &writing.db;
@@ -125,7 +128,8 @@ impl Rows {
                 paused: column(db, PAUSED, paused_entry)?,
                 quotas: column(db, "SELECT account, saved FROM quota ORDER BY 1", |row| {
                     let saved: String = row.get(1)?;
-                    // Another version's way to write it: the quota is then learnt anew from the answers.
+                    // Another version's way to write it: the quota is then learnt anew from the
+                    // answers.
                     Ok(serde_json::from_str(&saved).ok().zip(Some(account_name(row, 0)?)))
                 })?
                 .into_iter()
@@ -222,7 +226,8 @@ impl Store for Rows {
         Ok(pruned.map_err(sqlite)? as u64)
     }
 
-    /// Puts written pages in their place when there are many. That it fails costs space only: it is tried again.
+    /// Puts written pages in their place when there are many. That it fails costs space only: it is
+    /// tried again.
     fn tidy(&mut self) {
         if self.pages_ahead().is_ok_and(|pages| pages >= AHEAD) {
             let _ = self.checkpoint();

@@ -1,9 +1,10 @@
 //! The journal's tables, and how an older file comes by them.
 //!
-//! What is open is kept apart from what is settled. Open rows are few and change; a start reads them and nothing else.
-//! Settled rows are many, are written once, and lie in the order of time: claims append, pruning cuts off the beginning,
-//! and neither touches a page for each entry. A row has no more than what differs from its neighbours: instants are offsets
-//! to scheduled_at, names are numbers.
+//! What is open is kept apart from what is settled. Open rows are few and change; a start reads
+//! them and nothing else. Settled rows are many, are written once, and lie in the order of time:
+//! claims append, pruning cuts off the beginning, and neither touches a page for each entry. A row
+//! has no more than what differs from its neighbours: instants are offsets to scheduled_at, names
+//! are numbers.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,23 +16,26 @@ use super::super::{JournalError, directory};
 /// Tells a journal from any other SQLite file: `sCrn`.
 const APPLICATION_ID: u32 = 0x7343_726e;
 
-/// The statements that lead from one version of the schema to the next. A released step never changes.
+/// The statements that lead from one version of the schema to the next. A released step never
+/// changes.
 pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 
-/// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and `deadline` after
-/// scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set back. The identity is a UUID (version 4).
-/// `link` and `retry_of` are explained in `link`.
-/// The journal's `pass` is the greatest so far, of the instants from `pass_from` to `pass_until`.
+/// All instants are microseconds: scheduled_at and the cursor since 1970, `due`, `sent` and
+/// `deadline` after scheduled_at, `finished` after it as well. `pass` is 0 unless the clock was set
+/// back. The identity is a UUID (version 4). `link` and `retry_of` are explained in `link`. The
+/// journal's `pass` is the greatest so far, of the instants from `pass_from` to `pass_until`.
 ///
-/// Actions are numbered as time goes on, so that the index on them is appended to. It is asked for what a list of the API shows.
+/// Actions are numbered as time goes on, so that the index on them is appended to. It is asked for
+/// what a list of the API shows.
 ///
-/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to have, `watch` (JSON) how the
-/// stack's list is read for one; NULL once nobody reads on.
+/// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to
+/// have, `watch` (JSON) how the stack's list is read for one; NULL once nobody reads on.
 ///
-/// `in_force`: the instants from `since` up to `until` were planned by this definition of the entry. NULL: they are still.
-/// What was scheduled before `pruned_until` is not known.
+/// `in_force`: the instants from `since` up to `until` were planned by this definition of the
+/// entry. NULL: they are still. What was scheduled before `pruned_until` is not known.
 ///
-/// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this identity.
+/// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
+/// identity.
 const FIRST: &str = "
     CREATE TABLE journal (
         only INTEGER PRIMARY KEY CHECK (only = 1),

@@ -6,7 +6,8 @@ use super::*;
 use crate::log::event::{OccurrenceUnknown, Pass, Seldom};
 use crate::schedule::{Entry, ReceiverName};
 
-/// Two receivers: `all` is told of everything, `some` of failures and recoveries; and an entry with a ping.
+/// Two receivers: `all` is told of everything, `some` of failures and recoveries; and an entry with
+/// a ping.
 const FILE: &str = "accounts: { main: { token: { env: T } } }\n\
     notify:\n  all: { webhook: https://h/all }\n  some: { webhook: https://h/some, on: [failed, recovered] }\n\
     defaults: { notify: [all, some] }\njobs:\n  \

@@ -1,4 +1,5 @@
-//! Lists of days that end: after that day nobody has kept the calendar, and what it should stop runs.
+//! Lists of days that end: after that day nobody has kept the calendar, and what it should stop
+//! runs.
 
 use std::fmt;
 
@@ -25,8 +26,8 @@ pub(crate) struct Ending {
     pub is_guess: bool,
 }
 
-/// Whether a calendar's list ends within thirty days, or has ended. The day is that of UTC: a warning that comes thirty days ahead
-/// does not need the hour.
+/// Whether a calendar's list ends within thirty days, or has ended. The day is that of UTC: a
+/// warning that comes thirty days ahead does not need the hour.
 pub(crate) fn ending(calendar: &NamedCalendar, now: Timestamp) -> Option<Ending> {
     let today = TimeZone::UTC.to_datetime(now).date();
     let days_to = |day: Date| today.until(day).map_or(0, |span| i64::from(span.get_days()));

@@ -1,12 +1,14 @@
 //! iCalendar files (RFC 5545): the days and the times of their events.
 //!
-//! The parser is `icalendar`'s, recurrences are `rrule`'s. Neither tells where in a file something is wrong, so that the lines are
-//! looked at first: each is `NAME:VALUE` or `NAME;PARAMETER=…:VALUE`, and each BEGIN has its END. After that the file as a whole is
-//! the parser's, and what is wrong with an event is told at the event's line.
+//! The parser is `icalendar`'s, recurrences are `rrule`'s. Neither tells where in a file something
+//! is wrong, so that the lines are looked at first: each is `NAME:VALUE` or
+//! `NAME;PARAMETER=…:VALUE`, and each BEGIN has its END. After that the file as a whole is the
+//! parser's, and what is wrong with an event is told at the event's line.
 //!
-//! An event with dates alone covers whole days of the entry's zone. One with times covers that span: in the zone that is named, in
-//! UTC, or by the clocks of the entry's zone where none is. Cancelled events, and those that are marked as free time with
-//! TRANSP:TRANSPARENT and a time of day, cover nothing. Holiday feeds mark whole days as free time, and mean the day all the same.
+//! An event with dates alone covers whole days of the entry's zone. One with times covers that
+//! span: in the zone that is named, in UTC, or by the clocks of the entry's zone where none is.
+//! Cancelled events, and those that are marked as free time with TRANSP:TRANSPARENT and a time of
+//! day, cover nothing. Holiday feeds mark whole days as free time, and mean the day all the same.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! Dates and ranges of dates as people write them: `2026-12-25`, `2026-12-26..2026-12-28`; and a file with one of them a line.
+//! Dates and ranges of dates as people write them: `2026-12-25`, `2026-12-26..2026-12-28`; and a
+//! file with one of them a line.
 
 use std::ops::Range;
 

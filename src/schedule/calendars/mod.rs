@@ -1,9 +1,11 @@
 //! Calendars: the days and the times on which the entries that name them are not run.
 //!
-//! A calendar is a list of days, a window that opens again and again, or a file. A day is a whole day of the zone of the entry
-//! that asks, however long daylight saving makes it; what a file gives with a time of day and no zone is read in that zone too.
+//! A calendar is a list of days, a window that opens again and again, or a file. A day is a whole
+//! day of the zone of the entry that asks, however long daylight saving makes it; what a file gives
+//! with a time of day and no zone is read in that zone too.
 //!
-//! Example: 2026-12-25 covers an entry in London from 00:00 GMT on, and one in New York from 05:00 GMT on.
+//! Example: 2026-12-25 covers an entry in London from 00:00 GMT on, and one in New York from 05:00
+//! GMT on.
 
 mod ending;
 mod events;
@@ -27,7 +29,8 @@ pub struct NamedCalendar {
     pub name: CalendarName,
     /// What it covers.
     pub covered: Covered,
-    /// The last day for which somebody has kept the list. `None`: a window, or a list that does not say.
+    /// The last day for which somebody has kept the list. `None`: a window, or a list that does not
+    /// say.
     pub until: Option<Date>,
 }
 
@@ -43,7 +46,8 @@ pub enum Covered {
 /// Spans of time, each with its end excluded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listed {
-    /// As the clocks of the entry's zone show them: whole days, above all. Sorted, none touching another.
+    /// As the clocks of the entry's zone show them: whole days, above all. Sorted, none touching
+    /// another.
     pub local: Box<[(DateTime, DateTime)]>,
     /// The same everywhere. Sorted, none touching another.
     pub instants: Box<[(Timestamp, Timestamp)]>,
@@ -61,7 +65,8 @@ pub struct Window {
 }
 
 impl NamedCalendar {
-    /// Whether nothing in it comes after a day any more: each of its days is over then, and it is no window.
+    /// Whether nothing in it comes after a day any more: each of its days is over then, and it is
+    /// no window.
     pub fn last_day(&self) -> Option<Date> {
         let Covered::Listed(listed) = &self.covered else {
             return None;
@@ -119,13 +124,15 @@ pub(super) struct FileProblem {
     pub help: String,
 }
 
-/// More days and events than any list that a person keeps, and few enough to be looked through at every reload.
+/// More days and events than any list that a person keeps, and few enough to be looked through at
+/// every reload.
 pub(super) const MOST_SPANS: usize = 100_000;
 
 /// Problems of one file that are told.
 const MOST_PROBLEMS: usize = 100;
 
-/// Reads the text of a calendar file: an iCalendar file where it is one, else a date or a range a line.
+/// Reads the text of a calendar file: an iCalendar file where it is one, else a date or a range a
+/// line.
 pub(super) fn read(text: &str, kind: FileKind) -> Result<Listed, Vec<FileProblem>> {
     let read = match kind {
         FileKind::Events => events::read(text),

@@ -5,7 +5,8 @@ use super::field::{Field, MONTHS, WEEKDAYS};
 use super::parse::{NICKNAMES, expanded};
 use super::piece::Piece;
 
-/// A range that runs backwards, as the two that were meant. A step goes on in the second one where it was in the first.
+/// A range that runs backwards, as the two that were meant. A step goes on in the second one where
+/// it was in the first.
 pub(super) fn backwards_help(field: Field, (from, low): (Piece, u8), high: u8, step: Option<u8>) -> String {
     let by = step.map_or(String::new(), |step| format!("/{step}"));
     if field == Field::DayOfWeek && high == 0 {
@@ -69,8 +70,8 @@ pub(super) fn refuse_strange_characters(whole: Piece) -> Result<(), CronError> {
     Err(CronError { span: at..at + found.len_utf8(), message, help: help.into() })
 }
 
-/// `*/32,1-7` is written for its star: with one in front a day must match day-of-month and day-of-week. The step that is past
-/// the range is replaced by the largest one, which keeps that.
+/// `*/32,1-7` is written for its star: with one in front a day must match day-of-month and
+/// day-of-week. The step that is past the range is replaced by the largest one, which keeps that.
 pub(super) fn star_step_help(error: CronError, piece: Piece, fields: &[(Field, Piece)]) -> CronError {
     let text =
         |wanted| fields.iter().find(|(field, _)| *field == wanted).map_or("*", |(_, piece)| piece.text);
@@ -191,7 +192,8 @@ fn is_word_of(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// The word that was meant: by its first three letters (`monday`), or by one slip of the finger (`MUN`).
+/// The word that was meant: by its first three letters (`monday`), or by one slip of the finger
+/// (`MUN`).
 fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
     let upper = text.to_ascii_uppercase();
     let by_letters = words.iter().find(|word| upper.len() > word.len() && upper.starts_with(**word));

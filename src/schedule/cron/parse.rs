@@ -1,7 +1,7 @@
 //! From text to bitsets, with an error that says which bytes are wrong and what to write instead.
 //!
-//! Numbers, lists, ranges and steps are read as Debian's cron reads them, `L`, `W`, `#` and `?` as Quartz does,
-//! except that 0 and 7 are Sunday.
+//! Numbers, lists, ranges and steps are read as Debian's cron reads them, `L`, `W`, `#` and `?` as
+//! Quartz does, except that 0 and 7 are Sunday.
 
 use super::advice::{
     allowed, backwards_help, never_due, out_of_range_help, refuse_crontab_syntax, refuse_strange_characters,
@@ -184,7 +184,8 @@ fn weekdays(piece: Piece) -> Result<Weekdays, CronError> {
     Ok(days)
 }
 
-/// One item of a list: `*` or its other spelling `?`, a value or a range, each with or without a step.
+/// One item of a list: `*` or its other spelling `?`, a value or a range, each with or without a
+/// step.
 fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
     if item.text.is_empty() {
         return Err(item.error(

@@ -7,7 +7,8 @@ use super::super::{Entry, Schedule, ending};
 use super::{Findings, Told};
 use crate::timetable::{excluded, next};
 
-/// How far an entry is looked at. An entry that is due on one day of the year comes due three times.
+/// How far an entry is looked at. An entry that is due on one day of the year comes due three
+/// times.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * (3 * 365 + 1));
 
 /// Searches for one entry. Each leaps over the rest of the day or window that the last one found.

@@ -1,4 +1,5 @@
-//! What in a valid schedule is likely not meant as it is written. Each lint is a warning with a code of its own.
+//! What in a valid schedule is likely not meant as it is written. Each lint is a warning with a
+//! code of its own.
 
 mod calendars;
 mod clocks;

@@ -22,15 +22,16 @@ pub(in super::super) const DEFAULT_URL: &str = "https://app.cloud66.com/api/3";
 /// How long a request may take. Most answers of the API come within seconds.
 pub(in super::super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest that `timeout` may be. A member that stops leading listens to what it has in flight for a little longer
-/// (`LISTENS` in `daemon/standby.rs`).
+/// The longest that `timeout` may be. A member that stops leading listens to what it has in flight
+/// for a little longer (`LISTENS` in `daemon/standby.rs`).
 pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is believed of a quota that the file says nothing of: what the API's examples show.
 pub(in super::super) const DEFAULT_QUOTA: QuotaSettings =
     QuotaSettings { limit: 3600, window: Duration::from_secs(3600), reserve: Reserve::Percent(5.0) };
 
-/// What stands under `accounts:`, the unsound ones included, so that their entries are not wrong as well.
+/// What stands under `accounts:`, the unsound ones included, so that their entries are not wrong as
+/// well.
 #[derive(Default)]
 pub(super) struct Accounts {
     all: Vec<(String, Result<Arc<Account>, Reported>)>,

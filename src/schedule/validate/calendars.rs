@@ -20,7 +20,8 @@ use super::{Fields, Pair, Read, Slot, Validator};
 
 const FORMS: &str = "write `dates: [2026-12-25, 2026-12-26..2026-12-28]`, or a window as `cron: \"0 18 * * FRI\"` with `for: 62h`, or `file: holidays.txt`";
 
-/// What stands under `calendars:`, the unsound ones included, so that their entries are not wrong as well.
+/// What stands under `calendars:`, the unsound ones included, so that their entries are not wrong
+/// as well.
 #[derive(Default)]
 pub(super) struct Calendars {
     by_name: HashMap<String, Result<Arc<NamedCalendar>, Reported>>,

@@ -1,7 +1,7 @@
 //! Entries that would run the same job twice at one instant.
 //!
-//! Two entries do so that have the same stack, job, zone, args and one expression in common. With other args, or in
-//! another zone, the same pair may well be due at the same time.
+//! Two entries do so that have the same stack, job, zone, args and one expression in common. With
+//! other args, or in another zone, the same pair may well be due at the same time.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

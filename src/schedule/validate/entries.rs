@@ -167,7 +167,8 @@ impl<'s> Validator<'s, '_> {
         entries
     }
 
-    /// A file that was truncated, or that is being written, must not be taken for an empty schedule.
+    /// A file that was truncated, or that is being written, must not be taken for an empty
+    /// schedule.
     fn no_jobs(&mut self, root: &Node<'s>) {
         // Of a file that is wrong throughout, no more is told.
         if self.report.is_full() {
@@ -275,7 +276,8 @@ impl<'s> Validator<'s, '_> {
             // One that is inherited says nothing of an entry that is not followed.
             expect: policies.expect.filter(|_| policies.follow),
         };
-        // What the fields of a template are filled with is as long at every instant, but for a few bytes.
+        // What the fields of a template are filled with is as long at every instant, but for a few
+        // bytes.
         let template = entry.args_template.as_ref();
         let rendered = template.map(|template| template.render(&entry, Timestamp::UNIX_EPOCH));
         if let Some(args) = entry.args.as_ref().or(rendered.as_ref()) {
@@ -506,7 +508,8 @@ impl<'s> Validator<'s, '_> {
         Err(self.unwanted(node, Wanted("text"), help))
     }
 
-    /// Reports arguments that are longer than their account can send. `slot` is the entry's own `args`.
+    /// Reports arguments that are longer than their account can send. `slot` is the entry's own
+    /// `args`.
     fn length_of_args(
         &mut self,
         pair: Pair<'_, 's>,

@@ -1,4 +1,5 @@
-//! `retry` and `after`: what links occurrences, and whether the links of all entries together lead somewhere.
+//! `retry` and `after`: what links occurrences, and whether the links of all entries together lead
+//! somewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -126,8 +127,8 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    /// Whether each entry that comes after another one can ever come due. `pairs` has every name of the file, those of
-    /// entries that cannot be read among them.
+    /// Whether each entry that comes after another one can ever come due. `pairs` has every name of
+    /// the file, those of entries that cannot be read among them.
     pub(super) fn chains(&mut self, pairs: &[Pair<'_, 's>], entries: &[Arc<Entry>], places: &[Pair<'_, 's>]) {
         let chains = Chains::of(entries);
         let names: HashSet<&str> = pairs.iter().map(|(key, _)| &*key.0).collect();
@@ -249,7 +250,8 @@ impl<'e> Chains<'e> {
         self.entries.get(name).copied()
     }
 
-    /// The entries of the circle that an entry is part of, from this entry on in the order in which they would run.
+    /// The entries of the circle that an entry is part of, from this entry on in the order in which
+    /// they would run.
     fn circle(&self, entry: &'e Entry) -> Option<Vec<&'e EntryName>> {
         let mut circle = vec![&entry.name];
         let mut at = entry;
@@ -264,7 +266,8 @@ impl<'e> Chains<'e> {
         None
     }
 
-    /// All that follows a name, itself first: "`a` → `b` → `c`", and what else comes after one of them.
+    /// All that follows a name, itself first: "`a` → `b` → `c`", and what else comes after one of
+    /// them.
     fn shown(&self, first: &str) -> String {
         let mut text = format!("`{first}`");
         let mut open: Vec<(&str, &EntryName)> = Vec::new();

@@ -1,6 +1,7 @@
 //! From the tree to a schedule: every rule of the format, and every breach of one at its place.
 //!
-//! Nothing is reported twice: who meets a value that was reported holds a [`Reported`] and says no more of it.
+//! Nothing is reported twice: who meets a value that was reported holds a [`Reported`] and says no
+//! more of it.
 
 mod accounts;
 mod calendars;
@@ -31,8 +32,9 @@ use super::words::{FileKey, Key, MOST_KEYS, nearest};
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
 const EXTENSION: &str = "x-";
 
-/// Builds the schedule, and the places of its parts. They are of use only when nothing was reported as an error. Calendar files that
-/// are named come from `files`, and their texts are added to `sources`.
+/// Builds the schedule, and the places of its parts. They are of use only when nothing was reported
+/// as an error. Calendar files that are named come from `files`, and their texts are added to
+/// `sources`.
 pub(super) fn schedule(
     root: &Node<'_>,
     source: &str,
@@ -131,8 +133,8 @@ impl<'s> Validator<'s, '_> {
         Schedule { accounts: accounts.sound(), entries }
     }
 
-    /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping. `what` is what it is
-    /// in a message.
+    /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping. `what` is what
+    /// it is in a message.
     fn fields<'n, K: Key>(&mut self, node: &'n Node<'s>, what: &str) -> Result<Fields<'n, 's, K>, Reported> {
         let mut fields = Fields::none();
         for pair in self.pairs(node, what)? {
@@ -195,7 +197,8 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    /// Reads what stands under each name of a mapping. A name that stands there again is an error, and is not read.
+    /// Reads what stands under each name of a mapping. A name that stands there again is an error,
+    /// and is not read.
     fn each_name<'n>(
         &mut self,
         pairs: &'n [(tree::Key<'s>, Node<'s>)],

@@ -21,7 +21,8 @@ const PLACES: &str =
 /// How late an occurrence starts that a receiver is told of: what is less late has hardly waited.
 const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(60);
 
-/// What stands under `notify:`, the unsound ones included, so that their entries are not wrong as well.
+/// What stands under `notify:`, the unsound ones included, so that their entries are not wrong as
+/// well.
 #[derive(Default)]
 pub(super) struct Receivers {
     by_name: HashMap<String, Result<Arc<Receiver>, Reported>>,

@@ -4,7 +4,8 @@ use jiff::tz::TimeZone;
 
 use super::super::words::nearest;
 
-/// Abbreviations that are no names in the tz database, each with the zone of a city that most people mean by it.
+/// Abbreviations that are no names in the tz database, each with the zone of a city that most
+/// people mean by it.
 const ABBREVIATIONS: [(&str, &str); 55] = [
     ("ACDT", "Australia/Adelaide"),
     ("ACST", "Australia/Adelaide"),
@@ -72,8 +73,8 @@ const SHARED: [(&str, &str); 5] = [
     ("IST", "`Europe/Dublin` or `Asia/Jerusalem`"),
 ];
 
-/// Names that the tz database had once, or that newer systems keep in a package of its own, each with what replaced it: the
-/// first of them that the system knows is proposed.
+/// Names that the tz database had once, or that newer systems keep in a package of its own, each
+/// with what replaced it: the first of them that the system knows is proposed.
 const FORMER: [(&str, &[&str]); 26] = [
     ("US/Pacific-New", &["US/Pacific", "America/Los_Angeles"]),
     ("Canada/East-Saskatchewan", &["Canada/Saskatchewan", "America/Regina"]),
@@ -103,7 +104,8 @@ const FORMER: [(&str, &[&str]); 26] = [
     ("Asia/Hanoi", &["Asia/Ho_Chi_Minh", "Asia/Bangkok"]),
 ];
 
-/// Offsets that are no whole hours, in minutes, each with a city that keeps it all year or as its winter time.
+/// Offsets that are no whole hours, in minutes, each with a city that keeps it all year or as its
+/// winter time.
 const ODD_OFFSETS: [(i32, &str); 11] = [
     (-570, "Pacific/Marquesas"),
     (-210, "America/St_Johns"),

@@ -1,5 +1,5 @@
-//! A clock that is set back and forth by seconds to days, with restarts between, under entries that are due by the minute or once
-//! a day.
+//! A clock that is set back and forth by seconds to days, with restarts between, under entries that
+//! are due by the minute or once a day.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{Act, DAY, Due, File, Line, Scenario};
 const HOUR: i64 = 3_600_000;
 
 impl Scenario {
-    /// The same run with another clock. Its entries are due less often: a clock that is set forward by a day brings a day's
-    /// occurrences at once.
+    /// The same run with another clock. Its entries are due less often: a clock that is set forward
+    /// by a day brings a day's occurrences at once.
     pub(super) fn with_clocks_by_days(seed: u64) -> Scenario {
         let alone = Scenario::of_one(seed);
         let mut rng = Rng::with_seed(seed ^ 0xda75);

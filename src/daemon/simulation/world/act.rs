@@ -52,7 +52,8 @@ impl World<'_> {
                 self.steer(entry, Steered::Paused(pause))
             }
             Act::SetClock(by) => {
-                // A former process is taken to have been as far from the API's time as this one, or right.
+                // A former process is taken to have been as far from the API's time as this one, or
+                // right.
                 let machine = &mut self.machines[self.here];
                 machine.ahead = if machine.ahead == machine.base { by } else { machine.base };
                 machine.ahead_at_most = machine.ahead_at_most.max(machine.ahead);
@@ -125,7 +126,8 @@ impl World<'_> {
         }
     }
 
-    /// An older copy of the journal is put in its place. A file is left alone while a daemon has it.
+    /// An older copy of the journal is put in its place. A file is left alone while a daemon has
+    /// it.
     fn restores(&mut self, number: usize, down: Duration) {
         let Some(copy) = self.copies.remove(&number) else { return };
         // A journal in which nothing is claimed has forgotten nothing.
@@ -139,7 +141,8 @@ impl World<'_> {
             }
             self.database.tables = copy;
         }
-        // Who was down or cut off meanwhile does not know how far others have sent: a person starts those after the others.
+        // Who was down or cut off meanwhile does not know how far others have sent: a person starts
+        // those after the others.
         let known = self.machines.iter().filter_map(|machine| machine.known_until).max();
         for machine in &mut self.machines {
             machine.known_until = known;

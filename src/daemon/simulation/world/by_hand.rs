@@ -10,7 +10,8 @@ use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
 use crate::schedule::{Entry, EntryName};
 
 impl World<'_> {
-    /// The entry that the daemon that runs has under a name, if one runs and nobody has told it to stop.
+    /// The entry that the daemon that runs has under a name, if one runs and nobody has told it to
+    /// stop.
     pub(super) fn running(&self, name: &EntryName) -> Option<Arc<Entry>> {
         let machine = &self.machines[self.here];
         let process = machine.process.as_ref().filter(|process| process.stopping.is_none())?;

@@ -1,4 +1,5 @@
-//! The shell in virtual time: the daemon's loop, its requests and its last words, one step after another.
+//! The shell in virtual time: the daemon's loop, its requests and its last words, one step after
+//! another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -558,7 +559,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// On which machine an answer lands, and which of its former terms waits for it if none that lasts.
+    /// On which machine an answer lands, and which of its former terms waits for it if none that
+    /// lasts.
     fn lands(&mut self, number: u64) -> Option<(usize, Option<usize>, Flying)> {
         for (place, machine) in self.machines.iter_mut().enumerate() {
             if let Some(flying) = machine.process.as_mut().and_then(|process| process.flying.remove(&number))

@@ -162,7 +162,8 @@ impl World<'_> {
         number.is_none_or(|number| self.database.tables.look().seen.number == number.get())
     }
 
-    /// A leader that was told to stop has written its last words. Whether its process is at its end.
+    /// A leader that was told to stop has written its last words. Whether its process is at its
+    /// end.
     pub(super) fn hands_over(&mut self) -> bool {
         let time = self.time;
         let machine = &mut self.machines[self.here];
