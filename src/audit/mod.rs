@@ -30,7 +30,7 @@ const LATE_MS: i64 = 1000;
 /// The timetable is stepped by so much at once: a gap in the journal costs no memory.
 const STEP: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is to be said of an instant.
+/// The judgement on one instant: whether it ran, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of the operator's manual")]
 pub enum Verdict {
@@ -99,7 +99,7 @@ pub struct Judged {
     pub entry: EntryName,
     /// When it was scheduled.
     pub scheduled_at: Timestamp,
-    /// What is said of it.
+    /// The judgement on the instant.
     pub verdict: Verdict,
     /// The action that the occurrence started.
     pub action_id: Option<ActionId>,
@@ -146,7 +146,7 @@ impl Counts {
     }
 }
 
-/// What is looked at.
+/// The span and the entries that an audit covers.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// Where the span begins.

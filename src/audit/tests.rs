@@ -44,8 +44,9 @@ fn record(name: &str, minute: &str) -> Record {
     }
 }
 
-/// What is not on time, and how many instants are on time, open, before the first row, and not
-/// planned. `a` is due every minute and `b` every other one, from 10:00 to 10:05.
+/// Audits 10:00 to 10:05, in which `a` is due every minute and `b` every other one. Returns the
+/// verdicts other than `on_time`, and four numbers of instants: on time, open, before the first
+/// row, and not planned.
 fn audited(rows: &[(&str, &str)], cursor: &str) -> (Vec<String>, [u64; 4]) {
     let entries = vec![entry("a", "UTC", &["* * * * *"]), entry("b", "UTC", &["*/2 * * * *"])];
     let schedule = Schedule { accounts: vec![entries[0].account.clone()], entries };

@@ -69,17 +69,13 @@ struct Line<'a> {
     reason: Option<&'a str>,
 }
 
-const fn column(head: &'static str, align: Align, rank: u8) -> Column {
-    Column { head, align, rank }
-}
-
 const COLUMNS: [Column; 6] = [
-    column("ENTRY", Align::Left, 0),
-    column("SCHEDULED_AT", Align::Left, 0),
-    column("VERDICT", Align::Left, 0),
-    column("ACTION_ID", Align::Right, 3),
-    column("LATENESS_MS", Align::Right, 2),
-    column("REASON", Align::Left, 1),
+    Column::new("ENTRY", Align::Left, 0),
+    Column::new("SCHEDULED_AT", Align::Left, 0),
+    Column::new("VERDICT", Align::Left, 0),
+    Column::new("ACTION_ID", Align::Right, 3),
+    Column::new("LATENESS_MS", Align::Right, 2),
+    Column::new("REASON", Align::Left, 1),
 ];
 
 /// Audits a span, and prints what was found.

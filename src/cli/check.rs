@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::output::{self, Format};
+use super::output::{self, Format, counted};
 use super::{Status, api};
 use crate::cloud66::Token;
 use crate::control::{self, Answer, ProblemKind, Question};
@@ -225,10 +225,6 @@ fn busy(busiest: &Busiest) -> String {
         busiest.percent(),
         busiest.usable,
     )
-}
-
-fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! What completes in the shells besides commands and options: the names of entries, accounts and
-//! stacks.
+//! Completes the names of entries, accounts and stacks in the shells.
 //!
 //! The script of a shell runs the program for each completion, and the program reads the schedule
 //! file. A file that is wrong completes nothing.

@@ -69,7 +69,8 @@ const SPAN: SignedDuration = SignedDuration::from_hours(24);
 /// Entries that are named in text. JSON names all.
 const MOST_NAMED: usize = 20;
 
-/// So many windows in a row that show the same numbers are folded. Fewer are read at a glance.
+/// Number of windows in a row with the same figures from which on they are folded into one line.
+/// Fewer are read at a glance.
 const LEAST_FOLDED: usize = 8;
 
 /// The chart is never narrower.

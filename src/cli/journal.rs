@@ -39,7 +39,7 @@ pub struct Args {
     place: Place,
 }
 
-/// What is printed as JSON.
+/// The record that `journal move --format json` prints.
 #[derive(Serialize)]
 struct Record<'a> {
     from: &'a str,
@@ -61,7 +61,7 @@ pub(super) fn run(command: &Command, config: &Path, format: Format) -> anyhow::R
     let state_dir = output::state_directory(args.place.state_dir.as_deref())?;
     let shards = match to {
         Location::Directory(_) => Vec::new(),
-        // What is open belongs to the shard of its account.
+        // An open occurrence belongs to the shard of its account.
         Location::Database(_) => match output::load(config)? {
             Some(loaded) => shards(&loaded.schedule),
             None => return Ok(Status::Config),

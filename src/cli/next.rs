@@ -91,7 +91,8 @@ pub fn run(
     let until = args.until.map_or(Ok(Timestamp::MAX), instant)?;
     let chosen: HashSet<EntryName> = entries.iter().map(|entry| entry.name.clone()).collect();
     let followers = Followers::of(&schedule.entries);
-    // What comes after an entry is due when that one is, so that its instants are looked for too.
+    // An entry that comes after another is due when that one is: the instants of the other are
+    // needed too.
     let is_asked =
         |entry: &&Arc<Entry>| followers.chain(entry).iter().any(|entry| chosen.contains(&entry.name));
     let by_the_clock = schedule.entries.iter().filter(|entry| entry.after.is_none());
@@ -177,7 +178,7 @@ struct Record<'a> {
     after: Option<&'a str>,
 }
 
-/// What is sent as `job_args`: the entry's own, or its template filled.
+/// Returns the arguments that the occurrence sends: those of the entry, or its template filled.
 fn args_of(Occurrence { entry, scheduled_at, .. }: &Occurrence) -> Option<String> {
     let filled = entry.args_template.as_ref().map(|template| template.render(entry, *scheduled_at));
     filled.or_else(|| entry.args.clone())

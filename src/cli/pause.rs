@@ -62,7 +62,7 @@ struct Choice {
     place: Place,
 }
 
-/// What the entries are to be.
+/// The state that the person asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum To {
     Paused { until: Option<Timestamp>, note: Option<String> },

@@ -135,7 +135,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             }
         }
     };
-    // What is only played fires nothing of anybody's.
+    // A sandbox run fires no job of anybody.
     let neighbours = match args.sandbox {
         true => None,
         false => {
@@ -506,7 +506,7 @@ impl Reader {
         Ok(Some((replacement, loaded)))
     }
 
-    /// What is watched: the schedule file, and the calendar files that it names.
+    /// Returns the paths to watch: the schedule file and the calendar files that it names.
     fn paths(&self) -> Vec<PathBuf> {
         [&self.config].into_iter().chain(&self.calendars).cloned().collect()
     }

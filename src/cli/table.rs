@@ -41,6 +41,12 @@ pub(super) struct Column {
     pub rank: u8,
 }
 
+impl Column {
+    pub(super) const fn new(head: &'static str, align: Align, rank: u8) -> Column {
+        Column { head, align, rank }
+    }
+}
+
 /// One value.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
@@ -87,7 +93,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// The same table, one of whose columns has sentences.
+    /// Returns this table with one column whose values are sentences.
     pub(super) fn with_sentences_in(self, column: usize) -> Table<N> {
         Table { sentences: Some(column), ..self }
     }
@@ -214,12 +220,12 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// The text in so many columns, its cut shown.
-fn cut(text: &str, width: usize) -> String {
+/// Returns the text in at most `width` columns. Where the text is cut, `…` is its last column.
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let mut left = width.saturating_sub(1);
+    let Some(mut left) = width.checked_sub(1) else { return String::new() };
     let fits = |c: &char| {
         let wide = c.width().unwrap_or(0);
         let fits = wide <= left;

@@ -68,7 +68,7 @@ fn last_error(lines: &str) -> Option<String> {
     Some(visible(message.unwrap_or(line)))
 }
 
-/// What a program prints, where it ends well and soon.
+/// Returns what the program prints. `None`: it failed or took too long.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command
@@ -121,7 +121,7 @@ impl Unit {
         }
     }
 
-    /// What happened, since when, and what to do.
+    /// Returns sentences that say what happened to the unit, since when, and what to do.
     fn sentences(&self) -> String {
         let since = match self.since.as_str() {
             "" => String::new(),

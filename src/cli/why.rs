@@ -77,7 +77,7 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<Known, WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
-    // What comes after another entry has the instants of the one that is due by the clock.
+    // An entry of a chain has the instants of the entry at its head, which is due by the clock.
     let root = schedule.root(entry);
     let last = || timetable::previous(root, now).or_else(|| timetable::next(root, now)).unwrap_or(now);
     let clocks = Clocks::at(args.at.unwrap_or_else(|| Moment::Instant(last())), entry, now)?;

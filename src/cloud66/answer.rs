@@ -27,7 +27,7 @@ pub enum Outcome {
     NotFromApi {
         /// The HTTP status.
         status: u16,
-        /// What came instead of the API's answer.
+        /// The answer that came instead of one of the API.
         error: String,
     },
     /// The request was refused for want of quota, or by a limit on bursts. Nothing was started.
@@ -40,7 +40,7 @@ pub enum Outcome {
     /// The request can never be written: its arguments are too long, or its address is none.
     /// Nothing was sent, and nothing will be.
     Unsendable {
-        /// What is wrong with it, and what to do.
+        /// Why the request cannot be written, and the remedy.
         error: String,
     },
     /// No byte of it reached the API. Sending it again is safe.

@@ -40,7 +40,7 @@ const REUSE: Duration = Duration::from_millis(500);
 /// An action has some hundred bytes, an error page some ten thousand.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// What is read ahead on a connection, and the longest head of an answer, in bytes.
+/// Size of the read buffer and longest head of an answer, in bytes.
 const READ_AHEAD: usize = 64 * 1024;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

@@ -1,5 +1,4 @@
-//! What an answer tells of its sender before its body is read: the API, or something in front of
-//! it.
+//! Tells from an answer's status and headers who sent it: the API, or something in front of it.
 
 use reqwest::header::{HeaderMap, HeaderName, LOCATION};
 

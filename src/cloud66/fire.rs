@@ -63,7 +63,7 @@ pub(super) struct Sender {
 
 /// A run_now that was handed over.
 pub(super) struct Fire {
-    /// What is written, or why the request can never be written.
+    /// The request, or why it can never be written.
     pub(super) written: Result<Written, String>,
     /// Masked where the API repeats them.
     pub(super) args: Option<String>,
@@ -74,7 +74,7 @@ pub(super) struct Fire {
     pub(super) done: Box<dyn FnOnce(Reply<Outcome>) + Send + Sync>,
 }
 
-/// What differs from one run_now to the next.
+/// The parts of a run_now that differ from one to the next.
 #[derive(Clone)]
 pub(super) struct Written {
     /// The request line's target.

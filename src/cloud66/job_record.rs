@@ -1,4 +1,4 @@
-//! What a job's own record says of its last run.
+//! Reads the record of a job for its last run.
 //!
 //! The API documents `status` and `updated_at`, and does not say whether a run moves `updated_at`.
 

@@ -1,4 +1,4 @@
-//! What a stack or a job says of itself that keeps a job from being run.
+//! Reads whether a stack deploys or is in maintenance, and whether a job is paused.
 //!
 //! The API writes numbers as numbers or as text, and leaves fields out. A field that is absent or
 //! cannot be read says nothing, and what says nothing keeps nothing back.
@@ -41,19 +41,19 @@ impl Obstacle {
     }
 }
 
-/// What looking at a stack or at a job brought.
+/// The result of a look at a stack or a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Looked {
     /// The answer. `None`: it tells of no obstacle.
     Seen(Option<Obstacle>),
     /// No answer that can be read.
     Unanswered {
-        /// What went wrong.
+        /// Why there is no usable answer.
         error: String,
     },
 }
 
-/// What is looked at.
+/// The kind of thing that a look asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Stack,

@@ -29,7 +29,7 @@ enum Form {
 
 const FORMS: [Form; 4] = [Form::AsTheyAre, Form::Json, Form::Url, Form::Html];
 
-/// What stands where a text was cut, by this program or by the API.
+/// Marks that this program or the API leaves where a text was cut.
 const CUT: [&str; 2] = ["…", "..."];
 
 /// The text with each whole occurrence of the arguments replaced. Where the text was cut before, a

@@ -26,7 +26,7 @@ pub(crate) struct NoRoots {
     pub(crate) why: String,
 }
 
-/// What is wrong with the variables of this process. Reads the files that they name.
+/// Checks the variables of this process and the files that they name.
 pub(crate) fn check() -> Vec<NoRoots> {
     of(std::env::var_os(FILE), std::env::var_os(DIRECTORIES))
 }

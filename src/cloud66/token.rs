@@ -73,7 +73,7 @@ pub enum TokenError {
     Malformed {
         /// Where it came from.
         origin: String,
-        /// What is wrong with it, and what to leave out.
+        /// Which character is wrong, and what to leave out.
         fault: String,
     },
 }
@@ -155,7 +155,8 @@ fn changed_in(directory: &Path, handed_over: &Path, name: &str) -> Option<PathBu
     (now > at_start).then_some(path)
 }
 
-/// What is not part of a secret, and what to do about it. The secret itself is not repeated.
+/// Finds a character that no token has, and says what to leave out. The text never repeats the
+/// secret.
 fn fault(text: &str) -> Option<String> {
     let begins = |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     if begins("authorization:") {

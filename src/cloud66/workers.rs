@@ -100,7 +100,8 @@ impl Worker {
         self.shared.sender.give_back(kept);
     }
 
-    /// What waits longest. `None`: nothing waits, and this worker counts as one no more.
+    /// Takes the request that has waited longest. `None`: no request waits, and this worker is no
+    /// longer counted.
     fn next(&mut self) -> Option<Fire> {
         let mut queue = self.shared.queue();
         let next = queue.waiting.pop_front();

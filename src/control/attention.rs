@@ -1,5 +1,4 @@
-//! What is wrong now, since when, what it concerns, and what to do: one list, made of what the
-//! daemon knows.
+//! Lists the problems of now: cause, since when, for whom, and remedy.
 //!
 //! `status`, the status page and the service manager show the list. A problem that ends leaves the
 //! list by itself, since the list is made anew each time from the states that the daemon is in.
@@ -23,13 +22,13 @@ use crate::schedule::{Account, AccountName, EntryName, TokenSource};
 pub struct Attention {
     /// Which kind of problem it is, for programs.
     pub kind: ProblemKind,
-    /// What is wrong, with its cause, in words.
+    /// The problem and its cause, in words.
     pub what: String,
     /// `None`: from the start on, or not known.
     pub since: Option<Timestamp>,
     /// For whom: an account, an entry, or everything; and how many occurrences wait.
     pub concerns: String,
-    /// What a person can do, or when it ends by itself.
+    /// The remedy, or when the problem ends by itself.
     pub remedy: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     /// The account, where the problem is one account's.
@@ -69,7 +68,7 @@ pub enum ProblemKind {
     PauseForgotten,
 }
 
-/// What the list is made of.
+/// The states from which the list is made.
 pub(crate) struct States<'a> {
     pub(crate) not_ready: Option<&'a NotReady>,
     pub(crate) health: &'a Health,
@@ -77,7 +76,7 @@ pub(crate) struct States<'a> {
     pub(crate) on_disk: Option<&'a NotInUse>,
     /// When the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
-    /// What the log lacks, until the log itself has told.
+    /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,
     pub(crate) accounts: &'a [(AccountName, Standing)],
     /// Newest occurrences of entries that did not end well.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 #[derive(Clone, Debug)]
 pub struct OnDisk(Arc<Mutex<Seen>>);
 
-/// What is known of the file.
+/// The schedule file as it was read last.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// When the schedule in force was read.

@@ -49,7 +49,8 @@ pub enum Question {
         /// Their names: a list, or one text.
         #[serde(alias = "entry", deserialize_with = "one_or_many")]
         entries: Vec<String>,
-        /// What is due from then on is sent again. None: until they are resumed.
+        /// End of the pause: occurrences that are due from then on are sent. None: the pause lasts
+        /// until a resume.
         #[serde(default)]
         until: Option<Timestamp>,
         /// Why.

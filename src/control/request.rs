@@ -136,7 +136,7 @@ pub(crate) struct Snapshot {
     pub(crate) not_ready: Option<NotReady>,
     /// Whether the schedule file is what is fired.
     pub(crate) on_disk: Seen,
-    /// What the log lacks, until the log itself has told.
+    /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,
     pub(crate) fires_in_flight: usize,
     pub(crate) accounts: Vec<(AccountName, Standing)>,

@@ -249,7 +249,7 @@ impl RequestHandler {
         let schedule = Arc::clone(&self.asking.schedule.borrow());
         let chosen = tokio::task::spawn_blocking(move || {
             let mut chosen = choose(&schedule, by_hand.keys(), &patterns, stack.as_deref())?;
-            // What is named by its own name is told of, paused or not.
+            // An entry that was named in full gets an answer, whether or not its state changes.
             chosen.retain(|name| {
                 !paused
                     || by_hand.contains_key(name)

@@ -32,7 +32,7 @@ pub struct Status {
     /// Who was last seen leading, where this daemon stands by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderStatus>,
-    /// What is wrong now, the gravest first.
+    /// The problems of now, the gravest first.
     #[serde(default)]
     pub attention: Vec<Attention>,
     pub schedule: InForce,

@@ -23,7 +23,7 @@ pub(super) struct Seen {
     /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time
     /// passed unseen.
     pub(super) jumped_ms: Option<i64>,
-    /// What the wall clock would show, had nobody set it forward.
+    /// Instant that the wall clock would show if nobody had set it forward.
     pub(super) set_forward_from: Option<Timestamp>,
     /// What the wall clock would show, had nobody set it forward by three hours or more while the
     /// machine was awake.

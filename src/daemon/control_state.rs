@@ -215,8 +215,7 @@ impl Daemon {
         let _ = answer.send(Ok(Changed::Yes));
     }
 
-    /// What is wrong, in one line for the service manager: the gravest problem, and how many others
-    /// there are.
+    /// Returns one line for the service manager: the gravest problem, and the number of the others.
     pub(super) fn gravest_problem(&self, now: Now) -> Option<String> {
         let health = self.requests.journal.health().borrow().clone();
         let on_disk = self.shared.on_disk.seen();

@@ -67,6 +67,7 @@ pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: 
     recovered.open.sort_by(|one, other| one.claim.key.cmp(&other.claim.key));
     recovered.cursor = recovered.cursor.max(Some(cursor));
     recovered.forgotten_until = None;
+    recovered.older_until = Some(cursor);
 }
 
 /// Whether the journal may not know that this was sent.

@@ -158,7 +158,7 @@ struct Daemon {
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
-    /// What the log says of that.
+    /// Decides when the log tells of the journal's outage.
     outage: Outage,
     metrics: Option<Watched>,
     desk: ControlState,

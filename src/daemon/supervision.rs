@@ -44,7 +44,7 @@ struct Turned {
     next: Option<Upcoming>,
     waiting: usize,
     looked_at: Option<Mono>,
-    /// What is wrong, as of then.
+    /// The gravest problem at that time.
     problem: Option<String>,
 }
 

@@ -232,7 +232,7 @@ impl Sweep {
         self.repeat
     }
 
-    /// The same with a stretch that the clock shows again.
+    /// Returns this sweep with a stretch that the clock shows again.
     pub(super) fn repeating(self, repeat: Option<Repeat>) -> Sweep {
         Sweep { repeat, ..self }
     }

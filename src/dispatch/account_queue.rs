@@ -295,7 +295,7 @@ impl AccountQueue {
         again
     }
 
-    /// What a reply tells by refusing for want of quota. `None` when the reply is no refusal.
+    /// Judges a refusal for want of quota. `None`: the reply is no refusal.
     pub(super) fn judge(&self, answer: Option<&quota::Answer>) -> Option<Verdict> {
         self.quota.judge(answer?)
     }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Dispatch, Effect, History, Id, Pending, Planned, log, ms};
+use super::policies::removed;
+use super::{Dispatch, Effect, History, Id, Pending, Planned, log};
 use crate::clock::Now;
-use crate::journal::{Claim, Origin, Pause, Retry, Transition};
-use crate::log::event::{OccurrenceSkipped, PauseEnded};
+use crate::journal::{Claim, Origin, Pause, Retry};
+use crate::log::event::PauseEnded;
 use crate::schedule::{Entry, EntryName, Priority};
 
 /// Whether an occurrence heeds the state of its stack.
@@ -44,21 +45,7 @@ impl Dispatch {
                 self.enter(planned, History::default(), now, &mut effects);
             }
             None => {
-                let (entry, scheduled_at) = (claim.key.entry().clone(), claim.key.scheduled_at());
-                let pass = claim.key.pass().into();
-                let (retry_of, retry) = claim.origin.retry_fields();
-                let (reason, lateness_ms) = ("removed", ms(now.wall.duration_since(claim.due_at)));
-                effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                effects.push(log(OccurrenceSkipped {
-                    entry,
-                    scheduled_at,
-                    pass,
-                    calendar: None,
-                    reason,
-                    retry,
-                    retry_of,
-                    lateness_ms,
-                }));
+                effects.extend(removed(claim, now));
             }
         }
         effects
@@ -121,7 +108,7 @@ impl Dispatch {
 }
 
 /// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or
-/// with its template filled. What repeats a run is filled with the instant of the first one.
+/// with its template filled. A repetition fills the template with the instant of the first run.
 pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
     let given = match origin {
         Origin::Person { args } | Origin::Retry(Retry { args, .. }) => args.clone(),

@@ -12,14 +12,14 @@ use crate::quota::{Purpose, Refusal};
 use crate::schedule::{AccountName, StackState};
 use crate::timetable::excluded;
 
-/// So many requests have to be left before a stack is looked at: the last one is for the job.
+/// Number of requests that must be left before a look is sent: the last one is kept for run_now.
 const LEAVES_ONE: u32 = 2;
 
 /// Where nothing is known to be left, one request goes to find out. With a quota of fewer requests
 /// it may be all that there is, and is for the job.
 const FINDS_OUT: u32 = 20;
 
-/// What becomes of an occurrence whose turn has come.
+/// The decision on an occurrence whose turn has come.
 pub(super) enum Turn {
     /// It may be sent.
     Goes,
@@ -29,7 +29,7 @@ pub(super) enum Turn {
     GoesUnseen(Vec<Subject>, String),
 }
 
-/// What came of asking.
+/// The result of asking for a look.
 enum Asking {
     /// The answer is awaited, or will be as soon as a request has ended.
     UnderWay,
@@ -38,7 +38,8 @@ enum Asking {
 }
 
 impl Pending {
-    /// What it looks at before it is sent.
+    /// Returns the stack, and where needed the job, that are looked at before the occurrence is
+    /// sent.
     pub(super) fn subjects(&self) -> Vec<Subject> {
         match self.haste {
             Haste::Usual => Subject::of(&self.entry),
@@ -62,7 +63,7 @@ impl Dispatch {
     pub(super) fn look_around(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.looks.tidy(now.mono);
         while let Some(id) = self.looks.next_ahead(now.wall) {
-            // What is due by now is looked at in its turn.
+            // An occurrence that is due by now looks when its turn comes.
             let Some(pending) = self.pending.get(&id).filter(|pending| pending.place == Place::Future) else {
                 continue;
             };
@@ -119,7 +120,7 @@ impl Dispatch {
         }
     }
 
-    /// What is sent although nobody could look at these.
+    /// Notes that an occurrence is sent although these could not be looked at.
     pub(super) fn goes_unseen(
         &mut self,
         subjects: Vec<Subject>,
@@ -220,7 +221,7 @@ impl Dispatch {
         self.looks.look_again(subject, interval, now.mono);
     }
 
-    /// What waits for a subject has its turn again.
+    /// Gives the occurrences that wait for a subject their turn again.
     fn send_on(&mut self, subject: &Subject) {
         for id in self.looks.kept(subject) {
             self.make_ready(id);

@@ -1,5 +1,5 @@
-//! What the end of an occurrence leads to: a repetition (`retry`), or the occurrences of the
-//! entries that come after it.
+//! Claims what follows the end of an occurrence: a repetition (`retry`), or the entries that come
+//! after it.
 //!
 //! The problem: a crash between an end and what it leads to must lose nothing and start nothing
 //! twice. So the end and the claims of what follows are one [`Handover`], which the journal writes
@@ -24,11 +24,15 @@ use super::by_hand::{Haste, as_sent};
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
-use crate::log::event::{OccurrenceSkipped, Seldom};
+use crate::log::event::{OccurrenceSkipped, OccurrenceUnknown, Seldom};
 use crate::schedule::{Entry, EntryName, Followers, Schedule};
 
 /// The reason of what is skipped because the entry that it comes after did not end as it should.
 const UPSTREAM: &str = "upstream";
+
+/// The error of an occurrence that an older copy of the journal may have forgotten.
+const FORGOTTEN: &str =
+    "the journal is an older copy of itself: the occurrence may have run after its upstream had ended";
 
 /// The reason of what a reload has taken away: what comes after it is gone with it.
 const REMOVED: &str = "removed";
@@ -57,7 +61,7 @@ pub(super) struct LinkedKey {
     pub(super) origin: Origin,
 }
 
-/// What an end means for what comes after.
+/// The meaning of an end for the entries that come after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Success,
@@ -143,10 +147,18 @@ impl Dispatch {
         retry_at
     }
 
+    /// Whether an older copy of the journal may have forgotten what an occurrence has led to.
+    fn is_forgotten(&self, ending: &LinkedKey) -> bool {
+        self.older_until.is_some_and(|until| ending.origin.first(ending.key.scheduled_at()) < until)
+    }
+
     /// The run that repeats one which ended without success, unless a newer occurrence of the entry
     /// has gone or is to go.
     fn repetition(&self, ending: &LinkedKey, end: &Transition, now: Now) -> Option<Planned> {
         let is_failure = matches!(end, Transition::Finished { success, .. } if *success != Some(true));
+        if self.is_forgotten(ending) {
+            return None;
+        }
         let entry = self.links.retrying.get(ending.key.entry()).filter(|_| is_failure)?;
         let policy = entry.retry?;
         let scheduled_at = ending.key.scheduled_at();
@@ -163,8 +175,7 @@ impl Dispatch {
         }
         let mut at = policy.after.due_at(now.wall, number);
         at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        // What is scheduled is scheduled at whole seconds, and two repetitions of one entry have
-        // two instants.
+        // Whole seconds belong to expressions, and two repetitions of one entry need two instants.
         while at.subsec_nanosecond() == 0 || self.known.contains(&self.key_of(&ending.key, at)) {
             at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
         }
@@ -193,8 +204,7 @@ impl Dispatch {
             || waiting.any(|pending| !pending.is_by_hand() && pending.first() > first)
     }
 
-    /// What becomes of the entries that come after one that has ended, and of those that come after
-    /// these.
+    /// Plans or skips the entries that come after one that has ended, down the whole chain.
     fn follow_on(
         &self,
         ending: &LinkedKey,
@@ -225,12 +235,27 @@ impl Dispatch {
                 origin: origin.clone(),
                 haste: Haste::Usual,
             };
-            if goes {
+            let is_forgotten = self.is_forgotten(ending);
+            if goes && !is_forgotten {
                 planned.push(follower);
                 continue;
             }
             let claim = claim(&follower);
             let ending = LinkedKey { key: claim.key.clone(), origin: origin.clone() };
+            if is_forgotten {
+                let error = FORGOTTEN.to_owned();
+                told.push(log(OccurrenceUnknown {
+                    entry: entry.name.clone(),
+                    scheduled_at: first,
+                    pass: ending.key.pass().into(),
+                    retry_of: Seldom(None),
+                    retry: Seldom(None),
+                    error: error.clone(),
+                }));
+                next.push(Successor { claim, given_up: Some(Transition::Unknown { error }) });
+                self.follow_on(&ending, Verdict::GivenUp, now, planned, next, told);
+                continue;
+            }
             told.push(log(OccurrenceSkipped {
                 entry: entry.name.clone(),
                 scheduled_at: first,

@@ -130,7 +130,7 @@ pub struct Dispatch {
     backoff: retry::Backoff,
     stopping: bool,
     doubts: in_doubt::Doubts,
-    /// What is known of the stacks that entries have looked at.
+    /// Results of the looks at stacks and jobs.
     looks: stack_state::Looks,
     /// The longest that an occurrence may wait before it is sent.
     longest_wait: Duration,
@@ -138,7 +138,10 @@ pub struct Dispatch {
     known: HashSet<Key>,
     /// Which entries are run again, and which come after which.
     links: Links,
-    /// What is to repeat a run, by the name of its entry.
+    /// The journal is an older copy of itself: what came after an occurrence that is scheduled
+    /// before this instant may have been sent, and the copy does not know.
+    older_until: Option<Timestamp>,
+    /// Occurrences that repeat a run, by the name of the entry.
     repetitions: HashMap<EntryName, BTreeSet<Id>>,
     /// Entries that somebody paused, besides those that the schedule has paused.
     paused: Arc<BTreeMap<EntryName, Pause>>,
@@ -370,6 +373,7 @@ impl Dispatch {
             longest_wait: in_doubt::LONGEST_WAIT,
             known: HashSet::new(),
             links: Links::default(),
+            older_until: None,
             repetitions: HashMap::new(),
             paused: Arc::default(),
             first_pause_ends: None,
@@ -379,7 +383,7 @@ impl Dispatch {
         }
     }
 
-    /// The same, knowing which entries are run again, and which come after which.
+    /// Returns this dispatch with the links between its entries.
     pub(crate) fn linked(self, links: Links) -> Dispatch {
         Dispatch { links, ..self }
     }

@@ -1,4 +1,4 @@
-//! What an entry's policies do to an occurrence: catch-up, deadline, overlap, pause, calendars.
+//! Applies an entry's policies to an occurrence: catch-up, deadline, overlap, pause, calendars.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
-use crate::journal::{Cause, Origin, Transition, calendar_reason};
+use crate::journal::{Cause, Claim, Origin, Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
@@ -18,6 +18,23 @@ use crate::timetable::excluded;
 /// What is less late is on time: a machine under load, a slow journal and a short stall are
 /// nobody's reason to leave a job out.
 pub(crate) const WAITED: SignedDuration = SignedDuration::from_secs(5);
+
+/// Gives up a claim that was not sent and whose entry is no longer in the schedule.
+pub(super) fn removed(claim: Claim, now: Now) -> [Effect; 2] {
+    let reason = "removed";
+    let (retry_of, retry) = claim.origin.retry_fields();
+    let event = OccurrenceSkipped {
+        entry: claim.key.entry().clone(),
+        scheduled_at: claim.key.scheduled_at(),
+        pass: claim.key.pass().into(),
+        retry_of,
+        retry,
+        reason,
+        calendar: None,
+        lateness_ms: ms(now.wall.duration_since(claim.due_at)),
+    };
+    [Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }), log(event)]
+}
 
 impl Dispatch {
     pub(super) fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
@@ -217,33 +234,28 @@ impl Dispatch {
 
     /// Gives up an occurrence that is not meant to be sent.
     pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
-        self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
-            let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
-            let (retry_of, retry) = origin.retry_fields();
-            let event = OccurrenceSkipped {
-                entry,
-                scheduled_at,
-                pass,
-                retry_of,
-                retry,
-                reason,
-                calendar: None,
-                lateness_ms,
-            };
-            (Transition::Skipped { reason: Cause { error, ..reason.into() } }, event.into())
-        });
+        self.skips(id, reason, reason.into(), None, now, effects);
     }
 
     /// Gives up an occurrence that falls on a calendar of its entry.
     fn skip_on(&mut self, id: Id, calendar: &CalendarName, now: Now, effects: &mut Vec<Effect>) {
+        let cause = Cause { reason: calendar_reason(calendar).into(), replaced_by: None, error: None };
+        self.skips(id, "calendar", cause, Some(calendar.clone()), now, effects);
+    }
+
+    /// `reason` is the word of the log, and `cause` what the journal keeps.
+    fn skips(
+        &mut self,
+        id: Id,
+        reason: &'static str,
+        cause: Cause,
+        calendar: Option<CalendarName>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         self.give_up(id, now, effects, |LinkedKey { key, origin }, lateness_ms, error| {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
             let (retry_of, retry) = origin.retry_fields();
-            let end = Transition::Skipped {
-                reason: Cause { reason: calendar_reason(calendar).into(), replaced_by: None, error },
-            };
-            let calendar = Some(calendar.clone());
-            let reason = "calendar";
             let event = OccurrenceSkipped {
                 entry,
                 scheduled_at,
@@ -254,7 +266,7 @@ impl Dispatch {
                 calendar,
                 lateness_ms,
             };
-            (end, event.into())
+            (Transition::Skipped { reason: Cause { error, ..cause } }, event.into())
         });
     }
 

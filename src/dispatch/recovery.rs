@@ -9,12 +9,13 @@ use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::links::LinkedKey;
+use super::policies::removed;
 use super::reload::as_claimed;
-use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log, ms};
+use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
 use crate::journal::{Claim, Followed, Open, Origin, Reached, Recovered, Transition};
-use crate::log::event::{ActionUnfinished, OccurrenceSkipped, OccurrenceUnknown};
+use crate::log::event::{ActionUnfinished, OccurrenceUnknown};
 use crate::quota::{self, Ending};
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
 
@@ -40,6 +41,7 @@ impl Dispatch {
         Arc::make_mut(&mut self.paused).extend(recovered.paused);
         self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         self.doubts.former = recovered.clock;
+        self.older_until = recovered.older_until;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
             if let Some(lane) = self.lanes.get_mut(&account) {
@@ -97,7 +99,7 @@ impl Dispatch {
             };
             let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
-                // What is linked is written as being sent before it leaves.
+                // A linked occurrence is written as being sent before its request leaves.
                 Reached::Due => {
                     (0, None, claim.origin.is_linked() || claim.due_at > unsent_after, false, false)
                 }
@@ -147,20 +149,7 @@ impl Dispatch {
                     self.recover_in_doubt(claim, sent, entry, schedule, lost(), now, &mut effects);
                 }
                 _ if unsent => {
-                    let lateness_ms = ms(now.wall.duration_since(claim.due_at));
-                    let (entry, reason) = (name, "removed");
-                    let (retry_of, retry) = claim.origin.retry_fields();
-                    effects.push(Effect::Record(claim.key, Transition::Skipped { reason: reason.into() }));
-                    effects.push(log(OccurrenceSkipped {
-                        entry,
-                        scheduled_at,
-                        pass,
-                        calendar: None,
-                        reason,
-                        retry,
-                        retry_of,
-                        lateness_ms,
-                    }));
+                    effects.extend(removed(claim, now));
                 }
                 _ => {
                     let (key, origin) = (claim.key, claim.origin);

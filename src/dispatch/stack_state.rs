@@ -48,10 +48,10 @@ pub(super) const BELIEVED: Duration = Duration::from_secs(120);
 /// A timer that is past is set to so much later than now: the loop goes on meanwhile.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
-/// What nobody has asked for in this time is forgotten.
+/// A subject that no occurrence needed for this long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 
-/// What is looked at: a stack, or one of its jobs, by an account's token.
+/// A stack, or one of its jobs, as an account's token sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Subject {
     pub(super) account: AccountName,
@@ -61,7 +61,8 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// What an occurrence of this entry looks at: nothing where its stack's state does not matter.
+    /// Returns the subjects that an occurrence of this entry needs. Empty: the stack's state does
+    /// not matter.
     pub(super) fn of(entry: &Entry) -> Vec<Subject> {
         if entry.stack_state == StackState::Ignore {
             return Vec::new();
@@ -71,7 +72,7 @@ impl Subject {
     }
 }
 
-/// What is known of a stack or a job for one instant.
+/// The knowledge about one subject at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Knowledge {
     Seen(Option<Obstacle>),
@@ -81,7 +82,7 @@ enum Knowledge {
     Nothing,
 }
 
-/// What the knowledge of all that an occurrence looks at comes to.
+/// The verdict on all subjects of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing keeps it from being sent, as far as is known.
@@ -98,13 +99,13 @@ struct Look {
     asked_at: Option<Mono>,
     /// The question of `asked_at` has no answer yet.
     in_flight: bool,
-    /// What was seen last, and when that was asked for.
+    /// The newest answer, and when its request left.
     seen: Option<(Mono, Option<Obstacle>)>,
     /// When asking failed last, since the last answer.
     failed_at: Option<Mono>,
     /// When something is to be done: to ask again, or to wait no longer for the answer.
     timer: Option<Mono>,
-    /// What waits for it.
+    /// Occurrences that wait for the subject.
     kept: BTreeSet<Id>,
 }
 
@@ -166,7 +167,7 @@ impl Looks {
         self.timers.first().map(|&(at, _)| at)
     }
 
-    /// What something is to be done of.
+    /// Takes a subject whose time has come: to be asked for again, or to be awaited no longer.
     pub(super) fn next_timer(&mut self, now: Mono) -> Option<Subject> {
         self.timers.first().filter(|&&(at, _)| at <= now)?;
         let (_, subject) = self.timers.pop_first()?;
@@ -176,7 +177,7 @@ impl Looks {
         Some(subject)
     }
 
-    /// What is to be done of each of these at `at`.
+    /// Returns the verdict on these subjects for a send at `at`.
     pub(super) fn verdict(&self, subjects: &[Subject], at: Mono) -> Verdict {
         let knowledge =
             |subject| self.looks.get(subject).map_or(Knowledge::Nothing, |look| look.knowledge(at));
@@ -223,7 +224,7 @@ impl Looks {
         }
     }
 
-    /// What of an account is to be asked for as soon as it can be.
+    /// Returns the subjects of an account whose look waits for a request to end.
     pub(super) fn postponed(&self, account: &AccountName) -> Vec<Subject> {
         self.postponed.iter().filter(|subject| subject.account == *account).cloned().collect()
     }
@@ -295,7 +296,7 @@ impl Looks {
         }
     }
 
-    /// What waits for it, in the order of planning.
+    /// Returns the occurrences that wait for the subject, in the order of planning.
     pub(super) fn kept(&self, subject: &Subject) -> Vec<Id> {
         self.looks.get(subject).map(|look| look.kept.iter().copied().collect()).unwrap_or_default()
     }

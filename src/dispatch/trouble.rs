@@ -1,12 +1,12 @@
-//! What the answers of an account's requests say of its way to the API: out of reach or refused,
-//! and since when.
+//! Notes from an account's answers whether the API is out of reach or refuses the token, and since
+//! when.
 
 use jiff::Timestamp;
 
 use crate::cloud66::Outcome;
 use crate::schedule::EntryName;
 
-/// What keeps an account's requests from having effect. All `None` while they have it.
+/// The troubles of an account. All `None` while its requests have effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) unreachable: Option<Unreachable>,

@@ -126,11 +126,12 @@ pub struct Claim {
     pub deadline: Timestamp,
     /// What asked for it.
     pub origin: Origin,
-    /// What a further pass through its instant makes of it.
+    /// Whether a further pass through the instant claims the occurrence again.
     pub repetition: Repetition,
 }
 
-/// What becomes of an occurrence when the clock shows its instant again after it was set back.
+/// Whether an occurrence is claimed again when the clock, set back, shows its instant a second
+/// time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repetition {
     /// It goes again, as its entry follows elapsed time.
@@ -161,9 +162,9 @@ impl From<Timestamp> for Cursor {
 pub struct Repeat {
     /// The pass of what is scheduled in the stretch: greater than each before.
     pub pass: u32,
-    /// Its first instant, which the clock was set back to: the cursor begins there.
+    /// Instant to which the clock was set back: the cursor begins there.
     pub from: Timestamp,
-    /// What is scheduled then or later has not been claimed before.
+    /// End of the stretch: instants from here on were never claimed before.
     pub until: Timestamp,
 }
 
@@ -203,14 +204,14 @@ pub struct Handover {
     pub key: Key,
     /// How.
     pub end: Transition,
-    /// What follows.
+    /// Occurrences that follow the end.
     pub next: Vec<Successor>,
 }
 
 /// An occurrence that is claimed as another one ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Successor {
-    /// What is claimed.
+    /// The claim of the successor.
     pub claim: Claim,
     /// How it is given up at once. `None`: it is to be sent.
     pub given_up: Option<Transition>,
@@ -365,7 +366,7 @@ pub struct Record {
     pub surplus: Option<ActionId>,
 }
 
-/// What precedes a calendar's name in the reason of an occurrence that falls on the calendar.
+/// Prefix of the reason of an occurrence that falls on a calendar. The calendar's name follows.
 const CALENDAR: &str = "calendar ";
 
 /// The reason of an occurrence that has started, whose action runs longer than its entry expects.
@@ -433,6 +434,9 @@ pub struct Recovered {
     /// The journal is an older copy of itself: what was due from its cursor up to this instant may
     /// have been sent. `None`: it has forgotten nothing.
     pub forgotten_until: Option<Timestamp>,
+    /// The journal was found to be an older copy of itself: what is scheduled before this instant
+    /// may have ended, and have led to others, without a word in it.
+    pub older_until: Option<Timestamp>,
     /// Claimed and not settled, in the order of scheduled_at.
     pub open: Vec<Open>,
     /// Actions that are asked for until they finish, in the order of scheduled_at.
@@ -486,7 +490,7 @@ pub enum Reached {
     Waiting {
         /// All of them known to have had no effect.
         attempts: u32,
-        /// What for, and how the last attempt failed.
+        /// The reason of the wait, and how the last attempt failed.
         reason: Cause,
     },
     /// Sent, without an answer that was written.

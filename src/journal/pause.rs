@@ -10,7 +10,8 @@ pub struct Pause {
     pub since: Timestamp,
     /// Who asked: the name of the user at the other end of the socket.
     pub by: String,
-    /// What is due from then on is sent again. `None`: until somebody resumes the entry.
+    /// End of the pause: occurrences that are due from then on are sent. `None`: until a person
+    /// resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// Why, in the person's words.

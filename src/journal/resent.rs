@@ -11,7 +11,7 @@ use super::Key;
 use crate::cloud66::ActionId;
 use crate::schedule::{AccountName, StackUid};
 
-/// What is kept of an occurrence that was sent again.
+/// The journal's row of an occurrence that was sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resent {
     /// Which occurrence.

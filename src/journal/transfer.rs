@@ -69,7 +69,7 @@ pub struct Moved {
     pub to: String,
 }
 
-/// What a journal has once. Instants are microseconds since 1970.
+/// The single values of a journal. Instants are microseconds since 1970.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) identity: Identity,
@@ -82,7 +82,8 @@ pub(super) struct Head {
     pub(super) pass: Option<i64>,
     pub(super) pass_from: Option<i64>,
     pub(super) pass_until: Option<i64>,
-    /// What is due up to this instant may have been sent, though the journal has forgotten it.
+    /// Occurrences that are due up to this instant may have been sent, though the journal does not
+    /// know.
     pub(super) lost_until: Option<i64>,
     /// A leader may have sent what is due up to this instant. `None` in a file.
     pub(super) sends_until: Option<i64>,
@@ -90,7 +91,7 @@ pub(super) struct Head {
     pub(super) paused: Vec<(String, String)>,
     /// Account and saved quota.
     pub(super) quotas: Vec<(String, String)>,
-    /// What is kept of occurrences that were sent again.
+    /// Rows of occurrences that were sent again.
     pub(super) resent: Vec<ResentRow>,
     /// Which schedules were in force, by entry and time.
     pub(super) in_force: Vec<InForceRow>,
@@ -107,7 +108,7 @@ impl Head {
     }
 }
 
-/// What is kept of an occurrence that was sent again, as both journals have it.
+/// Row of an occurrence that was sent again, as both journals have it.
 #[derive(Clone, Debug)]
 pub(super) struct ResentRow {
     pub(super) scheduled_at: i64,
@@ -155,7 +156,7 @@ pub(super) enum More {
 
 /// A journal that no daemon uses. Each call blocks.
 pub(super) trait Idle {
-    /// What it has once. `None`: there is no journal yet.
+    /// Reads the single values. `None`: there is no journal yet.
     fn head(&mut self) -> Result<Option<Head>, JournalError>;
     /// All open rows, then the settled ones in portions. An empty portion is the last.
     fn open(&mut self) -> Result<Vec<Row>, JournalError>;

@@ -67,7 +67,7 @@ struct Counts {
     lines: AtomicU64,
     /// Number of things that were told and dropped, from the start on.
     dropped: AtomicU64,
-    /// What was dropped and is not told of yet.
+    /// Lines that were dropped and that the log has not told of yet.
     gap: Mutex<Option<Gap>>,
 }
 

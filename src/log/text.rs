@@ -66,7 +66,7 @@ pub struct Page {
     columns: Option<usize>,
 }
 
-/// What is written of an event.
+/// The parts of a text line.
 struct Line<'a> {
     at: Timestamp,
     level: Level,

@@ -1,4 +1,4 @@
-//! What one daemon answers another, and whether the two have something in common.
+//! Makes and reads the answer of one daemon to another, and finds what the two have in common.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ pub(super) type Mark = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileId(pub(super) u64, pub(super) u64);
 
-/// What a daemon says of itself.
+/// The answer of a daemon about itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     /// Its schedule file. `None`: the file is gone.
@@ -43,7 +43,7 @@ pub(super) struct Rank {
     pub(super) name: String,
 }
 
-/// What a daemon asks the others about.
+/// The marks of this daemon that are compared with an answer.
 pub(super) struct Own {
     rank: Rank,
     file: Option<FileId>,

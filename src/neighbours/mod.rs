@@ -48,7 +48,7 @@ use crate::journal::Identity;
 use crate::log::event::NeighbourUnasked;
 use crate::schedule::{EntryName, Schedule};
 
-/// What a daemon fires.
+/// The schedule and the journal with which a daemon fires.
 pub(crate) struct Fires {
     /// Its schedule file.
     pub(crate) config: PathBuf,
@@ -88,7 +88,7 @@ enum Shared {
     Entries(EntryName, usize),
 }
 
-/// What the others answered.
+/// The result of asking the others.
 pub(crate) struct Found {
     pub(crate) conflict: Option<Conflict>,
     /// Processes that cannot be told to fire something else.
@@ -101,11 +101,11 @@ struct Registered {
     schedules: Mutex<Schedules>,
 }
 
-/// What is fired, and since when, in nanoseconds since the machine booted.
+/// The schedules that are fired or proposed, with stamps in nanoseconds since the machine booted.
 struct Schedules {
     since: u64,
     settled: Arc<Schedule>,
-    /// What a reload brings, while the others are asked about it.
+    /// The schedule of a reload, while the others are asked about it.
     proposed: Option<(u64, Arc<Schedule>)>,
 }
 
@@ -244,7 +244,7 @@ impl Registered {
         self.schedules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What another daemon is told.
+    /// Returns the answer to another daemon.
     fn answer(&self, salt: &Salt) -> Option<Vec<u8>> {
         let (settled, proposed) = {
             let schedules = self.schedules();

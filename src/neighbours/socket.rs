@@ -38,7 +38,7 @@ const AT_ONCE: usize = 16;
 /// Bytes of the longest answer that is read: of half a million entries. A longer one is no answer.
 const LONGEST: u64 = 12_000_000;
 
-/// What came of asking.
+/// The result of asking one daemon.
 pub(super) enum Asked {
     Answered(Peer, Answer),
     /// The process has ended meanwhile.

@@ -119,7 +119,7 @@ pub enum ThrottleWords {
     Absent,
 }
 
-/// What a refusal for want of quota tells.
+/// The meaning of a refusal for want of quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The quota is spent: its window has to turn.

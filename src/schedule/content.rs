@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::report::Problem;
 use super::{Loaded, Rejected, rejected, source};
 
-/// What was read of a schedule at one time.
+/// The files of a schedule, as they were read at one time.
 #[derive(Debug)]
 pub struct Content {
     config: PathBuf,

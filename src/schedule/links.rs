@@ -1,5 +1,5 @@
-//! What links one occurrence to another: `retry` to a run that ended without success, `after` to
-//! the end of another entry.
+//! Links from one occurrence to another: `retry` after a run without success, `after` another
+//! entry's end.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -24,7 +24,7 @@ pub(super) struct Sources {
 /// One file's text.
 #[derive(Clone)]
 struct Piece {
-    /// What diagnostics call the file.
+    /// Path of the file in diagnostics.
     path: Arc<str>,
     /// The position of its first byte.
     base: usize,
@@ -46,7 +46,7 @@ impl Sources {
         base
     }
 
-    /// What the schedule as a whole is called: the path of the first text.
+    /// Returns the path of the first text, by which the whole schedule is named.
     fn path(&self) -> Arc<str> {
         self.pieces.first().map_or_else(|| "".into(), |first| Arc::clone(&first.path))
     }

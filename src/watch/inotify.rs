@@ -42,7 +42,7 @@ pub(super) enum WatchError {
     Network,
 }
 
-/// What happened.
+/// An event that inotify told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
     /// The content was written to, and its writer has not closed it since.
@@ -139,7 +139,7 @@ impl Watches {
         }
     }
 
-    /// What has happened and was not told yet.
+    /// Returns an event that was not told yet.
     pub(super) fn waiting(&mut self) -> Option<Hint> {
         read(self.inotify.get_ref(), &self.names)
     }

@@ -1,4 +1,5 @@
-//! What `check` found as SARIF 2.1.0, which code hosts read: each thing beside its line.
+//! Writes the diagnostics of `check` as SARIF 2.1.0, which code hosts show beside the lines of the
+//! file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

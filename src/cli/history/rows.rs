@@ -20,21 +20,17 @@ pub(super) struct Rows<'a> {
     lines: u64,
 }
 
-const fn column(head: &'static str, align: Align, rank: u8) -> Column {
-    Column { head, align, rank }
-}
-
 /// Named as the keys of the records in JSON.
 const COLUMNS: [Column; 9] = [
-    column("ENTRY", Align::Left, 0),
-    column("SCHEDULED_AT", Align::Left, 0),
-    column("STATE", Align::Left, 0),
-    column("SENT_AT", Align::Left, 5),
-    column("LATENESS_MS", Align::Right, 2),
-    column("ATTEMPTS", Align::Right, 4),
-    column("ACTION_ID", Align::Right, 3),
-    column("FINISHED_SUCCESS", Align::Left, 6),
-    column("REASON", Align::Left, 1),
+    Column::new("ENTRY", Align::Left, 0),
+    Column::new("SCHEDULED_AT", Align::Left, 0),
+    Column::new("STATE", Align::Left, 0),
+    Column::new("SENT_AT", Align::Left, 5),
+    Column::new("LATENESS_MS", Align::Right, 2),
+    Column::new("ATTEMPTS", Align::Right, 4),
+    Column::new("ACTION_ID", Align::Right, 3),
+    Column::new("FINISHED_SUCCESS", Align::Left, 6),
+    Column::new("REASON", Align::Left, 1),
 ];
 
 /// One line of JSON. Its keys are an interface.

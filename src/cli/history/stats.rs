@@ -6,19 +6,15 @@ use super::super::output::Format;
 use super::super::table::{Align, Cell, Column, Table};
 use crate::journal::{EntryStatistics, Statistics};
 
-const fn column(head: &'static str, align: Align, rank: u8) -> Column {
-    Column { head, align, rank }
-}
-
 const COLUMNS: [Column; 8] = [
-    column("ENTRY", Align::Left, 0),
-    column("RUNS", Align::Right, 0),
-    column("SUCCESS", Align::Right, 0),
-    column("RUN p50", Align::Right, 1),
-    column("RUN p95", Align::Right, 2),
-    column("LATE p50", Align::Right, 4),
-    column("LATE p95", Align::Right, 3),
-    column("LAST SUCCESS", Align::Left, 0),
+    Column::new("ENTRY", Align::Left, 0),
+    Column::new("RUNS", Align::Right, 0),
+    Column::new("SUCCESS", Align::Right, 0),
+    Column::new("RUN p50", Align::Right, 1),
+    Column::new("RUN p95", Align::Right, 2),
+    Column::new("LATE p50", Align::Right, 4),
+    Column::new("LATE p95", Align::Right, 3),
+    Column::new("LAST SUCCESS", Align::Left, 0),
 ];
 
 /// Prints the statistics, by the entries' names. Returns how many entries there are.

@@ -194,7 +194,7 @@ mod tests {
         let text = entries(&stack(), jobs, &account, &schedule);
         let whole = match file.contains("jobs:") {
             true => format!("{file}{text}"),
-            // What is all comments brings no entry to replace the `{}` with.
+            // A list of comments alone brings no entry that could replace the `{}`.
             false
                 if !text
                     .lines()

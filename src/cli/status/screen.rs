@@ -5,7 +5,8 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::super::history::style;
-use super::super::output::{distance, span};
+use super::super::output::{counted, distance, span};
+use super::super::table::cut;
 use crate::control::{
     AccountStatus, Attention, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status,
     WaitingStatus,
@@ -28,7 +29,7 @@ const MOST_WRAPPED: usize = 3;
 /// Lines that a problem may have, and what to do about it.
 const MOST_OF_PROBLEM: usize = 6;
 
-/// So many problems are shown.
+/// Most problems that the block shows.
 const MOST_PROBLEMS: usize = 6;
 
 /// Of the accounts so many are shown.
@@ -102,7 +103,7 @@ impl Screen {
         }
     }
 
-    /// What is wrong now, first of all: since when, for whom, and what to do.
+    /// Prints the problems first: what is wrong, since when, for whom, and what to do.
     fn attention(&mut self, attention: &[Attention]) {
         if attention.is_empty() {
             return;
@@ -119,11 +120,11 @@ impl Screen {
         self.text.push('\n');
     }
 
-    /// What is fired, and where that is written down.
+    /// Prints which schedule is fired and which journal is written.
     fn sources(&mut self, status: &Status) {
         let (entries, accounts) = (status.schedule.entries, status.schedule.accounts);
         let counted =
-            format!("{}, {}", plural(entries, "entry", "entries"), plural(accounts, "account", "accounts"));
+            format!("{}, {}", counted(entries, "entry", "entries"), counted(accounts, "account", "accounts"));
         self.line(Style::new(), &format!("schedule {}: {counted}", status.schedule.path));
         let journal = &status.journal;
         match (&journal.error, journal.failed_since) {
@@ -382,14 +383,6 @@ fn column<'n>(names: impl Iterator<Item = &'n String>) -> usize {
     names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(5, LONGEST_NAME)
 }
 
-/// The text in so many columns.
-fn cut(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    text.chars().take(columns.saturating_sub(1)).chain((columns > 0).then_some('…')).collect()
-}
-
 fn of_state(word: &str) -> Style {
     State::of_word(word).map_or(Style::new(), style)
 }
@@ -400,10 +393,6 @@ fn instant(at: Timestamp) -> String {
 
 fn time_of_day(at: Timestamp) -> String {
     at.strftime("%H:%M:%SZ").to_string()
-}
-
-fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn number(origin: &Origin) -> u32 {
     }
 }
 
-/// What has to follow an occurrence that is settled, and does not.
+/// Names an occurrence that has to follow a settled one and is not there.
 fn lost(scenario: &Scenario, key: &Key, row: &Row, rows: &BTreeMap<&Key, Row>) -> Vec<String> {
     let versions = scenario.versions_of(key.entry());
     // Only what holds in every version of the file is owed.

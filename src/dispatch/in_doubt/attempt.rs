@@ -26,7 +26,8 @@ pub(in crate::dispatch) struct InDoubtAttempt {
     pub(super) stack: StackUid,
     /// When it left, or the earliest that it can have left.
     pub(super) sent_at: Timestamp,
-    /// The same by the wall clock as it was when the attempt came into doubt.
+    /// Instant at which the attempt left, by the wall clock as it was when the attempt came into
+    /// doubt.
     pub(super) left_at: Timestamp,
     /// The answer may tell better when it left.
     pub(super) vague: bool,
@@ -50,7 +51,7 @@ pub(in crate::dispatch) enum Token {
     Former,
 }
 
-/// What is known of an attempt when it comes into doubt.
+/// The facts about an attempt at the time when it comes into doubt.
 pub(in crate::dispatch) struct InDoubtReport {
     pub(in crate::dispatch) sent_at: Timestamp,
     /// When it left by the clock that nobody sets. `None`: another process sent it.

@@ -36,7 +36,7 @@ pub(super) struct Run {
     pub(super) finished: Option<Timestamp>,
 }
 
-/// What is known of an attempt's job besides its record.
+/// The facts about an attempt's job besides its record.
 #[derive(Debug, Default)]
 pub(super) struct Background {
     /// Its runs that the journal knows.
@@ -48,7 +48,7 @@ pub(super) struct Background {
     pub(super) moved_with: Option<ActionId>,
 }
 
-/// What a record says of an attempt.
+/// The statement of a job's record about an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Testimony {
     /// The job ran.
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// What really happened.
+    /// The truth of a world, against which a statement is held.
     #[derive(Clone, Debug)]
     struct Truth {
         attempts: Vec<Told>,

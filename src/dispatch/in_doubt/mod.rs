@@ -92,7 +92,7 @@ pub(super) struct Doubts {
     moved_with: HashMap<(StackUid, JobUid), ActionId>,
     /// Stacks on which somebody else is seen to start jobs with our user.
     shared_users: HashSet<StackUid>,
-    /// What former processes sent, they sent by this clock.
+    /// The clock by which former processes noted their sends.
     pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,
 }
@@ -185,7 +185,7 @@ impl Dispatch {
         self.doubts.open.insert(id, doubt);
     }
 
-    /// What is in doubt, and is left to the next process when this one ends.
+    /// Returns the number of attempts in doubt: a stop leaves them to the next process.
     pub fn in_doubt(&self) -> usize {
         self.doubts.len()
     }

@@ -1,4 +1,4 @@
-//! What becomes of an occurrence once there is a verdict on its attempt.
+//! Moves an occurrence on once there is a verdict on its attempt.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

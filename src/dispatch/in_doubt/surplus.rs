@@ -118,8 +118,8 @@ pub(super) fn surplus(
     }
     let mut found: Vec<(usize, ActionId)> = Vec::new();
     for action in left {
-        // What was held back is handed over in the order of sending: the earliest action is the
-        // earliest occurrence's.
+        // Actions are given to occurrences in the order of sending: the earliest action to the
+        // earliest occurrence.
         let fitting = || (0..watched.len()).filter(|&one| watched[one].may_own(action));
         let without = fitting().find(|one| found.iter().all(|(other, _)| other != one));
         found.extend(without.or_else(|| fitting().next()).zip(action.id));

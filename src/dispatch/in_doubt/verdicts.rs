@@ -31,7 +31,7 @@ pub(super) struct SharedOut {
     actions: HashMap<(StackUid, ActionId), Mono>,
 }
 
-/// What is known of a stack when its attempts are judged.
+/// The facts about a stack at the time when its attempts are judged.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) reading: Reading,
@@ -51,7 +51,7 @@ pub(super) struct Flying {
     job: JobUid,
 }
 
-/// What was judged.
+/// The verdicts on the attempts of a stack.
 pub(super) struct Verdicts {
     pub(super) verdicts: Vec<(Id, Verdict)>,
     /// Second actions of occurrences that were sent again.
@@ -98,7 +98,7 @@ impl Dispatch {
         let judged = attempts.len();
         let mut jobs: Vec<Option<&JobUid>> =
             (ids.iter()).map(|(id, _)| self.pending.get(id).map(|pending| &pending.entry.job)).collect();
-        // What an occurrence that was sent again may have started besides is its own.
+        // A further action of an occurrence that was sent again belongs to that occurrence.
         let mut rivals = attempts.clone();
         for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
             keys.push(key.clone());
@@ -201,8 +201,8 @@ impl Dispatch {
         self.doubts.shared_out.forget_past(now);
         let mut own: HashSet<ActionId> = HashSet::new();
         for (key, verdict) in keys.iter().zip(&judgement.verdicts) {
-            // What an occurrence that is sent again has started is told as surplus once another
-            // action is known.
+            // An action of an occurrence that is sent again is told as surplus once another action
+            // of it is known.
             if let Verdict::Started(action) = verdict
                 && (self.doubts.resent.contains_key(key) || self.known.contains(key) && !self.is_open(key))
             {

@@ -1,4 +1,4 @@
-//! What the end of an occurrence leads to: repetitions, and the entries that come after.
+//! Tests of what follows the end of an occurrence: repetitions, and the entries that come after.
 
 use super::*;
 use crate::journal::{Retry, Successor};

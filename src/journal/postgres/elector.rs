@@ -110,7 +110,7 @@ pub(super) enum Command {
 pub(super) struct Candidate {
     pub(super) part: ElectionState,
     pub(super) notices: mpsc::UnboundedSender<LeadershipChange>,
-    /// What is seen of the lease, for who asks why nothing is sent here.
+    /// The lease as this member sees it, for `status`.
     pub(super) sighting: watch::Sender<Sighting>,
 }
 

@@ -97,7 +97,7 @@ impl fmt::Display for Leadership {
     }
 }
 
-/// What a member has seen of a shard's lease.
+/// A shard's lease as a member has seen it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sighting {
     /// The lease at the last look. `None`: it was not looked at since the connection was made.
@@ -142,7 +142,7 @@ impl Sighting {
         (self.lease, self.beat_at, self.is_own) = (None, None, false);
     }
 
-    /// What that comes to now.
+    /// Returns who leads now, by this sighting.
     pub(super) fn leadership(&self, mono: Mono) -> Leadership {
         let leads = match self.beat_at {
             _ if self.lease.is_none() => Leads::Unknown,

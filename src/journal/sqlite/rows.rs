@@ -123,6 +123,7 @@ impl Rows {
                 stopped_at,
                 sent_up_to: None,
                 forgotten_until: None,
+                older_until: None,
                 open: Vec::new(),
                 following: Vec::new(),
                 paused: column(db, PAUSED, paused_entry)?,

@@ -276,8 +276,7 @@ impl<'s> Validator<'s, '_> {
             // One that is inherited says nothing of an entry that is not followed.
             expect: policies.expect.filter(|_| policies.follow),
         };
-        // What the fields of a template are filled with is as long at every instant, but for a few
-        // bytes.
+        // A filled template has the same length at every instant, but for a few bytes.
         let template = entry.args_template.as_ref();
         let rendered = template.map(|template| template.render(&entry, Timestamp::UNIX_EPOCH));
         if let Some(args) = entry.args.as_ref().or(rendered.as_ref()) {

@@ -26,12 +26,13 @@ impl Scenario {
         // The API's clock is the latest, the earliest, or between.
         let earliest = rng.choice([-apart, -apart / 2, 0]).unwrap_or(0);
         let clocks = Clocks { earliest, apart };
-        Scenario {
+        let several = Scenario {
             clocks: (0..machines).map(|_| clocks.draw(&mut rng)).collect(),
             apart: Duration::from_millis(apart.unsigned_abs()),
             acts: acts(alone.span, machines, &clocks, &mut rng),
             ..alone
-        }
+        };
+        several.restoring_no_links()
     }
 }
 

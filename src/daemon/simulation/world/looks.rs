@@ -1,4 +1,4 @@
-//! What looks at stacks and jobs have shown to a process, and what it may therefore not send.
+//! Remembers what looks at stacks and jobs have shown to a process, and judges its sends by that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::schedule::{AccountName, Entry, JobUid, StackState, StackUid};
 /// A stack is looked at no more often.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// What a look shows holds for what is sent so long after it was asked for.
+/// A look counts for sends up to this long after its request left.
 const SERVES: Duration = Duration::from_secs(17);
 
 /// Whose look, at which stack, and at which of its jobs.
 type Subject = (AccountName, StackUid, Option<JobUid>);
 
-/// What one life has asked for, and been shown.
+/// The looks of one life and their answers.
 #[derive(Default)]
 pub(super) struct Looks {
     asked: HashMap<RequestId, (Subject, Duration)>,

@@ -62,7 +62,7 @@ pub(super) struct Process {
     pub(super) stopping: Option<Stopping>,
     /// Requests on their way: what the book has them as, by the number that the network gave them.
     pub(super) flying: HashMap<u64, Flying>,
-    /// What looks have shown to it.
+    /// Answers to the looks of this process.
     pub(super) looks: Looks,
     /// What a request is in the book, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
@@ -351,7 +351,7 @@ impl World<'_> {
             return Ok(());
         }
         let marked = !sends || self.raises();
-        // What is sent in the turn in which a pause ends is not paused any more.
+        // An occurrence that is sent in the turn in which a pause ends is no longer paused.
         for effect in &effects {
             if let Effect::PauseEnds(entry) = effect {
                 self.book.resumed(entry);
