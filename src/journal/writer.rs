@@ -25,8 +25,9 @@ use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// What is recorded waits this long for company. A crash loses no more, and that much is found
-/// again at the API.
+/// What is recorded waits this long for company, and in a burst of sends for its end
+/// ([`background::let_sends_go_first`]). A crash loses no more, and that much is found again at the
+/// API.
 const SOON: Duration = Duration::from_millis(50);
 
 /// So many changes do not wait for more.
@@ -39,8 +40,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST_AGAIN: Duration = Duration::from_millis(100);
 const LAST_TRIES: u32 = 6;
 
-/// An end waits so long for a log that is slow. Claims are made further ahead.
-const LOG_BEHIND: Duration = Duration::from_millis(250);
+/// An end waits so long for a log that is slow, or that writes the lines of a burst. Claims are made
+/// further ahead.
+const LOG_BEHIND: Duration = Duration::from_millis(400);
 
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
@@ -107,6 +109,8 @@ pub(super) struct Writer<S> {
     batch: Vec<Request>,
     /// When the batch is written, unless somebody who waits comes first.
     write_at: Option<Instant>,
+    /// When the oldest change arrived that is not written and that nobody waits for.
+    changed_at: Option<Instant>,
     failing: Option<Failing>,
     /// The batch's length at which it is looked through again.
     crowded: usize,
@@ -142,6 +146,7 @@ impl<S: Store> Writer<S> {
             log: None,
             batch: Vec::new(),
             write_at: None,
+            changed_at: None,
             failing: None,
             crowded: SLACK,
             pruning: None,
@@ -179,7 +184,11 @@ impl<S: Store> Writer<S> {
             }
             Waited::TimedOut | Waited::Arrived => {}
         }
+        if self.batch.is_empty() && self.arrived.is_empty() {
+            self.changed_at = None;
+        }
         self.arrived.append(&mut self.inbox.take());
+        self.let_sends_go_first();
         while let Some(request) = self.arrived.pop_front() {
             match request {
                 Request::Close { stopped_at, answer } => {
@@ -209,6 +218,16 @@ impl<S: Store> Writer<S> {
         }
         self.prune();
         Next::Continue
+    }
+
+    /// Waits for the end of a burst of sends, if nobody waits for a write. A burst that goes on
+    /// holds nothing up after a moment, until all that has arrived meanwhile is written.
+    fn let_sends_go_first(&mut self) {
+        let since = *self.changed_at.get_or_insert_with(Instant::now);
+        if !self.batch.iter().chain(&self.arrived).any(is_awaited) {
+            background::let_sends_go_first(since, || !self.inbox.is_awaited());
+            self.arrived.append(&mut self.inbox.take());
+        }
     }
 
     /// Waits until there is something to do.
@@ -425,6 +444,11 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         | Request::Prune { .. }
         | Request::Close { .. } => None,
     }
+}
+
+/// Whether somebody waits for it.
+fn is_awaited(request: &Request) -> bool {
+    !matches!(request, Request::Soon(_) | Request::Follow(_))
 }
 
 /// Whether it is an end, after which nothing tells of an occurrence again.
