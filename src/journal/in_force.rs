@@ -48,7 +48,7 @@ impl Definition {
     /// Returns the definition of an entry.
     pub fn of(entry: &Entry) -> Definition {
         let mut text = entry.timezone.iana_name().unwrap_or("UTC").to_owned();
-        for expression in &entry.cron {
+        for expression in entry.cron.iter() {
             text.push('\n');
             text.push_str(expression.as_str());
         }
@@ -69,7 +69,7 @@ impl Definition {
     pub fn entry(&self, name: &EntryName) -> Option<Arc<Entry>> {
         let mut lines = self.0.split('\n');
         let timezone = TimeZone::get(lines.next()?).ok()?;
-        let cron = lines.map(|line| Expression::parse(line).ok()).collect::<Option<Box<[_]>>>()?;
+        let cron = lines.map(|line| Expression::parse(line).ok()).collect::<Option<Arc<[_]>>>()?;
         let template = TEMPLATE.as_ref()?;
         (!cron.is_empty())
             .then(|| Arc::new(Entry { name: name.clone(), timezone, cron, ..Entry::clone(template) }))

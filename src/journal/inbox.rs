@@ -28,6 +28,8 @@ struct Queue<T> {
     waiting: VecDeque<T>,
     /// Somebody waits for one of them, or there are so many that they do not wait for more.
     hurry: bool,
+    /// Somebody waits for one of them.
+    awaited: bool,
     senders: usize,
     receiver: bool,
 }
@@ -61,7 +63,7 @@ pub(super) enum Waited {
 
 /// The two ends.
 pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
-    let queue = Queue { waiting: VecDeque::new(), hurry: false, senders: 1, receiver: true };
+    let queue = Queue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
     let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
     (Sender { shared: Arc::clone(&shared), group }, Receiver(shared))
 }
@@ -85,6 +87,7 @@ impl<T> Sender<T> {
         let hurries = hurry == Hurry::Now || queue.waiting.len() >= self.group;
         let wakes = first || (hurries && !queue.hurry);
         queue.hurry |= hurries;
+        queue.awaited |= hurry == Hurry::Now;
         drop(queue);
         if wakes {
             self.shared.changed.notify_one();
@@ -111,8 +114,13 @@ impl<T> Receiver<T> {
     /// Takes what is there.
     pub(super) fn take(&self) -> VecDeque<T> {
         let mut queue = self.0.lock();
-        queue.hurry = false;
+        (queue.hurry, queue.awaited) = (false, false);
         std::mem::take(&mut queue.waiting)
+    }
+
+    /// Whether somebody waits for what is there.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.0.lock().awaited
     }
 
     /// Waits for a request, whoever asks, and for at most this span.

@@ -25,8 +25,9 @@ use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// A record waits this long for others to be written with it. A crash loses at most this much, and
-/// the API's lists bring it back.
+/// A record waits this long for others to be written with it, and during a burst of sends for the
+/// end of the burst ([`background::let_sends_go_first`]). A crash loses at most this much, and the
+/// API's lists bring it back.
 const SOON: Duration = Duration::from_millis(50);
 
 /// A batch of this many changes is written without waiting for more.
@@ -39,8 +40,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST_AGAIN: Duration = Duration::from_millis(100);
 const LAST_TRIES: u32 = 6;
 
-/// An end waits so long for a log that is slow. Claims are made further ahead.
-const LOG_BEHIND: Duration = Duration::from_millis(250);
+/// An end waits so long for a log that is slow, or that writes the lines of a burst. Claims are made
+/// further ahead.
+const LOG_BEHIND: Duration = Duration::from_millis(400);
 
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
@@ -108,6 +110,8 @@ pub(super) struct Writer<S> {
     batch: Vec<Request>,
     /// The instant at which the batch is written, unless a request that waits comes first.
     write_at: Option<Instant>,
+    /// When the oldest change arrived that is not written and that nobody waits for.
+    changed_at: Option<Instant>,
     failing: Option<Failing>,
     /// The batch's length at which it is looked through again.
     crowded: usize,
@@ -143,6 +147,7 @@ impl<S: Store> Writer<S> {
             log: None,
             batch: Vec::new(),
             write_at: None,
+            changed_at: None,
             failing: None,
             crowded: SLACK,
             pruning: None,
@@ -180,7 +185,11 @@ impl<S: Store> Writer<S> {
             }
             Waited::TimedOut | Waited::Arrived => {}
         }
+        if self.batch.is_empty() && self.arrived.is_empty() {
+            self.changed_at = None;
+        }
         self.arrived.append(&mut self.inbox.take());
+        self.let_sends_go_first();
         while let Some(request) = self.arrived.pop_front() {
             match request {
                 Request::Close { stopped_at, answer } => {
@@ -210,6 +219,16 @@ impl<S: Store> Writer<S> {
         }
         self.prune();
         Next::Continue
+    }
+
+    /// Waits for the end of a burst of sends, if nobody waits for a write. A burst that goes on
+    /// holds nothing up after a moment, until all that has arrived meanwhile is written.
+    fn let_sends_go_first(&mut self) {
+        let since = *self.changed_at.get_or_insert_with(Instant::now);
+        if !self.batch.iter().chain(&self.arrived).any(is_awaited) {
+            background::let_sends_go_first(since, || !self.inbox.is_awaited());
+            self.arrived.append(&mut self.inbox.take());
+        }
     }
 
     /// Waits until there is something to do.
@@ -427,6 +446,11 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         | Request::Prune { .. }
         | Request::Close { .. } => None,
     }
+}
+
+/// Returns true when somebody waits for the request.
+fn is_awaited(request: &Request) -> bool {
+    !matches!(request, Request::Soon(_) | Request::Follow(_))
 }
 
 /// Returns true when the request writes the end of an occurrence.
