@@ -18,6 +18,20 @@ fn fires(daemon: &mut Daemon) {
     daemon.wait_for("action.started", |line| sent_at(line) > Some(now));
 }
 
+/// Waits until none of the attempts that were sent before `instant` is in doubt any more. A kill
+/// leaves one in doubt when its request has reached the server and its answer is not in the journal.
+fn settled_before(place: &Place, instant: Timestamp) {
+    until("each attempt of before is settled", || {
+        let open: Vec<_> = history(place)
+            .into_iter()
+            .filter(|((_, at), row)| {
+                row["state"] == "sending" && at.parse::<Timestamp>().expect("an instant") < instant
+            })
+            .collect();
+        if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
+    });
+}
+
 fn stops(mut daemon: Daemon) {
     assert!(daemon.stop().success(), "{}", daemon.stderr());
 }
@@ -43,7 +57,8 @@ fn none_is_lost_or_sent_twice(place: &Place, sandbox: &Sandbox) {
     let seconds = of_e[of_e.len() - 1].duration_since(of_e[0]).as_secs() + 1;
     assert_eq!(seconds, of_e.len() as i64, "no instant is left out: {of_e:?}");
     let started = rows.values().filter(|row| row["action_id"].is_u64()).count();
-    assert_eq!(started, sandbox.ledger().of(Endpoint::RunNow).count(), "each request is in the history once");
+    let asked = sandbox.ledger().of(Endpoint::RunNow).count();
+    assert_eq!(started, asked, "each request is in the history once: {rows:#?}");
     let is_paused = |row: &&Value| row["entry"] == "asleep" && row["reason"] == "paused";
     assert!(rows.values().any(|row| is_paused(&row)), "the pause is kept");
 }
@@ -67,6 +82,7 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
     // What is open at a kill goes over too.
     daemon.signal(Signal::KILL);
     daemon.end();
+    let killed_at = Timestamp::now();
     let other = shared.run(&["run"]);
     assert_eq!(other.status.code(), Some(78));
     assert!(other.stderr.contains("stackcron journal move --to"), "{}", other.stderr);
@@ -96,6 +112,7 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
         let mut daemon = place.start();
         fires(&mut daemon);
         fires(&mut daemon);
+        settled_before(&place, killed_at);
         stops(daemon);
     }
     none_is_lost_or_sent_twice(&place, &sandbox);

@@ -44,7 +44,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// All of them, in the order in which they are summed up.
+    /// All verdicts, in the order of the summary.
     pub const ALL: [Verdict; 8] = [
         Verdict::OnTime,
         Verdict::Late,
@@ -70,7 +70,8 @@ impl Verdict {
         }
     }
 
-    /// Whether the promise to run each occurrence once was not kept, or nobody can tell.
+    /// Returns true when the verdict breaks the promise to run each occurrence once, or leaves it
+    /// open.
     pub fn is_broken(self) -> bool {
         matches!(self, Verdict::Missed | Verdict::Unknown | Verdict::Lost)
     }
@@ -96,22 +97,22 @@ pub fn verdict(state: State, lateness_ms: Option<i64>) -> Option<Verdict> {
 pub struct Judged {
     /// The entry that was due.
     pub entry: EntryName,
-    /// When it was scheduled.
+    /// The nominal instant.
     pub scheduled_at: Timestamp,
     /// The judgement on the instant.
     pub verdict: Verdict,
     /// The action that the occurrence started.
     pub action_id: Option<ActionId>,
-    /// How late it was sent. `None`: it was not sent.
+    /// Lateness of the request in milliseconds. `None`: nothing was sent.
     pub lateness_ms: Option<i64>,
     /// Why the verdict is as it is, where the verdict does not say it.
     pub reason: Option<String>,
 }
 
-/// How many instants have which verdict.
+/// Number of instants for each verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// In the order of [`Verdict::ALL`].
+    /// The counts in the order of [`Verdict::ALL`].
     verdicts: [u64; Verdict::ALL.len()],
     /// Occurrences that have not come to their end.
     pub open: u64,
@@ -122,17 +123,17 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many instants have this verdict.
+    /// Returns the number of instants with this verdict.
     pub fn of(&self, verdict: Verdict) -> u64 {
         Verdict::ALL.iter().zip(self.verdicts).find(|(known, _)| **known == verdict).map_or(0, |(_, n)| n)
     }
 
-    /// How many instants have a verdict.
+    /// Returns the number of instants that have a verdict.
     pub fn judged(&self) -> u64 {
         self.verdicts.iter().sum()
     }
 
-    /// Whether the promise was broken anywhere, or nobody can tell.
+    /// Returns true when any verdict breaks the promise or leaves it open.
     pub fn is_broken(&self) -> bool {
         Verdict::ALL.into_iter().any(|verdict| verdict.is_broken() && self.of(verdict) > 0)
     }
@@ -148,9 +149,9 @@ impl Counts {
 /// The span and the entries that an audit covers.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// Where the span begins.
+    /// Beginning of the span.
     pub from: Timestamp,
-    /// Where it ends, itself excluded.
+    /// End of the span, itself excluded.
     pub until: Timestamp,
     /// Everything scheduled before is planned. `None`: nothing is.
     pub cursor: Option<Timestamp>,
@@ -232,7 +233,7 @@ impl<F: FnMut(Judged)> Audit<F> {
             self.at = at;
         }
         if at < self.scope.until {
-            // Nothing more is due at an instant that was reached before.
+            // The timetable has given every occurrence of an instant that it has passed.
             let after = at.checked_add(SignedDuration::from_micros(1)).unwrap_or(at);
             self.pending.extend(self.timetable.step(after).into_iter().map(|due| due.entry));
         }
