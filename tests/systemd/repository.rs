@@ -39,7 +39,13 @@ fn an_upgrade_from_a_signed_repository_keeps_each_occurrence_and_a_downgrade_is_
     repository.publish("stable", &first);
     let Some(machine) = Machine::boot_with(&[directory.path()]) else { return };
     // Images for containers forbid packages to touch services, and some keep no documentation.
-    machine.run_ok(&["rm", "-rf", "/usr/sbin/policy-rc.d", "/etc/apt/sources.list.d", "/etc/apt/sources.list"]);
+    machine.run_ok(&[
+        "rm",
+        "-rf",
+        "/usr/sbin/policy-rc.d",
+        "/etc/apt/sources.list.d",
+        "/etc/apt/sources.list",
+    ]);
     let state = |property| machine.property("stackcron.service", property);
 
     let unknown = repository.add_to(&machine, &["stable"], "");
@@ -51,7 +57,11 @@ fn an_upgrade_from_a_signed_repository_keeps_each_occurrence_and_a_downgrade_is_
 
     let sandbox = Sandbox::start(&machine, &[]);
     let jobs: String = (0..EACH_SECOND)
-        .map(|n| format!("  e{n}: {{ stack: s{n}, job: j1, cron: '* * * * * *', catch_up: all, overlap: allow }}\n"))
+        .map(|n| {
+            format!(
+                "  e{n}: {{ stack: s{n}, job: j1, cron: '* * * * * *', catch_up: all, overlap: allow }}\n"
+            )
+        })
         .collect();
     let url = &sandbox.url;
     let account = "token: { credential: cloud66-token }, quota: { limit: 100000 }";
@@ -64,11 +74,8 @@ fn an_upgrade_from_a_signed_repository_keeps_each_occurrence_and_a_downgrade_is_
 
     repository.publish("stable", &second);
     repository.publish("older", &first);
-    let suites = repository.add_to(
-        &machine,
-        &["stable", "older"],
-        "[signed-by=/etc/apt/keyrings/stackcron.asc] ",
-    );
+    let suites =
+        repository.add_to(&machine, &["stable", "older"], "[signed-by=/etc/apt/keyrings/stackcron.asc] ");
     assert!(suites.status.success(), "{suites:?}");
     let pid = state("MainPID");
     apt(&machine, &["upgrade"]);
@@ -104,7 +111,8 @@ fn an_upgrade_from_a_signed_repository_keeps_each_occurrence_and_a_downgrade_is_
         "no action is two occurrences'"
     );
 
-    let asked_for = run_apt(&machine, &["STACKCRON_DOWNGRADE=yes"], &["install", "--allow-downgrades", &back]);
+    let asked_for =
+        run_apt(&machine, &["STACKCRON_DOWNGRADE=yes"], &["install", "--allow-downgrades", &back]);
     assert!(asked_for.status.success(), "{asked_for:?}");
     assert_eq!(installed(&machine), FORMER);
     apt(&machine, &["purge", "stackcron"]);
@@ -136,7 +144,8 @@ fn apt(machine: &Machine, words: &[&str]) -> Ran {
 
 /// Triggers are left out: those of the manual pages read all that the machine has.
 fn run_apt(machine: &Machine, variables: &[&str], words: &[&str]) -> Ran {
-    let apt = ["apt-get", "--yes", "--quiet", "--no-install-recommends", "-o", "DPkg::Options::=--no-triggers"];
+    let apt =
+        ["apt-get", "--yes", "--quiet", "--no-install-recommends", "-o", "DPkg::Options::=--no-triggers"];
     machine.run(&[&["env", "DEBIAN_FRONTEND=noninteractive"], variables, &apt, words].concat())
 }
 
@@ -154,7 +163,10 @@ impl Repository<'_> {
         std::fs::set_permissions(base.join("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .expect("its mode");
         let who = "stackcron test <test@stackcron.invalid>";
-        repository.run("gpg", &["--batch", "--passphrase", "", "--quick-generate-key", who, "ed25519", "sign", "1d"]);
+        repository.run(
+            "gpg",
+            &["--batch", "--passphrase", "", "--quick-generate-key", who, "ed25519", "sign", "1d"],
+        );
         let key = repository.run("gpg", &["--armor", "--export"]);
         std::fs::write(base.join("key.asc"), key).expect("the key");
         let suites = ["stable", "older"].map(|suite| {
@@ -194,6 +206,10 @@ impl Repository<'_> {
 impl Drop for Repository<'_> {
     fn drop(&mut self) {
         // The agent of the key, which lives on.
-        let _ = Command::new("gpgconf").arg("--kill").arg("all").env("GNUPGHOME", self.base.join("keys")).output();
+        let _ = Command::new("gpgconf")
+            .arg("--kill")
+            .arg("all")
+            .env("GNUPGHOME", self.base.join("keys"))
+            .output();
     }
 }
