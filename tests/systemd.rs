@@ -6,7 +6,6 @@
 mod container;
 mod machine;
 mod package;
-mod repository;
 
 use std::collections::{BTreeMap, BTreeSet};
 

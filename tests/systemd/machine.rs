@@ -137,7 +137,7 @@ pub struct Ran {
 pub struct Service {
     pub machine: &'static Machine,
     pub name: String,
-    pub sandbox: Sandbox<'static>,
+    pub sandbox: Sandbox,
     log: Log,
 }
 
@@ -294,14 +294,14 @@ impl Drop for Log {
 }
 
 /// `stackcron sandbox` on the machine.
-pub struct Sandbox<'a> {
-    machine: &'a Machine,
+pub struct Sandbox {
+    machine: &'static Machine,
     server: Child,
     pub url: String,
 }
 
-impl Sandbox<'_> {
-    pub fn start<'a>(machine: &'a Machine, arguments: &[&str]) -> Sandbox<'a> {
+impl Sandbox {
+    pub fn start(machine: &'static Machine, arguments: &[&str]) -> Sandbox {
         let words =
             [&[PROGRAM, "sandbox", "--listen", "127.0.0.1:0", "--limit", "100000"], arguments].concat();
         let mut server = machine.command(&words).stdout(Stdio::piped()).spawn().expect("the sandbox");
@@ -330,7 +330,7 @@ impl Sandbox<'_> {
     }
 }
 
-impl Drop for Sandbox<'_> {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
