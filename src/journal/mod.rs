@@ -14,6 +14,7 @@ mod error;
 mod handle;
 mod identity;
 mod inbox;
+mod last_ends;
 mod link;
 mod location;
 pub(crate) mod outage;
@@ -30,6 +31,7 @@ pub(crate) mod store;
 mod statistics;
 mod text;
 mod transfer;
+mod unusual;
 mod writer;
 
 use std::borrow::Cow;
@@ -46,6 +48,7 @@ pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
+pub use last_ends::LastEnds;
 pub use location::Location;
 pub use pause::Pause;
 pub use resent::{Resent, Watch};
@@ -54,6 +57,7 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
+pub use unusual::{Sample, Unusual};
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.

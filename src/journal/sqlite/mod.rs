@@ -17,7 +17,7 @@ use crate::schedule::Shard;
 
 pub use file::FILE_NAME;
 pub use history::read_history;
-pub use lately::{read_lately, read_pauses, read_records};
+pub use lately::{last_ends, read_lately, read_pauses, read_records};
 pub(super) use transfer::IdleFile;
 
 /// What counts of the journal in a file, when it is left or entered. `None`: there is no journal.
