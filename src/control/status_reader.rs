@@ -215,7 +215,7 @@ fn unusual(journal: &Location, schedule: &Schedule, now: Timestamp) -> Vec<Unusu
     let mut unusual = sample.finish();
     unusual.retain(|run| {
         let entry = schedule.entries.iter().find(|entry| entry.name == *run.key.entry());
-        let within = entry.map(|entry| entry.expect.and_then(|expect| expect.within));
+        let within = entry.map(|entry| entry.expect.as_ref().and_then(|expect| expect.within));
         within.is_some_and(|within| within.is_none_or(|within| run.run_ms > ms(within)))
     });
     unusual
