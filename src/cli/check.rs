@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::output::{self, Format, counted};
+use super::output::{self, Format};
 use super::{Status, api};
 use crate::cloud66::Token;
 use crate::control::{self, Answer, ProblemKind, Question};
+use crate::log::words::counted;
 use crate::rehearsal::{Busiest, Difference, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};

@@ -175,11 +175,6 @@ pub fn span(seconds: i64) -> String {
     if words.is_empty() { "0 s".to_owned() } else { words.join(" ") }
 }
 
-/// A number with its noun in the right form: `1 entry`, `2 entries`.
-pub fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
 /// Runs a command that prints something of the schedule. Nothing is printed before it has ended.
 pub fn of_schedule(
     config: &Path,

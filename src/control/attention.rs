@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +16,7 @@ use crate::dispatch::Standing;
 use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Pause, Record, State, Unusual};
 use crate::log::Gap;
-use crate::schedule::duration::Compact;
+use crate::log::words::duration;
 use crate::schedule::{Account, AccountName, Ending, EntryName, TokenSource};
 
 /// A problem of now. Its keys are an interface.
@@ -124,7 +123,7 @@ pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
 fn long_run(run: &Unusual) -> Attention {
     let (entry, at) = (run.key.entry(), run.key.scheduled_at());
     let action = run.action_id.map_or(String::new(), |id| format!(" (action {id})"));
-    let time = |ms: i64| Compact(Duration::from_millis(ms.max(0).unsigned_abs() / 1000 * 1000)).to_string();
+    let time = duration;
     let what = format!(
         "{entry} has run for {}, and its median is {}{action}",
         time(run.run_ms),

@@ -2,8 +2,6 @@
 //!
 //! A change here is a change of the interface: it needs a line in CHANGELOG.md.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::Level;
@@ -11,17 +9,12 @@ use tracing::Level;
 use super::field::Field;
 pub use super::field::{Pass, Seldom};
 use super::json;
+use super::words::{counted, duration};
 use crate::cloud66::Action;
 use crate::occurrence::{Reason, Resolution};
-use crate::schedule::duration::Compact;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
-/// A span of time for people.
-fn span_of_ms(ms: i64) -> String {
-    Compact(Duration::from_millis(ms.try_into().unwrap_or(0))).to_string()
-}
-
-/// What is said of a lease that is a named shard's.
+/// Words that name the shard of a lease, with a blank in front. Empty for the common shard.
 fn of_shard(shard: &Option<String>) -> String {
     shard.as_ref().map_or(String::new(), |shard| format!(" the shard {shard}"))
 }
@@ -156,20 +149,26 @@ events! {
         pid: u32,
         /// Which tz database tells local time, and its version.
         tz_database: String,
-    }, format!("stackcron {} fires {} entries of {} accounts", e.version, e.entries, e.accounts);
+    }, format!(
+        "stackcron {} started: {}, {}",
+        e.version, counted(e.entries, "entry", "entries"), counted(e.accounts, "account", "accounts")
+    );
 
     /// The daemon answers who watches it.
     DaemonListening = "daemon.listening", |e| Level::INFO, {
         /// With the port that was taken.
         address: String,
-    }, format!("http://{} answers /healthz, /readyz and /metrics", e.address);
+    }, format!("http://{} serves the status page, /healthz, /readyz and /metrics", e.address);
 
     /// The daemon starts nothing any more.
     DaemonStopping = "daemon.stopping", |e| Level::INFO, {
         reason: String,
         /// Requests that wait for their answer.
         in_flight: usize,
-    }, format!("{}: nothing new starts; {} requests are in flight", e.reason, e.in_flight);
+    }, format!(
+        "{}: nothing new is sent; {} in flight",
+        e.reason, match e.in_flight { 1 => "1 request is".to_owned(), many => format!("{many} requests are") }
+    );
 
     /// The daemon ends.
     DaemonStopped = "daemon.stopped", |e| Level::INFO, {
@@ -185,7 +184,7 @@ events! {
         added: usize,
         removed: usize,
         changed: usize,
-    }, format!("{} has {} entries", e.path, e.entries);
+    }, format!("{} has {}", e.path, counted(e.entries, "entry", "entries"));
 
     /// The schedule file was read again.
     ScheduleReloaded = "schedule.reloaded", |e| Level::INFO, {
@@ -194,7 +193,10 @@ events! {
         added: usize,
         removed: usize,
         changed: usize,
-    }, format!("{} has {} entries: {} added, {} removed, {} changed", e.path, e.entries, e.added, e.removed, e.changed);
+    }, format!(
+        "{} was read again: {}, of which {} added, {} changed; {} removed",
+        e.path, counted(e.entries, "entry", "entries"), e.added, e.changed, e.removed
+    );
 
     /// A reload has removed more than half of the entries, which a file that was cut off does too.
     ScheduleShrunk = "schedule.shrunk", |e| Level::WARN, {
@@ -205,7 +207,7 @@ events! {
         /// Entries before the reload.
         was: usize,
     }, format!(
-        "{} has lost {} of {} entries; the removed ones fire no more. Restore the file if they were not meant to go",
+        "{} has lost {} of {} entries; the removed ones fire no more. Restore the file if this was not meant",
         e.path, e.removed, e.was
     );
 
@@ -223,7 +225,7 @@ events! {
     /// The schedule file is gone; nothing changed.
     ScheduleMissing = "schedule.missing", |e| Level::WARN, {
         path: String,
-    }, format!("{} is gone; what was read from it goes on until it is there again", e.path);
+    }, format!("{} is gone; the schedule that was read from it stays in force until the file is there again", e.path);
 
     /// Nobody tells of changes of the schedule file, so it is looked at by and by. It is read all
     /// the same.
@@ -231,7 +233,7 @@ events! {
         path: String,
         every_ms: u64,
         reason: String,
-    }, format!("{} is looked at every {} ms for changes, for they cannot be watched: {}", e.path, e.every_ms, e.reason);
+    }, format!("{} is polled every {} ms, because the system cannot report its changes: {}", e.path, e.every_ms, e.reason);
 
     /// Something about the schedule file that works and is likely not what was meant.
     ScheduleWarning = "schedule.warning", |e| Level::WARN, {
@@ -255,7 +257,7 @@ events! {
         days: i64,
         /// The same in words.
         warning: String,
-    }, format!("{}; add the days to come, and set `until` to the last day that the list is kept for", e.warning);
+    }, format!("{}. Add the days to come, and set `until` to the last day that the list covers", e.warning);
 
     /// An account whose token or settings cannot be used. Nothing changes, or the daemon does not
     /// start.
@@ -269,7 +271,7 @@ events! {
         account: AccountName,
         path: String,
         hint: String,
-    }, format!("the token of account {} can be read by others: {}", e.account, e.hint);
+    }, format!("other users can read the token of account {}: {}", e.account, e.hint);
 
     /// An address that somebody is to be told by cannot be used. Nothing changes, or the daemon
     /// does not start.
@@ -279,7 +281,7 @@ events! {
         /// Whose ping it is.
         entry: Option<EntryName>,
         error: String,
-    }, format!("{} cannot be told: {}", told(&e.receiver, &e.entry), e.error);
+    }, format!("{} cannot be notified: {}", told(&e.receiver, &e.entry), e.error);
 
     /// Somebody is not told of something, for good. Said once, until something is taken again.
     NotifyFailed = "notify.failed", |e| Level::WARN, {
@@ -291,7 +293,7 @@ events! {
         /// The ends that are not told. The log has them.
         lost: usize,
         error: String,
-    }, format!("{} is not told of {} that the log has: {}", told(&e.receiver, &e.entry), ends(e.lost), e.error);
+    }, format!("{} was not notified of {}, which the log has: {}", told(&e.receiver, &e.entry), ends(e.lost), e.error);
 
     /// Somebody can be told again.
     NotifyRestored = "notify.restored", |e| Level::INFO, {
@@ -299,7 +301,7 @@ events! {
         entry: Option<EntryName>,
         /// The ends that were not told meanwhile.
         lost: usize,
-    }, format!("{} is told again; of {} it was not", told(&e.receiver, &e.entry), ends(e.lost));
+    }, format!("{} can be notified again; it missed {}", told(&e.receiver, &e.entry), ends(e.lost));
 
     /// run_now answered with an action.
     ActionStarted = "action.started", |e| Level::INFO, {
@@ -355,7 +357,7 @@ events! {
         expected_ms: i64,
     }, format!(
         "{}: action {} has run for {}, and should end within {}",
-        e.entry, e.action_id, span_of_ms(e.after_ms), span_of_ms(e.expected_ms)
+        e.entry, e.action_id, duration(e.after_ms), duration(e.expected_ms)
     );
 
     /// An action ended sooner than its entry expects.
@@ -372,7 +374,7 @@ events! {
         expected_ms: i64,
     }, format!(
         "{}: action {} ended after {}, and should take at least {}",
-        e.entry, e.action_id, span_of_ms(e.after_ms), span_of_ms(e.expected_ms)
+        e.entry, e.action_id, duration(e.after_ms), duration(e.expected_ms)
     );
 
     /// An action that is no longer asked for, though it has not finished.
@@ -384,7 +386,7 @@ events! {
         pass: Pass,
         action_id: u64,
         reason: String,
-    }, format!("{}: action {} is not followed any more: {}", e.entry, e.action_id, e.reason);
+    }, format!("{}: action {} is no longer followed: {}", e.entry, e.action_id, e.reason);
 
     /// The API added a warning to an answer.
     ApiWarning = "api.warning", |e| Level::WARN, {
@@ -399,7 +401,7 @@ events! {
     StackUnasked = "stack.unasked", |e| Level::WARN, {
         stack: StackUid,
         error: String,
-    }, format!("the state of the stack {} is unknown, and what is due on it is sent: {}", e.stack, e.error);
+    }, format!("the state of stack {} is unknown, so its occurrences are sent: {}", e.stack, e.error);
 
     /// A person asked for an entry to be fired now. It is claimed, and ends as every occurrence
     /// does.
@@ -437,13 +439,13 @@ events! {
     /// The end of an entry's pause has come: what is due from now on is sent again.
     PauseEnded = "entry.pause_ended", |e| Level::INFO, {
         entry: EntryName,
-    }, format!("{}: its pause has come to its end", e.entry);
+    }, format!("{}: the pause has ended", e.entry);
 
     /// The daemon cannot be asked anything: it fires all the same.
     ControlUnavailable = "control.unavailable", |e| Level::WARN, {
         path: String,
         error: String,
-    }, format!("fire, status, pause and resume have no socket at {}: {}", e.path, e.error);
+    }, format!("the control socket {} cannot be opened, so `fire`, `status`, `pause` and `resume` do not work: {}", e.path, e.error);
 
     /// A variable takes the place of the system's certificate authorities and leads to none.
     CertificatesMissing = "certificates.missing", |e| Level::WARN, {
@@ -452,7 +454,7 @@ events! {
         path: String,
         error: String,
     }, format!(
-        "{} leads to no certificate ({}: {}), so no server can be trusted by it; name a path with certificates in PEM, or unset \
+        "{} leads to no certificate ({}: {}), so every TLS connection fails. Set it to a file with certificates in PEM, or unset \
          {} to use the system's",
         e.variable, e.path, e.error, e.variable
     );
@@ -475,7 +477,7 @@ events! {
         pid: Option<u32>,
         error: String,
     }, format!(
-        "nothing tells whether {} fires the same jobs: {}; see to it that no second daemon does",
+        "it is unknown whether {} fires the same jobs: {}. Make sure that no second daemon does",
         e.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")), e.error
     );
 
@@ -499,7 +501,10 @@ events! {
         error: String,
         status: Option<u16>,
         retry_in_ms: u64,
-    }, format!("{}: attempt {} brought no answer, the next is in {} ms: {}", e.entry, e.attempts, e.retry_in_ms, e.error);
+    }, format!(
+        "{}: attempt {} failed, the next one follows in {}: {}",
+        e.entry, e.attempts, duration(e.retry_in_ms.try_into().unwrap_or(i64::MAX)), e.error
+    );
 
     /// An occurrence that was not sent in time, or that a newer one replaced.
     OccurrenceMissed = "occurrence.missed", |e| Level::WARN, {
@@ -564,7 +569,7 @@ events! {
         attempts: u32,
         error: String,
         status: Option<u16>,
-    }, format!("{}: attempt {} may have started, which the stack's actions will tell: {}", e.entry, e.attempts, e.error);
+    }, format!("{}: attempt {} is in doubt, and the stack's actions are searched for it: {}", e.entry, e.attempts, e.error);
 
     /// What the stack's actions tell of an attempt in doubt.
     OccurrenceReconciled = "occurrence.reconciled", |e| Level::WARN, {
@@ -587,7 +592,7 @@ events! {
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
         error: String,
-    }, format!("{}: may have started, and is not sent again: {}", e.entry, e.error);
+    }, format!("{}: it is unknown whether it started, so it is not sent again: {}", e.entry, e.error);
 
     /// An occurrence that was sent again has two actions: its first attempt took effect after all,
     /// later than two minutes after it left, or its entry is idempotent.
@@ -600,7 +605,7 @@ events! {
         /// The action that the occurrence is known by.
         first_action_id: u64,
     }, format!(
-        "{}: ran twice for {}{}: action {} besides action {}; see whether what the job did twice has to be undone",
+        "{}: ran twice for {}{}: action {} besides action {}. Check whether the second run has to be undone",
         e.entry, e.scheduled_at, e.pass, e.action_id, e.first_action_id
     );
 
@@ -609,7 +614,7 @@ events! {
         account: AccountName,
         limit: u32,
         was: u32,
-    }, format!("account {}: the limit is {}, it was {}", e.account, e.limit, e.was);
+    }, format!("account {}: the limit is now {}, it was {}", e.account, e.limit, e.was);
 
     /// Nothing is left of the quota but the reserve.
     QuotaExhausted = "quota.exhausted", |e| Level::WARN, {
@@ -625,7 +630,7 @@ events! {
         account: AccountName,
         path: String,
     }, format!(
-        "account {}: {} was changed since the start, and a reload does not hand it over: `systemctl restart stackcron`",
+        "account {}: {} was changed since the start, and a reload does not read it. Run `systemctl restart stackcron`",
         e.account, e.path
     );
 
@@ -640,12 +645,12 @@ events! {
     JournalFailed = "journal.failed", |e| Level::ERROR, {
         since: Timestamp,
         error: String,
-    }, format!("the journal cannot be written, and nothing more is claimed until it can: {}", e.error);
+    }, format!("the journal cannot be written, so nothing new is claimed until it can: {}", e.error);
 
     /// The journal can be written again.
     JournalRestored = "journal.restored", |e| Level::INFO, {
         failed_since: Timestamp,
-    }, format!("the journal can be written again, which failed since {}", brief(e.failed_since));
+    }, format!("the journal can be written again, after failures since {}", brief(e.failed_since));
 
     /// The journal that the state directory knows is gone, or another one is in its place. Nothing
     /// is sent.
@@ -657,12 +662,12 @@ events! {
         journal: String,
     }, match &e.found {
         Some(found) => format!(
-            "the journal {} is {found}, and this daemon knows {}: nothing is sent; restore the journal from a backup, or begin with \
+            "the journal {} is {found}, and this daemon knows {}, so nothing is sent. Restore the journal from a backup, or begin with \
              this one by `stackcron run --new-journal`",
             e.journal, e.known
         ),
         None => format!(
-            "the journal {} is gone, and with it what was claimed and paused: nothing is sent; restore it from a backup, or begin a \
+            "the journal {} is gone, with its claims and pauses, so nothing is sent. Restore it from a backup, or begin a \
              new one with `stackcron run --new-journal`",
             e.journal
         ),
@@ -678,9 +683,9 @@ events! {
         /// How many occurrences were due between.
         occurrences: usize,
     }, format!(
-        "the journal is an older copy of itself and does not know what became of {} {} between {} and {}: they may have been sent, and \
-         the stacks' actions are asked",
-        e.occurrences, if e.occurrences == 1 { "occurrence" } else { "occurrences" }, brief(e.from), brief(e.until)
+        "the journal is an older copy of itself. It lacks the outcome of {} between {} and {}, which may have been sent; \
+         the stacks' actions are searched for them",
+        counted(e.occurrences, "occurrence", "occurrences"), brief(e.from), brief(e.until)
     );
 
     /// The journal did not take a step back. It and the log may disagree on this occurrence: a
@@ -690,7 +695,7 @@ events! {
         scheduled_at: Timestamp,
         pass: Pass,
         error: String,
-    }, format!("the journal refuses a step: {}", e.error);
+    }, format!("the journal refused a change of state: {}", e.error);
 
     /// This member leads: it fires the schedule, or a shard of it, and the others stand by.
     LeaseAcquired = "lease.acquired", |e| Level::INFO, {
@@ -709,7 +714,7 @@ events! {
         shard: Option<String>,
         in_flight: usize,
     }, format!(
-        "another member leads{}, as this one, {}, was not heard of in time: it stands by",
+        "another member leads{}, because this member, {}, did not renew its lease in time. This member stands by",
         of_shard(&e.shard), e.member
     );
 
@@ -734,12 +739,12 @@ events! {
     LeaseUnreachable = "lease.unreachable", |e| Level::ERROR, {
         member: String,
         error: String,
-    }, format!("this member can neither lead nor take over: {}", e.error);
+    }, format!("the shared journal is out of reach, so this member can neither lead nor take over: {}", e.error);
 
     /// The shared journal is within reach again.
     LeaseReachable = "lease.reachable", |e| Level::INFO, {
         member: String,
-    }, format!("{}: the journal is within reach again", e.member);
+    }, format!("the shared journal is within reach again for this member, {}", e.member);
 
     /// A member's schedule file is not the leader's. The leader's counts.
     ScheduleDiffers = "schedule.differs", |e| Level::WARN, {
@@ -748,7 +753,7 @@ events! {
         leader: String,
         leader_fingerprint: String,
     }, format!(
-        "the schedule file of {} ({}) is not that of the leader, {} ({}), which counts",
+        "the schedule file of {} ({}) differs from that of the leader, {} ({}), which is in force",
         e.member, e.fingerprint, e.leader, e.leader_fingerprint
     );
 
@@ -756,7 +761,7 @@ events! {
     ClockDiffers = "clock.differs", |e| Level::WARN, {
         /// Ahead when positive.
         by_ms: i64,
-    }, format!("the clock is {} ms off from the database's; see that time is synchronised on both", e.by_ms);
+    }, format!("the clock is {} ms off from the database's. Synchronise the time of both machines", e.by_ms);
 
     /// The wall clock was set, or the machine slept.
     ClockJumped = "clock.jumped", |e| Level::WARN, {
@@ -770,7 +775,10 @@ events! {
         until: Timestamp,
         /// How many wait.
         entries: usize,
-    }, format!("the clock is behind: {} entries wait until it shows {}; see that time is synchronised", e.entries, e.until);
+    }, format!(
+        "the clock is behind: {} until it shows {}. Synchronise the machine's time",
+        match e.entries { 1 => "1 entry waits".to_owned(), many => format!("{many} entries wait") }, e.until
+    );
 }
 
 impl Event {
@@ -816,7 +824,7 @@ fn started_message(e: &ActionStarted) -> String {
             text += &format!(" {word} {value}");
         }
     }
-    text += &format!(", {} ms late", e.lateness_ms);
+    text += &format!(", {} late", duration(e.lateness_ms));
     match e.quota_remaining {
         Some(remaining) => text + &format!(", {remaining} of {} requests left", e.quota_limit),
         None => text,
@@ -828,20 +836,20 @@ fn reconciled_message(e: &OccurrenceReconciled) -> String {
         (Resolution::Started, Some(id)) => format!("it started action {id}"),
         (Resolution::Started, None) => "it started one of the stack's actions".to_owned(),
         (Resolution::NotStarted, _) => "it did not start".to_owned(),
-        (Resolution::Unknown, _) => "nothing can tell whether it started".to_owned(),
+        (Resolution::Unknown, _) => "it may or may not have started".to_owned(),
     };
-    format!("{}: the attempt in doubt is looked for among the stack's actions: {verdict}", e.entry)
+    format!("{}: of the attempt in doubt, the stack's actions tell that {verdict}", e.entry)
 }
 
 fn finished_message(e: &ActionFinished) -> String {
     let how = match e.action.finished_success {
         Some(true) => "succeeded",
         Some(false) => "failed",
-        None => "ended and does not say how",
+        None => "ended without telling how",
     };
     let mut text = format!("{}: action {} {how}", e.entry, or_unknown(e.action.id));
     if let Some(ms) = e.duration_ms {
-        text += &format!(" after {}.{:03} s", ms / 1000, ms.rem_euclid(1000));
+        text += &format!(" after {}", duration(ms));
     }
     if let Some(said) = &e.action.finished_message {
         text += &format!(": {said}");
@@ -867,7 +875,7 @@ fn waiting_message(e: &OccurrenceWaiting) -> String {
     }
 }
 
-/// Who is told: a receiver, or what an entry pings.
+/// Names the target of a notification: a receiver, or an entry's ping.
 fn told(receiver: &Option<ReceiverName>, entry: &Option<EntryName>) -> String {
     match (receiver, entry) {
         (Some(receiver), _) => format!("receiver {receiver}"),
@@ -877,7 +885,7 @@ fn told(receiver: &Option<ReceiverName>, entry: &Option<EntryName>) -> String {
 }
 
 fn ends(count: usize) -> String {
-    if count == 1 { "1 end".to_owned() } else { format!("{count} ends") }
+    counted(count, "end", "ends")
 }
 
 fn or_unknown<T: ToString>(value: Option<T>) -> String {

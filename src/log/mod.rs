@@ -8,6 +8,7 @@ pub mod line;
 mod log_writer;
 pub mod setup;
 mod text;
+pub mod words;
 
 pub use event::Event;
 pub use line::Format;

@@ -8,8 +8,9 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::super::output::{self, counted};
+use super::super::output;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
+use crate::log::words::counted;
 use crate::rehearsal::{AccountDifference, Busiest, Change, Difference, EntryDifference, Load};
 use crate::schedule::duration::Compact;
 use crate::schedule::{self, Content, Loaded, source};

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::super::api::{self, NoDesk};
-use super::counted;
 use crate::log::visible;
+use crate::log::words::counted;
 use crate::online::{CheckClient, Learnt, findings, survey};
 use crate::schedule::{Account, Code, Diagnostic, Finding, Loaded, Part, Schedule, Severity, StackUid};
 

@@ -1,5 +1,6 @@
 //! `history --stats`: for each entry how its occurrences went, as lines of JSON or as a table.
 
+use crate::log::words::duration;
 use std::io::{self, Write};
 
 use super::super::output::Format;
@@ -53,34 +54,4 @@ fn cells(entry: &EntryStatistics) -> [Cell; 8] {
         time(entry.lateness_ms_p95),
         or_dash(entry.last_success.map(|at| format!("{at:.0}"))),
     ]
-}
-
-/// A duration of so many milliseconds: `4 ms`, `2.0 s`, `12 s`, `3 min`, `1 h 5 min`.
-fn duration(ms: i64) -> String {
-    match ms {
-        ..1_000 => format!("{ms} ms"),
-        1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        10_000..60_000 => format!("{} s", ms / 1_000),
-        60_000..3_600_000 => format!("{} min", ms / 60_000),
-        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_as_people_say_them() {
-        for (ms, text) in [
-            (0, "0 ms"),
-            (999, "999 ms"),
-            (2_049, "2.0 s"),
-            (12_900, "12 s"),
-            (185_000, "3 min"),
-            (3_900_000, "1 h 5 min"),
-        ] {
-            assert_eq!(duration(ms), text);
-        }
-    }
 }

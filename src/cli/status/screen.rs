@@ -5,13 +5,14 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::super::history::style;
-use super::super::output::{counted, distance, span};
+use super::super::output::{distance, span};
 use super::super::table::cut;
 use crate::control::{
     AccountStatus, Attention, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status,
     UnusualStatus, WaitingStatus,
 };
 use crate::journal::State;
+use crate::log::words::counted;
 use crate::log::{shortened, visible};
 use crate::occurrence::Reason;
 
