@@ -16,7 +16,7 @@ use crate::clock::Mono;
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::daemon::core::Core;
 use crate::daemon::forgotten::{attempts, forgotten, take_in};
-use crate::daemon::standby::PERMIT_AGAIN;
+use crate::daemon::node::PERMIT_AGAIN;
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
