@@ -19,7 +19,7 @@ use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::Effect;
 use crate::journal::postgres::{LeadershipChange, Term};
-use crate::journal::{Opened, Refused, SendWatermark};
+use crate::journal::{Definition, Opened, Refused, SendWatermark};
 use crate::log::event::{JournalRefused, LeaseLost, LeaseReleased};
 use crate::memory;
 use crate::schedule::{AccountName, Schedule, Shard};
@@ -180,9 +180,12 @@ impl Leader {
                 Output::JournalGoesBack(cursor) => self.mark.journal_goes_back(cursor),
                 Output::SaveQuota(account, saved) => self.requests.journal.save_quota(account, *saved),
                 Output::WriteNow => self.requests.write_now(),
-                Output::ClaimByHand { cursor, claim, fire } => {
-                    self.requests.claim_by_hand(cursor, *claim, fire);
+                Output::InForce(since, schedule) => {
+                    let entries = schedule.entries.iter();
+                    let entries = entries.map(|entry| (entry.name.clone(), Definition::of(entry)));
+                    self.requests.journal.in_force(since, entries.collect());
                 }
+                Output::ClaimByHand { claim, fire } => self.requests.claim_by_hand(*claim, fire),
                 Output::Fired(asker, key) => self.askers.fired(asker, key, &mut daemon.desk),
                 Output::NotFired(asker, error) => self.askers.not_fired(asker, error),
                 Output::WriteSteering(steering) => self.requests.steer(steering),

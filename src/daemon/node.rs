@@ -56,6 +56,8 @@ pub(crate) struct Node {
     permit: SendPermit,
     /// The schedule in force.
     schedule: Arc<Schedule>,
+    /// The journal knows since when this schedule is in force.
+    in_force_told: bool,
     quotas: QuotaSaving,
     /// Entries of which a pause or a resume is being written. A second one would overtake the first.
     steering: BTreeSet<EntryName>,
@@ -134,8 +136,10 @@ pub(crate) enum Output {
     SaveQuota(AccountName, Box<quota::Saved>),
     /// The journal is to write what it was given, without a wait for more.
     WriteNow,
-    /// The claim of what a person fires is to be written, with the cursor that the journal has.
-    ClaimByHand { cursor: Timestamp, claim: Box<Claim>, fire: FireByHand },
+    /// The journal is to know from which instant on is planned by this schedule.
+    InForce(Timestamp, Arc<Schedule>),
+    /// The claim of what a person fires is to be written.
+    ClaimByHand { claim: Box<Claim>, fire: FireByHand },
     /// What a person fires is claimed, and its events follow.
     Fired(Asker, Key),
     /// What a person fires is not fired.
@@ -264,6 +268,7 @@ impl Node {
             core,
             permit,
             schedule,
+            in_force_told: false,
             quotas: QuotaSaving::default(),
             steering: BTreeSet::new(),
             held: Vec::new(),
@@ -284,6 +289,7 @@ impl Node {
             Input::Steer(steering) => vec![self.steer(steering)],
             Input::Replace(prepared) => {
                 self.schedule = Arc::clone(&prepared.schedule);
+                self.in_force_told = false;
                 let (effects, leftover) = self.core.replace(prepared, now);
                 let mut decided = told_first(effects);
                 decided.push(Output::Free(Box::new(leftover)));
@@ -396,7 +402,14 @@ impl Node {
     /// Plans and claims what is due in the next seconds.
     fn claim_window(&mut self, now: Now) -> Vec<Output> {
         let mut outputs = Vec::new();
-        if let Some(claims) = self.core.claim_window(now) {
+        let planned = self.core.planned_until();
+        let claims = self.core.claim_window(now);
+        // A clock that is none tells of no instant.
+        if !self.in_force_told && self.core.planned_until().is_some() {
+            self.in_force_told = true;
+            outputs.push(Output::InForce(planned.unwrap_or(now.wall), Arc::clone(&self.schedule)));
+        }
+        if let Some(claims) = claims {
             if claims.repeat.is_some() {
                 outputs.push(Output::JournalGoesBack(now.wall));
             }
@@ -535,7 +548,7 @@ impl Node {
         if let Some(at) = fire.at.filter(|at| !is_instant_of_a_person(*at, now)) {
             return Output::NotFired(fire.asker, FireError::Elsewhen(at));
         }
-        let Some((cursor, claim)) = self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) else {
+        let Some(claim) = self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) else {
             return Output::NotFired(fire.asker, FireError::NotYet);
         };
         let claim = match fire.at {
@@ -547,7 +560,7 @@ impl Node {
             },
             None => claim,
         };
-        Output::ClaimByHand { cursor, claim: Box::new(claim), fire }
+        Output::ClaimByHand { claim: Box::new(claim), fire }
     }
 
     fn claimed_by_hand(

@@ -108,10 +108,10 @@ impl Requests {
     }
 
     /// Writes the claim of what a person fires. How that went arrives on `answers`.
-    pub(super) fn claim_by_hand(&self, cursor: Timestamp, claim: Claim, fire: FireByHand) {
+    pub(super) fn claim_by_hand(&self, claim: Claim, fire: FireByHand) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let written = journal.claim(cursor, vec![claim.clone()]).await;
+            let written = journal.claim_by_hand(claim.clone()).await;
             let _ = report.send(Answer::ClaimedByHand { fire, claim: Box::new(claim), written });
         });
     }

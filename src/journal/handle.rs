@@ -14,8 +14,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
-    Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
+    Refused, Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
@@ -62,14 +62,6 @@ impl Opened {
 }
 
 impl Journal {
-    /// The journal of a member that stands by: each request is answered with
-    /// [`JournalError::StandsBy`].
-    pub(crate) fn of_another() -> Journal {
-        let (requests, _) = inbox::inbox(GROUP);
-        let (_, health) = watch::channel(Health::Well);
-        Journal { requests, health, gone: JournalError::StandsBy }
-    }
-
     /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The
     /// cursor never moves back.
     ///
@@ -83,8 +75,17 @@ impl Journal {
         cursor: impl Into<Cursor>,
         claims: Vec<Claim>,
     ) -> Result<Claimed, JournalError> {
-        let cursor = cursor.into();
+        let cursor = Some(cursor.into());
         self.ask(|answer| Request::Claim { cursor, claims, answer }).await
+    }
+
+    /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the
+    /// clock was set meanwhile.
+    ///
+    /// # Errors
+    /// Then nothing is claimed.
+    pub(crate) async fn claim_by_hand(&self, claim: Claim) -> Result<Claimed, JournalError> {
+        self.ask(|answer| Request::Claim { cursor: None, claims: vec![claim], answer }).await
     }
 
     /// Writes moves, on disk when it returns. Returns those that would go back; the others are
@@ -126,6 +127,12 @@ impl Journal {
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
         self.soon(Change::Quota(account, Box::new(saved)));
+    }
+
+    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
+    /// again until it can be written.
+    pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
+        self.soon(Change::InForce(since, entries));
     }
 
     /// Returns when all that was recorded before is on disk.

@@ -185,6 +185,7 @@ impl Rehearsal {
             | Output::JournalGoesBack(_)
             | Output::SaveQuota(..)
             | Output::WriteNow
+            | Output::InForce(..)
             | Output::ClaimByHand { .. }
             | Output::Fired(..)
             | Output::NotFired(..)
