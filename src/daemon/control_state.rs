@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Daemon;
 use super::core::Core;
 use super::leader::Leader;
-use super::node::{Asker, FireByHand, Input, Steering, To};
+use super::node::{Asker, FireByHand, Input, PauseChange, Steering};
 use crate::clock::Now;
 use crate::control::{
     Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid,
@@ -102,7 +102,7 @@ impl Leader {
             ControlRequest::Fire(fire) if fire.answer.is_closed() => {}
             ControlRequest::Pause(steer, _) | ControlRequest::Resume(steer) if steer.answer.is_closed() => {}
             ControlRequest::Snapshot { answer, .. } if answer.is_closed() => {}
-            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &daemon.schedule) => {
+            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, self.node.schedule()) => {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
             ControlRequest::Fire(fire) => {
@@ -115,16 +115,16 @@ impl Leader {
             ControlRequest::Pause(steer, terms) => {
                 let Terms { until, note } = terms;
                 let pause = Pause { since: Timestamp::now(), by: steer.by_name.clone(), until, note };
-                self.steer(daemon, steer, To::Paused(pause));
+                self.steer(daemon, steer, PauseChange::Paused(pause));
             }
-            ControlRequest::Resume(steer) => self.steer(daemon, steer, To::Resumed),
+            ControlRequest::Resume(steer) => self.steer(daemon, steer, PauseChange::Resumed),
             ControlRequest::Snapshot { most, answer } => {
                 let _ = answer.send(Box::new(daemon.snapshot(Some(self), most)));
             }
         }
     }
 
-    fn steer(&mut self, daemon: &mut Daemon, steer: Steer, to: To) {
+    fn steer(&mut self, daemon: &mut Daemon, steer: Steer, to: PauseChange) {
         let Steer { entry, by: Uid(by_uid), by_name: by, answer, .. } = steer;
         let asker = self.askers.next();
         self.askers.steers.insert(asker, answer);

@@ -17,7 +17,7 @@ use super::sweep::{Reach, Tick, Ticks};
 use super::{Daemon, REPLIES_AT_ONCE};
 use crate::clock::Now;
 use crate::control::ControlRequest;
-use crate::dispatch::Effect;
+use crate::dispatch::{Effect, Request};
 use crate::journal::postgres::{LeadershipChange, Term};
 use crate::journal::{Definition, Opened, Refused, SendWatermark};
 use crate::log::event::{JournalRefused, LeaseLost, LeaseReleased};
@@ -59,10 +59,9 @@ impl Leader {
         }
         let reach = if shared { Reach::SHARED } else { Reach::ALONE };
         let (schedule, permit) = (Arc::clone(&daemon.schedule), mark.permit().clone());
-        let (node, outputs) =
-            Node::new(schedule, recovered, reach, permit.clone(), fastrand::u64(..), Now::read());
+        let (node, outputs) = Node::new(schedule, recovered, reach, permit, fastrand::u64(..), Now::read());
         journal.follow(daemon.shared.log());
-        let requests = Requests::new(daemon.clients.clone(), journal, permit);
+        let requests = Requests::new(daemon.clients.clone(), journal, node.permit().clone());
         let mut leader = Leader { node, requests, mark, term, refused, askers: Askers::default() };
         leader.perform(daemon, outputs);
         leader
@@ -162,7 +161,10 @@ impl Leader {
                     let raised = self.mark.raise(due_at).map_err(|error| error.to_string());
                     self.handle(daemon, Input::Raised(raised), Now::read());
                 }
-                Output::HoldBack(id, _, error) => self.requests.hold_back(id, error),
+                Output::HoldBack(id, request, error) => {
+                    debug_assert!(matches!(request, Request::RunNow(_)), "a question may always leave");
+                    self.requests.hold_back(id, error);
+                }
                 Output::Claim(claims) => {
                     if let Some(metrics) = &daemon.metrics {
                         metrics.claims();

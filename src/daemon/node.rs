@@ -176,14 +176,14 @@ pub(crate) struct FireByHand {
 pub(crate) struct Steering {
     pub(crate) asker: Asker,
     pub(crate) entry: EntryName,
-    pub(crate) to: To,
+    pub(crate) to: PauseChange,
     pub(crate) by_uid: u32,
     pub(crate) by: String,
 }
 
 /// How a person wants an entry to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum To {
+pub(crate) enum PauseChange {
     /// Its occurrences are skipped.
     Paused(Pause),
     /// Its occurrences are sent.
@@ -344,6 +344,7 @@ impl Node {
     }
 
     /// Whether the node was told to stop.
+    #[cfg(test)]
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
@@ -600,9 +601,9 @@ impl Node {
 
     fn steer(&mut self, steering: Steering) -> Output {
         let is_so = match (&steering.to, self.core.paused().get(&steering.entry)) {
-            (To::Paused(pause), Some(was)) => pause.asks_for_the_same_as(was),
-            (To::Resumed, None) => true,
-            (To::Paused(_), None) | (To::Resumed, Some(_)) => false,
+            (PauseChange::Paused(pause), Some(was)) => pause.asks_for_the_same_as(was),
+            (PauseChange::Resumed, None) => true,
+            (PauseChange::Paused(_), None) | (PauseChange::Resumed, Some(_)) => false,
         };
         if self.steering.contains(&steering.entry) {
             return Output::Steered(steering.asker, Err(SteerError::Busy));
@@ -627,13 +628,13 @@ impl Node {
             return decided.push(Output::Steered(asker, Err(SteerError::Journal(error))));
         }
         match to {
-            To::Paused(pause) => {
+            PauseChange::Paused(pause) => {
                 let (until, note) = (pause.until, pause.note.clone());
                 let paused = EntryPaused { entry: entry.clone(), by_uid, by, until, note };
                 decided.push(Output::Effect(Effect::Log(Box::new(paused.into()))));
                 decided.extend(told_first(self.core.pause(&entry, pause, now)));
             }
-            To::Resumed => {
+            PauseChange::Resumed => {
                 self.core.resume(&entry);
                 let resumed = EntryResumed { entry, by_uid, by };
                 decided.push(Output::Effect(Effect::Log(Box::new(resumed.into()))));

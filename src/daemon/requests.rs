@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::core::Claims;
-use super::node::{Answer, FireByHand, NO_PERMIT, Steering, To};
+use super::node::{Answer, FireByHand, NO_PERMIT, PauseChange, Steering};
 use super::replacement::Clients;
 use crate::clock::Now;
 use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Looked, Outcome, Reply};
@@ -121,8 +121,8 @@ impl Requests {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
             let written = match &steering.to {
-                To::Paused(pause) => journal.pause(steering.entry.clone(), pause.clone()).await,
-                To::Resumed => journal.resume(steering.entry.clone()).await,
+                PauseChange::Paused(pause) => journal.pause(steering.entry.clone(), pause.clone()).await,
+                PauseChange::Resumed => journal.resume(steering.entry.clone()).await,
             };
             let _ = report.send(Answer::Steered { steering, written });
         });
