@@ -19,6 +19,7 @@ use crate::dispatch;
 use crate::journal::{Health, JournalError, Key, Pause};
 use crate::log::Event;
 use crate::metrics::DISK_HANGS;
+use crate::schedule::ending;
 
 /// What is kept for those who ask.
 pub(super) struct ControlState {
@@ -138,6 +139,8 @@ impl Leader {
         let on_disk = daemon.shared.on_disk.seen();
         let accounts: Vec<_> = self.node.core().standings().map(|(name, of)| (name.clone(), of)).collect();
         let not_ready = daemon.not_ready(Some(self), &health, now);
+        let endings: Vec<_> =
+            daemon.calendars.iter().filter_map(|calendar| ending(calendar, now.wall)).collect();
         let list = attention(&States {
             not_ready: not_ready.as_ref(),
             health: &health,
@@ -147,6 +150,8 @@ impl Leader {
             log: daemon.shared.log().gap(),
             accounts: &accounts,
             unresolved: &[],
+            unusual: &[],
+            endings: &endings,
             paused: self.node.core().paused(),
             now: now.wall,
         });

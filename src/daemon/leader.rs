@@ -93,7 +93,7 @@ impl Leader {
                     LeadershipChange::HandsOver => return Halt::HandsOver,
                     LeadershipChange::Leads(_) | LeadershipChange::StandsBy(_) => {}
                 },
-                _ = self.requests.answers.recv_many(&mut answers, REPLIES_AT_ONCE) => {
+                _ = self.requests.next_answers(&mut answers, REPLIES_AT_ONCE) => {
                     self.take_in(daemon, &mut answers);
                 }
                 tick = ticks.next() => match tick {
@@ -230,7 +230,7 @@ impl Leader {
         let went = shares && has_moved(&daemon.shard, &daemon.whole, &whole);
         daemon.clients.replace(clients, |account| self.node.core().needs(account));
         self.requests.clients = daemon.clients.clone();
-        daemon.schedule = Arc::clone(&prepared.schedule);
+        (daemon.schedule, daemon.calendars) = (Arc::clone(&prepared.schedule), prepared.calendars.clone());
         daemon.whole = whole;
         self.handle(daemon, Input::Replace(prepared), now);
         if went {

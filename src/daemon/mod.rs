@@ -34,7 +34,7 @@ use crate::log::LogWriter;
 use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRestored, LeaseReleased};
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Ending, EntryName, Schedule, Shard, ending};
+use crate::schedule::{AccountName, Ending, EntryName, NamedCalendar, Schedule, Shard, ending};
 
 use control_state::ControlState;
 use fleet::Shared;
@@ -74,7 +74,7 @@ const GRACE: Duration = Duration::from_secs(9);
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Replies that are taken in before the loop looks at the clock again.
-const REPLIES_AT_ONCE: usize = 64;
+const REPLIES_AT_ONCE: usize = 256;
 
 /// What a daemon begins with.
 pub struct Setup {
@@ -112,6 +112,8 @@ struct Daemon {
     whole: Arc<Schedule>,
     /// The part of it that this loop fires.
     schedule: Arc<Schedule>,
+    /// The calendars that the entries of this part name.
+    calendars: Vec<Arc<NamedCalendar>>,
     clients: ClientsInUse,
     /// The shard's lease. `None`: nobody shares the journal.
     seat: Option<ShardHandle>,
@@ -138,6 +140,7 @@ impl Daemon {
             shard,
             shared: Arc::clone(shared),
             whole,
+            calendars: schedule.calendars().into_values().cloned().collect(),
             schedule,
             clients: in_use,
             seat,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::core::Claims;
 use super::node::{Answer, FireByHand, NO_PERMIT, PauseChange, Steering};
 use super::replacement::Clients;
+use crate::background::WaitsForWorker;
 use crate::clock::Now;
 use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Looked, Outcome, Reply};
 use crate::dispatch::{Request, RequestId};
@@ -45,10 +46,26 @@ pub(super) struct Requests {
     pub(super) answers: mpsc::UnboundedReceiver<Answer>,
 }
 
+/// While this many run_now wait for a worker, answers are taken in by groups: a turn of the loop for
+/// each answer costs as much as the answer's request. The workers need some 2 ms for as many, and
+/// the loop is back before they run out.
+const WORK_AHEAD: usize = 128;
+
+/// How long answers are gathered then: as short as the runtime's timer can wait.
+const GATHERS: Duration = Duration::from_millis(1);
+
 impl Requests {
     pub(super) fn new(clients: ClientsInUse, journal: Journal, permit: SendPermit) -> Requests {
         let (report, answers) = mpsc::unbounded_channel();
         Requests { clients, journal: Arc::new(journal), permit, report, answers }
+    }
+
+    /// Waits for answers, and takes up to this many.
+    pub(super) async fn next_answers(&mut self, answers: &mut Vec<Answer>, most: usize) -> usize {
+        if WaitsForWorker::number() >= WORK_AHEAD {
+            tokio::time::sleep(GATHERS).await;
+        }
+        self.answers.recv_many(answers, most).await
     }
 
     /// Where the answers arrive to requests that have left. Nothing else is asked.

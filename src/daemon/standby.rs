@@ -218,7 +218,7 @@ impl Daemon {
     fn takes_over(&mut self, part: Part) {
         let Part { clients, whole, prepared, done } = part;
         self.clients.replace(clients, |_| false);
-        (self.schedule, self.whole) = (prepared.schedule, whole);
+        (self.schedule, self.whole, self.calendars) = (prepared.schedule, whole, prepared.calendars);
         if let Some(done) = done {
             let _ = done.send(());
         }

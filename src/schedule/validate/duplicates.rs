@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::super::{Entry, Template};
 
-/// One expression that was there before.
+/// An expression that another entry has already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Again<'e> {
     /// The later entry.
@@ -20,7 +20,7 @@ pub(super) struct Again<'e> {
     pub expression: &'e str,
 }
 
-/// What makes a run of a job the same run.
+/// The properties that make two runs of a job equal.
 #[derive(PartialEq, Eq, Hash)]
 struct Run<'e> {
     stack: &'e str,
@@ -36,7 +36,7 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
     let mut seen: HashMap<Run, usize> = HashMap::with_capacity(entries.len());
     let mut found: Vec<Again> = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
-        for expression in &entry.cron {
+        for expression in entry.cron.iter() {
             let run = Run {
                 stack: entry.stack.as_str(),
                 job: entry.job.as_str(),

@@ -28,14 +28,14 @@ const RETRY_HELP: &str = "write it as `retry: { times: 2, after: 10m }`";
 
 impl<'s> Validator<'s, '_> {
     /// `None` where `times` is 0, which switches off what the defaults have.
-    pub(super) fn retry(&mut self, node: &Node<'s>) -> Result<Option<RetryPolicy>, Reported> {
+    pub(super) fn retry(&mut self, node: &Node<'s>) -> Result<Option<Arc<RetryPolicy>>, Reported> {
         let fields = self.fields::<RetryKey>(node, RetryKey::OF)?;
         let times = self.value(fields.slot(RetryKey::Times), Self::times);
         let after = self.value(fields.slot(RetryKey::After), Self::backoff);
         match (times, after) {
             (Read::Good(0), Read::Absent) => Ok(None),
             (Read::Good(0), Read::Good(_)) => Ok(None),
-            (Read::Good(times), Read::Good(after)) => Ok(Some(RetryPolicy { times, after })),
+            (Read::Good(times), Read::Good(after)) => Ok(Some(Arc::new(RetryPolicy { times, after }))),
             (Read::Reported(reported), _) | (_, Read::Reported(reported)) => Err(reported),
             (Read::Absent, _) => Err(self.lacks(node, "`retry` has no `times`")),
             (_, Read::Absent) => Err(self.lacks(node, "`retry` has no `after`")),
@@ -215,7 +215,8 @@ impl<'s> Validator<'s, '_> {
         self.error(Code::BadChain, span, message, help);
     }
 
-    /// Where a key of an entry stands; the entry's name where the key is the defaults' own.
+    /// Returns the place of an entry's key, or of the entry's name where the key stands under
+    /// `defaults`.
     fn place_of(&self, pair: Pair<'_, 's>, key: &str) -> Range<usize> {
         let Kind::Map(pairs) = &pair.1.kind else {
             return self.key_span(pair);
@@ -229,7 +230,7 @@ fn is_followed(entry: &Entry) -> bool {
     entry.follow || entry.overlap != Overlap::Allow
 }
 
-/// Which entry comes after which.
+/// The graph of entries and their followers.
 struct Chains<'e> {
     entries: HashMap<&'e EntryName, &'e Entry>,
     followers: HashMap<&'e str, Vec<&'e EntryName>>,
