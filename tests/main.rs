@@ -21,6 +21,7 @@ mod common;
 mod control;
 mod cron_vectors;
 mod daemon;
+mod docs;
 mod echoed_args;
 mod expect;
 mod forecast;
