@@ -45,6 +45,13 @@ fn history(place: &Place) -> BTreeMap<(String, String), Value> {
     rows.map(|row| ((text(&row["entry"]), text(&row["scheduled_at"])), row)).collect()
 }
 
+/// What the journal knows of when `e` came into the schedule.
+fn came(place: &Place) -> Value {
+    let ended = place.run(&["why", "e", "--at", "yesterday", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    answer["schedule_then"].clone()
+}
+
 /// Each second of `e` from the first to the last was sent once: none is lost, and none is sent
 /// twice.
 fn none_is_lost_or_sent_twice(place: &Place, sandbox: &Sandbox) {
@@ -89,11 +96,14 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
 
     for round in 0..2 {
         let before = history(&place);
+        let known = came(&place);
+        assert!(known["until"].is_string(), "{known}");
         let moved = place.run(&["journal", "move", "--to", &url, "--format", "json"]);
         assert!(moved.status.success(), "{}", moved.stderr);
         let moved: Value = serde_json::from_str(&moved.stdout).expect("JSON");
         assert_eq!(moved["paused"], 1, "{moved}");
         assert_eq!(history(&shared), before, "round {round}");
+        assert_eq!(came(&shared), known, "which schedule was in force goes over too");
         let left = place.run(&["run"]);
         assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
         let mut daemon = shared.start();
@@ -107,6 +117,7 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
         assert!(moved.status.success(), "{}", moved.stderr);
         assert!(moved.stdout.contains("1 pause,"), "{}", moved.stdout);
         assert_eq!(history(&place), before, "round {round}");
+        assert_eq!(came(&place), known, "which schedule was in force comes back too");
         let left = shared.run(&["run"]);
         assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
         let mut daemon = place.start();
