@@ -63,8 +63,14 @@ fn a_link_to_nowhere_is_found() {
 
 /// The commands of a page that the program does not know, with what it says of them.
 fn wrong_commands(page: &Page) -> Vec<String> {
-    let shells = page.fences().into_iter().filter(|fence| matches!(fence.language, "sh" | ""));
-    let shells = shells.map(|fence| (fence.line, fence.text, Written::ToBeRun));
+    let shells = page.fences().into_iter().filter(|fence| matches!(fence.language, "sh" | "console" | ""));
+    let shells = shells.map(|fence| {
+        // With what is answered, commands stand behind a prompt.
+        let typed = fence.text.lines().filter_map(|line| line.strip_prefix("$ "));
+        let typed = typed.map(|line| format!("{line}\n")).collect();
+        let text = if fence.language == "console" { typed } else { fence.text };
+        (fence.line, text, Written::ToBeRun)
+    });
     let spans = page.spans().into_iter().filter(|(_, span)| {
         let span = span.strip_prefix("sudo ").unwrap_or(span);
         // What takes its arguments in capitals, an ellipsis or brackets is a form and no command.
@@ -131,6 +137,8 @@ fn checked(yaml: &str) -> Option<String> {
 /// What is wrong with the examples of a page. One that is a part of a file is completed.
 fn wrong_examples(page: &Page) -> Vec<String> {
     let yaml = page.fences().into_iter().filter(|fence| fence.language == "yaml");
+    // A list is a file of Prometheus's rules.
+    let yaml = yaml.filter(|fence| !fence.text.starts_with("- "));
     yaml.filter_map(|fence| {
         let has = |key: &str| fence.text.lines().any(|line| line.starts_with(key));
         let account = if has("accounts:") { "" } else { ACCOUNT };
