@@ -129,6 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn no_script_makes_markup_of_text() {
+        for file in FILES.iter().filter(|file| file.content_type == SCRIPT && !is_vendored(file)) {
+            for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "srcdoc"] {
+                assert!(!file.text.contains(way), "{} has {way}", file.name);
+            }
+        }
+    }
+
+    #[test]
     fn every_file_is_served_and_none_is_fetched_from_elsewhere() {
         let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/assets");
         for file in std::fs::read_dir(place).expect("the files") {
