@@ -1,7 +1,7 @@
 //! Verdicts, tabled; and a journal with holes against its timetable.
 
 use super::*;
-use crate::journal::Key;
+use crate::journal::{InForce, Key};
 use crate::schedule::Schedule;
 use crate::timetable::tests::{at, entry};
 
@@ -54,11 +54,12 @@ fn audited(rows: &[(&str, &str)], cursor: &str) -> (Vec<String>, [u64; 4]) {
     let cursor = Some(at(&format!("2026-10-01T{cursor}Z")));
     let scope = Scope { from, until, cursor, entries: None };
     let mut told = Vec::new();
-    let mut audit = Audit::new(scope, Timetable::new(&schedule, from), |judged: Judged| {
-        if judged.verdict != Verdict::OnTime {
-            told.push(format!("{} {} {}", judged.entry, judged.scheduled_at, judged.verdict.as_str()));
-        }
-    });
+    let mut audit =
+        Audit::new(scope, Plan::new(&schedule, &InForce::default(), false, from), |judged: Judged| {
+            if judged.verdict != Verdict::OnTime {
+                told.push(format!("{} {} {}", judged.entry, judged.scheduled_at, judged.verdict.as_str()));
+            }
+        });
     rows.iter().for_each(|(name, minute)| audit.take(record(name, minute)));
     let counts = audit.finish();
     (told, [counts.of(Verdict::OnTime), counts.open, counts.before_first, counts.unplanned])

@@ -17,11 +17,10 @@ use super::place::Place;
 use super::progress::Progress;
 use super::span::Span;
 use super::table::{Align, Cell, Column, Table};
-use crate::audit::{Audit, Counts, Judged, Scope, Verdict};
+use crate::audit::{Audit, Counts, Judged, Plan, Scope, Verdict};
 use crate::journal::Filter;
 use crate::log::visible;
 use crate::schedule::{Schedule, entries};
-use crate::timetable::Timetable;
 
 /// How far back the span begins where nothing says it.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -35,11 +34,11 @@ const FRAME: u64 = 4096;
 /// Hold every instant of the schedule against the journal: what ran, and what did not.
 ///
 /// Each instant of the span gets a verdict: on_time, late (by over a second), failed, skipped,
-/// missed, rejected, unknown, or lost, of which the journal has nothing. It reads only, asks the
-/// API nothing, and can be used beside a running daemon. Instants before the first occurrence that
-/// the journal has of an entry are not judged, nor those that the daemon has not planned yet: they
-/// are counted. The exit status is 1 when an occurrence was missed or lost, or nobody knows whether
-/// it ran.
+/// missed, rejected, unknown, or lost, of which the journal has nothing. Each is judged by the
+/// schedule that was in force then. It reads only, asks the API nothing, and can be used beside a
+/// running daemon. Instants before the first occurrence that the journal has of an entry are not
+/// judged, nor those that the daemon has not planned yet: they are counted. The exit status is 1
+/// when an occurrence was missed or lost, or nobody knows whether it ran.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   stackcron audit                                   the last 24 hours
@@ -141,7 +140,9 @@ fn audited(
         Format::Text if rows.len() < MOST_ROWS => rows.push(judged),
         Format::Text => cut += 1,
     };
-    let mut audit = Audit::new(scope, Timetable::new(schedule, span.from), each);
+    // Where only some are asked for, the schedule has no others.
+    let plan = Plan::new(schedule, &journal.read_in_force(None)?, args.entries.is_empty(), span.from);
+    let mut audit = Audit::new(scope, plan, each);
     let mut progress = Progress::of("reading the journal");
     let whole = span.until.duration_since(span.from).as_secs().unsigned_abs();
     let mut read = 0_u64;

@@ -1,4 +1,4 @@
-//! What the daemon's loop is asked, and what it answers: values alone, over a bounded channel.
+//! The requests to the daemon's loop and the loop's answers: values alone, over a bounded channel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) enum ControlRequest {
     Fire(Box<Fire>),
     Pause(Steer, Terms),
     Resume(Steer),
-    /// How things stand, with at most so many of what is listed.
+    /// Asks for the state of the loop, with at most this many records in each list.
     Snapshot {
         most: usize,
         answer: oneshot::Sender<Box<Snapshot>>,
@@ -44,16 +44,16 @@ pub(crate) struct Fire {
     /// The schedule that the entry was found in: the loop looks for nothing.
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) entry: Arc<Entry>,
-    /// In place of the entry's own.
+    /// Arguments in place of the entry's own. `None`: the entry's own.
     pub(crate) args: Option<String>,
     pub(crate) haste: Haste,
     /// The instant to claim it as, which tells a repeated question from another one. `None`: the
     /// loop takes its own.
     pub(crate) at: Option<Timestamp>,
     pub(crate) by: Uid,
-    /// Which occurrence it is, once it is claimed.
+    /// Receives the occurrence's key once it is claimed.
     pub(crate) answer: oneshot::Sender<Result<Key, FireError>>,
-    /// What is logged of the occurrence from then on.
+    /// Receives every log event of the occurrence after its claim.
     pub(crate) told: mpsc::UnboundedSender<Event>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Steer {
     pub(crate) answer: oneshot::Sender<Result<Changed, SteerError>>,
 }
 
-/// How long an entry is to be paused, and why.
+/// The end of a pause and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// `None`: until it is resumed.
@@ -87,7 +87,7 @@ pub(crate) enum FireError {
         "the daemon does not fire yet: its journal or its clock is not ready; `stackcron status` says why, then try again"
     )]
     NotYet,
-    /// Nothing is fired that is not claimed.
+    /// The claim failed, so nothing was fired.
     #[error(
         "nothing was fired, as it could not be claimed: {0}; see to the journal, and look at `stackcron history` before you try \
          again: the claim may have been written without an answer"
@@ -99,7 +99,7 @@ pub(crate) enum FireError {
         entry = .0.entry()
     )]
     ClaimedBefore(Key),
-    /// It would be another person's question at another time.
+    /// The request's instant is too far from the daemon's clock.
     #[error(
         "{0} is too far from the daemon's clock for a request to run now; see that time is synchronised, then try again"
     )]
@@ -112,19 +112,19 @@ pub(crate) enum SteerError {
     /// Ask again in a moment.
     #[error("a pause or resume of this entry is being written; try again in a moment")]
     Busy,
-    /// Nothing changed.
+    /// The journal could not be written, so nothing changed.
     #[error("nothing was changed, as it could not be written: {0}; see to the journal, then try again")]
     Journal(JournalError),
 }
 
-/// Whether it was so before.
+/// Tells whether a request changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
     Yes,
     No,
 }
 
-/// What the loop knows at one instant. Gathered at a cost that does not grow with the schedule.
+/// The state of the loop at one instant. The cost of gathering it does not grow with the schedule.
 pub(crate) struct Snapshot {
     pub(crate) now: Timestamp,
     pub(crate) since: Timestamp,
@@ -134,7 +134,7 @@ pub(crate) struct Snapshot {
     pub(crate) health: Health,
     pub(crate) swept_at: Option<Timestamp>,
     pub(crate) not_ready: Option<NotReady>,
-    /// Whether the schedule file is what is fired.
+    /// The comparison of the schedule file on disk with the schedule in force.
     pub(crate) on_disk: Seen,
     /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,

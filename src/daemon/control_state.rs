@@ -130,7 +130,7 @@ impl Daemon {
             return drop(fire.answer.send(Err(FireError::Elsewhen(at))));
         }
         match self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) {
-            Some((cursor, claim)) => {
+            Some(claim) => {
                 let claim = match fire.at {
                     Some(at) => Claim {
                         key: Key::new(fire.entry.name.clone(), at),
@@ -140,7 +140,7 @@ impl Daemon {
                     },
                     None => claim,
                 };
-                self.requests.claim_by_hand(cursor, claim, fire);
+                self.requests.claim_by_hand(claim, fire);
             }
             None => drop(fire.answer.send(Err(FireError::NotYet))),
         }

@@ -14,8 +14,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
-    Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
+    Refused, Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
@@ -27,7 +27,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub struct Journal {
     requests: inbox::Sender<Request>,
     health: watch::Receiver<Health>,
-    /// What is answered when nobody is there to answer.
+    /// The error for requests after the journal's thread has ended.
     gone: JournalError,
 }
 
@@ -36,12 +36,12 @@ pub struct Journal {
 pub struct Opened {
     /// The handle.
     pub journal: Journal,
-    /// What a former daemon left.
+    /// State that a former daemon left.
     pub recovered: Recovered,
-    /// To be raised before each send.
+    /// The watermark, which is raised before each send.
     pub mark: SendWatermark,
-    /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody
-    /// should hear of.
+    /// The records that [`Journal::record`] could not apply. Each is a mistake of the daemon's own,
+    /// and is logged.
     pub refused: tokio::sync::mpsc::UnboundedReceiver<Refused>,
 }
 
@@ -83,8 +83,17 @@ impl Journal {
         cursor: impl Into<Cursor>,
         claims: Vec<Claim>,
     ) -> Result<Claimed, JournalError> {
-        let cursor = cursor.into();
+        let cursor = Some(cursor.into());
         self.ask(|answer| Request::Claim { cursor, claims, answer }).await
+    }
+
+    /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the
+    /// clock was set meanwhile.
+    ///
+    /// # Errors
+    /// Then nothing is claimed.
+    pub(crate) async fn claim_by_hand(&self, claim: Claim) -> Result<Claimed, JournalError> {
+        self.ask(|answer| Request::Claim { cursor: None, claims: vec![claim], answer }).await
     }
 
     /// Writes moves, on disk when it returns. Returns those that would go back; the others are
@@ -126,6 +135,12 @@ impl Journal {
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
         self.soon(Change::Quota(account, Box::new(saved)));
+    }
+
+    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
+    /// again until it can be written.
+    pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
+        self.soon(Change::InForce(since, entries));
     }
 
     /// Returns when all that was recorded before is on disk.
@@ -177,14 +192,14 @@ impl Journal {
         self.ask(|answer| Request::Close { stopped_at, answer }).await
     }
 
-    /// From now on an end is written after what was told before is in the log, unless nobody reads
-    /// the log.
+    /// From now on the end of an occurrence is written once the log has every line from before it,
+    /// unless nobody reads the log.
     pub fn follow(&self, log: log::Progress) {
-        // As for what is recorded.
+        // A lost request is treated as a lost record is.
         let _ = self.requests.send(Request::Follow(log), Hurry::Soon);
     }
 
-    /// Whether it can be written. Becomes well by itself.
+    /// Returns whether the journal can be written. The value recovers by itself.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }

@@ -34,9 +34,9 @@ pub enum MoveError {
     /// A daemon uses one of the two.
     #[error("{who} uses the journal {location}; stop every daemon that uses the journal, then move it")]
     InUse {
-        /// Where the journal is.
+        /// The place of the journal.
         location: String,
-        /// Which daemon.
+        /// The daemon.
         who: String,
     },
     /// The new place has a journal of its own.
@@ -52,7 +52,7 @@ pub enum MoveError {
     Nothing(String),
 }
 
-/// How much was moved.
+/// The extent of a move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Occurrences and actions that have not come to their end.
@@ -63,9 +63,9 @@ pub struct Moved {
     pub paused: u64,
     /// Accounts with a quota.
     pub quotas: u64,
-    /// Where the journal was.
+    /// The former place of the journal.
     pub from: String,
-    /// Where the journal is now.
+    /// The present place of the journal.
     pub to: String,
 }
 
@@ -77,8 +77,8 @@ pub(super) struct Head {
     pub(super) cursor: Option<i64>,
     /// When the last daemon stopped in order. `None` after a crash of any leader.
     pub(super) stopped_at: Option<i64>,
-    /// The greatest pass, and the first instant and the end of the stretch that the clock shows in
-    /// it. `None`: the clock was never set back.
+    /// The greatest pass, and the first and the last instant of what the clock shows again. `None`:
+    /// it was never set back.
     pub(super) pass: Option<i64>,
     pub(super) pass_from: Option<i64>,
     pub(super) pass_until: Option<i64>,
@@ -93,12 +93,16 @@ pub(super) struct Head {
     pub(super) quotas: Vec<(String, String)>,
     /// Rows of occurrences that were sent again.
     pub(super) resent: Vec<ResentRow>,
+    /// The schedules that were in force, by entry and time.
+    pub(super) in_force: Vec<InForceRow>,
+    /// Occurrences from before this instant may have been pruned.
+    pub(super) pruned_until: Option<i64>,
     pub(super) moved_to: Option<String>,
     pub(super) moved_from: Option<Identity>,
 }
 
 impl Head {
-    /// Nothing was ever planned or asked for with this journal.
+    /// Returns true when nothing was ever planned or asked for with this journal.
     fn is_new(&self) -> bool {
         self.cursor.is_none() && self.paused.is_empty()
     }
@@ -113,6 +117,15 @@ pub(super) struct ResentRow {
     pub(super) stack: String,
     pub(super) surplus: Option<i64>,
     pub(super) watch: Option<String>,
+}
+
+/// A span of instants that were planned by one definition of an entry.
+#[derive(Clone, Debug)]
+pub(super) struct InForceRow {
+    pub(super) entry: String,
+    pub(super) since: i64,
+    pub(super) until: Option<i64>,
+    pub(super) definition: String,
 }
 
 /// An occurrence. Its instants are microseconds, all but the first after `scheduled_at`.

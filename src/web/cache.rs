@@ -90,7 +90,7 @@ impl Cache {
         if !slots.contains_key(&question) && is_full(&slots) {
             let now = Instant::now();
             let is_good = |kept: &Kept| kept.as_ref().is_some_and(|(good_until, _)| now < *good_until);
-            // One that cannot be locked is being made.
+            // A slot that cannot be locked is being filled.
             slots.retain(|_, slot| slot.try_lock().map_or(true, |kept| is_good(&kept)));
             if is_full(&slots) {
                 slots.clear();

@@ -7,13 +7,13 @@
 /// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are another sign.
 const SIGNS: &str = ",;:{}()[]=<>?|&!*";
 
-/// A line that ends with one of these is not ended by its end.
+/// A statement goes on after a line that ends with one of these, or has ended with its semicolon.
 const GOES_ON: [char; 5] = [';', ',', '{', '(', '['];
 
-/// Nor is a line that one follows which begins with one of these.
+/// A line that begins with one of these goes on where the line before it ended.
 const CONTINUES: [char; 8] = ['}', ')', ']', '.', '?', ':', '&', '|'];
 
-/// What the text is at one place.
+/// The kind of text at one place of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Code, at so many open braces.
@@ -29,7 +29,7 @@ pub(super) fn served(script: &str) -> String {
     let mut served = String::with_capacity(text.len());
     let mut places = vec![Place::Code(0)];
     for line in lines {
-        // Where a statement goes on, or has ended with its semicolon, the line's end tells nothing.
+        // Only between two statements without a semicolon does the end of a line separate them.
         if !served.is_empty() && !served.ends_with(GOES_ON) && !line.starts_with(CONTINUES) {
             served.push('\n');
         }
@@ -72,7 +72,7 @@ fn squeeze(line: &str, places: &mut Vec<Place>, served: &mut String) {
             (Place::Code(0), '}') => drop(places.pop()),
             (Place::Code(open), '}') => {
                 replace(places, Place::Code(open - 1));
-                // The last statement of a block ends with it.
+                // The last statement of a block needs no semicolon.
                 if served.ends_with(';') {
                     served.pop();
                 }

@@ -1,4 +1,4 @@
-//! What the answers are made from: the loop, the schedule in force, the journal, the counts.
+//! The sources of the page's answers: the loop, the schedule in force, the journal, the metrics.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -23,7 +23,7 @@ const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
 /// Forecasts that are made or wait to be made. Each takes a minute at most; more people than that look at the same one.
 const MOST_FORECASTS: usize = 4;
 
-/// What the page of a daemon is made from.
+/// The sources of the answers of one daemon's page.
 pub struct Site {
     pub(super) metrics: Arc<Metrics>,
     pub(super) control: ControlHandle,
@@ -97,7 +97,7 @@ impl Site {
         reading.await.map_err(|_| Refusal::Hangs(JOURNAL_WITHIN.as_secs()))?.ok_or(Refusal::Failed)
     }
 
-    /// Holds the journal against the schedule. It takes as long as it takes: nothing else waits for it.
+    /// Holds the journal against the schedule, on a thread of its own: nothing else waits for it.
     pub(super) async fn audit<T: Send + 'static>(
         &self,
         audit: impl FnOnce(&Location) -> T + Send + 'static,

@@ -10,9 +10,11 @@ use serde::{Serialize, Serializer};
 use super::super::history::{Line, style};
 use super::super::output::local_time;
 use super::heading;
+use super::then::Then;
 use crate::cloud66::ActionId;
 use crate::journal::{Filter, JournalError, Location, Record, SLOW, State};
 use crate::log::visible;
+use crate::occurrence::Reason;
 use crate::schedule::Entry;
 use crate::timetable::Explanation;
 
@@ -22,8 +24,8 @@ pub(super) enum Fate {
     NotAsked,
     /// There is no journal, or it cannot be read.
     Unreadable(JournalError),
-    /// The journal has no such occurrence.
-    Absent,
+    /// The journal has no such occurrence. What it knows of the entry then, if anything.
+    Absent(Option<Then>),
     /// This became of it, and of its repetitions.
     Known(Box<Record>, Vec<Record>),
 }
@@ -79,13 +81,21 @@ impl Serialize for Fate {
                 event: event(record),
                 retries: retries.iter().map(Line::of).collect(),
             }),
-            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => None,
         };
         told.serialize(serializer)
     }
 }
 
 impl Fate {
+    /// What the journal knows of the entry at an instant of which it has no occurrence.
+    pub(super) fn then(&self) -> Option<&Then> {
+        match self {
+            Fate::Absent(then) => then.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Looks into the journal.
     pub(super) fn of(journal: &Location, entry: &Entry, at: Timestamp) -> Fate {
         let filter = Filter {
@@ -111,7 +121,13 @@ impl Fate {
             if rows < MOST_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         match read {
-            Ok(()) => found.map_or(Fate::Absent, |found| Fate::Known(Box::new(found), retries)),
+            Ok(()) => match found {
+                Some(found) => Fate::Known(Box::new(found), retries),
+                None => match journal.read_in_force(Some(&entry.name)) {
+                    Ok(in_force) => Fate::Absent(Then::of(&in_force, at)),
+                    Err(error) => Fate::Unreadable(error),
+                },
+            },
             Err(error) => Fate::Unreadable(error),
         }
     }
@@ -123,7 +139,7 @@ impl Fate {
                 let last = retries.last().unwrap_or(record);
                 format!("; it is {}", last.state)
             }
-            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => String::new(),
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => String::new(),
         }
     }
 
@@ -144,9 +160,10 @@ impl Fate {
                 return print_retries(retries, entry, out);
             }
             Fate::NotAsked => return Ok(()),
-            Fate::Absent | Fate::Unreadable(_) if !explanation.due => return Ok(()),
-            Fate::Absent if explanation.at > now => "it is still to come".to_owned(),
-            Fate::Absent => "not in the journal: due before its first start, or pruned".to_owned(),
+            Fate::Absent(_) | Fate::Unreadable(_) if !explanation.due => return Ok(()),
+            Fate::Absent(_) if explanation.at > now => "it is still to come".to_owned(),
+            Fate::Absent(Some(then)) => then.to_string(),
+            Fate::Absent(None) => "not in the journal: due before its first start, or pruned".to_owned(),
             Fate::Unreadable(error) => error.to_string(),
         };
         heading(TITLE, out)?;
@@ -228,7 +245,7 @@ fn meaning(state: State) -> &'static str {
 fn event(record: &Record) -> Option<&'static str> {
     Some(match record.state {
         State::Due | State::Sending => return None,
-        State::Waiting if record.reason.as_deref() == Some("retry") && record.attempts > 0 => {
+        State::Waiting if record.reason.as_deref() == Some(Reason::Retry.as_str()) && record.attempts > 0 => {
             "occurrence.retrying"
         }
         State::Waiting => "occurrence.waiting",

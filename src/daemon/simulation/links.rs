@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::scenario::Scenario;
 use crate::journal::memory::{Memory, Row};
 use crate::journal::{Key, Origin, State};
+use crate::occurrence::Reason;
 use crate::sandbox;
 use crate::schedule::Entry;
 
@@ -95,14 +96,14 @@ fn lost(scenario: &Scenario, key: &Key, row: &Row, rows: &BTreeMap<&Key, Row>) -
             && run.first(other) == first
             && number(&run.origin) == number(&row.origin) + 1
     });
-    let times = entry.retry.map_or(0, |retry| retry.times);
+    let times = entry.retry.as_ref().map_or(0, |retry| retry.times);
     if row.state == State::Failed && number(&row.origin) < times {
         return match repeated || newer() {
             true => Vec::new(),
             false => vec![format!("{key} failed, and is not repeated")],
         };
     }
-    if repeated || row.reason.as_deref() == Some("removed") {
+    if repeated || row.reason.as_deref() == Some(Reason::Removed.as_str()) {
         return Vec::new();
     }
     let followers = scenario.followers_of(key.entry());

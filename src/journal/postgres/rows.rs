@@ -22,7 +22,7 @@ use super::super::{
     State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
-use super::group::{CLAIM, columns};
+use super::group::{CLAIM, IN_FORCE, columns};
 use super::lease::{KnownBeat, Number};
 use super::member::{Term, Unable};
 use super::open::Open;
@@ -82,9 +82,11 @@ pub(super) struct Rows {
 pub(super) struct Statements {
     /// The last beat of the leader that is known to be written.
     known_beat: KnownBeat,
+    /// What each begins with: the lease, if it is still this leader's, held as it is.
     lease: String,
     claim: String,
     stopped: String,
+    in_force: String,
     open: String,
     begin: String,
     goes_on: String,
@@ -108,26 +110,32 @@ impl Statements {
         Statements {
             known_beat: known_beat.clone(),
             claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
+            in_force: format!("{lease}{IN_FORCE}").replace("{own}", &own),
             stopped: format!(
                 "{lease}, stopped AS (UPDATE stackcron.shard SET stopped_at = $2 FROM lease WHERE {row})
                 SELECT EXISTS (SELECT FROM lease)"
             ),
             open: OPEN.replace("{own}", &own),
             begin: format!(
-                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_from, pass_until FROM stackcron.shard, lease WHERE {row}"
+                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_until, pass_from FROM stackcron.shard, lease WHERE {row}"
             ),
             goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
         }
     }
 
-    /// What each statement begins with: the lease, if it is still this leader's, held as it is.
+    /// Returns the beginning of each statement: it locks the lease's row if the lease is still this
+    /// leader's.
     pub(super) fn lease(&self) -> String {
         self.now(&self.lease)
     }
 
     pub(super) fn claim(&self) -> String {
         self.now(&self.claim)
+    }
+
+    pub(super) fn in_force(&self) -> String {
+        self.now(&self.in_force)
     }
 
     pub(super) fn stopped(&self) -> String {
@@ -143,7 +151,7 @@ impl Statements {
 /// Stands in statements for the last beat that is known to be written.
 const BEAT: &str = "{beat}";
 
-/// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
+/// Many occurrences may have been left open, so the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
 pub(super) const PAUSED: &str = "SELECT entry, terms FROM stackcron.paused ORDER BY 1";
@@ -158,6 +166,10 @@ const PRUNE: &str = "
         DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry, s.pass) IN
         (SELECT scheduled_at, entry, pass FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2, 3 LIMIT $3)
         RETURNING 1
+    ), forgotten AS (
+        UPDATE stackcron.journal SET pruned_until = greatest(pruned_until, $2) FROM lease
+    ), past AS (
+        DELETE FROM stackcron.in_force f USING lease WHERE f.until <= $2
     ), resent AS (
         DELETE FROM stackcron.resent r USING lease WHERE r.scheduled_at < $2
     )
@@ -318,7 +330,8 @@ impl Rows {
         done
     }
 
-    /// Nothing could be written. After a while this member leads no more, if another one can.
+    /// Records that nothing could be written. After a while this member gives up the lease, if
+    /// another one can lead.
     fn is_unable(&mut self, error: &JournalError) {
         let since = *self.fails_since.get_or_insert_with(Instant::now);
         if error.passes() && since.elapsed() >= CANNOT_LEAD {
@@ -326,7 +339,8 @@ impl Rows {
         }
     }
 
-    /// How occurrences stand that are moved and not open: settled, or never claimed.
+    /// Looks up the occurrences that are moved and not open: they are settled, or were never
+    /// claimed.
     fn look_up(&mut self, writes: &[Write<'_>]) -> Result<HashMap<Key, Progress>, JournalError> {
         let (instants, entries, passes) = columns(self.open.moved_otherwise(writes).into_iter());
         if instants.is_empty() {
@@ -431,7 +445,7 @@ impl Store for Rows {
             within(address, ALIVE_WITHIN, answered(address, client.batch_execute("SELECT 1"))).await
         });
         if tried.is_err() {
-            // That this fails too is told by the next write, and by the elector.
+            // A failure here shows in the next write, and at the elector.
             let _ = self.attempt(async |_, _, _| Ok(()));
         }
     }
@@ -484,7 +498,7 @@ fn found(
     Ok((recovered, standings))
 }
 
-/// What is still to be looked for, of an occurrence that was sent again.
+/// Returns the search for a second action of an occurrence that was sent again.
 fn resent_row(row: &Row) -> Result<Resent, String> {
     Ok(Resent {
         key: Key::new(entry_name(row.get(1))?, instant(row.get(0))?).in_pass(pass(row.get(2))?),
@@ -521,9 +535,9 @@ fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
 
 /// The stretch that the clock went through again last.
 fn repeat(journal: &Row) -> Result<Option<Repeat>, String> {
-    let (pass, from, until): (Option<i64>, Option<i64>, Option<i64>) =
+    let (pass, until, from): (Option<i64>, Option<i64>, Option<i64>) =
         (journal.get(3), journal.get(4), journal.get(5));
-    let (Some(pass), Some(from), Some(until)) = (pass, from, until) else { return Ok(None) };
+    let Some(((pass, until), from)) = pass.zip(until).zip(from) else { return Ok(None) };
     let pass = u32::try_from(pass).map_err(|_| format!("{pass} is no pass"))?;
     Ok(Some(Repeat { pass, from: instant(from)?, until: instant(until)? }))
 }

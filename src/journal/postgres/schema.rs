@@ -19,7 +19,7 @@ use super::connection::{ANSWERED_WITHIN, answered, failure, silent};
 /// Leads from each version of the schema to the next. A released step never changes.
 pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
 
-/// One step.
+/// One migration.
 pub(super) struct Migration {
     /// The oldest version whose daemons can write this schema.
     oldest: i32,
@@ -35,6 +35,10 @@ pub(super) struct Migration {
 /// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to
 /// have, `watch` (JSON) how the stack's list is read for one; NULL once nobody reads on.
 ///
+/// `in_force`: the instants from `since` up to `until` were planned by this definition of the
+/// entry, in this shard. NULL: they are still. What was scheduled before the journal's
+/// `pruned_until` is not known.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
 /// identity.
 ///
@@ -49,6 +53,7 @@ const FIRST: &str = r#"
         identity uuid NOT NULL,
         schema integer NOT NULL,
         oldest integer NOT NULL,
+        pruned_until bigint,
         moved_to text,
         moved_from uuid
     );
@@ -138,6 +143,14 @@ const FIRST: &str = r#"
         watch text,
         PRIMARY KEY (scheduled_at, entry, pass)
     );
+    CREATE TABLE stackcron.in_force (
+        entry text COLLATE "C" NOT NULL,
+        since bigint NOT NULL,
+        until bigint,
+        definition text COLLATE "C" NOT NULL,
+        shard text COLLATE "C" NOT NULL DEFAULT '',
+        PRIMARY KEY (entry, since)
+    );
     CREATE TABLE stackcron.paused (
         entry text COLLATE "C" PRIMARY KEY,
         terms text NOT NULL
@@ -157,7 +170,7 @@ struct Version {
     schema: i32,
     oldest: i32,
     identity: Identity,
-    /// Where the journal goes on, once it has been moved.
+    /// The place to which the journal was moved. `None`: it was not moved.
     moved_to: Option<String>,
 }
 
@@ -217,7 +230,8 @@ fn incomplete(address: &Address) -> JournalError {
     }
 }
 
-/// What counts of the journal when it is left or entered. `None`: no journal is in the database.
+/// Returns the facts that decide whether the journal may be left or entered. `None`: no journal is
+/// in the database.
 pub(super) async fn summary(client: &Client, address: &Address) -> Result<Option<Summary>, JournalError> {
     let Some(Version { identity, .. }) = version(client, address).await? else {
         return Ok(None);
@@ -237,7 +251,8 @@ const SUMMARY: &str = "
         (SELECT max(cursor) FROM stackcron.shard), moved_to
     FROM stackcron.journal";
 
-/// How many migrations are applied, once nobody else can apply any. `None`: all of them.
+/// Returns the number of applied migrations, under the lock that keeps others from applying any.
+/// `None`: all are applied.
 async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<Option<usize>, Error> {
     let exists =
         "SELECT to_regnamespace('stackcron') IS NOT NULL, to_regclass('stackcron.journal') IS NOT NULL";
@@ -255,7 +270,7 @@ async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Res
     Ok((applied < migrations.len()).then_some(applied))
 }
 
-/// Whether nothing is to be done. An error when this version may not write.
+/// Returns true when the schema is up to date. Fails when this version may not write.
 fn admitted(
     version: Option<&Version>,
     address: &Address,

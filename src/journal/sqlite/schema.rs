@@ -31,6 +31,9 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 /// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to
 /// have, `watch` (JSON) how the stack's list is read for one; NULL once nobody reads on.
 ///
+/// `in_force`: the instants from `since` up to `until` were planned by this definition of the
+/// entry. NULL: they are still. What was scheduled before `pruned_until` is not known.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
 /// identity.
 const FIRST: &str = "
@@ -41,6 +44,7 @@ const FIRST: &str = "
         pass INTEGER,
         pass_from INTEGER,
         pass_until INTEGER,
+        pruned_until INTEGER,
         stopped_at INTEGER,
         moved_to TEXT,
         moved_from TEXT
@@ -105,6 +109,13 @@ const FIRST: &str = "
         watch TEXT,
         PRIMARY KEY (scheduled_at, entry, pass)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE in_force (
+        entry TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER,
+        definition TEXT NOT NULL,
+        PRIMARY KEY (entry, since)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE paused (
         entry TEXT PRIMARY KEY,
         terms TEXT NOT NULL
@@ -120,10 +131,10 @@ pub(super) fn known(migrations: &[&str]) -> u32 {
     u32::try_from(migrations.len()).unwrap_or(u32::MAX)
 }
 
-/// What the file says it is.
+/// The kind of the file, as the file itself says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// Nothing is in it yet.
+    /// The file is empty.
     Empty,
     /// A journal with so many migrations applied.
     Journal(u32),
@@ -183,7 +194,7 @@ pub(super) fn migrate(
     apply(db).map_err(|error| JournalError::sqlite(path, &error))
 }
 
-/// Where the copy of a file with an older schema is kept.
+/// Returns the path of the copy of a file with an older schema.
 pub(super) fn backup_path(path: &Path, version: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".v{version}"));
