@@ -1,8 +1,8 @@
 //! `/api/v1/audit`: the summary of `stackcron audit`, of the last 24 hours.
 //!
-//! The command reads the journal from its beginning, because the first row of an entry tells from when on the entry is
-//! known. The page asks again and again, so that it reads eight days: instants of an entry that has no row in them are
-//! counted as not judged. Everything that is due once a week is judged.
+//! The command reads all rows of the journal, because of an entry from before the journal knew its schedule the first row
+//! tells from when on the entry was in it. The page asks again and again, and reads the rows of eight days: of entries
+//! like that, those that have no row in eight days are counted as not judged.
 
 use std::ops::ControlFlow;
 
@@ -12,10 +12,9 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, Refusal};
 use super::query::Query;
 use super::site::Site;
-use crate::audit::{Audit, Counts, Scope, Verdict};
+use crate::audit::{Audit, Counts, Plan, Scope, Verdict};
 use crate::journal::{Filter, JournalError, Location};
 use crate::schedule::Schedule;
-use crate::timetable::Timetable;
 
 /// The span that is judged.
 const SPAN: SignedDuration = SignedDuration::from_hours(24);
@@ -36,7 +35,7 @@ fn audited(journal: &Location, schedule: &Schedule, now: Timestamp) -> Result<Co
     let cursor = journal.planned_until()?;
     let from = before(SPAN);
     let scope = Scope { from, until: now, cursor, entries: None };
-    let mut audit = Audit::new(scope, Timetable::new(schedule, from), |_| {});
+    let mut audit = Audit::new(scope, Plan::new(schedule, &journal.read_in_force(None)?, true, from), |_| {});
     let filter = Filter { since: Some(before(READ)), until: Some(now), ..Filter::default() };
     journal.read_history(&filter, |record| {
         audit.take(record);

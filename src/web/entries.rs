@@ -42,7 +42,7 @@ struct Plan {
     policies: Policies,
 }
 
-/// What an entry comes after.
+/// The entry that another one comes after, and how its action has to end.
 #[derive(Clone, Serialize)]
 struct Upstream {
     entry: String,

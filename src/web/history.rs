@@ -24,8 +24,8 @@ const MOST: usize = 10_000;
 /// by then says where to go on.
 const MOST_LOOKED_AT: usize = 100_000;
 
-/// A record as the command prints it, when its action ended, and what the schedule in force says of it. Its keys are an
-/// interface.
+/// A record as the command prints it, when its action ended, its upstream, and its pace by the schedule in force. Its keys
+/// are an interface.
 #[derive(Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
@@ -61,14 +61,17 @@ impl Pace {
     }
 }
 
-/// What the schedule in force says of an entry's occurrences. Entries of which it says nothing are left out.
+/// The upstream and the expectation of each entry of the schedule in force that has either.
 struct Known(HashMap<EntryName, (Option<EntryName>, Option<Expectation>)>);
 
 impl Known {
     fn of(schedule: &Schedule) -> Known {
         let told = schedule.entries.iter().filter(|entry| entry.after.is_some() || entry.expect.is_some());
         let upstream = |entry: &Entry| entry.after.as_ref().map(|after| after.entry.clone());
-        Known(told.map(|entry| (entry.name.clone(), (upstream(entry), entry.expect))).collect())
+        Known(
+            told.map(|entry| (entry.name.clone(), (upstream(entry), entry.expect.as_deref().copied())))
+                .collect(),
+        )
     }
 }
 

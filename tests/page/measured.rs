@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::browser::Browser;
 use super::{get, listening};
-use crate::common::{Place, sandbox};
+use crate::common::{Place, sandbox, sandbox_with, settings};
+use stackcron::sandbox::{Job, Stack};
+use stackcron::schedule::{JobUid, StackUid};
 
 /// Clients that poll at once: some two hundred people with a page each.
 const CLIENTS: usize = 200;
@@ -49,7 +51,7 @@ async fn ten_thousand_marks_are_moved_smoothly() {
     let Some(browser) = Browser::start().await else { return };
     let sandbox = sandbox(&[]).await;
     let jobs = (0..100).fold(String::new(), |mut jobs, n| {
-        let _ = writeln!(jobs, "  job-{n:03}: {{ stack: s1, job: j1, cron: '{} * * * * *' }}", n % 60);
+        let _ = writeln!(jobs, "  job-{n:03}: {{ stack: s1, job: j{n}, cron: '{} * * * * *' }}", n % 60);
         jobs
     });
     let (_daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs), &[]);
@@ -76,7 +78,7 @@ async fn a_hundred_thousand_entries_load_soon_and_in_little_memory() {
     let sandbox = sandbox(&[]).await;
     let jobs = (0..100_000).fold(String::new(), |mut jobs, n| {
         let (minute, hour) = (n % 60, n / 60 % 24);
-        let _ = writeln!(jobs, "  job-{n:06}: {{ stack: s1, job: j1, cron: '{minute} {hour} * * *' }}");
+        let _ = writeln!(jobs, "  job-{n:06}: {{ stack: s1, job: j{n}, cron: '{minute} {hour} * * *' }}");
         jobs
     });
     let place = Place::firing_at(&sandbox, "", &jobs);
@@ -125,9 +127,12 @@ fn lateness(address: SocketAddr, since: &jiff::Timestamp) -> String {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "prints figures, which a busy machine decides"]
 async fn two_hundred_pages_cost_the_loop_nothing() {
-    let sandbox = sandbox(&[]).await;
+    let stack = (0..20).fold(Stack::new(StackUid::new("s3").expect("a uid")), |stack, n| {
+        stack.job(Job::new(JobUid::new(&format!("j{n}")).expect("a uid")))
+    });
+    let sandbox = sandbox_with(settings(&[]).stack(stack)).await;
     let jobs = (0..20).fold(String::new(), |mut jobs, n| {
-        let _ = writeln!(jobs, "  job-{n:02}: {{ stack: s1, job: j1, cron: '* * * * * *' }}");
+        let _ = writeln!(jobs, "  job-{n:02}: {{ stack: s3, job: j{n}, cron: '* * * * * *' }}");
         jobs
     });
     let (mut daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs), &[]);

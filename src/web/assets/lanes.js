@@ -44,8 +44,11 @@ export function paint(canvas, { lanes, from, until, now, zone, hidden, focus }) 
   const hits = [];
   /** Where each occurrence stands that is a mark of its own. @type {Map<Occurrence, Hit>} */
   const alone = new Map();
+  // Lanes that are scrolled out of sight are painted when they come into it.
+  const above = canvas.getBoundingClientRect().top;
   lanes.forEach((lane, row) => {
     const top = HEAD + row * LANE;
+    if (above + top + 2 * LANE < 0 || above + top - LANE > innerHeight) return;
     const y = top + LANE / 2;
     context.fillStyle = ink["--faint"];
     context.fillRect(0, top, width, 1);

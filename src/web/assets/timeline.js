@@ -73,6 +73,7 @@ export function mount(root, route) {
   let loaded = false;
   /** Looks that were begun: an answer to an older one is not shown. */
   let looks = 0;
+  let looking = false;
   /** @type {string | null} */
   let trouble = null;
   let frame = 0;
@@ -144,8 +145,9 @@ export function mount(root, route) {
   }
   /** @param {boolean} [atOnce] */
   async function look(atOnce = false) {
-    if (!atOnce && Date.now() - lookedAt < EVERY) return;
+    if (!atOnce && (looking || Date.now() - lookedAt < EVERY)) return;
     lookedAt = Date.now();
+    looking = true;
     // On a grid: what was asked a moment ago has the same address.
     const grid = Math.max(1000, state.span / 10);
     const { from, until } = edges();
@@ -160,6 +162,7 @@ export function mount(root, route) {
       if (own !== looks) return;
       trouble = `${loaded ? "this may be old" : "nothing is known yet"}: ${error instanceof Error ? error.message : error}`;
     }
+    looking = false;
     repaint();
     if (!listed.querySelector("details[open]")) fill(listed, asTable());
   }
@@ -245,6 +248,7 @@ export function mount(root, route) {
     show(box.left + ((focus.at - from) / (until - from)) * box.width, box.top + HEAD + (place2 + 1) * LANE - 10, [focus]);
   });
   canvas.addEventListener("blur", () => show(0, 0, null));
+  addEventListener("scroll", soon, { passive: true });
   const observer = new ResizeObserver(repaint);
   observer.observe(names);
   observer.observe(root);
@@ -258,6 +262,6 @@ export function mount(root, route) {
       else return false;
       return true;
     },
-    unmount() { observer.disconnect(); clearTimeout(settling); cancelAnimationFrame(frame); tip.hidden = true; },
+    unmount() { removeEventListener("scroll", soon); observer.disconnect(); clearTimeout(settling); cancelAnimationFrame(frame); tip.hidden = true; },
   };
 }
