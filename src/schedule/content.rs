@@ -68,11 +68,11 @@ impl Content {
 /// The calendar files of a schedule.
 #[derive(Debug, Default)]
 pub(super) struct CalendarFiles {
-    /// Where a path begins that is not absolute. `None`: the schedule is no file, and nothing is
-    /// read.
+    /// The directory that relative paths begin at. `None`: the schedule is no file, and no calendar
+    /// file is read.
     directory: Option<PathBuf>,
     files: BTreeMap<PathBuf, Result<Vec<u8>, Unreadable>>,
-    /// Those that the schedule names, in the order of their names, each once.
+    /// The files that the schedule names, sorted, each once.
     named: Vec<PathBuf>,
 }
 

@@ -25,11 +25,11 @@ pub(super) struct Problem {
     pub related: Option<(Range<usize>, String)>,
 }
 
-/// What was found so far.
+/// The faults that were found so far.
 #[derive(Default)]
 pub(super) struct Report {
     problems: Vec<(Severity, Problem)>,
-    /// What was reported already: a value that a hundred aliases use is wrong once.
+    /// The faults that were reported already: a value that a hundred aliases use is reported once.
     known: HashSet<(Code, Option<Range<usize>>, String)>,
     /// Bytes of the text that no excerpt shows.
     secrets: Vec<Range<usize>>,
@@ -65,7 +65,7 @@ impl Report {
         self.secrets.push(secret);
     }
 
-    /// Whether reading should stop.
+    /// Returns true when reading should stop.
     pub fn is_full(&self) -> bool {
         self.errors >= KEPT
     }

@@ -18,7 +18,8 @@ pub const MAX_BYTES: u64 = 256 << 20;
 /// The largest calendar file that is read, in bytes. Public feeds of holidays have a tenth.
 const MAX_CALENDAR_BYTES: u64 = 8 << 20;
 
-/// What a file is read for: its bound, and what to do where it cannot be read.
+/// The purpose of reading a file, with the bound of its size and the remedy where it cannot be
+/// read.
 pub(super) struct Purpose {
     most: u64,
     missing: &'static str,
@@ -47,13 +48,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         let message = format!("the byte 0x{:02X} is no UTF-8", bytes[at]);
-        // Where the text is shown, a replacement character stands for the byte.
+        // A replacement character stands for the byte where the text is shown.
         let replaced = char::REPLACEMENT_CHARACTER.len_utf8();
         not_text(at..at + replaced, message, "save the file as UTF-8")
     })
 }
 
-/// What every text must be, wherever it comes from.
+/// Checks the rules for every text, wherever it comes from.
 pub(super) fn screen(text: &str) -> Result<(), Problem> {
     if text.len() as u64 > MAX_BYTES {
         return Err(too_large(&SCHEDULE));

@@ -27,23 +27,23 @@ const MAX_DEPTH: usize = 32;
 /// A value and its place.
 #[derive(Debug)]
 pub(super) struct Node<'s> {
-    /// Where it is written.
+    /// The place at which the value is written.
     pub at: Span,
-    /// Where it is used: an alias's place, or the same as `at`.
+    /// The place at which the value is used: an alias's place, or `at`.
     pub used: Span,
     pub kind: Kind<'s>,
 }
 
-/// What a value is by its look.
+/// The kind of a value, by its look.
 #[derive(Debug)]
 pub(super) enum Kind<'s> {
     Null,
     Bool(bool),
-    /// Its digits are the text at its place.
+    /// A number. Its digits are the text at its place.
     Number,
     Text(Cow<'s, str>),
     List(Vec<Node<'s>>),
-    /// In the file's order, with repeated keys.
+    /// A mapping in the file's order, with repeated keys.
     Map(Vec<(Key<'s>, Node<'s>)>),
 }
 
@@ -87,7 +87,7 @@ fn options() -> Options {
     budget.max_depth = MAX_DEPTH;
     budget.max_documents = 2;
     budget.max_total_scalar_bytes = MAX_SCALAR_BYTES;
-    // One anchor for the policies of many entries is what anchors are for.
+    // Many entries may use one anchor for their policies, so the ratio is not limited.
     budget.enforce_alias_anchor_ratio = false;
 
     let mut options = Options::default();
@@ -98,7 +98,7 @@ fn options() -> Options {
     options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
     // `no` and `on` are words, as YAML 1.2 and every editor's schema have it.
     options.strict_booleans = true;
-    // For keys: an entry may be called `null`.
+    // An entry may be called `null`.
     options.null_as_string = true;
     options.with_snippet = false;
     options
@@ -138,7 +138,7 @@ impl<'s> Node<'s> {
 }
 
 impl Key<'_> {
-    /// Its bytes in the source. `None` where it was written with escapes.
+    /// Returns the byte range in the source. `None`: the text was written with escapes.
     pub fn place(&self, source: &str) -> Option<Range<usize>> {
         match &self.0 {
             Cow::Borrowed(text) => place(source, text),
@@ -147,7 +147,7 @@ impl Key<'_> {
     }
 }
 
-/// Where a part of the source lies in it.
+/// Returns the byte range of a part of the source.
 fn place(source: &str, part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(source.as_ptr().addr())?;
     let end = start + part.len();

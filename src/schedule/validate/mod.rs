@@ -56,25 +56,25 @@ struct Validator<'s, 'r> {
     report: &'r mut Report,
     /// The files that calendars name.
     files: &'r mut CalendarFiles,
-    /// Where the texts of those files go, so that a problem in one has a place.
+    /// Receives the texts of those files, so that a fault in one has a place.
     sources: &'r mut Sources,
-    /// Each name of a zone is looked up once: the zone, or what to write instead.
+    /// Cache of zones by name: the zone, or the text to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
     /// Expressions and stacks that entries have in common.
     shared: Shared,
-    /// Where the entries and their expressions stand, in the file's order.
+    /// The places of the entries and their expressions, in the file's order.
     places: Places,
 }
 
 /// A key and its value.
 type Pair<'n, 's> = &'n (tree::Key<'s>, Node<'s>);
 
-/// What became of a key of a mapping.
+/// The outcome of reading a key of a mapping.
 #[derive(Clone, Copy)]
 enum Slot<'n, 's> {
     Absent,
     Given(Pair<'n, 's>),
-    /// It is misspelt, or there is something else that was reported.
+    /// The key is misspelt, or has another fault that was reported.
     Reported(Reported),
 }
 
@@ -94,7 +94,7 @@ impl<'n, 's, K: Key> Fields<'n, 's, K> {
     }
 }
 
-/// What an entry may name.
+/// The names that an entry may refer to.
 #[derive(Clone, Copy)]
 struct Known<'k> {
     accounts: &'k accounts::Accounts,
