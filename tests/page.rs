@@ -185,12 +185,12 @@ async fn the_records_are_those_of_the_commands_and_are_sent_once() {
             &["next", "nightly", "--count", "5", "--from", "2026-10-23T00:00:00Z"][..],
         ),
         (
-            "next?from=2027-01-01T00:00:00Z&calendar=true",
-            &["next", "--from", "2027-01-01T00:00:00Z", "--calendar"],
+            "next?from=2027-01-01T00:00:00Z&calendar=true&entry=nightly&entry=away",
+            &["next", "nightly", "away", "--from", "2027-01-01T00:00:00Z", "--calendar"],
         ),
         (
-            "forecast?from=2027-01-01T00:00:00Z&until=2027-01-01T01:00:00Z",
-            &["forecast", "--from", "2027-01-01T00:00:00Z", "--until", "2027-01-01T01:00:00Z"],
+            "forecast?from=2027-01-01T00:00:00Z&until=2027-01-01T00:01:00Z",
+            &["forecast", "--from", "2027-01-01T00:00:00Z", "--until", "2027-01-01T00:01:00Z"],
         ),
     ] {
         assert_eq!(
@@ -221,10 +221,11 @@ async fn the_records_are_those_of_the_commands_and_are_sent_once() {
         let again = ask_with(address, "GET", path, &format!("Host: localhost\r\nIf-None-Match: {tag}\r\n"));
         assert_eq!((again.status, again.body.as_str()), (304, ""), "{path} with {tag}");
     }
-    let all: String = ["status", "entries", "history", "quota", "next", "audit", "forecast?until=%2B1h"]
+    let all: String = ["status", "entries", "history", "quota", "next", "audit", "forecast?until=%2B1m"]
         .map(|name| made(address, &format!("/api/v1/{name}")).body)
         .concat();
-    let all = all + &made(address, "/calendar.ics?days=1").body + &get(address, "/metrics").body;
+    let all =
+        all + &made(address, "/calendar.ics?days=1&entry=nightly").body + &get(address, "/metrics").body;
     let why = get(address, &format!("/api/v1/why?entry=heartbeat&at={at}&format=text")).body;
     let all = all + &why;
     assert!(!all.contains("hunter2"), "args are told to nobody");
@@ -311,8 +312,8 @@ async fn the_openapi_file_describes_each_answer() {
         ("entries", ""),
         ("history", ""),
         ("next", ""),
-        ("next", "calendar=true"),
-        ("forecast", "until=%2B1h"),
+        ("next", "calendar=true&entry=nightly"),
+        ("forecast", "until=%2B1m"),
         ("why", "entry=nightly&at=yesterday"),
         ("quota", ""),
         ("audit", ""),
