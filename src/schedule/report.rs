@@ -25,6 +25,15 @@ pub(super) struct Problem {
     pub related: Option<(Range<usize>, String)>,
 }
 
+impl Problem {
+    /// The problem, so many bytes further on.
+    pub fn later(self, by: usize) -> Problem {
+        let shift = |span: Range<usize>| span.start + by..span.end + by;
+        let related = self.related.map(|(span, label)| (shift(span), label));
+        Problem { span: self.span.map(shift), related, ..self }
+    }
+}
+
 /// The faults that were found so far.
 #[derive(Default)]
 pub(super) struct Report {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -11,7 +11,7 @@ use super::answer::Refusal;
 use super::cache::Cache;
 use super::quota::Samples;
 use crate::background::Background;
-use crate::control::{ControlHandle, StatusReader};
+use crate::control::{ControlHandle, ControlRequest, StatusReader};
 use crate::journal::Location;
 use crate::metrics::Metrics;
 use crate::schedule::Schedule;
@@ -22,6 +22,10 @@ const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
 
 /// Forecasts that are made or wait to be made. Each takes a minute at most; more people than that look at the same one.
 const MOST_FORECASTS: usize = 4;
+
+/// A scrape waits no longer for the journal: Prometheus gives up after ten seconds. What is read
+/// later is told by the next scrape.
+const SCRAPE_WAITS: Duration = Duration::from_secs(3);
 
 /// The sources of the answers of one daemon's page.
 pub struct Site {
@@ -85,6 +89,30 @@ impl Site {
             *seen = (schedule, seen.1 + 1);
         }
         seen.1
+    }
+
+    /// Brings the series of the entries up to date for a scrape, within a bounded time.
+    pub(super) async fn refresh_entries(&self) {
+        if self.metrics.begins_reading_ends() {
+            let metrics = Arc::clone(&self.metrics);
+            let reading = self.read(move |journal| {
+                let began = Instant::now();
+                metrics.has_read_ends(journal.last_ends().ok(), began);
+            });
+            if timeout(SCRAPE_WAITS, reading).await.is_err() {
+                // What nobody waits for may not have been begun.
+                self.metrics.has_read_ends(None, Instant::now());
+            }
+        }
+        let snapshot = self.control.ask(|answer| ControlRequest::Snapshot { most: 0, answer });
+        // A loop that hangs is told by `healthy`.
+        let Ok(Ok(snapshot)) = timeout(SCRAPE_WAITS, snapshot).await else { return };
+        let metrics = Arc::clone(&self.metrics);
+        let refreshing = self.walk(move |schedule| {
+            let paused = snapshot.paused.keys().cloned().collect();
+            metrics.refresh_entries(schedule, &paused, snapshot.now);
+        });
+        let _ = timeout(SCRAPE_WAITS, refreshing).await;
     }
 
     /// Does something with the journal, within a bounded time.
