@@ -928,7 +928,7 @@ mod tests {
             action: Action { id: Some(7), finished_success: Some(true), ..Action::default() },
         };
         assert_eq!(Event::from(event.clone()).level(), Level::INFO);
-        assert_eq!(Event::from(event.clone()).message(), "a: action 7 succeeded after 1.500 s");
+        assert_eq!(Event::from(event.clone()).message(), "a: action 7 succeeded after 1.5 s");
         event.action.finished_success = None;
         assert_eq!(Event::from(event).level(), Level::ERROR);
     }

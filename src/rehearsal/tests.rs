@@ -277,7 +277,7 @@ fn answers_are_read_as_those_of_the_real_api() {
     let schedule = read(&(account("limit: 100") + jobs));
     for (fault, expected) in [
         ("status=422", "refused with 422"),
-        ("status=500", "may have started"),
+        ("status=500", "is in doubt"),
         ("reset-mid-body", "the answer broke off"),
         ("endless", "longer than"),
         ("huge", "longer than"),

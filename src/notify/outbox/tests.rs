@@ -116,7 +116,7 @@ fn each_receiver_is_told_of_what_it_asks_for_and_of_the_recovery_from_it() {
         world.posted(),
         pairs(&[
             ("all", "1 occurrence failed, 1 missed, 1 recovered"),
-            ("some", "b: may have started, and is not sent again: Bad(Failed)"),
+            ("some", "b: it is unknown whether it started, so it is not sent again: Bad(Failed)"),
         ]),
         "a good end is told once, and not to who was not told of the bad one"
     );
@@ -265,6 +265,6 @@ fn a_slow_run_is_told_and_makes_no_end_good_or_bad() {
     world.happens("pinged", What::Odd(Trigger::Quick));
     world.happens("a", What::Good);
     world.pass(2);
-    let told = pairs(&[("all", "a: may have started, and is not sent again: Odd(Slow)")]);
+    let told = pairs(&[("all", "a: it is unknown whether it started, so it is not sent again: Odd(Slow)")]);
     assert_eq!(world.posted(), told, "no ping, no recovery, and not to who did not ask for it");
 }
