@@ -12,6 +12,7 @@ mod ahead {
 mod answers;
 mod args_template;
 mod audit;
+mod backfill;
 mod calendars;
 mod check;
 mod client;

@@ -9,6 +9,11 @@
 //! then, or the row was pruned. Nor is an instant judged that the daemon has not planned yet. Both
 //! are counted.
 //!
+//! An occurrence that was made up for (`stackcron backfill`) has a row of its own beside the one
+//! that was given up. The instant gets one verdict, that of the later row: `late` where it ran, by
+//! the time since its scheduled instant, with the reason `backfill`. So an audit after a backfill
+//! no longer finds what was missed.
+//!
 //! Example: `e` is due at 10:00, 10:01 and 10:02. The journal has rows of 10:00 and 10:02, and its
 //! cursor is at 10:02:30. 10:01 is lost. At 10:03 nothing is planned yet, because the daemon is
 //! down: that instant is counted and not judged.
@@ -19,7 +24,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud66::ActionId;
-use crate::journal::{Record, State};
+use crate::journal::{Key, Record, State};
 use crate::schedule::{Entry, EntryName};
 use crate::timetable::Timetable;
 
@@ -90,6 +95,34 @@ pub fn verdict(state: State, lateness_ms: Option<i64>) -> Option<Verdict> {
         State::Unknown => Some(Verdict::Unknown),
     }
 }
+
+/// The judgement on a row. `None`: the occurrence has not come to its end.
+fn judged(record: Record) -> Option<Judged> {
+    let is_backfill = record.is_backfill();
+    let scheduled_at = record.key.scheduled_at();
+    // The journal counts from when a person asked for it.
+    let since_scheduled = || {
+        let late = record.sent_at?.duration_since(scheduled_at).as_millis();
+        Some(late.try_into().unwrap_or(i64::MAX))
+    };
+    let lateness_ms = if is_backfill { since_scheduled() } else { record.lateness_ms };
+    let reason = match record.reason {
+        Some(reason) if is_backfill => Some(format!("{BACKFILL}: {reason}")),
+        None if is_backfill => Some(BACKFILL.to_owned()),
+        reason => reason,
+    };
+    Some(Judged {
+        entry: record.key.entry().clone(),
+        scheduled_at,
+        verdict: verdict(record.state, lateness_ms)?,
+        action_id: record.action_id,
+        lateness_ms,
+        reason,
+    })
+}
+
+/// The reason of what ran because a person had it made up for.
+const BACKFILL: &str = "backfill";
 
 /// An instant with its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +202,9 @@ pub struct Audit<F> {
     pending: Vec<Arc<Entry>>,
     /// Entries of which the journal has a row.
     seen: HashSet<EntryName>,
+    /// The occurrence of the last row and its judgement, which a row of a backfill replaces. No
+    /// judgement: the occurrence has not come to its end.
+    held: Option<(Key, Option<Judged>)>,
     counts: Counts,
     each: F,
 }
@@ -179,7 +215,7 @@ impl<F: FnMut(Judged)> Audit<F> {
     pub fn new(scope: Scope, timetable: Timetable, each: F) -> Audit<F> {
         let at = scope.from;
         let (pending, seen, counts) = (Vec::new(), HashSet::new(), Counts::default());
-        Audit { scope, timetable, at, pending, seen, counts, each }
+        Audit { scope, timetable, at, pending, seen, held: None, counts, each }
     }
 
     /// Takes a row of the journal. Rows come in the order of scheduled_at, from the journal's
@@ -191,19 +227,14 @@ impl<F: FnMut(Judged)> Audit<F> {
             return;
         }
         if at >= self.scope.from {
+            let is_same = |(key, _): &(Key, _)| *key.entry() == entry && key.scheduled_at() == at;
+            if record.is_backfill() && self.held.as_ref().is_some_and(is_same) {
+                self.held = None;
+            }
+            self.release();
             self.reach(at);
             self.pending.retain(|due| due.name != entry);
-            match verdict(record.state, record.lateness_ms) {
-                None => self.counts.open += 1,
-                Some(verdict) => self.tell(Judged {
-                    entry: entry.clone(),
-                    scheduled_at: at,
-                    verdict,
-                    action_id: record.action_id,
-                    lateness_ms: record.lateness_ms,
-                    reason: record.reason,
-                }),
-            }
+            self.held = Some((record.key.clone(), judged(record)));
         }
         if !self.seen.contains(&entry) {
             self.seen.insert(entry);
@@ -212,8 +243,18 @@ impl<F: FnMut(Judged)> Audit<F> {
 
     /// Judges what is left after the journal's last row.
     pub fn finish(mut self) -> Counts {
+        self.release();
         self.reach(self.scope.until);
         self.counts
+    }
+
+    /// Tells the judgement that no later row has replaced.
+    fn release(&mut self) {
+        match self.held.take() {
+            Some((_, Some(judged))) => self.tell(judged),
+            Some((_, None)) => self.counts.open += 1,
+            None => {}
+        }
     }
 
     /// Judges what is due before `at` and was not named by a row, and gathers what is due at `at`.

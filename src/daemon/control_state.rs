@@ -7,16 +7,18 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Daemon;
+use super::core::NoBackfill;
 use crate::clock::{Mono, Now};
 use crate::control::{
     Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid,
-    attention,
+    Wanted, attention,
 };
+use crate::dispatch::{Haste, Hindrance};
 use crate::journal::{Claim, Claimed, Health, Journal, JournalError, Key, Pause};
 use crate::log::Event;
-use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
+use crate::log::event::{EntryFired, EntryPaused, EntryResumed, OccurrenceBackfilled};
 use crate::metrics::DISK_HANGS;
-use crate::schedule::EntryName;
+use crate::schedule::{Entry, EntryName};
 
 /// Where an answer of the journal's leads to.
 pub(super) enum ByHand {
@@ -126,56 +128,99 @@ impl Daemon {
 
     fn claim_by_hand(&mut self, fire: Box<Fire>) {
         let now = Now::read();
-        if let Some(at) = fire.at.filter(|at| !is_instant_of_a_person(*at, now)) {
-            return drop(fire.answer.send(Err(FireError::Elsewhen(at))));
-        }
-        match self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) {
-            Some((cursor, claim)) => {
-                let claim = match fire.at {
-                    Some(at) => Claim {
-                        key: Key::new(fire.entry.name.clone(), at),
-                        due_at: at,
-                        deadline: at.checked_add(fire.entry.start_deadline).unwrap_or(Timestamp::MAX),
-                        ..claim
-                    },
-                    None => claim,
-                };
-                self.requests.claim_by_hand(cursor, claim, fire);
-            }
-            None => drop(fire.answer.send(Err(FireError::NotYet))),
+        let claimed = match &fire.wanted {
+            Wanted::Now { args, at, .. } => self.claim_now(&fire.entry, args.clone(), *at, now),
+            Wanted::Backfill { at, pass } => self.claim_backfill(&fire.entry, *at, *pass, now),
+        };
+        match claimed {
+            Ok((cursor, claim)) => self.requests.claim_by_hand(cursor, claim, fire),
+            Err(error) => drop(fire.answer.send(Err(error))),
         }
     }
 
+    fn claim_now(
+        &mut self,
+        entry: &Entry,
+        args: Option<String>,
+        at: Option<Timestamp>,
+        now: Now,
+    ) -> Result<(Timestamp, Claim), FireError> {
+        if let Some(at) = at.filter(|at| !is_instant_of_a_person(*at, now)) {
+            return Err(FireError::Elsewhen(at));
+        }
+        let (cursor, claim) = self.core.claim_by_hand(entry, args, now).ok_or(FireError::NotYet)?;
+        let claim = match at {
+            Some(at) => Claim {
+                key: Key::new(entry.name.clone(), at),
+                due_at: at,
+                deadline: at.checked_add(entry.start_deadline).unwrap_or(Timestamp::MAX),
+                ..claim
+            },
+            None => claim,
+        };
+        Ok((cursor, claim))
+    }
+
+    fn claim_backfill(
+        &mut self,
+        entry: &Arc<Entry>,
+        at: Timestamp,
+        pass: u32,
+        now: Now,
+    ) -> Result<(Timestamp, Claim), FireError> {
+        let key = Key::new(entry.name.clone(), at).in_pass(pass);
+        self.core.claim_backfill(entry, key, now).map_err(|error| match error {
+            NoBackfill::NotYet => FireError::NotYet,
+            NoBackfill::NotPast => FireError::NotPast(at),
+            NoBackfill::NotDue => FireError::NotDue { entry: entry.name.clone(), at },
+            NoBackfill::Hindered(Hindrance::Busy) => FireError::Busy(entry.name.clone()),
+            NoBackfill::Hindered(Hindrance::Forgotten(until)) => FireError::Forgotten(until),
+            NoBackfill::Hindered(Hindrance::Paused(by)) => {
+                FireError::Paused { entry: entry.name.clone(), by }
+            }
+        })
+    }
+
     fn claimed_by_hand(&mut self, fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError>) {
-        match claimed {
+        let known = match claimed {
             Err(error) => {
                 self.core.unclaimed_by_hand(Now::read());
-                let _ = fire.answer.send(Err(FireError::Journal(error)));
+                return drop(fire.answer.send(Err(FireError::Journal(error))));
             }
-            // The question was asked before: its claim was written, though its answer was lost.
-            Ok(Claimed { known }) if !known.is_empty() && fire.at.is_some() => {
-                self.core.known_by_hand();
-                let _ = fire.answer.send(Err(FireError::ClaimedBefore(claim.key)));
-            }
-            // The clock has shown this instant before.
-            Ok(Claimed { known }) if !known.is_empty() => {
-                self.core.known_by_hand();
-                self.claim_by_hand(fire);
-            }
-            Ok(_) => {
-                let Fire { schedule, entry, haste, by: Uid(by_uid), answer, told, .. } = *fire;
-                self.desk.watch(claim.key.clone(), told);
-                let _ = answer.send(Ok(claim.key.clone()));
-                let scheduled_at = claim.key.scheduled_at();
-                self.emit(EntryFired { entry: entry.name.clone(), scheduled_at, by_uid }.into());
-                let entry = match Arc::ptr_eq(&schedule, &self.schedule) {
-                    true => Some(&entry),
-                    false => self.schedule.entries.iter().find(|now| now.name == entry.name),
-                };
-                let effects = self.core.claimed_by_hand(claim, entry, haste, Now::read());
-                self.perform(effects);
-            }
+            Ok(Claimed { known }) => !known.is_empty(),
+        };
+        if known {
+            self.core.known_by_hand();
+            let error = match fire.wanted {
+                // The clock has shown this instant before.
+                Wanted::Now { at: None, .. } => return self.claim_by_hand(fire),
+                // The question was asked before: its claim was written, though its answer was lost.
+                Wanted::Now { at: Some(_), .. } => FireError::ClaimedBefore(claim.key),
+                Wanted::Backfill { .. } => FireError::Known(claim.key),
+            };
+            return drop(fire.answer.send(Err(error)));
         }
+        let Fire { schedule, entry, wanted, by: Uid(by_uid), answer, told } = *fire;
+        let (name, scheduled_at) = (entry.name.clone(), claim.key.scheduled_at());
+        self.desk.watch(Key::new(name.clone(), scheduled_at), told);
+        let _ = answer.send(Ok(claim.key.clone()));
+        let haste = match wanted {
+            Wanted::Now { haste, .. } => {
+                self.emit(EntryFired { entry: name, scheduled_at, by_uid }.into());
+                haste
+            }
+            Wanted::Backfill { pass, .. } => {
+                let pass = pass.into();
+                self.emit(OccurrenceBackfilled { entry: name, scheduled_at, pass, by_uid }.into());
+                Haste::Usual
+            }
+        };
+        let entry = match Arc::ptr_eq(&schedule, &self.schedule) {
+            true => Some(&entry),
+            false => self.schedule.entries.iter().find(|now| now.name == entry.name),
+        };
+        let effects = self.core.claimed_by_hand(claim, entry, haste, Now::read());
+        self.perform(effects);
     }
 
     fn steer(&mut self, steer: Steer, to: To) {

@@ -68,7 +68,7 @@ impl Memory {
     pub(crate) fn claim_all(&mut self, claims: &[Claim]) -> Claimed {
         let mut claimed = Claimed::default();
         for claim in claims {
-            if self.rows.contains_key(&claim.key) || self.is_kept_by_former_pass(claim) {
+            if self.rows.contains_key(&claim.key) || self.is_kept_by_another_pass(claim) {
                 claimed.known.push(claim.key.clone());
                 continue;
             }
@@ -94,13 +94,14 @@ impl Memory {
         refused
     }
 
-    /// Whether an earlier time through the instant leaves nothing to a later one.
-    fn is_kept_by_former_pass(&self, claim: &Claim) -> bool {
+    /// Whether another time through the instant leaves nothing to this one.
+    fn is_kept_by_another_pass(&self, claim: &Claim) -> bool {
         let of = |pass| claim.key.clone().in_pass(pass);
-        self.rows.range(of(0)..claim.key.clone()).any(|(_, (_, progress))| match progress.state {
-            State::Due | State::Waiting => true,
+        let once = claim.repetition == Repetition::Once;
+        self.rows.range(of(0)..=of(u32::MAX)).any(|(key, (_, progress))| match progress.state {
+            State::Due | State::Waiting => once || key.pass() < claim.key.pass(),
             State::Rejected | State::Missed | State::Skipped => false,
-            _ => claim.repetition == Repetition::Once,
+            _ => once,
         })
     }
 

@@ -46,6 +46,7 @@ pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
+pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
 pub use resent::{Resent, Watch};
@@ -135,7 +136,8 @@ pub enum Repetition {
     /// It goes again, as its entry follows elapsed time.
     #[default]
     Again,
-    /// It is an appointment: it goes again only where every pass before was given up.
+    /// It goes again only where every other pass was given up: it is an appointment, or a person
+    /// has it made up for.
     Once,
 }
 
@@ -355,8 +357,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
-    /// Which run it repeats: when that was scheduled, and the number of this repetition, from 1.
-    pub retry: Option<(Timestamp, u32)>,
+    /// What asked for it. `None`: the schedule, or a person who fired it.
+    pub link: Option<Linked>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// How the last attempt failed, of what waits, was missed or was skipped.
