@@ -3,6 +3,7 @@
 //!
 //! The modules stand in the order in which data passes through them.
 
+pub mod occurrence;
 pub mod schedule;
 pub mod timetable;
 pub mod dispatch;

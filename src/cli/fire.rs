@@ -13,6 +13,7 @@ use super::{Status, history};
 use crate::control::{self, Answer, Answers, ClientError, Question, Told};
 use crate::journal::State;
 use crate::log::visible;
+use crate::occurrence::Reason;
 use crate::schedule::duration;
 
 /// Run an entry now, through the running daemon and its quota.
@@ -181,16 +182,17 @@ fn print(told: &Told, format: Format) -> anyhow::Result<()> {
 
 /// What the log's sentence does not say.
 fn remedy(told: &Told) -> Option<&'static str> {
-    match (told.state.as_str(), told.reason.as_deref()) {
-        ("skipped", Some("overlap")) => Some(
+    let reason = told.reason.as_deref().and_then(|word| word.parse().ok());
+    match (State::of_word(&told.state)?, reason) {
+        (State::Skipped, Some(Reason::Overlap)) => Some(
             "its last action has not finished, and its `overlap` is not `allow`: fire it again when that has finished",
         ),
-        ("skipped", Some("deploying" | "maintenance" | "paused_remotely")) => {
+        (State::Skipped, Some(Reason::Deploying | Reason::Maintenance | Reason::PausedRemotely)) => {
             Some("its `stack_state` is `skip`: fire it again when that is over, or with --now")
         }
-        ("skipped", Some("removed")) => Some("it was taken out of the schedule meanwhile"),
-        ("missed", _) => Some("it could not be sent within its `start_deadline`: fire it again"),
-        ("unknown", _) => {
+        (State::Skipped, Some(Reason::Removed)) => Some("it was taken out of the schedule meanwhile"),
+        (State::Missed, _) => Some("it could not be sent within its `start_deadline`: fire it again"),
+        (State::Unknown, _) => {
             Some("look for its action at the stack before it is fired again: it may have started")
         }
         _ => None,

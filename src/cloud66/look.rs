@@ -11,6 +11,7 @@ use super::client::{Client, describe};
 use super::pages::truth;
 use super::reply::{BodyError, Head, Reply, throttled};
 use super::stacks;
+use crate::occurrence::Reason;
 use crate::schedule::{JobUid, StackUid};
 
 /// Why a job should not be run now. The first that holds is the reason.
@@ -25,19 +26,24 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// The word of it in the log and in the journal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Obstacle::Deploying => "deploying",
-            Obstacle::Maintenance => "maintenance",
-            Obstacle::PausedRemotely => "paused_remotely",
+    /// The obstacle that a reason names.
+    pub fn of(reason: Reason) -> Option<Obstacle> {
+        match reason {
+            Reason::Deploying => Some(Obstacle::Deploying),
+            Reason::Maintenance => Some(Obstacle::Maintenance),
+            Reason::PausedRemotely => Some(Obstacle::PausedRemotely),
+            _ => None,
         }
     }
+}
 
-    /// The obstacle that a word names.
-    pub fn of_word(word: &str) -> Option<Obstacle> {
-        let all = [Obstacle::Deploying, Obstacle::Maintenance, Obstacle::PausedRemotely];
-        all.into_iter().find(|obstacle| obstacle.as_str() == word)
+impl From<Obstacle> for Reason {
+    fn from(obstacle: Obstacle) -> Reason {
+        match obstacle {
+            Obstacle::Deploying => Reason::Deploying,
+            Obstacle::Maintenance => Reason::Maintenance,
+            Obstacle::PausedRemotely => Reason::PausedRemotely,
+        }
     }
 }
 
@@ -186,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn each_obstacle_has_a_word() {
+    fn each_obstacle_is_a_reason() {
         for obstacle in [Obstacle::Deploying, Obstacle::Maintenance, Obstacle::PausedRemotely] {
-            assert_eq!(Obstacle::of_word(obstacle.as_str()), Some(obstacle));
+            assert_eq!(Obstacle::of(obstacle.into()), Some(obstacle));
         }
-        assert_eq!(Obstacle::of_word("quota"), None);
+        assert_eq!(Obstacle::of(Reason::Quota), None);
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::status::Status;
 use crate::journal::State;
 use crate::log::Event;
+use crate::occurrence::Reason;
 
 /// The version of what is said here. Another one is refused.
 pub const VERSION: u64 = 1;
@@ -202,7 +203,7 @@ pub struct Told {
 impl Told {
     /// Whether it has been decided: it has started, or will not.
     pub fn is_final(&self) -> bool {
-        !matches!(self.state.as_str(), "due" | "waiting")
+        !matches!(State::of_word(&self.state), Some(State::Due | State::Waiting))
     }
 
     /// Whether it has started an action.
@@ -219,13 +220,13 @@ impl Told {
         Some(match event {
             Event::OccurrenceWaiting(e) => Told {
                 state: state(State::Waiting),
-                reason: Some(e.reason.to_owned()),
+                reason: Some(e.reason.to_string()),
                 until: e.until,
                 ..told
             },
             Event::OccurrenceRetrying(e) => Told {
                 state: state(State::Waiting),
-                reason: Some("retry".to_owned()),
+                reason: Some(Reason::Retry.to_string()),
                 attempts: Some(e.attempts),
                 status: e.status,
                 error: Some(e.error.clone()),
@@ -240,10 +241,10 @@ impl Told {
                 ..told
             },
             Event::OccurrenceMissed(e) => {
-                Told { state: state(State::Missed), reason: Some(e.reason.to_owned()), ..told }
+                Told { state: state(State::Missed), reason: Some(e.reason.to_string()), ..told }
             }
             Event::OccurrenceSkipped(e) => {
-                Told { state: state(State::Skipped), reason: Some(e.reason.to_owned()), ..told }
+                Told { state: state(State::Skipped), reason: Some(e.reason.to_string()), ..told }
             }
             Event::OccurrenceRejected(e) => Told {
                 state: state(State::Rejected),

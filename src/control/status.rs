@@ -12,6 +12,7 @@ use super::request::{NotReady, Snapshot};
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Lately, Pause, Record, State};
+use crate::occurrence::Reason;
 use crate::schedule::{AccountName, Entry, EntryName, Priority};
 use crate::timetable::zone_name;
 
@@ -417,12 +418,11 @@ fn waiting_of(standing: &Standing) -> BTreeMap<String, usize> {
 
 fn waiting(waiting: &Waiting) -> WaitingStatus {
     let (reason, until) = match waiting.waits {
-        Waits::Quota { until } => ("quota", until),
-        Waits::Turn => ("turn", None),
-        Waits::Retry { until } => ("retry", until),
-        Waits::Overlap => ("overlap", None),
-        Waits::Stack(Some(obstacle)) => (obstacle.as_str(), None),
-        Waits::Stack(None) => ("turn", None),
+        Waits::Quota { until } => (Reason::Quota.as_str(), until),
+        Waits::Turn | Waits::Stack(None) => ("turn", None),
+        Waits::Retry { until } => (Reason::Retry.as_str(), until),
+        Waits::Overlap => (Reason::Overlap.as_str(), None),
+        Waits::Stack(Some(obstacle)) => (Reason::from(obstacle).as_str(), None),
     };
     WaitingStatus {
         entry: waiting.entry.name.to_string(),

@@ -195,10 +195,10 @@ impl World {
                     Event::ClockJumped(e) => self.jumps.push(e.by_ms),
                     Event::ClockBehind(e) => self.behind.push((e.until, e.entries)),
                     Event::OccurrenceMissed(e) => {
-                        *self.given_up.entry((e.entry.to_string(), e.reason)).or_default() += 1;
+                        *self.given_up.entry((e.entry.to_string(), e.reason.as_str())).or_default() += 1;
                     }
                     Event::OccurrenceSkipped(e) => {
-                        *self.given_up.entry((e.entry.to_string(), e.reason)).or_default() += 1;
+                        *self.given_up.entry((e.entry.to_string(), e.reason.as_str())).or_default() += 1;
                     }
                     _ => {}
                 },

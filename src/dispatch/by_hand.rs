@@ -18,6 +18,7 @@ use super::{Activity, Dispatch, Effect, History, Id, Pending, Planned, log};
 use crate::clock::Now;
 use crate::journal::{Claim, Origin, Pause, Retry};
 use crate::log::event::PauseEnded;
+use crate::occurrence::Reason;
 use crate::schedule::{Entry, EntryName, Overlap, Priority};
 
 /// Whether an occurrence heeds the state of its stack.
@@ -98,7 +99,7 @@ impl Dispatch {
         let waiting: Vec<Id> = waiting.into_iter().flatten().copied().collect();
         for id in waiting {
             if self.is_paused_by_hand(id) {
-                self.skip(id, "paused", now, &mut effects);
+                self.skip(id, Reason::Paused, now, &mut effects);
             }
         }
         effects

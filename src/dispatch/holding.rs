@@ -186,7 +186,7 @@ impl Dispatch {
             return;
         };
         if pending.entry.stack_state == StackState::Skip {
-            return self.skip(id, obstacle.as_str(), now, effects);
+            return self.skip(id, obstacle.into(), now, effects);
         }
         pending.goes_on = true;
         if pending.history.obstacle.replace(obstacle) != Some(obstacle) {
@@ -194,10 +194,10 @@ impl Dispatch {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
                 pass: pending.pass.into(),
-                reason: obstacle.as_str(),
+                reason: obstacle.into(),
                 until: None,
             }));
-            effects.extend(pending.record_waiting(obstacle.as_str()));
+            effects.extend(pending.record_waiting(obstacle.into()));
         }
         if pending.place != Place::Stack {
             self.keep_back(id);

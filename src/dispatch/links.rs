@@ -25,17 +25,12 @@ use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
 use crate::log::event::{OccurrenceSkipped, OccurrenceUnknown, Seldom};
+use crate::occurrence::Reason;
 use crate::schedule::{Entry, EntryName, Followers, Schedule};
-
-/// The reason of what is skipped because the entry that it comes after did not end as it should.
-const UPSTREAM: &str = "upstream";
 
 /// The error of an occurrence that an older copy of the journal may have forgotten.
 const FORGOTTEN: &str =
     "the journal is an older copy of itself: the occurrence may have run after its upstream had ended";
-
-/// The reason of what a reload has taken away: what comes after it is gone with it.
-const REMOVED: &str = "removed";
 
 /// The entries that are linked, as the schedule in force has them.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +98,7 @@ fn verdict(origin: &Origin, end: &Transition) -> Option<Verdict> {
     Some(match end {
         Transition::Finished { success: Some(true), .. } => Verdict::Success,
         Transition::Finished { .. } => Verdict::Failure,
-        Transition::Skipped { reason } if reason.reason == REMOVED => return None,
+        Transition::Skipped { reason } if reason.reason == Reason::Removed.as_str() => return None,
         // The run that it was to repeat has failed, and was the last.
         Transition::Missed { .. } | Transition::Skipped { .. } | Transition::Rejected { .. }
             if matches!(origin, Origin::Retry(_)) =>
@@ -263,11 +258,14 @@ impl Dispatch {
                 pass: ending.key.pass().into(),
                 retry_of: Seldom(None),
                 retry: Seldom(None),
-                reason: UPSTREAM,
+                reason: Reason::Upstream,
                 calendar: None,
                 lateness_ms: ms(now.wall.duration_since(first)),
             }));
-            next.push(Successor { claim, given_up: Some(Transition::Skipped { reason: UPSTREAM.into() }) });
+            next.push(Successor {
+                claim,
+                given_up: Some(Transition::Skipped { reason: Reason::Upstream.into() }),
+            });
             self.follow_on(&ending, Verdict::GivenUp, now, planned, next, told);
         }
     }

@@ -32,6 +32,7 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionId, Obstacle};
 use crate::journal::{Cause, Claim, Handover, Key, Origin, Pause, Repetition, Resent, Transition};
 use crate::log::Event;
+use crate::occurrence::Reason;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
@@ -262,7 +263,7 @@ impl Pending {
     }
 
     /// Writes down that it waits. `None` when an attempt is in doubt: what waits was not sent.
-    fn record_waiting(&mut self, reason: &'static str) -> Option<Effect> {
+    fn record_waiting(&mut self, reason: Reason) -> Option<Effect> {
         if self.history.doubt.is_some() {
             self.history.written = false;
             return None;

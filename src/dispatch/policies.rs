@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::links::LinkedKey;
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
-use crate::cloud66::Obstacle;
 use crate::journal::{Cause, Claim, Origin, Transition, calendar_reason};
 use crate::log::Event;
 use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
+use crate::occurrence::Reason;
 use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
 use crate::timetable::excluded;
 
@@ -21,7 +21,7 @@ pub(crate) const WAITED: SignedDuration = SignedDuration::from_secs(5);
 
 /// Gives up a claim that was not sent and whose entry is no longer in the schedule.
 pub(super) fn removed(claim: Claim, now: Now) -> [Effect; 2] {
-    let reason = "removed";
+    let reason = Reason::Removed;
     let (retry_of, retry) = claim.origin.retry_fields();
     let event = OccurrenceSkipped {
         entry: claim.key.entry().clone(),
@@ -48,7 +48,7 @@ impl Dispatch {
         let (by_schedule, first) = (pending.origin == Origin::Schedule, pending.first());
         let repeats = first != scheduled_at;
         if !by_hand && self.is_paused(&entry, due_at) {
-            return self.skip(id, "paused", now, effects);
+            return self.skip(id, Reason::Paused, now, effects);
         }
         if !by_hand && let Some(exclusion) = excluded(&entry, scheduled_at) {
             return self.skip_on(id, exclusion.calendar, now, effects);
@@ -56,16 +56,16 @@ impl Dispatch {
         if by_schedule
             && self.left_out.is_some_and(|(from, until)| from < scheduled_at && scheduled_at < until)
         {
-            return self.miss(id, "clock", now, effects);
+            return self.miss(id, Reason::Clock, now, effects);
         }
         if deadline <= now.wall {
-            return self.miss(id, "deadline", now, effects);
+            return self.miss(id, Reason::Deadline, now, effects);
         }
         if by_hand {
             return self.make_ready(id);
         }
         if late && !goes_on && entry.catch_up == CatchUp::None {
-            return self.miss(id, "down", now, effects);
+            return self.miss(id, Reason::Down, now, effects);
         }
         self.make_ready(id);
         if !repeats {
@@ -119,17 +119,17 @@ impl Dispatch {
                     entry: name.clone(),
                     scheduled_at: pending.scheduled_at,
                     pass: pending.pass.into(),
-                    reason: "overlap",
+                    reason: Reason::Overlap,
                     until: None,
                 }));
-                effects.extend(pending.record_waiting("overlap"));
+                effects.extend(pending.record_waiting(Reason::Overlap));
                 if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
                     lane.take_out(pending.place, pending.rank(id));
                     lane.put_in(Place::Held, pending.rank(id));
                 }
                 pending.place = Place::Held;
             }
-            Overlap::Queue | Overlap::Skip => self.skip(id, "overlap", now, effects),
+            Overlap::Queue | Overlap::Skip => self.skip(id, Reason::Overlap, now, effects),
         }
         true
     }
@@ -158,12 +158,12 @@ impl Dispatch {
             let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
             };
-            effects.extend(pending.record_waiting("quota"));
+            effects.extend(pending.record_waiting(Reason::Quota));
             effects.push(log(OccurrenceWaiting {
                 entry: pending.entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
                 pass: pending.pass.into(),
-                reason: "quota",
+                reason: Reason::Quota,
                 until: Some(until),
             }));
         }
@@ -180,7 +180,7 @@ impl Dispatch {
         }
         let entry = Arc::clone(&pending.entry);
         match entry.catch_up {
-            CatchUp::None if !pending.goes_on => self.miss(id, "quota", now, effects),
+            CatchUp::None if !pending.goes_on => self.miss(id, Reason::Quota, now, effects),
             CatchUp::Latest => self.supersede(&entry.name, now, effects),
             CatchUp::None | CatchUp::All => {}
         }
@@ -201,25 +201,25 @@ impl Dispatch {
     }
 
     /// Why an occurrence that is past its deadline was not sent.
-    pub(super) fn late_for(&self, id: Id) -> &'static str {
+    pub(super) fn late_for(&self, id: Id) -> Reason {
         let pending = self.pending.get(&id).filter(|pending| pending.place == Place::Stack);
-        pending.and_then(|pending| pending.history.obstacle).map_or("deadline", Obstacle::as_str)
+        pending.and_then(|pending| pending.history.obstacle).map_or(Reason::Deadline, Reason::from)
     }
 
     /// Gives up an occurrence that was not sent in time.
-    pub(super) fn miss(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn miss(&mut self, id: Id, reason: Reason, now: Now, effects: &mut Vec<Effect>) {
         self.misses(id, reason, None, now, effects);
     }
 
     /// Gives up an occurrence in whose place the one that was scheduled at `by` goes.
     pub(super) fn superseded(&mut self, id: Id, by: Timestamp, now: Now, effects: &mut Vec<Effect>) {
-        self.misses(id, "superseded", Some(by), now, effects);
+        self.misses(id, Reason::Superseded, Some(by), now, effects);
     }
 
     fn misses(
         &mut self,
         id: Id,
-        reason: &'static str,
+        reason: Reason,
         replaced_by: Option<Timestamp>,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -228,26 +228,26 @@ impl Dispatch {
             let (entry, scheduled_at, pass) = (key.entry().clone(), key.scheduled_at(), key.pass().into());
             let (retry_of, retry) = origin.retry_fields();
             let event = OccurrenceMissed { entry, scheduled_at, pass, retry_of, retry, reason, lateness_ms };
-            (Transition::Missed { reason: Cause { reason: reason.into(), replaced_by, error } }, event.into())
+            (Transition::Missed { reason: Cause { replaced_by, error, ..reason.into() } }, event.into())
         });
     }
 
     /// Gives up an occurrence that is not meant to be sent.
-    pub(super) fn skip(&mut self, id: Id, reason: &'static str, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn skip(&mut self, id: Id, reason: Reason, now: Now, effects: &mut Vec<Effect>) {
         self.skips(id, reason, reason.into(), None, now, effects);
     }
 
     /// Gives up an occurrence that falls on a calendar of its entry.
     fn skip_on(&mut self, id: Id, calendar: &CalendarName, now: Now, effects: &mut Vec<Effect>) {
         let cause = Cause { reason: calendar_reason(calendar).into(), replaced_by: None, error: None };
-        self.skips(id, "calendar", cause, Some(calendar.clone()), now, effects);
+        self.skips(id, Reason::Calendar, cause, Some(calendar.clone()), now, effects);
     }
 
     /// `reason` is the word of the log, and `cause` what the journal keeps.
     fn skips(
         &mut self,
         id: Id,
-        reason: &'static str,
+        reason: Reason,
         cause: Cause,
         calendar: Option<CalendarName>,
         now: Now,

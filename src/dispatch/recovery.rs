@@ -16,6 +16,7 @@ use crate::clock::Now;
 use crate::cloud66::Obstacle;
 use crate::journal::{Claim, Followed, Open, Origin, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceUnknown};
+use crate::occurrence::Reason;
 use crate::quota::{self, Ending};
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
 
@@ -94,7 +95,7 @@ impl Dispatch {
         };
         for Open { claim, reached } in recovered.open {
             let obstacle = match &reached {
-                Reached::Waiting { reason, .. } => Obstacle::of_word(&reason.reason),
+                Reached::Waiting { reason, .. } => reason.reason.parse().ok().and_then(Obstacle::of),
                 Reached::Due | Reached::Sending { .. } => None,
             };
             let mut error = None;
@@ -110,7 +111,13 @@ impl Dispatch {
                 // own policies.
                 Reached::Waiting { attempts, reason } => {
                     error = reason.error;
-                    (attempts, None, true, true, !matches!(&*reason.reason, "quota" | "down"))
+                    (
+                        attempts,
+                        None,
+                        true,
+                        true,
+                        !matches!(reason.reason.parse(), Ok(Reason::Quota | Reason::Down)),
+                    )
                 }
                 Reached::Sending { attempts, sent_at } => (attempts, Some(sent_at), false, false, false),
             };
@@ -239,7 +246,7 @@ impl Dispatch {
         for (id, pending) in all {
             match pending.place {
                 Place::Ready | Place::Retry(_) | Place::Held | Place::Stack if !pending.history.written => {
-                    effects.extend(pending.record_waiting("down"));
+                    effects.extend(pending.record_waiting(Reason::Down));
                 }
                 Place::Doubt if pending.history.attempts == 0 => {
                     let Some(sent_at) = self.doubts.sent_at(*id) else { continue };

@@ -11,6 +11,7 @@ use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Key, Origin, Transition};
 use crate::log::event::{OccurrenceSkipped, Seldom};
+use crate::occurrence::Reason;
 use crate::quota::Ending;
 use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
 use crate::timetable::{self, Occurrence};
@@ -75,7 +76,7 @@ impl Dispatch {
             };
             match pending.place {
                 Place::Future if !reloaded.comes(&pending.origin, pending.scheduled_at) => {
-                    self.skip(id, "removed", now, &mut effects);
+                    self.skip(id, Reason::Removed, now, &mut effects);
                 }
                 // Its answer is told under the definition that it was sent by.
                 Place::Sending | Place::Doubt => pending.reloaded = Some(reloaded),
@@ -90,7 +91,7 @@ impl Dispatch {
     /// Gives up what was claimed ahead and a reload has removed since.
     pub(crate) fn withdraw(&mut self, occurrences: Vec<Occurrence>, now: Now) -> Vec<Effect> {
         let removed = occurrences.into_iter().flat_map(|Occurrence { entry, scheduled_at, pass }| {
-            let reason = "removed";
+            let reason = Reason::Removed;
             let (due_at, _) = entry.times(scheduled_at);
             let lateness_ms = ms(now.wall.duration_since(due_at));
             let (key, entry) = (Key::new(entry.name.clone(), scheduled_at).in_pass(pass), entry.name.clone());
@@ -125,11 +126,11 @@ impl Dispatch {
             Reloaded::Removed => None,
         };
         let Some(entry) = changed else {
-            self.skip(id, "removed", now, effects);
+            self.skip(id, Reason::Removed, now, effects);
             return false;
         };
         if pending.place != Place::Future && entry.paused && !pending.is_by_hand() {
-            self.skip(id, "paused", now, effects);
+            self.skip(id, Reason::Paused, now, effects);
             return false;
         }
         let claimed = pending.claim();
@@ -176,7 +177,7 @@ impl Dispatch {
             None => self.is_paused(&pending.entry, pending.due_at),
         });
         if paused {
-            self.skip(id, "paused", now, effects);
+            self.skip(id, Reason::Paused, now, effects);
             return false;
         }
         match self.pending.get_mut(&id).and_then(|pending| pending.reloaded.take()) {

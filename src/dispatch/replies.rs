@@ -18,6 +18,7 @@ use crate::log::event::{
     ActionFinished, ActionQuick, ActionSlow, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected,
     OccurrenceRetrying, OccurrenceUnknown, Seldom,
 };
+use crate::occurrence::Reason;
 use crate::quota::Verdict;
 use crate::schedule::{AccountName, Entry, Overlap, StackUid};
 
@@ -123,7 +124,7 @@ impl Dispatch {
             Outcome::Throttled { .. } => {
                 if self.waits_again(id, now, &mut effects) {
                     if let Some(pending) = self.pending.get_mut(&id) {
-                        effects.extend(pending.record_waiting("quota"));
+                        effects.extend(pending.record_waiting(Reason::Quota));
                     }
                     self.make_ready(id);
                 }
@@ -357,7 +358,7 @@ impl Dispatch {
         pending.place = Place::Retry(at);
         pending.history.error = Some(error.clone());
         (pending.waited, pending.goes_on) = (true, true);
-        effects.extend(pending.record_waiting("retry"));
+        effects.extend(pending.record_waiting(Reason::Retry));
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
             scheduled_at: pending.scheduled_at,

@@ -10,6 +10,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{Reason, Record, State};
+use crate::occurrence::Reason as Word;
 
 /// Why an occurrence was not sent, or not yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,12 @@ pub struct Cause {
     pub replaced_by: Option<Timestamp>,
     /// How the last attempt failed. `None`: none failed, or nobody knows.
     pub error: Option<String>,
+}
+
+impl From<Word> for Cause {
+    fn from(reason: Word) -> Cause {
+        reason.as_str().into()
+    }
 }
 
 impl From<&'static str> for Cause {
@@ -102,36 +109,40 @@ impl fmt::Display for Why<'_> {
             (Some(error), attempts) => write!(f, "{error}, attempt {attempts}"),
             (None, _) => Ok(()),
         };
-        let words = match (self.state, self.reason) {
-            (State::Waiting, "retry") if self.error.is_some() => return attempt(f),
-            (State::Waiting, "retry") => "it is tried again",
-            (State::Waiting, "quota") => "no quota is left",
-            (State::Waiting, "overlap") => "the entry's last action has not finished (overlap: queue)",
-            (State::Waiting, "down") => "the daemon stopped before its turn came",
-            (State::Waiting, "deploying") => "its stack is being deployed (stack_state: hold)",
-            (State::Waiting, "maintenance") => "its stack is in maintenance (stack_state: hold)",
-            (State::Waiting, "paused_remotely") => "its job is paused in Cloud 66 (stack_state: hold)",
-            (State::Missed, "deploying") => {
+        let words = match (self.state, self.reason.parse()) {
+            (State::Waiting, Ok(Word::Retry)) if self.error.is_some() => return attempt(f),
+            (State::Waiting, Ok(Word::Retry)) => "it is tried again",
+            (State::Waiting, Ok(Word::Quota)) => "no quota is left",
+            (State::Waiting, Ok(Word::Overlap)) => {
+                "the entry's last action has not finished (overlap: queue)"
+            }
+            (State::Waiting, Ok(Word::Down)) => "the daemon stopped before its turn came",
+            (State::Waiting, Ok(Word::Deploying)) => "its stack is being deployed (stack_state: hold)",
+            (State::Waiting, Ok(Word::Maintenance)) => "its stack is in maintenance (stack_state: hold)",
+            (State::Waiting, Ok(Word::PausedRemotely)) => "its job is paused in Cloud 66 (stack_state: hold)",
+            (State::Missed, Ok(Word::Deploying)) => {
                 "its stack was being deployed until its start_deadline (stack_state: hold)"
             }
-            (State::Missed, "maintenance") => {
+            (State::Missed, Ok(Word::Maintenance)) => {
                 "its stack was in maintenance until its start_deadline (stack_state: hold)"
             }
-            (State::Missed, "paused_remotely") => {
+            (State::Missed, Ok(Word::PausedRemotely)) => {
                 "its job was paused in Cloud 66 until its start_deadline (stack_state: hold)"
             }
-            (State::Skipped, "deploying") => "its stack was being deployed (stack_state: skip)",
-            (State::Skipped, "maintenance") => "its stack was in maintenance (stack_state: skip)",
-            (State::Skipped, "paused_remotely") => "its job was paused in Cloud 66 (stack_state: skip)",
-            (State::Missed, "superseded") => "a newer run took its place (catch_up: latest)",
-            (State::Missed, "deadline") => "it could not be sent before its start_deadline",
-            (State::Missed, "down") => "nobody looked when it was due (catch_up: none)",
-            (State::Missed, "quota") => "no quota was left when it was due (catch_up: none)",
-            (State::Missed, "clock") => "the clock was set forward over its instant",
-            (State::Skipped, "overlap") => "the entry's last action had not finished (overlap)",
-            (State::Skipped, "paused") => "the entry was paused",
-            (State::Skipped, "removed") => "the schedule does not have it any more",
-            (_, other) => other,
+            (State::Skipped, Ok(Word::Deploying)) => "its stack was being deployed (stack_state: skip)",
+            (State::Skipped, Ok(Word::Maintenance)) => "its stack was in maintenance (stack_state: skip)",
+            (State::Skipped, Ok(Word::PausedRemotely)) => {
+                "its job was paused in Cloud 66 (stack_state: skip)"
+            }
+            (State::Missed, Ok(Word::Superseded)) => "a newer run took its place (catch_up: latest)",
+            (State::Missed, Ok(Word::Deadline)) => "it could not be sent before its start_deadline",
+            (State::Missed, Ok(Word::Down)) => "nobody looked when it was due (catch_up: none)",
+            (State::Missed, Ok(Word::Quota)) => "no quota was left when it was due (catch_up: none)",
+            (State::Missed, Ok(Word::Clock)) => "the clock was set forward over its instant",
+            (State::Skipped, Ok(Word::Overlap)) => "the entry's last action had not finished (overlap)",
+            (State::Skipped, Ok(Word::Paused)) => "the entry was paused",
+            (State::Skipped, Ok(Word::Removed)) => "the schedule does not have it any more",
+            _ => self.reason,
         };
         f.write_str(words)?;
         if let Some(by) = self.replaced_by {

@@ -12,6 +12,7 @@ use super::field::Field;
 pub use super::field::{Pass, Seldom};
 use super::json;
 use crate::cloud66::Action;
+use crate::occurrence::{Reason, Resolution};
 use crate::schedule::duration::Compact;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
@@ -494,7 +495,7 @@ events! {
         scheduled_at: Timestamp,
         pass: Pass,
         /// `quota`, `overlap`, `retry`, `deploying`, `maintenance` or `paused_remotely`.
-        reason: &'static str,
+        reason: Reason,
         until: Option<Timestamp>,
     }, waiting_message(e);
 
@@ -521,7 +522,7 @@ events! {
         retry: Seldom<u32>,
         /// `deadline`, `superseded`, `down`, `quota`, `clock`, `deploying`, `maintenance` or
         /// `paused_remotely`.
-        reason: &'static str,
+        reason: Reason,
         lateness_ms: i64,
     }, format!("{}: missed {}{}: {}", e.entry, e.scheduled_at, e.pass, e.reason);
 
@@ -536,7 +537,7 @@ events! {
         retry: Seldom<u32>,
         /// `overlap`, `paused`, `calendar`, `upstream`, `removed`, `deploying`, `maintenance` or
         /// `paused_remotely`.
-        reason: &'static str,
+        reason: Reason,
         /// The calendar that it falls on, where the reason is `calendar`.
         calendar: Option<CalendarName>,
         lateness_ms: i64,
@@ -581,7 +582,7 @@ events! {
         scheduled_at: Timestamp,
         pass: Pass,
         /// `started`, `not_started` or `unknown`.
-        verdict: &'static str,
+        verdict: Resolution,
         /// Which one it started, where that can be told.
         action_id: Option<u64>,
     }, reconciled_message(e);
@@ -834,10 +835,10 @@ fn started_message(e: &ActionStarted) -> String {
 
 fn reconciled_message(e: &OccurrenceReconciled) -> String {
     let verdict = match (e.verdict, e.action_id) {
-        ("started", Some(id)) => format!("it started action {id}"),
-        ("started", None) => "it started one of the stack's actions".to_owned(),
-        ("not_started", _) => "it did not start".to_owned(),
-        _ => "nothing can tell whether it started".to_owned(),
+        (Resolution::Started, Some(id)) => format!("it started action {id}"),
+        (Resolution::Started, None) => "it started one of the stack's actions".to_owned(),
+        (Resolution::NotStarted, _) => "it did not start".to_owned(),
+        (Resolution::Unknown, _) => "nothing can tell whether it started".to_owned(),
     };
     format!("{}: the attempt in doubt is looked for among the stack's actions: {verdict}", e.entry)
 }
@@ -863,11 +864,11 @@ fn finished_message(e: &ActionFinished) -> String {
 
 fn waiting_message(e: &OccurrenceWaiting) -> String {
     let what = match e.reason {
-        "quota" => "waits for quota",
-        "overlap" => "waits for its last action to finish",
-        "deploying" => "waits for the deployment of its stack to end",
-        "maintenance" => "waits for the maintenance of its stack to end",
-        "paused_remotely" => "waits for its job to be resumed in Cloud 66",
+        Reason::Quota => "waits for quota",
+        Reason::Overlap => "waits for its last action to finish",
+        Reason::Deploying => "waits for the deployment of its stack to end",
+        Reason::Maintenance => "waits for the maintenance of its stack to end",
+        Reason::PausedRemotely => "waits for its job to be resumed in Cloud 66",
         _ => "waits to be sent again",
     };
     match e.until {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracing::Value;
 use tracing::field::display;
 
+use crate::occurrence::{Reason, Resolution};
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
 /// A value that an event may carry.
@@ -91,6 +92,22 @@ macro_rules! recorded_as_is {
 }
 
 recorded_as_is!(u64, i64, u32, u16, usize, bool, &'static str);
+
+macro_rules! recorded_as_word {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn value(&self) -> impl Value + '_ {
+                self.as_str()
+            }
+
+            fn json(&self) -> serde_json::Value {
+                self.as_str().into()
+            }
+        }
+    )*};
+}
+
+recorded_as_word!(Reason, Resolution);
 
 macro_rules! recorded_as_text {
     ($($type:ty),*) => {$(

@@ -221,6 +221,7 @@ mod tests {
     use crate::log::event::{
         ActionStarted, JournalFailed, OccurrenceRejected, OccurrenceRetrying, OccurrenceWaiting, Pass, Seldom,
     };
+    use crate::occurrence::Reason;
     use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
     /// The lines that `emit` makes, without their timestamps.
@@ -306,7 +307,7 @@ mod tests {
                 entry,
                 scheduled_at: Timestamp::UNIX_EPOCH,
                 pass: Pass::default(),
-                reason: "overlap",
+                reason: Reason::Overlap,
                 until: None,
             }
             .into(),

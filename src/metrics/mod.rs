@@ -20,8 +20,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::dispatch::Gauges;
+use crate::journal::State;
 use crate::log;
 use crate::log::event::Event;
+use crate::occurrence::Reason;
 use crate::schedule::AccountName;
 
 use accounts::Accounts;
@@ -39,25 +41,32 @@ const LATENESS: [f64; 18] = [
 const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
-const ENDS: [(&str, &str); 12] = [
-    ("started", ""),
-    ("rejected", ""),
-    ("unknown", ""),
-    ("missed", "deadline"),
-    ("missed", "superseded"),
-    ("missed", "down"),
-    ("missed", "quota"),
-    ("missed", "clock"),
-    ("skipped", "overlap"),
-    ("skipped", "paused"),
-    ("skipped", "calendar"),
-    ("skipped", "removed"),
+const ENDS: [(State, Option<Reason>); 12] = [
+    (State::Started, None),
+    (State::Rejected, None),
+    (State::Unknown, None),
+    (State::Missed, Some(Reason::Deadline)),
+    (State::Missed, Some(Reason::Superseded)),
+    (State::Missed, Some(Reason::Down)),
+    (State::Missed, Some(Reason::Quota)),
+    (State::Missed, Some(Reason::Clock)),
+    (State::Skipped, Some(Reason::Overlap)),
+    (State::Skipped, Some(Reason::Paused)),
+    (State::Skipped, Some(Reason::Calendar)),
+    (State::Skipped, Some(Reason::Removed)),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct End {
     state: &'static str,
+    /// Empty where the state says it all.
     reason: &'static str,
+}
+
+impl End {
+    fn new(state: State, reason: Option<Reason>) -> End {
+        End { state: state.as_str(), reason: reason.map_or("", Reason::as_str) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -205,7 +214,7 @@ impl Metrics {
         metrics.journal.set(1);
         metrics.reloaded.set(1);
         for (state, reason) in ENDS {
-            metrics.occurrences.get_or_create(&End { state, reason }).inc_by(0);
+            metrics.occurrences.get_or_create(&End::new(state, reason)).inc_by(0);
         }
         for outcome in ["succeeded", "failed", "unfinished"] {
             metrics.actions.get_or_create(&OfAction { outcome }).inc_by(0);
@@ -291,12 +300,12 @@ impl Metrics {
             Event::ActionStarted(started) => {
                 #[expect(clippy::cast_precision_loss, reason = "exact up to 285,000 years")]
                 self.lateness.observe(started.lateness_ms.max(0) as f64 / 1000.0);
-                self.ended("started", "");
+                self.ended(State::Started, None);
             }
-            Event::OccurrenceRejected(_) => self.ended("rejected", ""),
-            Event::OccurrenceUnknown(_) => self.ended("unknown", ""),
-            Event::OccurrenceMissed(missed) => self.ended("missed", missed.reason),
-            Event::OccurrenceSkipped(skipped) => self.ended("skipped", skipped.reason),
+            Event::OccurrenceRejected(_) => self.ended(State::Rejected, None),
+            Event::OccurrenceUnknown(_) => self.ended(State::Unknown, None),
+            Event::OccurrenceMissed(missed) => self.ended(State::Missed, missed.reason),
+            Event::OccurrenceSkipped(skipped) => self.ended(State::Skipped, skipped.reason),
             Event::OccurrenceRetrying(_) => {
                 self.retries.inc();
             }
@@ -390,8 +399,8 @@ impl Metrics {
         self.claims.observe(took.as_secs_f64());
     }
 
-    fn ended(&self, state: &'static str, reason: &'static str) {
-        self.occurrences.get_or_create(&End { state, reason }).inc();
+    fn ended(&self, state: State, reason: impl Into<Option<Reason>>) {
+        self.occurrences.get_or_create(&End::new(state, reason.into())).inc();
     }
 
     fn has_entries(&self, entries: usize) {

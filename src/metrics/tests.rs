@@ -9,6 +9,7 @@ use crate::log::event::{
     ActionFinished, ActionStarted, ClockJumped, NotifyFailed, OccurrenceMissed, OccurrenceRetrying,
     OccurrenceSkipped, OccurrenceUnknown, Pass, ScheduleReloaded, Seldom,
 };
+use crate::occurrence::Reason;
 use crate::schedule::{EntryName, JobUid, Priority, StackUid};
 
 fn entry() -> EntryName {
@@ -93,7 +94,7 @@ fn metrics_keep_their_names_and_labels() {
             pass: Pass::default(),
             retry_of: Seldom::default(),
             retry: Seldom::default(),
-            reason: "deadline",
+            reason: Reason::Deadline,
             lateness_ms: 1,
         }
         .into(),
@@ -103,7 +104,7 @@ fn metrics_keep_their_names_and_labels() {
             pass: Pass::default(),
             retry_of: Seldom::default(),
             retry: Seldom::default(),
-            reason: "overlap",
+            reason: Reason::Overlap,
             calendar: None,
             lateness_ms: 1,
         }

@@ -9,6 +9,7 @@ use super::load::{self, Windows};
 use super::summary::LATE_MS;
 use super::{Conditions, Happening, Rehearsal};
 use crate::log::Event;
+use crate::occurrence::Reason;
 use crate::quota::Purpose;
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
 
@@ -169,7 +170,7 @@ impl Reader {
 
     fn told(&mut self, event: &Event) {
         match event {
-            Event::OccurrenceWaiting(e) if e.reason == "quota" => {
+            Event::OccurrenceWaiting(e) if e.reason == Reason::Quota => {
                 self.waiting.insert((e.entry.clone(), e.scheduled_at));
             }
             Event::ActionStarted(e) => {
@@ -182,7 +183,7 @@ impl Reader {
                 let waited = self.waited(&e.entry, e.scheduled_at);
                 // Nothing fails here, so that only the quota makes a newer occurrence come before
                 // an older one is sent.
-                if waited || matches!(e.reason, "quota" | "superseded") {
+                if waited || matches!(e.reason, Reason::Quota | Reason::Superseded) {
                     self.missed(&e.entry, e.scheduled_at);
                 }
             }

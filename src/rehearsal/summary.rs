@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Happening;
 use crate::log::Event;
+use crate::occurrence::Reason;
 use crate::quota::Purpose;
 use crate::schedule::EntryName;
 
@@ -111,19 +112,23 @@ impl Summary {
             Event::OccurrenceMissed(e) => {
                 self.missed += 1;
                 *match e.reason {
-                    "superseded" => &mut self.missed_superseded,
-                    "quota" => &mut self.missed_quota,
-                    "down" => &mut self.missed_down,
-                    "deploying" | "maintenance" | "paused_remotely" => &mut self.missed_stack,
+                    Reason::Superseded => &mut self.missed_superseded,
+                    Reason::Quota => &mut self.missed_quota,
+                    Reason::Down => &mut self.missed_down,
+                    Reason::Deploying | Reason::Maintenance | Reason::PausedRemotely => {
+                        &mut self.missed_stack
+                    }
                     _ => &mut self.missed_deadline,
                 } += 1;
                 self.ends(&e.entry, e.scheduled_at);
             }
             Event::OccurrenceSkipped(e) => {
                 *match e.reason {
-                    "paused" => &mut self.skipped_paused,
-                    "calendar" => &mut self.skipped_calendar,
-                    "deploying" | "maintenance" | "paused_remotely" => &mut self.skipped_stack,
+                    Reason::Paused => &mut self.skipped_paused,
+                    Reason::Calendar => &mut self.skipped_calendar,
+                    Reason::Deploying | Reason::Maintenance | Reason::PausedRemotely => {
+                        &mut self.skipped_stack
+                    }
                     _ => &mut self.skipped_overlap,
                 } += 1;
                 self.ends(&e.entry, e.scheduled_at);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::occurrence::Resolution;
 use crate::sandbox::{Endpoint, Fault, WindowKind};
 use crate::schedule;
 
@@ -263,7 +264,7 @@ fn an_answer_that_comes_too_late_is_in_doubt_at_the_timeout_and_found() {
             .collect();
         assert!(
             matches!(&told[..], [(at, Event::OccurrenceInDoubt(e)), (_, Event::OccurrenceReconciled(found)), (_, Event::ActionStarted(_))]
-                if at.to_string() == "2026-03-28T23:00:30Z" && e.error == "timed out" && found.verdict == "started"),
+                if at.to_string() == "2026-03-28T23:00:30Z" && e.error == "timed out" && found.verdict == Resolution::Started),
             "{fault}: {told:?}"
         );
         assert_eq!(rehearsal.api().started(), 1, "{fault}: it took effect all the same");

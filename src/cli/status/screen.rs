@@ -13,6 +13,7 @@ use crate::control::{
 };
 use crate::journal::State;
 use crate::log::{shortened, visible};
+use crate::occurrence::Reason;
 
 const BOLD: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -238,13 +239,13 @@ impl Screen {
         let name = column(waiting.iter().map(|of| &of.entry));
         self.heading(&format!("WAITING {total}"));
         for of in waiting {
-            let why = match of.reason.as_str() {
-                "quota" => "quota",
-                "overlap" => "its last action",
-                "retry" => "another try",
-                "deploying" => "the end of a deployment",
-                "maintenance" => "the end of a maintenance",
-                "paused_remotely" => "its job to be resumed in Cloud 66",
+            let why = match of.reason.parse() {
+                Ok(Reason::Quota) => "quota",
+                Ok(Reason::Overlap) => "its last action",
+                Ok(Reason::Retry) => "another try",
+                Ok(Reason::Deploying) => "the end of a deployment",
+                Ok(Reason::Maintenance) => "the end of a maintenance",
+                Ok(Reason::PausedRemotely) => "its job to be resumed in Cloud 66",
                 _ => "its turn",
             };
             let until = of.until.map_or(String::new(), |until| format!(" until {}", time_of_day(until)));

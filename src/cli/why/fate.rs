@@ -13,6 +13,7 @@ use super::heading;
 use crate::cloud66::ActionId;
 use crate::journal::{Filter, JournalError, Linked, Location, Record, SLOW, State};
 use crate::log::visible;
+use crate::occurrence::Reason;
 use crate::schedule::Entry;
 use crate::timetable::Explanation;
 
@@ -262,7 +263,7 @@ fn meaning(state: State) -> &'static str {
 fn event(record: &Record) -> Option<&'static str> {
     Some(match record.state {
         State::Due | State::Sending => return None,
-        State::Waiting if record.reason.as_deref() == Some("retry") && record.attempts > 0 => {
+        State::Waiting if record.reason.as_deref() == Some(Reason::Retry.as_str()) && record.attempts > 0 => {
             "occurrence.retrying"
         }
         State::Waiting => "occurrence.waiting",

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::scenario::Scenario;
 use crate::journal::memory::{Memory, Row};
 use crate::journal::{Key, Origin, State};
+use crate::occurrence::Reason;
 use crate::sandbox;
 use crate::schedule::Entry;
 
@@ -102,7 +103,7 @@ fn lost(scenario: &Scenario, key: &Key, row: &Row, rows: &BTreeMap<&Key, Row>) -
             false => vec![format!("{key} failed, and is not repeated")],
         };
     }
-    if repeated || row.reason.as_deref() == Some("removed") {
+    if repeated || row.reason.as_deref() == Some(Reason::Removed.as_str()) {
         return Vec::new();
     }
     let followers = scenario.followers_of(key.entry());

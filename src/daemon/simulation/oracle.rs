@@ -12,6 +12,7 @@ use super::spending::Spending;
 use crate::journal::memory::Memory;
 use crate::journal::{Key, Origin, Pause, State};
 use crate::log::Event;
+use crate::occurrence::Reason;
 use crate::quota::Answer;
 use crate::rehearsal::network::Network;
 use crate::sandbox;
@@ -332,7 +333,7 @@ impl<'a> Oracle<'a> {
     /// An occurrence may be given up, under a schedule: not before its deadline by that one.
     pub(super) fn is_missed(&mut self, event: &Event, schedule: &Schedule) {
         if let Event::OccurrenceMissed(e) = event
-            && e.reason == "deadline"
+            && e.reason == Reason::Deadline
             && let Some(entry) = schedule.entries.iter().find(|entry| entry.name == e.entry)
             && i128::from(e.lateness_ms)
                 < i128::try_from(entry.start_deadline.as_millis()).unwrap_or(i128::MAX)
@@ -546,7 +547,8 @@ impl<'a> Oracle<'a> {
                 let at = key.scheduled_at();
                 let due =
                     self.scenario.files.iter().any(|file| file.due(key.entry()).is_some_and(|d| d.is_at(at)));
-                let removed = row.state == State::Skipped && row.reason.as_deref() == Some("removed");
+                let removed =
+                    row.state == State::Skipped && row.reason.as_deref() == Some(Reason::Removed.as_str());
                 let given_up = row.state == State::Missed;
                 let reloaded = (self.vague_if_it_dies.iter())
                     .any(|&(from, until)| given_up && from <= at && at <= until);

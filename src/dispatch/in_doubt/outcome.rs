@@ -11,6 +11,7 @@ use crate::clock::Now;
 use crate::cloud66::Action;
 use crate::dispatch::{Dispatch, Doubtful, Effect, Id, Place, log};
 use crate::log::event::OccurrenceReconciled;
+use crate::occurrence::{Reason, Resolution};
 use crate::schedule::{CatchUp, Entry};
 
 impl Dispatch {
@@ -39,16 +40,18 @@ impl Dispatch {
             if let Some(activity) = self.activity.get_mut(&entry.name) {
                 activity.in_doubt -= 1;
             }
-            let (word, action_id) = match &verdict {
-                Verdict::Started(action) => ("started", action.as_ref().and_then(|action| action.id)),
-                Verdict::NotStarted => ("not_started", None),
-                Verdict::Unknown | Verdict::Later => ("unknown", None),
+            let (resolution, action_id) = match &verdict {
+                Verdict::Started(action) => {
+                    (Resolution::Started, action.as_ref().and_then(|action| action.id))
+                }
+                Verdict::NotStarted => (Resolution::NotStarted, None),
+                Verdict::Unknown | Verdict::Later => (Resolution::Unknown, None),
             };
             effects.push(log(OccurrenceReconciled {
                 entry: entry.name.clone(),
                 scheduled_at: pending.scheduled_at,
                 pass: pending.pass.into(),
-                verdict: word,
+                verdict: resolution,
                 action_id,
             }));
             match verdict {
@@ -98,7 +101,7 @@ impl Dispatch {
             return;
         };
         pending.waited = true;
-        effects.extend(pending.record_waiting("retry"));
+        effects.extend(pending.record_waiting(Reason::Retry));
         let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
         let newer = newest.filter(|&newest| newest > pending.first());
         if let Some(newer) =
