@@ -35,7 +35,7 @@ fn what_is_made_up_for_outlasts_its_entry_s_deadline_and_goes_after_what_is_due(
     world.answer(started(2));
     world.used = 0;
     world.go_to(7500.0);
-    assert_eq!(world.jobs_sent(), ["short"], "it waited for two windows: {:?}", world.told());
+    assert_eq!(world.jobs_sent(), ["short"], "it waited for two windows");
 }
 
 #[test]
