@@ -255,6 +255,7 @@ async fn the_openapi_file_describes_each_answer() {
         ("forecast", "until=%2B1h"),
         ("why", "entry=nightly&at=yesterday"),
         ("quota", ""),
+        ("audit", ""),
     ] {
         let mut answer = &paths[&format!("/{name}")]["get"]["responses"]["200"];
         if let Some(found) = answer["$ref"].as_str() {
@@ -276,7 +277,7 @@ async fn the_openapi_file_describes_each_answer() {
     document["paths"] = Value::Null;
     for name in paths.keys() {
         assert!(
-            ["/status", "/entries", "/history", "/next", "/forecast", "/why", "/quota"]
+            ["/status", "/entries", "/history", "/next", "/forecast", "/why", "/quota", "/audit"]
                 .contains(&name.as_str()),
             "{name} is held against its answer"
         );

@@ -14,11 +14,16 @@
 //! the time since its scheduled instant, with the reason `backfill`. So an audit after a backfill
 //! no longer finds what was missed.
 //!
+//! With the actions that the stacks list ([`Online`]) it also tells which actions nobody here
+//! started, and which occurrences have two.
+//!
 //! Example: `e` is due at 10:00, 10:01 and 10:02. The journal has rows of 10:00 and 10:02, and its
 //! cursor is at 10:02:30. 10:01 is lost. At 10:03 nothing is planned yet, because the daemon is
 //! down: that instant is counted and not judged.
 
-use std::collections::HashSet;
+mod online;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +32,9 @@ use crate::cloud66::ActionId;
 use crate::journal::{Key, Record, State};
 use crate::schedule::{Entry, EntryName};
 use crate::timetable::Timetable;
+
+use online::Lacking;
+pub use online::Online;
 
 /// An occurrence that was sent more than this late, jitter not counted, is `late`. In milliseconds.
 const LATE_MS: i64 = 1000;
@@ -46,11 +54,13 @@ pub enum Verdict {
     Rejected,
     Unknown,
     Lost,
+    Twice,
+    Foreign,
 }
 
 impl Verdict {
     /// All of them, in the order in which they are summed up.
-    pub const ALL: [Verdict; 8] = [
+    pub const ALL: [Verdict; 10] = [
         Verdict::OnTime,
         Verdict::Late,
         Verdict::Failed,
@@ -59,6 +69,8 @@ impl Verdict {
         Verdict::Rejected,
         Verdict::Unknown,
         Verdict::Lost,
+        Verdict::Twice,
+        Verdict::Foreign,
     ];
 
     /// The word that operators know it by.
@@ -72,12 +84,14 @@ impl Verdict {
             Verdict::Rejected => "rejected",
             Verdict::Unknown => "unknown",
             Verdict::Lost => "lost",
+            Verdict::Twice => "twice",
+            Verdict::Foreign => "foreign",
         }
     }
 
     /// Whether the promise to run each occurrence once was not kept, or nobody can tell.
     pub fn is_broken(self) -> bool {
-        matches!(self, Verdict::Missed | Verdict::Unknown | Verdict::Lost)
+        matches!(self, Verdict::Missed | Verdict::Unknown | Verdict::Lost | Verdict::Twice)
     }
 }
 
@@ -111,26 +125,31 @@ fn judged(record: Record) -> Option<Judged> {
         None if is_backfill => Some(BACKFILL.to_owned()),
         reason => reason,
     };
-    Some(Judged {
-        entry: record.key.entry().clone(),
-        scheduled_at,
+    let mut judged = Judged {
+        entry: Some(record.key.entry().clone()),
+        scheduled_at: Some(scheduled_at),
         verdict: verdict(record.state, lateness_ms)?,
         action_id: record.action_id,
         lateness_ms,
         reason,
-    })
+    };
+    if let Some(surplus) = record.surplus {
+        judged.verdict = Verdict::Twice;
+        judged.reason = Some(format!("action {surplus} as well"));
+    }
+    Some(judged)
 }
 
 /// The reason of what ran because a person had it made up for.
 const BACKFILL: &str = "backfill";
 
-/// An instant with its verdict.
+/// An instant with its verdict, or an action that nobody here started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// The entry that was due.
-    pub entry: EntryName,
-    /// When it was scheduled.
-    pub scheduled_at: Timestamp,
+    /// The entry that was due. `None`: the action is foreign.
+    pub entry: Option<EntryName>,
+    /// When it was scheduled. `None`: the action is foreign.
+    pub scheduled_at: Option<Timestamp>,
     /// The judgement on the instant.
     pub verdict: Verdict,
     /// The action that the occurrence started.
@@ -192,6 +211,15 @@ pub struct Scope {
     pub entries: Option<HashSet<EntryName>>,
 }
 
+/// A row that has been read, and is not told yet.
+struct Held {
+    key: Key,
+    /// `None`: the occurrence has not come to its end.
+    judged: Option<Judged>,
+    /// The occurrence may have an action that its row does not name.
+    lacking: Option<Lacking>,
+}
+
 /// Walks the journal and the timetable side by side.
 pub struct Audit<F> {
     scope: Scope,
@@ -202,9 +230,11 @@ pub struct Audit<F> {
     pending: Vec<Arc<Entry>>,
     /// Entries of which the journal has a row.
     seen: HashSet<EntryName>,
-    /// The occurrence of the last row and its judgement, which a row of a backfill replaces. No
-    /// judgement: the occurrence has not come to its end.
-    held: Option<(Key, Option<Judged>)>,
+    /// The last row, whose judgement a row of a backfill replaces.
+    held: Option<Held>,
+    /// The actions that the stacks list, and the entries that tell the stack of a row. `None`: no
+    /// stack was asked.
+    online: Option<(Online, HashMap<EntryName, Arc<Entry>>)>,
     counts: Counts,
     each: F,
 }
@@ -215,26 +245,41 @@ impl<F: FnMut(Judged)> Audit<F> {
     pub fn new(scope: Scope, timetable: Timetable, each: F) -> Audit<F> {
         let at = scope.from;
         let (pending, seen, counts) = (Vec::new(), HashSet::new(), Counts::default());
-        Audit { scope, timetable, at, pending, seen, held: None, counts, each }
+        Audit { scope, timetable, at, pending, seen, held: None, online: None, counts, each }
+    }
+
+    /// Returns this audit with the actions that the stacks of these entries list. They are read
+    /// before the journal, so that the journal knows of each that this daemon started.
+    pub fn against(self, online: Online, entries: &[Arc<Entry>]) -> Audit<F> {
+        let entries = entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
+        Audit { online: Some((online, entries)), ..self }
     }
 
     /// Takes a row of the journal. Rows come in the order of scheduled_at, from the journal's
     /// beginning.
     pub fn take(&mut self, record: Record) {
         let (entry, at) = (record.key.entry().clone(), record.key.scheduled_at());
+        let mut lacking = None;
+        if let Some((online, entries)) = &mut self.online {
+            online.is_named(&record);
+            if let Some(entry) = entries.get(&entry) {
+                online.is_under_way(&record, entry);
+                lacking = Lacking::of(&record, entry);
+            }
+        }
         if self.scope.entries.as_ref().is_some_and(|asked| !asked.contains(&entry)) || at >= self.scope.until
         {
             return;
         }
         if at >= self.scope.from {
-            let is_same = |(key, _): &(Key, _)| *key.entry() == entry && key.scheduled_at() == at;
+            let is_same = |held: &Held| *held.key.entry() == entry && held.key.scheduled_at() == at;
             if record.is_backfill() && self.held.as_ref().is_some_and(is_same) {
                 self.held = None;
             }
             self.release();
             self.reach(at);
             self.pending.retain(|due| due.name != entry);
-            self.held = Some((record.key.clone(), judged(record)));
+            self.held = Some(Held { key: record.key.clone(), judged: judged(record), lacking });
         }
         if !self.seen.contains(&entry) {
             self.seen.insert(entry);
@@ -245,15 +290,27 @@ impl<F: FnMut(Judged)> Audit<F> {
     pub fn finish(mut self) -> Counts {
         self.release();
         self.reach(self.scope.until);
+        if let Some((online, _)) = self.online.take() {
+            let told = online.finish(self.scope.from, self.scope.until);
+            told.into_iter().for_each(|judged| self.tell(judged));
+        }
         self.counts
     }
 
     /// Tells the judgement that no later row has replaced.
     fn release(&mut self) {
         match self.held.take() {
-            Some((_, Some(judged))) => self.tell(judged),
-            Some((_, None)) => self.counts.open += 1,
+            Some(Held { judged: Some(judged), lacking, .. }) => self.tell_or_keep(judged, lacking),
+            Some(Held { judged: None, .. }) => self.counts.open += 1,
             None => {}
+        }
+    }
+
+    /// Tells a judgement, unless the actions of the stacks may say more.
+    fn tell_or_keep(&mut self, judged: Judged, lacking: Option<Lacking>) {
+        match (lacking, &mut self.online) {
+            (Some(lacking), Some((online, _))) => online.lacks(lacking, judged),
+            _ => self.tell(judged),
         }
     }
 
@@ -285,14 +342,15 @@ impl<F: FnMut(Judged)> Audit<F> {
         } else if !self.seen.contains(&entry.name) {
             self.counts.before_first += 1;
         } else {
-            self.tell(Judged {
-                entry: entry.name.clone(),
-                scheduled_at: at,
+            let judged = Judged {
+                entry: Some(entry.name.clone()),
+                scheduled_at: Some(at),
                 verdict: Verdict::Lost,
                 action_id: None,
                 lateness_ms: None,
                 reason: Some("the journal has nothing".to_owned()),
-            });
+            };
+            self.tell_or_keep(judged, Some(Lacking::lost(entry, at)));
         }
     }
 
@@ -302,5 +360,7 @@ impl<F: FnMut(Judged)> Audit<F> {
     }
 }
 
+#[cfg(test)]
+mod online_tests;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@
 //! started, or the second one of an occurrence that was sent again, or the run of an occurrence
 //! that the journal has lost.
 //!
-//! The mechanism: rows take the actions that they name. What is left over is offered, in the order
-//! of time, to the occurrences that lack one: those that are lost or unknown, that were sent several
-//! times, or that started without a number. Each may take an action that started while the
+//! The mechanism: rows take the actions that they name. What is left over is offered to the
+//! occurrences that lack one: those that started without a number, that are unknown or lost, or that
+//! were sent several times. Each may take an action that started while the
 //! occurrence could have been sent, by a user whose actions the journal knows. What nobody takes is
 //! `foreign`.
 //!
@@ -47,17 +47,18 @@ struct Listed {
     is_taken: bool,
 }
 
-/// Why an occurrence may have an action that its row does not name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an occurrence may have an action that its row does not name. In this order they are offered
+/// what is left over: those first that are the surest to have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lack {
-    /// The journal has nothing.
-    Lost,
-    /// Nobody knows whether an action started.
-    Unknown,
-    /// It was sent several times.
-    Repeated,
     /// An action started whose number was not told.
     Unnamed,
+    /// Nobody knows whether an action started.
+    Unknown,
+    /// The journal has nothing.
+    Lost,
+    /// It was sent several times.
+    Repeated,
 }
 
 /// An occurrence that may have an action which its row does not name.
@@ -130,7 +131,9 @@ impl Online {
     /// actions that started within the span.
     pub(super) fn finish(mut self, from: Timestamp, until: Timestamp) -> Vec<Judged> {
         let mut told: Vec<Judged> = Vec::new();
-        for (lacking, mut judged) in std::mem::take(&mut self.lacking) {
+        let mut lacking = std::mem::take(&mut self.lacking);
+        lacking.sort_by_key(|(lacking, _)| (lacking.lack, lacking.from));
+        for (lacking, mut judged) in lacking {
             if let Some(run) = self.takes(&lacking) {
                 let (id, at) = (run.id, run.started_at);
                 match lacking.lack {
@@ -151,6 +154,7 @@ impl Online {
             }
             told.push(judged);
         }
+        told.sort_by_key(|judged| judged.scheduled_at);
         let is_awaited = |run: &Listed| {
             let mut of_stack = self.under_way.iter().filter(|(stack, _)| *stack == run.stack);
             of_stack.any(|(_, left)| earlier(*left, SLACK) <= run.started_at)
@@ -178,10 +182,8 @@ impl Online {
     /// The first run that an occurrence may have started and that nobody has taken.
     fn takes(&mut self, lacking: &Lacking) -> Option<&Listed> {
         let first = self.runs.partition_point(|run| run.started_at < lacking.from);
-        let run = self.runs[first..]
-            .iter_mut()
-            .take_while(|run| run.started_at <= lacking.until)
-            .find(|run| {
+        let run =
+            self.runs[first..].iter_mut().take_while(|run| run.started_at <= lacking.until).find(|run| {
                 let is_ours = self.ours.is_empty() || self.ours.contains(&run.user);
                 !run.is_taken && run.stack == lacking.stack && is_ours
             })?;
@@ -209,8 +211,10 @@ impl Lacking {
             },
             _ => return None,
         };
-        let stack = entry.stack.clone();
-        Some(Lacking { lack, stack, from: earlier(from, SLACK), until: later(sent_at, SETTLES) })
+        // The first of several attempts took effect before the last one left, if at all: the daemon
+        // waits for that.
+        let until = if lack == Lack::Repeated { later(sent_at, SLACK) } else { later(sent_at, SETTLES) };
+        Some(Lacking { lack, stack: entry.stack.clone(), from: earlier(from, SLACK), until })
     }
 
     /// What an instant lacks of which the journal has nothing.

@@ -44,6 +44,12 @@ fn record(name: &str, minute: &str) -> Record {
     }
 }
 
+fn tell(judged: &Judged) -> String {
+    let entry = judged.entry.as_ref().map_or("-", |entry| entry.as_str());
+    let at = judged.scheduled_at.map_or("-".to_owned(), |at| at.to_string());
+    format!("{entry} {at} {}", judged.verdict.as_str())
+}
+
 /// Audits 10:00 to 10:05, in which `a` is due every minute and `b` every other one. Returns the
 /// verdicts other than `on_time`, and four numbers of instants: on time, open, before the first
 /// row, and not planned.
@@ -56,7 +62,7 @@ fn audited(rows: &[(&str, &str)], cursor: &str) -> (Vec<String>, [u64; 4]) {
     let mut told = Vec::new();
     let mut audit = Audit::new(scope, Timetable::new(&schedule, from), |judged: Judged| {
         if judged.verdict != Verdict::OnTime {
-            told.push(format!("{} {} {}", judged.entry, judged.scheduled_at, judged.verdict.as_str()));
+            told.push(tell(&judged));
         }
     });
     rows.iter().for_each(|(name, minute)| audit.take(record(name, minute)));

@@ -1,7 +1,7 @@
 //! The commands: one file for each.
 
 mod api;
-mod audit;
+pub(crate) mod audit;
 mod backfill;
 pub mod check;
 pub mod complete;

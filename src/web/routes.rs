@@ -15,7 +15,7 @@ use super::cache::LONGEST_KEY;
 use super::guard::{Came, Guard, HostName, guard};
 use super::query::QueryError;
 use super::site::Site;
-use super::{assets, calendar, entries, history, quota, schedule, status};
+use super::{assets, audit, calendar, entries, history, quota, schedule, status};
 use crate::metrics::Ailment;
 
 /// What `/metrics` is written in.
@@ -64,6 +64,7 @@ enum Question {
     Forecast,
     Why,
     Quota,
+    Audit,
 }
 
 impl Question {
@@ -76,6 +77,7 @@ impl Question {
             "forecast" => Question::Forecast,
             "why" => Question::Why,
             "quota" => Question::Quota,
+            "audit" => Question::Audit,
             _ => return None,
         })
     }
@@ -84,7 +86,7 @@ impl Question {
         match self {
             Question::Status | Question::Entries | Question::History | Question::Why => A_MOMENT,
             Question::Next | Question::Quota => A_WHILE,
-            Question::Forecast => LONG,
+            Question::Forecast | Question::Audit => LONG,
         }
     }
 }
@@ -106,6 +108,7 @@ async fn api(
             Question::Forecast => schedule::forecast(&site, &query).await,
             Question::Why => schedule::why(&site, &query).await,
             Question::Quota => quota::answer(&site, &query),
+            Question::Audit => audit::answer(&site, &query).await,
         }
     })
     .await
