@@ -1,4 +1,4 @@
-//! What time it is: the wall clock and the monotonic clock, read together.
+//! The time: the wall clock and the monotonic clock, read together.
 //!
 //! Every decision takes a [`Now`]. Only the shell reads the clocks.
 
@@ -12,9 +12,9 @@ pub type Mono = Duration;
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// What people and cron expressions mean by time. May jump.
+    /// The wall clock: the time of people and cron expressions. It may jump.
     pub wall: Timestamp,
-    /// What waits, timeouts and windows are measured in.
+    /// The monotonic clock, which measures waits, timeouts and windows.
     pub mono: Mono,
 }
 
@@ -28,19 +28,21 @@ impl Now {
         }
     }
 
-    /// How long from now until the wall clock shows `at`, if nobody sets it. Zero when that is
+    /// Returns the time until the wall clock shows `at`, unless somebody sets it. Zero when `at` is
     /// past.
     pub fn until(&self, at: Timestamp) -> Duration {
         Duration::try_from(at.duration_since(self.wall)).unwrap_or(Duration::ZERO)
     }
 
-    /// What the wall clock shows at an instant before or after this one, if nobody sets it.
+    /// Returns the wall clock's time at another monotonic instant, unless somebody sets it in
+    /// between.
     pub fn wall_at(&self, at: Mono) -> Timestamp {
         let span = |mono| SignedDuration::try_from(mono).unwrap_or(SignedDuration::MAX);
         self.wall.saturating_add(span(at).saturating_sub(span(self.mono))).unwrap_or(self.wall)
     }
 
-    /// By how much the wall clock was set between an earlier reading and this one.
+    /// Returns the amount by which the wall clock was set between an earlier reading and this one.
+    /// Negative: set back.
     pub fn set_since(&self, earlier: Now) -> SignedDuration {
         self.wall.duration_since(earlier.wall_at(self.mono))
     }

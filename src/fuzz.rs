@@ -215,7 +215,7 @@ pub fn cron_expression(input: &[u8]) {
     });
 }
 
-/// It comes due, and what comes before that is not due.
+/// Asserts that the expression comes due, and that no instant before that is due.
 fn due(expression: &Expression) {
     let written = serde_json::to_string(expression.as_str()).expect("JSON");
     let file = format!(
@@ -338,7 +338,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
     take_in(head().of_actions(Ok(body.to_vec())).quota);
 }
 
-/// What is logged of it is one line, of a bounded length.
+/// Asserts that the event is logged as one line of bounded length.
 fn told(event: impl Into<Event>) {
     let event = event.into();
     let line = Value::Object(event.record()).to_string();

@@ -1,6 +1,6 @@
 //! `stackcron audit`, with a real daemon's journal.
 
-use crate::common::{Place, sandbox};
+use crate::common::{Place, sandbox, schedule};
 use serde_json::Value;
 
 const JOBS: &str = "  e: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all }
@@ -107,4 +107,51 @@ async fn with_the_stacks_actions_what_others_started_is_foreign_and_the_run_of_w
     let ended = blind.run(&["audit", "--from", "-1h", "--online"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.stderr.contains("could not be read") && ended.stdout.contains("on_time"), "{ended:?}");
+}
+
+/// An entry is due each second, is taken away by a reload for some seconds, and comes back. The
+/// journal knows when it was gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_at_which_a_reload_had_taken_the_entry_away_is_not_lost_and_why_says_so() {
+    let sandbox = sandbox(&[]).await;
+    let other = "  other: { stack: s2, job: j1, cron: '* * * * * *' }\n";
+    let both = format!("  e: {{ stack: s1, job: j1, cron: '* * * * * *' }}\n{other}");
+    let place = Place::firing_at(&sandbox, "timeout: 5s", &both);
+    let mut daemon = place.start();
+    daemon.wait_for("action.started", |line| line["entry"] == "e");
+    place.replace(&schedule(&sandbox.url(), "timeout: 5s", other));
+    daemon.wait_for("schedule.reloaded", |line| line["removed"] == 1);
+    let mut gone = Vec::new();
+    while gone.len() < 9 {
+        let after = gone.last().cloned();
+        let is_later =
+            |line: &Value| line["entry"] == "other" && line["scheduled_at"].as_str() > after.as_deref();
+        let line = daemon.wait_for("action.started", is_later);
+        gone.push(line["scheduled_at"].as_str().expect("an instant").to_owned());
+    }
+    place.replace(&schedule(&sandbox.url(), "timeout: 5s", &both));
+    daemon.wait_for("schedule.reloaded", |line| line["added"] == 1);
+    daemon.wait_for("action.started", |line| {
+        line["entry"] == "e" && line["scheduled_at"].as_str() > Some(&gone[8])
+    });
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    // What was claimed ahead, up to five seconds, was skipped by the reload: the journal has
+    // nothing of what came later.
+    let at = &gone[7];
+    let text = place.run(&["why", "e", "--at", at]).stdout;
+    assert!(text.contains("the entry was not in the schedule then: it was taken away at"), "{text}");
+    assert!(text.contains("and came back at"), "{text}");
+    let json: Value =
+        serde_json::from_str(&place.run(&["why", "e", "--at", at, "--format", "json"]).stdout).expect("JSON");
+    assert_eq!(
+        (&json["fate"], &json["schedule_then"]["in_schedule"]),
+        (&Value::Null, &Value::Bool(false)),
+        "{json}"
+    );
+    let (records, summary, status) = audit(&place);
+    assert_eq!((status, &summary["lost"]), (Some(0), &0.into()), "{summary}");
+    let of = |entry: &str| {
+        records.iter().filter(|record| record["entry"] == entry && record["scheduled_at"] == **at).count()
+    };
+    assert_eq!((of("e"), of("other")), (0, 1), "{records:?}");
 }

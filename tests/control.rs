@@ -18,7 +18,8 @@ use serde_json::Value;
 use stackcron::sandbox::{Endpoint, Sandbox};
 
 const YEARLY: &str = "  nightly: { stack: s1, job: j1, cron: '@yearly', args: own }\n";
-const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', follow: false }\n";
+const EVERY_SECOND: &str =
+    "  nightly: { stack: s1, job: j1, cron: '* * * * * *', follow: false, catch_up: all }\n";
 
 /// Starts a daemon, and waits until it can be asked.
 fn started(place: &Place) -> Daemon {

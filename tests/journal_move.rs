@@ -18,6 +18,20 @@ fn fires(daemon: &mut Daemon) {
     daemon.wait_for("action.started", |line| sent_at(line) > Some(now));
 }
 
+/// Waits until none of the attempts that were sent before `instant` is in doubt any more. A kill
+/// leaves one in doubt when its request has reached the server and its answer is not in the journal.
+fn settled_before(place: &Place, instant: Timestamp) {
+    until("each attempt of before is settled", || {
+        let open: Vec<_> = history(place)
+            .into_iter()
+            .filter(|((_, at), row)| {
+                row["state"] == "sending" && at.parse::<Timestamp>().expect("an instant") < instant
+            })
+            .collect();
+        if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
+    });
+}
+
 fn stops(mut daemon: Daemon) {
     assert!(daemon.stop().success(), "{}", daemon.stderr());
 }
@@ -29,6 +43,13 @@ fn history(place: &Place) -> BTreeMap<(String, String), Value> {
     let rows = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     rows.map(|row| ((text(&row["entry"]), text(&row["scheduled_at"])), row)).collect()
+}
+
+/// What the journal knows of when `e` came into the schedule.
+fn came(place: &Place) -> Value {
+    let ended = place.run(&["why", "e", "--at", "yesterday", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    answer["schedule_then"].clone()
 }
 
 /// Each second of `e` from the first to the last was sent once: none is lost, and none is sent
@@ -43,7 +64,8 @@ fn none_is_lost_or_sent_twice(place: &Place, sandbox: &Sandbox) {
     let seconds = of_e[of_e.len() - 1].duration_since(of_e[0]).as_secs() + 1;
     assert_eq!(seconds, of_e.len() as i64, "no instant is left out: {of_e:?}");
     let started = rows.values().filter(|row| row["action_id"].is_u64()).count();
-    assert_eq!(started, sandbox.ledger().of(Endpoint::RunNow).count(), "each request is in the history once");
+    let asked = sandbox.ledger().of(Endpoint::RunNow).count();
+    assert_eq!(started, asked, "each request is in the history once: {rows:#?}");
     let is_paused = |row: &&Value| row["entry"] == "asleep" && row["reason"] == "paused";
     assert!(rows.values().any(|row| is_paused(&row)), "the pause is kept");
 }
@@ -67,17 +89,21 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
     // What is open at a kill goes over too.
     daemon.signal(Signal::KILL);
     daemon.end();
+    let killed_at = Timestamp::now();
     let other = shared.run(&["run"]);
     assert_eq!(other.status.code(), Some(78));
     assert!(other.stderr.contains("stackcron journal move --to"), "{}", other.stderr);
 
     for round in 0..2 {
         let before = history(&place);
+        let known = came(&place);
+        assert!(known["until"].is_string(), "{known}");
         let moved = place.run(&["journal", "move", "--to", &url, "--format", "json"]);
         assert!(moved.status.success(), "{}", moved.stderr);
         let moved: Value = serde_json::from_str(&moved.stdout).expect("JSON");
         assert_eq!(moved["paused"], 1, "{moved}");
         assert_eq!(history(&shared), before, "round {round}");
+        assert_eq!(came(&shared), known, "which schedule was in force goes over too");
         let left = place.run(&["run"]);
         assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
         let mut daemon = shared.start();
@@ -91,11 +117,13 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
         assert!(moved.status.success(), "{}", moved.stderr);
         assert!(moved.stdout.contains("1 pause,"), "{}", moved.stdout);
         assert_eq!(history(&place), before, "round {round}");
+        assert_eq!(came(&place), known, "which schedule was in force comes back too");
         let left = shared.run(&["run"]);
         assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
         let mut daemon = place.start();
         fires(&mut daemon);
         fires(&mut daemon);
+        settled_before(&place, killed_at);
         stops(daemon);
     }
     none_is_lost_or_sent_twice(&place, &sandbox);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use stackcron::journal::FILE_NAME;
 use stackcron::sandbox::Endpoint;
 
-const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n";
+const EVERY_SECOND: &str = "  nightly: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all }\n";
 
 /// An answer, as it came over the wire.
 struct Answer {

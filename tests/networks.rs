@@ -69,7 +69,9 @@ fn a_dead_first_address_of_the_api_holds_up_no_connection() {
          nft add rule inet dead input ip daddr 10.9.0.1 drop");
     let _api = sandbox(&machine, "10.9.0.2:8066");
     let jobs: String = (0..5)
-        .map(|n| format!("  e{n}: {{ stack: s, job: j{n}, cron: '* * * * * *', overlap: allow }}\n"))
+        .map(|n| {
+            format!("  e{n}: {{ stack: s, job: j{n}, cron: '* * * * * *', overlap: allow, catch_up: all }}\n")
+        })
         .collect();
     let place =
         Place::with(&schedule(&format!("http://{API}:8066/api/3"), "quota: { limit: 100000 }", &jobs));

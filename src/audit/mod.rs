@@ -4,10 +4,10 @@
 //! side by side once, so that a long span costs neither memory nor a query for each instant. An
 //! instant of the schedule that the journal passes over is lost.
 //!
-//! The journal does not keep when an entry came into the schedule. So an instant before the first
-//! row that the journal has of its entry is not judged: the entry may not have been in the schedule
-//! then, or the row was pruned. Nor is an instant judged that the daemon has not planned yet. Both
-//! are counted.
+//! The journal keeps which schedule was in force when (`journal/in_force.rs`), and each instant is
+//! judged by the schedule of then. Of an entry of which the journal does not know that, an instant
+//! before the first row is not judged: the entry may not have been in the schedule then, or the row
+//! was pruned. Nor is an instant judged that the daemon has not planned yet. Both are counted.
 //!
 //! An occurrence that was made up for (`stackcron backfill`) has a row of its own beside the one
 //! that was given up. The instant gets one verdict, that of the later row: `late` where it ran, by
@@ -31,7 +31,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cloud66::ActionId;
 use crate::journal::{Key, Record, State};
 use crate::schedule::{Entry, EntryName};
-use crate::timetable::Timetable;
+
+pub use plan::Plan;
 
 use online::Lacking;
 pub use online::Online;
@@ -59,7 +60,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// All of them, in the order in which they are summed up.
+    /// All verdicts, in the order of the summary.
     pub const ALL: [Verdict; 10] = [
         Verdict::OnTime,
         Verdict::Late,
@@ -89,7 +90,8 @@ impl Verdict {
         }
     }
 
-    /// Whether the promise to run each occurrence once was not kept, or nobody can tell.
+    /// Returns true when the verdict breaks the promise to run each occurrence once, or leaves it
+    /// open.
     pub fn is_broken(self) -> bool {
         matches!(self, Verdict::Missed | Verdict::Unknown | Verdict::Lost | Verdict::Twice)
     }
@@ -154,16 +156,16 @@ pub struct Judged {
     pub verdict: Verdict,
     /// The action that the occurrence started.
     pub action_id: Option<ActionId>,
-    /// How late it was sent. `None`: it was not sent.
+    /// Lateness of the request in milliseconds. `None`: nothing was sent.
     pub lateness_ms: Option<i64>,
     /// Why the verdict is as it is, where the verdict does not say it.
     pub reason: Option<String>,
 }
 
-/// How many instants have which verdict.
+/// Number of instants for each verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// In the order of [`Verdict::ALL`].
+    /// The counts in the order of [`Verdict::ALL`].
     verdicts: [u64; Verdict::ALL.len()],
     /// Occurrences that have not come to their end.
     pub open: u64,
@@ -174,17 +176,17 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many instants have this verdict.
+    /// Returns the number of instants with this verdict.
     pub fn of(&self, verdict: Verdict) -> u64 {
         Verdict::ALL.iter().zip(self.verdicts).find(|(known, _)| **known == verdict).map_or(0, |(_, n)| n)
     }
 
-    /// How many instants have a verdict.
+    /// Returns the number of instants that have a verdict.
     pub fn judged(&self) -> u64 {
         self.verdicts.iter().sum()
     }
 
-    /// Whether the promise was broken anywhere, or nobody can tell.
+    /// Returns true when any verdict breaks the promise or leaves it open.
     pub fn is_broken(&self) -> bool {
         Verdict::ALL.into_iter().any(|verdict| verdict.is_broken() && self.of(verdict) > 0)
     }
@@ -200,9 +202,9 @@ impl Counts {
 /// The span and the entries that an audit covers.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// Where the span begins.
+    /// Beginning of the span.
     pub from: Timestamp,
-    /// Where it ends, itself excluded.
+    /// End of the span, itself excluded.
     pub until: Timestamp,
     /// Everything scheduled before is planned. `None`: nothing is.
     pub cursor: Option<Timestamp>,
@@ -223,7 +225,7 @@ struct Held {
 /// Walks the journal and the timetable side by side.
 pub struct Audit<F> {
     scope: Scope,
-    timetable: Timetable,
+    plan: Plan,
     /// The instant that the journal's rows are at.
     at: Timestamp,
     /// The entries that are due at this instant and that no row has named yet.
@@ -240,12 +242,12 @@ pub struct Audit<F> {
 }
 
 impl<F: FnMut(Judged)> Audit<F> {
-    /// Begins an audit. `timetable` begins at the scope's `from`, with the entries that are asked
-    /// for. `each` is handed every instant that has a verdict, in the order of time.
-    pub fn new(scope: Scope, timetable: Timetable, each: F) -> Audit<F> {
+    /// Begins an audit. `plan` begins at the scope's `from`, with the entries that are asked for.
+    /// `each` is handed every instant that has a verdict, in the order of time.
+    pub fn new(scope: Scope, plan: Plan, each: F) -> Audit<F> {
         let at = scope.from;
         let (pending, seen, counts) = (Vec::new(), HashSet::new(), Counts::default());
-        Audit { scope, timetable, at, pending, seen, held: None, online: None, counts, each }
+        Audit { scope, plan, at, pending, seen, held: None, online: None, counts, each }
     }
 
     /// Returns this audit with the actions that the stacks of these entries list. They are read
@@ -323,23 +325,23 @@ impl<F: FnMut(Judged)> Audit<F> {
             let mut reached = self.at;
             while reached < at {
                 reached = reached.checked_add(STEP).map_or(at, |next| next.min(at));
-                for due in self.timetable.step(reached) {
+                for due in self.plan.step(reached) {
                     self.is_absent(&due.entry, due.scheduled_at);
                 }
             }
             self.at = at;
         }
         if at < self.scope.until {
-            // Nothing more is due at an instant that was reached before.
+            // The timetable has given every occurrence of an instant that it has passed.
             let after = at.checked_add(SignedDuration::from_micros(1)).unwrap_or(at);
-            self.pending.extend(self.timetable.step(after).into_iter().map(|due| due.entry));
+            self.pending.extend(self.plan.step(after).into_iter().map(|due| due.entry));
         }
     }
 
     fn is_absent(&mut self, entry: &Entry, at: Timestamp) {
         if self.scope.cursor.is_none_or(|cursor| at >= cursor) {
             self.counts.unplanned += 1;
-        } else if !self.seen.contains(&entry.name) {
+        } else if !self.plan.knows(&entry.name, at) && !self.seen.contains(&entry.name) {
             self.counts.before_first += 1;
         } else {
             let judged = Judged {
@@ -350,7 +352,11 @@ impl<F: FnMut(Judged)> Audit<F> {
                 lateness_ms: None,
                 reason: Some("the journal has nothing".to_owned()),
             };
-            self.tell_or_keep(judged, Some(Lacking::lost(entry, at)));
+            // What was in force then tells when the entry was due, and not on which stack.
+            let entries = self.online.as_ref().map(|(_, entries)| entries);
+            let now = entries.and_then(|entries| entries.get(&entry.name));
+            let lacking = now.map(|entry| Lacking::lost(entry, at));
+            self.tell_or_keep(judged, lacking);
         }
     }
 
@@ -360,6 +366,7 @@ impl<F: FnMut(Judged)> Audit<F> {
     }
 }
 
+mod plan;
 #[cfg(test)]
 mod online_tests;
 #[cfg(test)]

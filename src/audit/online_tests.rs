@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cloud66::Action;
+use crate::journal::InForce;
 use crate::schedule::{Schedule, StackUid};
 use crate::timetable::tests::{at, entry};
 
@@ -44,13 +45,14 @@ fn audited(rows: Vec<Record>, runs: Vec<(StackUid, Action)>) -> Vec<String> {
     let (from, until) = (at("2026-10-01T10:00:00Z"), at("2026-10-01T10:05:00Z"));
     let scope = Scope { from, until, cursor: Some(until), entries: None };
     let mut told = Vec::new();
-    let audit = Audit::new(scope, Timetable::new(&schedule, from), |judged: Judged| {
-        let at = judged.scheduled_at.map_or("-".to_owned(), |at| at.strftime("%H:%M").to_string());
-        let (verdict, action) = (judged.verdict.as_str(), judged.action_id.unwrap_or_default());
-        if judged.verdict != Verdict::OnTime {
-            told.push(format!("{at} {verdict} {action} {}", judged.reason.unwrap_or_default()));
-        }
-    });
+    let audit =
+        Audit::new(scope, Plan::new(&schedule, &InForce::default(), false, from), |judged: Judged| {
+            let at = judged.scheduled_at.map_or("-".to_owned(), |at| at.strftime("%H:%M").to_string());
+            let (verdict, action) = (judged.verdict.as_str(), judged.action_id.unwrap_or_default());
+            if judged.verdict != Verdict::OnTime {
+                told.push(format!("{at} {verdict} {action} {}", judged.reason.unwrap_or_default()));
+            }
+        });
     let mut audit = audit.against(Online::new(runs), &schedule.entries);
     rows.into_iter().for_each(|row| audit.take(row));
     audit.finish();

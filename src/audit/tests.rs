@@ -1,7 +1,7 @@
 //! Verdicts, tabled; and a journal with holes against its timetable.
 
 use super::*;
-use crate::journal::Key;
+use crate::journal::{InForce, Key};
 use crate::schedule::Schedule;
 use crate::timetable::tests::{at, entry};
 
@@ -60,11 +60,12 @@ fn audited(rows: &[(&str, &str)], cursor: &str) -> (Vec<String>, [u64; 4]) {
     let cursor = Some(at(&format!("2026-10-01T{cursor}Z")));
     let scope = Scope { from, until, cursor, entries: None };
     let mut told = Vec::new();
-    let mut audit = Audit::new(scope, Timetable::new(&schedule, from), |judged: Judged| {
-        if judged.verdict != Verdict::OnTime {
-            told.push(tell(&judged));
-        }
-    });
+    let mut audit =
+        Audit::new(scope, Plan::new(&schedule, &InForce::default(), false, from), |judged: Judged| {
+            if judged.verdict != Verdict::OnTime {
+                told.push(tell(&judged));
+            }
+        });
     rows.iter().for_each(|(name, minute)| audit.take(record(name, minute)));
     let counts = audit.finish();
     (told, [counts.of(Verdict::OnTime), counts.open, counts.before_first, counts.unplanned])
@@ -122,9 +123,15 @@ fn what_was_made_up_for_is_late_and_no_longer_missed() {
     ] {
         let scope = Scope { from, until, cursor: Some(until), entries: None };
         let mut told = Vec::new();
-        let mut audit = Audit::new(scope, Timetable::new(&schedule, from), |judged: Judged| {
-            told.push(format!("{} {:?} {:?}", judged.verdict.as_str(), judged.lateness_ms, judged.reason));
-        });
+        let mut audit =
+            Audit::new(scope, Plan::new(&schedule, &InForce::default(), false, from), |judged: Judged| {
+                told.push(format!(
+                    "{} {:?} {:?}",
+                    judged.verdict.as_str(),
+                    judged.lateness_ms,
+                    judged.reason
+                ));
+            });
         rows.into_iter().for_each(|row| audit.take(row));
         let counts = audit.finish();
         if counts.open > 0 {

@@ -1,6 +1,8 @@
 //! Finds the occurrences of a span that did not start, to be made up for.
 //!
-//! The journal's rows of an entry and its timetable are laid side by side. An instant is made up
+//! The journal's rows of an entry are laid beside the instants at which it was due, by the schedule
+//! that was in force then. Before the entry was first in the schedule, and where the journal does
+//! not know it, its expressions of today count. An instant is made up
 //! for when every time through it was given up: missed, skipped or rejected. So is an instant of
 //! the timetable that the journal has nothing of, as far back as the journal's history goes: what
 //! is older may have run and be pruned. An instant is left alone when an action started there, or
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::journal::{Key, Record, SLOW, State};
+use crate::journal::{InForce, Key, Record, SLOW, Span, State};
 use crate::schedule::Entry;
 use crate::timetable::{self, excluded};
 
@@ -54,7 +56,7 @@ pub struct Gap {
 
 /// The instants of a span that are to be made up for, and how many are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct Backlog {
     /// The oldest first.
     pub items: Vec<Item>,
     /// Instants whose occurrence started an action.
@@ -127,13 +129,16 @@ pub fn standing(entry: &Entry, rows: &[Record]) -> Option<Standing> {
 pub struct Planner {
     entry: Arc<Entry>,
     bounds: Bounds,
+    /// When which definition of the entry was in force.
+    spans: Vec<Span>,
     rows: BTreeMap<Timestamp, Vec<Record>>,
 }
 
 impl Planner {
     /// Nothing gathered yet.
-    pub fn new(entry: &Arc<Entry>, bounds: Bounds) -> Planner {
-        Planner { entry: Arc::clone(entry), bounds, rows: BTreeMap::new() }
+    pub fn new(entry: &Arc<Entry>, in_force: InForce, bounds: Bounds) -> Planner {
+        let spans = in_force.spans.into_iter().filter(|span| span.entry == entry.name).collect();
+        Planner { entry: Arc::clone(entry), bounds, spans, rows: BTreeMap::new() }
     }
 
     /// Takes a row of the journal. Those of other entries or times are passed over, and so is what
@@ -146,13 +151,30 @@ impl Planner {
         }
     }
 
+    /// The instants of the span at which the entry was due, in no order.
+    fn due(&self) -> Vec<Timestamp> {
+        let Bounds { from, until, .. } = self.bounds;
+        let first = self.spans.iter().map(|span| span.since).min();
+        let mut due: Vec<Timestamp> =
+            timetable::occurrences(&self.entry, from, first.map_or(until, |first| first.min(until)))
+                .collect();
+        for span in &self.spans {
+            let (since, end) = (span.since.max(from), span.until.map_or(until, |end| end.min(until)));
+            // What cannot be read counts as it is now.
+            let was = span.definition.entry(&self.entry.name);
+            due.extend(timetable::occurrences(was.as_ref().unwrap_or(&self.entry), since, end));
+        }
+        due
+    }
+
     /// Lays the rows beside the timetable.
-    pub fn finish(self) -> Plan {
-        let Planner { entry, bounds: Bounds { from, until, history_from, cursor }, rows } = self;
+    pub fn finish(self) -> Backlog {
+        let due = self.due();
+        let Planner { entry, bounds: Bounds { history_from, cursor, .. }, rows, .. } = self;
         let mut instants: BTreeMap<Timestamp, Option<Standing>> =
             rows.into_iter().map(|(at, rows)| (at, standing(&entry, &rows))).collect();
-        let mut plan = Plan::default();
-        for at in timetable::occurrences(&entry, from, until) {
+        let mut plan = Backlog::default();
+        for at in due {
             if instants.contains_key(&at) {
                 continue;
             }

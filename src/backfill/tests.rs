@@ -1,7 +1,7 @@
 //! Rows of a journal beside a timetable: which instants are made up for.
 
 use super::*;
-use crate::journal::Linked;
+use crate::journal::{Definition, Linked};
 use crate::schedule::EntryName;
 use crate::timetable::tests::{at, entry};
 
@@ -24,21 +24,25 @@ fn row(minute: &str, pass: u32, state: State, link: Option<Linked>) -> Record {
     }
 }
 
-/// The plan of 10:00 to 10:06, in which `e` is due every minute, with a history since 10:01 and a
+/// The backlog of 10:00 to 10:06, in which `e` is due every minute, with a history since 10:01 and a
 /// cursor at 10:05.
-fn plan(rows: Vec<Record>) -> Plan {
+fn plan(rows: Vec<Record>) -> Backlog {
+    plan_in(InForce::default(), rows)
+}
+
+fn plan_in(in_force: InForce, rows: Vec<Record>) -> Backlog {
     let bounds = Bounds {
         from: at("2026-10-01T10:00:00Z"),
         until: at("2026-10-01T10:06:00Z"),
         history_from: Some(at("2026-10-01T10:01:00Z")),
         cursor: Some(at("2026-10-01T10:05:00Z")),
     };
-    let mut planner = Planner::new(&entry("e", "UTC", &["* * * * *"]), bounds);
+    let mut planner = Planner::new(&entry("e", "UTC", &["* * * * *"]), in_force, bounds);
     rows.into_iter().for_each(|row| planner.take(row));
     planner.finish()
 }
 
-fn told(plan: &Plan) -> Vec<String> {
+fn told(plan: &Backlog) -> Vec<String> {
     let items = plan.items.iter().map(|item| match item {
         Item::UnderWay(key) => format!("{:.0} is under way in pass {}", key.scheduled_at(), key.pass()),
         Item::Gap(gap) => format!("{:.0} in pass {}", gap.key.scheduled_at(), gap.key.pass()),
@@ -94,4 +98,23 @@ fn a_calendar_s_day_a_person_s_run_and_a_rerun_are_no_gaps() {
     ]);
     assert_eq!(told(&plan), [""; 0]);
     assert_eq!((plan.on_calendar, plan.started), (1, 3));
+}
+
+#[test]
+fn what_another_schedule_had_not_due_is_no_gap() {
+    let was = entry("e", "UTC", &["*/2 * * * *"]);
+    let span = |since: &str, until: Option<&str>, cron: &str| Span {
+        entry: was.name.clone(),
+        since: at(since),
+        until: until.map(at),
+        definition: Definition::of(&entry("e", "UTC", &[cron])),
+    };
+    let changed = "2026-10-01T10:02:30Z";
+    let spans = vec![
+        span("2026-10-01T09:00:00Z", Some(changed), "*/2 * * * *"),
+        span("2026-10-01T10:03:30Z", None, "* * * * *"),
+    ];
+    let plan = plan_in(InForce { pruned_until: None, spans }, Vec::new());
+    let gaps = ["2026-10-01T10:02:00Z in pass 0", "2026-10-01T10:04:00Z in pass 0"];
+    assert_eq!(told(&plan), gaps, "10:01 was not due, and at 10:03 the entry was gone");
 }

@@ -20,11 +20,10 @@ use super::place::Place;
 use super::progress::Progress;
 use super::span::Span;
 use super::table::{Align, Cell, Column, Table};
-use crate::audit::{Audit, Counts, Judged, Online, Scope, Verdict};
+use crate::audit::{Audit, Counts, Judged, Online, Plan, Scope, Verdict};
 use crate::journal::Filter;
 use crate::log::visible;
 use crate::schedule::{Schedule, entries};
-use crate::timetable::Timetable;
 
 /// How far back the span begins where nothing says it.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -39,12 +38,13 @@ const FRAME: u64 = 4096;
 ///
 /// Each instant of the span gets a verdict: on_time, late (by over a second), failed, skipped,
 /// missed, rejected, unknown, lost, of which the journal has nothing, or twice, which has a second
-/// action. It reads only, and can be used beside a running daemon. With --online it also asks for
-/// the actions of the stacks: it then finds those that nobody here started (foreign) and second
-/// ones that the journal does not know, and names the actions of what is lost. Instants before the
-/// first occurrence that the journal has of an entry are not judged, nor those that the daemon has
-/// not planned yet: they are counted. The exit status is 1 when an occurrence was missed, was lost
-/// or ran twice, or nobody knows whether it ran.
+/// action. Each is judged by the schedule that was in force then. It reads only, and can be used
+/// beside a running daemon. With --online it also asks for the actions of the stacks: it then finds
+/// those that nobody here started (foreign) and second ones that the journal does not know, and
+/// names the actions of what is lost. Instants before the first occurrence that the journal has of
+/// an entry are not judged, nor those that the daemon has not planned yet: they are counted. The
+/// exit status is 1 when an occurrence was missed, was lost or ran twice, or nobody knows whether it
+/// ran.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   stackcron audit                                   the last 24 hours
@@ -155,7 +155,9 @@ fn audited(
         Format::Text if rows.len() < MOST_ROWS => rows.push(judged),
         Format::Text => cut += 1,
     };
-    let mut audit = Audit::new(scope, Timetable::new(schedule, span.from), each);
+    // Where only some are asked for, the schedule has no others.
+    let plan = Plan::new(schedule, &journal.read_in_force(None)?, args.entries.is_empty(), span.from);
+    let mut audit = Audit::new(scope, plan, each);
     if let Some(online) = online {
         audit = audit.against(online, &schedule.entries);
     }

@@ -7,6 +7,7 @@
 mod clocks;
 mod fate;
 mod policies;
+mod then;
 mod upstreams;
 
 use std::io::{self, Write};
@@ -28,6 +29,7 @@ use crate::timetable::{self, Exclusion, Explanation, excluded, explain, occurren
 use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
+use then::Then;
 use upstreams::Upstreams;
 
 /// How many occurrences of the same minute or hour are named.
@@ -91,7 +93,9 @@ pub fn run(
         from,
         until,
     });
-    let answer = Answer { explanation, clocks, after, near, on_calendar, fate, pause, policies };
+    let schedule_then = fate.then().cloned();
+    let answer =
+        Answer { explanation, clocks, after, near, on_calendar, fate, schedule_then, pause, policies };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -132,6 +136,9 @@ struct Answer {
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
     fate: Fate,
+    /// What the journal knows of the entry then, where it has no occurrence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule_then: Option<Then>,
     /// The terms of a person's pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,

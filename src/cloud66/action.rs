@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 /// The number of an action in Cloud 66.
 pub type ActionId = u64;
 
-/// What an action said at its end is kept up to so many bytes.
+/// The message at the end of an action is kept up to this many bytes.
 const LONGEST_MESSAGE: usize = 4 << 10;
 
-/// Any other text of an action is kept up to so many bytes. A line of the log, of which systemd's
-/// journal takes 48 KiB, is then whole whatever an API answers.
+/// Any other text of an action is kept up to this many bytes. A log line then stays under the 48
+/// KiB that systemd's journal takes, whatever the API answers.
 const LONGEST_TEXT: usize = 512;
 
 /// Fields that this program does not know are kept up to so many bytes altogether.
@@ -22,25 +22,25 @@ const LONGEST_MORE: usize = 8 << 10;
 /// An action of Cloud 66. Every field may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Action {
-    /// Its number, by which it is asked for.
+    /// The action's number, which names it in the API.
     pub id: Option<ActionId>,
-    /// Who started it.
+    /// The user whose token started the action.
     pub user: Option<String>,
-    /// What it acts on: `stack`.
+    /// The kind of thing that the action acts on: `stack`.
     pub resource_type: Option<String>,
-    /// What it does: `job_run_now`.
+    /// The name of the action: `job_run_now`.
     pub action: Option<String>,
     /// The stack's database number. It is not the stack's uid.
     pub resource_id: Option<String>,
-    /// How it was started: `api`.
+    /// The way in which the action was started: `api`.
     pub started_via: Option<String>,
-    /// When it started, as the API wrote it.
+    /// Start of the action, as the API wrote it.
     pub started_at: Option<String>,
-    /// When it ended, as the API wrote it. Null while it runs.
+    /// End of the action, as the API wrote it. `None` while the action runs.
     pub finished_at: Option<String>,
-    /// How it ended.
+    /// The outcome. `None` while the action runs.
     pub finished_success: Option<bool>,
-    /// What it said at its end.
+    /// The message at the action's end.
     pub finished_message: Option<String>,
     /// Fields this program does not know, and known ones with a type it does not expect.
     pub more: Map<String, Value>,
@@ -85,22 +85,24 @@ impl Action {
         Some(action)
     }
 
-    /// Whether it has ended, well or not.
+    /// Returns true when the action has ended, with or without success.
     pub fn finished(&self) -> bool {
         self.finished_at.is_some() || self.finished_success.is_some()
     }
 
-    /// Whether it has ended well. An end that does not say so is no success.
+    /// Returns true when the action has ended with success. An end without `finished_success` is no
+    /// success.
     pub fn succeeded(&self) -> bool {
         self.finished_success == Some(true)
     }
 
-    /// When it started, by the API's clock. `None` when that cannot be read.
+    /// Returns the action's start by the API's clock. `None`: the text cannot be read as an
+    /// instant.
     pub fn started(&self) -> Option<Timestamp> {
         self.started_at.as_deref()?.parse().ok()
     }
 
-    /// From its start to its end, in milliseconds, by the API's own clock.
+    /// Returns the run time in milliseconds, by the API's own clock.
     pub fn duration_ms(&self) -> Option<i64> {
         let start = self.started()?;
         let end: Timestamp = self.finished_at.as_deref()?.parse().ok()?;

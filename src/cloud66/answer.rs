@@ -1,4 +1,4 @@
-//! What an answer to run_now means. Whether to try again is for others to decide.
+//! The meaning of an answer to run_now. Whether to try again is decided in `dispatch/`.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::html;
 use super::masking::masked_and_cut;
 use crate::quota::ThrottleWords;
 
-/// What became of one attempt to run a job.
+/// The outcome of one attempt to run a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The API returned an action: the job runs.
@@ -17,7 +17,7 @@ pub enum Outcome {
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// What the API said.
+        /// The API's own words.
         error: String,
         /// The likely cause, and what to do.
         hint: String,
@@ -34,7 +34,7 @@ pub enum Outcome {
     Throttled {
         /// The HTTP status: 503 or 429.
         status: u16,
-        /// Whether the API itself says that its quota is spent.
+        /// Tells whether the API itself says that its quota is spent.
         words: ThrottleWords,
     },
     /// The request can never be written: its arguments are too long, or its address is none.
@@ -45,14 +45,14 @@ pub enum Outcome {
     },
     /// No byte of it reached the API. Sending it again is safe.
     NotSent {
-        /// What went wrong on the way.
+        /// The error of the connection.
         error: String,
     },
-    /// It may have started the job or not.
+    /// Nothing tells whether the attempt started the job.
     InDoubt {
         /// The HTTP status, when there was an answer.
         status: Option<u16>,
-        /// What is known.
+        /// The error that leaves the attempt in doubt.
         error: String,
     },
 }
@@ -100,15 +100,15 @@ pub(crate) fn classify(envelope: &Envelope, body: &[u8], args: Option<&str>) -> 
     }
 }
 
-/// Whether a body that is neither JSON nor a page says `throttled`. A page may have the word in its
-/// prose.
+/// Returns true when a body that is neither JSON nor HTML has the word `throttled`. An HTML page
+/// may have the word in its prose.
 fn says_so(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start();
     !text.starts_with(['<', '{', '[']) && says_throttled(text)
 }
 
-/// What most likely causes a refusal, and what to do about it.
+/// Returns the likely cause of a refusal and its remedy.
 fn hint(envelope: &Envelope) -> String {
     let hint = match envelope.status {
         300..=399 if let Some(to) = &envelope.location => {
@@ -138,7 +138,7 @@ fn hint(envelope: &Envelope) -> String {
     hint.to_owned()
 }
 
-/// What the API said: its most exact words, or what else came, shortened.
+/// Returns the API's most exact words, or else the body, cut to a bounded length.
 fn quote(json: Option<&Value>, body: &[u8], args: Option<&str>) -> String {
     let said =
         |key| json.and_then(|body| body.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());

@@ -1,4 +1,4 @@
-//! What is asked of the API: the method and the address of each call.
+//! The calls of the API: method and address of each.
 
 use bytes::Bytes;
 use reqwest::{Method, Url};

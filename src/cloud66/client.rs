@@ -144,7 +144,7 @@ impl Client {
     ) -> Reply<Outcome> {
         let (reply, replied) = tokio::sync::oneshot::channel();
         self.hand_over(stack, job, args, may_leave, move |became| {
-            // Who asked may have given up.
+            // The caller may have given up waiting.
             let _ = reply.send(became);
         });
         replied.await.unwrap_or_else(|_| {
@@ -215,7 +215,7 @@ pub(crate) fn once_and_there() -> reqwest::ClientBuilder {
         .referer(false)
 }
 
-/// Whether the host is this machine: no proxy is asked for it.
+/// Returns true when the host is this machine, which is reached without a proxy.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,

@@ -58,7 +58,7 @@ pub(super) struct Connection {
 
 type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
 
-/// What came back.
+/// The answer to a request.
 pub(super) struct Answer {
     pub(super) head: Head,
     pub(super) body: Result<Vec<u8>, BodyError>,
@@ -80,7 +80,8 @@ impl Connection {
         })
     }
 
-    /// Whether its time is over, as far as is known without looking at the socket.
+    /// Returns true when the connection was idle too long to be used again, judged without looking
+    /// at the socket.
     pub(super) fn is_stale(&self) -> bool {
         self.driver.is_none() || self.usable_until <= Instant::now()
     }
@@ -159,7 +160,7 @@ async fn driven<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -
                 return Poll::Ready(done);
             }
             match driver.as_mut().map(|driver| Pin::new(driver).poll(context)) {
-                // How the connection ended is told to the work as well.
+                // The request's future receives the connection's error as well.
                 Some(Poll::Ready(_)) => *driver = None,
                 Some(Poll::Pending) | None => return Poll::Pending,
             }
@@ -168,8 +169,8 @@ async fn driven<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -
     .await
 }
 
-/// How long the server keeps an idle connection, where it says so: `Keep-Alive: timeout=5,
-/// max=100`.
+/// Returns the time for which the server keeps an idle connection: `Keep-Alive: timeout=5,
+/// max=100`. `None`: the server does not tell.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let said = headers.get(KEEP_ALIVE)?.to_str().ok()?;
     let seconds = said.split(',').find_map(|part| {

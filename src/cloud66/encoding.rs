@@ -6,7 +6,7 @@ use flate2::read::GzDecoder;
 
 use super::reply::BodyError;
 
-/// How gzip begins (RFC 1952). No JSON, text or page begins so.
+/// The first bytes of gzip (RFC 1952). No JSON, text or HTML begins with them.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 
 /// The body as it was before gzip, up to `most` bytes. A body that is not compressed stays as it

@@ -16,7 +16,7 @@ pub(crate) struct Envelope {
     pub(crate) of_the_api: bool,
     /// `X-RateLimit-Remaining: 0`.
     pub(crate) nothing_left: bool,
-    /// Where a redirect points, without credentials and query.
+    /// The target of a redirect, without credentials and query.
     pub(crate) location: Option<String>,
     /// The reason phrase has the word `throttled`, as the vendor's page writes it.
     pub(crate) reason_throttled: bool,
@@ -38,7 +38,7 @@ impl Envelope {
     }
 }
 
-/// Whether a text has `throttled` as a word of its own.
+/// Returns true when a text has `throttled` as a word of its own.
 pub(crate) fn says_throttled(text: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric()).any(|word| word.eq_ignore_ascii_case("throttled"))
 }

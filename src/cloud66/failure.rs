@@ -28,7 +28,7 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What rustls says in seconds since 1970, as dates.
+/// Returns rustls's error about a certificate's dates with dates in place of seconds since 1970.
 fn certificate(error: &(dyn Error + 'static)) -> Option<String> {
     let error = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => inner.downcast_ref::<rustls::Error>(),

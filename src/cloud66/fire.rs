@@ -242,7 +242,7 @@ impl Sender {
     }
 }
 
-/// Whether a uid stands in a path as it is.
+/// Returns true when a uid needs no encoding in a path.
 fn is_plain(uid: &str) -> bool {
     uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

@@ -17,9 +17,9 @@ use crate::schedule::{JobUid, StackUid};
 /// A job's record, as far as it tells of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobRecord {
-    /// How the last run stands. `None`: the record does not say so.
+    /// State of the last run. `None`: the record has no such field.
     pub status: Option<JobStatus>,
-    /// When the record was last changed, in whole seconds. `None`: the record does not say so.
+    /// Last change of the record, in whole seconds. `None`: the record has no such field.
     pub updated_at: Option<Timestamp>,
 }
 

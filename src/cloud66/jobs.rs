@@ -10,38 +10,38 @@ use crate::schedule::StackUid;
 /// A job, as the list of a stack's jobs tells it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// By which it is run, as text whatever it looks like.
+    /// The uid, which names the job in run_now. It stays text even if it looks like a number.
     pub uid: String,
-    /// What people call it. Its uid where it has none.
+    /// The name for people. The uid where the job has no name.
     pub name: String,
-    /// As `RakeJob`.
+    /// The job's type, such as `RakeJob`.
     pub kind: Option<String>,
-    /// Its own schedule at Cloud 66, as it is written there.
+    /// The job's own cron expression at Cloud 66, as it is written there.
     pub cron: Option<String>,
-    /// Whether somebody has paused it there. An answer that does not say so is of a job that is
-    /// not.
+    /// True while the job is paused at Cloud 66. A record without the field is of a job that is not
+    /// paused.
     pub paused: bool,
-    /// How its last run went.
+    /// State of the last run.
     pub status: Option<JobStatus>,
-    /// What it runs, by its kind.
+    /// The fields of the job's type, such as `task` or `command`.
     pub params: Map<String, Value>,
 }
 
-/// How the last run of a job went.
+/// State of the last run of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobStatus {
-    /// It was changed, and has not run since.
+    /// The job was changed, and has not run since.
     Updated,
-    /// It runs.
+    /// The job runs.
     Started,
-    /// It ended well.
+    /// The last run ended with success.
     Success,
-    /// It did not.
+    /// The last run ended without success.
     Failed,
 }
 
 impl JobStatus {
-    /// In the API's word.
+    /// Returns the API's word for the state.
     pub fn as_str(self) -> &'static str {
         match self {
             JobStatus::Updated => "updated",

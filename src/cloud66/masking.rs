@@ -18,7 +18,7 @@ const LONGEST_ENTITY: usize = 10;
 
 const MASK: &str = "[args]";
 
-/// How the arguments may be written.
+/// A form in which the arguments may be written.
 #[derive(Clone, Copy)]
 enum Form {
     AsTheyAre,
@@ -79,7 +79,8 @@ fn without(args: &str, text: &str, form: Form) -> String {
     out + &text[copied..]
 }
 
-/// Where a text has the arguments, or in front of a cut a beginning of them.
+/// Returns the byte ranges at which a text has the arguments, or their beginning right before a
+/// cut.
 fn occurrences(args: &str, text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -107,7 +108,8 @@ fn occurrences(args: &str, text: &str) -> Vec<(usize, usize)> {
 /// A text without its escapes, and where each byte of the result comes from.
 struct Decoded {
     text: String,
-    /// One more than the text has bytes: the last is the source's length.
+    /// For each byte of the text the offset of its origin in the source. One more element holds the
+    /// source's length.
     source: Vec<usize>,
 }
 

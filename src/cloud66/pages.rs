@@ -21,14 +21,14 @@ pub type PageNumber = u64;
 /// Some items of a list, and where it goes on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
-    /// In the API's order.
+    /// The items in the API's order.
     pub items: Vec<T>,
     /// The page that follows. `None` on the last one.
     pub next: Option<PageNumber>,
 }
 
-/// What asking for a page brought. Asking changes nothing, so that all but a refusal may be asked
-/// again.
+/// The outcome of asking for a page. A question has no effect, so that everything but a refusal may
+/// be asked again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Listed<T> {
     /// The page.
@@ -37,24 +37,24 @@ pub enum Listed<T> {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the API said.
+        /// The API's own words.
         error: String,
     },
     /// An answer that is no page of a list: most likely the account's `url` is not the API's.
     Unreadable {
-        /// What is wrong with it.
+        /// The fault of the answer.
         error: String,
     },
     /// The quota is spent.
     Throttled(ThrottleWords),
     /// No byte of the request reached the API.
     NotSent {
-        /// What went wrong on the way.
+        /// The error of the connection.
         error: String,
     },
     /// The API failed, or its answer did not come.
     Failed {
-        /// What is known.
+        /// The error.
         error: String,
     },
 }
@@ -218,7 +218,7 @@ mod tests {
             (json!(null), None),
             (json!(""), None),
             (json!([3]), None),
-            // It would lead back.
+            // The next page would be one that was read before.
             (json!(2), None),
             (json!(1), None),
         ] {

@@ -20,7 +20,7 @@ pub(super) const MOST_AHEAD: usize = 64;
 /// Connections that wait for requests at most: for what is due in one second, and in the next.
 const MOST_IDLE: usize = 2 * MOST_AHEAD;
 
-/// How often connections whose time is over are looked for, and closed.
+/// Connections that were idle too long are closed at this interval.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -127,7 +127,7 @@ impl Pool {
     fn keep(self: &Arc<Self>, state: &mut State, mut connection: Connection) {
         while let Some(waiter) = state.waiting.pop_front() {
             match waiter.send(Ok(connection)) {
-                // Who waited has given up.
+                // The waiting request has given up, so the connection goes on to the next one.
                 Err(Ok(unwanted)) => connection = unwanted,
                 Ok(()) | Err(Err(_)) => return,
             }

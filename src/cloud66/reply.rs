@@ -1,4 +1,5 @@
-//! What a request brought: from an answer's status, headers and body to what the daemon decides on.
+//! The outcome of a request: from an answer's status, headers and body to the values on which the
+//! daemon decides.
 
 use std::time::Duration;
 
@@ -13,50 +14,51 @@ use super::envelope::Envelope;
 use super::masking::masked_and_cut;
 use crate::quota;
 
-/// What one request brought.
+/// The outcome of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply<T> {
-    /// What the answer said of the quota. `None` when there was no answer.
+    /// The answer's word on the quota. `None`: there was no answer.
     pub quota: Option<quota::Answer>,
     /// The text of `X-Cloud66-Warning`.
     pub warning: Option<String>,
-    /// When a run_now left. `None` for a question, and when no byte of a run_now was written.
+    /// Departure of a run_now. `None`: the request is a question, or no byte of the run_now was
+    /// written.
     pub left: Option<Departure>,
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: T,
 }
 
-/// When a request left.
+/// The departure of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
     /// The instant at which its first byte was written.
     pub at: Timestamp,
-    /// How long the request waited for a connection. Zero when one was ready.
+    /// The time for which the request waited for a connection. Zero: one was ready.
     pub connect: Duration,
 }
 
-/// What asking for an action brought.
+/// The outcome of asking for an action.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FollowUp {
     /// The action as it is now.
     Action(Box<Action>),
     /// The API does not know the action. Asking again would bring the same.
     Gone {
-        /// What the API said.
+        /// The API's own words.
         error: String,
     },
     /// No answer to build on; ask again later.
     Unanswered,
 }
 
-/// What asking for a page of a stack's actions brought.
+/// The outcome of asking for a page of a stack's actions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActionsListed {
     /// The page.
     Page(ActionsPage),
     /// No page that can be read; ask again later.
     Unanswered {
-        /// What went wrong.
+        /// The error.
         error: String,
     },
 }
@@ -64,13 +66,13 @@ pub enum ActionsListed {
 /// A page of the actions of a stack. The API does not say in which order they come.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActionsPage {
-    /// In the order of the answer.
+    /// The actions in the order of the answer.
     pub actions: Vec<Action>,
     /// The number of the next page. `None` on the last one.
     pub next: Option<u32>,
-    /// How many pages there are, where the answer says so.
+    /// Number of pages. `None`: the answer does not tell.
     pub pages: Option<u32>,
-    /// What the API's clock showed when it answered, in whole seconds.
+    /// The API's clock at the time of the answer, in whole seconds.
     pub date: Option<Timestamp>,
 }
 
@@ -86,7 +88,7 @@ pub(crate) enum BodyError {
     Broken(String),
 }
 
-/// What an answer tells before its body.
+/// Status and headers of an answer, as far as they matter.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(super) envelope: Envelope,
@@ -101,7 +103,7 @@ pub(crate) const LONGEST_WARNING: usize = 1000;
 const WARNING: HeaderName = HeaderName::from_static("x-cloud66-warning");
 
 impl<T> Reply<T> {
-    /// There was no answer.
+    /// Returns the reply of a request that had no answer.
     pub(crate) fn unanswered(outcome: T) -> Reply<T> {
         Reply { quota: None, warning: None, left: None, outcome }
     }
@@ -186,8 +188,8 @@ impl Head {
         Outcome::InDoubt { status: Some(self.envelope.status), error: error.to_string() }
     }
 
-    /// What is told of the quota: by the headers, and by the body whether it refused for want of
-    /// quota.
+    /// Returns the answer's word on the quota. `throttled` tells what the body says where it
+    /// refuses for want of quota.
     pub(super) fn answer(&self, throttled: Option<quota::ThrottleWords>) -> quota::Answer {
         let refused = throttled.map(|words| quota::Throttle { retry_after: self.quota.retry_after, words });
         quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused }

@@ -19,7 +19,7 @@ use super::wire::{Duplex, Wire};
 /// A proxy's answer to `CONNECT` is read up to this many bytes. Most have less than a hundred.
 const LONGEST_CONNECT_ANSWER: usize = 16 * 1024;
 
-/// How connections to one API are made.
+/// The way in which connections to one API are made.
 pub(super) struct Route {
     target: Site,
     proxy: Option<Proxy>,
@@ -44,9 +44,9 @@ struct Proxy {
 /// A connection over which HTTP can be spoken.
 pub(super) struct Opened {
     pub(super) stream: Box<dyn Duplex>,
-    /// What lies under it.
+    /// The socket under the connection.
     pub(super) socket: Arc<TcpStream>,
-    /// What arrives unasked may be TLS's own.
+    /// True over TLS, where bytes that arrive unasked may be TLS's own records.
     pub(super) encrypted: bool,
 }
 
@@ -128,7 +128,7 @@ impl Route {
         Ok(Opened { stream, socket, encrypted })
     }
 
-    /// What a connection is being made to, for people.
+    /// Returns the name of the target of a connection, for messages.
     pub(super) fn goal(&self) -> String {
         let first = self.proxy.as_ref().map_or(&self.target, |proxy| &proxy.site);
         format!("{}:{}", first.host, first.port)

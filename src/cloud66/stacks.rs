@@ -9,11 +9,12 @@ use super::reply::Reply;
 /// A stack, as the list of stacks tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
-    /// By which it is asked for, as text whatever it looks like.
+    /// The uid, which names the stack in the API. It stays text even if it looks like a number.
     pub uid: String,
-    /// What people call it: unique only together with its environment. Its uid where it has none.
+    /// The name for people, unique only together with the environment. The uid where the stack has
+    /// no name.
     pub name: String,
-    /// As `production`. Empty where the answer does not say.
+    /// The environment, such as `production`. Empty: the answer has no such field.
     pub environment: String,
     /// A deployment is under way, during which jobs fail.
     pub deploying: bool,
@@ -38,7 +39,7 @@ impl Stack {
     }
 }
 
-/// Whether a `status` is that of a stack that is being deployed.
+/// Returns true when a `status` is that of a stack that deploys.
 pub(super) fn is_deploying(status: &Value) -> bool {
     number(status).is_some_and(|status| DEPLOYING.contains(&status))
 }

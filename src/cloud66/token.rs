@@ -56,7 +56,7 @@ pub enum TokenError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
     /// A directory, a pipe or a device.
@@ -65,15 +65,15 @@ pub enum TokenError {
     /// Longer than any token.
     #[error("{} is longer than {LONGEST} bytes; it must hold the secret alone", .0.display())]
     TooLong(PathBuf),
-    /// Nothing is in it.
+    /// The place of the token holds nothing.
     #[error("what comes from {0} is empty")]
     Empty(String),
-    /// It cannot stand in a header, or is not the secret alone.
+    /// The text has a character that no header may have, or holds more than the token.
     #[error("the text from {origin} {fault}")]
     Malformed {
-        /// Where it came from.
+        /// The place that the token was read from.
         origin: String,
-        /// Which character is wrong, and what to leave out.
+        /// The wrong character, and what to leave out.
         fault: String,
     },
 }
@@ -110,8 +110,8 @@ impl Token {
         }
     }
 
-    /// Where a credential lies that was changed since the service was started, so that the service
-    /// still has the one before: systemd hands credentials over at a start alone.
+    /// Returns the path of a credential that was changed after the service started. The service
+    /// still has the former one, since systemd hands credentials over at a start alone.
     pub fn changed_since_start(source: &TokenSource) -> Option<PathBuf> {
         let TokenSource::Credential(name) = source else { return None };
         let handed_over = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
@@ -131,7 +131,7 @@ impl Token {
         Ok(Token(SecretString::from(text)))
     }
 
-    /// What was read, when it is an address and no token.
+    /// Reads the secret as an address instead of a token.
     pub(crate) fn as_address(&self) -> Result<SecretUrl, AddressError> {
         SecretUrl::new(self.0.expose_secret())
     }
@@ -144,7 +144,7 @@ impl Token {
     }
 }
 
-/// Where the packaged unit takes its credentials from.
+/// The directory from which the packaged unit takes its credentials.
 pub(crate) const CREDENTIALS: &str = "/etc/stackcron";
 
 /// The file of a credential in `directory`, where it is newer than the one that was handed over.

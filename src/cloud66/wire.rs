@@ -1,4 +1,4 @@
-//! One TCP connection that two parties look at: TLS and HTTP read and write it, and its owner asks whether
+//! A TCP connection with two users: TLS and HTTP read and write it, and its owner asks whether
 //! anything unread has arrived.
 
 use std::io;
@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What HTTP can be spoken over: a socket, or TLS over one.
+/// A stream that carries HTTP: a socket, or TLS over a socket.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
@@ -60,7 +60,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// What has arrived on a socket and was not read.
+/// The unread bytes or end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
     Nothing,
@@ -80,7 +80,8 @@ pub(super) fn unread(socket: &TcpStream) -> Unread {
     }
 }
 
-/// When the first byte of a request was handed to the connection. It decides between "not sent" and "in doubt".
+/// The instant at which the first byte of a request was handed to the connection. It decides
+/// between "not sent" and "in doubt".
 #[derive(Debug, Default)]
 pub(super) struct FirstByte {
     /// Nanoseconds since 1970. Zero until a byte is handed over.

@@ -37,7 +37,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// In the order in which they were handed over.
+    /// The requests in the order in which they were handed over.
     waiting: VecDeque<Fire>,
     workers: usize,
     /// A task looks whether what waits has waited for long.

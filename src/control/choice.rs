@@ -46,7 +46,7 @@ pub(super) fn choose<'n>(
     Ok(chosen)
 }
 
-/// Whether a pattern matches a name: `*` stands for any characters, `?` for one.
+/// Returns true when a pattern matches a name: `*` stands for any characters, `?` for one.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut pattern_rest = pattern.chars();
     match pattern_rest.next() {

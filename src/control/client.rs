@@ -23,10 +23,10 @@ pub enum ClientError {
         listed(places)
     )]
     Nobody {
-        /// Where it was looked for.
+        /// The paths at which the socket was looked for.
         places: Vec<PathBuf>,
     },
-    /// Its socket is not for this user.
+    /// This user may not use the daemon's socket.
     #[error(
         "you may not use the daemon's socket {}: be its owner or of its group, as with `sudo`",
         .0.display()
@@ -35,10 +35,10 @@ pub enum ClientError {
     /// The daemon has ended meanwhile.
     #[error("the daemon has gone; `systemctl status stackcron` or its log says why")]
     Gone,
-    /// It lives and does not answer.
+    /// The daemon lives and does not answer.
     #[error("the daemon at {} does not answer: it hangs; see its log, and restart it", .0.display())]
     Silent(PathBuf),
-    /// It answers what this program does not understand.
+    /// The daemon's answer cannot be understood: it is of another version.
     #[error(
         "the daemon's answer is not understood ({0}); it is of another version: restart it after an upgrade"
     )]
@@ -137,7 +137,7 @@ impl Answers {
     }
 
     fn wait(&self, most: Duration) {
-        // It only fails for a span of zero.
+        // Setting the timeout fails for a span of zero alone.
         let _ = self.lines.get_ref().get_ref().set_read_timeout(Some(most.max(Duration::from_millis(1))));
     }
 }

@@ -1,5 +1,5 @@
-//! How people steer and watch a running daemon: a Unix socket, what is said over it, and both of
-//! its ends.
+//! The control socket, by which people steer and watch a running daemon: the Unix socket, its
+//! protocol, and both of its ends.
 
 mod attention;
 mod choice;

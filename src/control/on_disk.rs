@@ -1,18 +1,18 @@
-//! Whether the schedule file on disk is the schedule that is fired. Who reads the file says so, and
-//! who tells of the daemon reads it.
+//! Compares the schedule file on disk with the schedule in force. The reload writes the result
+//! here; `status` and the page read it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-/// Its clones are the same.
+/// Clones share one value.
 #[derive(Clone, Debug)]
 pub struct OnDisk(Arc<Mutex<Seen>>);
 
 /// The schedule file as it was read last.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// When the schedule in force was read.
+    /// The instant at which the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     /// `None`: the schedule in force is what the file has.
     pub(crate) unused: Option<NotInUse>,

@@ -30,10 +30,10 @@ pub enum Question {
     Fire {
         /// Its name.
         entry: String,
-        /// In place of the entry's own.
+        /// Arguments in place of the entry's own. `None`: the entry's own.
         #[serde(default)]
         args: Option<String>,
-        /// Whether to tell what becomes of it.
+        /// When true, further answers report the occurrence until it has started or will not.
         #[serde(default)]
         wait: bool,
         /// The instant that the occurrence is claimed as, which whoever repeats a question without
@@ -78,7 +78,7 @@ pub enum Question {
         #[serde(alias = "entry", deserialize_with = "one_or_many")]
         entries: Vec<String>,
     },
-    /// Which entries patterns and a stack mean. Answered with `chosen`.
+    /// Asks which entries the patterns and the stack select. Answered with `chosen`.
     Choose {
         /// Names, with `*` for any characters and `?` for one. None: all entries.
         #[serde(default)]
@@ -86,12 +86,12 @@ pub enum Question {
         /// Only entries of this stack.
         #[serde(default)]
         stack: Option<String>,
-        /// Only entries that a person has paused, those that the schedule does not have any more
-        /// among them.
+        /// Only entries that a person has paused. Entries that the schedule no longer has are
+        /// included.
         #[serde(default)]
         paused: bool,
     },
-    /// How things stand.
+    /// The state of the daemon.
     Status {
         /// Tell of these entries. None: of those that are due next.
         #[serde(default)]
@@ -114,15 +114,16 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     })
 }
 
-/// What comes of a question.
+/// An answer to a question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// It is claimed in the journal as this occurrence: it is sent, or ends otherwise.
+    /// The request is claimed in the journal as this occurrence. From now on the daemon sends it or
+    /// records why not.
     Claimed {
         /// The entry.
         entry: String,
-        /// Its own instant.
+        /// The instant that names the occurrence.
         scheduled_at: Timestamp,
     },
     /// Something became of what was fired.
@@ -131,23 +132,23 @@ pub enum Answer {
     Steered {
         /// The entry.
         entry: String,
-        /// Whether somebody has paused it.
+        /// True while the entry is paused by a person.
         paused: bool,
-        /// Whether that is new.
+        /// True when the request changed something.
         changed: bool,
         /// The schedule file has it paused, whatever is asked here.
         paused_in_schedule: bool,
     },
-    /// These entries are meant.
+    /// The entries that the patterns and the stack select.
     Chosen {
         /// Their names, in order.
         entries: Vec<String>,
     },
-    /// How things stand.
+    /// The state of the daemon.
     Status(Box<Status>),
-    /// Nothing was done, or nothing more can be told.
+    /// The request was refused, or no further answer can be given.
     Error {
-        /// What is wrong, and what to do.
+        /// The fault and its remedy.
         message: String,
         /// Whose mistake it is.
         #[serde(default)]
@@ -155,14 +156,14 @@ pub enum Answer {
     },
 }
 
-/// What kind of thing is wrong with a question.
+/// The kind of fault of a question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The daemon cannot do it, or not now.
     #[default]
     Refused,
-    /// It names what is not there.
+    /// The question names an entry that the schedule does not have.
     UnknownEntry,
     /// The occurrence has started, may have, or is under way: it is not claimed again.
     Known,
@@ -170,48 +171,48 @@ pub enum ErrorKind {
     Busy,
 }
 
-/// What became of an occurrence that a person fired, as far as it has come. Its keys are an
-/// interface.
+/// The state of an occurrence that a person fired. The keys are an interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// The entry.
     pub entry: String,
-    /// Its own instant.
+    /// The instant that names the occurrence.
     pub scheduled_at: Timestamp,
     /// The word of the history.
     pub state: String,
-    /// When it left.
+    /// The instant at which the request left. `None`: it has not left.
     pub sent_at: Option<Timestamp>,
-    /// How late it left.
+    /// Lateness of the request in milliseconds.
     pub lateness_ms: Option<i64>,
     /// The attempts so far.
     pub attempts: Option<u32>,
     /// The action it started.
     pub action_id: Option<u64>,
-    /// What it waits for, or why it was not sent.
+    /// The reason why the occurrence waits or was not sent.
     pub reason: Option<String>,
-    /// What it waits for should come then.
+    /// The instant at which the wait should end.
     pub until: Option<Timestamp>,
     /// HTTP status of a refusal.
     pub status: Option<u16>,
-    /// What went wrong, and what to do.
+    /// The error and its remedy.
     pub error: Option<String>,
     /// One sentence for people.
     pub message: String,
 }
 
 impl Told {
-    /// Whether it has been decided: it has started, or will not.
+    /// Returns true when it is decided whether the occurrence starts.
     pub fn is_final(&self) -> bool {
         !matches!(State::of_word(&self.state), Some(State::Due | State::Waiting))
     }
 
-    /// Whether it has started an action.
+    /// Returns true when the occurrence has started an action.
     pub fn is_started(&self) -> bool {
         self.state == State::Started.as_str()
     }
 
-    /// What an event tells of an occurrence up to its start or its end.
+    /// Returns the state that an event reports of an occurrence. `None`: the event is not of the
+    /// kind that is reported.
     pub(super) fn of(event: &Event) -> Option<Told> {
         let (entry, scheduled_at) = event.occurrence()?;
         let told =
@@ -274,7 +275,7 @@ impl Answer {
 /// A line that is no question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuestionError {
-    /// Not JSON, or not one of the questions.
+    /// The line is no JSON, or no question of this protocol.
     #[error("that is no question this daemon knows ({0}); ask with `stackcron` of version {version}", version = env!("CARGO_PKG_VERSION"))]
     Malformed(String),
     /// Somebody speaks another version.

@@ -1,4 +1,4 @@
-//! What the daemon's loop is asked, and what it answers: values alone, over a bounded channel.
+//! The requests to the daemon's loop and the loop's answers: values alone, over a bounded channel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) enum ControlRequest {
     Fire(Box<Fire>),
     Pause(Steer, Terms),
     Resume(Steer),
-    /// How things stand, with at most so many of what is listed.
+    /// Asks for the state of the loop, with at most this many records in each list.
     Snapshot {
         most: usize,
         answer: oneshot::Sender<Box<Snapshot>>,
@@ -67,9 +67,9 @@ pub(crate) struct Fire {
     pub(crate) entry: Arc<Entry>,
     pub(crate) wanted: Wanted,
     pub(crate) by: Uid,
-    /// Which occurrence it is, once it is claimed.
+    /// Receives the occurrence's key once it is claimed.
     pub(crate) answer: oneshot::Sender<Result<Key, FireError>>,
-    /// What is logged of the occurrence from then on.
+    /// Receives every log event of the occurrence after its claim.
     pub(crate) told: mpsc::UnboundedSender<Event>,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Steer {
     pub(crate) answer: oneshot::Sender<Result<Changed, SteerError>>,
 }
 
-/// How long an entry is to be paused, and why.
+/// The end of a pause and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// `None`: until it is resumed.
@@ -103,7 +103,7 @@ pub(crate) enum FireError {
         "the daemon does not fire yet: its journal or its clock is not ready; `stackcron status` says why, then try again"
     )]
     NotYet,
-    /// Nothing is fired that is not claimed.
+    /// The claim failed, so nothing was fired.
     #[error(
         "nothing was fired, as it could not be claimed: {0}; see to the journal, and look at `stackcron history` before you try \
          again: the claim may have been written without an answer"
@@ -115,7 +115,7 @@ pub(crate) enum FireError {
         entry = .0.entry()
     )]
     ClaimedBefore(Key),
-    /// It would be another person's question at another time.
+    /// The request's instant is too far from the daemon's clock.
     #[error(
         "{0} is too far from the daemon's clock for a request to run now; see that time is synchronised, then try again"
     )]
@@ -123,9 +123,6 @@ pub(crate) enum FireError {
     /// An instant whose occurrence is not made up for.
     #[error("{0} is not past, or is not planned yet: an occurrence can be made up for once it was due")]
     NotPast(Timestamp),
-    /// An instant that the schedule does not have, and the journal neither.
-    #[error("`{entry}` was not due at {at}; `stackcron next {entry} --from T` lists when it was")]
-    NotDue { entry: EntryName, at: Timestamp },
     /// It may have run, or is to run.
     #[error(
         "the occurrence of {at} is not made up for: it has started, may have started, or is under way; \
@@ -164,19 +161,19 @@ pub(crate) enum SteerError {
     /// Ask again in a moment.
     #[error("a pause or resume of this entry is being written; try again in a moment")]
     Busy,
-    /// Nothing changed.
+    /// The journal could not be written, so nothing changed.
     #[error("nothing was changed, as it could not be written: {0}; see to the journal, then try again")]
     Journal(JournalError),
 }
 
-/// Whether it was so before.
+/// Tells whether a request changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
     Yes,
     No,
 }
 
-/// What the loop knows at one instant. Gathered at a cost that does not grow with the schedule.
+/// The state of the loop at one instant. The cost of gathering it does not grow with the schedule.
 pub(crate) struct Snapshot {
     pub(crate) now: Timestamp,
     pub(crate) since: Timestamp,
@@ -186,7 +183,7 @@ pub(crate) struct Snapshot {
     pub(crate) health: Health,
     pub(crate) swept_at: Option<Timestamp>,
     pub(crate) not_ready: Option<NotReady>,
-    /// Whether the schedule file is what is fired.
+    /// The comparison of the schedule file on disk with the schedule in force.
     pub(crate) on_disk: Seen,
     /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,

@@ -20,7 +20,8 @@ use crate::journal::postgres::Leads;
 use crate::log::Event;
 use crate::schedule::{ArgsTooLong, Entry, EntryName, Schedule, Shard, entries};
 
-/// So many at once may wait for what becomes of what they fired. The others still find room.
+/// At most this many clients may wait for the outcome of a `fire`, so that connections are left for
+/// others.
 const MOST_WATCHING: usize = 48;
 
 /// Entries that are paused or resumed together. The loop takes one a turn, and the journal writes
@@ -34,7 +35,7 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 /// The loop is asked again this often within [`READY_WITHIN`].
 const READY_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often an entry is looked up in a schedule that is replaced under our hands.
+/// Number of times that an entry is looked up while reloads replace the schedule in between.
 const LOOKED_UP: usize = 5;
 
 /// Answers questions.
@@ -139,7 +140,7 @@ impl RequestHandler {
             let entry = entries::find(&schedule, &name).map(Arc::clone)?;
             Ok((schedule, entry))
         });
-        // It can only fail when the runtime ends.
+        // The task is lost only when the runtime ends.
         found.await.map_err(|_| AskError::Stopping)?
     }
 
@@ -231,7 +232,7 @@ impl RequestHandler {
                 .collect();
             for steered in under_way {
                 let answer = steered.await.map_err(|_| AskError::Stopping)??;
-                // It is done, whether or not somebody hears it.
+                // The request is done, whether or not the client reads the answer.
                 let _ = client.tell(&answer).await;
             }
         }
@@ -276,7 +277,7 @@ impl RequestHandler {
         let pause = terms.is_some();
         let (found, entry, shard) = match self.find(&name).await {
             Ok((_, entry)) => (Ok(entry.paused), entry.name.clone(), entry.account.shard.clone()),
-            // One that is not in the schedule any more may still be paused.
+            // An entry that the schedule no longer has may still be paused, so `resume` accepts it.
             Err(Refusal::UnknownEntry(unknown)) if !pause => match EntryName::new(&name) {
                 Ok(entry) => (Err(unknown), entry, Shard::Common),
                 Err(_) => return Err(unknown.into()),

@@ -37,7 +37,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// Before accepting again when the machine has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// At the daemon's end what was answered has this long to leave.
+/// When the daemon stops, answers have this long to reach their clients.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A socket that is listened on, and not served yet.
@@ -148,7 +148,7 @@ async fn refuse(mut client: Client, why: &'static str) -> Option<(Client, Questi
     None
 }
 
-/// Who is at the other end.
+/// The client's end of a connection.
 pub(super) struct Client {
     stream: UnixStream,
     pub(super) by: Uid,
@@ -158,7 +158,7 @@ pub(super) struct Client {
 pub(super) struct Gone;
 
 impl Client {
-    /// One line, without its end. `None` for one that is too long.
+    /// Reads one line, without its end. `None`: the line is too long.
     async fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         let mut part = [0; 4096];
@@ -195,7 +195,7 @@ impl Client {
     }
 
     pub(super) async fn refuse(&mut self, kind: ErrorKind, message: String) {
-        // It does not matter any more whether somebody hears it.
+        // The connection ends in any case, so a failed write does not matter.
         let _ = self.tell(&Answer::Error { message, kind }).await;
     }
 

@@ -7,19 +7,19 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Its name in its directory.
+/// Name of the socket in its directory.
 pub const FILE_NAME: &str = "control.sock";
 
-/// For its owner and its group alone.
+/// Mode of the socket: for its owner and its group alone.
 const MODE: u32 = 0o660;
 
-/// Of its directory, where it has to be made.
+/// Mode of the socket's directory where the daemon creates it.
 const DIRECTORY_MODE: u32 = 0o750;
 
 /// The longest path that the kernel takes for a socket, in bytes.
 const LONGEST_PATH: usize = 107;
 
-/// Where the packaged service has it.
+/// Directory of the packaged service's socket.
 const SERVICE: &str = "/run/stackcron";
 
 /// A socket that is listened on. Its file is removed when it is dropped.

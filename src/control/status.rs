@@ -30,7 +30,7 @@ pub struct Status {
     pub ready: bool,
     /// Why it is not.
     pub not_ready: Option<String>,
-    /// Who was last seen leading, where this daemon stands by.
+    /// The member that was last seen leading. `None`: this daemon leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderStatus>,
     /// The problems of now, the gravest first.
@@ -38,36 +38,36 @@ pub struct Status {
     pub attention: Vec<Attention>,
     pub schedule: InForce,
     pub journal: JournalStatus,
-    /// When it was last looked for what is due.
+    /// The instant of the last sweep of the timetable.
     pub swept_at: Option<Timestamp>,
     /// run_now requests that wait for their answer.
     pub in_flight: usize,
     pub accounts: Vec<AccountStatus>,
-    /// Those that were asked for, or else those that are due next.
+    /// The entries that were asked for, or else those that are due next.
     pub entries: Vec<EntryStatus>,
     /// The first of what waits, of each account.
     pub waiting: Vec<WaitingStatus>,
-    /// How many wait in all.
+    /// Number of occurrences that wait in all.
     pub waiting_total: usize,
     /// The first of what is paused.
     pub paused: Vec<PausedEntry>,
     pub paused_total: usize,
     /// `None`: the journal cannot be read now.
     pub lately: Option<LatelyStatus>,
-    /// Those who share the journal, the leader first. Empty where it is this daemon's own, or
-    /// cannot be read now.
+    /// The members that share the journal, the leader first. Empty: the journal is this daemon's
+    /// own, or cannot be read now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
 }
 
-/// Who was last seen leading.
+/// The member that was last seen leading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaderStatus {
-    /// Its host, and the number of its process there. `None`: nobody has been seen leading.
+    /// Host and process id of the member. `None`: no member has been seen leading.
     pub member: Option<String>,
-    /// When that was.
+    /// The instant at which the member was last seen leading.
     pub seen_at: Option<Timestamp>,
-    /// Whether anybody leads now. `None`: it cannot be seen, as the journal is out of reach.
+    /// True while a member leads. `None`: unknown, as the journal is out of reach.
     pub leads: Option<bool>,
 }
 
@@ -90,22 +90,22 @@ impl From<&Leadership> for LeaderStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct MemberStatus {
-    /// Its host, and the number of its process there.
+    /// Host and process id of the member.
     pub member: String,
-    /// It fires all that is not of a named shard; the others stand by.
+    /// True for the member that fires every account without a named shard.
     pub leads: bool,
     /// The named shards that it fires.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<String>,
-    /// It was heard of in the last seconds.
+    /// True when the member's heartbeat came within the last seconds.
     pub lives: bool,
     pub version: String,
-    /// What its schedule file is known by: two that are the same have the same.
+    /// Fingerprint of the member's schedule file. Equal files have equal fingerprints.
     pub schedule: String,
     pub entries: u32,
-    /// How long ago it was heard of.
+    /// Age of the member's last heartbeat in milliseconds.
     pub lag_ms: u64,
-    /// How far its clock is ahead of the database's.
+    /// Milliseconds by which the member's clock is ahead of the database's.
     pub clock_ahead_ms: Option<i64>,
     pub since: Timestamp,
 }
@@ -152,15 +152,15 @@ pub struct JournalStatus {
 pub struct AccountStatus {
     pub account: String,
     pub limit: u32,
-    /// As newest told by the API.
+    /// Remaining requests, as the API last told. `None`: the API has not told.
     pub remaining: Option<u32>,
     /// Left to people and CI.
     pub reserve: u32,
-    /// Nothing is left beyond the reserve, until then.
+    /// Nothing is left beyond the reserve until this instant. `None`: something is left.
     pub exhausted_until: Option<Timestamp>,
-    /// For quota or for another try, by priority.
+    /// Number of occurrences that wait for quota or for another try, by priority.
     pub waiting: BTreeMap<String, usize>,
-    /// For the last action of their entry to finish, or for their stack.
+    /// Number of occurrences that wait for their entry's last action to finish, or for their stack.
     pub held: usize,
     /// Requests that wait for their answer.
     pub in_flight: usize,
@@ -168,7 +168,7 @@ pub struct AccountStatus {
     pub following: usize,
     /// Requests that the API refused for want of quota, since the start.
     pub throttled: u64,
-    /// What the API last refused for good, since the start.
+    /// The last request since the start that the API refused for good.
     pub refused: Option<RefusedStatus>,
 }
 
@@ -190,7 +190,7 @@ pub struct EntryStatus {
     pub account: String,
     /// `None`: never again.
     pub next: Option<Timestamp>,
-    /// The same on the clocks of its zone.
+    /// The next occurrence on the clocks of the entry's zone.
     pub next_local: Option<String>,
     /// The entry whose end makes it due: `next` is the instant of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,7 +203,7 @@ pub struct EntryStatus {
     /// The terms of a person's pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
-    /// When it was last scheduled, whether or not the daemon lived then.
+    /// The entry's last occurrence, whether or not the daemon was up.
     pub last: Option<LastStatus>,
 }
 
@@ -239,10 +239,10 @@ pub struct WaitingStatus {
     /// answers to requests before it.
     pub reason: String,
     pub until: Option<Timestamp>,
-    /// It is missed then.
+    /// The instant after which the occurrence is missed.
     pub deadline: Timestamp,
     pub attempts: u32,
-    /// How the last attempt failed.
+    /// The error of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     pub by_hand: bool,
@@ -257,11 +257,11 @@ pub struct PausedEntry {
     /// The terms of a person's pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
-    /// Whether the schedule still has it.
+    /// True while the schedule has the entry.
     pub in_schedule: bool,
 }
 
-/// Who paused an entry.
+/// The origin of a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PausedBy {
@@ -269,20 +269,20 @@ pub enum PausedBy {
     Schedule,
     /// `stackcron pause`.
     Command,
-    /// Both of them.
+    /// Both the file and a person.
     Both,
 }
 
-/// What happened lately.
+/// The outcomes of the last day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatelyStatus {
-    /// Of what was scheduled since then.
+    /// Occurrences that were scheduled since this instant are counted.
     pub since: Timestamp,
     /// Occurrences by state.
     pub counts: BTreeMap<String, u64>,
     /// Sent more than a second late.
     pub late: u64,
-    /// There were more: the newest are counted.
+    /// True when there were too many to read: only the newest are counted.
     pub cut: bool,
     /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest
     /// first.

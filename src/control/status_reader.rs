@@ -23,18 +23,18 @@ use crate::timetable;
 /// hangs.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(3);
 
-/// What is told of as lately.
+/// The span that `lately` covers.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
-/// What was read of the journal is good for at least so long, and for this many times as long as it
-/// took to read: who watches does not keep the machine busy.
+/// A reading of the journal is reused for at least this long, and for this many times as long as it
+/// took, so that watching does not keep the machine busy.
 const GOOD_FOR: Duration = Duration::from_millis(900);
 const GOOD_TIMES: u32 = 20;
 
-/// At most so much of each kind is told, whatever is asked for.
+/// Each list of the status has at most this many records, whatever the client asks for.
 const MOST_LISTED: usize = 1000;
 
-/// What somebody should look into, of the last day.
+/// At most this many notable occurrences of the last day are listed.
 const MOST_NOTABLE: usize = 10;
 
 /// The newest so many occurrences of an entry tell how long its action takes.
@@ -47,18 +47,18 @@ const MOST_LATER: u32 = 100;
 /// Puts a status together of what the loop, the schedule and the journal say.
 pub struct StatusReader {
     asking: ControlHandle,
-    /// Where the journal is.
+    /// The place of the journal.
     journal: Location,
     /// Walks through large schedules, and writes long answers.
     walker: Background,
     /// Reads the journal: when the disk hangs, this hangs with it and nothing else does.
     reader: Background,
-    /// Who may ask the reader.
+    /// Bounds the number of readings at a time.
     reading: Arc<Semaphore>,
     lately: std::sync::Mutex<Option<Read>>,
 }
 
-/// What was read of the journal.
+/// A reading of the journal.
 #[derive(Clone)]
 struct Read {
     since: Timestamp,
@@ -112,8 +112,8 @@ impl StatusReader {
         })
     }
 
-    /// How the daemon stands, with the entries of these names, or else those that are due next; at
-    /// most `most` of each kind.
+    /// Returns the status of the daemon with the entries of these names, or else those that are due
+    /// next. Each list has at most `most` records.
     pub(crate) async fn status(&self, names: Vec<String>, most: usize) -> Result<Status, StatusError> {
         let most = most.min(MOST_LISTED);
         let snapshot = self.asking.ask(|answer| ControlRequest::Snapshot { most, answer }).await?;
@@ -132,7 +132,7 @@ impl StatusReader {
             let around: Vec<Around> = around.collect();
             Ok::<_, entries::UnknownEntry>((around, snapshot))
         };
-        // It only fails by a mistake of ours, or at the end.
+        // The walk is lost only by a panic, or when the daemon stops.
         let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
         let schedule = Arc::clone(&snapshot.schedule);
@@ -190,8 +190,8 @@ impl StatusReader {
     }
 }
 
-/// Of what should be looked into, the occurrences that are still the newest of their entry: what
-/// came after has not mended it.
+/// Returns the notable occurrences that are still the newest of their entry: no later success has
+/// mended them.
 fn unresolved(journal: &Location, lately: &Lately, schedule: &Schedule, now: Timestamp) -> Vec<Record> {
     let bad = |record: &&Record| {
         matches!(record.state, State::Failed | State::Rejected | State::Missed | State::Unknown)
@@ -258,7 +258,7 @@ fn take(journal: &Location, chain: &[EntryName]) -> Option<SignedDuration> {
     medians.sum()
 }
 
-/// What happened lately: as it was read before, while that is good.
+/// Returns the outcomes of the last day, from the last reading while that is good.
 fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Timestamp) -> Option<Read> {
     let began = Instant::now();
     if let Some(known) = known.filter(|known| began < known.good_until) {

@@ -4,8 +4,8 @@ use std::fs;
 
 use super::request::Uid;
 
-/// Where the machine's own users are. A user of a directory service is not among them, and is told
-/// by the number: to ask such a service could take as long as a network does.
+/// The file with the machine's own users. A user of a directory service is shown by number: asking
+/// such a service could take as long as a network does.
 const USERS: &str = "/etc/passwd";
 
 /// The user's name, or the number where the machine's own list does not have it.

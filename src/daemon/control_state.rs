@@ -133,7 +133,7 @@ impl Daemon {
             Wanted::Backfill { at, pass } => self.claim_backfill(&fire.entry, *at, *pass, now),
         };
         match claimed {
-            Ok((cursor, claim)) => self.requests.claim_by_hand(cursor, claim, fire),
+            Ok(claim) => self.requests.claim_by_hand(claim, fire),
             Err(error) => drop(fire.answer.send(Err(error))),
         }
     }
@@ -144,12 +144,12 @@ impl Daemon {
         args: Option<String>,
         at: Option<Timestamp>,
         now: Now,
-    ) -> Result<(Timestamp, Claim), FireError> {
+    ) -> Result<Claim, FireError> {
         if let Some(at) = at.filter(|at| !is_instant_of_a_person(*at, now)) {
             return Err(FireError::Elsewhen(at));
         }
-        let (cursor, claim) = self.core.claim_by_hand(entry, args, now).ok_or(FireError::NotYet)?;
-        let claim = match at {
+        let claim = self.core.claim_by_hand(entry, args, now).ok_or(FireError::NotYet)?;
+        Ok(match at {
             Some(at) => Claim {
                 key: Key::new(entry.name.clone(), at),
                 due_at: at,
@@ -157,8 +157,7 @@ impl Daemon {
                 ..claim
             },
             None => claim,
-        };
-        Ok((cursor, claim))
+        })
     }
 
     fn claim_backfill(
@@ -167,12 +166,11 @@ impl Daemon {
         at: Timestamp,
         pass: u32,
         now: Now,
-    ) -> Result<(Timestamp, Claim), FireError> {
+    ) -> Result<Claim, FireError> {
         let key = Key::new(entry.name.clone(), at).in_pass(pass);
         self.core.claim_backfill(entry, key, now).map_err(|error| match error {
             NoBackfill::NotYet => FireError::NotYet,
             NoBackfill::NotPast => FireError::NotPast(at),
-            NoBackfill::NotDue => FireError::NotDue { entry: entry.name.clone(), at },
             NoBackfill::Hindered(Hindrance::Busy) => FireError::Busy(entry.name.clone()),
             NoBackfill::Hindered(Hindrance::Forgotten(until)) => FireError::Forgotten(until),
             NoBackfill::Hindered(Hindrance::Paused(by)) => {

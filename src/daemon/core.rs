@@ -66,8 +66,6 @@ pub(crate) enum NoBackfill {
     NotYet,
     /// Its instant is to come, or is not planned yet.
     NotPast,
-    /// The schedule does not have its instant.
-    NotDue,
     /// Something else stands against it.
     Hindered(Hindrance),
 }
@@ -291,11 +289,17 @@ impl Core {
             self.written = Some(now.wall);
             self.catching_up = None;
             self.dispatch.goes_back(now);
-        } else if let Some((from, until)) = set_forward_from.zip(self.sweep.repeat()).and_then(|(from, _)| {
+        } else if let Some(from) = set_forward_from
             // A clock that is put right again skips nothing that it has not shown before.
-            Some((from, self.sweep.skips_repeated(now)?))
-        }) {
-            self.dispatch.leaves_out(from, until);
+            && self.sweep.repeat().is_some_and(|repeat| repeat.until > from)
+        {
+            // What has passed until then was not skipped.
+            while let Some(occurrences) = self.sweep.step_to(from) {
+                self.batch.extend(occurrences);
+            }
+            if let Some(until) = self.sweep.skips_repeated(now) {
+                self.dispatch.leaves_out(from, until);
+            }
         }
         if let Some(by_ms) = jumped_ms {
             self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
@@ -337,15 +341,10 @@ impl Core {
         self.claiming == Claiming::Yes || self.by_hand.claiming > 0
     }
 
-    /// An occurrence that a person asks for: one of its own that is due now, to be claimed with the
-    /// cursor that the journal has. `None` before it has one: the daemon has not begun to fire.
-    pub(crate) fn claim_by_hand(
-        &mut self,
-        entry: &Entry,
-        args: Option<String>,
-        now: Now,
-    ) -> Option<(Timestamp, Claim)> {
-        let cursor = self.written?;
+    /// An occurrence that a person asks for: one of its own that is due now. `None` before the
+    /// journal has a cursor: the daemon has not begun to fire.
+    pub(crate) fn claim_by_hand(&mut self, entry: &Entry, args: Option<String>, now: Now) -> Option<Claim> {
+        self.written?;
         let mut at = Timestamp::from_microsecond(now.wall.as_microsecond()).unwrap_or(now.wall);
         // What is scheduled is scheduled at whole seconds: those are not taken.
         while at.subsec_nanosecond() == 0 || at == self.by_hand.last {
@@ -353,7 +352,7 @@ impl Core {
         }
         self.by_hand.last = at;
         self.by_hand.claiming += 1;
-        let claim = Claim {
+        Some(Claim {
             key: Key::new(entry.name.clone(), at),
             account: entry.account.name.clone(),
             stack: entry.stack.clone(),
@@ -362,35 +361,28 @@ impl Core {
             deadline: at.checked_add(entry.start_deadline).unwrap_or(Timestamp::MAX),
             origin: Origin::Person { args },
             repetition: Repetition::default(),
-        };
-        Some((cursor, claim))
+        })
     }
 
-    /// The occurrence of an instant of the past that a person has made up for, to be claimed with
-    /// the cursor that the journal has.
+    /// The occurrence of an instant of the past that a person has made up for.
     pub(crate) fn claim_backfill(
         &mut self,
         entry: &Arc<Entry>,
         key: Key,
         now: Now,
-    ) -> Result<(Timestamp, Claim), NoBackfill> {
+    ) -> Result<Claim, NoBackfill> {
         let at = key.scheduled_at();
         let cursor = self.written.ok_or(NoBackfill::NotYet)?;
         // Where the schedule's own claim may still come, it decides.
         if at > now.wall || at >= cursor {
             return Err(NoBackfill::NotPast);
         }
-        // What an earlier schedule had planned has a row in the journal, so a later pass is asked
-        // for.
-        if key.pass() == 0 && timetable::next(entry, at) != Some(at) {
-            return Err(NoBackfill::NotDue);
-        }
         if let Some(hindrance) = self.dispatch.hinders_backfill(entry, at, now) {
             return Err(NoBackfill::Hindered(hindrance));
         }
         self.by_hand.claiming += 1;
         let due_at = Timestamp::from_microsecond(now.wall.as_microsecond()).unwrap_or(now.wall);
-        let claim = Claim {
+        Ok(Claim {
             key,
             account: entry.account.name.clone(),
             stack: entry.stack.clone(),
@@ -399,8 +391,7 @@ impl Core {
             deadline: dispatch::as_sent(entry, &Origin::Backfill, at).deadline(due_at),
             origin: Origin::Backfill,
             repetition: Repetition::Once,
-        };
-        Ok((cursor, claim))
+        })
     }
 
     /// What a person asked for is on disk. `entry` is what the schedule has under its name by now.
@@ -437,6 +428,11 @@ impl Core {
     /// Sends the entry's occurrences again.
     pub(crate) fn resume(&mut self, entry: &EntryName) {
         self.dispatch.resume(entry);
+    }
+
+    /// Everything scheduled before is planned. `None`: nothing is.
+    pub(super) fn planned_until(&self) -> Option<Timestamp> {
+        self.sweep.cursor()
     }
 
     /// Up to which instant the journal has claims of which it has not said that they are written.
@@ -656,6 +652,13 @@ impl Core {
     /// Whether something is due that is not claimed yet.
     pub(crate) fn is_behind(&self, now: Now) -> bool {
         self.written.is_none() || self.holds_back() || self.sweep.is_behind(now)
+    }
+
+    /// Everything scheduled before the one is planned, and the other is the last stretch that the
+    /// clock showed again.
+    #[cfg(test)]
+    pub(super) fn planned(&self) -> (Option<Timestamp>, Option<Repeat>) {
+        (self.sweep.cursor(), self.sweep.repeat())
     }
 
     /// Whether all that is due by now is claimed, so that it is fired.

@@ -27,7 +27,9 @@ use crate::control::{ControlReceiver, ControlRequest, OnDisk};
 use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::outage::Outage;
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
-use crate::journal::{Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark};
+use crate::journal::{
+    Definition, Health, Journal, JournalError, Recovered, Refused, SendPermit, SendWatermark,
+};
 use crate::log::LogWriter;
 use crate::log::event::{
     CalendarEnding, Event, JournalFailed, JournalRefused, JournalRestored, LeaseReleased,
@@ -150,6 +152,8 @@ struct Daemon {
     seat: Option<ShardHandle>,
     /// For which it leads.
     term: Option<Term>,
+    /// The journal knows that this schedule is in force.
+    in_force_told: bool,
     /// Moves that the journal did not apply.
     refused: mpsc::UnboundedReceiver<Refused>,
     /// The journal cannot be written since then.
@@ -182,6 +186,7 @@ impl Daemon {
             quotas_saved: None,
             saved_ahead: 0,
             mark: None,
+            in_force_told: false,
             seat,
             term: None,
             refused: mpsc::unbounded_channel().1,
@@ -313,7 +318,10 @@ impl Daemon {
         if !self.leads() {
             return;
         }
-        if let Some(claims) = self.core.claim_window(now) {
+        let planned = self.core.planned_until();
+        let claims = self.core.claim_window(now);
+        self.tell_in_force(planned.unwrap_or(now.wall));
+        if let Some(claims) = claims {
             if let Some(metrics) = &self.metrics {
                 metrics.claims();
             }
@@ -346,6 +354,17 @@ impl Daemon {
         }
     }
 
+    /// Tells the journal from which instant on it plans by this schedule, once anything is planned:
+    /// a clock that is none tells of no instant.
+    fn tell_in_force(&mut self, since: Timestamp) {
+        if self.in_force_told || self.core.planned_until().is_none() {
+            return;
+        }
+        self.in_force_told = true;
+        let entries = self.schedule.entries.iter().map(|entry| (entry.name.clone(), Definition::of(entry)));
+        self.requests.journal.in_force(since, entries.collect());
+    }
+
     fn save_quotas(&mut self, now: Now) {
         self.quotas_changed = false;
         self.quotas_saved = Some(now.mono);
@@ -373,6 +392,7 @@ impl Daemon {
         let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
         (self.schedule, self.whole) = (schedule, whole);
+        self.in_force_told = false;
         if went {
             self.leave_pauses();
         }

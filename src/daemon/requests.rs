@@ -145,10 +145,10 @@ impl Requests {
     }
 
     /// Writes the claim of what a person fires. How that went arrives on `replies`.
-    pub(super) fn claim_by_hand(&self, cursor: Timestamp, claim: Claim, fire: Box<Fire>) {
+    pub(super) fn claim_by_hand(&self, claim: Claim, fire: Box<Fire>) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let claimed = journal.claim(cursor, vec![claim.clone()]).await;
+            let claimed = journal.claim_by_hand(claim.clone()).await;
             let _ = report.send(Done::ByHand(ByHand::Claimed { fire, claim, claimed }));
         });
     }

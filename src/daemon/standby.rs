@@ -161,6 +161,7 @@ impl Daemon {
         }
         let (core, effects) = Core::new(&self.schedule, recovered, fastrand::u64(..), Now::read());
         let shared = self.seat.is_some();
+        self.in_force_told = false;
         self.core = core.reaching(if shared { Reach::SHARED } else { Reach::ALONE });
         journal.follow(self.shared.log());
         drop(self.requests.turn_to(journal, mark.permit().clone()));

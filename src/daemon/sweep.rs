@@ -82,6 +82,9 @@ pub(crate) struct Sweep {
     cursor: Option<Timestamp>,
     /// The latest instant that the clock is known to have shown. `None` until it is plausible.
     shown: Option<Timestamp>,
+    /// The journal's cursor at the start, which a former process had reached. `None`: there was
+    /// none.
+    claimed: Option<Timestamp>,
     /// The last stretch that the clock showed again. `None`: it was never set back.
     repeat: Option<Repeat>,
     /// Nothing is planned while the clock shows an earlier time.
@@ -109,6 +112,7 @@ impl Sweep {
             timetable,
             cursor: from,
             shown: from,
+            claimed: None,
             repeat: None,
             plausible: PLAUSIBLE,
             end: Timestamp::MAX,
@@ -121,13 +125,12 @@ impl Sweep {
     /// known to the journal.
     pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>, repeat: Option<Repeat>) -> Sweep {
         let ahead = Reach::ALONE.ahead;
-        let from = cursor.map(|cursor| {
-            let from = cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN);
-            // Before the stretch begins, the clock showed an instant of the former pass, which is
-            // planned.
-            repeat.map_or(from, |repeat| from.max(repeat.from.min(cursor)))
-        });
-        Sweep { repeat, ..Sweep::new(schedule, from) }
+        // What lies before the instant that the clock was set back to belongs to an earlier pass,
+        // and was claimed in it.
+        let first = repeat.map_or(Timestamp::MIN, |repeat| repeat.from);
+        let from =
+            |cursor: Timestamp| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN).max(first.min(cursor));
+        Sweep { repeat, claimed: cursor, ..Sweep::new(schedule, cursor.map(from)) }
     }
 
     /// The same with another reach.
@@ -193,7 +196,7 @@ impl Sweep {
     /// shows again; `None` when it was not set back by so much.
     pub(super) fn goes_back(&mut self, now: Now) -> Option<Repeat> {
         let shown = self.waits_for_clock(now)?;
-        let cursor = self.cursor?;
+        let cursor = self.cursor.max(self.claimed)?;
         if now.wall < self.plausible || shown.duration_since(now.wall) <= WAITS_AT_MOST {
             return None;
         }
@@ -201,8 +204,9 @@ impl Sweep {
             return None;
         };
         timetable.go_back(now.wall);
-        let pass = self.repeat.map_or(1, |former| former.pass.saturating_add(1));
-        let until = self.repeat.map_or(cursor, |former| former.until.max(cursor));
+        let former = self.repeat;
+        let pass = former.map_or(1, |former| former.pass.saturating_add(1));
+        let until = former.map_or(cursor, |former| former.until.max(cursor));
         let repeat = Repeat { pass, from: now.wall, until };
         (self.cursor, self.shown) = (Some(now.wall), Some(now.wall));
         self.repeat = Some(repeat);
@@ -218,13 +222,13 @@ impl Sweep {
             && let Plan::Running(timetable) = &mut self.timetable
         {
             timetable.step(until);
-            self.cursor = Some(until);
+            (self.cursor, self.shown) = (Some(until), self.shown.max(Some(until)));
         }
         Some(until)
     }
 
     /// The last stretch that the clock showed again.
-    pub(super) fn repeat(&self) -> Option<Repeat> {
+    pub(crate) fn repeat(&self) -> Option<Repeat> {
         self.repeat
     }
 

@@ -13,7 +13,8 @@ use super::replacement::{Loops, Prepared, Replacement};
 use crate::clock::Now;
 use crate::cloud66::{Outcome, Reply};
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::{Key, Recovered, Repeat};
+use crate::journal::memory::Memory;
+use crate::journal::{Key, Recovered, Repeat, store};
 use crate::log::Event;
 use crate::notify::Audience;
 use crate::schedule::{self, Schedule};
@@ -377,6 +378,62 @@ fn a_start_whose_cursor_is_a_day_ahead_of_the_clock_goes_on_at_once() {
     assert_eq!(world.sent("all"), 31);
 }
 
+/// What a core claims first after a restart.
+fn claimed_first(recovered: Recovered, wall: &str) -> Claims {
+    let now = Now { wall: wall.parse().expect("an instant"), mono: Duration::from_secs(100) };
+    let (mut core, _) = Core::new(&three(), recovered, 1, now);
+    core.claim_window(now).expect("something is to be claimed")
+}
+
+#[test]
+fn a_restart_goes_on_in_the_pass_of_its_cursor_and_begins_no_earlier_than_the_pass_did() {
+    let at = |text: &str| text.parse::<Timestamp>().expect("an instant");
+    let (from, until) = (at("2026-03-01T00:00:58Z"), at("2026-03-01T00:10:00Z"));
+    let repeat = Some(Repeat { pass: 2, from, until });
+    let recovered = Recovered { cursor: Some(at("2026-03-01T00:01:00Z")), repeat, ..nothing_recovered() };
+    let claims = claimed_first(recovered, "2026-03-01T00:00:59Z").claims;
+    let first = claims.iter().map(|claim| claim.key.scheduled_at()).min();
+    assert_eq!(
+        first,
+        Some(from),
+        "what was claimed ahead may be more by another schedule, but not of another pass"
+    );
+    assert!(claims.iter().all(|claim| claim.key.pass() == 2), "{claims:?}");
+}
+
+#[test]
+fn a_restart_before_its_cursor_takes_all_that_was_claimed_for_shown() {
+    let cursor: Timestamp = "2026-03-02T00:00:05Z".parse().expect("an instant");
+    let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
+    let claims = claimed_first(recovered, START);
+    let expected = Repeat { pass: 1, from: START.parse().expect("an instant"), until: cursor };
+    assert_eq!(claims.repeat, Some(expected));
+}
+
+#[test]
+fn a_clock_set_back_and_right_and_back_while_the_journal_hangs_is_followed() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(30, 1.0);
+    world.jump(1, 1);
+    world.claim();
+    for seconds in [-7200, 7200, -600] {
+        world.jump(1, seconds);
+        world.look();
+    }
+    assert_eq!(world.core.waits_for_clock(world.now), None, "ten minutes are more than one");
+}
+
+#[test]
+fn what_a_person_asks_for_moves_no_cursor() {
+    let mut world = World::new(&three(), nothing_recovered(), START);
+    world.pass(30, 1.0);
+    let claim = world.core.claim_by_hand(&three().entries[0], None, world.now).expect("it has begun");
+    let mut memory = Memory::default();
+    memory.write(&[store::Write::Claim(None, std::slice::from_ref(&claim))]);
+    assert!(memory.row(&claim.key).is_some());
+    assert_eq!(memory.cursor(), None);
+}
+
 #[test]
 fn a_clock_before_the_build_is_no_clock_and_is_told() {
     let world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
@@ -502,7 +559,7 @@ fn what_a_person_fires_has_an_instant_of_its_own() {
     let mut world = World::new(&schedule, nothing_recovered(), START);
     let entry = &schedule.entries[0];
     let claims: Vec<_> = (0..3)
-        .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor").1)
+        .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor"))
         .collect();
     let micros: Vec<i64> =
         claims.iter().map(|claim| claim.key.scheduled_at().as_microsecond() % 1_000_000).collect();

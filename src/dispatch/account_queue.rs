@@ -247,7 +247,7 @@ impl AccountQueue {
 
     /// Asks for an action later.
     pub(super) fn follow_later(&mut self, following: Following, now: Now) {
-        let room = Room { window: self.account.quota.window, questions: self.quota.aside() };
+        let room = Room { window: self.account.quota.window, questions: self.quota.background_share() };
         self.follow.again(following, room, now);
     }
 

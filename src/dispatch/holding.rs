@@ -235,7 +235,7 @@ impl Dispatch {
             return BELIEVED;
         };
         let fair = lane.account().quota.window.saturating_mul(self.looks.obstacles(account))
-            / lane.quota.aside().max(1);
+            / lane.quota.background_share().max(1);
         fair.clamp(EVERY, BELIEVED)
     }
 

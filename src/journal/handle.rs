@@ -14,8 +14,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{Answer, Change, GROUP, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
-    Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
+    Refused, Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
@@ -83,8 +83,17 @@ impl Journal {
         cursor: impl Into<Cursor>,
         claims: Vec<Claim>,
     ) -> Result<Claimed, JournalError> {
-        let cursor = cursor.into();
+        let cursor = Some(cursor.into());
         self.ask(|answer| Request::Claim { cursor, claims, answer }).await
+    }
+
+    /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the
+    /// clock was set meanwhile.
+    ///
+    /// # Errors
+    /// Then nothing is claimed.
+    pub(crate) async fn claim_by_hand(&self, claim: Claim) -> Result<Claimed, JournalError> {
+        self.ask(|answer| Request::Claim { cursor: None, claims: vec![claim], answer }).await
     }
 
     /// Writes moves, on disk when it returns. Returns those that would go back; the others are
@@ -126,6 +135,12 @@ impl Journal {
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
         self.soon(Change::Quota(account, Box::new(saved)));
+    }
+
+    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
+    /// again until it can be written.
+    pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
+        self.soon(Change::InForce(since, entries));
     }
 
     /// Returns when all that was recorded before is on disk.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::postgres::{self, Address};
-use super::{FILE_NAME, Filter, JournalError, Key, Lately, Pause, Record, sqlite};
+use super::{FILE_NAME, Filter, InForce, JournalError, Key, Lately, Pause, Record, sqlite};
 use crate::schedule::EntryName;
 
 /// The place of a journal.
@@ -47,6 +47,17 @@ impl Location {
                 None => Err(JournalError::Missing(directory.clone())),
             },
             Location::Database(address) => postgres::planned_until(address),
+        }
+    }
+
+    /// Which schedules were in force: of one entry, or of all. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn read_in_force(&self, entry: Option<&EntryName>) -> Result<InForce, JournalError> {
+        match self {
+            Location::Directory(directory) => sqlite::read_in_force(directory, entry),
+            Location::Database(address) => postgres::read_in_force(address, entry),
         }
     }
 

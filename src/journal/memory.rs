@@ -4,7 +4,7 @@
 //! The rule of states is the journal's own (`progress`). That it recovers what the file does is
 //! tested below.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -25,6 +25,8 @@ pub(crate) struct Memory {
     repeat: Option<Repeat>,
     stopped_at: Option<Timestamp>,
     rows: BTreeMap<Key, (Claim, Progress)>,
+    /// Left to an earlier pass through their instants.
+    kept: BTreeSet<Key>,
     paused: BTreeMap<EntryName, Pause>,
     quotas: BTreeMap<AccountName, quota::Saved>,
     resent: BTreeMap<Key, Resent>,
@@ -50,16 +52,15 @@ impl Row {
 
 impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
-    pub(crate) fn claim(&mut self, cursor: impl Into<Cursor>, claims: &[Claim]) -> Claimed {
-        let Cursor { at: cursor, repeat } = cursor.into();
+    pub(crate) fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> Claimed {
         let claimed = self.claim_all(claims);
-        let cursor = whole_micros(cursor);
+        let Some(Cursor { at, repeat }) = cursor else { return claimed };
         match repeat {
             Some(Repeat { pass, from, until }) => {
-                let (from, until) = (whole_micros(from), whole_micros(until));
-                (self.cursor, self.repeat) = (Some(cursor), Some(Repeat { pass, from, until }));
+                self.cursor = Some(whole_micros(at));
+                self.repeat = Some(Repeat { pass, from: whole_micros(from), until: whole_micros(until) });
             }
-            None => self.cursor = self.cursor.max(Some(cursor)),
+            None => self.cursor = self.cursor.max(Some(whole_micros(at))),
         }
         claimed
     }
@@ -68,7 +69,11 @@ impl Memory {
     pub(crate) fn claim_all(&mut self, claims: &[Claim]) -> Claimed {
         let mut claimed = Claimed::default();
         for claim in claims {
-            if self.rows.contains_key(&claim.key) || self.is_kept_by_another_pass(claim) {
+            let is_there = self.rows.contains_key(&claim.key);
+            if is_there || self.is_kept_by_another_pass(claim) {
+                if !is_there {
+                    self.kept.insert(claim.key.clone());
+                }
                 claimed.known.push(claim.key.clone());
                 continue;
             }
@@ -178,6 +183,8 @@ impl Memory {
                 self.save_quota(account.clone(), saved.clone());
                 Written::Done
             }
+            // What was in force is told to people alone: no daemon decides by it.
+            Write::InForce(..) => Written::Done,
             Write::End(handover) => Written::Steps(self.end(handover).into_iter().collect()),
             Write::Amend(claim) => {
                 self.amend(claim);
@@ -268,6 +275,16 @@ impl Memory {
     /// Everything scheduled before is claimed or was not to be.
     pub(crate) fn cursor(&self) -> Option<Timestamp> {
         self.cursor
+    }
+
+    /// The last stretch that the clock went through again.
+    pub(crate) fn repeat(&self) -> Option<Repeat> {
+        self.repeat
+    }
+
+    /// Whether an occurrence of a further pass was left to an earlier one.
+    pub(crate) fn is_left_to_former_pass(&self, key: &Key) -> bool {
+        self.kept.contains(key)
     }
 
     /// What became of one occurrence. `None` when it was never claimed.
@@ -385,7 +402,7 @@ mod tests {
                         Ask::Claim(cursor, numbers) => {
                             let claims: Vec<Claim> = numbers.into_iter().map(claim_of).collect();
                             let claimed = journal.claim(at(cursor), claims.clone()).await.expect("claimed");
-                            prop_assert_eq!(claimed, memory.claim(at(cursor), &claims));
+                            prop_assert_eq!(claimed, memory.claim(Some(at(cursor).into()), &claims));
                         }
                         Ask::Transition(number, mv) => {
                             let moves = vec![(key(number), mv.clone())];

@@ -13,6 +13,7 @@ mod elsewhere;
 mod error;
 mod handle;
 mod identity;
+mod in_force;
 mod inbox;
 mod link;
 mod location;
@@ -46,6 +47,7 @@ pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
+pub use in_force::{Definition, InForce, Span};
 pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
@@ -157,13 +159,12 @@ impl From<Timestamp> for Cursor {
     }
 }
 
-/// A stretch that the clock shows again. What is scheduled at `from` or later, and before `until`,
-/// belongs to `pass`.
+/// A stretch of time that the clock has shown before, and shows again because it was set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
     /// The pass of what is scheduled in the stretch: greater than each before.
     pub pass: u32,
-    /// Instant to which the clock was set back.
+    /// Instant to which the clock was set back: the cursor begins there.
     pub from: Timestamp,
     /// End of the stretch: instants from here on were never claimed before.
     pub until: Timestamp,

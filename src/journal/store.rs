@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, Handover, JournalError, Key, Known, Pause, Refused, Resent, Transition};
+use super::{
+    Claim, Claimed, Cursor, Definition, Handover, JournalError, Key, Known, Pause, Refused, Resent,
+    Transition,
+};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -47,14 +50,17 @@ pub(crate) enum Write<'a> {
     Steps(&'a [(Key, Transition)]),
     /// The state of an account's quota.
     Quota(&'a AccountName, &'a quota::Saved),
-    /// Occurrences, and the cursor.
-    Claim(Cursor, &'a [Claim]),
+    /// Occurrences, and the cursor. `None`: the cursor stands, as for what a person asks for.
+    Claim(Option<Cursor>, &'a [Claim]),
     /// The end of an occurrence, with what is claimed by it.
     End(&'a Handover),
     /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
     Amend(&'a Claim),
     /// What is kept of an occurrence that was sent again, in place of what was kept before.
     Resent(&'a Resent),
+    /// From an instant on these are the entries, and no others, that are planned: in the shard,
+    /// where there are several.
+    InForce(Timestamp, &'a [(EntryName, Definition)]),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.

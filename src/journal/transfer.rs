@@ -77,8 +77,8 @@ pub(super) struct Head {
     pub(super) cursor: Option<i64>,
     /// When the last daemon stopped in order. `None` after a crash of any leader.
     pub(super) stopped_at: Option<i64>,
-    /// The greatest pass, and the first instant and the end of the stretch that the clock shows in
-    /// it. `None`: the clock was never set back.
+    /// The greatest pass, and the first and the last instant of what the clock shows again. `None`:
+    /// it was never set back.
     pub(super) pass: Option<i64>,
     pub(super) pass_from: Option<i64>,
     pub(super) pass_until: Option<i64>,
@@ -93,6 +93,10 @@ pub(super) struct Head {
     pub(super) quotas: Vec<(String, String)>,
     /// Rows of occurrences that were sent again.
     pub(super) resent: Vec<ResentRow>,
+    /// Which schedules were in force, by entry and time.
+    pub(super) in_force: Vec<InForceRow>,
+    /// What was scheduled before may have been taken out of the journal.
+    pub(super) pruned_until: Option<i64>,
     pub(super) moved_to: Option<String>,
     pub(super) moved_from: Option<Identity>,
 }
@@ -113,6 +117,15 @@ pub(super) struct ResentRow {
     pub(super) stack: String,
     pub(super) surplus: Option<i64>,
     pub(super) watch: Option<String>,
+}
+
+/// A span of instants that were planned by one definition of an entry.
+#[derive(Clone, Debug)]
+pub(super) struct InForceRow {
+    pub(super) entry: String,
+    pub(super) since: i64,
+    pub(super) until: Option<i64>,
+    pub(super) definition: String,
 }
 
 /// An occurrence. Its instants are microseconds, all but the first after `scheduled_at`.

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent,
-    Transition,
+    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused,
+    Resent, Transition,
 };
 use crate::background;
 use crate::cloud66::ActionId;
@@ -62,6 +62,7 @@ pub(super) enum Change {
     Amend(Box<Claim>),
     Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
+    InForce(Timestamp, Vec<(EntryName, Definition)>),
 }
 
 /// What the thread is asked for.
@@ -69,7 +70,7 @@ pub(super) enum Change {
 pub(super) enum Request {
     Soon(Change),
     Follow(log::Progress),
-    Claim { cursor: Cursor, claims: Vec<Claim>, answer: Answer<Claimed> },
+    Claim { cursor: Option<Cursor>, claims: Vec<Claim>, answer: Answer<Claimed> },
     Commit { moves: Vec<(Key, Transition)>, answer: Answer<Vec<Refused>> },
     Pause(EntryName, Pause, Answer<()>),
     Resume(EntryName, Answer<()>),
@@ -315,7 +316,7 @@ impl<S: Store> Writer<S> {
                 }
             },
             // The newest state of a quota comes with the next answer.
-            Request::Soon(Change::Quota(..)) => Ok(()),
+            Request::Soon(Change::Quota(..) | Change::InForce(..)) => Ok(()),
             waited_for => {
                 fail(waited_for, error);
                 Ok(())
@@ -415,6 +416,7 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
         Request::Soon(Change::Resent(resent)) => Some(Write::Resent(resent)),
         Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
+        Request::Soon(Change::InForce(since, entries)) => Some(Write::InForce(*since, entries)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),
         Request::Pause(entry, pause, _) => Some(Write::Pause(entry, pause)),

@@ -1,4 +1,5 @@
-//! What is counted of each account: its quota, what waits for it, and the requests that it sent.
+//! The metrics of each account: its quota, the occurrences that wait for it, and the requests that
+//! were sent.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -68,8 +69,8 @@ impl Accounts {
         r.register("throttled", "Requests that the API refused for want of quota", self.throttled.clone());
     }
 
-    /// These are all that somebody serves, and how each stands. What is told of one that was served before would stand
-    /// still for ever.
+    /// Replaces the accounts that are shown with those that are served now. An account that is no
+    /// longer served is removed: its figures would stand still for ever.
     pub(super) fn stand<'a>(
         &self,
         served: &Mutex<Vec<AccountName>>,

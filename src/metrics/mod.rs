@@ -1,4 +1,4 @@
-//! What the daemon counts for those who watch it. `web/` serves it.
+//! The daemon's metrics. `web/` serves them.
 //!
 //! Names and labels are an interface: alerts are written on them. No label tells of an entry, a
 //! stack or a job, so that the number of series does not grow with the schedule.
@@ -31,13 +31,13 @@ pub(crate) use vitals::Ailment;
 pub(crate) use vitals::DISK_HANGS;
 use vitals::Vitals;
 
-/// From what nobody notices to what is an hour late, in seconds.
+/// Buckets of the lateness histogram in seconds: from a lateness that nobody notices to an hour.
 const LATENESS: [f64; 18] = [
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
     3600.0,
 ];
 
-/// From a fast disk's fsync to a disk that hangs, in seconds.
+/// Buckets of the claim histogram in seconds: from a fast disk's fsync to a disk that hangs.
 const CLAIM: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Final states and their reasons. Each is there from the start: a rate needs a zero to begin with.
@@ -84,7 +84,7 @@ struct Build {
     version: &'static str,
 }
 
-/// One of the daemon's loops, of which there is one for each shard.
+/// One of the daemon's loops. There is one for each shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     metrics: Arc<Metrics>,
@@ -99,8 +99,8 @@ impl Watched {
         self.metrics.observe(event);
     }
 
-    /// Whether the journal cannot be written. The log does not tell each failure of a connection
-    /// that comes and goes.
+    /// Records whether the journal can be written. The log does not report each failure of a
+    /// connection that comes and goes.
     pub(crate) fn journal_is_ill(&self, ill: bool) {
         self.vitals.journal(ill);
         let ill = self.metrics.loops().iter().any(|vitals| vitals.is_journal_ill());
@@ -146,11 +146,11 @@ impl Watched {
     }
 }
 
-/// What is counted. Shared by the loop, which counts, and the server, which reads.
+/// All metrics. The loops count, and the HTTP server reads.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Of each loop.
+    /// The vital signs of each loop.
     loops: RwLock<Vec<Arc<Vitals>>>,
     healthy: Gauge,
     ready: Gauge,
@@ -179,8 +179,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing is counted yet, and the daemon does not fire yet. `started_at`: when its process
-    /// began.
+    /// Creates metrics with every count at zero, of a daemon that does not fire yet. `started_at`
+    /// is the start of its process.
     pub fn new(started_at: Timestamp) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("stackcron"),
@@ -332,7 +332,8 @@ impl Metrics {
             }
             Event::DaemonStarted(started) => self.has_entries(started.entries),
             Event::DaemonStopping(_) => {
-                // From now on it waits for answers, for less time than a loop that hangs.
+                // From now on the loop waits for answers, for less time than after which a loop
+                // counts as hanging.
                 for vitals in &*self.loops() {
                     vitals.turned(Instant::now());
                     vitals.stops();
@@ -376,13 +377,14 @@ impl Metrics {
         self.loops.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all loops turn.
+    /// Returns the reason why a loop does not turn, if one does not.
     pub(crate) fn alive(&self) -> Result<(), Ailment> {
         let now = Instant::now();
         self.loops().iter().try_for_each(|vitals| vitals.alive(now))
     }
 
-    /// Whether what comes due is sent, as far as it is this member's to send.
+    /// Returns the reason why this member does not send what comes due on the shards that it leads,
+    /// if it does not.
     pub(crate) fn ready(&self) -> Result<(), Ailment> {
         self.alive()?;
         let now = Instant::now();

@@ -1,4 +1,5 @@
-//! Whether the daemon lives, and whether it fires: what an orchestrator asks again and again.
+//! Vital signs: whether the daemon lives, and whether it fires. An orchestrator asks for them all
+//! the time.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ pub(crate) const DISK_HANGS: Duration = Duration::from_secs(10);
 /// No claim is being written.
 const NONE: u64 = u64::MAX;
 
-/// Nothing waits for the clock.
+/// Value of `clock` while nothing waits for the clock.
 const IN_TIME: i64 = i64::MIN;
 
 /// Why the daemon does not live, or does not fire.
@@ -38,22 +39,24 @@ pub(crate) enum Ailment {
     Starting,
 }
 
-/// What the loop leaves behind, for others to look at: it waits for nobody.
+/// Values that a loop stores for others to read. The loop never waits for a reader.
 #[derive(Debug)]
 pub(super) struct Vitals {
     since: Instant,
-    /// When the loop last turned, in milliseconds.
+    /// The instant at which the loop last turned, in milliseconds since the process started.
     turned: AtomicU64,
-    /// When the claim that is being written was given to the journal, in milliseconds, or [`NONE`].
+    /// The instant at which the claim that is being written was given to the journal, in
+    /// milliseconds since the process started, or [`NONE`].
     claiming: AtomicU64,
-    /// All that was due was claimed once.
+    /// True once everything that was due at the start has been claimed.
     fires: AtomicBool,
     journal_ill: AtomicBool,
-    /// Until when everything new waits for the clock, in seconds since 1970, or [`IN_TIME`].
+    /// The instant until which every new occurrence waits for the clock, in seconds since 1970, or
+    /// [`IN_TIME`].
     clock: AtomicI64,
     stands_by: AtomicBool,
     stopping: AtomicBool,
-    /// How many of its entries are paused.
+    /// Number of the loop's entries that are paused.
     paused: AtomicUsize,
 }
 
@@ -100,7 +103,7 @@ impl Vitals {
         self.paused.load(Relaxed)
     }
 
-    /// Whether another one fires. Who has stood by begins anew.
+    /// Records whether another member leads the shard. A loop that stops standing by begins anew.
     pub(super) fn stands_by(&self, stands_by: bool) {
         self.stands_by.store(stands_by, Relaxed);
         self.fires.store(false, Relaxed);
@@ -123,13 +126,13 @@ impl Vitals {
         (before != NONE).then(|| self.past(before, now))
     }
 
-    /// Whether the loop turns.
+    /// Returns the reason why the loop does not turn, if it does not.
     pub(super) fn alive(&self, now: Instant) -> Result<(), Ailment> {
         let still = self.past(self.turned.load(Relaxed), now);
         if still > HANGS { Err(Ailment::Hangs(still)) } else { Ok(()) }
     }
 
-    /// Whether what comes due is sent.
+    /// Returns the reason why the loop does not send what comes due, if it does not.
     pub(super) fn ready(&self, now: Instant) -> Result<(), Ailment> {
         self.alive(now)?;
         if self.stopping.load(Relaxed) {

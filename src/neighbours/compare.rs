@@ -20,9 +20,9 @@ pub(super) struct FileId(pub(super) u64, pub(super) u64);
 /// The answer of a daemon about itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// Its schedule file. `None`: the file is gone.
+    /// The other daemon's schedule file. `None`: the file is gone.
     pub(super) file: Option<FileId>,
-    /// What its shared journal is known by. Empty: its journal is its own.
+    /// The marks of the other daemon's shared journal. Empty: its journal is its own.
     pub(super) journal: Vec<Mark>,
     /// First what it fires, then what a reload is about to bring.
     pub(super) fires: Vec<Fired>,
@@ -31,12 +31,12 @@ pub(super) struct Answer {
 /// Entries that are fired since the same stamp.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Fired {
-    /// In nanoseconds since the machine booted.
+    /// The other daemon's start, in nanoseconds since the machine booted.
     pub(super) since: u64,
     pub(super) entries: Vec<Mark>,
 }
 
-/// Who was first. The name decides between equal stamps.
+/// The order of daemons by their start. The name decides between equal starts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub(super) since: u64,
@@ -48,11 +48,11 @@ pub(super) struct Own {
     rank: Rank,
     file: Option<FileId>,
     journal: Vec<Mark>,
-    /// In the schedule's order. `None`: the entry is not asked about.
+    /// The marks of the entries, in the schedule's order. `None`: the entry is not asked about.
     entries: Vec<Option<Mark>>,
 }
 
-/// How another daemon's answer relates to what this one asks about.
+/// The result of comparing another daemon's answer with this one's schedule.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     /// Both may fire, or the other one gives way.
@@ -121,7 +121,7 @@ impl Own {
     }
 }
 
-/// What each entry of a schedule is known by, in order: where it fires, and what.
+/// Returns the mark of each entry in order: a digest of its account's URL, stack and job.
 pub(super) fn entry_marks(salt: &Salt, schedule: &Schedule) -> impl Iterator<Item = Mark> {
     schedule.entries.iter().map(|entry| {
         let (url, stack, job) = (entry.account.url.as_str(), entry.stack.as_str(), entry.job.as_str());
@@ -133,7 +133,7 @@ pub(super) fn entry_marks(salt: &Salt, schedule: &Schedule) -> impl Iterator<Ite
 pub(super) fn mark(salt: &Salt, texts: &[&str]) -> Mark {
     let mut hash = Sha256::new_with_prefix(salt);
     for text in texts {
-        // With its length, so that no other texts come to the same bytes.
+        // The length goes first, so that no two lists of texts come to the same bytes.
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }

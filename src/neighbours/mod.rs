@@ -50,7 +50,7 @@ use crate::schedule::{EntryName, Schedule};
 
 /// The schedule and the journal with which a daemon fires.
 pub(crate) struct Fires {
-    /// Its schedule file.
+    /// The other daemon's schedule file.
     pub(crate) config: PathBuf,
     pub(crate) schedule: Arc<Schedule>,
     /// The journal that it shares with others. `None`: its journal is its own.

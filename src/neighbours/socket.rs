@@ -22,14 +22,15 @@ use super::compare::{Answer, Salt};
 /// Behind it stand the process's number and something that is not used twice.
 const PREFIX: &str = "stackcron.fires.";
 
-/// Where the kernel lists the sockets of this network namespace. A `@` stands for the first byte of
-/// an abstract name.
+/// The kernel's list of the sockets of this network namespace. In it, `@` stands for the first byte
+/// of an abstract name.
 const SOCKETS: &str = "/proc/self/net/unix";
 
-/// How long another daemon is waited for. A daemon that starts tells within a second what it found.
+/// Another daemon's answer is awaited this long, so that a daemon that starts reports its findings
+/// within a second.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// How long a connection is served: who asks has gone by then.
+/// A connection is served this long; the asking daemon has gone by then.
 const SERVED: Duration = Duration::from_secs(2);
 
 /// Connections that are served at once. Those beyond wait.
@@ -43,14 +44,14 @@ pub(super) enum Asked {
     Answered(Peer, Answer),
     /// The process has ended meanwhile.
     Gone,
-    /// Nothing that can be understood was answered in time.
+    /// The other process gave no answer in time that can be understood.
     Silent {
         pid: Option<u32>,
         error: String,
     },
 }
 
-/// Who has a socket, as the kernel says.
+/// The process that owns a socket, as the kernel reports it.
 #[derive(Clone, Copy)]
 pub(super) struct Peer {
     /// `None`: the process has no number in this PID namespace.
@@ -59,8 +60,8 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Whether it is believed whatever it says: root, and this user, could stop this process as
-    /// well.
+    /// Returns true when the process is believed: root and this process's own user could stop this
+    /// process anyway.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
     }
@@ -100,7 +101,7 @@ where
         };
         let answer = answer.clone();
         tokio::spawn(async move {
-            // Nothing is lost with a connection that fails: who asked is told by its end.
+            // A failed connection loses nothing: its end tells the asking daemon.
             let _ = timeout(SERVED, async {
                 let mut salt = Salt::default();
                 stream.read_exact(&mut salt).await?;
@@ -144,7 +145,7 @@ async fn is_gone(name: &str) -> bool {
 }
 
 async fn ask_once(name: &str, salt: &Salt) -> Asked {
-    // As long as the kernel has said nothing, the process's number is what the name says.
+    // Until the kernel reports the owner, the process id comes from the socket's name.
     let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()?.parse().ok());
     let mut stream = match UnixStream::connect(format!("\0{name}")).await {
         Ok(stream) => stream,

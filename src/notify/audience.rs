@@ -1,5 +1,5 @@
-//! Who is told, by a schedule: the entries that tell somebody, and the addresses that are kept outside of the file, read as
-//! tokens are.
+//! The receivers of notifications that a schedule names, with the addresses that are kept outside
+//! of the file and read as tokens are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::cloud66::{ClientError, Token, TokenError};
 use crate::schedule::notify::AddressError;
 use crate::schedule::{Address, ByName, EntryName, Notify, ReceiverName, Schedule, SecretUrl, TokenSource};
 
-/// All who are told, and what is needed to do so.
+/// Everybody who is notified, with the addresses and secrets that this needs.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
     /// The entries that tell somebody.
@@ -41,10 +41,10 @@ impl Owner {
 /// Why nobody can be told. Each says what the operator can do.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressProblem {
-    /// It cannot be read from where it is kept.
+    /// The address cannot be read from the place where it is kept.
     #[error(transparent)]
     Unreadable(#[from] TokenError),
-    /// What is kept there is none.
+    /// The text that is kept there is no address.
     #[error("what is kept there is no address: {0}; it must be one line, as `https://…`")]
     NoAddress(#[from] AddressError),
     /// HTTP cannot be set up.
@@ -108,7 +108,7 @@ impl Audience {
     }
 }
 
-/// Who is told first of an entry's ends.
+/// Returns the first receiver that an entry's ends are sent to.
 fn first(entry: &EntryName, notify: &Notify) -> Owner {
     match notify.receivers.first() {
         Some(receiver) => Owner::Receiver(receiver.name.clone()),

@@ -1,4 +1,4 @@
-//! What an event means for who is told: a start, a good end or a bad one.
+//! The meaning of an event for those who are notified: a start, a good end or a bad end.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::schedule::{ByName, Entry, Receiver, Trigger};
 pub(super) struct Happening {
     pub(super) entry: Arc<Entry>,
     pub(super) what: What,
-    /// What the log has of it. Put into words only where they are told: of a flood few are.
+    /// The log event. It is put into words only when it is sent: in a flood, few events are.
     pub(super) event: Box<Event>,
 }
 
-/// What it was.
+/// The kind of happening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// The action has started, and its end will be known.
@@ -30,13 +30,13 @@ pub(super) enum What {
 }
 
 impl Happening {
-    /// What an event means, for an entry that tells somebody.
+    /// Returns the meaning of an event. `None`: the event concerns no entry that notifies anybody.
     pub(super) fn of(event: &Event, entries: &ByName) -> Option<Happening> {
         let name = match event {
             Event::ActionStarted(e) => &e.entry,
             Event::ActionFinished(e) => &e.entry,
             Event::OccurrenceMissed(e) => &e.entry,
-            // What was to repeat a failed run does not go: the failure was the last one.
+            // The rerun of a failed run is skipped, so the failure before it was the last one.
             Event::OccurrenceSkipped(e) if e.retry.0.is_some() => &e.entry,
             Event::OccurrenceRejected(e) => &e.entry,
             Event::OccurrenceUnknown(e) => &e.entry,
@@ -66,7 +66,7 @@ impl Happening {
     }
 }
 
-/// Whether an occurrence started so late that a receiver is told of it.
+/// Returns true when an occurrence started later than the receiver's `late_after`.
 pub(super) fn is_late(event: &Event, receiver: &Receiver) -> bool {
     let Event::ActionStarted(started) = event else {
         return false;

@@ -1,4 +1,4 @@
-//! What is posted: ends folded into one message, as JSON or as a chat reads it.
+//! The body of a message: ends folded into one, as JSON or as text for a chat.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::schedule::{Format, Trigger};
 /// Occurrences of a message that are told one by one. Of the others their number is told.
 const TOLD: usize = 50;
 
-/// Of them, those that a chat is told one by one.
+/// A chat's message lists at most this many ends one by one.
 const LINES: usize = 10;
 
 /// Characters of a line in a chat.
@@ -47,12 +47,12 @@ impl Digest {
         self.counts.is_empty()
     }
 
-    /// How many ends it tells of.
+    /// Returns the number of ends in the message.
     pub(super) fn len(&self) -> usize {
         self.counts.values().sum()
     }
 
-    /// What is posted. `host` is the machine that the daemon runs on.
+    /// Returns the body to post. `host` is the name of the machine that the daemon runs on.
     pub(super) fn body(&self, format: Format, host: &str) -> Value {
         match format {
             Format::Json => json!({
@@ -67,7 +67,7 @@ impl Digest {
         }
     }
 
-    /// One sentence: what happened, or how often.
+    /// Returns one sentence with the end, or with the number of ends.
     fn headline(&self) -> String {
         if let [only] = &self.told[..]
             && self.len() == 1
@@ -112,7 +112,7 @@ impl Told {
     }
 }
 
-/// What Slack takes for markup is written as it wants it.
+/// Escapes the characters that Slack reads as markup.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -26,7 +26,7 @@ use happening::Happening;
 use outbox::{Outbox, Target};
 use post::{Failure, deliver};
 
-/// What the task takes in before it looks at the clock again.
+/// The task takes in at most this many events before it looks at the clock again.
 const AT_ONCE: usize = 1024;
 
 /// The loop's side: hands over what happened.
@@ -36,7 +36,7 @@ pub struct Notices {
     task: JoinHandle<()>,
 }
 
-/// What the task is told.
+/// A message to the notification task.
 enum Told {
     Happened(Happening),
     /// Another schedule has taken over.

@@ -1,5 +1,5 @@
-//! What is told to whom, and when: ends folded into messages, tries, and waits between them.
-//! Without a clock or a socket.
+//! The queues of notifications: which ends are folded into which message, and when each message is
+//! tried. Without a clock or a socket.
 //!
 //! Each receiver and each ping has a queue. A queue sends one message at a time; what comes
 //! meanwhile waits: for a receiver it is folded into its next message, however much it is, and for
@@ -17,10 +17,10 @@ use crate::log::Event;
 use crate::log::event::{NotifyFailed, NotifyRestored};
 use crate::schedule::{Address, ByName, EntryName, Format, Trigger};
 
-/// Who is told.
+/// The owner of a queue: a receiver, or an entry's ping.
 pub(super) type Target = Owner;
 
-/// What comes within this span of the first end is told with it.
+/// Ends within this span of the first one go into the same message.
 const GATHER: Duration = Duration::from_secs(2);
 
 /// A receiver is told no more often than this, so that a bad night is no flood.
@@ -45,7 +45,7 @@ const PINGS: usize = 8;
 /// Messages in flight at once.
 const IN_FLIGHT: usize = 32;
 
-/// What is to be posted now.
+/// A message that is to be posted now.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) target: Target,
@@ -53,14 +53,14 @@ pub(super) struct Delivery {
     pub(super) message: Message,
 }
 
-/// What is posted.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Message {
     Digest(Format, Digest),
     Ping(Ping),
 }
 
-/// What a ping says.
+/// The content of a ping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ping {
     Started,
@@ -68,7 +68,7 @@ pub(super) enum Ping {
     Failed(String),
 }
 
-/// All that is to be told.
+/// All queues: the messages that wait, are being sent, or are tried again.
 #[derive(Default)]
 pub(super) struct Outbox {
     /// The entries whose last end was bad, and how.
@@ -78,21 +78,22 @@ pub(super) struct Outbox {
     /// The queues that have something to send, by the instant at which they may.
     queue: BTreeSet<(Mono, Target)>,
     in_flight: usize,
-    /// What is left is sent at once, and once.
+    /// True once the daemon stops: each message that is left is sent at once, and tried once.
     closing: bool,
 }
 
 struct ReceiverQueue {
     address: Address,
     waiting: Waiting,
-    /// What is being sent or will be again, and the tries so far.
+    /// The message that is being sent or waits for another try.
     current: Option<Message>,
-    /// How often it was tried.
+    /// Number of tries of `current` so far.
     tries: u32,
     in_flight: bool,
-    /// Nothing is sent before.
+    /// The queue sends nothing before this instant.
     not_before: Mono,
-    /// Where it stands in the queue.
+    /// The queue's place among those that wait, by the instant at which it wants to send. `None`:
+    /// it waits for nothing.
     queued: Option<Mono>,
     /// Why the last try failed. `None` when it did not.
     failed: Option<Failure>,
@@ -126,7 +127,7 @@ impl Outbox {
                     Some(trigger).filter(|trigger| receiver.on.contains(trigger))
                 }
                 (What::Retried, _) => Some(Trigger::Retried).filter(|trigger| receiver.on.contains(trigger)),
-                // Who was not told of the bad end has nothing to be told of.
+                // A receiver that was not told of the bad end is not told of its mending either.
                 (What::Good, Some(before))
                     if receiver.on.contains(&before) && receiver.on.contains(&Trigger::Recovered) =>
                 {
@@ -185,7 +186,7 @@ impl Outbox {
         events
     }
 
-    /// What is to be posted now. How each went is to be told to `delivered`.
+    /// Returns the messages to post now. The caller reports the outcome of each to `delivered`.
     pub(super) fn advance(&mut self, now: Mono) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         while self.in_flight < IN_FLIGHT
@@ -266,7 +267,8 @@ impl Outbox {
         }
     }
 
-    /// When `advance` has something to do, if nothing happens before.
+    /// Returns the instant at which `advance` next has something to do, unless something happens
+    /// before. `None`: nothing waits.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
         let (at, _) = self.queue.first().filter(|_| self.in_flight < IN_FLIGHT)?;
         Some(if self.closing { Mono::ZERO } else { *at })
@@ -281,12 +283,12 @@ impl Outbox {
         });
     }
 
-    /// From now on nothing waits, and nothing is tried twice.
+    /// From now on every message is sent at once, and none is tried twice.
     pub(super) fn close(&mut self) {
         self.closing = true;
     }
 
-    /// Whether it was closed and all is told.
+    /// Returns true when the outbox was closed and every message has been sent or given up.
     pub(super) fn is_done(&self) -> bool {
         self.closing && self.in_flight == 0 && self.queue.is_empty()
     }

@@ -1,4 +1,4 @@
-//! One message over HTTP: where it goes, and what its answer means.
+//! Posts one message over HTTP, and decides by the answer whether another try may help.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Failure {
-    /// All of the address that may be told.
+    /// The host of the address. The rest may hold a secret and is never printed.
     pub(super) host: String,
     pub(super) error: String,
     pub(super) again: Again,
 }
 
-/// Whether another try may do better.
+/// Tells whether another try may do better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Again {
     Never,
-    /// Not before so long, if the receiver has said.
+    /// Another try may do better, after this long where the receiver has asked for a pause.
     Perhaps(Option<Duration>),
 }
 

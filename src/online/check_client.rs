@@ -25,9 +25,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Quota that comes back later than this is not waited for: somebody sits before the terminal.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So many requests go before the share that checks have of a window: fires lose nothing that
-/// matters by them, and a quota that is short would else not let a single question pass. The
-/// reserve is left whole all the same.
+/// A check may always send this many requests, whatever its share of the window is: so few cost the
+/// schedule nothing that matters, and without them a short quota would let no question pass. The
+/// reserve stays whole all the same.
 const FEW: usize = 20;
 
 /// Pages of a list that are read at most: 6,000 items. What comes after would be a list without
@@ -51,16 +51,16 @@ pub enum AskError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the API said.
+        /// The API's own words.
         error: String,
     },
     /// An answer that cannot be read.
     #[error("this is not the API's answer: {0}")]
     Unreadable(String),
-    /// What answers has no list of stacks, which the API always has.
+    /// The server has no list of stacks, which the API always has.
     #[error("this is not the API: {0}")]
     NotTheApi(String),
-    /// Nothing is left beyond the reserve.
+    /// Nothing of the quota is left beyond the reserve.
     #[error("the quota beyond the reserve is spent until {until}")]
     Spent {
         /// When it should come back.
@@ -75,15 +75,15 @@ pub enum AskError {
     /// The API refused for want of quota, again and again.
     #[error("the API is throttling the token")]
     Throttled,
-    /// Nothing answers there.
+    /// No server answers at the address.
     #[error("{host} cannot be reached: {error}")]
     Unreachable {
-        /// Of the account's `url`.
+        /// The host of the account's `url`.
         host: String,
-        /// What went wrong on the way.
+        /// The error of the connection.
         error: String,
     },
-    /// It answers, and fails.
+    /// The server answers with an error.
     #[error("the API failed: {0}")]
     Failed(String),
 }
@@ -99,7 +99,7 @@ fn reaches(actions: &[Action], back_to: Timestamp) -> bool {
 }
 
 impl AskError {
-    /// What the operator can do.
+    /// Returns advice for the operator.
     pub fn remedy(&self, account: &Account) -> String {
         match self {
             AskError::Unauthorized(_) => format!(
@@ -132,7 +132,7 @@ impl AskError {
         }
     }
 
-    /// Whether every other question of the account would end so too.
+    /// Returns true when every other question of the account would end the same way.
     pub fn is_of_account(&self) -> bool {
         match self {
             AskError::Unauthorized(_)
@@ -151,16 +151,16 @@ impl AskError {
     }
 }
 
-/// How far all questions are, for who watches.
+/// Progress of all questions, for a progress bar.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Lists that are to be read, as far as is known.
     pub wanted: AtomicUsize,
-    /// Those that have been read or given up.
+    /// Number of questions that were answered or given up.
     pub done: AtomicUsize,
 }
 
-/// Where an account's questions are asked.
+/// A client that asks an account's questions within its quota.
 pub struct CheckClient {
     account: Arc<Account>,
     client: Client,
@@ -198,7 +198,7 @@ impl CheckClient {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// What is left of the quota, as newest told, and of how much.
+    /// Returns the newest Remaining and Limit that the API told. `None`: it told none.
     pub fn quota_left(&self) -> Option<(u32, u32)> {
         let quota = self.quota();
         quota.remaining().map(|remaining| (remaining, quota.limit()))
@@ -246,7 +246,7 @@ impl CheckClient {
         if let Err(error) = &answer
             && error.is_of_account()
         {
-            // Where another question has closed it already, that one's reason stands.
+            // If another question has closed the client already, that question's reason stands.
             let _ = self.closed.set(error.clone());
         }
         answer

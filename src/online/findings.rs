@@ -1,4 +1,4 @@
-//! What the API's answers say of a schedule: what is not there, what is paused, what runs twice.
+//! Findings of `check --online`: stacks and jobs that do not exist, are paused, or run twice.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::cloud66::{Job, Stack};
 use crate::schedule::{Account, Code, Entry, Expression, Finding, Part, Schedule, Severity};
 use crate::timetable::coincidence;
 
-/// How far ahead an entry and the job's own cron are held against each other.
+/// An entry and the job's own cron expression are compared over this span from now.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 366);
 
 /// Searches for one instant at which both are due.
@@ -49,7 +49,7 @@ pub fn findings(schedule: &Schedule, learnt: &[Learnt], now: Timestamp) -> Vec<F
     findings
 }
 
-/// What could not be asked about an account as a whole.
+/// Adds the findings about an account as a whole.
 fn of_account(number: usize, account: &Account, learnt: &Learnt, findings: &mut Vec<Finding>) {
     let part = Part::Account(number);
     let mut failed = learnt.jobs.values().filter_map(|jobs| jobs.as_ref().err());
@@ -156,7 +156,7 @@ impl OfEntry<'_> {
     fn job(&self, jobs: &[Job], now: Timestamp) -> Option<Finding> {
         match jobs.iter().find(|job| job.uid == self.entry.job.as_str()) {
             None => Some(self.unknown_job(jobs)),
-            // Nothing is sent, so that nothing can go wrong.
+            // A paused entry sends nothing, so its job's state does not matter.
             Some(_) if self.entry.paused => None,
             Some(job) if job.paused => Some(self.paused_job(job)),
             Some(job) => job.cron.as_deref().map(|cron| self.doubled_job(job, cron, now)),
@@ -191,7 +191,7 @@ impl OfEntry<'_> {
 
     fn paused_job(&self, job: &Job) -> Finding {
         let (severity, but) = match &job.cron {
-            // As it should be where the entry has taken over from it.
+            // A paused job is right where the entry has taken over from the job's own cron.
             Some(cron) => {
                 (Severity::Note, format!(", so that its own cron `{cron}` does not double this entry"))
             }
@@ -248,14 +248,14 @@ fn among(known: impl Iterator<Item = String>, number: usize) -> String {
     named.join("; ") + &more
 }
 
-/// What was probably meant by a word.
+/// The stack or job that a word probably means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nearest<'k, T> {
-    /// It is the name of these, where a uid was wanted.
+    /// The word is the name of these, where a uid is wanted.
     Named(Vec<&'k T>),
-    /// It is almost the uid or the name of this one.
+    /// The word is almost the uid or the name of this one.
     Near(&'k T),
-    /// It is like none of them.
+    /// The word is like none of them.
     None,
 }
 

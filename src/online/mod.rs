@@ -1,6 +1,7 @@
-//! What the API knows of a schedule: its stacks and jobs, asked for within the quota.
+//! Holds a schedule against the API: asks for its stacks and jobs, within the quota.
 //!
-//! A [`CheckClient`] asks for one account, [`survey`] asks all that a schedule names, [`findings`] holds the answers against it.
+//! A [`CheckClient`] asks for one account, [`survey`] asks for every stack and job that a schedule
+//! names, and [`findings`] compares the answers with the schedule.
 
 mod check_client;
 mod findings;

@@ -9,7 +9,7 @@ use super::check_client::{AskError, CheckClient};
 use crate::cloud66::{Job, Stack};
 use crate::schedule::StackUid;
 
-/// What the API told of one account's stacks.
+/// The API's answers about one account's stacks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learnt {
     /// The stacks that the token sees: at least those that were asked about and are there.
@@ -37,7 +37,7 @@ pub async fn survey(desk: &Arc<CheckClient>, wanted: BTreeSet<StackUid>) -> Lear
         });
     }
     while let Some(asked) = asking.join_next().await {
-        // Nothing aborts them, and a panic is passed on.
+        // No task is aborted, so an error here is a panic, which is passed on.
         match asked {
             Ok((stack, answer)) => {
                 jobs.insert(stack, answer);

@@ -34,7 +34,8 @@ pub(super) struct Burst {
 struct Limited {
     /// Refused probes in a row, the first refusal included.
     refusals: u32,
-    /// When the refusal that began the present wait arrived. What was sent before says nothing new.
+    /// Arrival of the refusal that began the present wait. Answers to requests from before it bring
+    /// nothing new.
     since: Mono,
     /// Nothing is sent before this instant.
     until: Mono,
@@ -42,7 +43,7 @@ struct Limited {
     room: u32,
 }
 
-/// How a request may go, as far as the burst limit decides.
+/// The burst limit's word on whether a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     Open,

@@ -7,22 +7,22 @@ use std::collections::BTreeMap;
 
 use crate::clock::Mono;
 
-/// What the newest answer told, as far as can be known.
+/// The word of the answer that is taken for the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     /// Requests left when the server counted that request.
     pub remaining: u32,
     /// The limit it was told under.
     pub limit: u32,
-    /// When its request was sent: the server counted it no earlier.
+    /// Departure of the answer's request. The server counted it no earlier.
     pub sent: Mono,
-    /// When it came: the server counted it no later.
+    /// Arrival of the answer. The server counted its request no later.
     pub came: Mono,
     /// Requests numbered from here on were sent after it came.
     horizon: u64,
-    /// It told so by refusing: it was not counted itself.
+    /// True for a refusal, whose request was not counted.
     pub refused: bool,
-    /// It is low, and may be from before the last rise.
+    /// True when the value is low and may be from before the last rise.
     pub doubtful: bool,
 }
 
@@ -32,12 +32,14 @@ impl Told {
         self.limit.saturating_sub(self.remaining)
     }
 
-    /// Whether quota came back between an older answer and this one: its own request took one.
+    /// Returns true when quota came back between an older answer and this one. This answer's own
+    /// request took one.
     pub fn rose_above(&self, older: Told) -> bool {
         !self.refused && self.remaining >= older.remaining && self.used() <= older.used()
     }
 
-    /// Whether so much came back since an older answer as only a turn of the window gives.
+    /// Returns true when more quota came back since an older answer than anything but a turn of the
+    /// window gives.
     pub fn is_of_a_new_window(&self, older: Told) -> bool {
         self.rose_above(older) && self.used() <= older.used() / 2
     }
@@ -49,7 +51,7 @@ pub(super) struct Heard {
     pub sent: Mono,
     pub came: Mono,
     pub limit: u32,
-    /// At most `limit`.
+    /// Requests left, at most `limit`. `None`: no answer has told.
     pub remaining: Option<u32>,
     pub refused: bool,
 }
@@ -61,14 +63,14 @@ impl Heard {
     }
 }
 
-/// How an answer relates to what was believed.
+/// The relation of an answer to the estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// It told no Remaining.
+    /// The answer told no Remaining.
     Silent,
-    /// It may be older than what is believed, which stands, or was lowered.
+    /// The answer may be older than the estimate, which stands or was lowered.
     Unordered,
-    /// It is surely newer than `was`, if there was any.
+    /// The answer is surely newer than `was`, the estimate before it.
     Newer { was: Option<Told>, told: Told },
 }
 
@@ -76,7 +78,7 @@ pub(super) enum Reading {
 pub(super) struct QuotaEstimate {
     told: Option<Told>,
     next: u64,
-    /// With what was believed when they were sent.
+    /// The requests in flight by number, each with the estimate at its departure.
     in_flight: BTreeMap<u64, Option<Told>>,
     /// Requests that no Remaining is known to include, though none of them is in flight: lost, or answered without
     /// the header. By the first number whose answer will include them.
@@ -158,7 +160,8 @@ impl QuotaEstimate {
             was => {
                 if was.is_some_and(|was| told.rose_above(was)) {
                     self.risen = self.next;
-                    // Those may have been counted after this one, so this Remaining need not include them.
+                    // The server may have counted these requests after this one, so this Remaining
+                    // need not include them.
                     for (horizon, count) in std::mem::take(&mut self.overtaken) {
                         *self.loose.entry(horizon).or_default() += count;
                     }
@@ -169,7 +172,7 @@ impl QuotaEstimate {
         }
     }
 
-    /// Whether an answer under way will be surely newer than what is believed.
+    /// Returns true when an answer that is under way will surely be newer than the estimate.
     pub fn settles_told(&self) -> bool {
         let horizon = self.told.map_or(0, |told| told.horizon);
         self.in_flight.last_key_value().is_some_and(|(&newest, _)| newest >= horizon)

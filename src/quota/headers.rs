@@ -14,7 +14,7 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 /// A longer `Retry-After` is a mistake of the server's, not a quota: no quota known has a window beyond a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What an answer's headers say of the quota.
+/// The quota headers of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     /// `X-RateLimit-Limit`: requests in one window. Never zero.

@@ -1,4 +1,4 @@
-//! Who used how much of the quota within the last window.
+//! The use of the quota within the last window, by whom and when.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Bucket {
     pub own: u32,
     /// Ours, and perhaps counted.
     pub doubtful: u32,
-    /// Of people, CI and deploys on the same token.
+    /// Number of requests of people, CI and deploys on the same token.
     pub others: u32,
 }
 
@@ -38,10 +38,10 @@ pub(super) struct Ledger {
     window: Duration,
     buckets: VecDeque<Bucket>,
     sum: Bucket,
-    /// When the newest bucket was begun.
+    /// Beginning of the newest bucket.
     begun: Mono,
-    /// What dropped out of the window since the answer before the newest was asked for: it may
-    /// still count it.
+    /// Buckets that dropped out of the window since the last answer but one was asked for. That
+    /// answer may still count them.
     gone: VecDeque<Bucket>,
 }
 
@@ -61,7 +61,7 @@ impl Ledger {
         self.sum.own.saturating_add(self.sum.doubtful)
     }
 
-    /// The same in at most so many buckets, each as late as the latest in it.
+    /// Returns the use in at most `most` buckets, each as late as the latest request in it.
     pub fn pieces(&self, most: usize) -> impl Iterator<Item = Bucket> {
         let each = self.buckets.len().div_ceil(most).max(1);
         let mut buckets = self.buckets.iter();
@@ -78,12 +78,12 @@ impl Ledger {
         within.fold(0, |sum: u32, b| sum.saturating_add(b.own).saturating_add(b.doubtful))
     }
 
-    /// One of ours that was counted between `from` and `until`.
+    /// Adds a request of ours that the server counted between `from` and `until`.
     pub fn add_own(&mut self, from: Mono, until: Mono) {
         self.add(Bucket { from, until, own: 1, ..Bucket::default() });
     }
 
-    /// One of ours that was counted between `from` and `until`, or not at all.
+    /// Adds a request of ours that the server counted between `from` and `until`, or not at all.
     pub fn add_doubtful(&mut self, from: Mono, until: Mono) {
         self.add(Bucket { from, until, doubtful: 1, ..Bucket::default() });
     }
@@ -177,12 +177,14 @@ impl Ledger {
         }
     }
 
-    /// When so many requests will have dropped out since `after`: past, or to come.
+    /// Returns the instant at which at least `least` requests will have dropped out since `after`.
+    /// It may be past.
     pub fn leave_after(&self, after: Mono, least: u32) -> Option<Mono> {
         self.leaving(after, least, Bucket::count)
     }
 
-    /// The same of those that are ours and were surely counted.
+    /// Returns the instant at which at least `least` requests that are ours and were surely counted
+    /// will have dropped out since `after`.
     pub fn ours_leave_after(&self, after: Mono, least: u32) -> Option<Mono> {
         self.leaving(after, least, |bucket| bucket.own)
     }

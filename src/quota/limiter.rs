@@ -14,7 +14,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-/// What one request weighs on the limiter's clock.
+/// Weight of one request on the limiter's clock.
 const TICK: Duration = Duration::from_nanos(1);
 
 /// Counts the requests that came back. Only [`Limiter::level`] moves it.

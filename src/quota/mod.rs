@@ -1,9 +1,30 @@
-//! The quota of one account: what may be sent now, and when it is worth asking again.
+//! The quota of one account: which requests may be sent now, and when it is worth asking again.
 //!
-//! Requests are admitted from what the API's headers cover: Remaining as newest told, less what it
-//! may not include, less the reserve. Beyond that only single requests go, at instants when quota
-//! should have come back: their answers tell. So a wrong guess about the window costs one request
-//! at most.
+//! **Problem.** The API grants a number of requests (Limit) in a window. Its answers tell how many
+//! are left (Remaining), but answers arrive in any order, people and CI use the same token, and
+//! the vendor does not say when a window begins. A request beyond the quota is refused, and a
+//! fire that is refused is late.
+//!
+//! **Mechanism.** A request is *covered* as long as the newest Remaining, less the requests that
+//! it may not include yet, less the reserve, is above zero ([`estimate`]). Covered requests go at
+//! once. When nothing is covered, one request at a time goes as a probe, at the instant at which
+//! quota should have come back ([`window`]), and its answer tells. So a wrong guess about the
+//! window costs one refused request. Background requests (follow-up and checks) may use
+//! [`BACKGROUND_PERCENT`] of a window together, so that fires find room. A refusal that
+//! contradicts Remaining is a burst limit, and only delays ([`burst`]).
+//!
+//! **Example.** Limit 60 an hour, reserve 3.
+//!
+//! | time  | event                                   | estimate                              |
+//! |-------|-----------------------------------------|---------------------------------------|
+//! | 10:00 | answer: 5 left                          | 5 - 3 = 2 requests are covered        |
+//! | 10:01 | two fires are due, both are sent        | 2 in flight, none covered             |
+//! | 10:01 | both answers: 3 left                    | exhausted: the third fire waits       |
+//! | 11:00 | the window should have turned           | the waiting fire goes alone, as probe |
+//! | 11:00 | answer: 59 left                         | restored: 56 are covered              |
+//!
+//! If the probe at 11:00 is refused instead, the window turns later than it was guessed, and the
+//! next probe goes at the next instant that is still possible.
 
 mod burst;
 mod estimate;
@@ -31,14 +52,14 @@ pub use terms::{
 };
 use window::Window;
 
-/// Of what is usable in a window, the percentage that follow-up and checks may use together, so
-/// that fires find room.
-const ASIDE_PERCENT: u64 = 30;
+/// Percentage of a window's usable requests that follow-up and checks may use together, so that
+/// fires find room.
+const BACKGROUND_PERCENT: u64 = 30;
 /// After the quota was used up, it counts as restored once this percentage of the usable is left:
 /// with a rolling window a little comes back all the time.
 const RESTORED_PERCENT: u64 = 10;
-/// So many requests in a row that went to learn what is left, and whose answers told no Remaining:
-/// the API tells none, and our own are counted.
+/// After this many consecutive probes whose answers told no Remaining, the API is taken to tell
+/// none, and our own requests are counted instead.
 const SILENT_ANSWERS: u32 = 5;
 /// So long a request that goes to learn what is left holds up the others alone. An API that is well
 /// answers sooner; and a request that is never answered must not hold up a schedule until it is
@@ -62,21 +83,21 @@ pub struct Quota {
     /// Burst limit of fires, and of the questions that fires wait for.
     fire_burst: Burst,
     /// Burst limit of follow-up and checks.
-    aside_burst: Burst,
+    background_burst: Burst,
     limit: u32,
     belief: QuotaEstimate,
     ledger: Ledger,
     window: Window,
-    /// Those of the ledger that were no fires.
-    asides: Ledger,
-    asides_in_flight: u32,
+    /// The ledger's requests that were no fires.
+    background: Ledger,
+    background_in_flight: u32,
     limiter: Limiter,
     /// The request that went beyond what was covered, while its answer is awaited.
     probe: Option<u64>,
     /// No Remaining was told since the start: what is believed may be stale, so requests go one by
     /// one.
     unconfirmed: bool,
-    /// Since when requests have been in flight, if any is.
+    /// The instant since which requests have been in flight. It has no meaning while none is.
     in_flight_since: Mono,
     /// Requests in a row that went alone and were told no Remaining.
     silent: u32,
@@ -84,23 +105,23 @@ pub struct Quota {
     not_before: Option<Mono>,
     /// The server said when, and refused again: the window is waited for too.
     misled: bool,
-    /// Since when nothing was left beyond the reserve.
+    /// The instant since which nothing was left beyond the reserve. `None`: something is left.
     exhausted_since: Option<Mono>,
-    /// What the operator was told last.
+    /// True when the last change that was reported was `Exhausted`.
     exhausted: bool,
     /// The last reading of the clocks, with [`BEFORE_START`].
     seen: Now,
 }
 
-/// How a request may go.
+/// The terms on which a request may go.
 enum Clearance {
-    /// So many are covered.
+    /// This many requests are covered.
     Covered(u32),
-    /// None is covered for sure; the answer to this one will tell.
+    /// No request is surely covered. One may go alone, and its answer tells what is left.
     Alone,
     InFlight,
-    /// Those in flight should have been answered by then: what is believed is relied on a little
-    /// more.
+    /// Requests in flight keep others from going until this instant. When they are unanswered by
+    /// then, the estimate is relied on a little more.
     Patient(Mono),
     Until(Mono, Why),
 }
@@ -112,13 +133,13 @@ impl Quota {
             settings,
             generation: 0,
             fire_burst: Burst::default(),
-            aside_burst: Burst::default(),
+            background_burst: Burst::default(),
             limit: settings.limit,
             belief: QuotaEstimate::default(),
             ledger: Ledger::new(settings.window),
             window: Window::new(settings.window),
-            asides: Ledger::new(settings.window),
-            asides_in_flight: 0,
+            background: Ledger::new(settings.window),
+            background_in_flight: 0,
             limiter: Limiter::new(settings.limit),
             probe: None,
             unconfirmed: true,
@@ -156,7 +177,7 @@ impl Quota {
         })
     }
 
-    /// Whether this process has learnt it, and lately.
+    /// Returns true when this process has learnt the value, and lately.
     fn is_recent(&self, told: estimate::Told) -> bool {
         let age = self.seen.mono.saturating_sub(told.came);
         !self.unconfirmed && age < self.settings.window / RECENT_PART
@@ -166,13 +187,13 @@ impl Quota {
     pub fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
         let now = inner(now);
         self.age(now);
-        if purpose.is_aside()
-            && let Some(at) = self.aside_waits_for()
+        if purpose.is_background()
+            && let Some(at) = self.background_waits_for()
         {
             return Err(self.until(at, Why::Share));
         }
-        let gate = match (self.fire_burst.gate(now.mono), purpose.is_aside()) {
-            (Gate::Open, true) => self.aside_burst.gate(now.mono),
+        let gate = match (self.fire_burst.gate(now.mono), purpose.is_background()) {
+            (Gate::Open, true) => self.background_burst.gate(now.mono),
             (gate, _) => gate,
         };
         match gate {
@@ -202,7 +223,7 @@ impl Quota {
         if alone {
             self.probe = Some(number);
         }
-        self.asides_in_flight += u32::from(purpose.is_aside());
+        self.background_in_flight += u32::from(purpose.is_background());
         self.burst(purpose).left();
         Ok(Ticket { generation: self.generation, number, sent: now.mono, purpose })
     }
@@ -315,19 +336,19 @@ impl Quota {
         self.belief.told().map(|told| told.remaining)
     }
 
-    /// What is left to people and CI, in requests under the limit in force.
+    /// Returns the reserve for people and CI, in requests under the limit in force.
     pub fn reserve(&self) -> u32 {
         self.settings.reserve.of(self.limit)
     }
 
-    /// How many requests of a whole window follow-up and checks may use together.
-    pub fn aside(&self) -> u32 {
-        let share = u64::from(self.limit.saturating_sub(self.reserve())) * ASIDE_PERCENT / 100;
+    /// Returns the number of requests of a whole window that follow-up and checks may use together.
+    pub fn background_share(&self) -> u32 {
+        let share = u64::from(self.limit.saturating_sub(self.reserve())) * BACKGROUND_PERCENT / 100;
         u32::try_from(share).unwrap_or(u32::MAX).max(1)
     }
 
-    /// How many requests are covered now: beyond them goes only one at a time, whose answer tells
-    /// whether quota came back.
+    /// Returns the number of requests that are covered now. Beyond them one goes at a time, and its
+    /// answer tells whether quota came back.
     pub fn available(&self, now: Now) -> u32 {
         let now = inner(now).mono;
         if matches!(self.fire_burst.gate(now), Gate::Until(_)) {
@@ -339,13 +360,14 @@ impl Quota {
         }
     }
 
-    /// Whether what is in flight takes the last of what is covered, or goes to learn what is left:
-    /// a process that is killed now must leave word of it.
+    /// Returns true when the requests in flight take the last covered one, or probe what is left.
+    /// The next process must know of them even if this one is killed now.
     pub fn is_on_edge(&self) -> bool {
         self.belief.in_flight() > 0 && (self.unconfirmed || self.covered(self.ledger.ours()) == 0)
     }
 
-    /// When waiting requests should be tried again, unless an answer under way comes before.
+    /// Returns the instant at which waiting requests should be tried again, unless an answer that
+    /// is under way comes before.
     pub fn wakes_at(&self) -> Option<Mono> {
         match self.clearance() {
             Clearance::Until(at, _) | Clearance::Patient(at) => Some(outer(at)),
@@ -353,13 +375,13 @@ impl Quota {
         }
     }
 
-    /// When the window should turn, as far as it is known.
+    /// Returns the instant at which the window should turn. `None`: unknown.
     pub fn window_ends(&self) -> Option<Timestamp> {
         Some(wall(self.seen, self.returns_at(self.seen.mono)))
     }
 
-    /// Until when nothing is left beyond the reserve, if so: what the operator was told, as it is
-    /// seen now.
+    /// Returns the instant until which nothing is left beyond the reserve, as it is estimated now.
+    /// `None`: something is left.
     pub fn exhausted_until(&self) -> Option<Timestamp> {
         let at = match self.clearance() {
             _ if !self.exhausted => return None,
@@ -403,8 +425,8 @@ impl Quota {
         if beyond_reserve > 0 && self.belief.in_flight() > 0 {
             return Clearance::InFlight;
         }
-        // One more cannot be refused, even if all that were lost were counted, and tells how many
-        // were.
+        // One more request cannot be refused even if the server counted every lost request, and its
+        // answer tells how many the server counted.
         if beyond_reserve > 0 && told.remaining > loose {
             return Clearance::Alone;
         }
@@ -418,10 +440,11 @@ impl Quota {
         if at <= now { Clearance::Alone } else { Clearance::Until(at, Why::Exhausted) }
     }
 
-    /// Until when those in flight keep others from going, while nothing is confirmed. One goes
-    /// alone. For each [`PATIENCE`] without an answer twice as many may be in flight: one that is
-    /// lost delays the rest by one, an API that is slow soon gets all that is believed to be
-    /// covered, and one that refuses has refused few.
+    /// Returns the instant until which requests in flight keep others from going, while no answer
+    /// has confirmed the estimate. The first request goes alone. For each [`PATIENCE`] without an
+    /// answer twice as many may be in flight. So a lost request delays the rest by one `PATIENCE`,
+    /// a slow API soon gets all requests that the estimate covers, and an API that refuses has
+    /// refused few.
     fn patient_until(&self) -> Option<Mono> {
         let doublings = self.belief.in_flight().checked_ilog2()? + 1;
         Some(self.in_flight_since + PATIENCE * doublings)
@@ -442,30 +465,30 @@ impl Quota {
     /// The first instant after `after` at which quota should have come back.
     fn returns_at(&self, after: Mono) -> Mono {
         let window = self.settings.window;
-        // Where quota comes back bit by bit, the reserve is filled up first.
+        // In a rolling window quota comes back bit by bit, and the reserve is filled first.
         let wanted = self.told().map_or(1, |told| (self.reserve() + 1).saturating_sub(told.remaining));
         let foretold = self.window.returns_after(after, wanted, &self.ledger, self.seen);
-        // By then everything that was counted when the quota was first seen to be used up is older
+        // By then every request that was counted when the quota was first seen to be spent is older
         // than a window.
         let whole = self.exhausted_since.map(|since| since + window).filter(|&at| at > after);
         [foretold, whole].into_iter().flatten().min().unwrap_or(after + window)
     }
 
-    fn aside_waits_for(&self) -> Option<Mono> {
-        let used = u64::from(self.asides.ours()) + u64::from(self.asides_in_flight);
+    fn background_waits_for(&self) -> Option<Mono> {
+        let used = u64::from(self.background.ours()) + u64::from(self.background_in_flight);
         let usable = u64::from(self.covered(self.ledger.ours()))
             + u64::from(self.ledger.ours())
             + u64::from(self.belief.in_flight());
         // Just after a turn the ledger still has the former window's requests: no window holds more
         // than the limit.
         let usable = usable.min(u64::from(self.limit.saturating_sub(self.reserve())));
-        let share = (usable * ASIDE_PERCENT / 100).max(1);
+        let share = (usable * BACKGROUND_PERCENT / 100).max(1);
         let now = self.seen.mono;
-        (used >= share).then(|| self.asides.leave_after(now, 1).unwrap_or(now + self.settings.window))
+        (used >= share).then(|| self.background.leave_after(now, 1).unwrap_or(now + self.settings.window))
     }
 
     fn burst(&mut self, purpose: Purpose) -> &mut Burst {
-        if purpose.is_aside() { &mut self.aside_burst } else { &mut self.fire_burst }
+        if purpose.is_background() { &mut self.background_burst } else { &mut self.fire_burst }
     }
 
     fn hand_back(&mut self, ticket: &Ticket, counted: bool) {
@@ -473,10 +496,10 @@ impl Quota {
         if self.probe == Some(ticket.number) {
             self.probe = None;
         }
-        if ticket.purpose.is_aside() {
-            self.asides_in_flight = self.asides_in_flight.saturating_sub(1);
+        if ticket.purpose.is_background() {
+            self.background_in_flight = self.background_in_flight.saturating_sub(1);
             if counted {
-                self.asides.add_own(ticket.sent, self.seen.mono);
+                self.background.add_own(ticket.sent, self.seen.mono);
             }
         }
     }
@@ -514,7 +537,7 @@ impl Quota {
     fn age(&mut self, now: Now) {
         self.seen = now;
         self.ledger.age(now.mono);
-        self.asides.age(now.mono);
+        self.background.age(now.mono);
     }
 
     fn until(&self, at: Mono, why: Why) -> Refusal {

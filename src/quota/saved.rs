@@ -1,4 +1,5 @@
-//! What of the quota survives a restart. All of it is on the wall clock: the machine may have been started anew.
+//! The part of the quota's state that survives a restart. Its instants are on the wall clock, since
+//! the machine may have been started anew.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub struct Saved {
     pub user: Option<String>,
     /// The limit in force.
     pub limit: u32,
-    /// What the newest answer told.
+    /// The word of the newest answer.
     pub told: Option<SavedTold>,
     /// Told to that process, and not only to one before it.
     #[serde(default)]
@@ -33,35 +34,35 @@ pub struct Saved {
     pub uncovered: u32,
     /// Requests of the last window, oldest first.
     pub used: Vec<SavedUse>,
-    /// Those among them that were no fires.
-    pub asides: Vec<SavedUse>,
-    /// What is known of the window.
+    /// The requests among `used` that were no fires.
+    pub background: Vec<SavedUse>,
+    /// The state of the window.
     pub window: SavedWindow,
-    /// Nothing is sent before: the server said so.
+    /// The instant before which the server asked for nothing to be sent.
     pub not_before: Option<Timestamp>,
-    /// When the quota was first seen to be used up, if it is.
+    /// The instant at which the quota was first seen to be spent. `None`: it is not spent.
     pub exhausted_since: Option<Timestamp>,
     /// The log says that it is used up.
     pub exhausted: bool,
 }
 
-/// What an answer told, and between which instants the server counted it.
+/// The word of an answer, and the span in which the server counted its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedTold {
     /// `X-RateLimit-Remaining`.
     pub remaining: u32,
-    /// When its request was sent.
+    /// Departure of the request.
     pub sent: Timestamp,
-    /// When it came.
+    /// Arrival of the answer.
     pub came: Timestamp,
 }
 
 /// Requests counted between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedUse {
-    /// None was counted earlier.
+    /// The server counted no request of the bucket earlier.
     pub from: Timestamp,
-    /// None was counted later.
+    /// The server counted no request of the bucket later.
     pub until: Timestamp,
     /// Ours, and counted.
     pub own: u32,
@@ -71,7 +72,7 @@ pub struct SavedUse {
     pub others: u32,
 }
 
-/// Which kinds of window are possible, and what is known of the present one.
+/// The kinds of window that are still possible, and the state of the present window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedWindow {
     /// Aligned to the wall clock.
@@ -124,7 +125,7 @@ impl Quota {
         quota.unconfirmed = ending == Ending::Killed || !known;
         quota.belief = QuotaEstimate::restored(heard, saved.uncovered);
         read(&mut quota.ledger, &saved.used, past);
-        read(&mut quota.asides, &saved.asides, past);
+        read(&mut quota.background, &saved.background, past);
         quota.window = Window::restored(settings.window, saved.window, past);
         quota.not_before = saved.not_before.map(|at| mono(now, at));
         quota.exhausted_since = saved.exhausted_since.map(past);
@@ -145,15 +146,16 @@ impl Quota {
         if settings.window != former.window {
             let saved = self.save();
             let past = |at| mono(now, at).min(now.mono);
-            (self.ledger, self.asides) = (Ledger::new(settings.window), Ledger::new(settings.window));
+            (self.ledger, self.background) = (Ledger::new(settings.window), Ledger::new(settings.window));
             read(&mut self.ledger, &saved.used, past);
-            read(&mut self.asides, &saved.asides, past);
+            read(&mut self.background, &saved.background, past);
             self.window = Window::restored(settings.window, saved.window, past);
             self.age(now);
         }
     }
 
-    /// What a later process should know. Worth writing before a request is sent, and after each change.
+    /// Returns the state for a later process. It is worth saving before a request is sent, and
+    /// after each change.
     pub fn save(&self) -> Saved {
         let at = |mono| wall(self.seen, mono);
         Saved {
@@ -167,7 +169,7 @@ impl Quota {
             confirmed: !self.unconfirmed,
             uncovered: self.belief.in_flight().saturating_add(self.belief.loose()),
             used: write(&self.ledger, at),
-            asides: write(&self.asides, at),
+            background: write(&self.background, at),
             window: self.window.save(at),
             not_before: self.not_before.map(at),
             exhausted_since: self.exhausted_since.map(at),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::clock::Mono;
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// run_now.
@@ -20,8 +20,9 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether it may use a share of the quota only. What a fire waits for is no aside.
-    pub(super) fn is_aside(self) -> bool {
+    /// Returns true for a request that may use a share of the quota only. A question that a fire
+    /// waits for is not one of them.
+    pub(super) fn is_background(self) -> bool {
         matches!(self, Purpose::FollowUp | Purpose::Check)
     }
 }
@@ -37,16 +38,16 @@ impl Purpose {
 pub struct Ticket {
     /// The quota that admitted the request, by its number among those of the account.
     pub(super) generation: u32,
-    /// In the order of sending.
+    /// Number of the request, in the order of sending.
     pub(super) number: u64,
     pub(super) sent: Mono,
     pub(super) purpose: Purpose,
 }
 
-/// How the process ended that saved what it knew of the quota.
+/// The end of the process that saved the quota's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It stopped sending, and saved then: nothing was sent of which that does not know.
+    /// The process stopped sending and then saved, so the saved state knows of every request.
     InOrder,
     /// Otherwise: it may have sent more than it saved.
     Killed,
@@ -60,22 +61,22 @@ pub enum Refusal {
     ///
     /// [`Quota::wakes_at`]: super::Quota::wakes_at
     InFlight,
-    /// It is not worth asking again before an instant.
+    /// Asking again is in vain before an instant.
     Until(Until),
 }
 
 /// The earliest instant worth asking again, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Until {
-    /// For the timer.
+    /// The instant on the monotonic clock, for the timer.
     pub at: Mono,
-    /// For people: right if nobody sets the wall clock.
+    /// The instant on the wall clock, for people. It is right unless somebody sets the clock.
     pub wall: Timestamp,
-    /// What is waited for.
+    /// The cause of the wait.
     pub why: Why,
 }
 
-/// What is waited for.
+/// The cause of the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The quota beyond the reserve is used up: its window has to turn.
@@ -89,7 +90,7 @@ pub enum Why {
     Share,
 }
 
-/// What an answer told of the quota.
+/// An answer's word on the quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// `X-RateLimit-Limit`.
@@ -103,13 +104,13 @@ pub struct Answer {
 /// A refusal for want of quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// How long to wait, when the server says so. The wait is obeyed.
+    /// The wait that the server asks for. It is obeyed. `None`: the server asks for none.
     pub retry_after: Option<Duration>,
-    /// Whether the API itself says that the quota is spent.
+    /// Tells whether the API itself says that the quota is spent.
     pub words: ThrottleWords,
 }
 
-/// Who says in a refusal that the quota is spent.
+/// The party that says in a refusal that the quota is spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ThrottleWords {
     /// The API, with its word `throttled`.
@@ -128,30 +129,30 @@ pub enum Verdict {
     Burst,
 }
 
-/// What an operator is told, once for each change.
+/// A change that is reported to the operator once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The server's limit is another.
     Limit {
-        /// From now on.
+        /// The limit from now on.
         limit: u32,
-        /// Until now.
+        /// The limit until now.
         was: u32,
     },
     /// Nothing is left beyond the reserve.
     Exhausted {
         /// The limit in force.
         limit: u32,
-        /// As newest told.
+        /// Remaining, as the API last told.
         remaining: u32,
-        /// When it should come back.
+        /// The instant at which quota should come back.
         until: Timestamp,
     },
     /// There is quota again.
     Restored {
         /// The limit in force.
         limit: u32,
-        /// As newest told.
+        /// Remaining, as the API last told.
         remaining: u32,
     },
 }

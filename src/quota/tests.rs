@@ -1,4 +1,4 @@
-//! What the quota promises, one fact at a time. The promises under chance are in
+//! The promises of the quota, one fact at a time. Their tests under random conditions are in
 //! `tests/quota_simulation.rs`.
 
 use super::*;
@@ -37,7 +37,7 @@ fn exchange(quota: &mut Quota, seconds: u64, answer: Answer) -> Vec<Change> {
     quota.answered(ticket, answer, at(seconds))
 }
 
-/// All that may go at one instant.
+/// Takes every ticket that may go at one instant.
 fn all(quota: &mut Quota, seconds: u64) -> Vec<Ticket> {
     std::iter::from_fn(|| fire(quota, seconds).ok()).collect()
 }
@@ -249,9 +249,9 @@ fn exhausted_and_restored_are_told_once() {
 #[test]
 fn follow_up_has_a_share_and_fires_have_the_rest() {
     let mut quota = known(100);
-    let aside = |quota: &mut Quota| quota.admit(Purpose::FollowUp, at(0));
-    let asides: Vec<_> = std::iter::from_fn(|| aside(&mut quota).ok()).collect();
-    assert_eq!(asides.len(), 27, "30% of the 91 that were usable");
+    let background = |quota: &mut Quota| quota.admit(Purpose::FollowUp, at(0));
+    let background: Vec<_> = std::iter::from_fn(|| background(&mut quota).ok()).collect();
+    assert_eq!(background.len(), 27, "30% of the 91 that were usable");
     let Err(Refusal::Until(until)) = quota.admit(Purpose::Check, at(0)) else {
         panic!("a check is part of that share");
     };

@@ -20,9 +20,11 @@ use crate::clock::{Mono, Now};
 const SKEW: Duration = Duration::from_secs(1);
 /// A skew is at most this part of a window.
 const SKEW_PART: u32 = 20;
-/// So many requests in a row that found nothing where a rolling window should have given something back: it is none.
+/// After this many consecutive probes that found no quota where a rolling window would have freed
+/// some, `Rolling` is ruled out.
 const FRUITLESS: u32 = 2;
-/// So many requests in a window may go to find out when it opened, if others opened it: each leaves a part of the span.
+/// At most this many probes of a window narrow down the instant at which others opened it. Each
+/// probe leaves a part of the span.
 const NARROWINGS: u32 = 3;
 /// An opening that is known this well, or to a hundredth of the window, needs no narrowing.
 const NARROW: Duration = Duration::from_secs(1);
@@ -51,13 +53,13 @@ pub(super) struct Window {
     possible: Kinds,
     /// An aligned edge was tried in vain, and the skew after it was not.
     skewed: bool,
-    /// When the present window opened, if its first request opened it.
+    /// The span in which the present window opened, if its first request opened it.
     opened: Option<Between>,
-    /// How often that span was narrowed in this window.
+    /// Number of times that `opened` was narrowed in this window.
     narrowed: u32,
     /// The last turn came with an aligned edge, but others had been there already: it may have been earlier.
     contested: bool,
-    /// How often it was looked for earlier, in vain.
+    /// Number of probes that looked for an earlier turn in vain.
     early: u32,
     /// Requests in a row that found nothing where a rolling window should have given something back.
     fruitless: u32,
@@ -80,7 +82,8 @@ impl Window {
         }
     }
 
-    /// As a former process left it. `past` reads the wall clock.
+    /// Restores the window as a former process saved it. `past` converts instants of the wall
+    /// clock.
     pub fn restored(length: Duration, saved: SavedWindow, past: impl Fn(Timestamp) -> Mono) -> Window {
         Window {
             possible: Kinds { aligned: saved.aligned, first: saved.first, rolling: saved.rolling },
@@ -91,7 +94,7 @@ impl Window {
         }
     }
 
-    /// What a later process should know.
+    /// Returns the state for a later process.
     pub fn save(&self, at: impl Fn(Mono) -> Timestamp) -> SavedWindow {
         SavedWindow {
             aligned: self.possible.aligned,
@@ -142,7 +145,7 @@ impl Window {
         self.opened = Some(self.opening(told, earliest.max(told.came.saturating_sub(self.length))));
         self.narrowed = 0;
         self.contested = told.used() > 1;
-        // As much as a turn gives is no sign of a rolling window.
+        // A rise as large as a turn of the window gives is no sign of a rolling window.
         if !told.is_of_a_new_window(was) {
             self.fruitless = 0;
         }
@@ -205,7 +208,8 @@ impl Window {
             let at = if narrowing { turns.from + part } else { turns.until };
             (at > after).then_some(at)
         };
-        // When others' requests were counted is known roughly: good enough to ask only if nothing else gives an instant.
+        // The instants of others' requests are known roughly. They are good enough for a probe only
+        // if nothing else gives an instant.
         let rolling = || match self.possible {
             Kinds { aligned: false, first: false, .. } => ledger.leave_after(after, wanted),
             _ => ledger.ours_leave_after(after, wanted),

@@ -1,4 +1,5 @@
-//! What steers a running sandbox and looks into it: `/_sandbox/...`, without token, uncounted.
+//! The pages under `/_sandbox/` that steer a running sandbox and show its state. They need no token
+//! and cost no quota.
 
 use std::sync::Arc;
 

@@ -13,9 +13,9 @@ use crate::schedule::{StackUid, duration};
 pub struct Deploys {
     /// The stack.
     pub stack: StackUid,
-    /// How long each deployment takes.
+    /// Length of each deployment.
     pub lasts: Duration,
-    /// From one beginning to the next, counted from 1970-01-01T00:00Z.
+    /// Time from one beginning to the next, counted from 1970-01-01T00:00Z.
     pub every: Duration,
 }
 
@@ -25,7 +25,7 @@ pub struct Deploys {
 pub struct DeploysError;
 
 impl Deploys {
-    /// Whether the stack deploys at `now`.
+    /// Returns true while the stack deploys at `now`.
     pub(super) fn is_on(&self, now: Timestamp) -> bool {
         let every = i128::try_from(self.every.as_nanos()).unwrap_or(i128::MAX).max(1);
         let lasts = i128::try_from(self.lasts.as_nanos()).unwrap_or(i128::MAX);

@@ -53,9 +53,9 @@ pub struct Fault {
     pub job: Option<String>,
     /// Every how many of those requests. At least 1.
     pub every: u64,
-    /// With which chance, 0 to 1.
+    /// The chance that the fault strikes a request which meets its conditions: 0 to 1.
     pub probability: f64,
-    /// How many times at most.
+    /// The fault strikes at most this many times. `None`: without limit.
     pub times: Option<u64>,
 }
 
@@ -94,32 +94,32 @@ pub enum Kind {
     Bare,
     /// Other JSON types, more fields.
     Retyped,
-    /// Of an action only the id.
+    /// An action is answered with its id alone.
     MissingFields,
     /// Without quota headers.
     NoHeaders,
-    /// With quota headers that are not numbers.
+    /// The quota headers hold words instead of numbers.
     OddHeaders,
-    /// With `X-Cloud66-Warning`.
+    /// The answer carries `X-Cloud66-Warning`.
     Warning,
-    /// With 2,000 more headers.
+    /// The answer carries 2,000 more headers.
     HeaderFlood,
 }
 
 /// The text of a `Retry-After` header: seconds, a date, or nonsense.
 pub type RetryAfter = String;
 
-/// Whether a request that is answered with a failure took effect.
+/// Tells whether a request that is answered with a failure took effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effect {
-    /// It did not.
+    /// The request had no effect.
     #[default]
     None,
     /// It did.
     First,
 }
 
-/// Whether the effect comes before or after a pause.
+/// Tells whether the effect comes before or after a pause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// The effect at once, the answer late.
@@ -129,12 +129,12 @@ pub enum Order {
     EffectLast,
 }
 
-/// Where a fault strikes on a request's way.
+/// The place on a request's way at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Before the API: the quota never hears of the request.
     Proxy,
-    /// In the API: the request has been counted.
+    /// The API: the request has been counted against the quota.
     Api,
 }
 

@@ -7,7 +7,7 @@ use axum::http::Method;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-/// What every path begins with.
+/// Prefix of every path of the API.
 pub const BASE: &str = "/api/3";
 
 /// A request as it came, nothing decoded.
@@ -17,9 +17,9 @@ pub struct Request {
     pub method: Method,
     /// The path, percent-encoded, `/api/3` included.
     pub path: String,
-    /// What follows the `?`, percent-encoded.
+    /// The query string behind the `?`, percent-encoded.
     pub query: Option<String>,
-    /// What follows `Bearer` in `Authorization`.
+    /// The token behind `Bearer` in `Authorization`.
     pub token: Option<String>,
     /// `Content-Type`, as sent.
     pub content_type: Option<String>,
@@ -44,7 +44,7 @@ impl Request {
         }
     }
 
-    /// What is asked for.
+    /// Returns the endpoint and the uids that the path names.
     pub(super) fn target(&self) -> Target {
         self.find_target().unwrap_or(Target::of(Endpoint::Unknown))
     }
@@ -125,7 +125,7 @@ impl Request {
 #[derive(Debug)]
 pub(super) struct UnreadableBody;
 
-/// How the arguments of a run came.
+/// The part of the request that carried the arguments of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArgsFrom {
@@ -171,7 +171,7 @@ pub enum Endpoint {
     Unknown,
 }
 
-/// What a path names.
+/// The endpoint and the uids that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub endpoint: Endpoint,
@@ -199,17 +199,17 @@ impl Target {
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// In the order they are sent, in the case they are sent. Without Content-Length.
+    /// The headers in the order and the letter case in which they are sent, without Content-Length.
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Vec<u8>,
-    /// How long the answer is held back. What it tells has happened already.
+    /// The answer is held back this long. Its effect has happened already.
     pub delay: Duration,
-    /// How much of it arrives, and in which pieces.
+    /// The part of the answer that arrives, and the pieces in which it is sent.
     pub delivery: Delivery,
 }
 
-/// What arrives of an answer.
+/// The part of an answer that arrives at the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// All of it.

@@ -1,4 +1,5 @@
-//! What was asked and what was told: every request, in the order in which it was judged, never shortened.
+//! The ledger: every request and its answer, in the order in which the sandbox judged them. It is
+//! never shortened.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,11 +9,12 @@ use super::http::{ArgsFrom, Endpoint};
 /// All requests since the start.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ledger {
-    /// In the order in which they were judged. With many connections that may differ a little from `at`.
+    /// The requests in the order in which the sandbox judged them. With many connections the order
+    /// may differ a little from that of `at`.
     pub requests: Vec<Record>,
 }
 
-/// One request and what became of it.
+/// One request and its outcome.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
     /// When its head had arrived, to the microsecond.
@@ -22,7 +24,7 @@ pub struct Record {
     pub method: String,
     /// The path as sent, without the query.
     pub path: String,
-    /// Which call it was.
+    /// The call of the API that the path names.
     pub endpoint: Endpoint,
     /// The stack's uid, decoded.
     pub stack: Option<String>,
@@ -30,7 +32,7 @@ pub struct Record {
     pub job: Option<String>,
     /// `job_args`, decoded.
     pub args: Option<String>,
-    /// How `job_args` came.
+    /// The part of the request that carried `job_args`. `None`: the request had none.
     pub args_from: Option<ArgsFrom>,
     /// Whose token it was; none for an unknown token.
     pub user: Option<String>,
@@ -38,7 +40,8 @@ pub struct Record {
     pub status: Option<u16>,
     /// `X-RateLimit-Remaining` of the answer; none where the answer does not tell.
     pub remaining: Option<u32>,
-    /// It was refused because the quota was spent. A throttled request does not count against the quota.
+    /// The request was refused because the quota was spent. A throttled request does not count
+    /// against the quota.
     pub throttled: bool,
     /// The action that it started, whether or not the answer says so.
     pub action: Option<u64>,

@@ -42,13 +42,13 @@ pub struct Sandbox {
     serving: JoinHandle<()>,
 }
 
-/// What the connections have in common.
+/// State that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Told after every change of the state.
     changed: watch::Sender<()>,
-    /// Who is told of every request that is answered.
+    /// Receives a copy of every record as its request is answered.
     watcher: Option<mpsc::UnboundedSender<Record>>,
     /// Effects that are still to come, whether or not their client waits for them.
     postponed: Mutex<JoinSet<()>>,
@@ -125,12 +125,12 @@ impl Sandbox {
         Ok(Sandbox { address, shared, stop, serving })
     }
 
-    /// Where it listens.
+    /// The address on which the sandbox listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What an account's `url` is to be.
+    /// The value for an account's `url` that points it at this sandbox.
     pub fn url(&self) -> String {
         format!("http://{}{BASE}", self.address)
     }
@@ -192,13 +192,13 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot:
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    // Where it fails the connection is gone, and serving it ends at once.
+                    // A failure means that the connection is gone; serving it then ends at once.
                     let _ = stream.set_nodelay(true);
                     let line = Line::default();
                     let service = TowerToHyperService::new(router.clone().layer(Extension(line.clone())));
                     let io = TokioIo::new(Wire::new(stream, line));
                     connections.spawn(async move {
-                        // How a connection ends is the client's affair, or a fault's.
+                        // An error here is the client's doing or a fault's, and needs no report.
                         let _ = hyper::server::conn::http1::Builder::new()
                             .title_case_headers(true)
                             .serve_connection(io, service)

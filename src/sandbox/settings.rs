@@ -1,4 +1,4 @@
-//! What a sandbox is started with: who may ask, what there is, what goes wrong.
+//! The settings of a sandbox: its users and tokens, its stacks and jobs, its faults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -17,41 +17,42 @@ pub const DEFAULT_TOKEN: &str = "sandbox-token";
 /// Everything about a sandbox that can be chosen.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it listens. Port 0 is any free one.
+    /// The address to listen on. Port 0 takes any free one.
     pub listen: SocketAddr,
     /// Whose tokens are accepted.
     pub users: Vec<User>,
     /// The stacks there are.
     pub stacks: Vec<Stack>,
-    /// Whether a stack or job that nobody has declared comes to be when it is first named.
+    /// Tells whether an undeclared stack or job is created when a request first names it.
     pub unknown: Unknown,
-    /// What goes wrong, all of it at once.
+    /// The faults; all of them are in force at once.
     pub faults: Vec<Fault>,
     /// Stacks that deploy by the clock.
     pub deploys: Vec<Deploys>,
-    /// How long an action runs, unless its job says otherwise.
+    /// Run time of an action whose job has none of its own.
     pub action_duration: Duration,
-    /// Whether a run moves `status` and `updated_at` of its job's record. The vendor does not say.
+    /// When true, a run moves `status` and `updated_at` of its job's record. The vendor's pages do
+    /// not tell which is so.
     pub records_move: bool,
-    /// How long every answer is held back.
+    /// Every answer is held back this long.
     pub latency: Duration,
-    /// In which order a stack's actions are listed. The vendor does not say.
+    /// The order in which a stack's actions are listed. The vendor's pages do not tell it.
     pub actions_order: ActionsOrder,
-    /// Of the chances in `p=` of faults.
+    /// Seed of the random numbers behind `p=` of the faults.
     pub seed: u64,
 }
 
-/// What becomes of a uid that nobody has declared.
+/// The treatment of a uid that the settings do not declare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
     /// 404, as from the vendor.
     #[default]
     NotFound,
-    /// It comes to be, unless it ends in `-missing`.
+    /// The stack or job is created, unless its uid ends in `-missing`.
     Created,
 }
 
-/// In which order a stack's actions are listed.
+/// The order in which a stack's actions are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ActionsOrder {
     /// The last started first.
@@ -64,24 +65,24 @@ pub enum ActionsOrder {
 /// A person or service, with one quota for all its tokens.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// As an action tells it.
+    /// The name that an action shows as its user.
     pub name: String,
     /// Shared by its tokens.
     pub quota: Quota,
-    /// What it may present.
+    /// The tokens that act for this user.
     pub tokens: Vec<Token>,
 }
 
-/// What is presented as `Authorization: Bearer`.
+/// A token, as a client presents it in `Authorization: Bearer`.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The token itself.
     pub text: String,
-    /// What it may do.
+    /// The rights of the token.
     pub scope: Scope,
 }
 
-/// What a token may do.
+/// The rights of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// Read and run.
@@ -94,43 +95,43 @@ pub enum Scope {
 /// A stack and its jobs.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    /// Its uid.
+    /// The stack's uid.
     pub uid: StackUid,
-    /// Its name; several stacks may have the same in different environments.
+    /// The stack's name. Several stacks may share one in different environments.
     pub name: String,
-    /// As `production`.
+    /// The environment, such as `production`.
     pub environment: String,
     /// 0 to 7; 1 is deployed, 5 and 6 are deploying.
     pub status: u8,
-    /// Whether it is in maintenance mode.
+    /// True while the stack is in maintenance mode.
     pub maintenance: bool,
-    /// In the order they are listed.
+    /// The jobs in the order in which the API lists them.
     pub jobs: Vec<Job>,
 }
 
 /// A job of a stack.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Its uid.
+    /// The job's uid.
     pub uid: JobUid,
-    /// Its name.
+    /// The job's name.
     pub name: String,
-    /// As `RakeJob`.
+    /// The vendor's type of the job, such as `RakeJob`.
     pub kind: String,
-    /// By its kind.
+    /// The fields that the job's type adds, such as `task` or `command`.
     pub params: Map<String, Value>,
-    /// Its own schedule with the vendor, five fields.
+    /// The job's own cron expression with the vendor: five fields.
     pub cron: Option<String>,
-    /// How long its actions run.
+    /// Run time of the job's actions. `None`: the sandbox's `action_duration`.
     pub duration: Option<Duration>,
-    /// How its actions end.
+    /// The way in which the job's actions end.
     pub ending: Ending,
 }
 
-/// How the actions of a job end.
+/// The way in which the actions of a job end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With success.
+    /// The action ends with success.
     Success,
     /// Without.
     Failure,
@@ -139,7 +140,7 @@ pub enum Ending {
 }
 
 impl Default for Settings {
-    /// One user, no stacks, any free port of the loopback.
+    /// One user, no stacks, and any free port of the loopback address.
     fn default() -> Settings {
         Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

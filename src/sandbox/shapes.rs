@@ -161,12 +161,12 @@ fn named_error(status: u16, error: &str, error_description: &str, details: &str)
     Reply::json(status, &ErrorBody { error, error_description, details })
 }
 
-/// As the lists of jobs write dates.
+/// Formats an instant as the lists of jobs do.
 pub(super) fn plain_date(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// As actions write dates: whole seconds.
+/// Formats an instant as actions do: in whole seconds.
 pub(super) fn iso_date(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

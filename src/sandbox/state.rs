@@ -1,5 +1,5 @@
-//! What the look-alike knows and how it answers: a function of the request and of the time that it
-//! is given.
+//! The look-alike's state, and its answers as a function of the state, the request and the time
+//! that is passed in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::world::{ActionRecord, Call, Occupation, World};
 pub struct State {
     users: Vec<Budget>,
     tokens: HashMap<String, (usize, Scope)>,
-    /// Of requests whose token belongs to nobody: they are counted too.
+    /// The quota of requests whose token belongs to nobody. They are counted too.
     nobody: Window,
     world: World,
     faults: Vec<Armed>,
@@ -46,7 +46,7 @@ struct Armed {
     struck: u64,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Answer {
     /// The answer. What it tells has happened.
@@ -211,7 +211,7 @@ impl State {
         &self.ledger
     }
 
-    /// How many actions were started.
+    /// Number of actions that were started.
     pub fn started(&self) -> usize {
         self.world.started()
     }

@@ -1,4 +1,4 @@
-//! What a fault makes of an answer.
+//! The damage that a fault does to an answer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::fault::{Effect, Kind, Order};
 use super::http::{Delivery, Reply};
 use super::shapes;
 
-/// How long the body of `huge` is: over the 1 MiB that a client reads at most.
+/// Length of the body of `huge` in bytes: more than the 1 MiB that the client reads at most.
 const HUGE: usize = 2 << 20;
 /// Headers of `header-flood`: twenty times the hundred that HTTP clients commonly take.
 const FLOOD: usize = 2_000;
@@ -99,7 +99,7 @@ pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
             reply.headers.extend(flood);
             reply
         }
-        // These have struck before the effect.
+        // These faults have struck before the request took effect.
         Kind::NotImplemented
         | Kind::Throttled(_)
         | Kind::TooManyRequests(_)

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Where a window begins. The vendor says "hourly interval" and no more, so a client must bear each of these.
+/// The rule by which a quota window begins. The vendor says "hourly interval" and no more, so a
+/// client must work with each of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WindowKind {
-    /// At the multiples of its length since the epoch: an hourly window begins on the clock hour.
+    /// At multiples of the window's length since 1970: an hourly window begins on the hour.
     #[default]
     Fixed,
-    /// With the first request after the last window ended.
+    /// With the first request after the last window has ended.
     FirstRequest,
     /// Nowhere: each request counts for the length of the window, then is forgotten.
     Rolling,
 }
 
-/// Not the name of a kind of window.
+/// The text names no kind of window.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no kind of window: write fixed, first-request or rolling")]
 pub struct UnknownWindowKind(String);
@@ -45,19 +46,19 @@ impl fmt::Display for WindowKind {
     }
 }
 
-/// How many requests a user has in a window.
+/// The quota of a user: a number of requests in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Requests in one window.
     pub limit: u32,
     /// The window's length.
     pub window: Duration,
-    /// Where it begins.
+    /// The rule by which the window begins.
     pub kind: WindowKind,
 }
 
 impl Default for Quota {
-    /// What the vendor's examples print: 3,600 requests an hour.
+    /// The quota in the vendor's examples: 3,600 requests an hour.
     fn default() -> Quota {
         Quota { limit: 3600, window: Duration::from_secs(3600), kind: WindowKind::default() }
     }
@@ -71,12 +72,13 @@ pub struct Window {
     /// The present window's first instant, in nanoseconds since the epoch. Of no use to a rolling one.
     start: Option<i128>,
     used: u32,
-    /// What a rolling window still counts, oldest first: the instant and how many.
+    /// The requests that a rolling window still counts, oldest first: instant in nanoseconds and
+    /// number.
     counted: VecDeque<(i128, u32)>,
 }
 
 impl Window {
-    /// Nothing used yet.
+    /// Creates a window of which nothing is used.
     pub fn new(quota: Quota) -> Window {
         Window { quota, latest: i128::MIN, start: None, used: 0, counted: VecDeque::new() }
     }
@@ -106,7 +108,7 @@ impl Window {
         granted
     }
 
-    /// How many requests still fit.
+    /// Returns the number of requests that still fit at `now`.
     pub fn remaining(&mut self, now: Timestamp) -> u32 {
         self.turn(now);
         self.left()
@@ -240,7 +242,7 @@ mod tests {
                 prop_assert_eq!(count, wanted.min(left), "all that is left is given");
                 granted.push((now, count));
             }
-            // Where windows begin, found without the code under test.
+            // The beginnings of the windows, computed without the code under test.
             let starts: Vec<i64> = match kind {
                 WindowKind::Fixed => (0..=now / LENGTH).map(|n| n * LENGTH).collect(),
                 WindowKind::Rolling => granted.iter().map(|&(at, _)| at).collect(),

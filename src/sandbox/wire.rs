@@ -11,25 +11,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// What goes out instead of the next answer, and how the connection ends.
+/// The bytes that are sent instead of the next answer, and the end of the connection.
 #[derive(Debug)]
 pub(super) struct Script {
     /// Sent as they stand, head and body.
     pub bytes: Vec<u8>,
     /// After each byte; zero sends them all at once.
     pub pause: Duration,
-    /// What follows the last byte.
+    /// The end of the connection, after the last byte.
     pub end: End,
 }
 
-/// How a connection ends.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// In good order: FIN.
+    /// The connection is closed in good order, with a FIN.
     Close,
     /// RST.
     Reset,
-    /// Not at all: `bytes` after this place are sent again and again until the client goes.
+    /// The connection does not end: the bytes after this place are sent again and again until the
+    /// client goes.
     Repeat(usize),
 }
 

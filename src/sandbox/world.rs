@@ -1,4 +1,4 @@
-//! What there is: stacks, their jobs, and the actions that run_now starts.
+//! The sandbox's stacks, their jobs, and the actions that run_now starts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ const FIRST_ACTION: u64 = 2593;
 const FIRST_STACK: usize = 1602;
 /// The status of a stack that deploys.
 const DEPLOYING: u8 = 5;
-/// How long the action that pauses jobs runs.
+/// Run time of the action that pauses jobs.
 const PAUSING: Duration = Duration::from_millis(500);
-/// How many times as long as others the actions of a job that ends in `-slow` run.
+/// The actions of a job whose uid ends in `-slow` run this many times as long as others.
 const SLOW: u32 = 30;
 
 /// The stacks, jobs and actions, and what every call answers when nothing stands in its way.
@@ -73,7 +73,7 @@ struct Action {
     ending: Ending,
 }
 
-/// What an action does.
+/// The kind of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     /// Runs the job at this place of its stack.
@@ -94,7 +94,7 @@ impl What {
 /// A run of a job as the sandbox itself sees it: with its job, which the API does not tell.
 #[derive(Clone, Debug, Serialize)]
 pub struct ActionRecord {
-    /// Its id in the API.
+    /// The action's id in the API.
     pub id: u64,
     /// The stack's uid.
     pub stack: String,
@@ -106,20 +106,20 @@ pub struct ActionRecord {
     pub started_at: Timestamp,
     /// When it ends or ended; none for one that never does.
     pub finishes_at: Option<Timestamp>,
-    /// Whether it ends with success.
+    /// True when the action ends with success.
     pub success: bool,
 }
 
-/// What keeps a stack from being used.
+/// A state in which the vendor runs no jobs on a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupation {
-    /// Its `status` is that of a deployment.
+    /// The stack deploys: its `status` is 5 or 6.
     Deployment,
-    /// It is in maintenance mode.
+    /// The stack is in maintenance mode.
     Maintenance,
 }
 
-/// Who asks for what.
+/// A request for an action: who asks, and on which stack and job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub request: &'a Request,
@@ -147,7 +147,7 @@ impl World {
         world
     }
 
-    /// How many runs were started.
+    /// Number of runs that were started.
     pub(super) fn started(&self) -> usize {
         self.runs
     }

@@ -1,4 +1,4 @@
-//! Whether an occurrence falls on a calendar on which its entry is not run.
+//! Tests whether an occurrence falls on a calendar on which its entry is not run.
 //!
 //! The answer depends on the entry and the instant alone, so that it is the same before, at and
 //! after the instant, on every machine.
@@ -16,9 +16,9 @@ use crate::schedule::{CalendarName, Covered, Entry, Listed, Window};
 pub struct Exclusion<'e> {
     /// The calendar that it is of.
     pub calendar: &'e CalendarName,
-    /// When it begins.
+    /// The instant at which the window opens.
     pub from: Timestamp,
-    /// When it ends, itself excluded.
+    /// The instant at which the window closes, itself excluded.
     pub until: Timestamp,
 }
 

@@ -20,15 +20,15 @@ pub struct Explanation {
     pub entry: String,
     /// The instant, cut to its second: an expression knows no fractions.
     pub at: Timestamp,
-    /// What the clocks of the entry's zone show then, with their offset.
+    /// The instant on the clocks of the entry's zone, with their offset from UTC.
     pub local_time: String,
     /// The entry's zone.
     pub timezone: String,
-    /// Whether the entry is due then.
+    /// True when the entry is due at the instant.
     pub due: bool,
-    /// What daylight saving did to the occurrence, where there is one.
+    /// The effect of daylight saving on the occurrence. `None`: the entry is not due.
     pub shift: Option<Shift>,
-    /// One for each expression of the entry, in the file's order.
+    /// One report for each expression of the entry, in the file's order.
     pub expressions: Vec<ExpressionReport>,
     /// The occurrence before the instant.
     pub previous: Option<Timestamp>,
@@ -36,20 +36,20 @@ pub struct Explanation {
     pub next: Option<Timestamp>,
 }
 
-/// What one expression says of the instant.
+/// One expression held against the instant.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExpressionReport {
-    /// As it is written.
+    /// The expression as it is written in the file.
     pub expression: String,
-    /// Whether it is due.
+    /// True when the expression is due at the instant.
     pub due: bool,
-    /// One for each field, in the order in which they are written.
+    /// One report for each field, in the order in which the fields are written.
     pub fields: Vec<FieldReport>,
     /// The reason in a sentence.
     pub verdict: String,
 }
 
-/// What one field says of the instant.
+/// One field held against the instant.
 #[derive(Clone, Debug, Serialize)]
 pub struct FieldReport {
     /// The field's name.
@@ -58,9 +58,9 @@ pub struct FieldReport {
     pub text: String,
     /// The instant's value, in the entry's zone.
     pub value: String,
-    /// Whether the field allows the value.
+    /// True when the field allows the value.
     pub matches: bool,
-    /// The same in a sentence: `day-of-week: Tuesday is not in Monday and Friday`.
+    /// The report as a sentence: `day-of-week: Tuesday is not in Monday and Friday`.
     pub sentence: String,
 }
 
@@ -215,7 +215,7 @@ fn sentence(field: Field, value: &str, matches: bool, allowed: &[String]) -> Str
     format!("{field}: {value} {relation} {}", listed(allowed))
 }
 
-/// What a field allows, in words.
+/// Returns the values that a field allows, in words.
 fn allowed(field: Field, calendar: &Calendar) -> Vec<String> {
     let number = |value: u32| value.to_string();
     match field {

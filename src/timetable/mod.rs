@@ -28,7 +28,8 @@ pub struct Occurrence {
     pub entry: Arc<Entry>,
     /// The instant its cron expression names, before the entry's own delay. A whole second.
     pub scheduled_at: Timestamp,
-    /// Which time through the instant, after the clock was set back. 0: the first.
+    /// Number of times that the clock was set back over this instant before the occurrence. 0: the
+    /// first time through the instant.
     pub pass: u32,
 }
 
@@ -36,9 +37,9 @@ pub struct Occurrence {
 /// exists.
 #[derive(Debug)]
 pub struct Timetable {
-    /// In the file's order.
+    /// The entries in the file's order.
     rows: Vec<Row>,
-    /// One for each zone of the schedule.
+    /// The offsets of each zone of the schedule.
     lines: Vec<Line>,
     /// The next instant of each row, with the row's place; rows that are never due again have none.
     upcoming: BinaryHeap<Reverse<(Timestamp, u32)>>,
@@ -48,7 +49,7 @@ pub struct Timetable {
 #[derive(Debug)]
 struct Row {
     entry: Arc<Entry>,
-    /// Which of the lines is its zone's.
+    /// Index into `lines` of the entry's zone.
     line: u32,
 }
 
@@ -132,12 +133,12 @@ impl Timetable {
         soonest
     }
 
-    /// How many entries are in it.
+    /// Returns the number of entries in the timetable.
     pub fn entries(&self) -> usize {
         self.rows.len()
     }
 
-    /// Where the next step begins.
+    /// Returns the instant at which the next step begins.
     pub fn position(&self) -> Timestamp {
         self.position
     }
@@ -148,7 +149,8 @@ pub fn next(entry: &Entry, from: Timestamp) -> Option<Timestamp> {
     next_on(&mut Line::new(&entry.timezone), entry, from)
 }
 
-/// Whether only expressions without `*` in minute and hour name this instant of an entry.
+/// Returns true when every expression of the entry that is due at this instant is free of `*` in
+/// minute and hour.
 pub fn is_appointment(entry: &Entry, at: Timestamp) -> bool {
     let mut line = Line::new(&entry.timezone);
     let mut elapsing = entry.cron.iter().filter(|expression| search::follows_elapsed_time(expression));

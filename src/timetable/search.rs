@@ -24,7 +24,7 @@ pub(super) fn next(expression: &Expression, line: &mut Line, from: Timestamp) ->
     }
 }
 
-/// Whether the expression follows elapsed time: it names no appointments.
+/// Returns true when the expression follows elapsed time, that is, names no appointments.
 pub(super) fn follows_elapsed_time(expression: &Expression) -> bool {
     match expression.rule() {
         Rule::Calendar(calendar) => calendar.wildcard,
@@ -80,7 +80,7 @@ fn previous_in_calendar(calendar: &Calendar, line: &mut Line, mut until: Timesta
     }
 }
 
-/// Whether the gap at the start of a stretch swallowed an appointment.
+/// Returns true when the gap at the start of a stretch swallowed an appointment.
 fn appointments_in_gap(calendar: &Calendar, stretch: &Stretch) -> bool {
     !calendar.wildcard
         && stretch.has_gap()

@@ -1,4 +1,4 @@
-//! What daylight saving did to an occurrence.
+//! The effect of daylight saving on an occurrence.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::stretch::{Line, Stretch};
 use crate::schedule::Entry;
 use crate::schedule::cron::{Calendar, Expression, Rule};
 
-/// How an occurrence stands to the civil time that its expression names.
+/// The relation between an occurrence and the civil time that its expression names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Shift {
@@ -21,7 +21,8 @@ pub enum Shift {
     AfterGap {
         /// The earliest of them.
         skipped: DateTime,
-        /// How many came due as this one occurrence, those that name this very instant among them.
+        /// Number of appointments that came due as this one occurrence, an appointment at this very
+        /// instant included.
         merged: u32,
     },
     /// The clocks show the named time twice. An appointment is kept the first time.
@@ -33,7 +34,7 @@ pub enum Shift {
     Pass {
         /// The time that comes twice.
         civil: DateTime,
-        /// This pass: 1 or 2.
+        /// The pass that this occurrence belongs to: 1 or 2.
         pass: u8,
     },
 }
@@ -60,7 +61,8 @@ impl fmt::Display for Shift {
     }
 }
 
-/// What daylight saving did to the occurrence of an entry at an instant; `None` when the entry is not due then.
+/// Returns the effect of daylight saving on the occurrence of an entry at an instant; `None` when
+/// the entry is not due then.
 pub fn shift(entry: &Entry, at: Timestamp) -> Option<Shift> {
     let mut line = Line::new(&entry.timezone);
     let shifts: Vec<Shift> =
@@ -84,7 +86,7 @@ pub fn shift(entry: &Entry, at: Timestamp) -> Option<Shift> {
     }
 }
 
-/// The same for one expression.
+/// Returns the effect of daylight saving for one expression; `None` when the expression is not due.
 pub(super) fn shift_of(expression: &Expression, line: &mut Line, at: Timestamp) -> Option<Shift> {
     if search::next(expression, line, at) != Some(at) {
         return None;

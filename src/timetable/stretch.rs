@@ -17,9 +17,9 @@ pub(super) struct Stretch {
     /// The transition that ends it, or the end of time.
     pub(super) end: Timestamp,
     offset: Offset,
-    /// What the clocks show at its start.
+    /// Civil time at the start of the stretch.
     pub(super) opens: DateTime,
-    /// What the clocks of this stretch would show at its end.
+    /// Civil time that the clocks of this stretch would show at its end.
     pub(super) closes: DateTime,
     /// The latest civil time that the clocks had come to before it. Before `opens`, the times between are a gap;
     /// past `opens`, they come again.
@@ -27,7 +27,7 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// What the clocks show.
+    /// Returns the civil time at an instant of this stretch.
     pub(super) fn civil(&self, at: Timestamp) -> DateTime {
         self.offset.to_datetime(at)
     }
@@ -86,7 +86,7 @@ fn reached_before(
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     zone: TimeZone,
-    /// By time; not all of them.
+    /// The stretches that were computed so far, by time. There may be gaps between them.
     known: Vec<Stretch>,
 }
 

@@ -9,17 +9,17 @@ use super::stretch::Line;
 /// A transition at which civil times are skipped or come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// When it happens.
+    /// The instant of the transition.
     pub at: Timestamp,
-    /// What the clocks had come to before it.
+    /// The civil time that the clocks had come to right before the transition.
     pub reached: DateTime,
-    /// What they show from it on.
+    /// The civil time that the clocks show at the transition.
     pub opens: DateTime,
 }
 
 impl Transition {
-    /// Whether civil times are skipped: those from `reached` to `opens`. Otherwise those from `opens` to `reached`
-    /// come again.
+    /// Returns true when the civil times from `reached` to `opens` are skipped. Otherwise the civil
+    /// times from `opens` to `reached` come again.
     pub fn skips(&self) -> bool {
         self.reached < self.opens
     }

@@ -1,11 +1,11 @@
-//! Which tz database the zones come from, and how a new one takes effect.
+//! The tz database that the zones come from, and how a new one takes effect.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZoneDatabase;
 
-/// Where systems keep their tz database, in the order in which jiff looks.
+/// The directories in which systems keep their tz database, in the order in which jiff looks.
 const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 
 /// The first line of `tzdata.zi` begins so.
@@ -14,13 +14,13 @@ const ZI_VERSION: &str = "# version ";
 /// The tz database that zones are looked up in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
-    /// Where it is.
+    /// The place of the database.
     pub source: Source,
-    /// Its release, as `2026a`; `None` where the directory does not say.
+    /// The release, such as `2026a`. `None`: the directory does not tell.
     pub version: Option<String>,
 }
 
-/// Where a tz database is.
+/// The place of a tz database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A directory of the system, which package upgrades keep current.
@@ -54,7 +54,7 @@ pub fn refresh() {
 
 /// The first directory with zones in it, else the bundled database.
 fn in_use(mut directories: impl Iterator<Item = PathBuf>) -> Database {
-    // The same question that jiff asks, so that the answer is the same.
+    // The test is jiff's own, so that this function and jiff choose the same directory.
     let has_zones = |directory: &PathBuf| {
         TimeZoneDatabase::from_dir(directory).is_ok_and(|db| !db.is_definitively_empty())
     };

@@ -1,4 +1,5 @@
-//! What leads to a file: each name on its path, and on the paths of the symbolic links that it meets.
+//! The chain of names that leads to a file: each name on its path, and on the paths of the symbolic
+//! links along the way.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ pub(super) struct Link {
     /// Without symbolic links in it.
     pub(super) directory: PathBuf,
     pub(super) name: OsString,
-    /// It is the file itself, and not something on the way to it.
+    /// True for the file itself, false for a name on the way to the file.
     pub(super) last: bool,
 }
 

@@ -27,8 +27,8 @@ const NAMES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// And what is in a file. Not asked of other directories: of `/tmp` it would tell each write of
-/// everybody.
+/// Changes of names and of contents. Only the file's own directory is watched with these flags: in
+/// `/tmp` they would report every write of every process.
 const CONTENT: WatchFlags = NAMES.union(WatchFlags::MODIFY).union(WatchFlags::CLOSE_WRITE);
 
 /// Why changes are not told.
@@ -47,15 +47,15 @@ pub(super) enum WatchError {
 pub(super) enum Hint {
     /// The content was written to, and its writer has not closed it since.
     Written,
-    /// Its writer has closed it, or another file has taken its place.
+    /// The writer has closed the file, or another file has taken its place.
     Complete,
     /// Something else.
     Other,
 }
 
 impl Hint {
-    /// Whether the file is still open for writing, as far as is known, where it was, or was not,
-    /// before.
+    /// Returns true when the file is open for writing after this event, given whether it was open
+    /// before. A writer that opened the file before the watch began is unknown.
     pub(super) fn leaves_open(self, before: bool) -> bool {
         match self {
             Hint::Written => true,
@@ -101,7 +101,7 @@ impl Watches {
     fn on(chains: &[Vec<Link>]) -> Result<Watches, WatchError> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let mut names: HashMap<i32, Vec<OsString>> = HashMap::new();
-        // One watch is one directory, with the flags that were given last.
+        // The kernel keeps one watch for each directory, with the flags that were given last.
         let with_content: HashSet<&Path> =
             chains.iter().flatten().filter(|link| link.last).map(|link| &*link.directory).collect();
         for chain in chains {
@@ -109,7 +109,7 @@ impl Watches {
                 let flags = if with_content.contains(&*link.directory) { CONTENT } else { NAMES };
                 match inotify::add_watch(&inotify, &link.directory, flags) {
                     Ok(watch) => names.entry(watch).or_default().push(link.name.clone()),
-                    // It is seen in the directory before when it appears.
+                    // The watch of the parent directory reports the name when it appears.
                     Err(Errno::NOENT | Errno::NOTDIR) => break,
                     Err(error) => return Err(io::Error::from(error).into()),
                 }
@@ -167,16 +167,16 @@ fn read(inotify: &OwnedFd, names: &HashMap<i32, Vec<OsString>>) -> Option<Hint> 
     }
 }
 
-/// Whether an event has to do with the path. One without a name is of a whole directory, or tells
-/// that others were lost.
+/// Returns true when an event concerns the path. An event without a name concerns a whole
+/// directory, or reports that other events were lost.
 fn concerns(names: &HashMap<i32, Vec<OsString>>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
     let Some(name) = name else { return true };
     let name = OsStr::from_bytes(name.to_bytes());
     names.get(&watch).is_none_or(|names| names.iter().any(|known| known == name))
 }
 
-/// Whether a directory is on a file system that other machines write: NFS, SMB, CIFS, FUSE, 9P,
-/// Ceph, AFS.
+/// Returns true for a directory on a file system that other machines write: NFS, SMB, CIFS, FUSE,
+/// 9P, Ceph, AFS.
 fn is_remote(directory: &Path) -> bool {
     const REMOTE: [u32; 7] =
         [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];

@@ -36,7 +36,7 @@ const SETTLED: Duration = Duration::from_millis(200);
 /// it.
 const STABLE: Duration = Duration::from_secs(2);
 
-/// How often a file is looked at that nobody tells of.
+/// The interval at which a file is polled where the kernel reports no events.
 const POLL: Duration = Duration::from_secs(3);
 
 /// Files that are watched.
@@ -45,22 +45,22 @@ pub struct Watch {
     /// The schedule file is the first.
     paths: Vec<PathBuf>,
     way: Way,
-    /// It was said that the file is polled.
+    /// True once the log has said that the file is polled.
     told: bool,
     /// Something may have happened that nobody was told of: before the watch began, at first.
     stale: bool,
-    /// Who writes the file has not closed it, as far as is known.
+    /// True while a writer is known to have the file open.
     writing: bool,
 }
 
-/// How changes are noticed.
+/// The way in which changes are noticed.
 #[derive(Debug)]
 enum Way {
     Told(Watches),
     Polled(Vec<Option<Stamp>>),
 }
 
-/// What differs when a file was changed. Enough for a hint.
+/// Metadata that differs after a change. It is a hint only; the content decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -152,13 +152,14 @@ impl Watch {
     /// Watches what leads to the file now.
     async fn follow(&mut self) {
         let last = stamps_of(&self.paths).await;
-        // What the old watches have not told yet is not lost with them.
+        // Events that the old watches have not delivered yet are read before the watches go.
         if let Way::Told(watches) = &mut self.way
             && let Some(hint) = watches.waiting()
         {
             self.writing = hint.leaves_open(self.writing);
         }
-        // One of few that a user may have: given back before another is taken.
+        // A user may have few inotify instances, so the old one is given back before another is
+        // taken.
         let first = !matches!(self.way, Way::Told(_));
         self.way = Way::Polled(last.clone());
         let paths = self.paths.clone();
@@ -167,8 +168,8 @@ impl Watch {
         };
         match placed {
             Ok(watches) => {
-                // What happened before a watch was there, nobody tells: it may be the beginning of
-                // a write.
+                // No event reports a change from before the watch began. Such a change may be the
+                // beginning of a write.
                 let now = stamps_of(&self.paths).await;
                 self.writing |= now != last || first && now.iter().flatten().any(|stamp| stamp.is_recent());
                 self.way = Way::Told(watches);
@@ -185,7 +186,7 @@ impl Watch {
 }
 
 impl Stamp {
-    /// Whether the file was written to within the last seconds.
+    /// Returns true when the file was written to within the last seconds.
     fn is_recent(self) -> bool {
         let age = jiff::Timestamp::now().as_second() - self.modified.0;
         age.unsigned_abs() <= STABLE.as_secs()

@@ -1,15 +1,16 @@
-//! What was last seen of a file, and whether it is something else now.
+//! The state in which a file was last seen, and the comparison with its state now.
 
 use sha2::{Digest, Sha256};
 
-/// What a look at a file shows.
+/// The state of a file at one look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileState {
-    /// Its content, by the beginning of its SHA-256: the same in every version of this program.
+    /// The file was read. The number is the beginning of the content's SHA-256, so that every
+    /// version of this program has the same one.
     Content(u64),
-    /// There is no such file.
+    /// The file does not exist.
     Gone,
-    /// It cannot be read, and why.
+    /// The file cannot be read, for this reason.
     Unreadable(String),
 }
 
@@ -46,7 +47,7 @@ impl Seen {
         Seen(sight)
     }
 
-    /// What the content is known by among those that share a journal.
+    /// Returns the name of this state that the members of a shared journal compare.
     pub fn fingerprint(&self) -> String {
         match self.0 {
             FileState::Content(hash) => format!("{hash:016x}"),
@@ -54,7 +55,7 @@ impl Seen {
         }
     }
 
-    /// Whether the last look showed this.
+    /// Returns true when the last look showed this state.
     pub fn shows(&self, sight: &FileState) -> bool {
         self.0 == *sight
     }
@@ -81,7 +82,7 @@ pub fn once_it_stays<T, S: PartialEq>(first: T, of: impl Fn(&T) -> &S, mut look:
     last
 }
 
-/// What is written all the time is taken as it is in the end.
+/// After this many looks a file that is written all the time is taken as it is.
 const MOST_LOOKS: usize = 20;
 
 #[cfg(test)]

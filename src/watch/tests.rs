@@ -1,4 +1,4 @@
-//! What is done to a file, and whether it is noticed.
+//! Changes of a file, and whether the watch notices them.
 
 use std::fs;
 use std::os::unix::fs::symlink;

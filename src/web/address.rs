@@ -1,4 +1,4 @@
-//! Where `--listen` listens: an address and a port, or a Unix socket for a reverse proxy.
+//! The address of `--listen`: an IP address and a port, or a Unix socket for a reverse proxy.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -58,7 +58,7 @@ pub(super) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Nothing is lost when the file stays: the next daemon replaces it.
+        // If the file stays, the next daemon replaces it.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -16,10 +16,10 @@ use crate::schedule::entries::UnknownEntry;
 /// Bytes of a digest that an ETag has: two answers of one path are never taken for one another.
 const TAG_BYTES: usize = 12;
 
-/// How many records there are in all, of which an answer has a part.
+/// The header with the number of all records, of which an answer has a part.
 const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
 
-/// What was found, kept for all who ask for it.
+/// An answer that is kept for every client that asks for it.
 #[derive(Debug)]
 pub(super) struct Answer {
     content_type: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct Answer {
     tag: String,
     /// The query that goes on where this answer ends.
     next: Option<String>,
-    /// How many records there are in all, where that is known.
+    /// Number of all records. `None`: unknown.
     total: Option<usize>,
 }
 
@@ -63,7 +63,7 @@ impl From<StatusError> for Refusal {
     }
 }
 
-/// What goes wrong, as JSON. Its keys are an interface.
+/// An error as JSON. The keys are an interface.
 #[derive(Serialize)]
 struct Told {
     error: String,
@@ -148,7 +148,7 @@ fn tag(bytes: &[u8]) -> String {
     format!("W/\"{hex}\"")
 }
 
-/// Whether the client has what this tag is of.
+/// Returns true when the client has the version that this tag names.
 fn is_known(tag: &str, headers: &HeaderMap) -> bool {
     let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

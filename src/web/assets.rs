@@ -87,13 +87,13 @@ mod tests {
 
     use super::*;
 
-    /// Of all that a browser loads, in bytes.
+    /// Most bytes that a browser loads in all.
     const MOST: usize = 150_000;
 
-    /// Of the page and its styles.
+    /// Most bytes of the page and its styles.
     const MOST_MARKUP: usize = 25_000;
 
-    /// Of the scripts that were written for it.
+    /// Most bytes of the page's own scripts.
     const MOST_SCRIPT: usize = 70_000;
 
     fn size(wanted: impl Fn(&File) -> bool) -> usize {

@@ -8,12 +8,11 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, Refusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
-use crate::audit::{Audit, Counts, Judged, Scope, Verdict};
+use crate::audit::{Audit, Counts, Judged, Plan, Scope, Verdict};
 use crate::cli::audit::{Line, counted};
 use crate::cli::span::Span;
 use crate::journal::{Filter, JournalError, Location};
 use crate::schedule::Schedule;
-use crate::timetable::Timetable;
 
 /// The span that is audited where the query does not say it.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -56,7 +55,8 @@ fn audited(journal: &Location, schedule: &Schedule, span: Span) -> Result<Map<St
             found.push(judged);
         }
     };
-    let mut audit = Audit::new(scope, Timetable::new(schedule, span.from), each);
+    let plan = Plan::new(schedule, &journal.read_in_force(None)?, true, span.from);
+    let mut audit = Audit::new(scope, plan, each);
     let since = span.from.checked_sub(KNOWN_FROM).ok();
     let filter = Filter { since, until: Some(span.until), ..Filter::default() };
     journal.read_history(&filter, |record| {

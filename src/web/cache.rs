@@ -67,7 +67,7 @@ impl Cache {
         if slots.len() >= MOST_KEPT && !slots.contains_key(&question) {
             let now = Instant::now();
             let is_good = |kept: &Kept| kept.as_ref().is_some_and(|(good_until, _)| now < *good_until);
-            // One that cannot be locked is being made.
+            // A slot that cannot be locked is being filled.
             slots.retain(|_, slot| slot.try_lock().map_or(true, |kept| is_good(&kept)));
             if slots.len() >= MOST_KEPT {
                 slots.clear();

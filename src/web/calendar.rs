@@ -38,7 +38,7 @@ const MOST_A_DAY: usize = 24;
 /// Finished runs that tell how long an entry takes.
 const RUNS: u32 = 2000;
 
-/// How long an event is when no run of the entry is known.
+/// Length of an event when no run of the entry is known.
 const UNKNOWN_RUN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Octets of a line at most, its end not counted.
@@ -74,7 +74,7 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
 fn runs(journal: &Location) -> HashMap<String, SignedDuration> {
     let mut all: HashMap<String, Vec<SignedDuration>> = HashMap::new();
     let filter = Filter { newest: Some(RUNS), ..Filter::default() };
-    // What was read before it failed tells as much.
+    // The records from before a failed read are used as they are.
     let _ = journal.read_history(&filter, |record| {
         if let (Some(sent_at), Some(finished_at)) = (record.sent_at, record.finished_at) {
             let took = finished_at.duration_since(sent_at).max(SignedDuration::ZERO);

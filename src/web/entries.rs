@@ -27,7 +27,7 @@ struct EntryRecord {
     plan: Plan,
 }
 
-/// What an entry runs, and how.
+/// The job of an entry and its policies.
 #[derive(Clone, Serialize)]
 struct Plan {
     stack: String,
@@ -47,13 +47,13 @@ impl Plan {
     }
 }
 
-/// Which entries are wanted.
+/// The entries that a request selects.
 struct Wanted {
     names: Vec<String>,
     /// A part of the name, the stack or the job, in small letters.
     part: String,
     stack: Option<String>,
-    /// Those whose name comes after this one.
+    /// Only entries whose name comes after this one.
     after: Option<String>,
     most: usize,
 }

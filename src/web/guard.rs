@@ -18,8 +18,8 @@ use axum::response::{IntoResponse, Response};
 /// The longest name that DNS knows.
 const LONGEST_NAME: usize = 253;
 
-/// What every answer tells the browser. Scripts and styles are files of the page's own, nothing else is fetched, and no
-/// text can become a script (trusted types).
+/// The headers of every answer. Scripts and styles are files of the page's own, nothing else is
+/// fetched, and no text can become a script (trusted types).
 const HEADERS: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -34,7 +34,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// These tell nothing but a word, and are asked by load balancers under whatever name: no `Host` is refused there.
+/// Paths that answer a single word and accept every `Host`, since load balancers ask for them under
+/// any name.
 const FOR_EVERYONE: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A name under which the page may be asked for: of `--listen-host`.
@@ -54,10 +55,10 @@ impl FromStr for HostName {
     }
 }
 
-/// By which way a connection came.
+/// The way by which a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
-    /// To this address of the machine.
+    /// Over TCP, to this address of the machine.
     At(IpAddr),
     /// Through the Unix socket, which no browser can use. The proxy in front knows its names.
     BySocket,
@@ -65,7 +66,7 @@ pub(super) enum Came {
     Nowhere,
 }
 
-/// What a connection's requests are held against.
+/// The rules that a connection's requests are held against.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) names: Arc<[HostName]>,
@@ -99,7 +100,8 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 }
 
 impl Guard {
-    /// Whether the request is for this page. `in_uri`: the host of a request line that has a whole URL.
+    /// Returns true when the request's `Host` is one of this page's. `in_uri` is the host of a
+    /// request line that has a whole URL.
     fn admits(&self, in_uri: Option<&str>, headers: &HeaderMap) -> bool {
         if self.came == Came::BySocket {
             return true;

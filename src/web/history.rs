@@ -30,16 +30,16 @@ struct Told<'a> {
     finished_at: Option<Timestamp>,
 }
 
-/// Which records are wanted.
+/// The records that a request selects.
 struct Wanted {
     filter: Filter,
     states: Vec<State>,
     most: usize,
-    /// Of the newest instant so many have been told already.
+    /// Number of records of the newest instant that former pages have shown.
     skip: usize,
 }
 
-/// Where the next page begins.
+/// The beginning of the next page.
 struct Further {
     until: Timestamp,
     skip: usize,
@@ -93,7 +93,7 @@ impl Wanted {
         }
         read.truncate(read.len().saturating_sub(self.skip));
         let mut told = VecDeque::new();
-        // Where this page ends, as far as it was looked at.
+        // The end of the records that were read so far.
         let mut end: Option<(Timestamp, usize)> = None;
         while let Some(record) = read.pop_back() {
             if told.len() == self.most {
@@ -124,7 +124,7 @@ impl Wanted {
         Ok((lines, further))
     }
 
-    /// Whether what was skipped is of the same instant.
+    /// Returns true when the skipped records are of this instant.
     fn begins_at(&self, at: Timestamp) -> bool {
         let after = at.checked_add(SignedDuration::from_micros(1)).ok();
         self.skip > 0 && after == self.filter.until

@@ -10,7 +10,7 @@ use crate::schedule::{EntryName, Schedule};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
 
-/// What is wrong with a query.
+/// The fault of a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QueryError {
     #[error("`{key}` is no parameter here; there are: {known}")]
@@ -44,7 +44,7 @@ impl Query {
         }
     }
 
-    /// All values of a key.
+    /// Returns all values of a key.
     pub(super) fn all<'q>(&'q self, key: &'static str) -> impl Iterator<Item = &'q str> {
         self.0.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
     }
@@ -120,7 +120,7 @@ impl Query {
         at.map_err(|error| QueryError::Wrong { key, problem: error.to_string() })
     }
 
-    /// This query with other values of some keys. `None` takes a key out.
+    /// Returns this query with other values of some keys. `None` removes a key.
     pub(super) fn with(&self, changes: &[(&str, Option<String>)]) -> String {
         let kept = self.0.iter().filter(|(key, _)| !changes.iter().any(|(changed, _)| changed == key));
         let changed = changes.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?)));

@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Looks that are kept: half an hour.
 const FINE: usize = 360;
 
-/// Of so many looks one is kept for a day: one a minute.
+/// One of this many samples is kept for a day: one a minute.
 const THINNED: u64 = 12;
 
 /// Looks of these that are kept: a day.
@@ -32,7 +32,7 @@ const COARSE: usize = 1440;
 /// Accounts that are looked at: their looks take 200 kB each.
 const MOST_ACCOUNTS: usize = 100;
 
-/// How an account's quota stood. Its keys are an interface.
+/// The state of an account's quota at one instant. The keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Sample {
     account: AccountName,
@@ -45,7 +45,7 @@ struct Sample {
     fires: u64,
     follow_ups: u64,
     checks: u64,
-    /// Those of them that the API refused for want of quota.
+    /// Number of requests that the API refused for want of quota.
     throttled: u64,
 }
 
@@ -78,7 +78,7 @@ impl Samples {
         }
     }
 
-    /// What is known, by account and then in the order of time.
+    /// Returns the samples by account, and by time within an account.
     fn all(&self, account: Option<&str>) -> Vec<Sample> {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted =

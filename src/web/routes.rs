@@ -18,19 +18,21 @@ use super::site::Site;
 use super::{assets, audit, calendar, entries, history, quota, schedule, status};
 use crate::metrics::Ailment;
 
-/// What `/metrics` is written in.
+/// The media type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How long an answer is good for all who ask. What changes by the second is made once a second.
+/// An answer is shared by all clients this long: values that change by the second are computed once
+/// a second.
 const A_MOMENT: Duration = Duration::from_millis(900);
 
-/// What the schedule alone decides is good for longer: a page asks for it once a minute.
+/// An answer that depends on the schedule alone is shared this long; a page asks for it once a
+/// minute.
 const A_WHILE: Duration = Duration::from_secs(5);
 
 /// A forecast and a calendar take the longest to make.
 const LONG: Duration = Duration::from_secs(60);
 
-/// All routes, for a connection that came this way.
+/// Returns all routes, for a connection that came this way.
 pub(super) fn of(site: Arc<Site>, names: Arc<[HostName]>, came: Came) -> Router {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))

@@ -54,7 +54,7 @@ fn wrong(key: &'static str, error: impl std::fmt::Display) -> Refusal {
     QueryError::Wrong { key, problem: error.to_string() }.into()
 }
 
-/// What an occurrence is ordered by.
+/// The order of occurrences.
 #[derive(Deserialize)]
 struct At {
     scheduled_at: Timestamp,
@@ -69,7 +69,7 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
         entries: query.all("entry").map(str::to_owned).collect(),
         from: query.moment("from")?,
         until: query.moment("until")?,
-        // One more tells whether others follow.
+        // One record more than wanted tells whether others follow.
         count: (!calendar).then_some(count + skip + 1),
         calendar,
     };
@@ -87,7 +87,8 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
     let page = &all[..all.len().min(count)];
     let further = (all.len() > count).then(|| last_instant(page)).flatten();
     let further = further.map(|(at, shown)| {
-        // Where the whole page is of one instant, that has been begun before.
+        // A page that is wholly of one instant goes on where the former page stopped in that
+        // instant.
         let shown = if shown == page.len() { shown + skip } else { shown };
         query.with(&[("from", Some(at.to_string())), ("skip", Some(shown.to_string()))])
     });

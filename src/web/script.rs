@@ -7,7 +7,7 @@
 /// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are another sign.
 const SIGNS: &str = ",;:{}()[]=<>?|&!*";
 
-/// What the text is at one place.
+/// The kind of text at one place of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Code, at so many open braces.

@@ -60,7 +60,7 @@ impl Server {
         Ok(Server { listener, address })
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -132,7 +132,7 @@ impl Accept {
                 .max_buf_size(2 * MOST_HEAD)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(serving);
-            // How a connection ends is the client's affair.
+            // An error here is the client's doing, and needs no report.
             tokio::select! {
                 _ = serving.as_mut() => return,
                 () = sleep(LASTS) => serving.as_mut().graceful_shutdown(),
@@ -142,7 +142,7 @@ impl Accept {
     }
 }
 
-/// When a connection asked last, as a number that grows with each request to the server.
+/// The last request of a connection, as a number that grows with each request to the server.
 #[derive(Debug)]
 struct Requests {
     clock: Arc<AtomicU64>,

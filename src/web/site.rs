@@ -1,4 +1,4 @@
-//! What the answers are made from: the loop, the schedule in force, the journal, the counts.
+//! The sources of the page's answers: the loop, the schedule in force, the journal, the metrics.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::schedule::Schedule;
 /// this time, the disk hangs.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the page of a daemon is made from.
+/// The sources of the answers of one daemon's page.
 pub struct Site {
     pub(super) metrics: Arc<Metrics>,
     pub(super) control: ControlHandle,

@@ -22,7 +22,7 @@ use super::server::{Server, Window};
 use super::{BOOT, DOWN, MEASURED_FROM, TIMEOUT, WINDOW, WINDOWS};
 
 /// Of what is usable, the part that follow-up may use.
-const ASIDE: f64 = 0.3;
+const BACKGROUND: f64 = 0.3;
 
 enum Event {
     Arrives(usize),
@@ -42,7 +42,7 @@ struct Sent {
     ticket: Option<Ticket>,
     sent: Mono,
     /// It was no fire.
-    aside: bool,
+    background: bool,
     /// It went beyond what the newest headers covered.
     probe: bool,
     /// How many requests others had used by the newest answer that was known when it was sent.
@@ -327,7 +327,7 @@ impl<'a> Simulation<'a> {
         if left.is_some() {
             self.taken.push((self.now, 1, 0, 0));
             if let Some(window) = self.server.turns.last_mut() {
-                window.asides += u32::from(self.sent[id].aside);
+                window.background += u32::from(self.sent[id].background);
             }
         }
         let outcome = Outcome {
@@ -398,13 +398,13 @@ impl<'a> Simulation<'a> {
         }
         while self.in_flight < self.scenario.connections {
             let now = self.scenario.now(self.now);
-            let mut aside = false;
+            let mut background = false;
             let follow_up = self.rng.u32(..100) < self.scenario.follow_percent;
             let ticket = match &mut self.client {
                 Client::Ours(quota) => match follow_up
                     .then(|| quota.admit(Purpose::FollowUp, now))
                     .and_then(Result::ok)
-                    .inspect(|_| aside = true)
+                    .inspect(|_| background = true)
                     .map_or_else(|| quota.admit(Purpose::Fire, now), Ok)
                 {
                     Ok(ticket) => Some(ticket),
@@ -440,7 +440,7 @@ impl<'a> Simulation<'a> {
                     None
                 }
             };
-            self.send(ticket, aside);
+            self.send(ticket, background);
         }
     }
 
@@ -473,7 +473,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn send(&mut self, ticket: Option<Ticket>, aside: bool) {
+    fn send(&mut self, ticket: Option<Ticket>, background: bool) {
         let probe = matches!(self.client, Client::Ours(_)) && !self.covered();
         if probe && self.newest.is_none() {
             self.few_on_nothing();
@@ -518,7 +518,7 @@ impl<'a> Simulation<'a> {
         let others_known = self.newest.map_or(u64::MAX, |newest| newest.others);
         self.sent.push(Sent {
             life: self.life,
-            aside,
+            background,
             ticket,
             sent: self.now,
             probe,
@@ -594,9 +594,9 @@ impl<'a> Simulation<'a> {
             let idle = (next.opened - window.opened).as_secs_f64() / WINDOW.as_secs_f64();
             windows += idle;
             assert!(
-                f64::from(window.asides) <= (beyond_reserve * ASIDE).max(1.0),
+                f64::from(window.background) <= (beyond_reserve * BACKGROUND).max(1.0),
                 "{} of {beyond_reserve} went to follow-up",
-                window.asides
+                window.background
             );
             self.report.usable += usable * idle;
             self.report.used += usable.min(f64::from(window.own));

@@ -27,7 +27,7 @@ pub struct Window {
     pub opened: Mono,
     pub own: u32,
     /// Of them, how many were no fires.
-    pub asides: u32,
+    pub background: u32,
     pub others: u32,
     pub lost: u32,
 }

@@ -11,7 +11,7 @@ use super::super::output::{self, Format, counted};
 use super::super::span::Span;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use super::steps::Found;
-use crate::backfill::{Gap, Item, Plan};
+use crate::backfill::{Backlog, Gap, Item};
 use crate::control::AccountStatus;
 use crate::journal::{Record, State};
 use crate::log::visible;
@@ -158,7 +158,7 @@ fn in_json(
 }
 
 /// The last record: it alone has the key `summary`.
-fn summary(span: Span, plan: &Plan) -> Value {
+fn summary(span: Span, plan: &Backlog) -> Value {
     json!({
         "summary": true, "from": span.from.to_string(), "until": span.until.to_string(),
         "started": plan.started, "open": plan.open, "unknown": plan.unknown, "on_calendar": plan.on_calendar,
@@ -167,7 +167,7 @@ fn summary(span: Span, plan: &Plan) -> Value {
 }
 
 /// Requests that start the runs. What asks how each ends comes on top.
-fn requests(plan: &Plan) -> usize {
+fn requests(plan: &Backlog) -> usize {
     plan.items.iter().filter(|item| matches!(item, Item::Gap(_))).count()
 }
 
@@ -232,7 +232,7 @@ fn in_text(
 }
 
 /// What of the span is left as it is.
-fn left_alone(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+fn left_alone(plan: &Backlog, out: &mut dyn Write) -> io::Result<()> {
     let kinds = [
         (plan.started, "started an action"),
         (plan.open, "under way"),
@@ -293,7 +293,7 @@ impl<'a> Runs<'a> {
         self.ended.1 == 0
     }
 
-    pub(super) fn finish(&self, plan: &Plan) -> anyhow::Result<()> {
+    pub(super) fn finish(&self, plan: &Backlog) -> anyhow::Result<()> {
         let (succeeded, failed) = self.ended;
         let mut text = Vec::new();
         match self.format {

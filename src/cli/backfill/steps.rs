@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::span::Span;
 use super::report::{Runs, note};
-use crate::backfill::{Bounds, Gap, Item, Plan, Planner, Standing, is_under_way, standing};
+use crate::backfill::{Backlog, Bounds, Gap, Item, Planner, Standing, is_under_way, standing};
 use crate::control::{self, AccountStatus, Answer, Answers, ClientError, Question, Told};
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
@@ -22,7 +22,7 @@ const GONE_FOR: Duration = Duration::from_secs(60);
 
 /// What the journal tells of a span.
 pub(super) struct Found {
-    pub plan: Plan,
+    pub plan: Backlog,
     /// When the oldest occurrence was scheduled that the journal has of any entry.
     pub history_from: Option<Timestamp>,
 }
@@ -39,8 +39,11 @@ pub(super) fn read(journal: &Location, entry: &std::sync::Arc<Entry>, span: Span
         history_from = Some(row.key.scheduled_at());
         ControlFlow::Break(())
     })?;
+    let in_force = journal.read_in_force(Some(&entry.name))?;
+    let history_from: Option<Timestamp> =
+        history_from.max(in_force.pruned_until.filter(|_| history_from.is_some()));
     let bounds = Bounds { from: span.from, until: span.until, history_from, cursor };
-    let mut planner = Planner::new(entry, bounds);
+    let mut planner = Planner::new(entry, in_force, bounds);
     let filter = Filter {
         entry: Some(entry.name.clone()),
         since: Some(span.from),

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::super::history::{Line, style};
 use super::super::output::local_time;
 use super::heading;
+use super::then::Then;
 use crate::cloud66::ActionId;
 use crate::journal::{Filter, JournalError, Linked, Location, Record, SLOW, State};
 use crate::log::visible;
@@ -23,8 +24,8 @@ pub(super) enum Fate {
     NotAsked,
     /// There is no journal, or it cannot be read.
     Unreadable(JournalError),
-    /// The journal has no such occurrence.
-    Absent,
+    /// The journal has no such occurrence. What it knows of the entry then, if anything.
+    Absent(Option<Then>),
     /// This became of it, and of its repetitions.
     Known(Box<Known>),
 }
@@ -100,13 +101,21 @@ impl Serialize for Fate {
                     retries: retries.iter().map(Line::of).collect(),
                 })
             }
-            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => None,
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => None,
         };
         told.serialize(serializer)
     }
 }
 
 impl Fate {
+    /// What the journal knows of the entry at an instant of which it has no occurrence.
+    pub(super) fn then(&self) -> Option<&Then> {
+        match self {
+            Fate::Absent(then) => then.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Looks into the journal.
     pub(super) fn of(journal: &Location, entry: &Entry, at: Timestamp) -> Fate {
         let filter = Filter {
@@ -132,9 +141,13 @@ impl Fate {
         });
         match read {
             // The last time through the instant is told.
-            Ok(()) => passes.pop().map_or(Fate::Absent, |record| {
-                Fate::Known(Box::new(Known { record, before: passes, retries }))
-            }),
+            Ok(()) => match passes.pop() {
+                Some(record) => Fate::Known(Box::new(Known { record, before: passes, retries })),
+                None => match journal.read_in_force(Some(&entry.name)) {
+                    Ok(in_force) => Fate::Absent(Then::of(&in_force, at)),
+                    Err(error) => Fate::Unreadable(error),
+                },
+            },
             Err(error) => Fate::Unreadable(error),
         }
     }
@@ -146,7 +159,7 @@ impl Fate {
                 let last = known.retries.last().unwrap_or(&known.record);
                 format!("; it is {}", last.state)
             }
-            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent => String::new(),
+            Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => String::new(),
         }
     }
 
@@ -167,9 +180,10 @@ impl Fate {
                 return print_retries(&known.retries, entry, out);
             }
             Fate::NotAsked => return Ok(()),
-            Fate::Absent | Fate::Unreadable(_) if !explanation.due => return Ok(()),
-            Fate::Absent if explanation.at > now => "it is still to come".to_owned(),
-            Fate::Absent => "not in the journal: due before its first start, or pruned".to_owned(),
+            Fate::Absent(_) | Fate::Unreadable(_) if !explanation.due => return Ok(()),
+            Fate::Absent(_) if explanation.at > now => "it is still to come".to_owned(),
+            Fate::Absent(Some(then)) => then.to_string(),
+            Fate::Absent(None) => "not in the journal: due before its first start, or pruned".to_owned(),
             Fate::Unreadable(error) => error.to_string(),
         };
         heading(TITLE, out)?;

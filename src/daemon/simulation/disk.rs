@@ -35,7 +35,7 @@ pub(super) enum Write {
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
-    ByHand(Timestamp, Claim),
+    ByHand(Claim),
     Pause(EntryName, Pause),
     Resume(EntryName),
     /// Nobody waits for it.
@@ -327,7 +327,7 @@ impl Disk {
                 | Write::PauseEnds(_)
                 | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
-                Write::ByHand(_, claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
+                Write::ByHand(claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
                 Write::Pause(entry, pause) => written.push(Written::Steered(entry, Steered::Paused(pause))),
                 Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, !is_refused)),
@@ -353,7 +353,7 @@ impl Disk {
                 | Write::Resent(..)
                 | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
-                Write::ByHand(_, claim) => written.push(Written::ByHand(claim, None)),
+                Write::ByHand(claim) => written.push(Written::ByHand(claim, None)),
                 Write::Pause(entry, _) | Write::Resume(entry) => {
                     written.push(Written::Steered(entry, Steered::Not));
                 }
@@ -416,11 +416,9 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
         Write::Resent(resent) => Some(store::Write::Resent(resent)),
         Write::Claim(Claims { cursor, repeat, claims }) => {
-            Some(store::Write::Claim(Cursor { at: *cursor, repeat: *repeat }, claims))
+            Some(store::Write::Claim(Some(Cursor { at: *cursor, repeat: *repeat }), claims))
         }
-        Write::ByHand(cursor, claim) => {
-            Some(store::Write::Claim((*cursor).into(), std::slice::from_ref(claim)))
-        }
+        Write::ByHand(claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
         Write::Pause(entry, pause) => Some(store::Write::Pause(entry, pause)),
         Write::Resume(entry) | Write::PauseEnds(entry) => Some(store::Write::Resume(entry)),
         Write::Close(at) => Some(store::Write::Stopped(*at)),

@@ -19,6 +19,7 @@ mod database;
 mod disk;
 mod member;
 mod scenario;
+mod shown;
 mod spending;
 mod world;
 

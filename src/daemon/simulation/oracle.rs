@@ -8,9 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::links;
 use super::scenario::Scenario;
+use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
+use crate::clock::Now;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, Origin, Pause, State};
+use crate::journal::{Key, Origin, Pause, Recovered, Repeat, State};
 use crate::log::Event;
 use crate::occurrence::Reason;
 use crate::quota::Answer;
@@ -18,45 +20,29 @@ use crate::rehearsal::network::Network;
 use crate::sandbox;
 use crate::schedule::{AccountName, EntryName, Schedule};
 
-/// A clock that shows less is not believed. What a restart under another file makes of what was
-/// claimed ahead is left to it: so far reaches a claim.
-const AHEAD: SignedDuration = SignedDuration::from_secs(6);
-
 /// An effect that comes so long after its request was sent is taken not to come.
 const BOUND: SignedDuration = SignedDuration::from_secs(119);
-
-/// A clock that was set back by more is followed, but for what a restart does not know to have been
-/// shown.
-const SET_BACK: SignedDuration = SignedDuration::from_secs(50);
 
 pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
     trace: Option<Vec<String>>,
     violation: Option<String>,
     sent: Vec<Sent>,
-    /// The stretches of the wall clock that came to be shown, by the file that was in force: after,
-    /// until, file.
-    shown: Vec<(Timestamp, Timestamp, usize)>,
-    /// The same, and the journal's cursor, when this life began.
-    at_start: (Vec<(Timestamp, Timestamp, usize)>, Option<Timestamp>),
-    /// Stretches that a clock which was set back has shown again. The log tells of an instant and
-    /// not of its pass.
-    again: Vec<(Timestamp, Timestamp)>,
+    /// What the wall clock has shown.
+    shown: Shown,
     /// The journal has a cursor: from here on every occurrence counts.
     begun: bool,
     file: usize,
     /// What came due later is not looked at.
     duty: Timestamp,
-    /// Instants about which a claim may be made or not.
-    vague: Vec<(Timestamp, Timestamp)>,
-    /// The same, and it may not be made though it should have been: the process died after a
-    /// reload.
+    /// Instants about which a claim may be made or not, and it may not be made though it should
+    /// have been: the process died after a reload.
     undone: Vec<(Timestamp, Timestamp)>,
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
-    /// The entries that somebody paused, and was told so, each with the end of its pause.
-    paused: BTreeMap<EntryName, Option<Timestamp>>,
+    /// The entries that somebody paused, and was told so.
+    paused: BTreeMap<EntryName, Pause>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
@@ -86,13 +72,10 @@ impl<'a> Oracle<'a> {
             trace: trace.then(Vec::new),
             violation: None,
             sent: Vec::new(),
-            shown: Vec::new(),
-            at_start: (Vec::new(), None),
-            again: Vec::new(),
+            shown: Shown::default(),
             begun: false,
             file: 0,
             duty: Timestamp::MAX,
-            vague: Vec::new(),
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
@@ -132,26 +115,17 @@ impl<'a> Oracle<'a> {
         self.violation.get_or_insert(what);
     }
 
-    pub(super) fn starts(
-        &mut self,
-        life: u32,
-        file: usize,
-        wall: Timestamp,
-        in_order: bool,
-        cursor: Option<Timestamp>,
-    ) {
-        self.at_start = (self.shown.clone(), cursor);
+    pub(super) fn starts(&mut self, life: u32, file: usize, wall: Timestamp, recovered: &Recovered) {
         self.is_behind = false;
         if life > 1 && file != self.file {
-            // What the former life had claimed ahead.
+            // What a restart under another file makes of what was claimed ahead is left to it.
             let shown = self.shown().unwrap_or(wall);
-            self.vague.push((shown - AHEAD, shown.max(wall) + AHEAD));
+            self.shown.doubts(shown - AHEAD, shown.max(wall) + AHEAD);
         }
+        self.shown.starts(recovered.cursor, recovered.repeat, self.begun);
         self.file = file;
+        let in_order = recovered.stopped_at.is_some();
         self.spending.values_mut().for_each(|spending| spending.starts(in_order));
-        if !self.begun {
-            self.shown.clear();
-        }
     }
 
     pub(super) fn reloads(&mut self, file: usize) {
@@ -161,29 +135,21 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// The daemon reads its clock: all that is due up to it comes due, once.
-    pub(super) fn sees(&mut self, wall: Timestamp) {
-        let Some(&mut (_, ref mut until, file)) = self.shown.last_mut() else {
-            self.shown.push((wall, wall, self.file));
-            return;
-        };
-        if wall <= *until {
-            if until.duration_since(wall) > SET_BACK {
-                self.again.push((wall, *until + AHEAD));
-            }
-            return;
-        }
-        if file == self.file {
-            *until = wall;
-        } else {
-            let after = *until;
-            self.shown.push((after, wall, self.file));
+    /// A reload takes over at this instant.
+    pub(super) fn passes(&mut self, wall: Timestamp) {
+        self.shown.passes(wall, self.file);
+    }
+
+    /// The daemon has looked at its clocks.
+    pub(super) fn sees(&mut self, now: Now, planned: Planned) {
+        if let Err(what) = self.shown.sees(now, self.file, planned) {
+            self.violated(what);
         }
     }
 
     /// The latest that the wall clock has shown, as far as somebody knows of it.
     pub(super) fn shown(&self) -> Option<Timestamp> {
-        self.shown.last().map(|&(_, until, _)| until)
+        self.shown.until()
     }
 
     /// What came due later is not looked at.
@@ -202,43 +168,22 @@ impl<'a> Oracle<'a> {
     }
 
     /// What no journal knows of comes due in another life.
-    pub(super) fn died(&mut self, _life: u32, cursor: Option<Timestamp>) {
+    pub(super) fn died(&mut self, committed: &Memory) {
         self.undone.append(&mut self.vague_if_it_dies);
-        let Some(cursor) = cursor else { return };
-        // The next life plans this stretch again, by its own file.
-        self.vague.push((cursor - AHEAD, cursor));
-        if Some(cursor) == self.at_start.1 {
-            // Nothing of what it planned is claimed.
-            self.shown = std::mem::take(&mut self.at_start.0);
-        }
-        let before = cursor - SignedDuration::from_nanos(1);
-        self.begun = true;
-        self.shown.retain_mut(|(after, until, _)| {
-            // What is scheduled at the cursor is not before it.
-            *until = before.min(*until);
-            *after < *until
-        });
-        if self.shown.is_empty() {
-            self.shown = vec![(before, before, self.file)];
+        if let Some(cursor) = committed.cursor() {
+            self.begun = true;
+            self.shown.died(cursor, committed.repeat(), self.file);
         }
     }
 
     /// The journal is an older copy of itself. What came due since is planned again, by the file of
     /// the next life.
-    pub(super) fn is_restored(&mut self, cursor: Timestamp) {
+    pub(super) fn is_restored(&mut self, cursor: Timestamp, repeat: Option<Repeat>) {
         self.is_behind = true;
-        self.vague.push((cursor - AHEAD, cursor));
+        self.shown.is_restored(cursor, repeat, self.file);
         // Where the file has changed since, what the copy has not claimed ahead by the former one
         // is not planned again.
         self.undone.push((cursor - AHEAD, cursor));
-        let before = cursor - SignedDuration::from_nanos(1);
-        self.shown.retain_mut(|(after, until, _)| {
-            *until = before.min(*until);
-            *after < *until
-        });
-        if self.shown.is_empty() {
-            self.shown = vec![(before, before, self.file)];
-        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
@@ -276,11 +221,11 @@ impl<'a> Oracle<'a> {
 
     /// A process begins with these entries paused.
     pub(super) fn knows_paused(&mut self, entries: &[(EntryName, Pause)]) {
-        self.paused = entries.iter().map(|(entry, pause)| (entry.clone(), pause.until)).collect();
+        self.paused = entries.iter().cloned().collect();
     }
 
-    pub(super) fn paused(&mut self, entry: &EntryName, until: Option<Timestamp>) {
-        self.paused.insert(entry.clone(), until);
+    pub(super) fn paused(&mut self, entry: &EntryName, pause: &Pause) {
+        self.paused.insert(entry.clone(), pause.clone());
     }
 
     pub(super) fn resumed(&mut self, entry: &EntryName) {
@@ -294,17 +239,21 @@ impl<'a> Oracle<'a> {
         {
             self.violated(format!("{key} is sent, and the schedule has paused its entry"));
         }
-        // What is due after the end of a pause may go in the turn that then tells of the end.
-        let is_over = |key: &Key, until: Option<Timestamp>| {
-            let entry = schedule.entries.iter().find(|entry| entry.name == *key.entry());
-            until.zip(entry).is_some_and(|(until, entry)| entry.times(key.scheduled_at()).0 >= until)
-        };
         if let Some(key) = key
-            && self.paused.get(key.entry()).is_some_and(|&until| !is_over(key, until))
+            && let Some(pause) = self.paused.get(key.entry())
             && !is_by_hand(key)
+            // A pause ends for what is due from its end on, whatever delay the file of its claim
+            // gave it.
+            && self.delays(key.entry()).all(|delay| pause.keeps_back(key.scheduled_at() + delay))
         {
             self.violated(format!("{key} is sent, and somebody has paused its entry"));
         }
+    }
+
+    /// The delays that an entry has by any file.
+    fn delays(&self, name: &EntryName) -> impl Iterator<Item = Duration> {
+        let entries = self.scenario.files.iter().flat_map(|file| &file.schedule.entries);
+        entries.filter(move |entry| entry.name == *name).map(|entry| entry.delay())
     }
 
     /// A request is admitted, and leaves later or never.
@@ -345,32 +294,34 @@ impl<'a> Oracle<'a> {
     /// An operator reads the log.
     pub(super) fn told(&mut self, life: u32, event: Event) {
         self.seen.insert(event.name());
-        let (entry, at, state) = match &event {
-            Event::ActionStarted(e) => (&e.entry, e.scheduled_at, "started"),
-            Event::ActionFinished(e) if e.action.succeeded() => (&e.entry, e.scheduled_at, "finished"),
-            Event::ActionFinished(e) => (&e.entry, e.scheduled_at, "failed"),
-            Event::ActionUnfinished(e) => (&e.entry, e.scheduled_at, "started"),
-            Event::OccurrenceMissed(e) => (&e.entry, e.scheduled_at, "missed"),
-            Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at, "skipped"),
-            Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at, "rejected"),
+        let (entry, at, pass, state) = match &event {
+            Event::ActionStarted(e) => (&e.entry, e.scheduled_at, e.pass, "started"),
+            Event::ActionFinished(e) if e.action.succeeded() => {
+                (&e.entry, e.scheduled_at, e.pass, "finished")
+            }
+            Event::ActionFinished(e) => (&e.entry, e.scheduled_at, e.pass, "failed"),
+            Event::ActionUnfinished(e) => (&e.entry, e.scheduled_at, e.pass, "started"),
+            Event::OccurrenceMissed(e) => (&e.entry, e.scheduled_at, e.pass, "missed"),
+            Event::OccurrenceSkipped(e) => (&e.entry, e.scheduled_at, e.pass, "skipped"),
+            Event::OccurrenceRejected(e) => (&e.entry, e.scheduled_at, e.pass, "rejected"),
             Event::OccurrenceReconciled(e) => {
-                self.adopted.insert(Key::new(e.entry.clone(), e.scheduled_at));
+                self.adopted.insert(Key::new(e.entry.clone(), e.scheduled_at).in_pass(e.pass.number()));
                 return;
             }
-            Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at, "unknown"),
+            Event::OccurrenceUnknown(e) => (&e.entry, e.scheduled_at, e.pass, "unknown"),
             Event::OccurrenceSurplus(e) => {
-                self.surplus.push((Key::new(e.entry.clone(), e.scheduled_at), e.action_id));
+                self.surplus
+                    .push((Key::new(e.entry.clone(), e.scheduled_at).in_pass(e.pass.number()), e.action_id));
                 return;
             }
             _ => return,
         };
-        let key = Key::new(entry.clone(), at);
-        let is_again = self.is_again(at);
+        let key = Key::new(entry.clone(), at).in_pass(pass.number());
         let ends = matches!(event, Event::ActionFinished(_) | Event::ActionUnfinished(_));
         let told = self.told.entry(key.clone()).or_default();
         let before = told.iter().rev().find(|&&(_, by)| by == life).map(|&(before, _)| before);
         told.push((state, life));
-        if let Some(before) = before.filter(|&before| !(is_again || ends && before == "started")) {
+        if let Some(before) = before.filter(|&before| !(ends && before == "started")) {
             self.violated(format!("{key} is told to be {before}, then {state}"));
         }
     }
@@ -383,23 +334,29 @@ impl<'a> Oracle<'a> {
         self.expected().find(|key| !self.has(committed, key))
     }
 
+    /// What came due, each time through its instant.
     fn expected(&self) -> impl Iterator<Item = Key> + '_ {
-        self.shown.iter().flat_map(move |&(after, until, file)| {
-            self.scenario.files[file].lines.iter().flat_map(move |line| {
-                let due = line.due.between(after, until.min(self.duty));
-                due.filter(|&at| !self.is_undone(at)).map(|at| Key::new(line.entry.name.clone(), at))
+        self.shown.stretches().iter().flat_map(move |stretch| {
+            self.scenario.files[stretch.file].lines.iter().flat_map(move |line| {
+                let due = line.due.between(stretch.after, stretch.until.min(self.duty));
+                due.filter(|&at| !self.is_undone(at)).map(move |at| {
+                    Key::new(line.entry.name.clone(), at).in_pass(self.shown.pass_of(at, stretch))
+                })
             })
         })
     }
 
-    /// Whether an occurrence is claimed. In a stretch that the clock has shown again it may be so
-    /// in another pass, or have been skipped by a clock that was put right.
-    fn has(&self, committed: &Memory, key: &Key) -> bool {
-        committed.row(key).is_some() || self.is_again(key.scheduled_at())
+    /// Whether the entry has an appointment then by every file by which it is due then.
+    fn is_appointment(&self, key: &Key) -> bool {
+        let due = self.scenario.files.iter().filter_map(|file| file.due(key.entry()));
+        let mut then = due.filter(|due| due.is_at(key.scheduled_at())).peekable();
+        then.peek().is_some() && then.all(|due| due.is_appointment())
     }
 
-    fn is_again(&self, at: Timestamp) -> bool {
-        self.again.iter().any(|&(from, until)| from <= at && at <= until)
+    /// Whether an occurrence is claimed, or was left to an earlier pass that has not come to its
+    /// end.
+    fn has(&self, committed: &Memory, key: &Key) -> bool {
+        committed.row(key).is_some() || committed.is_left_to_former_pass(key)
     }
 
     fn is_undone(&self, at: Timestamp) -> bool {
@@ -455,6 +412,15 @@ impl<'a> Oracle<'a> {
                     .push(format!("{key} started {actions:?}, is known by {own:?}, and nothing tells of it"));
             }
         }
+        let mut kept: BTreeMap<Key, usize> = BTreeMap::new();
+        for (key, actions) in started.iter().filter(|(key, _)| self.is_appointment(key)) {
+            *kept.entry((*key).clone().in_pass(0)).or_default() += actions.len();
+        }
+        let twice = kept.iter().filter(|&(key, &times)| {
+            let mut entries = self.scenario.universe.entries.iter();
+            times > 1 && !entries.any(|entry| entry.name == *key.entry() && entry.idempotent)
+        });
+        wrong.extend(twice.map(|(key, times)| format!("the appointment {key} was kept {times} times")));
         for (key, action) in &self.surplus {
             let mut owner = started.iter().filter(|(_, actions)| actions.contains(action));
             let is_so = owner.any(|(_, actions)| actions.len() > 1 || late.contains_key(action))
@@ -478,7 +444,7 @@ impl<'a> Oracle<'a> {
                 State::Started | State::Finished | State::Failed => match row.action {
                     // The second action of an idempotent occurrence is nobody's, and may be taken
                     // for another's.
-                    _ if doubled && self.adopted.contains(&key.clone().in_pass(0)) => true,
+                    _ if doubled && self.adopted.contains(key) => true,
                     Some(action) => actions.contains(&action),
                     None => !actions.is_empty(),
                 },
@@ -500,15 +466,13 @@ impl<'a> Oracle<'a> {
                 (row.state, row.sent_at)
             {
                 let left = |sent: &Sent| sent.wall.as_microsecond() == sent_at.as_microsecond();
-                if !self.adopted.contains(&key.clone().in_pass(0))
+                if !self.adopted.contains(key)
                     && !self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && left(sent))
                 {
                     wrong.push(format!("{key} was not sent at {sent_at}"));
                 }
             }
-            if row.is_settled && self.is_again(key.scheduled_at()) {
-                self.seen.insert(row.state.as_str());
-            } else if row.is_settled {
+            if row.is_settled {
                 let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
                 // Of several members, a former leader may come to tell of an end when another has
                 // told of a later one.
@@ -524,10 +488,7 @@ impl<'a> Oracle<'a> {
         }
         wrong.extend(self.uncalled_for(committed));
         let excused = |at: Timestamp| {
-            at > duty
-                || self.is_again(at)
-                || self.is_undone(at)
-                || self.vague.iter().any(|&(from, until)| from <= at && at <= until)
+            at > duty || self.shown.is_again(at) || self.is_undone(at) || self.shown.is_vague(at)
         };
         wrong.extend(links::judge(self.scenario, committed, api, &started, excused));
         if let Some(first) = wrong.first() {
@@ -540,7 +501,7 @@ impl<'a> Oracle<'a> {
     fn uncalled_for(&self, committed: &Memory) -> Vec<String> {
         let expected: BTreeSet<Key> = self.expected().collect();
         let duty = self.duty_ends();
-        let first = self.shown.first().map(|&(after, ..)| after);
+        let first = self.shown.stretches().first().map(|first| first.after);
         committed
             .rows()
             .filter(|(key, row)| {
@@ -552,12 +513,8 @@ impl<'a> Oracle<'a> {
                 let given_up = row.state == State::Missed;
                 let reloaded = (self.vague_if_it_dies.iter())
                     .any(|&(from, until)| given_up && from <= at && at <= until);
-                let vague = reloaded
-                    || self.is_undone(at)
-                    || self.vague.iter().any(|&(from, until)| from <= at && at <= until);
-                // An instant that the clock showed twice may have been due under the file of the
-                // first time alone.
-                let excused = removed || vague || self.is_again(at) || at > duty || Some(at) <= first;
+                let vague = reloaded || self.is_undone(at) || self.shown.is_vague(at);
+                let excused = removed || vague || at > duty || Some(at) <= first;
                 let linked = matches!(row.origin, Origin::Retry(_) | Origin::Upstream);
                 !is_by_hand(key) && !linked && (!due || !(expected.contains(key) || excused))
             })

@@ -4,6 +4,7 @@
 //! Each kind of trouble is absent from about half of the runs, so that runs differ in more than
 //! their numbers.
 
+mod clocks;
 mod links;
 mod several;
 
@@ -65,6 +66,9 @@ pub(super) struct File {
     pub(super) schedule: Schedule,
     pub(super) lines: Vec<Line>,
 }
+
+/// The period of an appointment, in seconds.
+const DAY: i64 = 24 * 60 * 60;
 
 /// When an entry is due, apart from the timetable: at the seconds since the epoch that leave a
 /// remainder.
@@ -166,6 +170,11 @@ impl Due {
 
     const NEVER: Due = Due { period: 0, phase: 0 };
 
+    /// Whether it is an appointment, which is kept once however often the clock shows its instant.
+    pub(super) fn is_appointment(self) -> bool {
+        self.period == DAY
+    }
+
     /// Whether it is due then.
     pub(super) fn is_at(self, at: Timestamp) -> bool {
         self.period > 0 && at.subsec_nanosecond() == 0 && at.as_second().rem_euclid(self.period) == self.phase
@@ -216,6 +225,13 @@ impl Scenario {
     }
 
     pub(super) fn from_seed(seed: u64) -> Scenario {
+        match seed % 4 {
+            0 => Scenario::with_clocks_by_days(seed),
+            _ => Scenario::of_one(seed),
+        }
+    }
+
+    fn of_one(seed: u64) -> Scenario {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
         let span = Duration::from_secs(rng.u64(20..120));
@@ -353,7 +369,14 @@ impl Line {
         if self.entry.after.is_some() {
             return self;
         }
-        let cron = CRON[&(self.due.period, self.due.phase)].clone();
+        let Due { period, phase } = self.due;
+        let cron = match self.due.is_appointment() {
+            true => {
+                let text = format!("{} {} {} * * *", phase % 60, phase / 60 % 60, phase / 3600);
+                Expression::parse(&text).expect("an expression")
+            }
+            false => CRON[&(period, phase)].clone(),
+        };
         Line { entry: Arc::new(Entry { cron: [cron].into(), ..(*self.entry).clone() }), ..self }
     }
 }

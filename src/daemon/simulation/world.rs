@@ -406,12 +406,12 @@ impl<'a> World<'a> {
         }
         machine.opening = None;
         let process = machine.process.take();
-        let life = process.as_ref().map(|process| process.life);
+        let fired = process.is_some();
         let listening = machine.listeners.drain(..).chain(process);
         let flights: BTreeSet<u64> = listening.flat_map(|process| process.flying.into_keys()).collect();
         self.network.hang_up(&flights, &mut self.chances);
-        if let Some(life) = life {
-            self.book.died(life, self.database.tables.memory.cursor());
+        if fired {
+            self.book.died(&self.database.tables.memory);
         }
     }
 }

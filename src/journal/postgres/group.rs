@@ -10,7 +10,8 @@ use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{
-    Claim, Cursor, JournalError, Key, Pause, Refused, Repetition, Resent, Successor, Transition, Watch,
+    Claim, Cursor, Definition, JournalError, Key, Pause, Refused, Repetition, Resent, Successor, Transition,
+    Watch,
 };
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, Answers};
@@ -150,6 +151,24 @@ const RESENT: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
+/// What is in force no more ends, and what is new begins. An instant that a former schedule had
+/// reached, with a clock that was set back since, leaves nothing of it.
+pub(super) const IN_FORCE: &str = "
+    , wanted AS MATERIALIZED (
+        SELECT w.* FROM lease, unnest($2::text[], $3::text[]) AS w (entry, definition)
+    ), over AS (
+        UPDATE stackcron.in_force f SET until = greatest($4::bigint, f.since) FROM lease
+        WHERE f.until IS NULL AND f.shard = {own} AND NOT EXISTS (SELECT FROM wanted w
+            WHERE w.entry = f.entry COLLATE \"C\" AND w.definition = f.definition COLLATE \"C\")
+    ), begun AS (
+        INSERT INTO stackcron.in_force (entry, since, definition, shard)
+        SELECT w.entry, $4::bigint, w.definition, {own} FROM wanted w
+        WHERE NOT EXISTS (SELECT FROM stackcron.in_force f WHERE f.until IS NULL AND f.shard = {own}
+            AND f.entry = w.entry COLLATE \"C\" AND f.definition = w.definition COLLATE \"C\")
+        ON CONFLICT (entry, since) DO NOTHING
+    )
+    SELECT EXISTS (SELECT FROM lease)";
+
 const QUOTAS: &str = "
     , saved AS (
         INSERT INTO stackcron.quota (account, saved)
@@ -185,6 +204,8 @@ pub(crate) struct Group {
     /// The terms of an entry's pause, by the last word. `None`: it is not paused any more.
     pub(super) pauses: HashMap<EntryName, Option<Pause>>,
     pub(super) claims: HashMap<Key, Claim>,
+    /// The entries that are planned from an instant on, by the last word.
+    pub(super) in_force: Option<(Timestamp, Vec<(EntryName, Definition)>)>,
     pub(super) cursor: Option<Cursor>,
     pub(super) stopped: Option<Timestamp>,
 }
@@ -220,6 +241,7 @@ impl Group {
                 }
             }
             Write::Resent(resent) => drop(self.resent.insert(resent.key.clone(), resent.clone())),
+            Write::InForce(since, entries) => self.in_force = Some((since, entries.to_vec())),
             Write::Amend(claim) => drop(self.amended.insert(claim.key.clone(), claim.clone())),
             Write::Claim(cursor, claims) => {
                 self.moves(cursor);
@@ -233,7 +255,8 @@ impl Group {
     }
 
     /// The last word has it, and a cursor that only goes on never goes back.
-    fn moves(&mut self, cursor: Cursor) {
+    fn moves(&mut self, cursor: Option<Cursor>) {
+        let Some(cursor) = cursor else { return };
         self.cursor = Some(match self.cursor {
             Some(former) if cursor.repeat.is_none() => {
                 Cursor { at: former.at.max(cursor.at), repeat: former.repeat }
@@ -279,23 +302,37 @@ impl Group {
     ) -> Result<HashSet<(String, i64, i32)>, JournalError> {
         let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
-        let ((), withdrawn, amended, steps, resent, quotas, pauses, stopped, claims, later, given_back, ()) =
-            tokio::try_join!(
-                biased;
-                answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
-                answers.one(self.withdraw(client, number, of)),
-                answers.one(self.send_amended(client, number, of)),
-                answers.one(self.send_steps(&self.steps, client, number, of)),
-                answers.one(self.send_resent(client, number, of)),
-                answers.one(self.send_quotas(client, number, of)),
-                answers.one(self.send_pauses(client, number, of)),
-                answers.one(self.send_stopped(client, number, of)),
-                answers.one(self.send_claims(client, number, of)),
-                answers.one(self.send_steps(&self.later, client, number, of)),
-                answers.one(self.give_back(client, number, of)),
-                answers.one(client.batch_execute("COMMIT")),
-            )?;
-        let told = [&withdrawn, &amended, &steps, &resent, &quotas, &pauses, &stopped, &later];
+        let (
+            (),
+            withdrawn,
+            amended,
+            steps,
+            resent,
+            quotas,
+            in_force,
+            pauses,
+            stopped,
+            claims,
+            later,
+            given_back,
+            (),
+        ) = tokio::try_join!(
+            biased;
+            answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
+            answers.one(self.withdraw(client, number, of)),
+            answers.one(self.send_amended(client, number, of)),
+            answers.one(self.send_steps(&self.steps, client, number, of)),
+            answers.one(self.send_resent(client, number, of)),
+            answers.one(self.send_quotas(client, number, of)),
+            answers.one(self.send_in_force(client, number, of)),
+            answers.one(self.send_pauses(client, number, of)),
+            answers.one(self.send_stopped(client, number, of)),
+            answers.one(self.send_claims(client, number, of)),
+            answers.one(self.send_steps(&self.later, client, number, of)),
+            answers.one(self.give_back(client, number, of)),
+            answers.one(client.batch_execute("COMMIT")),
+        )?;
+        let told = [&withdrawn, &amended, &steps, &resent, &quotas, &in_force, &pauses, &stopped, &later];
         let told = told.into_iter().flatten().chain(claims.first());
         if !told.into_iter().all(|row| row.get::<_, bool>(0)) {
             return Err(JournalError::Deposed);
@@ -426,6 +463,27 @@ impl Group {
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
         one(client, &of.lease(), QUOTAS, &parameters).await
+    }
+
+    async fn send_in_force(
+        &self,
+        client: &Client,
+        number: i64,
+        of: &Statements,
+    ) -> Result<Option<Row>, Error> {
+        let Some((since, all)) = &self.in_force else {
+            return Ok(None);
+        };
+        let entries: Vec<&str> = all.iter().map(|(entry, _)| entry.as_str()).collect();
+        let definitions: Vec<&str> = all.iter().map(|(_, definition)| definition.as_str()).collect();
+        let since = since.as_microsecond();
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&number, Type::INT8),
+            (&entries, Type::TEXT_ARRAY),
+            (&definitions, Type::TEXT_ARRAY),
+            (&since, Type::INT8),
+        ];
+        one(client, &of.in_force(), "", &parameters).await
     }
 
     async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {

@@ -7,11 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::super::{Filter, JournalError, Key, Record, link};
+use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span, link};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::{Address, rows, schema};
+use crate::schedule::EntryName;
 
 /// Rows that are asked for at once: a long history costs no memory.
 const PORTION: i32 = 1000;
@@ -79,6 +81,46 @@ pub fn planned_until(address: &Address) -> Result<Option<Timestamp>, JournalErro
         let found = answered(address, client.query_typed(LEAST, &[])).await?;
         let cursor = found.first().and_then(|row| row.get::<_, Option<i64>>(0));
         cursor.map(rows::instant).transpose().map_err(|detail| rows::damaged(address, &detail))
+    })
+}
+
+/// Which schedules were in force: of one entry, or of all. Blocks.
+///
+/// # Errors
+/// As [`read_history`].
+pub fn read_in_force(address: &Address, entry: Option<&EntryName>) -> Result<InForce, JournalError> {
+    const SPANS: &str = "
+        SELECT entry, since, until, definition FROM stackcron.in_force
+        WHERE ($1::text IS NULL OR entry = $1) AND (until IS NULL OR until > since) ORDER BY 1, 2";
+    let read = async || {
+        let client = connect(address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
+        let journal =
+            answered(address, client.query_typed("SELECT pruned_until FROM stackcron.journal", &[])).await?;
+        let name = entry.map(EntryName::as_str);
+        let found = answered(address, client.query_typed(SPANS, &[(&name, Type::TEXT)])).await?;
+        let pruned = journal.first().and_then(|row| row.get::<_, Option<i64>>(0));
+        let instant = |at: Option<i64>| at.map(rows::instant).transpose();
+        let span = |row: &Row| {
+            Ok(Span {
+                entry: rows::entry_name(row.get(0))?,
+                since: rows::instant(row.get(1))?,
+                until: instant(row.get(2))?,
+                definition: Definition::of_saved(row.get(3)),
+            })
+        };
+        let read = || {
+            Ok(InForce {
+                pruned_until: instant(pruned)?,
+                spans: found.iter().map(span).collect::<Result<_, String>>()?,
+            })
+        };
+        read().map_err(|detail: String| rows::damaged(address, &detail))
+    };
+    // Whoever calls may be in a runtime, and may not block in it.
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| rows::runtime(address)?.block_on(read()));
+        reading.join().unwrap_or(Err(JournalError::Closed))
     })
 }
 

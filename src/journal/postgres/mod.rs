@@ -26,7 +26,7 @@ pub(crate) mod tables;
 mod transfer;
 
 pub use address::{Address, AddressError};
-pub use history::{planned_until, read_history};
+pub use history::{planned_until, read_history, read_in_force};
 pub use lately::{read_lately, read_pauses, read_records};
 pub(super) use member::summary;
 pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};

@@ -130,7 +130,7 @@ mod tests {
         let there = claim(person(), 1);
         let lost = [there.clone(), claim(person(), 2), claim(Origin::Schedule, 3)];
         let mut open = Open::found(HashMap::from([(there.key, Progress::due())]));
-        let writes = [Write::Claim(Timestamp::UNIX_EPOCH.into(), &lost)];
+        let writes = [Write::Claim(Some(Timestamp::UNIX_EPOCH.into()), &lost)];
         open.is_lost(&writes);
         let (group, mut written) = open.group(&[], &HashMap::new());
         assert_eq!(group.withdrawn, HashSet::from([lost[1].key.clone()]));

@@ -22,7 +22,7 @@ use super::super::{
     State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
-use super::group::{CLAIM, columns};
+use super::group::{CLAIM, IN_FORCE, columns};
 use super::lease::{KnownBeat, Number};
 use super::member::{Term, Unable};
 use super::open::Open;
@@ -82,9 +82,11 @@ pub(super) struct Rows {
 pub(super) struct Statements {
     /// The last beat of the leader that is known to be written.
     known_beat: KnownBeat,
+    /// What each begins with: the lease, if it is still this leader's, held as it is.
     lease: String,
     claim: String,
     stopped: String,
+    in_force: String,
     open: String,
     begin: String,
     goes_on: String,
@@ -108,13 +110,14 @@ impl Statements {
         Statements {
             known_beat: known_beat.clone(),
             claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
+            in_force: format!("{lease}{IN_FORCE}").replace("{own}", &own),
             stopped: format!(
                 "{lease}, stopped AS (UPDATE stackcron.shard SET stopped_at = $2 FROM lease WHERE {row})
                 SELECT EXISTS (SELECT FROM lease)"
             ),
             open: OPEN.replace("{own}", &own),
             begin: format!(
-                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_from, pass_until FROM stackcron.shard, lease WHERE {row}"
+                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_until, pass_from FROM stackcron.shard, lease WHERE {row}"
             ),
             goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
             lease,
@@ -128,6 +131,10 @@ impl Statements {
 
     pub(super) fn claim(&self) -> String {
         self.now(&self.claim)
+    }
+
+    pub(super) fn in_force(&self) -> String {
+        self.now(&self.in_force)
     }
 
     pub(super) fn stopped(&self) -> String {
@@ -158,6 +165,10 @@ const PRUNE: &str = "
         DELETE FROM stackcron.settled s USING lease WHERE (s.scheduled_at, s.entry, s.pass) IN
         (SELECT scheduled_at, entry, pass FROM stackcron.settled WHERE scheduled_at < $2 ORDER BY 1, 2, 3 LIMIT $3)
         RETURNING 1
+    ), forgotten AS (
+        UPDATE stackcron.journal SET pruned_until = greatest(pruned_until, $2) FROM lease
+    ), past AS (
+        DELETE FROM stackcron.in_force f USING lease WHERE f.until <= $2
     ), resent AS (
         DELETE FROM stackcron.resent r USING lease WHERE r.scheduled_at < $2
     )
@@ -521,9 +532,9 @@ fn open_row(row: &Row) -> Result<(Claim, Progress), String> {
 
 /// The stretch that the clock went through again last.
 fn repeat(journal: &Row) -> Result<Option<Repeat>, String> {
-    let (pass, from, until): (Option<i64>, Option<i64>, Option<i64>) =
+    let (pass, until, from): (Option<i64>, Option<i64>, Option<i64>) =
         (journal.get(3), journal.get(4), journal.get(5));
-    let (Some(pass), Some(from), Some(until)) = (pass, from, until) else { return Ok(None) };
+    let Some(((pass, until), from)) = pass.zip(until).zip(from) else { return Ok(None) };
     let pass = u32::try_from(pass).map_err(|_| format!("{pass} is no pass"))?;
     Ok(Some(Repeat { pass, from: instant(from)?, until: instant(until)? }))
 }

@@ -35,6 +35,10 @@ pub(super) struct Migration {
 /// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to
 /// have, `watch` (JSON) how the stack's list is read for one; NULL once nobody reads on.
 ///
+/// `in_force`: the instants from `since` up to `until` were planned by this definition of the
+/// entry, in this shard. NULL: they are still. What was scheduled before the journal's
+/// `pruned_until` is not known.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
 /// identity.
 ///
@@ -49,6 +53,7 @@ const FIRST: &str = r#"
         identity uuid NOT NULL,
         schema integer NOT NULL,
         oldest integer NOT NULL,
+        pruned_until bigint,
         moved_to text,
         moved_from uuid
     );
@@ -137,6 +142,14 @@ const FIRST: &str = r#"
         surplus bigint,
         watch text,
         PRIMARY KEY (scheduled_at, entry, pass)
+    );
+    CREATE TABLE stackcron.in_force (
+        entry text COLLATE "C" NOT NULL,
+        since bigint NOT NULL,
+        until bigint,
+        definition text COLLATE "C" NOT NULL,
+        shard text COLLATE "C" NOT NULL DEFAULT '',
+        PRIMARY KEY (entry, since)
     );
     CREATE TABLE stackcron.paused (
         entry text COLLATE "C" PRIMARY KEY,

@@ -64,7 +64,7 @@ impl Tables {
         open: &mut Open,
         (cursor, claims, attempts): (Cursor, &[Claim], &[(Key, Transition)]),
     ) -> Option<Vec<Key>> {
-        let writes = [Write::Steps(attempts), Write::Claim(cursor, claims)];
+        let writes = [Write::Steps(attempts), Write::Claim(Some(cursor), claims)];
         let settled = self.settled(open.moved_otherwise(&writes).into_iter());
         let (group, mut written) = open.group(&writes, &settled);
         let new = self.write(Writer::of(term), &group)?;
@@ -177,11 +177,7 @@ impl Tables {
         group.stopped.into_iter().for_each(|at| self.memory.stopped(at));
         let mut new = HashSet::new();
         let claims: Vec<_> = group.claims.values().cloned().collect();
-        let claimed = match group.cursor {
-            Some(cursor) => self.memory.claim(cursor, &claims),
-            None => self.memory.claim_all(&claims),
-        };
-        let known: HashSet<Key> = claimed.known.into_iter().collect();
+        let known: HashSet<Key> = self.memory.claim(group.cursor, &claims).known.into_iter().collect();
         for key in group.claims.keys() {
             let own = self.numbers.get(key) == Some(&number.get());
             if !known.contains(key) {

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row as SqlRow};
 
-use super::super::transfer::{Head, Idle, More, PORTION, ResentRow, Row};
+use super::super::transfer::{Head, Idle, InForceRow, More, PORTION, ResentRow, Row};
 use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, PREPARED_WITHIN, answered, connect, failure, within};
 use super::lease::EXPIRES;
@@ -36,8 +36,8 @@ const HEAD: &str = "
         (SELECT CASE WHEN bool_and(stopped_at IS NOT NULL) THEN max(stopped_at) END FROM stackcron.shard WHERE cursor IS NOT NULL),
         (SELECT max(lost_until) FROM stackcron.lease), (SELECT max(sends_until) FROM stackcron.lease),
         moved_to, moved_from::text,
-        (SELECT max(pass) FROM stackcron.shard), (SELECT min(pass_from) FROM stackcron.shard),
-        (SELECT max(pass_until) FROM stackcron.shard)
+        (SELECT max(pass) FROM stackcron.shard), (SELECT max(pass_until) FROM stackcron.shard),
+        (SELECT min(pass_from) FROM stackcron.shard), pruned_until
     FROM stackcron.journal";
 
 const OPEN: &str = "
@@ -52,7 +52,8 @@ const SETTLED: &str = "
     FROM stackcron.settled s JOIN stackcron.target t ON t.id = s.target ORDER BY s.scheduled_at, s.entry, s.pass";
 
 const EMPTY: &str = "
-    TRUNCATE stackcron.open, stackcron.settled, stackcron.resent, stackcron.target, stackcron.paused, stackcron.quota, stackcron.shard;
+    TRUNCATE stackcron.open, stackcron.settled, stackcron.resent, stackcron.target, stackcron.paused, stackcron.quota, stackcron.in_force,
+        stackcron.shard;
     UPDATE stackcron.lease SET sends_until = NULL, lost_until = NULL";
 
 /// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some
@@ -218,19 +219,30 @@ impl Idle for IdleDatabase {
             watch: row.get(5),
         });
         let resent: Vec<ResentRow> = resent.collect();
+        let spans = self.query(
+            "SELECT entry, since, until, definition FROM stackcron.in_force WHERE until IS NULL OR until > since ORDER BY 1, 2",
+        )?;
+        let in_force = spans.iter().map(|row| InForceRow {
+            entry: row.get(0),
+            since: row.get(1),
+            until: row.get(2),
+            definition: row.get(3),
+        });
         let head = rows.first().and_then(|row| {
             Some(Head {
                 identity: Identity::parse(row.get(0))?,
                 cursor: row.get(1),
                 stopped_at: row.get(2),
                 pass: row.get(7),
-                pass_from: row.get(8),
-                pass_until: row.get(9),
+                pass_until: row.get(8),
+                pass_from: row.get(9),
                 lost_until: row.get(3),
                 sends_until: row.get(4),
                 paused: paused.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 quotas: quotas.iter().map(|row| (row.get(0), row.get(1))).collect(),
                 resent,
+                in_force: in_force.collect(),
+                pruned_until: row.get(10),
                 moved_to: row.get(5),
                 moved_from: row.get::<_, Option<&str>>(6).and_then(Identity::parse),
             })
@@ -277,14 +289,14 @@ impl Idle for IdleDatabase {
         }
         for name in &names {
             self.execute(
-                "INSERT INTO stackcron.shard (name, cursor, stopped_at, pass, pass_from, pass_until) VALUES ($1, $2, $3, $4, $5, $6)",
+                "INSERT INTO stackcron.shard (name, cursor, stopped_at, pass, pass_until, pass_from) VALUES ($1, $2, $3, $4, $5, $6)",
                 &[
                     (name, Type::TEXT),
                     (&head.cursor, Type::INT8),
                     (&head.stopped_at, Type::INT8),
                     (&head.pass, Type::INT8),
-                    (&head.pass_from, Type::INT8),
                     (&head.pass_until, Type::INT8),
+                    (&head.pass_from, Type::INT8),
                 ],
             )?;
             if head.lost_until.is_some() {
@@ -305,6 +317,24 @@ impl Idle for IdleDatabase {
         for (account, saved) in &head.quotas {
             let sql = "INSERT INTO stackcron.quota (account, saved) VALUES ($1, $2)";
             self.execute(sql, &[(account, Type::TEXT), (saved, Type::TEXT)])?;
+        }
+        self.execute("UPDATE stackcron.journal SET pruned_until = $1", &[(&head.pruned_until, Type::INT8)])?;
+        for rows in head.in_force.chunks(PORTION) {
+            // All of them as the common shard's: a named one begins its own when it leads.
+            let entries: Vec<&str> = rows.iter().map(|row| row.entry.as_str()).collect();
+            let since: Vec<i64> = rows.iter().map(|row| row.since).collect();
+            let until: Vec<Option<i64>> = rows.iter().map(|row| row.until).collect();
+            let definitions: Vec<&str> = rows.iter().map(|row| row.definition.as_str()).collect();
+            self.execute(
+                "INSERT INTO stackcron.in_force (entry, since, until, definition)
+                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])",
+                &[
+                    (&entries, Type::TEXT_ARRAY),
+                    (&since, Type::INT8_ARRAY),
+                    (&until, Type::INT8_ARRAY),
+                    (&definitions, Type::TEXT_ARRAY),
+                ],
+            )?;
         }
         for row in &head.resent {
             self.execute(

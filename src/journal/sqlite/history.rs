@@ -5,9 +5,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, named_params};
 
-use super::super::{Filter, JournalError, Key, Record, link};
+use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span, link};
 use super::file;
 use super::rows;
+use crate::schedule::EntryName;
 
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged
 /// and never sorted.
@@ -74,6 +75,33 @@ fn read(
         }
     }
     Ok(())
+}
+
+/// Which schedules were in force: of one entry, or of all.
+///
+/// # Errors
+/// As [`read_history`].
+pub fn read_in_force(directory: &Path, entry: Option<&EntryName>) -> Result<InForce, JournalError> {
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    let read = || -> rusqlite::Result<InForce> {
+        let db = db.unchecked_transaction()?;
+        let pruned_until =
+            db.query_row("SELECT pruned_until FROM journal", [], |row| rows::instant(row, 0))?;
+        let mut statement = db.prepare(
+            "SELECT entry, since, until, definition FROM in_force WHERE ?1 IS NULL OR entry = ?1 ORDER BY 1, 2",
+        )?;
+        let spans = statement.query_map([entry.map(EntryName::as_str)], |row| {
+            Ok(Span {
+                entry: rows::entry_name(row, 0)?,
+                since: rows::required(row, 1)?,
+                until: rows::instant(row, 2)?,
+                definition: Definition::of_saved(row.get(3)?),
+            })
+        })?;
+        Ok(InForce { pruned_until, spans: spans.collect::<Result<_, _>>()? })
+    };
+    read().map_err(|error| JournalError::sqlite(&path, &error))
 }
 
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {

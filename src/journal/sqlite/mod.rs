@@ -16,7 +16,7 @@ use super::{Journal, JournalError, Opened, SendPermit, SendWatermark};
 use crate::schedule::Shard;
 
 pub use file::FILE_NAME;
-pub use history::read_history;
+pub use history::{read_history, read_in_force};
 pub use lately::{read_lately, read_pauses, read_records};
 pub(super) use transfer::IdleFile;
 

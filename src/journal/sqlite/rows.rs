@@ -1,6 +1,6 @@
 //! The journal's rows: how claims, moves and what else is kept are written and read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, Handover, JournalError, Key, Known, Origin, Pause, Recovered, Refused,
-    Repeat, Repetition, Resent, State, Successor, Transition, Unnamed, Watch,
+    Claim, Claimed, ClockOf, Cursor, Definition, Handover, JournalError, Key, Known, Origin, Pause,
+    Recovered, Refused, Repeat, Repetition, Resent, State, Successor, Transition, Unnamed, Watch,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -113,8 +113,8 @@ impl Rows {
             let from = "SELECT cursor, stopped_at, pass, pass_from, pass_until FROM journal";
             let (cursor, stopped_at, repeat) = db.query_row(from, [], |row| {
                 let pass: Option<u32> = row.get(2)?;
-                let stretch = pass.zip(instant(row, 3)?.zip(instant(row, 4)?));
-                let repeat = stretch.map(|(pass, (from, until))| Repeat { pass, from, until });
+                let span = instant(row, 3)?.zip(instant(row, 4)?);
+                let repeat = pass.zip(span).map(|(pass, (from, until))| Repeat { pass, from, until });
                 Ok((instant(row, 0)?, instant(row, 1)?, repeat))
             })?;
             let mut recovered = Recovered {
@@ -214,6 +214,11 @@ impl Store for Rows {
             )
             .and_then(|mut statement| statement.execute(params![before.as_microsecond(), rows]))
             .and_then(|pruned| {
+                self.db.execute(
+                    "UPDATE journal SET pruned_until = max(coalesce(pruned_until, ?1), ?1)",
+                    [before.as_microsecond()],
+                )?;
+                self.db.execute("DELETE FROM in_force WHERE until <= ?1", [before.as_microsecond()])?;
                 let sql = "DELETE FROM resent WHERE scheduled_at < ?1";
                 self.db.prepare_cached(sql)?.execute([before.as_microsecond()])?;
                 Ok(pruned)
@@ -294,6 +299,7 @@ impl Writing<'_> {
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::End(handover) => return self.end(handover).map(Written::Steps),
             Write::Amend(claim) => self.amend(claim)?,
+            Write::InForce(since, entries) => self.in_force(since, entries)?,
             Write::Resent(resent) => self.resent(resent)?,
             Write::Pause(entry, pause) => self.pause(entry, pause)?,
             Write::Resume(entry) => self.resume(entry)?,
@@ -303,8 +309,9 @@ impl Writing<'_> {
     }
 
     /// Claims what is not known yet, and moves the cursor on.
-    fn claim(&mut self, cursor: Cursor, claims: &[Claim]) -> rusqlite::Result<Claimed> {
+    fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let claimed = self.claim_all(claims)?;
+        let Some(cursor) = cursor else { return Ok(claimed) };
         let at = cursor.at.as_microsecond();
         match cursor.repeat {
             None => self
@@ -372,6 +379,38 @@ impl Writing<'_> {
             }
         }
         Ok(claimed)
+    }
+
+    /// Ends what is in force no more at an instant, and begins what is new.
+    fn in_force(&mut self, since: Timestamp, entries: &[(EntryName, Definition)]) -> rusqlite::Result<()> {
+        let at = since.as_microsecond();
+        let known: HashMap<String, String> = self
+            .db
+            .prepare_cached("SELECT entry, definition FROM in_force WHERE until IS NULL")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut over: HashSet<&str> = known.keys().map(String::as_str).collect();
+        let mut new = Vec::new();
+        for (entry, definition) in entries {
+            match known.get(entry.as_str()) {
+                Some(text) if text == definition.as_str() => drop(over.remove(entry.as_str())),
+                _ => new.push((entry, definition)),
+            }
+        }
+        for entry in over {
+            self.db
+                .prepare_cached("UPDATE in_force SET until = ?2 WHERE entry = ?1 AND until IS NULL")?
+                .execute(params![entry, at])?;
+        }
+        self.db.prepare_cached("DELETE FROM in_force WHERE until <= since")?.execute([])?;
+        for (entry, definition) in new {
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO in_force (entry, since, definition) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![entry.as_str(), at, definition.as_str()])?;
+        }
+        Ok(())
     }
 
     /// Changes what is claimed, if it is open.

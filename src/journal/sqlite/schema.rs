@@ -31,6 +31,9 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 /// `resent`: an occurrence that was sent again. `surplus` is a second action that it turned out to
 /// have, `watch` (JSON) how the stack's list is read for one; NULL once nobody reads on.
 ///
+/// `in_force`: the instants from `since` up to `until` were planned by this definition of the
+/// entry. NULL: they are still. What was scheduled before `pruned_until` is not known.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
 /// identity.
 const FIRST: &str = "
@@ -41,6 +44,7 @@ const FIRST: &str = "
         pass INTEGER,
         pass_from INTEGER,
         pass_until INTEGER,
+        pruned_until INTEGER,
         stopped_at INTEGER,
         moved_to TEXT,
         moved_from TEXT
@@ -104,6 +108,13 @@ const FIRST: &str = "
         surplus INTEGER,
         watch TEXT,
         PRIMARY KEY (scheduled_at, entry, pass)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE in_force (
+        entry TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER,
+        definition TEXT NOT NULL,
+        PRIMARY KEY (entry, since)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE paused (
         entry TEXT PRIMARY KEY,

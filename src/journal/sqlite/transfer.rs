@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::super::directory;
-use super::super::transfer::{Head, Idle, More, PORTION, ResentRow, Row};
+use super::super::transfer::{Head, Idle, InForceRow, More, PORTION, ResentRow, Row};
 use super::super::{Identity, JournalError};
 use super::{file, schema};
 use crate::schedule::{AccountName, ShardName};
@@ -91,29 +91,37 @@ impl Idle for IdleFile {
                 })
             })?;
             let resent = resent.collect::<Result<_, _>>()?;
+            let mut in_force = db.prepare("SELECT entry, since, until, definition FROM in_force ORDER BY 1, 2")?;
+            let in_force = in_force.query_map([], |row| {
+                let (entry, since) = (row.get(0)?, row.get(1)?);
+                Ok(InForceRow { entry, since, until: row.get(2)?, definition: row.get(3)? })
+            })?;
+            let in_force = in_force.collect::<Result<_, _>>()?;
             let sql =
-                "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_from, pass_until FROM journal";
+                "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until FROM journal";
             let (identity, head) = db.query_row(sql, [], |row| {
                 let identity: String = row.get(0)?;
                 let from: Option<String> = row.get(4)?;
                 Ok((
                     Identity::parse(&identity),
-                    (row.get(1)?, row.get(2)?, row.get(3)?, from, row.get(5)?, row.get(6)?, row.get(7)?),
+                    (row.get(1)?, row.get(2)?, row.get(3)?, from, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?),
                 ))
             })?;
-            let (cursor, stopped_at, moved_to, moved_from, pass, pass_from, pass_until) = head;
+            let (cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until) = head;
             Ok(identity.map(|identity| Head {
                 identity,
                 cursor,
                 stopped_at,
                 pass,
-                pass_from,
                 pass_until,
+                pass_from,
                 lost_until: None,
                 sends_until: None,
                 paused,
                 quotas,
                 resent,
+                in_force,
+                pruned_until,
                 moved_to,
                 moved_from: moved_from.as_deref().and_then(Identity::parse),
             }))
@@ -152,14 +160,19 @@ impl Idle for IdleFile {
         self.with(|db| {
             db.execute_batch("BEGIN IMMEDIATE")?;
             db.execute(
-                "UPDATE journal SET cursor = ?1, stopped_at = ?2, moved_from = ?3, pass = ?4, pass_from = ?5, pass_until = ?6",
-                params![head.cursor, head.stopped_at, head.identity.as_str(), head.pass, head.pass_from, head.pass_until],
+                "UPDATE journal SET cursor = ?1, stopped_at = ?2, moved_from = ?3, pass = ?4, pass_until = ?5, pass_from = ?6",
+                params![head.cursor, head.stopped_at, head.identity.as_str(), head.pass, head.pass_until, head.pass_from],
             )?;
             for (entry, terms) in &head.paused {
                 db.execute("INSERT INTO paused (entry, terms) VALUES (?1, ?2)", [entry, terms])?;
             }
             for (account, saved) in &head.quotas {
                 db.execute("INSERT INTO quota (account, saved) VALUES (?1, ?2)", [account, saved])?;
+            }
+            db.execute("UPDATE journal SET pruned_until = ?1", [head.pruned_until])?;
+            for row in &head.in_force {
+                db.prepare_cached("INSERT INTO in_force (entry, since, until, definition) VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![row.entry, row.since, row.until, row.definition])?;
             }
             for row in &head.resent {
                 db.execute("INSERT INTO entry (name) VALUES (?1) ON CONFLICT DO NOTHING", [&row.entry])?;
@@ -249,7 +262,10 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let db = file::connect(&place.path().join("journal"), schema::MIGRATIONS).expect("a new journal");
         for (table, columns) in [
-            ("journal", "only identity cursor pass pass_from pass_until stopped_at moved_to moved_from"),
+            (
+                "journal",
+                "only identity cursor pass pass_from pass_until pruned_until stopped_at moved_to moved_from",
+            ),
             (
                 "open",
                 "scheduled_at entry pass target due deadline by_person args state attempts sent action reason link retry_of",
@@ -259,6 +275,7 @@ mod tests {
                 "scheduled_at entry pass target due state attempts sent action finished success reason link retry_of",
             ),
             ("resent", "scheduled_at entry pass stack surplus watch"),
+            ("in_force", "entry since until definition"),
             ("paused", "entry terms"),
             ("quota", "account saved"),
         ] {

@@ -1,4 +1,4 @@
-//! What is told to whom, in virtual time.
+//! Tests of who is told what, in virtual time.
 
 use jiff::Timestamp;
 
@@ -52,7 +52,8 @@ impl World {
         self.now += Duration::from_secs(seconds);
     }
 
-    /// What is posted now: to whom, and how many ends it tells or what the ping says.
+    /// Posts what is due now, and returns for each message its target and its number of ends or the
+    /// ping's content.
     fn posted(&mut self) -> Vec<(String, String)> {
         let deliveries = self.outbox.advance(self.now);
         deliveries
@@ -163,7 +164,7 @@ fn what_fails_is_tried_again_with_longer_waits_and_given_up_at_last() {
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60, 60]);
     assert_eq!(world.told(), ["notify.failed"]);
-    // What comes after is tried as well, and said when it is taken.
+    // A later message is tried as well, and reported when it is taken.
     world.happens("a", What::Bad(Trigger::Missed));
     world.pass(5);
     assert_eq!(world.posted().len(), 1);

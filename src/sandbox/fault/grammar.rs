@@ -1,4 +1,4 @@
-//! How a fault is written, and read.
+//! The grammar of `--fault`: parsing and printing.
 
 use std::fmt;
 use std::mem::discriminant;
@@ -37,7 +37,7 @@ pub enum FaultError {
         key: String,
         /// As written.
         given: String,
-        /// What can be written.
+        /// The values that the key takes, for the error message.
         expected: &'static str,
     },
     /// A kind that takes no value has one.

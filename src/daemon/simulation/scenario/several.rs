@@ -15,7 +15,7 @@ impl Scenario {
     /// The same schedule and the same API, for two or three daemons that share a journal and a
     /// file.
     pub(in super::super) fn of_several(seed: u64) -> Scenario {
-        let alone = Scenario::from_seed(seed);
+        let alone = Scenario::of_one(seed);
         let mut rng = Rng::with_seed(seed ^ 0x5e7e);
         let machines = rng.usize(2..=3);
         let apart = match rng.u32(..4) {

@@ -132,6 +132,7 @@ impl World<'_> {
         let Some(copy) = self.copies.remove(&number) else { return };
         // A journal in which nothing is claimed has forgotten nothing.
         let Some(cursor) = copy.memory.cursor() else { return };
+        let repeat = copy.memory.repeat();
         if self.is_shared() {
             self.database.is_restored(copy, self.time + down);
         } else {
@@ -150,6 +151,6 @@ impl World<'_> {
             }
         }
         self.note(|| format!("the journal is as it was when its cursor was {cursor}"));
-        self.book.is_restored(cursor);
+        self.book.is_restored(cursor, repeat);
     }
 }

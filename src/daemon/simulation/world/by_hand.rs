@@ -23,8 +23,8 @@ impl World<'_> {
         let now = self.now();
         let Some(entry) = self.running(name) else { return Ok(()) };
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-        if let Some((cursor, claim)) = process.core.claim_by_hand(&entry, None, now) {
-            self.ask(Write::ByHand(cursor, claim));
+        if let Some(claim) = process.core.claim_by_hand(&entry, None, now) {
+            self.ask(Write::ByHand(claim));
         }
         self.point()
     }
@@ -82,8 +82,8 @@ impl World<'_> {
         match steered {
             Steered::Paused(pause) => {
                 let (by, until) = (pause.by.clone(), pause.until);
+                self.book.paused(&entry, &pause);
                 let effects = process.core.pause(&entry, pause, now);
-                self.book.paused(&entry, until);
                 self.tells(EntryPaused { entry, by_uid: 0, by, until, note: None }.into());
                 self.perform(effects)
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::disk::{Steered, Write, Written};
+use super::super::shown::Planned;
 use super::looks::Looks;
 use super::machine::Machine;
 use super::stopping::Stopping;
@@ -94,7 +95,7 @@ impl World<'_> {
         recovered.may_have_been_sent(self.machines[self.here].known_until);
         let older = forgotten(&self.scenario.files[self.file].schedule, &recovered);
         if let Some((claims, _)) = &older {
-            let known = self.database.tables.memory.claim(claims.cursor, &claims.claims).known;
+            let known = self.database.tables.memory.claim(Some(claims.cursor.into()), &claims.claims).known;
             for (key, attempt) in attempts(&recovered, claims.cursor) {
                 self.database.tables.memory.step(&key, &attempt);
             }
@@ -124,10 +125,7 @@ impl World<'_> {
         for open in recovered.open.iter().filter(|_| self.book.traces()).cloned().collect::<Vec<_>>() {
             self.note(|| format!("  open: {} {:?}", open.claim.key, open.reached));
         }
-        self.book.starts(life, self.file, now.wall, recovered.stopped_at.is_some(), recovered.cursor);
-        if !self.is_shared() {
-            self.book.sees(now.wall);
-        }
+        self.book.starts(life, self.file, now.wall, &recovered);
         self.book.knows_paused(&recovered.paused);
         let running = Arc::new(self.scenario.files[self.file].schedule.clone());
         let (core, effects) = Core::new(&running, recovered, self.chances.u64(..), now);
@@ -198,9 +196,9 @@ impl World<'_> {
                 self.claim_window()?;
             }
             self.point()?;
-            self.book.sees(now.wall);
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
             let effects = process.core.turn(now);
+            self.sees();
             self.perform(effects)?;
         }
         let Some(process) = &self.machines[self.here].process else { return Ok(()) };
@@ -223,8 +221,11 @@ impl World<'_> {
         let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
             return Ok(());
         };
-        if let Some(claims) = process.core.claim_window(now) {
+        let claims = process.core.claim_window(now);
+        self.sees();
+        if let Some(claims) = claims {
             if claims.repeat.is_some() && self.scenario.clocks.len() == 1 {
+                let machine = &mut self.machines[self.here];
                 machine.known_until = machine.known_until.map(|until| until.min(now.wall));
             }
             if self.book.traces() && !claims.claims.is_empty() {
@@ -239,6 +240,15 @@ impl World<'_> {
             self.save_quotas();
         }
         Ok(())
+    }
+
+    /// The daemon has looked at its clocks.
+    fn sees(&mut self) {
+        let now = self.now();
+        let Some(process) = &self.machines[self.here].process else { return };
+        let (cursor, repeat) = process.core.planned();
+        let committed = self.database.tables.memory.cursor();
+        self.book.sees(now, Planned { cursor, repeat, committed });
     }
 
     pub(super) fn save_quotas(&mut self) {
@@ -267,7 +277,7 @@ impl World<'_> {
             self.at(frozen_until, Happens::Reread);
             return Ok(());
         }
-        self.book.sees(now.wall);
+        self.book.passes(now.wall);
         // It takes a while to prepare a schedule.
         let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
         let schedule = self.scenario.files[file].schedule.clone();

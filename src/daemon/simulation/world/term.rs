@@ -108,7 +108,7 @@ impl World<'_> {
         let (time, here) = (self.time, self.here);
         let Some(mut process) = self.machines[here].process.take() else { return };
         self.note(|| format!("STEPS DOWN: life {}", process.life));
-        self.book.died(process.life, self.database.tables.memory.cursor());
+        self.book.died(&self.database.tables.memory);
         drop(process.core.stop());
         let stops = process.stopping.is_some();
         let machine = &mut self.machines[here];

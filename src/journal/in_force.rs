@@ -1,0 +1,116 @@
+//! Which schedule was in force when: for each entry the spans of instants that were planned by one
+//! definition of it.
+//!
+//! The schedule file tells what is due from now on, and nothing of what it said before. So a daemon
+//! that begins, and one that takes over another schedule, tells the journal the entries that it
+//! plans from an instant on. The journal ends the spans of what is gone or due by other
+//! expressions, and begins those of what is new. Rows are few: one for each change of an entry.
+//!
+//! Example: `e` is due each minute. At 12:10 a reload removes it, and at 12:30 another one brings
+//! it back. The journal has two spans of `e`: up to 12:10, and from 12:30 on. Of 12:20 it can say
+//! that the entry was not in the schedule then.
+
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::schedule::{self, Entry, EntryName, Expression};
+use crate::timetable;
+
+/// What an entry's instants follow from: its zone, then its expressions, each on a line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Definition(String);
+
+/// Instants that were planned by one definition of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The entry.
+    pub entry: EntryName,
+    /// The first instant.
+    pub since: Timestamp,
+    /// The end, itself excluded. `None`: the definition is in force still.
+    pub until: Option<Timestamp>,
+    /// What the entry was.
+    pub definition: Definition,
+}
+
+/// What the journal has of the schedules that were in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// What was scheduled before may have been taken out of the journal. `None`: nothing was.
+    pub pruned_until: Option<Timestamp>,
+    /// By entry and time.
+    pub spans: Vec<Span>,
+}
+
+impl Definition {
+    /// What an entry is due by.
+    pub fn of(entry: &Entry) -> Definition {
+        let mut text = entry.timezone.iana_name().unwrap_or("UTC").to_owned();
+        for expression in &entry.cron {
+            text.push('\n');
+            text.push_str(expression.as_str());
+        }
+        Definition(text)
+    }
+
+    /// The text as a journal keeps it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn of_saved(text: String) -> Definition {
+        Definition(text)
+    }
+
+    /// An entry that is due as this one was; its stack, its job and its policies are nobody's.
+    /// `None`: the zone or an expression is of another version.
+    pub fn entry(&self, name: &EntryName) -> Option<Arc<Entry>> {
+        let mut lines = self.0.split('\n');
+        let timezone = TimeZone::get(lines.next()?).ok()?;
+        let cron = lines.map(|line| Expression::parse(line).ok()).collect::<Option<Box<[_]>>>()?;
+        let template = TEMPLATE.as_ref()?;
+        (!cron.is_empty())
+            .then(|| Arc::new(Entry { name: name.clone(), timezone, cron, ..Entry::clone(template) }))
+    }
+}
+
+/// An entry of nobody's. It is always there.
+static TEMPLATE: LazyLock<Option<Arc<Entry>>> = LazyLock::new(|| {
+    let text = "accounts: { a: { token: { env: T } } }\njobs: { e: { stack: s, job: j, cron: '@daily' } }\n";
+    schedule::parse("", text).ok()?.schedule.entries.into_iter().next()
+});
+
+impl Span {
+    /// Whether an instant was planned by it.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.since <= at && self.until.is_none_or(|until| at < until)
+    }
+
+    /// Whether the entry was due then. `None`: its definition cannot be read.
+    pub fn is_due(&self, at: Timestamp) -> Option<bool> {
+        let entry = self.definition.entry(&self.entry)?;
+        Some(self.holds(at) && timetable::next(&entry, at) == Some(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_read_as_it_was_written() {
+        let text = "accounts: { a: { token: { env: T } } }\n\
+                    jobs: { e: { stack: s, job: j, timezone: Europe/London, cron: ['30 1 * * *', '0 0 12 * * MON'] } }\n";
+        let entry = schedule::parse("", text).expect("a valid file").schedule.entries.remove(0);
+        let definition = Definition::of(&entry);
+        let read =
+            Definition::of_saved(definition.as_str().to_owned()).entry(&entry.name).expect("it is readable");
+        assert_eq!((&read.cron, &read.timezone), (&entry.cron, &entry.timezone));
+        let at: Timestamp = "2026-07-01T00:30:00Z".parse().expect("an instant");
+        let span = Span { entry: entry.name.clone(), since: at, until: None, definition };
+        assert_eq!(span.is_due(at), Some(true));
+        assert_eq!(Span { until: Some(at), ..span }.is_due(at), Some(false), "its end is not in it");
+    }
+}
