@@ -97,7 +97,7 @@ fn evils() -> Vec<(&'static str, Evil, &'static str)> {
         ("merged mappings by aliases", Evil::Bytes(bomb(true)), "aliases come to more values"),
         ("a long text by aliases", Evil::Bytes(long_alias()), "aliases come to more values"),
         ("an alias of itself", text("a: &a [*a]\n".into()), ""),
-        ("100 MB of nothing", Evil::Sparse(100 << 20), "larger than 64 MiB"),
+        ("300 MB of nothing", Evil::Sparse(300 << 20), "larger than 256 MiB"),
         ("brackets", text("[".repeat(1 << 20)), "nested too deeply"),
         ("braces", text("{a: ".repeat(1 << 18)), "nested too deeply"),
         ("dashes", text("- ".repeat(1 << 19)), "nested too deeply"),

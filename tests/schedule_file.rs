@@ -608,8 +608,8 @@ fn a_file_beyond_the_limit_is_refused_unread() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("large.yaml");
     let file = fs::File::create(&path).expect("a file");
-    file.set_len(100 << 20).expect("a sparse file of 100 MiB");
-    assert_eq!(refused(&path), (Code::TooLarge, "the file is larger than 64 MiB".into()));
+    file.set_len(300 << 20).expect("a sparse file of 300 MiB");
+    assert_eq!(refused(&path), (Code::TooLarge, "the file is larger than 256 MiB".into()));
 }
 
 #[test]

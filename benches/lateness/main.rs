@@ -3,14 +3,17 @@
 //! Each contender is a process of its own and gets the same schedule: N entries due at one instant, or one
 //! entry every second. The server in this process notes when each request arrives. Contenders take turns, so
 //! that a noisy minute is everybody's. Run with `cargo bench --bench lateness`; arguments are the sizes,
-//! `1 100 1000 10000` unless given, and words of the contenders' names, all of them unless given. The size 0
-//! is one entry every second.
+//! `0 1 100 1000 10000` unless given, and words of the contenders' names, all of them unless given. The size
+//! 0 is one entry every second, of which one contender more has 100,000 other entries. `--plot FILE` draws
+//! the arrivals of the largest size. `--rounds N` sets how often each contender has its turn.
 
 mod contender;
 mod figures;
 mod own;
+mod plot;
 mod rivals;
 mod server;
+mod table;
 
 use std::time::Duration;
 
@@ -19,15 +22,13 @@ use jiff::{SignedDuration, Timestamp};
 use contender::{Contender, Due, Start};
 use figures::{Figures, Run};
 use server::Server;
+use table::Column;
 
 /// Entries due at one instant.
-const SIZES: [usize; 4] = [1, 100, 1000, 10_000];
+const SIZES: [usize; 5] = [0, 1, 100, 1000, 10_000];
 
 /// How long one entry a second is watched.
-const SECONDS: usize = 20;
-
-/// From this size on, the rate of arrival is told beside a bare loop's.
-const BURST: usize = 1000;
+const SECONDS: usize = 60;
 
 /// Rounds of a contender that is due on the minute.
 const ROUNDS_OF_A_MINUTE: usize = 2;
@@ -35,37 +36,67 @@ const ROUNDS_OF_A_MINUTE: usize = 2;
 /// A contender that is slower than this is given up.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
 
+/// What the command line asks for.
+#[derive(Default)]
+struct Wanted {
+    sizes: Vec<usize>,
+    /// Parts of contenders' names. Empty: all.
+    words: Vec<String>,
+    plot: Option<String>,
+    rounds: Option<usize>,
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
         Some("tokio-cron-scheduler-jobs") => own::tokio_cron_scheduler(&arguments[1..]),
         Some("bare-loop") => own::bare_loop(&arguments[1..]),
-        _ => compare(&arguments),
+        _ => compare(&Wanted::read(&arguments)),
     }
 }
 
-fn compare(arguments: &[String]) {
-    let (mut sizes, mut words) = (Vec::new(), Vec::new());
-    for argument in arguments {
-        match argument.parse::<usize>() {
-            Ok(size) => sizes.push(size),
-            Err(_) => words.push(argument),
+impl Wanted {
+    fn read(arguments: &[String]) -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match (argument.as_str(), argument.parse()) {
+                ("--plot", _) => wanted.plot = arguments.next().cloned(),
+                ("--rounds", _) => wanted.rounds = arguments.next().and_then(|rounds| rounds.parse().ok()),
+                (_, Ok(size)) => wanted.sizes.push(size),
+                (word, Err(_)) => wanted.words.push(word.to_owned()),
+            }
         }
+        if wanted.sizes.is_empty() {
+            wanted.sizes = SIZES.to_vec();
+        }
+        wanted
     }
-    if sizes.is_empty() {
-        sizes = [0].into_iter().chain(SIZES).collect();
+
+    fn wants(&self, contender: &Contender) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| contender.name.contains(word.as_str()))
     }
+
+    fn rounds(&self, size: usize) -> usize {
+        self.rounds.unwrap_or(match size {
+            0 => 1,
+            _ => 5,
+        })
+    }
+}
+
+fn compare(wanted: &Wanted) {
     let contenders = contender::all();
-    let wanted = |contender: &&Contender| {
-        words.is_empty() || words.iter().any(|word| contender.name.contains(word.as_str()))
-    };
-    let contenders: Vec<&Contender> = contenders.iter().filter(wanted).collect();
+    let contenders: Vec<&Contender> = contenders.iter().filter(|contender| wanted.wants(contender)).collect();
     let server = Server::start();
+    println!("{}", machine());
     println!("lateness from the due instant to the request's arrival at the server, in milliseconds");
-    for size in sizes {
+    let largest = wanted.sizes.iter().copied().max().unwrap_or_default();
+    let mut columns = Vec::new();
+    for &size in &wanted.sizes {
         let able: Vec<&Contender> = contenders.iter().copied().filter(|each| each.can(size)).collect();
         let mut runs: Vec<Vec<Run>> = able.iter().map(|_| Vec::new()).collect();
-        for round in 0..rounds(size) {
+        for round in 0..wanted.rounds(size) {
             for (contender, runs) in able.iter().zip(&mut runs) {
                 // One that is due on the minute alone takes half a minute more each time.
                 if contender.resolution > 1 && round >= ROUNDS_OF_A_MINUTE {
@@ -79,43 +110,46 @@ fn compare(arguments: &[String]) {
         }
         let what = if size == 0 { "one entry a second".to_owned() } else { format!("{size} at once") };
         figures::heading(&what);
-        let mut ours = None;
-        let mut all = Vec::new();
+        if let Some(path) = wanted.plot.as_ref().filter(|_| size == largest) {
+            draw(path, size, &able, &mut runs);
+        }
+        let mut column = Column { size, figures: Vec::new() };
         for (contender, runs) in able.iter().zip(runs) {
             let figures = Figures::of(&runs, if size == 0 { SECONDS } else { size });
-            figures.print(contender.name, ours.as_ref());
-            if contender.name == contender::OURS {
-                ours = Some(figures);
-            } else {
-                all.push((contender.name, figures));
-            }
+            figures.print(contender.name);
+            column.figures.push((contender.name, figures));
         }
-        let Some(ours) = ours else { continue };
-        for (name, figures) in all {
-            match name {
-                contender::IN_MEMORY => {
-                    println!("  the journal on disk adds {:+.2} ms to p99", ours.p99 - figures.p99);
-                }
-                contender::BARE_LOOP if size >= BURST => {
-                    println!("  our rate is {:.0}% of the bare loop's", ours.rate / figures.rate * 100.0);
-                }
-                _ => {}
-            }
-        }
+        columns.push(column);
     }
+    table::print(&columns);
+    println!("\n{}", machine());
 }
 
-fn rounds(size: usize) -> usize {
-    match size {
-        0 => 1,
-        1 => 5,
-        _ => 3,
+/// Draws the run of each contender whose last arrival is the median.
+fn draw(path: &str, size: usize, contenders: &[&Contender], runs: &mut [Vec<Run>]) {
+    let mut lines = Vec::new();
+    for (contender, runs) in contenders.iter().zip(runs) {
+        runs.sort_by(|one, other| f64::total_cmp(&one.last(), &other.last()));
+        lines.extend(runs.get(runs.len() / 2).map(|run| (contender.name, run.late.as_slice())));
     }
+    std::fs::write(path, plot::draw(size, &lines)).expect("the drawing");
+    println!("drawn: {path}");
+}
+
+/// The processor, the number of its cores, and how busy they are.
+fn machine() -> String {
+    let file = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let processors = file("/proc/cpuinfo");
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = file("/proc/loadavg");
+    let load: Vec<&str> = load.split(' ').take(3).collect();
+    format!("{}, {cores} cores, load averages {}", model.unwrap_or("a processor"), load.join(" "))
 }
 
 /// How long a contender has to start: parsing and adding jobs is not what is measured here.
-fn lead(size: usize) -> SignedDuration {
-    SignedDuration::from_secs(match size {
+fn lead(entries: usize) -> SignedDuration {
+    SignedDuration::from_secs(match entries {
         0..=100 => 4,
         101..=1000 => 6,
         _ => 12,
@@ -123,7 +157,7 @@ fn lead(size: usize) -> SignedDuration {
 }
 
 fn every_second(contender: &Contender, server: &Server) -> Run {
-    let first = whole(Timestamp::now() + lead(0), 1);
+    let first = whole(Timestamp::now() + lead(contender.others), 1);
     let running = contender.start(Start { address: server.address(), entries: 1, due: Due::EverySecond });
     let end = first + SignedDuration::from_secs(SECONDS as i64) - SignedDuration::from_millis(1);
     sleep_until(end);

@@ -1,6 +1,7 @@
 //! The contenders that are in this program: tokio-cron-scheduler by itself, and no scheduler at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::DefaultClock;
@@ -9,8 +10,9 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 use super::server::LIMIT;
 
-/// Requests that the bare loop may have in flight at once: as many as the daemon.
-const IN_FLIGHT: usize = 256;
+/// Tasks of the bare loop, each with one request in flight: as many as the daemon has connections in
+/// a burst.
+const TASKS: usize = 64;
 
 /// The same schedule straight in tokio-cron-scheduler: one job an entry, a governor limiter, reqwest.
 pub fn tokio_cron_scheduler(arguments: &[String]) {
@@ -38,22 +40,28 @@ pub fn tokio_cron_scheduler(arguments: &[String]) {
     });
 }
 
-/// No scheduler: at the instant, all requests from one loop.
+/// No scheduler: at the instant, tasks that each send the next request until none is left.
 pub fn bare_loop(arguments: &[String]) {
     let [address, entries, _, at] = arguments else { panic!("arguments") };
     let (entries, at): (usize, Timestamp) =
         (entries.parse().expect("a number of entries"), at.parse().expect("an instant"));
+    let address: Arc<str> = address.as_str().into();
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         let client = client();
-        let turns = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
+        let next = Arc::new(AtomicUsize::new(0));
         tokio::time::sleep(Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()).await;
-        for number in 0..entries {
-            let turn = Arc::clone(&turns).acquire_owned().await.expect("a turn");
-            let url = format!("http://{address}/api/3/stacks/s/jobs/j{number}/run_now");
-            let client = client.clone();
+        for _ in 0..TASKS.min(entries) {
+            let (client, next, address) = (client.clone(), Arc::clone(&next), Arc::clone(&address));
             tokio::spawn(async move {
-                let _ = client.post(url).bearer_auth("token").send().await.expect("an answer").bytes().await;
-                drop(turn);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= entries {
+                        return;
+                    }
+                    let url = format!("http://{address}/api/3/stacks/s/jobs/j{number}/run_now");
+                    let answer = client.post(url).bearer_auth("token").send().await;
+                    let _ = answer.expect("an answer").bytes().await;
+                }
             });
         }
         std::future::pending::<()>().await

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::fire::{Fire, Sender};
 use super::pool::MOST_AHEAD;
+use crate::background::WaitsForWorker;
 
 /// Workers that start at once.
 const ENOUGH: usize = MOST_AHEAD;
@@ -38,7 +39,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     /// The requests in the order in which they were handed over.
-    waiting: VecDeque<Fire>,
+    waiting: VecDeque<(Fire, WaitsForWorker)>,
     workers: usize,
     /// A task looks whether what waits has waited for long.
     watched: bool,
@@ -66,7 +67,7 @@ impl Workers {
             self.0.employ(&mut queue, fire);
             return;
         }
-        queue.waiting.push_back(fire);
+        queue.waiting.push_back((fire, WaitsForWorker::new()));
         if !std::mem::replace(&mut queue.watched, true) {
             tokio::spawn(watch(Arc::clone(&self.0)));
         }
@@ -109,7 +110,7 @@ impl Worker {
             queue.workers -= 1;
             self.ended = true;
         }
-        next
+        next.map(|(fire, _)| fire)
     }
 }
 
@@ -127,9 +128,9 @@ async fn watch(shared: Arc<Shared>) {
         tokio::time::sleep(PATIENCE).await;
         let now = Instant::now();
         let mut queue = shared.queue();
-        while let Some(fire) = queue.waiting.pop_front() {
+        while let Some((fire, waits)) = queue.waiting.pop_front() {
             if now.duration_since(fire.handed_over) < PATIENCE {
-                queue.waiting.push_front(fire);
+                queue.waiting.push_front((fire, waits));
                 break;
             }
             shared.employ(&mut queue, fire);

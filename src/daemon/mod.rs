@@ -88,7 +88,7 @@ const MOST_SAVED_AHEAD: u32 = 4;
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Replies that are taken in before the loop looks at the clock again.
-const REPLIES_AT_ONCE: usize = 64;
+const REPLIES_AT_ONCE: usize = 256;
 
 /// The runtime's timer is this coarse. What is nearer is waited for by yielding.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
@@ -284,7 +284,7 @@ impl Daemon {
                     LeadershipChange::HandsOver => return Halt::HandsOver,
                     LeadershipChange::Leads(_) | LeadershipChange::StandsBy(_) => {}
                 },
-                _ = self.requests.replies.recv_many(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
+                _ = self.requests.next_replies(&mut done, REPLIES_AT_ONCE) => self.take_in(&mut done),
                 tick = ticks.next() => match tick {
                     Tick::ClaimWindow => {
                         self.claim_window(Now::read());

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::control_state::{ByHand, To};
 use super::core::Claims;
+use crate::background::WaitsForWorker;
 use crate::clock::Now;
 use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::control::{Fire, Steer};
@@ -56,6 +57,14 @@ pub(super) struct Requests {
     pub(super) replies: mpsc::UnboundedReceiver<Done>,
 }
 
+/// While so many run_now wait for a worker, replies are taken in by groups: a turn of the loop for
+/// each reply costs as much as the reply's request. The workers need some 2 ms for as many, and the
+/// loop is back before they run out.
+const WORK_AHEAD: usize = 128;
+
+/// How long replies are gathered then: as short as the runtime's timer can wait.
+const GATHERS: Duration = Duration::from_millis(1);
+
 impl Requests {
     pub(super) fn new(
         clients: BTreeMap<AccountName, Client>,
@@ -89,6 +98,14 @@ impl Requests {
     ) {
         self.clients.retain(|name, _| !clients.contains_key(name) && needed(name));
         self.clients.extend(clients.into_iter().map(|(name, client)| (name, Arc::new(client))));
+    }
+
+    /// Waits for replies, and takes up to so many.
+    pub(super) async fn next_replies(&mut self, done: &mut Vec<Done>, most: usize) -> usize {
+        if WaitsForWorker::number() >= WORK_AHEAD {
+            tokio::time::sleep(GATHERS).await;
+        }
+        self.replies.recv_many(done, most).await
     }
 
     /// Sends a request. Its end arrives on `replies`, whatever becomes of it.

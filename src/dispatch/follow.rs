@@ -97,7 +97,8 @@ impl Following {
     /// How long the action may run, and how long it has run. `None`: it may run on, or it was told
     /// that it runs too long.
     pub(super) fn runs_over(&self, now: Now) -> Option<(Duration, SignedDuration)> {
-        let within = self.entry.expect.and_then(|expect| expect.within).filter(|_| !self.told_slow)?;
+        let within =
+            self.entry.expect.as_ref().and_then(|expect| expect.within).filter(|_| !self.told_slow)?;
         Some((within, now.wall.duration_since(self.sent_at)))
     }
 

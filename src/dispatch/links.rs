@@ -155,7 +155,7 @@ impl Dispatch {
             return None;
         }
         let entry = self.links.retrying.get(ending.key.entry()).filter(|_| is_failure)?;
-        let policy = entry.retry?;
+        let policy = entry.retry.as_deref()?;
         let scheduled_at = ending.key.scheduled_at();
         let (number, args) = match &ending.origin {
             Origin::Retry(retry) => (retry.number + 1, retry.args.clone()),

@@ -411,7 +411,7 @@ fn slow(following: &mut Following, ran: Option<i64>, now: Now) -> Vec<Effect> {
 
 /// Tells that an action ended sooner than its entry expects.
 fn quick(following: &Following, after_ms: i64) -> Option<Effect> {
-    let expected_ms = whole_ms(following.entry.expect?.at_least?);
+    let expected_ms = whole_ms(following.entry.expect.as_ref()?.at_least?);
     (after_ms < expected_ms).then(|| {
         log(ActionQuick {
             entry: following.entry.name.clone(),

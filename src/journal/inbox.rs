@@ -6,16 +6,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Whether the thread is woken.
+/// Tells whether a request wakes the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hurry {
     /// Somebody waits for it.
     Now,
-    /// It lies until the thread looks: at the first one soon, at the others with it.
+    /// The request does not wake the thread. The first such request is looked at soon, and the
+    /// others with it.
     Soon,
 }
 
-/// Both ends are gone when the thread has ended, or nobody can ask any more.
+/// State that both ends share. It ends with the thread, or when no sender is left.
 #[derive(Debug)]
 struct Shared<T> {
     queue: Mutex<Queue<T>>,
@@ -27,6 +28,8 @@ struct Queue<T> {
     waiting: VecDeque<T>,
     /// Somebody waits for one of them, or there are so many that they do not wait for more.
     hurry: bool,
+    /// Somebody waits for one of them.
+    awaited: bool,
     senders: usize,
     receiver: bool,
 }
@@ -39,7 +42,7 @@ pub(super) struct Gone;
 #[derive(Debug)]
 pub(super) struct Sender<T> {
     shared: Arc<Shared<T>>,
-    /// So many do not wait for more.
+    /// A group of this many requests is handled without waiting for more.
     group: usize,
 }
 
@@ -47,10 +50,10 @@ pub(super) struct Sender<T> {
 #[derive(Debug)]
 pub(super) struct Receiver<T>(Arc<Shared<T>>);
 
-/// What waiting brought.
+/// The outcome of waiting.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Waited {
-    /// There are requests.
+    /// Requests have arrived.
     Arrived,
     /// The time is up.
     TimedOut,
@@ -60,14 +63,14 @@ pub(super) enum Waited {
 
 /// The two ends.
 pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
-    let queue = Queue { waiting: VecDeque::new(), hurry: false, senders: 1, receiver: true };
+    let queue = Queue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
     let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
     (Sender { shared: Arc::clone(&shared), group }, Receiver(shared))
 }
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        // Nothing here leaves the queue half changed.
+        // No panic leaves the queue half changed, so a poisoned lock is used as it is.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,6 +87,7 @@ impl<T> Sender<T> {
         let hurries = hurry == Hurry::Now || queue.waiting.len() >= self.group;
         let wakes = first || (hurries && !queue.hurry);
         queue.hurry |= hurries;
+        queue.awaited |= hurry == Hurry::Now;
         drop(queue);
         if wakes {
             self.shared.changed.notify_one();
@@ -110,8 +114,13 @@ impl<T> Receiver<T> {
     /// Takes what is there.
     pub(super) fn take(&self) -> VecDeque<T> {
         let mut queue = self.0.lock();
-        queue.hurry = false;
+        (queue.hurry, queue.awaited) = (false, false);
         std::mem::take(&mut queue.waiting)
+    }
+
+    /// Whether somebody waits for what is there.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.0.lock().awaited
     }
 
     /// Waits for a request, whoever asks, and for at most this span.
@@ -158,7 +167,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
         queue.receiver = false;
-        // Who waits for an answer to one of these hears that there is none.
+        // Dropping these requests tells everybody who waits for an answer that none comes.
         let left = std::mem::take(&mut queue.waiting);
         drop(queue);
         drop(left);

@@ -1,4 +1,4 @@
-//! Where a journal is read: beside a running daemon, or without one.
+//! The place of a journal for reading, beside a running daemon or without one.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

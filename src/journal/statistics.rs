@@ -26,7 +26,7 @@ struct Sums {
     last_success: Option<Timestamp>,
 }
 
-/// What the records of one entry come to. The keys are an interface.
+/// The statistics of one entry. The keys are an interface.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EntryStatistics {
     /// The entry.

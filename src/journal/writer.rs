@@ -25,11 +25,12 @@ use crate::log;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// What is recorded waits this long for company. A crash loses no more, and that much is found
-/// again at the API.
+/// A record waits this long for others to be written with it, and during a burst of sends for the
+/// end of the burst ([`background::let_sends_go_first`]). A crash loses at most this much, and the
+/// API's lists bring it back.
 const SOON: Duration = Duration::from_millis(50);
 
-/// So many changes do not wait for more.
+/// A batch of this many changes is written without waiting for more.
 pub(super) const GROUP: usize = 1000;
 
 /// Between two tries to write what could not be written.
@@ -39,8 +40,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST_AGAIN: Duration = Duration::from_millis(100);
 const LAST_TRIES: u32 = 6;
 
-/// An end waits so long for a log that is slow. Claims are made further ahead.
-const LOG_BEHIND: Duration = Duration::from_millis(250);
+/// An end waits so long for a log that is slow, or that writes the lines of a burst. Claims are made
+/// further ahead.
+const LOG_BEHIND: Duration = Duration::from_millis(400);
 
 /// Rows that are pruned in one step: a claim waits for one at most.
 const STEP: u32 = 500;
@@ -65,7 +67,7 @@ pub(super) enum Change {
     InForce(Timestamp, Vec<(EntryName, Definition)>),
 }
 
-/// What the thread is asked for.
+/// A request to the thread.
 #[derive(Debug)]
 pub(super) enum Request {
     Soon(Change),
@@ -87,8 +89,8 @@ struct Pruning {
     answer: Answer<Pruned>,
 }
 
-/// Which writes fail. A claim needs more space than a move: that a move succeeds says nothing of
-/// claims.
+/// The kind of writes that fail. A claim needs more space than a transition, so a successful
+/// transition says nothing about claims.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failing {
     Moves,
@@ -104,23 +106,25 @@ pub(super) struct Writer<S> {
     refused: UnboundedSender<Refused>,
     /// The log, which is to tell of an end first.
     log: Option<log::Progress>,
-    /// To be written, in the order of asking.
+    /// The requests to write, in the order of asking.
     batch: Vec<Request>,
-    /// When the batch is written, unless somebody who waits comes first.
+    /// The instant at which the batch is written, unless a request that waits comes first.
     write_at: Option<Instant>,
+    /// When the oldest change arrived that is not written and that nobody waits for.
+    changed_at: Option<Instant>,
     failing: Option<Failing>,
     /// The batch's length at which it is looked through again.
     crowded: usize,
     pruning: Option<Pruning>,
 }
 
-/// What could not be written, and is to be tried again.
+/// The requests that could not be written and are to be tried again.
 struct Left {
     kept: Vec<Request>,
     error: JournalError,
 }
 
-/// Whether the thread goes on.
+/// Tells whether the thread goes on.
 enum Next {
     Continue,
     /// Somebody may wait for the end.
@@ -143,6 +147,7 @@ impl<S: Store> Writer<S> {
             log: None,
             batch: Vec::new(),
             write_at: None,
+            changed_at: None,
             failing: None,
             crowded: SLACK,
             pruning: None,
@@ -180,7 +185,11 @@ impl<S: Store> Writer<S> {
             }
             Waited::TimedOut | Waited::Arrived => {}
         }
+        if self.batch.is_empty() && self.arrived.is_empty() {
+            self.changed_at = None;
+        }
         self.arrived.append(&mut self.inbox.take());
+        self.let_sends_go_first();
         while let Some(request) = self.arrived.pop_front() {
             match request {
                 Request::Close { stopped_at, answer } => {
@@ -210,6 +219,16 @@ impl<S: Store> Writer<S> {
         }
         self.prune();
         Next::Continue
+    }
+
+    /// Waits for the end of a burst of sends, if nobody waits for a write. A burst that goes on
+    /// holds nothing up after a moment, until all that has arrived meanwhile is written.
+    fn let_sends_go_first(&mut self) {
+        let since = *self.changed_at.get_or_insert_with(Instant::now);
+        if !self.batch.iter().chain(&self.arrived).any(is_awaited) {
+            background::let_sends_go_first(since, || !self.inbox.is_awaited());
+            self.arrived.append(&mut self.inbox.take());
+        }
     }
 
     /// Waits until there is something to do.
@@ -392,7 +411,7 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// What fails only now is tried a few times more: nobody else writes it.
+    /// Writes that fail at the end are tried a few times more, since nobody else writes them.
     fn close(&mut self, stopped_at: Timestamp) -> Result<(), JournalError> {
         let mut tries = 0;
         loop {
@@ -408,7 +427,7 @@ impl<S: Store> Writer<S> {
     }
 }
 
-/// What a request writes. `None`: nothing.
+/// Returns the write of a request. `None`: it writes nothing.
 fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
@@ -429,7 +448,12 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
     }
 }
 
-/// Whether it is an end, after which nothing tells of an occurrence again.
+/// Returns true when somebody waits for the request.
+fn is_awaited(request: &Request) -> bool {
+    !matches!(request, Request::Soon(_) | Request::Follow(_))
+}
+
+/// Returns true when the request writes the end of an occurrence.
 fn has_end(request: &Request) -> bool {
     let is_end =
         |(_, mv): &(Key, Transition)| !matches!(mv, Transition::Waiting { .. } | Transition::Sending { .. });
@@ -441,7 +465,8 @@ fn has_end(request: &Request) -> bool {
     }
 }
 
-/// What a batch writes. `None` when it writes nothing: that it succeeds says nothing.
+/// Returns the kind of a batch's writes. `None`: the batch writes nothing, so its success says
+/// nothing.
 fn kind(batch: &[Request]) -> Option<Failing> {
     let kinds = batch.iter().filter_map(|request| match request {
         Request::Claim { .. } => Some(Failing::Claims),

@@ -216,6 +216,7 @@ fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress
         let Ok(first) = inbox.recv() else {
             return;
         };
+        background::let_sends_go_first(Instant::now(), || true);
         let (mut count, mut ends) = (0, false);
         for told in std::iter::once(first).chain(inbox.try_iter()) {
             count += 1;

@@ -302,7 +302,8 @@ pub struct Entry {
     /// The job that is run.
     pub job: JobUid,
     /// Due whenever any of them is. Empty where the entry comes after another one, and only there.
-    pub cron: Box<[Expression]>,
+    /// Entries that have their one expression in common share it.
+    pub cron: Arc<[Expression]>,
     /// The entry whose end makes this one due, in place of expressions.
     pub after: Option<After>,
     /// The zone its expressions are read in.
@@ -330,7 +331,7 @@ pub struct Entry {
     /// Nothing is sent; its occurrences are skipped.
     pub paused: bool,
     /// Whether an action that ended without success is run again.
-    pub retry: Option<RetryPolicy>,
+    pub retry: Option<Arc<RetryPolicy>>,
     /// What to do while its stack is not ready for a job.
     pub stack_state: StackState,
     /// Who is told how its occurrences end.
@@ -338,7 +339,7 @@ pub struct Entry {
     /// Calendars on which its occurrences are skipped.
     pub not_on: NotOn,
     /// How long an action takes when all is well. Only of an entry that is followed.
-    pub expect: Option<Expectation>,
+    pub expect: Option<Arc<Expectation>>,
 }
 
 /// How long an action takes when all is well: told when one ends sooner or runs longer. Nothing is

@@ -12,8 +12,8 @@ use rustix::fs::OFlags;
 use super::diagnostic::Code;
 use super::report::Problem;
 
-/// The largest file that is read, in bytes. A million entries fit.
-pub const MAX_BYTES: u64 = 64 << 20;
+/// The largest file that is read, in bytes. A million entries fit, with uids as Cloud 66 has them.
+pub const MAX_BYTES: u64 = 256 << 20;
 
 /// The largest calendar file that is read, in bytes. Public feeds of holidays have a tenth.
 const MAX_CALENDAR_BYTES: u64 = 8 << 20;

@@ -11,15 +11,15 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::NonFiniteFloatPolicy;
 use serde_yaml::{Budget, DuplicateKeyPolicy, Error, Location, Options, Spanned};
 
-/// Keys, values, lists and mappings in a file. 64 MiB of real entries have fewer; a file made of brackets alone has
+/// Keys, values, lists and mappings in a file. A million entries have ten million; a file made of brackets alone has
 /// more, and would take gigabytes.
-const MAX_NODES: usize = 4_000_000;
+const MAX_NODES: usize = 16_000_000;
 
 /// Values that aliases may add to the file's own, so that a few lines cannot expand to gigabytes.
 const MAX_ALIASED: usize = 1_000_000;
 
 /// Bytes of all scalars, those of aliases counted at each use.
-const MAX_SCALAR_BYTES: usize = 128 << 20;
+const MAX_SCALAR_BYTES: usize = 256 << 20;
 
 /// Lists and mappings within each other. The format needs five.
 const MAX_DEPTH: usize = 32;

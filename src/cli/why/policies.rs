@@ -80,11 +80,11 @@ impl Policies {
                 StackState::Hold => "hold",
                 StackState::Skip => "skip",
             },
-            expect: entry.expect.map(|expect| Expected {
+            expect: entry.expect.as_ref().map(|expect| Expected {
                 at_least: expect.at_least.map(|least| Compact(least).to_string()),
                 within: expect.within.map(|within| Compact(within).to_string()),
             }),
-            retry: entry.retry.map(|retry| {
+            retry: entry.retry.as_ref().map(|retry| {
                 let first = Compact(retry.after.first);
                 match retry.after.factor > 1.0 {
                     true => format!("{} times, first after {first}", retry.times),

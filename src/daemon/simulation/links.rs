@@ -96,7 +96,7 @@ fn lost(scenario: &Scenario, key: &Key, row: &Row, rows: &BTreeMap<&Key, Row>) -
             && run.first(other) == first
             && number(&run.origin) == number(&row.origin) + 1
     });
-    let times = entry.retry.map_or(0, |retry| retry.times);
+    let times = entry.retry.as_ref().map_or(0, |retry| retry.times);
     if row.state == State::Failed && number(&row.origin) < times {
         return match repeated || newer() {
             true => Vec::new(),

@@ -8,7 +8,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn retrying(name: &str, account: &Arc<Account>, times: u32) -> Entry {
     let after = Backoff { first: MINUTE, factor: 1.0, most: None };
-    Entry { follow: true, retry: Some(RetryPolicy { times, after }), ..entry(name, account) }
+    Entry { follow: true, retry: Some(RetryPolicy { times, after }.into()), ..entry(name, account) }
 }
 
 fn follower(name: &str, of: &Entry, on: End) -> Entry {

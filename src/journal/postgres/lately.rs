@@ -1,4 +1,4 @@
-//! What happened lately, at a bounded cost however long the journal is.
+//! Reads the outcomes of the last day, at a cost that is bounded however long the journal is.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use super::history::{ROWS, record};
 use super::{Address, rows, schema};
 use crate::schedule::EntryName;
 
-/// What was sent so much later than it was due is counted as late.
+/// An occurrence that was sent later than this after it was due counts as late.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
 
-/// So many rows are looked at, the newest.
+/// At most this many rows are read, the newest.
 const MOST_ROWS: u64 = 500_000;
 
-/// What an operator looks into.
+/// The states that an operator looks into.
 const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
 
 /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest

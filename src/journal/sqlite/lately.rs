@@ -1,4 +1,4 @@
-//! What happened lately, at a bounded cost however long the journal is.
+//! Reads the outcomes of the last day, at a cost that is bounded however long the journal is.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use super::history::{ROWS, record};
 use super::rows::{PAUSED, paused_entry, state};
 use crate::schedule::EntryName;
 
-/// What was sent so much later than it was due is counted as late.
+/// An occurrence that was sent later than this after it was due counts as late.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
 
-/// So many rows are looked at, the newest: some tenths of a second.
+/// At most this many rows are read, the newest, which takes some tenths of a second.
 const MOST_ROWS: u64 = 500_000;
 
-/// What an operator looks into.
+/// The states that an operator looks into.
 const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
 
 /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest
@@ -37,7 +37,7 @@ pub fn read_lately(
 }
 
 fn lately(db: &Connection, since: Timestamp, until: Timestamp, most: usize) -> rusqlite::Result<Lately> {
-    // One view of the file for both queries.
+    // One transaction, so that both queries see one state of the file.
     let db = db.unchecked_transaction()?;
     let late = LATE.as_micros();
     let rows = format!("{ROWS} ORDER BY 1 DESC, 2 DESC LIMIT {MOST_ROWS}");

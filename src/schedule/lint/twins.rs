@@ -74,7 +74,7 @@ struct Glance {
 impl Glance {
     fn of(number: usize, entry: &Entry, zone: usize) -> Glance {
         let mut all = Glance { number, zone, seconds: 0, minutes: 0, hours: 0, months: 0 };
-        for expression in &entry.cron {
+        for expression in entry.cron.iter() {
             match expression.rule() {
                 Rule::Calendar(calendar) => {
                     all.seconds |= calendar.seconds;

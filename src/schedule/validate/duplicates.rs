@@ -36,7 +36,7 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
     let mut seen: HashMap<Run, usize> = HashMap::with_capacity(entries.len());
     let mut found: Vec<Again> = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
-        for expression in &entry.cron {
+        for expression in entry.cron.iter() {
             let run = Run {
                 stack: entry.stack.as_str(),
                 job: entry.job.as_str(),

@@ -13,8 +13,8 @@ use super::super::report::{Problem, Reported};
 use super::super::tree::{Kind, Node};
 use super::super::words::{EntryKey, ExpectKey, Key, nearest};
 use super::super::{
-    Account, CatchUp, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify, Overlap,
-    Priority, RetryPolicy, StackState, StackUid, Template,
+    Account, CatchUp, CronError, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify,
+    Overlap, Priority, RetryPolicy, StackState, StackUid, Template,
 };
 use super::accounts::Accounts;
 use super::duplicates;
@@ -42,11 +42,11 @@ pub(super) struct Policies {
     idempotent: bool,
     follow: bool,
     paused: bool,
-    retry: Option<RetryPolicy>,
+    retry: Option<Arc<RetryPolicy>>,
     stack_state: StackState,
     notify: Option<Arc<Notify>>,
     not_on: NotOn,
-    expect: Option<Expectation>,
+    expect: Option<Arc<Expectation>>,
 }
 
 /// What an entry sends as `job_args`.
@@ -226,7 +226,7 @@ impl<'s> Validator<'s, '_> {
         }
         // An entry that comes after another one needs no expression.
         let cron = match (cron, &after) {
-            (Read::Absent, Read::Good(_)) => Read::Good(Box::default()),
+            (Read::Absent, Read::Good(_)) => Read::Good(Arc::default()),
             (Read::Absent, Read::Reported(reported)) => Read::Reported(*reported),
             (cron, _) => cron,
         };
@@ -236,6 +236,7 @@ impl<'s> Validator<'s, '_> {
         let (Read::Good(stack), Read::Good(job), Read::Good(cron)) = (stack, job, cron) else {
             return Err(());
         };
+        let stack = self.shared.stack(stack);
         let (name, account) = (name.map_err(drop)?, account.ok_or(())?);
         let place = |key| match fields.slot(key) {
             Slot::Given((_, node)) => Ok(node.at),
@@ -292,7 +293,7 @@ impl<'s> Validator<'s, '_> {
         pair: Pair<'_, 's>,
         stack: &Read<StackUid>,
         job: &Read<JobUid>,
-        cron: &Read<Box<[Expression]>>,
+        cron: &Read<Arc<[Expression]>>,
     ) {
         let required = [
             (matches!(stack, Read::Absent), "`stack`"),
@@ -337,8 +338,8 @@ impl<'s> Validator<'s, '_> {
             };
         let follow = self.value(slot(EntryKey::Follow), Self::flag).unwrap_or(base.follow);
         let expect = match self.value(slot(EntryKey::Expect), Self::expectation) {
-            Read::Good(expect) => Some(expect),
-            Read::Absent | Read::Reported(_) => base.expect,
+            Read::Good(expect) => Some(Arc::new(expect)),
+            Read::Absent | Read::Reported(_) => base.expect.clone(),
         };
         if let (Slot::Given(pair), false) = (slot(EntryKey::Expect), follow) {
             let message = "how long an action takes is not known where it is not followed".into();
@@ -359,7 +360,7 @@ impl<'s> Validator<'s, '_> {
             idempotent: self.value(slot(EntryKey::Idempotent), Self::flag).unwrap_or(base.idempotent),
             follow,
             paused: self.value(slot(EntryKey::Paused), Self::flag).unwrap_or(base.paused),
-            retry: self.value(slot(EntryKey::Retry), Self::retry).unwrap_or(base.retry),
+            retry: self.value(slot(EntryKey::Retry), Self::retry).unwrap_or_else(|| base.retry.clone()),
             stack_state: self.value(slot(EntryKey::StackState), Self::word).unwrap_or(base.stack_state),
             notify,
             not_on,
@@ -428,8 +429,14 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The expressions of an entry. Their places are kept, in the order of the file.
-    fn expressions(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
-        self.each_expression(node, Self::expression_of_entry)
+    fn expressions(&mut self, node: &Node<'s>) -> Result<Arc<[Expression]>, Reported> {
+        if matches!(node.kind, Kind::List(_)) {
+            return self.each_expression(node, Self::expression_of_entry).map(Arc::from);
+        }
+        let text = self.scalar(node, Wanted("a cron expression"))?;
+        let expressions = self.shared.expression(text).map_err(|error| self.bad_expression(node, error))?;
+        self.places.expression(node, self.source);
+        Ok(expressions)
     }
 
     /// The expressions at which the window of a calendar opens.
@@ -456,8 +463,11 @@ impl<'s> Validator<'s, '_> {
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
         let text = self.scalar(node, Wanted("a cron expression"))?;
-        Expression::parse(text)
-            .map_err(|error| self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help))
+        Expression::parse(text).map_err(|error| self.bad_expression(node, error))
+    }
+
+    fn bad_expression(&mut self, node: &Node<'s>, error: CronError) -> Reported {
+        self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help)
     }
 
     fn expression_of_entry(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {

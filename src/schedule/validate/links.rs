@@ -28,14 +28,14 @@ const RETRY_HELP: &str = "write it as `retry: { times: 2, after: 10m }`";
 
 impl<'s> Validator<'s, '_> {
     /// `None` where `times` is 0, which switches off what the defaults have.
-    pub(super) fn retry(&mut self, node: &Node<'s>) -> Result<Option<RetryPolicy>, Reported> {
+    pub(super) fn retry(&mut self, node: &Node<'s>) -> Result<Option<Arc<RetryPolicy>>, Reported> {
         let fields = self.fields::<RetryKey>(node, RetryKey::OF)?;
         let times = self.value(fields.slot(RetryKey::Times), Self::times);
         let after = self.value(fields.slot(RetryKey::After), Self::backoff);
         match (times, after) {
             (Read::Good(0), Read::Absent) => Ok(None),
             (Read::Good(0), Read::Good(_)) => Ok(None),
-            (Read::Good(times), Read::Good(after)) => Ok(Some(RetryPolicy { times, after })),
+            (Read::Good(times), Read::Good(after)) => Ok(Some(Arc::new(RetryPolicy { times, after }))),
             (Read::Reported(reported), _) | (_, Read::Reported(reported)) => Err(reported),
             (Read::Absent, _) => Err(self.lacks(node, "`retry` has no `times`")),
             (_, Read::Absent) => Err(self.lacks(node, "`retry` has no `after`")),

@@ -9,6 +9,7 @@ mod duplicates;
 mod entries;
 mod links;
 mod receivers;
+mod shared;
 mod values;
 mod zones;
 
@@ -18,6 +19,7 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
+use self::shared::Shared;
 use self::values::Wanted;
 use super::Schedule;
 use super::content::CalendarFiles;
@@ -43,7 +45,8 @@ pub(super) fn schedule(
     report: &mut Report,
 ) -> (Schedule, Places) {
     let places = Places::default();
-    let mut validator = Validator { source, report, files, sources, zones: HashMap::new(), places };
+    let (zones, shared) = (HashMap::new(), Shared::default());
+    let mut validator = Validator { source, report, files, sources, zones, shared, places };
     let schedule = validator.file(root);
     (schedule, validator.places)
 }
@@ -57,6 +60,8 @@ struct Validator<'s, 'r> {
     sources: &'r mut Sources,
     /// Each name of a zone is looked up once: the zone, or what to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
+    /// Expressions and stacks that entries have in common.
+    shared: Shared,
     /// Where the entries and their expressions stand, in the file's order.
     places: Places,
 }
@@ -105,6 +110,14 @@ enum Read<T> {
 }
 
 impl<T> Read<T> {
+    /// The value, and what is made instead where there is none that is good.
+    fn unwrap_or_else(self, other: impl FnOnce() -> T) -> T {
+        match self {
+            Read::Good(value) => value,
+            Read::Absent | Read::Reported(_) => other(),
+        }
+    }
+
     /// The value, and the other one where there is none that is good.
     fn unwrap_or(self, other: T) -> T {
         match self {

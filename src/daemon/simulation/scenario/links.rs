@@ -28,7 +28,7 @@ pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<Line>) {
     let retried_too = rng.bool().then(|| policy(&mut rng));
     let link = |lines: &mut Vec<Line>| {
         if let Some((name, retry)) = &retry {
-            change(lines, name, |entry| (entry.retry, entry.follow) = (Some(*retry), true));
+            change(lines, name, |entry| (entry.retry, entry.follow) = (Some(Arc::new(*retry)), true));
         }
         for (name, of, on) in &chain {
             let Some(upstream) = lines.iter().find(|line| line.entry.name.as_str() == of) else { continue };
@@ -40,7 +40,7 @@ pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<Line>) {
                 jitter: Duration::ZERO,
                 idempotent: false,
                 follow: true,
-                retry: retried_too,
+                retry: retried_too.map(Arc::new),
                 ..(*upstream.entry).clone()
             };
             change(lines, of, |entry| entry.follow = true);
