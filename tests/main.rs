@@ -11,6 +11,7 @@ mod ahead {
 }
 mod answers;
 mod args_template;
+mod attention;
 mod audit;
 mod backfill;
 mod calendars;
@@ -22,6 +23,7 @@ mod common;
 mod control;
 mod cron_vectors;
 mod daemon;
+mod directory;
 mod echoed_args;
 mod expect;
 mod forecast;

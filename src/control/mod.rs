@@ -28,7 +28,7 @@ pub use server::{Server, Serving};
 pub use socket::{FILE_NAME, place, places};
 pub use status::{
     AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, MemberStatus,
-    NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, WaitingStatus,
+    NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, UnusualStatus, WaitingStatus,
 };
 pub(crate) use status_reader::StatusError;
 pub use status_reader::StatusReader;

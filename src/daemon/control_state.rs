@@ -18,7 +18,7 @@ use crate::journal::{Claim, Claimed, Health, Journal, JournalError, Key, Pause};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed, OccurrenceBackfilled};
 use crate::metrics::DISK_HANGS;
-use crate::schedule::{Entry, EntryName};
+use crate::schedule::{Entry, EntryName, ending};
 
 /// Where an answer of the journal's leads to.
 pub(super) enum ByHand {
@@ -264,6 +264,8 @@ impl Daemon {
         let on_disk = self.shared.on_disk.seen();
         let accounts: Vec<_> = self.core.standings().map(|(name, of)| (name.clone(), of)).collect();
         let not_ready = self.not_ready(&health, now);
+        let endings: Vec<_> =
+            self.calendars.iter().filter_map(|calendar| ending(calendar, now.wall)).collect();
         let list = attention(&States {
             not_ready: not_ready.as_ref(),
             health: &health,
@@ -273,6 +275,8 @@ impl Daemon {
             log: self.shared.log().gap(),
             accounts: &accounts,
             unresolved: &[],
+            unusual: &[],
+            endings: &endings,
             paused: self.core.paused(),
             now: now.wall,
         });

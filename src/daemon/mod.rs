@@ -37,7 +37,7 @@ use crate::log::event::{
 use crate::memory;
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Ending, Schedule, Shard, ending};
+use crate::schedule::{AccountName, Ending, NamedCalendar, Schedule, Shard, ending};
 
 pub(crate) use self::core::Core;
 use control_state::ControlState;
@@ -136,6 +136,8 @@ struct Daemon {
     shared: Arc<Shared>,
     /// The schedule of all loops.
     whole: Arc<Schedule>,
+    /// The calendars that the entries of its own part name.
+    calendars: Vec<Arc<NamedCalendar>>,
     /// What of it this one fires.
     schedule: Arc<Schedule>,
     core: Core,
@@ -179,6 +181,7 @@ impl Daemon {
             shard,
             shared: Arc::clone(shared),
             whole,
+            calendars: schedule.calendars().into_values().cloned().collect(),
             schedule,
             core,
             requests: Requests::new(clients, Journal::of_another(), SendPermit::none_yet()),
@@ -388,10 +391,10 @@ impl Daemon {
         let shares = self.seat.is_some() && self.leads();
         let (came, went) = (shares && moved(&whole, &self.whole), shares && moved(&self.whole, &whole));
         self.requests.replace(clients, |account| self.core.needs(account));
-        let schedule = Arc::clone(&prepared.schedule);
+        let (schedule, calendars) = (Arc::clone(&prepared.schedule), prepared.calendars.clone());
         let (effects, leftover) = self.core.replace(prepared, now);
         self.perform(effects);
-        (self.schedule, self.whole) = (schedule, whole);
+        (self.schedule, self.whole, self.calendars) = (schedule, whole, calendars);
         self.in_force_told = false;
         if went {
             self.leave_pauses();

@@ -65,8 +65,9 @@ pub enum JournalError {
     },
     /// The user who reads it may not.
     #[error(
-        "the journal {} may not be read by this user: run the command with `sudo`, or as a member of the group that owns it",
-        path.display()
+        "the journal {} may not be read by this user: run the command {}",
+        path.display(),
+        crate::permission::remedy(path)
     )]
     Forbidden {
         /// The file or directory.

@@ -15,6 +15,7 @@ mod handle;
 mod identity;
 mod in_force;
 mod inbox;
+mod last_ends;
 mod link;
 mod location;
 pub(crate) mod outage;
@@ -31,6 +32,7 @@ pub(crate) mod store;
 mod statistics;
 mod text;
 mod transfer;
+mod unusual;
 mod writer;
 
 use std::borrow::Cow;
@@ -48,6 +50,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use in_force::{Definition, InForce, Span};
+pub use last_ends::LastEnds;
 pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
@@ -57,6 +60,7 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
+pub use unusual::{Sample, Unusual};
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.

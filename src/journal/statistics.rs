@@ -90,7 +90,7 @@ impl Statistics {
 }
 
 /// The smallest value that at least `percent` of a hundred values do not exceed (nearest rank).
-fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
+pub(super) fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
 }

@@ -5,6 +5,7 @@
 //! from one seed: the same schedule under the same conditions gives the same happenings.
 
 mod conditions;
+mod difference;
 mod forecast;
 mod load;
 pub(crate) mod network;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use conditions::{ConditionError, Conditions, Latency};
+pub use difference::{AccountDifference, Change, Difference, EntryDifference, Load};
 pub use forecast::{AccountForecast, Forecast, Troubled, WindowForecast};
 pub use load::{Busiest, busiest};
 pub use others::Others;

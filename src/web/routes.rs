@@ -153,6 +153,7 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn scrape(State(site): State<Arc<Site>>) -> Response {
+    site.refresh_entries().await;
     ([(header::CONTENT_TYPE, OPEN_METRICS)], site.metrics.scrape()).into_response()
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -10,7 +10,7 @@ use super::answer::Refusal;
 use super::cache::Cache;
 use super::quota::Samples;
 use crate::background::Background;
-use crate::control::{ControlHandle, StatusReader};
+use crate::control::{ControlHandle, ControlRequest, StatusReader};
 use crate::journal::Location;
 use crate::metrics::Metrics;
 use crate::schedule::Schedule;
@@ -18,6 +18,10 @@ use crate::schedule::Schedule;
 /// The journal is read in some tenths of a second, and a long stretch of it in some seconds. When it has not been within
 /// this time, the disk hangs.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// A scrape waits no longer for the journal: Prometheus gives up after ten seconds. What is read
+/// later is told by the next scrape.
+const SCRAPE_WAITS: Duration = Duration::from_secs(3);
 
 /// The sources of the answers of one daemon's page.
 pub struct Site {
@@ -62,6 +66,30 @@ impl Site {
     /// The schedule in force.
     pub(super) fn schedule(&self) -> Arc<Schedule> {
         Arc::clone(&self.control.schedule.borrow())
+    }
+
+    /// Brings the series of the entries up to date for a scrape, within a bounded time.
+    pub(super) async fn refresh_entries(&self) {
+        if self.metrics.begins_reading_ends() {
+            let metrics = Arc::clone(&self.metrics);
+            let reading = self.read(move |journal| {
+                let began = Instant::now();
+                metrics.has_read_ends(journal.last_ends().ok(), began);
+            });
+            if timeout(SCRAPE_WAITS, reading).await.is_err() {
+                // What nobody waits for may not have been begun.
+                self.metrics.has_read_ends(None, Instant::now());
+            }
+        }
+        let snapshot = self.control.ask(|answer| ControlRequest::Snapshot { most: 0, answer });
+        // A loop that hangs is told by `healthy`.
+        let Ok(Ok(snapshot)) = timeout(SCRAPE_WAITS, snapshot).await else { return };
+        let metrics = Arc::clone(&self.metrics);
+        let refreshing = self.walk(move |schedule| {
+            let paused = snapshot.paused.keys().cloned().collect();
+            metrics.refresh_entries(schedule, &paused, snapshot.now);
+        });
+        let _ = timeout(SCRAPE_WAITS, refreshing).await;
     }
 
     /// Does something with the journal, within a bounded time.

@@ -5,10 +5,10 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, named_params};
 
-use super::super::{JournalError, Key, Lately, Pause, Record, State};
+use super::super::{JournalError, Key, LastEnds, Lately, Pause, Record, State};
 use super::file;
 use super::history::{ROWS, record};
-use super::rows::{PAUSED, paused_entry, state};
+use super::rows::{self, PAUSED, paused_entry, state};
 use crate::schedule::EntryName;
 
 /// An occurrence that was sent later than this after it was due counts as late.
@@ -88,6 +88,27 @@ pub fn read_pauses(directory: &Path) -> Result<Vec<(EntryName, Pause)>, JournalE
     let db = file::connect_to_read(directory)?;
     let path = directory.join(file::FILE_NAME);
     let read = || -> rusqlite::Result<Vec<_>> { db.prepare(PAUSED)?.query_map([], paused_entry)?.collect() };
+    read().map_err(|error| JournalError::sqlite(&path, &error))
+}
+
+/// When an action of each entry last ended, and last ended with success.
+///
+/// # Errors
+/// When there is no journal in the directory, or it cannot be read.
+pub fn last_ends(directory: &Path) -> Result<Vec<(EntryName, LastEnds)>, JournalError> {
+    const LAST: &str = "
+        SELECT name, max(scheduled_at + finished), max(CASE WHEN success = 1 THEN scheduled_at + finished END)
+        FROM settled JOIN entry ON id = entry WHERE finished IS NOT NULL GROUP BY entry";
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    let read = || -> rusqlite::Result<Vec<_>> {
+        let mut statement = db.prepare(LAST)?;
+        let ends = statement.query_map([], |row| {
+            let ends = LastEnds { end: rows::instant(row, 1)?, success: rows::instant(row, 2)? };
+            Ok((rows::entry_name(row, 0)?, ends))
+        })?;
+        ends.collect()
+    };
     read().map_err(|error| JournalError::sqlite(&path, &error))
 }
 
