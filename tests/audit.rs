@@ -57,8 +57,8 @@ async fn an_occurrence_that_the_journal_does_not_have_is_lost() {
 async fn with_the_stacks_actions_what_others_started_is_foreign_and_the_run_of_what_is_lost_is_named() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
-    // Another daemon, with a journal of its own, runs the same job.
-    let other = Place::firing_at(&sandbox, "", "  theirs: { stack: s1, job: j1, cron: '@yearly' }\n");
+    // Another daemon, with a journal of its own, runs a job of the same stack.
+    let other = Place::firing_at(&sandbox, "", "  theirs: { stack: s1, job: j2, cron: '@yearly' }\n");
     let mut daemon = place.start();
     let mut others = other.start();
     let mut actions: Vec<u64> = Vec::new();

@@ -24,6 +24,7 @@ mod control;
 mod cron_vectors;
 mod daemon;
 mod directory;
+mod docs;
 mod echoed_args;
 mod expect;
 mod forecast;

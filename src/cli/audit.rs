@@ -70,7 +70,7 @@ pub struct Args {
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-pub(crate) struct Line<'a> {
+struct Line<'a> {
     entry: Option<&'a str>,
     scheduled_at: Option<Timestamp>,
     verdict: &'a str,
@@ -193,7 +193,7 @@ fn audited(
 
 impl<'a> Line<'a> {
     /// The record of an instant.
-    pub(crate) fn of(judged: &'a Judged) -> Line<'a> {
+    fn of(judged: &'a Judged) -> Line<'a> {
         Line {
             entry: judged.entry.as_ref().map(|entry| entry.as_str()),
             scheduled_at: judged.scheduled_at,
@@ -219,7 +219,7 @@ fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<
 }
 
 /// How many instants of a span have which verdict. The keys are an interface.
-pub(crate) fn counted(span: Span, counts: &Counts) -> Map<String, Value> {
+fn counted(span: Span, counts: &Counts) -> Map<String, Value> {
     let mut record = Map::new();
     record.insert("from".to_owned(), span.from.to_string().into());
     record.insert("until".to_owned(), span.until.to_string().into());

@@ -62,14 +62,6 @@ impl Opened {
 }
 
 impl Journal {
-    /// The journal of a member that stands by: each request is answered with
-    /// [`JournalError::StandsBy`].
-    pub(crate) fn of_another() -> Journal {
-        let (requests, _) = inbox::inbox(GROUP);
-        let (_, health) = watch::channel(Health::Well);
-        Journal { requests, health, gone: JournalError::StandsBy }
-    }
-
     /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The
     /// cursor never moves back.
     ///

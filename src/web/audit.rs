@@ -1,4 +1,8 @@
-//! `/api/v1/audit`: the verdicts of the last day, or of another span, as `stackcron audit` counts them.
+//! `/api/v1/audit`: the summary of `stackcron audit`, of the last 24 hours.
+//!
+//! The command reads all rows of the journal, because of an entry from before the journal knew its schedule the first row
+//! tells from when on the entry was in it. The page asks again and again, and reads the rows of eight days: of entries
+//! like that, those that have no row in eight days are counted as not judged.
 
 use std::ops::ControlFlow;
 
@@ -6,68 +10,54 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Refusal};
-use super::query::{Query, QueryError};
+use super::query::Query;
 use super::site::Site;
-use crate::audit::{Audit, Counts, Judged, Plan, Scope, Verdict};
-use crate::cli::audit::{Line, counted};
-use crate::cli::span::Span;
+use crate::audit::{Audit, Counts, Plan, Scope, Verdict};
 use crate::journal::{Filter, JournalError, Location};
 use crate::schedule::Schedule;
 
-/// The span that is audited where the query does not say it.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// The span that is judged.
+const SPAN: SignedDuration = SignedDuration::from_hours(24);
 
-/// The longest span that is audited: an answer is made within seconds.
-const LONGEST: SignedDuration = SignedDuration::from_hours(8 * 24);
-
-/// Rows are read from so long before the span on. An entry that is due less often than once in this
-/// time is not known before its first row, so that a lost instant of it is not told here.
-const KNOWN_FROM: SignedDuration = SignedDuration::from_hours(8 * 24);
-
-/// Instants that are told one by one at most, the newest.
-const MOST_TOLD: usize = 100;
+/// The rows that are read.
+const READ: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
-    let query = Query::parse(query, &["from", "until"])?;
+    Query::parse(query, &[])?;
     let (schedule, now) = (site.schedule(), Timestamp::now());
-    let until = query.instant("until", None, &schedule, now)?.unwrap_or(now).min(now);
-    let from = query.instant("from", None, &schedule, now)?;
-    let from = from.unwrap_or_else(|| until.checked_sub(DAY).unwrap_or(Timestamp::MIN));
-    let wrong = |problem: String| QueryError::Wrong { key: "from", problem };
-    let span = Span::new(from, until).map_err(|error| wrong(error.to_string()))?;
-    if span.until.duration_since(span.from) > LONGEST {
-        return Err(wrong("write a time at most 8 days before `until`".to_owned()).into());
-    }
-    let record = site.read(move |journal| audited(journal, &schedule, span)).await??;
-    Answer::json::<()>(&record, None)
+    let counts = site.audit(move |journal| audited(journal, &schedule, now)).await??;
+    Answer::json(&summary(&counts, Some(now)), Some(&summary(&counts, None)))
 }
 
-/// The counts, and the newest instants that were neither on time nor skipped.
-fn audited(journal: &Location, schedule: &Schedule, span: Span) -> Result<Map<String, Value>, JournalError> {
+fn audited(journal: &Location, schedule: &Schedule, now: Timestamp) -> Result<Counts, JournalError> {
+    let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
+    // Read before the rows: what is planned meanwhile is judged by the next audit.
     let cursor = journal.planned_until()?;
-    let scope = Scope { from: span.from, until: span.until, cursor, entries: None };
-    let mut found: Vec<Judged> = Vec::new();
-    let each = |judged: Judged| {
-        if !matches!(judged.verdict, Verdict::OnTime | Verdict::Skipped) {
-            if found.len() == MOST_TOLD {
-                found.remove(0);
-            }
-            found.push(judged);
-        }
-    };
-    let plan = Plan::new(schedule, &journal.read_in_force(None)?, true, span.from);
-    let mut audit = Audit::new(scope, plan, each);
-    let since = span.from.checked_sub(KNOWN_FROM).ok();
-    let filter = Filter { since, until: Some(span.until), ..Filter::default() };
+    let from = before(SPAN);
+    let scope = Scope { from, until: now, cursor, entries: None };
+    let mut audit = Audit::new(scope, Plan::new(schedule, &journal.read_in_force(None)?, true, from), |_| {});
+    let filter = Filter { since: Some(before(READ)), until: Some(now), ..Filter::default() };
     journal.read_history(&filter, |record| {
         audit.take(record);
         ControlFlow::Continue(())
     })?;
-    let counts: Counts = audit.finish();
-    let mut record = counted(span, &counts);
-    record.insert("kept".to_owned(), Value::Bool(!counts.is_broken()));
-    // Values of these types always have a form in JSON.
-    let found = found.iter().filter_map(|judged| serde_json::to_value(Line::of(judged)).ok());
-    record.insert("found".to_owned(), found.collect());
-    Ok(record)
+    Ok(audit.finish())
+}
+
+/// Keys as in the summary of the command. Without `until`: what is equal as long as the verdicts are.
+fn summary(counts: &Counts, until: Option<Timestamp>) -> Map<String, Value> {
+    let span = until.map(|until| (until.checked_sub(SPAN).unwrap_or(Timestamp::MIN), until));
+    let span = span.into_iter().flat_map(|(from, until)| {
+        [("from", Value::from(from.to_string())), ("until", Value::from(until.to_string()))]
+    });
+    let verdicts = Verdict::ALL.map(|verdict| (verdict.as_str(), counts.of(verdict).into()));
+    let others = [
+        ("instants", counts.judged()),
+        ("open", counts.open),
+        ("before_first", counts.before_first),
+        ("unplanned", counts.unplanned),
+    ];
+    let others = others.map(|(key, count)| (key, Value::from(count)));
+    let all = span.chain(verdicts).chain(others).map(|(key, value)| (key.to_owned(), value));
+    all.chain([("broken".to_owned(), counts.is_broken().into())]).collect()
 }

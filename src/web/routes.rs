@@ -29,7 +29,7 @@ const A_MOMENT: Duration = Duration::from_millis(900);
 /// minute.
 const A_WHILE: Duration = Duration::from_secs(5);
 
-/// A forecast and a calendar take the longest to make.
+/// A forecast and a calendar take the longest to make. A reload makes them anew.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Returns all routes, for a connection that came this way.
@@ -137,7 +137,7 @@ async fn kept<F: Future<Output = Result<Answer, Refusal>> + Send + 'static>(
         let problem = format!("write at most {LONGEST_KEY} bytes");
         return Refusal::from(QueryError::Wrong { key: "?", problem }).into_response();
     }
-    let question = format!("{name}?{query}");
+    let question = format!("{} {name}?{query}", site.generation());
     match site.cache.answer(question, good_for, || make(Arc::clone(site), query)).await {
         Ok(answer) => answer.respond(headers),
         Err(refusal) => refusal.into_response(),
