@@ -361,8 +361,7 @@ impl Daemon {
             return;
         }
         self.in_force_told = true;
-        let entries = self.schedule.entries.iter().map(|entry| (entry.name.clone(), Definition::of(entry)));
-        self.requests.journal.in_force(since, entries.collect());
+        self.requests.journal.in_force(since, Definition::of_all(&self.schedule.entries));
     }
 
     fn save_quotas(&mut self, now: Now) {
