@@ -6,6 +6,7 @@
 //! --bench soak` takes an hour, `-- 15` fifteen minutes, and `-- 15 300` fires 300 a second meanwhile.
 
 #[path = "growth/daemon.rs"]
+#[allow(dead_code, reason = "each bench uses a part")]
 mod daemon;
 #[path = "lateness/server.rs"]
 #[allow(dead_code, reason = "each bench uses a part")]

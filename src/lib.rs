@@ -27,5 +27,6 @@ pub mod clock;
 mod background;
 pub mod hangup;
 mod memory;
+mod permission;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -11,6 +11,7 @@ mod ahead {
 }
 mod answers;
 mod args_template;
+mod attention;
 mod audit;
 mod calendars;
 mod check;
@@ -21,6 +22,8 @@ mod common;
 mod control;
 mod cron_vectors;
 mod daemon;
+mod directory;
+mod docs;
 mod echoed_args;
 mod expect;
 mod forecast;

@@ -211,13 +211,14 @@ async fn counters_agree_with_the_log() {
         "three actions were followed, some of them together: {scraped:#?}"
     );
     let naming = naming_the_schedule(&scraped);
-    assert!(naming.is_empty(), "no series tells of an entry, a stack or a job: {naming:?}");
+    assert!(naming.is_empty(), "no other series tells of an entry, a stack or a job: {naming:?}");
 }
 
-/// The series that name what the schedule has.
+/// The series that name what the schedule has, besides those of which the number is bounded.
 fn naming_the_schedule(scraped: &BTreeMap<String, f64>) -> Vec<&String> {
     let names = ["good", "other", "fails", "forbidden", "nightly", "s1", "j1"];
-    scraped.keys().filter(|series| names.iter().any(|name| series.contains(&format!("\"{name}\"")))).collect()
+    let unbounded = scraped.keys().filter(|series| !series.starts_with("stackcron_entry_"));
+    unbounded.filter(|series| names.iter().any(|name| series.contains(&format!("\"{name}\"")))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,4 +312,47 @@ async fn with_a_full_disk_it_lives_and_is_not_ready() {
     until_status(address, "/readyz", 200);
     assert_eq!(scrape(address)["stackcron_journal_healthy"].to_string(), "1");
     assert!(daemon.stop().success(), "{}", daemon.raw);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_success_of_an_entry_is_told_across_a_restart_and_pauses_take_its_next_due_instant() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  nightly: { stack: s1, job: j1, cron: '* * * * * *' }\n  yearly: { stack: s1, job: j2, cron: '0 0 1 1 *' }\n";
+    let place = Place::firing_at(&sandbox, "", jobs);
+    let (mut daemon, address) = listening(&place, &[]);
+    daemon.event("action.finished");
+    let of = |series: &str, entry: &str| format!("stackcron_entry_{series}_seconds{{entry=\"{entry}\"}}");
+    let told = until("the success of nightly", || {
+        let values = scrape(address);
+        match values.contains_key(&of("last_success_timestamp", "nightly")) {
+            true => Ok(values),
+            false => Err(format!("{values:?}")),
+        }
+    });
+    assert_eq!(told[&of("interval", "nightly")], 1.0, "{told:?}");
+    assert!(told[&of("interval", "yearly")] >= 365.0 * 86_400.0, "{told:?}");
+    assert!(told.contains_key(&of("next_due_timestamp", "yearly")), "{told:?}");
+    assert!(!told.contains_key(&of("last_end_timestamp", "yearly")), "it has never run: {told:?}");
+    daemon.stop();
+    // It fires nothing any more, and knows all the same.
+    place.write(&schedule(
+        &sandbox.url(),
+        "",
+        &jobs.replace("j1, cron: '* * * * * *'", "j1, cron: '0 0 1 1 *'"),
+    ));
+    let (mut daemon, address) = listening(&place, &[]);
+    let restarted = scrape(address);
+    let success = of("last_success_timestamp", "nightly");
+    assert!(restarted[&success] >= told[&success], "{restarted:?}");
+    assert!(restarted.contains_key(&of("last_end_timestamp", "nightly")), "{restarted:?}");
+    let paused = place.run(&["pause", "nightly"]);
+    assert!(paused.status.success(), "{paused:?}");
+    let resting = scrape(address);
+    assert!(!resting.contains_key(&of("next_due_timestamp", "nightly")), "{resting:?}");
+    assert!(!resting.contains_key(&of("interval", "nightly")), "{resting:?}");
+    daemon.stop();
+    let (mut daemon, address) = listening(&place, &["--metrics-entries", "1"]);
+    let fewer = scrape(address);
+    assert!(!fewer.keys().any(|name| name.contains("yearly")), "{fewer:?}");
+    daemon.stop();
 }

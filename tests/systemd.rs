@@ -197,8 +197,7 @@ fn the_journal_has_each_event_as_json_or_in_fields_of_its_own() {
     let grave = service.machine.run_ok(&grave);
     assert!(grave.lines().count() > 0, "{}", service.journal());
     assert!(grave.lines().all(|line| line.contains("\"level\":\"error\"")), "{grave}");
-    let native = "ExecStart=\nExecStart=/usr/bin/stackcron run --log-format journald";
-    let native = Service::install(service.machine, "native", &[], native);
+    let native = Service::as_packaged(service.machine, "native", &[], "");
     native.schedule(&format!(
         "{EVERY_SECOND}  broken: {{ stack: s1, job: j-forbidden, cron: '* * * * * *' }}\n"
     ));

@@ -1,5 +1,6 @@
 //! `stackcron check`: everything that is wrong with the schedule file, at once.
 
+mod diff;
 mod online;
 mod sarif;
 
@@ -12,7 +13,7 @@ use super::output::{self, Format, counted};
 use super::{Status, api};
 use crate::cloud66::Token;
 use crate::control::{self, Answer, ProblemKind, Question};
-use crate::rehearsal::{Busiest, busiest};
+use crate::rehearsal::{Busiest, Difference, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Schedule, Severity};
@@ -39,6 +40,11 @@ pub struct Args {
     /// Exit with 78 when there are warnings, as when there are errors
     #[arg(long)]
     strict: bool,
+    /// Show what the change from this schedule to the checked one does to the next week:
+    /// occurrences that come and go, and the fullest window of each quota before and after. A file,
+    /// a directory, or `-` for stdin, as in `git show main:schedule.yaml | stackcron check --diff -`
+    #[arg(long, value_name = "OLD")]
+    diff: Option<PathBuf>,
 }
 
 /// How what was found is printed.
@@ -71,6 +77,13 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
         Ok(loaded) if args.online => Some(online::ask(loaded, now)?),
         _ => None,
     };
+    let compared = match (&result, &args.diff) {
+        (Ok(loaded), Some(old)) if !args.quiet && report == Report::Plain => {
+            let Some(old) = diff::old(old, config)? else { return Ok(Status::Config) };
+            Some(Difference::new(&old.schedule, &loaded.schedule, now))
+        }
+        _ => None,
+    };
     let checked = Checked { result, asked };
     let status = match checked.status() {
         Status::Done if args.strict && checked.has_warnings() => Status::Config,
@@ -98,6 +111,12 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
     }
     let mut fitting = Vec::new();
     output::fit(&text, format, &mut fitting);
+    if let Some(compared) = &compared {
+        match format {
+            Format::Text => diff::print_text(compared, output::columns(), &mut fitting)?,
+            Format::Json => diff::print_json(compared, &mut fitting)?,
+        }
+    }
     output::print(&fitting)?;
     if args.strict && checked.status() == Status::Done && status == Status::Config {
         // stdout has the warnings, and may be read by a machine.

@@ -45,12 +45,13 @@ const CONFIG: &str = "/etc/stackcron/schedule.yaml";
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// The schedule file.
+    /// The schedule file; or a directory, of which every file whose name ends in `.yaml` is read,
+    /// all of them as one schedule
     #[arg(
         long,
         global = true,
         env = "STACKCRON_CONFIG",
-        value_name = "FILE",
+        value_name = "PATH",
         default_value = CONFIG
     )]
     config: PathBuf,
@@ -68,7 +69,9 @@ enum Command {
     /// Fire the schedule: the daemon.
     #[command(after_help = "Example:\n  stackcron run --sandbox --listen 127.0.0.1:8080")]
     Run(run::Args),
-    #[command(after_help = "Example:\n  stackcron check --online")]
+    #[command(
+        after_help = "Examples:\n  stackcron check --online\n  git show main:schedule.yaml | stackcron check --diff - schedule.yaml"
+    )]
     Check(check::Args),
     #[command(after_help = "Example:\n  stackcron next nightly-report --from tomorrow --count 5")]
     Next(next::Args),
@@ -235,7 +238,7 @@ impl Cli {
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
                 let (now, columns) = (Timestamp::now(), output::columns());
                 let mut text = Vec::new();
-                let fit = forecast::run(&args, schedule, now, format, columns, &mut text);
+                let fit = forecast::run(&args, schedule, now, None, format, columns, &mut text);
                 output::fit(&text, format, out);
                 match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),

@@ -12,7 +12,7 @@ use unicode_width::UnicodeWidthStr;
 use super::Status;
 use crate::control;
 use crate::schedule::render::Colour;
-use crate::schedule::{self, Loaded, Schedule};
+use crate::schedule::{self, Loaded, Rejected, Schedule};
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -126,7 +126,12 @@ pub fn failed(error: &dyn std::error::Error) -> Status {
 /// Reads the schedule file for a command. `None` when it is wrong: every error has been printed to
 /// stderr.
 pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
-    match schedule::load(config) {
+    reported(schedule::load(config))
+}
+
+/// What was loaded. `None` when it is wrong: every error has been printed to stderr.
+pub(super) fn reported(result: Result<Loaded, Rejected>) -> anyhow::Result<Option<Loaded>> {
+    match result {
         Ok(loaded) => Ok(Some(loaded)),
         Err(rejected) => {
             let columns = columns();

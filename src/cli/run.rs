@@ -31,7 +31,7 @@ use crate::log::event::{
 };
 use crate::log::setup;
 use crate::memory;
-use crate::metrics::Metrics;
+use crate::metrics::{DEFAULT_ENTRIES, Metrics};
 use crate::neighbours::{Fires, Neighbours, SharedJournal};
 use crate::notify::{Audience, Notices};
 use crate::sandbox::{Sandbox, Settings, Unknown};
@@ -62,6 +62,11 @@ pub(super) struct Args {
     #[arg(long = "listen-host", value_name = "NAME", requires = "listen")]
     listen_hosts: Vec<HostName>,
 
+    /// So many entries of the schedule, the first ones of the file, have series of their own in
+    /// /metrics: last success, last end, next due instant and interval. 0 is none
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ENTRIES, requires = "listen")]
+    metrics_entries: usize,
+
     /// How long the journal keeps what is settled.
     #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "90d")]
     keep: Duration,
@@ -73,7 +78,7 @@ pub(super) struct Args {
     new_journal: bool,
 
     /// How log lines are written: text on a terminal, JSON elsewhere, unless given.
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    #[arg(long, value_enum, env = "STACKCRON_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<setup::Output>,
 
     /// The least grave level that is logged.
@@ -92,7 +97,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     hangup::release();
     let log = setup::begin(args.log_format, args.log_level)
         .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
-    let Ok((schedule, seen, calendars)) = load(config) else {
+    let Ok((schedule, seen, files)) = load(config) else {
         return Ok(Status::Config);
     };
     let path = config.display().to_string();
@@ -171,7 +176,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let (Ok(clients), Ok(audience)) = (target.clients(&schedule), target.audience(&schedule)) else {
             return Ok(Status::Config);
         };
-        let metrics = server.is_some().then(|| Arc::new(Metrics::new(Timestamp::now())));
+        let metrics =
+            server.is_some().then(|| Arc::new(Metrics::new(Timestamp::now(), args.metrics_entries)));
         let notices = sandbox.is_none().then(|| Notices::start(audience, metrics.clone()));
         let (sender, replacements) = mpsc::channel(1);
         let loops = match journal {
@@ -179,14 +185,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Shared(_) => Loops::OfShards,
         };
         let on_disk = OnDisk::in_use(Timestamp::now());
-        let reader = Reader {
-            config: config.to_owned(),
-            target,
-            loops,
-            running: Arc::clone(&schedule),
-            seen,
-            calendars,
-        };
+        let reader =
+            Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen, files };
         let reloading = reload(
             reloads,
             reader,
@@ -300,19 +300,28 @@ fn control(state: &Path) -> Option<control::Server> {
 /// log. The first thing that is wrong, in one line.
 struct Told(String);
 
-/// Reads the schedule, and keeps nothing else of it but how it is known again, and the calendar
-/// files that it names.
-fn load(config: &Path) -> Result<(Arc<Schedule>, Seen, Vec<PathBuf>), Told> {
+/// The files that were read with the schedule, besides the one that names it.
+#[derive(Clone, Default)]
+struct FilesRead {
+    /// Those of a directory.
+    parts: Vec<PathBuf>,
+    /// The calendar files that the schedule named, be it good or bad.
+    calendars: Vec<PathBuf>,
+}
+
+/// Reads the schedule, and keeps nothing else of it but how it is known again, and the files that
+/// it is made of.
+fn load(config: &Path) -> Result<(Arc<Schedule>, Seen, FilesRead), Told> {
     let tell = |rejected| tell_rejected(config, &rejected);
     let mut content = Content::read(config, &[]).map_err(tell)?;
     let loaded = content.understand().map_err(tell)?;
     let schedule = Arc::new(loaded.schedule.clone());
     tell_warnings(loaded);
-    let calendars = content.calendars();
-    let seen = Seen::new(FileState::of_all(content.parts(&calendars)));
+    let files = FilesRead { parts: Content::files_of(config), calendars: content.calendars() };
+    let seen = Seen::new(FileState::of_all(content.parts(&files.calendars)));
     drop(content);
     memory::give_back();
-    Ok((schedule, seen, calendars))
+    Ok((schedule, seen, files))
 }
 
 /// Tells what is doubtful in a schedule.
@@ -457,8 +466,7 @@ struct Reader {
     /// The schedule that was handed over last.
     running: Arc<Schedule>,
     seen: Seen,
-    /// The calendar files that the schedule named when it was last read, be it good or bad.
-    calendars: Vec<PathBuf>,
+    files: FilesRead,
 }
 
 impl Reader {
@@ -477,6 +485,7 @@ impl Reader {
             );
         }
         let gone = sight == FileState::Gone;
+        self.files.parts = Content::files_of(&self.config);
         if !self.seen.differs(sight) && cause == Cause::Changed {
             return Ok(None);
         }
@@ -488,8 +497,8 @@ impl Reader {
         let loaded = content.and_then(|mut content| {
             let understood = content.understand();
             // Calendar files that are named for the first time belong to what was seen.
-            self.calendars = content.calendars();
-            self.seen = Seen::new(FileState::of_all(content.parts(&self.calendars)));
+            self.files.calendars = content.calendars();
+            self.seen = Seen::new(FileState::of_all(content.parts(&self.files.calendars)));
             understood
         });
         let loaded = loaded.map_err(|rejected| tell_rejected(&self.config, &rejected))?;
@@ -506,15 +515,16 @@ impl Reader {
         Ok(Some((replacement, loaded)))
     }
 
-    /// Returns the paths to watch: the schedule file and the calendar files that it names.
+    /// Returns the paths to watch: the schedule file or the directory and its files, and the
+    /// calendar files that they name.
     fn paths(&self) -> Vec<PathBuf> {
-        [&self.config].into_iter().chain(&self.calendars).cloned().collect()
+        [&self.config].into_iter().chain(&self.files.parts).chain(&self.files.calendars).cloned().collect()
     }
 
     fn look(&self) -> (FileState, Result<Content, Rejected>) {
-        let content = Content::read(&self.config, &self.calendars);
+        let content = Content::read(&self.config, &self.files.calendars);
         let sight = match &content {
-            Ok(content) => FileState::of_all(content.parts(&self.calendars)),
+            Ok(content) => FileState::of_all(content.parts(&self.files.calendars)),
             Err(_) if self.is_gone() => FileState::Gone,
             Err(rejected) => FileState::Unreadable(rejected.to_string()),
         };

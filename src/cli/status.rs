@@ -21,8 +21,11 @@ const LINES: usize = 8;
 /// Of each kind so many records in JSON.
 const RECORDS: usize = 1000;
 
-/// Columns of the screen at most: that of any terminal.
+/// Columns of the screen where there is no terminal.
 const WIDTH: usize = 80;
+
+/// Columns of the screen at most: longer lines are hard to follow.
+const WIDEST: usize = 120;
 
 /// Tell how the running daemon stands: does it fire, what is next, what waits and why, what went
 /// wrong lately, how much quota is left.
@@ -54,7 +57,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     };
     let told = |status: &control::Status| match format {
         Format::Json => Ok(serde_json::to_string(status)? + "\n"),
-        Format::Text => anyhow::Ok(screen::of(status, output::columns().unwrap_or(WIDTH).min(WIDTH))),
+        Format::Text => anyhow::Ok(screen::of(status, output::columns().unwrap_or(WIDTH).min(WIDEST))),
     };
     let first = look()?;
     if !args.watch {

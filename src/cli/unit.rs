@@ -22,6 +22,9 @@ const LONGEST: u64 = 16 << 10;
 /// The schedule file or its settings are wrong (EX_CONFIG).
 const CONFIG: &str = "78";
 
+/// How many user namespaces there may be.
+const USER_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
+
 /// systemd could not set up the user of the unit.
 const USER: &str = "217";
 
@@ -37,6 +40,8 @@ struct Unit {
     exit_code: String,
     since: String,
     restarts: String,
+    /// The machine lets nobody have a user namespace.
+    no_user_namespaces: bool,
     last_error: Option<String>,
 }
 
@@ -55,6 +60,7 @@ pub(super) fn told() -> Option<String> {
     if unit.load != "loaded" {
         return None;
     }
+    unit.no_user_namespaces = std::fs::read_to_string(USER_NAMESPACES).is_ok_and(|most| most.trim() == "0");
     let errors = output("journalctl", &["-u", UNIT, "-p", "err", "-n", "1", "-o", "cat", "--no-pager", "-q"]);
     unit.last_error = errors.and_then(|errors| last_error(&errors));
     Some(unit.sentences())
@@ -117,6 +123,7 @@ impl Unit {
             exit_code: value("ExecMainCode"),
             since: value("StateChangeTimestamp"),
             restarts: value("NRestarts"),
+            no_user_namespaces: false,
             last_error: None,
         }
     }
@@ -149,10 +156,16 @@ impl Unit {
                     .to_owned()
             }
             ("failed" | "activating", USER) => {
-                "user namespaces are switched off here (user.max_user_namespaces=0): \
-                 `sudo systemctl edit stackcron`, write `[Service]` and below it `PrivateUsers=no`, then \
-                 `sudo systemctl restart stackcron`"
-                    .to_owned()
+                let cause = match self.no_user_namespaces {
+                    true => "user namespaces are switched off here (user.max_user_namespaces=0)",
+                    false => {
+                        "systemd cannot set up the unit's user (217/USER), as where user namespaces are restricted"
+                    }
+                };
+                format!(
+                    "{cause}: `sudo systemctl edit stackcron`, write `[Service]` and below it `PrivateUsers=no`, then \
+                     `sudo systemctl restart stackcron`"
+                )
             }
             ("failed" | "activating", CONFIG) => {
                 "`sudo stackcron check` tells what is wrong with the schedule file; \
@@ -198,7 +211,9 @@ mod tests {
             (shown("failed", "failed", "oom-kill", "2", "9"), ""),
             (shown("active", "running", "success", "0", "0"), ""),
         ];
-        let all: Vec<String> = cases.iter().map(|(shown, errors)| told(shown, errors)).collect();
+        let mut all: Vec<String> = cases.iter().map(|(shown, errors)| told(shown, errors)).collect();
+        let hardened = Unit { no_user_namespaces: true, ..Unit::read(&cases[1].0) };
+        all.push(hardened.sentences());
         insta::assert_snapshot!(all.join("\n\n"));
     }
 }

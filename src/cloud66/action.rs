@@ -102,11 +102,15 @@ impl Action {
         self.started_at.as_deref()?.parse().ok()
     }
 
+    /// When it ended, by the API's clock. `None` when it has not, or that cannot be read.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.finished_at.as_deref()?.parse().ok()
+    }
+
     /// Returns the run time in milliseconds, by the API's own clock.
     pub fn duration_ms(&self) -> Option<i64> {
         let start = self.started()?;
-        let end: Timestamp = self.finished_at.as_deref()?.parse().ok()?;
-        i64::try_from(end.duration_since(start).as_millis()).ok()
+        i64::try_from(self.ended_at()?.duration_since(start).as_millis()).ok()
     }
 }
 

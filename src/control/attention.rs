@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +15,10 @@ use super::on_disk::NotInUse;
 use super::request::NotReady;
 use crate::dispatch::Standing;
 use crate::journal::postgres::Leads;
-use crate::journal::{Health, JournalError, Pause, Record, State};
+use crate::journal::{Health, JournalError, Pause, Record, State, Unusual};
 use crate::log::Gap;
-use crate::schedule::{Account, AccountName, EntryName, TokenSource};
+use crate::schedule::duration::Compact;
+use crate::schedule::{Account, AccountName, Ending, EntryName, TokenSource};
 
 /// A problem of now. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +67,10 @@ pub enum ProblemKind {
     QuotaExhausted,
     /// The newest occurrence of an entry did not end well.
     LastRun,
+    /// A run takes three times as long as its entry's median, and has not ended.
+    LongRun,
+    /// The list of a calendar ends within thirty days, or has ended.
+    CalendarEnds,
     /// A pause has no end, and is older than a week.
     PauseForgotten,
 }
@@ -81,6 +88,10 @@ pub(crate) struct States<'a> {
     pub(crate) accounts: &'a [(AccountName, Standing)],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
+    /// Runs out of the ordinary.
+    pub(crate) unusual: &'a [Unusual],
+    /// Calendars whose list ends soon, or has ended.
+    pub(crate) endings: &'a [Ending],
     /// Entries that a person paused.
     pub(crate) paused: &'a BTreeMap<EntryName, Pause>,
     pub(crate) now: Timestamp,
@@ -103,9 +114,43 @@ pub(crate) fn attention(states: &States<'_>) -> Vec<Attention> {
     list.extend(states.on_disk.map(|unused| schedule_file(states, unused)));
     list.extend(states.log.map(log));
     list.extend(states.unresolved.iter().filter_map(|record| last_run(record, states.accounts)));
+    list.extend(states.unusual.iter().filter(|run| run.running).map(long_run));
+    list.extend(states.endings.iter().map(calendar_ends));
     list.extend(forgotten_pauses(states));
     list.sort_by_key(|problem| problem.kind);
     list
+}
+
+fn long_run(run: &Unusual) -> Attention {
+    let (entry, at) = (run.key.entry(), run.key.scheduled_at());
+    let action = run.action_id.map_or(String::new(), |id| format!(" (action {id})"));
+    let time = |ms: i64| Compact(Duration::from_millis(ms.max(0).unsigned_abs() / 1000 * 1000)).to_string();
+    let what = format!(
+        "{entry} has run for {}, and its median is {}{action}",
+        time(run.run_ms),
+        time(run.median_ms.max(1_000))
+    );
+    let remedy = format!(
+        "See the job on its stack in Cloud 66: nothing stops it from here. `stackcron why {entry} --at {}` tells more. \
+         `expect: {{ within: ... }}` of the entry says what is still ordinary.",
+        at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
+    let mut problem =
+        problem(ProblemKind::LongRun, Some(run.sent_at), what, &format!("entry {entry}"), remedy);
+    problem.entry = Some(entry.to_string());
+    problem
+}
+
+fn calendar_ends(ending: &Ending) -> Attention {
+    let calendar = &ending.calendar;
+    // The list is kept through the day `until`.
+    let ended = (ending.days < 0).then(|| ending.until.tomorrow().ok()).flatten();
+    let since = ended.and_then(|day| TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok());
+    let remedy = format!(
+        "Add the days to come to the calendar `{calendar}`, and set its `until` to the last day that the list is kept for: \
+         after it nothing stops what the calendar should stop."
+    );
+    problem(ProblemKind::CalendarEnds, since, ending.to_string(), "the entries that name it", remedy)
 }
 
 fn forgotten_pauses(states: &States<'_>) -> Option<Attention> {

@@ -28,8 +28,9 @@ pub enum ClientError {
     },
     /// This user may not use the daemon's socket.
     #[error(
-        "you may not use the daemon's socket {}: be its owner or of its group, as with `sudo`",
-        .0.display()
+        "you may not use the daemon's socket {}: run the command {}",
+        .0.display(),
+        crate::permission::remedy(.0)
     )]
     Forbidden(PathBuf),
     /// The daemon has ended meanwhile.

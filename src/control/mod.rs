@@ -12,6 +12,7 @@ mod server;
 mod socket;
 mod status;
 mod status_reader;
+mod unusual_reader;
 mod user;
 
 pub use attention::{Attention, ProblemKind};
@@ -27,7 +28,7 @@ pub use server::{Server, Serving};
 pub use socket::{FILE_NAME, place, places};
 pub use status::{
     AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, MemberStatus,
-    NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, WaitingStatus,
+    NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, UnusualStatus, WaitingStatus,
 };
 pub(crate) use status_reader::StatusError;
 pub use status_reader::StatusReader;

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::{Attention, States, attention};
 use super::request::{NotReady, Snapshot};
+use super::status_reader::Read;
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
-use crate::journal::{Health, Lately, Pause, Record, State};
+use crate::journal::{Health, Pause, Record, State, Unusual};
 use crate::occurrence::Reason;
-use crate::schedule::{AccountName, Entry, EntryName, Priority};
+use crate::schedule::{AccountName, Ending, Entry, EntryName, Priority, ending};
 use crate::timetable::zone_name;
 
 /// How a daemon stands. Its keys are an interface.
@@ -52,6 +53,10 @@ pub struct Status {
     /// The first of what is paused.
     pub paused: Vec<PausedEntry>,
     pub paused_total: usize,
+    /// Runs of the last day, and those that run on, that take three times as long as their entry's
+    /// median; those that run on first, then the newest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<UnusualStatus>,
     /// `None`: the journal cannot be read now.
     pub lately: Option<LatelyStatus>,
     /// The members that share the journal, the leader first. Empty: the journal is this daemon's
@@ -129,11 +134,14 @@ impl From<Member> for MemberStatus {
 
 /// The schedule that is fired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each field is what its name says")]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct InForce {
     pub path: String,
     pub entries: usize,
     pub accounts: usize,
+    /// When its file was read. `None`: the daemon that told this is an older one.
+    #[serde(default)]
+    pub loaded_at: Option<Timestamp>,
 }
 
 /// The journal, and since when and why it cannot be written.
@@ -267,6 +275,25 @@ pub enum PausedBy {
     Both,
 }
 
+/// A run that takes far longer than its entry's runs do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
+pub struct UnusualStatus {
+    pub entry: String,
+    pub scheduled_at: Timestamp,
+    /// `None`: the first time through the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
+    pub action_id: Option<u64>,
+    pub sent_at: Timestamp,
+    /// How long it ran, or has run so far.
+    pub run_ms: i64,
+    /// The median of its entry's successful runs.
+    pub median_ms: i64,
+    /// Whether it runs on.
+    pub running: bool,
+}
+
 /// The outcomes of the last day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatelyStatus {
@@ -314,12 +341,19 @@ impl Status {
     pub(super) fn of(
         snapshot: &Snapshot,
         around: Vec<Around>,
-        lately: Option<(Timestamp, Lately)>,
+        read: Option<Read>,
+        unusual: Vec<Unusual>,
         members: Vec<Member>,
-        unresolved: &[Record],
         most: usize,
     ) -> Status {
         let schedule = &snapshot.schedule;
+        let (lately, unresolved) = match read {
+            Some(read) => (Some((read.since, read.lately)), read.unresolved),
+            None => (None, Vec::new()),
+        };
+        let endings: Vec<Ending> = (schedule.calendars().into_values())
+            .filter_map(|calendar| ending(calendar, snapshot.now))
+            .collect();
         let (failed_since, error) = match &snapshot.health {
             Health::Well => (None, None),
             Health::Ill { since, error } => (Some(*since), Some(error.to_string())),
@@ -333,7 +367,9 @@ impl Status {
             in_force_since: snapshot.on_disk.in_force_since,
             log: snapshot.log,
             accounts: &snapshot.accounts,
-            unresolved,
+            unresolved: &unresolved,
+            unusual: &unusual,
+            endings: &endings,
             paused: &snapshot.paused,
             now: snapshot.now,
         };
@@ -358,6 +394,7 @@ impl Status {
                 path: snapshot.path.to_string(),
                 entries: schedule.entries.len(),
                 accounts: schedule.accounts.len(),
+                loaded_at: Some(snapshot.on_disk.in_force_since),
             },
             journal: JournalStatus {
                 path: snapshot.journal.to_string(),
@@ -374,6 +411,7 @@ impl Status {
             paused,
             paused_total,
             members,
+            unusual: unusual.into_iter().take(most).map(UnusualStatus::from).collect(),
             lately: lately.map(|(since, lately)| LatelyStatus {
                 since,
                 counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),
@@ -514,6 +552,21 @@ fn notable(record: Record) -> NotableStatus {
         action_id: record.action_id,
         why: record.in_words(),
         reason: record.reason,
+    }
+}
+
+impl From<Unusual> for UnusualStatus {
+    fn from(run: Unusual) -> UnusualStatus {
+        UnusualStatus {
+            entry: run.key.entry().to_string(),
+            scheduled_at: run.key.scheduled_at(),
+            pass: further(run.key.pass()),
+            action_id: run.action_id,
+            sent_at: run.sent_at,
+            run_ms: run.run_ms,
+            median_ms: run.median_ms,
+            running: run.running,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::request::{AskError, ControlHandle, ControlRequest};
 use super::status::{Around, Status};
+use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
 use crate::journal::postgres::Member;
 use crate::journal::{Filter, Key, Lately, Location, Record, State};
@@ -53,15 +54,16 @@ pub struct StatusReader {
     /// Bounds the number of readings at a time.
     reading: Arc<Semaphore>,
     lately: std::sync::Mutex<Option<Read>>,
+    runs: UnusualReader,
 }
 
 /// A reading of the journal.
 #[derive(Clone)]
-struct Read {
-    since: Timestamp,
-    lately: Lately,
+pub(super) struct Read {
+    pub(super) since: Timestamp,
+    pub(super) lately: Lately,
     /// The newest occurrences of their entries that a person should look into.
-    unresolved: Vec<Record>,
+    pub(super) unresolved: Vec<Record>,
     good_until: Instant,
 }
 
@@ -84,6 +86,7 @@ impl StatusReader {
     pub fn new(asking: ControlHandle, journal: Location) -> io::Result<StatusReader> {
         Ok(StatusReader {
             asking,
+            runs: UnusualReader::new(journal.clone())?,
             journal,
             walker: Background::start("status")?,
             reader: Background::start("status-journal")?,
@@ -119,10 +122,10 @@ impl StatusReader {
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
         }
+        let surveyed = self.runs.survey().await;
         let put_together = move || {
-            let (lately, unresolved) =
-                lately.map(|read| ((read.since, read.lately), read.unresolved)).unzip();
-            Status::of(&snapshot, around, lately, members, &unresolved.unwrap_or_default(), most)
+            let unusual = unusual(&surveyed, &snapshot.schedule, now);
+            Status::of(&snapshot, around, lately, unusual, members, most)
         };
         Ok(self.walker.run(put_together).await.ok_or(AskError::Stopping)?)
     }

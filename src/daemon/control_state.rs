@@ -1,35 +1,25 @@
 //! What the loop does when it is asked: fire an entry, pause or resume one, tell how things stand.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
-use crate::clock::{Mono, Now};
+use super::core::Core;
+use super::leader::Leader;
+use super::node::{Asker, FireByHand, Input, PauseChange, Steering};
+use crate::clock::Now;
 use crate::control::{
     Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid,
     attention,
 };
-use crate::journal::{Claim, Claimed, Health, Journal, JournalError, Key, Pause};
+use crate::dispatch;
+use crate::journal::{Health, JournalError, Key, Pause};
 use crate::log::Event;
-use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
 use crate::metrics::DISK_HANGS;
-use crate::schedule::EntryName;
-
-/// Where an answer of the journal's leads to.
-pub(super) enum ByHand {
-    Claimed { fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError> },
-    Steered { to: To, steer: Steer, written: Result<(), JournalError> },
-}
-
-/// What an entry is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum To {
-    Paused(Pause),
-    Resumed,
-}
+use crate::schedule::ending;
 
 /// What is kept for those who ask.
 pub(super) struct ControlState {
@@ -37,12 +27,8 @@ pub(super) struct ControlState {
     path: Arc<str>,
     pub(super) journal: Arc<str>,
     pub(super) swept_at: Option<Timestamp>,
-    /// The claim that is being written was given to the journal then.
-    pub(super) claiming_since: Option<Mono>,
     /// Who hears of what a person fired.
     watched: HashMap<Key, mpsc::UnboundedSender<Event>>,
-    /// Entries of which a pause or a resume is being written. A second one would overtake it.
-    steering: BTreeSet<EntryName>,
 }
 
 impl ControlState {
@@ -52,9 +38,7 @@ impl ControlState {
             path: Arc::clone(path),
             journal: Arc::clone(journal),
             swept_at: None,
-            claiming_since: None,
             watched: HashMap::new(),
-            steering: BTreeSet::new(),
         }
     }
 
@@ -69,168 +53,106 @@ impl ControlState {
         }
     }
 
-    /// An entry's pause has come to its end. What a person asks for of the entry is written anyway
-    /// where it is under way.
-    pub(super) fn pause_ends(&self, entry: EntryName, journal: &Journal) {
-        if !self.steering.contains(&entry) {
-            journal.ends_pause(entry);
-        }
-    }
-
     fn watch(&mut self, key: Key, watcher: mpsc::UnboundedSender<Event>) {
         self.watched.retain(|_, watcher| !watcher.is_closed());
         self.watched.insert(key, watcher);
     }
 }
 
-/// A question that is repeated for want of an answer names an instant at most so long ago.
-const REPEATED_WITHIN: SignedDuration = SignedDuration::from_mins(5);
-
-/// Whether an instant can be that of an occurrence that a person fires: near, and no whole second,
-/// which is the schedule's.
-fn is_instant_of_a_person(at: Timestamp, now: Now) -> bool {
-    let microseconds = at.subsec_nanosecond() % 1_000 == 0 && at.subsec_nanosecond() != 0;
-    let ahead = at.duration_since(now.wall);
-    microseconds && ahead >= -REPEATED_WITHIN && ahead <= SignedDuration::from_secs(1)
+/// Those who wait for an answer of a node. They learn that nobody answers when the term ends.
+#[derive(Default)]
+pub(super) struct Askers {
+    last: u64,
+    fires: HashMap<Asker, (oneshot::Sender<Result<Key, FireError>>, mpsc::UnboundedSender<Event>)>,
+    steers: HashMap<Asker, oneshot::Sender<Result<Changed, SteerError>>>,
 }
 
-impl Daemon {
-    pub(super) fn asked(&mut self, ask: ControlRequest) {
+impl Askers {
+    fn next(&mut self) -> Asker {
+        self.last += 1;
+        Asker(self.last)
+    }
+
+    /// An entry is fired: who asked hears of its occurrence from now on.
+    pub(super) fn fired(&mut self, asker: Asker, key: Key, desk: &mut ControlState) {
+        if let Some((answer, told)) = self.fires.remove(&asker) {
+            desk.watch(key.clone(), told);
+            let _ = answer.send(Ok(key));
+        }
+    }
+
+    /// An entry is not fired.
+    pub(super) fn not_fired(&mut self, asker: Asker, error: FireError) {
+        if let Some((answer, _)) = self.fires.remove(&asker) {
+            let _ = answer.send(Err(error));
+        }
+    }
+
+    /// An entry is paused or resumed, or is not.
+    pub(super) fn steered(&mut self, asker: Asker, changed: Result<Changed, SteerError>) {
+        if let Some(answer) = self.steers.remove(&asker) {
+            let _ = answer.send(changed);
+        }
+    }
+}
+
+impl Leader {
+    pub(super) fn asked(&mut self, daemon: &mut Daemon, ask: ControlRequest) {
         match ask {
             // Who asked was told that nobody answers: it is not done behind their back.
             ControlRequest::Fire(fire) if fire.answer.is_closed() => {}
             ControlRequest::Pause(steer, _) | ControlRequest::Resume(steer) if steer.answer.is_closed() => {}
             ControlRequest::Snapshot { answer, .. } if answer.is_closed() => {}
-            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
+            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, self.node.schedule()) => {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
-            ControlRequest::Fire(fire) => self.claim_by_hand(fire),
+            ControlRequest::Fire(fire) => {
+                let Fire { entry, args, haste, at, by: Uid(by_uid), answer, told, .. } = *fire;
+                let asker = self.askers.next();
+                self.askers.fires.insert(asker, (answer, told));
+                let fire = FireByHand { asker, entry, args, at, haste, by_uid };
+                self.handle(daemon, Input::Fire(fire), Now::read());
+            }
             ControlRequest::Pause(steer, terms) => {
                 let Terms { until, note } = terms;
                 let pause = Pause { since: Timestamp::now(), by: steer.by_name.clone(), until, note };
-                self.steer(steer, To::Paused(pause));
+                self.steer(daemon, steer, PauseChange::Paused(pause));
             }
-            ControlRequest::Resume(steer) => self.steer(steer, To::Resumed),
+            ControlRequest::Resume(steer) => self.steer(daemon, steer, PauseChange::Resumed),
             ControlRequest::Snapshot { most, answer } => {
-                let _ = answer.send(Box::new(self.snapshot(most)));
+                let _ = answer.send(Box::new(daemon.snapshot(Some(self), most)));
             }
         }
     }
 
-    pub(super) fn answered_by_hand(&mut self, by_hand: ByHand) {
-        match by_hand {
-            ByHand::Claimed { fire, claim, claimed } => self.claimed_by_hand(fire, claim, claimed),
-            ByHand::Steered { to, steer, written } => self.steered(steer, to, written),
-        }
-    }
-
-    fn claim_by_hand(&mut self, fire: Box<Fire>) {
-        let now = Now::read();
-        if let Some(at) = fire.at.filter(|at| !is_instant_of_a_person(*at, now)) {
-            return drop(fire.answer.send(Err(FireError::Elsewhen(at))));
-        }
-        match self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) {
-            Some(claim) => {
-                let claim = match fire.at {
-                    Some(at) => Claim {
-                        key: Key::new(fire.entry.name.clone(), at),
-                        due_at: at,
-                        deadline: at.checked_add(fire.entry.start_deadline).unwrap_or(Timestamp::MAX),
-                        ..claim
-                    },
-                    None => claim,
-                };
-                self.requests.claim_by_hand(claim, fire);
-            }
-            None => drop(fire.answer.send(Err(FireError::NotYet))),
-        }
-    }
-
-    fn claimed_by_hand(&mut self, fire: Box<Fire>, claim: Claim, claimed: Result<Claimed, JournalError>) {
-        match claimed {
-            Err(error) => {
-                self.core.unclaimed_by_hand(Now::read());
-                let _ = fire.answer.send(Err(FireError::Journal(error)));
-            }
-            // The question was asked before: its claim was written, though its answer was lost.
-            Ok(Claimed { known }) if !known.is_empty() && fire.at.is_some() => {
-                self.core.known_by_hand();
-                let _ = fire.answer.send(Err(FireError::ClaimedBefore(claim.key)));
-            }
-            // The clock has shown this instant before.
-            Ok(Claimed { known }) if !known.is_empty() => {
-                self.core.known_by_hand();
-                self.claim_by_hand(fire);
-            }
-            Ok(_) => {
-                let Fire { schedule, entry, haste, by: Uid(by_uid), answer, told, .. } = *fire;
-                self.desk.watch(claim.key.clone(), told);
-                let _ = answer.send(Ok(claim.key.clone()));
-                let scheduled_at = claim.key.scheduled_at();
-                self.emit(EntryFired { entry: entry.name.clone(), scheduled_at, by_uid }.into());
-                let entry = match Arc::ptr_eq(&schedule, &self.schedule) {
-                    true => Some(&entry),
-                    false => self.schedule.entries.iter().find(|now| now.name == entry.name),
-                };
-                let effects = self.core.claimed_by_hand(claim, entry, haste, Now::read());
-                self.perform(effects);
-            }
-        }
-    }
-
-    fn steer(&mut self, steer: Steer, to: To) {
-        if self.desk.steering.contains(&steer.entry) {
-            return drop(steer.answer.send(Err(SteerError::Busy)));
-        }
-        let is_so = match (&to, self.core.paused().get(&steer.entry)) {
-            (To::Paused(pause), Some(was)) => pause.asks_for_the_same_as(was),
-            (To::Resumed, None) => true,
-            (To::Paused(_), None) | (To::Resumed, Some(_)) => false,
-        };
-        if is_so {
-            return drop(steer.answer.send(Ok(Changed::No)));
-        }
-        self.desk.steering.insert(steer.entry.clone());
-        self.requests.steer(to, steer);
-    }
-
-    fn steered(&mut self, steer: Steer, to: To, written: Result<(), JournalError>) {
+    fn steer(&mut self, daemon: &mut Daemon, steer: Steer, to: PauseChange) {
         let Steer { entry, by: Uid(by_uid), by_name: by, answer, .. } = steer;
-        self.desk.steering.remove(&entry);
-        if let Err(error) = written {
-            return drop(answer.send(Err(SteerError::Journal(error))));
-        }
-        match to {
-            To::Paused(pause) => {
-                let (until, note) = (pause.until, pause.note.clone());
-                self.emit(EntryPaused { entry: entry.clone(), by_uid, by, until, note }.into());
-                let effects = self.core.pause(&entry, pause, Now::read());
-                self.perform(effects);
-            }
-            To::Resumed => {
-                self.core.resume(&entry);
-                self.emit(EntryResumed { entry, by_uid, by }.into());
-            }
-        }
-        let _ = answer.send(Ok(Changed::Yes));
+        let asker = self.askers.next();
+        self.askers.steers.insert(asker, answer);
+        let steering = Steering { asker, entry, to, by_uid, by };
+        self.handle(daemon, Input::Steer(steering), Now::read());
     }
 
     /// Returns one line for the service manager: the gravest problem, and the number of the others.
-    pub(super) fn gravest_problem(&self, now: Now) -> Option<String> {
+    pub(super) fn gravest_problem(&self, daemon: &Daemon, now: Now) -> Option<String> {
         let health = self.requests.journal.health().borrow().clone();
-        let on_disk = self.shared.on_disk.seen();
-        let accounts: Vec<_> = self.core.standings().map(|(name, of)| (name.clone(), of)).collect();
-        let not_ready = self.not_ready(&health, now);
+        let on_disk = daemon.shared.on_disk.seen();
+        let accounts: Vec<_> = self.node.core().standings().map(|(name, of)| (name.clone(), of)).collect();
+        let not_ready = daemon.not_ready(Some(self), &health, now);
+        let endings: Vec<_> =
+            daemon.calendars.iter().filter_map(|calendar| ending(calendar, now.wall)).collect();
         let list = attention(&States {
             not_ready: not_ready.as_ref(),
             health: &health,
-            path: &self.desk.path,
+            path: &daemon.desk.path,
             on_disk: on_disk.unused.as_ref(),
             in_force_since: on_disk.in_force_since,
-            log: self.shared.log().gap(),
+            log: daemon.shared.log().gap(),
             accounts: &accounts,
             unresolved: &[],
-            paused: self.core.paused(),
+            unusual: &[],
+            endings: &endings,
+            paused: self.node.core().paused(),
             now: now.wall,
         });
         let first = list.first()?;
@@ -241,27 +163,52 @@ impl Daemon {
         };
         Some(format!("{}{since}{others}", first.what.replace('\n', " ")))
     }
+}
+
+impl Daemon {
+    /// Answers a question while this member stands by.
+    pub(super) fn refuse(&self, ask: ControlRequest) {
+        match ask {
+            ControlRequest::Fire(fire) if !Arc::ptr_eq(&fire.schedule, &self.schedule) => {
+                let _ = fire.answer.send(Err(FireError::Stale));
+            }
+            ControlRequest::Fire(fire) => drop(fire.answer.send(Err(FireError::NotYet))),
+            ControlRequest::Pause(steer, _) | ControlRequest::Resume(steer) => {
+                let _ = steer.answer.send(Err(SteerError::Journal(JournalError::StandsBy)));
+            }
+            ControlRequest::Snapshot { most, answer } => {
+                let _ = answer.send(Box::new(self.snapshot(None, most)));
+            }
+        }
+    }
 
     /// Why what comes due is not sent.
-    fn not_ready(&self, health: &Health, now: Now) -> Option<NotReady> {
-        let claiming = self.desk.claiming_since.map_or(0, |since| now.mono.saturating_sub(since).as_secs());
+    fn not_ready(&self, leader: Option<&Leader>, health: &Health, now: Now) -> Option<NotReady> {
+        if self.shared.is_without_journal() {
+            return Some(NotReady::Replaced);
+        }
+        let Some(Leader { node, .. }) = leader else {
+            return Some(NotReady::StandsBy(self.leadership(now)));
+        };
+        let claiming = node.claiming_since().map_or(0, |since| now.mono.saturating_sub(since).as_secs());
         match health {
-            _ if self.shared.is_without_journal() => Some(NotReady::Replaced),
-            _ if !self.leads() => Some(NotReady::StandsBy(self.leadership(now))),
-            _ if !self.is_permitted(now) => Some(NotReady::Lapsed),
+            _ if !node.is_permitted(now) => Some(NotReady::Lapsed),
             Health::Ill { .. } => Some(NotReady::Journal),
             Health::Well if claiming >= DISK_HANGS.as_secs() => Some(NotReady::Disk(claiming)),
-            Health::Well => match self.core.waits_for_clock(now) {
+            Health::Well => match node.core().waits_for_clock(now) {
                 Some(until) => Some(NotReady::Clock(until)),
-                None => self.core.is_behind(now).then_some(NotReady::Behind),
+                None => node.core().is_behind(now).then_some(NotReady::Behind),
             },
         }
     }
 
-    fn snapshot(&self, most: usize) -> Snapshot {
+    /// How things stand. A member that stands by knows of its accounts what the schedule says.
+    fn snapshot(&self, leader: Option<&Leader>, most: usize) -> Snapshot {
         let now = Now::read();
-        let health = self.requests.journal.health().borrow().clone();
-        let not_ready = self.not_ready(&health, now);
+        let health = leader.map_or(Health::Well, |leader| leader.requests.journal.health().borrow().clone());
+        let not_ready = self.not_ready(leader, &health, now);
+        let core = leader.map(|leader| leader.node.core());
+        let known = |core: &Core| core.standings().map(|(name, of)| (name.clone(), of)).collect();
         Snapshot {
             now: now.wall,
             since: self.desk.since,
@@ -273,11 +220,11 @@ impl Daemon {
             not_ready,
             on_disk: self.shared.on_disk.seen(),
             log: self.shared.log().gap(),
-            fires_in_flight: self.core.fires_in_flight(),
-            accounts: self.core.standings().map(|(account, standing)| (account.clone(), standing)).collect(),
-            waiting: self.core.waiting(most, now),
-            upcoming: self.core.upcoming(most),
-            paused: Arc::clone(self.core.paused()),
+            fires_in_flight: core.map_or(0, Core::fires_in_flight),
+            accounts: core.map_or_else(|| dispatch::unknown_standings(&self.schedule.accounts, now), known),
+            waiting: core.map_or_else(Vec::new, |core| core.waiting(most, now)),
+            upcoming: core.map_or_else(Vec::new, |core| core.upcoming(most)),
+            paused: core.map(|core| Arc::clone(core.paused())).unwrap_or_default(),
         }
     }
 }

@@ -501,7 +501,7 @@ impl Core {
     /// Goes on with another schedule. What is due is settled under the old one first, and what came
     /// due meanwhile is planned under it: up to [`MOST_AT_ONCE`], the rest under the new one.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
-        let Prepared { schedule, entries, timetable, links } = next;
+        let Prepared { schedule, entries, timetable, links, calendars: _ } = next;
         let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
         self.dispatch.relink(links);
         effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));

@@ -20,11 +20,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::leader::Leader;
+use super::node::CLOSE;
 use super::replacement::{Clients, Difference, Loops, Part};
 use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
-use super::{CLOSE, Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
+use super::{Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
 use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady, OnDisk, Snapshot};
 use crate::journal::Health;
 use crate::journal::Opened;
@@ -252,17 +254,25 @@ impl Fleet {
             (shard.clone(), seat),
             &self.path,
         );
+        let mut leader = None;
         if let Some(mut opened) = opened {
             let older = claim_forgotten(&daemon.schedule, &mut opened).await?;
             if let Some(older) = older {
                 daemon.emit(older.into());
             }
-            daemon.take_over(*opened);
+            leader = Some(Leader::begin(&mut daemon, *opened, None));
         }
         let ticks = Ticks::start().await?;
         let (parts, coming) = mpsc::channel(1);
         let (asks, asked) = mpsc::unbounded_channel();
-        self.running.spawn(daemon.run(self.stop.subscribe(), ticks, coming, asked, self.stopping.clone()));
+        self.running.spawn(daemon.run(
+            leader,
+            self.stop.subscribe(),
+            ticks,
+            coming,
+            asked,
+            self.stopping.clone(),
+        ));
         self.loops.insert(shard, Loop { schedule, parts, asks });
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::cloud66::Client;
 use crate::dispatch::Links;
 use crate::notify::Audience;
-use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, Shard};
+use crate::schedule::{AccountName, ByName, Entry, EntryName, NamedCalendar, Schedule, Shard};
 use crate::timetable::Timetable;
 
 /// Another schedule, with all that can be made of it before it takes over.
@@ -91,6 +91,8 @@ pub(crate) struct Prepared {
     pub(super) entries: Arc<ByName>,
     pub(super) timetable: Timetable,
     pub(super) links: Links,
+    /// The calendars that its entries name.
+    pub(super) calendars: Vec<Arc<NamedCalendar>>,
 }
 
 impl Replacement {
@@ -142,7 +144,8 @@ impl Prepared {
     pub(crate) fn new(schedule: Arc<Schedule>, now: Timestamp) -> Prepared {
         let timetable = Timetable::new(&schedule, now);
         let links = Links::from(&*schedule);
-        Prepared { entries: Arc::new(schedule.by_name()), timetable, links, schedule }
+        let calendars = schedule.calendars().into_values().cloned().collect();
+        Prepared { entries: Arc::new(schedule.by_name()), timetable, links, calendars, schedule }
     }
 }
 

@@ -8,107 +8,72 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::control_state::{ByHand, To};
 use super::core::Claims;
+use super::node::{Answer, FireByHand, NO_PERMIT, PauseChange, Steering};
+use super::replacement::Clients;
 use crate::background::WaitsForWorker;
 use crate::clock::Now;
-use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::control::{Fire, Steer};
+use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Looked, Outcome, Reply};
 use crate::dispatch::{Request, RequestId};
-use crate::journal::{Claim, Claimed, Cursor, Journal, JournalError, Key, Known, SendPermit, Transition};
+use crate::journal::{Claim, Cursor, Journal, Key, SendPermit, Transition};
 use crate::schedule::{AccountName, Entry, StackUid};
 
-/// A request that has ended.
-pub(super) enum Done {
-    /// A run_now, and when it left.
-    Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
-    /// A question for an action.
-    Followed { id: RequestId, reply: Reply<FollowUp> },
-    /// A question for a page of actions.
-    Listed { id: RequestId, reply: Reply<ActionsListed> },
-    /// A look at a stack or a job.
-    Looked { id: RequestId, reply: Reply<Looked> },
-    /// A question for a job's record.
-    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
-    /// The actions that the journal knows of a stack. `None`: it cannot be read.
-    Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
-    /// A claim, and which of its occurrences were known before.
-    Claimed { cursor: Timestamp, known: Result<Claimed, JournalError> },
-    /// What a person asked for is written, or cannot be.
-    ByHand(ByHand),
-}
+/// The client of each account.
+#[derive(Clone, Default)]
+pub(super) struct ClientsInUse(BTreeMap<AccountName, Arc<Client>>);
 
-/// Why a run_now is not sent, though it was decided.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Withheld<'a> {
-    /// The lease does not allow what is due then.
-    Permit,
-    /// No later process would know that it was sent.
-    Watermark(&'a std::io::Error),
-}
-
-/// The requests in flight, and the channel on which they report.
-pub(super) struct Requests {
-    clients: BTreeMap<AccountName, Arc<Client>>,
-    pub(super) journal: Arc<Journal>,
-    permit: SendPermit,
-    report: mpsc::UnboundedSender<Done>,
-    /// Where replies arrive. Bounded by the number of requests in flight.
-    pub(super) replies: mpsc::UnboundedReceiver<Done>,
-}
-
-/// While so many run_now wait for a worker, replies are taken in by groups: a turn of the loop for
-/// each reply costs as much as the reply's request. The workers need some 2 ms for as many, and the
-/// loop is back before they run out.
-const WORK_AHEAD: usize = 128;
-
-/// How long replies are gathered then: as short as the runtime's timer can wait.
-const GATHERS: Duration = Duration::from_millis(1);
-
-impl Requests {
-    pub(super) fn new(
-        clients: BTreeMap<AccountName, Client>,
-        journal: Journal,
-        permit: SendPermit,
-    ) -> Requests {
-        let (report, replies) = mpsc::unbounded_channel();
-        let mut requests =
-            Requests { clients: BTreeMap::new(), journal: Arc::new(journal), permit, report, replies };
-        requests.replace(clients, |_| false);
-        requests
-    }
-
-    /// Goes on with another journal. Returns where the replies arrive to what was sent under the
-    /// one before.
-    pub(super) fn turn_to(&mut self, journal: Journal, permit: SendPermit) -> mpsc::UnboundedReceiver<Done> {
-        self.journal = Arc::new(journal);
-        self.permit = permit;
-        let (report, replies) = mpsc::unbounded_channel();
-        self.report = report;
-        std::mem::replace(&mut self.replies, replies)
-    }
-
+impl ClientsInUse {
     /// Sends by other clients from now on. A request in flight keeps its own. An account that is
     /// gone or renamed, and is still `needed` since an action is unfinished or an attempt is in
     /// doubt, keeps the client that it had.
-    pub(super) fn replace(
-        &mut self,
-        clients: BTreeMap<AccountName, Client>,
-        needed: impl Fn(&AccountName) -> bool,
-    ) {
-        self.clients.retain(|name, _| !clients.contains_key(name) && needed(name));
-        self.clients.extend(clients.into_iter().map(|(name, client)| (name, Arc::new(client))));
+    pub(super) fn replace(&mut self, clients: Clients, needed: impl Fn(&AccountName) -> bool) {
+        self.0.retain(|name, _| !clients.contains_key(name) && needed(name));
+        self.0.extend(clients.into_iter().map(|(name, client)| (name, Arc::new(client))));
     }
 
-    /// Waits for replies, and takes up to so many.
-    pub(super) async fn next_replies(&mut self, done: &mut Vec<Done>, most: usize) -> usize {
+    fn of(&self, account: &AccountName) -> Option<Arc<Client>> {
+        self.0.get(account).cloned()
+    }
+}
+
+/// The requests in flight of a term, and the channel on which they report.
+pub(super) struct Requests {
+    pub(super) clients: ClientsInUse,
+    pub(super) journal: Arc<Journal>,
+    permit: SendPermit,
+    report: mpsc::UnboundedSender<Answer>,
+    /// Where answers arrive. Bounded by the number of requests in flight.
+    pub(super) answers: mpsc::UnboundedReceiver<Answer>,
+}
+
+/// While this many run_now wait for a worker, answers are taken in by groups: a turn of the loop for
+/// each answer costs as much as the answer's request. The workers need some 2 ms for as many, and
+/// the loop is back before they run out.
+const WORK_AHEAD: usize = 128;
+
+/// How long answers are gathered then: as short as the runtime's timer can wait.
+const GATHERS: Duration = Duration::from_millis(1);
+
+impl Requests {
+    pub(super) fn new(clients: ClientsInUse, journal: Journal, permit: SendPermit) -> Requests {
+        let (report, answers) = mpsc::unbounded_channel();
+        Requests { clients, journal: Arc::new(journal), permit, report, answers }
+    }
+
+    /// Waits for answers, and takes up to this many.
+    pub(super) async fn next_answers(&mut self, answers: &mut Vec<Answer>, most: usize) -> usize {
         if WaitsForWorker::number() >= WORK_AHEAD {
             tokio::time::sleep(GATHERS).await;
         }
-        self.replies.recv_many(done, most).await
+        self.answers.recv_many(answers, most).await
     }
 
-    /// Sends a request. Its end arrives on `replies`, whatever becomes of it.
+    /// Where the answers arrive to requests that have left. Nothing else is asked.
+    pub(super) fn into_answers(self) -> mpsc::UnboundedReceiver<Answer> {
+        self.answers
+    }
+
+    /// Sends a request. Its end arrives on `answers`, whatever becomes of it.
     pub(super) fn send(&self, id: RequestId, request: Request) {
         match request {
             Request::RunNow(entry) => self.firing(id, entry)(),
@@ -129,28 +94,26 @@ impl Requests {
                         Err(error) => format!("the journal cannot be written: {error}"),
                     };
                     let reply = no_answer(Outcome::NotSent { error });
-                    let _ = report.send(Done::Fired { id, sent_at: Timestamp::now(), reply });
+                    let _ = report.send(Answer::Fired { id, sent_at: Timestamp::now(), reply });
                 }
             }
         });
     }
 
-    /// Reports a run_now that may not be sent. A question may always be asked.
-    pub(super) fn hold_back(&self, id: RequestId, withheld: Withheld<'_>) {
-        let error = match withheld {
-            Withheld::Permit => NO_PERMIT.to_owned(),
-            Withheld::Watermark(error) => format!("the state directory cannot be written: {error}"),
-        };
+    /// Reports a run_now that may not be sent, and why.
+    pub(super) fn hold_back(&self, id: RequestId, error: String) {
         let reply = Reply::unanswered(Outcome::NotSent { error });
-        let _ = self.report.send(Done::Fired { id, sent_at: Timestamp::now(), reply });
+        let _ = self.report.send(Answer::Fired { id, sent_at: Timestamp::now(), reply });
     }
 
-    /// Writes claims. How that went arrives on `replies`.
+    /// Writes claims. How that went arrives on `answers`.
     pub(super) fn claim(&self, Claims { cursor, repeat, claims }: Claims) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let known = journal.claim(Cursor { at: cursor, repeat }, claims).await;
-            let _ = report.send(Done::Claimed { cursor, known });
+            let claimed = journal.claim(Cursor { at: cursor, repeat }, claims).await;
+            // That a claim fails is told by the journal's health.
+            let known = claimed.ok().map(|claimed| claimed.known);
+            let _ = report.send(Answer::Claimed { cursor, known });
         });
     }
 
@@ -161,28 +124,28 @@ impl Requests {
         tokio::spawn(async move { journal.flush().await });
     }
 
-    /// Writes the claim of what a person fires. How that went arrives on `replies`.
-    pub(super) fn claim_by_hand(&self, claim: Claim, fire: Box<Fire>) {
+    /// Writes the claim of what a person fires. How that went arrives on `answers`.
+    pub(super) fn claim_by_hand(&self, claim: Claim, fire: FireByHand) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let claimed = journal.claim_by_hand(claim.clone()).await;
-            let _ = report.send(Done::ByHand(ByHand::Claimed { fire, claim, claimed }));
+            let written = journal.claim_by_hand(claim.clone()).await;
+            let _ = report.send(Answer::ClaimedByHand { fire, claim: Box::new(claim), written });
         });
     }
 
-    /// Writes that an entry is paused, or is no more. How that went arrives on `replies`.
-    pub(super) fn steer(&self, to: To, steer: Steer) {
+    /// Writes that an entry is paused, or is no more. How that went arrives on `answers`.
+    pub(super) fn steer(&self, steering: Steering) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let written = match &to {
-                To::Paused(pause) => journal.pause(steer.entry.clone(), pause.clone()).await,
-                To::Resumed => journal.resume(steer.entry.clone()).await,
+            let written = match &steering.to {
+                PauseChange::Paused(pause) => journal.pause(steering.entry.clone(), pause.clone()).await,
+                PauseChange::Resumed => journal.resume(steering.entry.clone()).await,
             };
-            let _ = report.send(Done::ByHand(ByHand::Steered { to, steer, written }));
+            let _ = report.send(Answer::Steered { steering, written });
         });
     }
 
-    /// Asks the journal for the actions that it knows of a stack. They arrive on `replies`.
+    /// Asks the journal for the actions that it knows of a stack. They arrive on `answers`.
     pub(super) fn recall(
         &self,
         account: AccountName,
@@ -193,7 +156,16 @@ impl Requests {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
             let known = journal.actions(stack.clone(), since, listed).await.ok();
-            let _ = report.send(Done::Recalled { account, stack, known });
+            let _ = report.send(Answer::Recalled { account, stack, known });
+        });
+    }
+
+    /// Has the journal write its last words. How that went arrives on `answers`.
+    pub(super) fn close(&self, stopped_at: Timestamp) {
+        let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
+        tokio::spawn(async move {
+            let is_closed = journal.close(stopped_at).await.is_ok();
+            let _ = report.send(Answer::Closed { is_closed });
         });
     }
 
@@ -213,7 +185,7 @@ impl Requests {
             | Request::JobRecord(account, ..)
             | Request::Look { account, .. } => account,
         };
-        let (client, report) = (self.clients.get(account).cloned(), self.report.clone());
+        let (client, report) = (self.clients.of(account), self.report.clone());
         let firing = match &request {
             Request::RunNow(entry) => Some(self.firing(id, Arc::clone(entry))),
             Request::Action(..) | Request::Actions { .. } | Request::Look { .. } | Request::JobRecord(..) => {
@@ -228,28 +200,28 @@ impl Requests {
                         Some(client) => client.action(&stack, action).await,
                         None => no_answer(FollowUp::Unanswered),
                     };
-                    Done::Followed { id, reply }
+                    Answer::Followed { id, reply }
                 }
                 Request::Actions { stack, page, .. } => {
                     let reply = match client {
                         Some(client) => client.actions(&stack, page).await,
                         None => no_answer(ActionsListed::Unanswered { error: NO_CLIENT.to_owned() }),
                     };
-                    Done::Listed { id, reply }
+                    Answer::Listed { id, reply }
                 }
                 Request::JobRecord(_, stack, job) => {
                     let reply = match client {
                         Some(client) => client.job_record(&stack, &job).await,
                         None => no_answer(None),
                     };
-                    Done::Recorded { id, reply }
+                    Answer::Recorded { id, reply }
                 }
                 Request::Look { stack, job, .. } => {
                     let reply = match client {
                         Some(client) => client.look(&stack, job.as_ref()).await,
                         None => no_answer(Looked::Unanswered { error: NO_CLIENT.to_owned() }),
                     };
-                    Done::Looked { id, reply }
+                    Answer::Looked { id, reply }
                 }
             };
             // Nobody listens any more when the daemon has stopped.
@@ -259,13 +231,13 @@ impl Requests {
 
     /// Hands a run_now to the workers of its account, when it is called.
     fn firing(&self, id: RequestId, entry: Arc<Entry>) -> impl FnOnce() + Send + use<> {
-        let client = self.clients.get(&entry.account.name).cloned();
+        let client = self.clients.of(&entry.account.name);
         let (permit, report) = (self.permit.clone(), self.report.clone());
         move || {
             let done = move |reply: Reply<Outcome>| {
                 let sent_at = reply.left.map_or_else(Timestamp::now, |left| left.at);
                 // Nobody listens any more when the daemon has stopped.
-                let _ = report.send(Done::Fired { id, sent_at, reply });
+                let _ = report.send(Answer::Fired { id, sent_at, reply });
             };
             let Some(client) = client else {
                 return done(no_answer(Outcome::NotSent { error: NO_CLIENT.to_owned() }));
@@ -279,7 +251,7 @@ impl Requests {
 
     /// Opens connections for so many run_now, a moment before they are due.
     pub(super) fn warm(&self, account: &AccountName, due: Timestamp, connections: usize) {
-        let Some(client) = self.clients.get(account).cloned() else { return };
+        let Some(client) = self.clients.of(account) else { return };
         tokio::spawn(async move {
             tokio::time::sleep(Now::read().until(due).saturating_sub(OPENED_AHEAD)).await;
             client.open_ahead(connections);
@@ -291,8 +263,6 @@ impl Requests {
 /// passed over and three ways to the other end of the world and back, and no whole second, after
 /// which a front might close them.
 const OPENED_AHEAD: Duration = Duration::from_millis(1600);
-
-const NO_PERMIT: &str = "the lease of the journal has not been renewed in time";
 
 const NO_CLIENT: &str = "the account has no client";
 

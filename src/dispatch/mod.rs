@@ -46,7 +46,7 @@ use follow::{Following, Question};
 use holding::Turn;
 pub(crate) use links::Links;
 use stack_state::Subject;
-pub(crate) use standing::{Refused, Standing, Waiting, Waits};
+pub(crate) use standing::{Refused, Standing, Waiting, Waits, unknown_standings};
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]

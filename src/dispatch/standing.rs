@@ -70,6 +70,12 @@ pub(crate) enum Waits {
     Stack(Option<Obstacle>),
 }
 
+/// How accounts stand of which only the schedule is known: those of a daemon that stands by.
+pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(AccountName, Standing)> {
+    let dispatch = Dispatch::new(accounts, 0, now);
+    dispatch.standings().map(|(name, standing)| (name.clone(), standing)).collect()
+}
+
 impl Dispatch {
     /// How each account stands. Costs what accounts there are, however much waits.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {

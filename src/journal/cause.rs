@@ -19,7 +19,7 @@ pub struct Cause {
     pub reason: Reason,
     /// When the occurrence of the same entry was scheduled that goes in its place.
     pub replaced_by: Option<Timestamp>,
-    /// How the last attempt failed. `None`: none failed, or nobody knows.
+    /// The error of the last attempt. `None`: no attempt failed, or the error is unknown.
     pub error: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl From<&'static str> for Cause {
     }
 }
 
-/// As a journal keeps it.
+/// The form in which a journal keeps the cause.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)?;
@@ -96,9 +96,9 @@ pub struct Why<'a> {
     pub reason: &'a str,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
-    /// How the last attempt failed.
+    /// The error of the last attempt.
     pub error: Option<&'a str>,
-    /// How many attempts there were.
+    /// Number of attempts.
     pub attempts: u32,
 }
 

@@ -19,7 +19,7 @@ const LOCK_NAME: &str = "journal.lock";
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
-    /// What must stay in its place while it is in use.
+    /// The files that must stay in their place while the directory is in use.
     places: Vec<Place>,
 }
 
@@ -51,7 +51,8 @@ impl Lock {
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(JournalError::Locked { directory: directory.to_owned(), pid: holder(&mut file) });
         }
-        // Its text only serves the other daemon's error: on a full disk the lock holds without it.
+        // The process id in the lock file only serves another daemon's error message. On a full
+        // disk the lock holds without it.
         let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Lock { file, places: vec![Place::of(&path)?] })
     }
@@ -62,8 +63,8 @@ impl Lock {
         Ok(())
     }
 
-    /// Whether its files are still where they were opened. What is written to a removed file is lost, and whoever
-    /// replaced the lock's file can take another.
+    /// Checks that the files are still where they were opened. Writes to a removed file are lost,
+    /// and a process that replaced the lock's file can take the lock a second time.
     pub(super) fn check(&self) -> Result<(), JournalError> {
         match self.places.iter().find(|place| !place.is_kept()) {
             None => Ok(()),

@@ -10,7 +10,7 @@ use super::identity::{Identity, Seen};
 use super::postgres::{self, Address};
 use super::{FILE_NAME, JournalError, sqlite};
 
-/// What counts when a journal is left or entered.
+/// The facts about a journal that decide whether it may be left or entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) identity: Identity,
@@ -18,7 +18,7 @@ pub(super) struct Summary {
     pub(super) open: u64,
     /// Everything scheduled before is claimed. `None`: nothing was planned yet.
     pub(super) cursor: Option<Timestamp>,
-    /// Where the journal goes on, once it has been moved.
+    /// The place to which the journal was moved. `None`: it was not moved.
     pub(super) moved_to: Option<String>,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn may_enter(seen: &Seen, location: &str, found: Option<&Summary>) ->
     }
 }
 
-/// What counts of the journal at a place. `None`: no journal is there.
+/// Returns the facts about the journal at a place. `None`: no journal is there.
 fn summary(location: &str) -> Result<Option<Summary>, JournalError> {
     match location.strip_suffix(FILE_NAME) {
         Some(_) => sqlite::summary(location.as_ref()),

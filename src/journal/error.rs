@@ -26,7 +26,7 @@ pub enum JournalError {
         /// The other daemon, if it says so.
         pid: Option<u32>,
     },
-    /// There is none. Only who reads meets this.
+    /// There is no journal. Only readers meet this: a daemon creates one.
     #[error("there is no journal in {}; has the daemon run with this --state-dir?", .0.display())]
     Missing(PathBuf),
     /// A later stackcron wrote it. It was not touched.
@@ -38,12 +38,12 @@ pub enum JournalError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the journal.
         found: u32,
         /// The newest that is known.
         known: u32,
     },
-    /// It is damaged, or is something else. It was not touched.
+    /// The file is damaged, or is no journal. It was not changed.
     #[error(
         "the journal {} cannot be trusted: {detail}; move it away with the files `-wal` and `-shm` beside it, then \
          restore it from a backup, or begin a new one with `stackcron run --new-journal`, which knows nothing of what was claimed or paused",
@@ -52,7 +52,7 @@ pub enum JournalError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the file.
         detail: String,
     },
     /// The file system or its permissions do not let it be written.
@@ -60,13 +60,14 @@ pub enum JournalError {
     ReadOnly {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         detail: String,
     },
     /// The user who reads it may not.
     #[error(
-        "the journal {} may not be read by this user: run the command with `sudo`, or as a member of the group that owns it",
-        path.display()
+        "the journal {} may not be read by this user: run the command {}",
+        path.display(),
+        crate::permission::remedy(path)
     )]
     Forbidden {
         /// The file or directory.
@@ -82,27 +83,27 @@ pub enum JournalError {
     /// The database does not answer, or is just starting.
     #[error("the journal {address} cannot be reached: {detail}")]
     Unreachable {
-        /// Where it is, without a password.
+        /// The address, without a password.
         address: String,
-        /// What happened.
+        /// The fault.
         detail: String,
     },
     /// The database refused what was asked.
     #[error("the journal {address} cannot be used: {detail}{}", remedy.map_or(String::new(), |remedy| format!("; {remedy}")))]
     Database {
-        /// Where it is, without a password.
+        /// The address, without a password.
         address: String,
-        /// What it said.
+        /// The database's own words.
         detail: String,
-        /// What the operator can do.
+        /// Advice for the operator.
         remedy: Option<&'static str>,
     },
     /// The store refuses what it was given, and would do so again. Nothing else is wrong with it.
     #[error("the journal {journal} cannot store what it was given: {detail}")]
     Unstorable {
-        /// Where it is, without a password.
+        /// The address, without a password.
         journal: String,
-        /// What it said.
+        /// The database's own words.
         detail: String,
     },
     /// A later stackcron has brought the database to a schema that this one cannot write.
@@ -110,9 +111,9 @@ pub enum JournalError {
         "the journal {address} has schema {found}, which this stackcron does not know; use a stackcron that does"
     )]
     NewerDatabase {
-        /// Where it is, without a password.
+        /// The address, without a password.
         address: String,
-        /// Its schema.
+        /// The schema of the journal.
         found: i32,
     },
     /// The journal that this state directory knows is gone, or is another one.
@@ -122,7 +123,7 @@ pub enum JournalError {
         found.as_ref().map_or("there is none".to_owned(), |found| format!("it is {found}"))
     )]
     Replaced {
-        /// Where it is, without a password.
+        /// The address, without a password.
         location: String,
         /// The identity of the journal that was seen last.
         known: Identity,
@@ -135,9 +136,9 @@ pub enum JournalError {
          `stackcron journal move --to URL`, or leave it behind with `stackcron run --new-journal`"
     )]
     Elsewhere {
-        /// Where the journal is that was seen last.
+        /// The place of the journal that was seen last.
         known: String,
-        /// Where this one is.
+        /// The place of this journal.
         location: String,
         /// Why the known one must not be left.
         why: String,
@@ -145,9 +146,9 @@ pub enum JournalError {
     /// The journal goes on at another place.
     #[error("the journal {location} was moved to {moved_to}, and goes on there: use that one")]
     Moved {
-        /// Where it was.
+        /// The former place.
         location: String,
-        /// Where it is now.
+        /// The present place.
         moved_to: String,
     },
     /// Another member leads, and writes.
@@ -164,13 +165,13 @@ pub enum JournalError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was said.
+        /// The error's own words.
         detail: String,
     },
 }
 
 impl JournalError {
-    /// Whether the same may succeed later without anybody starting the daemon anew.
+    /// Returns true when the same operation may succeed later, without a restart of the daemon.
     pub fn passes(&self) -> bool {
         matches!(
             self,

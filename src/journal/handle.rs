@@ -27,7 +27,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub struct Journal {
     requests: inbox::Sender<Request>,
     health: watch::Receiver<Health>,
-    /// What is answered when nobody is there to answer.
+    /// The error for requests after the journal's thread has ended.
     gone: JournalError,
 }
 
@@ -36,12 +36,12 @@ pub struct Journal {
 pub struct Opened {
     /// The handle.
     pub journal: Journal,
-    /// What a former daemon left.
+    /// State that a former daemon left.
     pub recovered: Recovered,
-    /// To be raised before each send.
+    /// The watermark, which is raised before each send.
     pub mark: SendWatermark,
-    /// What [`Journal::record`] could not apply. Each is a mistake of the daemon's that somebody
-    /// should hear of.
+    /// The records that [`Journal::record`] could not apply. Each is a mistake of the daemon's own,
+    /// and is logged.
     pub refused: tokio::sync::mpsc::UnboundedReceiver<Refused>,
 }
 
@@ -62,14 +62,6 @@ impl Opened {
 }
 
 impl Journal {
-    /// The journal of a member that stands by: each request is answered with
-    /// [`JournalError::StandsBy`].
-    pub(crate) fn of_another() -> Journal {
-        let (requests, _) = inbox::inbox(GROUP);
-        let (_, health) = watch::channel(Health::Well);
-        Journal { requests, health, gone: JournalError::StandsBy }
-    }
-
     /// Claims occurrences and moves the cursor on, all or nothing, on disk when it returns. The
     /// cursor never moves back.
     ///
@@ -192,14 +184,14 @@ impl Journal {
         self.ask(|answer| Request::Close { stopped_at, answer }).await
     }
 
-    /// From now on an end is written after what was told before is in the log, unless nobody reads
-    /// the log.
+    /// From now on the end of an occurrence is written once the log has every line from before it,
+    /// unless nobody reads the log.
     pub fn follow(&self, log: log::Progress) {
-        // As for what is recorded.
+        // A lost request is treated as a lost record is.
         let _ = self.requests.send(Request::Follow(log), Hurry::Soon);
     }
 
-    /// Whether it can be written. Becomes well by itself.
+    /// Returns whether the journal can be written. The value recovers by itself.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }

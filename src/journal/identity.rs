@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use super::JournalError;
 use crate::schedule::{Shard, ShardName};
 
-/// Its file in the state directory.
+/// Name of the file in the state directory.
 const FILE: &str = "journal.known";
 
 /// A journal's identity: a UUID that is made with its tables, as text.
@@ -54,12 +54,13 @@ impl fmt::Display for Identity {
     }
 }
 
-/// What a daemon does when the journal that its state directory knows is gone or is another.
+/// The reaction of a daemon whose state directory knows another journal than the one that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenReplaced {
-    /// It refuses to fire.
+    /// The daemon refuses to fire.
     Refuse,
-    /// It goes on with what it finds, or with an empty journal: a person said `--new-journal`.
+    /// The daemon goes on with the journal that it finds, or with an empty one: a person said
+    /// `--new-journal`.
     BeginAnew,
 }
 
@@ -69,8 +70,8 @@ pub(super) struct Seen {
     pub(super) identity: Identity,
     /// The path of a file, or the address of a database without its password.
     pub(super) location: String,
-    /// Nothing that is due later was sent, in microseconds since 1970, by shard. The common shard
-    /// has the empty name.
+    /// For each shard the instant after whose due occurrences nothing was sent, in microseconds
+    /// since 1970. The common shard has the empty name.
     until: BTreeMap<String, i64>,
 }
 
@@ -160,7 +161,7 @@ impl KnownJournal {
             return Ok(());
         }
         seen.until.insert(name(shard).to_owned(), micros);
-        // Its length only grows, so that each write replaces the whole one before.
+        // The text only grows, so that each write replaces the whole text before.
         OpenOptions::new().write(true).open(&self.path)?.write_all_at(render(seen).as_bytes(), 0)
     }
 }

@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 use crate::schedule::{self, Entry, EntryName, Expression};
 use crate::timetable;
 
-/// What an entry's instants follow from: its zone, then its expressions, each on a line.
+/// The text that decides an entry's instants: its zone, then its expressions, each on a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Definition(Arc<str>);
 
@@ -32,16 +32,16 @@ pub struct Span {
     pub since: Timestamp,
     /// The end, itself excluded. `None`: the definition is in force still.
     pub until: Option<Timestamp>,
-    /// What the entry was.
+    /// The definition of the entry.
     pub definition: Definition,
 }
 
-/// What the journal has of the schedules that were in force.
+/// The schedules that were in force, as far as the journal has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
-    /// What was scheduled before may have been taken out of the journal. `None`: nothing was.
+    /// Occurrences from before this instant may have been pruned. `None`: none were.
     pub pruned_until: Option<Timestamp>,
-    /// By entry and time.
+    /// The spans, by entry and time.
     pub spans: Vec<Span>,
 }
 
@@ -58,7 +58,7 @@ impl Definition {
         definitions.collect()
     }
 
-    /// What an entry is due by.
+    /// Returns the definition of an entry.
     pub fn of(entry: &Entry) -> Definition {
         let mut text = entry.timezone.iana_name().unwrap_or("UTC").to_owned();
         for expression in entry.cron.iter() {
@@ -96,12 +96,12 @@ static TEMPLATE: LazyLock<Option<Arc<Entry>>> = LazyLock::new(|| {
 });
 
 impl Span {
-    /// Whether an instant was planned by it.
+    /// Returns true when the definition was in force at an instant.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.since <= at && self.until.is_none_or(|until| at < until)
     }
 
-    /// Whether the entry was due then. `None`: its definition cannot be read.
+    /// Returns true when the entry was due at an instant. `None`: its definition cannot be read.
     pub fn is_due(&self, at: Timestamp) -> Option<bool> {
         let entry = self.definition.entry(&self.entry)?;
         Some(self.holds(at) && timetable::next(&entry, at) == Some(at))

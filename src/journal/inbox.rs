@@ -6,16 +6,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Whether the thread is woken.
+/// Tells whether a request wakes the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hurry {
     /// Somebody waits for it.
     Now,
-    /// It lies until the thread looks: at the first one soon, at the others with it.
+    /// The request does not wake the thread. The first such request is looked at soon, and the
+    /// others with it.
     Soon,
 }
 
-/// Both ends are gone when the thread has ended, or nobody can ask any more.
+/// State that both ends share. It ends with the thread, or when no sender is left.
 #[derive(Debug)]
 struct Shared<T> {
     queue: Mutex<Queue<T>>,
@@ -41,7 +42,7 @@ pub(super) struct Gone;
 #[derive(Debug)]
 pub(super) struct Sender<T> {
     shared: Arc<Shared<T>>,
-    /// So many do not wait for more.
+    /// A group of this many requests is handled without waiting for more.
     group: usize,
 }
 
@@ -49,10 +50,10 @@ pub(super) struct Sender<T> {
 #[derive(Debug)]
 pub(super) struct Receiver<T>(Arc<Shared<T>>);
 
-/// What waiting brought.
+/// The outcome of waiting.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Waited {
-    /// There are requests.
+    /// Requests have arrived.
     Arrived,
     /// The time is up.
     TimedOut,
@@ -69,7 +70,7 @@ pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        // Nothing here leaves the queue half changed.
+        // No panic leaves the queue half changed, so a poisoned lock is used as it is.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +167,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
         queue.receiver = false;
-        // Who waits for an answer to one of these hears that there is none.
+        // Dropping these requests tells everybody who waits for an answer that none comes.
         let left = std::mem::take(&mut queue.waiting);
         drop(queue);
         drop(left);

@@ -58,7 +58,8 @@ impl Origin {
     }
 }
 
-/// Which run is repeated, and the number of the repetition. `None`: it repeats none.
+/// Returns the run that is repeated and the number of the repetition. `None`: the occurrence
+/// repeats none.
 pub(super) fn retry(
     link: Option<i32>,
     retry_of: Option<i64>,

@@ -1,4 +1,4 @@
-//! Where a journal is read: beside a running daemon, or without one.
+//! The place of a journal for reading, beside a running daemon or without one.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::postgres::{self, Address};
-use super::{FILE_NAME, Filter, InForce, JournalError, Key, Lately, Pause, Record, sqlite};
+use super::{FILE_NAME, Filter, InForce, JournalError, Key, LastEnds, Lately, Pause, Record, sqlite};
 use crate::schedule::EntryName;
 
 /// The place of a journal.
@@ -86,6 +86,18 @@ impl Location {
         match self {
             Location::Directory(directory) => sqlite::read_records(directory, keys),
             Location::Database(address) => postgres::read_records(address, keys),
+        }
+    }
+
+    /// When an action of each entry last ended, and last ended with success. Reads all that the
+    /// journal keeps, once. Blocks.
+    ///
+    /// # Errors
+    /// As [`Location::read_history`].
+    pub fn last_ends(&self) -> Result<Vec<(EntryName, LastEnds)>, JournalError> {
+        match self {
+            Location::Directory(directory) => sqlite::last_ends(directory),
+            Location::Database(address) => postgres::last_ends(address),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// All that is committed.
+/// The committed state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     cursor: Option<Timestamp>,
@@ -32,7 +32,7 @@ pub(crate) struct Memory {
     resent: BTreeMap<Key, Resent>,
 }
 
-/// What became of an occurrence.
+/// The row of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) state: State,
@@ -99,7 +99,7 @@ impl Memory {
         refused
     }
 
-    /// Whether an earlier time through the instant leaves nothing to a later one.
+    /// Returns true when an earlier pass through the instant settles the claim of a later pass.
     fn is_kept_by_former_pass(&self, claim: &Claim) -> bool {
         let of = |pass| claim.key.clone().in_pass(pass);
         self.rows.range(of(0)..claim.key.clone()).any(|(_, (_, progress))| match progress.state {
@@ -182,7 +182,8 @@ impl Memory {
                 self.save_quota(account.clone(), saved.clone());
                 Written::Done
             }
-            // What was in force is told to people alone: no daemon decides by it.
+            // Daemons make no decision by the schedules that were in force, so this model leaves
+            // them out.
             Write::InForce(..) => Written::Done,
             Write::End(handover) => Written::Steps(self.end(handover).into_iter().collect()),
             Write::Amend(claim) => {
@@ -254,7 +255,7 @@ impl Memory {
         known
     }
 
-    /// What a former daemon left. An orderly stop is forgotten with it.
+    /// Returns the state that a former daemon left, and forgets its orderly stop.
     pub(crate) fn recover(&mut self) -> Recovered {
         let mut recovered = Recovered {
             cursor: self.cursor,
@@ -281,17 +282,18 @@ impl Memory {
         self.repeat
     }
 
-    /// Whether an occurrence of a further pass was left to an earlier one.
+    /// Returns true when an occurrence of a further pass was not claimed because an earlier pass
+    /// settles it.
     pub(crate) fn is_left_to_former_pass(&self, key: &Key) -> bool {
         self.kept.contains(key)
     }
 
-    /// What became of one occurrence. `None` when it was never claimed.
+    /// Returns the row of an occurrence. `None`: it was never claimed.
     pub(crate) fn row(&self, key: &Key) -> Option<Row> {
         self.rows.get(key).map(row)
     }
 
-    /// What became of every occurrence that was ever claimed, by scheduled_at.
+    /// Returns the rows of all occurrences that were ever claimed, by scheduled_at.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, Row)> {
         self.rows.iter().map(|(key, kept)| (key, row(kept)))
     }
@@ -321,7 +323,7 @@ mod tests {
     use super::*;
     use crate::schedule::JobUid;
 
-    /// What is asked of both.
+    /// A question to both journals.
     #[derive(Clone, Debug)]
     enum Ask {
         Claim(i64, Vec<i64>),

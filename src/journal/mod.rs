@@ -15,6 +15,7 @@ mod handle;
 mod identity;
 mod in_force;
 mod inbox;
+mod last_ends;
 mod link;
 mod location;
 pub(crate) mod outage;
@@ -31,6 +32,7 @@ pub(crate) mod store;
 mod statistics;
 mod text;
 mod transfer;
+mod unusual;
 mod writer;
 
 use std::borrow::Cow;
@@ -48,6 +50,7 @@ pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::{Identity, WhenReplaced};
 pub use in_force::{Definition, InForce, Span};
+pub use last_ends::LastEnds;
 pub use location::Location;
 pub use pause::Pause;
 pub use resent::{Resent, Watch};
@@ -56,6 +59,7 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
+pub use unusual::{Sample, Surveyed, Unusual};
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.
@@ -67,7 +71,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// What is below a microsecond is cut off.
+    /// Creates a key. The part of the instant below a microsecond is cut off.
     pub fn new(entry: EntryName, scheduled_at: Timestamp) -> Key {
         Key { scheduled_at: whole_micros(scheduled_at), entry, pass: 0 }
     }
@@ -87,7 +91,7 @@ impl Key {
         &self.entry
     }
 
-    /// When it was scheduled.
+    /// Returns the nominal instant.
     pub fn scheduled_at(&self) -> Timestamp {
         self.scheduled_at
     }
@@ -112,7 +116,7 @@ fn whole_micros(at: Timestamp) -> Timestamp {
 /// after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Which occurrence.
+    /// The occurrence.
     pub key: Key,
     /// The account by which it is sent.
     pub account: AccountName,
@@ -120,24 +124,25 @@ pub struct Claim {
     pub stack: StackUid,
     /// The job.
     pub job: JobUid,
-    /// When it is sent at the earliest: scheduled_at and the entry's jitter.
+    /// The earliest instant of sending: scheduled_at plus the entry's jitter.
     pub due_at: Timestamp,
-    /// When it is missed.
+    /// The instant after which the occurrence is missed.
     pub deadline: Timestamp,
-    /// What asked for it.
+    /// The origin of the occurrence: schedule, person, chain, rerun or backfill.
     pub origin: Origin,
-    /// Whether a further pass through the instant claims the occurrence again.
+    /// Tells whether a further pass through the instant claims the occurrence again.
     pub repetition: Repetition,
 }
 
-/// Whether an occurrence is claimed again when the clock, set back, shows its instant a second
-/// time.
+/// Tells whether an occurrence is claimed again when the clock was set back and shows its instant a
+/// second time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repetition {
-    /// It goes again, as its entry follows elapsed time.
+    /// The occurrence is claimed again: its entry follows elapsed time.
     #[default]
     Again,
-    /// It is an appointment: it goes again only where every pass before was given up.
+    /// The occurrence is an appointment. It is claimed again only if every pass before was given
+    /// up.
     Once,
 }
 
@@ -168,7 +173,7 @@ pub struct Repeat {
     pub until: Timestamp,
 }
 
-/// What asked for an occurrence.
+/// The origin of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The schedule.
@@ -186,21 +191,22 @@ pub enum Origin {
     Backfill,
 }
 
-/// Which run is repeated.
+/// The run that a rerun repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// When the first run was scheduled. It has the entry and the pass of this one.
+    /// The scheduled_at of the first run, whose entry and pass are those of the rerun.
     pub of: Timestamp,
-    /// From 1.
+    /// Number of the rerun, from 1.
     pub number: u32,
     /// The arguments of the first run, where a person gave them.
     pub args: Option<String>,
 }
 
-/// How an occurrence ends, and what is claimed with its end: all of that is written, or nothing.
+/// The end of an occurrence together with the claims that follow from it. All of it is written, or
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
-    /// Which occurrence ends.
+    /// The occurrence that ends.
     pub key: Key,
     /// How.
     pub end: Transition,
@@ -213,44 +219,44 @@ pub struct Handover {
 pub struct Successor {
     /// The claim of the successor.
     pub claim: Claim,
-    /// How it is given up at once. `None`: it is to be sent.
+    /// The transition by which the claim is given up at once. `None`: the claim is to be sent.
     pub given_up: Option<Transition>,
 }
 
 /// Why something is as it is: the word or the sentence that the log gave.
 pub type Reason = Cow<'static, str>;
 
-/// What happened to an occurrence.
+/// A change of an occurrence's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// It cannot be sent now, or was sent and is known to have had no effect.
+    /// The occurrence cannot be sent now, or was sent and is known to have had no effect.
     Waiting {
         /// The attempts so far.
         attempts: u32,
         /// `quota`, `overlap` or `retry`, and how the last attempt failed.
         reason: Cause,
     },
-    /// It is being sent.
+    /// An attempt has begun.
     Sending {
-        /// This attempt included.
+        /// Number of attempts, this one included.
         attempts: u32,
-        /// When the attempt began.
+        /// The instant at which the attempt began.
         sent_at: Timestamp,
     },
     /// run_now answered with an action, or an action was found to be this occurrence's.
     Started {
-        /// All attempts.
+        /// Number of all attempts.
         attempts: u32,
-        /// When the attempt that started it began.
+        /// The instant at which the attempt that started the action began.
         sent_at: Timestamp,
         /// The action, and whether somebody asks for it until it has finished.
         action: Started,
     },
     /// The action came to its end.
     Finished {
-        /// What the API said. Nothing said is no success.
+        /// The API's word on the outcome. `None` counts as no success.
         success: Option<bool>,
-        /// When it finished.
+        /// The end of the action.
         finished_at: Timestamp,
         /// The API's words. Kept when it was no success.
         message: Option<String>,
@@ -269,19 +275,19 @@ pub enum Transition {
         /// The API's words.
         error: String,
     },
-    /// It was not sent in time.
+    /// The occurrence was not sent in time.
     Missed {
         /// `deadline`, `superseded`, `down` or `quota`, and how the last attempt failed.
         reason: Cause,
     },
-    /// It was not meant to be sent.
+    /// A policy or a pause kept the occurrence from being sent.
     Skipped {
         /// `overlap`, `paused` or `removed`, and how the last attempt failed.
         reason: Cause,
     },
-    /// It was sent, and nothing can tell whether it took effect.
+    /// The occurrence was sent, and nothing can tell whether the request took effect.
     Unknown {
-        /// What is known.
+        /// The last error.
         error: String,
     },
 }
@@ -335,32 +341,33 @@ impl fmt::Display for State {
     }
 }
 
-/// What became of an occurrence: one row of the history.
+/// One row of the history: the state of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Which occurrence.
+    /// The occurrence.
     pub key: Key,
-    /// How far it came.
+    /// The state.
     pub state: State,
-    /// When the newest attempt began, unless it is known to have had no effect.
+    /// Beginning of the newest attempt. `None`: nothing was sent, or the attempt is known to have
+    /// had no effect.
     pub sent_at: Option<Timestamp>,
-    /// How late that was, jitter not counted.
+    /// Lateness of that attempt in milliseconds, jitter not counted.
     pub lateness_ms: Option<i64>,
-    /// How often it was sent.
+    /// Number of attempts.
     pub attempts: u32,
     /// The action it started.
     pub action_id: Option<ActionId>,
-    /// When the action finished.
+    /// The end of the action. `None`: the action runs, or there is none.
     pub finished_at: Option<Timestamp>,
-    /// What the API said of the action's end.
+    /// The API's word on the outcome. `None`: unknown so far.
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
-    /// Which run it repeats: when that was scheduled, and the number of this repetition, from 1.
+    /// For a rerun: scheduled_at of the first run, and the number of this rerun from 1.
     pub retry: Option<(Timestamp, u32)>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
-    /// How the last attempt failed, of what waits, was missed or was skipped.
+    /// The error of the last attempt of an occurrence that waits, was missed or was skipped.
     pub error: Option<String>,
     /// A second action that the occurrence turned out to have after it was sent again.
     pub surplus: Option<ActionId>,
@@ -391,24 +398,24 @@ impl Record {
     }
 }
 
-/// What happened lately, for who looks in at a daemon.
+/// The outcomes of the last day, for `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lately {
-    /// How many occurrences are in each state.
+    /// Number of occurrences in each state.
     pub counts: Vec<(State, u64)>,
-    /// How many were sent more than a second late, whatever for.
+    /// Number of occurrences that were sent more than a second late, for any reason.
     pub late: u64,
     /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest
     /// first.
     pub notable: Vec<Record>,
-    /// There were more occurrences than are counted: these are the newest.
+    /// True when there were more occurrences than are counted. The newest are counted.
     pub cut: bool,
 }
 
-/// Which part of the history is wanted.
+/// The part of the history that a reader selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this entry alone.
+    /// Only this entry. `None`: all entries.
     pub entry: Option<EntryName>,
     /// Scheduled then or later.
     pub since: Option<Timestamp>,
@@ -418,18 +425,18 @@ pub struct Filter {
     pub newest: Option<u32>,
 }
 
-/// What a former daemon left.
+/// State that a former daemon left in the journal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Everything scheduled before is claimed or was not to be. `None` in a new journal.
     pub cursor: Option<Timestamp>,
     /// The last stretch that the clock went through again. `None`: it was never set back.
     pub repeat: Option<Repeat>,
-    /// When the former daemon stopped in order: what was due later was not sent. `None` after a
-    /// crash.
+    /// The instant at which the former daemon stopped in order. Nothing that was due later was
+    /// sent. `None`: the daemon crashed.
     pub stopped_at: Option<Timestamp>,
-    /// Nothing that was due later was sent. `None` when the machine was started anew since, or has
-    /// no mark.
+    /// The watermark: nothing that was due later was sent. `None`: the machine was started anew
+    /// since, or has no watermark.
     pub sent_up_to: Option<Timestamp>,
     /// The journal is an older copy of itself: what was due from its cursor up to this instant may
     /// have been sent. `None`: it has forgotten nothing.
@@ -445,9 +452,9 @@ pub struct Recovered {
     pub paused: Vec<(EntryName, Pause)>,
     /// Occurrences that were sent again, and whose stack's list is still to be read.
     pub resent: Vec<Resent>,
-    /// Each account's quota.
+    /// The saved quota of each account.
     pub quotas: Vec<(AccountName, quota::Saved)>,
-    /// By whose clock these instants are.
+    /// The clock that these instants were read from.
     pub clock: ClockOf,
 }
 
@@ -456,7 +463,7 @@ impl Recovered {
     pub(crate) fn may_have_been_sent(&mut self, until: Option<Timestamp>) {
         if until.is_some() && self.cursor < until {
             self.forgotten_until = until;
-            // It was written before that.
+            // The orderly stop was written before that instant.
             self.stopped_at = None;
         }
     }
@@ -468,27 +475,27 @@ pub enum ClockOf {
     /// The one of this machine, which may have been set since.
     #[default]
     ThisMachine,
-    /// That of any member of those that share the journal.
+    /// The clock of any member that shares the journal.
     AnyMember,
 }
 
 /// A claim that was neither started nor given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// What was claimed.
+    /// The claim.
     pub claim: Claim,
-    /// How far it came, as far as was written: it may have come further.
+    /// The last state that was written. The occurrence may have come further.
     pub reached: Reached,
 }
 
-/// How far an open occurrence came.
+/// The last written state of an open occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// Claimed.
     Due,
     /// Waiting after so many attempts.
     Waiting {
-        /// All of them known to have had no effect.
+        /// Number of attempts, all of them known to have had no effect.
         attempts: u32,
         /// The reason of the wait, and how the last attempt failed.
         reason: Cause,
@@ -497,7 +504,7 @@ pub enum Reached {
     Sending {
         /// The one in doubt included.
         attempts: u32,
-        /// When that one began.
+        /// Beginning of that attempt.
         sent_at: Timestamp,
     },
 }
@@ -505,24 +512,24 @@ pub enum Reached {
 /// An action that has not been seen to finish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Followed {
-    /// What was claimed.
+    /// The claim.
     pub claim: Claim,
     /// The action.
     pub action: ActionId,
-    /// All attempts.
+    /// Number of all attempts.
     pub attempts: u32,
-    /// When run_now left.
+    /// Departure of the run_now.
     pub sent_at: Timestamp,
-    /// It was told that the action runs longer than its entry expects.
+    /// True once `action.slow` was logged for the action.
     pub told_slow: bool,
 }
 
-/// What the journal knows of the actions of a stack.
+/// The actions of a stack that the journal knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
-    /// Of which job each of them is. A surplus action is not among them.
+    /// The job of each action. Surplus actions are not among them.
     pub jobs: HashMap<ActionId, JobUid>,
     /// Occurrences that are settled and may each own one more, which is not known.
     pub unnamed: Vec<Unnamed>,
@@ -531,26 +538,26 @@ pub struct Known {
 /// An occurrence that has started an action, or may have, and nothing tells which one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unnamed {
-    /// Which occurrence.
+    /// The occurrence.
     pub key: Key,
-    /// When it was sent, or the earliest that it can have been.
+    /// Departure of the run_now, or the earliest instant that it can have left at.
     pub sent_at: Timestamp,
 }
 
-/// What came of a request to claim.
+/// The outcome of a request to claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claimed {
-    /// These were claimed before. They are not to be sent on the strength of this claim.
+    /// The occurrences that were claimed before. This claim gives no leave to send them.
     pub known: Vec<Key>,
 }
 
 /// A transition that is not applied, however often it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It would go back, or nothing was claimed for it: whoever asked for it is wrong.
+    /// The transition would lead back, or its occurrence was never claimed. The caller is wrong.
     #[error("{key} cannot go from {} to {to}", from.map_or("nothing claimed", State::as_str))]
     Backwards {
-        /// Which occurrence.
+        /// The occurrence.
         key: Key,
         /// The state that it keeps. `None`: it was never claimed, or is pruned.
         from: Option<State>,
@@ -560,17 +567,17 @@ pub enum Refused {
     /// The store takes all but this one.
     #[error("{key} is not written as {to}: {error}")]
     Unstorable {
-        /// Which occurrence.
+        /// The occurrence.
         key: Key,
         /// The state that was asked for.
         to: State,
-        /// What the store said.
+        /// The store's error.
         error: JournalError,
     },
 }
 
 impl Refused {
-    /// Which occurrence.
+    /// The occurrence.
     pub fn key(&self) -> &Key {
         match self {
             Refused::Backwards { key, .. } | Refused::Unstorable { key, .. } => key,
@@ -578,7 +585,7 @@ impl Refused {
     }
 }
 
-/// Whether the journal can be written.
+/// Tells whether the journal can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last write succeeded.
@@ -586,14 +593,14 @@ pub enum Health {
     /// Writes fail. They are tried again: a claim by who asks for it, what was recorded by the
     /// journal itself.
     Ill {
-        /// Of the first write that failed.
+        /// The instant of the first write that failed.
         since: Timestamp,
         /// Why.
         error: JournalError,
     },
 }
 
-/// What pruning took away.
+/// The extent of a pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Settled occurrences.

@@ -14,10 +14,10 @@ use std::time::Duration;
 use super::JournalError;
 use crate::clock::Mono;
 
-/// The same cause is told once in this time.
+/// One cause is logged at most once in this time.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// What was told, and when.
+/// The causes that were logged, and when.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     causes: Vec<(JournalError, Mono)>,

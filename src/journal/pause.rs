@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Pause {
     /// When the person asked for it.
     pub since: Timestamp,
-    /// Who asked: the name of the user at the other end of the socket.
+    /// Name of the user who asked, at the other end of the socket.
     pub by: String,
     /// End of the pause: occurrences that are due from then on are sent. `None`: until a person
     /// resumes.
@@ -20,17 +20,17 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Whether it keeps back what is due at an instant.
+    /// Returns true when the pause holds back what is due at an instant.
     pub fn keeps_back(&self, due_at: Timestamp) -> bool {
         self.until.is_none_or(|until| due_at < until)
     }
 
-    /// Whether it asks for what another one asks for.
+    /// Returns true when two pauses ask for the same thing.
     pub(crate) fn asks_for_the_same_as(&self, other: &Pause) -> bool {
         (self.until, &self.note) == (other.until, &other.note)
     }
 
-    /// As a journal keeps it.
+    /// Returns the form in which a journal keeps the pause.
     pub(super) fn stored(&self) -> String {
         // Neither a String nor these values can fail.
         serde_json::to_string(self).unwrap_or_default()

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::cloud66::ActionId;
 
-/// How far an occurrence has come.
+/// The state of an occurrence, as a journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(super) state: State,
@@ -27,14 +27,14 @@ pub(crate) struct Progress {
     pub(super) reason: Option<String>,
 }
 
-/// What a move makes of an occurrence.
+/// The effect of a transition on an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It has come further.
+    /// The occurrence moves on.
     Further(Progress),
-    /// It is there already: the same move again.
+    /// The occurrence is there already: the transition is a repetition.
     Stays,
-    /// It would go back.
+    /// The transition would lead back.
     Refused,
 }
 
@@ -53,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// Whether anything can still happen to it.
+    /// Returns true when the occurrence has ended.
     pub(super) fn is_settled(&self) -> bool {
         !(self.is_before_start() || self.followed)
     }
@@ -139,7 +139,7 @@ impl Progress {
 }
 
 impl State {
-    /// All of them, each at its number in a journal.
+    /// All states, each at its number in a journal.
     pub const ALL: [State; 10] = [
         State::Due,
         State::Waiting,
@@ -158,7 +158,7 @@ impl State {
         State::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Its number in a journal.
+    /// Returns the state's number in a journal.
     pub(super) fn code(self) -> i16 {
         State::ALL.iter().zip(0..).find(|&(known, _)| *known == self).map_or(-1, |(_, code)| code)
     }
@@ -256,7 +256,8 @@ impl Transition {
         })
     }
 
-    /// Whether nothing is lost when only `later`, of the same occurrence, is written.
+    /// Returns true when nothing is lost if only `later`, a transition of the same occurrence, is
+    /// written.
     pub(super) fn is_covered_by(&self, later: &Transition) -> bool {
         let place = |mv: &Transition| match *mv {
             Transition::Waiting { attempts, .. } => Some((attempts, true)),

@@ -14,20 +14,20 @@ use crate::schedule::{AccountName, StackUid};
 /// The journal's row of an occurrence that was sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resent {
-    /// Which occurrence.
+    /// The occurrence.
     pub key: Key,
     /// The stack of the job.
     pub stack: StackUid,
     /// A second action that the occurrence turned out to have.
     pub surplus: Option<ActionId>,
-    /// How the stack's list is read for one. `None`: nobody reads it any more.
+    /// The search for a second action in the stack's list. `None`: the search is over.
     pub watch: Option<Watch>,
 }
 
-/// How the list is read for a second action.
+/// The search for a second action in a stack's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// By whose token.
+    /// The account whose token reads the list.
     pub account: AccountName,
     /// A second action began then at the earliest, by the daemon's clock.
     pub from: Timestamp,
@@ -49,7 +49,7 @@ struct Saved {
 }
 
 impl Watch {
-    /// As text for the journal.
+    /// Returns the text for the journal.
     pub(super) fn saved(&self) -> String {
         let saved = Saved {
             account: self.account.to_string(),

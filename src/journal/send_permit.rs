@@ -16,19 +16,19 @@ pub struct SendPermit(Option<Arc<Granted>>);
 
 #[derive(Debug)]
 struct Granted {
-    /// On the monotonic clock, in nanoseconds.
+    /// End of the permit on the monotonic clock, in nanoseconds.
     until: AtomicU64,
     /// Nothing that is due later may be sent, in microseconds since 1970.
     due: AtomicI64,
 }
 
 impl SendPermit {
-    /// Of a daemon whose journal nobody else uses.
+    /// Returns the permit of a daemon whose journal nobody else uses.
     pub(super) fn unlimited() -> SendPermit {
         SendPermit(None)
     }
 
-    /// Of a member that does not lead yet.
+    /// Returns the permit of a member that does not lead yet.
     pub(crate) fn none_yet() -> SendPermit {
         SendPermit(Some(Arc::new(Granted { until: AtomicU64::new(0), due: AtomicI64::new(i64::MIN) })))
     }
@@ -49,22 +49,22 @@ impl SendPermit {
         }
     }
 
-    /// Whether it was granted, and nothing is allowed any more, for good.
+    /// Returns true when the permit was granted once and has been withdrawn for good.
     pub(super) fn is_revoked(&self) -> bool {
         self.0.as_ref().is_some_and(|granted| granted.until.load(SeqCst) == 0)
     }
 
-    /// Whether what is due now may be sent now.
+    /// Returns true when an occurrence that is due now may be sent now.
     pub fn holds(&self, now: Now) -> bool {
         self.covers(now.wall, now)
     }
 
-    /// Whether what was decided to be sent may still be sent now.
+    /// Returns true when an occurrence whose sending was decided may still be sent now.
     pub fn lasts(&self, now: Now) -> bool {
         self.0.as_ref().is_none_or(|granted| now.mono.as_nanos() < u128::from(granted.until.load(SeqCst)))
     }
 
-    /// Whether what was due then may be sent now.
+    /// Returns true when an occurrence that was due at `due_at` may be sent now.
     pub fn covers(&self, due_at: Timestamp, now: Now) -> bool {
         let due = |granted: &Arc<Granted>| due_at.as_microsecond() <= granted.due.load(SeqCst);
         self.lasts(now) && self.0.as_ref().is_none_or(due)

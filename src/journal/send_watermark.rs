@@ -16,7 +16,7 @@ use super::SendPermit;
 use super::identity::KnownJournal;
 use crate::schedule::Shard;
 
-/// Its file in the state directory.
+/// Name of the file in the state directory.
 const FILE: &str = "sent.mark";
 
 /// A new one with every start of the machine.
@@ -33,8 +33,8 @@ pub struct SendWatermark {
     boot: String,
     at: Timestamp,
     permit: SendPermit,
-    /// Where the daemon keeps how far its own journal has come. `None`: the journal is shared, and
-    /// whoever sees the leases does.
+    /// The daemon's record of how far its own journal has come. `None`: the journal is shared, and
+    /// the elector keeps that record.
     known: Option<KnownJournal>,
 }
 
@@ -87,7 +87,7 @@ impl SendWatermark {
         }
     }
 
-    /// Whether anything may be sent, and for how long.
+    /// Returns the permit to send.
     pub fn permit(&self) -> &SendPermit {
         &self.permit
     }
@@ -128,8 +128,8 @@ fn file_of(shard: &Shard) -> String {
     }
 }
 
-/// Which start of the machine this is. Empty where the system does not tell it: then no mark is
-/// ever believed.
+/// Returns the id of the machine's boot. Empty: the system does not tell it, and then no watermark
+/// is believed.
 pub(super) fn boot() -> String {
     let of_service = std::env::var_os("RUNTIME_DIRECTORY").map(|it| Path::new(&it).join(BOOT_ID_OF_SERVICE));
     let paths = [Some(PathBuf::from(BOOT_ID)), of_service];

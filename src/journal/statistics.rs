@@ -26,7 +26,7 @@ struct Sums {
     last_success: Option<Timestamp>,
 }
 
-/// What the records of one entry come to. The keys are an interface.
+/// The statistics of one entry. The keys are an interface.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EntryStatistics {
     /// The entry.
@@ -90,7 +90,7 @@ impl Statistics {
 }
 
 /// The smallest value that at least `percent` of a hundred values do not exceed (nearest rank).
-fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
+pub(super) fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
 }

@@ -1,4 +1,4 @@
-//! What a journal is kept in: rows that are written in transactions.
+//! The store of a journal: rows that are written in transactions.
 
 use std::time::Duration;
 
@@ -33,17 +33,17 @@ pub(super) trait Store: Send + 'static {
     /// Returns how many rows, fewer than asked for when these were the last.
     fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError>;
 
-    /// What can be done when nobody waits for a write any more.
+    /// Does the work that can wait until nobody waits for a write.
     fn tidy(&mut self);
 
-    /// How long nothing is written before [`Store::keep_alive`] is due. `None`: it is never due.
+    /// Returns the idle time after which [`Store::keep_alive`] is due. `None`: never.
     fn idles_for(&self) -> Option<Duration>;
 
     /// Sees to it that the next write finds a way to the rows.
     fn keep_alive(&mut self);
 }
 
-/// One thing to be written.
+/// One write.
 #[derive(Clone, Copy)]
 pub(crate) enum Write<'a> {
     /// Moves of occurrences, in their order.
@@ -54,12 +54,12 @@ pub(crate) enum Write<'a> {
     Claim(Option<Cursor>, &'a [Claim]),
     /// The end of an occurrence, with what is claimed by it.
     End(&'a Handover),
-    /// What a claim that is open is from now on: due, missed, and sent to. What is settled stays.
+    /// Changes an open claim: its due instant, its deadline, its target. A settled occurrence stays
+    /// as it is.
     Amend(&'a Claim),
-    /// What is kept of an occurrence that was sent again, in place of what was kept before.
+    /// Replaces the search for a second action of an occurrence that was sent again.
     Resent(&'a Resent),
-    /// From an instant on these are the entries, and no others, that are planned: in the shard,
-    /// where there are several.
+    /// From an instant on exactly these entries are planned; with several shards, in this shard.
     InForce(Timestamp, &'a [(EntryName, Definition)]),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),
@@ -69,12 +69,12 @@ pub(crate) enum Write<'a> {
     Stopped(Timestamp),
 }
 
-/// What came of one.
+/// The outcome of one write.
 pub(crate) enum Written {
-    /// It is written.
+    /// The write is done.
     Done,
     /// Steps are written, but for these.
     Steps(Vec<Refused>),
-    /// What of a claim was known before.
+    /// The occurrences of a claim that were claimed before.
     Claimed(Claimed),
 }

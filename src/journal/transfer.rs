@@ -34,9 +34,9 @@ pub enum MoveError {
     /// A daemon uses one of the two.
     #[error("{who} uses the journal {location}; stop every daemon that uses the journal, then move it")]
     InUse {
-        /// Where the journal is.
+        /// The place of the journal.
         location: String,
-        /// Which daemon.
+        /// The daemon.
         who: String,
     },
     /// The new place has a journal of its own.
@@ -52,7 +52,7 @@ pub enum MoveError {
     Nothing(String),
 }
 
-/// How much was moved.
+/// The extent of a move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Occurrences and actions that have not come to their end.
@@ -63,9 +63,9 @@ pub struct Moved {
     pub paused: u64,
     /// Accounts with a quota.
     pub quotas: u64,
-    /// Where the journal was.
+    /// The former place of the journal.
     pub from: String,
-    /// Where the journal is now.
+    /// The present place of the journal.
     pub to: String,
 }
 
@@ -93,16 +93,16 @@ pub(super) struct Head {
     pub(super) quotas: Vec<(String, String)>,
     /// Rows of occurrences that were sent again.
     pub(super) resent: Vec<ResentRow>,
-    /// Which schedules were in force, by entry and time.
+    /// The schedules that were in force, by entry and time.
     pub(super) in_force: Vec<InForceRow>,
-    /// What was scheduled before may have been taken out of the journal.
+    /// Occurrences from before this instant may have been pruned.
     pub(super) pruned_until: Option<i64>,
     pub(super) moved_to: Option<String>,
     pub(super) moved_from: Option<Identity>,
 }
 
 impl Head {
-    /// Nothing was ever planned or asked for with this journal.
+    /// Returns true when nothing was ever planned or asked for with this journal.
     fn is_new(&self) -> bool {
         self.cursor.is_none() && self.paused.is_empty()
     }

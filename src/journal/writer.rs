@@ -26,12 +26,12 @@ use crate::memory;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// What is recorded waits this long for company, and in a burst of sends for its end
-/// ([`background::let_sends_go_first`]). A crash loses no more, and that much is found again at the
-/// API.
+/// A record waits this long for others to be written with it, and during a burst of sends for the
+/// end of the burst ([`background::let_sends_go_first`]). A crash loses at most this much, and the
+/// API's lists bring it back.
 const SOON: Duration = Duration::from_millis(50);
 
-/// So many changes do not wait for more.
+/// A batch of this many changes is written without waiting for more.
 pub(super) const GROUP: usize = 1000;
 
 /// Between two tries to write what could not be written.
@@ -68,7 +68,7 @@ pub(super) enum Change {
     InForce(Timestamp, Vec<(EntryName, Definition)>),
 }
 
-/// What the thread is asked for.
+/// A request to the thread.
 #[derive(Debug)]
 pub(super) enum Request {
     Soon(Change),
@@ -90,8 +90,8 @@ struct Pruning {
     answer: Answer<Pruned>,
 }
 
-/// Which writes fail. A claim needs more space than a move: that a move succeeds says nothing of
-/// claims.
+/// The kind of writes that fail. A claim needs more space than a transition, so a successful
+/// transition says nothing about claims.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failing {
     Moves,
@@ -107,9 +107,9 @@ pub(super) struct Writer<S> {
     refused: UnboundedSender<Refused>,
     /// The log, which is to tell of an end first.
     log: Option<log::Progress>,
-    /// To be written, in the order of asking.
+    /// The requests to write, in the order of asking.
     batch: Vec<Request>,
-    /// When the batch is written, unless somebody who waits comes first.
+    /// The instant at which the batch is written, unless a request that waits comes first.
     write_at: Option<Instant>,
     /// When the oldest change arrived that is not written and that nobody waits for.
     changed_at: Option<Instant>,
@@ -119,13 +119,13 @@ pub(super) struct Writer<S> {
     pruning: Option<Pruning>,
 }
 
-/// What could not be written, and is to be tried again.
+/// The requests that could not be written and are to be tried again.
 struct Left {
     kept: Vec<Request>,
     error: JournalError,
 }
 
-/// Whether the thread goes on.
+/// Tells whether the thread goes on.
 enum Next {
     Continue,
     /// Somebody may wait for the end.
@@ -416,7 +416,7 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// What fails only now is tried a few times more: nobody else writes it.
+    /// Writes that fail at the end are tried a few times more, since nobody else writes them.
     fn close(&mut self, stopped_at: Timestamp) -> Result<(), JournalError> {
         let mut tries = 0;
         loop {
@@ -432,7 +432,7 @@ impl<S: Store> Writer<S> {
     }
 }
 
-/// What a request writes. `None`: nothing.
+/// Returns the write of a request. `None`: it writes nothing.
 fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
         Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
@@ -458,12 +458,12 @@ fn is_large(request: &Request) -> bool {
     matches!(request, Request::Soon(Change::InForce(_, entries)) if entries.len() > GROUP)
 }
 
-/// Whether somebody waits for it.
+/// Returns true when somebody waits for the request.
 fn is_awaited(request: &Request) -> bool {
     !matches!(request, Request::Soon(_) | Request::Follow(_))
 }
 
-/// Whether it is an end, after which nothing tells of an occurrence again.
+/// Returns true when the request writes the end of an occurrence.
 fn has_end(request: &Request) -> bool {
     let is_end =
         |(_, mv): &(Key, Transition)| !matches!(mv, Transition::Waiting { .. } | Transition::Sending { .. });
@@ -475,7 +475,8 @@ fn has_end(request: &Request) -> bool {
     }
 }
 
-/// What a batch writes. `None` when it writes nothing: that it succeeds says nothing.
+/// Returns the kind of a batch's writes. `None`: the batch writes nothing, so its success says
+/// nothing.
 fn kind(batch: &[Request]) -> Option<Failing> {
     let kinds = batch.iter().filter_map(|request| match request {
         Request::Claim { .. } => Some(Failing::Claims),

@@ -1,11 +1,13 @@
 //! The daemon's metrics. `web/` serves them.
 //!
-//! Names and labels are an interface: alerts are written on them. No label tells of an entry, a
-//! stack or a job, so that the number of series does not grow with the schedule.
+//! Names and labels are an interface: alerts are written on them. Only the series of `entries` have a
+//! label that names an entry, and their number is bounded; no label names a stack or a job.
 
 mod accounts;
+mod entries;
 mod vitals;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -20,13 +22,15 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::dispatch::Gauges;
-use crate::journal::State;
+use crate::journal::{LastEnds, State};
 use crate::log;
 use crate::log::event::Event;
 use crate::occurrence::Reason;
-use crate::schedule::AccountName;
+use crate::schedule::{AccountName, EntryName, Schedule};
 
 use accounts::Accounts;
+pub use entries::DEFAULT_ENTRIES;
+use entries::Entries;
 pub(crate) use vitals::Ailment;
 pub(crate) use vitals::DISK_HANGS;
 use vitals::Vitals;
@@ -121,6 +125,7 @@ impl Watched {
         self.vitals.stands_by(stands_by);
         if stands_by {
             self.metrics.accounts.stand(&self.served, std::iter::empty());
+            self.metrics.of_entries.others_lead();
         }
     }
 
@@ -164,6 +169,7 @@ pub struct Metrics {
     slow: Counter,
     quick: Counter,
     accounts: Accounts,
+    of_entries: Entries,
     sweeps: Counter,
     claims: Histogram,
     journal: Gauge,
@@ -180,8 +186,8 @@ pub struct Metrics {
 
 impl Metrics {
     /// Creates metrics with every count at zero, of a daemon that does not fire yet. `started_at`
-    /// is the start of its process.
-    pub fn new(started_at: Timestamp) -> Metrics {
+    /// is the start of its process; `entries` is how many entries have series of their own.
+    pub fn new(started_at: Timestamp, entries: usize) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("stackcron"),
             loops: RwLock::default(),
@@ -197,6 +203,7 @@ impl Metrics {
             slow: Counter::default(),
             quick: Counter::default(),
             accounts: Accounts::default(),
+            of_entries: Entries::new(entries),
             sweeps: Counter::default(),
             claims: Histogram::new(CLAIM),
             journal: Gauge::default(),
@@ -261,6 +268,7 @@ impl Metrics {
         r.register("slow_actions", "Actions that ran longer than their entry expects", self.slow.clone());
         r.register("quick_actions", "Actions that ended sooner than their entry expects", self.quick.clone());
         self.accounts.register(r);
+        self.of_entries.register(r);
         r.register("sweeps", "Times that the schedule was swept for what is due", self.sweeps.clone());
         r.register_with_unit(
             "journal_claim",
@@ -321,6 +329,8 @@ impl Metrics {
             Event::ActionFinished(finished) => {
                 let outcome = if finished.action.succeeded() { "succeeded" } else { "failed" };
                 self.actions.get_or_create(&OfAction { outcome }).inc();
+                let at = finished.action.ended_at().unwrap_or_else(Timestamp::now);
+                self.of_entries.ended(&finished.entry, at, finished.action.succeeded());
             }
             Event::ActionUnfinished(_) => {
                 self.actions.get_or_create(&OfAction { outcome: "unfinished" }).inc();
@@ -407,6 +417,21 @@ impl Metrics {
 
     fn has_entries(&self, entries: usize) {
         self.entries.set(entries.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Whether the journal has to be read for the last ends of entries.
+    pub(crate) fn begins_reading_ends(&self) -> bool {
+        self.of_entries.begins_reading(Instant::now())
+    }
+
+    /// The last ends of entries as the journal has them. `None`: it could not be read.
+    pub(crate) fn has_read_ends(&self, ends: Option<Vec<(EntryName, LastEnds)>>, began: Instant) {
+        self.of_entries.read(ends, began);
+    }
+
+    /// Brings the series of the entries up to date.
+    pub(crate) fn refresh_entries(&self, schedule: &Schedule, paused: &BTreeSet<EntryName>, now: Timestamp) {
+        self.of_entries.refresh(schedule, paused, now);
     }
 
     /// Everything in OpenMetrics text.

@@ -81,7 +81,7 @@ fn gauges(remaining: Option<u32>) -> Gauges {
 
 #[test]
 fn metrics_keep_their_names_and_labels() {
-    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH, DEFAULT_ENTRIES));
     let events: [Event; 12] = [
         started(-3),
         started(2),
@@ -150,7 +150,7 @@ fn metrics_keep_their_names_and_labels() {
 
 #[test]
 fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
-    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH, DEFAULT_ENTRIES));
     let watched = metrics.watch();
     watched.turned(true, None);
     let healthy = |metrics: &Metrics| (metrics.journal.get(), metrics.ready().is_ok());
@@ -163,7 +163,7 @@ fn the_journals_health_is_a_gauge_and_part_of_being_ready() {
 
 #[test]
 fn what_an_account_was_is_not_told_when_it_is_served_no_more() {
-    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH, DEFAULT_ENTRIES));
     let (watched, another) = (metrics.watch(), metrics.watch());
     let third = account("third");
     another.swept(0, [(&third, gauges(Some(1)))].into_iter());
@@ -180,7 +180,7 @@ fn what_an_account_was_is_not_told_when_it_is_served_no_more() {
 
 #[test]
 fn who_leads_one_shard_is_ready_and_who_leads_none_is_not() {
-    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH));
+    let metrics = Arc::new(Metrics::new(Timestamp::UNIX_EPOCH, DEFAULT_ENTRIES));
     let (one, other) = (metrics.watch(), metrics.watch());
     one.stands_by(true);
     other.stands_by(true);

@@ -15,7 +15,7 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// So many occurrences are counted at most. A schedule with more of them in a week shows its peaks
 /// sooner.
-const MOST_COUNTED: usize = 1_000_000;
+pub(super) const MOST_COUNTED: usize = 1_000_000;
 
 /// Windows of one length, the n-th beginning at n times its length since the epoch: an hourly one
 /// on the clock hour.
@@ -131,6 +131,18 @@ fn without_alike(schedule: &Schedule) -> (Schedule, HashMap<EntryName, u64>) {
     (Schedule { accounts: schedule.accounts.clone(), entries }, alike)
 }
 
+/// Of an account the window that is fullest. `None` when nothing is due.
+pub(super) fn fullest(
+    account: Arc<Account>,
+    windows: Windows,
+    counts: BTreeMap<i64, u64>,
+) -> Option<Busiest> {
+    // Of equally full ones the first.
+    let (index, due) = counts.into_iter().rev().max_by_key(|&(_, due)| due)?;
+    let usable = account.quota.limit - account.quota.reserve.of(account.quota.limit);
+    Some(Busiest { account, window_start: windows.start(index), due, usable })
+}
+
 /// Of all accounts the window that is fullest, within the week from `from` on. `None` when nothing
 /// is due.
 ///
@@ -141,12 +153,8 @@ pub fn busiest(schedule: &Schedule, from: Timestamp) -> Option<Busiest> {
     let (schedule, alike) = without_alike(schedule);
     let weight = |entry: &EntryName| alike.get(entry).copied().unwrap_or(1);
     let accounts = by_window(&schedule, due(&schedule, from, until).take(MOST_COUNTED), weight);
-    let fullest = accounts.into_iter().filter_map(|(account, windows, counts)| {
-        // Of equally full ones the first.
-        let (index, due) = counts.into_iter().rev().max_by_key(|&(_, due)| due)?;
-        let usable = account.quota.limit - account.quota.reserve.of(account.quota.limit);
-        Some(Busiest { account, window_start: windows.start(index), due, usable })
-    });
+    let fullest =
+        accounts.into_iter().filter_map(|(account, windows, counts)| fullest(account, windows, counts));
     fullest.reduce(|fullest, next| if next.percent() > fullest.percent() { next } else { fullest })
 }
 

@@ -1,10 +1,11 @@
-//! The daemon in virtual time: its own core, against the sandbox's state in this process.
+//! The daemon in virtual time: its own node, against the sandbox's state in this process.
 //!
 //! There is no runtime, no socket and no clock. Time jumps from one instant at which something
 //! happens to the next, so that a week takes as long as what happens in it. All chance is drawn
 //! from one seed: the same schedule under the same conditions gives the same happenings.
 
 mod conditions;
+mod difference;
 mod forecast;
 mod load;
 pub(crate) mod network;
@@ -15,11 +16,13 @@ mod summary;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use conditions::{ConditionError, Conditions, Latency};
+pub use difference::{AccountDifference, Change, Difference, EntryDifference, Load};
 pub use forecast::{AccountForecast, Forecast, Troubled, WindowForecast};
 pub use load::{Busiest, busiest};
 pub use others::Others;
@@ -28,7 +31,7 @@ pub use summary::Summary;
 
 use crate::clock::Now;
 use crate::cloud66::ActionId;
-use crate::daemon::Core;
+use crate::daemon::{Answer, Input, Node, Output};
 use crate::dispatch::Effect;
 use crate::journal::{self, Known, Started};
 use crate::log::Event;
@@ -41,7 +44,7 @@ use network::{Arrived, Network};
 /// A daemon that fires the occurrences of a span of time, and then goes on until each has a final
 /// state and each followed action has ended.
 pub struct Rehearsal {
-    core: Core,
+    node: Node,
     network: Network,
     now: Now,
     due: u64,
@@ -88,7 +91,7 @@ impl Rehearsal {
         let now = Now { wall: from, mono: Duration::ZERO };
         let mut chances = fastrand::Rng::with_seed(conditions.seed);
         Rehearsal {
-            core: Core::within(schedule, from, until, chances.u64(..), now),
+            node: Node::within(Arc::new(schedule.clone()), from, until, chances.u64(..), now),
             network: Network::new(schedule, conditions, &mut chances, from),
             now,
             due: 0,
@@ -125,18 +128,17 @@ impl Rehearsal {
         };
         let passed = self.now.until(next);
         self.now = Now { wall: next, mono: self.now.mono + passed };
-        self.core.passed(self.now);
-        self.claim_window();
+        self.node.passed(self.now);
+        self.handle(Input::ClaimWindow);
         while let Some(arrived) = self.network.arrives(self.now.wall) {
             self.take_in(arrived);
         }
-        let effects = self.core.turn(self.now);
-        self.perform(effects);
+        self.handle(Input::Wake);
     }
 
     /// `None` when all is over.
     fn next_at(&self) -> Option<Timestamp> {
-        let core = self.core.happens_at(self.now);
+        let core = self.node.core().happens_at(self.now);
         #[cfg(test)]
         let core = match Timestamp::from_second(self.now.wall.as_second() + 1) {
             Ok(second) if self.every_beat => core.map(|at| at.min(second)),
@@ -146,48 +148,71 @@ impl Rehearsal {
         [core, self.network.next_at()].into_iter().flatten().min()
     }
 
-    /// Plans, with a journal that writes at once.
-    fn claim_window(&mut self) {
-        while let Some(claims) = self.core.claim_window(self.now) {
-            self.due += claims.claims.len() as u64;
-            let effects = self.core.claimed(claims.cursor, &[], self.now);
-            self.perform(effects);
+    fn handle(&mut self, input: Input) {
+        for output in self.node.handle(input, self.now) {
+            self.perform(output);
         }
     }
 
     fn take_in(&mut self, arrived: Arrived) {
-        let Arrived { account, quota, .. } = &arrived;
-        if let &Some(quota) = quota {
-            let account = account.clone();
+        let Arrived { account, quota, id, .. } = arrived;
+        if let Some(quota) = quota {
             self.happened.push_back((self.now.wall, Happening::Answered { account, quota }));
         }
-        let effects = match arrived.reply {
-            network::Reply::Fired { sent_at, reply } => self.core.fired(arrived.id, sent_at, reply, self.now),
-            network::Reply::Listed(reply) => self.core.listed(arrived.id, reply, self.now),
-            network::Reply::Followed(reply) => self.core.followed(arrived.id, reply, self.now),
-            network::Reply::Looked(reply) => self.core.looked(arrived.id, reply, self.now),
-            network::Reply::Recorded(reply) => self.core.recorded(arrived.id, reply, self.now),
+        let answer = match arrived.reply {
+            network::Reply::Fired { sent_at, reply } => Answer::Fired { id, sent_at, reply },
+            network::Reply::Listed(reply) => Answer::Listed { id, reply },
+            network::Reply::Followed(reply) => Answer::Followed { id, reply },
+            network::Reply::Looked(reply) => Answer::Looked { id, reply },
+            network::Reply::Recorded(reply) => Answer::Recorded { id, reply },
         };
-        self.perform(effects);
+        self.handle(Input::Answers(vec![answer]));
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                // Connections cost nothing here, and no restart reads what is written.
-                Effect::Warm(..) | Effect::Amend(_) | Effect::Resent(_) | Effect::PauseEnds(_) => {}
-                Effect::End(handover) => self.known.actions.extend(action(&handover.end)),
-                Effect::Record(_, mv) => self.known.actions.extend(action(&mv)),
-                Effect::Recall(account, stack, ..) => {
-                    let effects = self.core.recalled(account, stack, Some(self.known.clone()), self.now);
-                    self.perform(effects);
-                }
-                Effect::Log(event) => self.happened.push_back((self.now.wall, Happening::Told(event))),
-                Effect::Send(id, request) | Effect::SendAfter(_, id, request) => {
-                    let (account, purpose) = network::purpose(&request);
-                    self.happened.push_back((self.now.wall, Happening::Sent { account, purpose }));
-                    self.network.send(id, request, self.now.wall);
-                }
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Effect(effect) => self.effect(effect),
+            Output::Raise(_) => self.handle(Input::Raised(Ok(()))),
+            // The journal writes at once.
+            Output::Claim(claims) => {
+                self.due += claims.claims.len() as u64;
+                let claimed = Answer::Claimed { cursor: claims.cursor, known: Some(Vec::new()) };
+                self.handle(Input::Answers(vec![claimed]));
+                self.handle(Input::ClaimWindow);
+            }
+            // Nothing stops this daemon, asks it anything or keeps what it knows.
+            Output::Swept(_)
+            | Output::HoldBack(..)
+            | Output::JournalReaches(_)
+            | Output::JournalGoesBack(_)
+            | Output::SaveQuota(..)
+            | Output::WriteNow
+            | Output::InForce(..)
+            | Output::ClaimByHand { .. }
+            | Output::Fired(..)
+            | Output::NotFired(..)
+            | Output::WriteSteering(_)
+            | Output::Steered(..)
+            | Output::Free(_)
+            | Output::Close(_) => {}
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            // Connections cost nothing here, and no restart reads what is written.
+            Effect::Warm(..) | Effect::Amend(_) | Effect::Resent(_) | Effect::PauseEnds(_) => {}
+            Effect::End(handover) => self.known.actions.extend(action(&handover.end)),
+            Effect::Record(_, mv) => self.known.actions.extend(action(&mv)),
+            Effect::Recall(account, stack, ..) => {
+                let known = Some(self.known.clone());
+                self.handle(Input::Answers(vec![Answer::Recalled { account, stack, known }]));
+            }
+            Effect::Log(event) => self.happened.push_back((self.now.wall, Happening::Told(event))),
+            Effect::Send(id, request) | Effect::SendAfter(_, id, request) => {
+                let (account, purpose) = network::purpose(&request);
+                self.happened.push_back((self.now.wall, Happening::Sent { account, purpose }));
+                self.network.send(id, request, self.now.wall);
             }
         }
     }

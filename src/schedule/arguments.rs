@@ -18,15 +18,15 @@ pub const LONGEST_IN_QUERY: usize = 4 * 1024;
 /// MiB by default).
 pub const LONGEST_IN_BODY: usize = 64 * 1024;
 
-/// Where `args` travel.
+/// The part of a run_now that carries `args`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum ArgsIn {
-    /// In the query, as the vendor documents: `?job_args=...`, 4 KiB at most. Proxies write them
-    /// into their access logs.
+    /// The query, as the vendor documents: `?job_args=...`, 4 KiB at most. Proxies write it into
+    /// their access logs.
     #[default]
     Query,
-    /// In a JSON body, as the vendor's client sends them: `{"job_args":"..."}`, 64 KiB at most.
+    /// A JSON body, as the vendor's client sends it: `{"job_args":"..."}`, 64 KiB at most.
     Body,
 }
 
@@ -39,12 +39,12 @@ pub enum ArgsIn {
 pub struct ArgsTooLong {
     /// Length as it would be sent, in bytes.
     pub bytes: usize,
-    /// Where the arguments would be sent.
+    /// The part of the request that would carry the arguments.
     pub place: ArgsIn,
 }
 
 impl ArgsTooLong {
-    /// What a person can do about it.
+    /// Returns the remedy.
     pub fn help(&self) -> &'static str {
         match self.place {
             ArgsIn::Query => "shorten them, or set `args_in: body` under the account, which admits 64 KiB",

@@ -1,4 +1,4 @@
-//! What is wrong with a schedule file: each thing with its place and with what to write instead.
+//! Diagnostics: the faults of a schedule file, each with its place and its remedy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use serde::Serialize;
 pub use super::place::Place;
 use super::render;
 
-/// One thing that is wrong with a schedule file, or doubtful in it.
+/// One fault of a schedule file, or one doubtful thing in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// What kind of thing it is. Scripts may rely on it.
+    /// The kind of fault. Scripts may rely on it.
     pub code: Code,
-    /// Whether the file can be used all the same.
+    /// Tells whether the file can be used all the same.
     pub severity: Severity,
     /// The file, as it was named.
     pub path: Arc<str>,
-    /// Where it is. `None` where the file as a whole is meant, as when it cannot be read.
+    /// The place of the fault. `None`: the file as a whole is meant, as when it cannot be read.
     pub place: Option<Place>,
-    /// What is wrong.
+    /// The fault in words.
     pub message: String,
-    /// What to write instead.
+    /// The remedy.
     pub help: String,
     /// Another place that has to do with it, and what it is.
     pub related: Option<Related>,
@@ -32,25 +32,25 @@ pub struct Diagnostic {
 pub struct Related {
     /// The file, as it was named.
     pub path: Arc<str>,
-    /// Where it is.
+    /// The place.
     pub place: Place,
-    /// What is there.
+    /// The thing at that place.
     pub label: String,
 }
 
-/// Whether a file with such a thing can be used.
+/// Tells whether a file with this fault can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It cannot.
+    /// The file cannot be used.
     Error,
-    /// It can, but somebody should look.
+    /// The file can be used, but somebody should look.
     Warning,
-    /// It can. It is told because it explains what may happen next.
+    /// The file can be used. The note explains what may happen next.
     Note,
 }
 
-/// What is wrong, in a word that does not change.
+/// The kind of fault, in a word that does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
@@ -58,7 +58,7 @@ pub enum Code {
     Unreadable,
     /// The file, or what its aliases make of it, is beyond what is read.
     TooLarge,
-    /// Not UTF-8, or with NUL bytes in it.
+    /// The file is not UTF-8, or has NUL bytes in it.
     NotText,
     /// Neither YAML nor JSON.
     Syntax,
@@ -99,7 +99,7 @@ pub enum Code {
     PausedUpstream,
     /// `args` that are longer than a request can carry.
     ArgsTooLong,
-    /// The same job of the same stack on the same expression twice.
+    /// Two entries run one job of one stack on one expression.
     DuplicateEntry,
     /// A token that would travel unencrypted.
     PlainHttp,
@@ -147,14 +147,14 @@ pub enum Code {
     StackDeploying,
     /// A stack in maintenance mode.
     StackMaintenance,
-    /// What the API could not be asked about.
+    /// The API could not be asked about something.
     NotAsked,
 }
 
 /// A diagnostic as `check --format json` prints it. The keys are part of the interface.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record<'a> {
-    /// What kind of thing it is.
+    /// The kind of fault.
     pub code: Code,
     /// `error`, `warning` or `note`.
     pub severity: Severity,
@@ -162,18 +162,18 @@ pub struct Record<'a> {
     pub path: &'a str,
     /// Counted from 1; null where the whole file is meant.
     pub line: Option<usize>,
-    /// In characters, counted from 1.
+    /// The column in characters, counted from 1.
     pub column: Option<usize>,
-    /// What is wrong.
+    /// The fault in words.
     pub message: &'a str,
-    /// What to write instead.
+    /// The remedy.
     pub help: &'a str,
     /// The line, or of a long one the part around the place.
     pub text: Option<&'a str>,
 }
 
 impl Diagnostic {
-    /// What diagnostics are sorted by: those of a whole file before those of its places.
+    /// Returns the sort key of diagnostics: those of a whole file come before those of its places.
     pub(crate) fn order(&self) -> (Option<&str>, Option<usize>) {
         let start = self.place.as_ref().map(|place| place.span.start);
         (start.is_some().then_some(&*self.path), start)
@@ -195,7 +195,7 @@ impl Diagnostic {
     }
 }
 
-/// One line, for a log: the file, the place and the message.
+/// Writes one line, for a log: the file, the place and the message.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path)?;
@@ -212,12 +212,12 @@ impl fmt::Display for Diagnostic {
 pub struct Rejected {
     /// Errors and warnings in the file's order. At least one is an error.
     pub diagnostics: Vec<Diagnostic>,
-    /// There were so many that the rest of the file was not looked at.
+    /// True when there were so many faults that the rest of the file was not read.
     pub cut: bool,
 }
 
 impl Rejected {
-    /// How many errors there are.
+    /// Returns the number of errors.
     pub fn errors(&self) -> usize {
         let listed = self.diagnostics.iter();
         listed.filter(|d| d.severity == Severity::Error).count()

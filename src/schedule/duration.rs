@@ -7,10 +7,10 @@ use std::time::Duration;
 /// The longest duration that the file may state: ten years. Sums with it stay within what a timestamp can hold.
 pub const LONGEST: Duration = Duration::from_secs(3_653 * 86_400);
 
-/// What a duration looks like, for a JSON Schema: its units go from great to small, each once.
+/// Pattern of a duration, for a JSON Schema: the units go from great to small, each once.
 pub const PATTERN: &str = r"^(?=.*[0-9])\s*([0-9]+\s*w\s*)?([0-9]+\s*d\s*)?([0-9]+\s*h\s*)?([0-9]+\s*m\s*)?([0-9]+\s*s\s*)?([0-9]+\s*ms\s*)?$";
 
-/// What a duration looks like that is not zero.
+/// Pattern of a duration that is not zero.
 pub const POSITIVE_PATTERN: &str = r"^(?=.*[1-9])\s*([0-9]+\s*w\s*)?([0-9]+\s*d\s*)?([0-9]+\s*h\s*)?([0-9]+\s*m\s*)?([0-9]+\s*s\s*)?([0-9]+\s*ms\s*)?$";
 
 /// Each unit and its milliseconds, the greatest first.
@@ -20,7 +20,7 @@ const UNITS: [(&str, u64); 6] =
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// Nothing but white space.
+    /// The text is empty, or nothing but white space.
     #[error("an empty duration")]
     Empty,
     /// A number stands where its unit should follow.
@@ -28,7 +28,7 @@ pub enum DurationError {
     NoUnit {
         /// The number, as it was written.
         number: String,
-        /// Its bytes in the text.
+        /// The byte range in the text.
         span: Range<usize>,
     },
     /// A word that is no unit.
@@ -36,7 +36,7 @@ pub enum DurationError {
     UnknownUnit {
         /// The word, as it was written.
         unit: String,
-        /// Its bytes in the text.
+        /// The byte range in the text.
         span: Range<usize>,
     },
     /// Something else than a whole number.
@@ -68,7 +68,7 @@ impl DurationError {
         }
     }
 
-    /// What to write instead.
+    /// Returns the remedy.
     pub fn help(&self) -> String {
         match self {
             DurationError::NoUnit { number, .. } => {

@@ -11,7 +11,7 @@ const NEAREST: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no entry is named `{name}`{help}")]
 pub struct UnknownEntry {
-    /// As it was asked for.
+    /// The name as it was asked for.
     pub name: String,
     /// The entry that was probably meant, to end the sentence with.
     pub help: String,

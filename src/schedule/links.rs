@@ -10,28 +10,28 @@ use schemars::JsonSchema;
 
 use super::{Entry, EntryName, Schedule, shape};
 
-/// How often, and when, an action that ended without success is run again.
+/// The policy by which an action that ended without success is run again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
     /// Repetitions at most, from 1.
     pub times: u32,
-    /// From the end of a run to the next one.
+    /// The wait from the end of a run to the next one.
     pub after: Backoff,
 }
 
-/// How long a repetition waits.
+/// The wait before a rerun.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     /// Before the first repetition.
     pub first: Duration,
-    /// Each further wait is so many times as long as the one before: 1 or more.
+    /// Each further wait is this many times as long as the one before: 1 or more.
     pub factor: f64,
     /// No wait is longer. `None`: waits grow on.
     pub most: Option<Duration>,
 }
 
 impl Backoff {
-    /// How long repetition `number`, counted from 1, waits.
+    /// Returns the wait before rerun `number`, counted from 1.
     pub fn before(&self, number: u32) -> Duration {
         let exponent = i32::try_from(number.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.first.as_secs_f64() * self.factor.powi(exponent);
@@ -39,7 +39,7 @@ impl Backoff {
         Duration::try_from_secs_f64(seconds).map_or(most, |wait| wait.min(most))
     }
 
-    /// When repetition `number` is due, of a run that ended at an instant.
+    /// Returns the due instant of rerun `number`, of a run that ended at `ended_at`.
     pub fn due_at(&self, ended_at: Timestamp, number: u32) -> Timestamp {
         ended_at.checked_add(self.before(number)).unwrap_or(Timestamp::MAX)
     }
@@ -51,13 +51,13 @@ pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The entry whose end makes another one due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct After {
-    /// Its name.
+    /// The name of the entry.
     pub entry: EntryName,
-    /// Which of its ends do.
+    /// The ends of its action that make the follower due.
     pub on: End,
 }
 
-/// Which ends of an entry's action make those due that follow.
+/// The ends of an entry's action that make its followers due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum End {
@@ -80,7 +80,7 @@ impl End {
         }
     }
 
-    /// Whether an action that ended with success, or without, makes it due.
+    /// Returns true when an action with this outcome makes the follower due.
     pub fn admits(self, success: bool) -> bool {
         match self {
             End::Success => success,
@@ -95,7 +95,7 @@ impl End {
 pub struct Followers(HashMap<EntryName, Vec<Arc<Entry>>>);
 
 impl Followers {
-    /// Those of these entries.
+    /// Collects the followers among these entries.
     pub fn of<'e>(entries: impl IntoIterator<Item = &'e Arc<Entry>>) -> Followers {
         let mut followers: HashMap<EntryName, Vec<Arc<Entry>>> = HashMap::new();
         for entry in entries {

@@ -27,6 +27,7 @@ mod tree;
 mod validate;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
 pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
 pub(crate) use calendars::{Ending, ending};
 pub use content::Content;
+pub(crate) use content::EXTENSION;
 pub use cron::{CronError, Expression};
 pub use diagnostic::{Code, Diagnostic, Rejected, Related, Severity};
 pub use links::{After, Backoff, End, Followers, RetryPolicy};
@@ -104,7 +106,8 @@ pub struct Finding {
     pub help: String,
 }
 
-/// Reads and validates a schedule file, with the calendar files that it names.
+/// Reads and validates a schedule file, or the files of a directory as one schedule, with the
+/// calendar files that are named.
 ///
 /// Whatever the path leads to, this ends soon and takes bounded memory: no more than
 /// [`source::MAX_BYTES`] are read, and what is no regular file is refused.
@@ -134,24 +137,50 @@ pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
 /// # Errors Everything that is wrong with the text, at once. A text that is no YAML has one error:
 /// where it stops being one.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
-    parse_with(name, text, &mut CalendarFiles::default())
+    parse_with(name, &[Text { path: name, text }], &mut CalendarFiles::default())
 }
 
-fn parse_with(name: &str, text: &str, files: &mut CalendarFiles) -> Result<Loaded, Rejected> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    source::screen(text).map_err(|problem| rejected(name, text, problem))?;
-    let mut sources = Sources::of(name, text);
+/// Validates the texts of the files of a schedule. `name` is what diagnostics call the whole.
+fn parse_with(name: &str, texts: &[Text<'_>], files: &mut CalendarFiles) -> Result<Loaded, Rejected> {
+    let mut sources = Sources::named(name);
     let mut report = Report::default();
-    let root = match tree::parse(text) {
-        Ok(root) => root,
-        Err(error) => {
-            for problem in syntax::problems(&error, text) {
-                report.error(problem);
+    // One text, so that one number says which file a place is in, and where.
+    let mut whole = Cow::Borrowed("");
+    let mut parts = Vec::with_capacity(texts.len());
+    for Text { path, text } in texts {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let base = sources.add(path, text);
+        if texts.len() == 1 {
+            whole = Cow::Borrowed(text);
+        } else {
+            if base > 0 {
+                whole.to_mut().push('\n');
             }
-            return Err(Rejected { diagnostics: report.finish(&sources), cut: false });
+            whole.to_mut().push_str(text);
         }
-    };
-    let (schedule, places) = validate::schedule(&root, text, files, &mut sources, &mut report);
+        parts.push(base..base + text.len());
+        if let Err(problem) = source::screen(text) {
+            report.error(problem.later(base));
+        }
+    }
+    if report.has_errors() {
+        return Err(Rejected { diagnostics: report.finish(&sources), cut: false });
+    }
+    let mut roots = Vec::with_capacity(parts.len());
+    for part in parts {
+        match tree::parse(&whole, part.clone()) {
+            Ok(node) => roots.push(validate::Root { node, part }),
+            Err(error) => {
+                for problem in syntax::problems(&error, &whole[part.clone()]) {
+                    report.error(problem.later(part.start));
+                }
+            }
+        }
+    }
+    if report.has_errors() {
+        return Err(Rejected { diagnostics: report.finish(&sources), cut: false });
+    }
+    let (schedule, places) = validate::schedule(&roots, &whole, files, &mut sources, &mut report);
     let (has_errors, cut) = (report.has_errors(), report.is_full());
     let diagnostics = report.finish(&sources);
     if has_errors {
@@ -159,6 +188,13 @@ fn parse_with(name: &str, text: &str, files: &mut CalendarFiles) -> Result<Loade
     } else {
         Ok(Loaded { schedule, warnings: diagnostics, origin: Origin { sources, places } })
     }
+}
+
+/// A file of a schedule, and the text that was read from it.
+#[derive(Clone, Copy, Debug)]
+struct Text<'t> {
+    path: &'t str,
+    text: &'t str,
 }
 
 /// One problem that leaves nothing to validate.
@@ -193,9 +229,9 @@ impl Schedule {
     }
 
     /// The calendars that its entries name, by their names.
-    pub fn calendars(&self) -> BTreeMap<&CalendarName, &NamedCalendar> {
+    pub fn calendars(&self) -> BTreeMap<&CalendarName, &Arc<NamedCalendar>> {
         let named = self.entries.iter().flat_map(|entry| &entry.not_on);
-        named.map(|calendar| (&calendar.name, &**calendar)).collect()
+        named.map(|calendar| (&calendar.name, calendar)).collect()
     }
 
     /// What of it belongs to one shard.

@@ -9,7 +9,7 @@ pub enum NameError {
     /// An empty uid, or one with white space or control characters in it.
     #[error("a uid is one word without blanks")]
     Uid,
-    /// Not `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
+    /// The text is not `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
     #[error("a name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit")]
     Name,
 }

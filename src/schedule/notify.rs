@@ -9,36 +9,36 @@ use schemars::JsonSchema;
 
 use super::{ReceiverName, TokenSource};
 
-/// What an entry says of it.
+/// The notification settings of an entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notify {
-    /// Each is told of the ends that it asks for.
+    /// The receivers. Each is told of the ends that it asks for.
     pub receivers: Vec<Arc<Receiver>>,
     /// Asked when the entry's job starts, succeeds or fails.
     pub ping: Option<Address>,
 }
 
-/// Who is told, by a webhook.
+/// A receiver of notifications, by a webhook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
-    /// Its key under `notify:`.
+    /// The receiver's key under `notify:`.
     pub name: ReceiverName,
-    /// What is posted to.
+    /// The address that messages are posted to.
     pub webhook: Address,
-    /// What is posted.
+    /// The format of the messages.
     pub format: Format,
-    /// What it is told of. Never [`Trigger::Recovered`] alone.
+    /// The triggers that the receiver asks for. They are never [`Trigger::Recovered`] alone.
     pub on: Vec<Trigger>,
-    /// How late an occurrence starts that it is told of as [`Trigger::Late`].
+    /// Lateness from which on an occurrence is reported as [`Trigger::Late`].
     pub late_after: Duration,
 }
 
-/// Where an address is written. Whoever knows it can post there, so that it is kept as a token is.
+/// The place of an address. Whoever knows the address can post to it, so it is kept as a token is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// In the file itself.
+    /// The address stands in the file itself.
     Written(SecretUrl),
-    /// Where a token could be, too.
+    /// The address is kept where a token could be kept.
     Kept(TokenSource),
 }
 
@@ -46,7 +46,7 @@ pub enum Address {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
-/// What an address must be.
+/// The text is no address that can be posted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it must begin with `https://` or `http://`, and name a host")]
 pub struct AddressError;
@@ -65,7 +65,7 @@ impl SecretUrl {
         &self.0
     }
 
-    /// Its host: all of it that may be told.
+    /// Returns the host, which is the only part that may be printed.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
@@ -77,18 +77,18 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// What is posted to a receiver.
+/// The format of messages to a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = super::shape::words)]
 pub enum Format {
-    /// One object: a text, counts, and each occurrence with the fields of its log event.
+    /// One JSON object: a text, counts, and each occurrence with the fields of its log event.
     #[default]
     Json,
     /// `{"text": …}`, as Slack, Mattermost and Rocket.Chat read it.
     Slack,
 }
 
-/// What a receiver is told of.
+/// A kind of happening that a receiver can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = super::shape::words)]
 pub enum Trigger {
@@ -113,7 +113,7 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// What a receiver is told of that names nothing, in the order in which they are told.
+    /// The triggers of a receiver that names none, in the order in which they are listed.
     pub const DEFAULT: [Trigger; 8] = [
         Trigger::Failed,
         Trigger::Missed,
@@ -125,7 +125,7 @@ impl Trigger {
         Trigger::Recovered,
     ];
 
-    /// As the file has it.
+    /// Returns the trigger's word in the file.
     pub fn word(self) -> &'static str {
         match self {
             Trigger::Failed => "failed",

@@ -1,4 +1,4 @@
-//! Where the parts of a schedule stand in its file, for what is said of it after it was read.
+//! The places of a schedule's parts in its file, for diagnostics that come up after it was read.
 
 use std::ops::Range;
 
@@ -33,7 +33,7 @@ pub(super) struct Places {
     accounts: Vec<Range<usize>>,
     calendars: Vec<(CalendarName, Range<usize>)>,
     entries: Vec<Range<usize>>,
-    /// Of each entry the stack and the job.
+    /// Places of the stack and the job of each entry.
     pairs: Vec<(Span, Span)>,
     expressions: Vec<ExpressionPlace>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Places {
 struct ExpressionPlace {
     /// The scalar, quotes included.
     at: Span,
-    /// Where its words begin; `None` where they are not written as they read, as with escapes.
+    /// Beginning of the text. `None`: the text is not written as it reads, as with escapes.
     words: Option<u32>,
 }
 

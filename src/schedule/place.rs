@@ -5,13 +5,13 @@ use std::ops::Range;
 /// Characters of a line that are shown at most: two terminal widths.
 const SHOWN: usize = 160;
 
-/// Of those, the ones before the marked part.
+/// Columns of the excerpt before the marked part.
 const BEFORE: usize = 60;
 
 /// Characters of a word from the file that a message repeats.
 const WORD: usize = 60;
 
-/// How far apart the places are whose line and column are known in advance, in bytes.
+/// Distance in bytes of the places whose line and column are computed in advance.
 const STEP: usize = 4096;
 
 /// A place in a file.
@@ -19,7 +19,7 @@ const STEP: usize = 4096;
 pub struct Place {
     /// Counted from 1.
     pub line: usize,
-    /// In characters, counted from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
     /// Bytes of the file, without its byte order mark.
     pub span: Range<usize>,
@@ -111,7 +111,7 @@ impl<'s> Locator<'s> {
         (shown, start..end)
     }
 
-    /// What stands for the character at a byte.
+    /// Returns the character that is shown for the one at a byte.
     fn shown(&self, at: usize, c: char) -> char {
         let next = self.secrets.partition_point(|secret| secret.end <= at);
         match self.secrets.get(next) {

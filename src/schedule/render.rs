@@ -6,13 +6,13 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 use super::diagnostic::{Diagnostic, Related, Severity};
 use super::place::Place;
 
-/// How many diagnostics are shown. Nobody reads more before mending some.
+/// Number of diagnostics that are shown. Nobody reads more before mending some.
 const SHOWN: usize = 100;
 
 /// Wide enough for every excerpt, which is cut already.
 const WIDTH: usize = 400;
 
-/// Whether the text is for a terminal that shows colours.
+/// Tells whether the text is for a terminal that shows colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// Plain text.
@@ -26,8 +26,7 @@ pub fn render(diagnostics: &[Diagnostic], cut: bool, colour: Colour) -> String {
     render_within(diagnostics, cut, colour, WIDTH)
 }
 
-/// The same with the excerpts on lines of so many columns at most. Sentences are as long as they
-/// are.
+/// Renders the diagnostics with the lines of excerpts cut to `columns`. Sentences are not cut.
 pub fn render_within(diagnostics: &[Diagnostic], cut: bool, colour: Colour, columns: usize) -> String {
     let renderer = match colour {
         Colour::Never => Renderer::plain(),

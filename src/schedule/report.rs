@@ -25,11 +25,20 @@ pub(super) struct Problem {
     pub related: Option<(Range<usize>, String)>,
 }
 
-/// What was found so far.
+impl Problem {
+    /// The problem, so many bytes further on.
+    pub fn later(self, by: usize) -> Problem {
+        let shift = |span: Range<usize>| span.start + by..span.end + by;
+        let related = self.related.map(|(span, label)| (shift(span), label));
+        Problem { span: self.span.map(shift), related, ..self }
+    }
+}
+
+/// The faults that were found so far.
 #[derive(Default)]
 pub(super) struct Report {
     problems: Vec<(Severity, Problem)>,
-    /// What was reported already: a value that a hundred aliases use is wrong once.
+    /// The faults that were reported already: a value that a hundred aliases use is reported once.
     known: HashSet<(Code, Option<Range<usize>>, String)>,
     /// Bytes of the text that no excerpt shows.
     secrets: Vec<Range<usize>>,
@@ -65,7 +74,7 @@ impl Report {
         self.secrets.push(secret);
     }
 
-    /// Whether reading should stop.
+    /// Returns true when reading should stop.
     pub fn is_full(&self) -> bool {
         self.errors >= KEPT
     }

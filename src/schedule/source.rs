@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -18,7 +18,8 @@ pub const MAX_BYTES: u64 = 256 << 20;
 /// The largest calendar file that is read, in bytes. Public feeds of holidays have a tenth.
 const MAX_CALENDAR_BYTES: u64 = 8 << 20;
 
-/// What a file is read for: its bound, and what to do where it cannot be read.
+/// The purpose of reading a file, with the bound of its size and the remedy where it cannot be
+/// read.
 pub(super) struct Purpose {
     most: u64,
     missing: &'static str,
@@ -31,6 +32,14 @@ pub(super) const SCHEDULE: Purpose = Purpose {
     most: MAX_BYTES,
     missing: "name the schedule file with `--config FILE`, or create it",
     not_a_file: "name a regular file, as in `--config /etc/stackcron/schedule.yaml`",
+    too_large: "make it smaller, or split it among several daemons",
+};
+
+/// One of the schedule files of a directory.
+pub(super) const PART: Purpose = Purpose {
+    most: MAX_BYTES,
+    missing: "create what the name leads to, or remove the name",
+    not_a_file: "of a directory every name that ends in `.yaml` is a schedule file: give this one another name",
     too_large: "make it smaller, or split it among several daemons",
 };
 
@@ -47,13 +56,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         let message = format!("the byte 0x{:02X} is no UTF-8", bytes[at]);
-        // Where the text is shown, a replacement character stands for the byte.
+        // A replacement character stands for the byte where the text is shown.
         let replaced = char::REPLACEMENT_CHARACTER.len_utf8();
         not_text(at..at + replaced, message, "save the file as UTF-8")
     })
 }
 
-/// What every text must be, wherever it comes from.
+/// Checks the rules for every text, wherever it comes from.
 pub(super) fn screen(text: &str) -> Result<(), Problem> {
     if text.len() as u64 > MAX_BYTES {
         return Err(too_large(&SCHEDULE));
@@ -77,6 +86,39 @@ pub(super) fn screen(text: &str) -> Result<(), Problem> {
             Err(not_text(at..at + 1, message, "remove the control character"))
         }
     }
+}
+
+/// The files of a directory whose names have an extension, in the order of their names. Those that
+/// begin with a dot are left out.
+pub(super) fn listed(directory: &Path, extension: &str, most: usize) -> Result<Vec<PathBuf>, Problem> {
+    let found = std::fs::read_dir(directory).map_err(|error| unreadable(&error, &SCHEDULE))?;
+    let mut paths = Vec::new();
+    for name in found {
+        let name = name.map_err(|error| unreadable(&error, &SCHEDULE))?.file_name();
+        let is_hidden = name.as_encoded_bytes().first() == Some(&b'.');
+        if !is_hidden && Path::new(&name).extension().is_some_and(|end| end == extension) {
+            paths.push(directory.join(name));
+        }
+        if paths.len() > most {
+            let message = format!("the directory has more than {most} files");
+            let help = "name a directory that has schedule files alone".into();
+            return Err(Problem { code: Code::TooLarge, span: None, message, help, related: None });
+        }
+    }
+    if paths.is_empty() {
+        let message = format!("no file of the directory has a name that ends in `.{extension}`");
+        let help = "create one, as in `schedule.yaml`, or name another directory".into();
+        return Err(Problem { code: Code::Unreadable, span: None, message, help, related: None });
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Files that are too large, taken together.
+pub(super) fn too_large_together() -> Problem {
+    let message = format!("the files of the directory are larger than {} MiB together", MAX_BYTES >> 20);
+    let help = "make them smaller, or split them among several daemons".into();
+    Problem { code: Code::TooLarge, span: None, message, help, related: None }
 }
 
 /// Reads the file's bytes.

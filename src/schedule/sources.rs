@@ -16,8 +16,10 @@ use std::sync::Arc;
 use super::place::{Locator, Place};
 
 /// The texts, in the order of their positions.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Sources {
+    /// The schedule file, or the directory, by which the whole schedule is named.
+    name: Arc<str>,
     pieces: Vec<Piece>,
 }
 
@@ -32,9 +34,14 @@ struct Piece {
 }
 
 impl Sources {
+    /// No text yet, of a schedule with this path.
+    pub fn named(name: &str) -> Sources {
+        Sources { name: name.into(), pieces: Vec::new() }
+    }
+
     /// A single text.
     pub fn of(path: &str, text: &str) -> Sources {
-        let mut sources = Sources::default();
+        let mut sources = Sources::named(path);
         sources.add(path, text);
         sources
     }
@@ -46,9 +53,9 @@ impl Sources {
         base
     }
 
-    /// Returns the path of the first text, by which the whole schedule is named.
-    fn path(&self) -> Arc<str> {
-        self.pieces.first().map_or_else(|| "".into(), |first| Arc::clone(&first.path))
+    /// Whether two positions are in one file.
+    pub fn share_a_file(&self, one: usize, other: usize) -> bool {
+        number(self, one) == number(self, other)
     }
 }
 
@@ -89,12 +96,12 @@ impl<'s> Finder<'s> {
         let mut found = Vec::new();
         for span in spans {
             let Some(span) = span else {
-                found.push((self.sources.path(), None));
+                found.push((Arc::clone(&self.sources.name), None));
                 continue;
             };
             let number = number(self.sources, span.start);
             let Some(piece) = self.sources.pieces.get(number) else {
-                found.push((self.sources.path(), None));
+                found.push((Arc::clone(&self.sources.name), None));
                 continue;
             };
             let locator = locators.entry(number).or_insert_with(|| {

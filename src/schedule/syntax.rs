@@ -1,4 +1,4 @@
-//! What is wrong with a text that is neither YAML nor JSON, in words that help.
+//! Explains the fault of a text that is neither YAML nor JSON.
 
 use std::ops::Range;
 
@@ -41,7 +41,8 @@ pub(super) fn problems(error: &Error, text: &str) -> Vec<Problem> {
 /// A value that begins with one of these is no plain text in YAML.
 const NEEDS_QUOTES: [char; 4] = ['*', '@', '`', '%'];
 
-/// Where in a line values stand that begin so: behind a key, or as an item of a list.
+/// Returns the offsets of values in a line that begin with such a character: behind a key, or as an
+/// item of a list.
 fn unquoted(line: &str) -> impl Iterator<Item = usize> {
     let comment = if line.trim_start().starts_with('#') { 0 } else { line.find(" #").unwrap_or(line.len()) };
     let line = &line[..comment];
@@ -107,8 +108,8 @@ fn explain(error: &Error, rest: &str) -> (Code, String, String) {
     (code, message, help.into())
 }
 
-/// What YAML's own grammar refuses. The parser has no codes for it: what it says is looked at for a
-/// better help.
+/// Explains a fault of YAML's grammar. The parser has no codes for such faults, so its text decides
+/// on the help.
 fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
     let said = error.to_string();
     // The place is shown with the line, and need not be said again.
@@ -142,7 +143,7 @@ fn syntax(error: &Error, rest: &str) -> (Code, String, String) {
     (Code::Syntax, said.chars().map(visible).collect(), help)
 }
 
-/// Most often this is a cron expression without quotes: `*/5 * * * *`.
+/// Explains an unknown anchor. Most often it is a cron expression without quotes: `*/5 * * * *`.
 fn unknown_anchor(rest: &str) -> (Code, String, String) {
     let alias: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
     let message = format!("`{}` is an alias, and no anchor has its name", shown(&alias));
@@ -157,7 +158,7 @@ fn unknown_anchor(rest: &str) -> (Code, String, String) {
 
 fn quoted(rest: &str) -> String {
     let line = rest.lines().next().unwrap_or_default();
-    // What closes a mapping or a list in braces is no part of the value.
+    // A closing brace or bracket is no part of the value.
     let value =
         line.split(" #").next().unwrap_or_default().trim_end_matches([' ', '\t', '\r', '}', ']', ',']).trim();
     let begins = value.chars().next().unwrap_or(' ');

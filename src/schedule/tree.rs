@@ -27,23 +27,23 @@ const MAX_DEPTH: usize = 32;
 /// A value and its place.
 #[derive(Debug)]
 pub(super) struct Node<'s> {
-    /// Where it is written.
+    /// The place at which the value is written.
     pub at: Span,
-    /// Where it is used: an alias's place, or the same as `at`.
+    /// The place at which the value is used: an alias's place, or `at`.
     pub used: Span,
     pub kind: Kind<'s>,
 }
 
-/// What a value is by its look.
+/// The kind of a value, by its look.
 #[derive(Debug)]
 pub(super) enum Kind<'s> {
     Null,
     Bool(bool),
-    /// Its digits are the text at its place.
+    /// A number. Its digits are the text at its place.
     Number,
     Text(Cow<'s, str>),
     List(Vec<Node<'s>>),
-    /// In the file's order, with repeated keys.
+    /// A mapping in the file's order, with repeated keys.
     Map(Vec<(Key<'s>, Node<'s>)>),
 }
 
@@ -59,6 +59,11 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// The span, so many bytes further on.
+    fn later(self, by: u32) -> Span {
+        Span { start: self.start.saturating_add(by), end: self.end.saturating_add(by) }
+    }
+
     pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
@@ -71,9 +76,15 @@ impl Span {
     }
 }
 
-/// Reads a text. Aliases and `<<` are resolved.
-pub(super) fn parse(text: &str) -> Result<Node<'_>, Error> {
-    serde_yaml::from_str_with_options(text, options())
+/// Reads a part of a text. Aliases and `<<` are resolved. Places are those in the whole text.
+pub(super) fn parse(whole: &str, part: Range<usize>) -> Result<Node<'_>, Error> {
+    let by = u32::try_from(part.start).unwrap_or(u32::MAX);
+    let text = whole.get(part).unwrap_or_default();
+    let mut root: Node<'_> = serde_yaml::from_str_with_options(text, options())?;
+    if by > 0 {
+        root.shift(by);
+    }
+    Ok(root)
 }
 
 fn options() -> Options {
@@ -87,7 +98,7 @@ fn options() -> Options {
     budget.max_depth = MAX_DEPTH;
     budget.max_documents = 2;
     budget.max_total_scalar_bytes = MAX_SCALAR_BYTES;
-    // One anchor for the policies of many entries is what anchors are for.
+    // Many entries may use one anchor for their policies, so the ratio is not limited.
     budget.enforce_alias_anchor_ratio = false;
 
     let mut options = Options::default();
@@ -98,7 +109,7 @@ fn options() -> Options {
     options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
     // `no` and `on` are words, as YAML 1.2 and every editor's schema have it.
     options.strict_booleans = true;
-    // For keys: an entry may be called `null`.
+    // An entry may be called `null`.
     options.null_as_string = true;
     options.with_snippet = false;
     options
@@ -124,6 +135,16 @@ impl<'s> Node<'s> {
         Some(base + part.start..base + part.end)
     }
 
+    /// Moves all places. The depth of the tree is bounded by `MAX_DEPTH`.
+    fn shift(&mut self, by: u32) {
+        (self.at, self.used) = (self.at.later(by), self.used.later(by));
+        match &mut self.kind {
+            Kind::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Kind::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.shift(by)),
+            Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Text(_) => {}
+        }
+    }
+
     /// The value in a sentence: `expected text, found a list`.
     pub fn described(&self) -> &'static str {
         match &self.kind {
@@ -138,7 +159,7 @@ impl<'s> Node<'s> {
 }
 
 impl Key<'_> {
-    /// Its bytes in the source. `None` where it was written with escapes.
+    /// Returns the byte range in the source. `None`: the text was written with escapes.
     pub fn place(&self, source: &str) -> Option<Range<usize>> {
         match &self.0 {
             Cow::Borrowed(text) => place(source, text),
@@ -147,7 +168,7 @@ impl Key<'_> {
     }
 }
 
-/// Where a part of the source lies in it.
+/// Returns the byte range of a part of the source.
 fn place(source: &str, part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(source.as_ptr().addr())?;
     let end = start + part.len();
@@ -269,7 +290,7 @@ mod tests {
     fn scalars_keep_their_words() {
         let source =
             "a: 007\nb: 1e10\nc: 5999763474000000\nd: 12345678901234567890123\ne: yes\nf: 'x'\ng: 1e400\n";
-        let tree = parse(source).expect("a tree");
+        let tree = parse(source, 0..source.len()).expect("a tree");
         for (key, words) in [
             ("a", "007"),
             ("b", "1e10"),
@@ -286,7 +307,7 @@ mod tests {
     #[test]
     fn an_alias_has_two_places() {
         let source = "a: &x one\nb: *x\n";
-        let tree = parse(source).expect("a tree");
+        let tree = parse(source, 0..source.len()).expect("a tree");
         let b = get(&tree, "b");
         assert_eq!((&source[b.at.range()], &source[b.used.range()]), ("one", "*x"));
     }
@@ -294,7 +315,7 @@ mod tests {
     #[test]
     fn a_merge_gives_way_to_the_keys_beside_it() {
         let source = "base: &x { a: 1, b: 2 }\nuse:\n  <<: *x\n  a: 3\n";
-        let tree = parse(source).expect("a tree");
+        let tree = parse(source, 0..source.len()).expect("a tree");
         let merged = get(&tree, "use");
         assert_eq!(get(merged, "a").scalar(source), Some("3"));
         assert_eq!(get(merged, "b").scalar(source), Some("2"));
@@ -302,18 +323,18 @@ mod tests {
 
     #[test]
     fn repeated_keys_are_kept() {
-        let tree = parse("a: 1\na: 2\n").expect("a tree");
+        let tree = parse("a: 1\na: 2\n", 0..10).expect("a tree");
         assert!(matches!(tree.kind, Kind::Map(pairs) if pairs.len() == 2), "both are there");
     }
 
     #[test]
     fn a_part_of_a_quoted_scalar_has_a_place() {
         let source = "cron: \"61 * * * *\"\n";
-        let tree = parse(source).expect("a tree");
+        let tree = parse(source, 0..source.len()).expect("a tree");
         let part = get(&tree, "cron").part(source, 0..2).expect("a place");
         assert_eq!(&source[part], "61");
         let escaped = "cron: \"61\\t* * * *\"\n";
-        let tree = parse(escaped).expect("a tree");
+        let tree = parse(escaped, 0..escaped.len()).expect("a tree");
         assert_eq!(get(&tree, "cron").part(escaped, 0..2), None);
     }
 }

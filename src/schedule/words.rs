@@ -13,7 +13,7 @@ pub(super) trait Word: Copy + PartialEq + 'static {
         all.find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
     }
 
-    /// All of them in a sentence: "`a`, `b`, `c`".
+    /// Returns all words in a sentence: "`a`, `b`, `c`".
     fn listed() -> String {
         let words: Vec<String> = Self::ALL.iter().map(|(word, _)| format!("`{word}`")).collect();
         words.join(", ")
@@ -22,7 +22,7 @@ pub(super) trait Word: Copy + PartialEq + 'static {
 
 /// A word that is a key of a mapping.
 pub(super) trait Key: Word {
-    /// What the mapping is called in a message.
+    /// The mapping's name in messages.
     const OF: &'static str;
 
     /// The key as it is written.
@@ -30,7 +30,7 @@ pub(super) trait Key: Word {
         Self::ALL.iter().find(|(_, key)| *key == self).map_or("", |(word, _)| word)
     }
 
-    /// Its number, below [`MOST_KEYS`].
+    /// Returns the key's number, below [`MOST_KEYS`].
     fn index(self) -> usize;
 }
 
@@ -175,7 +175,7 @@ impl Word for Priority {
         &[("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 }
 
-/// What other schedulers call the same thing.
+/// Keys of other schedulers, with the key that is meant here.
 const ELSEWHERE: [(&str, &str); 14] = [
     ("organisation", "organization"),
     ("holidays", "calendars"),

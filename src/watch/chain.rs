@@ -19,6 +19,13 @@ pub(super) struct Link {
     pub(super) last: bool,
 }
 
+impl Link {
+    /// Whether it is the file itself, and no directory of files.
+    pub(super) fn is_file(&self) -> bool {
+        self.last && !self.directory.join(&self.name).is_dir()
+    }
+}
+
 /// Every name that leads to the file, in the order in which they are met.
 pub(super) fn of(path: &Path) -> io::Result<Vec<Link>> {
     let path = std::path::absolute(path)?;

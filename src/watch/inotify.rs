@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 use super::chain::{self, Link};
+use crate::schedule::EXTENSION;
 
 /// The path may be changed while it is followed. After so many tries the last one counts.
 const TRIES: usize = 5;
@@ -79,36 +80,51 @@ impl Hint {
 #[derive(Debug)]
 pub(super) struct Watches {
     inotify: AsyncFd<OwnedFd>,
-    /// The names that matter, by watch.
-    names: HashMap<i32, Vec<OsString>>,
+    names: HashMap<i32, Names>,
+}
+
+/// The names of a directory that matter.
+#[derive(Debug, Default)]
+struct Names {
+    listed: Vec<OsString>,
+    /// Every name of a schedule file matters: one that appears belongs to the schedule.
+    schedule_files: bool,
+}
+
+impl Names {
+    fn has(&self, name: &OsStr) -> bool {
+        let is_schedule = || Path::new(name).extension().is_some_and(|end| end == EXTENSION);
+        self.listed.iter().any(|known| known == name) || self.schedule_files && is_schedule()
+    }
 }
 
 impl Watches {
     /// Watches all that leads to the paths now.
     pub(super) fn place(paths: &[PathBuf]) -> Result<Watches, WatchError> {
         let chains = || paths.iter().map(|path| chain::of(path)).collect::<io::Result<Vec<_>>>();
+        let directories: Vec<&PathBuf> = paths.iter().filter(|path| path.is_dir()).collect();
         let mut last = chains()?;
         for _ in 0..TRIES {
-            let watches = Watches::on(&last)?;
+            let watches = Watches::on(&last, &directories)?;
             let placed = std::mem::replace(&mut last, chains()?);
             if placed == last {
                 return Ok(watches);
             }
         }
-        Watches::on(&last)
+        Watches::on(&last, &directories)
     }
 
-    fn on(chains: &[Vec<Link>]) -> Result<Watches, WatchError> {
+    fn on(chains: &[Vec<Link>], directories: &[&PathBuf]) -> Result<Watches, WatchError> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-        let mut names: HashMap<i32, Vec<OsString>> = HashMap::new();
+        let mut names: HashMap<i32, Names> = HashMap::new();
         // The kernel keeps one watch for each directory, with the flags that were given last.
         let with_content: HashSet<&Path> =
-            chains.iter().flatten().filter(|link| link.last).map(|link| &*link.directory).collect();
+            chains.iter().flatten().filter(|link| link.is_file()).map(|link| &*link.directory).collect();
         for chain in chains {
             for link in chain {
                 let flags = if with_content.contains(&*link.directory) { CONTENT } else { NAMES };
                 match inotify::add_watch(&inotify, &link.directory, flags) {
-                    Ok(watch) => names.entry(watch).or_default().push(link.name.clone()),
+                    Ok(watch) => names.entry(watch).or_default().listed.push(link.name.clone()),
                     // The watch of the parent directory reports the name when it appears.
                     Err(Errno::NOENT | Errno::NOTDIR) => break,
                     Err(error) => return Err(io::Error::from(error).into()),
@@ -116,6 +132,13 @@ impl Watches {
                 if is_remote(&link.directory) {
                     return Err(WatchError::Network);
                 }
+            }
+        }
+        for directory in directories {
+            match inotify::add_watch(&inotify, directory.as_path(), CONTENT) {
+                Ok(watch) => names.entry(watch).or_default().schedule_files = true,
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
         // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns
@@ -146,7 +169,7 @@ impl Watches {
 }
 
 /// Takes what has happened. `None` when nothing of it matters.
-fn read(inotify: &OwnedFd, names: &HashMap<i32, Vec<OsString>>) -> Option<Hint> {
+fn read(inotify: &OwnedFd, names: &HashMap<i32, Names>) -> Option<Hint> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut events = Reader::new(inotify, &mut buffer);
     let mut hint = None;
@@ -169,10 +192,10 @@ fn read(inotify: &OwnedFd, names: &HashMap<i32, Vec<OsString>>) -> Option<Hint> 
 
 /// Returns true when an event concerns the path. An event without a name concerns a whole
 /// directory, or reports that other events were lost.
-fn concerns(names: &HashMap<i32, Vec<OsString>>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
+fn concerns(names: &HashMap<i32, Names>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
     let Some(name) = name else { return true };
     let name = OsStr::from_bytes(name.to_bytes());
-    names.get(&watch).is_none_or(|names| names.iter().any(|known| known == name))
+    names.get(&watch).is_none_or(|names| names.has(name))
 }
 
 /// Returns true for a directory on a file system that other machines write: NFS, SMB, CIFS, FUSE,

@@ -42,7 +42,8 @@ const POLL: Duration = Duration::from_secs(3);
 /// Files that are watched.
 #[derive(Debug)]
 pub struct Watch {
-    /// The schedule file is the first.
+    /// The schedule file, or its directory, is the first. Of a directory every schedule file that
+    /// appears in it is told.
     paths: Vec<PathBuf>,
     way: Way,
     /// True once the log has said that the file is polled.

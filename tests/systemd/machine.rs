@@ -142,8 +142,15 @@ pub struct Service {
 }
 
 impl Service {
-    /// Installs the unit with these lines added to its `[Service]`. Its token is the sandbox's.
+    /// Installs the unit with these lines added to its `[Service]`, and with a log of JSON lines. Its
+    /// token is the sandbox's.
     pub fn install(machine: &'static Machine, name: &str, sandbox: &[&str], more: &str) -> Service {
+        let more = format!("Environment=STACKCRON_LOG_FORMAT=json\n{more}");
+        Service::as_packaged(machine, name, sandbox, &more)
+    }
+
+    /// The same with the log as the unit has it.
+    pub fn as_packaged(machine: &'static Machine, name: &str, sandbox: &[&str], more: &str) -> Service {
         let name = format!("stackcron-{name}");
         let unit = read(&Path::new(PROJECT).join("systemd/stackcron.service"))
             .replace("Directory=stackcron\n", &format!("Directory={name}\n"))

@@ -34,8 +34,16 @@ fn the_package_starts_nothing_keeps_what_was_edited_and_leaves_nothing_after_a_p
     };
     let state = |property| machine.property("stackcron.service", property);
 
+    // As on a hardened host. The machine shares its user namespace with others: only what tells of it
+    // is changed.
+    let hardened = "echo 0 > /run/none && mount --bind /run/none /proc/sys/user/max_user_namespaces";
+    machine.run_ok(&["bash", "-c", hardened]);
     let first = install(&package);
     assert!(first.status.success(), "{first:?}");
+    for part in ["user.max_user_namespaces=0", "sudo systemctl edit stackcron", "PrivateUsers=no"] {
+        assert!(first.stdout.contains(part), "{part} is told in:\n{}", first.stdout);
+    }
+    nights_of_a_dead_unit(&machine);
     for step in ["/etc/stackcron/cloud66-token", "stackcron check", "systemctl enable --now stackcron"] {
         assert!(first.stdout.contains(step), "{step} is a step in:\n{}", first.stdout);
     }
@@ -83,6 +91,41 @@ fn the_package_starts_nothing_keeps_what_was_edited_and_leaves_nothing_after_a_p
     let places = ["/etc", "/usr/bin", "/usr/lib/systemd", "/usr/share", "/var/lib", "/run"];
     let left = machine.run_ok(&[&["find"], &places[..], &["-name", "*stackcron*"]].concat());
     assert!(left.is_empty(), "{left:#?}");
+}
+
+/// Where the unit is dead, `status` tells the cause, since when, and what to do.
+fn nights_of_a_dead_unit(machine: &Machine) {
+    let drop_in = "/etc/systemd/system/stackcron.service.d/night.conf";
+    let told = |more: &str, parts: &[&str]| {
+        machine.write(drop_in, &format!("[Service]\nRestart=no\n{more}"), 0o644);
+        machine.run_ok(&["systemctl", "daemon-reload"]);
+        assert!(!machine.run(&["systemctl", "start", "stackcron"]).status.success(), "it cannot start");
+        machine.run_ok(&["journalctl", "--sync"]);
+        let ended = machine.run(&["stackcron", "status"]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        for part in [&["stackcron.service is failed", " since ", "next: "], parts].concat() {
+            assert!(ended.stderr.contains(part), "without {part:?}: {ended:?}");
+        }
+        machine.run_ok(&["systemctl", "reset-failed", "stackcron"]);
+    };
+    // No such user: systemd ends as it does where it cannot make a user namespace.
+    told(
+        "DynamicUser=no\nUser=nobody-there\n",
+        &[
+            "exit status 217",
+            "user namespaces are switched off here (user.max_user_namespaces=0)",
+            "write `[Service]` and below it `PrivateUsers=no`",
+        ],
+    );
+    let schedule = "/etc/stackcron/schedule.yaml";
+    let good = std::fs::read_to_string(machine.path(schedule)).expect("the schedule");
+    machine.write(schedule, "jobs: 1\n", 0o644);
+    told("", &["exit status 78", "last error: ", "schedule.yaml:1:7", "next: `sudo stackcron check`"]);
+    machine.write(schedule, &good, 0o644);
+    machine.run_ok(&["rm", drop_in]);
+    machine.run_ok(&["rmdir", "/etc/systemd/system/stackcron.service.d"]);
+    machine.run_ok(&["systemctl", "daemon-reload"]);
+    machine.run_ok(&["umount", "/proc/sys/user/max_user_namespaces"]);
 }
 
 /// The package of the program under test. `None`, and said why, where it cannot be built.

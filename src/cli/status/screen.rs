@@ -9,7 +9,7 @@ use super::super::output::{counted, distance, span};
 use super::super::table::cut;
 use crate::control::{
     AccountStatus, Attention, EntryStatus, LatelyStatus, MemberStatus, NotableStatus, PausedBy, Status,
-    WaitingStatus,
+    UnusualStatus, WaitingStatus,
 };
 use crate::journal::State;
 use crate::log::{shortened, visible};
@@ -42,6 +42,9 @@ const MOST_MEMBERS: usize = 8;
 /// Of what went wrong lately the newest so many are shown.
 const MOST_NOTABLE: usize = 5;
 
+/// Of the runs that take long the first so many are shown.
+const MOST_UNUSUAL: usize = 5;
+
 /// Names are cut to so many columns.
 const LONGEST_NAME: usize = 24;
 
@@ -56,6 +59,7 @@ pub(super) fn of(status: &Status, width: usize) -> String {
     screen.entries(&status.entries, status.schedule.entries, status.swept_at.is_some());
     screen.waiting(&status.waiting, status.waiting_total);
     screen.lately(status.lately.as_ref());
+    screen.unusual(&status.unusual);
     screen.paused(status);
     screen.text
 }
@@ -294,6 +298,26 @@ impl Screen {
         }
     }
 
+    /// Prints the runs that take far longer than their entry's do.
+    fn unusual(&mut self, unusual: &[UnusualStatus]) {
+        if unusual.is_empty() {
+            return;
+        }
+        self.heading(&format!("OUT OF THE ORDINARY {}", unusual.len()));
+        let shown = &unusual[..unusual.len().min(MOST_UNUSUAL)];
+        let name = column(shown.iter().map(|of| &of.entry));
+        for of in shown {
+            let (took, median) = (span(of.run_ms / 1000), span(of.median_ms / 1000));
+            let ran = if of.running { "has run for" } else { "ran for" };
+            let action = of.action_id.map_or(String::new(), |action| format!(" (action {action})"));
+            let entry = shortened(&of.entry, name);
+            let before = format!("{entry:name$}  {}  ", instant(of.scheduled_at));
+            self.styled(&before, DOUBTFUL, &format!("{ran} {took}"));
+            self.wrapped(FAINT, &format!("its median is {median}{action}"));
+        }
+        self.more(unusual.len(), shown.len());
+    }
+
     fn paused(&mut self, status: &Status) {
         if status.paused_total == 0 {
             return;
@@ -519,6 +543,16 @@ mod tests {
                 "the connection was closed before an answer came".into()
             ),
         ]);
+        status["unusual"] = json!([
+            {
+                "entry": "nightly-report", "scheduled_at": "2026-11-25T01:30:00Z", "sent_at": "2026-11-25T01:30:00Z",
+                "action_id": 73, "run_ms": 24_241_000, "median_ms": 720_000, "running": true
+            },
+            {
+                "entry": "hourly", "scheduled_at": "2026-11-25T06:00:00Z", "sent_at": "2026-11-25T06:00:00Z",
+                "action_id": null, "run_ms": 95_000, "median_ms": 12_000, "running": false
+            },
+        ]);
         status
     }
 
@@ -537,6 +571,14 @@ mod tests {
         let screen = told(bad());
         assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
         assert!(!screen.contains('\u{1b}'), "what the API said cannot steer the terminal");
+        insta::assert_snapshot!(screen);
+    }
+
+    #[test]
+    fn a_bad_night_on_a_wide_terminal() {
+        let status: Status = serde_json::from_value(bad()).expect("a status");
+        let screen = anstream::adapter::strip_str(&of(&status, 120)).to_string();
+        assert!(screen.lines().all(|line| line.chars().count() <= 120), "{screen}");
         insta::assert_snapshot!(screen);
     }
 

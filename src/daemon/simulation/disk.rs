@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::cloud66::ActionId;
 use crate::daemon::core::Claims;
+use crate::daemon::node::{FireByHand, PauseChange, Steering};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::Term;
 use crate::journal::postgres::tables::{Group, Id, KnownBeat, Number, Open, Writer};
 use crate::journal::store;
-use crate::journal::{Claim, Cursor, Handover, Key, Known, Pause, Recovered, Refused, Resent, Transition};
+use crate::journal::{Claim, Cursor, Handover, Key, Known, Recovered, Refused, Resent, Transition};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -35,9 +36,9 @@ pub(super) enum Write {
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
     /// Of what a person fires.
-    ByHand(Claim),
-    Pause(EntryName, Pause),
-    Resume(EntryName),
+    ByHand(FireByHand, Claim),
+    /// A pause or a resume that a person asks for.
+    Steer(Steering),
     /// Nobody waits for it.
     PauseEnds(EntryName),
     /// What was recorded is written without the wait for company.
@@ -52,21 +53,14 @@ pub(super) enum Write {
 /// What came of it, for who waits.
 pub(super) enum Written {
     Claimed(Timestamp, Option<Vec<Key>>),
-    /// Whether it is written, and was not known before.
-    ByHand(Claim, Option<bool>),
-    Steered(EntryName, Steered),
+    /// Which of it was known before. `None`: it cannot be written.
+    ByHand(FireByHand, Claim, Option<Vec<Key>>),
+    /// Whether it is written.
+    Steered(Steering, bool),
     Committed(RequestId, Request, bool),
     Recalled(AccountName, StackUid, Option<Known>),
     Refused(Refused),
     Closed,
-}
-
-/// What came of a pause or a resume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Steered {
-    Paused(Pause),
-    Resumed,
-    Not,
 }
 
 /// What one daemon's journal is written through, and what is under way to it.
@@ -327,9 +321,8 @@ impl Disk {
                 | Write::PauseEnds(_)
                 | Write::Flush => {}
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
-                Write::ByHand(claim) => written.push(Written::ByHand(claim, Some(known.is_empty()))),
-                Write::Pause(entry, pause) => written.push(Written::Steered(entry, Steered::Paused(pause))),
-                Write::Resume(entry) => written.push(Written::Steered(entry, Steered::Resumed)),
+                Write::ByHand(fire, claim) => written.push(Written::ByHand(fire, claim, Some(known))),
+                Write::Steer(steering) => written.push(Written::Steered(steering, true)),
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, !is_refused)),
                 Write::Recall(account, stack, since, listed) => {
                     let known = database.tables.memory.actions(&stack, since, &listed);
@@ -353,10 +346,8 @@ impl Disk {
                 | Write::Resent(..)
                 | Write::Quota(..) => kept.push(write),
                 Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
-                Write::ByHand(claim) => written.push(Written::ByHand(claim, None)),
-                Write::Pause(entry, _) | Write::Resume(entry) => {
-                    written.push(Written::Steered(entry, Steered::Not));
-                }
+                Write::ByHand(fire, claim) => written.push(Written::ByHand(fire, claim, None)),
+                Write::Steer(steering) => written.push(Written::Steered(steering, false)),
                 Write::PauseEnds(_) | Write::Flush => {}
                 Write::Commit(_, id, request) => written.push(Written::Committed(id, request, false)),
                 Write::Recall(account, stack, ..) => written.push(Written::Recalled(account, stack, None)),
@@ -418,9 +409,13 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Claim(Claims { cursor, repeat, claims }) => {
             Some(store::Write::Claim(Some(Cursor { at: *cursor, repeat: *repeat }), claims))
         }
-        Write::ByHand(claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
-        Write::Pause(entry, pause) => Some(store::Write::Pause(entry, pause)),
-        Write::Resume(entry) | Write::PauseEnds(entry) => Some(store::Write::Resume(entry)),
+        Write::ByHand(_, claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
+        Write::Steer(Steering { entry, to: PauseChange::Paused(pause), .. }) => {
+            Some(store::Write::Pause(entry, pause))
+        }
+        Write::Steer(Steering { entry, to: PauseChange::Resumed, .. }) | Write::PauseEnds(entry) => {
+            Some(store::Write::Resume(entry))
+        }
         Write::Close(at) => Some(store::Write::Stopped(*at)),
         Write::Flush | Write::Recall(..) => None,
     }

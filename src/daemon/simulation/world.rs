@@ -19,17 +19,17 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use super::database::Database;
-use super::disk::Steered;
 use super::oracle::Oracle;
 use super::scenario::{Act, Scenario};
 use crate::clock::Now;
+use crate::daemon::node::{Answer, Input, PauseChange};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::memory::Memory;
 use crate::journal::postgres::tables::Tables;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
 use machine::Machine;
-use shell::{Done, Process};
+use shell::Process;
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs
 /// for ten minutes, and a quota for three requests in ninety seconds may be all there is for
@@ -56,7 +56,7 @@ type Step<T = ()> = Result<T, Crash>;
 /// What happens at an instant that is known before.
 enum Happens {
     Beat(u32),
-    Arrives(u32, Done),
+    Arrives(u32, Answer),
     Act(usize),
     Start,
     /// The daemon is told to read the file that is in place.
@@ -208,7 +208,7 @@ impl<'a> World<'a> {
     /// Whether all is settled, and nothing that may still take effect is under way.
     fn is_over(&mut self) -> bool {
         let duty = self.book.duty_ends();
-        let watches = |process: &Process| process.core.watched_for_surplus() > 0;
+        let watches = |process: &Process| process.node.core().watched_for_surplus() > 0;
         let settled = self.leader().is_some()
             && !self.machines.iter().any(|machine| machine.process.as_ref().is_some_and(watches))
             && self.journal().rows().all(|(key, row)| row.is_settled || row.first(key) > duty)
@@ -299,16 +299,16 @@ impl<'a> World<'a> {
                     self.at(self.time + Duration::from_secs(1), Happens::Beat(life));
                     let lost = self.chances.u32(..100) < self.scenario.lost_beats;
                     if !lost && self.time >= self.machines[self.here].frozen_until {
-                        self.claim_window()?;
+                        self.handle(Input::ClaimWindow)?;
                     }
                 }
                 Ok(())
             }
-            Happens::Arrives(life, done) => {
+            Happens::Arrives(life, answer) => {
                 if let Some(process) =
                     self.machines[self.here].process.as_mut().filter(|process| process.life == life)
                 {
-                    process.inbox.push_back(done);
+                    process.inbox.push_back(answer);
                 }
                 Ok(())
             }
@@ -320,7 +320,7 @@ impl<'a> World<'a> {
             Happens::Reread => self.reload(),
             Happens::Resume(entry) => {
                 self.here = self.leader().unwrap_or(self.here);
-                self.steer(&entry, Steered::Resumed)
+                self.steer(&entry, PauseChange::Resumed)
             }
             Happens::ResumeInCloud66(stack) => {
                 self.network.api_mut().pause_all(stack, false);

@@ -1,4 +1,5 @@
-//! Where the database is, by a URL, and who may enter: the password is read apart and never shown.
+//! The address of the database from a URL, and the credentials. The password is read apart and
+//! never shown.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,10 +28,11 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// What was sent and is not acknowledged for so long ends the connection.
+/// A connection on which data stays unacknowledged for this long is ended.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
 
-/// One of several servers is given up after so long, so that the next one is tried within the time that connecting has.
+/// One of several servers is given up after this time, so that the next one is tried within the
+/// time that connecting has.
 const NEXT_SERVER: Duration = Duration::from_secs(3);
 
 /// The driver's own time before the first question.
@@ -44,7 +46,7 @@ pub struct Address {
     shown: String,
 }
 
-/// Who vouches for the server's certificate.
+/// The authorities that vouch for the server's certificate.
 #[derive(Clone)]
 enum Roots {
     /// The platform.
@@ -59,7 +61,7 @@ pub enum AddressError {
     /// Another scheme, or none.
     #[error("a journal's URL begins with postgres://, as in postgres://stackcron@db.example/stackcron")]
     NoUrl,
-    /// What follows the scheme cannot be read.
+    /// The part of the URL behind the scheme cannot be read.
     #[error(
         "the journal's URL cannot be read: {0}; it is postgres://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=FILE]"
     )]
@@ -78,7 +80,7 @@ pub enum AddressError {
     /// The platform's roots cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    /// There is a credential, and it cannot be read.
+    /// The credential exists and cannot be read.
     #[error("the credential `{CREDENTIAL}` cannot be read: {0}")]
     Credential(std::io::Error),
 }
@@ -129,7 +131,7 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// How a connection is encrypted that is made now.
+    /// Returns the TLS settings for a connection that is made now.
     pub(super) fn tls(&self) -> Result<MakeRustlsConnect, AddressError> {
         match &self.roots {
             Roots::Platform(tls) => Ok(tls.clone()),
@@ -158,7 +160,7 @@ fn keep_alive(config: &mut tokio_postgres::Config) {
     }
 }
 
-/// What the driver does not know, or means otherwise.
+/// The settings that the driver does not know, or reads differently.
 #[derive(Default)]
 struct Own {
     mode: Option<SslMode>,
@@ -188,7 +190,7 @@ fn without_own_keys(text: &str) -> Result<(String, Own), AddressError> {
             }
             Some(("sslrootcert", path)) => {
                 let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
-                // As libpq has it: the roots of the platform.
+                // `system` stands for the platform's roots, as in libpq.
                 own.roots = (path != "system").then(|| PathBuf::from(path));
             }
             // The driver takes several for one in a URL.
@@ -223,7 +225,7 @@ fn password() -> Result<Option<Vec<u8>>, AddressError> {
     Ok(std::env::var("PGPASSWORD").ok().filter(|text| !text.is_empty()).map(String::into_bytes))
 }
 
-/// Whether nothing leaves the machine.
+/// Returns true when the connection stays within the machine.
 fn is_local(config: &tokio_postgres::Config) -> bool {
     config.get_hosts().iter().all(|host| match host {
         Host::Unix(_) => true,

@@ -3,28 +3,30 @@
 
 use std::time::Duration;
 
-/// Who has its share already leaves what is free to others for so long. They look several times meanwhile.
+/// A member that has its share leaves a free shard to others for this long. They look several times
+/// meanwhile.
 const HESITATES: Duration = Duration::from_millis(300);
 
-/// What a member sees.
+/// The distribution of shards, as one member sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ShardLoad {
     /// The shards that it leads, those not counted that it is handing over.
     pub(super) own: usize,
-    /// How many each other member leads that lives and has the same schedule.
+    /// Number of shards that each other live member with an equal schedule leads.
     pub(super) others: Vec<usize>,
-    /// All shards.
+    /// Number of all shards.
     pub(super) shards: usize,
 }
 
 impl ShardLoad {
-    /// How long it leaves a free shard to others.
+    /// Returns the time for which this member leaves a free shard to others.
     pub(super) fn hesitates(&self) -> Duration {
         let share = self.shards.div_ceil(self.others.len() + 1);
         if self.own < share { Duration::ZERO } else { HESITATES }
     }
 
-    /// Whether it hands one over. Then it has no fewer than who takes it, so that this comes to an end.
+    /// Returns true when this member hands a shard over. Afterwards it has no fewer than the member
+    /// that takes the shard, so the exchange comes to an end.
     pub(super) fn gives(&self) -> bool {
         self.others.iter().min().is_some_and(|fewest| self.own >= fewest + 2)
     }

@@ -26,9 +26,9 @@ pub(super) const PREPARED_WITHIN: Duration = Duration::from_secs(15);
 /// mean.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
-/// What a lost member leaves on the server ends by itself, or it would be in the way of the next
-/// one: a transaction whose end never comes, and a statement that nobody waits for any more. What
-/// is committed is on disk, whatever the server does by default.
+/// Settings of each session. A lost member's open transaction and its running statement end by
+/// themselves, or they would block the next member. Commits are on disk, whatever the server's
+/// default is.
 const SESSION: &str = "
     SET idle_in_transaction_session_timeout = '2s';
     SET statement_timeout = '5s';
@@ -46,7 +46,7 @@ pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
     let connecting = async {
         let (client, connection) = address.config.connect(tls).await?;
         let encoding = connection.parameter("server_encoding").map(str::to_owned);
-        // It ends with the client, or tells it of its own end.
+        // The task ends with the client, or tells the client that the connection has ended.
         tokio::spawn(connection);
         client.batch_execute(SESSION).await?;
         Ok((client, encoding))
@@ -80,8 +80,8 @@ pub(super) async fn within<T>(
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pid: i32,
-    /// In microseconds since 1970. As text it depends on the DateStyle and the time zone of whoever
-    /// asks.
+    /// In microseconds since 1970. The text form of the instant would depend on the session's
+    /// DateStyle and time zone.
     started: i64,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Answers<'a> {
         Answers { address, each_within, last: Cell::new(Instant::now()) }
     }
 
-    /// One of them.
+    /// Awaits one answer.
     pub(super) async fn one<T>(
         &self,
         answer: impl Future<Output = Result<T, Error>>,
@@ -162,7 +162,7 @@ impl<'a> Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// All rows of one of them: each for a bounded time after the one before.
+    /// Awaits all rows of a statement, each for a bounded time after the one before.
     pub(super) async fn rows(
         &self,
         answer: impl Future<Output = Result<RowStream, Error>>,
@@ -187,7 +187,7 @@ const PASSWORD: &str = "give the password as the credential `journal-password` o
 /// They are data exceptions, violated constraints, and limits of the program.
 const OF_VALUES: [&str; 3] = ["22", "23", "54"];
 
-/// What a failure means. What the server says is told in its words.
+/// Returns the meaning of a failure, with the server's own words.
 pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
     let address = address.to_string();
     let Some(told) = error.as_db_error() else {
@@ -233,7 +233,7 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
             "the user, the database and sslmode of the URL must be what the server's pg_hba.conf admits"
         }
         SqlState::INVALID_CATALOG_NAME => "make the database first: createdb",
-        // It may enter the schema, and then what is in it is somebody else's.
+        // The role may use the schema, so the table in it is somebody else's.
         SqlState::INSUFFICIENT_PRIVILEGE
             if [" table ", " sequence "].iter().any(|of| detail.contains(of)) =>
         {

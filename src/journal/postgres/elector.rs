@@ -29,10 +29,10 @@ use crate::schedule::{Shard, ShardName};
 /// Before a connection is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Who leads all of its shards looks at the others' so often.
+/// A member that leads all of its shards looks at the others' leases at this interval.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
-/// One shard is handed over at a time, and the next one after so long: the others have seen it by
+/// Shards are handed over one at a time, at this interval. The others have seen the hand-over by
 /// then.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 

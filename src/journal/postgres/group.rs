@@ -1,4 +1,4 @@
-//! What is written together: of each kind one statement, all sent at once as one transaction.
+//! A group of writes: one statement for each kind, all of them sent at once as one transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -187,7 +187,7 @@ const PAUSES: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
-/// What is written together.
+/// A group of writes.
 #[derive(Clone, Default)]
 pub(crate) struct Group {
     /// What claims that are open are from now on.
@@ -235,7 +235,7 @@ impl Group {
                 return Written::Steps(refused.into_iter().collect());
             }
             Write::Quota(account, saved) => {
-                // It is always text.
+                // A saved quota can always be serialized.
                 if let Ok(saved) = serde_json::to_string(saved) {
                     self.quotas.insert(account.clone(), saved);
                 }

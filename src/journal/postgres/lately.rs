@@ -1,23 +1,28 @@
-//! What happened lately, at a bounded cost however long the journal is.
+//! Reads the outcomes of the last day, at a cost that is bounded however long the journal is.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::types::Type;
 
-use super::super::{JournalError, Key, Lately, Pause, Record, State};
-use super::connection::{ANSWERED_WITHIN, answered, connect, within};
+use super::super::{JournalError, Key, LastEnds, Lately, Pause, Record, State};
+use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::history::{ROWS, record};
 use super::{Address, rows, schema};
 use crate::schedule::EntryName;
 
-/// What was sent so much later than it was due is counted as late.
+/// An occurrence that was sent later than this after it was due counts as late.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
 
-/// So many rows are looked at, the newest.
+/// At most this many rows are read, the newest.
 const MOST_ROWS: u64 = 500_000;
 
-/// What an operator looks into.
+/// The last ends of all entries are read within this time: the server reads all that the journal
+/// keeps for them.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+/// The states that an operator looks into.
 const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
 
 /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest
@@ -79,6 +84,31 @@ pub fn read_pauses(address: &Address) -> Result<Vec<(EntryName, Pause)>, Journal
             .map(rows::paused_entry)
             .collect::<Result<_, _>>()
             .map_err(|detail| rows::damaged(address, &detail))
+    })
+}
+
+/// When an action of each entry last ended, and last ended with success. Blocks.
+///
+/// # Errors
+/// When the database cannot be reached, or holds no journal.
+pub fn last_ends(address: &Address) -> Result<Vec<(EntryName, LastEnds)>, JournalError> {
+    const LAST: &str = "
+        SELECT entry, max(scheduled_at + finished), max(scheduled_at + finished) FILTER (WHERE success)
+        FROM stackcron.settled WHERE finished IS NOT NULL GROUP BY entry";
+    rows::runtime(address)?.block_on(async {
+        let mut client = connect(address).await?;
+        within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
+        let transaction = answered(address, client.build_transaction().read_only(true).start()).await?;
+        // All that the journal keeps takes as long as it takes, within bounds.
+        answered(address, transaction.batch_execute("SET LOCAL statement_timeout = 0")).await?;
+        let found =
+            async { transaction.query_typed(LAST, &[]).await.map_err(|error| failure(address, &error)) };
+        let rows = within(address, ENDS_WITHIN, found).await?;
+        let ends = rows.iter().map(|row| {
+            let at = |column| row.get::<_, Option<i64>>(column).map(rows::instant).transpose();
+            Ok((rows::entry_name(row.get(0))?, LastEnds { end: at(1)?, success: at(2)? }))
+        });
+        ends.collect::<Result<_, String>>().map_err(|detail| rows::damaged(address, &detail))
     })
 }
 

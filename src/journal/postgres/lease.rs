@@ -71,7 +71,7 @@ impl KnownBeat {
     }
 }
 
-/// What the row says.
+/// The content of the lease's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) number: i64,
@@ -80,7 +80,7 @@ pub(crate) struct Seen {
     pub(crate) released: bool,
 }
 
-/// What one who stands by is to do.
+/// The next act of a stand-by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// Take the lease, if it is still as it was seen.
@@ -89,7 +89,7 @@ pub(super) enum Act {
     Wait(Duration),
 }
 
-/// What one who stands by has seen.
+/// The observations of a stand-by.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     since: Option<(Seen, Mono)>,

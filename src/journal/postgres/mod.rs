@@ -27,7 +27,7 @@ mod transfer;
 
 pub use address::{Address, AddressError};
 pub use history::{planned_until, read_history, read_in_force};
-pub use lately::{read_lately, read_pauses, read_records};
+pub use lately::{last_ends, read_lately, read_pauses, read_records};
 pub(super) use member::summary;
 pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
 pub use presence::{Member, members};

@@ -124,7 +124,8 @@ impl Statements {
         }
     }
 
-    /// What each statement begins with: the lease, if it is still this leader's, held as it is.
+    /// Returns the beginning of each statement: it locks the lease's row if the lease is still this
+    /// leader's.
     pub(super) fn lease(&self) -> String {
         self.now(&self.lease)
     }
@@ -150,7 +151,7 @@ impl Statements {
 /// Stands in statements for the last beat that is known to be written.
 const BEAT: &str = "{beat}";
 
-/// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
+/// Many occurrences may have been left open, so the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
 pub(super) const PAUSED: &str = "SELECT entry, terms FROM stackcron.paused ORDER BY 1";
@@ -329,7 +330,8 @@ impl Rows {
         done
     }
 
-    /// Nothing could be written. After a while this member leads no more, if another one can.
+    /// Records that nothing could be written. After a while this member gives up the lease, if
+    /// another one can lead.
     fn is_unable(&mut self, error: &JournalError) {
         let since = *self.fails_since.get_or_insert_with(Instant::now);
         if error.passes() && since.elapsed() >= CANNOT_LEAD {
@@ -337,7 +339,8 @@ impl Rows {
         }
     }
 
-    /// How occurrences stand that are moved and not open: settled, or never claimed.
+    /// Looks up the occurrences that are moved and not open: they are settled, or were never
+    /// claimed.
     fn look_up(&mut self, writes: &[Write<'_>]) -> Result<HashMap<Key, Progress>, JournalError> {
         let (instants, entries, passes) = columns(self.open.moved_otherwise(writes).into_iter());
         if instants.is_empty() {
@@ -442,7 +445,7 @@ impl Store for Rows {
             within(address, ALIVE_WITHIN, answered(address, client.batch_execute("SELECT 1"))).await
         });
         if tried.is_err() {
-            // That this fails too is told by the next write, and by the elector.
+            // A failure here shows in the next write, and at the elector.
             let _ = self.attempt(async |_, _, _| Ok(()));
         }
     }
@@ -495,7 +498,7 @@ fn found(
     Ok((recovered, standings))
 }
 
-/// What is still to be looked for, of an occurrence that was sent again.
+/// Returns the search for a second action of an occurrence that was sent again.
 fn resent_row(row: &Row) -> Result<Resent, String> {
     Ok(Resent {
         key: Key::new(entry_name(row.get(1))?, instant(row.get(0))?).in_pass(pass(row.get(2))?),

@@ -19,7 +19,7 @@ use super::connection::{ANSWERED_WITHIN, answered, failure, silent};
 /// Leads from each version of the schema to the next. A released step never changes.
 pub(super) const MIGRATIONS: &[Migration] = &[Migration { oldest: 1, statements: FIRST }];
 
-/// One step.
+/// One migration.
 pub(super) struct Migration {
     /// The oldest version whose daemons can write this schema.
     oldest: i32,
@@ -170,7 +170,7 @@ struct Version {
     schema: i32,
     oldest: i32,
     identity: Identity,
-    /// Where the journal goes on, once it has been moved.
+    /// The place to which the journal was moved. `None`: it was not moved.
     moved_to: Option<String>,
 }
 
@@ -230,7 +230,8 @@ fn incomplete(address: &Address) -> JournalError {
     }
 }
 
-/// What counts of the journal when it is left or entered. `None`: no journal is in the database.
+/// Returns the facts that decide whether the journal may be left or entered. `None`: no journal is
+/// in the database.
 pub(super) async fn summary(client: &Client, address: &Address) -> Result<Option<Summary>, JournalError> {
     let Some(Version { identity, .. }) = version(client, address).await? else {
         return Ok(None);
@@ -250,7 +251,8 @@ const SUMMARY: &str = "
         (SELECT max(cursor) FROM stackcron.shard), moved_to
     FROM stackcron.journal";
 
-/// How many migrations are applied, once nobody else can apply any. `None`: all of them.
+/// Returns the number of applied migrations, under the lock that keeps others from applying any.
+/// `None`: all are applied.
 async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<Option<usize>, Error> {
     let exists =
         "SELECT to_regnamespace('stackcron') IS NOT NULL, to_regclass('stackcron.journal') IS NOT NULL";
@@ -268,7 +270,7 @@ async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Res
     Ok((applied < migrations.len()).then_some(applied))
 }
 
-/// Whether nothing is to be done. An error when this version may not write.
+/// Returns true when the schema is up to date. Fails when this version may not write.
 fn admitted(
     version: Option<&Version>,
     address: &Address,

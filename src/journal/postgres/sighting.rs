@@ -29,14 +29,14 @@ const FRESH: Mono = EXPIRES.saturating_add(LOOK);
 /// A member that led, and when it was last there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastLeader {
-    /// Its host, and the number of its process there.
+    /// Host and process id.
     pub member: String,
     /// By this machine's clock where this member has seen the beat change, and otherwise by the
     /// leader's.
     pub seen_at: Timestamp,
 }
 
-/// Whether anybody leads, from what concerns nobody to what somebody must see to.
+/// Tells whether anybody leads, ordered from no concern to one that needs a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leads {
     /// The last leader lives.
@@ -51,17 +51,18 @@ pub enum Leads {
     NobodyForTheClock,
 }
 
-/// Who leads a shard, as far as this member knows.
+/// The leadership of a shard, as far as this member knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leadership {
-    /// Whether anybody leads now.
+    /// Tells whether anybody leads now.
     pub leads: Leads,
-    /// Who led last. `None`: nobody did yet, or this member has not seen the lease.
+    /// The last leader. `None`: nobody has led yet, or this member has not seen the lease.
     pub last: Option<LastLeader>,
 }
 
 impl Leadership {
-    /// Of two shards, the one that wants more attention: nobody leads it, or nobody knows.
+    /// Returns the one of two shards that needs more attention: nobody leads it, or its leader is
+    /// unknown.
     pub(crate) fn or_worse(self, other: Leadership) -> Leadership {
         if other.leads > self.leads { other } else { self }
     }

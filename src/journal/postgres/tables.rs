@@ -24,7 +24,7 @@ pub(crate) struct Tables {
     identity: Identity,
     /// The database is an older copy of itself: what is due up to then may have been sent.
     lost_until: Option<Timestamp>,
-    /// In which term each occurrence was claimed or last written.
+    /// The term in which each occurrence was claimed or last written.
     numbers: BTreeMap<Key, i64>,
 }
 
@@ -195,7 +195,7 @@ impl Tables {
         Some(new)
     }
 
-    /// How settled occurrences stand.
+    /// Returns the state of settled occurrences.
     pub(crate) fn settled<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> HashMap<Key, Progress> {
         keys.filter_map(|key| Some((key.clone(), self.memory.settled(key)?))).collect()
     }

@@ -40,8 +40,8 @@ pub(super) fn identity(db: &Connection, path: &Path) -> Result<Identity, Journal
     Identity::parse(&text).ok_or_else(|| JournalError::corrupt(path, "it has no identity"))
 }
 
-/// What counts of a journal when it is left or entered. `None`: there is no journal. Changes
-/// nothing.
+/// Returns the facts that decide whether the journal may be left or entered. `None`: there is no
+/// journal. Changes nothing.
 pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
     let sqlite = |error| JournalError::sqlite(path, &error);
     match fs::metadata(path) {
@@ -104,7 +104,7 @@ pub(super) fn connect(path: &Path, migrations: &[&str]) -> Result<Connection, Jo
     db.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
     // Checkpoints are made after the answer to a claim, not before it.
     db.pragma_update(None, "wal_autocheckpoint", 0).map_err(sqlite)?;
-    // What a long catch-up made it grow to is given back.
+    // The write-ahead log shrinks to this length again after a long catch-up.
     db.pragma_update(None, "journal_size_limit", LONGEST_LOG).map_err(sqlite)?;
     // Every column that names an entry or a target is filled from its table.
     db.pragma_update(None, "foreign_keys", false).map_err(sqlite)?;
@@ -132,7 +132,7 @@ fn check(db: &Connection, path: &Path, size: u64) -> Result<(), JournalError> {
 /// Opens a journal for reading, beside a daemon or without one.
 pub(super) fn connect_to_read(directory: &Path) -> Result<Connection, JournalError> {
     connect_readable(directory).map_err(|error| match error {
-        // Who reads needs no leave to write.
+        // A reader needs no right to write, so the error says that the file is forbidden.
         JournalError::ReadOnly { path, .. } => JournalError::Forbidden { path },
         error => error,
     })

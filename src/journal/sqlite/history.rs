@@ -45,7 +45,7 @@ fn read(
     filter: &Filter,
     each: &mut impl FnMut(Record) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
-    // One view of the file for both queries.
+    // One transaction, so that both queries see one state of the file.
     let db = db.unchecked_transaction()?;
     let entry: Option<i64> = match &filter.entry {
         None => None,

@@ -1,23 +1,23 @@
-//! What happened lately, at a bounded cost however long the journal is.
+//! Reads the outcomes of the last day, at a cost that is bounded however long the journal is.
 
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, named_params};
 
-use super::super::{JournalError, Key, Lately, Pause, Record, State};
+use super::super::{JournalError, Key, LastEnds, Lately, Pause, Record, State};
 use super::file;
 use super::history::{ROWS, record};
-use super::rows::{PAUSED, paused_entry, state};
+use super::rows::{self, PAUSED, paused_entry, state};
 use crate::schedule::EntryName;
 
-/// What was sent so much later than it was due is counted as late.
+/// An occurrence that was sent later than this after it was due counts as late.
 const LATE: SignedDuration = SignedDuration::from_secs(1);
 
-/// So many rows are looked at, the newest: some tenths of a second.
+/// At most this many rows are read, the newest, which takes some tenths of a second.
 const MOST_ROWS: u64 = 500_000;
 
-/// What an operator looks into.
+/// The states that an operator looks into.
 const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, State::Unknown];
 
 /// Counts what was scheduled with `since` <= scheduled_at < `until`, and picks out the newest
@@ -37,7 +37,7 @@ pub fn read_lately(
 }
 
 fn lately(db: &Connection, since: Timestamp, until: Timestamp, most: usize) -> rusqlite::Result<Lately> {
-    // One view of the file for both queries.
+    // One transaction, so that both queries see one state of the file.
     let db = db.unchecked_transaction()?;
     let late = LATE.as_micros();
     let rows = format!("{ROWS} ORDER BY 1 DESC, 2 DESC LIMIT {MOST_ROWS}");
@@ -88,6 +88,27 @@ pub fn read_pauses(directory: &Path) -> Result<Vec<(EntryName, Pause)>, JournalE
     let db = file::connect_to_read(directory)?;
     let path = directory.join(file::FILE_NAME);
     let read = || -> rusqlite::Result<Vec<_>> { db.prepare(PAUSED)?.query_map([], paused_entry)?.collect() };
+    read().map_err(|error| JournalError::sqlite(&path, &error))
+}
+
+/// When an action of each entry last ended, and last ended with success.
+///
+/// # Errors
+/// When there is no journal in the directory, or it cannot be read.
+pub fn last_ends(directory: &Path) -> Result<Vec<(EntryName, LastEnds)>, JournalError> {
+    const LAST: &str = "
+        SELECT name, max(scheduled_at + finished), max(CASE WHEN success = 1 THEN scheduled_at + finished END)
+        FROM settled JOIN entry ON id = entry WHERE finished IS NOT NULL GROUP BY entry";
+    let db = file::connect_to_read(directory)?;
+    let path = directory.join(file::FILE_NAME);
+    let read = || -> rusqlite::Result<Vec<_>> {
+        let mut statement = db.prepare(LAST)?;
+        let ends = statement.query_map([], |row| {
+            let ends = LastEnds { end: rows::instant(row, 1)?, success: rows::instant(row, 2)? };
+            Ok((rows::entry_name(row, 0)?, ends))
+        })?;
+        ends.collect()
+    };
     read().map_err(|error| JournalError::sqlite(&path, &error))
 }
 

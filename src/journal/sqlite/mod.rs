@@ -17,10 +17,11 @@ use crate::schedule::Shard;
 
 pub use file::FILE_NAME;
 pub use history::{read_history, read_in_force};
-pub use lately::{read_lately, read_pauses, read_records};
+pub use lately::{last_ends, read_lately, read_pauses, read_records};
 pub(super) use transfer::IdleFile;
 
-/// What counts of the journal in a file, when it is left or entered. `None`: there is no journal.
+/// Returns the facts that decide whether the journal in a file may be left or entered. `None`:
+/// there is no journal.
 pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
     file::summary(path)
 }

@@ -105,8 +105,8 @@ impl Rows {
         self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    /// What a former daemon left. An orderly stop is forgotten with it: it tells nothing of this
-    /// daemon's sends.
+    /// Returns the state that a former daemon left, and forgets its orderly stop, which says
+    /// nothing about this daemon's sends.
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
         self.transact(|writing| {
             let db = &writing.db;
@@ -204,7 +204,8 @@ impl Store for Rows {
     fn prune(&mut self, before: Timestamp, rows: u32) -> Result<u64, JournalError> {
         self.lock.check()?;
         let sqlite = |error| JournalError::sqlite(&self.path, &error);
-        // Not waited for to be on disk: what comes back after a power failure is pruned again.
+        // Pruning does not wait for the disk: rows that come back after a power failure are pruned
+        // again.
         self.db.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
         let pruned = self
             .db

@@ -131,10 +131,10 @@ pub(super) fn known(migrations: &[&str]) -> u32 {
     u32::try_from(migrations.len()).unwrap_or(u32::MAX)
 }
 
-/// What the file says it is.
+/// The kind of the file, as the file itself says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// Nothing is in it yet.
+    /// The file is empty.
     Empty,
     /// A journal with so many migrations applied.
     Journal(u32),
@@ -194,7 +194,7 @@ pub(super) fn migrate(
     apply(db).map_err(|error| JournalError::sqlite(path, &error))
 }
 
-/// Where the copy of a file with an older schema is kept.
+/// Returns the path of the copy of a file with an older schema.
 pub(super) fn backup_path(path: &Path, version: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".v{version}"));

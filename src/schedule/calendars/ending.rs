@@ -10,7 +10,8 @@ use jiff::{Timestamp, ToSpan};
 use super::NamedCalendar;
 use crate::schedule::CalendarName;
 
-/// So many days before its end a list is told of: time enough for a person to add the next year.
+/// Days before the end of a list from which on the warning is given: time enough for a person to
+/// add the next year.
 const DAYS_BEFORE: i64 = 30;
 
 /// A list that ends soon, or has ended.

@@ -56,7 +56,7 @@ pub(super) fn read(text: &str) -> Result<Spans, Vec<FileProblem>> {
             Err(_) => {}
         }
     }
-    // One repetition that somebody moved or cancelled is an event of its own.
+    // A single repetition that somebody moved or cancelled is an event of its own.
     let mut moved: HashMap<String, HashSet<DateTime>> = HashMap::new();
     for (event, _) in &read {
         if let Some(instead_of) = event.instead_of {
@@ -165,7 +165,7 @@ fn first_line(text: &str) -> Range<usize> {
     0..text.find(['\r', '\n']).unwrap_or(text.len())
 }
 
-/// What is wrong with an event.
+/// The fault of an event.
 struct Wrong {
     message: String,
     help: &'static str,
@@ -175,14 +175,14 @@ fn wrong<T>(message: String, help: &'static str) -> Result<T, Wrong> {
     Err(Wrong { message, help })
 }
 
-/// How the times of an event are meant.
+/// The clocks that the times of an event refer to.
 #[derive(Clone, Debug, PartialEq)]
 enum Meant {
     /// Whole days of the entry's zone.
     Days,
-    /// As the clocks of the entry's zone show them.
+    /// The clocks of the entry's zone.
     Local,
-    /// As the clocks of a zone show them.
+    /// The clocks of this zone.
     In(TimeZone),
 }
 
@@ -199,23 +199,23 @@ struct Event {
     besides: Vec<DateTime>,
     /// The repetition that it stands for.
     instead_of: Option<DateTime>,
-    /// It covers nothing.
+    /// True for an event that covers nothing, as it is marked as free time.
     free: bool,
 }
 
-/// How long an event is.
+/// The length of an event.
 #[derive(Clone, Copy)]
 enum Lasts {
     Days(i64),
     Elapsed(SignedDuration),
 }
 
-/// When an event repeats.
+/// The rule by which an event repeats.
 struct Rule {
     rule: RRule<Unvalidated>,
     /// The last instant at which it may begin, in the event's own time.
     until: Option<DateTime>,
-    /// It ends by itself.
+    /// True when the rule ends by itself.
     ends: bool,
 }
 
@@ -334,7 +334,7 @@ impl Rule {
         }
     }
 
-    /// When the event begins, each time, in its own time.
+    /// Returns the beginnings of the event, on its own clocks.
     fn starts(&self, first: DateTime) -> Result<Vec<DateTime>, Wrong> {
         const HELP: &str = "say when it ends with UNTIL, or say what repeats so often with `cron` and `for`";
         // Clocks are left to the event: what repeats does so by the date and time that are written.
@@ -373,7 +373,7 @@ fn time(property: &Property<'_>) -> Result<(DateTime, Meant), Wrong> {
 fn times(property: &Property<'_>, event: &Meant) -> Result<Vec<DateTime>, Wrong> {
     let zone = property.params.iter().find(|parameter| parameter.key.as_str().eq_ignore_ascii_case("TZID"));
     let zone = zone.and_then(|zone| zone.val.as_ref()).map(|zone| zone.as_str());
-    // Of a period the start is what counts.
+    // Of a period, only the start counts.
     let each = property.val.as_str().split(',').map(|value| value.split('/').next().unwrap_or(value));
     each.map(|value| moment(value, zone).map(|(at, meant)| as_meant(at, &meant, event))).collect()
 }
@@ -432,7 +432,7 @@ fn as_meant(at: DateTime, meant: &Meant, event: &Meant) -> DateTime {
     }
 }
 
-/// From the start of an event to its end.
+/// Returns the time from the start of an event to its end.
 fn between(start: DateTime, meant: &Meant, end: DateTime, end_meant: &Meant) -> SignedDuration {
     let instants = match (meant, end_meant) {
         (Meant::In(from), Meant::In(to)) => from.to_timestamp(start).ok().zip(to.to_timestamp(end).ok()),

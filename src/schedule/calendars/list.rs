@@ -10,12 +10,12 @@ use super::{FileProblem, MOST_PROBLEMS, Spans};
 /// Why a text is neither a date nor a range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in super::super) enum DateError {
-    /// Not `YYYY-MM-DD`, or a day that no month has.
+    /// The text is not `YYYY-MM-DD`, or names a day that no month has.
     #[error("`{text}` is no date")]
     NoDate {
-        /// As it was written, cut where it is long.
+        /// The text as it was written, cut if it is long.
         text: String,
-        /// Its bytes.
+        /// The byte range of the text.
         span: Range<usize>,
     },
     /// A range whose last day is before its first.
@@ -32,7 +32,7 @@ impl DateError {
         }
     }
 
-    /// What to write instead.
+    /// Returns the text to write instead.
     pub fn help(&self) -> &'static str {
         match self {
             DateError::NoDate { .. } => "write a date as 2026-12-25, or a range as 2026-12-26..2026-12-28",

@@ -25,16 +25,16 @@ pub(super) use list::dates;
 /// The days and the times on which the entries that name it are not run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedCalendar {
-    /// Its key under `calendars:`.
+    /// The calendar's key under `calendars:`.
     pub name: CalendarName,
-    /// What it covers.
+    /// The time that the calendar covers.
     pub covered: Covered,
     /// The last day for which somebody has kept the list. `None`: a window, or a list that does not
     /// say.
     pub until: Option<Date>,
 }
 
-/// What a calendar covers.
+/// The time that a calendar covers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Covered {
     /// Days, and events with a time of day.
@@ -46,27 +46,27 @@ pub enum Covered {
 /// Spans of time, each with its end excluded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listed {
-    /// As the clocks of the entry's zone show them: whole days, above all. Sorted, none touching
-    /// another.
+    /// Spans on the clocks of the entry's zone: whole days, above all. They are sorted, and none
+    /// touches another.
     pub local: Box<[(DateTime, DateTime)]>,
-    /// The same everywhere. Sorted, none touching another.
+    /// Spans between instants, equal in every zone. They are sorted, and none touches another.
     pub instants: Box<[(Timestamp, Timestamp)]>,
 }
 
 /// A window that opens at the instants of expressions, and stays open for a while.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// When it opens.
+    /// The expressions at whose instants the window opens.
     pub opens: Box<[Expression]>,
-    /// How long it stays open, in elapsed time.
+    /// Elapsed time for which the window stays open.
     pub lasts: Duration,
     /// The zone that its expressions are read in.
     pub timezone: TimeZone,
 }
 
 impl NamedCalendar {
-    /// Whether nothing in it comes after a day any more: each of its days is over then, and it is
-    /// no window.
+    /// Returns the last day that the calendar covers. `None`: the calendar has no end, since it is
+    /// a window.
     pub fn last_day(&self) -> Option<Date> {
         let Covered::Listed(listed) = &self.covered else {
             return None;
@@ -91,7 +91,7 @@ impl Spans {
         self.local.push((first.at(0, 0, 0, 0), end));
     }
 
-    /// How many there are.
+    /// Returns the number of spans.
     pub fn len(&self) -> usize {
         self.local.len() + self.instants.len()
     }
@@ -124,7 +124,7 @@ pub(super) struct FileProblem {
     pub help: String,
 }
 
-/// More days and events than any list that a person keeps, and few enough to be looked through at
+/// Most spans of one calendar: more than any list that a person keeps, and few enough to be read at
 /// every reload.
 pub(super) const MOST_SPANS: usize = 100_000;
 
@@ -152,7 +152,7 @@ pub(super) fn read(text: &str, kind: FileKind) -> Result<Listed, Vec<FileProblem
     }
 }
 
-/// How a calendar file is written.
+/// The format of a calendar file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     /// A date or a range a line.
@@ -162,7 +162,7 @@ pub(super) enum FileKind {
 }
 
 impl FileKind {
-    /// By the end of the file's name.
+    /// Returns the format by the end of the file's name.
     pub fn of(path: &std::path::Path) -> FileKind {
         match path.extension() {
             Some(extension) if extension.eq_ignore_ascii_case("ics") => FileKind::Events,

@@ -16,7 +16,8 @@ pub(super) fn backwards_help(field: Field, (from, low): (Piece, u8), high: u8, s
         Some(word) if from.text.starts_with(|c: char| c.is_ascii_alphabetic()) => (*word).to_string(),
         _ => value.to_string(),
     };
-    // Of one value a step says nothing, and from it on it says too much.
+    // A step on a single value has no effect, and a step from that value on means more than was
+    // written.
     let part = |from: u8, to: u8| match step {
         _ if from == to => word(from),
         Some(step) if u16::from(from) + u16::from(step) > u16::from(to) => word(from),
@@ -32,7 +33,7 @@ pub(super) fn backwards_help(field: Field, (from, low): (Piece, u8), high: u8, s
     }
 }
 
-/// What looks like a blank, a dash or a digit and is none.
+/// Refuses characters that look like a blank, a dash or a digit and are none.
 pub(super) fn refuse_strange_characters(whole: Piece) -> Result<(), CronError> {
     let strange = |c: char| !c.is_ascii() || c.is_ascii_control() && !c.is_ascii_whitespace();
     let Some((at, found)) = whole.text.char_indices().find(|(_, c)| strange(*c)) else {
@@ -171,7 +172,7 @@ pub(super) fn unknown_word(field: Field, piece: Piece) -> CronError {
     }
 }
 
-/// For `L`, `W` and `#` where they mean nothing.
+/// Returns the advice for `L`, `W` and `#` in fields where they mean nothing.
 fn special_help(field: Field, text: &str) -> Option<&'static str> {
     let upper = text.to_ascii_uppercase();
     if field == Field::DayOfMonth && text.contains('#') {
@@ -240,7 +241,7 @@ pub(super) fn unknown_nickname(piece: Piece, whole: &str) -> CronError {
     )
 }
 
-/// What belongs to a line of a crontab and not to an expression.
+/// Refuses the parts of a crontab line that belong to no expression.
 pub(super) fn refuse_crontab_syntax(pieces: &[Piece]) -> Result<(), CronError> {
     for piece in pieces {
         if piece.text.contains('%') {

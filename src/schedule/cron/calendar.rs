@@ -15,13 +15,14 @@ pub(crate) struct Calendar {
     pub(crate) months: u16,
     pub(crate) month_days: MonthDays,
     pub(crate) weekdays: Weekdays,
-    /// How the two fields of the day go together.
+    /// The rule that joins day-of-month and day-of-week.
     pub(crate) days: Days,
-    /// There is a `*` in the minute or the hour: the entry follows elapsed time and keeps no appointments.
+    /// True when the minute or the hour has a `*`: the entry follows elapsed time and keeps no
+    /// appointments.
     pub(crate) wildcard: bool,
 }
 
-/// What the day-of-month field allows.
+/// The days that the day-of-month field allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct MonthDays {
     /// Days by number, 1 to 31.
@@ -34,10 +35,10 @@ pub(crate) struct MonthDays {
     pub(crate) last_working_day: bool,
 }
 
-/// What the day-of-week field allows. Bit 0 is Sunday.
+/// The days that the day-of-week field allows. Bit 0 is Sunday.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Weekdays {
-    /// These days in every week.
+    /// The days that are allowed in every week.
     pub(crate) every: u8,
     /// `1#2`: the weekdays whose first, second, ... fifth of the month is allowed.
     pub(crate) nth: [u8; 5],
@@ -45,7 +46,7 @@ pub(crate) struct Weekdays {
     pub(crate) last: u8,
 }
 
-/// How day-of-month and day-of-week go together.
+/// The rule that joins day-of-month and day-of-week.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Days {
     /// Both must match: at least one field begins with `*`.
@@ -58,7 +59,7 @@ pub(crate) enum Days {
 const WEEKLY: u32 = 1 | 1 << 7 | 1 << 14 | 1 << 21 | 1 << 28;
 
 impl Calendar {
-    /// Whether one field allows a civil time, whatever the others say.
+    /// Returns true when one field allows a civil time, whatever the others say.
     pub(crate) fn allows(&self, field: Field, at: DateTime) -> bool {
         match field {
             Field::Second => has(self.seconds, at.second()),
@@ -93,13 +94,14 @@ impl Calendar {
         Some(date.at(last(u64::from(self.hours))?, last(self.minutes)?, last(self.seconds)?, 0))
     }
 
-    /// Whether any date at all is allowed. The calendar repeats after 400 years.
+    /// Returns true when any date at all is allowed. The search ends after 400 years, when the
+    /// calendar repeats.
     pub(crate) fn has_any_date(&self) -> bool {
         let start = Date::constant(2000, 1, 1);
         self.date_from(start).is_some_and(|date| date.year() < start.year() + 400)
     }
 
-    /// Whether a date is allowed.
+    /// Returns true when a date is allowed.
     pub(crate) fn has_date(&self, date: Date) -> bool {
         has(u64::from(self.months), date.month())
             && has(u64::from(self.days_of(date.year(), date.month())), date.day())
@@ -195,7 +197,7 @@ impl Calendar {
     }
 }
 
-/// What of a month the days in it depend on.
+/// The properties of a month on which its days depend.
 #[derive(Clone, Copy)]
 struct Month {
     length: i8,

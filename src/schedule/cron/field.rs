@@ -27,11 +27,11 @@ pub(super) const MONTHS: [&str; 12] =
 pub(super) const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 impl Field {
-    /// All six, in the order in which they are written.
+    /// All six fields, in the order in which they are written.
     pub const ALL: [Field; 6] =
         [Field::Second, Field::Minute, Field::Hour, Field::DayOfMonth, Field::Month, Field::DayOfWeek];
 
-    /// Its name, as messages and `why` print it.
+    /// Returns the field's name, as messages and `why` print it.
     pub fn name(self) -> &'static str {
         match self {
             Field::Second => "second",

@@ -19,7 +19,7 @@ pub struct Expression {
     rule: Rule,
 }
 
-/// What an expression asks for.
+/// The instants that an expression asks for.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// Times of a calendar, in the entry's zone.
@@ -35,9 +35,9 @@ pub(crate) enum Rule {
 pub struct CronError {
     /// The bytes of the expression that are wrong.
     pub span: Range<usize>,
-    /// What is wrong with them.
+    /// The fault.
     pub message: String,
-    /// What to write instead.
+    /// The text to write instead.
     pub help: String,
 }
 
@@ -54,7 +54,8 @@ impl Expression {
         &self.source
     }
 
-    /// Its fields as they are written, nicknames spelt out; the second first where it is written.
+    /// Returns the fields as they are written, with nicknames spelt out. The second comes first
+    /// where it is written.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
         let fields = parse::expanded(&self.source).split_ascii_whitespace();
         let skipped = if fields.clone().count() == Field::ALL.len() { 0 } else { 1 };

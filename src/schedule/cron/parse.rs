@@ -26,7 +26,7 @@ pub(super) const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// What a nickname stands for; any other text as it is.
+/// Returns the five fields that a nickname stands for; any other text as it is.
 pub(crate) fn expanded(text: &str) -> &str {
     let text = text.trim_ascii();
     NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map_or(text, |(_, fields)| fields)
@@ -184,8 +184,8 @@ fn weekdays(piece: Piece) -> Result<Weekdays, CronError> {
     Ok(days)
 }
 
-/// One item of a list: `*` or its other spelling `?`, a value or a range, each with or without a
-/// step.
+/// Reads one item of a list: `*` or its other spelling `?`, a value or a range, each with or
+/// without a step.
 fn item_set(field: Field, item: Piece) -> Result<u64, CronError> {
     if item.text.is_empty() {
         return Err(item.error(
@@ -225,7 +225,7 @@ fn values(from: u8, to: u8, step: u8) -> u64 {
     (from..=to).step_by(step.into()).fold(0, |set, value| set | 1 << value)
 }
 
-/// Both ends of a range. Sunday may end one: `FRI-SUN`.
+/// Reads both ends of a range. Sunday may end one: `FRI-SUN`.
 fn range(field: Field, from: Piece, to: Piece, step: Option<Piece>) -> Result<(u8, u8), CronError> {
     let (low, mut high) = (value(field, from)?, value(field, to)?);
     if field == Field::DayOfWeek && high == 0 && low > 0 && to.is("SUN") {

@@ -7,8 +7,8 @@ use super::super::{Entry, Schedule, ending};
 use super::{Findings, Told};
 use crate::timetable::{excluded, next};
 
-/// How far an entry is looked at. An entry that is due on one day of the year comes due three
-/// times.
+/// Span over which an entry is looked at. An entry that is due on one day of the year comes due
+/// three times in it.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * (3 * 365 + 1));
 
 /// Searches for one entry. Each leaps over the rest of the day or window that the last one found.
@@ -34,7 +34,8 @@ pub(super) fn check(schedule: &Schedule, now: Timestamp, findings: &mut Findings
     }
 }
 
-/// Whether every occurrence of the next years falls on a calendar of the entry, and there is one.
+/// Returns true when the entry has occurrences in the next years, and every one falls on a calendar
+/// of the entry.
 fn is_never_sent(entry: &Entry, now: Timestamp) -> bool {
     let end = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
     let (mut from, mut found) = (now, false);

@@ -38,12 +38,12 @@ pub(super) fn check(
     }
 }
 
-/// What a transition means for an expression.
+/// The effect of a transition on an expression.
 #[derive(Clone, Copy)]
 enum Hit {
     /// An appointment at this time.
     Appointment(DateTime),
-    /// All that the expression has on that day. It follows elapsed time.
+    /// Every occurrence of that day. The expression follows elapsed time.
     WholeDay,
 }
 

@@ -21,7 +21,7 @@ const DAYS: usize = 7;
 /// Minutes of the days that are looked at.
 const MINUTES: i64 = 24 * 60 * DAYS as i64;
 
-/// How many quieter minutes are named.
+/// Number of quieter minutes that are named.
 const NAMED: usize = 5;
 
 /// Minutes that are counted at most, so that no file takes long. Expressions that are alike are counted together.
@@ -58,14 +58,15 @@ struct Week {
 }
 
 impl Week {
-    /// From the beginning of the hour on.
+    /// Returns the week from the beginning of the present hour on.
     fn from(now: Timestamp, zone: TimeZone) -> Week {
         let local = now.as_second() + i64::from(zone.to_offset(now).seconds());
         let start = now.as_second() - local.rem_euclid(3600);
         Week { start: Timestamp::from_second(start).unwrap_or(now), zone }
     }
 
-    /// Its days as a zone has them. One more than seven: it begins in the middle of a day.
+    /// Returns the days of the week in a zone. There are eight, since the week begins in the middle
+    /// of a day.
     fn days_in(&self, zone: &TimeZone) -> Days {
         let first = zone.to_datetime(self.start).date();
         let midnight = zone.to_offset(self.start).to_timestamp(first.at(0, 0, 0, 0)).unwrap_or(self.start);
@@ -84,7 +85,7 @@ struct Days {
     midnight: i64,
 }
 
-/// When an expression is due, in minutes from the start of the week.
+/// The due instants of an expression, in minutes from the start of the week.
 #[derive(PartialEq, Eq, Hash)]
 enum Shape {
     Calendar {
@@ -113,7 +114,8 @@ impl Shape {
         let delay = i64::try_from(written.entry.delay().as_secs() / 60).ok()?;
         match written.expression.rule() {
             Rule::Calendar(calendar) => {
-                // What a day before is delayed into the week is left out: a delay is short.
+                // Occurrences from before the week that jitter delays into it are left out, since a
+                // delay is short.
                 let dates = of_zone.dates.iter().enumerate();
                 let allowed = dates.filter(|(_, date)| calendar.has_date(**date));
                 let days = allowed.fold(0, |days, (day, _)| days | 1 << day);
@@ -128,7 +130,7 @@ impl Shape {
         }
     }
 
-    /// How many minutes it is due at.
+    /// Returns the number of minutes at which the expression is due.
     fn size(&self) -> usize {
         match self {
             Shape::Calendar { minutes, hours, days, .. } => {
@@ -181,7 +183,8 @@ fn alike(schedule: &Schedule, zones: &Zones<'_>, week: &Week) -> HashMap<Shape, 
     alike
 }
 
-/// How many expressions are due at each minute; `None` where counting would take too long.
+/// Returns the number of expressions that are due at each minute. `None`: counting would take too
+/// long.
 fn count(alike: &HashMap<Shape, Same>) -> Option<Vec<u32>> {
     if alike.keys().map(Shape::size).sum::<usize>() > COUNTED {
         return None;
@@ -209,7 +212,7 @@ struct Crowd {
 impl Crowd {
     fn of((hour, minutes): (usize, &[u32])) -> Option<Crowd> {
         let of: u32 = minutes.iter().sum();
-        // Of several that are alike the first.
+        // Of several equal minutes, the first.
         let (minute, due) = minutes.iter().enumerate().rev().max_by_key(|(_, due)| **due)?;
         (of >= ENOUGH && *due * 4 > of).then_some(Crowd { hour, minute, due: *due, of })
     }

@@ -9,7 +9,7 @@ use super::{Findings, Told, Written};
 /// The days that the shortest form of each month has, January first.
 const LENGTHS: [u8; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// More days than this are not written out in a message.
+/// Most days that are written out in a message.
 const MOST_NAMED: usize = 6;
 
 const MONTHS: [&str; 12] = [
@@ -177,7 +177,7 @@ impl<'s> Uneven<'s> {
         Told { message, help, related: None }
     }
 
-    /// What to write for days of the month: those that each month has.
+    /// Returns the text for days of the month that every month has.
     fn named_days(&self) -> String {
         let days: Vec<String> =
             self.values().take_while(|day| *day <= LENGTHS[1]).map(|day| day.to_string()).collect();

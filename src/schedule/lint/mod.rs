@@ -1,5 +1,5 @@
-//! What in a valid schedule is likely not meant as it is written. Each lint is a warning with a
-//! code of its own.
+//! Lints: things in a valid schedule that are probably not meant as they are written. Each lint is
+//! a warning with a code of its own.
 
 mod calendars;
 mod clocks;
@@ -18,10 +18,10 @@ use super::origin::Places;
 use super::report::Problem;
 use super::{Entry, Schedule};
 
-/// How many warnings of one code are told. A hundred of a kind are read by nobody.
+/// Number of warnings of one code that are shown. Nobody reads a hundred of a kind.
 const TOLD: usize = 5;
 
-/// How far lints look ahead: every daylight saving rule has its days within a year.
+/// Span over which lints look ahead: every daylight saving rule has its days within a year.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 366);
 
 /// Everything that is doubtful in a schedule, looked at from `now` on.
@@ -42,7 +42,7 @@ pub(super) fn check(schedule: &Schedule, places: &Places, now: Timestamp) -> Vec
 /// The zones of a schedule, each with a number: to compare numbers is cheaper.
 struct Zones<'s> {
     all: Vec<&'s TimeZone>,
-    /// By the entry's number.
+    /// The values by the entry's number.
     of_entry: Vec<usize>,
 }
 
@@ -90,11 +90,11 @@ struct Told {
     related: Option<(Range<usize>, String)>,
 }
 
-/// What was found, the first few of each code in full.
+/// The findings, with the first few of each code in full.
 struct Findings<'p> {
     places: &'p Places,
     told: Vec<Problem>,
-    /// In the order in which the codes came up.
+    /// The tallies in the order in which the codes came up.
     of_code: Vec<(Code, Tally)>,
     /// A value that many aliases use is told of once.
     known: HashSet<(Code, Range<usize>)>,
@@ -103,7 +103,7 @@ struct Findings<'p> {
 #[derive(Default)]
 struct Tally {
     found: usize,
-    /// Where the first one stands that is not told.
+    /// Place of the first finding that is not shown.
     untold: Option<Range<usize>>,
 }
 

@@ -13,7 +13,7 @@ use super::super::{Entry, Schedule};
 use super::{Findings, Told, Zones};
 use crate::timetable::coincidence;
 
-/// How many earlier entries of the same job an entry is held against.
+/// Number of earlier entries of a job that an entry is compared with.
 const HELD_AGAINST: usize = 32;
 
 /// Searches for all pairs together; one takes about a microsecond.
@@ -60,7 +60,7 @@ pub(super) fn check(
     }
 }
 
-/// What rules out most pairs without a search: all that the expressions of an entry allow.
+/// A summary of an entry's expressions that rules out most pairs without a search.
 struct Glance {
     /// The entry's number.
     number: usize,
@@ -96,7 +96,8 @@ impl Glance {
         all
     }
 
-    /// In one zone there must be a time in common. What the clocks move is let go.
+    /// Returns true when two entries of one zone have a time in common. Occurrences that the clocks
+    /// move are not considered.
     fn may_coincide(&self, other: &Glance) -> bool {
         self.zone != other.zone
             || self.seconds & other.seconds != 0

@@ -19,19 +19,19 @@ use super::{Pair, Read, Slot, Validator};
 /// The API of Cloud 66 itself.
 pub(in super::super) const DEFAULT_URL: &str = "https://app.cloud66.com/api/3";
 
-/// How long a request may take. Most answers of the API come within seconds.
+/// Longest time of a request. Most answers of the API come within seconds.
 pub(in super::super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest that `timeout` may be. A member that stops leading listens to what it has in flight
 /// for a little longer (`LISTENS` in `daemon/standby.rs`).
 pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is believed of a quota that the file says nothing of: what the API's examples show.
+/// The quota of an account for which the file gives none: that of the API's examples.
 pub(in super::super) const DEFAULT_QUOTA: QuotaSettings =
     QuotaSettings { limit: 3600, window: Duration::from_secs(3600), reserve: Reserve::Percent(5.0) };
 
-/// What stands under `accounts:`, the unsound ones included, so that their entries are not wrong as
-/// well.
+/// The accounts under `accounts:`. Faulty ones are included, so that their entries are not reported
+/// as well.
 #[derive(Default)]
 pub(super) struct Accounts {
     all: Vec<(String, Result<Arc<Account>, Reported>)>,
@@ -212,7 +212,7 @@ impl<'s> Validator<'s, '_> {
         Err(self.error_in(node, None, Code::BadUrl, message, help))
     }
 
-    /// Whether what is sent to an address can be read on its way.
+    /// Returns true when requests to an address can be read on their way.
     pub(super) fn is_exposed(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
         let loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
@@ -234,7 +234,7 @@ impl<'s> Validator<'s, '_> {
     fn token(&mut self, node: &Node<'s>) -> Result<TokenSource, Reported> {
         let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
         if let Kind::Text(_) | Kind::Number | Kind::Bool(_) = node.kind {
-            // It is the token itself, most likely.
+            // The text is the token itself, most likely.
             self.report.hide(node.at.range());
             let message = "a token is not written into the file, but where it is kept".into();
             return Err(self.error_in(node, None, Code::BadToken, message, help));
@@ -280,7 +280,7 @@ impl<'s> Validator<'s, '_> {
             TokenKey::File => (!text.is_empty() && !has(&[]), "a path", "write the path of a file"),
         };
         if !sound {
-            // It may be the token itself.
+            // The text may be the token itself.
             self.report.hide(node.at.range());
             let message = format!("this is not {what}");
             return Err(self.error_in(node, None, Code::BadToken, message, help));

@@ -20,12 +20,12 @@ use super::{Fields, Pair, Read, Slot, Validator};
 
 const FORMS: &str = "write `dates: [2026-12-25, 2026-12-26..2026-12-28]`, or a window as `cron: \"0 18 * * FRI\"` with `for: 62h`, or `file: holidays.txt`";
 
-/// What stands under `calendars:`, the unsound ones included, so that their entries are not wrong
-/// as well.
+/// The calendars under `calendars:`. Faulty ones are included, so that their entries are not
+/// reported as well.
 #[derive(Default)]
 pub(super) struct Calendars {
     by_name: HashMap<String, Result<Arc<NamedCalendar>, Reported>>,
-    /// In the file's order, each with its place.
+    /// The names in the file's order, each with its place.
     names: Vec<(String, Range<usize>)>,
     /// The key itself is wrong, so that nothing is known of the calendars.
     unknown: Option<Reported>,
@@ -297,7 +297,7 @@ impl<'s> Validator<'s, '_> {
 
     /// A calendar that no entry names changes nothing.
     pub(super) fn warn_of_unused(&mut self, calendars: &Calendars, entries: &[Arc<Entry>]) {
-        // Of a file with errors nobody knows what it would name.
+        // In a file with errors it is unknown which calendars the entries name.
         if calendars.names.is_empty() || entries.is_empty() || self.report.has_errors() {
             return;
         }

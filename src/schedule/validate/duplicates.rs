@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::super::{Entry, Template};
 
-/// One expression that was there before.
+/// An expression that another entry has already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Again<'e> {
     /// The later entry.
@@ -20,7 +20,7 @@ pub(super) struct Again<'e> {
     pub expression: &'e str,
 }
 
-/// What makes a run of a job the same run.
+/// The properties that make two runs of a job equal.
 #[derive(PartialEq, Eq, Hash)]
 struct Run<'e> {
     stack: &'e str,

@@ -20,15 +20,15 @@ use super::accounts::Accounts;
 use super::duplicates;
 use super::receivers::Receivers;
 use super::values::Wanted;
-use super::{Fields, Known, Pair, Read, Slot, Validator};
+use super::{Fields, Known, Pair, Read, Root, Slot, Validator};
 
-/// How long an occurrence may wait when nobody says.
+/// The `start_deadline` of an entry that names none.
 pub(in super::super) const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// What to write for a schedule that is empty on purpose.
+/// The help for a schedule that has no entries.
 const NO_ENTRIES: &str = "list the entries under `jobs:`, or write `jobs: {}` for a schedule without entries";
 
-/// What an entry says beside its pair and its expressions.
+/// The settings of an entry beside its stack, job and expressions.
 #[derive(Clone)]
 pub(super) struct Policies {
     account: Choice,
@@ -49,7 +49,7 @@ pub(super) struct Policies {
     expect: Option<Arc<Expectation>>,
 }
 
-/// What an entry sends as `job_args`.
+/// The `job_args` of an entry.
 #[derive(Clone)]
 enum Arguments {
     None,
@@ -57,14 +57,14 @@ enum Arguments {
     Template(Arc<Template>),
 }
 
-/// Which account an entry uses.
+/// The account of an entry.
 #[derive(Clone)]
 enum Choice {
     Chosen(Arc<Account>),
-    /// There are several, and none is named.
+    /// There are several accounts, and the entry names none.
     Open,
     Reported(Reported),
-    /// There is none at all.
+    /// The file has no account.
     None,
 }
 
@@ -78,7 +78,7 @@ impl Choice {
 }
 
 impl Policies {
-    /// What holds for an entry that says nothing, in a file without defaults.
+    /// Returns the settings of an entry that names none, in a file without `defaults`.
     pub(super) fn of_file(timezone: TimeZone, accounts: &Accounts) -> Policies {
         let account = match (accounts.unknown, accounts.only()) {
             (Some(reported), _) => Choice::Reported(reported),
@@ -127,40 +127,53 @@ impl<'s> Validator<'s, '_> {
 
     pub(super) fn jobs(
         &mut self,
-        slot: Slot<'_, 's>,
-        root: &Node<'s>,
+        slots: &[Slot<'_, 's>],
+        roots: &[Root<'s>],
         base: &Policies,
         known: Known<'_>,
     ) -> Vec<Arc<Entry>> {
         let accounts = known.accounts;
-        let jobs = match slot {
-            Slot::Given(jobs) => jobs,
-            Slot::Absent => {
-                self.no_jobs(root);
-                return Vec::new();
-            }
-            Slot::Reported(_) => return Vec::new(),
-        };
-        if matches!(jobs.1.kind, Kind::Null) {
-            self.error(Code::MissingKey, self.key_span(jobs), "`jobs` has no value".into(), NO_ENTRIES);
+        if slots.iter().all(|slot| matches!(slot, Slot::Absent)) {
+            self.no_jobs(roots);
             return Vec::new();
         }
-        let Ok(pairs) = self.pairs(&jobs.1, "`jobs`") else {
-            return Vec::new();
-        };
-        if !pairs.is_empty() && accounts.is_empty() && accounts.unknown.is_none() {
-            self.no_accounts(jobs);
+        let mut pairs: Vec<Pair<'_, 's>> = Vec::new();
+        // What is wrong with `jobs` of one file leaves unknown what its entries are.
+        let mut all_known = true;
+        for slot in slots {
+            let jobs = match slot {
+                Slot::Given(jobs) => *jobs,
+                Slot::Absent => continue,
+                Slot::Reported(_) => {
+                    all_known = false;
+                    continue;
+                }
+            };
+            if matches!(jobs.1.kind, Kind::Null) {
+                self.error(Code::MissingKey, self.key_span(jobs), "`jobs` has no value".into(), NO_ENTRIES);
+                all_known = false;
+                continue;
+            }
+            let Ok(of_file) = self.pairs(&jobs.1, "`jobs`") else {
+                all_known = false;
+                continue;
+            };
+            if pairs.is_empty() && !of_file.is_empty() && accounts.is_empty() && accounts.unknown.is_none() {
+                self.no_accounts(jobs);
+            }
+            pairs.extend(of_file);
         }
         let mut entries = Vec::with_capacity(pairs.len());
         let mut places = Vec::with_capacity(pairs.len());
-        self.each_name(pairs, |this, pair| {
+        self.each_name(pairs.iter().copied(), |this, pair| {
             if let Ok(entry) = this.entry(pair, base, known) {
                 entries.push(Arc::new(entry));
                 places.push(pair);
             }
         });
-        let pairs: Vec<Pair<'_, 's>> = pairs.iter().collect();
-        self.chains(&pairs, &entries, &places);
+        if all_known {
+            self.chains(&pairs, &entries, &places);
+        }
         for again in duplicates::find(&entries) {
             self.duplicate_entry(&again, &entries, &places);
         }
@@ -169,14 +182,15 @@ impl<'s> Validator<'s, '_> {
 
     /// A file that was truncated, or that is being written, must not be taken for an empty
     /// schedule.
-    fn no_jobs(&mut self, root: &Node<'s>) {
-        // Of a file that is wrong throughout, no more is told.
+    fn no_jobs(&mut self, roots: &[Root<'s>]) {
+        // Reading stops once the report is full.
         if self.report.is_full() {
             return;
         }
-        let (span, message) = match root.kind {
-            Kind::Null => (None, "the file says nothing: it is empty, or has comments alone"),
-            // Where a file that was cut off ends.
+        let (span, message) = match roots.first().map(|root| &root.node.kind) {
+            Some(_) if roots.len() > 1 => (None, "`jobs` is missing in all of its files"),
+            None | Some(Kind::Null) => (None, "the file says nothing: it is empty, or has comments alone"),
+            // A file that was cut off ends in such a value.
             _ => {
                 let end = self.source.trim_end().len();
                 (Some(end..end), "`jobs` is missing")
@@ -274,7 +288,7 @@ impl<'s> Validator<'s, '_> {
             stack_state: policies.stack_state,
             notify: policies.notify,
             not_on: policies.not_on,
-            // One that is inherited says nothing of an entry that is not followed.
+            // An inherited `expect` has no meaning for an entry that is not followed.
             expect: policies.expect.filter(|_| policies.follow),
         };
         // A filled template has the same length at every instant, but for a few bytes.
@@ -456,7 +470,7 @@ impl<'s> Validator<'s, '_> {
             let message = "an empty list never comes due".into();
             return Err(self.error_in(node, None, Code::BadCron, message, "write at least one expression"));
         }
-        // Each one is read before the first failure counts, so that all of them are reported.
+        // Every item is read before the first failure counts, so that all faults are reported.
         let read: Vec<_> = items.iter().map(|item| read(self, item)).collect();
         read.into_iter().collect()
     }

@@ -215,7 +215,8 @@ impl<'s> Validator<'s, '_> {
         self.error(Code::BadChain, span, message, help);
     }
 
-    /// Where a key of an entry stands; the entry's name where the key is the defaults' own.
+    /// Returns the place of an entry's key, or of the entry's name where the key stands under
+    /// `defaults`.
     fn place_of(&self, pair: Pair<'_, 's>, key: &str) -> Range<usize> {
         let Kind::Map(pairs) = &pair.1.kind else {
             return self.key_span(pair);
@@ -229,7 +230,7 @@ fn is_followed(entry: &Entry) -> bool {
     entry.follow || entry.overlap != Overlap::Allow
 }
 
-/// Which entry comes after which.
+/// The graph of entries and their followers.
 struct Chains<'e> {
     entries: HashMap<&'e EntryName, &'e Entry>,
     followers: HashMap<&'e str, Vec<&'e EntryName>>,

@@ -7,6 +7,7 @@ mod accounts;
 mod calendars;
 mod duplicates;
 mod entries;
+mod files;
 mod links;
 mod receivers;
 mod shared;
@@ -34,11 +35,18 @@ use super::words::{FileKey, Key, MOST_KEYS, nearest};
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
 const EXTENSION: &str = "x-";
 
-/// Builds the schedule, and the places of its parts. They are of use only when nothing was reported
+/// The tree of one file of the schedule.
+pub(super) struct Root<'s> {
+    pub node: Node<'s>,
+    /// The positions of the file's text.
+    pub part: Range<usize>,
+}
+
+/// Builds the schedule of its files, and the places of its parts. They are of use only when nothing was reported
 /// as an error. Calendar files that are named come from `files`, and their texts are added to
 /// `sources`.
 pub(super) fn schedule(
-    root: &Node<'_>,
+    roots: &[Root<'_>],
     source: &str,
     files: &mut CalendarFiles,
     sources: &mut Sources,
@@ -47,7 +55,7 @@ pub(super) fn schedule(
     let places = Places::default();
     let (zones, shared) = (HashMap::new(), Shared::default());
     let mut validator = Validator { source, report, files, sources, zones, shared, places };
-    let schedule = validator.file(root);
+    let schedule = validator.whole(roots);
     (schedule, validator.places)
 }
 
@@ -56,25 +64,25 @@ struct Validator<'s, 'r> {
     report: &'r mut Report,
     /// The files that calendars name.
     files: &'r mut CalendarFiles,
-    /// Where the texts of those files go, so that a problem in one has a place.
+    /// Receives the texts of those files, so that a fault in one has a place.
     sources: &'r mut Sources,
-    /// Each name of a zone is looked up once: the zone, or what to write instead.
+    /// Cache of zones by name: the zone, or the text to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
     /// Expressions and stacks that entries have in common.
     shared: Shared,
-    /// Where the entries and their expressions stand, in the file's order.
+    /// The places of the entries and their expressions, in the file's order.
     places: Places,
 }
 
 /// A key and its value.
 type Pair<'n, 's> = &'n (tree::Key<'s>, Node<'s>);
 
-/// What became of a key of a mapping.
+/// The outcome of reading a key of a mapping.
 #[derive(Clone, Copy)]
 enum Slot<'n, 's> {
     Absent,
     Given(Pair<'n, 's>),
-    /// It is misspelt, or there is something else that was reported.
+    /// The key is misspelt, or has another fault that was reported.
     Reported(Reported),
 }
 
@@ -94,7 +102,7 @@ impl<'n, 's, K: Key> Fields<'n, 's, K> {
     }
 }
 
-/// What an entry may name.
+/// The names that an entry may refer to.
 #[derive(Clone, Copy)]
 struct Known<'k> {
     accounts: &'k accounts::Accounts,
@@ -128,8 +136,8 @@ impl<T> Read<T> {
 }
 
 impl<'s> Validator<'s, '_> {
-    fn file(&mut self, root: &Node<'s>) -> Schedule {
-        let Ok(fields) = self.fields::<FileKey>(root, FileKey::OF) else {
+    fn whole(&mut self, roots: &[Root<'s>]) -> Schedule {
+        let Ok((fields, jobs)) = self.joined(roots) else {
             return Schedule::default();
         };
         let timezone = self.value(fields.slot(FileKey::Timezone), Self::timezone);
@@ -140,7 +148,7 @@ impl<'s> Validator<'s, '_> {
         let base = entries::Policies::of_file(timezone, &accounts);
         let known = Known { accounts: &accounts, receivers: &receivers, calendars: &calendars };
         let base = self.defaults(fields.slot(FileKey::Defaults), base, known);
-        let entries = self.jobs(fields.slot(FileKey::Jobs), root, &base, known);
+        let entries = self.jobs(&jobs, roots, &base, known);
         self.warn_of_unnamed(&receivers, &entries);
         self.warn_of_unused(&calendars, &entries);
         Schedule { accounts: accounts.sound(), entries }
@@ -214,9 +222,12 @@ impl<'s> Validator<'s, '_> {
     /// and is not read.
     fn each_name<'n>(
         &mut self,
-        pairs: &'n [(tree::Key<'s>, Node<'s>)],
+        pairs: impl IntoIterator<Item = Pair<'n, 's>, IntoIter: ExactSizeIterator>,
         mut read: impl FnMut(&mut Self, Pair<'n, 's>),
-    ) {
+    ) where
+        's: 'n,
+    {
+        let pairs = pairs.into_iter();
         let mut first: HashMap<&str, Pair<'n, 's>> = HashMap::with_capacity(pairs.len());
         for pair in pairs {
             if self.report.is_full() {
@@ -232,11 +243,20 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn duplicate_key(&mut self, first: Pair<'_, 's>, second: Pair<'_, 's>) -> Reported {
+        let name = shown(&second.0.0);
+        let places = (self.key_span(first).start, self.key_span(second).start);
+        let (message, help) = match self.sources.share_a_file(places.0, places.1) {
+            true => (format!("`{name}` stands here twice"), "remove one of the two"),
+            false => (
+                format!("`{name}` stands in two files"),
+                "remove one of the two, or give one of them another name",
+            ),
+        };
         self.report.error(Problem {
             code: Code::DuplicateKey,
             span: Some(self.key_span(second)),
-            message: format!("`{}` stands here twice", shown(&second.0.0)),
-            help: "remove one of the two".into(),
+            message,
+            help: help.into(),
             related: Some((self.key_span(first), "the first one".into())),
         })
     }

@@ -18,15 +18,16 @@ use super::{Pair, Read, Slot, Validator};
 const PLACES: &str =
     "write `https://…`, or where it is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
 
-/// How late an occurrence starts that a receiver is told of: what is less late has hardly waited.
+/// The `late_after` of a receiver that names none. An occurrence that is less late has hardly
+/// waited.
 const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(60);
 
-/// What stands under `notify:`, the unsound ones included, so that their entries are not wrong as
-/// well.
+/// The receivers under `notify:`. Faulty ones are included, so that their entries are not reported
+/// as well.
 #[derive(Default)]
 pub(super) struct Receivers {
     by_name: HashMap<String, Result<Arc<Receiver>, Reported>>,
-    /// In the file's order, each with its place.
+    /// The names in the file's order, each with its place.
     names: Vec<(String, Range<usize>)>,
     /// The key itself is wrong, so that nothing is known of the receivers.
     unknown: Option<Reported>,
@@ -58,7 +59,7 @@ impl<'s> Validator<'s, '_> {
 
     /// Whoever no entry names is never told of anything.
     pub(super) fn warn_of_unnamed(&mut self, receivers: &Receivers, entries: &[Arc<Entry>]) {
-        // Of a file with errors nobody knows what it would name.
+        // In a file with errors it is unknown which receivers the entries name.
         if receivers.names.is_empty() || entries.is_empty() || self.report.has_errors() {
             return;
         }
@@ -92,7 +93,7 @@ impl<'s> Validator<'s, '_> {
         });
         match &node.kind {
             Kind::Text(_) => {
-                // It is the address, most likely.
+                // The text is the address itself, most likely.
                 self.report.hide(node.at.range());
                 let message = "a receiver is a mapping, and this is text".into();
                 return Err(self.wrong(
@@ -132,7 +133,8 @@ impl<'s> Validator<'s, '_> {
     fn triggers(&mut self, node: &Node<'s>) -> Result<Vec<Trigger>, Reported> {
         let mut triggers = match &node.kind {
             Kind::List(items) => {
-                // Each is read before the first failure counts, so that all of them are reported.
+                // Every item is read before the first failure counts, so that all faults are
+                // reported.
                 let read: Vec<_> = items.iter().map(|item| self.word(item)).collect();
                 read.into_iter().collect::<Result<Vec<Trigger>, Reported>>()?
             }

@@ -11,7 +11,7 @@ use super::super::{CronError, Expression, StackUid};
 /// See the module.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// By the text of the one expression.
+    /// The expressions by their text, for entries with a single one.
     expressions: HashMap<String, Arc<[Expression]>>,
     stacks: HashSet<StackUid>,
 }

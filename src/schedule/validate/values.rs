@@ -12,7 +12,7 @@ use super::super::tree::{Kind, Node};
 use super::super::words::{Word, nearest};
 use super::{Validator, zones};
 
-/// What a value should have been, in a sentence.
+/// A sentence that says what a value should have been.
 pub(super) struct Wanted(pub &'static str);
 
 impl<'s> Validator<'s, '_> {

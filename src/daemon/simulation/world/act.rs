@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::super::disk::Steered;
 use super::super::scenario::Act;
 use super::{Happens, Step, World};
+use crate::daemon::node::PauseChange;
 use crate::journal::Pause;
 use crate::sandbox::Occupation;
 
@@ -49,7 +49,7 @@ impl World<'_> {
                 }
                 let since = self.now().wall;
                 let pause = Pause { since, by: "root".to_owned(), until, note: None };
-                self.steer(entry, Steered::Paused(pause))
+                self.steer(entry, PauseChange::Paused(pause))
             }
             Act::SetClock(by) => {
                 // A former process is taken to have been as far from the API's time as this one, or

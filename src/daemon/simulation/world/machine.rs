@@ -69,14 +69,10 @@ impl Machine {
         let at = match &self.process {
             _ if hears => now,
             None => return None,
-            Some(process) => match (process.stopping, process.inbox.is_empty()) {
+            Some(process) => match (process.leaves_until, process.inbox.is_empty()) {
                 (_, false) => now,
-                (Some(stopping), true)
-                    if stopping.leaving && self.member.as_ref().is_some_and(Member::has_left) =>
-                {
-                    now
-                }
-                (Some(stopping), true) => stopping.ends_at,
+                (Some(_), true) if self.member.as_ref().is_some_and(Member::has_left) => now,
+                (Some(until), true) => until,
                 (None, true) => process.wakes_at,
             },
         };

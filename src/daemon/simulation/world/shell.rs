@@ -1,65 +1,38 @@
-//! The shell in virtual time: the daemon's loop, its requests and its last words, one step after
-//! another.
+//! The loop around the production node in virtual time: it hands inputs to the node and performs
+//! the node's outputs, one step after another. Between any two steps the process may die.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::disk::{Steered, Write, Written};
+use super::super::disk::{Write, Written};
 use super::super::shown::Planned;
 use super::looks::Looks;
 use super::machine::Machine;
-use super::stopping::Stopping;
 use super::{Happens, Step, World};
-use crate::clock::Mono;
-use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::daemon::core::Core;
+use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::forgotten::{attempts, forgotten, take_in};
-use crate::daemon::standby::PERMIT_AGAIN;
+use crate::daemon::node::{Answer, Input, Node, Output};
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::{Claim, Key, Known, Recovered, SendPermit};
+use crate::journal::{Claimed, JournalError, Key, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::JournalOlder;
 use crate::notify::Audience;
 use crate::rehearsal::network;
-use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard, StackUid};
-
-/// What is learnt of a quota is saved this often at most, as in the daemon's loop.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-
-/// Something that ends, as the daemon's loop hears of it.
-#[derive(Clone, Debug)]
-pub(super) enum Done {
-    Fired { id: RequestId, sent_at: Timestamp, reply: Reply<Outcome> },
-    Followed { id: RequestId, reply: Reply<FollowUp> },
-    Listed { id: RequestId, reply: Reply<ActionsListed> },
-    Looked { id: RequestId, reply: Reply<Looked> },
-    Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
-    Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
-    ByHand { claim: Claim, is_new: Option<bool> },
-    Steered(EntryName, Steered),
-    Claimed { cursor: Timestamp, known: Option<Vec<Key>> },
-}
+use crate::schedule::{AccountName, Entry, Shard};
 
 pub(super) struct Process {
     pub(super) life: u32,
-    pub(super) core: Core,
-    /// Whether it may send.
-    pub(super) permit: SendPermit,
+    pub(super) node: Node,
     pub(super) file: usize,
-    /// What it fires, sharing with the schedule before what is unchanged.
-    pub(super) running: Arc<Schedule>,
-    pub(super) inbox: VecDeque<Done>,
-    pub(super) quotas_changed: bool,
-    pub(super) quotas_saved: Option<Mono>,
-    /// Entries of which a pause or a resume is being written.
-    pub(super) steering: BTreeSet<EntryName>,
+    pub(super) inbox: VecDeque<Answer>,
     pub(super) wakes_at: Duration,
-    pub(super) stopping: Option<Stopping>,
+    /// The lease is being handed over, until then at the latest. `None`: it is kept.
+    pub(super) leaves_until: Option<Duration>,
     /// Requests on their way: what the book has them as, by the number that the network gave them.
     pub(super) flying: HashMap<u64, Flying>,
     /// Answers to the looks of this process.
@@ -127,21 +100,16 @@ impl World<'_> {
         }
         self.book.starts(life, self.file, now.wall, &recovered);
         self.book.knows_paused(&recovered.paused);
-        let running = Arc::new(self.scenario.files[self.file].schedule.clone());
-        let (core, effects) = Core::new(&running, recovered, self.chances.u64(..), now);
+        let schedule = Arc::new(self.scenario.files[self.file].schedule.clone());
+        let (node, outputs) = Node::new(schedule, recovered, reach, permit, self.chances.u64(..), now);
         let time = self.time;
         self.machines[self.here].process = Some(Process {
             life,
-            core: core.reaching(reach),
-            permit,
+            node,
             file: self.file,
-            running,
             inbox: VecDeque::new(),
-            quotas_changed: false,
-            quotas_saved: None,
-            steering: BTreeSet::new(),
             wakes_at: time,
-            stopping: None,
+            leaves_until: None,
             flying: HashMap::new(),
             looks: Looks::default(),
             requests: HashMap::new(),
@@ -152,22 +120,7 @@ impl World<'_> {
         if let Some(older) = older {
             self.tells(older.into());
         }
-        self.raises();
-        self.perform(effects)
-    }
-
-    /// Whether the mark is where what is sent next wants it.
-    fn raises(&mut self) -> bool {
-        let Machine { process, disk, .. } = &mut self.machines[self.here];
-        let Some(process) = process else { return false };
-        disk.raise(process.core.sent_up_to(), self.time)
-    }
-
-    /// Whether a request may leave: a question always.
-    fn may_leave(&self, id: RequestId, marked: bool) -> bool {
-        let Some(process) = &self.machines[self.here].process else { return false };
-        let due = process.core.due_of(id);
-        due.is_none_or(|due_at| marked && process.permit.covers(due_at, self.now()))
+        self.perform(outputs)
     }
 
     /// One round of the loop.
@@ -177,32 +130,25 @@ impl World<'_> {
         }
         self.take_notices()?;
         for _ in 0..self.chances.u32(1..4) {
-            let Some(done) =
+            let Some(answer) =
                 self.machines[self.here].process.as_mut().and_then(|process| process.inbox.pop_front())
             else {
                 break;
             };
             self.point()?;
-            self.take_in(done)?;
+            self.take_in(answer)?;
+        }
+        let has_wound_up = |process: &Process| process.node.wound_up().is_some();
+        if !self.machines[self.here].process.as_ref().is_some_and(has_wound_up) {
+            self.handle(Input::Wake)?;
         }
         let now = self.now();
         let Some(process) = &self.machines[self.here].process else { return Ok(()) };
-        if process.stopping.is_some() {
-            return self.goes_on_stopping();
+        if has_wound_up(process) {
+            self.exits();
+            return Ok(());
         }
-        let permitted = process.permit.holds(now);
-        if permitted {
-            if process.core.runs_low(now) {
-                self.claim_window()?;
-            }
-            self.point()?;
-            let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-            let effects = process.core.turn(now);
-            self.sees();
-            self.perform(effects)?;
-        }
-        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
-        let wakes_at = if permitted { process.core.wakes_at(now) } else { now.mono + PERMIT_AGAIN };
+        let wakes_at = process.node.wakes_at(now);
         let wait = wakes_at.saturating_sub(now.mono).max(Duration::from_micros(50));
         let late = match self.chances.u32(..100) < self.scenario.sluggish && !self.calm {
             true => Duration::from_millis(self.chances.u64(..3000)),
@@ -215,49 +161,29 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn claim_window(&mut self) -> Step {
+    /// Hands an input to the node, and performs what the node decides.
+    pub(super) fn handle(&mut self, input: Input) -> Step {
         let now = self.now();
-        let machine = &mut self.machines[self.here];
-        let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
-            return Ok(());
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
+        let looks = match input {
+            Input::Wake => process.node.is_permitted(now) && !process.node.is_ending(),
+            Input::ClaimWindow => !process.node.is_ending(),
+            _ => false,
         };
-        let claims = process.core.claim_window(now);
-        self.sees();
-        if let Some(claims) = claims {
-            if claims.repeat.is_some() && self.scenario.clocks.len() == 1 {
-                let machine = &mut self.machines[self.here];
-                machine.known_until = machine.known_until.map(|until| until.min(now.wall));
-            }
-            if self.book.traces() && !claims.claims.is_empty() {
-                let keys: Vec<String> = claims.claims.iter().map(|claim| claim.key.to_string()).collect();
-                let cursor = claims.cursor;
-                self.note(|| format!("claims up to {cursor}: {}", keys.join(", ")));
-            }
-            self.ask(Write::Claim(claims));
-            self.point()?;
+        let outputs = process.node.handle(input, now);
+        if looks {
+            self.sees();
         }
-        if self.machines[self.here].process.as_ref().is_some_and(|process| process.quotas_changed) {
-            self.save_quotas();
-        }
-        Ok(())
+        self.perform(outputs)
     }
 
     /// The daemon has looked at its clocks.
     fn sees(&mut self) {
         let now = self.now();
         let Some(process) = &self.machines[self.here].process else { return };
-        let (cursor, repeat) = process.core.planned();
+        let (cursor, repeat) = process.node.core().planned();
         let committed = self.database.tables.memory.cursor();
         self.book.sees(now, Planned { cursor, repeat, committed });
-    }
-
-    pub(super) fn save_quotas(&mut self) {
-        let (time, now) = (self.time, self.now());
-        let Machine { process: Some(process), disk, .. } = &mut self.machines[self.here] else { return };
-        (process.quotas_changed, process.quotas_saved) = (false, Some(now.mono));
-        for (account, saved) in process.core.quotas() {
-            disk.ask(Write::Quota(account, Box::new(saved)), time);
-        }
     }
 
     pub(super) fn ask(&mut self, write: Write) {
@@ -270,7 +196,7 @@ impl World<'_> {
         let file = self.file;
         let frozen_until = self.machines[self.here].frozen_until;
         let machine = &mut self.machines[self.here];
-        let Some(process) = machine.process.as_mut().filter(|process| process.stopping.is_none()) else {
+        let Some(process) = machine.process.as_mut().filter(|process| !process.node.is_ending()) else {
             return Ok(());
         };
         if self.time < frozen_until {
@@ -287,22 +213,21 @@ impl World<'_> {
             schedule,
             clients,
             audience,
-            &process.running,
+            process.node.schedule(),
             Loops::One,
             prepared,
         );
-        process.running = Arc::clone(replacement.schedule());
         let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
-        let (effects, _) = process.core.replace(part.prepared, now);
+        let outputs = process.node.handle(Input::Replace(part.prepared), now);
         self.book.reloads(file);
         // What is due is sent under the schedule before.
-        let performed = self.perform(effects);
+        let performed = self.perform(outputs);
         if let Some(process) = &mut self.machines[self.here].process {
             process.file = file;
         }
         performed?;
         self.point()?;
-        self.claim_window()
+        self.handle(Input::ClaimWindow)
     }
 
     pub(super) fn written(&mut self, written: Written) -> Step {
@@ -313,23 +238,24 @@ impl World<'_> {
                 if known.is_some() {
                     self.book.claimed(&self.database.tables.memory);
                 }
-                self.comes(Done::Claimed { cursor, known });
+                self.comes(Answer::Claimed { cursor, known });
             }
             Written::Committed(id, request, true) => self.sets_out(id, request)?,
             Written::Committed(id, request, false) => {
                 self.not_sent(id, &request, "the journal cannot be written");
             }
             Written::Recalled(account, stack, known) => {
-                self.comes(Done::Recalled { account, stack, known });
+                self.comes(Answer::Recalled { account, stack, known });
             }
-            Written::ByHand(claim, is_new) => self.comes(Done::ByHand { claim, is_new }),
-            Written::Steered(entry, steered) => self.comes(Done::Steered(entry, steered)),
-            Written::Closed => {
-                if self.machines[self.here].process.as_ref().is_some_and(|process| process.stopping.is_some())
-                {
-                    self.exits();
-                }
+            Written::ByHand(fire, claim, known) => {
+                let written = known.map(|known| Claimed { known }).ok_or(JournalError::StandsBy);
+                self.comes(Answer::ClaimedByHand { fire, claim: Box::new(claim), written });
             }
+            Written::Steered(steering, is_written) => {
+                let written = if is_written { Ok(()) } else { Err(JournalError::StandsBy) };
+                self.comes(Answer::Steered { steering, written });
+            }
+            Written::Closed => self.comes(Answer::Closed { is_closed: true }),
         }
         Ok(())
     }
@@ -340,84 +266,114 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Step {
-        let sends = effects.iter().any(|effect| {
-            matches!(
-                effect,
-                Effect::Send(_, Request::RunNow(_)) | Effect::SendAfter(_, _, Request::RunNow(_))
-            )
-        });
-        if self.machines[self.here].process.is_none() {
-            return Ok(());
-        }
-        let marked = !sends || self.raises();
+    pub(super) fn perform(&mut self, outputs: Vec<Output>) -> Step {
         // An occurrence that is sent in the turn in which a pause ends is no longer paused.
-        for effect in &effects {
-            if let Effect::PauseEnds(entry) = effect {
+        for output in &outputs {
+            if let Output::Effect(Effect::PauseEnds(entry)) = output {
                 self.book.resumed(entry);
             }
         }
-        let mut effects = effects.into_iter().peekable();
-        while let Some(effect) = effects.next() {
+        let (time, shared) = (self.time, self.is_shared());
+        let mut outputs = outputs.into_iter().peekable();
+        while let Some(output) = outputs.next() {
             self.point()?;
-            if let Effect::Send(id, request) | Effect::SendAfter(_, id, request) = &effect {
-                self.heeds_looks(*id, request);
-            }
-            match effect {
-                Effect::Warm(..) => {}
-                Effect::PauseEnds(entry) => self.pause_ends(entry),
-                Effect::Log(event) => self.tells(*event),
-                Effect::Record(key, mv) => {
-                    self.note(|| format!("records {key}: {mv:?}"));
-                    self.ask(Write::Step((key, mv)));
-                }
-                Effect::End(handover) => {
-                    self.note(|| {
-                        format!("ends {}: {:?}, then {:?}", handover.key, handover.end, handover.next)
-                    });
-                    self.ask(Write::End(handover));
-                }
-                Effect::Amend(claim) => {
-                    self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
-                    self.ask(Write::Amend(claim));
-                }
-                Effect::Resent(resent) => {
-                    self.note(|| format!("keeps {resent:?}"));
-                    self.ask(Write::Resent(resent));
-                }
-                Effect::Recall(account, stack, since, listed) => {
-                    self.ask(Write::Recall(account, stack, since, listed));
-                }
-                Effect::Send(id, request) | Effect::SendAfter(_, id, request)
-                    if !self.may_leave(id, marked) =>
-                {
-                    self.admits(id, &request, None);
-                    self.not_sent(
-                        id,
-                        &request,
-                        "the mark cannot be written, or the permit does not cover it",
-                    );
-                }
-                Effect::Send(id, request) => {
+            let Machine { process: Some(_), disk, known_until, .. } = &mut self.machines[self.here] else {
+                return Ok(());
+            };
+            match output {
+                Output::Effect(effect) => {
                     // What is sent at once is recorded right behind.
-                    let key = match (&request, effects.peek()) {
-                        (Request::RunNow(_), Some(Effect::Record(key, _))) => Some(key.clone()),
+                    let next = match outputs.peek() {
+                        Some(Output::Effect(Effect::Record(key, _))) => Some(key.clone()),
                         _ => None,
                     };
-                    self.may_be_sent(key.as_ref());
-                    self.admits(id, &request, key);
-                    self.sets_out(id, request)?;
+                    self.effect(effect, next)?;
                 }
-                Effect::SendAfter(written, id, request) => {
-                    let (key, mv) = *written;
-                    self.may_be_sent(Some(&key));
-                    self.admits(id, &request, Some(key.clone()));
-                    self.note(|| format!("commits {key}: {mv:?}"));
-                    self.ask(Write::Commit((key, mv), id, request));
+                Output::Raise(due_at) => {
+                    let raised = match disk.raise(due_at, time) {
+                        true => Ok(()),
+                        false => Err("the mark cannot be written".to_owned()),
+                    };
+                    self.handle(Input::Raised(raised))?;
                 }
+                Output::HoldBack(id, request, why) => {
+                    self.heeds_looks(id, &request);
+                    self.admits(id, &request, None);
+                    self.not_sent(id, &request, &why);
+                }
+                Output::Claim(claims) => {
+                    if self.book.traces() && !claims.claims.is_empty() {
+                        let keys: Vec<String> =
+                            claims.claims.iter().map(|claim| claim.key.to_string()).collect();
+                        let cursor = claims.cursor;
+                        self.note(|| format!("claims up to {cursor}: {}", keys.join(", ")));
+                    }
+                    self.ask(Write::Claim(claims));
+                }
+                // A daemon alone keeps how far its journal has come.
+                Output::JournalReaches(_) | Output::JournalGoesBack(_) if shared => {}
+                Output::JournalReaches(cursor) => *known_until = (*known_until).max(Some(cursor)),
+                Output::JournalGoesBack(cursor) => *known_until = known_until.map(|until| until.min(cursor)),
+                Output::SaveQuota(account, saved) => self.ask(Write::Quota(account, saved)),
+                Output::WriteNow => self.ask(Write::Flush),
+                Output::ClaimByHand { claim, fire } => self.ask(Write::ByHand(fire, *claim)),
+                Output::WriteSteering(steering) => self.ask(Write::Steer(steering)),
+                Output::Close(stopped_at) => self.ask(Write::Close(stopped_at)),
+                // Nobody waits for an answer, and nobody asks which schedule was in force.
+                Output::Swept(_)
+                | Output::InForce(..)
+                | Output::Fired(..)
+                | Output::NotFired(..)
+                | Output::Steered(..)
+                | Output::Free(_) => {}
             }
         }
         self.point()
+    }
+
+    /// Performs an effect. `next` is the occurrence of the record that follows.
+    fn effect(&mut self, effect: Effect, next: Option<Key>) -> Step {
+        if let Effect::Send(id, request) | Effect::SendAfter(_, id, request) = &effect {
+            self.heeds_looks(*id, request);
+        }
+        match effect {
+            Effect::Warm(..) => {}
+            Effect::PauseEnds(entry) => self.pause_ends(entry),
+            Effect::Log(event) => self.tells(*event),
+            Effect::Record(key, mv) => {
+                self.note(|| format!("records {key}: {mv:?}"));
+                self.ask(Write::Step((key, mv)));
+            }
+            Effect::End(handover) => {
+                self.note(|| format!("ends {}: {:?}, then {:?}", handover.key, handover.end, handover.next));
+                self.ask(Write::End(handover));
+            }
+            Effect::Amend(claim) => {
+                self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
+                self.ask(Write::Amend(claim));
+            }
+            Effect::Resent(resent) => {
+                self.note(|| format!("keeps {resent:?}"));
+                self.ask(Write::Resent(resent));
+            }
+            Effect::Recall(account, stack, since, listed) => {
+                self.ask(Write::Recall(account, stack, since, listed));
+            }
+            Effect::Send(id, request) => {
+                let key = next.filter(|_| matches!(request, Request::RunNow(_)));
+                self.may_be_sent(key.as_ref());
+                self.admits(id, &request, key);
+                self.sets_out(id, request)?;
+            }
+            Effect::SendAfter(written, id, request) => {
+                let (key, mv) = *written;
+                self.may_be_sent(Some(&key));
+                self.admits(id, &request, Some(key.clone()));
+                self.note(|| format!("commits {key}: {mv:?}"));
+                self.ask(Write::Commit((key, mv), id, request));
+            }
+        }
+        Ok(())
     }
 
     fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
@@ -441,9 +397,9 @@ impl World<'_> {
     }
 
     /// Something has ended of which the loop is to hear.
-    pub(super) fn comes(&mut self, done: Done) {
+    pub(super) fn comes(&mut self, answer: Answer) {
         if let Some(process) = &mut self.machines[self.here].process {
-            process.inbox.push_back(done);
+            process.inbox.push_back(answer);
         }
     }
 
@@ -451,15 +407,15 @@ impl World<'_> {
         let (sent_at, error) = (self.now().wall, why.to_owned());
         self.comes(match request {
             Request::RunNow(_) => {
-                Done::Fired { id, sent_at, reply: Reply::unanswered(Outcome::NotSent { error }) }
+                Answer::Fired { id, sent_at, reply: Reply::unanswered(Outcome::NotSent { error }) }
             }
-            Request::Action(..) => Done::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
-            Request::JobRecord(..) => Done::Recorded { id, reply: Reply::unanswered(None) },
+            Request::Action(..) => Answer::Followed { id, reply: Reply::unanswered(FollowUp::Unanswered) },
+            Request::JobRecord(..) => Answer::Recorded { id, reply: Reply::unanswered(None) },
             Request::Actions { .. } => {
-                Done::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
+                Answer::Listed { id, reply: Reply::unanswered(ActionsListed::Unanswered { error }) }
             }
             Request::Look { .. } => {
-                Done::Looked { id, reply: Reply::unanswered(Looked::Unanswered { error }) }
+                Answer::Looked { id, reply: Reply::unanswered(Looked::Unanswered { error }) }
             }
         });
     }
@@ -488,9 +444,9 @@ impl World<'_> {
         if refused && matches!(request, Request::RunNow(_)) {
             self.note(|| format!("cannot connect: {id:?}"));
             let outcome = Outcome::NotSent { error: "connection refused".to_owned() };
-            let done = Done::Fired { id, sent_at: now.wall, reply: Reply::unanswered(outcome) };
+            let answer = Answer::Fired { id, sent_at: now.wall, reply: Reply::unanswered(outcome) };
             let after = Duration::from_millis(self.chances.u64(..500));
-            self.at(self.time + after, Happens::Arrives(life, done));
+            self.at(self.time + after, Happens::Arrives(life, answer));
             return Ok(());
         }
         let Some((asked, account, key)) = process.admitted.remove(&id) else { return Ok(()) };
@@ -530,7 +486,7 @@ impl World<'_> {
         let network::Arrived { number, reply, .. } = arrived;
         let Some((place, listener, Flying { id, sent_at })) = self.lands(number) else { return Ok(()) };
         self.here = place;
-        let done = match reply {
+        let answer = match reply {
             network::Reply::Fired { mut reply, .. } => {
                 // Words that no database stores.
                 if let Outcome::Rejected { error, .. } = &mut reply.outcome
@@ -538,24 +494,24 @@ impl World<'_> {
                 {
                     error.push('\0');
                 }
-                Done::Fired { id, sent_at, reply }
+                Answer::Fired { id, sent_at, reply }
             }
-            network::Reply::Followed(reply) => Done::Followed { id, reply },
-            network::Reply::Listed(reply) => Done::Listed { id, reply },
-            network::Reply::Looked(reply) => Done::Looked { id, reply },
-            network::Reply::Recorded(reply) => Done::Recorded { id, reply },
+            network::Reply::Followed(reply) => Answer::Followed { id, reply },
+            network::Reply::Listed(reply) => Answer::Listed { id, reply },
+            network::Reply::Looked(reply) => Answer::Looked { id, reply },
+            network::Reply::Recorded(reply) => Answer::Recorded { id, reply },
         };
         if let Some(listener) = listener {
-            self.listens(done, listener);
+            self.listens(answer, listener);
             return Ok(());
         }
         let Some(process) = &self.machines[self.here].process else { return Ok(()) };
         let life = process.life;
         if self.chances.u32(..100) < self.scenario.doubled {
             let after = Duration::from_millis(self.chances.u64(..2000));
-            self.at(self.time + after, Happens::Arrives(life, done.clone()));
+            self.at(self.time + after, Happens::Arrives(life, answer.clone()));
         }
-        self.comes(done);
+        self.comes(answer);
         Ok(())
     }
 
@@ -576,59 +532,30 @@ impl World<'_> {
         None
     }
 
-    pub(super) fn take_in(&mut self, done: Done) -> Step {
-        let now = self.now();
-        self.note(|| format!("hears {done:?}"));
-        if let Done::Fired { id, reply: Reply { quota, .. }, .. }
-        | Done::Followed { id, reply: Reply { quota, .. } }
-        | Done::Recorded { id, reply: Reply { quota, .. } }
-        | Done::Listed { id, reply: Reply { quota, .. } }
-        | Done::Looked { id, reply: Reply { quota, .. } } = &done
+    pub(super) fn take_in(&mut self, answer: Answer) -> Step {
+        self.note(|| format!("hears {answer:?}"));
+        if let Answer::Fired { id, reply: Reply { quota, .. }, .. }
+        | Answer::Followed { id, reply: Reply { quota, .. } }
+        | Answer::Recorded { id, reply: Reply { quota, .. } }
+        | Answer::Listed { id, reply: Reply { quota, .. } }
+        | Answer::Looked { id, reply: Reply { quota, .. } } = &answer
         {
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-            process.quotas_changed = true;
             if let Some(number) = process.requests.remove(id) {
                 self.book.ended(number, self.time, *quota, &self.network);
             } else if let Some((_, account, _)) = process.admitted.remove(id) {
                 self.book.was_admitted(&account);
             }
         }
-        if let (Done::Claimed { cursor, known: Some(_) }, false) = (&done, self.is_shared()) {
-            let known_until = &mut self.machines[self.here].known_until;
-            *known_until = (*known_until).max(Some(*cursor));
-        }
-        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-        let effects = match done {
-            Done::Fired { id, sent_at, reply } => process.core.fired(id, sent_at, reply, now),
-            Done::Followed { id, reply } => process.core.followed(id, reply, now),
-            Done::Listed { id, reply } => process.core.listed(id, reply, now),
-            Done::Looked { id, reply } => {
-                process.looks.ended(id, &reply.outcome);
-                process.core.looked(id, reply, now)
+        match &answer {
+            Answer::Looked { id, reply } => {
+                if let Some(process) = &mut self.machines[self.here].process {
+                    process.looks.ended(*id, &reply.outcome);
+                }
             }
-            Done::Recorded { id, reply } => process.core.recorded(id, reply, now),
-            Done::Recalled { account, stack, known } => process.core.recalled(account, stack, known, now),
-            Done::Claimed { cursor, known: Some(known) } => process.core.claimed(cursor, &known, now),
-            Done::Claimed { known: None, .. } => {
-                process.core.unclaimed(now);
-                Vec::new()
-            }
-            Done::ByHand { claim, is_new } => return self.claimed_by_hand(claim, is_new),
-            Done::Steered(entry, steered) => return self.steered(entry, steered),
-        };
-        let spent = effects.iter().any(
-            |effect| matches!(effect, Effect::Log(event) if matches!(**event, Event::QuotaExhausted(_))),
-        );
-        self.perform(effects)?;
-        let Some(process) = &self.machines[self.here].process else { return Ok(()) };
-        let saved_lately =
-            process.quotas_saved.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
-        if process.quotas_changed && (spent || !saved_lately) {
-            self.save_quotas();
+            Answer::Steered { steering, written: Ok(()) } => self.steered(steering),
+            _ => {}
         }
-        if spent {
-            self.ask(Write::Flush);
-        }
-        Ok(())
+        self.handle(Input::Answers(vec![answer]))
     }
 }

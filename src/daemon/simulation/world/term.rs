@@ -4,19 +4,17 @@ use std::time::Duration;
 
 use super::super::database::{Call, Client, Kind, Went};
 use super::super::member::{Member, Order};
-use super::shell::{Done, Process};
+use super::shell::Process;
 use super::{Happens, Step, World};
 use crate::cloud66::{Outcome, Reply};
 use crate::daemon::forgotten::{attempts, forgotten, take_in};
+use crate::daemon::node::Answer;
+use crate::daemon::standby::HANDED_OVER;
 use crate::daemon::sweep::Reach;
-use crate::dispatch::{Effect, Request, RequestId};
+use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::tables::{Id, Open};
 use crate::journal::postgres::{LeadershipChange, Term};
 use crate::journal::{Cursor, Recovered};
-use crate::log::Event;
-
-/// A member has this long to hand over, as in the daemon.
-const HANDED_OVER: Duration = Duration::from_millis(500);
 
 /// The journal is being opened for a term.
 pub(super) struct Opening {
@@ -109,8 +107,8 @@ impl World<'_> {
         let Some(mut process) = self.machines[here].process.take() else { return };
         self.note(|| format!("STEPS DOWN: life {}", process.life));
         self.book.died(&self.database.tables.memory);
-        drop(process.core.stop());
-        let stops = process.stopping.is_some();
+        process.node.steps_down();
+        let stops = process.node.is_ending();
         let machine = &mut self.machines[here];
         machine.disk.ends(time, &mut self.database, &mut self.chances);
         machine.listeners.push(process);
@@ -120,17 +118,12 @@ impl World<'_> {
     }
 
     /// An answer to what a former term has sent.
-    pub(super) fn listens(&mut self, done: Done, listener: usize) {
+    pub(super) fn listens(&mut self, answer: Answer, listener: usize) {
         let now = self.now();
-        let Done::Fired { id, sent_at, reply } = done else { return };
         let process = &mut self.machines[self.here].listeners[listener];
-        let (life, effects) = (process.life, process.core.fired(id, sent_at, reply, now));
-        for effect in effects {
-            if let Effect::Log(event) = effect
-                && matches!(*event, Event::ActionStarted(_))
-            {
-                self.tells_of(life, *event);
-            }
+        let life = process.life;
+        if let Some(started) = process.node.listens(answer, now) {
+            self.tells_of(life, started);
         }
     }
 
@@ -148,9 +141,13 @@ impl World<'_> {
             // Its permit is revoked.
             return Ok(());
         };
-        if matches!(request, Request::RunNow(_)) && !process.permit.lasts(now) {
+        if matches!(request, Request::RunNow(_)) && !process.node.permit().lasts(now) {
             let outcome = Outcome::NotSent { error: "the permit has run out".to_owned() };
-            process.inbox.push_back(Done::Fired { id, sent_at: now.wall, reply: Reply::unanswered(outcome) });
+            process.inbox.push_back(Answer::Fired {
+                id,
+                sent_at: now.wall,
+                reply: Reply::unanswered(outcome),
+            });
             return Ok(());
         }
         self.leaves(id, request)
@@ -168,11 +165,10 @@ impl World<'_> {
         let time = self.time;
         let machine = &mut self.machines[self.here];
         let (Some(member), Some(process)) = (&mut machine.member, &mut machine.process) else { return true };
-        let Some(stopping) = &mut process.stopping else { return true };
-        if !stopping.leaving {
+        let until = *process.leaves_until.get_or_insert_with(|| {
             member.order(Order::Leave);
-            (stopping.leaving, stopping.ends_at) = (true, time + HANDED_OVER);
-        }
-        member.has_left() || time >= stopping.ends_at
+            time + HANDED_OVER
+        });
+        member.has_left() || time >= until
     }
 }
