@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
-    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Opened, Origin, Pause, Reached, Record,
-    Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
+    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, LastEnds, Location, Opened, Origin, Pause,
+    Reached, Record, Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -418,6 +418,29 @@ on_both! { async fn what_was_recorded_comes_before_what_is_asked_later(place: &P
     let told = opened.refused.try_recv().expect("a move back is told");
     assert_eq!(told.to_string(), "a of 1970-01-01T00:00:10Z cannot go from finished to sending");
     opened.refused.try_recv().expect_err("nothing else was refused");
+} }
+
+on_both! { async fn the_last_end_of_each_entry_is_read(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    let claims = vec![claim("a", 10), claim("a", 20), claim("b", 10), claim("c", 10)];
+    journal.claim(at(40), claims).await.expect("claimed");
+    let failed = Transition::Finished { success: Some(false), finished_at: at(200), message: None };
+    let moves = vec![
+        (key("a", 10), started(10, Started::Followed(1))),
+        (key("a", 10), finished(100)),
+        (key("a", 20), started(20, Started::Followed(2))),
+        (key("a", 20), failed),
+        (key("b", 10), started(10, Started::Alone(Some(3)))),
+    ];
+    journal.commit(moves).await.expect("committed");
+    let location = match place {
+        Place::File(place) => Location::Directory(place.path().to_owned()),
+        Place::Database(_, address) => Location::Database(Box::new(postgres::Address::clone(address))),
+    };
+    let read = tokio::task::spawn_blocking(move || location.last_ends()).await.expect("a thread");
+    let ends = LastEnds { end: Some(at(200)), success: Some(at(100)) };
+    assert_eq!(read.expect("a journal"), [(key("a", 10).entry().clone(), ends)], "no other has ended");
 } }
 
 on_both! { async fn a_close_writes_what_was_recorded(place: &Place) {

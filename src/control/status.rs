@@ -359,13 +359,14 @@ impl Status {
         snapshot: &Snapshot,
         around: Vec<Around>,
         read: Option<Read>,
+        unusual: Vec<Unusual>,
         members: Vec<Member>,
         most: usize,
     ) -> Status {
         let schedule = &snapshot.schedule;
-        let (lately, unresolved, unusual) = match read {
-            Some(read) => (Some((read.since, read.lately)), read.unresolved, read.unusual),
-            None => (None, Vec::new(), Vec::new()),
+        let (lately, unresolved) = match read {
+            Some(read) => (Some((read.since, read.lately)), read.unresolved),
+            None => (None, Vec::new()),
         };
         let endings: Vec<Ending> = (schedule.calendars().into_values())
             .filter_map(|calendar| ending(calendar, snapshot.now))

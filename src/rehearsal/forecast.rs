@@ -141,7 +141,7 @@ struct Reader {
 impl Reader {
     fn new(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Reader {
         let last = until.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(until).max(from);
-        let due = load::by_window(schedule, load::due(schedule, from, until));
+        let due = load::by_window(schedule, load::due(schedule, from, until), |_| 1);
         let accounts = due.into_iter().map(|(account, windows, counts)| {
             let limit = account.quota.limit;
             let reserve = account.quota.reserve.of(limit);
