@@ -27,6 +27,10 @@ const LEAST_RUNS: usize = 3;
 /// A run that is told of as lately: it has not ended, or was scheduled after this time before now.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
+/// An action that has not ended is asked for no longer than this. After it nobody knows of the run,
+/// and the journal has it as started for good.
+const FOLLOWED: SignedDuration = SignedDuration::from_hours(24);
+
 /// A run out of the ordinary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusual {
@@ -52,6 +56,10 @@ pub struct Sample {
     lately: Vec<Unusual>,
 }
 
+/// The runs of a sample that are out of the ordinary, or will be if they run on.
+#[derive(Debug, Default)]
+pub struct Surveyed(Vec<Unusual>);
+
 impl Sample {
     /// Counts a record in. Records may come in any order.
     pub fn add(&mut self, record: &Record, now: Timestamp) {
@@ -61,19 +69,19 @@ impl Sample {
             (State::Started, _) => (now, true),
             _ => return,
         };
-        // The API's clock may be behind: a short run may seem to end before it was sent.
-        let Ok(run_ms) = i64::try_from(end.duration_since(sent_at).as_millis().max(0)) else { return };
+        let run_ms = between(sent_at, end);
         if record.state == State::Finished {
             self.run_times.entry(record.key.entry().clone()).or_default().push(run_ms);
         }
-        if running || now.duration_since(record.key.scheduled_at()) <= LATELY {
+        let is_long = run_ms >= LEAST_MS && now.duration_since(record.key.scheduled_at()) <= LATELY;
+        if running || is_long {
             let (key, action_id) = (record.key.clone(), record.action_id);
             self.lately.push(Unusual { key, sent_at, action_id, run_ms, median_ms: 0, running });
         }
     }
 
-    /// Returns the runs that are out of the ordinary: those that run on first, then the newest first.
-    pub fn finish(mut self) -> Vec<Unusual> {
+    /// Returns the runs of entries that have a median.
+    pub fn finish(mut self) -> Surveyed {
         let medians: HashMap<EntryName, i64> = (self.run_times.drain())
             .filter(|(_, run_times)| run_times.len() >= LEAST_RUNS)
             .filter_map(|(entry, mut run_times)| {
@@ -81,15 +89,44 @@ impl Sample {
                 Some((entry, percentile(&run_times, 50)?))
             })
             .collect();
-        let mut unusual: Vec<Unusual> = (self.lately.into_iter())
+        let runs = (self.lately.into_iter())
             .filter_map(|run| Some(Unusual { median_ms: *medians.get(run.key.entry())?, ..run }))
-            .filter(|run| run.run_ms >= TIMES * run.median_ms && run.run_ms >= run.median_ms + LEAST_MS)
-            .collect();
+            .filter(|run| run.running || run.is_unusual());
+        Surveyed(runs.collect())
+    }
+}
+
+impl Surveyed {
+    /// Returns the runs that are out of the ordinary now: those that run on first, then the newest
+    /// first.
+    pub fn unusual(&self, now: Timestamp) -> Vec<Unusual> {
+        let until_now = |run: &Unusual| match run.running {
+            true => Unusual { run_ms: between(run.sent_at, now), ..run.clone() },
+            false => run.clone(),
+        };
+        let followed = self.0.iter().filter(|run| run.is_followed(now));
+        let mut unusual: Vec<Unusual> = followed.map(until_now).filter(Unusual::is_unusual).collect();
         unusual.sort_by(|one, other| {
             other.running.cmp(&one.running).then_with(|| other.sent_at.cmp(&one.sent_at))
         });
         unusual
     }
+}
+
+impl Unusual {
+    fn is_followed(&self, now: Timestamp) -> bool {
+        !self.running || now.duration_since(self.sent_at) <= FOLLOWED
+    }
+
+    fn is_unusual(&self) -> bool {
+        self.run_ms >= TIMES * self.median_ms && self.run_ms >= self.median_ms + LEAST_MS
+    }
+}
+
+/// Milliseconds between two instants. The API's clock may be behind: a short run may seem to end
+/// before it was sent.
+fn between(from: Timestamp, until: Timestamp) -> i64 {
+    i64::try_from(until.duration_since(from).as_millis().max(0)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -113,7 +150,7 @@ mod tests {
             finished_at: took.map(|took| at(sent + took)),
             finished_success: None,
             reason: None,
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,
@@ -123,7 +160,7 @@ mod tests {
     fn told(records: &[Record]) -> Vec<(String, i64, i64, bool)> {
         let mut sample = Sample::default();
         records.iter().for_each(|record| sample.add(record, at(NOW)));
-        let unusual = sample.finish().into_iter();
+        let unusual = sample.finish().unusual(at(NOW)).into_iter();
         unusual
             .map(|run| (run.key.entry().to_string(), run.run_ms / 1000, run.median_ms / 1000, run.running))
             .collect()
@@ -140,6 +177,8 @@ mod tests {
         records.push(record("import", NOW - 1_800, State::Started, None));
         records.push(record("import", NOW - 80_000, State::Failed, Some(2_000)));
         records.push(record("import", NOW - 90_000, State::Finished, Some(9_000)));
+        // Nobody has asked for it since yesterday.
+        records.push(record("import", NOW - 90_000, State::Started, None));
         let import = "import".to_owned();
         assert_eq!(told(&records), [(import.clone(), 1_800, 600, true), (import, 2_000, 600, false)]);
     }
