@@ -76,7 +76,8 @@ impl Askers {
     /// An entry is fired: who asked hears of its occurrence from now on.
     pub(super) fn fired(&mut self, asker: Asker, key: Key, desk: &mut ControlState) {
         if let Some((answer, told)) = self.fires.remove(&asker) {
-            desk.watch(key.clone(), told);
+            // Events name no pass.
+            desk.watch(Key::new(key.entry().clone(), key.scheduled_at()), told);
             let _ = answer.send(Ok(key));
         }
     }
@@ -107,10 +108,10 @@ impl Leader {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
             ControlRequest::Fire(fire) => {
-                let Fire { entry, args, haste, at, by: Uid(by_uid), answer, told, .. } = *fire;
+                let Fire { entry, wanted, by: Uid(by_uid), answer, told, .. } = *fire;
                 let asker = self.askers.next();
                 self.askers.fires.insert(asker, (answer, told));
-                let fire = FireByHand { asker, entry, args, at, haste, by_uid };
+                let fire = FireByHand { asker, entry, wanted, by_uid };
                 self.handle(daemon, Input::Fire(fire), Now::read());
             }
             ControlRequest::Pause(steer, terms) => {
