@@ -29,8 +29,10 @@ mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
+mod summary;
 mod text;
 mod transfer;
+mod uuid;
 mod writer;
 
 use std::borrow::Cow;
@@ -46,7 +48,7 @@ use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
-pub use identity::{Identity, WhenReplaced};
+pub use identity::WhenReplaced;
 pub use in_force::{Definition, InForce, Span};
 pub use location::Location;
 pub use pause::Pause;
@@ -56,6 +58,7 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
+pub use uuid::Identity;
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.

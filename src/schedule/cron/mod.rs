@@ -3,6 +3,7 @@
 mod advice;
 mod calendar;
 mod field;
+mod nickname;
 mod parse;
 mod piece;
 
@@ -56,7 +57,7 @@ impl Expression {
 
     /// Its fields as they are written, nicknames spelt out; the second first where it is written.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
-        let fields = parse::expanded(&self.source).split_ascii_whitespace();
+        let fields = nickname::expanded(&self.source).split_ascii_whitespace();
         let skipped = if fields.clone().count() == Field::ALL.len() { 0 } else { 1 };
         Field::ALL.into_iter().skip(skipped).zip(fields)
     }
@@ -75,7 +76,7 @@ impl Expression {
 
 /// The nicknames, each of which stands for five fields.
 pub(super) fn nicknames() -> impl Iterator<Item = &'static str> {
-    parse::NICKNAMES.iter().map(|(name, _)| *name)
+    nickname::NICKNAMES.iter().map(|(name, _)| *name)
 }
 
 impl fmt::Debug for Expression {
