@@ -7,6 +7,7 @@ mod on_disk;
 mod request;
 mod request_handler;
 mod client;
+mod peer;
 mod protocol;
 mod server;
 mod socket;

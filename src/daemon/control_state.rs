@@ -1,4 +1,4 @@
-//! What the loop does when it is asked: fire an entry, pause or resume one, tell how things stand.
+//! The state that a loop keeps for people: what they ask about, and who waits for an answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,28 +6,25 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Daemon;
-use super::core::Core;
-use super::leader::Leader;
-use super::node::{Asker, FireByHand, Input, PauseChange, Steering};
-use crate::clock::Now;
-use crate::control::{
-    Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid,
-    attention,
-};
-use crate::dispatch;
-use crate::journal::{Health, JournalError, Key, Pause};
+use super::node::Asker;
+use crate::control::{Changed, FireError, SteerError};
+use crate::journal::Key;
 use crate::log::Event;
+<<<<<<< HEAD
 use crate::metrics::DISK_HANGS;
 use crate::schedule::ending;
+=======
+>>>>>>> house-circles
 
-/// What is kept for those who ask.
+/// The state that outlives a term.
 pub(super) struct ControlState {
-    since: Timestamp,
-    path: Arc<str>,
+    /// When the daemon started.
+    pub(super) since: Timestamp,
+    pub(super) path: Arc<str>,
     pub(super) journal: Arc<str>,
+    /// When the plan was last looked at. `None`: never yet.
     pub(super) swept_at: Option<Timestamp>,
-    /// Who hears of what a person fired.
+    /// Who hears of the events of an occurrence that a person fired.
     watched: HashMap<Key, mpsc::UnboundedSender<Event>>,
 }
 
@@ -68,6 +65,27 @@ pub(super) struct Askers {
 }
 
 impl Askers {
+    /// Somebody waits to learn whether an entry is fired, and then of its occurrence's events.
+    pub(super) fn waits_for_fire(
+        &mut self,
+        answer: oneshot::Sender<Result<Key, FireError>>,
+        told: mpsc::UnboundedSender<Event>,
+    ) -> Asker {
+        let asker = self.next();
+        self.fires.insert(asker, (answer, told));
+        asker
+    }
+
+    /// Somebody waits to learn whether an entry is paused or resumed.
+    pub(super) fn waits_for_steering(
+        &mut self,
+        answer: oneshot::Sender<Result<Changed, SteerError>>,
+    ) -> Asker {
+        let asker = self.next();
+        self.steers.insert(asker, answer);
+        asker
+    }
+
     fn next(&mut self) -> Asker {
         self.last += 1;
         Asker(self.last)
@@ -95,6 +113,7 @@ impl Askers {
         }
     }
 }
+<<<<<<< HEAD
 
 impl Leader {
     pub(super) fn asked(&mut self, daemon: &mut Daemon, ask: ControlRequest) {
@@ -228,3 +247,5 @@ impl Daemon {
         }
     }
 }
+=======
+>>>>>>> house-circles

@@ -4,12 +4,12 @@
 //! journal it left before would send again what was sent meanwhile. So the journal that was seen last must have nothing
 //! open, and the other one must be new or have come at least as far.
 
-use jiff::Timestamp;
-
-use super::identity::{Identity, Seen};
+use super::identity::Seen;
 use super::postgres::{self, Address};
+use super::summary::Summary;
 use super::{FILE_NAME, JournalError, sqlite};
 
+<<<<<<< HEAD
 /// The facts about a journal that decide whether it may be left or entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
@@ -22,6 +22,8 @@ pub(super) struct Summary {
     pub(super) moved_to: Option<String>,
 }
 
+=======
+>>>>>>> house-circles
 /// Finds that the journal at `location`, of which `found` is known, may take the place of the one that was seen last.
 ///
 /// # Errors

@@ -17,7 +17,6 @@
 //! again as attempts in doubt, and the stacks' actions tell which of them started.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -26,11 +25,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::JournalError;
+use super::uuid::Identity;
 use crate::schedule::{Shard, ShardName};
 
 /// Name of the file in the state directory.
 const FILE: &str = "journal.known";
 
+<<<<<<< HEAD
 /// A journal's identity: a UUID that is made with its tables, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity(String);
@@ -55,6 +56,9 @@ impl fmt::Display for Identity {
 }
 
 /// The reaction of a daemon whose state directory knows another journal than the one that is found.
+=======
+/// What a daemon does when the journal that its state directory knows is gone or is another.
+>>>>>>> house-circles
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenReplaced {
     /// The daemon refuses to fire.

@@ -30,9 +30,14 @@ mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
+mod summary;
 mod text;
 mod transfer;
+<<<<<<< HEAD
 mod unusual;
+=======
+mod uuid;
+>>>>>>> house-circles
 mod writer;
 
 use std::borrow::Cow;
@@ -48,7 +53,7 @@ use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
-pub use identity::{Identity, WhenReplaced};
+pub use identity::WhenReplaced;
 pub use in_force::{Definition, InForce, Span};
 pub use last_ends::LastEnds;
 pub use location::Location;
@@ -59,7 +64,11 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
+<<<<<<< HEAD
 pub use unusual::{Sample, Unusual};
+=======
+pub use uuid::Identity;
+>>>>>>> house-circles
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::estimate::{Heard, QuotaEstimate};
 use super::ledger::{Bucket, Ledger};
 use super::limiter::Limiter;
-use super::window::Window;
+use super::window::{SavedWindow, Window};
 use super::{Ending, Quota, inner, mono, wall};
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
@@ -72,6 +72,7 @@ pub struct SavedUse {
     pub others: u32,
 }
 
+<<<<<<< HEAD
 /// The kinds of window that are still possible, and the state of the present window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedWindow {
@@ -95,6 +96,8 @@ impl Default for SavedWindow {
     }
 }
 
+=======
+>>>>>>> house-circles
 impl Quota {
     /// A quota as a former process left it.
     ///

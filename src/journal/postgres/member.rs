@@ -9,26 +9,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::directory::Lock;
-use super::super::elsewhere::{self, Summary};
-use super::super::identity::{Identity, KnownJournal, WhenReplaced};
+use super::super::elsewhere;
+use super::super::identity::{KnownJournal, WhenReplaced};
 use super::super::outage::Outage;
+use super::super::summary::Summary;
+use super::super::uuid::Identity;
 use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
-use super::elector::{Candidate, Command, Elector};
-use super::identity::Id;
-use super::lease::{KnownBeat, Number};
+use super::elector::{Candidate, Command, Elector, Unable};
 use super::presence::{Presence, Told};
 use super::rows::{self, Rows};
 use super::sighting::{Leadership, Sighting};
+use super::term::{LeadershipChange, MemberEvent, Profile, Term};
 use super::{Address, identity, schema};
 use crate::clock::Mono;
 use crate::schedule::{Shard, ShardName};
 
+<<<<<<< HEAD
 /// The data about a member that the others read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -158,6 +159,8 @@ impl Term {
     }
 }
 
+=======
+>>>>>>> house-circles
 /// A member of those that share the journal. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Membership {
@@ -354,21 +357,6 @@ pub(in super::super) fn summary(address: &Address) -> Result<Option<Summary>, Jo
         let client = connect(address).await?;
         schema::summary(&client, address).await
     })
-}
-
-/// A leader's way to say that it cannot write, though its lease is kept.
-#[derive(Debug)]
-pub(super) struct Unable {
-    commands: mpsc::UnboundedSender<Command>,
-    shard: Shard,
-    number: Number,
-}
-
-impl Unable {
-    /// Leaves the shard to another member, if there is one.
-    pub(super) fn tell(&self, error: &JournalError) {
-        let _ = self.commands.send(Command::CannotLead(self.shard.clone(), self.number, error.clone()));
-    }
 }
 
 /// A member's part in one shard: it leads it, or stands by.

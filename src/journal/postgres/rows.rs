@@ -22,14 +22,16 @@ use super::super::{
     State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
-use super::group::{CLAIM, IN_FORCE, columns};
-use super::lease::{KnownBeat, Number};
-use super::member::{Term, Unable};
+use super::elector::Unable;
+use super::group::columns;
+use super::lease::Number;
 use super::open::Open;
+use super::statements::Statements;
+use super::term::Term;
 use super::{Address, schema};
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 /// After a connection could not be made, none is tried for so long: what is asked meanwhile fails
 /// at once.
@@ -78,6 +80,7 @@ pub(super) struct Rows {
     unable: Unable,
 }
 
+<<<<<<< HEAD
 /// The statements of a shard's leader that name where its lease and its cursor are.
 pub(super) struct Statements {
     /// The last beat of the leader that is known to be written.
@@ -152,6 +155,9 @@ impl Statements {
 const BEAT: &str = "{beat}";
 
 /// Many occurrences may have been left open, so the server may take as long as [`BEGUN_WITHIN`].
+=======
+/// What was left open may be much: the server may take as long as [`BEGUN_WITHIN`].
+>>>>>>> house-circles
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
 pub(super) const PAUSED: &str = "SELECT entry, terms FROM stackcron.paused ORDER BY 1";
@@ -196,13 +202,6 @@ const ACTIONS: &str = "
     SELECT surplus, scheduled_at, entry, NULL, pass, NULL FROM stackcron.resent
     WHERE surplus IS NOT NULL AND stack = $2
     ORDER BY scheduled_at, entry";
-
-const OPEN: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass,
-        link, retry_of
-    FROM stackcron.open o JOIN stackcron.target t ON t.id = o.target
-    WHERE o.shard = {own}
-    ORDER BY scheduled_at, entry, pass";
 
 const SETTLED: &str = "
     SELECT s.scheduled_at, s.entry, s.state, s.action, s.pass
