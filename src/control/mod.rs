@@ -3,6 +3,7 @@
 
 mod attention;
 mod choice;
+mod journal_reading;
 mod on_disk;
 mod request;
 mod request_handler;

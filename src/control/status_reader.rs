@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::journal_reading::JournalReading;
 use super::request::{AskError, ControlHandle, ControlRequest};
 use super::status::{Around, Status};
 use crate::background::Background;
@@ -57,19 +58,7 @@ pub struct StatusReader {
     reader: Background,
     /// Bounds the number of readings at a time.
     reading: Arc<Semaphore>,
-    lately: std::sync::Mutex<Option<Read>>,
-}
-
-/// A reading of the journal.
-#[derive(Clone)]
-pub(super) struct Read {
-    pub(super) since: Timestamp,
-    pub(super) lately: Lately,
-    /// The newest occurrences of their entries that a person should look into.
-    pub(super) unresolved: Vec<Record>,
-    /// Runs out of the ordinary.
-    pub(super) unusual: Vec<Unusual>,
-    good_until: Instant,
+    lately: std::sync::Mutex<Option<JournalReading>>,
 }
 
 /// Why there is no status.
@@ -145,7 +134,7 @@ impl StatusReader {
         keys: Vec<Key>,
         schedule: Arc<Schedule>,
         now: Timestamp,
-    ) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
+    ) -> (Vec<Option<Record>>, Option<JournalReading>, Vec<Member>) {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let journal = self.journal.clone();
         let reading = async {
@@ -246,7 +235,12 @@ fn named(
 }
 
 /// Returns the outcomes of the last day, from the last reading while that is good.
-fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Timestamp) -> Option<Read> {
+fn lately(
+    journal: &Location,
+    known: Option<JournalReading>,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Option<JournalReading> {
     let began = Instant::now();
     if let Some(known) = known.filter(|known| began < known.good_until) {
         return Some(known);
@@ -256,5 +250,5 @@ fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Tim
     let unresolved = unresolved(journal, &lately, schedule, now);
     let unusual = unusual(journal, schedule, now);
     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
-    Some(Read { since, lately, unresolved, unusual, good_until })
+    Some(JournalReading { since, lately, unresolved, unusual, good_until })
 }

@@ -15,6 +15,7 @@ use crate::control::{
 use crate::dispatch;
 use crate::journal::{Health, JournalError, Pause};
 use crate::metrics::DISK_HANGS;
+use crate::schedule::ending;
 
 impl Leader {
     pub(super) fn asked(&mut self, daemon: &mut Daemon, ask: ControlRequest) {
@@ -57,6 +58,8 @@ impl Leader {
         let on_disk = daemon.shared.on_disk.seen();
         let accounts: Vec<_> = self.node.core().standings().map(|(name, of)| (name.clone(), of)).collect();
         let not_ready = daemon.not_ready(Some(self), &health, now);
+        let endings: Vec<_> =
+            daemon.calendars.iter().filter_map(|calendar| ending(calendar, now.wall)).collect();
         let list = attention(&States {
             not_ready: not_ready.as_ref(),
             health: &health,
@@ -66,6 +69,8 @@ impl Leader {
             log: daemon.shared.log().gap(),
             accounts: &accounts,
             unresolved: &[],
+            unusual: &[],
+            endings: &endings,
             paused: self.node.core().paused(),
             now: now.wall,
         });

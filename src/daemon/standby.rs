@@ -14,9 +14,7 @@ use super::replacement::Part;
 use super::sweep::{Tick, Ticks};
 use crate::clock::Now;
 use crate::control::ControlRequest;
-use crate::journal::postgres::{
-    Leadership, LeadershipChange, Leads, MemberEvent, Membership, ShardHandle, Term,
-};
+use crate::journal::postgres::{Leadership, LeadershipChange, Leads, MemberEvent, Membership, Term};
 use crate::journal::{JournalError, Opened};
 use crate::log::Event;
 use crate::log::event::{

@@ -33,11 +33,8 @@ mod statistics;
 mod summary;
 mod text;
 mod transfer;
-<<<<<<< HEAD
 mod unusual;
-=======
 mod uuid;
->>>>>>> house-circles
 mod writer;
 
 use std::borrow::Cow;
@@ -64,11 +61,8 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
-<<<<<<< HEAD
 pub use unusual::{Sample, Unusual};
-=======
 pub use uuid::Identity;
->>>>>>> house-circles
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.

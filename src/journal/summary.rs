@@ -1,10 +1,10 @@
-//! What counts when a journal is left or entered.
+//! The facts about a journal that decide whether it may be left or entered.
 
 use jiff::Timestamp;
 
-use super::identity::Identity;
+use super::uuid::Identity;
 
-/// What counts when a journal is left or entered.
+/// The facts about a journal that decide whether it may be left or entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) identity: Identity,
@@ -12,6 +12,6 @@ pub(super) struct Summary {
     pub(super) open: u64,
     /// Everything scheduled before is claimed. `None`: nothing was planned yet.
     pub(super) cursor: Option<Timestamp>,
-    /// Where the journal goes on, once it has been moved.
+    /// The place to which the journal was moved. `None`: it was not moved.
     pub(super) moved_to: Option<String>,
 }

@@ -29,7 +29,7 @@ const NARROWINGS: u32 = 3;
 /// An opening that is known this well, or to a hundredth of the window, needs no narrowing.
 const NARROW: Duration = Duration::from_secs(1);
 
-/// Which kinds of window are possible, and what is known of the present one.
+/// The kinds of window that are still possible, and the state of the present window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedWindow {
     /// Aligned to the wall clock.

@@ -22,13 +22,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-<<<<<<< HEAD
-pub use conditions::{ConditionError, Conditions, Latency};
-pub use difference::{AccountDifference, Change, Difference, EntryDifference, Load};
-=======
 pub use condition_error::ConditionError;
 pub use conditions::{Conditions, Latency};
->>>>>>> house-circles
+pub use difference::{AccountDifference, Change, Difference, EntryDifference, Load};
 pub use forecast::{AccountForecast, Forecast, Troubled, WindowForecast};
 pub use load::{Busiest, busiest};
 pub use others::Others;

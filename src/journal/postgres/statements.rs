@@ -120,7 +120,8 @@ impl Statements {
         }
     }
 
-    /// What each statement begins with: the lease, if it is still this leader's, held as it is.
+    /// Returns the beginning of each statement: it locks the lease's row if the lease is still this
+    /// leader's.
     pub(super) fn lease(&self) -> String {
         self.now(&self.lease)
     }

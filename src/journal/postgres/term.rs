@@ -8,36 +8,36 @@ use super::identity::Id;
 use super::lease::{KnownBeat, Number};
 use crate::schedule::Shard;
 
-/// What a member tells the others of itself.
+/// The data about a member that the others read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Its host, and the number of its process there.
+    /// Host and process id.
     pub name: String,
-    /// Of its program.
+    /// Version of the member's program.
     pub version: String,
-    /// What its schedule file is known by.
+    /// Fingerprint of the member's schedule file.
     pub schedule: String,
     /// The entries in it.
     pub entries: usize,
 }
 
-/// What a member learns of one shard.
+/// A change of a shard's leadership, for the member.
 #[derive(Debug)]
 pub enum LeadershipChange {
-    /// It leads from now on. Nobody else sends.
+    /// The member leads from now on. No other member sends.
     Leads(Term),
     /// The journal is gone, or another one is in its place: nobody leads.
     Replaced,
     /// Another one leads: this one had not beaten for too long. What it had in hand is the other's
     /// now.
     Deposed,
-    /// It has more shards than others, and is to hand this one over.
+    /// The member has more shards than others, and is to hand this one over.
     HandsOver,
     /// Another one leads, of this name if it is known, and this one stands by.
     StandsBy(Option<String>),
 }
 
-/// What a member learns besides.
+/// An event for the member that concerns no single shard.
 #[derive(Debug)]
 pub enum MemberEvent {
     /// The database is out of reach. A leader goes on with what its permit covers.
@@ -45,7 +45,7 @@ pub enum MemberEvent {
     /// The journal that the state directory knows is gone, or another one is in its place. Nobody
     /// leads until it is back.
     Replaced {
-        /// Where it was.
+        /// The place of the journal.
         journal: String,
         /// The identity of the journal that was seen last.
         known: Identity,
@@ -58,16 +58,16 @@ pub enum MemberEvent {
     Differs {
         /// Whose.
         member: String,
-        /// What its file is known by.
+        /// Fingerprint of this member's file.
         schedule: String,
-        /// Who leads.
+        /// The leading member.
         leader: String,
-        /// What the leader's file is known by.
+        /// Fingerprint of the leader's file.
         leader_schedule: String,
     },
     /// This machine's clock is off from the database's.
     ClockOff {
-        /// How far it is ahead.
+        /// Milliseconds by which this machine's clock is ahead.
         by_ms: i64,
     },
 }
@@ -79,25 +79,25 @@ pub struct Term {
     pub(super) number: Number,
     pub(super) holder: Id,
     pub(super) known_beat: KnownBeat,
-    /// Of the journal in which the lease was taken.
+    /// Identity of the journal in which the lease was taken.
     pub(super) identity: Identity,
-    /// Of the term before.
+    /// Number of the term before.
     pub(super) former: Number,
     pub(super) permit: SendPermit,
-    /// Nothing that is due later was sent by any leader before.
+    /// No former leader sent anything that is due after this instant.
     pub(super) sends_until: Option<Timestamp>,
-    /// The same of the leader before, where that was a process that this one knows of.
+    /// The watermark of the leader before, where that leader was a former process of this member.
     pub(super) mark: Option<Timestamp>,
 }
 
 impl Term {
-    /// Of which it is.
+    /// Returns the number of the term.
     #[cfg(test)]
     pub(crate) fn number(&self) -> Number {
         self.number
     }
 
-    /// Who leads.
+    /// The leading member.
     #[cfg(test)]
     pub(crate) fn holder(&self) -> Id {
         self.holder
@@ -115,7 +115,7 @@ impl Term {
         &self.permit
     }
 
-    /// Whether it has ended already.
+    /// Returns true when the term has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.permit.is_revoked()
     }
@@ -131,7 +131,7 @@ impl Term {
         }
     }
 
-    /// The same term, opened again: what is open was claimed under its own number.
+    /// Returns this term opened again, with the open occurrences claimed under its own number.
     pub(crate) fn renewed(self) -> Term {
         Term { former: self.number, ..self }
     }

@@ -1,7 +1,5 @@
 //! One daemon among several: it stands by until it leads, begins a term, and steps down.
 
-use std::time::Duration;
-
 use super::super::database::{Call, Client, Kind, Went};
 use super::super::member::{Member, Order};
 use super::process::{Opening, Process};
