@@ -32,9 +32,7 @@ async fn a_run_three_times_as_long_as_its_median_is_told_while_it_runs() {
     let mut settings = settings(&[]);
     settings.action_duration = Duration::from_secs(3600);
     let slow = sandbox_with(settings).await;
-    let job = |cron: &str, more: &str| {
-        format!("  nightly: {{ stack: s1, job: j1, cron: '{cron}', overlap: skip{more} }}\n")
-    };
+    let job = |cron: &str, more: &str| format!("  nightly: {{ stack: s1, job: j1, cron: '{cron}'{more} }}\n");
     let place = Place::firing_at(&quick, "", &job("* * * * * *", ""));
     let mut daemon = place.start();
     while daemon.events("action.finished").len() < 4 {

@@ -1,6 +1,7 @@
 //! The page of `--listen` and its API: the records are those of the commands, and who has no business there gets nothing.
 
 mod browser;
+mod measured;
 mod views;
 
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 
-use crate::common::{Daemon, PATIENCE, Place, sandbox, until};
+use crate::common::{Daemon, PATIENCE, Place, sandbox, schedule, until};
 
 /// Some that are due, some far off, one with arguments that are nobody's business.
 const JOBS: &str = "  heartbeat: { stack: s1, job: j1, cron: '* * * * * *', args: 'password=hunter2' }
@@ -60,6 +61,14 @@ fn get(address: SocketAddr, path: &str) -> Answer {
     ask_with(address, "GET", path, "Host: localhost\r\n")
 }
 
+/// Asks again while the answer is being made: a machine that is busy takes longer than the daemon lets wait.
+fn made(address: SocketAddr, path: &str) -> Answer {
+    until("an answer that is made", || {
+        let answer = get(address, path);
+        if answer.status == 202 { Err(answer.body) } else { Ok(answer) }
+    })
+}
+
 /// Starts a daemon that listens.
 fn listening(place: &Place, arguments: &[&str]) -> (Daemon, SocketAddr) {
     let mut daemon = place.start_with(&[&["--listen", "127.0.0.1:0"], arguments].concat());
@@ -88,7 +97,7 @@ async fn who_has_no_business_here_gets_nothing() {
         ("127.0.0.1.evil.example", 421),
         ("192.0.2.1", 421),
     ] {
-        for path in ["/", "/api/v1/status", "/calendar.ics", "/metrics", "/assets/app.js"] {
+        for path in ["/", "/api/v1/status", "/calendar.ics?days=1", "/metrics", "/assets/app.js"] {
             let answer = ask_with(address, "GET", path, &format!("Host: {host}\r\n"));
             assert_eq!(answer.status, status, "{path} of {host}: {}", answer.body);
         }
@@ -176,16 +185,16 @@ async fn the_records_are_those_of_the_commands_and_are_sent_once() {
             &["next", "nightly", "--count", "5", "--from", "2026-10-23T00:00:00Z"][..],
         ),
         (
-            "next?from=2027-01-01T00:00:00Z&calendar=true",
-            &["next", "--from", "2027-01-01T00:00:00Z", "--calendar"],
+            "next?from=2027-01-01T00:00:00Z&calendar=true&entry=nightly&entry=away",
+            &["next", "nightly", "away", "--from", "2027-01-01T00:00:00Z", "--calendar"],
         ),
         (
-            "forecast?from=2027-01-01T00:00:00Z&until=2027-01-01T01:00:00Z",
-            &["forecast", "--from", "2027-01-01T00:00:00Z", "--until", "2027-01-01T01:00:00Z"],
+            "forecast?from=2027-01-01T00:00:00Z&until=2027-01-01T00:01:00Z",
+            &["forecast", "--from", "2027-01-01T00:00:00Z", "--until", "2027-01-01T00:01:00Z"],
         ),
     ] {
         assert_eq!(
-            get(address, &format!("/api/v1/{path}")).json(),
+            made(address, &format!("/api/v1/{path}")).json(),
             Value::from(printed(&place, command)),
             "{path}"
         );
@@ -212,12 +221,36 @@ async fn the_records_are_those_of_the_commands_and_are_sent_once() {
         let again = ask_with(address, "GET", path, &format!("Host: localhost\r\nIf-None-Match: {tag}\r\n"));
         assert_eq!((again.status, again.body.as_str()), (304, ""), "{path} with {tag}");
     }
-    let all: String = ["status", "entries", "history", "quota", "next"]
-        .map(|name| get(address, &format!("/api/v1/{name}")).body)
+    let all: String = ["status", "entries", "history", "quota", "next", "audit", "forecast?until=%2B1m"]
+        .map(|name| made(address, &format!("/api/v1/{name}")).body)
         .concat();
-    let all = all + &get(address, "/calendar.ics").body + &get(address, "/metrics").body;
+    let all =
+        all + &made(address, "/calendar.ics?days=1&entry=nightly").body + &get(address, "/metrics").body;
     let why = get(address, &format!("/api/v1/why?entry=heartbeat&at={at}&format=text")).body;
-    assert!(!(all + &why).contains("hunter2"), "args are told to nobody");
+    let all = all + &why;
+    assert!(!all.contains("hunter2"), "args are told to nobody");
+    assert!(!all.contains(stackcron::sandbox::DEFAULT_TOKEN), "a token is told to nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_makes_what_was_told_of_the_schedule_anew() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "", "  nightly: { stack: s1, job: j1, cron: '30 1 * * *' }\n");
+    let (mut daemon, address) = listening(&place, &[]);
+    let paths = [
+        "/api/v1/forecast?from=2027-01-01T00:00:00Z&until=2027-01-01T02:00:00Z",
+        "/api/v1/next?from=2027-01-01T00:00:00Z&until=2027-01-01T02:00:00Z",
+        "/api/v1/next?calendar=true&from=2027-01-01T00:00:00Z",
+        "/calendar.ics",
+    ];
+    let before = paths.map(|path| get(address, path).body);
+    let jobs = "  nightly: { stack: s1, job: j1, cron: '*/10 * * * *' }\n";
+    place.write(&schedule(&sandbox.url(), "", jobs));
+    daemon.event("schedule.reloaded");
+    // All are good for a while, unless the schedule is another.
+    for (path, before) in paths.into_iter().zip(before) {
+        assert_ne!(get(address, path).body, before, "{path} is of the schedule in force");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,6 +271,34 @@ async fn a_proxy_reads_it_through_a_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chains_slow_and_quick_runs_and_the_audit_are_told() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  first: { stack: s1, job: j1, cron: '* * * * * *', expect: { at_least: 1m } }
+  second: { stack: s2, job: j1, after: first }
+  long: { stack: s1, job: j-slow, cron: '* * * * * *', overlap: skip, expect: { within: 1s } }
+";
+    let (_daemon, address) = listening(&Place::firing_at(&sandbox, "", jobs), &[]);
+    let history = |entry: &str, condition: &dyn Fn(&Value) -> bool| {
+        until("a record of the history", || {
+            let rows = get(address, &format!("/api/v1/history?entry={entry}")).json();
+            let found = rows.as_array().into_iter().flatten().find(|row| condition(row)).cloned();
+            found.ok_or_else(|| rows.to_string())
+        })
+    };
+    history("first", &|row| row["pace"] == "quick" && row["after"].is_null());
+    history("second", &|row| row["after"] == "first" && row["state"] == "finished");
+    history("long", &|row| row["pace"] == "slow");
+    let entry = |name: &str| get(address, &format!("/api/v1/entries?entry={name}")).json()[0].clone();
+    assert_eq!(entry("first")["then"], serde_json::json!(["second"]));
+    assert_eq!(entry("second")["after"], serde_json::json!({ "entry": "first", "on": "success" }));
+    let audit = until("an audit with verdicts", || {
+        let audit = get(address, "/api/v1/audit").json();
+        if audit["on_time"].as_u64() > Some(0) { Ok(audit) } else { Err(audit.to_string()) }
+    });
+    assert_eq!((&audit["lost"], &audit["broken"]), (&0.into(), &false.into()), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_openapi_file_describes_each_answer() {
     let text =
         crate::common::read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.yaml"));
@@ -251,10 +312,11 @@ async fn the_openapi_file_describes_each_answer() {
         ("entries", ""),
         ("history", ""),
         ("next", ""),
-        ("next", "calendar=true"),
-        ("forecast", "until=%2B1h"),
+        ("next", "calendar=true&entry=nightly"),
+        ("forecast", "until=%2B1m"),
         ("why", "entry=nightly&at=yesterday"),
         ("quota", ""),
+        ("audit", ""),
     ] {
         let mut answer = &paths[&format!("/{name}")]["get"]["responses"]["200"];
         if let Some(found) = answer["$ref"].as_str() {
@@ -264,7 +326,7 @@ async fn the_openapi_file_describes_each_answer() {
         let components = document["components"].clone();
         let whole = serde_json::json!({ "allOf": [schema], "components": components });
         let validator = jsonschema::validator_for(&whole).expect("a schema");
-        let told = get(address, &format!("/api/v1/{name}?{query}"));
+        let told = made(address, &format!("/api/v1/{name}?{query}"));
         assert_eq!(told.status, 200, "{name}: {}", told.body);
         let told = told.json();
         let wrong: Vec<String> = validator
@@ -276,7 +338,7 @@ async fn the_openapi_file_describes_each_answer() {
     document["paths"] = Value::Null;
     for name in paths.keys() {
         assert!(
-            ["/status", "/entries", "/history", "/next", "/forecast", "/why", "/quota"]
+            ["/status", "/entries", "/history", "/next", "/forecast", "/why", "/quota", "/audit"]
                 .contains(&name.as_str()),
             "{name} is held against its answer"
         );
@@ -287,7 +349,7 @@ async fn the_openapi_file_describes_each_answer() {
 async fn the_calendar_is_read_by_a_calendar_program() {
     let sandbox = sandbox(&[]).await;
     let (_daemon, address) = listening(&Place::firing_at(&sandbox, "", JOBS), &[]);
-    let answer = get(address, "/calendar.ics?days=3");
+    let answer = made(address, "/calendar.ics?days=3");
     assert_eq!(answer.header("content-type"), Some("text/calendar; charset=utf-8"));
     let calendar: icalendar::Calendar = answer.body.parse().expect("a calendar");
     use icalendar::Component;

@@ -541,7 +541,7 @@ fn an_alias_bomb_ends_in_an_error() {
     assert_eq!(codes(&bomb), [Code::TooLarge]);
 
     let long = "y".repeat(1 << 17);
-    let uses = "- *a\n".repeat(2_000);
+    let uses = "- *a\n".repeat(2_100);
     assert_eq!(
         codes(&format!("x-a: &a \"{long}\\n\"\nx-b:\n{uses}")),
         [Code::TooLarge],
@@ -594,7 +594,8 @@ fn a_path_that_leads_to_no_file_is_a_clear_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = dir.path().join("none.yaml");
     assert_eq!(refused(&missing), (Code::Unreadable, "there is no such file".into()));
-    assert_eq!(refused(dir.path()), (Code::Unreadable, "this is a directory".into()));
+    let none = "no file of the directory has a name that ends in `.yaml`";
+    assert_eq!(refused(dir.path()), (Code::Unreadable, none.into()));
     assert_eq!(refused(Path::new("/dev/zero")), (Code::Unreadable, "this is no regular file".into()));
 
     let fifo = dir.path().join("fifo");

@@ -49,6 +49,9 @@ pub enum ForecastError {
     /// There is nothing to look at.
     #[error(transparent)]
     Span(#[from] SpanError),
+    /// More happens in the span than may be rehearsed.
+    #[error("more happens in the span than may be rehearsed; name a shorter one")]
+    TooMuch,
     /// The output is closed or full.
     #[error(transparent)]
     Output(#[from] io::Error),
@@ -77,11 +80,12 @@ const LEAST_FOLDED: usize = 8;
 const NARROWEST: usize = 10;
 
 /// Forecasts, and prints what comes of it, on lines of so many columns at most, where somebody
-/// says.
+/// says. `most`: how much may happen in the span. `None`: any number.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
     now: Timestamp,
+    most: Option<u64>,
     format: Format,
     columns: Option<usize>,
     out: &mut dyn Write,
@@ -92,7 +96,13 @@ pub fn run(
         None => from.checked_add(SPAN).unwrap_or(Timestamp::MAX),
     };
     let Span { from, until } = Span::new(from, until)?;
-    let forecast = Forecast::new(schedule, &args.suppositions.conditions(), from, until);
+    let conditions = args.suppositions.conditions();
+    let forecast = match most {
+        Some(most) => {
+            Forecast::at_most(schedule, &conditions, from, until, most).ok_or(ForecastError::TooMuch)?
+        }
+        None => Forecast::new(schedule, &conditions, from, until),
+    };
     let suggestions = if args.suggest { suggest(schedule, from, until) } else { Vec::new() };
     match format {
         Format::Json => {

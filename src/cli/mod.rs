@@ -238,7 +238,7 @@ impl Cli {
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
                 let (now, columns) = (Timestamp::now(), output::columns());
                 let mut text = Vec::new();
-                let fit = forecast::run(&args, schedule, now, format, columns, &mut text);
+                let fit = forecast::run(&args, schedule, now, None, format, columns, &mut text);
                 output::fit(&text, format, out);
                 match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),

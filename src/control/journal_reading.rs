@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::journal::{Lately, Record, Unusual};
+use crate::journal::{Lately, Record};
 
 /// A reading of the journal.
 #[derive(Clone)]
@@ -12,8 +12,6 @@ pub(super) struct JournalReading {
     pub(super) lately: Lately,
     /// The newest occurrences of their entries that a person should look into.
     pub(super) unresolved: Vec<Record>,
-    /// Runs out of the ordinary.
-    pub(super) unusual: Vec<Unusual>,
     /// The next status reads the journal anew after this instant.
     pub(super) good_until: Instant,
 }

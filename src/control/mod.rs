@@ -14,6 +14,7 @@ mod server;
 mod socket;
 mod status;
 mod status_reader;
+mod unusual_reader;
 mod user;
 
 pub use attention::{Attention, ProblemKind};

@@ -134,11 +134,14 @@ impl From<Member> for MemberStatus {
 
 /// The schedule that is fired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each field is what its name says")]
+#[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct InForce {
     pub path: String,
     pub entries: usize,
     pub accounts: usize,
+    /// When its file was read. `None`: the daemon that told this is an older one.
+    #[serde(default)]
+    pub loaded_at: Option<Timestamp>,
 }
 
 /// The journal, and since when and why it cannot be written.
@@ -339,13 +342,14 @@ impl Status {
         snapshot: &Snapshot,
         around: Vec<Around>,
         read: Option<JournalReading>,
+        unusual: Vec<Unusual>,
         members: Vec<Member>,
         most: usize,
     ) -> Status {
         let schedule = &snapshot.schedule;
-        let (lately, unresolved, unusual) = match read {
-            Some(read) => (Some((read.since, read.lately)), read.unresolved, read.unusual),
-            None => (None, Vec::new(), Vec::new()),
+        let (lately, unresolved) = match read {
+            Some(read) => (Some((read.since, read.lately)), read.unresolved),
+            None => (None, Vec::new()),
         };
         let endings: Vec<Ending> = (schedule.calendars().into_values())
             .filter_map(|calendar| ending(calendar, snapshot.now))
@@ -390,6 +394,7 @@ impl Status {
                 path: snapshot.path.to_string(),
                 entries: schedule.entries.len(),
                 accounts: schedule.accounts.len(),
+                loaded_at: Some(snapshot.on_disk.in_force_since),
             },
             journal: JournalStatus {
                 path: snapshot.journal.to_string(),

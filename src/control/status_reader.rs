@@ -14,9 +14,10 @@ use tokio::time::{Instant, timeout};
 use super::journal_reading::JournalReading;
 use super::request::{AskError, ControlHandle, ControlRequest};
 use super::status::{Around, Status};
+use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
 use crate::journal::postgres::Member;
-use crate::journal::{Filter, Key, Lately, Location, Record, Sample, State, Unusual};
+use crate::journal::{Filter, Key, Lately, Location, Record, State};
 use crate::schedule::{Entry, Schedule, entries};
 use crate::timetable;
 
@@ -38,11 +39,6 @@ const MOST_LISTED: usize = 1000;
 /// At most this many notable occurrences of the last day are listed.
 const MOST_NOTABLE: usize = 10;
 
-/// The newest records, of this long at most, from which the median run time of each entry is taken:
-/// some tenths of a second to read.
-const SAMPLE: u32 = 20_000;
-const SAMPLED: SignedDuration = SignedDuration::from_hours(30 * 24);
-
 /// After an occurrence that did not end well, at most this many newer ones of its entry are looked
 /// at for one that did.
 const MOST_LATER: u32 = 100;
@@ -59,6 +55,7 @@ pub struct StatusReader {
     /// Bounds the number of readings at a time.
     reading: Arc<Semaphore>,
     lately: std::sync::Mutex<Option<JournalReading>>,
+    runs: UnusualReader,
 }
 
 /// Why there is no status.
@@ -80,6 +77,7 @@ impl StatusReader {
     pub fn new(asking: ControlHandle, journal: Location) -> io::Result<StatusReader> {
         Ok(StatusReader {
             asking,
+            runs: UnusualReader::new(journal.clone())?,
             journal,
             walker: Background::start("status")?,
             reader: Background::start("status-journal")?,
@@ -115,7 +113,11 @@ impl StatusReader {
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
         }
-        let put_together = move || Status::of(&snapshot, around, lately, members, most);
+        let surveyed = self.runs.survey().await;
+        let put_together = move || {
+            let unusual = unusual(&surveyed, &snapshot.schedule, now);
+            Status::of(&snapshot, around, lately, unusual, members, most)
+        };
         Ok(self.walker.run(put_together).await.ok_or(AskError::Stopping)?)
     }
 
@@ -188,32 +190,6 @@ fn unresolved(journal: &Location, lately: &Lately, schedule: &Schedule, now: Tim
     newest.into_iter().filter(in_schedule).filter(|record| !since_is_well(record)).cloned().collect()
 }
 
-/// The runs that take far longer than their entry's do, but not those that are within what the
-/// entry expects.
-fn unusual(journal: &Location, schedule: &Schedule, now: Timestamp) -> Vec<Unusual> {
-    let since = now.checked_sub(SAMPLED).ok();
-    let filter = Filter { since, until: Some(now), newest: Some(SAMPLE), ..Filter::default() };
-    let mut sample = Sample::default();
-    let read = journal.read_history(&filter, |record| {
-        sample.add(&record, now);
-        ControlFlow::Continue(())
-    });
-    if read.is_err() {
-        return Vec::new();
-    }
-    let mut unusual = sample.finish();
-    unusual.retain(|run| {
-        let entry = schedule.entries.iter().find(|entry| entry.name == *run.key.entry());
-        let within = entry.map(|entry| entry.expect.as_ref().and_then(|expect| expect.within));
-        within.is_some_and(|within| within.is_none_or(|within| run.run_ms > ms(within)))
-    });
-    unusual
-}
-
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// An entry, and when it is due next, if ever.
 type Upcoming = (Arc<Entry>, Option<Timestamp>);
 
@@ -248,7 +224,6 @@ fn lately(
     let since = now.checked_sub(LATELY).unwrap_or(Timestamp::MIN);
     let lately = journal.read_lately(since, now, MOST_NOTABLE).ok()?;
     let unresolved = unresolved(journal, &lately, schedule, now);
-    let unusual = unusual(journal, schedule, now);
     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
-    Some(JournalReading { since, lately, unresolved, unusual, good_until })
+    Some(JournalReading { since, lately, unresolved, good_until })
 }

@@ -61,7 +61,7 @@ pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
-pub use unusual::{Sample, Unusual};
+pub use unusual::{Sample, Surveyed, Unusual};
 pub use uuid::Identity;
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which

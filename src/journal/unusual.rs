@@ -52,6 +52,10 @@ pub struct Sample {
     lately: Vec<Unusual>,
 }
 
+/// The runs of a sample that are out of the ordinary, or will be if they run on.
+#[derive(Debug, Default)]
+pub struct Surveyed(Vec<Unusual>);
+
 impl Sample {
     /// Counts a record in. Records may come in any order.
     pub fn add(&mut self, record: &Record, now: Timestamp) {
@@ -61,19 +65,19 @@ impl Sample {
             (State::Started, _) => (now, true),
             _ => return,
         };
-        // The API's clock may be behind: a short run may seem to end before it was sent.
-        let Ok(run_ms) = i64::try_from(end.duration_since(sent_at).as_millis().max(0)) else { return };
+        let run_ms = between(sent_at, end);
         if record.state == State::Finished {
             self.run_times.entry(record.key.entry().clone()).or_default().push(run_ms);
         }
-        if running || now.duration_since(record.key.scheduled_at()) <= LATELY {
+        let is_long = run_ms >= LEAST_MS && now.duration_since(record.key.scheduled_at()) <= LATELY;
+        if running || is_long {
             let (key, action_id) = (record.key.clone(), record.action_id);
             self.lately.push(Unusual { key, sent_at, action_id, run_ms, median_ms: 0, running });
         }
     }
 
-    /// Returns the runs that are out of the ordinary: those that run on first, then the newest first.
-    pub fn finish(mut self) -> Vec<Unusual> {
+    /// Returns the runs of entries that have a median.
+    pub fn finish(mut self) -> Surveyed {
         let medians: HashMap<EntryName, i64> = (self.run_times.drain())
             .filter(|(_, run_times)| run_times.len() >= LEAST_RUNS)
             .filter_map(|(entry, mut run_times)| {
@@ -81,15 +85,39 @@ impl Sample {
                 Some((entry, percentile(&run_times, 50)?))
             })
             .collect();
-        let mut unusual: Vec<Unusual> = (self.lately.into_iter())
+        let runs = (self.lately.into_iter())
             .filter_map(|run| Some(Unusual { median_ms: *medians.get(run.key.entry())?, ..run }))
-            .filter(|run| run.run_ms >= TIMES * run.median_ms && run.run_ms >= run.median_ms + LEAST_MS)
-            .collect();
+            .filter(|run| run.running || run.is_unusual());
+        Surveyed(runs.collect())
+    }
+}
+
+impl Surveyed {
+    /// Returns the runs that are out of the ordinary now: those that run on first, then the newest
+    /// first.
+    pub fn unusual(&self, now: Timestamp) -> Vec<Unusual> {
+        let until_now = |run: &Unusual| match run.running {
+            true => Unusual { run_ms: between(run.sent_at, now), ..run.clone() },
+            false => run.clone(),
+        };
+        let mut unusual: Vec<Unusual> = self.0.iter().map(until_now).filter(Unusual::is_unusual).collect();
         unusual.sort_by(|one, other| {
             other.running.cmp(&one.running).then_with(|| other.sent_at.cmp(&one.sent_at))
         });
         unusual
     }
+}
+
+impl Unusual {
+    fn is_unusual(&self) -> bool {
+        self.run_ms >= TIMES * self.median_ms && self.run_ms >= self.median_ms + LEAST_MS
+    }
+}
+
+/// Milliseconds between two instants. The API's clock may be behind: a short run may seem to end
+/// before it was sent.
+fn between(from: Timestamp, until: Timestamp) -> i64 {
+    i64::try_from(until.duration_since(from).as_millis().max(0)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -123,7 +151,7 @@ mod tests {
     fn told(records: &[Record]) -> Vec<(String, i64, i64, bool)> {
         let mut sample = Sample::default();
         records.iter().for_each(|record| sample.add(record, at(NOW)));
-        let unusual = sample.finish().into_iter();
+        let unusual = sample.finish().unusual(at(NOW)).into_iter();
         unusual
             .map(|run| (run.key.entry().to_string(), run.run_ms / 1000, run.median_ms / 1000, run.running))
             .collect()

@@ -94,7 +94,33 @@ impl Forecast {
         for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
             reader.take(at, &happening);
         }
-        Forecast { accounts: reader.accounts.into_iter().map(|(_, account)| account).collect() }
+        reader.forecast()
+    }
+
+    /// Forecasts as `new` does. `None`: more than `most` requests, answers and lines of the log come of
+    /// the span.
+    pub fn at_most(
+        schedule: &Schedule,
+        conditions: &Conditions,
+        from: Timestamp,
+        until: Timestamp,
+        most: u64,
+    ) -> Option<Forecast> {
+        // Whatever is due happens. Counting that takes a fraction of the time.
+        let least = load::due(schedule, from, until).zip(0..=most).count() as u64;
+        if least > most {
+            return None;
+        }
+        let mut reader = Reader::new(schedule, from, until);
+        let mut happened = 0;
+        for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
+            happened += 1;
+            if happened > most {
+                return None;
+            }
+            reader.take(at, &happening);
+        }
+        Some(reader.forecast())
     }
 
     /// Whether all that is due is sent in time.
@@ -149,6 +175,10 @@ impl Reader {
             entries: (schedule.entries.iter()).map(|entry| (entry.name.clone(), Arc::clone(entry))).collect(),
             waiting: HashSet::new(),
         }
+    }
+
+    fn forecast(self) -> Forecast {
+        Forecast { accounts: self.accounts.into_iter().map(|(_, account)| account).collect() }
     }
 
     fn take(&mut self, at: Timestamp, happening: &Happening) {

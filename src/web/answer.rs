@@ -16,6 +16,9 @@ use crate::schedule::entries::UnknownEntry;
 /// Bytes of a digest that an ETag has: two answers of one path are never taken for one another.
 const TAG_BYTES: usize = 12;
 
+/// In seconds: when to ask again for what is still being made.
+const AGAIN_AFTER: HeaderValue = HeaderValue::from_static("2");
+
 /// The header with the number of all records, of which an answer has a part.
 const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
 
@@ -49,6 +52,12 @@ pub(super) enum Refusal {
     /// The journal takes too long.
     #[error("the journal was not read within {0} s; see the daemon's log, and its disk or its database")]
     Hangs(u64),
+    /// The answer is still being made.
+    #[error("the answer is not there after {0} s, and is still being made; ask again in a moment")]
+    Later(u64),
+    /// As many forecasts are being made as may be.
+    #[error("other forecasts are being made; ask again in a moment")]
+    Busy,
     /// The answer cannot be made.
     #[error("the answer could not be made; the daemon is stopping, or has a fault")]
     Failed,
@@ -74,10 +83,18 @@ impl IntoResponse for Refusal {
         let status = match self {
             Refusal::Query(_) => StatusCode::BAD_REQUEST,
             Refusal::UnknownEntry(_) => StatusCode::NOT_FOUND,
-            Refusal::Ask(_) | Refusal::Journal(_) | Refusal::Hangs(_) => StatusCode::SERVICE_UNAVAILABLE,
+            // Not an error: a browser would tell one in its console.
+            Refusal::Later(_) => StatusCode::ACCEPTED,
+            Refusal::Ask(_) | Refusal::Journal(_) | Refusal::Hangs(_) | Refusal::Busy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, axum::Json(Told { error: self.to_string() })).into_response()
+        let mut response = (status, axum::Json(Told { error: self.to_string() })).into_response();
+        if matches!(self, Refusal::Later(_) | Refusal::Busy) {
+            response.headers_mut().insert(header::RETRY_AFTER, AGAIN_AFTER);
+        }
+        response
     }
 }
 
@@ -108,6 +125,11 @@ impl Answer {
     pub(super) fn bytes(content_type: &'static str, body: Vec<u8>) -> Answer {
         let tag = tag(&body);
         Answer { content_type, body, tag, next: None, total: None }
+    }
+
+    /// The bytes of its body.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
     }
 
     /// Tells the query that goes on where this answer ends.

@@ -4,12 +4,16 @@
 //! made; whoever asks meanwhile waits for that answer, and whoever asks while the answer is good is given it. The loop
 //! is then asked about once a second, whoever looks. An answer that was begun is made even when its client goes away:
 //! the next one who asks finds it.
+//!
+//! Nobody waits longer than `ANSWERED_WITHIN`. A forecast of a large schedule may take longer: who asks is told to ask
+//! again (202), and finds the answer once it is made. Example: a forecast takes 50 s. Asked for at 12:00:00, it is put off
+//! at 12:00:20; asked for again at once, put off at 12:00:40; asked for again, answered at 12:00:50.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Refusal};
 
@@ -18,6 +22,12 @@ const MOST_KEPT: usize = 128;
 
 /// An answer is good for at least this many times as long as it took to make: who looks does not keep the machine busy.
 const GOOD_TIMES: u32 = 20;
+
+/// Bytes of the answers that are kept, as counted when one more question comes. The largest answer has some 3 MB.
+const MOST_BYTES: usize = 32 << 20;
+
+/// A client waits this long for an answer. Proxies and the page give up after 30 s or more.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Bytes of a question that can be kept. Longer ones are of nobody's page.
 pub(super) const LONGEST_KEY: usize = 4 << 10;
@@ -35,8 +45,34 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// The answer to a question, which is made where there is none that is good.
+    /// The answer to a question, which is made where there is none that is good. `Refusal::Later`: it is still being made.
     pub(super) async fn answer<F>(
+        &self,
+        question: String,
+        good_for: Duration,
+        make: impl FnOnce() -> F,
+    ) -> Result<Arc<Answer>, Refusal>
+    where
+        F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
+    {
+        self.answer_within(ANSWERED_WITHIN, question, good_for, make).await
+    }
+
+    async fn answer_within<F>(
+        &self,
+        within: Duration,
+        question: String,
+        good_for: Duration,
+        make: impl FnOnce() -> F,
+    ) -> Result<Arc<Answer>, Refusal>
+    where
+        F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
+    {
+        let answer = timeout(within, self.made(question, good_for, make));
+        answer.await.unwrap_or(Err(Refusal::Later(within.as_secs())))
+    }
+
+    async fn made<F>(
         &self,
         question: String,
         good_for: Duration,
@@ -64,17 +100,26 @@ impl Cache {
 
     fn slot(&self, question: String) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() >= MOST_KEPT && !slots.contains_key(&question) {
+        if !slots.contains_key(&question) && is_full(&slots) {
             let now = Instant::now();
             let is_good = |kept: &Kept| kept.as_ref().is_some_and(|(good_until, _)| now < *good_until);
             // A slot that cannot be locked is being filled.
             slots.retain(|_, slot| slot.try_lock().map_or(true, |kept| is_good(&kept)));
-            if slots.len() >= MOST_KEPT {
+            if is_full(&slots) {
                 slots.clear();
             }
         }
         Arc::clone(slots.entry(question).or_default())
     }
+}
+
+/// Whether there is no room for one more.
+fn is_full(slots: &HashMap<String, Slot>) -> bool {
+    let bytes = |slot: &Slot| {
+        let kept = slot.try_lock().ok();
+        kept.and_then(|kept| kept.as_ref().map(|(_, answer)| answer.len())).unwrap_or(0)
+    };
+    slots.len() >= MOST_KEPT || slots.values().map(bytes).sum::<usize>() >= MOST_BYTES
 }
 
 #[cfg(test)]
@@ -105,6 +150,37 @@ mod tests {
             cache.answer(n.to_string(), Duration::ZERO, make).await.expect("an answer");
         }
         assert!(cache.slots.lock().expect("a lock").len() <= MOST_KEPT);
+    }
+
+    #[tokio::test]
+    async fn large_answers_are_not_kept_without_a_bound() {
+        let cache = Cache::default();
+        for n in 0..20 {
+            let make = || async { Ok(Answer::lines(&vec![b'x'; 3 << 20])) };
+            cache.answer(n.to_string(), Duration::from_secs(3600), make).await.expect("an answer");
+        }
+        assert!(cache.slots.lock().expect("a lock").len() < 12);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_takes_long_is_told_to_ask_again_and_it_is_made_once() {
+        let (cache, made) = (Cache::default(), Arc::new(AtomicUsize::new(0)));
+        let ends = Arc::new(tokio::sync::Notify::new());
+        let ask = |within: Duration| {
+            let (made, ends) = (Arc::clone(&made), Arc::clone(&ends));
+            let make = move || async move {
+                made.fetch_add(1, Relaxed);
+                ends.notified().await;
+                Ok(Answer::lines(b"{}"))
+            };
+            cache.answer_within(within, "/forecast".to_owned(), Duration::from_secs(3600), make)
+        };
+        for _ in 0..2 {
+            assert!(matches!(ask(Duration::from_millis(10)).await, Err(Refusal::Later(_))));
+        }
+        ends.notify_one();
+        assert!(ask(ANSWERED_WITHIN).await.is_ok());
+        assert_eq!(made.load(Relaxed), 1, "three ask for one");
     }
 
     #[tokio::test]

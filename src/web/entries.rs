@@ -10,7 +10,7 @@ use super::query::Query;
 use super::site::Site;
 use crate::cli::why::Policies;
 use crate::control::EntryStatus;
-use crate::schedule::{Entry, Schedule};
+use crate::schedule::{End, Entry, Schedule};
 
 /// Entries of a page, unless the query says how many.
 const DEFAULT: usize = 100;
@@ -33,12 +33,36 @@ struct Plan {
     stack: String,
     job: String,
     cron: Vec<String>,
+    /// The entry whose end makes this one due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Upstream>,
+    /// The entries that are due when this one has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    then: Vec<String>,
     policies: Policies,
+}
+
+/// The entry that another one comes after, and how its action has to end.
+#[derive(Clone, Serialize)]
+struct Upstream {
+    entry: String,
+    /// `success`, `failure` or `end`.
+    on: &'static str,
 }
 
 impl Plan {
     fn of(entry: &Entry) -> Plan {
+        let after = entry.after.as_ref().map(|after| Upstream {
+            entry: after.entry.to_string(),
+            on: match after.on {
+                End::Success => "success",
+                End::Failure => "failure",
+                End::End => "end",
+            },
+        });
         Plan {
+            after,
+            then: Vec::new(),
             stack: entry.stack.to_string(),
             job: entry.job.to_string(),
             cron: entry.cron.iter().map(|expression| expression.as_str().to_owned()).collect(),
@@ -82,7 +106,14 @@ impl Wanted {
             found.select_nth_unstable_by(self.most - 1, |a, b| a.name.cmp(&b.name));
         }
         found.truncate(self.most);
-        (found.into_iter().map(|entry| (entry.name.to_string(), Plan::of(entry))).collect(), total, more)
+        let mut plans: BTreeMap<String, Plan> =
+            found.into_iter().map(|entry| (entry.name.to_string(), Plan::of(entry))).collect();
+        for entry in &schedule.entries {
+            if let Some(plan) = entry.after.as_ref().and_then(|after| plans.get_mut(after.entry.as_str())) {
+                plan.then.push(entry.name.to_string());
+            }
+        }
+        (plans, total, more)
     }
 }
 

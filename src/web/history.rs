@@ -1,7 +1,8 @@
 //! `/api/v1/history`: the records of `stackcron history`, the newest last. By pages, from the newest back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use super::query::{Query, QueryError};
 use super::site::Site;
 use crate::cli::history::Line;
 use crate::journal::{Filter, JournalError, Location, Record, State};
+use crate::schedule::{Entry, EntryName, Expectation, Schedule};
 
 /// Records of a page, unless the query says how many.
 const DEFAULT: usize = 100;
@@ -22,12 +24,55 @@ const MOST: usize = 10_000;
 /// by then says where to go on.
 const MOST_LOOKED_AT: usize = 100_000;
 
-/// A record as the command prints it, and when its action ended. Its keys are an interface.
+/// A record as the command prints it, when its action ended, its upstream, and its pace by the schedule in force. Its keys
+/// are an interface.
 #[derive(Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
     line: Line<'a>,
     finished_at: Option<Timestamp>,
+    /// The entry whose end made it due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a str>,
+    /// `None`: it takes as long as its entry expects, or nobody said how long that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pace: Option<Pace>,
+}
+
+/// How long an action takes, against what its entry expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Pace {
+    Slow,
+    Quick,
+}
+
+impl Pace {
+    fn of(record: &Record, expected: Expectation, now: Timestamp) -> Option<Pace> {
+        let runs = record.state == State::Started;
+        let end = record.finished_at.or_else(|| runs.then_some(now))?;
+        // The API tells whole seconds: an action may seem to end before it was asked for.
+        let ran = Duration::try_from(end.duration_since(record.sent_at?)).unwrap_or_default();
+        match (expected.within, expected.at_least) {
+            (Some(within), _) if ran > within => Some(Pace::Slow),
+            (_, Some(least)) if ran < least && !runs => Some(Pace::Quick),
+            _ => None,
+        }
+    }
+}
+
+/// The upstream and the expectation of each entry of the schedule in force that has either.
+struct Known(HashMap<EntryName, (Option<EntryName>, Option<Expectation>)>);
+
+impl Known {
+    fn of(schedule: &Schedule) -> Known {
+        let told = schedule.entries.iter().filter(|entry| entry.after.is_some() || entry.expect.is_some());
+        let upstream = |entry: &Entry| entry.after.as_ref().map(|after| after.entry.clone());
+        Known(
+            told.map(|entry| (entry.name.clone(), (upstream(entry), entry.expect.as_deref().copied())))
+                .collect(),
+        )
+    }
 }
 
 /// The records that a request selects.
@@ -66,7 +111,8 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
             newest: None,
         },
     };
-    let (lines, further) = site.read(move |journal| wanted.page(journal)).await??;
+    let (lines, further) =
+        site.read(move |journal| wanted.page(journal, &Known::of(&schedule), now)).await??;
     let next = further.map(|Further { until, skip }| {
         query.with(&[("until", Some(until.to_string())), ("skip", Some(skip.to_string()))])
     });
@@ -75,7 +121,12 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
 
 impl Wanted {
     /// A page of records, one a line, and where the next one begins, if there is one.
-    fn page(&self, journal: &Location) -> Result<(Vec<u8>, Option<Further>), JournalError> {
+    fn page(
+        &self,
+        journal: &Location,
+        known: &Known,
+        now: Timestamp,
+    ) -> Result<(Vec<u8>, Option<Further>), JournalError> {
         let looked_at = match self.states.is_empty() {
             true => self.most,
             false => MOST_LOOKED_AT,
@@ -114,7 +165,16 @@ impl Wanted {
         let mut lines = Vec::new();
         for record in &told {
             // Writing to memory cannot fail.
-            let told = Told { line: Line::of(record), finished_at: record.finished_at };
+            let (after, expected) = known
+                .0
+                .get(record.key.entry())
+                .map_or((None, None), |known| (known.0.as_ref().map(EntryName::as_str), known.1));
+            let told = Told {
+                line: Line::of(record),
+                finished_at: record.finished_at,
+                after,
+                pace: expected.and_then(|expected| Pace::of(record, expected, now)),
+            };
             let _ = serde_json::to_writer(&mut lines, &told);
             lines.push(b'\n');
         }
@@ -146,7 +206,8 @@ mod tests {
             let (mut told, mut wanted) =
                 (Vec::new(), Wanted { filter: Filter::default(), states, most, skip: 0 });
             loop {
-                let (lines, further) = wanted.page(&journal).expect("a page");
+                let (lines, further) =
+                    wanted.page(&journal, &Known(HashMap::new()), Timestamp::now()).expect("a page");
                 let page = String::from_utf8(lines).expect("text");
                 told.splice(0..0, page.lines().map(str::to_owned).collect::<Vec<_>>());
                 let Some(Further { until, skip }) = further else { break };

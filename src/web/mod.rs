@@ -8,6 +8,7 @@
 mod address;
 mod answer;
 mod assets;
+mod audit;
 mod cache;
 mod calendar;
 mod entries;

@@ -15,7 +15,7 @@ use super::cache::LONGEST_KEY;
 use super::guard::{Came, Guard, HostName, guard};
 use super::query::QueryError;
 use super::site::Site;
-use super::{assets, calendar, entries, history, quota, schedule, status};
+use super::{assets, audit, calendar, entries, history, quota, schedule, status};
 use crate::metrics::Ailment;
 
 /// The media type of `/metrics`.
@@ -29,7 +29,7 @@ const A_MOMENT: Duration = Duration::from_millis(900);
 /// minute.
 const A_WHILE: Duration = Duration::from_secs(5);
 
-/// A forecast and a calendar take the longest to make.
+/// A forecast and a calendar take the longest to make. A reload makes them anew.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Returns all routes, for a connection that came this way.
@@ -66,6 +66,7 @@ enum Question {
     Forecast,
     Why,
     Quota,
+    Audit,
 }
 
 impl Question {
@@ -78,6 +79,7 @@ impl Question {
             "forecast" => Question::Forecast,
             "why" => Question::Why,
             "quota" => Question::Quota,
+            "audit" => Question::Audit,
             _ => return None,
         })
     }
@@ -86,7 +88,7 @@ impl Question {
         match self {
             Question::Status | Question::Entries | Question::History | Question::Why => A_MOMENT,
             Question::Next | Question::Quota => A_WHILE,
-            Question::Forecast => LONG,
+            Question::Forecast | Question::Audit => LONG,
         }
     }
 }
@@ -108,6 +110,7 @@ async fn api(
             Question::Forecast => schedule::forecast(&site, &query).await,
             Question::Why => schedule::why(&site, &query).await,
             Question::Quota => quota::answer(&site, &query),
+            Question::Audit => audit::answer(&site, &query).await,
         }
     })
     .await
@@ -134,7 +137,7 @@ async fn kept<F: Future<Output = Result<Answer, Refusal>> + Send + 'static>(
         let problem = format!("write at most {LONGEST_KEY} bytes");
         return Refusal::from(QueryError::Wrong { key: "?", problem }).into_response();
     }
-    let question = format!("{name}?{query}");
+    let question = format!("{} {name}?{query}", site.generation());
     match site.cache.answer(question, good_for, || make(Arc::clone(site), query)).await {
         Ok(answer) => answer.respond(headers),
         Err(refusal) => refusal.into_response(),

@@ -20,6 +20,10 @@ const MOST: usize = 10_000;
 /// The longest span that is rehearsed for a page. The command takes any.
 const LONGEST_FORECAST: SignedDuration = SignedDuration::from_hours(8 * 24);
 
+/// Requests, answers and lines of the log that are rehearsed for a page at most: about a minute's work. The command takes
+/// any number.
+const MOST_HAPPENINGS: u64 = 4_000_000;
+
 impl From<next::NextError> for Refusal {
     fn from(error: next::NextError) -> Refusal {
         match error {
@@ -35,6 +39,10 @@ impl From<forecast::ForecastError> for Refusal {
     fn from(error: forecast::ForecastError) -> Refusal {
         match error {
             forecast::ForecastError::Span(error) => wrong("until", error),
+            forecast::ForecastError::TooMuch => wrong(
+                "until",
+                "this span is too busy to be rehearsed for a page; write an earlier time, or run `stackcron forecast`",
+            ),
             forecast::ForecastError::Output(_) => Refusal::Failed,
         }
     }
@@ -120,7 +128,8 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal
     };
     let lines = site.rehearse(move |schedule| {
         let mut lines = Vec::new();
-        forecast::run(&args, schedule, now, Format::Json, None, &mut lines).map(|_| lines)
+        forecast::run(&args, schedule, now, Some(MOST_HAPPENINGS), Format::Json, None, &mut lines)
+            .map(|_| lines)
     });
     Ok(Answer::lines(&lines.await??))
 }

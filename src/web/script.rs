@@ -7,6 +7,12 @@
 /// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are another sign.
 const SIGNS: &str = ",;:{}()[]=<>?|&!*";
 
+/// A statement goes on after a line that ends with one of these, or has ended with its semicolon.
+const GOES_ON: [char; 5] = [';', ',', '{', '(', '['];
+
+/// A line that begins with one of these goes on where the line before it ended.
+const CONTINUES: [char; 8] = ['}', ')', ']', '.', '?', ':', '&', '|'];
+
 /// The kind of text at one place of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -23,8 +29,11 @@ pub(super) fn served(script: &str) -> String {
     let mut served = String::with_capacity(text.len());
     let mut places = vec![Place::Code(0)];
     for line in lines {
+        // Only between two statements without a semicolon does the end of a line separate them.
+        if !served.is_empty() && !served.ends_with(GOES_ON) && !line.starts_with(CONTINUES) {
+            served.push('\n');
+        }
         squeeze(line, &mut places, &mut served);
-        served.push('\n');
     }
     served
 }
@@ -61,7 +70,13 @@ fn squeeze(line: &str, places: &mut Vec<Place>, served: &mut String) {
             (Place::Code(_), '"' | '\'' | '`') => places.push(Place::Text(letter)),
             (Place::Code(open), '{') => replace(places, Place::Code(open + 1)),
             (Place::Code(0), '}') => drop(places.pop()),
-            (Place::Code(open), '}') => replace(places, Place::Code(open - 1)),
+            (Place::Code(open), '}') => {
+                replace(places, Place::Code(open - 1));
+                // The last statement of a block needs no semicolon.
+                if served.ends_with(';') {
+                    served.pop();
+                }
+            }
             (Place::Code(_), ' ') => {
                 let beside = [served.chars().next_back(), letters.peek().copied()];
                 if beside.into_iter().flatten().any(|letter| SIGNS.contains(letter)) {
@@ -87,11 +102,13 @@ mod tests {
     #[test]
     fn what_a_script_says_stays() {
         for (script, expected) in [
-            ("// A comment.\n\n  const a = (x, y) => x + y;\n", "const a=(x,y)=>x + y;\n"),
-            ("/** @param {string} a */\nf(a, \" , \" , 'a = b');", "f(a,\" , \",'a = b');\n"),
-            ("t = `a, ${f({ b: ` , ${c } ` })} , d` ;", "t=`a, ${f({b:` , ${c} `})} , d`;\n"),
-            ("return { a: \"it's \\\" , \" };", "return{a:\"it's \\\" , \"};\n"),
-            ("a + +b - -c", "a + +b - -c\n"),
+            ("// A comment.\n\n  const a = (x, y) => x + y;\n", "const a=(x,y)=>x + y;"),
+            ("/** @param {string} a */\nf(a, \" , \" , 'a = b');", "f(a,\" , \",'a = b');"),
+            ("t = `a, ${f({ b: ` , ${c } ` })} , d` ;", "t=`a, ${f({b:` , ${c} `})} , d`;"),
+            ("return { a: \"it's \\\" , \" };", "return{a:\"it's \\\" , \"};"),
+            ("a + +b - -c", "a + +b - -c"),
+            ("if (a) { b(';}'); c(); }", "if(a){b(';}');c()}"),
+            ("f(a,\n  b);\ng()\n  .h();\nlet c = 1\nlet d", "f(a,b);g().h();let c=1\nlet d"),
         ] {
             assert_eq!(served(script), expected, "{script}");
         }

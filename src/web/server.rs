@@ -34,8 +34,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// A connection takes no further request after this time.
 const LASTS: Duration = Duration::from_secs(60);
 
-/// After that, an answer has to be made and read within this time. A forecast of a large schedule takes the longest.
-const ENDS_WITHIN: Duration = Duration::from_secs(120);
+/// After that, an answer has to be made and read within this time. An answer is made within 20 s, or refused.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The greatest head that is read, in bytes. A browser's has some 2,000.
 const MOST_HEAD: usize = 8 << 10;

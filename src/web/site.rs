@@ -1,9 +1,10 @@
 //! The sources of the page's answers: the loop, the schedule in force, the journal, the metrics.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::Refusal;
@@ -18,6 +19,9 @@ use crate::schedule::Schedule;
 /// The journal is read in some tenths of a second, and a long stretch of it in some seconds. When it has not been within
 /// this time, the disk hangs.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// Forecasts that are made or wait to be made. Each takes a minute at most; more people than that look at the same one.
+const MOST_FORECASTS: usize = 4;
 
 /// A scrape waits no longer for the journal: Prometheus gives up after ten seconds. What is read
 /// later is told by the next scrape.
@@ -37,6 +41,11 @@ pub struct Site {
     walker: Background,
     /// Rehearses for forecasts, which take the longest.
     forecaster: Background,
+    forecasts: Semaphore,
+    /// Reads days of the journal.
+    auditor: Background,
+    /// The schedule that was last seen in force, and how many were before it.
+    generation: Mutex<(Weak<Schedule>, u64)>,
 }
 
 impl Site {
@@ -60,12 +69,26 @@ impl Site {
             reader: Background::start("web-journal")?,
             walker: Background::start("web-schedule")?,
             forecaster: Background::start("web-forecast")?,
+            auditor: Background::start("web-audit")?,
+            forecasts: Semaphore::new(MOST_FORECASTS),
+            generation: Mutex::default(),
         })
     }
 
     /// The schedule in force.
     pub(super) fn schedule(&self) -> Arc<Schedule> {
         Arc::clone(&self.control.schedule.borrow())
+    }
+
+    /// The number of the schedule in force. A reload makes it another: what was made from the one before is not
+    /// given to anybody any more.
+    pub(super) fn generation(&self) -> u64 {
+        let schedule = Arc::downgrade(&self.control.schedule.borrow());
+        let mut seen = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.0.ptr_eq(&schedule) {
+            *seen = (schedule, seen.1 + 1);
+        }
+        seen.1
     }
 
     /// Brings the series of the entries up to date for a scrape, within a bounded time.
@@ -102,6 +125,15 @@ impl Site {
         reading.await.map_err(|_| Refusal::Hangs(JOURNAL_WITHIN.as_secs()))?.ok_or(Refusal::Failed)
     }
 
+    /// Holds the journal against the schedule, on a thread of its own: nothing else waits for it.
+    pub(super) async fn audit<T: Send + 'static>(
+        &self,
+        audit: impl FnOnce(&Location) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let journal = self.journal.clone();
+        self.auditor.run(move || audit(&journal)).await.ok_or(Refusal::Failed)
+    }
+
     /// Does something with the schedule in force.
     pub(super) async fn walk<T: Send + 'static>(
         &self,
@@ -111,11 +143,12 @@ impl Site {
         self.walker.run(move || walk(&schedule)).await.ok_or(Refusal::Failed)
     }
 
-    /// Rehearses the schedule in force.
+    /// Rehearses the schedule in force. `Refusal::Busy`: too much is rehearsed already.
     pub(super) async fn rehearse<T: Send + 'static>(
         &self,
         rehearse: impl FnOnce(&Schedule) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
+        let _turn = self.forecasts.try_acquire().map_err(|_| Refusal::Busy)?;
         let schedule = self.schedule();
         self.forecaster.run(move || rehearse(&schedule)).await.ok_or(Refusal::Failed)
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common::PATIENCE;
 
 /// What keeps the browser to itself: it asks nobody for anything but the page.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -20,6 +20,7 @@ const FLAGS: [&str; 9] = [
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--enable-precise-memory-info",
 ];
 
 /// Between two looks at the page.
@@ -83,6 +84,11 @@ impl Browser {
         };
         browser.session = format!("{driver_url}/{session}");
         Some(browser)
+    }
+
+    /// The group of processes that the driver and its browser are.
+    pub fn process_group(&self) -> u32 {
+        self.driver.id()
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {

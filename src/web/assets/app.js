@@ -8,12 +8,16 @@ import * as quota from "./quota.js";
 import * as timeline from "./timeline.js";
 import * as why from "./why.js";
 import { headline, problems } from "./attention.js";
-import { byId, el, fill } from "./dom.js";
+import { entryLink } from "./columns.js";
+import { byId, dim, el, fill, sentence } from "./dom.js";
 import { start as startKeys } from "./keys.js";
 import { isOld, listen, live, now as theirTime, start as startLive } from "./live.js";
 import { current } from "./route.js";
 import { mark } from "./states.js";
-import { clock, count, distance, when, OWN_ZONE } from "./time.js";
+import { clock, count, distance, utc, when, OWN_ZONE } from "./time.js";
+
+/** Problems that are shown at once. The others open. */
+const MOST_PROBLEMS = 4;
 
 /**
  * What a view does: `update` when the daemon has answered (`changed`: it told something new), `tick` each second, `key`
@@ -89,6 +93,7 @@ function bar() {
   document.body.classList.toggle("is-gone", old);
   const age = heardAt ? Math.round((Date.now() - heardAt) / 1000) : null;
   byId("age").textContent = age === null ? "" : age < 4 ? "up to date" : `${age} s ago`;
+  byId("age").toggleAttribute("data-fresh", age !== null && age < 4);
   if (!status) return;
   const { word, icon, state } = old ? { word: "does not answer", icon: "stopped", state: "unknown" } : headline(status);
   const line = byId("headline");
@@ -107,13 +112,17 @@ function attention(status) {
   const found = problems(status);
   place.hidden = !found.length;
   place.classList.toggle("stops", !status.ready);
-  fill(place, found.map(({ what, since, concerns, remedy }) => el("p", {}, el("strong", {}, what), since ? el("span", {}, " since ", el("span", { "data-since": since }, when(since, OWN_ZONE, theirTime()))) : null, concerns && concerns.length ? `; ${[concerns].flat().join(", ")}` : null, remedy ? el("span", { class: "soft" }, remedy) : null)));
+  const problem = (/** @type {import("./attention.js").Problem} */ { what, since, concerns, remedy, entry: of }) =>
+    el("p", {}, el("strong", {}, sentence(what)), since ? [" since ", el("time", { datetime: since, title: utc(since) }, when(since, OWN_ZONE, theirTime()))] : null, of ? ["; entry ", entryLink(of)] : concerns ? `; ${concerns}` : null, remedy ? dim(sentence(remedy)) : null);
+  const rest = found.slice(MOST_PROBLEMS);
+  const open = Boolean(place.querySelector("details[open]"));
+  fill(place, found.slice(0, MOST_PROBLEMS).map(problem), rest.length ? el("details", { open }, el("summary", { "data-key": "problems" }, `${count(rest.length)} more`), rest.map(problem)) : null);
 }
 
 /** @param {any} status */
 function foot(status) {
-  const { path, entries } = status.schedule;
-  fill(byId("foot"), el("span", {}, `${count(entries)} ${entries === 1 ? "entry" : "entries"} of ${path}`), status.paused_total ? el("span", {}, `${count(status.paused_total)} paused`) : null, el("span", {}, `journal ${status.journal.path}`), el("span", {}, `stackcron ${status.version}, process ${status.pid}, started ${distance(status.since, theirTime())}`), el("span", {}, "keys: ?"));
+  const { path, entries, loaded_at: loaded } = status.schedule;
+  fill(byId("foot"), el("span", {}, `${count(entries)} ${entries === 1 ? "entry" : "entries"} of ${path}${loaded ? `, read ${when(loaded, OWN_ZONE, theirTime())}` : ""}`), status.paused_total ? el("span", {}, `${count(status.paused_total)} paused`) : null, el("span", {}, `journal ${status.journal.path}`), el("span", {}, `stackcron ${status.version}, process ${status.pid}, started ${distance(status.since, theirTime())}`), el("span", {}, `times in ${OWN_ZONE}, or in the entry's zone`), el("span", {}, "keys: ?"));
 }
 
 function tick() {

@@ -1,6 +1,6 @@
 // What is wrong now, in the daemon's own words, and the headline that follows from that.
 
-/** @typedef {{ what: string, since?: string | null, concerns?: any, remedy?: string | null }} Problem */
+/** @typedef {{ what: string, since?: string | null, concerns?: string, remedy?: string | null, entry?: string }} Problem */
 
 /**
  * What the status tells of as wrong.

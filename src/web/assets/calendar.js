@@ -1,8 +1,8 @@
 // The view Calendar: the coming week by the hour, and the schedule against the quota.
 
-import { address, ask } from "./api.js";
+import { Later, address, ask } from "./api.js";
 import { entryLink, groups } from "./columns.js";
-import { card, el, empty, fill, soft } from "./dom.js";
+import { card, dim, el, empty, fill, soft } from "./dom.js";
 import { now } from "./live.js";
 import { plot } from "./plot.js";
 import { behind, table } from "./table.js";
@@ -13,6 +13,9 @@ const DAY = 24 * HOUR;
 
 /** Between two looks at the schedule, in milliseconds. */
 const EVERY = 60_000;
+
+/** After a look without an answer, in milliseconds. */
+const RETRY = 10_000;
 
 /** Darker the more is due: of the hour's quota, where it is known, or else of the busiest hour. @param {number} due @param {number} full */
 const shade = (due, full) => (due ? `h${Math.min(4, Math.ceil((4 * due) / full))}` : "");
@@ -41,8 +44,8 @@ function heat(cells, rooms) {
   const rows = days.map(([day, hours]) => {
     const change = clocks(day, zone);
     const sum = hours.reduce((all, cell) => all + cell.due, 0);
-    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? el("span", { class: "soft" }, " ± clock") : null),
-      hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}${cell.skipped ? " closed" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : cell.skipped ? el("span", { class: "soft" }, "–") : "")), el("th", { class: "num" }, count(sum)));
+    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? dim(" ± clock") : null),
+      hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}${cell.skipped ? " closed" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : cell.skipped ? dim("–") : "")), el("th", { class: "num" }, count(sum)));
   });
   const head = el("tr", {}, el("th", { scope: "col" }, zone), Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h).padStart(2, "0"))), el("th", { scope: "col", class: "num" }, "due"));
   const changes = days.map(([day]) => [day, clocks(day, zone)]).filter(([, change]) => change);
@@ -59,13 +62,16 @@ function short(number) {
 /** @param {any[]} windows */
 const length = (windows) => (windows.length > 1 ? Date.parse(windows[1].window_start) - Date.parse(windows[0].window_start) : HOUR);
 
-/** @param {string} account @param {any[]} windows */
-function forecast(account, windows) {
+/** @param {string} account @param {any[]} windows @param {number} span */
+function forecast(account, windows, span) {
+  // The last window is as wide as the others.
+  const drawn = [...windows, windows[windows.length - 1]];
   const times = windows.map((window) => Date.parse(window.window_start) / 1000);
+  times.push(times[times.length - 1] + length(windows) / 1000);
   const lines = [
-    { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: windows.map((window) => window.due + window.follow_up + window.looks) },
-    { label: "limit", colour: "--ink", dash: [2, 3], values: windows.map((window) => window.limit) },
-    { label: "without the reserve", colour: "--wait", dash: [6, 4], values: windows.map((window) => window.limit - window.reserve) },
+    { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: drawn.map((window) => window.due + window.follow_up + window.looks) },
+    { label: "limit", colour: "--ink", dash: [2, 3], values: drawn.map((window) => window.limit) },
+    { label: "without the reserve", colour: "--wait", dash: [6, 4], values: drawn.map((window) => window.limit - window.reserve) },
   ];
   const full = windows.filter((window) => window.over || window.late || window.missed);
   /** @type {Map<string, { late: number, missed: number }>} */
@@ -88,7 +94,7 @@ function forecast(account, windows) {
   ];
   const numbers = ["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
   const all = behind(`Forecast of ${account}`, [{ head: "window (UTC)", kind: "tight", cell: (window) => utc(window.window_start) }, ...numbers], windows);
-  return card(`Forecast of account ${account}, the next 24 hours`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
+  return card(`Forecast of account ${account}, the next ${span === HOUR ? "hour" : "24 hours"}`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
 }
 
 /**
@@ -97,29 +103,51 @@ function forecast(account, windows) {
  */
 export function mount(root) {
   const week = el("div", {}, empty("counting …"));
-  const quotas = el("div", { class: "stack" }, card("Forecast", empty("The next 24 hours are rehearsed. For a large schedule this takes a while.")));
+  const note = el("p", { class: "soft", role: "status", "data-key": "forecast-note" }, "The next hours are being rehearsed …");
+  const quotas = el("div", { class: "stack" });
   const links = soft("The next two weeks for a calendar program: ", el("a", { href: "calendar.ics" }, "calendar.ics"));
-  root.append(el("h1", { class: "skip" }, "Calendar"), el("div", { class: "stack" }, card("The coming week", week, links), quotas));
+  root.append(el("h1", { class: "skip" }, "Calendar"), el("div", { class: "stack" }, card("The coming week", week, links), note, quotas));
   /** @type {Map<string, number>} */
   const rooms = new Map();
   let cells = /** @type {any[]} */ ([]);
-  let lookedAt = 0;
-  async function look() {
-    if (Date.now() - lookedAt < EVERY) return;
-    lookedAt = Date.now();
-    const from = Math.floor(now() / HOUR) * HOUR;
-    const iso = (/** @type {number} */ at) => new Date(at).toISOString();
-    cells = (await ask(address("next", { calendar: "true" }))).value;
-    fill(week, heat(cells, rooms));
-    const { value } = await ask(address("forecast", { from: iso(from), until: iso(from + DAY) }), { within: 120_000 });
+  let askAt = 0;
+  /** When the forecast that is shown begins, and how long it is. */
+  let shown = { from: 0, span: 0 };
+  const iso = (/** @type {number} */ at) => new Date(at).toISOString();
+
+  /** @param {number} from @param {number} span */
+  async function rehearsed(from, span) {
+    const { value, changed } = await ask(address("forecast", { from: iso(from), until: iso(from + span) }));
+    if (!changed && shown.from === from && shown.span === span) return;
+    shown = { from, span };
     const accounts = groups(value, (window) => window.account);
     for (const [account, windows] of accounts) rooms.set(account, ((windows[0].limit - windows[0].reserve) * HOUR) / length(windows));
     fill(week, heat(cells, rooms));
-    fill(quotas, accounts.map(([account, windows]) => forecast(account, windows)));
+    fill(quotas, accounts.map(([account, windows]) => forecast(account, windows, span)));
+  }
+  async function look() {
+    if (Date.now() < askAt) return;
+    askAt = Date.now() + EVERY;
+    const from = Math.floor(now() / HOUR) * HOUR;
+    try {
+      const calendar = await ask(address("next", { calendar: "true" }));
+      cells = calendar.value;
+      if (calendar.changed || !week.querySelector("table")) fill(week, heat(cells, rooms));
+      // An hour is there soon, and a day may take a while: the hour is shown meanwhile.
+      if (!shown.from) await rehearsed(from, HOUR);
+      if (shown.span === HOUR) note.textContent = "The next 24 hours are being rehearsed …";
+      await rehearsed(from, DAY);
+      note.textContent = "";
+    } catch (error) {
+      const later = error instanceof Later;
+      askAt = Date.now() + (later ? error.after : RETRY);
+      const old = shown.span === DAY ? ` What you see begins at ${hour(shown.from)}.` : "";
+      note.textContent = later ? `The next 24 hours are being rehearsed, which takes a while for a large schedule.${old}` : `No newer forecast: ${error instanceof Error ? error.message : error}.${old} stackcron forecast tells it as well.`;
+    }
   }
   return {
     update() {
-      look().catch((error) => fill(quotas, card("Forecast", empty(`No forecast: ${error.message}. stackcron forecast tells it at ${hour(now())} as well.`))));
+      look();
     },
   };
 }

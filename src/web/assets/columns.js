@@ -1,10 +1,10 @@
 // What tables of entries and occurrences have in common: links, instants that count, and columns.
 
-import { el } from "./dom.js";
+import { dim, el } from "./dom.js";
 import { now } from "./live.js";
 import { to, why } from "./route.js";
 import { stateWord } from "./states.js";
-import { OWN_ZONE, distance, took, utc, when } from "./time.js";
+import { OWN_ZONE, abbreviation, distance, took, utc, when } from "./time.js";
 
 /** @param {string} name */
 export const entryLink = (name) => el("a", { href: to("entry", name) }, name);
@@ -13,10 +13,13 @@ export const entryLink = (name) => el("a", { href: to("entry", name) }, name);
 export const counting = (at, title) => el("span", { "data-at": at, title }, distance(at, now()));
 
 /** An instant on the clocks of a zone, and in UTC for who hovers. @param {string} at @param {string} [zone] */
-export const instant = (at, zone = OWN_ZONE) => el("time", { datetime: at, title: utc(at) }, when(at, zone, now()));
+export function instant(at, zone = OWN_ZONE) {
+  const name = abbreviation(at, zone);
+  return el("time", { datetime: at, title: utc(at) }, when(at, zone, now()), name ? dim(` ${name}`) : null);
+}
 
 /** How long an action ran, in milliseconds. @param {any} record @returns {number | null} */
-export const ran = (record) => (record.sent_at && record.finished_at ? Date.parse(record.finished_at) - Date.parse(record.sent_at) : null);
+export const ran = (record) => (record.sent_at && record.finished_at ? Math.max(0, Date.parse(record.finished_at) - Date.parse(record.sent_at)) : null);
 
 /** The state of an occurrence, which leads to why. @param {any} one */
 export const stateLink = (one) => el("a", { href: why(one.entry, one.scheduled_at) }, stateWord(one.state));
@@ -24,7 +27,7 @@ export const stateLink = (one) => el("a", { href: why(one.entry, one.scheduled_a
 /** @typedef {import("./table.js").Column} Column */
 
 /** @param {string} [zone] @returns {Column} */
-export const scheduled = (zone) => ({ head: "scheduled", kind: "tight", cell: (one) => (one.pass ? el("span", {}, instant(one.scheduled_at, zone), ` pass ${one.pass}`) : instant(one.scheduled_at, zone)) });
+export const scheduled = (zone) => ({ head: "scheduled", kind: "tight", cell: (one) => [instant(one.scheduled_at, zone), one.pass ? ` pass ${one.pass}` : null, one.retry ? dim(` retry ${one.retry}`) : null] });
 /** @type {Column} */
 export const entry = { head: "entry", kind: "tight", cell: (one) => entryLink(one.entry) };
 /** @type {Column} */
@@ -32,11 +35,11 @@ export const state = { head: "state", kind: "tight", cell: stateLink };
 /** @type {Column} */
 export const late = { head: "late", kind: "num tight", cell: (one) => took(one.lateness_ms) };
 /** @type {Column} */
-export const runTime = { head: "ran", kind: "num tight", cell: (one) => took(ran(one)) };
+export const runTime = { head: "ran", kind: "num tight", cell: (one) => [took(ran(one)), one.pace ? el("span", { class: `pace ${one.pace}` }, ` ${one.pace}`) : null] };
 /** @type {Column} */
 export const action = { head: "action", kind: "num less", cell: (one) => one.action_id ?? "–" };
 /** @type {Column} */
-export const reason = { head: "reason", kind: "wide soft", cell: (one) => one.reason ?? "" };
+export const reason = { head: "reason", kind: "wide soft", cell: (one) => (one.calendar ? `on the calendar ${one.calendar}` : one.reason ?? "") };
 
 /** The state of an entry's last occurrence. @type {Column} */
 export const last = { head: "last", kind: "tight less", cell: ({ entry: name, last: one }) => (one?.state ? stateLink({ ...one, entry: name }) : "–") };

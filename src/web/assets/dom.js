@@ -87,6 +87,12 @@ export function byId(id) {
   return found;
 }
 
+/** A sentence of the daemon's, with what stands between backticks as code. @param {string} text */
+export const sentence = (text) => text.split("`").map((part, place) => (place % 2 ? el("code", {}, part) : part));
+
+/** Words beside others that matter more. @param {...(Child | Child[])} children */
+export const dim = (...children) => el("span", { class: "soft" }, ...children);
+
 /** A note. @param {...(Child | Child[])} children */
 export const soft = (...children) => el("p", { class: "soft" }, ...children);
 

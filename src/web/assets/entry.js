@@ -2,14 +2,13 @@
 
 import { address, ask } from "./api.js";
 import { words } from "./cron.js";
-import { action, counting, late, ran, reason, runTime, scheduled, state } from "./columns.js";
-import { card, el, empty, fill, soft, tile } from "./dom.js";
-import { now } from "./live.js";
+import { action, counting, entryLink, instant, late, ran, reason, runTime, scheduled, state } from "./columns.js";
+import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
 import { plot } from "./plot.js";
 import { changed, to, why } from "./route.js";
 import { STATES, mark } from "./states.js";
 import { table } from "./table.js";
-import { count, quantile, took, utc, when } from "./time.js";
+import { count, quantile, took, utc } from "./time.js";
 
 /** Occurrences of a page of history, and of the plots. */
 const PAGE = 200;
@@ -26,11 +25,17 @@ const quoted = (text) => (/^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'
 /** @param {any} entry */
 function about(entry) {
   const { policies } = entry;
-  const crons = entry.cron.map((/** @type {string} */ cron) => el("div", {}, el("code", {}, cron), words(cron) ? el("span", { class: "soft" }, `  ${words(cron)}`) : null));
+  const links = (/** @type {string[]} */ names) => names.flatMap((each, place) => [place ? ", " : "", entryLink(each)]);
+  const ends = { success: "has ended with success", failure: "has ended without success", end: "has ended" };
+  const crons = entry.after ? el("div", {}, "when ", entryLink(entry.after.entry), ` ${ends[/** @type {"success"} */ (entry.after.on)]}`) : entry.cron.map((/** @type {string} */ cron) => el("div", {}, el("code", {}, cron), words(cron) ? dim(`  ${words(cron)}`) : null));
   const deadline = `start_deadline ${policies.start_deadline}`;
   const flags = [policies.jitter !== "0s" && `jitter ${policies.jitter}, its own delay ${policies.delay}`, policies.idempotent && "idempotent", !policies.follow && "not followed", policies.stack_state !== "ignore" && `stack_state: ${policies.stack_state}`].filter(Boolean);
-  const rows = [["due", crons], ["zone", entry.timezone], ["stack", el("a", { href: to("find", null, { q: entry.stack }) }, entry.stack)], ["job", entry.job], ["account", el("a", { href: to("quota") }, entry.account)],
+  const rows = [["due", crons], ...(entry.then ? [["then", links(entry.then)]] : []), ["zone", entry.timezone], ["stack", el("a", { href: to("find", null, { q: entry.stack }) }, entry.stack)], ["job", entry.job], ["account", el("a", { href: to("quota") }, entry.account)],
     ["policies", [`overlap ${policies.overlap}`, `catch_up ${policies.catch_up}`, `priority ${policies.priority}`, deadline, ...flags].join(", ")]];
+  const expected = policies.expect;
+  if (expected) rows.push(["expected", [expected.at_least && `at least ${expected.at_least}`, expected.within && `within ${expected.within}`].filter(Boolean).join(", ")]);
+  if (policies.retry) rows.push(["retry", policies.retry]);
+  if (policies.not_on.length) rows.push(["not on", policies.not_on.join(", ")]);
   if (entry.paused) rows.push(["paused", el("span", { class: "state" }, mark("skipped"), { schedule: "in the schedule file", command: "by stackcron pause", both: "in the schedule file and by stackcron pause" }[/** @type {string} */ (entry.paused)] ?? entry.paused)]);
   if (entry.pause) rows.push(["", `by ${entry.pause.by} since ${utc(entry.pause.since)}${entry.pause.until ? ` until ${utc(entry.pause.until)}` : ""}${entry.pause.note ? `: ${entry.pause.note}` : ""}`]);
   return el("dl", {}, rows.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
@@ -89,7 +94,7 @@ export function mount(root, route) {
     const [of, next, all, filtered] = await Promise.all([ask(address("entries", { entry: name })), ask(address("next", { entry: name, count: NEXT })).catch(() => null), ask(address("history", { entry: name, limit: PAGE })), ask(address("history", { entry: name, limit: shown, state: wanted }))]);
     const entry = of.value[0];
     zone = entry?.timezone ?? "UTC";
-    fill(lead, entry ? [entry.next ? [`next ${when(entry.next, zone, now())}, `, counting(entry.next)] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
+    fill(lead, entry ? [entry.next ? ["next ", instant(entry.next, zone), ", ", counting(entry.next)] : entry.after ? ["due when ", entryLink(entry.after.entry), " ends"] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
     fill(parts.about, entry ? about(entry) : empty("–"));
     fill(parts.next, next?.value.length ? table("Next occurrences", [
       scheduled(zone),

@@ -2,7 +2,7 @@
 
 import { address, ask } from "./api.js";
 import { counting, entry, last, late, reason, scheduled, state } from "./columns.js";
-import { byId, card, el, empty, fill } from "./dom.js";
+import { byId, card, dim, el, empty, fill } from "./dom.js";
 import { now } from "./live.js";
 import { to } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
@@ -56,8 +56,8 @@ export function field() {
     const { value, total } = await ask(address("entries", { q: word, limit: LISTED }));
     if (input.value.trim().toLowerCase() !== word) return;
     const found = [
-      ...states(word).map((each) => ({ href: to("find", null, { q: each }), words: [stateWord(each), el("span", { class: "soft" }, "state")] })),
-      ...value.map((/** @type {any} */ one) => ({ href: to("entry", one.entry), words: [el("span", {}, one.entry), el("span", { class: "soft" }, one.stack)] })),
+      ...states(word).map((each) => ({ href: to("find", null, { q: each }), words: [stateWord(each), dim("state")] })),
+      ...value.map((/** @type {any} */ one) => ({ href: to("entry", one.entry), words: [el("span", {}, one.entry), dim(one.stack)] })),
     ];
     if ((total ?? 0) > LISTED) found.push({ href: to("find", null, { q: word }), words: [el("span", {}, `all ${count(total ?? 0)} entries`)] });
     options = found.map(({ href, words }, n) => ({ href, element: el("li", { id: `found-${n}`, role: "option", "aria-selected": "false", onpointerdown: (/** @type {Event} */ event) => { event.preventDefault(); go(href); } }, words) }));
@@ -101,7 +101,8 @@ export function mount(root, route) {
   const entries = el("div");
   const more = el("p");
   const occurrences = el("div", { class: "stack" });
-  root.append(el("h1", {}, word ? `Found: ${word}` : "All entries"), occurrences, card("Entries", entries, more));
+  root.append(el("h1", {}, word ? `Found: ${word}` : "All entries"), el("div", { class: "stack" }, occurrences, card("Entries", entries, more)));
+  occurrences.hidden = true;
   /** @type {any[]} */
   let known = [];
   /** @param {string | null} after */
@@ -120,6 +121,7 @@ export function mount(root, route) {
   async function ofState(/** @type {string} */ wanted) {
     const { value } = await ask(address("history", { state: wanted, limit: PAGE, since: new Date(now() - 7 * 86_400_000).toISOString() }));
     const rows = [...value].reverse();
+    occurrences.hidden = false;
     occurrences.append(card(`Occurrences that are ${wanted}, of the last 7 days`, rows.length ? table(`Occurrences that are ${wanted}`, [scheduled(), entry, state, late, reason], rows) : empty("None.")));
   }
   page(null).catch((error) => fill(entries, error.message));

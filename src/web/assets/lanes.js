@@ -1,7 +1,6 @@
 // Draws lanes of occurrences on a canvas. What does not fit side by side becomes a bar, as high as it is many.
 
-import { colour } from "./plot.js";
-import { STATES, draw, look } from "./states.js";
+import { draw, look } from "./states.js";
 import { date, hour, clock } from "./time.js";
 
 /** @typedef {import("./occurrences.js").Occurrence} Occurrence */
@@ -14,8 +13,7 @@ export const HEAD = 28;
 const APART = 9;
 const COLUMN = 5;
 
-/** Later than this, in milliseconds, the lateness is drawn. */
-const LATE = 1000;
+const COLOURS = ["--line", "--faint", "--soft", "--ink", "--focus", "--run", "--wait", "--ok", "--bad", "--doubt", "--none"];
 
 /** Steps of the scale, in milliseconds. */
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800].map((s) => s * 1000);
@@ -30,30 +28,39 @@ export function paint(canvas, { lanes, from, until, now, zone, hidden, focus }) 
   const width = canvas.clientWidth;
   const height = HEAD + lanes.length * LANE;
   const scale = window.devicePixelRatio || 1;
-  canvas.style.height = `${height}px`;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
+  const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.style.height = `${height}px`;
+    canvas.width = wide;
+    canvas.height = high;
+  }
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.scale(scale, scale);
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
   const at = (/** @type {number} */ instant) => ((instant - from) / (until - from)) * width;
-  const ink = Object.fromEntries(["--line", "--faint", "--soft", "--ink", "--focus", "--run"].map((name) => [name, colour(name)]));
-  const colours = Object.fromEntries(Object.entries(STATES).map(([state, { colour: name }]) => [state, colour(name)]));
+  const ink = colours();
   ruler(context, { width, height, from, until, at, zone, ink });
   /** @type {Hit[]} */
   const hits = [];
+  /** Where each occurrence stands that is a mark of its own. @type {Map<Occurrence, Hit>} */
+  const alone = new Map();
+  // Lanes that are scrolled out of sight are painted when they come into it.
+  const above = canvas.getBoundingClientRect().top;
   lanes.forEach((lane, row) => {
     const top = HEAD + row * LANE;
+    if (above + top + 2 * LANE < 0 || above + top - LANE > innerHeight) return;
     const y = top + LANE / 2;
     context.fillStyle = ink["--faint"];
     context.fillRect(0, top, width, 1);
-    const shown = lane.occurrences.filter((one) => !hidden.has(one.state) && one.at >= from - 60_000 && one.at <= until);
-    runs(context, shown, { at, now, y, ink: ink["--run"] });
+    const shown = lane.occurrences.filter((one) => !hidden.has(one.state) && one.x <= until && (one.x >= from - 60_000 || (one.sent !== null && (one.ended ?? now) >= from)));
+    runs(context, shown, { at, now, y, ink });
     for (const bundle of bundles(shown, at)) {
       const worst = bundle.occurrences.reduce((a, b) => (look(b.state).grave > look(a.state).grave ? b : a));
-      const fill = colours[worst.state] ?? ink["--soft"];
+      const fill = ink[look(worst.state).colour];
       if (!bundle.width) {
         lateness(context, worst, { at, y, ink: fill });
         draw(context, worst.state, bundle.x, y, fill);
+        alone.set(worst, { ...bundle, y });
       } else {
         const tall = Math.min(LANE - 6, 7 + 4 * Math.log2(bundle.occurrences.length));
         context.globalAlpha = worst.state === "due" ? 0.45 : 0.9;
@@ -69,6 +76,7 @@ export function paint(canvas, { lanes, from, until, now, zone, hidden, focus }) 
       hits.push({ ...bundle, y });
     }
   });
+  links(context, alone, { at, ink });
   const here = Math.round(at(now)) + 0.5;
   if (here >= 0 && here <= width) {
     context.strokeStyle = ink["--ink"];
@@ -79,6 +87,12 @@ export function paint(canvas, { lanes, from, until, now, zone, hidden, focus }) 
     context.stroke();
   }
   return hits;
+}
+
+/** The colours of the page, by their names. */
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  return Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(name).trim()]));
 }
 
 /** @param {CanvasRenderingContext2D} context @param {any} view */
@@ -98,22 +112,50 @@ function ruler(context, { width, height, from, until, at, zone, ink }) {
   }
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Occurrence[]} shown @param {any} view */
+/** The bar of each run. One that is longer than expected is orange and has an edge. @param {CanvasRenderingContext2D} context @param {Occurrence[]} shown @param {any} view */
 function runs(context, shown, { at, now, y, ink }) {
-  context.fillStyle = ink;
-  context.globalAlpha = 0.28;
-  for (const { sent, ended, state } of shown) {
+  for (const { sent, ended, state, record } of shown) {
     const end = ended ?? (state === "started" ? now : null);
     if (sent === null || end === null) continue;
     const width = at(end) - at(sent);
-    if (width > 2) context.fillRect(at(sent), y - 4, width, 8);
+    const slow = record.pace === "slow";
+    if (width <= (slow ? 0 : 2)) continue;
+    context.fillStyle = slow ? ink["--wait"] : ink["--run"];
+    context.globalAlpha = slow ? 0.5 : 0.28;
+    context.fillRect(at(sent), y - 4, width, 8);
+    if (!slow) continue;
+    context.globalAlpha = 1;
+    context.fillRect(at(end) - 2, y - 8, 2, 16);
   }
   context.globalAlpha = 1;
 }
 
+/** A line from each run to what follows it: along the lane to a retry, across lanes to the next of a chain. @param {CanvasRenderingContext2D} context @param {Map<Occurrence, Hit>} alone @param {any} view */
+function links(context, alone, { at, ink }) {
+  context.strokeStyle = ink["--soft"];
+  context.lineWidth = 1;
+  context.setLineDash([3, 2]);
+  context.beginPath();
+  for (const [one, to] of alone) {
+    const from = one.from && alone.get(one.from);
+    if (!from) continue;
+    if (from.y === to.y) {
+      context.moveTo(from.x, from.y - 7);
+      context.quadraticCurveTo((from.x + to.x) / 2, from.y - 17, to.x, to.y - 7);
+    } else {
+      const end = one.from?.ended ? Math.min(at(one.from.ended), to.x) : from.x;
+      const [top, bottom] = from.y < to.y ? [4, -7] : [-4, 7];
+      context.moveTo(Math.max(end, from.x), from.y + top);
+      context.bezierCurveTo(Math.max(end, from.x), (from.y + to.y) / 2, to.x, (from.y + to.y) / 2, to.x, to.y + bottom);
+    }
+  }
+  context.stroke();
+  context.setLineDash([]);
+}
+
 /** @param {CanvasRenderingContext2D} context @param {Occurrence} one @param {any} view */
-function lateness(context, { at: due, sent, lateness: ms }, { at, y, ink }) {
-  if (sent === null || ms === null || ms <= LATE) return;
+function lateness(context, { at: due, x, sent, record }, { at, y, ink }) {
+  if (sent === null || x === due || record.after) return;
   context.strokeStyle = ink;
   context.lineWidth = 1;
   context.beginPath();
@@ -125,14 +167,13 @@ function lateness(context, { at: due, sent, lateness: ms }, { at, y, ink }) {
 }
 
 /**
- * What stands together. A lane whose marks would touch becomes columns, each as high as it is many.
+ * What stands together, of occurrences in the order of time. A lane whose marks would touch becomes columns, each as high as it is many.
  * @param {Occurrence[]} shown
  * @param {(instant: number) => number} at
  * @returns {{ x: number, width: number, occurrences: Occurrence[] }[]}
  */
 export function bundles(shown, at) {
-  const isLate = (/** @type {Occurrence} */ one) => one.lateness !== null && one.lateness > LATE && one.sent !== null;
-  const placed = shown.map((one) => ({ one, x: at(isLate(one) ? /** @type {number} */ (one.sent) : one.at) })).sort((a, b) => a.x - b.x);
+  const placed = shown.map((one) => ({ one, x: at(one.x) }));
   /** @type {{ x: number, width: number, occurrences: Occurrence[] }[]} */
   const found = [];
   placed.forEach(({ one, x }, n) => {

@@ -2,7 +2,7 @@
 
 import { address, ask } from "./api.js";
 import { counting, entryLink, groups, instant, last } from "./columns.js";
-import { card, el, empty, fill, soft, tile } from "./dom.js";
+import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
 import { now } from "./live.js";
 import { to, why } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
@@ -37,8 +37,7 @@ function next(entries) {
   const columns = [
     { head: "due", kind: "tight", cell: (/** @type {any} */ one) => instant(one.next, one.timezone) },
     { head: "in", kind: "tight soft", cell: (/** @type {any} */ one) => counting(one.next) },
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ one) => [entryLink(one.entry), one.paused ? el("span", { class: "soft" }, " paused") : null] },
-    { head: "zone", kind: "tight soft less", cell: (/** @type {any} */ one) => one.timezone },
+    { head: "entry", kind: "wide", cell: (/** @type {any} */ one) => [entryLink(one.entry), one.paused ? dim(" paused") : null] },
     last,
   ];
   return table("Next occurrences", columns, due.slice(0, ROWS), { key: (entry) => `next ${entry.entry}` });
@@ -48,7 +47,7 @@ function next(entries) {
 function waiting(status) {
   const rows = groups(status.waiting, (one) => `${one.entry} ${one.reason}`).map(([, [first, ...more]]) => ({ first, number: more.length + 1 }));
   const columns = [
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ { first, number }) => [entryLink(first.entry), number > 1 ? el("span", { class: "soft" }, ` × ${number}`) : null] },
+    { head: "entry", kind: "wide", cell: (/** @type {any} */ { first, number }) => [entryLink(first.entry), number > 1 ? dim(` × ${number}`) : null] },
     { head: "why", kind: "tight", cell: (/** @type {any} */ { first }) => el("span", { class: "state" }, mark("waiting"), REASONS[first.reason] ?? first.reason) },
     { head: "until", kind: "tight", cell: (/** @type {any} */ { first }) => (first.until ? counting(first.until) : "") },
     { head: "missed", kind: "tight less", cell: (/** @type {any} */ { first }) => el("a", { href: why(first.entry, first.scheduled_at) }, "missed ", counting(first.deadline, utc(first.deadline))) },
@@ -66,12 +65,41 @@ function wrong(lately, since) {
   }
   const columns = [
     { head: "scheduled", kind: "tight", cell: (/** @type {any} */ { newest }) => instant(newest.scheduled_at) },
-    { head: "entry", kind: "tight", cell: (/** @type {any} */ { newest, number }) => [entryLink(newest.entry), number > 1 ? el("span", { class: "soft" }, ` × ${number}`) : null] },
+    { head: "entry", kind: "tight", cell: (/** @type {any} */ { newest, number }) => [entryLink(newest.entry), number > 1 ? dim(` × ${number}`) : null] },
     { head: "state", kind: "tight", cell: (/** @type {any} */ { newest }) => stateWord(newest.state) },
     { head: "reason", kind: "wide soft", cell: (/** @type {any} */ { newest }) => newest.reason ?? (newest.lateness_ms > 1000 ? `sent ${took(newest.lateness_ms)} late` : "") },
     { head: "why", kind: "tight num", cell: (/** @type {any} */ { newest }) => el("a", { href: why(newest.entry, newest.scheduled_at), "aria-label": `why ${newest.entry} ${newest.state}` }, "why →") },
   ];
   return table("What went wrong", columns, found, { key: ({ newest }) => `wrong ${newest.entry} ${newest.state}`, version: ({ newest }) => newest.scheduled_at });
+}
+
+/** Who paused what, until when, and why. @param {any} status */
+function paused(status) {
+  const columns = [
+    { head: "entry", kind: "tight", cell: (/** @type {any} */ one) => [entryLink(one.entry), one.in_schedule ? null : dim(" no longer in the schedule")] },
+    { head: "until", kind: "tight", cell: (/** @type {any} */ { pause }) => (pause?.until ? ["until ", instant(pause.until)] : pause ? "without an end" : "in the schedule file") },
+    { head: "note", kind: "wide soft", cell: (/** @type {any} */ { pause }) => (pause ? [pause.note ? `${pause.note}, ` : null, `${pause.by}, `, counting(pause.since, utc(pause.since))] : "") },
+  ];
+  const shown = status.paused.slice(0, ROWS);
+  return [table("Paused entries", columns, shown, { key: (one) => `paused ${one.entry}`, headless: true }), status.paused_total > shown.length ? soft(`${count(status.paused_total)} are paused in all`) : null];
+}
+
+/** Runs that take far longer than their entry's runs do. @param {any[]} runs */
+function unusual(runs) {
+  const columns = [
+    { head: "entry", kind: "tight", cell: (/** @type {any} */ one) => entryLink(one.entry) },
+    { head: "ran", kind: "wide", cell: (/** @type {any} */ one) => `${one.running ? "runs for" : "ran"} ${took(one.run_ms)}, its median is ${took(one.median_ms)}` },
+    { head: "why", kind: "tight num", cell: (/** @type {any} */ one) => el("a", { href: why(one.entry, one.scheduled_at), "aria-label": `why ${one.entry} at ${one.scheduled_at}` }, "why →") },
+  ];
+  return table("Unusually long runs", columns, runs.slice(0, ROWS), { key: (one) => `long ${one.entry} ${one.scheduled_at}`, headless: true });
+}
+
+/** What the audit of the last day has found, in a sentence. @param {any} found */
+function audited(found) {
+  const { instants, lost, missed, unknown } = found;
+  const broken = [[lost, "lost"], [missed, "missed"], [unknown, "unknown"]].filter(([number]) => number).map(([number, word]) => `${count(number)} ${word}`);
+  const verdict = broken.length ? broken.join(", ") : instants === 1 ? "it is accounted for" : "every one is accounted for";
+  return el("span", { class: "badge", title: "stackcron audit tells each of them" }, mark(broken.length ? "missed" : "finished"), `audit: ${count(instants)} ${instants === 1 ? "instant" : "instants"} of the schedule, ${verdict}`);
 }
 
 /** @param {any} lately */
@@ -112,31 +140,38 @@ function shared(members) {
  * @returns {import("./app.js").View}
  */
 export function mount(root) {
-  const parts = { next: el("div"), waiting: el("div"), wrong: el("div"), counts: el("div"), lateness: el("p", { class: "soft" }), quota: el("div", { class: "stack" }), members: el("div") };
+  const parts = { next: el("div"), waiting: el("div"), wrong: el("div"), counts: el("div"), lateness: el("p", { class: "soft" }), audit: el("p"), paused: el("div"), unusual: el("div"), quota: el("div", { class: "stack" }), members: el("div") };
   const waits = card("Waiting", parts.waiting);
   const members = card("Members", parts.members);
+  const pauses = card("Paused", parts.paused);
+  const long = card("Unusually long", parts.unusual);
   root.append(
     el("h1", { class: "skip" }, "Now"),
     el("div", { class: "grid" },
-      el("div", { class: "stack" }, card("Next", parts.next), waits, card("Went wrong", parts.wrong)),
-      el("div", { class: "stack" }, card("Last 24 h", parts.counts, parts.lateness), card("Quota", parts.quota), members)),
+      el("div", { class: "stack" }, card("Next", parts.next), waits, card("Went wrong", parts.wrong), long, pauses),
+      el("div", { class: "stack" }, card("Last 24 h", parts.counts, parts.lateness, parts.audit), card("Quota", parts.quota), members)),
   );
-  waits.hidden = members.hidden = true;
+  waits.hidden = members.hidden = pauses.hidden = long.hidden = true;
   let lookedAt = 0;
-  async function lateness() {
+  async function seldom() {
     if (Date.now() - lookedAt < EVERY) return;
     lookedAt = Date.now();
+    ask(address("audit")).then(({ value, changed }) => { if (changed || !parts.audit.firstChild) fill(parts.audit, value.instants ? audited(value) : null); }, () => {});
     const { value } = await ask(address("history", { limit: NEWEST }));
     const late = value.map((/** @type {any} */ one) => one.lateness_ms).filter((/** @type {any} */ ms) => ms !== null).sort((/** @type {number} */ a, /** @type {number} */ b) => a - b);
     fill(parts.lateness, late.length ? `lateness of the last ${count(late.length)}: median ${took(quantile(late, 0.5))}, p99 ${took(quantile(late, 0.99))}` : "");
   }
   return {
     update(status, changed) {
-      lateness().catch(() => {});
+      seldom().catch(() => {});
       if (!changed) return;
       fill(parts.next, next(status.entries));
       waits.hidden = !status.waiting.length;
       fill(parts.waiting, waiting(status));
+      pauses.hidden = !status.paused.length;
+      fill(parts.paused, paused(status));
+      long.hidden = !status.unusual?.length;
+      fill(parts.unusual, unusual(status.unusual ?? []));
       members.hidden = !status.members?.length;
       fill(parts.members, shared(status.members ?? []));
       fill(parts.quota, status.accounts.map(quota));

@@ -32,7 +32,7 @@ export function plot(label, times, lines, { zone = OWN_ZONE, text = count } = {}
     fill: line.fill ? `${colour(line.colour)}22` : undefined,
     paths: line.steps ? uPlot.paths.stepped({ align: 1 }) : line.points ? () => null : undefined,
     points: { show: Boolean(line.points), size: 5, fill: colour(line.colour) },
-    value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null || value === undefined ? "–" : (line.text ?? text)(value)),
+    value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null || value === undefined ? "" : (line.text ?? text)(value)),
   }));
   const options = {
     width: 600,
@@ -43,7 +43,7 @@ export function plot(label, times, lines, { zone = OWN_ZONE, text = count } = {}
       { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(tick) },
       { ...axis, size: 62, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => text(value)) },
     ],
-    series: [{ label: "time", value: (/** @type {any} */ _, /** @type {number | null} */ t) => (t === null ? "–" : `${date(t * 1000, zone)} ${clock(t * 1000, zone)}`) }, ...series],
+    series: [{ label: " ", value: (/** @type {any} */ _, /** @type {number | null} */ t) => (t === null ? "" : `${date(t * 1000, zone)} ${clock(t * 1000, zone)}`) }, ...series],
   };
   /** @type {any} */
   let drawn = null;

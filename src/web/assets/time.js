@@ -124,6 +124,17 @@ export function offset(at, zone) {
 }
 
 /**
+ * How a zone is called at an instant, as GMT-5: nothing where its clocks show what the browser's do.
+ * @param {number | string} at
+ * @param {string} zone
+ */
+export function abbreviation(at, zone) {
+  const here = instant(at);
+  if (zone === OWN_ZONE || offset(here, zone) === offset(here, OWN_ZONE)) return "";
+  return format(zone, "name", { hour: "2-digit", timeZoneName: "short" }).formatToParts(here).find(({ type }) => type === "timeZoneName")?.value ?? "";
+}
+
+/**
  * A number with its thousands apart: 3,412.
  * @param {number} number
  */

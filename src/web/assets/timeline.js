@@ -27,12 +27,20 @@ const MOST_LANES = 150;
 /** Between two looks at the daemon, in milliseconds. */
 const EVERY = 5_000;
 
+/** The daemon is asked when nothing was moved for so long, in milliseconds. */
+const SETTLED = 180;
+
 /** @param {Occurrence} one */
 function told(one) {
   const lines = [`${one.entry}  ${one.state}`, `due ${date(one.at)} ${clock(one.at)}, ${utc(one.at)}`];
   if (one.sent !== null) lines.push(`sent ${clock(one.sent)}, ${took(one.lateness)} late`);
   if (one.record.action_id) lines.push(`action ${one.record.action_id}`);
   if (one.sent !== null && one.ended !== null) lines.push(`ran ${took(one.ended - one.sent)}`);
+  if (one.record.pace === "slow") lines.push(one.ended === null ? "slow: it runs longer than expected" : "slow: it ran longer than expected");
+  if (one.record.pace === "quick") lines.push("quick: it ended sooner than expected");
+  if (one.record.after) lines.push(`after ${one.record.after}`);
+  if (one.record.retry) lines.push(`retry ${one.record.retry} of ${clock(Date.parse(one.record.retry_of))}`);
+  if (one.record.calendar) lines.push(`on the calendar ${one.record.calendar}`);
   if (one.record.reason) lines.push(one.record.reason);
   return lines.join("\n");
 }
@@ -63,6 +71,14 @@ export function mount(root, route) {
   let focus = null;
   let lookedAt = 0;
   let loaded = false;
+  /** Looks that were begun: an answer to an older one is not shown. */
+  let looks = 0;
+  let looking = false;
+  /** @type {string | null} */
+  let trouble = null;
+  let frame = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let settling;
   const canvas = el("canvas", { tabindex: 0, role: "application", "aria-label": "Occurrences by entry and time. The arrows go from mark to mark, Enter tells why, plus and minus zoom.", "aria-describedby": "timeline-said" });
   const names = el("ol", { "aria-label": "Entries" });
   const note = el("p", { class: "soft" });
@@ -90,8 +106,13 @@ export function mount(root, route) {
   function keep() {
     const { query } = current();
     history.replaceState(null, "", changed({ span: state.span === usual ? null : String(Math.round(state.span)), end: state.end ? String(Math.round(state.end)) : null, q: filter.text || null, hide: [...filter.hidden].join(",") || null, why: query.get("why") }));
-    repaint();
-    look(true);
+    soon();
+    clearTimeout(settling);
+    settling = setTimeout(() => look(true), SETTLED);
+  }
+  /** Paints with the next frame, however often it is asked for until then. */
+  function soon() {
+    if (!frame) frame = requestAnimationFrame(() => { frame = 0; repaint(); });
   }
   /** @param {number} factor @param {number} [round] @param {number} [share] */
   function zoom(factor, round, share = PAST) {
@@ -117,18 +138,31 @@ export function mount(root, route) {
     }
     hits = paint(canvas, { lanes, from, until, now: now(), zone: OWN_ZONE, hidden: filter.hidden, focus });
     const more = data.lanes.filter((lane) => !filter.text || lane.entry.toLowerCase().includes(filter.text)).length - lanes.length;
-    const notes = [data.cut, more > 0 ? `${more} more entries: narrow them by name` : null, loaded && !lanes.length ? "nothing was or is due here" : null, `${span(state.span)}, times in ${OWN_ZONE}`];
+    const linked = hits.some(({ occurrences: [one] }) => one.from);
+    const slow = hits.some(({ occurrences }) => occurrences.some((one) => one.record.pace === "slow"));
+    const notes = [trouble, linked ? "a dashed line leads to a retry, or to the next of a chain" : null, slow ? "an orange bar ran longer than expected" : null, data.cut, more > 0 ? `${more} more entries: narrow them by name` : null, loaded && !lanes.length ? "nothing was or is due here" : null, `${span(state.span)}, times in ${OWN_ZONE}`];
     note.textContent = notes.filter(Boolean).join("; ");
   }
-  /** @param {boolean} [soon] */
-  async function look(soon = false) {
-    if (!soon && Date.now() - lookedAt < EVERY) return;
+  /** @param {boolean} [atOnce] */
+  async function look(atOnce = false) {
+    if (!atOnce && (looking || Date.now() - lookedAt < EVERY)) return;
     lookedAt = Date.now();
+    looking = true;
     // On a grid: what was asked a moment ago has the same address.
     const grid = Math.max(1000, state.span / 10);
     const { from, until } = edges();
-    data = await load(Math.floor(from / grid) * grid, Math.ceil(until / grid) * grid, now(), null);
-    loaded = true;
+    const own = ++looks;
+    try {
+      const found = await load(Math.floor(from / grid) * grid, Math.ceil(until / grid) * grid, now(), null);
+      if (own !== looks) return;
+      data = found;
+      loaded = true;
+      trouble = null;
+    } catch (error) {
+      if (own !== looks) return;
+      trouble = `${loaded ? "this may be old" : "nothing is known yet"}: ${error instanceof Error ? error.message : error}`;
+    }
+    looking = false;
     repaint();
     if (!listed.querySelector("details[open]")) fill(listed, asTable());
   }
@@ -170,7 +204,7 @@ export function mount(root, route) {
       if (!drag.moved && Math.abs(by) < 5) return;
       drag.moved = true;
       state.end = drag.until - (by / canvas.clientWidth) * state.span;
-      repaint();
+      soon();
       show(0, 0, null);
       return;
     }
@@ -214,12 +248,13 @@ export function mount(root, route) {
     show(box.left + ((focus.at - from) / (until - from)) * box.width, box.top + HEAD + (place2 + 1) * LANE - 10, [focus]);
   });
   canvas.addEventListener("blur", () => show(0, 0, null));
+  addEventListener("scroll", soon, { passive: true });
   const observer = new ResizeObserver(repaint);
   observer.observe(names);
   observer.observe(root);
-  look(true).catch(() => {});
+  look(true);
   return {
-    update() { look().catch(() => {}); },
+    update() { if (!drag) look(); },
     tick() { if (state.end === null && !drag) repaint(); },
     key(key) {
       if (key === "+" || key === "=") zoom(0.5);
@@ -227,6 +262,6 @@ export function mount(root, route) {
       else return false;
       return true;
     },
-    unmount() { observer.disconnect(); tip.hidden = true; },
+    unmount() { removeEventListener("scroll", soon); observer.disconnect(); clearTimeout(settling); cancelAnimationFrame(frame); tip.hidden = true; },
   };
 }
