@@ -112,7 +112,7 @@ fn item(roff: &mut Roff, term: Vec<Inline>, meaning: &str) {
     roff.text(marked(&sentence(&joined)));
     if !rest.is_empty() {
         roff.control("IP", []);
-        paragraphs(roff, rest);
+        paragraphs(roff, &sentence(rest.trim_end()));
     }
 }
 

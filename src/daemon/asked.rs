@@ -28,9 +28,9 @@ impl Leader {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
             ControlRequest::Fire(fire) => {
-                let Fire { entry, args, haste, at, by: Uid(by_uid), answer, told, .. } = *fire;
+                let Fire { entry, wanted, by: Uid(by_uid), answer, told, .. } = *fire;
                 let asker = self.askers.waits_for_fire(answer, told);
-                let fire = FireByHand { asker, entry, args, at, haste, by_uid };
+                let fire = FireByHand { asker, entry, wanted, by_uid };
                 self.handle(daemon, Input::Fire(fire), Now::read());
             }
             ControlRequest::Pause(steer, terms) => {

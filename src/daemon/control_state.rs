@@ -89,7 +89,8 @@ impl Askers {
     /// An entry is fired: who asked hears of its occurrence from now on.
     pub(super) fn fired(&mut self, asker: Asker, key: Key, desk: &mut ControlState) {
         if let Some((answer, told)) = self.fires.remove(&asker) {
-            desk.watch(key.clone(), told);
+            // Events name no pass.
+            desk.watch(Key::new(key.entry().clone(), key.scheduled_at()), told);
             let _ = answer.send(Ok(key));
         }
     }

@@ -205,9 +205,7 @@ impl Leader {
                 Output::SaveQuota(account, saved) => self.requests.journal.save_quota(account, *saved),
                 Output::WriteNow => self.requests.write_now(),
                 Output::InForce(since, schedule) => {
-                    let entries = schedule.entries.iter();
-                    let entries = entries.map(|entry| (entry.name.clone(), Definition::of(entry)));
-                    self.requests.journal.in_force(since, entries.collect());
+                    self.requests.journal.in_force(since, Definition::of_all(&schedule.entries));
                 }
                 Output::ClaimByHand { claim, fire } => self.requests.claim_by_hand(*claim, fire),
                 Output::Fired(asker, key) => self.askers.fired(asker, key, &mut daemon.desk),

@@ -215,12 +215,13 @@ impl Dispatch {
                 Verdict::GivenUp => false,
             });
             let due_at = now.wall.max(first).checked_add(entry.delay()).unwrap_or(Timestamp::MAX);
+            let sent = as_sent(entry, &origin, first);
             let follower = Planned {
-                entry: as_sent(entry, &origin, first),
+                deadline: sent.deadline(due_at),
+                entry: sent,
                 scheduled_at: first,
                 pass: ending.key.pass(),
                 due_at,
-                deadline: entry.deadline(due_at),
                 origin: origin.clone(),
                 haste: Haste::Usual,
             };
@@ -305,6 +306,12 @@ fn claim(planned: &Planned) -> Claim {
         due_at: *due_at,
         deadline: *deadline,
         origin: origin.clone(),
-        repetition: Repetition::default(),
+        repetition: match origin {
+            // The entry may have run at this instant, though its upstream had not.
+            Origin::Backfill => Repetition::Once,
+            Origin::Schedule | Origin::Person { .. } | Origin::Retry(_) | Origin::Upstream => {
+                Repetition::Again
+            }
+        },
     }
 }

@@ -39,7 +39,7 @@ use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
 
 use account_queue::{AccountQueue, Rank};
-pub(crate) use by_hand::Haste;
+pub(crate) use by_hand::{Haste, Hindrance, as_sent};
 use follow::{Following, Question};
 use holding::Turn;
 pub(crate) use links::Links;
@@ -429,7 +429,10 @@ impl Dispatch {
             return None;
         }
         let id = Id(self.number());
-        self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
+        // What comes after an end, or is made up for, is due long after its instant.
+        let after = Duration::try_from(due_at.duration_since(scheduled_at)).unwrap_or_default();
+        self.longest_wait =
+            self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter.max(after)));
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
         let due = due_at < now.wall || origin.is_by_hand();
         if matches!(origin, Origin::Retry(_)) {

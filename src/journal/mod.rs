@@ -53,6 +53,7 @@ pub use handle::{Journal, Opened};
 pub use identity::WhenReplaced;
 pub use in_force::{Definition, InForce, Span};
 pub use last_ends::LastEnds;
+pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
 pub use resent::{Resent, Watch};
@@ -144,8 +145,8 @@ pub enum Repetition {
     /// The occurrence is claimed again: its entry follows elapsed time.
     #[default]
     Again,
-    /// The occurrence is an appointment. It is claimed again only if every pass before was given
-    /// up.
+    /// The occurrence is claimed again only if every other pass was given up: it is an appointment,
+    /// or a person has it made up for.
     Once,
 }
 
@@ -366,8 +367,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
-    /// For a rerun: scheduled_at of the first run, and the number of this rerun from 1.
-    pub retry: Option<(Timestamp, u32)>,
+    /// What asked for it. `None`: the schedule, or a person who fired it.
+    pub link: Option<Linked>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// The error of the last attempt of an occurrence that waits, was missed or was skipped.

@@ -38,10 +38,10 @@ const CLAIM: &str = "
         FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
         WHERE NOT EXISTS (SELECT FROM stackcron.settled s
             WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
-            AND (s.pass = c.pass OR s.pass < c.pass AND c.once AND s.state NOT IN (6, 7, 8)))
+            AND (s.pass = c.pass OR c.once AND s.state NOT IN (6, 7, 8)))
         AND NOT EXISTS (SELECT FROM stackcron.open s
             WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
-            AND s.pass < c.pass AND (c.once OR s.state IN (0, 1)))
+            AND (s.pass <> c.pass AND c.once OR s.pass < c.pass AND s.state IN (0, 1)))
         ON CONFLICT (scheduled_at, entry, pass) DO UPDATE SET number = o.number
             WHERE o.number = excluded.number AND o.state = 0
         RETURNING scheduled_at, entry, pass
