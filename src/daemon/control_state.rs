@@ -51,11 +51,14 @@ impl ControlState {
     }
 }
 
+/// Where who fires by hand learns what is fired, and then what becomes of it.
+type AskedForFire = (oneshot::Sender<Result<Key, FireError>>, mpsc::UnboundedSender<Event>);
+
 /// Those who wait for an answer of a node. They learn that nobody answers when the term ends.
 #[derive(Default)]
 pub(super) struct Askers {
     last: u64,
-    fires: HashMap<Asker, (oneshot::Sender<Result<Key, FireError>>, mpsc::UnboundedSender<Event>)>,
+    fires: HashMap<Asker, AskedForFire>,
     steers: HashMap<Asker, oneshot::Sender<Result<Changed, SteerError>>>,
 }
 

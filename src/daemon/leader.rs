@@ -172,7 +172,7 @@ impl Leader {
             let claimed = answers.iter().filter(|answer| matches!(answer, Answer::Claimed { .. }));
             claimed.for_each(|_| metrics.claimed());
         }
-        self.handle(daemon, Input::Answers(answers.drain(..).collect()), Now::read());
+        self.handle(daemon, Input::Answers(std::mem::take(answers)), Now::read());
     }
 
     fn perform(&mut self, daemon: &mut Daemon, outputs: Vec<Output>) {
