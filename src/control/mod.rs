@@ -3,10 +3,12 @@
 
 mod attention;
 mod choice;
+mod journal_reading;
 mod on_disk;
 mod request;
 mod request_handler;
 mod client;
+mod peer;
 mod protocol;
 mod server;
 mod socket;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::choice::choose;
+use super::peer::Peer;
 use super::protocol::{Answer, ErrorKind, Question, Told};
 use super::request::{
     AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, NotReady, Steer, SteerError, Terms,
     Uid, Wanted,
 };
-use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
 use super::user;
 use crate::dispatch::Haste;
@@ -78,7 +78,7 @@ impl RequestHandler {
         RequestHandler { asking, watching: Arc::new(Semaphore::new(MOST_WATCHING)), status }
     }
 
-    pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
+    pub(super) async fn answer(self: Arc<Self>, mut client: Peer, question: Question) {
         let answered = match question {
             Question::Fire { entry, args, wait, at, now } => {
                 let haste = if now { Haste::Now } else { Haste::Usual };
@@ -144,13 +144,7 @@ impl RequestHandler {
         found.await.map_err(|_| AskError::Stopping)?
     }
 
-    async fn fire(
-        &self,
-        client: &mut Client,
-        name: String,
-        wanted: Wanted,
-        wait: bool,
-    ) -> Result<(), Refusal> {
+    async fn fire(&self, client: &mut Peer, name: String, wanted: Wanted, wait: bool) -> Result<(), Refusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
             true => Some(Arc::clone(&self.watching).try_acquire_owned().map_err(|_| Refusal::Crowded)?),
             false => None,
@@ -183,7 +177,7 @@ impl RequestHandler {
 
     /// Tells what becomes of an occurrence until that is decided, the client goes, or the daemon
     /// ends.
-    async fn watch(client: &mut Client, mut hears: mpsc::UnboundedReceiver<Event>) {
+    async fn watch(client: &mut Peer, mut hears: mpsc::UnboundedReceiver<Event>) {
         loop {
             let event = tokio::select! {
                 event = hears.recv() => event,
@@ -208,7 +202,7 @@ impl RequestHandler {
     /// Steers entries, some at a time: what is asked for together is written together.
     async fn steer_all(
         self: &Arc<Self>,
-        client: &mut Client,
+        client: &mut Peer,
         names: Vec<String>,
         terms: Option<Terms>,
     ) -> Result<(), Refusal> {
@@ -241,7 +235,7 @@ impl RequestHandler {
 
     async fn choose(
         &self,
-        client: &mut Client,
+        client: &mut Peer,
         patterns: Vec<String>,
         stack: Option<String>,
         paused: bool,
@@ -305,7 +299,7 @@ impl RequestHandler {
         })
     }
 
-    async fn status(&self, client: &mut Client, names: Vec<String>, most: usize) -> Result<(), Refusal> {
+    async fn status(&self, client: &mut Peer, names: Vec<String>, most: usize) -> Result<(), Refusal> {
         let status = self.status.status(names, most).await?;
         // A status of many entries takes a while to write.
         let line = self.status.write(move || Answer::Status(Box::new(status)).line()).await?;

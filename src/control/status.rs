@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::attention::{Attention, States, attention};
+use super::journal_reading::JournalReading;
 use super::request::{NotReady, Snapshot};
-use super::status_reader::Read;
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
@@ -358,7 +358,7 @@ impl Status {
     pub(super) fn of(
         snapshot: &Snapshot,
         around: Vec<Around>,
-        read: Option<Read>,
+        read: Option<JournalReading>,
         unusual: Vec<Unusual>,
         members: Vec<Member>,
         most: usize,

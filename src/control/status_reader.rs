@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::journal_reading::JournalReading;
 use super::request::{AskError, ControlHandle, ControlRequest};
 use super::status::{Around, Status};
 use super::unusual_reader::{UnusualReader, unusual};
@@ -56,18 +57,8 @@ pub struct StatusReader {
     reader: Background,
     /// Bounds the number of readings at a time.
     reading: Arc<Semaphore>,
-    lately: std::sync::Mutex<Option<Read>>,
+    lately: std::sync::Mutex<Option<JournalReading>>,
     runs: UnusualReader,
-}
-
-/// A reading of the journal.
-#[derive(Clone)]
-pub(super) struct Read {
-    pub(super) since: Timestamp,
-    pub(super) lately: Lately,
-    /// The newest occurrences of their entries that a person should look into.
-    pub(super) unresolved: Vec<Record>,
-    good_until: Instant,
 }
 
 /// What the journal is asked for.
@@ -83,7 +74,7 @@ struct Found {
     records: Vec<Option<Record>>,
     /// How long the entries of each chain take together. `None`: one of them has not run yet.
     took: Vec<Option<SignedDuration>>,
-    lately: Option<Read>,
+    lately: Option<JournalReading>,
     members: Vec<Member>,
 }
 
@@ -262,7 +253,12 @@ fn take(journal: &Location, chain: &[EntryName]) -> Option<SignedDuration> {
 }
 
 /// Returns the outcomes of the last day, from the last reading while that is good.
-fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Timestamp) -> Option<Read> {
+fn lately(
+    journal: &Location,
+    known: Option<JournalReading>,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Option<JournalReading> {
     let began = Instant::now();
     if let Some(known) = known.filter(|known| began < known.good_until) {
         return Some(known);
@@ -271,5 +267,5 @@ fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Tim
     let lately = journal.read_lately(since, now, MOST_NOTABLE).ok()?;
     let unresolved = unresolved(journal, &lately, schedule, now);
     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
-    Some(Read { since, lately, unresolved, good_until })
+    Some(JournalReading { since, lately, unresolved, good_until })
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::by_hand::{Haste, as_sent};
+use super::linked_key::LinkedKey;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
@@ -47,13 +48,6 @@ impl From<&Schedule> for Links {
             followers: Followers::of(&schedule.entries),
         }
     }
-}
-
-/// An occurrence that comes to its end.
-#[derive(Clone, Debug)]
-pub(super) struct LinkedKey {
-    pub(super) key: Key,
-    pub(super) origin: Origin,
 }
 
 /// The meaning of an end for the entries that come after.

@@ -9,6 +9,7 @@ mod by_hand;
 mod in_doubt;
 mod follow;
 mod holding;
+mod linked_key;
 mod links;
 mod listing;
 mod policies;
@@ -37,16 +38,15 @@ use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
 
-pub(crate) use account_queue::Gauges;
-#[cfg(test)]
-pub(crate) use account_queue::Sent;
 use account_queue::{AccountQueue, Rank};
 pub(crate) use by_hand::{Haste, Hindrance, as_sent};
 use follow::{Following, Question};
 use holding::Turn;
 pub(crate) use links::Links;
 use stack_state::Subject;
-pub(crate) use standing::{Refused, Standing, Waiting, Waits, unknown_standings};
+#[cfg(test)]
+pub(crate) use standing::Sent;
+pub(crate) use standing::{Gauges, Refused, Standing, Waiting, Waits, unknown_standings};
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]

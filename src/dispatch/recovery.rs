@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
-use super::links::LinkedKey;
+use super::linked_key::LinkedKey;
 use super::policies::removed;
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log};

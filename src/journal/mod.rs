@@ -30,9 +30,11 @@ mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
+mod summary;
 mod text;
 mod transfer;
 mod unusual;
+mod uuid;
 mod writer;
 
 use std::borrow::Cow;
@@ -48,7 +50,7 @@ use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
-pub use identity::{Identity, WhenReplaced};
+pub use identity::WhenReplaced;
 pub use in_force::{Definition, InForce, Span};
 pub use last_ends::LastEnds;
 pub use link::Linked;
@@ -61,6 +63,7 @@ pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
 pub use unusual::{Sample, Surveyed, Unusual};
+pub use uuid::Identity;
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.

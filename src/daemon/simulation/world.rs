@@ -8,6 +8,7 @@ mod act;
 mod by_hand;
 mod looks;
 mod machine;
+mod process;
 mod shell;
 mod stopping;
 mod term;
@@ -29,7 +30,7 @@ use crate::journal::postgres::tables::Tables;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
 use machine::Machine;
-use shell::Process;
+use process::Process;
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs
 /// for ten minutes, and a quota for three requests in ninety seconds may be all there is for
