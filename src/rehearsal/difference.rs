@@ -184,7 +184,8 @@ fn compared(was: &[Timestamp], is: &[Timestamp]) -> (Vec<Timestamp>, Vec<Timesta
         match (was.peek(), is.peek()) {
             (Some(old), Some(new)) if old == new => {
                 stay += 1;
-                (was.next(), is.next());
+                was.next();
+                is.next();
             }
             (Some(old), Some(new)) if old < new => go.extend(was.next()),
             (_, Some(_)) => come.extend(is.next()),
