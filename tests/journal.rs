@@ -300,6 +300,29 @@ on_both! { async fn what_is_claimed_is_not_claimed_again(place: &Place) {
     assert_eq!(place.states(), expected.map(|(entry, state)| (key(entry, 10), state)).into());
 } }
 
+on_both! { async fn what_is_made_up_for_is_claimed_only_where_every_other_pass_was_given_up(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    let names = ["missed", "due", "started", "later"];
+    journal.claim(at(20), names.map(|name| claim(name, 10)).into()).await.expect("claimed");
+    let alone = || started(11, Started::Alone(Some(7)));
+    let ends = ["missed", "later"].map(|name| (key(name, 10), skipped()));
+    let ends = ends.into_iter().chain([(key("started", 10), alone())]);
+    assert_eq!(journal.commit(ends.collect()).await.expect("committed"), []);
+    let later = key("later", 10).in_pass(2);
+    journal.claim(at(20), vec![Claim { key: later.clone(), ..claim("later", 10) }]).await.expect("claimed");
+    assert_eq!(journal.commit(vec![(later, alone())]).await.expect("committed"), []);
+    let again = |name: &str| Claim {
+        key: key(name, 10).in_pass(1),
+        origin: Origin::Backfill,
+        repetition: stackcron::journal::Repetition::Once,
+        ..claim(name, 10)
+    };
+    let known = journal.claim(at(20), names.map(again).into()).await.expect("an answer").known;
+    let expected = ["due", "started", "later"].map(|name| key(name, 10).in_pass(1));
+    assert_eq!(known.into_iter().collect::<std::collections::HashSet<_>>(), expected.into());
+} }
+
 on_both! { async fn the_cursor_never_moves_back(place: &Place) {
     let opened = place.open().await;
     for cursor in [50, 100, 70] {
@@ -499,7 +522,7 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             finished_at: Some(at(99)),
             finished_success: Some(false),
             reason: Some("exit 1".to_owned()),
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,

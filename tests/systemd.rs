@@ -6,6 +6,7 @@
 mod container;
 mod machine;
 mod package;
+mod repository;
 
 use std::collections::{BTreeMap, BTreeSet};
 

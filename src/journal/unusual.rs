@@ -150,7 +150,7 @@ mod tests {
             finished_at: took.map(|took| at(sent + took)),
             finished_success: None,
             reason: None,
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,
