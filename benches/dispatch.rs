@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -173,9 +173,10 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 #[derive(Clone, Default)]
 struct Arrivals(Arc<Mutex<Vec<Timestamp>>>);
 
-/// How long the server takes for an answer: none, where only the machine bounds the rate, and about
-/// what an API on the same continent takes.
-const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];
+/// How long the server takes for an answer, and how many tasks the bare loop has: no time, where
+/// only the machine bounds the rate and more tasks would slow the loop down, and about what an API
+/// on the same continent takes, where the daemon has as many requests in flight.
+const LATENCIES: [(Duration, usize); 2] = [(Duration::ZERO, 64), (Duration::from_millis(50), IN_FLIGHT)];
 
 async fn serve(arrivals: Arrivals, latency: Duration) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -209,12 +210,12 @@ fn overhead() {
         "{:>24} {:>12} {:>14} {:>10}",
         "the server answers after", "a bare loop", "stackcron run", "ratio"
     );
-    for latency in LATENCIES {
+    for (latency, tasks) in LATENCIES {
         let arrivals = Arrivals::default();
         let address = runtime.block_on(serve(arrivals.clone(), latency));
         let mut rates = [0.0f64; 2];
         for _ in 0..RUNS {
-            rates[0] = rates[0].max(rate(&arrivals, |due| start_bare(address, due)));
+            rates[0] = rates[0].max(rate(&arrivals, |due| start_bare(address, due, tasks)));
             rates[1] = rates[1].max(rate(&arrivals, |due| start_daemon(address, due)));
         }
         let [bare, daemon] = rates;
@@ -223,12 +224,13 @@ fn overhead() {
     }
 }
 
-/// From the first arrival to the last.
+/// From the first arrival at the due instant to the last. What the daemon has sent before is left out.
 fn rate(arrivals: &Arrivals, start: impl Fn(Timestamp) -> Child) -> f64 {
     let due = Timestamp::from_second(Timestamp::now().as_second() + 8).expect("a timestamp");
     let mut child = start(due);
     let end = due + SignedDuration::from_secs(30);
-    while arrivals.0.lock().expect("a lock").len() < REQUESTS && Timestamp::now() < end {
+    let seen = || arrivals.0.lock().expect("a lock").iter().filter(|at| **at >= due).count();
+    while seen() < REQUESTS && Timestamp::now() < end {
         std::thread::sleep(Duration::from_millis(20));
     }
     let _ = rustix::process::kill_process(
@@ -236,7 +238,8 @@ fn rate(arrivals: &Arrivals, start: impl Fn(Timestamp) -> Child) -> f64 {
         rustix::process::Signal::TERM,
     );
     let _ = child.wait();
-    let arrived = std::mem::take(&mut *arrivals.0.lock().expect("a lock"));
+    let mut arrived = std::mem::take(&mut *arrivals.0.lock().expect("a lock"));
+    arrived.retain(|at| *at >= due);
     assert_eq!(arrived.len(), REQUESTS, "all arrive, once");
     let span =
         arrived.iter().max().zip(arrived.iter().min()).map(|(last, first)| last.duration_since(*first));
@@ -245,35 +248,45 @@ fn rate(arrivals: &Arrivals, start: impl Fn(Timestamp) -> Child) -> f64 {
 
 fn start_daemon(address: SocketAddr, due: Timestamp) -> Child {
     let cron = due.strftime("%-S %-M %-H %-d %-m *").to_string();
-    let (_, path) =
-        file(&text(&format!("http://{address}"), REQUESTS, &cron, "follow: false")).keep().expect("the file");
+    let mut text = text(&format!("http://{address}"), REQUESTS, &cron, "follow: false");
+    // As in a daemon that has run for a while, the quota is known: else the first request goes alone.
+    let before = (due - SignedDuration::from_secs(2)).strftime("%-S %-M %-H %-d %-m *");
+    text += &format!("  before: {{ stack: s, job: before, cron: '{before}' }}\n");
+    let (_, path) = file(&text).keep().expect("the file");
     let state = tempfile::tempdir().expect("a directory").keep();
     let mut command = Command::new(env!("CARGO_BIN_EXE_stackcron"));
     command.args(["run", "--log-format", "json", "--config"]).arg(path).arg("--state-dir").arg(state);
     command.env("BENCH_TOKEN", "token").stdout(Stdio::null()).spawn().expect("stackcron starts")
 }
 
-fn start_bare(address: SocketAddr, due: Timestamp) -> Child {
-    let arguments = ["bare".to_owned(), address.to_string(), due.to_string()];
+fn start_bare(address: SocketAddr, due: Timestamp, tasks: usize) -> Child {
+    let arguments = ["bare".to_owned(), address.to_string(), due.to_string(), tasks.to_string()];
     Command::new(std::env::current_exe().expect("this program")).args(arguments).spawn().expect("it starts")
 }
 
-/// No scheduler: at the instant, all requests from one loop.
+/// No scheduler: at the instant, tasks that each send the next request until none is left.
 fn bare(arguments: &[String]) {
-    let [address, due] = arguments else { panic!("arguments") };
+    let [address, due, tasks] = arguments else { panic!("arguments") };
     let due: Timestamp = due.parse().expect("an instant");
+    let tasks: usize = tasks.parse().expect("a number of tasks");
+    let address: Arc<str> = address.as_str().into();
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let turns = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
+        let next = Arc::new(AtomicUsize::new(0));
         tokio::time::sleep(Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default())
             .await;
-        for number in 0..REQUESTS {
-            let turn = Arc::clone(&turns).acquire_owned().await.expect("a turn");
-            let url = format!("http://{address}/api/3/stacks/s/jobs/j{number}/run_now");
-            let client = client.clone();
+        for _ in 0..tasks {
+            let (client, next, address) = (client.clone(), Arc::clone(&next), Arc::clone(&address));
             tokio::spawn(async move {
-                let _ = client.post(url).bearer_auth("token").send().await.expect("an answer").bytes().await;
-                drop(turn);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= REQUESTS {
+                        return;
+                    }
+                    let url = format!("http://{address}/api/3/stacks/s/jobs/j{number}/run_now");
+                    let answer = client.post(url).bearer_auth("token").send().await;
+                    let _ = answer.expect("an answer").bytes().await;
+                }
             });
         }
         std::future::pending::<()>().await

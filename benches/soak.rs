@@ -3,9 +3,10 @@
 //!
 //! The journal keeps settled occurrences for five minutes and is pruned each hour at 37 minutes and
 //! 43 seconds: an hour sees one pruning, and a shorter soak does when it begins in time. `cargo bench
-//! --bench soak` takes an hour, `-- 15` fifteen minutes.
+//! --bench soak` takes an hour, `-- 15` fifteen minutes, and `-- 15 300` fires 300 a second meanwhile.
 
 #[path = "growth/daemon.rs"]
+#[allow(dead_code, reason = "each bench uses a part")]
 mod daemon;
 #[path = "lateness/server.rs"]
 #[allow(dead_code, reason = "each bench uses a part")]
@@ -23,7 +24,7 @@ use server::Server;
 /// Minutes, unless given.
 const MINUTES: usize = 60;
 
-/// Entries that are due every second.
+/// Entries that are due every second, unless given.
 const ENTRIES: usize = 30;
 
 /// Lines of the table, from the first minute to the last.
@@ -33,7 +34,8 @@ const LINES: usize = 10;
 const WARM_UP: Duration = Duration::from_secs(60);
 
 fn main() {
-    let minutes = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(MINUTES);
+    let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse::<usize>().ok());
+    let (minutes, entries) = (numbers.next().unwrap_or(MINUTES), numbers.next().unwrap_or(ENTRIES));
     let server = Server::start();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let file = directory.path().join("schedule.yaml");
@@ -42,13 +44,13 @@ fn main() {
          defaults: {{ follow: false }}\njobs:\n",
         server.address()
     );
-    for number in 0..ENTRIES {
+    for number in 0..entries {
         text += &format!("  e{number}: {{ stack: s, job: j{number}, cron: '* * * * * *' }}\n");
     }
     std::fs::write(&file, text).expect("the schedule");
     let daemon = Daemon::start(&file, directory.path(), &["--keep", "5m"]);
     std::thread::sleep(WARM_UP);
-    println!("{ENTRIES} occurrences a second, {minutes} minutes");
+    println!("{entries} occurrences a second, {minutes} minutes");
     println!(
         "{:>10} {:>9} {:>13} {:>12} {:>12} {:>8} {:>12} {:>9}",
         "time", "fired", "resident, MB", "anonymous, MB", "descriptors", "WAL, MB", "journal, MB", "p99, ms"

@@ -20,6 +20,7 @@ pub mod notify;
 pub mod log;
 pub mod sandbox;
 pub mod audit;
+pub mod backfill;
 pub mod rehearsal;
 pub mod online;
 pub mod cli;

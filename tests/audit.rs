@@ -53,6 +53,62 @@ async fn an_occurrence_that_the_journal_does_not_have_is_lost() {
     assert_eq!(place.run(&["audit", "nobody"]).status.code(), Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_stacks_actions_what_others_started_is_foreign_and_the_run_of_what_is_lost_is_named() {
+    let sandbox = sandbox(&[]).await;
+    let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
+    // Another daemon, with a journal of its own, runs a job of the same stack.
+    let other = Place::firing_at(&sandbox, "", "  theirs: { stack: s1, job: j2, cron: '@yearly' }\n");
+    let mut daemon = place.start();
+    let mut others = other.start();
+    let mut actions: Vec<u64> = Vec::new();
+    while actions.len() < 4 {
+        let line = daemon.wait_for("action.started", |line| {
+            line["action_id"].as_u64().is_some_and(|id| !actions.contains(&id))
+        });
+        actions.push(line["action_id"].as_u64().expect("a number"));
+    }
+    assert!(other.run(&["fire", "theirs"]).status.success());
+    let foreign = others.event("action.started")["action_id"].as_u64().expect("a number");
+    assert!(daemon.stop().success() && others.stop().success());
+
+    let audit = |arguments: &[&str]| {
+        let ended =
+            place.run(&[&["audit", "--from", "-1h", "--format", "json", "--online"], arguments].concat());
+        let mut records: Vec<Value> =
+            ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let summary = records.pop().unwrap_or_else(|| panic!("a summary: {}", ended.stderr));
+        (records, summary, ended)
+    };
+    let (records, summary, ended) = audit(&[]);
+    assert_eq!((&summary["foreign"], &summary["twice"], &summary["lost"]), (&1.into(), &0.into(), &0.into()));
+    let found: Vec<&Value> = records.iter().filter(|record| record["verdict"] == "foreign").collect();
+    assert_eq!((found.len(), &found[0]["action_id"]), (1, &foreign.into()), "{found:?}");
+    assert_eq!((&found[0]["entry"], &found[0]["scheduled_at"]), (&Value::Null, &Value::Null));
+    assert!(found[0]["reason"].as_str().is_some_and(|reason| reason.contains("stack s1")), "{found:?}");
+    assert_eq!(ended.status.code(), Some(0), "{summary}");
+    let cost = "online: asks for the actions of 2 stacks: 2 requests at least";
+    assert!(ended.stderr.starts_with(cost) && ended.stderr.contains("left"), "{}", ended.stderr);
+
+    let db = rusqlite::Connection::open(place.directory.path().join("journal.sqlite3")).expect("the journal");
+    let lost = actions[1];
+    for table in ["open", "settled"] {
+        let sql = format!("DELETE FROM {table} WHERE action = ?1");
+        db.execute(&sql, [lost.cast_signed()]).expect("a statement");
+    }
+    drop(db);
+    let (records, summary, ended) = audit(&["e"]);
+    assert_eq!((ended.status.code(), &summary["lost"]), (Some(1), &1.into()), "{summary}");
+    let found = records.iter().find(|record| record["verdict"] == "lost").expect("a lost one");
+    assert_eq!(found["action_id"], lost, "{found}");
+
+    // Without a token the journal is judged all the same, and the command says what is missing.
+    let blind = place.clone().env("TOKEN", "wrong");
+    let ended = blind.run(&["audit", "--from", "-1h", "--online"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.contains("could not be read") && ended.stdout.contains("on_time"), "{ended:?}");
+}
+
 /// An entry is due each second, is taken away by a reload for some seconds, and comes back. The
 /// journal knows when it was gone.
 #[tokio::test(flavor = "multi_thread")]

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
-    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, Opened, Origin, Pause, Reached, Record,
-    Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
+    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, LastEnds, Location, Opened, Origin, Pause,
+    Reached, Record, Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -300,6 +300,29 @@ on_both! { async fn what_is_claimed_is_not_claimed_again(place: &Place) {
     assert_eq!(place.states(), expected.map(|(entry, state)| (key(entry, 10), state)).into());
 } }
 
+on_both! { async fn what_is_made_up_for_is_claimed_only_where_every_other_pass_was_given_up(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    let names = ["missed", "due", "started", "later"];
+    journal.claim(at(20), names.map(|name| claim(name, 10)).into()).await.expect("claimed");
+    let alone = || started(11, Started::Alone(Some(7)));
+    let ends = ["missed", "later"].map(|name| (key(name, 10), skipped()));
+    let ends = ends.into_iter().chain([(key("started", 10), alone())]);
+    assert_eq!(journal.commit(ends.collect()).await.expect("committed"), []);
+    let later = key("later", 10).in_pass(2);
+    journal.claim(at(20), vec![Claim { key: later.clone(), ..claim("later", 10) }]).await.expect("claimed");
+    assert_eq!(journal.commit(vec![(later, alone())]).await.expect("committed"), []);
+    let again = |name: &str| Claim {
+        key: key(name, 10).in_pass(1),
+        origin: Origin::Backfill,
+        repetition: stackcron::journal::Repetition::Once,
+        ..claim(name, 10)
+    };
+    let known = journal.claim(at(20), names.map(again).into()).await.expect("an answer").known;
+    let expected = ["due", "started", "later"].map(|name| key(name, 10).in_pass(1));
+    assert_eq!(known.into_iter().collect::<std::collections::HashSet<_>>(), expected.into());
+} }
+
 on_both! { async fn the_cursor_never_moves_back(place: &Place) {
     let opened = place.open().await;
     for cursor in [50, 100, 70] {
@@ -397,6 +420,29 @@ on_both! { async fn what_was_recorded_comes_before_what_is_asked_later(place: &P
     opened.refused.try_recv().expect_err("nothing else was refused");
 } }
 
+on_both! { async fn the_last_end_of_each_entry_is_read(place: &Place) {
+    let opened = place.open().await;
+    let journal = &opened.journal;
+    let claims = vec![claim("a", 10), claim("a", 20), claim("b", 10), claim("c", 10)];
+    journal.claim(at(40), claims).await.expect("claimed");
+    let failed = Transition::Finished { success: Some(false), finished_at: at(200), message: None };
+    let moves = vec![
+        (key("a", 10), started(10, Started::Followed(1))),
+        (key("a", 10), finished(100)),
+        (key("a", 20), started(20, Started::Followed(2))),
+        (key("a", 20), failed),
+        (key("b", 10), started(10, Started::Alone(Some(3)))),
+    ];
+    journal.commit(moves).await.expect("committed");
+    let location = match place {
+        Place::File(place) => Location::Directory(place.path().to_owned()),
+        Place::Database(_, address) => Location::Database(Box::new(postgres::Address::clone(address))),
+    };
+    let read = tokio::task::spawn_blocking(move || location.last_ends()).await.expect("a thread");
+    let ends = LastEnds { end: Some(at(200)), success: Some(at(100)) };
+    assert_eq!(read.expect("a journal"), [(key("a", 10).entry().clone(), ends)], "no other has ended");
+} }
+
 on_both! { async fn a_close_writes_what_was_recorded(place: &Place) {
     let opened = place.open().await;
     opened.journal.claim(at(20), vec![claim("a", 10)]).await.expect("claimed");
@@ -476,7 +522,7 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
             finished_at: Some(at(99)),
             finished_success: Some(false),
             reason: Some("exit 1".to_owned()),
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,

@@ -181,3 +181,32 @@ fn next_and_why_show_the_chain() {
     let why = place.run(&["why", "nightly", "--at", "2026-10-25T01:30:00Z"]);
     assert!(why.stdout.contains("2 times, each after 10m"), "{}", why.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_when_a_chain_s_next_entry_is_expected() {
+    let sandbox = sandbox(&[]).await;
+    let jobs = "  first: { stack: s1, job: j1, cron: '0 3 1 1 *' }\n  \
+        second: { stack: s1, job: j2, after: first }\n";
+    let place = Place::firing_at(&sandbox, "", jobs);
+    let mut daemon = place.start();
+    fires(&place);
+    let of_second = || {
+        let ended = place.run(&["--format", "json", "status", "second"]);
+        let status: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+        status["entries"][0].clone()
+    };
+    let before = of_second();
+    assert_eq!(before["after"], "first", "{before}");
+    assert!(before["next"].as_str().is_some_and(|next| next.ends_with("-01-01T03:00:00Z")), "{before}");
+    assert!(before.get("expected").is_none(), "nobody knows how long `first` takes: {before}");
+    assert!(place.run(&["fire", "first"]).status.success());
+    daemon.wait_for("action.finished", |line| line["entry"] == "first");
+    until("it is expected after the end of `first`", || {
+        let status = of_second();
+        match (status["expected"].as_str(), status["next"].as_str()) {
+            (Some(expected), Some(next)) if expected >= next => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    });
+    assert!(daemon.stop().success());
+}

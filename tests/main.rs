@@ -13,6 +13,7 @@ mod answers;
 mod args_template;
 mod attention;
 mod audit;
+mod backfill;
 mod calendars;
 mod check;
 mod client;

@@ -177,7 +177,7 @@ async fn no_kill_loses_an_occurrence_or_sends_it_twice() {
     let mut wrong = compare_with_ledger(&rows, &sandbox, &log);
     wrong.extend(compare_with_log(&rows, &log));
     place.write(&schedule(&sandbox.url(), account, &jobs("* * * * * *")));
-    wrong.extend(lost_by_audit(&place, &rows));
+    wrong.extend(broken_by_audit(&place, &rows));
     tell_what_happened(&rows, &sandbox.ledger());
     if !wrong.is_empty() {
         let kept = std::env::temp_dir().join(format!("stackcron-once-{seed}.log"));
@@ -223,16 +223,22 @@ fn history(place: &Place) -> Vec<Row> {
     ended.stdout.lines().map(row).collect()
 }
 
-/// What `audit` calls lost, until the last occurrence: afterwards the schedule was another one.
-fn lost_by_audit(place: &Place, rows: &[Row]) -> Vec<String> {
+/// What `audit` calls lost, twice or foreign, until the last occurrence: afterwards the schedule was
+/// another one.
+fn broken_by_audit(place: &Place, rows: &[Row]) -> Vec<String> {
     let last = rows.iter().map(|row| row.scheduled_at).max().expect("some came due");
-    let ended = place.run(&["audit", "--from", "-1h", "--until", &last.to_string(), "--format", "json"]);
+    let until = last.to_string();
+    let ended = place.run(&["audit", "--online", "--from", "-1h", "--until", &until, "--format", "json"]);
     let summary = ended.stdout.lines().last().unwrap_or_default();
     if !summary.contains("\"summary\":true") {
         return vec![format!("audit ends without a summary: {}", ended.stderr)];
     }
-    let lost = ended.stdout.lines().filter(|line| line.contains("\"verdict\":\"lost\""));
-    lost.map(|line| format!("audit: {line}")).collect()
+    if ended.stderr.contains("warning") {
+        return vec![format!("audit could not ask: {}", ended.stderr)];
+    }
+    let verdicts = ["lost", "twice", "foreign"].map(|verdict| format!("\"verdict\":\"{verdict}\""));
+    let broken = ended.stdout.lines().filter(|line| verdicts.iter().any(|verdict| line.contains(verdict)));
+    broken.map(|line| format!("audit: {line}")).collect()
 }
 
 /// What the journal says, against what the server was asked.

@@ -159,7 +159,9 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
         log += &machine.daemon.raw;
     }
     let rows = rows(&address);
-    let wrong = compare(&rows, &sandbox, &log);
+    let mut wrong = compare(&rows, &sandbox, &log);
+    machines[0].place.write(&schedule(&sandbox, Some));
+    wrong.extend(broken_by_audit(&machines[0].place, &rows, seconds));
     tell(&rows, &sandbox, &log);
     if !wrong.is_empty() {
         let kept = std::env::temp_dir().join(format!("stackcron-soak-{seed}.log"));
@@ -171,6 +173,27 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
             wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
         );
     }
+}
+
+/// A list of more actions than a run of so many seconds starts is not read to its end.
+const LISTED: u64 = 30;
+
+/// What `audit` calls lost, twice or foreign, until the last occurrence: afterwards the schedule was
+/// another one.
+fn broken_by_audit(place: &Place, rows: &[Record], seconds: u64) -> Vec<String> {
+    let last = rows.iter().map(|row| row.key.scheduled_at()).max().expect("some came due").to_string();
+    let mut arguments = vec!["audit", "--from", "-1h", "--until", &last, "--format", "json"];
+    if seconds <= LISTED {
+        arguments.push("--online");
+    }
+    let ended = place.run(&arguments);
+    let summary = ended.stdout.lines().last().unwrap_or_default();
+    if !summary.contains("\"summary\":true") || ended.stderr.contains("warning") {
+        return vec![format!("audit does not come to its end: {}", ended.stderr)];
+    }
+    let verdicts = ["lost", "twice", "foreign"].map(|verdict| format!("\"verdict\":\"{verdict}\""));
+    let broken = ended.stdout.lines().filter(|line| verdicts.iter().any(|verdict| line.contains(verdict)));
+    broken.map(|line| format!("audit: {line}")).collect()
 }
 
 /// Waits until nothing can happen to any occurrence any more.

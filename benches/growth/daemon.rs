@@ -65,7 +65,6 @@ impl Daemon {
     }
 
     /// Number of open file descriptors.
-    #[allow(dead_code, reason = "not every bench asks")]
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors").count()
     }

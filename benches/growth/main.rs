@@ -7,6 +7,7 @@
 //! 0 not at all. `cargo bench --bench growth` takes some ten minutes; `-- 1000 100000` measures these
 //! numbers of entries alone, with one account.
 
+#[allow(dead_code, reason = "each bench uses a part")]
 mod daemon;
 #[path = "../lateness/server.rs"]
 #[allow(dead_code, reason = "each bench uses a part")]

@@ -9,20 +9,33 @@
 //! before the first row is not judged: the entry may not have been in the schedule then, or the row
 //! was pruned. Nor is an instant judged that the daemon has not planned yet. Both are counted.
 //!
+//! An occurrence that was made up for (`stackcron backfill`) has a row of its own beside the one
+//! that was given up. The instant gets one verdict, that of the later row: `late` where it ran, by
+//! the time since its scheduled instant, with the reason `backfill`. So an audit after a backfill
+//! no longer finds what was missed.
+//!
+//! With the actions that the stacks list ([`Online`]) it also tells which actions nobody here
+//! started, and which occurrences have two.
+//!
 //! Example: `e` is due at 10:00, 10:01 and 10:02. The journal has rows of 10:00 and 10:02, and its
 //! cursor is at 10:02:30. 10:01 is lost. At 10:03 nothing is planned yet, because the daemon is
 //! down: that instant is counted and not judged.
 
-use std::collections::HashSet;
+mod online;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud66::ActionId;
-use crate::journal::{Record, State};
+use crate::journal::{Key, Record, State};
 use crate::schedule::{Entry, EntryName};
 
 pub use plan::Plan;
+
+use online::Lacking;
+pub use online::Online;
 
 /// An occurrence that was sent more than this late, jitter not counted, is `late`. In milliseconds.
 const LATE_MS: i64 = 1000;
@@ -42,11 +55,13 @@ pub enum Verdict {
     Rejected,
     Unknown,
     Lost,
+    Twice,
+    Foreign,
 }
 
 impl Verdict {
     /// All verdicts, in the order of the summary.
-    pub const ALL: [Verdict; 8] = [
+    pub const ALL: [Verdict; 10] = [
         Verdict::OnTime,
         Verdict::Late,
         Verdict::Failed,
@@ -55,6 +70,8 @@ impl Verdict {
         Verdict::Rejected,
         Verdict::Unknown,
         Verdict::Lost,
+        Verdict::Twice,
+        Verdict::Foreign,
     ];
 
     /// The word that operators know it by.
@@ -68,13 +85,15 @@ impl Verdict {
             Verdict::Rejected => "rejected",
             Verdict::Unknown => "unknown",
             Verdict::Lost => "lost",
+            Verdict::Twice => "twice",
+            Verdict::Foreign => "foreign",
         }
     }
 
     /// Returns true when the verdict breaks the promise to run each occurrence once, or leaves it
     /// open.
     pub fn is_broken(self) -> bool {
-        matches!(self, Verdict::Missed | Verdict::Unknown | Verdict::Lost)
+        matches!(self, Verdict::Missed | Verdict::Unknown | Verdict::Lost | Verdict::Twice)
     }
 }
 
@@ -93,13 +112,46 @@ pub fn verdict(state: State, lateness_ms: Option<i64>) -> Option<Verdict> {
     }
 }
 
-/// An instant with its verdict.
+/// The judgement on a row. `None`: the occurrence has not come to its end.
+fn judged(record: Record) -> Option<Judged> {
+    let is_backfill = record.is_backfill();
+    let scheduled_at = record.key.scheduled_at();
+    // The journal counts from when a person asked for it.
+    let since_scheduled = || {
+        let late = record.sent_at?.duration_since(scheduled_at).as_millis();
+        Some(late.try_into().unwrap_or(i64::MAX))
+    };
+    let lateness_ms = if is_backfill { since_scheduled() } else { record.lateness_ms };
+    let reason = match record.reason {
+        Some(reason) if is_backfill => Some(format!("{BACKFILL}: {reason}")),
+        None if is_backfill => Some(BACKFILL.to_owned()),
+        reason => reason,
+    };
+    let mut judged = Judged {
+        entry: Some(record.key.entry().clone()),
+        scheduled_at: Some(scheduled_at),
+        verdict: verdict(record.state, lateness_ms)?,
+        action_id: record.action_id,
+        lateness_ms,
+        reason,
+    };
+    if let Some(surplus) = record.surplus {
+        judged.verdict = Verdict::Twice;
+        judged.reason = Some(format!("action {surplus} as well"));
+    }
+    Some(judged)
+}
+
+/// The reason of what ran because a person had it made up for.
+const BACKFILL: &str = "backfill";
+
+/// An instant with its verdict, or an action that nobody here started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// The entry that was due.
-    pub entry: EntryName,
-    /// The nominal instant.
-    pub scheduled_at: Timestamp,
+    /// The entry that was due. `None`: the action is foreign.
+    pub entry: Option<EntryName>,
+    /// When it was scheduled. `None`: the action is foreign.
+    pub scheduled_at: Option<Timestamp>,
     /// The judgement on the instant.
     pub verdict: Verdict,
     /// The action that the occurrence started.
@@ -161,6 +213,15 @@ pub struct Scope {
     pub entries: Option<HashSet<EntryName>>,
 }
 
+/// A row that has been read, and is not told yet.
+struct Held {
+    key: Key,
+    /// `None`: the occurrence has not come to its end.
+    judged: Option<Judged>,
+    /// The occurrence may have an action that its row does not name.
+    lacking: Option<Lacking>,
+}
+
 /// Walks the journal and the timetable side by side.
 pub struct Audit<F> {
     scope: Scope,
@@ -171,6 +232,11 @@ pub struct Audit<F> {
     pending: Vec<Arc<Entry>>,
     /// Entries of which the journal has a row.
     seen: HashSet<EntryName>,
+    /// The last row, whose judgement a row of a backfill replaces.
+    held: Option<Held>,
+    /// The actions that the stacks list, and the entries that tell the stack of a row. `None`: no
+    /// stack was asked.
+    online: Option<(Online, HashMap<EntryName, Arc<Entry>>)>,
     counts: Counts,
     each: F,
 }
@@ -181,31 +247,41 @@ impl<F: FnMut(Judged)> Audit<F> {
     pub fn new(scope: Scope, plan: Plan, each: F) -> Audit<F> {
         let at = scope.from;
         let (pending, seen, counts) = (Vec::new(), HashSet::new(), Counts::default());
-        Audit { scope, plan, at, pending, seen, counts, each }
+        Audit { scope, plan, at, pending, seen, held: None, online: None, counts, each }
+    }
+
+    /// Returns this audit with the actions that the stacks of these entries list. They are read
+    /// before the journal, so that the journal knows of each that this daemon started.
+    pub fn against(self, online: Online, entries: &[Arc<Entry>]) -> Audit<F> {
+        let entries = entries.iter().map(|entry| (entry.name.clone(), Arc::clone(entry))).collect();
+        Audit { online: Some((online, entries)), ..self }
     }
 
     /// Takes a row of the journal. Rows come in the order of scheduled_at, from the journal's
     /// beginning.
     pub fn take(&mut self, record: Record) {
         let (entry, at) = (record.key.entry().clone(), record.key.scheduled_at());
+        let mut lacking = None;
+        if let Some((online, entries)) = &mut self.online {
+            online.is_named(&record);
+            if let Some(entry) = entries.get(&entry) {
+                online.is_under_way(&record, entry);
+                lacking = Lacking::of(&record, entry);
+            }
+        }
         if self.scope.entries.as_ref().is_some_and(|asked| !asked.contains(&entry)) || at >= self.scope.until
         {
             return;
         }
         if at >= self.scope.from {
+            let is_same = |held: &Held| *held.key.entry() == entry && held.key.scheduled_at() == at;
+            if record.is_backfill() && self.held.as_ref().is_some_and(is_same) {
+                self.held = None;
+            }
+            self.release();
             self.reach(at);
             self.pending.retain(|due| due.name != entry);
-            match verdict(record.state, record.lateness_ms) {
-                None => self.counts.open += 1,
-                Some(verdict) => self.tell(Judged {
-                    entry: entry.clone(),
-                    scheduled_at: at,
-                    verdict,
-                    action_id: record.action_id,
-                    lateness_ms: record.lateness_ms,
-                    reason: record.reason,
-                }),
-            }
+            self.held = Some(Held { key: record.key.clone(), judged: judged(record), lacking });
         }
         if !self.seen.contains(&entry) {
             self.seen.insert(entry);
@@ -214,8 +290,30 @@ impl<F: FnMut(Judged)> Audit<F> {
 
     /// Judges what is left after the journal's last row.
     pub fn finish(mut self) -> Counts {
+        self.release();
         self.reach(self.scope.until);
+        if let Some((online, _)) = self.online.take() {
+            let told = online.finish(self.scope.from, self.scope.until);
+            told.into_iter().for_each(|judged| self.tell(judged));
+        }
         self.counts
+    }
+
+    /// Tells the judgement that no later row has replaced.
+    fn release(&mut self) {
+        match self.held.take() {
+            Some(Held { judged: Some(judged), lacking, .. }) => self.tell_or_keep(judged, lacking),
+            Some(Held { judged: None, .. }) => self.counts.open += 1,
+            None => {}
+        }
+    }
+
+    /// Tells a judgement, unless the actions of the stacks may say more.
+    fn tell_or_keep(&mut self, judged: Judged, lacking: Option<Lacking>) {
+        match (lacking, &mut self.online) {
+            (Some(lacking), Some((online, _))) => online.lacks(lacking, judged),
+            _ => self.tell(judged),
+        }
     }
 
     /// Judges what is due before `at` and was not named by a row, and gathers what is due at `at`.
@@ -246,14 +344,19 @@ impl<F: FnMut(Judged)> Audit<F> {
         } else if !self.plan.knows(&entry.name, at) && !self.seen.contains(&entry.name) {
             self.counts.before_first += 1;
         } else {
-            self.tell(Judged {
-                entry: entry.name.clone(),
-                scheduled_at: at,
+            let judged = Judged {
+                entry: Some(entry.name.clone()),
+                scheduled_at: Some(at),
                 verdict: Verdict::Lost,
                 action_id: None,
                 lateness_ms: None,
                 reason: Some("the journal has nothing".to_owned()),
-            });
+            };
+            // What was in force then tells when the entry was due, and not on which stack.
+            let entries = self.online.as_ref().map(|(_, entries)| entries);
+            let now = entries.and_then(|entries| entries.get(&entry.name));
+            let lacking = now.map(|entry| Lacking::lost(entry, at));
+            self.tell_or_keep(judged, lacking);
         }
     }
 
@@ -264,5 +367,7 @@ impl<F: FnMut(Judged)> Audit<F> {
 }
 
 mod plan;
+#[cfg(test)]
+mod online_tests;
 #[cfg(test)]
 mod tests;

@@ -37,11 +37,17 @@ fn record(name: &str, minute: &str) -> Record {
         finished_at: None,
         finished_success: Some(true),
         reason: None,
-        retry: None,
+        link: None,
         replaced_by: None,
         error: None,
         surplus: None,
     }
+}
+
+fn tell(judged: &Judged) -> String {
+    let entry = judged.entry.as_ref().map_or("-", |entry| entry.as_str());
+    let at = judged.scheduled_at.map_or("-".to_owned(), |at| at.to_string());
+    format!("{entry} {at} {}", judged.verdict.as_str())
 }
 
 /// Audits 10:00 to 10:05, in which `a` is due every minute and `b` every other one. Returns the
@@ -57,7 +63,7 @@ fn audited(rows: &[(&str, &str)], cursor: &str) -> (Vec<String>, [u64; 4]) {
     let mut audit =
         Audit::new(scope, Plan::new(&schedule, &InForce::default(), false, from), |judged: Judged| {
             if judged.verdict != Verdict::OnTime {
-                told.push(format!("{} {} {}", judged.entry, judged.scheduled_at, judged.verdict.as_str()));
+                told.push(tell(&judged));
             }
         });
     rows.iter().for_each(|(name, minute)| audit.take(record(name, minute)));
@@ -91,4 +97,46 @@ fn an_instant_that_is_not_planned_yet_is_not_lost() {
 fn a_row_that_the_schedule_does_not_have_is_judged_as_well() {
     let rows = [("a", "10:00"), ("b", "10:00"), ("gone", "10:00"), ("a", "10:01"), ("b", "10:01")];
     assert_eq!(audited(&rows, "10:02:00"), (Vec::new(), [5, 0, 0, 6]));
+}
+
+#[test]
+fn what_was_made_up_for_is_late_and_no_longer_missed() {
+    let minute = "2026-10-01T10:00:00Z";
+    let missed = Record { state: State::Missed, lateness_ms: None, action_id: None, ..record("a", "10:00") };
+    let made_up = |state| Record {
+        key: missed.key.clone().in_pass(1),
+        state,
+        sent_at: Some(at("2026-10-01T17:00:00Z")),
+        link: Some(crate::journal::Linked::Backfill),
+        ..record("a", "10:00")
+    };
+    let entries = vec![entry("a", "UTC", &["* * * * *"])];
+    let schedule = Schedule { accounts: vec![entries[0].account.clone()], entries };
+    let from = at(minute);
+    let until = at("2026-10-01T10:01:00Z");
+    for (rows, expected) in [
+        (vec![missed.clone()], "missed None None"),
+        (vec![missed.clone(), made_up(State::Finished)], "late Some(25200000) Some(\"backfill\")"),
+        (vec![made_up(State::Finished)], "late Some(25200000) Some(\"backfill\")"),
+        (vec![missed.clone(), made_up(State::Failed)], "failed Some(25200000) Some(\"backfill\")"),
+        (vec![missed.clone(), made_up(State::Due)], "1 open"),
+    ] {
+        let scope = Scope { from, until, cursor: Some(until), entries: None };
+        let mut told = Vec::new();
+        let mut audit =
+            Audit::new(scope, Plan::new(&schedule, &InForce::default(), false, from), |judged: Judged| {
+                told.push(format!(
+                    "{} {:?} {:?}",
+                    judged.verdict.as_str(),
+                    judged.lateness_ms,
+                    judged.reason
+                ));
+            });
+        rows.into_iter().for_each(|row| audit.take(row));
+        let counts = audit.finish();
+        if counts.open > 0 {
+            told.push(format!("{} open", counts.open));
+        }
+        assert_eq!(told, [expected]);
+    }
 }

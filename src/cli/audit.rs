@@ -1,4 +1,7 @@
-//! `stackcron audit`: every instant of a span by the schedule, held against the journal.
+//! `stackcron audit`: every instant of a span by the schedule, held against the journal, and with
+//! `--online` against the stacks' actions.
+
+mod online;
 
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -17,7 +20,7 @@ use super::place::Place;
 use super::progress::Progress;
 use super::span::Span;
 use super::table::{Align, Cell, Column, Table};
-use crate::audit::{Audit, Counts, Judged, Plan, Scope, Verdict};
+use crate::audit::{Audit, Counts, Judged, Online, Plan, Scope, Verdict};
 use crate::journal::Filter;
 use crate::log::visible;
 use crate::schedule::{Schedule, entries};
@@ -34,15 +37,19 @@ const FRAME: u64 = 4096;
 /// Hold every instant of the schedule against the journal: what ran, and what did not.
 ///
 /// Each instant of the span gets a verdict: on_time, late (by over a second), failed, skipped,
-/// missed, rejected, unknown, or lost, of which the journal has nothing. Each is judged by the
-/// schedule that was in force then. It reads only, asks the API nothing, and can be used beside a
-/// running daemon. Instants before the first occurrence that the journal has of an entry are not
-/// judged, nor those that the daemon has not planned yet: they are counted. The exit status is 1
-/// when an occurrence was missed or lost, or nobody knows whether it ran.
+/// missed, rejected, unknown, lost, of which the journal has nothing, or twice, which has a second
+/// action. Each is judged by the schedule that was in force then. It reads only, and can be used
+/// beside a running daemon. With --online it also asks for the actions of the stacks: it then finds
+/// those that nobody here started (foreign) and second ones that the journal does not know, and
+/// names the actions of what is lost. Instants before the first occurrence that the journal has of
+/// an entry are not judged, nor those that the daemon has not planned yet: they are counted. The
+/// exit status is 1 when an occurrence was missed, was lost or ran twice, or nobody knows whether it
+/// ran.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   stackcron audit                                   the last 24 hours
   stackcron audit nightly-report --from 2026-10-01  one entry since then
+  stackcron audit --online                          the stacks' actions as well
   stackcron audit --from -7d --format json          one record an instant, then a summary")]
 pub struct Args {
     /// The entries to look at; all of them when none is named
@@ -54,6 +61,9 @@ pub struct Args {
     /// Where to end, itself excluded; now when absent
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     until: Option<Moment>,
+    /// Ask the API for the stacks' actions as well, within the quota and never out of its reserve
+    #[arg(long)]
+    online: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -61,8 +71,8 @@ pub struct Args {
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
 struct Line<'a> {
-    entry: &'a str,
-    scheduled_at: Timestamp,
+    entry: Option<&'a str>,
+    scheduled_at: Option<Timestamp>,
     verdict: &'a str,
     action_id: Option<u64>,
     lateness_ms: Option<i64>,
@@ -104,10 +114,14 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
         Ok(span) => span,
         Err(error) => return Ok(output::usage(&error)),
     };
+    // Read before the journal, which then knows of each that this daemon started.
+    let asked = args.online.then(|| online::ask(&selected, span.from)).transpose()?;
+    let not_asked = asked.as_ref().map_or(0, |asked| asked.not_asked);
     let mut out = BufWriter::new(anstream::stdout().lock());
-    let audited = audited(args, &selected, span, format, &mut out);
+    let online = asked.map(|asked| asked.online);
+    let audited = audited(args, &selected, span, online, format, &mut out);
     match audited.and_then(|counts| Ok(out.flush().map(|()| counts)?)) {
-        Ok(counts) if counts.is_broken() => Ok(Status::Failed),
+        Ok(counts) if counts.is_broken() || not_asked > 0 => Ok(Status::Failed),
         Ok(_) => Ok(Status::Done),
         // Who closed the pipe has seen enough.
         Err(error)
@@ -123,6 +137,7 @@ fn audited(
     args: &Args,
     schedule: &Schedule,
     span: Span,
+    online: Option<Online>,
     format: Format,
     out: &mut dyn Write,
 ) -> anyhow::Result<Counts> {
@@ -143,6 +158,9 @@ fn audited(
     // Where only some are asked for, the schedule has no others.
     let plan = Plan::new(schedule, &journal.read_in_force(None)?, args.entries.is_empty(), span.from);
     let mut audit = Audit::new(scope, plan, each);
+    if let Some(online) = online {
+        audit = audit.against(online, &schedule.entries);
+    }
     let mut progress = Progress::of("reading the journal");
     let whole = span.until.duration_since(span.from).as_secs().unsigned_abs();
     let mut read = 0_u64;
@@ -173,23 +191,36 @@ fn audited(
     Ok(counts)
 }
 
+impl<'a> Line<'a> {
+    /// The record of an instant.
+    fn of(judged: &'a Judged) -> Line<'a> {
+        Line {
+            entry: judged.entry.as_ref().map(|entry| entry.as_str()),
+            scheduled_at: judged.scheduled_at,
+            verdict: judged.verdict.as_str(),
+            action_id: judged.action_id,
+            lateness_ms: judged.lateness_ms,
+            reason: judged.reason.as_deref(),
+        }
+    }
+}
+
 fn line(judged: &Judged, out: &mut dyn Write) -> io::Result<()> {
-    let line = Line {
-        entry: judged.entry.as_str(),
-        scheduled_at: judged.scheduled_at,
-        verdict: judged.verdict.as_str(),
-        action_id: judged.action_id,
-        lateness_ms: judged.lateness_ms,
-        reason: judged.reason.as_deref(),
-    };
-    serde_json::to_writer(&mut *out, &line)?;
+    serde_json::to_writer(&mut *out, &Line::of(judged))?;
     writeln!(out)
 }
 
 /// The last record: it alone has the key `summary`.
 fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
+    let mut record = Map::from_iter([("summary".to_owned(), Value::Bool(true))]);
+    record.extend(counted(span, counts));
+    serde_json::to_writer(&mut *out, &record)?;
+    writeln!(out)
+}
+
+/// How many instants of a span have which verdict. The keys are an interface.
+fn counted(span: Span, counts: &Counts) -> Map<String, Value> {
     let mut record = Map::new();
-    record.insert("summary".to_owned(), Value::Bool(true));
     record.insert("from".to_owned(), span.from.to_string().into());
     record.insert("until".to_owned(), span.until.to_string().into());
     record.insert("instants".to_owned(), counts.judged().into());
@@ -199,8 +230,7 @@ fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<
     record.insert("open".to_owned(), counts.open.into());
     record.insert("before_first".to_owned(), counts.before_first.into());
     record.insert("unplanned".to_owned(), counts.unplanned.into());
-    serde_json::to_writer(&mut *out, &record)?;
-    writeln!(out)
+    record
 }
 
 fn summary(span: Span, counts: &Counts, cursor: Option<Timestamp>, out: &mut dyn Write) -> io::Result<()> {
@@ -244,8 +274,8 @@ fn table(rows: Vec<Judged>, out: &mut dyn Write) -> io::Result<()> {
     for judged in rows {
         let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));
         let cells = [
-            Cell::plain(judged.entry.as_str()),
-            Cell::plain(judged.scheduled_at.to_string()),
+            or_dash(judged.entry.map(|entry| entry.to_string())),
+            or_dash(judged.scheduled_at.map(|at| at.to_string())),
             Cell::styled(judged.verdict.as_str(), style(judged.verdict)),
             or_dash(judged.action_id.map(|id| id.to_string())),
             or_dash(judged.lateness_ms.map(|ms| ms.to_string())),
@@ -259,9 +289,12 @@ fn table(rows: Vec<Judged>, out: &mut dyn Write) -> io::Result<()> {
 fn style(verdict: Verdict) -> Style {
     match verdict {
         Verdict::OnTime => AnsiColor::Green.on_default(),
-        Verdict::Late | Verdict::Skipped => AnsiColor::Yellow.on_default(),
-        Verdict::Failed | Verdict::Rejected | Verdict::Missed | Verdict::Unknown | Verdict::Lost => {
-            AnsiColor::Red.on_default()
-        }
+        Verdict::Late | Verdict::Skipped | Verdict::Foreign => AnsiColor::Yellow.on_default(),
+        Verdict::Failed
+        | Verdict::Rejected
+        | Verdict::Missed
+        | Verdict::Unknown
+        | Verdict::Lost
+        | Verdict::Twice => AnsiColor::Red.on_default(),
     }
 }

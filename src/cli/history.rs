@@ -491,7 +491,7 @@ pub(crate) mod tests {
             finished_at: None,
             finished_success: None,
             reason: None,
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,

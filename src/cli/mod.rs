@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod backfill;
 pub mod check;
 pub mod complete;
 mod fire;
@@ -97,6 +98,10 @@ enum Command {
     Jobs(jobs::Args),
     #[command(after_help = "Example:\n  stackcron audit --from yesterday")]
     Audit(audit::Args),
+    #[command(
+        after_help = "Example:\n  stackcron backfill nightly-report --from 2026-10-01 --until 2026-10-08 --dry-run"
+    )]
+    Backfill(backfill::Args),
     #[command(after_help = "Example:\n  stackcron import crontab.txt --stack shop")]
     Import(import::Args),
     #[command(
@@ -256,6 +261,7 @@ impl Cli {
             Command::Jobs(args) => jobs::run(&args, &self.config, format),
             Command::Journal(command) => journal::run(&command, &self.config, format),
             Command::Audit(args) => audit::run(&args, &self.config, format),
+            Command::Backfill(args) => asked(backfill::run(&args, &self.config, format)),
             Command::Import(args) => import::run(&args, &self.config),
             Command::Sandbox(args) => sandbox::run(args),
             Command::Schema => schema::run(),

@@ -230,9 +230,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         if let Some(controlling) = controlling {
             controlling.stop().await;
         }
-        if let Some(serving) = serving {
-            serving.abort();
-        }
+        drop(serving);
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;
         }

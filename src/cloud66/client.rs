@@ -30,6 +30,7 @@ use super::dial::Addresses;
 use super::encoding::unzipped;
 use super::failure;
 use super::fire::{Fire, Sender};
+use super::headers::{REQUEST_ID, USER, request_id};
 use super::reply::{ActionsListed, BodyError, FollowUp, Head, LONGEST_BODY, Reply};
 use super::route::Route;
 use super::token::Token;
@@ -81,12 +82,8 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// See `PING_EVERY`.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) const USER: &str = concat!("stackcron/", env!("CARGO_PKG_VERSION"));
-
 /// Picks the organisation where the token's user belongs to several.
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-account");
-
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Client {
     /// Makes the client of an account.
@@ -256,18 +253,4 @@ async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
         body.extend_from_slice(&chunk);
     }
     unzipped(body, LONGEST_BODY)
-}
-
-/// A random UUID, by which the vendor's support finds a request.
-pub(super) fn request_id() -> HeaderValue {
-    let [a, b] = [fastrand::u64(..), fastrand::u64(..)];
-    let id = format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        a >> 32,
-        (a >> 16) & 0xffff,
-        a & 0xfff,
-        (b >> 48) & 0x3fff | 0x8000,
-        b & 0xffff_ffff_ffff
-    );
-    HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
 }

@@ -35,8 +35,8 @@ use tokio::time::timeout_at;
 
 use super::answer::Outcome;
 use super::call::Call;
-use super::client::{REQUEST_ID, USER, request_id};
 use super::connection::{Answer, Connection, Request};
+use super::headers::{REQUEST_ID, USER, request_id};
 use super::pool::Pool;
 use super::reply::{Departure, Reply};
 use super::route::Route;

@@ -10,6 +10,7 @@ mod encoding;
 mod envelope;
 pub(crate) mod failure;
 mod fire;
+mod headers;
 mod html;
 mod job_record;
 pub mod jobs;

@@ -6,12 +6,14 @@
 use reqwest::Method;
 use serde_json::{Map, Value};
 
+use super::action::Action;
 use super::answer::{Outcome, classify};
 use super::call::{Call, address};
 use super::client::{Client, failed};
 use super::envelope::Envelope;
 use super::reply::{BodyError, Head, Reply};
 use crate::quota::ThrottleWords;
+use crate::schedule::StackUid;
 
 /// The number of a page, from 1.
 pub type PageNumber = u64;
@@ -76,6 +78,14 @@ impl Client {
                 other => Listed::Failed { error: format!("{other:?}") },
             }),
         }
+    }
+}
+
+impl Client {
+    /// Asks for one page of the actions of a stack, as commands read them.
+    pub async fn listed_actions(&self, stack: &StackUid, number: PageNumber) -> Reply<Listed<Action>> {
+        let read = |fields| Action::from_json(Value::Object(fields));
+        self.page(&["stacks", stack.as_str(), "actions"], number, read).await
     }
 }
 

@@ -4,8 +4,8 @@
 //! requests. So a worker that has read an answer takes the next request itself, on the connection
 //! that it has. There are 64 workers at most while answers are quick, as many as connections are
 //! opened ahead, and no handshake gets in a burst's way. Where answers are slow, a request that has
-//! waited for 20 ms gets a worker of its own, and with it a connection. Dispatch bounds how many
-//! requests are handed over at once.
+//! waited for 20 ms gets a worker of its own, and with it a connection; and once an answer has taken
+//! as long, each request gets one at once. Dispatch bounds how many requests are handed over at once.
 //!
 //! ```text
 //! 12:00:00.000  256 requests are handed over: 64 workers send the first 64, and 192 wait
@@ -17,14 +17,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::fire::{Fire, Sender};
 use super::pool::MOST_AHEAD;
 use crate::background::WaitsForWorker;
 
-/// Workers that start at once.
+/// Workers that start at once while answers are quick.
 const ENOUGH: usize = MOST_AHEAD;
 
-/// A request that has waited for this long gets a worker of its own.
+/// A request that has waited for this long gets a worker of its own, and an answer that takes this
+/// long is slow.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// See the module.
@@ -41,6 +44,8 @@ struct Queue {
     /// The requests in the order in which they were handed over.
     waiting: VecDeque<(Fire, WaitsForWorker)>,
     workers: usize,
+    /// The last answer was slow. To wait for a worker costs more than one worker more then.
+    slow: bool,
     /// A task looks whether what waits has waited for long.
     watched: bool,
 }
@@ -63,7 +68,7 @@ impl Workers {
     /// Has a run_now sent in its turn.
     pub(super) fn hand_over(&self, fire: Fire) {
         let mut queue = self.0.queue();
-        if queue.workers < ENOUGH {
+        if queue.workers < ENOUGH || queue.slow {
             self.0.employ(&mut queue, fire);
             return;
         }
@@ -95,16 +100,18 @@ impl Worker {
         while let Some(fire) = next {
             let (reply, connection) = self.shared.sender.send(&fire, kept).await;
             kept = connection;
+            let slow = reply.left.is_some_and(|left| is_slow(left.at, Timestamp::now()));
             (fire.done)(reply);
-            next = self.next();
+            next = self.next(slow);
         }
         self.shared.sender.give_back(kept);
     }
 
     /// Takes the request that has waited longest. `None`: no request waits, and this worker is no
-    /// longer counted.
-    fn next(&mut self) -> Option<Fire> {
+    /// longer counted. `slow` tells of the answer that was just read.
+    fn next(&mut self, slow: bool) -> Option<Fire> {
         let mut queue = self.shared.queue();
+        queue.slow = slow;
         let next = queue.waiting.pop_front();
         if next.is_none() {
             queue.workers -= 1;
@@ -120,6 +127,12 @@ impl Drop for Worker {
             self.shared.queue().workers -= 1;
         }
     }
+}
+
+/// Whether an answer that is read now is slow. A clock that is set meanwhile misjudges one answer, and
+/// the next answer tells anew.
+fn is_slow(left_at: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(left_at)).is_ok_and(|took| took >= PATIENCE)
 }
 
 /// Gives workers to what has waited for long, until nothing waits.

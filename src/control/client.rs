@@ -50,6 +50,12 @@ pub enum ClientError {
     /// The daemon knows no entry of this name: the command was given a wrong one.
     #[error("{0}")]
     UnknownEntry(String),
+    /// The occurrence is not claimed again.
+    #[error("{0}")]
+    Known(String),
+    /// The daemon may do it when the entry's action has finished.
+    #[error("{0}")]
+    Busy(String),
 }
 
 fn listed(places: &[PathBuf]) -> String {
@@ -111,10 +117,12 @@ impl Answers {
             Err(_) => return Err(ClientError::Gone),
         }
         match serde_json::from_str(&line) {
-            Ok(Answer::Error { message, kind: ErrorKind::Refused }) => Err(ClientError::Refused(message)),
-            Ok(Answer::Error { message, kind: ErrorKind::UnknownEntry }) => {
-                Err(ClientError::UnknownEntry(message))
-            }
+            Ok(Answer::Error { message, kind }) => Err(match kind {
+                ErrorKind::Refused => ClientError::Refused(message),
+                ErrorKind::UnknownEntry => ClientError::UnknownEntry(message),
+                ErrorKind::Known => ClientError::Known(message),
+                ErrorKind::Busy => ClientError::Busy(message),
+            }),
             Ok(answer) => Ok(Some(answer)),
             Err(_) if !line.ends_with('\n') => Err(ClientError::Gone),
             Err(error) => Err(ClientError::Strange(error.to_string())),

@@ -3,10 +3,12 @@
 
 mod attention;
 mod choice;
+mod journal_reading;
 mod on_disk;
 mod request;
 mod request_handler;
 mod client;
+mod peer;
 mod protocol;
 mod server;
 mod socket;
@@ -22,6 +24,7 @@ pub use on_disk::OnDisk;
 pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
 pub(crate) use request::{
     AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Terms, Uid,
+    Wanted,
 };
 pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};

@@ -45,6 +45,20 @@ pub enum Question {
         #[serde(default)]
         now: bool,
     },
+    /// Make up for an occurrence of the past that did not start. Answered with `claimed`, then, if
+    /// wanted, with what is told until it has started or ended.
+    Backfill {
+        /// The name of its entry.
+        entry: String,
+        /// When it was scheduled.
+        at: Timestamp,
+        /// A time through that instant of which the journal has no row: 0 where it has none at
+        /// all.
+        pass: u32,
+        /// Whether to tell what becomes of it.
+        #[serde(default)]
+        wait: bool,
+    },
     /// Skip the occurrences of entries. Answered with `steered` for each, in this order.
     Pause {
         /// Their names: a list, or one text.
@@ -151,6 +165,10 @@ pub enum ErrorKind {
     Refused,
     /// The question names an entry that the schedule does not have.
     UnknownEntry,
+    /// The occurrence has started, may have, or is under way: it is not claimed again.
+    Known,
+    /// The same question is answered otherwise once the entry's action has finished.
+    Busy,
 }
 
 /// The state of an occurrence that a person fired. The keys are an interface.
@@ -321,6 +339,7 @@ mod tests {
                 note: Some("a move".into()),
             },
             Question::Resume { entries: vec!["a".into()] },
+            Question::Backfill { entry: "a".into(), at: Timestamp::UNIX_EPOCH, pass: 1, wait: true },
             Question::Choose { patterns: vec!["nightly-*".into()], stack: None, paused: true },
             Question::Status { entries: vec!["a".into()], most: 5 },
         ];

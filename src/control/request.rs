@@ -39,17 +39,33 @@ pub(crate) enum ControlRequest {
     },
 }
 
-/// An entry is to be fired now.
+/// Which occurrence of an entry a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One of its own, now.
+    Now {
+        /// In place of the entry's own.
+        args: Option<String>,
+        haste: Haste,
+        /// The instant to claim it as, which tells a repeated question from another one. `None`:
+        /// the loop takes its own.
+        at: Option<Timestamp>,
+    },
+    /// The one of an instant that is past, which did not start.
+    Backfill {
+        /// The instant.
+        at: Timestamp,
+        /// A time through the instant of which the journal has no row.
+        pass: u32,
+    },
+}
+
+/// An occurrence of an entry is to be claimed and sent.
 pub(crate) struct Fire {
     /// The schedule that the entry was found in: the loop looks for nothing.
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) entry: Arc<Entry>,
-    /// Arguments in place of the entry's own. `None`: the entry's own.
-    pub(crate) args: Option<String>,
-    pub(crate) haste: Haste,
-    /// The instant to claim it as, which tells a repeated question from another one. `None`: the
-    /// loop takes its own.
-    pub(crate) at: Option<Timestamp>,
+    pub(crate) wanted: Wanted,
     pub(crate) by: Uid,
     /// Receives the occurrence's key once it is claimed.
     pub(crate) answer: oneshot::Sender<Result<Key, FireError>>,
@@ -104,6 +120,39 @@ pub(crate) enum FireError {
         "{0} is too far from the daemon's clock for a request to run now; see that time is synchronised, then try again"
     )]
     Elsewhen(Timestamp),
+    /// An instant whose occurrence is not made up for.
+    #[error("{0} is not past, or is not planned yet: an occurrence can be made up for once it was due")]
+    NotPast(Timestamp),
+    /// It may have run, or is to run.
+    #[error(
+        "the occurrence of {at} is not made up for: it has started, may have started, or is under way; \
+         `stackcron history {entry}` tells what became of it",
+        at = .0.scheduled_at(), entry = .0.entry()
+    )]
+    Known(Key),
+    /// Ask again when it has finished.
+    #[error("an action of `{0}` has not finished, and its `overlap` is not `allow`; try again when it has")]
+    Busy(EntryName),
+    /// Nothing is made up for meanwhile.
+    #[error(
+        "`{entry}` is paused{}: nothing of the entry is made up for until it is resumed; {}",
+        by.as_ref().map(|pause| format!(" by {}", pause.by)).unwrap_or_default(),
+        match by {
+            Some(_) => format!("`stackcron resume {entry}`, then ask again"),
+            None => "take `paused: true` out of the schedule file, then ask again".to_owned(),
+        }
+    )]
+    Paused {
+        entry: EntryName,
+        /// `None`: the schedule file has it paused.
+        by: Option<Pause>,
+    },
+    /// A copy of the journal does not know what ran.
+    #[error(
+        "the journal is an older copy of itself, and what was scheduled before {0:.0} may have run without a word in it: look at \
+         the stack's actions, and use `stackcron fire` for what is missing"
+    )]
+    Forgotten(Timestamp),
 }
 
 /// Why nothing was paused or resumed.

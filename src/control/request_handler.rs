@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::choice::choose;
+use super::peer::Peer;
 use super::protocol::{Answer, ErrorKind, Question, Told};
 use super::request::{
     AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, NotReady, Steer, SteerError, Terms,
-    Uid,
+    Uid, Wanted,
 };
-use super::server::Client;
 use super::status_reader::{StatusError, StatusReader};
 use super::user;
 use crate::dispatch::Haste;
@@ -79,11 +78,14 @@ impl RequestHandler {
         RequestHandler { asking, watching: Arc::new(Semaphore::new(MOST_WATCHING)), status }
     }
 
-    pub(super) async fn answer(self: Arc<Self>, mut client: Client, question: Question) {
+    pub(super) async fn answer(self: Arc<Self>, mut client: Peer, question: Question) {
         let answered = match question {
             Question::Fire { entry, args, wait, at, now } => {
                 let haste = if now { Haste::Now } else { Haste::Usual };
-                self.fire(&mut client, entry, (args, at, haste), wait).await
+                self.fire(&mut client, entry, Wanted::Now { args, haste, at }, wait).await
+            }
+            Question::Backfill { entry, at, pass, wait } => {
+                self.fire(&mut client, entry, Wanted::Backfill { at, pass }, wait).await
             }
             Question::Pause { entries, until, note } => {
                 self.steer_all(&mut client, entries, Some(Terms { until, note })).await
@@ -97,6 +99,8 @@ impl RequestHandler {
         if let Err(refusal) = answered {
             let kind = match refusal {
                 Refusal::UnknownEntry(_) => ErrorKind::UnknownEntry,
+                Refusal::Fire(FireError::Known(_)) => ErrorKind::Known,
+                Refusal::Fire(FireError::Busy(_)) => ErrorKind::Busy,
                 _ => ErrorKind::Refused,
             };
             let elsewhere = match refusal {
@@ -140,13 +144,7 @@ impl RequestHandler {
         found.await.map_err(|_| AskError::Stopping)?
     }
 
-    async fn fire(
-        &self,
-        client: &mut Client,
-        name: String,
-        (args, at, haste): (Option<String>, Option<Timestamp>, Haste),
-        wait: bool,
-    ) -> Result<(), Refusal> {
+    async fn fire(&self, client: &mut Peer, name: String, wanted: Wanted, wait: bool) -> Result<(), Refusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
             true => Some(Arc::clone(&self.watching).try_acquire_owned().map_err(|_| Refusal::Crowded)?),
             false => None,
@@ -157,13 +155,12 @@ impl RequestHandler {
         let ready_by = Instant::now() + READY_WITHIN;
         let key: Key = loop {
             let (schedule, entry) = self.find(&name).await?;
-            if let Some(args) = &args {
+            if let Wanted::Now { args: Some(args), .. } = &wanted {
                 entry.account.args_in.admits(args)?;
             }
-            let (args, told) = (args.clone(), told.clone());
-            let fire = |answer| {
-                ControlRequest::Fire(Box::new(Fire { schedule, entry, args, haste, at, by, answer, told }))
-            };
+            let (wanted, told) = (wanted.clone(), told.clone());
+            let fire =
+                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, wanted, by, answer, told }));
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 Err(FireError::NotYet) if Instant::now() < ready_by => tokio::time::sleep(READY_AGAIN).await,
@@ -180,7 +177,7 @@ impl RequestHandler {
 
     /// Tells what becomes of an occurrence until that is decided, the client goes, or the daemon
     /// ends.
-    async fn watch(client: &mut Client, mut hears: mpsc::UnboundedReceiver<Event>) {
+    async fn watch(client: &mut Peer, mut hears: mpsc::UnboundedReceiver<Event>) {
         loop {
             let event = tokio::select! {
                 event = hears.recv() => event,
@@ -205,7 +202,7 @@ impl RequestHandler {
     /// Steers entries, some at a time: what is asked for together is written together.
     async fn steer_all(
         self: &Arc<Self>,
-        client: &mut Client,
+        client: &mut Peer,
         names: Vec<String>,
         terms: Option<Terms>,
     ) -> Result<(), Refusal> {
@@ -238,7 +235,7 @@ impl RequestHandler {
 
     async fn choose(
         &self,
-        client: &mut Client,
+        client: &mut Peer,
         patterns: Vec<String>,
         stack: Option<String>,
         paused: bool,
@@ -302,7 +299,7 @@ impl RequestHandler {
         })
     }
 
-    async fn status(&self, client: &mut Client, names: Vec<String>, most: usize) -> Result<(), Refusal> {
+    async fn status(&self, client: &mut Peer, names: Vec<String>, most: usize) -> Result<(), Refusal> {
         let status = self.status.status(names, most).await?;
         // A status of many entries takes a while to write.
         let line = self.status.write(move || Answer::Status(Box::new(status)).line()).await?;

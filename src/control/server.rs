@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question};
+use super::peer::Peer;
+use super::protocol::{LONGEST_QUESTION, Question};
 use super::request::{ControlHandle, Uid};
 use super::request_handler::RequestHandler;
 use super::socket::Socket;
@@ -30,9 +30,6 @@ const MOST_ANSWERED: usize = 64;
 
 /// A question has to be there within this time.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
-
-/// A client has to take an answer within this time.
-const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Before accepting again when the machine has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -126,9 +123,9 @@ async fn accept(
 }
 
 /// Reads one question. What is none is answered here.
-async fn asked(stream: UnixStream) -> Option<(Client, Question)> {
+async fn asked(stream: UnixStream) -> Option<(Peer, Question)> {
     let by = Uid(stream.peer_cred().ok()?.uid());
-    let mut client = Client { stream, by };
+    let mut client = Peer::new(stream, by);
     match timeout(ASKED_WITHIN, client.read_line()).await {
         Ok(Ok(Some(line))) => match Question::parse(&line) {
             Ok(question) => return Some((client, question)),
@@ -143,64 +140,7 @@ async fn asked(stream: UnixStream) -> Option<(Client, Question)> {
     None
 }
 
-async fn refuse(mut client: Client, why: &'static str) -> Option<(Client, Question)> {
+async fn refuse(mut client: Peer, why: &'static str) -> Option<(Peer, Question)> {
     client.fail(why.to_owned()).await;
     None
-}
-
-/// The client's end of a connection.
-pub(super) struct Client {
-    stream: UnixStream,
-    pub(super) by: Uid,
-}
-
-/// The client has gone, or does not listen.
-pub(super) struct Gone;
-
-impl Client {
-    /// Reads one line, without its end. `None`: the line is too long.
-    async fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        let mut part = [0; 4096];
-        loop {
-            let read = self.stream.read(&mut part).await?;
-            if let Some(end) = part[..read].iter().position(|&byte| byte == b'\n') {
-                line.extend_from_slice(&part[..end]);
-                return Ok((line.len() <= LONGEST_QUESTION).then_some(line));
-            }
-            line.extend_from_slice(&part[..read]);
-            match read {
-                0 if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
-                0 => return Ok(Some(line)),
-                _ if line.len() > LONGEST_QUESTION => return Ok(None),
-                _ => {}
-            }
-        }
-    }
-
-    pub(super) async fn tell(&mut self, answer: &Answer) -> Result<(), Gone> {
-        self.send(&answer.line()).await
-    }
-
-    /// Sends a line.
-    pub(super) async fn send(&mut self, line: &[u8]) -> Result<(), Gone> {
-        match timeout(TAKEN_WITHIN, self.stream.write_all(line)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
-        }
-    }
-
-    pub(super) async fn fail(&mut self, message: String) {
-        self.refuse(ErrorKind::Refused, message).await;
-    }
-
-    pub(super) async fn refuse(&mut self, kind: ErrorKind, message: String) {
-        // The connection ends in any case, so a failed write does not matter.
-        let _ = self.tell(&Answer::Error { message, kind }).await;
-    }
-
-    /// Resolves when the client has gone, or says what nobody asked for.
-    pub(super) async fn leaves(&mut self) {
-        let _ = self.stream.read(&mut [0]).await;
-    }
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::attention::{Attention, States, attention};
+use super::journal_reading::JournalReading;
 use super::request::{NotReady, Snapshot};
-use super::status_reader::Read;
 use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
@@ -200,6 +200,12 @@ pub struct EntryStatus {
     pub next: Option<Timestamp>,
     /// The next occurrence on the clocks of the entry's zone.
     pub next_local: Option<String>,
+    /// The entry whose end makes it due: `next` is the instant of the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// When it should be due, by the median run times of the entries that it comes after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Timestamp>,
     pub timezone: String,
     pub paused: Option<PausedBy>,
     /// The terms of a person's pause.
@@ -331,9 +337,20 @@ pub struct NotableStatus {
 /// An entry, its next instant, its last one, and what the journal has of that.
 pub(super) struct Around {
     pub(super) entry: Arc<Entry>,
+    /// The entries that it comes after, the next one first.
+    pub(super) upstream: Vec<Arc<Entry>>,
     pub(super) next: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
     pub(super) record: Option<Record>,
+    /// When the entries that it comes after have ended, by how long they took lately.
+    pub(super) expected: Option<Timestamp>,
+}
+
+impl Around {
+    /// Whether the end of another entry makes it due.
+    pub(super) fn is_expected(&self) -> bool {
+        !self.upstream.is_empty() && self.next.is_some()
+    }
 }
 
 impl Status {
@@ -341,7 +358,7 @@ impl Status {
     pub(super) fn of(
         snapshot: &Snapshot,
         around: Vec<Around>,
-        read: Option<Read>,
+        read: Option<JournalReading>,
         unusual: Vec<Unusual>,
         members: Vec<Member>,
         most: usize,
@@ -476,7 +493,8 @@ fn waiting(waiting: &Waiting) -> WaitingStatus {
     }
 }
 
-fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> EntryStatus {
+fn entry(around: Around, snapshot: &Snapshot) -> EntryStatus {
+    let Around { entry, next, last, record, expected, .. } = around;
     let local = |at: Timestamp| {
         at.to_zoned_datetime(entry.timezone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string()
     };
@@ -485,6 +503,8 @@ fn entry(Around { entry, next, last, record }: Around, snapshot: &Snapshot) -> E
         account: entry.account.name.to_string(),
         next,
         next_local: next.map(local),
+        after: entry.after.as_ref().map(|after| after.entry.to_string()),
+        expected,
         timezone: zone_name(&entry.timezone, snapshot.now),
         paused: paused_by(entry.paused, snapshot.paused.contains_key(&entry.name)),
         pause: snapshot.paused.get(&entry.name).cloned(),

@@ -11,13 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::journal_reading::JournalReading;
 use super::request::{AskError, ControlHandle, ControlRequest};
 use super::status::{Around, Status};
 use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
 use crate::journal::postgres::Member;
-use crate::journal::{Filter, Key, Lately, Location, Record, State};
-use crate::schedule::{Entry, Schedule, entries};
+use crate::journal::{Filter, Key, Lately, Location, Record, State, Statistics};
+use crate::schedule::{Entry, EntryName, Schedule, entries};
 use crate::timetable;
 
 /// The journal is read in some tenths of a second. When it has not been within this time, the disk
@@ -38,6 +39,9 @@ const MOST_LISTED: usize = 1000;
 /// At most this many notable occurrences of the last day are listed.
 const MOST_NOTABLE: usize = 10;
 
+/// The newest so many occurrences of an entry tell how long its action takes.
+const MOST_RUNS: u32 = 20;
+
 /// After an occurrence that did not end well, at most this many newer ones of its entry are looked
 /// at for one that did.
 const MOST_LATER: u32 = 100;
@@ -53,18 +57,25 @@ pub struct StatusReader {
     reader: Background,
     /// Bounds the number of readings at a time.
     reading: Arc<Semaphore>,
-    lately: std::sync::Mutex<Option<Read>>,
+    lately: std::sync::Mutex<Option<JournalReading>>,
     runs: UnusualReader,
 }
 
-/// A reading of the journal.
-#[derive(Clone)]
-pub(super) struct Read {
-    pub(super) since: Timestamp,
-    pub(super) lately: Lately,
-    /// The newest occurrences of their entries that a person should look into.
-    pub(super) unresolved: Vec<Record>,
-    good_until: Instant,
+/// What the journal is asked for.
+struct Wanted {
+    keys: Vec<Key>,
+    /// Of each entry that comes after others, those others.
+    chains: Vec<Vec<EntryName>>,
+}
+
+/// What the journal told.
+#[derive(Default)]
+struct Found {
+    records: Vec<Option<Record>>,
+    /// How long the entries of each chain take together. `None`: one of them has not run yet.
+    took: Vec<Option<SignedDuration>>,
+    lately: Option<JournalReading>,
+    members: Vec<Member>,
 }
 
 /// Why there is no status.
@@ -107,20 +118,30 @@ impl StatusReader {
                 false => named(&snapshot.schedule, &names, most, now)?,
             };
             let around = upcoming.into_iter().map(|(entry, next)| {
-                let last = timetable::previous(&entry, now);
-                Around { entry, next, last, record: None }
+                // What comes after another entry is scheduled when the first one of the chain is.
+                let upstream = snapshot.schedule.upstream(&entry).cloned().collect::<Vec<_>>();
+                let last = timetable::previous(upstream.last().unwrap_or(&entry), now);
+                Around { entry, upstream, next, last, record: None, expected: None }
             });
-            Ok::<_, entries::UnknownEntry>((around.collect::<Vec<Around>>(), snapshot))
+            let around: Vec<Around> = around.collect();
+            Ok::<_, entries::UnknownEntry>((around, snapshot))
         };
         // The walk is lost only by a panic, or when the daemon stops.
         let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
         let schedule = Arc::clone(&snapshot.schedule);
-        let (records, lately, members) =
-            self.read(around.iter().filter_map(last).collect(), schedule, now).await;
+        let chains = around.iter().filter(|of| of.is_expected()).map(|of| {
+            let names: Vec<EntryName> = of.upstream.iter().map(|entry| entry.name.clone()).collect();
+            names
+        });
+        let wanted = Wanted { keys: around.iter().filter_map(last).collect(), chains: chains.collect() };
+        let Found { records, took, lately, members } = self.read(wanted, schedule, now).await;
         let mut records = records.into_iter();
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
+        }
+        for (of, took) in around.iter_mut().filter(|of| of.is_expected()).zip(took) {
+            of.expected = of.next.zip(took).and_then(|(next, took)| next.checked_add(took).ok());
         }
         let surveyed = self.runs.survey().await;
         let put_together = move || {
@@ -140,31 +161,26 @@ impl StatusReader {
 
     /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that
     /// takes too long, it is done without.
-    async fn read(
-        &self,
-        keys: Vec<Key>,
-        schedule: Arc<Schedule>,
-        now: Timestamp,
-    ) -> (Vec<Option<Record>>, Option<Read>, Vec<Member>) {
+    async fn read(&self, wanted: Wanted, schedule: Arc<Schedule>, now: Timestamp) -> Found {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let journal = self.journal.clone();
         let reading = async {
             let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
             let read = move || {
-                let records = journal.read_records(&keys).unwrap_or_default();
+                let records = journal.read_records(&wanted.keys).unwrap_or_default();
+                let took = wanted.chains.iter().map(|chain| take(&journal, chain)).collect();
                 let lately = lately(&journal, known, &schedule, now);
                 let members = journal.members().unwrap_or_default();
                 drop(permit);
-                (records, lately, members)
+                Found { records, took, lately, members }
             };
             self.reader.run(read).await
         };
-        let (records, read, members) =
-            timeout(JOURNAL_WITHIN, reading).await.ok().flatten().unwrap_or_default();
-        if let (Ok(mut lately), Some(read)) = (self.lately.lock(), &read) {
+        let found = timeout(JOURNAL_WITHIN, reading).await.ok().flatten().unwrap_or_default();
+        if let (Ok(mut lately), Some(read)) = (self.lately.lock(), &found.lately) {
             *lately = Some(read.clone());
         }
-        (records, read, members)
+        found
     }
 }
 
@@ -214,13 +230,35 @@ fn named(
     let found = names.iter().take(most).map(|name| {
         let entry =
             known.get(name.as_str()).map_or_else(|| entries::find(schedule, name), |entry| Ok(entry))?;
-        Ok((Arc::clone(entry), timetable::next(entry, now)))
+        Ok((Arc::clone(entry), timetable::next(schedule.root(entry), now)))
     });
     found.collect()
 }
 
+/// How long these entries take one after another, by the median of their newest runs. `None`: one
+/// of them has not run yet, or the journal cannot be read.
+fn take(journal: &Location, chain: &[EntryName]) -> Option<SignedDuration> {
+    let medians = chain.iter().map(|entry| {
+        let filter = Filter { entry: Some(entry.clone()), newest: Some(MOST_RUNS), ..Filter::default() };
+        let mut statistics = Statistics::default();
+        let read = journal.read_history(&filter, |record| {
+            statistics.add(&record);
+            ControlFlow::Continue(())
+        });
+        read.ok()?;
+        let median = statistics.finish().next()?.run_ms_median?;
+        Some(SignedDuration::from_millis(median))
+    });
+    medians.sum()
+}
+
 /// Returns the outcomes of the last day, from the last reading while that is good.
-fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Timestamp) -> Option<Read> {
+fn lately(
+    journal: &Location,
+    known: Option<JournalReading>,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Option<JournalReading> {
     let began = Instant::now();
     if let Some(known) = known.filter(|known| began < known.good_until) {
         return Some(known);
@@ -229,5 +267,5 @@ fn lately(journal: &Location, known: Option<Read>, schedule: &Schedule, now: Tim
     let lately = journal.read_lately(since, now, MOST_NOTABLE).ok()?;
     let unresolved = unresolved(journal, &lately, schedule, now);
     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
-    Some(Read { since, lately, unresolved, good_until })
+    Some(JournalReading { since, lately, unresolved, good_until })
 }

@@ -106,6 +106,8 @@ pub(super) fn unusual(surveyed: &Surveyed, schedule: &Schedule, now: Timestamp) 
     let mut unusual = surveyed.unusual(now);
     unusual.retain(|run| {
         let entry = schedule.entries.iter().find(|entry| entry.name == *run.key.entry());
+        // Of an action that is not followed nobody knows whether it runs on.
+        let entry = entry.filter(|entry| entry.follow || !run.running);
         let within = entry.map(|entry| entry.expect.as_ref().and_then(|expect| expect.within));
         within.is_some_and(|within| within.is_none_or(|within| run.run_ms > ms(within)))
     });

@@ -13,7 +13,7 @@ use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::dispatch::{self, Dispatch, Effect, Haste, Links, RequestId, Standing, Waiting};
+use crate::dispatch::{self, Dispatch, Effect, Haste, Hindrance, Links, RequestId, Standing, Waiting};
 use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
@@ -57,6 +57,17 @@ struct ByHand {
     claiming: usize,
     /// The instant that was given last.
     last: Timestamp,
+}
+
+/// Why an occurrence of the past is not claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoBackfill {
+    /// The journal has no cursor: the daemon has not begun to fire.
+    NotYet,
+    /// Its instant is to come, or is not planned yet.
+    NotPast,
+    /// Something else stands against it.
+    Hindered(Hindrance),
 }
 
 /// What the batch is to know of a schedule that took over.
@@ -350,6 +361,36 @@ impl Core {
             deadline: at.checked_add(entry.start_deadline).unwrap_or(Timestamp::MAX),
             origin: Origin::Person { args },
             repetition: Repetition::default(),
+        })
+    }
+
+    /// The occurrence of an instant of the past that a person has made up for.
+    pub(crate) fn claim_backfill(
+        &mut self,
+        entry: &Arc<Entry>,
+        key: Key,
+        now: Now,
+    ) -> Result<Claim, NoBackfill> {
+        let at = key.scheduled_at();
+        let cursor = self.written.ok_or(NoBackfill::NotYet)?;
+        // Where the schedule's own claim may still come, it decides.
+        if at > now.wall || at >= cursor {
+            return Err(NoBackfill::NotPast);
+        }
+        if let Some(hindrance) = self.dispatch.hinders_backfill(entry, at, now) {
+            return Err(NoBackfill::Hindered(hindrance));
+        }
+        self.by_hand.claiming += 1;
+        let due_at = Timestamp::from_microsecond(now.wall.as_microsecond()).unwrap_or(now.wall);
+        Ok(Claim {
+            key,
+            account: entry.account.name.clone(),
+            stack: entry.stack.clone(),
+            job: entry.job.clone(),
+            due_at,
+            deadline: dispatch::as_sent(entry, &Origin::Backfill, at).deadline(due_at),
+            origin: Origin::Backfill,
+            repetition: Repetition::Once,
         })
     }
 

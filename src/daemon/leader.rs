@@ -12,14 +12,13 @@ use super::control_state::Askers;
 use super::node::{Answer, Input, Node, Output, WoundUp};
 use super::replacement::Part;
 use super::requests::Requests;
-use super::standby::{Halt, next_event};
 use super::sweep::{Reach, Tick, Ticks};
 use super::{Daemon, REPLIES_AT_ONCE};
 use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::{Effect, Request};
-use crate::journal::postgres::{LeadershipChange, Term};
-use crate::journal::{Definition, Opened, Refused, SendWatermark};
+use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
+use crate::journal::{Definition, Health, Opened, Refused, SendWatermark};
 use crate::log::event::{JournalRefused, LeaseLost, LeaseReleased};
 use crate::memory;
 use crate::schedule::{AccountName, Schedule, Shard};
@@ -33,6 +32,29 @@ const LISTENS: Duration = Duration::from_secs(330);
 
 /// The runtime's timer is this coarse. What is nearer is waited for by yielding.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
+
+/// Why a loop does not go on as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The daemon is to stop.
+    Stopped,
+    /// Another member leads.
+    Deposed,
+    /// The journal is gone, or another one is in its place.
+    Replaced,
+    /// Another member has fewer shards.
+    HandsOver,
+    /// The shard has accounts that were another's.
+    Renews,
+}
+
+/// The next thing that a member learns of a shard. Never comes to a daemon alone.
+pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChange {
+    match seat {
+        Some(seat) => seat.next_event().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// A shard that this daemon leads.
 pub(super) struct Leader {
@@ -150,7 +172,7 @@ impl Leader {
             let claimed = answers.iter().filter(|answer| matches!(answer, Answer::Claimed { .. }));
             claimed.for_each(|_| metrics.claimed());
         }
-        self.handle(daemon, Input::Answers(answers.drain(..).collect()), Now::read());
+        self.handle(daemon, Input::Answers(std::mem::take(answers)), Now::read());
     }
 
     fn perform(&mut self, daemon: &mut Daemon, outputs: Vec<Output>) {
@@ -183,9 +205,7 @@ impl Leader {
                 Output::SaveQuota(account, saved) => self.requests.journal.save_quota(account, *saved),
                 Output::WriteNow => self.requests.write_now(),
                 Output::InForce(since, schedule) => {
-                    let entries = schedule.entries.iter();
-                    let entries = entries.map(|entry| (entry.name.clone(), Definition::of(entry)));
-                    self.requests.journal.in_force(since, entries.collect());
+                    self.requests.journal.in_force(since, Definition::of_all(&schedule.entries));
                 }
                 Output::ClaimByHand { claim, fire } => self.requests.claim_by_hand(*claim, fire),
                 Output::Fired(asker, key) => self.askers.fired(asker, key, &mut daemon.desk),
@@ -305,7 +325,7 @@ impl Leader {
 
     /// Decides nothing from now on.
     pub(super) fn idle(self, daemon: &mut Daemon) {
-        daemon.tell_health(&crate::journal::Health::Well);
+        daemon.tell_health(&Health::Well);
         let Leader { mut node, requests, .. } = self;
         node.steps_down();
         tokio::spawn(listen(node, requests.into_answers()));

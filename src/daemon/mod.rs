@@ -1,5 +1,6 @@
 //! The loop of a shard: it stands by until this daemon leads the shard, and fires it while it does.
 
+mod asked;
 mod control_state;
 mod clockwatch;
 mod core;
@@ -39,14 +40,14 @@ use crate::schedule::{AccountName, Ending, EntryName, NamedCalendar, Schedule, S
 use control_state::ControlState;
 use fleet::Shared;
 pub use fleet::run;
-use leader::Leader;
+use leader::{Halt, Leader};
 pub(crate) use node::{Answer, Input, Node, Output};
 pub use notifier::Notifier;
 use replacement::{Clients, Part};
 pub use replacement::{Loops, Replacement};
 use requests::ClientsInUse;
+use standby::HANDED_OVER;
 pub use standby::Keeping;
-use standby::{HANDED_OVER, Halt};
 use sweep::Ticks;
 
 /// Why the daemon cannot run.

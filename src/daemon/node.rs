@@ -25,17 +25,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::core::{Claims, Core, Leftover};
+use super::core::{Claims, Core, Leftover, NoBackfill};
 use super::quota_saving::QuotaSaving;
 use super::replacement::Prepared;
 use super::sweep::Reach;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::control::{Changed, FireError, SteerError};
-use crate::dispatch::{Effect, Haste, Request, RequestId};
+use crate::control::{Changed, FireError, SteerError, Wanted};
+use crate::dispatch::{Effect, Haste, Hindrance, Request, RequestId};
 use crate::journal::{Claim, Claimed, JournalError, Key, Known, Pause, Recovered, SendPermit};
 use crate::log::Event;
-use crate::log::event::{EntryFired, EntryPaused, EntryResumed};
+use crate::log::event::{EntryFired, EntryPaused, EntryResumed, OccurrenceBackfilled};
 use crate::quota;
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, StackUid};
 
@@ -163,11 +163,7 @@ pub(crate) struct Asker(pub(super) u64);
 pub(crate) struct FireByHand {
     pub(crate) asker: Asker,
     pub(crate) entry: Arc<Entry>,
-    /// `None`: the entry's own.
-    pub(crate) args: Option<String>,
-    /// The occurrence's instant, where the question may be a repeated one. `None`: now.
-    pub(crate) at: Option<Timestamp>,
-    pub(crate) haste: Haste,
+    pub(crate) wanted: Wanted,
     pub(crate) by_uid: u32,
 }
 
@@ -546,22 +542,55 @@ impl Node {
     }
 
     fn fire(&mut self, fire: FireByHand, now: Now) -> Output {
-        if let Some(at) = fire.at.filter(|at| !is_instant_of_a_person(*at, now)) {
-            return Output::NotFired(fire.asker, FireError::Elsewhen(at));
-        }
-        let Some(claim) = self.core.claim_by_hand(&fire.entry, fire.args.clone(), now) else {
-            return Output::NotFired(fire.asker, FireError::NotYet);
+        let claimed = match &fire.wanted {
+            Wanted::Now { args, at, .. } => self.claim_now(&fire.entry, args.clone(), *at, now),
+            Wanted::Backfill { at, pass } => self.claim_backfill(&fire.entry, *at, *pass, now),
         };
-        let claim = match fire.at {
+        match claimed {
+            Ok(claim) => Output::ClaimByHand { claim: Box::new(claim), fire },
+            Err(error) => Output::NotFired(fire.asker, error),
+        }
+    }
+
+    fn claim_now(
+        &mut self,
+        entry: &Entry,
+        args: Option<String>,
+        at: Option<Timestamp>,
+        now: Now,
+    ) -> Result<Claim, FireError> {
+        if let Some(at) = at.filter(|at| !is_instant_of_a_person(*at, now)) {
+            return Err(FireError::Elsewhen(at));
+        }
+        let claim = self.core.claim_by_hand(entry, args, now).ok_or(FireError::NotYet)?;
+        Ok(match at {
             Some(at) => Claim {
-                key: Key::new(fire.entry.name.clone(), at),
+                key: Key::new(entry.name.clone(), at),
                 due_at: at,
-                deadline: at.checked_add(fire.entry.start_deadline).unwrap_or(Timestamp::MAX),
+                deadline: at.checked_add(entry.start_deadline).unwrap_or(Timestamp::MAX),
                 ..claim
             },
             None => claim,
-        };
-        Output::ClaimByHand { claim: Box::new(claim), fire }
+        })
+    }
+
+    fn claim_backfill(
+        &mut self,
+        entry: &Arc<Entry>,
+        at: Timestamp,
+        pass: u32,
+        now: Now,
+    ) -> Result<Claim, FireError> {
+        let key = Key::new(entry.name.clone(), at).in_pass(pass);
+        self.core.claim_backfill(entry, key, now).map_err(|error| match error {
+            NoBackfill::NotYet => FireError::NotYet,
+            NoBackfill::NotPast => FireError::NotPast(at),
+            NoBackfill::Hindered(Hindrance::Busy) => FireError::Busy(entry.name.clone()),
+            NoBackfill::Hindered(Hindrance::Forgotten(until)) => FireError::Forgotten(until),
+            NoBackfill::Hindered(Hindrance::Paused(by)) => {
+                FireError::Paused { entry: entry.name.clone(), by }
+            }
+        })
     }
 
     fn claimed_by_hand(
@@ -572,31 +601,37 @@ impl Node {
         now: Now,
         decided: &mut Vec<Output>,
     ) {
-        match written {
+        let is_known = match written {
             Err(error) => {
                 self.core.unclaimed_by_hand(now);
-                decided.push(Output::NotFired(fire.asker, FireError::Journal(error)));
+                return decided.push(Output::NotFired(fire.asker, FireError::Journal(error)));
             }
-            // The question was asked before: its claim was written, though its answer was lost.
-            Ok(Claimed { known }) if !known.is_empty() && fire.at.is_some() => {
-                self.core.known_by_hand();
-                decided.push(Output::NotFired(fire.asker, FireError::ClaimedBefore(claim.key)));
-            }
-            // The clock has shown this instant before.
-            Ok(Claimed { known }) if !known.is_empty() => {
-                self.core.known_by_hand();
-                decided.push(self.fire(fire, now));
-            }
-            Ok(Claimed { .. }) => {
-                decided.push(Output::Fired(fire.asker, claim.key.clone()));
-                let (entry, scheduled_at) = (fire.entry.name.clone(), claim.key.scheduled_at());
-                let fired = EntryFired { entry, scheduled_at, by_uid: fire.by_uid };
-                decided.push(Output::Effect(Effect::Log(Box::new(fired.into()))));
-                let entry = self.schedule.entries.iter().find(|entry| entry.name == fire.entry.name);
-                let effects = self.core.claimed_by_hand(claim, entry, fire.haste, now);
-                decided.extend(told_first(effects));
-            }
+            Ok(Claimed { known }) => !known.is_empty(),
+        };
+        if is_known {
+            self.core.known_by_hand();
+            let error = match fire.wanted {
+                // The clock has shown this instant before.
+                Wanted::Now { at: None, .. } => return decided.push(self.fire(fire, now)),
+                // The question was asked before: its claim was written, though its answer was lost.
+                Wanted::Now { at: Some(_), .. } => FireError::ClaimedBefore(claim.key),
+                Wanted::Backfill { .. } => FireError::Known(claim.key),
+            };
+            return decided.push(Output::NotFired(fire.asker, error));
         }
+        decided.push(Output::Fired(fire.asker, claim.key.clone()));
+        let (entry, scheduled_at, by_uid) = (fire.entry.name.clone(), claim.key.scheduled_at(), fire.by_uid);
+        let (event, haste): (Event, Haste) = match fire.wanted {
+            Wanted::Now { haste, .. } => (EntryFired { entry, scheduled_at, by_uid }.into(), haste),
+            Wanted::Backfill { pass, .. } => {
+                let pass = pass.into();
+                (OccurrenceBackfilled { entry, scheduled_at, pass, by_uid }.into(), Haste::Usual)
+            }
+        };
+        decided.push(Output::Effect(Effect::Log(Box::new(event))));
+        let entry = self.schedule.entries.iter().find(|entry| entry.name == fire.entry.name);
+        let effects = self.core.claimed_by_hand(claim, entry, haste, now);
+        decided.extend(told_first(effects));
     }
 
     fn steer(&mut self, steering: Steering) -> Output {

@@ -9,14 +9,12 @@ use tokio::time::sleep;
 
 use super::Daemon;
 use super::forgotten::{attempts, forgotten, take_in};
-use super::leader::Leader;
+use super::leader::{Leader, next_event};
 use super::replacement::Part;
 use super::sweep::{Tick, Ticks};
 use crate::clock::Now;
 use crate::control::ControlRequest;
-use crate::journal::postgres::{
-    Leadership, LeadershipChange, Leads, MemberEvent, Membership, ShardHandle, Term,
-};
+use crate::journal::postgres::{Leadership, LeadershipChange, Leads, MemberEvent, Membership, Term};
 use crate::journal::{JournalError, Opened};
 use crate::log::Event;
 use crate::log::event::{
@@ -35,29 +33,6 @@ pub enum Keeping {
 
 /// A member has this long to hand over. Otherwise its lease ends by itself.
 pub(super) const HANDED_OVER: Duration = Duration::from_millis(500);
-
-/// Why a loop does not go on as it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Halt {
-    /// The daemon is to stop.
-    Stopped,
-    /// Another member leads.
-    Deposed,
-    /// The journal is gone, or another one is in its place.
-    Replaced,
-    /// Another member has fewer shards.
-    HandsOver,
-    /// The shard has accounts that were another's.
-    Renews,
-}
-
-/// The next thing that a member learns of a shard. Never comes to a daemon alone.
-pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChange {
-    match seat {
-        Some(seat) => seat.next_event().await,
-        None => std::future::pending().await,
-    }
-}
 
 /// The journal is being opened for a term.
 struct Opening {

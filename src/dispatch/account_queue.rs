@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::follow::{Follow, Following, Room};
-use super::standing::{Refused, Standing, Waits};
+use super::standing::{Gauges, Refused, Sent, Standing, Waits};
 use super::trouble::Trouble;
 use super::{Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
@@ -55,37 +55,6 @@ pub(super) struct AccountQueue {
     pub(super) reloads: u32,
     /// Whose actions the token starts, as an answer told.
     pub(super) user: Option<String>,
-}
-
-/// How an account stands, for whoever watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gauges {
-    /// The limit in force.
-    pub(crate) limit: u32,
-    /// As newest told by the API.
-    pub(crate) remaining: Option<u32>,
-    /// What is left to people and CI.
-    pub(crate) reserve: u32,
-    /// Nothing is left but that.
-    pub(crate) exhausted: bool,
-    /// What is due and waits for quota or for another try, by priority.
-    pub(crate) waiting: [(Priority, usize); 3],
-    /// Since the account is served.
-    pub(crate) sent: Sent,
-}
-
-/// Requests that left, since the account is served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sent {
-    /// run_now.
-    pub(crate) fires: u64,
-    /// Questions for actions.
-    pub(crate) follow_ups: u64,
-    /// Questions whether stacks, jobs and the token are in order, and what became of attempts in
-    /// doubt.
-    pub(crate) checks: u64,
-    /// Those of them that the API refused for want of quota.
-    pub(crate) throttled: u64,
 }
 
 impl AccountQueue {

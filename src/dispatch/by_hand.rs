@@ -1,21 +1,25 @@
 //! What people do by hand: fire an entry now, pause it, resume it.
 //!
+//! A person may also have an occurrence of the past made up for (`backfill`). It goes at low
+//! priority, has nothing to do with the deadline of its instant, and waits for a day.
+//!
 //! What a person fires goes through the account's quota, by the entry's priority, deadline and
 //! overlap policy: they protect the API and the job. It has no jitter, neither supersedes nor is
 //! superseded, and a pause does not keep it back: that a person asks for it is reason enough.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::policies::removed;
-use super::{Dispatch, Effect, History, Id, Pending, Planned, log};
+use super::{Activity, Dispatch, Effect, History, Id, Pending, Planned, log};
 use crate::clock::Now;
 use crate::journal::{Claim, Origin, Pause, Retry};
 use crate::log::event::PauseEnded;
 use crate::occurrence::Reason;
-use crate::schedule::{Entry, EntryName, Priority};
+use crate::schedule::{Entry, EntryName, Overlap, Priority};
 
 /// Whether an occurrence heeds the state of its stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +31,38 @@ pub enum Haste {
     Now,
 }
 
+/// An occurrence that is made up for may wait so long from its claim on, or for its entry's
+/// `start_deadline` if that is longer: longer than any window of a quota, and not so long that
+/// nobody remembers who asked for it.
+const BACKFILL_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why an occurrence of the past cannot be made up for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// A person has paused the entry, or the schedule file has (`None`).
+    Paused(Option<Pause>),
+    /// The entry's `overlap` is not `allow`, and something of the entry is under way.
+    Busy,
+    /// The journal is an older copy of itself: what was scheduled before this instant may have run.
+    Forgotten(Timestamp),
+}
+
 impl Dispatch {
+    /// What stands against making up for the occurrence of an instant. `None`: nothing does.
+    pub(crate) fn hinders_backfill(&self, entry: &Entry, at: Timestamp, now: Now) -> Option<Hindrance> {
+        if entry.paused {
+            return Some(Hindrance::Paused(None));
+        }
+        if let Some(pause) = self.paused.get(&entry.name).filter(|pause| pause.keeps_back(now.wall)) {
+            return Some(Hindrance::Paused(Some(pause.clone())));
+        }
+        if let Some(until) = self.older_until.filter(|until| at < *until) {
+            return Some(Hindrance::Forgotten(until));
+        }
+        let is_busy = self.activity.get(&entry.name).is_some_and(Activity::busy);
+        (is_busy && entry.overlap != Overlap::Allow).then_some(Hindrance::Busy)
+    }
+
     /// Takes over what a person asked for, once it is claimed. `entry` is what the schedule has
     /// under its name by now.
     pub fn fire(&mut self, claim: Claim, entry: Option<&Arc<Entry>>, haste: Haste, now: Now) -> Vec<Effect> {
@@ -110,16 +145,21 @@ impl Dispatch {
 
 /// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or
 /// with its template filled. A repetition fills the template with the instant of the first run.
-pub(super) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
+/// What is made up for goes last, and waits for longer.
+pub(crate) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
     let given = match origin {
         Origin::Person { args } | Origin::Retry(Retry { args, .. }) => args.clone(),
         Origin::Schedule | Origin::Upstream | Origin::Backfill => None,
     };
     let filled = || Some(entry.args_template.as_ref()?.render(entry, origin.first(scheduled_at)));
     let args = given.or_else(filled);
-    let priority = if *origin == Origin::Backfill { Priority::Low } else { entry.priority };
-    if args.is_none() && priority == entry.priority {
+    let (priority, start_deadline) = match origin {
+        Origin::Backfill => (Priority::Low, entry.start_deadline.max(BACKFILL_WAITS)),
+        _ => (entry.priority, entry.start_deadline),
+    };
+    if args.is_none() && (priority, start_deadline) == (entry.priority, entry.start_deadline) {
         return Arc::clone(entry);
     }
-    Arc::new(Entry { args: args.or_else(|| entry.args.clone()), priority, ..Entry::clone(entry) })
+    let args = args.or_else(|| entry.args.clone());
+    Arc::new(Entry { args, priority, start_deadline, ..Entry::clone(entry) })
 }

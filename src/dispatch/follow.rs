@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::links::LinkedKey;
+use super::linked_key::LinkedKey;
 use super::listing;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, ActionsPage};

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::by_hand::{Haste, as_sent};
+use super::linked_key::LinkedKey;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
@@ -47,13 +48,6 @@ impl From<&Schedule> for Links {
             followers: Followers::of(&schedule.entries),
         }
     }
-}
-
-/// An occurrence that comes to its end.
-#[derive(Clone, Debug)]
-pub(super) struct LinkedKey {
-    pub(super) key: Key,
-    pub(super) origin: Origin,
 }
 
 /// The meaning of an end for the entries that come after.
@@ -221,12 +215,13 @@ impl Dispatch {
                 Verdict::GivenUp => false,
             });
             let due_at = now.wall.max(first).checked_add(entry.delay()).unwrap_or(Timestamp::MAX);
+            let sent = as_sent(entry, &origin, first);
             let follower = Planned {
-                entry: as_sent(entry, &origin, first),
+                deadline: sent.deadline(due_at),
+                entry: sent,
                 scheduled_at: first,
                 pass: ending.key.pass(),
                 due_at,
-                deadline: entry.deadline(due_at),
                 origin: origin.clone(),
                 haste: Haste::Usual,
             };
@@ -311,6 +306,12 @@ fn claim(planned: &Planned) -> Claim {
         due_at: *due_at,
         deadline: *deadline,
         origin: origin.clone(),
-        repetition: Repetition::default(),
+        repetition: match origin {
+            // The entry may have run at this instant, though its upstream had not.
+            Origin::Backfill => Repetition::Once,
+            Origin::Schedule | Origin::Person { .. } | Origin::Retry(_) | Origin::Upstream => {
+                Repetition::Again
+            }
+        },
     }
 }

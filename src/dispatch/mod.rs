@@ -9,6 +9,7 @@ mod by_hand;
 mod in_doubt;
 mod follow;
 mod holding;
+mod linked_key;
 mod links;
 mod listing;
 mod policies;
@@ -37,16 +38,15 @@ use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
 
-pub(crate) use account_queue::Gauges;
-#[cfg(test)]
-pub(crate) use account_queue::Sent;
 use account_queue::{AccountQueue, Rank};
-pub(crate) use by_hand::Haste;
+pub(crate) use by_hand::{Haste, Hindrance, as_sent};
 use follow::{Following, Question};
 use holding::Turn;
 pub(crate) use links::Links;
 use stack_state::Subject;
-pub(crate) use standing::{Refused, Standing, Waiting, Waits, unknown_standings};
+#[cfg(test)]
+pub(crate) use standing::Sent;
+pub(crate) use standing::{Gauges, Refused, Standing, Waiting, Waits, unknown_standings};
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -429,7 +429,10 @@ impl Dispatch {
             return None;
         }
         let id = Id(self.number());
-        self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
+        // What comes after an end, or is made up for, is due long after its instant.
+        let after = Duration::try_from(due_at.duration_since(scheduled_at)).unwrap_or_default();
+        self.longest_wait =
+            self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter.max(after)));
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
         let due = due_at < now.wall || origin.is_by_hand();
         if matches!(origin, Origin::Retry(_)) {

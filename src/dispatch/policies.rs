@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::links::LinkedKey;
+use super::linked_key::LinkedKey;
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
 use crate::journal::{Cause, Claim, Origin, Transition, calendar_reason};

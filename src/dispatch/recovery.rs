@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
-use super::links::LinkedKey;
+use super::linked_key::LinkedKey;
 use super::policies::removed;
 use super::reload::as_claimed;
 use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log};
@@ -100,9 +100,12 @@ impl Dispatch {
             };
             let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
-                // A linked occurrence is written as being sent before its request leaves.
+                // A linked occurrence is written as being sent before its request leaves. An older
+                // copy of the journal may have forgotten that.
                 Reached::Due => {
-                    (0, None, claim.origin.is_linked() || claim.due_at > unsent_after, false, false)
+                    let is_known = self.older_until.is_none_or(|until| claim.due_at > until);
+                    let unsent = claim.origin.is_linked() && is_known || claim.due_at > unsent_after;
+                    (0, None, unsent, false, false)
                 }
                 // What did not wait for the quota, or for the daemon, waited for the API or by its
                 // own policies.
@@ -127,13 +130,14 @@ impl Dispatch {
                 .and_then(|entry| as_claimed(entry, &claim.account, (&claim.stack, &claim.job), &self.lanes));
             match (goes_on, entry) {
                 (Some(entry), _) => {
+                    let sent = as_sent(&entry, &claim.origin, scheduled_at);
                     let planned = Planned {
-                        entry: as_sent(&entry, &claim.origin, scheduled_at),
+                        // Of a schedule that changed while no daemon ran, as by a reload.
+                        deadline: sent.deadline(claim.due_at),
+                        entry: sent,
                         scheduled_at,
                         pass: claim.key.pass(),
                         due_at: claim.due_at,
-                        // Of a schedule that changed while no daemon ran, as by a reload.
-                        deadline: entry.deadline(claim.due_at),
                         origin: claim.origin.clone(),
                         haste: Haste::Usual,
                     };
@@ -202,14 +206,15 @@ impl Dispatch {
         let id = Id(self.number());
         self.known.insert(claim.key.clone());
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
+        let sent = as_sent(&sent, &claim.origin, claim.key.scheduled_at());
         let pending = Pending {
-            entry: as_sent(&sent, &claim.origin, claim.key.scheduled_at()),
+            deadline: sent.deadline(claim.due_at),
+            entry: sent,
             origin: claim.origin,
             haste: Haste::Usual,
             scheduled_at: claim.key.scheduled_at(),
             pass: claim.key.pass(),
             due_at: claim.due_at,
-            deadline: entry.deadline(claim.due_at),
             waited: true,
             goes_on: false,
             history: History { attempts, ..History::default() },

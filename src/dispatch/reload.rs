@@ -148,12 +148,12 @@ impl Dispatch {
             }
             self.future.insert((pending.due_at, id));
         }
-        pending.deadline = entry.deadline(pending.due_at);
+        pending.entry = as_sent(&entry, &pending.origin, pending.scheduled_at);
+        pending.deadline = pending.entry.deadline(pending.due_at);
         if waits {
             self.deadlines.insert((pending.deadline, id));
         }
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
-        pending.entry = as_sent(&entry, &pending.origin, pending.scheduled_at);
         effects.extend(pending.amend(&claimed));
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
             lane.put_in(pending.place, pending.rank(id));

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::follow::{Following, Found};
 use super::in_doubt::{InDoubtReport, Token};
-use super::links::LinkedKey;
+use super::linked_key::LinkedKey;
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;

@@ -1,5 +1,6 @@
 //! The dispatch in virtual time, with an API whose answers the test decides.
 
+mod backfill;
 mod by_hand;
 mod doubt;
 mod evidence;

@@ -4,23 +4,10 @@
 //! journal it left before would send again what was sent meanwhile. So the journal that was seen last must have nothing
 //! open, and the other one must be new or have come at least as far.
 
-use jiff::Timestamp;
-
-use super::identity::{Identity, Seen};
+use super::identity::Seen;
 use super::postgres::{self, Address};
+use super::summary::Summary;
 use super::{FILE_NAME, JournalError, sqlite};
-
-/// The facts about a journal that decide whether it may be left or entered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Summary {
-    pub(super) identity: Identity,
-    /// Occurrences and actions that have not come to their end, and paused entries.
-    pub(super) open: u64,
-    /// Everything scheduled before is claimed. `None`: nothing was planned yet.
-    pub(super) cursor: Option<Timestamp>,
-    /// The place to which the journal was moved. `None`: it was not moved.
-    pub(super) moved_to: Option<String>,
-}
 
 /// Finds that the journal at `location`, of which `found` is known, may take the place of the one that was seen last.
 ///

@@ -17,7 +17,6 @@
 //! again as attempts in doubt, and the stacks' actions tell which of them started.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -26,33 +25,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::JournalError;
+use super::uuid::Identity;
 use crate::schedule::{Shard, ShardName};
 
 /// Name of the file in the state directory.
 const FILE: &str = "journal.known";
-
-/// A journal's identity: a UUID that is made with its tables, as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
-
-impl Identity {
-    /// Takes a UUID as a journal has it. `None` when the text is none.
-    pub(super) fn parse(text: &str) -> Option<Identity> {
-        let is_uuid = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        is_uuid.then(|| Identity(text.to_owned()))
-    }
-
-    /// The UUID.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The reaction of a daemon whose state directory knows another journal than the one that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

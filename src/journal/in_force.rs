@@ -10,6 +10,7 @@
 //! it back. The journal has two spans of `e`: up to 12:10, and from 12:30 on. Of 12:20 it can say
 //! that the entry was not in the schedule then.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use crate::timetable;
 
 /// The text that decides an entry's instants: its zone, then its expressions, each on a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Definition(String);
+pub struct Definition(Arc<str>);
 
 /// Instants that were planned by one definition of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,18 @@ pub struct InForce {
 }
 
 impl Definition {
+    /// What each entry is due by. Entries that have their expressions in common have the definition in
+    /// common.
+    pub fn of_all(entries: &[Arc<Entry>]) -> Vec<(EntryName, Definition)> {
+        let mut known: HashMap<(*const Expression, Option<&str>), Definition> = HashMap::new();
+        let definitions = entries.iter().map(|entry| {
+            let common = (entry.cron.as_ptr(), entry.timezone.iana_name());
+            let definition = known.entry(common).or_insert_with(|| Definition::of(entry));
+            (entry.name.clone(), definition.clone())
+        });
+        definitions.collect()
+    }
+
     /// Returns the definition of an entry.
     pub fn of(entry: &Entry) -> Definition {
         let mut text = entry.timezone.iana_name().unwrap_or("UTC").to_owned();
@@ -52,7 +65,7 @@ impl Definition {
             text.push('\n');
             text.push_str(expression.as_str());
         }
-        Definition(text)
+        Definition(text.into())
     }
 
     /// The text as a journal keeps it.
@@ -61,7 +74,7 @@ impl Definition {
     }
 
     pub(super) fn of_saved(text: String) -> Definition {
-        Definition(text)
+        Definition(text.into())
     }
 
     /// An entry that is due as this one was; its stack, its job and its policies are nobody's.

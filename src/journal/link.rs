@@ -7,13 +7,56 @@
 
 use jiff::Timestamp;
 
-use super::{Origin, Retry};
+use super::{Origin, Record, Retry};
 
 /// The upstream of the entry has ended.
 const UPSTREAM: i32 = 0;
 
 /// A person has it made up for.
 const BACKFILL: i32 = -1;
+
+/// The reason for an occurrence that neither an expression nor a person's `fire` asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// The occurrence repeats a run.
+    Retry {
+        /// When the first run was scheduled.
+        of: Timestamp,
+        /// The number of the repetition, from 1.
+        number: u32,
+    },
+    /// The entry that its own entry comes after has ended.
+    Upstream,
+    /// A person has the schedule's occurrence made up for.
+    Backfill,
+}
+
+impl Linked {
+    /// The word that operators know it by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Linked::Retry { .. } => "retry",
+            Linked::Upstream => "upstream",
+            Linked::Backfill => "backfill",
+        }
+    }
+}
+
+impl Record {
+    /// Which run the occurrence repeats: when that was scheduled, and the number of the repetition.
+    /// `None`: it repeats none.
+    pub fn retry(&self) -> Option<(Timestamp, u32)> {
+        match self.link {
+            Some(Linked::Retry { of, number }) => Some((of, number)),
+            Some(Linked::Upstream | Linked::Backfill) | None => None,
+        }
+    }
+
+    /// Whether a person had the occurrence made up for.
+    pub fn is_backfill(&self) -> bool {
+        self.link == Some(Linked::Backfill)
+    }
+}
 
 /// The columns of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,26 +91,26 @@ impl Origin {
         retry_of: Option<i64>,
         scheduled_at: Timestamp,
     ) -> Origin {
-        match (link, retry(link, retry_of, scheduled_at)) {
-            (_, Some((of, number))) => Origin::Retry(Retry { of, number, args }),
-            (Some(BACKFILL), None) => Origin::Backfill,
-            (Some(_), None) => Origin::Upstream,
-            (None, None) if by_person => Origin::Person { args },
-            (None, None) => Origin::Schedule,
+        match linked(link, retry_of, scheduled_at) {
+            Some(Linked::Retry { of, number }) => Origin::Retry(Retry { of, number, args }),
+            Some(Linked::Backfill) => Origin::Backfill,
+            Some(Linked::Upstream) => Origin::Upstream,
+            None if by_person => Origin::Person { args },
+            None => Origin::Schedule,
         }
     }
 }
 
-/// Returns the run that is repeated and the number of the repetition. `None`: the occurrence
-/// repeats none.
-pub(super) fn retry(
-    link: Option<i32>,
-    retry_of: Option<i64>,
-    scheduled_at: Timestamp,
-) -> Option<(Timestamp, u32)> {
-    let number = u32::try_from(link?).ok().filter(|number| *number > 0)?;
-    let of = Timestamp::from_microsecond(scheduled_at.as_microsecond().checked_add(retry_of?)?).ok()?;
-    Some((of, number))
+/// Reads the columns. `None`: the schedule or a person asked for the occurrence.
+pub(super) fn linked(link: Option<i32>, retry_of: Option<i64>, scheduled_at: Timestamp) -> Option<Linked> {
+    let link = link?;
+    let of = || Timestamp::from_microsecond(scheduled_at.as_microsecond().checked_add(retry_of?)?).ok();
+    let number = u32::try_from(link).ok().filter(|number| *number > 0);
+    Some(match number.zip(of()) {
+        Some((number, of)) => Linked::Retry { of, number },
+        None if link == BACKFILL => Linked::Backfill,
+        None => Linked::Upstream,
+    })
 }
 
 #[cfg(test)]

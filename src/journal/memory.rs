@@ -70,7 +70,7 @@ impl Memory {
         let mut claimed = Claimed::default();
         for claim in claims {
             let is_there = self.rows.contains_key(&claim.key);
-            if is_there || self.is_kept_by_former_pass(claim) {
+            if is_there || self.is_kept_by_another_pass(claim) {
                 if !is_there {
                     self.kept.insert(claim.key.clone());
                 }
@@ -99,13 +99,14 @@ impl Memory {
         refused
     }
 
-    /// Returns true when an earlier pass through the instant settles the claim of a later pass.
-    fn is_kept_by_former_pass(&self, claim: &Claim) -> bool {
+    /// Returns true when another pass through the instant settles the claim of this pass.
+    fn is_kept_by_another_pass(&self, claim: &Claim) -> bool {
         let of = |pass| claim.key.clone().in_pass(pass);
-        self.rows.range(of(0)..claim.key.clone()).any(|(_, (_, progress))| match progress.state {
-            State::Due | State::Waiting => true,
+        let once = claim.repetition == Repetition::Once;
+        self.rows.range(of(0)..=of(u32::MAX)).any(|(key, (_, progress))| match progress.state {
+            State::Due | State::Waiting => once || key.pass() < claim.key.pass(),
             State::Rejected | State::Missed | State::Skipped => false,
-            _ => claim.repetition == Repetition::Once,
+            _ => once,
         })
     }
 

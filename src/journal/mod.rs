@@ -30,9 +30,11 @@ mod resent;
 mod sqlite;
 pub(crate) mod store;
 mod statistics;
+mod summary;
 mod text;
 mod transfer;
 mod unusual;
+mod uuid;
 mod writer;
 
 use std::borrow::Cow;
@@ -48,9 +50,10 @@ use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
-pub use identity::{Identity, WhenReplaced};
+pub use identity::WhenReplaced;
 pub use in_force::{Definition, InForce, Span};
 pub use last_ends::LastEnds;
+pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
 pub use resent::{Resent, Watch};
@@ -60,6 +63,7 @@ pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
 pub use unusual::{Sample, Surveyed, Unusual};
+pub use uuid::Identity;
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
 /// time through that instant.
@@ -141,8 +145,8 @@ pub enum Repetition {
     /// The occurrence is claimed again: its entry follows elapsed time.
     #[default]
     Again,
-    /// The occurrence is an appointment. It is claimed again only if every pass before was given
-    /// up.
+    /// The occurrence is claimed again only if every other pass was given up: it is an appointment,
+    /// or a person has it made up for.
     Once,
 }
 
@@ -363,8 +367,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
-    /// For a rerun: scheduled_at of the first run, and the number of this rerun from 1.
-    pub retry: Option<(Timestamp, u32)>,
+    /// What asked for it. `None`: the schedule, or a person who fired it.
+    pub link: Option<Linked>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// The error of the last attempt of an occurrence that waits, was missed or was skipped.

@@ -112,7 +112,7 @@ mod tests {
             finished_at: took.map(|took| at(second + took)),
             finished_success: None,
             reason: None,
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,

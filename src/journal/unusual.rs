@@ -27,6 +27,10 @@ const LEAST_RUNS: usize = 3;
 /// A run that is told of as lately: it has not ended, or was scheduled after this time before now.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
+/// An action that has not ended is asked for no longer than this. After it nobody knows of the run,
+/// and the journal has it as started for good.
+const FOLLOWED: SignedDuration = SignedDuration::from_hours(24);
+
 /// A run out of the ordinary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusual {
@@ -100,7 +104,8 @@ impl Surveyed {
             true => Unusual { run_ms: between(run.sent_at, now), ..run.clone() },
             false => run.clone(),
         };
-        let mut unusual: Vec<Unusual> = self.0.iter().map(until_now).filter(Unusual::is_unusual).collect();
+        let followed = self.0.iter().filter(|run| run.is_followed(now));
+        let mut unusual: Vec<Unusual> = followed.map(until_now).filter(Unusual::is_unusual).collect();
         unusual.sort_by(|one, other| {
             other.running.cmp(&one.running).then_with(|| other.sent_at.cmp(&one.sent_at))
         });
@@ -109,6 +114,10 @@ impl Surveyed {
 }
 
 impl Unusual {
+    fn is_followed(&self, now: Timestamp) -> bool {
+        !self.running || now.duration_since(self.sent_at) <= FOLLOWED
+    }
+
     fn is_unusual(&self) -> bool {
         self.run_ms >= TIMES * self.median_ms && self.run_ms >= self.median_ms + LEAST_MS
     }
@@ -141,7 +150,7 @@ mod tests {
             finished_at: took.map(|took| at(sent + took)),
             finished_success: None,
             reason: None,
-            retry: None,
+            link: None,
             replaced_by: None,
             error: None,
             surplus: None,
@@ -168,6 +177,8 @@ mod tests {
         records.push(record("import", NOW - 1_800, State::Started, None));
         records.push(record("import", NOW - 80_000, State::Failed, Some(2_000)));
         records.push(record("import", NOW - 90_000, State::Finished, Some(9_000)));
+        // Nobody has asked for it since yesterday.
+        records.push(record("import", NOW - 90_000, State::Started, None));
         let import = "import".to_owned();
         assert_eq!(told(&records), [(import.clone(), 1_800, 600, true), (import, 2_000, 600, false)]);
     }

@@ -22,6 +22,7 @@ use super::{
 use crate::background;
 use crate::cloud66::ActionId;
 use crate::log;
+use crate::memory;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -253,8 +254,12 @@ impl<S: Store> Writer<S> {
         {
             log.catch_up(LOG_BEHIND);
         }
+        let is_large = batch.iter().any(is_large);
         match self.write_together(batch) {
             Ok(()) => {
+                if is_large {
+                    memory::give_back();
+                }
                 self.crowded = SLACK;
                 self.store.tidy();
                 Ok(())
@@ -446,6 +451,11 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         | Request::Prune { .. }
         | Request::Close { .. } => None,
     }
+}
+
+/// Whether it tells of so many entries that its memory is worth giving back once it is written.
+fn is_large(request: &Request) -> bool {
+    matches!(request, Request::Soon(Change::InForce(_, entries)) if entries.len() > GROUP)
 }
 
 /// Returns true when somebody waits for the request.

@@ -412,6 +412,16 @@ events! {
         by_uid: u32,
     }, format!("{}: fired by user {}", e.entry, e.by_uid);
 
+    /// A person has an occurrence made up for that did not start. It is claimed as a further pass
+    /// through its instant, and ends as every occurrence does.
+    OccurrenceBackfilled = "occurrence.backfilled", |e| Level::INFO, {
+        entry: EntryName,
+        scheduled_at: Timestamp,
+        pass: Pass,
+        /// The user who asked.
+        by_uid: u32,
+    }, format!("{}: that of {} is made up for, as user {} asked", e.entry, e.scheduled_at, e.by_uid);
+
     /// A person paused an entry.
     EntryPaused = "entry.paused", |e| Level::INFO, {
         entry: EntryName,

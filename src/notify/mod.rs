@@ -4,6 +4,7 @@
 //! them, outside of any account's quota. Nothing of it survives the process: the log has all of it.
 
 mod audience;
+mod content;
 mod happening;
 mod message;
 mod outbox;
@@ -89,7 +90,8 @@ async fn tell(
     loop {
         let now = Now::read();
         for delivery in outbox.advance(now.mono) {
-            let post = deliver(&audience, delivery.message, &delivery.address);
+            let found = audience.address(&delivery.address).cloned().zip(audience.poster.clone());
+            let post = deliver(found, delivery.message);
             let (report, target) = (report.clone(), delivery.target);
             tokio::spawn(async move {
                 // Nobody listens any more when the task has ended.

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::audience::Owner;
+use super::content::{Message, Ping};
 use super::happening::{Happening, What, is_late};
 use super::message::Digest;
 use super::post::{Again, Failure};
@@ -51,21 +52,6 @@ pub(super) struct Delivery {
     pub(super) target: Target,
     pub(super) address: Address,
     pub(super) message: Message,
-}
-
-/// The content of a message.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Message {
-    Digest(Format, Digest),
-    Ping(Ping),
-}
-
-/// The content of a ping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ping {
-    Started,
-    Succeeded,
-    Failed(String),
 }
 
 /// All queues: the messages that wait, are being sent, or are tried again.
@@ -344,16 +330,6 @@ impl ReceiverQueue {
         let (receiver, entry) = target.split();
         let (host, attempts) = (last.map(|last| last.host.clone()), self.tries);
         (!told).then(|| NotifyFailed { receiver, entry, host, attempts, lost: ends, error }.into())
-    }
-}
-
-impl Message {
-    /// The ends that it tells of.
-    fn ends(&self) -> usize {
-        match self {
-            Message::Digest(_, digest) => digest.len(),
-            Message::Ping(_) => 1,
-        }
     }
 }
 

@@ -6,11 +6,10 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
-use super::audience::Audience;
-use super::outbox::{Message, Ping};
+use super::content::{Message, Ping};
 use crate::cloud66::ClientError;
 use crate::cloud66::client::{describe, is_loopback, once_and_there};
-use crate::schedule::{Address, SecretUrl};
+use crate::schedule::SecretUrl;
 
 /// A receiver has this long to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,13 +55,12 @@ impl Poster {
     }
 }
 
-/// Posts a message. The future owns all that it needs.
+/// Posts a message to an address, by a poster. `None`: the address was not read. The future owns
+/// all that it needs.
 pub(super) fn deliver(
-    audience: &Audience,
+    found: Option<(SecretUrl, Poster)>,
     message: Message,
-    address: &Address,
 ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
-    let found = audience.address(address).cloned().zip(audience.poster.clone());
     async move {
         let Some((url, poster)) = found else {
             let error = "its address is not known".to_owned();

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Now;
-use crate::cloud66::{Client, Job, Listed, PageNumber, Reply, Stack};
+use crate::cloud66::{Action, Client, Job, Listed, PageNumber, Reply, Stack};
 use crate::quota::{Purpose, Quota, Refusal, Ticket, Why};
 use crate::schedule::{Account, StackUid};
 
@@ -86,6 +86,16 @@ pub enum AskError {
     /// The server answers with an error.
     #[error("the API failed: {0}")]
     Failed(String),
+}
+
+/// Whether a list that is read in its order need not be read on: each action started before the
+/// one above it, and the last one before the instant.
+fn reaches(actions: &[Action], back_to: Timestamp) -> bool {
+    let is_in_order = actions.iter().map(Action::started).is_sorted_by(|above, below| match (above, below) {
+        (Some(above), Some(below)) => above >= below,
+        _ => false,
+    });
+    is_in_order && actions.last().and_then(Action::started).is_some_and(|last| last < back_to)
 }
 
 impl AskError {
@@ -211,6 +221,13 @@ impl CheckClient {
     /// The jobs of a stack.
     pub async fn jobs(&self, stack: &StackUid) -> Result<Vec<Job>, AskError> {
         self.closed_by(self.list(|_| false, |number| self.client.jobs(stack, number)).await)
+    }
+
+    /// The actions of a stack, back to an instant at least: further where the list is not in the
+    /// order of time, the newest first.
+    pub async fn actions(&self, stack: &StackUid, back_to: Timestamp) -> Result<Vec<Action>, AskError> {
+        let enough = |actions: &[Action]| reaches(actions, back_to);
+        self.closed_by(self.list(enough, |number| self.client.listed_actions(stack, number)).await)
     }
 
     async fn list<T, F: Future<Output = Reply<Listed<T>>>>(

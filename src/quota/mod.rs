@@ -46,10 +46,11 @@ use estimate::{Heard, QuotaEstimate, Reading};
 pub use headers::{Headers, headers};
 use ledger::Ledger;
 use limiter::Limiter;
-pub use saved::{Saved, SavedTold, SavedUse, SavedWindow};
+pub use saved::{Saved, SavedTold, SavedUse};
 pub use terms::{
     Answer, Change, Ending, Purpose, Refusal, Throttle, ThrottleWords, Ticket, Until, Verdict, Why,
 };
+pub use window::SavedWindow;
 use window::Window;
 
 /// Percentage of a window's usable requests that follow-up and checks may use together, so that

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::estimate::{Heard, QuotaEstimate};
 use super::ledger::{Bucket, Ledger};
 use super::limiter::Limiter;
-use super::window::Window;
+use super::window::{SavedWindow, Window};
 use super::{Ending, Quota, inner, mono, wall};
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
@@ -70,29 +70,6 @@ pub struct SavedUse {
     pub doubtful: u32,
     /// Others'.
     pub others: u32,
-}
-
-/// The kinds of window that are still possible, and the state of the present window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedWindow {
-    /// Aligned to the wall clock.
-    pub aligned: bool,
-    /// Opened by the first request after the former ended.
-    pub first: bool,
-    /// Rolling.
-    pub rolling: bool,
-    /// The server's clock is behind ours.
-    pub skewed: bool,
-    /// Between which instants the present window opened, if a first request opened it.
-    pub opened: Option<(Timestamp, Timestamp)>,
-    /// Aligned edges up to here are done with.
-    pub settled: Option<Timestamp>,
-}
-
-impl Default for SavedWindow {
-    fn default() -> SavedWindow {
-        SavedWindow { aligned: true, first: true, rolling: true, skewed: false, opened: None, settled: None }
-    }
 }
 
 impl Quota {

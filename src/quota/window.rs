@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::estimate::Told;
 use super::ledger::Ledger;
-use super::saved::SavedWindow;
 use super::{mono, wall};
 use crate::clock::{Mono, Now};
 
@@ -28,6 +28,29 @@ const FRUITLESS: u32 = 2;
 const NARROWINGS: u32 = 3;
 /// An opening that is known this well, or to a hundredth of the window, needs no narrowing.
 const NARROW: Duration = Duration::from_secs(1);
+
+/// The kinds of window that are still possible, and the state of the present window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedWindow {
+    /// Aligned to the wall clock.
+    pub aligned: bool,
+    /// Opened by the first request after the former ended.
+    pub first: bool,
+    /// Rolling.
+    pub rolling: bool,
+    /// The server's clock is behind ours.
+    pub skewed: bool,
+    /// Between which instants the present window opened, if a first request opened it.
+    pub opened: Option<(Timestamp, Timestamp)>,
+    /// Aligned edges up to here are done with.
+    pub settled: Option<Timestamp>,
+}
+
+impl Default for SavedWindow {
+    fn default() -> SavedWindow {
+        SavedWindow { aligned: true, first: true, rolling: true, skewed: false, opened: None, settled: None }
+    }
+}
 
 /// The kinds that explain all that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

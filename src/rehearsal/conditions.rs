@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::sandbox::{Deploys, Fault, WindowKind};
 use crate::schedule::duration::{self, Compact};
 
-use super::Others;
+use super::{ConditionError, Others};
 
 /// What is supposed. Everything that is left to chance is drawn from the seed.
 #[derive(Clone, Debug)]
@@ -48,17 +48,6 @@ impl Default for Conditions {
 pub struct Latency {
     least: Duration,
     most: Duration,
-}
-
-/// Text that is no latency, or no use by others.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConditionError {
-    /// Not a duration, nor two.
-    #[error("write a latency as 200ms, or as 50ms..2s for any between the two")]
-    Latency,
-    /// Not a number of requests in a duration.
-    #[error("write what others use as 300/1h: so many requests in a time; 100 a second at most")]
-    Others,
 }
 
 impl Default for Latency {

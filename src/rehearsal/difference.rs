@@ -184,7 +184,8 @@ fn compared(was: &[Timestamp], is: &[Timestamp]) -> (Vec<Timestamp>, Vec<Timesta
         match (was.peek(), is.peek()) {
             (Some(old), Some(new)) if old == new => {
                 stay += 1;
-                (was.next(), is.next());
+                was.next();
+                is.next();
             }
             (Some(old), Some(new)) if old < new => go.extend(was.next()),
             (_, Some(_)) => come.extend(is.next()),
@@ -197,7 +198,7 @@ fn compared(was: &[Timestamp], is: &[Timestamp]) -> (Vec<Timestamp>, Vec<Timesta
 fn accounts(old: &Schedule, new: &Schedule, from: Timestamp, until: Timestamp) -> Vec<AccountDifference> {
     let loads = |schedule: &Schedule| -> HashMap<AccountName, Load> {
         let due = load::due(schedule, from, until).take(MOST_COUNTED);
-        let fullest = load::by_window(schedule, due).into_iter().map(|(account, windows, counts)| {
+        let fullest = load::by_window(schedule, due, |_| 1).into_iter().map(|(account, windows, counts)| {
             let usable = account.quota.limit - account.quota.reserve.of(account.quota.limit);
             let (name, peak) = (account.name.clone(), load::fullest(account, windows, counts));
             (name, Load { usable, peak })

@@ -141,7 +141,7 @@ struct Reader {
 impl Reader {
     fn new(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Reader {
         let last = until.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(until).max(from);
-        let due = load::by_window(schedule, load::due(schedule, from, until));
+        let due = load::by_window(schedule, load::due(schedule, from, until), |_| 1);
         let accounts = due.into_iter().map(|(account, windows, counts)| {
             let limit = account.quota.limit;
             let reserve = account.quota.reserve.of(limit);
@@ -204,6 +204,7 @@ impl Reader {
                 self.waiting.insert((e.entry.clone(), e.scheduled_at));
             }
             Event::ActionStarted(e) => {
+                self.follows(&e.entry, e.sent_at);
                 let waited = self.waited(&e.entry, e.scheduled_at);
                 if waited && e.lateness_ms > LATE_MS {
                     self.late(&e.entry, e.scheduled_at, e.lateness_ms);
@@ -224,6 +225,16 @@ impl Reader {
                 self.waited(&e.entry, e.scheduled_at);
             }
             _ => {}
+        }
+    }
+
+    /// Counts in what came due by the end of another entry's action: the timetable does not have it.
+    fn follows(&mut self, name: &EntryName, sent_at: Timestamp) {
+        let Some(entry) = self.entries.get(name).filter(|entry| entry.after.is_some()) else { return };
+        let account = entry.account.name.clone();
+        if let Some((window, _)) = self.window(&account, sent_at) {
+            window.due += 1;
+            window.over = window.due.saturating_sub(window.usable().into());
         }
     }
 

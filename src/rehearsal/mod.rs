@@ -4,6 +4,7 @@
 //! happens to the next, so that a week takes as long as what happens in it. All chance is drawn
 //! from one seed: the same schedule under the same conditions gives the same happenings.
 
+mod condition_error;
 mod conditions;
 mod difference;
 mod forecast;
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use conditions::{ConditionError, Conditions, Latency};
+pub use condition_error::ConditionError;
+pub use conditions::{Conditions, Latency};
 pub use difference::{AccountDifference, Change, Difference, EntryDifference, Load};
 pub use forecast::{AccountForecast, Forecast, Troubled, WindowForecast};
 pub use load::{Busiest, busiest};

@@ -303,3 +303,14 @@ fn answers_are_read_as_those_of_the_real_api() {
         assert!(!told.join("").contains("secret"), "{fault}: arguments are in no message: {told:?}");
     }
 }
+
+#[test]
+fn what_comes_after_an_entry_counts_in_the_window_in_which_it_runs() {
+    let jobs = "  a: { stack: s, job: j, cron: '50 0 * * *' }\n  b: { stack: s, job: k, after: a }\n";
+    let schedule = read(&(account("limit: 100") + jobs));
+    let (from, until) = (at("2026-03-01T00:00:00Z"), at("2026-03-01T03:00:00Z"));
+    let conditions = Conditions { action_duration: Duration::from_secs(1200), ..Conditions::default() };
+    let forecast = Forecast::new(&schedule, &conditions, from, until);
+    let due: Vec<u64> = forecast.accounts[0].windows.iter().map(|window| window.due).collect();
+    assert_eq!(due[..2], [1, 1], "`b` is due when `a` has ended, in the next hour: {due:?}");
+}

@@ -17,6 +17,7 @@ mod history;
 mod query;
 mod quota;
 mod routes;
+mod samples;
 mod schedule;
 mod script;
 mod server;

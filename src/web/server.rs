@@ -3,10 +3,15 @@
 //! Whoever can reach the port may try what they like. A connection serves one request after the other, so that a page
 //! that polls needs one, and ends a minute after it began: the page opens another. When one more connection comes than
 //! there may be, the one goes that has asked nothing for the longest time: idle connections keep nobody out.
+//!
+//! Two hundred pages ask a hundred times a second. All of them are served on one thread, which has a lower priority than
+//! those that fire: on a machine that is busy the pages wait, and no occurrence does.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -16,13 +21,16 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::address::{Address, Listener, SocketFile};
 use super::guard::{Came, HostName};
 use super::site::Site;
 use super::{quota, routes};
+use crate::background::yield_to_sends;
 
 /// Connections at once: some two hundred people with a page each, and who watches the daemon.
 const MOST_CONNECTIONS: usize = 256;
@@ -65,25 +73,72 @@ impl Server {
         &self.address
     }
 
-    /// Serves on the runtime that this is called in, until the task is aborted. `names`: by what the page is called besides
-    /// its address.
+    /// Serves on a thread of its own, which yields to those that fire, until the returned value is dropped. `names`: by
+    /// what the page is called besides its address.
     ///
     /// # Errors
-    /// When the runtime cannot watch the socket.
-    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<JoinHandle<()>> {
-        let watching = quota::watch(Arc::clone(&site));
-        let accept = Accept { site, names: names.into(), connections: Connections::default() };
-        let ends = |((), ()): ((), ())| ();
-        Ok(match self.listener {
-            Listener::Tcp(listener) => {
-                let accepting = accept.tcp(tokio::net::TcpListener::from_std(listener)?);
-                tokio::spawn(async move { ends(tokio::join!(accepting, watching)) })
-            }
-            Listener::Unix(listener, file) => {
-                let accepting = accept.unix(tokio::net::UnixListener::from_std(listener)?, file);
-                tokio::spawn(async move { ends(tokio::join!(accepting, watching)) })
-            }
-        })
+    /// When the system has no thread left, or the runtime cannot watch the socket.
+    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<Serving> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (began, begun) = mpsc::channel();
+        let thread = thread::Builder::new().name("web".to_owned()).spawn(move || {
+            yield_to_sends();
+            let (runtime, watched) = match watched(self.listener) {
+                Ok(watched) => watched,
+                Err(error) => return drop(began.send(Err(error))),
+            };
+            drop(began.send(Ok(())));
+            runtime.block_on(async move {
+                let watching = quota::watch(Arc::clone(&site));
+                let accept = Accept { site, names: names.into(), connections: Connections::default() };
+                let accepting = async {
+                    match watched {
+                        Watched::Tcp(listener) => accept.tcp(listener).await,
+                        Watched::Unix(listener, file) => accept.unix(listener, file).await,
+                    }
+                };
+                tokio::select! {
+                    ((), ()) = async { tokio::join!(accepting, watching) } => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        begun.recv().unwrap_or_else(|error| Err(io::Error::other(error)))?;
+        Ok(Serving { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A runtime for this thread, and the socket, which it watches.
+fn watched(listener: Listener) -> io::Result<(Runtime, Watched)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let inside = runtime.enter();
+    let watched = match listener {
+        Listener::Tcp(listener) => Watched::Tcp(tokio::net::TcpListener::from_std(listener)?),
+        Listener::Unix(listener, file) => Watched::Unix(tokio::net::UnixListener::from_std(listener)?, file),
+    };
+    drop(inside);
+    Ok((runtime, watched))
+}
+
+/// A socket that the runtime watches.
+enum Watched {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener, SocketFile),
+}
+
+/// A server at work. It ends, with its connections and its socket's file, when this is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::answer::Refusal;
 use super::cache::Cache;
-use super::quota::Samples;
+use super::samples::Samples;
 use crate::background::Background;
 use crate::control::{ControlHandle, ControlRequest, StatusReader};
 use crate::journal::Location;

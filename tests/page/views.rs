@@ -16,12 +16,12 @@ const VIEWS: [(&str, &str); 6] = [
     (
         "calendar",
         // A busy machine takes minutes to rehearse where the program is not optimised: the page says so meanwhile.
-        "document.querySelectorAll('.heat td').length === 168 && (document.querySelector('.plot canvas') || document.querySelector('main [role=status]').textContent.includes('being rehearsed'))",
+        "document.querySelectorAll('.heat td').length === 168 && (document.querySelector('.plot canvas') || document.querySelector('main [role=status]')?.textContent.includes('being rehearsed'))",
     ),
     ("quota", "document.querySelector('.plot canvas')"),
     (
         "entry/report",
-        "document.querySelector('h1').textContent === 'report' && document.querySelector('dl code')",
+        "document.querySelector('h1')?.textContent === 'report' && document.querySelector('dl code')",
     ),
     ("find?q=failed", "document.querySelector('table[aria-label=\"Entries\"], main .empty')"),
 ];
@@ -111,7 +111,7 @@ async fn each_view_is_seen_by_everybody_and_survives_a_restart() {
         .await;
     browser.keys("\u{E007}").await;
     browser
-        .until("location.hash === '#/entry/report' && document.querySelector('h1').textContent === 'report'")
+        .until("location.hash === '#/entry/report' && document.querySelector('h1')?.textContent === 'report'")
         .await;
     browser.back().await;
     browser.until("location.hash === '#/now' && document.querySelector('.tiles')").await;
@@ -185,11 +185,11 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
         ),
         (
             "now",
-            "document.querySelector('table[aria-label=\"Next occurrences\"]').textContent.includes('GMT')",
+            "document.querySelector('table[aria-label=\"Next occurrences\"]')?.textContent.includes('GMT')",
         ),
         (
             "timeline",
-            "document.querySelector('.lanes ~ p').textContent.includes('a dashed line leads to a retry')",
+            "document.querySelector('.lanes ~ p')?.textContent.includes('a dashed line leads to a retry')",
         ),
         // An entry of a chain is below the one that it comes after.
         (
@@ -197,14 +197,14 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
             "[...document.querySelectorAll('.lanes li')].map((li) => li.textContent).join().includes('report,invoices')",
         ),
         ("calendar", "document.querySelector('.heat .closed') && document.querySelector('.plot canvas')"),
-        ("entry/invoices", "document.querySelector('.lead').textContent === 'due when report ends'"),
-        ("entry/report", "document.querySelector('dl').textContent.includes('theninvoices')"),
+        ("entry/invoices", "document.querySelector('.lead')?.textContent === 'due when report ends'"),
+        ("entry/report", "document.querySelector('dl')?.textContent.includes('theninvoices')"),
         ("entry/report", "document.querySelector('.pace.quick')"),
         (
             "entry/repair",
-            "document.querySelector('table[aria-label=\"History\"]').textContent.includes('retry 1')",
+            "document.querySelector('table[aria-label=\"History\"]')?.textContent.includes('retry 1')",
         ),
-        ("entry/closed", "document.querySelector('dl').textContent.includes('not onalways')"),
+        ("entry/closed", "document.querySelector('dl')?.textContent.includes('not onalways')"),
     ] {
         browser.open(&format!("http://{address}/#/{view}")).await;
         browser.until(shows).await;

@@ -137,7 +137,7 @@ pub struct Ran {
 pub struct Service {
     pub machine: &'static Machine,
     pub name: String,
-    pub sandbox: Sandbox,
+    pub sandbox: Sandbox<'static>,
     log: Log,
 }
 
@@ -301,14 +301,14 @@ impl Drop for Log {
 }
 
 /// `stackcron sandbox` on the machine.
-pub struct Sandbox {
-    machine: &'static Machine,
+pub struct Sandbox<'a> {
+    machine: &'a Machine,
     server: Child,
     pub url: String,
 }
 
-impl Sandbox {
-    pub fn start(machine: &'static Machine, arguments: &[&str]) -> Sandbox {
+impl Sandbox<'_> {
+    pub fn start<'a>(machine: &'a Machine, arguments: &[&str]) -> Sandbox<'a> {
         let words =
             [&[PROGRAM, "sandbox", "--listen", "127.0.0.1:0", "--limit", "100000"], arguments].concat();
         let mut server = machine.command(&words).stdout(Stdio::piped()).spawn().expect("the sandbox");
@@ -337,7 +337,7 @@ impl Sandbox {
     }
 }
 
-impl Drop for Sandbox {
+impl Drop for Sandbox<'_> {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();

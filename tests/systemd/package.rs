@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use super::machine::{Machine, PROGRAM, PROJECT, Ran, not_run};
 
 /// What the package must bring, besides the program.
-const FILES: [&str; 12] = [
+const FILES: [&str; 15] = [
     "/usr/lib/systemd/system/stackcron.service",
     "/etc/stackcron/schedule.yaml",
     "/usr/share/stackcron/schedule.schema.json",
@@ -16,7 +17,10 @@ const FILES: [&str; 12] = [
     "/usr/share/zsh/vendor-completions/_stackcron",
     "/usr/share/fish/vendor_completions.d/stackcron.fish",
     "/usr/share/doc/stackcron/copyright",
+    "/usr/share/doc/stackcron/README.md",
     "/usr/share/doc/stackcron/changelog.gz",
+    "/usr/share/doc/stackcron/changelog.Debian.gz",
+    "/usr/share/doc/stackcron/docs/calendars.md",
     "/usr/share/doc/stackcron/examples/stackcron.rules.yaml",
     "/usr/share/doc/stackcron/examples/grafana-stackcron.json",
 ];
@@ -24,8 +28,8 @@ const FILES: [&str; 12] = [
 #[test]
 fn the_package_starts_nothing_keeps_what_was_edited_and_leaves_nothing_after_a_purge() {
     let directory = tempfile::tempdir().expect("a directory");
-    let Some(package) = built(directory.path(), "1.0") else { return };
-    let Some(next) = built(directory.path(), "1.1") else { return };
+    let Some(package) = built(PROGRAM, directory.path(), "1.0-1") else { return };
+    let Some(next) = built(PROGRAM, directory.path(), "1.1-1") else { return };
     let Some(machine) = Machine::boot_with(&[directory.path()]) else { return };
     // Where images for containers are made of this machine, it forbids packages to touch services.
     machine.run_ok(&["rm", "-f", "/usr/sbin/policy-rc.d"]);
@@ -128,15 +132,18 @@ fn nights_of_a_dead_unit(machine: &Machine) {
     machine.run_ok(&["umount", "/proc/sys/user/max_user_namespaces"]);
 }
 
-/// The package of the program under test. `None`, and said why, where it cannot be built.
-fn built(directory: &Path, version: &str) -> Option<PathBuf> {
+/// A package of this program. `None`, and stderr says why, where packages cannot be built.
+pub fn built(program: &str, directory: &Path, version: &str) -> Option<PathBuf> {
     if !Command::new("cargo").args(["deb", "--version"]).output().is_ok_and(|it| it.status.success()) {
         not_run("the package cannot be built without cargo-deb: `cargo install cargo-deb --locked`");
         return None;
     }
+    // The script collects the parts of a package in one directory.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let package = directory.join(format!("stackcron_{version}.deb"));
     let output = Command::new(Path::new(PROJECT).join("systemd/package"))
-        .args(["--program", PROGRAM, "--fast", "--quiet", "--deb-version", version, "--output"])
+        .args(["--program", program, "--fast", "--quiet", "--deb-version", version, "--output"])
         .arg(&package)
         .output()
         .expect("bash");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::output::Format;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use crate::cloud66::ActionId;
-use crate::journal::{Record, State};
+use crate::journal::{Linked, Record, State};
 use crate::log::visible;
 
 /// Prints records one by one.
@@ -47,6 +47,10 @@ pub(crate) struct Line<'a> {
     retry_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<u32>,
+    /// `retry`, `upstream` or `backfill`. `None`: the schedule asked for it, or a person who fired
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
     state: &'a str,
     sent_at: Option<Timestamp>,
     lateness_ms: Option<i64>,
@@ -75,8 +79,9 @@ impl<'a> Line<'a> {
             entry: record.key.entry().as_str(),
             scheduled_at: record.key.scheduled_at(),
             pass: Some(record.key.pass()).filter(|&pass| pass > 0),
-            retry_of: record.retry.map(|(of, _)| of),
-            retry: record.retry.map(|(_, number)| number),
+            retry_of: record.retry().map(|(of, _)| of),
+            retry: record.retry().map(|(_, number)| number),
+            origin: record.link.map(Linked::as_str),
             state: record.state.as_str(),
             sent_at: record.sent_at,
             lateness_ms: record.lateness_ms,
@@ -128,8 +133,9 @@ fn cells(record: &Record) -> [Cell; 9] {
     let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| NOTHING.to_owned()));
     [
         Cell::plain(record.key.entry().as_str()),
-        Cell::plain(match (record.key.pass(), record.retry) {
+        Cell::plain(match (record.key.pass(), record.retry()) {
             (_, Some((of, number))) => format!("{:.0} retry {number} of {of}", record.key.scheduled_at()),
+            (_, None) if record.is_backfill() => format!("{} backfill", record.key.scheduled_at()),
             (0, None) => record.key.scheduled_at().to_string(),
             (pass, None) => format!("{} pass {pass}", record.key.scheduled_at()),
         }),

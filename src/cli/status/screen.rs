@@ -225,7 +225,9 @@ impl Screen {
         }
         for of in entries {
             let at = of.next_local.as_deref().unwrap_or("never again");
-            let distance = of.next.map_or(String::new(), |next| distance(self.now, next));
+            // What comes after another entry is due when that one has ended.
+            let at = of.expected.map_or(at.to_owned(), |expected| format!("about {}", self.moment(expected)));
+            let distance = of.expected.or(of.next).map_or(String::new(), |next| distance(self.now, next));
             let last = of.last.as_ref().and_then(|last| last.state.as_deref()).unwrap_or("-");
             let (distance, style) = match of.paused {
                 Some(_) => ("paused".to_owned(), DOUBTFUL),

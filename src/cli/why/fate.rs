@@ -12,7 +12,7 @@ use super::super::output::local_time;
 use super::heading;
 use super::then::Then;
 use crate::cloud66::ActionId;
-use crate::journal::{Filter, JournalError, Location, Record, SLOW, State};
+use crate::journal::{Filter, JournalError, Linked, Location, Record, SLOW, State};
 use crate::log::visible;
 use crate::occurrence::Reason;
 use crate::schedule::Entry;
@@ -27,7 +27,16 @@ pub(super) enum Fate {
     /// The journal has no such occurrence. What it knows of the entry then, if anything.
     Absent(Option<Then>),
     /// This became of it, and of its repetitions.
-    Known(Box<Record>, Vec<Record>),
+    Known(Box<Known>),
+}
+
+/// What the journal has of an occurrence, its former passes and its repetitions.
+pub(super) struct Known {
+    /// The last time through the instant.
+    record: Record,
+    /// The times through the instant before that.
+    before: Vec<Record>,
+    retries: Vec<Record>,
 }
 
 /// The record as JSON. Its keys are an interface.
@@ -36,6 +45,9 @@ struct Told<'a> {
     /// `None`: the first time through the instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<u32>,
+    /// `upstream` or `backfill`. `None`: the schedule asked for it, or a person who fired it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
     state: &'a str,
     sent_at: Option<Timestamp>,
     lateness_ms: Option<i64>,
@@ -57,6 +69,9 @@ struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     surplus_action_id: Option<ActionId>,
     event: Option<&'a str>,
+    /// The times through the instant before this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Line<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retries: Vec<Line<'a>>,
 }
@@ -64,23 +79,28 @@ struct Told<'a> {
 impl Serialize for Fate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let told = match self {
-            Fate::Known(record, retries) => Some(Told {
-                pass: Some(record.key.pass()).filter(|&pass| pass > 0),
-                state: record.state.as_str(),
-                sent_at: record.sent_at,
-                lateness_ms: record.lateness_ms,
-                attempts: record.attempts,
-                action_id: record.action_id,
-                finished_at: record.finished_at,
-                finished_success: record.finished_success,
-                reason: record.reason_word(),
-                calendar: record.calendar(),
-                error: record.error.as_deref(),
-                replaced_by: record.replaced_by,
-                surplus_action_id: record.surplus,
-                event: event(record),
-                retries: retries.iter().map(Line::of).collect(),
-            }),
+            Fate::Known(known) => {
+                let Known { record, before, retries } = &**known;
+                Some(Told {
+                    pass: Some(record.key.pass()).filter(|&pass| pass > 0),
+                    origin: record.link.map(Linked::as_str),
+                    state: record.state.as_str(),
+                    sent_at: record.sent_at,
+                    lateness_ms: record.lateness_ms,
+                    attempts: record.attempts,
+                    action_id: record.action_id,
+                    finished_at: record.finished_at,
+                    finished_success: record.finished_success,
+                    reason: record.reason_word(),
+                    calendar: record.calendar(),
+                    error: record.error.as_deref(),
+                    replaced_by: record.replaced_by,
+                    surplus_action_id: record.surplus,
+                    event: event(record),
+                    before: before.iter().map(Line::of).collect(),
+                    retries: retries.iter().map(Line::of).collect(),
+                })
+            }
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => None,
         };
         told.serialize(serializer)
@@ -107,22 +127,22 @@ impl Fate {
             },
             newest: None,
         };
-        let mut found = None;
+        let mut passes: Vec<Record> = Vec::new();
         let mut retries = Vec::new();
         let mut rows = 0;
         let read = journal.read_history(&filter, |record| {
             rows += 1;
             if record.key.scheduled_at() == at {
-                // The last time through the instant is told.
-                found = Some(record);
-            } else if record.retry.is_some_and(|(of, _)| of == at) {
+                passes.push(record);
+            } else if record.retry().is_some_and(|(of, _)| of == at) {
                 retries.push(record);
             }
             if rows < MOST_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         match read {
-            Ok(()) => match found {
-                Some(found) => Fate::Known(Box::new(found), retries),
+            // The last time through the instant is told.
+            Ok(()) => match passes.pop() {
+                Some(record) => Fate::Known(Box::new(Known { record, before: passes, retries })),
                 None => match journal.read_in_force(Some(&entry.name)) {
                     Ok(in_force) => Fate::Absent(Then::of(&in_force, at)),
                     Err(error) => Fate::Unreadable(error),
@@ -135,8 +155,8 @@ impl Fate {
     /// Ends a sentence of an entry with what became of it. Empty where nothing is known.
     pub(super) fn in_brief(&self) -> String {
         match self {
-            Fate::Known(record, retries) => {
-                let last = retries.last().unwrap_or(record);
+            Fate::Known(known) => {
+                let last = known.retries.last().unwrap_or(&known.record);
                 format!("; it is {}", last.state)
             }
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => String::new(),
@@ -154,10 +174,10 @@ impl Fate {
     ) -> io::Result<()> {
         let faint = Style::new().dimmed();
         let hint = match self {
-            Fate::Known(record, retries) => {
+            Fate::Known(known) => {
                 heading(TITLE, out)?;
-                print_record(record, explanation.due, entry, out)?;
-                return print_retries(retries, entry, out);
+                print_record(known, explanation.due, entry, out)?;
+                return print_retries(&known.retries, entry, out);
             }
             Fate::NotAsked => return Ok(()),
             Fate::Absent(_) | Fate::Unreadable(_) if !explanation.due => return Ok(()),
@@ -180,14 +200,26 @@ const MOST_ROWS: usize = 10_000;
 
 const TITLE: &str = "What became of it";
 
-fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+fn print_record(
+    Known { record, before, .. }: &Known,
+    due: bool,
+    entry: &Entry,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let style = style(record.state);
     writeln!(out, "  {:16}  {style}{}{style:#}: {}", "state", record.state, meaning(record.state))?;
     let mut row = |name: &str, value: Option<String>| match value {
         Some(value) => writeln!(out, "  {name:16}  {value}"),
         None => Ok(()),
     };
-    if record.key.pass() > 0 {
+    if record.is_backfill() {
+        row("backfill", Some("a person had it made up for".to_owned()))?;
+        let before = before.iter().map(|record| match record.in_words().as_deref().map(visible) {
+            Some(reason) => format!("{}: {reason}", record.state),
+            None => record.state.to_string(),
+        });
+        before.into_iter().try_for_each(|told| row("before", Some(told)))?;
+    } else if record.key.pass() > 0 {
         let pass = record.key.pass();
         row("pass", Some(format!("{pass}: the clock was set back, and showed this instant again")))?;
     }
@@ -210,7 +242,7 @@ fn print_record(record: &Record, due: bool, entry: &Entry, out: &mut dyn Write) 
 /// Each run that repeats the occurrence's.
 fn print_retries(retries: &[Record], entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
     for record in retries {
-        let Some((_, number)) = record.retry else { continue };
+        let Some((_, number)) = record.retry() else { continue };
         let (style, at) = (style(record.state), local_time(&entry.timezone, record.key.scheduled_at()));
         let reason = record.reason.as_deref().map(|reason| format!(": {}", visible(reason)));
         let reason = reason.unwrap_or_default();
@@ -368,7 +400,7 @@ mod tests {
                     finished_at: None,
                     finished_success: None,
                     reason,
-                    retry: None,
+                    link: None,
                     replaced_by: None,
                     error: None,
                     surplus: None,

@@ -8,6 +8,7 @@ mod act;
 mod by_hand;
 mod looks;
 mod machine;
+mod process;
 mod shell;
 mod stopping;
 mod term;
@@ -29,7 +30,7 @@ use crate::journal::postgres::tables::Tables;
 use crate::rehearsal::network::Network;
 use crate::schedule::EntryName;
 use machine::Machine;
-use shell::Process;
+use process::Process;
 
 /// All that was due while things went wrong has to be settled this long after. The longest job runs
 /// for ten minutes, and a quota for three requests in ninety seconds may be all there is for
@@ -54,6 +55,7 @@ pub(super) struct Crash;
 type Step<T = ()> = Result<T, Crash>;
 
 /// What happens at an instant that is known before.
+#[expect(clippy::large_enum_variant, reason = "some hundred of them exist at once")]
 enum Happens {
     Beat(u32),
     Arrives(u32, Answer),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::super::{Identity, SendPermit};
 use super::identity::Id;
 use super::lease::{Act, EXPIRES, KnownBeat, LOOK, Number, Seen, VALID, Watch};
-use super::member::{LeadershipChange, Term};
+use super::term::{LeadershipChange, Term};
 use crate::clock::{Mono, Now};
 use crate::schedule::Shard;
 

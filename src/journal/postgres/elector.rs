@@ -13,15 +13,17 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::JournalError;
-use super::super::identity::{Identity, KnownJournal, WhenReplaced};
+use super::super::identity::{KnownJournal, WhenReplaced};
 use super::super::outage::Outage;
+use super::super::uuid::Identity;
 use super::balance::ShardLoad;
 use super::connection::{PREPARED_WITHIN, answered, connect, within};
 use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 use super::identity::Id;
 use super::lease::{BEAT, LOOK, Number, Seen};
-use super::member::{LeadershipChange, MemberEvent};
+
 use super::sighting::Sighting;
+use super::term::{LeadershipChange, MemberEvent};
 use super::{Address, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
@@ -90,6 +92,21 @@ const KEEP: &str = "
 const RELEASE: &str = "
     UPDATE stackcron.lease SET beat = beat + 1, released = true
     WHERE number = $1 AND holder = $2 AND NOT released";
+
+/// A leader's way to say that it cannot write, though its lease is kept.
+#[derive(Debug)]
+pub(super) struct Unable {
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) shard: Shard,
+    pub(super) number: Number,
+}
+
+impl Unable {
+    /// Leaves the shard to another member, if there is one.
+    pub(super) fn tell(&self, error: &JournalError) {
+        let _ = self.commands.send(Command::CannotLead(self.shard.clone(), self.number, error.clone()));
+    }
+}
 
 /// What the keeper is told.
 pub(super) enum Command {

@@ -15,53 +15,8 @@ use super::super::{
 };
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, Answers};
-use super::rows::Statements;
+use super::statements::Statements;
 use crate::schedule::{AccountName, EntryName};
-
-/// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched,
-/// is of a claim whose answer was lost.
-pub(super) const CLAIM: &str = "
-    , claim AS MATERIALIZED (
-        SELECT c.* FROM lease, unnest(
-            $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[],
-            $12::integer[], $13::boolean[], $17::integer[], $18::bigint[]
-        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once, link, retry_of)
-    ), aim AS MATERIALIZED (
-        SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM claim
-    ), added AS (
-        INSERT INTO stackcron.target (account, stack, job)
-        SELECT account, stack, job FROM aim
-        WHERE NOT EXISTS (SELECT FROM stackcron.target t
-            WHERE t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job)
-        RETURNING id, account, stack, job
-    ), target AS (
-        SELECT id, account, stack, job FROM added
-        UNION ALL
-        SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
-        JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
-    ), moved AS (
-        UPDATE stackcron.shard SET
-            cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
-            pass = coalesce($14::bigint, pass), pass_until = coalesce($15::bigint, pass_until),
-            pass_from = coalesce($16::bigint, pass_from)
-        FROM lease WHERE {row}
-    ), inserted AS (
-        INSERT INTO stackcron.open AS o
-            (scheduled_at, entry, pass, target, due, deadline, by_person, args, state, attempts, number, shard, link, retry_of)
-        SELECT c.scheduled_at, c.entry, c.pass, t.id, c.due, c.deadline, c.by_person, c.args, 0, 0, $1, {own}, c.link, c.retry_of
-        FROM claim c JOIN target t ON t.account = c.account AND t.stack = c.stack AND t.job = c.job
-        WHERE NOT EXISTS (SELECT FROM stackcron.settled s
-            WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
-            AND (s.pass = c.pass OR s.pass < c.pass AND c.once AND s.state NOT IN (6, 7, 8)))
-        AND NOT EXISTS (SELECT FROM stackcron.open s
-            WHERE s.scheduled_at = c.scheduled_at AND s.entry = c.entry COLLATE \"C\"
-            AND s.pass < c.pass AND (c.once OR s.state IN (0, 1)))
-        ON CONFLICT (scheduled_at, entry, pass) DO UPDATE SET number = o.number
-            WHERE o.number = excluded.number AND o.state = 0
-        RETURNING scheduled_at, entry, pass
-    )
-    SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry, inserted.pass
-    FROM (SELECT) AS one LEFT JOIN inserted ON true";
 
 /// Gives back what was claimed and is settled. A claim does not see what another shard's leader
 /// settles in the meantime, as when an account has gone over to this shard: a statement after it
@@ -148,24 +103,6 @@ const RESENT: &str = "
         INSERT INTO stackcron.resent (scheduled_at, entry, pass, stack, surplus, watch)
         SELECT scheduled_at, entry, pass, stack, surplus, watch FROM said WHERE watch IS NOT NULL OR surplus IS NOT NULL
         ON CONFLICT (scheduled_at, entry, pass) DO UPDATE SET surplus = excluded.surplus, watch = excluded.watch
-    )
-    SELECT EXISTS (SELECT FROM lease)";
-
-/// What is in force no more ends, and what is new begins. An instant that a former schedule had
-/// reached, with a clock that was set back since, leaves nothing of it.
-pub(super) const IN_FORCE: &str = "
-    , wanted AS MATERIALIZED (
-        SELECT w.* FROM lease, unnest($2::text[], $3::text[]) AS w (entry, definition)
-    ), over AS (
-        UPDATE stackcron.in_force f SET until = greatest($4::bigint, f.since) FROM lease
-        WHERE f.until IS NULL AND f.shard = {own} AND NOT EXISTS (SELECT FROM wanted w
-            WHERE w.entry = f.entry COLLATE \"C\" AND w.definition = f.definition COLLATE \"C\")
-    ), begun AS (
-        INSERT INTO stackcron.in_force (entry, since, definition, shard)
-        SELECT w.entry, $4::bigint, w.definition, {own} FROM wanted w
-        WHERE NOT EXISTS (SELECT FROM stackcron.in_force f WHERE f.until IS NULL AND f.shard = {own}
-            AND f.entry = w.entry COLLATE \"C\" AND f.definition = w.definition COLLATE \"C\")
-        ON CONFLICT (entry, since) DO NOTHING
     )
     SELECT EXISTS (SELECT FROM lease)";
 

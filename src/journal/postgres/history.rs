@@ -173,7 +173,7 @@ pub(super) fn record(row: &Row) -> Result<Record, String> {
         finished_success: row.get(8),
         reason: row.get(9),
         surplus: row.get::<_, Option<i64>>(11).map(i64::cast_unsigned),
-        retry: link::retry(row.get(12), row.get(13), scheduled_at),
+        link: link::linked(row.get(12), row.get(13), scheduled_at),
         replaced_by: None,
         error: None,
     }

@@ -21,15 +21,18 @@ mod presence;
 mod rows;
 mod schema;
 mod sighting;
+mod statements;
 #[cfg(test)]
 pub(crate) mod tables;
+mod term;
 mod transfer;
 
 pub use address::{Address, AddressError};
 pub use history::{planned_until, read_history, read_in_force};
 pub use lately::{last_ends, read_lately, read_pauses, read_records};
 pub(super) use member::summary;
-pub use member::{LeadershipChange, MemberEvent, Membership, Profile, ShardHandle, Term};
+pub use member::{Membership, ShardHandle};
 pub use presence::{Member, members};
 pub use sighting::{LastLeader, Leadership, Leads};
+pub use term::{LeadershipChange, MemberEvent, Profile, Term};
 pub(super) use transfer::{IdleDatabase, in_use};

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row};
 use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, answered, connect, within};
 use super::identity::Id;
-use super::member::{MemberEvent, Profile};
+use super::term::{MemberEvent, Profile};
 use super::{Address, rows, schema};
 use crate::clock::Now;
 

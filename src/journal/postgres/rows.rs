@@ -22,14 +22,16 @@ use super::super::{
     State, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
-use super::group::{CLAIM, IN_FORCE, columns};
-use super::lease::{KnownBeat, Number};
-use super::member::{Term, Unable};
+use super::elector::Unable;
+use super::group::columns;
+use super::lease::Number;
 use super::open::Open;
+use super::statements::Statements;
+use super::term::Term;
 use super::{Address, schema};
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, ShardName, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 
 /// After a connection could not be made, none is tried for so long: what is asked meanwhile fails
 /// at once.
@@ -78,79 +80,6 @@ pub(super) struct Rows {
     unable: Unable,
 }
 
-/// The statements of a shard's leader that name where its lease and its cursor are.
-pub(super) struct Statements {
-    /// The last beat of the leader that is known to be written.
-    known_beat: KnownBeat,
-    /// What each begins with: the lease, if it is still this leader's, held as it is.
-    lease: String,
-    claim: String,
-    stopped: String,
-    in_force: String,
-    open: String,
-    begin: String,
-    goes_on: String,
-}
-
-impl Statements {
-    fn of(term: &Term) -> Statements {
-        let Term { shard, holder, identity, known_beat, .. } = term;
-        // A name is made of letters, digits, dots, underscores and dashes.
-        let own = format!("'{}'", shard.name().map_or("", ShardName::as_str));
-        let row = format!("name = {own}");
-        let lease = format!(
-            "WITH lease AS MATERIALIZED (
-                SELECT number, lost_until FROM stackcron.lease
-                WHERE {row} AND number = $1 AND holder = {holder} AND beat >= {BEAT}
-                    AND EXISTS (SELECT FROM stackcron.journal WHERE identity = '{identity}')
-                FOR KEY SHARE
-            )",
-            holder = holder.0
-        );
-        Statements {
-            known_beat: known_beat.clone(),
-            claim: format!("{lease}{CLAIM}").replace("{row}", &row).replace("{own}", &own),
-            in_force: format!("{lease}{IN_FORCE}").replace("{own}", &own),
-            stopped: format!(
-                "{lease}, stopped AS (UPDATE stackcron.shard SET stopped_at = $2 FROM lease WHERE {row})
-                SELECT EXISTS (SELECT FROM lease)"
-            ),
-            open: OPEN.replace("{own}", &own),
-            begin: format!(
-                "{lease} SELECT cursor, stopped_at, lost_until, pass, pass_until, pass_from FROM stackcron.shard, lease WHERE {row}"
-            ),
-            goes_on: format!("{lease} UPDATE stackcron.shard SET stopped_at = NULL FROM lease WHERE {row}"),
-            lease,
-        }
-    }
-
-    /// Returns the beginning of each statement: it locks the lease's row if the lease is still this
-    /// leader's.
-    pub(super) fn lease(&self) -> String {
-        self.now(&self.lease)
-    }
-
-    pub(super) fn claim(&self) -> String {
-        self.now(&self.claim)
-    }
-
-    pub(super) fn in_force(&self) -> String {
-        self.now(&self.in_force)
-    }
-
-    pub(super) fn stopped(&self) -> String {
-        self.now(&self.stopped)
-    }
-
-    /// A statement by the last beat that is known to be written.
-    fn now(&self, statement: &str) -> String {
-        statement.replace(BEAT, &self.known_beat.get().to_string())
-    }
-}
-
-/// Stands in statements for the last beat that is known to be written.
-const BEAT: &str = "{beat}";
-
 /// Many occurrences may have been left open, so the server may take as long as [`BEGUN_WITHIN`].
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '60s'";
 
@@ -196,13 +125,6 @@ const ACTIONS: &str = "
     SELECT surplus, scheduled_at, entry, NULL, pass, NULL FROM stackcron.resent
     WHERE surplus IS NOT NULL AND stack = $2
     ORDER BY scheduled_at, entry";
-
-const OPEN: &str = "
-    SELECT scheduled_at, entry, due, state, attempts, sent, action, reason, account, stack, job, deadline, by_person, args, o.number, o.pass,
-        link, retry_of
-    FROM stackcron.open o JOIN stackcron.target t ON t.id = o.target
-    WHERE o.shard = {own}
-    ORDER BY scheduled_at, entry, pass";
 
 const SETTLED: &str = "
     SELECT s.scheduled_at, s.entry, s.state, s.action, s.pass

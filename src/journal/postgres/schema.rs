@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error, Transaction};
 
 use jiff::Timestamp;
 
-use super::super::elsewhere::Summary;
+use super::super::summary::Summary;
 use super::super::{Identity, JournalError};
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, answered, failure, silent};

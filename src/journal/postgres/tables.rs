@@ -13,8 +13,8 @@ pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, sends_u
 pub(crate) use super::group::Group;
 pub(crate) use super::identity::Id;
 pub(crate) use super::lease::{BEAT, KnownBeat, LOOK, Number, Seen};
-use super::member::Term;
 pub(crate) use super::open::Open;
+use super::term::Term;
 
 /// All tables of a schedule whose accounts name no shard.
 #[derive(Clone, Debug)]

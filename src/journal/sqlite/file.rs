@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::directory::{Lock, create, sync_directory};
-use super::super::elsewhere::Summary;
+use super::super::summary::Summary;
 use super::super::{Identity, JournalError};
 use super::{rows, schema};
 

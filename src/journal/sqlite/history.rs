@@ -119,7 +119,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         finished_success: row.get(8)?,
         reason: row.get(9)?,
         surplus: rows::action_id(row, 11)?,
-        retry: link::retry(row.get(12)?, row.get(13)?, scheduled_at),
+        link: link::linked(row.get(12)?, row.get(13)?, scheduled_at),
         replaced_by: None,
         error: None,
     }

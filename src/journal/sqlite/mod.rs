@@ -10,8 +10,9 @@ mod transfer;
 use std::path::Path;
 
 use super::directory::Lock;
-use super::elsewhere::{self, Summary};
+use super::elsewhere;
 use super::identity::{KnownJournal, WhenReplaced};
+use super::summary::Summary;
 use super::{Journal, JournalError, Opened, SendPermit, SendWatermark};
 use crate::schedule::Shard;
 

@@ -356,9 +356,9 @@ impl Writing<'_> {
                      (scheduled_at, entry, target, due, deadline, by_person, args, state, attempts, pass, link, retry_of)
                      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?11, ?12
                      WHERE NOT EXISTS (SELECT 1 FROM settled WHERE scheduled_at = ?1 AND entry = ?2
-                         AND (pass = ?9 OR pass < ?9 AND ?10 AND state NOT IN (6, 7, 8)))
+                         AND (pass = ?9 OR ?10 AND state NOT IN (6, 7, 8)))
                      AND NOT EXISTS (SELECT 1 FROM open WHERE scheduled_at = ?1 AND entry = ?2
-                         AND pass < ?9 AND (?10 OR state IN (0, 1)))
+                         AND (pass <> ?9 AND ?10 OR pass < ?9 AND state IN (0, 1)))
                      ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![

@@ -2,7 +2,7 @@
 
 use super::CronError;
 use super::field::{Field, MONTHS, WEEKDAYS};
-use super::parse::{NICKNAMES, expanded};
+use super::nickname::{NICKNAMES, expanded};
 use super::piece::Piece;
 
 /// A range that runs backwards, as the two that were meant. A step goes on in the second one where

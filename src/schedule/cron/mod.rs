@@ -3,6 +3,7 @@
 mod advice;
 mod calendar;
 mod field;
+mod nickname;
 mod parse;
 mod piece;
 
@@ -57,7 +58,7 @@ impl Expression {
     /// Returns the fields as they are written, with nicknames spelt out. The second comes first
     /// where it is written.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
-        let fields = parse::expanded(&self.source).split_ascii_whitespace();
+        let fields = nickname::expanded(&self.source).split_ascii_whitespace();
         let skipped = if fields.clone().count() == Field::ALL.len() { 0 } else { 1 };
         Field::ALL.into_iter().skip(skipped).zip(fields)
     }
@@ -76,7 +77,7 @@ impl Expression {
 
 /// The nicknames, each of which stands for five fields.
 pub(super) fn nicknames() -> impl Iterator<Item = &'static str> {
-    parse::NICKNAMES.iter().map(|(name, _)| *name)
+    nickname::NICKNAMES.iter().map(|(name, _)| *name)
 }
 
 impl fmt::Debug for Expression {

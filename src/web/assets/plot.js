@@ -43,7 +43,7 @@ export function plot(label, times, lines, { zone = OWN_ZONE, text = count } = {}
       { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(tick) },
       { ...axis, size: 62, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => text(value)) },
     ],
-    series: [{ label: " ", value: (/** @type {any} */ _, /** @type {number | null} */ t) => (t === null ? "" : `${date(t * 1000, zone)} ${clock(t * 1000, zone)}`) }, ...series],
+    series: [{ label: "at", value: (/** @type {any} */ _, /** @type {number | null} */ t) => (t === null ? "" : `${date(t * 1000, zone)} ${clock(t * 1000, zone)}`) }, ...series],
   };
   /** @type {any} */
   let drawn = null;

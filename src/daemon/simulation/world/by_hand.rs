@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::disk::Write;
 use super::{Step, World};
+use crate::control::Wanted;
 use crate::daemon::node::{Asker, FireByHand, Input, PauseChange, Steering};
 use crate::dispatch::Haste;
 use crate::schedule::{Entry, EntryName};
@@ -21,7 +22,8 @@ impl World<'_> {
     pub(super) fn fire(&mut self, name: &EntryName) -> Step {
         let Some(entry) = self.running(name) else { return Ok(()) };
         let (asker, haste) = (Asker::default(), Haste::Usual);
-        self.handle(Input::Fire(FireByHand { asker, entry, args: None, at: None, haste, by_uid: 0 }))?;
+        let wanted = Wanted::Now { args: None, haste, at: None };
+        self.handle(Input::Fire(FireByHand { asker, entry, wanted, by_uid: 0 }))?;
         self.point()
     }
 

@@ -7,8 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::database::Latency;
 use super::super::disk::Disk;
 use super::super::member::Member;
-use super::shell::Process;
-use super::term::Opening;
+use super::process::{Opening, Process};
 use crate::journal::postgres::tables::Id;
 
 /// A machine, and the daemon on it.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::super::disk::{Write, Written};
 use super::super::shown::Planned;
 use super::looks::Looks;
 use super::machine::Machine;
+use super::process::{Flying, Process};
 use super::{Happens, Step, World};
 use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::forgotten::{attempts, forgotten, take_in};
@@ -23,30 +24,7 @@ use crate::log::Event;
 use crate::log::event::JournalOlder;
 use crate::notify::Audience;
 use crate::rehearsal::network;
-use crate::schedule::{AccountName, Entry, Shard};
-
-pub(super) struct Process {
-    pub(super) life: u32,
-    pub(super) node: Node,
-    pub(super) file: usize,
-    pub(super) inbox: VecDeque<Answer>,
-    pub(super) wakes_at: Duration,
-    /// The lease is being handed over, until then at the latest. `None`: it is kept.
-    pub(super) leaves_until: Option<Duration>,
-    /// Requests on their way: what the book has them as, by the number that the network gave them.
-    pub(super) flying: HashMap<u64, Flying>,
-    /// Answers to the looks of this process.
-    pub(super) looks: Looks,
-    /// What a request is in the book, until it has ended.
-    pub(super) requests: HashMap<RequestId, usize>,
-    /// Requests that were admitted and have not left: when, and of which occurrence.
-    pub(super) admitted: HashMap<RequestId, (Duration, AccountName, Option<Key>)>,
-}
-
-pub(super) struct Flying {
-    pub(super) id: RequestId,
-    pub(super) sent_at: Timestamp,
-}
+use crate::schedule::{Entry, Shard};
 
 impl World<'_> {
     pub(super) fn starts(&mut self) -> Step {

@@ -1,10 +1,8 @@
 //! One daemon among several: it stands by until it leads, begins a term, and steps down.
 
-use std::time::Duration;
-
 use super::super::database::{Call, Client, Kind, Went};
 use super::super::member::{Member, Order};
-use super::shell::Process;
+use super::process::{Opening, Process};
 use super::{Happens, Step, World};
 use crate::cloud66::{Outcome, Reply};
 use crate::daemon::forgotten::{attempts, forgotten, take_in};
@@ -12,21 +10,9 @@ use crate::daemon::node::Answer;
 use crate::daemon::standby::HANDED_OVER;
 use crate::daemon::sweep::Reach;
 use crate::dispatch::{Request, RequestId};
-use crate::journal::postgres::tables::{Id, Open};
-use crate::journal::postgres::{LeadershipChange, Term};
-use crate::journal::{Cursor, Recovered};
-
-/// The journal is being opened for a term.
-pub(super) struct Opening {
-    term: Term,
-    call: Call<Option<(Recovered, Open)>>,
-}
-
-impl Opening {
-    pub(super) fn next_at(&self, thaws: Duration) -> Duration {
-        self.call.next_at(thaws)
-    }
-}
+use crate::journal::Cursor;
+use crate::journal::postgres::LeadershipChange;
+use crate::journal::postgres::tables::Id;
 
 impl World<'_> {
     /// A process begins, and stands by.

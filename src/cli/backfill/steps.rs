@@ -1,0 +1,228 @@
+//! Asks the daemon for one occurrence after another, and waits for the end of each.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::span::Span;
+use super::report::{Runs, note};
+use crate::backfill::{Backlog, Bounds, Gap, Item, Planner, Standing, is_under_way, standing};
+use crate::control::{self, AccountStatus, Answer, Answers, ClientError, Question, Told};
+use crate::journal::{Filter, Key, Location, Record, State};
+use crate::log::visible;
+use crate::schedule::Entry;
+
+/// The journal is asked this often what has become of an occurrence.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A daemon that has gone is waited for this long: an upgrade or a restart takes less.
+const GONE_FOR: Duration = Duration::from_secs(60);
+
+/// What the journal tells of a span.
+pub(super) struct Found {
+    pub plan: Backlog,
+    /// When the oldest occurrence was scheduled that the journal has of any entry.
+    pub history_from: Option<Timestamp>,
+}
+
+/// Reads what a span lacks.
+pub(super) fn read(journal: &Location, entry: &std::sync::Arc<Entry>, span: Span) -> anyhow::Result<Found> {
+    let cursor = journal.planned_until()?;
+    let mut history_from = None;
+    journal.read_history(&Filter::default(), |row| {
+        // What is open is kept, however old it is.
+        if matches!(row.state, State::Due | State::Waiting | State::Sending | State::Started) {
+            return ControlFlow::Continue(());
+        }
+        history_from = Some(row.key.scheduled_at());
+        ControlFlow::Break(())
+    })?;
+    let in_force = journal.read_in_force(Some(&entry.name))?;
+    let history_from: Option<Timestamp> =
+        history_from.max(in_force.pruned_until.filter(|_| history_from.is_some()));
+    let bounds = Bounds { from: span.from, until: span.until, history_from, cursor };
+    let mut planner = Planner::new(entry, in_force, bounds);
+    let filter = Filter {
+        entry: Some(entry.name.clone()),
+        since: Some(span.from),
+        until: Some(span.until),
+        newest: None,
+    };
+    journal.read_history(&filter, |row| {
+        planner.take(row);
+        ControlFlow::Continue(())
+    })?;
+    Ok(Found { plan: planner.finish(), history_from })
+}
+
+/// The quota of an entry's account, as the daemon knows it. `None`: no daemon answers.
+pub(super) fn quota(places: &[PathBuf], entry: &Entry) -> Option<AccountStatus> {
+    let question = Question::Status { entries: Vec::new(), most: 0 };
+    let answer = control::ask(places, &question).and_then(|mut answers| answers.soon()).ok()?;
+    let Answer::Status(status) = answer else { return None };
+    status.accounts.into_iter().find(|account| account.account == entry.account.name.as_str())
+}
+
+/// Why a backfill was broken off. What was claimed goes on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{cause}\nwhat was claimed goes on; ask again with the same command, and the backfill goes on where it has come to"
+)]
+struct BrokenOff {
+    cause: anyhow::Error,
+}
+
+/// Goes through a plan.
+pub(super) struct Steps<'a> {
+    pub entry: &'a Entry,
+    pub journal: &'a Location,
+    pub places: &'a [PathBuf],
+}
+
+/// What came of a question for an occurrence.
+enum Asked {
+    /// The occurrence is claimed, and these answers tell more.
+    Claimed(Answers),
+    /// The daemon has gone, and may have claimed it.
+    Lost(ClientError),
+    /// Something else has claimed it.
+    Known,
+    /// The entry's action has not finished.
+    Busy(String),
+}
+
+impl Steps<'_> {
+    /// Makes up for each occurrence. Ends early where the daemon refuses one, or the API does: the
+    /// next would be refused as well.
+    pub(super) fn run(&self, found: &Found, runs: &mut Runs<'_>) -> anyhow::Result<()> {
+        for item in &found.plan.items {
+            let record = match item {
+                Item::UnderWay(key) => Some(self.ends(key, None)),
+                Item::Gap(gap) => self.makes_up(gap.clone()).transpose(),
+            };
+            let record = record.transpose().map_err(|cause| BrokenOff { cause })?;
+            let Some(record) = record else { continue };
+            runs.take(&record)?;
+            if record.state == State::Rejected {
+                let refused =
+                    "the API refused it, and would refuse the others as well: see to the cause first";
+                return Err(anyhow::Error::from(BrokenOff { cause: anyhow::anyhow!(refused) }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has one occurrence made up for. `None`: something else has seen to it.
+    fn makes_up(&self, mut gap: Gap) -> anyhow::Result<Option<Record>> {
+        let (mut told_busy, mut gone_since) = (false, None);
+        loop {
+            let since: Instant = match self.asks(&gap.key)? {
+                Asked::Claimed(answers) => return self.ends(&gap.key, Some(answers)).map(Some),
+                Asked::Busy(message) => {
+                    if !std::mem::replace(&mut told_busy, true) {
+                        note(&format!("waits: {message}"));
+                    }
+                    std::thread::sleep(POLL);
+                    continue;
+                }
+                Asked::Lost(error) => {
+                    let since = *gone_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > GONE_FOR {
+                        return Err(error.into());
+                    }
+                    std::thread::sleep(POLL);
+                    since
+                }
+                Asked::Known => Instant::now(),
+            };
+            // The claim may have been written, or somebody else makes up for the same span.
+            match standing(self.entry, &self.rows(gap.key.scheduled_at())?) {
+                Some(Standing::UnderWay(key)) => return self.ends(&key, None).map(Some),
+                Some(Standing::Gap(next)) => gap = next,
+                Some(_) => return Ok(None),
+                None if since.elapsed() > GONE_FOR => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    fn asks(&self, key: &Key) -> anyhow::Result<Asked> {
+        let question = Question::Backfill {
+            entry: key.entry().to_string(),
+            at: key.scheduled_at(),
+            pass: key.pass(),
+            wait: true,
+        };
+        let asked =
+            control::ask(self.places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
+        match asked {
+            Ok((Answer::Claimed { .. }, answers)) => Ok(Asked::Claimed(answers)),
+            Ok((other, _)) => Err(ClientError::Strange(format!("{other:?}")).into()),
+            Err(ClientError::Known(_)) => Ok(Asked::Known),
+            Err(ClientError::Busy(message)) => Ok(Asked::Busy(message)),
+            Err(error @ (ClientError::Gone | ClientError::Silent(_) | ClientError::Nobody { .. })) => {
+                Ok(Asked::Lost(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The rows of an instant.
+    fn rows(&self, at: Timestamp) -> anyhow::Result<Vec<Record>> {
+        let filter = Filter {
+            entry: Some(self.entry.name.clone()),
+            since: Some(at),
+            until: at.checked_add(SignedDuration::from_micros(1)).ok(),
+            newest: None,
+        };
+        let mut rows = Vec::new();
+        self.journal.read_history(&filter, |row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Waits until an occurrence that is claimed has come to its end: by the journal, which a
+    /// restart of the daemon leaves as it is. The daemon's answers tell what is waited for.
+    fn ends(&self, key: &Key, mut answers: Option<Answers>) -> anyhow::Result<Record> {
+        let mut gone_since: Option<Instant> = None;
+        loop {
+            let found = self.journal.read_records(std::slice::from_ref(key))?;
+            if let Some(record) = found.into_iter().flatten().next()
+                && !is_under_way(self.entry, &record)
+            {
+                return Ok(record);
+            }
+            match answers.as_mut().map(|answers| answers.within(POLL)) {
+                Some(Ok(Some(Answer::Told(told)))) => {
+                    tell(&told);
+                    // Nothing more is told of one that has started.
+                    answers = answers.filter(|_| !told.is_final());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) => answers = None,
+                None => {
+                    std::thread::sleep(POLL);
+                    let question = Question::Status { entries: Vec::new(), most: 0 };
+                    match control::ask(self.places, &question).and_then(|mut answers| answers.soon()) {
+                        Ok(_) => gone_since = None,
+                        Err(error) if gone_since.get_or_insert_with(Instant::now).elapsed() > GONE_FOR => {
+                            return Err(error.into());
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells what an occurrence waits for.
+fn tell(told: &Told) {
+    if told.state == State::Waiting.as_str() {
+        note(&visible(&told.message));
+    }
+}

@@ -1,0 +1,50 @@
+//! A daemon's process, as long as it fires, and a journal that is being opened for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::database::Call;
+use super::looks::Looks;
+use crate::daemon::node::{Answer, Node};
+use crate::dispatch::RequestId;
+use crate::journal::postgres::Term;
+use crate::journal::postgres::tables::Open;
+use crate::journal::{Key, Recovered};
+use crate::schedule::AccountName;
+
+pub(super) struct Process {
+    pub(super) life: u32,
+    pub(super) node: Node,
+    pub(super) file: usize,
+    pub(super) inbox: VecDeque<Answer>,
+    pub(super) wakes_at: Duration,
+    /// The lease is being handed over, until then at the latest. `None`: it is kept.
+    pub(super) leaves_until: Option<Duration>,
+    /// Requests on their way: what the book has them as, by the number that the network gave them.
+    pub(super) flying: HashMap<u64, Flying>,
+    /// Answers to the looks of this process.
+    pub(super) looks: Looks,
+    /// What a request is in the book, until it has ended.
+    pub(super) requests: HashMap<RequestId, usize>,
+    /// Requests that were admitted and have not left: when, and of which occurrence.
+    pub(super) admitted: HashMap<RequestId, (Duration, AccountName, Option<Key>)>,
+}
+
+pub(super) struct Flying {
+    pub(super) id: RequestId,
+    pub(super) sent_at: Timestamp,
+}
+
+/// The journal is being opened for a term.
+pub(super) struct Opening {
+    pub(super) term: Term,
+    pub(super) call: Call<Option<(Recovered, Open)>>,
+}
+
+impl Opening {
+    pub(super) fn next_at(&self, thaws: Duration) -> Duration {
+        self.call.next_at(thaws)
+    }
+}
