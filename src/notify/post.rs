@@ -55,35 +55,28 @@ impl Poster {
     }
 }
 
-/// Posts a message to an address, by a poster. `None`: the address was not read. The future owns
-/// all that it needs.
-pub(super) fn deliver(
-    found: Option<(SecretUrl, Poster)>,
-    message: Message,
-) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
-    async move {
-        let Some((url, poster)) = found else {
-            let error = "its address is not known".to_owned();
-            return Err(Failure { host: String::new(), error, again: Again::Never });
-        };
-        let request = match message {
-            Message::Digest(format, digest) => {
-                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-                poster.to(url.expose()).post(url.expose().clone()).json::<Value>(&digest.body(format, &host))
-            }
-            Message::Ping(ping) => pinging(&poster, &url, ping),
-        };
-        let failure = |error, again| Failure { host: url.host().to_owned(), error, again };
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => {
-                let status = answer.status();
-                let after =
-                    answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
-                Err(failure(format!("it answers {status}"), again(status, after)))
-            }
-            Err(error) => Err(failure(describe(error), Again::Perhaps(None))),
+/// Posts a message to an address, by a poster. `None`: the address could not be read.
+pub(super) async fn deliver(found: Option<(SecretUrl, Poster)>, message: Message) -> Result<(), Failure> {
+    let Some((url, poster)) = found else {
+        let error = "its address is not known".to_owned();
+        return Err(Failure { host: String::new(), error, again: Again::Never });
+    };
+    let request = match message {
+        Message::Digest(format, digest) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            poster.to(url.expose()).post(url.expose().clone()).json::<Value>(&digest.body(format, &host))
         }
+        Message::Ping(ping) => pinging(&poster, &url, ping),
+    };
+    let failure = |error, again| Failure { host: url.host().to_owned(), error, again };
+    match request.send().await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => {
+            let status = answer.status();
+            let after = answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+            Err(failure(format!("it answers {status}"), again(status, after)))
+        }
+        Err(error) => Err(failure(describe(error), Again::Perhaps(None))),
     }
 }
 

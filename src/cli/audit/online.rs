@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use super::super::api;
-use super::super::output::counted;
 use crate::audit::Online;
 use crate::cloud66::Action;
 use crate::log::visible;
+use crate::log::words::counted;
 use crate::online::{AskError, CheckClient};
 use crate::schedule::{Account, Schedule, StackUid};
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::Status;
 use super::super::history::{Line, style};
-use super::super::output::{self, Format, counted};
+use super::super::output::{self, Format};
 use super::super::span::Span;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use super::steps::Found;
@@ -15,6 +15,7 @@ use crate::backfill::{Backlog, Gap, Item};
 use crate::control::AccountStatus;
 use crate::journal::{Record, State};
 use crate::log::visible;
+use crate::log::words::counted;
 use crate::schedule::{Entry, Priority};
 
 const COLUMNS: [Column; 4] = [
