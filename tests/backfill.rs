@@ -64,8 +64,9 @@ fn skipped(sandbox: &Sandbox, more: &str, number: usize) -> (Place, Daemon, [Str
     let daemon = place.start();
     fires(&place);
     assert!(place.run(&["resume", "e"]).status.success());
-    let until = *instants.last().expect("one") + SignedDuration::from_secs(1);
-    let span = [instants[0].to_string(), until.to_string()];
+    let end = *instants.last().expect("one") + SignedDuration::from_secs(1);
+    until("the span is past", || if Timestamp::now() < end { Err(end.to_string()) } else { Ok(()) });
+    let span = [instants[0].to_string(), end.to_string()];
     (place, daemon, span)
 }
 

@@ -116,7 +116,7 @@ fn evils() -> Vec<(&'static str, Evil, &'static str)> {
         ("a FIFO", Evil::Fifo, "no regular file"),
         // Which cannot even be opened.
         ("a socket", Evil::Socket, "cannot be read"),
-        ("a directory", Evil::Directory, "a directory"),
+        ("a directory", Evil::Directory, "no file of the directory"),
         ("/dev/zero", Evil::Endless, "no regular file"),
         ("a link to itself", Evil::Loop, "cannot be read"),
     ]

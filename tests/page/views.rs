@@ -197,7 +197,7 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
             "[...document.querySelectorAll('.lanes li')].map((li) => li.textContent).join().includes('report,invoices')",
         ),
         ("calendar", "document.querySelector('.heat .closed') && document.querySelector('.plot canvas')"),
-        ("entry/invoices", "document.querySelector('.lead')?.textContent === 'due when report ends'"),
+        ("entry/invoices", "document.querySelector('.lead')?.textContent.startsWith('due when report ends')"),
         ("entry/report", "document.querySelector('dl')?.textContent.includes('theninvoices')"),
         ("entry/report", "document.querySelector('.pace.quick')"),
         (

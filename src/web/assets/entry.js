@@ -94,7 +94,7 @@ export function mount(root, route) {
     const [of, next, all, filtered] = await Promise.all([ask(address("entries", { entry: name })), ask(address("next", { entry: name, count: NEXT })).catch(() => null), ask(address("history", { entry: name, limit: PAGE })), ask(address("history", { entry: name, limit: shown, state: wanted }))]);
     const entry = of.value[0];
     zone = entry?.timezone ?? "UTC";
-    fill(lead, entry ? [entry.next ? ["next ", instant(entry.next, zone), ", ", counting(entry.next)] : entry.after ? ["due when ", entryLink(entry.after.entry), " ends"] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
+    fill(lead, entry ? [entry.after ? ["due when ", entryLink(entry.after.entry), " ends", entry.expected ? [", probably at ", instant(entry.expected, zone)] : ""].flat() : entry.next ? ["next ", instant(entry.next, zone), ", ", counting(entry.next)] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
     fill(parts.about, entry ? about(entry) : empty("–"));
     fill(parts.next, next?.value.length ? table("Next occurrences", [
       scheduled(zone),
