@@ -283,16 +283,22 @@ impl Scenario {
             lost_beats,
             disk,
         };
-        scenario.restoring_no_links()
+        scenario.restoring_known_worlds()
     }
 
-    /// Leaves out restores of an older journal where entries are repeated or come after others.
-    /// Such a copy does not know what its occurrences have led to. A process that finds the copy
-    /// ends these as unknown; one that is started after it does not know of the copy, and may start
-    /// one of them a second time.
-    fn restoring_no_links(mut self) -> Scenario {
+    /// Leaves out restores of an older journal in two worlds.
+    ///
+    /// Where entries are repeated or come after others, the copy does not know what its occurrences
+    /// have led to. A process that finds the copy ends these as unknown; one that is started after
+    /// it does not know of the copy, and may start one of them a second time.
+    ///
+    /// Where somebody sets a clock, the copy does not know which passes through an instant were
+    /// begun after it was made. Their occurrences are in doubt under the pass that the copy knows,
+    /// and the oracle cannot tell one pass from the other.
+    fn restoring_known_worlds(mut self) -> Scenario {
         let is_linked = |entry: &Arc<Entry>| entry.after.is_some() || entry.retry.is_some();
-        if self.universe.entries.iter().any(is_linked) {
+        let sets_clock = self.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_)));
+        if sets_clock || self.universe.entries.iter().any(is_linked) {
             self.acts.retain(|(.., act)| !matches!(act, Act::Restore { .. }));
         }
         self

@@ -44,7 +44,7 @@ impl Scenario {
                 acts.push((at, 0, ends));
             }
         }
-        Scenario { files, acts, ..alone }
+        Scenario { files, acts, ..alone }.restoring_known_worlds()
     }
 }
 

@@ -32,7 +32,7 @@ impl Scenario {
             acts: acts(alone.span, machines, &clocks, &mut rng),
             ..alone
         };
-        several.restoring_no_links()
+        several.restoring_known_worlds()
     }
 }
 
