@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::{Identity, SendPermit};
 use super::identity::Id;
@@ -99,7 +99,11 @@ impl ElectionState {
         self.sent_until = self.sent_until.max(until);
     }
 
-    /// Up to when anybody may have sent, by all that was seen.
+    /// Up to when anybody may have sent, by all that was seen. Grows with each beat that is written,
+    /// so that a copy of the database from before a beat is known by it. Example: the clock of the
+    /// leader is 11 s behind the one of the leader before it, and what it sends is due long before
+    /// the end of the former one's permit. A copy from the beginning of its term has that end as
+    /// well, and lacks what it has sent.
     pub(crate) fn sent_until(&self) -> Option<Timestamp> {
         self.sent_until
     }
@@ -173,7 +177,8 @@ impl ElectionState {
         let beat = found.seen.beat + 1;
         let known_beat = KnownBeat::new(beat);
         self.role = Role::Leads(number, permit.clone(), Beats { known: known_beat.clone(), asked: beat });
-        self.sent_until = self.sent_until.max(Some(sends_until(asked)));
+        let until = sends_until(asked).max(self.sent_until.unwrap_or(Timestamp::MIN));
+        self.sent_until = grown(found.sends_until, until);
         (self.former, self.free_since) = (None, None);
         let former = Number::new(found.seen.number);
         let sends_until = found.sends_until;
@@ -204,7 +209,7 @@ impl ElectionState {
             Role::Leads(number, permit, beats) if numbers.contains(&number.get()) => {
                 permit.extend(asked.mono + VALID, sends_until(asked));
                 beats.known.reaches(beats.asked);
-                self.sent_until = self.sent_until.max(Some(sends_until(asked)));
+                self.sent_until = grown(self.sent_until, sends_until(asked));
                 None
             }
             Role::Leads(..) => {
@@ -261,9 +266,51 @@ impl ElectionState {
     }
 }
 
+/// What a lease has as its `sends_until` after a beat that was asked for with `until`, as the
+/// statements have it.
+pub(crate) fn grown(sends_until: Option<Timestamp>, until: Timestamp) -> Option<Timestamp> {
+    let next = |was: Timestamp| was.checked_add(SignedDuration::from_micros(1)).unwrap_or(was);
+    sends_until.map(next).max(Some(until))
+}
+
 /// Nothing that is due later is sent before the next beat.
 pub(crate) fn sends_until(asked: Now) -> Timestamp {
     let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
     // As the database keeps it: a row that was written for it is not older than it.
     Timestamp::from_microsecond(until.as_microsecond()).unwrap_or(until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::Tables;
+    use super::*;
+
+    /// Takes the lease at a second of the member's clock.
+    fn leads(tables: &mut Tables, id: Id, second: i64) -> ElectionState {
+        let mut part = ElectionState::new(None);
+        let wall = Timestamp::from_second(second).expect("an instant");
+        let asked = Now { wall, mono: Duration::from_secs(60) };
+        let found = tables.look();
+        let _ = part.consider(&found, None, Duration::ZERO, asked.mono);
+        let until = sends_until(asked).max(part.sent_until().unwrap_or(wall));
+        let number = tables.take(found.seen, id, until, None).expect("the lease is as it was seen");
+        let identity = tables.identity().clone();
+        part.taken(Shard::Common, &found, (number, None), (id, &identity), asked);
+        part
+    }
+
+    #[test]
+    fn a_copy_from_before_a_leader_whose_clock_is_behind_is_an_older_one() {
+        let mut tables = Tables::new();
+        leads(&mut tables, Id(1), 1_000_011);
+        let copy = tables.clone();
+        let behind = leads(&mut tables, Id(2), 1_000_000);
+        assert_eq!(behind.sent_until(), tables.look().sends_until, "as the database has it");
+        let mut another = ElectionState::new(None);
+        another.may_have_sent(behind.sent_until());
+        let _ = another.consider(&tables.look(), None, Duration::ZERO, Duration::from_secs(60));
+        assert_eq!(another.older_since, None);
+        let _ = another.consider(&copy.look(), None, Duration::ZERO, Duration::from_secs(60));
+        assert!(another.older_since.is_some(), "the second leader may have sent what the copy lacks");
+    }
 }

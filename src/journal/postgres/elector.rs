@@ -64,6 +64,9 @@ const ADD: &str = "
     )
     INSERT INTO stackcron.shard (name) SELECT name FROM unnest($1::text[]) AS name ON CONFLICT (name) DO NOTHING";
 
+/// `sends_until` grows with each beat, also by the clock of a leader that is behind the former one's:
+/// see [`ElectionState::sent_until`].
+///
 /// Takes a lease that is still as it was seen, in a journal of this identity that is there as a
 /// whole. The new number is greater than that of each term before, also of those that a database
 /// which was restored from a backup has forgotten: it is at least the time.
@@ -73,7 +76,7 @@ const TAKE: &str = "
             (SELECT max(number) + 1 FROM stackcron.lease),
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
         ),
-        beat = beat + 1, released = false, holder = $1, holder_name = $6, sends_until = greatest(sends_until, $2),
+        beat = beat + 1, released = false, holder = $1, holder_name = $6, sends_until = greatest(sends_until + 1, $2),
         lost_until = greatest(lost_until, $8)
     WHERE name = $7 AND number = $3 AND beat = $4 AND released = $5
         AND EXISTS (SELECT FROM stackcron.journal WHERE identity = $9::text::uuid)
@@ -83,7 +86,7 @@ const TAKE: &str = "
 /// Keeps the leases of these terms of this holder. A row with an older beat than the one that is
 /// known to be written is of an older copy of the database.
 const KEEP: &str = "
-    UPDATE stackcron.lease l SET beat = k.next, sends_until = greatest(sends_until, $5)
+    UPDATE stackcron.lease l SET beat = k.next, sends_until = greatest(sends_until + 1, $5)
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (number, known, next)
     WHERE l.number = k.number AND l.holder = $4 AND NOT l.released AND l.beat >= k.known AND l.beat < k.next
         AND EXISTS (SELECT FROM stackcron.journal WHERE identity = $6::text::uuid)

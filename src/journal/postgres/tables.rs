@@ -9,7 +9,7 @@ use super::super::memory::Memory;
 use super::super::progress::Progress;
 use super::super::store::{Write, Written};
 use super::super::{Claim, ClockOf, Cursor, Identity, Key, Recovered, Transition};
-pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
+pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, grown, sends_until};
 pub(crate) use super::group::Group;
 pub(crate) use super::identity::Id;
 pub(crate) use super::lease::{BEAT, KnownBeat, LOOK, Number, Seen};
@@ -103,7 +103,7 @@ impl Tables {
         self.lease = Found {
             seen: Seen { number, beat, released: false },
             holder: Some(holder),
-            sends_until: self.lease.sends_until.max(Some(until)),
+            sends_until: grown(self.lease.sends_until, until),
             ..self.lease.clone()
         };
         Some(Number::new(number))
@@ -119,7 +119,7 @@ impl Tables {
             return Vec::new();
         }
         self.lease.seen.beat = next;
-        self.lease.sends_until = self.lease.sends_until.max(Some(until));
+        self.lease.sends_until = grown(self.lease.sends_until, until);
         vec![number.get()]
     }
 
