@@ -407,14 +407,28 @@ impl<'a> Oracle<'a> {
             // Of an idempotent one, nothing may tell its actions from those of others that are in
             // doubt for good.
             let is_certain = own.is_some_and(|own| actions.contains(&own)) && !is_idempotent;
-            if is_certain && untold > 0 && !adopted {
+            // An occurrence of the stack that stays unknown may own the second action, so that
+            // nobody can say whose it is.
+            let stacks = |name: &EntryName| {
+                let named = self.scenario.universe.entries.iter().filter(move |entry| entry.name == *name);
+                named.map(|entry| &entry.stack).collect::<BTreeSet<_>>()
+            };
+            let own_stacks = stacks(key.entry());
+            let claimed_by_others = committed.rows().any(|(other, row)| {
+                row.state == State::Unknown
+                    && other != *key
+                    && !stacks(other.entry()).is_disjoint(&own_stacks)
+            });
+            if is_certain && untold > 0 && !adopted && !(is_late && claimed_by_others) {
                 wrong
                     .push(format!("{key} started {actions:?}, is known by {own:?}, and nothing tells of it"));
             }
         }
         let mut kept: BTreeMap<Key, usize> = BTreeMap::new();
         for (key, actions) in started.iter().filter(|(key, _)| self.is_appointment(key)) {
-            *kept.entry((*key).clone().in_pass(0)).or_default() += actions.len();
+            // An effect that came later than an attempt is waited for is told as a surplus action.
+            let in_time = actions.iter().filter(|action| !late.contains_key(action)).count();
+            *kept.entry((*key).clone().in_pass(0)).or_default() += in_time;
         }
         let twice = kept.iter().filter(|&(key, &times)| {
             let mut entries = self.scenario.universe.entries.iter();
