@@ -11,6 +11,7 @@
 //! been claimed. It runs to its end. The next day the same command finds 41 that have run, and
 //! goes on with the 42nd.
 
+mod found;
 mod report;
 mod steps;
 
@@ -72,7 +73,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
         Err(error) => return Ok(output::usage(&error)),
     };
     let journal = args.place.journal()?;
-    let found = steps::read(&journal, &entry, span)?;
+    let found = found::read(&journal, &entry, span)?;
     let places = args.place.sockets()?;
     if args.dry_run {
         let quota = steps::quota(&places, &entry);

@@ -10,7 +10,7 @@ use super::super::history::{Line, style};
 use super::super::output::{self, Format};
 use super::super::span::Span;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
-use super::steps::Found;
+use super::found::Found;
 use crate::backfill::{Backlog, Gap, Item};
 use crate::control::AccountStatus;
 use crate::journal::{Record, State};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::span::Span;
+use super::found::Found;
 use super::report::{Runs, note};
-use crate::backfill::{Backlog, Bounds, Gap, Item, Planner, Standing, is_under_way, standing};
+use crate::backfill::{Gap, Item, Standing, is_under_way, standing};
 use crate::control::{self, AccountStatus, Answer, Answers, ClientError, Question, Told};
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
@@ -19,43 +19,6 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// A daemon that has gone is waited for this long: an upgrade or a restart takes less.
 const GONE_FOR: Duration = Duration::from_secs(60);
-
-/// What the journal tells of a span.
-pub(super) struct Found {
-    pub plan: Backlog,
-    /// When the oldest occurrence was scheduled that the journal has of any entry.
-    pub history_from: Option<Timestamp>,
-}
-
-/// Reads what a span lacks.
-pub(super) fn read(journal: &Location, entry: &std::sync::Arc<Entry>, span: Span) -> anyhow::Result<Found> {
-    let cursor = journal.planned_until()?;
-    let mut history_from = None;
-    journal.read_history(&Filter::default(), |row| {
-        // What is open is kept, however old it is.
-        if matches!(row.state, State::Due | State::Waiting | State::Sending | State::Started) {
-            return ControlFlow::Continue(());
-        }
-        history_from = Some(row.key.scheduled_at());
-        ControlFlow::Break(())
-    })?;
-    let in_force = journal.read_in_force(Some(&entry.name))?;
-    let history_from: Option<Timestamp> =
-        history_from.max(in_force.pruned_until.filter(|_| history_from.is_some()));
-    let bounds = Bounds { from: span.from, until: span.until, history_from, cursor };
-    let mut planner = Planner::new(entry, in_force, bounds);
-    let filter = Filter {
-        entry: Some(entry.name.clone()),
-        since: Some(span.from),
-        until: Some(span.until),
-        newest: None,
-    };
-    journal.read_history(&filter, |row| {
-        planner.take(row);
-        ControlFlow::Continue(())
-    })?;
-    Ok(Found { plan: planner.finish(), history_from })
-}
 
 /// The quota of an entry's account, as the daemon knows it. `None`: no daemon answers.
 pub(super) fn quota(places: &[PathBuf], entry: &Entry) -> Option<AccountStatus> {
