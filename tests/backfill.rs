@@ -31,16 +31,6 @@ fn runs(sandbox: &Sandbox) -> HashMap<String, usize> {
     runs
 }
 
-fn fires(place: &Place) {
-    until("a daemon that fires", || {
-        let ended = place.run(&["--format", "json", "status"]);
-        match serde_json::from_str::<Value>(&ended.stdout) {
-            Ok(status) if status["ready"] == true => Ok(()),
-            _ => Err(format!("{ended:?}")),
-        }
-    });
-}
-
 /// A place where the occurrences of `e` from the first instant up to before the second one were
 /// skipped, and nothing more comes due of it.
 fn skipped(sandbox: &Sandbox, more: &str, number: usize) -> (Place, Daemon, [String; 2]) {
@@ -62,7 +52,7 @@ fn skipped(sandbox: &Sandbox, more: &str, number: usize) -> (Place, Daemon, [Str
     let text = std::fs::read_to_string(place.config()).expect("the file");
     place.replace(&text.replace(EVERY_SECOND, "'@yearly'"));
     let daemon = place.start();
-    fires(&place);
+    place.fires();
     assert!(place.run(&["resume", "e"]).status.success());
     let end = *instants.last().expect("one") + SignedDuration::from_secs(1);
     until("the span is past", || if Timestamp::now() < end { Err(end.to_string()) } else { Ok(()) });
@@ -94,7 +84,7 @@ async fn what_was_skipped_is_made_up_for_over_kills_and_none_runs_twice() {
     asking.kill().expect("killed");
     asking.wait().expect("an end");
     let mut daemon = place.start();
-    fires(&place);
+    place.fires();
     // What a kill has left in doubt is decided after two minutes.
     until_within(Duration::from_secs(250), "all is made up for", || {
         let ended = place.run(&command);
@@ -184,7 +174,7 @@ async fn what_the_journal_lacks_is_made_up_for_and_what_stands_against_it_is_tol
     assert_eq!(place.run(&["backfill", "nobody", "--from", &from, "--until", &to]).status.code(), Some(2));
 
     let mut daemon = place.start();
-    fires(&place);
+    place.fires();
     assert!(place.run(&["pause", "e", "--note", "a move"]).status.success());
     let paused = place.run(&command);
     assert_eq!(paused.status.code(), Some(1), "{paused:?}");

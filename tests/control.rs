@@ -30,13 +30,7 @@ fn started(place: &Place) -> Daemon {
 
 fn ready(place: &Place, daemon: &mut Daemon) {
     daemon.event("daemon.started");
-    until("a daemon that fires", || {
-        let ended = place.run(&["--format", "json", "status"]);
-        match ended.status.success() && json(&ended)["ready"] == true {
-            true => Ok(()),
-            false => Err(format!("{ended:?}")),
-        }
-    });
+    place.fires();
 }
 
 /// The one object that a command printed.

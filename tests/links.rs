@@ -13,17 +13,6 @@ fn history(place: &Place) -> Vec<Value> {
     ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Waits until what a person fires is claimed.
-fn fires(place: &Place) {
-    until("a daemon that fires", || {
-        let ended = place.run(&["--format", "json", "status"]);
-        match serde_json::from_str::<Value>(&ended.stdout) {
-            Ok(status) if status["ready"] == true => Ok(()),
-            _ => Err(format!("{ended:?}")),
-        }
-    });
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_run_is_repeated_over_kills_and_the_last_one_counts() {
     let sandbox = sandbox(&[]).await;
@@ -33,7 +22,7 @@ async fn a_failed_run_is_repeated_over_kills_and_the_last_one_counts() {
         nor-this: { stack: s1, job: j1, after: never }\n";
     let place = Place::firing_at(&sandbox, "", jobs);
     let mut daemon = place.start();
-    fires(&place);
+    place.fires();
     let ended = place.run(&["fire", "fails", "--args", "given"]);
     assert!(ended.status.success(), "{ended:?}");
     let first = daemon.event("action.finished");
@@ -189,7 +178,7 @@ async fn status_tells_when_a_chain_s_next_entry_is_expected() {
         second: { stack: s1, job: j2, after: first }\n";
     let place = Place::firing_at(&sandbox, "", jobs);
     let mut daemon = place.start();
-    fires(&place);
+    place.fires();
     let of_second = || {
         let ended = place.run(&["--format", "json", "status", "second"]);
         let status: Value = serde_json::from_str(&ended.stdout).expect("JSON");

@@ -21,19 +21,12 @@ fn run(id: ActionId, time: &str, user: &str) -> (StackUid, Action) {
 fn row(time: &str, state: State, attempts: u32, action_id: Option<ActionId>) -> Record {
     let scheduled_at = at(&format!("2026-10-01T{time}Z"));
     Record {
-        key: Key::new(EntryName::new("a").expect("a name"), scheduled_at),
         state,
         sent_at: Some(scheduled_at),
         lateness_ms: Some(4),
         attempts,
         action_id,
-        finished_at: None,
-        finished_success: None,
-        reason: None,
-        link: None,
-        replaced_by: None,
-        error: None,
-        surplus: None,
+        ..Record::due(Key::new(EntryName::new("a").expect("a name"), scheduled_at))
     }
 }
 

@@ -28,19 +28,15 @@ fn each_state_has_its_verdict() {
 
 fn record(name: &str, minute: &str) -> Record {
     Record {
-        key: Key::new(EntryName::new(name).expect("a name"), at(&format!("2026-10-01T{minute}:00Z"))),
         state: State::Finished,
-        sent_at: None,
         lateness_ms: Some(4),
         attempts: 1,
         action_id: Some(7),
-        finished_at: None,
         finished_success: Some(true),
-        reason: None,
-        link: None,
-        replaced_by: None,
-        error: None,
-        surplus: None,
+        ..Record::due(Key::new(
+            EntryName::new(name).expect("a name"),
+            at(&format!("2026-10-01T{minute}:00Z")),
+        ))
     }
 }
 

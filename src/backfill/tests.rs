@@ -8,19 +8,10 @@ use crate::timetable::tests::{at, entry};
 fn row(minute: &str, pass: u32, state: State, link: Option<Linked>) -> Record {
     let key = Key::new(EntryName::new("e").expect("a name"), at(&format!("2026-10-01T{minute}Z")));
     Record {
-        key: key.in_pass(pass),
         state,
-        sent_at: None,
-        lateness_ms: None,
-        attempts: 0,
         action_id: matches!(state, State::Started | State::Finished | State::Failed).then_some(7),
-        finished_at: None,
-        finished_success: None,
-        reason: None,
         link,
-        replaced_by: None,
-        error: None,
-        surplus: None,
+        ..Record::due(key.in_pass(pass))
     }
 }
 

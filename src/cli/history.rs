@@ -481,20 +481,8 @@ pub(crate) mod tests {
 
     #[test]
     fn columns_grow_with_what_comes_late() {
-        let record = |entry: &str| Record {
-            key: Key::new(EntryName::new(entry).expect("a name"), at("2026-05-01T01:00:00Z")),
-            state: State::Due,
-            sent_at: None,
-            lateness_ms: None,
-            attempts: 0,
-            action_id: None,
-            finished_at: None,
-            finished_success: None,
-            reason: None,
-            link: None,
-            replaced_by: None,
-            error: None,
-            surplus: None,
+        let record = |entry: &str| {
+            Record::due(Key::new(EntryName::new(entry).expect("a name"), at("2026-05-01T01:00:00Z")))
         };
         let mut out = anstream::StripStream::new(Vec::new());
         let mut rows = Rows::new(Format::Text, None, &mut out);

@@ -390,6 +390,26 @@ pub(crate) fn calendar_reason(calendar: &CalendarName) -> String {
 }
 
 impl Record {
+    /// The record of an occurrence that was claimed, and of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn due(key: Key) -> Record {
+        Record {
+            key,
+            state: State::Due,
+            sent_at: None,
+            lateness_ms: None,
+            attempts: 0,
+            action_id: None,
+            finished_at: None,
+            finished_success: None,
+            reason: None,
+            link: None,
+            replaced_by: None,
+            error: None,
+            surplus: None,
+        }
+    }
+
     /// The reason without the name of the calendar: `calendar`.
     pub fn reason_word(&self) -> Option<&str> {
         if self.calendar().is_some() { Some("calendar") } else { self.reason.as_deref() }

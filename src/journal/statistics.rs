@@ -103,19 +103,12 @@ mod tests {
     fn record(second: i64, state: State, took: Option<i64>) -> Record {
         let at = |second| Timestamp::from_second(second).expect("an instant");
         Record {
-            key: Key::new(EntryName::new("nightly").expect("a name"), at(second)),
             state,
             sent_at: Some(at(second)),
             lateness_ms: Some(second),
             attempts: 1,
-            action_id: None,
             finished_at: took.map(|took| at(second + took)),
-            finished_success: None,
-            reason: None,
-            link: None,
-            replaced_by: None,
-            error: None,
-            surplus: None,
+            ..Record::due(Key::new(EntryName::new("nightly").expect("a name"), at(second)))
         }
     }
 

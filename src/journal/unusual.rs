@@ -141,19 +141,13 @@ mod tests {
 
     fn record(entry: &str, sent: i64, state: State, took: Option<i64>) -> Record {
         Record {
-            key: Key::new(EntryName::new(entry).expect("a name"), at(sent)),
             state,
             sent_at: Some(at(sent)),
             lateness_ms: Some(0),
             attempts: 1,
             action_id: Some(7),
             finished_at: took.map(|took| at(sent + took)),
-            finished_success: None,
-            reason: None,
-            link: None,
-            replaced_by: None,
-            error: None,
-            surplus: None,
+            ..Record::due(Key::new(EntryName::new(entry).expect("a name"), at(sent)))
         }
     }
 

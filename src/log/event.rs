@@ -167,7 +167,7 @@ events! {
         in_flight: usize,
     }, format!(
         "{}: nothing new is sent; {} in flight",
-        e.reason, match e.in_flight { 1 => "1 request is".to_owned(), many => format!("{many} requests are") }
+        e.reason, counted(e.in_flight, "request is", "requests are")
     );
 
     /// The daemon ends.
@@ -787,7 +787,7 @@ events! {
         entries: usize,
     }, format!(
         "the clock is behind: {} until it shows {}. Synchronise the machine's time",
-        match e.entries { 1 => "1 entry waits".to_owned(), many => format!("{many} entries wait") }, e.until
+        counted(e.entries, "entry waits", "entries wait"), e.until
     );
 }
 

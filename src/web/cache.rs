@@ -45,7 +45,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// The answer to a question, which is made where there is none that is good. `Refusal::Later`: it is still being made.
+    /// Returns the answer to a question, from the cache while it is good. `Refusal::Later`: the
+    /// answer is still being made.
     pub(super) async fn answer<F>(
         &self,
         question: String,
@@ -68,34 +69,24 @@ impl Cache {
     where
         F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
     {
-        let answer = timeout(within, self.made(question, good_for, make));
-        answer.await.unwrap_or(Err(Refusal::Later(within.as_secs())))
-    }
-
-    async fn made<F>(
-        &self,
-        question: String,
-        good_for: Duration,
-        make: impl FnOnce() -> F,
-    ) -> Result<Arc<Answer>, Refusal>
-    where
-        F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
-    {
-        let mut kept = self.slot(question).lock_owned().await;
-        if let Some((good_until, answer)) = kept.as_ref()
-            && Instant::now() < *good_until
-        {
-            return Ok(Arc::clone(answer));
-        }
-        let making = make();
-        let began = Instant::now();
-        let made = tokio::spawn(async move {
-            let answer = Arc::new(making.await?);
-            let good_for = good_for.max(began.elapsed() * GOOD_TIMES);
-            *kept = Some((Instant::now() + good_for, Arc::clone(&answer)));
-            Ok(answer)
-        });
-        made.await.unwrap_or(Err(Refusal::Failed))
+        let answer = async {
+            let mut kept = self.slot(question).lock_owned().await;
+            if let Some((good_until, answer)) = kept.as_ref()
+                && Instant::now() < *good_until
+            {
+                return Ok(Arc::clone(answer));
+            }
+            let making = make();
+            let began = Instant::now();
+            let made = tokio::spawn(async move {
+                let answer = Arc::new(making.await?);
+                let good_for = good_for.max(began.elapsed() * GOOD_TIMES);
+                *kept = Some((Instant::now() + good_for, Arc::clone(&answer)));
+                Ok(answer)
+            });
+            made.await.unwrap_or(Err(Refusal::Failed))
+        };
+        timeout(within, answer).await.unwrap_or(Err(Refusal::Later(within.as_secs())))
     }
 
     fn slot(&self, question: String) -> Slot {

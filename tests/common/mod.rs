@@ -124,6 +124,17 @@ impl Place {
         }
     }
 
+    /// Waits until a daemon fires the schedule, so that what a person fires is claimed.
+    pub fn fires(&self) {
+        until("a daemon that fires", || {
+            let ended = self.run(&["--format", "json", "status"]);
+            match serde_json::from_str::<Value>(&ended.stdout) {
+                Ok(status) if ended.status.success() && status["ready"] == true => Ok(()),
+                _ => Err(format!("{ended:?}")),
+            }
+        });
+    }
+
     /// Starts the daemon.
     pub fn start(&self) -> Daemon {
         self.start_with(&[])

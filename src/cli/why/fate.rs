@@ -391,19 +391,9 @@ mod tests {
         for state in State::ALL {
             for reason in [None, Some("retry".to_owned())] {
                 let record = Record {
-                    key: crate::journal::Key::new(nightly.name.clone(), at("2026-05-01T01:30:00Z")),
                     state,
-                    sent_at: None,
-                    lateness_ms: None,
-                    attempts: 0,
-                    action_id: None,
-                    finished_at: None,
-                    finished_success: None,
                     reason,
-                    link: None,
-                    replaced_by: None,
-                    error: None,
-                    surplus: None,
+                    ..Record::due(crate::journal::Key::new(nightly.name.clone(), at("2026-05-01T01:30:00Z")))
                 };
                 let named = event(&record);
                 assert!(

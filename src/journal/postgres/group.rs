@@ -15,7 +15,7 @@ use super::super::{
 };
 use super::Address;
 use super::connection::{ANSWERED_WITHIN, Answers};
-use super::statements::Statements;
+use super::statements::{Statements, targets};
 use crate::schedule::{AccountName, EntryName};
 
 /// Gives back what was claimed and is settled. A claim does not see what another shard's leader
@@ -40,30 +40,22 @@ const WITHDRAW: &str = "
     SELECT EXISTS (SELECT FROM lease)";
 
 /// What reloads made of claims that are open.
-pub(super) const AMEND: &str = "
+pub(super) const AMEND: &str = concat!(
+    "
     , amendment AS MATERIALIZED (
         SELECT a.* FROM lease, unnest(
             $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::integer[]
         ) AS a (scheduled_at, entry, account, stack, job, due, deadline, pass)
-    ), aim AS MATERIALIZED (
-        SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM amendment
-    ), added AS (
-        INSERT INTO stackcron.target (account, stack, job)
-        SELECT account, stack, job FROM aim
-        WHERE NOT EXISTS (SELECT FROM stackcron.target t
-            WHERE t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job)
-        RETURNING id, account, stack, job
-    ), target AS (
-        SELECT id, account, stack, job FROM added
-        UNION ALL
-        SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
-        JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
+    ), ",
+    targets!("amendment"),
+    "
     ), amended AS (
         UPDATE stackcron.open o SET target = t.id, due = a.due, deadline = a.deadline
         FROM amendment a JOIN target t ON t.account = a.account AND t.stack = a.stack AND t.job = a.job
         WHERE o.scheduled_at = a.scheduled_at AND o.entry = a.entry COLLATE \"C\" AND o.pass = a.pass
     )
-    SELECT EXISTS (SELECT FROM lease)";
+    SELECT EXISTS (SELECT FROM lease)"
+);
 
 /// How far open occurrences have come, and the end of others.
 const STEPS: &str = "

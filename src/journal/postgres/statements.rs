@@ -4,16 +4,15 @@ use super::lease::KnownBeat;
 use super::term::Term;
 use crate::schedule::ShardName;
 
-/// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched,
-/// is of a claim whose answer was lost.
-const CLAIM: &str = "
-    , claim AS MATERIALIZED (
-        SELECT c.* FROM lease, unnest(
-            $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[],
-            $12::integer[], $13::boolean[], $17::integer[], $18::bigint[]
-        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once, link, retry_of)
-    ), aim AS MATERIALIZED (
-        SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM claim
+/// The common table expressions up to `target`, which has the number of each account, stack and job
+/// that the rows of `$rows` name. New ones are added. The last parenthesis is left open.
+macro_rules! targets {
+    ($rows:literal) => {
+        concat!(
+            "aim AS MATERIALIZED (
+        SELECT DISTINCT account COLLATE \"C\" AS account, stack COLLATE \"C\" AS stack, job COLLATE \"C\" AS job FROM ",
+            $rows,
+            "
     ), added AS (
         INSERT INTO stackcron.target (account, stack, job)
         SELECT account, stack, job FROM aim
@@ -24,7 +23,24 @@ const CLAIM: &str = "
         SELECT id, account, stack, job FROM added
         UNION ALL
         SELECT t.id, t.account, t.stack, t.job FROM stackcron.target t
-        JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job
+        JOIN aim ON t.account = aim.account AND t.stack = aim.stack AND t.job = aim.job"
+        )
+    };
+}
+pub(super) use targets;
+
+/// The claims of a sweep, and the cursor. A row that is there with this leader's number, untouched,
+/// is of a claim whose answer was lost.
+const CLAIM: &str = concat!(
+    "
+    , claim AS MATERIALIZED (
+        SELECT c.* FROM lease, unnest(
+            $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::boolean[], $11::text[],
+            $12::integer[], $13::boolean[], $17::integer[], $18::bigint[]
+        ) AS c (scheduled_at, entry, account, stack, job, due, deadline, by_person, args, pass, once, link, retry_of)
+    ), ",
+    targets!("claim"),
+    "
     ), moved AS (
         UPDATE stackcron.shard SET
             cursor = CASE WHEN $14::bigint IS NULL THEN greatest(cursor, $2) ELSE $2 END,
@@ -47,7 +63,8 @@ const CLAIM: &str = "
         RETURNING scheduled_at, entry, pass
     )
     SELECT EXISTS (SELECT FROM lease), inserted.scheduled_at, inserted.entry, inserted.pass
-    FROM (SELECT) AS one LEFT JOIN inserted ON true";
+    FROM (SELECT) AS one LEFT JOIN inserted ON true"
+);
 
 /// What is in force no more ends, and what is new begins. An instant that a former schedule had
 /// reached, with a clock that was set back since, leaves nothing of it.
