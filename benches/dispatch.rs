@@ -224,7 +224,8 @@ fn overhead() {
     }
 }
 
-/// From the first arrival at the due instant to the last. What the daemon has sent before is left out.
+/// From the first arrival at the due instant to the last. What the daemon has sent before is left
+/// out.
 fn rate(arrivals: &Arrivals, start: impl Fn(Timestamp) -> Child) -> f64 {
     let due = Timestamp::from_second(Timestamp::now().as_second() + 8).expect("a timestamp");
     let mut child = start(due);
@@ -249,7 +250,8 @@ fn rate(arrivals: &Arrivals, start: impl Fn(Timestamp) -> Child) -> f64 {
 fn start_daemon(address: SocketAddr, due: Timestamp) -> Child {
     let cron = due.strftime("%-S %-M %-H %-d %-m *").to_string();
     let mut text = text(&format!("http://{address}"), REQUESTS, &cron, "follow: false");
-    // As in a daemon that has run for a while, the quota is known: else the first request goes alone.
+    // As in a daemon that has run for a while, the quota is known: else the first request goes
+    // alone.
     let before = (due - SignedDuration::from_secs(2)).strftime("%-S %-M %-H %-d %-m *");
     text += &format!("  before: {{ stack: s, job: before, cron: '{before}' }}\n");
     let (_, path) = file(&text).keep().expect("the file");

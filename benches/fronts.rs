@@ -2,9 +2,9 @@
 //!
 //! nginx, haproxy and nginx with TLS, each of which closes connections that are idle for a second,
 //! the gap between two fires of an entry. The front is reloaded again and again in one run, and
-//! restarted in another: what a restart cuts with bytes on the wire is in doubt by right. `cargo bench
-//! --bench fronts` takes some six minutes; `-- 10` lets each run take ten seconds. A front that is not
-//! installed is skipped.
+//! restarted in another: what a restart cuts with bytes on the wire is in doubt by right. `cargo
+//! bench --bench fronts` takes some six minutes; `-- 10` lets each run take ten seconds. A front
+//! that is not installed is skipped.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

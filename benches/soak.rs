@@ -2,8 +2,9 @@
 //! the journal told every few minutes.
 //!
 //! The journal keeps settled occurrences for five minutes and is pruned each hour at 37 minutes and
-//! 43 seconds: an hour sees one pruning, and a shorter soak does when it begins in time. `cargo bench
-//! --bench soak` takes an hour, `-- 15` fifteen minutes, and `-- 15 300` fires 300 a second meanwhile.
+//! 43 seconds: an hour sees one pruning, and a shorter soak does when it begins in time. `cargo
+//! bench --bench soak` takes an hour, `-- 15` fifteen minutes, and `-- 15 300` fires 300 a second
+//! meanwhile.
 
 #[path = "growth/daemon.rs"]
 #[allow(dead_code, reason = "each bench uses a part")]

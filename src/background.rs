@@ -9,7 +9,7 @@
 //! 12:00:00.000  1,000 occurrences are due: 64 are being sent, and the others wait for a worker
 //! 12:00:00.001  the first answers come; their lines and rows wait
 //! 12:00:00.025  nothing waits for a worker any more: lines are written, then rows
-//! 12:00:00.250  had the burst gone on, lines and rows would have been written from now on all the same
+//! 12:00:00.250  had the burst gone on, lines and rows would be written from now on all the same
 //! ```
 
 use std::io;
@@ -24,11 +24,11 @@ use tokio::sync::oneshot;
 /// Yields to sends, and still gets its turn on a machine that is busy.
 const NICENESS: i32 = 5;
 
-/// Lines and rows wait this long for the end of a burst. A process that is killed meanwhile finds as
-/// much in doubt at its next start, and asks the API about it.
+/// Lines and rows wait this long for the end of a burst. A process that is killed meanwhile finds
+/// as much in doubt at its next start, and asks the API about it.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// How often the end of a burst is looked for.
+/// Interval at which the end of a burst is looked for.
 const LOOKS: Duration = Duration::from_millis(2);
 
 /// Number of run_now, of all accounts, that wait for a worker. The cores are the process's, and so

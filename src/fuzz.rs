@@ -20,8 +20,8 @@ use crate::schedule::render::Colour;
 use crate::schedule::{self, AccountName, EntryName, Expression, JobUid, QuotaSettings, Reserve, StackUid};
 use crate::timetable;
 
-/// What bytes stand for: words of a language where they are high, themselves where they are not.
-/// Chance alone finds no mapping in a mapping.
+/// Turns bytes into text: high bytes become words of a language, others stand for themselves.
+/// Chance alone would find no mapping in a mapping.
 fn spelt(bytes: &[u8], words: &[&str]) -> Vec<u8> {
     let mut text = Vec::new();
     for &byte in bytes {

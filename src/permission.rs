@@ -1,11 +1,11 @@
-//! Who may use a file that this user may not: the group that owns it, by name, or root with `sudo`.
+//! Advice for a user who may not use a file: the group that owns it, by name, or `sudo`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The groups of the machine to which users can be added. The group of a unit with `DynamicUser=` is
-/// not among them: it is gone when the unit stops.
+/// The groups of the machine to which users can be added. The group of a unit with `DynamicUser=`
+/// is not among them: it is gone when the unit stops.
 const GROUPS: &str = "/etc/group";
 
 /// Returns what to do, in words that go on after "run the command": `with `sudo``, and where that

@@ -1,7 +1,9 @@
-//! The pages that people read: links lead somewhere, commands and examples are those of the program.
+//! The pages that people read: links lead somewhere, commands and examples are those of the
+//! program.
 //!
-//! A block marked `sh` has each `stackcron` command parsed. Behind `<!-- run: SCHEDULE -->` it is run as
-//! well, beside a daemon in a sandbox; SCHEDULE is `first`, the README's first schedule, or `demo`.
+//! A block marked `sh` has each `stackcron` command parsed. Behind `<!-- run: SCHEDULE -->` it is
+//! run as well, beside a daemon in a sandbox; SCHEDULE is `first`, the README's first schedule, or
+//! `demo`.
 
 mod manual;
 mod markdown;

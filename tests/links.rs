@@ -120,8 +120,8 @@ async fn a_chain_runs_in_its_order_through_kills_and_each_once() {
         if names.len() == chain.len() {
             continue;
         }
-        // A kill may leave an attempt that nothing can tell apart from another's: the chain ends with it, and the
-        // history says so of the last one that ran, or of the one that did not.
+        // A kill may leave an attempt that nothing can tell apart from another's: the chain ends
+        // with it, and the history says so of the last one that ran, or of the one that did not.
         let state = |entry: &str| {
             let is_it = |row: &&Value| {
                 let at: Option<jiff::Timestamp> = row["scheduled_at"].as_str().and_then(|at| at.parse().ok());

@@ -223,8 +223,8 @@ fn history(place: &Place) -> Vec<Row> {
     ended.stdout.lines().map(row).collect()
 }
 
-/// What `audit` calls lost, twice or foreign, until the last occurrence: afterwards the schedule was
-/// another one.
+/// What `audit` calls lost, twice or foreign, until the last occurrence: afterwards the schedule
+/// was another one.
 fn broken_by_audit(place: &Place, rows: &[Row]) -> Vec<String> {
     let last = rows.iter().map(|row| row.scheduled_at).max().expect("some came due");
     let until = last.to_string();

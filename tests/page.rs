@@ -1,4 +1,5 @@
-//! The page of `--listen` and its API: the records are those of the commands, and who has no business there gets nothing.
+//! The page of `--listen` and its API: the records are those of the commands, and who has no
+//! business there gets nothing.
 
 mod browser;
 mod measured;
@@ -61,7 +62,8 @@ fn get(address: SocketAddr, path: &str) -> Answer {
     ask_with(address, "GET", path, "Host: localhost\r\n")
 }
 
-/// Asks again while the answer is being made: a machine that is busy takes longer than the daemon lets wait.
+/// Asks again while the answer is being made: a machine that is busy takes longer than the daemon
+/// lets wait.
 fn made(address: SocketAddr, path: &str) -> Answer {
     until("an answer that is made", || {
         let answer = get(address, path);

@@ -1,8 +1,9 @@
-//! Three members on one database, of which a random one is killed, paused or cut off every second while a hundred
-//! occurrences a second come due: ledger, journal and logs agree, none is sent twice, none is lost.
+//! Three members on one database, of which a random one is killed, paused or cut off every second
+//! while a hundred occurrences a second come due: ledger, journal and logs agree, none is sent
+//! twice, none is lost.
 //!
-//! `STACKCRON_SOAK=120` does it for so many seconds; `STACKCRON_SEED=N` repeats a run's moments, as far as the machine's own
-//! timing lets it.
+//! `STACKCRON_SOAK=120` does it for so many seconds; `STACKCRON_SEED=N` repeats a run's moments, as
+//! far as the machine's own timing lets it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -16,7 +17,8 @@ use stackcron::journal::postgres::{Address, read_history};
 use stackcron::journal::{Filter, Record, State};
 use stackcron::sandbox::{Endpoint, Sandbox};
 
-/// So many are due every second, each of them once a minute: that one is in doubt holds no other up.
+/// So many are due every second, each of them once a minute: that one is in doubt holds no other
+/// up.
 const EACH_SECOND: usize = 100;
 
 /// By default it lasts so many seconds.
@@ -25,7 +27,8 @@ const SECONDS: u64 = 10;
 /// The seconds of a minute can be divided by it.
 const SHARDS: i64 = 3;
 
-/// One account of all that is of no named shard, and others of two such: who leads one need not lead another.
+/// One account of all that is of no named shard, and others of two such: who leads one need not
+/// lead another.
 fn schedule(sandbox: &Sandbox, due: impl Fn(usize) -> Option<usize>) -> String {
     let account = |name: &str, shard: &str| {
         let url = sandbox.url();
@@ -36,7 +39,8 @@ fn schedule(sandbox: &Sandbox, due: impl Fn(usize) -> Option<usize>) -> String {
     format!("accounts:\n{one}{two}{three}jobs:\n{}", jobs(due))
 }
 
-/// A pause or a cut lasts at most so many milliseconds: some end before a lease does, and some after.
+/// A pause or a cut lasts at most so many milliseconds: some end before a lease does, and some
+/// after.
 const LONGEST: u64 = 4000;
 
 /// One of the machines.
@@ -178,8 +182,8 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
 /// A list of more actions than a run of so many seconds starts is not read to its end.
 const LISTED: u64 = 30;
 
-/// What `audit` calls lost, twice or foreign, until the last occurrence: afterwards the schedule was
-/// another one.
+/// What `audit` calls lost, twice or foreign, until the last occurrence: afterwards the schedule
+/// was another one.
 fn broken_by_audit(place: &Place, rows: &[Record], seconds: u64) -> Vec<String> {
     let last = rows.iter().map(|row| row.key.scheduled_at()).max().expect("some came due").to_string();
     let mut arguments = vec!["audit", "--from", "-1h", "--until", &last, "--format", "json"];
@@ -241,7 +245,8 @@ fn compare(rows: &[Record], sandbox: &Sandbox, log: &str) -> Vec<String> {
             _ => wrong.push(format!("that is no end: {row:?}")),
         }
     }
-    // What is due in one second is one shard's, and each of them ends when its leader has read the last schedule.
+    // What is due in one second is one shard's, and each of them ends when its leader has read the
+    // last schedule.
     for shard in 0..SHARDS {
         let mut own = seconds.keys().copied().filter(|second| second.rem_euclid(SHARDS) == shard);
         let (first, last) = (own.next(), own.next_back());

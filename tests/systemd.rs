@@ -1,7 +1,7 @@
 //! The service on a real systemd: the project's own unit, from its start to its end.
 //!
-//! Needs root, and a kernel that lets it make namespaces. Where they are not to be had, it says so and passes; with
-//! STACKCRON_TESTS_NEED_SYSTEMD set, it fails.
+//! Needs root, and a kernel that lets it make namespaces. Where they are not to be had, it says so
+//! and passes; with STACKCRON_TESTS_NEED_SYSTEMD set, it fails.
 
 mod container;
 mod machine;
@@ -152,7 +152,8 @@ fn a_token_in_a_file_is_read_again_by_a_reload_and_a_credential_by_a_restart() {
     service.machine.run_ok(&["systemctl", "restart", &service.name]);
     assert_eq!(service.event("occurrence.rejected")["status"], 401);
     service.write_token(stackcron::sandbox::DEFAULT_TOKEN);
-    // systemd hands a credential over at a start; newer ones than those of 2024 can do it at a reload.
+    // systemd hands a credential over at a start; newer ones than those of 2024 can do it at a
+    // reload.
     service.machine.run_ok(&["systemctl", "restart", &service.name]);
     service.event("action.started");
 }
@@ -245,7 +246,8 @@ fn fates(events: &[Value]) -> BTreeMap<Timestamp, Vec<String>> {
         let name = event["event"].as_str().unwrap_or_default();
         if final_events.contains(&name) {
             let at = event["scheduled_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant");
-            // A start that was told and not written when the process died is found, and told again: the same action.
+            // A start that was told and not written when the process died is found, and told again:
+            // the same action.
             if event["action_id"].as_u64().is_some_and(|action| !actions.insert((at, action))) {
                 continue;
             }

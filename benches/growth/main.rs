@@ -4,8 +4,8 @@
 //! The real binary, as `stackcron run` starts it. Its start is over with the first sweep, which is
 //! when the journal has a cursor: by then the file is read, validated and linted, and every entry's
 //! next instant is known. The exponent says how a figure grows: 1 is in proportion to the entries,
-//! 0 not at all. `cargo bench --bench growth` takes some ten minutes; `-- 1000 100000` measures these
-//! numbers of entries alone, with one account.
+//! 0 not at all. `cargo bench --bench growth` takes some ten minutes; `-- 1000 100000` measures
+//! these numbers of entries alone, with one account.
 
 #[allow(dead_code, reason = "each bench uses a part")]
 mod daemon;

@@ -49,7 +49,8 @@ enum Sizes {
 
 enum Launch {
     Daemon(Daemon),
-    /// A program that takes the schedule as arguments. What it is kept in is removed with the contender.
+    /// A program that takes the schedule as arguments. What it is kept in is removed with the
+    /// contender.
     Program {
         program: String,
         arguments: Vec<String>,
@@ -208,7 +209,8 @@ pub struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended already needs no signal. `unshare`, which runs one of them, heeds no other.
+        // One that has ended already needs no signal. `unshare`, which runs one of them, heeds no
+        // other.
         let signal = if self.kept.is_some() { Signal::TERM } else { Signal::KILL };
         let _ = kill_process(Pid::from_child(&self.child), signal);
         let _ = self.child.wait();

@@ -1,11 +1,12 @@
 //! How late run_now arrives at a server: this daemon, other schedulers, and a bare loop.
 //!
-//! Each contender is a process of its own and gets the same schedule: N entries due at one instant, or one
-//! entry every second. The server in this process notes when each request arrives. Contenders take turns, so
-//! that a noisy minute is everybody's. Run with `cargo bench --bench lateness`; arguments are the sizes,
-//! `0 1 100 1000 10000` unless given, and words of the contenders' names, all of them unless given. The size
-//! 0 is one entry every second, of which one contender more has 100,000 other entries. `--plot FILE` draws
-//! the arrivals of the largest size. `--rounds N` sets how often each contender has its turn.
+//! Each contender is a process of its own and gets the same schedule: N entries due at one instant,
+//! or one entry every second. The server in this process notes when each request arrives.
+//! Contenders take turns, so that a noisy minute is everybody's. Run with `cargo bench --bench
+//! lateness`; arguments are the sizes, `0 1 100 1000 10000` unless given, and words of the
+//! contenders' names, all of them unless given. The size 0 is one entry every second, of which one
+//! contender more has 100,000 other entries. `--plot FILE` draws the arrivals of the largest size.
+//! `--rounds N` sets how often each contender has its turn.
 
 mod contender;
 mod figures;

@@ -1,4 +1,5 @@
-//! The contenders that are in this program: tokio-cron-scheduler by itself, and no scheduler at all.
+//! The contenders that are in this program: tokio-cron-scheduler by itself, and no scheduler at
+//! all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +11,12 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 use super::server::LIMIT;
 
-/// Tasks of the bare loop, each with one request in flight: as many as the daemon has connections in
-/// a burst.
+/// Tasks of the bare loop, each with one request in flight: as many as the daemon has connections
+/// in a burst.
 const TASKS: usize = 64;
 
-/// The same schedule straight in tokio-cron-scheduler: one job an entry, a governor limiter, reqwest.
+/// The same schedule straight in tokio-cron-scheduler: one job an entry, a governor limiter,
+/// reqwest.
 pub fn tokio_cron_scheduler(arguments: &[String]) {
     let [address, entries, cron, ..] = arguments else { panic!("arguments") };
     let entries: usize = entries.parse().expect("a number of entries");

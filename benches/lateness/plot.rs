@@ -18,7 +18,8 @@ const POINTS: usize = 400;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#56b4e9", "#000000", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#999999"];
 
-/// Times of the axis, in milliseconds. The axis is logarithmic: contenders differ by a factor of 50.
+/// Times of the axis, in milliseconds. The axis is logarithmic: contenders differ by a factor of
+/// 50.
 const TICKS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0];
 
 /// A contender's name and the lateness of its arrivals in milliseconds, ascending.

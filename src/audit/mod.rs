@@ -352,7 +352,8 @@ impl<F: FnMut(Judged)> Audit<F> {
                 lateness_ms: None,
                 reason: Some("the journal has nothing".to_owned()),
             };
-            // What was in force then tells when the entry was due, and not on which stack.
+            // The definition that was in force tells when the entry was due, and not on which
+            // stack.
             let entries = self.online.as_ref().map(|(_, entries)| entries);
             let now = entries.and_then(|entries| entries.get(&entry.name));
             let lacking = now.map(|entry| Lacking::lost(entry, at));

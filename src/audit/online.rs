@@ -6,13 +6,12 @@
 //! that the journal has lost.
 //!
 //! The mechanism: rows take the actions that they name. What is left over is offered to the
-//! occurrences that lack one: those that started without a number, that are unknown or lost, or that
-//! were sent several times. Each may take an action that started while the
-//! occurrence could have been sent, by a user whose actions the journal knows. What nobody takes is
-//! `foreign`.
+//! occurrences that lack one: those that started without a number, that are unknown or lost, or
+//! that were sent several times. Each may take an action that started while the occurrence could
+//! have been sent, by a user whose actions the journal knows. What nobody takes is `foreign`.
 //!
-//! Example: the stack lists actions 1, 2 and 3, which started at 01:30:00, 01:30:02 and 09:00:00. The
-//! journal has an occurrence of 01:30 that was sent twice and started action 2. Action 1 is the
+//! Example: the stack lists actions 1, 2 and 3, which started at 01:30:00, 01:30:02 and 09:00:00.
+//! The journal has an occurrence of 01:30 that was sent twice and started action 2. Action 1 is the
 //! other one: the occurrence is `twice`. Action 3 is foreign.
 
 use std::collections::{HashMap, HashSet};
@@ -32,7 +31,7 @@ const SLACK: SignedDuration = SignedDuration::from_secs(2);
 /// before it decides about an attempt in doubt.
 const SETTLES: SignedDuration = SignedDuration::from_secs(120);
 
-/// What the API calls the action of a job's run.
+/// The API's name for the action of a job's run.
 const RUN: &str = "job_run_now";
 
 /// A run that a stack lists.
@@ -193,7 +192,7 @@ impl Online {
 }
 
 impl Lacking {
-    /// What a row of the journal lacks. `None`: nothing.
+    /// Returns the action that a row of the journal lacks. `None`: the row lacks none.
     pub(super) fn of(record: &Record, entry: &Entry) -> Option<Lacking> {
         let scheduled_at = record.key.scheduled_at();
         let sent_at = record.sent_at.unwrap_or(scheduled_at);
@@ -217,7 +216,7 @@ impl Lacking {
         Some(Lacking { lack, stack: entry.stack.clone(), from: earlier(from, SLACK), until })
     }
 
-    /// What an instant lacks of which the journal has nothing.
+    /// Returns the action that an instant lacks for which the journal has no row.
     pub(super) fn lost(entry: &Entry, at: Timestamp) -> Lacking {
         let (_, deadline) = entry.times(at);
         Lacking {

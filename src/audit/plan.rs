@@ -1,4 +1,4 @@
-//! What was due, by the schedule that was in force at each instant.
+//! The instants that were due, by the schedule that was in force at each of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Plan {
         let present: HashSet<&EntryName> = schedule.entries.iter().map(|entry| &entry.name).collect();
         let (mut entries, mut spans, mut known) = (Vec::new(), HashMap::new(), HashSet::new());
         for span in in_force.spans.iter().filter(|span| removed || present.contains(&span.entry)) {
-            // What cannot be read is judged as it is now.
+            // An entry whose former definition cannot be read is judged by its present one.
             let Some(entry) = span.definition.entry(&span.entry) else { continue };
             known.insert(span.entry.clone());
             if span.until.is_none_or(|until| until > from) {
@@ -42,7 +42,7 @@ impl Plan {
         Plan { timetable, spans, known, pruned_until: in_force.pruned_until }
     }
 
-    /// What is due before an instant, and was not handed out before.
+    /// Returns the occurrences that are due before `until` and that no former step has returned.
     pub(super) fn step(&mut self, until: Timestamp) -> Vec<Occurrence> {
         let mut due = self.timetable.step(until);
         due.retain(|it| match self.spans.get(&address(&it.entry)) {

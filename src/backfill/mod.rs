@@ -36,7 +36,7 @@ pub struct Bounds {
     pub cursor: Option<Timestamp>,
 }
 
-/// What is to be done about an instant.
+/// An instant that the backfill has to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A former backfill has claimed the occurrence, and it has not come to its end.
@@ -50,7 +50,7 @@ pub enum Item {
 pub struct Gap {
     /// The occurrence to claim: the pass is one that the journal has no row of.
     pub key: Key,
-    /// How the last pass ended, and why. `None`: the journal has nothing.
+    /// State and reason of the last pass. `None`: the journal has no row of the instant.
     pub found: Option<(State, Option<String>)>,
 }
 
@@ -73,7 +73,7 @@ pub struct Backlog {
     pub unplanned: u64,
 }
 
-/// What the rows of one instant come to.
+/// The state of one instant, by all of its rows in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// An action started.
@@ -103,7 +103,7 @@ pub fn is_under_way(entry: &Entry, row: &Record) -> bool {
     }
 }
 
-/// What the rows of one instant come to, in any order. `None`: there is no row.
+/// Returns the state of one instant, by its rows in any order. `None`: there is no row.
 pub fn standing(entry: &Entry, rows: &[Record]) -> Option<Standing> {
     if let Some(row) = rows.iter().find(|row| row.is_backfill() && is_under_way(entry, row)) {
         return Some(Standing::UnderWay(row.key.clone()));
@@ -160,7 +160,7 @@ impl Planner {
                 .collect();
         for span in &self.spans {
             let (since, end) = (span.since.max(from), span.until.map_or(until, |end| end.min(until)));
-            // What cannot be read counts as it is now.
+            // An entry whose former definition cannot be read counts as it is now.
             let was = span.definition.entry(&self.entry.name);
             due.extend(timetable::occurrences(was.as_ref().unwrap_or(&self.entry), since, end));
         }

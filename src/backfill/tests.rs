@@ -15,8 +15,8 @@ fn row(minute: &str, pass: u32, state: State, link: Option<Linked>) -> Record {
     }
 }
 
-/// The backlog of 10:00 to 10:06, in which `e` is due every minute, with a history since 10:01 and a
-/// cursor at 10:05.
+/// The backlog of 10:00 to 10:06, in which `e` is due every minute, with a history since 10:01 and
+/// a cursor at 10:05.
 fn plan(rows: Vec<Record>) -> Backlog {
     plan_in(InForce::default(), rows)
 }

@@ -43,8 +43,8 @@ const FRAME: u64 = 4096;
 /// those that nobody here started (foreign) and second ones that the journal does not know, and
 /// names the actions of what is lost. Instants before the first occurrence that the journal has of
 /// an entry are not judged, nor those that the daemon has not planned yet: they are counted. The
-/// exit status is 1 when an occurrence was missed, was lost or ran twice, or nobody knows whether it
-/// ran.
+/// exit status is 1 when an occurrence was missed, was lost or ran twice, or nobody knows whether
+/// it ran.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   stackcron audit                                   the last 24 hours
@@ -218,7 +218,7 @@ fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<
     writeln!(out)
 }
 
-/// How many instants of a span have which verdict. The keys are an interface.
+/// Returns the number of instants of a span for each verdict. The keys are an interface.
 fn counted(span: Span, counts: &Counts) -> Map<String, Value> {
     let mut record = Map::new();
     record.insert("from".to_owned(), span.from.to_string().into());

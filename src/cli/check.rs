@@ -43,7 +43,8 @@ pub struct Args {
     strict: bool,
     /// Show what the change from this schedule to the checked one does to the next week:
     /// occurrences that come and go, and the fullest window of each quota before and after. A file,
-    /// a directory, or `-` for stdin, as in `git show main:schedule.yaml | stackcron check --diff -`
+    /// a directory, or `-` for stdin, as in `git show main:schedule.yaml | stackcron check --diff
+    /// -`
     #[arg(long, value_name = "OLD")]
     diff: Option<PathBuf>,
 }

@@ -22,7 +22,7 @@ const LONGEST: u64 = 16 << 10;
 /// The schedule file or its settings are wrong (EX_CONFIG).
 const CONFIG: &str = "78";
 
-/// How many user namespaces there may be.
+/// The file with the largest number of user namespaces that the kernel allows.
 const USER_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
 
 /// systemd could not set up the user of the unit.

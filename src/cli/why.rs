@@ -136,7 +136,7 @@ struct Answer {
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
     fate: Fate,
-    /// What the journal knows of the entry then, where it has no occurrence.
+    /// The journal's word on the entry at the instant, if it has no occurrence of that instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     schedule_then: Option<Then>,
     /// The terms of a person's pause.

@@ -1,4 +1,5 @@
-//! The way of a `run_now` to the API: directly or through the environment's proxy, in the clear or over TLS.
+//! The way of a `run_now` to the API: directly or through the environment's proxy, in the clear or
+//! over TLS.
 
 use std::sync::Arc;
 
@@ -91,7 +92,8 @@ impl Route {
         Ok(Route { target, proxy, tls: TlsConnector::from(Arc::new(tls)), addresses })
     }
 
-    /// Requests are written to a proxy, which asks the API. Holds what the proxy wants to see, if anything.
+    /// Requests are written to a proxy, which asks the API. Holds what the proxy wants to see, if
+    /// anything.
     pub(super) fn forwards(&self) -> Option<Option<&HeaderValue>> {
         let proxy = self.proxy.as_ref().filter(|_| !self.target.encrypted)?;
         Some(proxy.password.as_ref())

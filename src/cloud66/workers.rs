@@ -4,8 +4,9 @@
 //! requests. So a worker that has read an answer takes the next request itself, on the connection
 //! that it has. There are 64 workers at most while answers are quick, as many as connections are
 //! opened ahead, and no handshake gets in a burst's way. Where answers are slow, a request that has
-//! waited for 20 ms gets a worker of its own, and with it a connection; and once an answer has taken
-//! as long, each request gets one at once. Dispatch bounds how many requests are handed over at once.
+//! waited for 20 ms gets a worker of its own, and with it a connection; and once an answer has
+//! taken as long, each request gets one at once. Dispatch bounds how many requests are handed over
+//! at once.
 //!
 //! ```text
 //! 12:00:00.000  256 requests are handed over: 64 workers send the first 64, and 192 wait
@@ -129,8 +130,8 @@ impl Drop for Worker {
     }
 }
 
-/// Whether an answer that is read now is slow. A clock that is set meanwhile misjudges one answer, and
-/// the next answer tells anew.
+/// Whether an answer that is read now is slow. A clock that is set meanwhile misjudges one answer,
+/// and the next answer tells anew.
 fn is_slow(left_at: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(left_at)).is_ok_and(|took| took >= PATIENCE)
 }

@@ -1,8 +1,9 @@
 //! The daemon's end of the socket.
 //!
-//! Whoever may use the socket may still try what they like: a connection is good for one question, of a bounded length, in
-//! a bounded time, and there is a bounded number of them. When one more comes that has asked nothing yet, the oldest such
-//! goes. The loop is asked over a channel, one question at a turn, and never waits for a client.
+//! Whoever may use the socket may still try what they like: a connection is good for one question,
+//! of a bounded length, in a bounded time, and there is a bounded number of them. When one more
+//! comes that has asked nothing yet, the oldest such goes. The loop is asked over a channel, one
+//! question at a turn, and never waits for a client.
 
 use std::collections::VecDeque;
 use std::io;

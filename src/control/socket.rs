@@ -32,13 +32,14 @@ pub(super) struct Socket {
     link: Option<PathBuf>,
 }
 
-/// Where a daemon with this state directory has its socket: in the runtime directory that systemd gave it, or else in
-/// the state directory.
+/// Where a daemon with this state directory has its socket: in the runtime directory that systemd
+/// gave it, or else in the state directory.
 pub fn place(state: &Path) -> PathBuf {
     runtime_directory().unwrap_or_else(|| state.to_owned()).join(FILE_NAME)
 }
 
-/// Where commands look for the socket, in this order. `given`: where somebody said that the state is.
+/// Where commands look for the socket, in this order. `given`: where somebody said that the state
+/// is.
 pub fn places(given: Option<&Path>, state: Option<&Path>) -> Vec<PathBuf> {
     if let Some(given) = given {
         return vec![given.join(FILE_NAME)];
@@ -62,7 +63,8 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 impl Socket {
-    /// Listens at a path, for a daemon that has the journal in `state`. A file that a dead daemon left is replaced.
+    /// Listens at a path, for a daemon that has the journal in `state`. A file that a dead daemon
+    /// left is replaced.
     ///
     /// # Errors
     /// When a living daemon listens there, or the directory cannot be written.
@@ -72,8 +74,8 @@ impl Socket {
         if connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
         }
-        // In a directory that nobody else can enter it is given its mode before anybody can use it, and then takes the
-        // old one's place at once.
+        // In a directory that nobody else can enter it is given its mode before anybody can use it,
+        // and then takes the old one's place at once.
         let own = tempfile::Builder::new().prefix(".control-").tempdir_in(directory)?;
         let new = own.path().join(FILE_NAME);
         let listener = short(&new, |path| UnixListener::bind(path))?;

@@ -1,11 +1,11 @@
 //! Knows which runs are out of the ordinary, without letting a status wait for it.
 //!
-//! The medians need a month of the journal, which takes seconds to read where the journal is long. A
-//! thread of its own reads it when a status is asked for and the last reading is old; the status
+//! The medians need a month of the journal, which takes seconds to read where the journal is long.
+//! A thread of its own reads it when a status is asked for and the last reading is old; the status
 //! takes what is known by then.
 //!
-//! Example: a journal of 200,000 records takes 0.4 s. The first status after a start waits for 0.3 s
-//! and knows of no run yet; the next one knows. The journal is read again after 20 s.
+//! Example: a journal of 200,000 records takes 0.4 s. The first status after a start waits for 0.3
+//! s and knows of no run yet; the next one knows. The journal is read again after 20 s.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -100,8 +100,8 @@ fn read(journal: &Location) -> Surveyed {
     read.map(|()| sample.finish()).unwrap_or_default()
 }
 
-/// Of the runs that were surveyed, those of the schedule's entries that are out of the ordinary, and
-/// not within what their entry expects.
+/// Of the runs that were surveyed, those of the schedule's entries that are out of the ordinary,
+/// and not within what their entry expects.
 pub(super) fn unusual(surveyed: &Surveyed, schedule: &Schedule, now: Timestamp) -> Vec<Unusual> {
     let mut unusual = surveyed.unusual(now);
     unusual.retain(|run| {

@@ -59,7 +59,8 @@ pub(crate) struct Node {
     /// The journal knows since when this schedule is in force.
     in_force_told: bool,
     quotas: QuotaSaving,
-    /// Entries of which a pause or a resume is being written. A second one would overtake the first.
+    /// Entries of which a pause or a resume is being written. A second one would overtake the
+    /// first.
     steering: BTreeSet<EntryName>,
     /// Outputs that wait until the send watermark is raised.
     held: Vec<Output>,

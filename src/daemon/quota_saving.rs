@@ -1,6 +1,6 @@
-//! When the state of the quotas is saved: often enough that a process that is killed again and again
-//! does not ask each time for quota that is spent, and seldom enough that the journal is not busy
-//! with it.
+//! When the state of the quotas is saved: often enough that a process that is killed again and
+//! again does not ask each time for quota that is spent, and seldom enough that the journal is not
+//! busy with it.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::clock::{Mono, Now};
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Within [`SAVE_EVERY`], quotas are saved at most this often because requests leave that take the
-/// last of a quota. Two are needed at a start: one for the request that goes alone, one for the rest.
+/// last of a quota. Two are needed at a start: one for the request that goes alone, one for the
+/// rest.
 const MOST_SAVED_AHEAD: u32 = 4;
 
 /// Remembers what was saved.
@@ -49,8 +50,8 @@ impl QuotaSaving {
         self.changed && (spent || !saved_lately)
     }
 
-    /// Whether quotas are to be saved before requests leave that take the last of one. A daemon that
-    /// is killed before the answers would have the next one ask for what is spent.
+    /// Whether quotas are to be saved before requests leave that take the last of one. A daemon
+    /// that is killed before the answers would have the next one ask for what is spent.
     pub(super) fn is_due_ahead(&mut self, now: Now) -> bool {
         if self.saved_at.is_none_or(|saved| now.mono.saturating_sub(saved) >= SAVE_EVERY) {
             self.saved_ahead = 0;

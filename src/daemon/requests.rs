@@ -46,9 +46,9 @@ pub(super) struct Requests {
     pub(super) answers: mpsc::UnboundedReceiver<Answer>,
 }
 
-/// While this many run_now wait for a worker, answers are taken in by groups: a turn of the loop for
-/// each answer costs as much as the answer's request. The workers need some 2 ms for as many, and
-/// the loop is back before they run out.
+/// While this many run_now wait for a worker, answers are taken in by groups: a turn of the loop
+/// for each answer costs as much as the answer's request. The workers need some 2 ms for as many,
+/// and the loop is back before they run out.
 const WORK_AHEAD: usize = 128;
 
 /// How long answers are gathered then: as short as the runtime's timer can wait.

@@ -1,7 +1,7 @@
 //! The state directory: made where it is missing, and locked by the daemon that uses it.
 //!
-//! A daemon holds a lock on a file in it. SQLite's own exclusive mode would lock out those who only read; and the
-//! kernel takes this lock away when the process ends, however it ends.
+//! A daemon holds a lock on a file in it. SQLite's own exclusive mode would lock out those who only
+//! read; and the kernel takes this lock away when the process ends, however it ends.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
@@ -75,7 +75,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A process that is just being spawned has the file open until it becomes another program. The lock goes now.
+        // A process that is just being spawned has the file open until it becomes another program.
+        // The lock goes now.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
@@ -86,7 +87,8 @@ fn holder(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Opens a file for writing, and makes it where there is none: for its owner, and for its group to read.
+/// Opens a file for writing, and makes it where there is none: for its owner, and for its group to
+/// read.
 pub(super) fn create(path: &Path) -> Result<File, JournalError> {
     OpenOptions::new()
         .read(true)

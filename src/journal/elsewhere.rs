@@ -1,19 +1,21 @@
 //! Whether a daemon may leave the journal that its state directory knows for another one.
 //!
-//! A daemon that is started with another `--journal` leaves pauses and open occurrences behind, and one that goes back to a
-//! journal it left before would send again what was sent meanwhile. So the journal that was seen last must have nothing
-//! open, and the other one must be new or have come at least as far.
+//! A daemon that is started with another `--journal` leaves pauses and open occurrences behind, and
+//! one that goes back to a journal it left before would send again what was sent meanwhile. So the
+//! journal that was seen last must have nothing open, and the other one must be new or have come at
+//! least as far.
 
 use super::identity::Seen;
 use super::postgres::{self, Address};
 use super::summary::Summary;
 use super::{FILE_NAME, JournalError, sqlite};
 
-/// Finds that the journal at `location`, of which `found` is known, may take the place of the one that was seen last.
+/// Finds that the journal at `location`, of which `found` is known, may take the place of the one
+/// that was seen last.
 ///
 /// # Errors
-/// [`JournalError::Replaced`] where the journal that was seen should be there, and [`JournalError::Elsewhere`] where that one
-/// must not be left.
+/// [`JournalError::Replaced`] where the journal that was seen should be there, and
+/// [`JournalError::Elsewhere`] where that one must not be left.
 pub(super) fn may_enter(seen: &Seen, location: &str, found: Option<&Summary>) -> Result<(), JournalError> {
     if seen.location == location {
         return Err(JournalError::Replaced {

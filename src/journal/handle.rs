@@ -68,7 +68,8 @@ impl Journal {
     /// Nothing may be sent without it. While the journal is ill, a claim without occurrences finds
     /// out whether it can be written again.
     ///
-    /// # Errors Then nothing is claimed and the cursor stands; ask again when the error
+    /// # Errors
+    /// Then nothing is claimed and the cursor stands; ask again when the error
     /// [passes](JournalError::passes).
     pub async fn claim(
         &self,

@@ -46,8 +46,7 @@ pub struct InForce {
 }
 
 impl Definition {
-    /// What each entry is due by. Entries that have their expressions in common have the definition in
-    /// common.
+    /// The definition of each entry. Entries that share their expressions share the definition.
     pub fn of_all(entries: &[Arc<Entry>]) -> Vec<(EntryName, Definition)> {
         let mut known: HashMap<(*const Expression, Option<&str>), Definition> = HashMap::new();
         let definitions = entries.iter().map(|entry| {

@@ -1,6 +1,8 @@
-//! Where the journal's thread takes its requests from: in the order of asking, woken by those who wait alone.
+//! Where the journal's thread takes its requests from: in the order of asking, woken by those who
+//! wait alone.
 //!
-//! What is merely recorded lies here until the thread looks. To wake a thread costs a send more than the record itself.
+//! What is merely recorded lies here until the thread looks. To wake a thread costs a send more
+//! than the record itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -367,7 +367,8 @@ pub struct Record {
     pub finished_success: Option<bool>,
     /// Why it is in this state, where the state does not say it.
     pub reason: Option<String>,
-    /// What asked for it. `None`: the schedule, or a person who fired it.
+    /// The link to another occurrence or to a backfill. `None`: the schedule, or a person's `fire`,
+    /// asked for the occurrence.
     pub link: Option<Linked>,
     /// When the occurrence was scheduled that went in its place.
     pub replaced_by: Option<Timestamp>,

@@ -1,7 +1,9 @@
-//! The permit to send: always there for a daemon alone, for a while after each beat for one that holds a lease.
+//! The permit to send: always there for a daemon alone, for a while after each beat for one that
+//! holds a lease.
 //!
-//! While it has run out the loop decides nothing, and a request that was decided before is not sent. Left to chance is a process
-//! that is paused between that last look and the first byte on the wire, some ten microseconds: it sends when it wakes.
+//! While it has run out the loop decides nothing, and a request that was decided before is not
+//! sent. Left to chance is a process that is paused between that last look and the first byte on
+//! the wire, some ten microseconds: it sends when it wakes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};

@@ -107,6 +107,15 @@ impl SendWatermark {
     }
 }
 
+/// Reads where the former process of a shard left its mark. `None`: there is none to be believed.
+pub(super) fn read(directory: &Path, shard: &Shard) -> io::Result<Option<Timestamp>> {
+    match std::fs::read(directory.join(file_of(shard))) {
+        Ok(text) => Ok(parse(&String::from_utf8_lossy(&text), &boot())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes the marks of all shards away: they tell of a journal that is left.
 pub(super) fn forget(directory: &Path) -> io::Result<()> {
     for file in std::fs::read_dir(directory)? {

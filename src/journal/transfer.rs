@@ -19,8 +19,9 @@ use jiff::Timestamp;
 use super::directory::Lock;
 use super::identity::KnownJournal;
 use super::location::Location;
-use super::{FILE_NAME, Identity, JournalError, postgres, sqlite};
-use crate::schedule::{AccountName, ShardName};
+use super::{Cause, FILE_NAME, Identity, JournalError, State, postgres, sqlite};
+use crate::occurrence::Reason;
+use crate::schedule::{AccountName, Shard, ShardName};
 
 /// Rows that are read and written at once: a long history costs no memory.
 pub(super) const PORTION: usize = 2000;
@@ -176,7 +177,8 @@ pub(super) trait Idle {
 /// schedule. `state_dir` is the state directory of this machine's daemon, which knows from then on
 /// that its journal is at `to`. `tell` hears how many rows are moved.
 ///
-/// # Errors Then the old journal is in use as before; or, after a failure between the last steps,
+/// # Errors
+/// Then the old journal is in use as before; or, after a failure between the last steps,
 /// the move has to be asked for again.
 pub fn move_journal(
     from: &Location,
@@ -193,7 +195,7 @@ pub fn move_journal(
     for location in [from, to] {
         if let Location::Directory(directory) = location {
             let directory = absolute(directory)?;
-            if matches!(location, Location::Directory(_)) && !directories.contains(&directory) {
+            if !directories.contains(&directory) {
                 directories.push(directory);
             }
         }
@@ -232,9 +234,11 @@ pub fn move_journal(
     for directory in &directories {
         head.lost_until = head.lost_until.max(forgotten(directory, &head)?);
     }
+    let sent_up_to = sent_up_to(from, &head)?;
     let identity = new.begin(&head, shards)?;
     (moved.paused, moved.quotas) = (head.paused.len() as u64, head.quotas.len() as u64);
-    let open = old.open()?;
+    let mut open = old.open()?;
+    park(&mut open, sent_up_to);
     moved.open = open.len() as u64;
     for rows in open.chunks(PORTION) {
         new.insert(rows)?;
@@ -296,8 +300,35 @@ fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError>
     Ok(until.filter(|_| until > head.sends_until.max(head.cursor)))
 }
 
-/// Has the state directories know where the journal is now. How far the process before has sent is
-/// told of the old journal, so that those marks are taken away.
+/// Returns the instant after which nothing that was due has been sent. `None`: that is not known.
+fn sent_up_to(from: &Location, head: &Head) -> Result<Option<i64>, JournalError> {
+    if head.lost_until.is_some() {
+        return Ok(None);
+    }
+    match from {
+        Location::Directory(directory) => {
+            let mark = super::send_watermark::read(directory, &Shard::Common)
+                .map_err(|error| JournalError::io(directory, &error))?;
+            Ok(mark.map(Timestamp::as_microsecond))
+        }
+        Location::Database(_) => Ok(head.sends_until),
+    }
+}
+
+/// Writes down of what a killed daemon had not come to that it waits, as a stop in order does. The
+/// new journal cannot ask the send watermark of the old one.
+fn park(open: &mut [Row], sent_up_to: Option<i64>) {
+    let Some(sent_up_to) = sent_up_to else { return };
+    for row in open {
+        if row.state == i64::from(State::Due.code()) && row.scheduled_at + row.due > sent_up_to {
+            row.state = State::Waiting.code().into();
+            row.reason = Some(Cause::from(Reason::Down).to_string());
+        }
+    }
+}
+
+/// Has the state directories know where the journal is now. Send watermarks are of the old journal,
+/// so that they are taken away.
 fn remembered(
     directories: &[PathBuf],
     identity: &Identity,
@@ -311,7 +342,7 @@ fn remembered(
         known.forget();
         known.sees(identity, location).map_err(io)?;
         if let Some(until) = lost_until.and_then(|micros| Timestamp::from_microsecond(micros).ok()) {
-            known.reaches(&crate::schedule::Shard::Common, until).map_err(io)?;
+            known.reaches(&Shard::Common, until).map_err(io)?;
         }
     }
     Ok(())

@@ -3,8 +3,8 @@
 //! The median is that of the entry's runs that ended with success, of a sample of the newest
 //! records. An entry with few of them has no median: the second run of a new entry is no surprise.
 //!
-//! Example: `import` takes 10 to 14 minutes a night. A run that began at 01:30 is told of from 02:06
-//! on, while it runs, and for a day after it has ended.
+//! Example: `import` takes 10 to 14 minutes a night. A run that began at 01:30 is told of from
+//! 02:06 on, while it runs, and for a day after it has ended.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::statistics::percentile;
 use super::{Key, Record, State};
 use crate::schedule::EntryName;
 
-/// So many times the median is out of the ordinary.
+/// A run that takes this many times the median is out of the ordinary.
 const TIMES: i64 = 3;
 
 /// A run is at least this much longer than the median: the API cuts its instants to whole seconds,
@@ -40,7 +40,7 @@ pub struct Unusual {
     pub sent_at: Timestamp,
     /// The action, where it is known.
     pub action_id: Option<u64>,
-    /// How long it ran, or has run so far, in milliseconds.
+    /// Run time, or the time that the action has run so far, in milliseconds.
     pub run_ms: i64,
     /// The median of its entry, in milliseconds.
     pub median_ms: i64,

@@ -41,8 +41,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST_AGAIN: Duration = Duration::from_millis(100);
 const LAST_TRIES: u32 = 6;
 
-/// An end waits so long for a log that is slow, or that writes the lines of a burst. Claims are made
-/// further ahead.
+/// An end waits so long for a log that is slow, or that writes the lines of a burst. Claims are
+/// made further ahead.
 const LOG_BEHIND: Duration = Duration::from_millis(400);
 
 /// Rows that are pruned in one step: a claim waits for one at most.

@@ -293,7 +293,7 @@ events! {
         /// The ends that are not told. The log has them.
         lost: usize,
         error: String,
-    }, format!("{} was not notified of {}, which the log has: {}", told(&e.receiver, &e.entry), ends(e.lost), e.error);
+    }, format!("{} was not notified of {}, which the log has: {}", told(&e.receiver, &e.entry), counted(e.lost, "end", "ends"), e.error);
 
     /// Somebody can be told again.
     NotifyRestored = "notify.restored", |e| Level::INFO, {
@@ -301,7 +301,7 @@ events! {
         entry: Option<EntryName>,
         /// The ends that were not told meanwhile.
         lost: usize,
-    }, format!("{} can be notified again; it missed {}", told(&e.receiver, &e.entry), ends(e.lost));
+    }, format!("{} can be notified again; it missed {}", told(&e.receiver, &e.entry), counted(e.lost, "end", "ends"));
 
     /// run_now answered with an action.
     ActionStarted = "action.started", |e| Level::INFO, {
@@ -892,10 +892,6 @@ fn told(receiver: &Option<ReceiverName>, entry: &Option<EntryName>) -> String {
         (None, Some(entry)) => format!("the ping of {entry}"),
         (None, None) => "nobody".to_owned(),
     }
-}
-
-fn ends(count: usize) -> String {
-    counted(count, "end", "ends")
 }
 
 fn or_unknown<T: ToString>(value: Option<T>) -> String {

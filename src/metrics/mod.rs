@@ -1,7 +1,7 @@
 //! The daemon's metrics. `web/` serves them.
 //!
-//! Names and labels are an interface: alerts are written on them. Only the series of `entries` have a
-//! label that names an entry, and their number is bounded; no label names a stack or a job.
+//! Names and labels are an interface: alerts are written on them. Only the series of `entries` have
+//! a label that names an entry, and their number is bounded; no label names a stack or a job.
 
 mod accounts;
 mod entries;

@@ -1,7 +1,8 @@
 //! Tells people how occurrences end: webhooks and pings, on an entry's `notify` and `ping`.
 //!
-//! The loop hands over what happened and goes on. A task of its own folds that into messages (`outbox.rs`, pure) and posts
-//! them, outside of any account's quota. Nothing of it survives the process: the log has all of it.
+//! The loop hands over what happened and goes on. A task of its own folds that into messages
+//! (`outbox.rs`, pure) and posts them, outside of any account's quota. Nothing of it survives the
+//! process: the log has all of it.
 
 mod audience;
 mod content;

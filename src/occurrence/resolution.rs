@@ -1,8 +1,8 @@
-//! What the stack's actions tell of an attempt in doubt.
+//! The resolution of an attempt in doubt, by the stack's actions.
 
 use std::fmt;
 
-/// How an attempt in doubt is resolved, as `occurrence.reconciled` names it. The words are an
+/// The resolution of an attempt in doubt, as `occurrence.reconciled` names it. The words are an
 /// interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {

@@ -221,7 +221,8 @@ impl OfEntry<'_> {
         }
     }
 
-    /// The first instant at which the entry and a cron of Cloud 66 are both due. Its crons are read in UTC.
+    /// The first instant at which the entry and a cron of Cloud 66 are both due. Its crons are read
+    /// in UTC.
     fn both_due(&self, cron: &str, now: Timestamp) -> Option<Timestamp> {
         let cron = [Expression::parse(cron).ok()?].into();
         let theirs = Entry { cron, timezone: TimeZone::UTC, ..Entry::clone(self.entry) };

@@ -18,8 +18,8 @@ pub struct Learnt {
     pub jobs: BTreeMap<StackUid, Result<Vec<Job>, AskError>>,
 }
 
-/// Asks about these stacks of an account. Without any it asks for the first of the token's stacks, which tells whether
-/// the token is accepted.
+/// Asks about these stacks of an account. Without any it asks for the first of the token's stacks,
+/// which tells whether the token is accepted.
 pub async fn survey(desk: &Arc<CheckClient>, wanted: BTreeSet<StackUid>) -> Learnt {
     let all_are_there = |stacks: &[Stack]| {
         let seen = stacks.iter().filter(|stack| wanted.iter().any(|uid| uid.as_str() == stack.uid)).count();
@@ -29,7 +29,8 @@ pub async fn survey(desk: &Arc<CheckClient>, wanted: BTreeSet<StackUid>) -> Lear
     let mut asking = JoinSet::new();
     let mut jobs = BTreeMap::new();
     for stack in wanted {
-        // The list may be of one organisation alone, so that a stack that is not in it is asked about all the same.
+        // The list may be of one organisation alone, so that a stack that is not in it is asked
+        // about all the same.
         let desk = Arc::clone(desk);
         asking.spawn(async move {
             let jobs = desk.jobs(&stack).await;

@@ -1,7 +1,8 @@
 //! What is believed of Remaining: a lower bound, from answers that come in any order.
 //!
-//! Requests are numbered in the order of sending. An answer is surely newer than another only when its request was
-//! sent after the other had come. Between such answers the lower Remaining is the newer one, unless quota came back.
+//! Requests are numbered in the order of sending. An answer is surely newer than another only when
+//! its request was sent after the other had come. Between such answers the lower Remaining is the
+//! newer one, unless quota came back.
 
 use std::collections::BTreeMap;
 
@@ -80,17 +81,19 @@ pub(super) struct QuotaEstimate {
     next: u64,
     /// The requests in flight by number, each with the estimate at its departure.
     in_flight: BTreeMap<u64, Option<Told>>,
-    /// Requests that no Remaining is known to include, though none of them is in flight: lost, or answered without
-    /// the header. By the first number whose answer will include them.
+    /// Requests that no Remaining is known to include, though none of them is in flight: lost, or
+    /// answered without the header. By the first number whose answer will include them.
     loose: BTreeMap<u64, u32>,
-    /// Answers that told more than was believed and were not surely newer. By the first number sent after they came.
+    /// Answers that told more than was believed and were not surely newer. By the first number sent
+    /// after they came.
     overtaken: BTreeMap<u64, u32>,
     /// Requests numbered below were sent before the last rise was known.
     risen: u64,
 }
 
 impl QuotaEstimate {
-    /// A belief that survived a restart. Of the requests then in flight, or lost, none is known to be included.
+    /// A belief that survived a restart. Of the requests then in flight, or lost, none is known to
+    /// be included.
     pub fn restored(heard: Option<Heard>, loose: u32) -> QuotaEstimate {
         let told = heard.and_then(|heard| heard.told(0));
         let mut belief = QuotaEstimate { told, ..QuotaEstimate::default() };

@@ -1,6 +1,7 @@
 //! The quota as an answer's headers tell it.
 //!
-//! Headers come from servers and from proxies between: whatever is not plainly a number in range counts as absent.
+//! Headers come from servers and from proxies between: whatever is not plainly a number in range
+//! counts as absent.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
-/// A longer `Retry-After` is a mistake of the server's, not a quota: no quota known has a window beyond a day.
+/// A longer `Retry-After` is a mistake of the server's, not a quota: no quota known has a window
+/// beyond a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The quota headers of an answer.

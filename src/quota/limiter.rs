@@ -1,8 +1,10 @@
-//! The shell around governor: a limiter that admits exactly as many requests as it was last told are covered.
+//! The shell around governor: a limiter that admits exactly as many requests as it was last told
+//! are covered.
 //!
-//! A GCRA gives quota back as its clock moves. Here its clock counts requests, not time: it moves by one nanosecond
-//! for each request that came back, and stands still otherwise. So nothing trickles in by itself within a window,
-//! whatever its length, and the arithmetic is exact for every limit a header can name.
+//! A GCRA gives quota back as its clock moves. Here its clock counts requests, not time: it moves
+//! by one nanosecond for each request that came back, and stands still otherwise. So nothing
+//! trickles in by itself within a window, whatever its length, and the arithmetic is exact for
+//! every limit a header can name.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +42,8 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// A full limiter. A limit of zero is taken as one: it is never levelled above what headers cover.
+    /// A full limiter. A limit of zero is taken as one: it is never levelled above what headers
+    /// cover.
     pub(super) fn new(limit: u32) -> Limiter {
         let capacity = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
         let per_request = Quota::with_period(TICK).unwrap_or(Quota::per_second(capacity));

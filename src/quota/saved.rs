@@ -20,7 +20,8 @@ const PIECES: usize = 60;
 /// The state of one account's quota, as it is written to the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Whose it is: of another user's quota it says nothing. `None` where whoever wrote it did not say.
+    /// Whose it is: of another user's quota it says nothing. `None` where whoever wrote it did not
+    /// say.
     #[serde(default)]
     pub user: Option<String>,
     /// The limit in force.
@@ -30,7 +31,8 @@ pub struct Saved {
     /// Told to that process, and not only to one before it.
     #[serde(default)]
     pub confirmed: bool,
-    /// Requests in flight, lost, or answered without a Remaining: any of them may have been counted since.
+    /// Requests in flight, lost, or answered without a Remaining: any of them may have been counted
+    /// since.
     pub uncovered: u32,
     /// Requests of the last window, oldest first.
     pub used: Vec<SavedUse>,
@@ -75,9 +77,9 @@ pub struct SavedUse {
 impl Quota {
     /// A quota as a former process left it.
     ///
-    /// After an end in order, within a window of the newest answer, it goes on as that process would have: others may
-    /// have used some of the quota since, but so they may between any two answers. Otherwise its first request goes
-    /// alone, as without a saved state.
+    /// After an end in order, within a window of the newest answer, it goes on as that process
+    /// would have: others may have used some of the quota since, but so they may between any two
+    /// answers. Otherwise its first request goes alone, as without a saved state.
     pub fn restore(settings: QuotaSettings, saved: Saved, ending: Ending, now: Now) -> Quota {
         let mut quota = Quota::new(settings, now);
         let now = inner(now);

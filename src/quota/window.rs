@@ -1,9 +1,10 @@
 //! When quota comes back: which kind of window the server keeps, and when it turns.
 //!
-//! Three kinds are possible at first: aligned to the wall clock (the clock hour), opened by the first request after
-//! the former ended, rolling. Each foretells when quota comes back, and each answer that is surely newer than the
-//! last is held against what they foretold. A kind that cannot explain it is out. While several remain, all of their
-//! instants are tried. When none remains, a whole window is waited and all are possible again.
+//! Three kinds are possible at first: aligned to the wall clock (the clock hour), opened by the
+//! first request after the former ended, rolling. Each foretells when quota comes back, and each
+//! answer that is surely newer than the last is held against what they foretold. A kind that cannot
+//! explain it is out. While several remain, all of their instants are tried. When none remains, a
+//! whole window is waited and all are possible again.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use super::ledger::Ledger;
 use super::{mono, wall};
 use crate::clock::{Mono, Now};
 
-/// Servers whose clocks are kept by NTP turn at the edge of our clock, or within this time after it, unless the window
-/// is so short that it would mean much. The edge is tried first; then this, and the next window begins with what held.
+/// Servers whose clocks are kept by NTP turn at the edge of our clock, or within this time after
+/// it, unless the window is so short that it would mean much. The edge is tried first; then this,
+/// and the next window begins with what held.
 const SKEW: Duration = Duration::from_secs(1);
 /// A skew is at most this part of a window.
 const SKEW_PART: u32 = 20;
@@ -80,11 +82,13 @@ pub(super) struct Window {
     opened: Option<Between>,
     /// Number of times that `opened` was narrowed in this window.
     narrowed: u32,
-    /// The last turn came with an aligned edge, but others had been there already: it may have been earlier.
+    /// The last turn came with an aligned edge, but others had been there already: it may have been
+    /// earlier.
     contested: bool,
     /// Number of probes that looked for an earlier turn in vain.
     early: u32,
-    /// Requests in a row that found nothing where a rolling window should have given something back.
+    /// Requests in a row that found nothing where a rolling window should have given something
+    /// back.
     fruitless: u32,
     /// An aligned edge up to here is done with: it gave its rise.
     settled: Option<Mono>,
@@ -129,7 +133,8 @@ impl Window {
         }
     }
 
-    /// Holds an answer against what was foretold. `probe`: its request went alone to see whether quota came back.
+    /// Holds an answer against what was foretold. `probe`: its request went alone to see whether
+    /// quota came back.
     pub fn observe(&mut self, was: Option<Told>, told: Told, probe: bool, ledger: &Ledger, now: Now) {
         let Some(was) = was else {
             self.opened = Some(self.opening(told, told.came.saturating_sub(self.length)));
@@ -207,8 +212,8 @@ impl Window {
         }
     }
 
-    /// The first instant after `after` at which quota should have come back: past, if nobody looked since. Where it comes
-    /// back bit by bit, as much as is wanted.
+    /// The first instant after `after` at which quota should have come back: past, if nobody looked
+    /// since. Where it comes back bit by bit, as much as is wanted.
     pub fn returns_after(&self, after: Mono, wanted: u32, ledger: &Ledger, now: Now) -> Option<Mono> {
         let aligned = || {
             let edge = self.open_edge_after(after.saturating_sub(self.skew()), now)?;

@@ -1,5 +1,5 @@
-//! How two schedules differ over a span of time: occurrences that come and go, and the fullest window
-//! of each account's quota before and after.
+//! How two schedules differ over a span of time: occurrences that come and go, and the fullest
+//! window of each account's quota before and after.
 //!
 //! An entry is looked at where something that it says has changed, or something that an entry says
 //! which it comes after. Those that have not changed have the same occurrences in both schedules.
@@ -13,10 +13,10 @@ use super::load::{self, Busiest, MOST_COUNTED};
 use crate::schedule::{AccountName, Entry, EntryName, Followers, Schedule};
 use crate::timetable::excluded;
 
-/// How far ahead a change is looked at.
+/// Span over which a change is looked at.
 const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// What a change of the schedule does to the week from an instant on.
+/// The effect of a change of the schedule on the week from an instant on.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// Where the week begins.
@@ -31,12 +31,12 @@ pub struct Difference {
     pub cut: bool,
 }
 
-/// How an entry differs.
+/// The difference of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryDifference {
     /// Its name.
     pub entry: EntryName,
-    /// What became of it.
+    /// The kind of change.
     pub change: Change,
     /// The keys of the schedule file whose values differ. Empty where the entry is in one schedule
     /// alone, or where only an entry differs that it comes after.
@@ -45,11 +45,11 @@ pub struct EntryDifference {
     pub come: Vec<Timestamp>,
     /// Instants at which it was due under the old schedule alone.
     pub go: Vec<Timestamp>,
-    /// How many instants are in both.
+    /// Number of instants that are in both schedules.
     pub stay: usize,
 }
 
-/// What became of an entry.
+/// The kind of change of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The old schedule does not have it.
@@ -82,7 +82,7 @@ pub struct AccountDifference {
     pub after: Option<Load>,
 }
 
-/// What is asked of an account's quota.
+/// The load on an account's quota.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     /// Requests in a window beyond the reserve.
@@ -92,7 +92,8 @@ pub struct Load {
 }
 
 impl Difference {
-    /// What the change from the old schedule to the new one does to the week from `from` on.
+    /// Computes the effect of the change from the old schedule to the new one on the week from
+    /// `from` on.
     pub fn new(old: &Schedule, new: &Schedule, from: Timestamp) -> Difference {
         let until = from.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
         let (before, after) = (old.by_name(), new.by_name());
@@ -176,7 +177,8 @@ fn instants(
     (instants, false)
 }
 
-/// What comes, what goes, and how many stay, of two sorted lists.
+/// Returns the instants that come, those that go, and the number of those that stay, of two sorted
+/// lists.
 fn compared(was: &[Timestamp], is: &[Timestamp]) -> (Vec<Timestamp>, Vec<Timestamp>, usize) {
     let (mut come, mut go, mut stay) = (Vec::new(), Vec::new(), 0);
     let (mut was, mut is) = (was.iter().peekable(), is.iter().peekable());

@@ -97,8 +97,8 @@ impl Forecast {
         reader.forecast()
     }
 
-    /// Forecasts as `new` does. `None`: more than `most` requests, answers and lines of the log come of
-    /// the span.
+    /// Forecasts as `new` does. `None`: more than `most` requests, answers and lines of the log
+    /// come of the span.
     pub fn at_most(
         schedule: &Schedule,
         conditions: &Conditions,
@@ -228,7 +228,8 @@ impl Reader {
         }
     }
 
-    /// Counts in what came due by the end of another entry's action: the timetable does not have it.
+    /// Counts in what came due by the end of another entry's action: the timetable does not have
+    /// it.
     fn follows(&mut self, name: &EntryName, sent_at: Timestamp) {
         let Some(entry) = self.entries.get(name).filter(|entry| entry.after.is_some()) else { return };
         let account = entry.account.name.clone();

@@ -13,8 +13,8 @@ use crate::timetable::{Occurrence, Timetable, excluded};
 /// How far ahead the busiest window is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// So many occurrences are counted at most. A schedule with more of them in a week shows its peaks
-/// sooner.
+/// At most this many occurrences are counted. A schedule with more of them in a week shows its
+/// peaks sooner.
 pub(super) const MOST_COUNTED: usize = 1_000_000;
 
 /// Windows of one length, the n-th beginning at n times its length since the epoch: an hourly one
@@ -66,8 +66,8 @@ pub(super) fn due(
     })
 }
 
-/// How many come due in each window of each account, in the schedule's order of accounts. An
-/// occurrence counts as many times as `weight` says.
+/// Returns the number of occurrences that come due in each window of each account, in the
+/// schedule's order of accounts. An occurrence counts as many times as `weight` says.
 pub(super) fn by_window(
     schedule: &Schedule,
     due: impl Iterator<Item = (Occurrence, Timestamp)>,

@@ -1,4 +1,5 @@
-//! Deployments that come and go by the clock: `STACK=5m/30m` deploys for 5 minutes from each half hour on.
+//! Deployments that come and go by the clock: `STACK=5m/30m` deploys for 5 minutes from each half
+//! hour on.
 
 use std::fmt;
 use std::str::FromStr;

@@ -28,9 +28,10 @@
 //! | `warning` | `X-Cloud66-Warning` is there | yes | yes |
 //! | `header-flood` | so are 2,000 more headers | yes | yes |
 //!
-//! Which requests: `on=run_now|actions|action|jobs|job|stacks|stack|ping|any` (run_now when absent), `stack=UID`, `job=UID`; of
-//! those, `every=N`, then `p=0.1` by the seed of the sandbox, then `times=N` at most. Several faults can meet one request.
-//! A request that the spent quota refuses meets none but `html-502` and `close-before`, which stand before the quota.
+//! Which requests: `on=run_now|actions|action|jobs|job|stacks|stack|ping|any` (run_now when
+//! absent), `stack=UID`, `job=UID`; of those, `every=N`, then `p=0.1` by the seed of the sandbox,
+//! then `times=N` at most. Several faults can meet one request. A request that the spent quota
+//! refuses meets none but `html-502` and `close-before`, which stand before the quota.
 
 mod grammar;
 

@@ -230,7 +230,8 @@ impl Reply {
         Reply {
             status,
             headers: vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
-            // The look-alike's own types have string keys and no maps of floats: they always serialize.
+            // The look-alike's own types have string keys and no maps of floats: they always
+            // serialize.
             body: serde_json::to_vec(body).unwrap_or_default(),
             delay: Duration::ZERO,
             delivery: Delivery::Whole,

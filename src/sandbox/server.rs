@@ -145,7 +145,8 @@ impl Sandbox {
         self.shared.wait_for(|state| condition(state.ledger())).await
     }
 
-    /// Waits until this many actions were started, however many those are, and returns the ledger as it was then.
+    /// Waits until this many actions were started, however many those are, and returns the ledger
+    /// as it was then.
     pub async fn wait_for_started(&self, actions: usize) -> Ledger {
         self.shared.wait_for(|state| state.started() >= actions).await
     }
@@ -155,7 +156,8 @@ impl Sandbox {
         self.shared.state().actions().collect()
     }
 
-    /// Requests of others with the same user's tokens. Says how many still fitted; none for an unknown user.
+    /// Requests of others with the same user's tokens. Says how many still fitted; none for an
+    /// unknown user.
     pub fn use_quota(&self, user: &str, requests: u32) -> Option<u32> {
         self.shared.change(|state| state.use_quota(user, requests, Timestamp::now()))
     }
@@ -165,7 +167,8 @@ impl Sandbox {
         self.shared.change(|state| state.set_limit(user, limit))
     }
 
-    /// Deploys a stack from now on for so long, or puts it into maintenance. None for an unknown stack.
+    /// Deploys a stack from now on for so long, or puts it into maintenance. None for an unknown
+    /// stack.
     pub fn occupy(&self, stack: &str, with: Occupation, lasts: Duration) -> Option<()> {
         let until = Timestamp::now().checked_add(lasts).unwrap_or(Timestamp::MAX);
         self.shared.change(|state| state.occupy(stack, with, until))

@@ -109,8 +109,8 @@ pub(super) struct Pong {
 
 pub(super) const PONG: Pong = Pong { ok: true, message: "pong" };
 
-/// The answer to a check of a token: unwrapped, as the vendor documents it, and within `response`, as
-/// the vendor's client reads it.
+/// The answer to a check of a token: unwrapped, as the vendor documents it, and within `response`,
+/// as the vendor's client reads it.
 #[derive(Serialize)]
 pub(super) struct Checked {
     #[serde(flatten)]

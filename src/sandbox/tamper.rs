@@ -23,7 +23,8 @@ pub(super) fn at_the_proxy(kind: &Kind) -> Reply {
     }
 }
 
-/// The answer of an API that does not do what it is asked; none for a kind that strikes after the effect.
+/// The answer of an API that does not do what it is asked; none for a kind that strikes after the
+/// effect.
 pub(super) fn refusal(kind: &Kind) -> Option<Reply> {
     let retry_after = |mut reply: Reply, after: &Option<String>| {
         reply.headers.extend(after.clone().map(|after| ("Retry-After".to_owned(), after)));

@@ -1,4 +1,5 @@
-//! The quota of one user: how many requests fit in a window, for each place where a window can begin.
+//! The quota of one user: how many requests fit in a window, for each place where a window can
+//! begin.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -64,12 +65,14 @@ impl Default for Quota {
     }
 }
 
-/// The count of one user's requests. Time is given to it; an instant before the newest one seen counts as that one.
+/// The count of one user's requests. Time is given to it; an instant before the newest one seen
+/// counts as that one.
 #[derive(Clone, Debug)]
 pub struct Window {
     quota: Quota,
     latest: i128,
-    /// The present window's first instant, in nanoseconds since the epoch. Of no use to a rolling one.
+    /// The present window's first instant, in nanoseconds since the epoch. Of no use to a rolling
+    /// one.
     start: Option<i128>,
     used: u32,
     /// The requests that a rolling window still counts, oldest first: instant in nanoseconds and

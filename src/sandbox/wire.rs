@@ -1,4 +1,5 @@
-//! A connection that can misbehave: what is written to it can be replaced by a script, byte for byte.
+//! A connection that can misbehave: what is written to it can be replaced by a script, byte for
+//! byte.
 
 use std::future::Future;
 use std::io;
@@ -34,7 +35,8 @@ pub(super) enum End {
     Repeat(usize),
 }
 
-/// The place where the script of a connection is laid, for the connection to find when it is written to.
+/// The place where the script of a connection is laid, for the connection to find when it is
+/// written to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line(Arc<Mutex<Option<Script>>>);
 
@@ -110,7 +112,8 @@ impl Wire {
 }
 
 /// The start of an answer with its quota headers spelt as the vendor documents them. `None` where
-/// nothing is to be changed. HTTP ignores the case; people who compare with the documentation do not.
+/// nothing is to be changed. HTTP ignores the case; people who compare with the documentation do
+/// not.
 fn as_documented(bytes: &[u8]) -> Option<Vec<u8>> {
     const WRITTEN: &[u8] = b"\r\nX-Ratelimit-";
     const DOCUMENTED: &[u8] = b"\r\nX-RateLimit-";

@@ -48,8 +48,8 @@ impl Content {
         Ok(Content { config: config.to_owned(), files, calendars: calendar_files })
     }
 
-    /// The bytes of a schedule file that come from elsewhere, as from a pipe. Calendar files that it
-    /// names are looked for beside `config`.
+    /// The bytes of a schedule file that come from elsewhere, as from a pipe. Calendar files that
+    /// it names are looked for beside `config`.
     pub fn given(name: &str, bytes: Vec<u8>, config: &Path) -> Content {
         let name = PathBuf::from(name);
         Content { config: name.clone(), files: vec![(name, bytes)], calendars: CalendarFiles::beside(config) }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-/// The longest duration that the file may state: ten years. Sums with it stay within what a timestamp can hold.
+/// The longest duration that the file may state: ten years. Sums with it stay within what a
+/// timestamp can hold.
 pub const LONGEST: Duration = Duration::from_secs(3_653 * 86_400);
 
 /// Pattern of a duration, for a JSON Schema: the units go from great to small, each once.
@@ -157,7 +158,8 @@ fn skip_blanks(text: &str, at: usize) -> usize {
     run(text, at, char::is_whitespace).end
 }
 
-/// Shows a duration as [`parse`] reads it, in the fewest parts: `1h 30m`. What is less than a millisecond is left out.
+/// Shows a duration as [`parse`] reads it, in the fewest parts: `1h 30m`. What is less than a
+/// millisecond is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compact(pub Duration);
 

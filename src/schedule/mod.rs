@@ -134,7 +134,8 @@ pub fn understand(path: &Path, bytes: &[u8]) -> Result<Loaded, Rejected> {
 /// Validates the text of a schedule file. `name` is what its diagnostics call it. Nothing is read:
 /// a calendar file that the text names is an error.
 ///
-/// # Errors Everything that is wrong with the text, at once. A text that is no YAML has one error:
+/// # Errors
+/// Everything that is wrong with the text, at once. A text that is no YAML has one error:
 /// where it stops being one.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
     parse_with(name, &[Text { path: name, text }], &mut CalendarFiles::default())

@@ -1,4 +1,5 @@
-//! A place in the schedule file: its line and column for people, and the part of the line that is worth showing.
+//! A place in the schedule file: its line and column for people, and the part of the line that is
+//! worth showing.
 
 use std::ops::Range;
 
@@ -29,8 +30,8 @@ pub struct Place {
     pub mark: Range<usize>,
 }
 
-/// Finds lines and columns. One pass over the text, then each place is found in constant time, even where the whole
-/// file is one line.
+/// Finds lines and columns. One pass over the text, then each place is found in constant time, even
+/// where the whole file is one line.
 pub(super) struct Locator<'s> {
     text: &'s str,
     /// Bytes that are never shown, in order.
@@ -69,7 +70,8 @@ impl<'s> Locator<'s> {
         Place { line: line + 1, column: column + 1, span, text, mark }
     }
 
-    /// The line around a span, fit to be shown, and where the span lies in it. An empty span is the rest of its line.
+    /// The line around a span, fit to be shown, and where the span lies in it. An empty span is the
+    /// rest of its line.
     fn excerpt(&self, span: Range<usize>) -> (String, Range<usize>) {
         let text = self.text;
         let before = text[..span.start]
@@ -142,12 +144,14 @@ pub(super) fn shown(word: &str) -> String {
     text
 }
 
-/// A text from elsewhere on one line, without what would move the cursor, change the terminal or reorder the text.
+/// A text from elsewhere on one line, without what would move the cursor, change the terminal or
+/// reorder the text.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
-/// The character, or what stands for it where it would move the cursor, change the terminal or reorder the text.
+/// The character, or what stands for it where it would move the cursor, change the terminal or
+/// reorder the text.
 pub(super) fn visible(c: char) -> char {
     match c {
         '\t' => ' ',

@@ -1,7 +1,7 @@
 //! YAML or JSON text as a tree of values, each with its place in the text.
 //!
-//! The tree holds the text's own words: a uid such as `007` or `1e10` is never turned into a number, and a key that
-//! stands twice is there twice, so that the validation can name both places.
+//! The tree holds the text's own words: a uid such as `007` or `1e10` is never turned into a
+//! number, and a key that stands twice is there twice, so that the validation can name both places.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,8 +11,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::NonFiniteFloatPolicy;
 use serde_yaml::{Budget, DuplicateKeyPolicy, Error, Location, Options, Spanned};
 
-/// Keys, values, lists and mappings in a file. A million entries have ten million; a file made of brackets alone has
-/// more, and would take gigabytes.
+/// Keys, values, lists and mappings in a file. A million entries have ten million; a file made of
+/// brackets alone has more, and would take gigabytes.
 const MAX_NODES: usize = 16_000_000;
 
 /// Values that aliases may add to the file's own, so that a few lines cannot expand to gigabytes.
@@ -116,7 +116,8 @@ fn options() -> Options {
 }
 
 impl<'s> Node<'s> {
-    /// The words of a scalar as they were written, whatever they look like. `None` for nothing, lists and mappings.
+    /// The words of a scalar as they were written, whatever they look like. `None` for nothing,
+    /// lists and mappings.
     pub fn scalar<'a>(&'a self, source: &'s str) -> Option<&'a str> {
         match &self.kind {
             Kind::Text(text) => Some(text),
@@ -125,7 +126,8 @@ impl<'s> Node<'s> {
         }
     }
 
-    /// The place of a part of a scalar. `None` where what was written differs from what it says, as with escapes.
+    /// The place of a part of a scalar. `None` where what was written differs from what it says, as
+    /// with escapes.
     pub fn part(&self, source: &str, part: Range<usize>) -> Option<Range<usize>> {
         let base = match &self.kind {
             Kind::Text(Cow::Borrowed(text)) => place(source, text)?.start,

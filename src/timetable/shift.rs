@@ -30,7 +30,8 @@ pub enum Shift {
         /// The time that comes twice.
         civil: DateTime,
     },
-    /// The clocks show the named time twice, and the entry follows elapsed time through both passes.
+    /// The clocks show the named time twice, and the entry follows elapsed time through both
+    /// passes.
     Pass {
         /// The time that comes twice.
         civil: DateTime,

@@ -1,12 +1,14 @@
 //! The stretches of time through which a zone's offset from UTC is constant.
 //!
-//! Within one, civil time and the line of time run alike, so that daylight saving is a matter of their edges alone.
+//! Within one, civil time and the line of time run alike, so that daylight saving is a matter of
+//! their edges alone.
 
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// Transitions further apart than this cannot repeat each other's civil times: offsets are within 26 hours of UTC.
+/// Transitions further apart than this cannot repeat each other's civil times: offsets are within
+/// 26 hours of UTC.
 const REACH: SignedDuration = SignedDuration::from_hours(2 * 26);
 
 /// A stretch of time with one offset from UTC: `start <= t < end`.
@@ -21,8 +23,8 @@ pub(super) struct Stretch {
     pub(super) opens: DateTime,
     /// Civil time that the clocks of this stretch would show at its end.
     pub(super) closes: DateTime,
-    /// The latest civil time that the clocks had come to before it. Before `opens`, the times between are a gap;
-    /// past `opens`, they come again.
+    /// The latest civil time that the clocks had come to before it. Before `opens`, the times
+    /// between are a gap; past `opens`, they come again.
     pub(super) reached: DateTime,
 }
 
@@ -63,8 +65,8 @@ impl Stretch {
     }
 }
 
-/// The latest civil time before a transition. Usually that of the stretch it ends; where several transitions follow
-/// each other within days, maybe that of an earlier one.
+/// The latest civil time before a transition. Usually that of the stretch it ends; where several
+/// transitions follow each other within days, maybe that of an earlier one.
 fn reached_before(
     zone: &TimeZone,
     transition: Timestamp,

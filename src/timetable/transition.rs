@@ -30,7 +30,8 @@ impl Transition {
     }
 }
 
-/// The transitions of a zone with `from` <= at < `until`, in order. Those that only rename the time are left out.
+/// The transitions of a zone with `from` <= at < `until`, in order. Those that only rename the time
+/// are left out.
 pub fn transitions(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Transition> {
     let mut line = Line::new(zone);
     let just_before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);

@@ -45,7 +45,8 @@ pub fn database() -> Database {
     in_use(chosen.into_iter().chain(DIRECTORIES.map(PathBuf::from)))
 }
 
-/// Lets what changed in the system's database be seen by the next look-up. Zones are cached for minutes otherwise.
+/// Lets what changed in the system's database be seen by the next look-up. Zones are cached for
+/// minutes otherwise.
 ///
 /// A zone that was looked up before stays what it was: whoever calls this reads the schedule again.
 pub fn refresh() {
@@ -64,7 +65,8 @@ fn in_use(mut directories: impl Iterator<Item = PathBuf>) -> Database {
     }
 }
 
-/// The release that a directory's own files name: Linux has it in `tzdata.zi`, the BSDs and macOS in `+VERSION`.
+/// The release that a directory's own files name: Linux has it in `tzdata.zi`, the BSDs and macOS
+/// in `+VERSION`.
 fn version_in(directory: &Path) -> Option<String> {
     let read = |name: &str| std::fs::read_to_string(directory.join(name)).ok();
     let first_line = |text: String| text.lines().next().map(str::trim).map(String::from);

@@ -11,7 +11,8 @@ use std::str::FromStr;
 
 use crate::cli::listen;
 
-/// The mode of the socket's file: for its owner and its group, as the proxy's user is made a member of.
+/// The mode of the socket's file: for its owner and its group, as the proxy's user is made a member
+/// of.
 const MODE: u32 = 0o660;
 
 /// A place to listen at.

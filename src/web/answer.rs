@@ -99,7 +99,8 @@ impl IntoResponse for Refusal {
 }
 
 impl Answer {
-    /// Records as JSON. `same`: what is equal as long as the answer tells nothing new, if it is not the answer itself.
+    /// Records as JSON. `same`: what is equal as long as the answer tells nothing new, if it is not
+    /// the answer itself.
     pub(super) fn json<S: Serialize>(records: &impl Serialize, same: Option<&S>) -> Result<Answer, Refusal> {
         let body = serde_json::to_vec(records).map_err(|_| Refusal::Failed)?;
         let same = same.map(serde_json::to_vec).transpose().map_err(|_| Refusal::Failed)?;

@@ -1,8 +1,9 @@
 //! `/api/v1/audit`: the summary of `stackcron audit`, of the last 24 hours.
 //!
-//! The command reads all rows of the journal, because of an entry from before the journal knew its schedule the first row
-//! tells from when on the entry was in it. The page asks again and again, and reads the rows of eight days: of entries
-//! like that, those that have no row in eight days are counted as not judged.
+//! The command reads all rows of the journal, because of an entry from before the journal knew its
+//! schedule the first row tells from when on the entry was in it. The page asks again and again,
+//! and reads the rows of eight days: of entries like that, those that have no row in eight days are
+//! counted as not judged.
 
 use std::ops::ControlFlow;
 
@@ -44,7 +45,8 @@ fn audited(journal: &Location, schedule: &Schedule, now: Timestamp) -> Result<Co
     Ok(audit.finish())
 }
 
-/// Keys as in the summary of the command. Without `until`: what is equal as long as the verdicts are.
+/// Keys as in the summary of the command. Without `until`: what is equal as long as the verdicts
+/// are.
 fn summary(counts: &Counts, until: Option<Timestamp>) -> Map<String, Value> {
     let span = until.map(|until| (until.checked_sub(SPAN).unwrap_or(Timestamp::MIN), until));
     let span = span.into_iter().flat_map(|(from, until)| {

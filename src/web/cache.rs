@@ -1,13 +1,14 @@
 //! Answers that are made once for all who ask at about the same time.
 //!
-//! Two hundred pages that poll every two seconds ask a hundred times a second for the same status. The first one has it
-//! made; whoever asks meanwhile waits for that answer, and whoever asks while the answer is good is given it. The loop
-//! is then asked about once a second, whoever looks. An answer that was begun is made even when its client goes away:
-//! the next one who asks finds it.
+//! Two hundred pages that poll every two seconds ask a hundred times a second for the same status.
+//! The first one has it made; whoever asks meanwhile waits for that answer, and whoever asks while
+//! the answer is good is given it. The loop is then asked about once a second, whoever looks. An
+//! answer that was begun is made even when its client goes away: the next one who asks finds it.
 //!
-//! Nobody waits longer than `ANSWERED_WITHIN`. A forecast of a large schedule may take longer: who asks is told to ask
-//! again (202), and finds the answer once it is made. Example: a forecast takes 50 s. Asked for at 12:00:00, it is put off
-//! at 12:00:20; asked for again at once, put off at 12:00:40; asked for again, answered at 12:00:50.
+//! Nobody waits longer than `ANSWERED_WITHIN`. A forecast of a large schedule may take longer: who
+//! asks is told to ask again (202), and finds the answer once it is made. Example: a forecast takes
+//! 50 s. Asked for at 12:00:00, it is put off at 12:00:20; asked for again at once, put off at
+//! 12:00:40; asked for again, answered at 12:00:50.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +21,12 @@ use super::answer::{Answer, Refusal};
 /// Answers that are kept. Each client asks for a handful.
 const MOST_KEPT: usize = 128;
 
-/// An answer is good for at least this many times as long as it took to make: who looks does not keep the machine busy.
+/// An answer is good for at least this many times as long as it took to make: who looks does not
+/// keep the machine busy.
 const GOOD_TIMES: u32 = 20;
 
-/// Bytes of the answers that are kept, as counted when one more question comes. The largest answer has some 3 MB.
+/// Bytes of the answers that are kept, as counted when one more question comes. The largest answer
+/// has some 3 MB.
 const MOST_BYTES: usize = 32 << 20;
 
 /// A client waits this long for an answer. Proxies and the page give up after 30 s or more.

@@ -1,5 +1,5 @@
-//! `/api/v1/entries`: the entries of the schedule in force, each as in `stackcron status ENTRY`, with what it runs and
-//! how. By pages: a schedule may have a hundred thousand.
+//! `/api/v1/entries`: the entries of the schedule in force, each as in `stackcron status ENTRY`,
+//! with what it runs and how. By pages: a schedule may have a hundred thousand.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ const DEFAULT: usize = 100;
 /// Entries of a page at most.
 const MOST: usize = 1000;
 
-/// An entry. Its keys are an interface. `args` are not among them: they may hold what is not for everybody.
+/// An entry. Its keys are an interface. `args` are not among them: they may hold what is not for
+/// everybody.
 #[derive(Serialize)]
 struct EntryRecord {
     #[serde(flatten)]

@@ -1,9 +1,11 @@
-//! Who may ask, and how: the check of the `Host` header, the methods, and the headers that each answer carries.
+//! Who may ask, and how: the check of the `Host` header, the methods, and the headers that each
+//! answer carries.
 //!
-//! The page has no password of its own: it is meant for loopback, or for a reverse proxy that asks for one. A page of
-//! somebody else's, open in the browser of who may reach this one, must not read it. The browser keeps the two apart by
-//! their origin, unless the other site lets its own name resolve to this address (DNS rebinding). Then the request's
-//! `Host` is that site's name, and is refused here.
+//! The page has no password of its own: it is meant for loopback, or for a reverse proxy that asks
+//! for one. A page of somebody else's, open in the browser of who may reach this one, must not read
+//! it. The browser keeps the two apart by their origin, unless the other site lets its own name
+//! resolve to this address (DNS rebinding). Then the request's `Host` is that site's name, and is
+//! refused here.
 
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! `/api/v1/history`: the records of `stackcron history`, the newest last. By pages, from the newest back.
+//! `/api/v1/history`: the records of `stackcron history`, the newest last. By pages, from the
+//! newest back.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -20,12 +21,12 @@ const DEFAULT: usize = 100;
 /// Records of a page at most: some 2 MB.
 const MOST: usize = 10_000;
 
-/// Records that are looked at for one page: with `state`, what is asked for may be rare. The page that has been filled
-/// by then says where to go on.
+/// Records that are looked at for one page: with `state`, what is asked for may be rare. The page
+/// that has been filled by then says where to go on.
 const MOST_LOOKED_AT: usize = 100_000;
 
-/// A record as the command prints it, when its action ended, its upstream, and its pace by the schedule in force. Its keys
-/// are an interface.
+/// A record as the command prints it, when its action ended, its upstream, and its pace by the
+/// schedule in force. Its keys are an interface.
 #[derive(Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
@@ -39,7 +40,7 @@ struct Told<'a> {
     pace: Option<Pace>,
 }
 
-/// How long an action takes, against what its entry expects.
+/// The run time of an action against the entry's `expect`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Pace {

@@ -1,9 +1,10 @@
-//! What `--listen` serves, for reading only: the status page, the records of the commands as JSON, a calendar, and what
-//! monitoring asks for.
+//! What `--listen` serves, for reading only: the status page, the records of the commands as JSON,
+//! a calendar, and what monitoring asks for.
 //!
-//! A request goes through `server` (bounded connections), `guard` (who may ask, and how) and `routes`, which knows each
-//! path. Answers of the API are made once for all who ask within a second or so (`cache`), off the threads that fire, and
-//! carry an ETag (`answer`). The records are those that the commands print, made by the code of the commands.
+//! A request goes through `server` (bounded connections), `guard` (who may ask, and how) and
+//! `routes`, which knows each path. Answers of the API are made once for all who ask within a
+//! second or so (`cache`), off the threads that fire, and carry an ETag (`answer`). The records are
+//! those that the commands print, made by the code of the commands.
 
 mod address;
 mod answer;

@@ -89,7 +89,8 @@ impl Query {
         })
     }
 
-    /// An instant: a local time is read in the zone of `entry`, or in the one that all entries share.
+    /// An instant: a local time is read in the zone of `entry`, or in the one that all entries
+    /// share.
     pub(super) fn instant(
         &self,
         key: &'static str,

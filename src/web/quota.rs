@@ -1,6 +1,7 @@
 //! `/api/v1/quota`: how the quota of each account went while the daemon ran.
 //!
-//! The loop is asked for its counts every five seconds. Half an hour is kept as it was seen, a day by the minute.
+//! The loop is asked for its counts every five seconds. Half an hour is kept as it was seen, a day
+//! by the minute.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,8 +20,8 @@ const MOST: usize = 10_000;
 /// The longest span that is rehearsed for a page. The command takes any.
 const LONGEST_FORECAST: SignedDuration = SignedDuration::from_hours(8 * 24);
 
-/// Requests, answers and lines of the log that are rehearsed for a page at most: about a minute's work. The command takes
-/// any number.
+/// Requests, answers and lines of the log that are rehearsed for a page at most: about a minute's
+/// work. The command takes any number.
 const MOST_HAPPENINGS: u64 = 4_000_000;
 
 impl From<next::NextError> for Refusal {

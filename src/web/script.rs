@@ -1,10 +1,12 @@
 //! Scripts as they are served: without what is there for who reads the source.
 //!
-//! Comments, types and the space between signs are a third of a script. They are left out when the daemon starts, so that
-//! there is no build step. This understands as much of JavaScript as the page's own modules are written in: `/**` and a line
-//! that begins with `//` are comments, and no regular expression has a quote or a space in it.
+//! Comments, types and the space between signs are a third of a script. They are left out when the
+//! daemon starts, so that there is no build step. This understands as much of JavaScript as the
+//! page's own modules are written in: `/**` and a line that begins with `//` are comments, and no
+//! regular expression has a quote or a space in it.
 
-/// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are another sign.
+/// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are
+/// another sign.
 const SIGNS: &str = ",;:{}()[]=<>?|&!*";
 
 /// A statement goes on after a line that ends with one of these, or has ended with its semicolon.
@@ -18,7 +20,8 @@ const CONTINUES: [char; 8] = ['}', ')', ']', '.', '?', ':', '&', '|'];
 enum Place {
     /// Code, at so many open braces.
     Code(usize),
-    /// A string that ends with this quote. A template ends with a backtick, and `${` begins code in it.
+    /// A string that ends with this quote. A template ends with a backtick, and `${` begins code in
+    /// it.
     Text(char),
 }
 
@@ -48,7 +51,8 @@ fn without_comments(script: &str) -> String {
     text + rest
 }
 
-/// Writes a line without the spaces beside signs. `places`: what the text is in, the innermost last.
+/// Writes a line without the spaces beside signs. `places`: what the text is in, the innermost
+/// last.
 fn squeeze(line: &str, places: &mut Vec<Place>, served: &mut String) {
     let mut letters = line.chars().peekable();
     while let Some(letter) = letters.next() {

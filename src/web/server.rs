@@ -1,11 +1,13 @@
 //! The server of `--listen`: connections of a bounded number, length and head.
 //!
-//! Whoever can reach the port may try what they like. A connection serves one request after the other, so that a page
-//! that polls needs one, and ends a minute after it began: the page opens another. When one more connection comes than
-//! there may be, the one goes that has asked nothing for the longest time: idle connections keep nobody out.
+//! Whoever can reach the port may try what they like. A connection serves one request after the
+//! other, so that a page that polls needs one, and ends a minute after it began: the page opens
+//! another. When one more connection comes than there may be, the one goes that has asked nothing
+//! for the longest time: idle connections keep nobody out.
 //!
-//! Two hundred pages ask a hundred times a second. All of them are served on one thread, which has a lower priority than
-//! those that fire: on a machine that is busy the pages wait, and no occurrence does.
+//! Two hundred pages ask a hundred times a second. All of them are served on one thread, which has
+//! a lower priority than those that fire: on a machine that is busy the pages wait, and no
+//! occurrence does.
 
 use std::io;
 use std::sync::Arc;
@@ -35,14 +37,15 @@ use crate::background::yield_to_sends;
 /// Connections at once: some two hundred people with a page each, and who watches the daemon.
 const MOST_CONNECTIONS: usize = 256;
 
-/// A request's head has to be there within this time. A connection that asks nothing is closed as soon: a page that is
-/// seen asks every two seconds.
+/// A request's head has to be there within this time. A connection that asks nothing is closed as
+/// soon: a page that is seen asks every two seconds.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 
 /// A connection takes no further request after this time.
 const LASTS: Duration = Duration::from_secs(60);
 
-/// After that, an answer has to be made and read within this time. An answer is made within 20 s, or refused.
+/// After that, an answer has to be made and read within this time. An answer is made within 20 s,
+/// or refused.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The greatest head that is read, in bytes. A browser's has some 2,000.
@@ -73,8 +76,8 @@ impl Server {
         &self.address
     }
 
-    /// Serves on a thread of its own, which yields to those that fire, until the returned value is dropped. `names`: by
-    /// what the page is called besides its address.
+    /// Serves on a thread of its own, which yields to those that fire, until the returned value is
+    /// dropped. `names`: by what the page is called besides its address.
     ///
     /// # Errors
     /// When the system has no thread left, or the runtime cannot watch the socket.
@@ -219,7 +222,8 @@ struct Connections {
 }
 
 impl Connections {
-    /// Opens one more. When there are too many, the one goes that has asked nothing for the longest time.
+    /// Opens one more. When there are too many, the one goes that has asked nothing for the longest
+    /// time.
     fn add<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Arc<Requests>) -> F) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|(task, _)| !task.is_finished());

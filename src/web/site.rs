@@ -16,11 +16,12 @@ use crate::journal::Location;
 use crate::metrics::Metrics;
 use crate::schedule::Schedule;
 
-/// The journal is read in some tenths of a second, and a long stretch of it in some seconds. When it has not been within
-/// this time, the disk hangs.
+/// The journal is read in some tenths of a second, and a long stretch of it in some seconds. When
+/// it has not been within this time, the disk hangs.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(10);
 
-/// Forecasts that are made or wait to be made. Each takes a minute at most; more people than that look at the same one.
+/// Forecasts that are made or wait to be made. Each takes a minute at most; more people than that
+/// look at the same one.
 const MOST_FORECASTS: usize = 4;
 
 /// A scrape waits no longer for the journal: Prometheus gives up after ten seconds. What is read
@@ -80,8 +81,8 @@ impl Site {
         Arc::clone(&self.control.schedule.borrow())
     }
 
-    /// The number of the schedule in force. A reload makes it another: what was made from the one before is not
-    /// given to anybody any more.
+    /// The number of the schedule in force. A reload makes it another: what was made from the one
+    /// before is not given to anybody any more.
     pub(super) fn generation(&self) -> u64 {
         let schedule = Arc::downgrade(&self.control.schedule.borrow());
         let mut seen = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +101,7 @@ impl Site {
                 metrics.has_read_ends(journal.last_ends().ok(), began);
             });
             if timeout(SCRAPE_WAITS, reading).await.is_err() {
-                // What nobody waits for may not have been begun.
+                // A reading that nobody waits for any more may never have begun.
                 self.metrics.has_read_ends(None, Instant::now());
             }
         }

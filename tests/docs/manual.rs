@@ -102,7 +102,8 @@ fn complaints(page: &str) -> Option<String> {
     man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(file.path());
     let output = man.env("MANROFFSEQ", "").env("MANWIDTH", "80").stdout(Stdio::null()).output().ok()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    // Where the system's manual pages were left out, as in containers, `man` is a script that says so.
+    // Where the system's manual pages were left out, as in containers, `man` is a script that says
+    // so.
     (!said.contains("minimized")).then_some(said)
 }
 

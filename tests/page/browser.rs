@@ -124,7 +124,8 @@ impl Browser {
         self.call(Method::POST, "/execute/async", Some(json!({ "script": script, "args": [] }))).await
     }
 
-    /// Waits until an expression is true. A forecast of the demo takes a while where the program is not optimised.
+    /// Waits until an expression is true. A forecast of the demo takes a while where the program is
+    /// not optimised.
     pub async fn until(&self, expression: &str) {
         let end = Instant::now() + 3 * PATIENCE;
         loop {

@@ -1,5 +1,5 @@
-//! What the page costs, in figures. Printed for a person, since a busy machine decides them: docs/status-page.md has the
-//! command. What is counted, as rows in the page, is asserted.
+//! What the page costs, in figures. Printed for a person, since a busy machine decides them:
+//! docs/status-page.md has the command. What is counted, as rows in the page, is asserted.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -17,7 +17,8 @@ const CLIENTS: usize = 200;
 /// How long each half of the comparison lasts.
 const HALF: Duration = Duration::from_secs(30);
 
-/// Memory of the browser's process that shows the page, in MB: the greatest of those that belong to this browser.
+/// Memory of the browser's process that shows the page, in MB: the greatest of those that belong to
+/// this browser.
 fn renderer_mb(browser: &Browser) -> u64 {
     let of_process = |pid: &str| {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
@@ -32,7 +33,8 @@ fn renderer_mb(browser: &Browser) -> u64 {
     names.filter_map(|pid| of_process(&pid)).max().unwrap_or(0) / 1024
 }
 
-/// A script that does something with each frame for four seconds, and returns how long the frames took.
+/// A script that does something with each frame for four seconds, and returns how long the frames
+/// took.
 fn frames(script: &str) -> String {
     format!(
         "const times = []; let last = performance.now(); const until = last + 4000; let n = 0;
@@ -152,7 +154,8 @@ async fn two_hundred_pages_cost_the_loop_nothing() {
     println!("{}", told.join("\n"));
 }
 
-/// Polls as a page does: the status every two seconds with its ETag, the history every ten. Returns how many answers came.
+/// Polls as a page does: the status every two seconds with its ETag, the history every ten. Returns
+/// how many answers came.
 async fn polls(address: SocketAddr, number: usize) -> usize {
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     tokio::time::sleep(Duration::from_millis(10 * number as u64)).await;

@@ -15,7 +15,8 @@ const VIEWS: [(&str, &str); 6] = [
     ("timeline", "document.querySelectorAll('.lanes li').length === 6"),
     (
         "calendar",
-        // A busy machine takes minutes to rehearse where the program is not optimised: the page says so meanwhile.
+        // A busy machine takes minutes to rehearse where the program is not optimised: the page
+        // says so meanwhile.
         "document.querySelectorAll('.heat td').length === 168 && (document.querySelector('.plot canvas') || document.querySelector('main [role=status]')?.textContent.includes('being rehearsed'))",
     ),
     ("quota", "document.querySelector('.plot canvas')"),
@@ -156,7 +157,8 @@ async fn each_view_is_seen_by_everybody_and_survives_a_restart() {
     browser.until(&format!("document.querySelector('#foot').textContent !== {pid}")).await;
 }
 
-/// A chain, a retry, a calendar that covers everything, runs that are longer and shorter than expected, and pauses.
+/// A chain, a retry, a calendar that covers everything, runs that are longer and shorter than
+/// expected, and pauses.
 const JOBS: &str = "  report: { stack: s1, job: j1, cron: '*/5 * * * * *', expect: { at_least: 1m } }
   invoices: { stack: s1, job: j2, after: report }
   repair: { stack: s1, job: j-fails, cron: '*/20 * * * * *', retry: { times: 1, after: 3s } }

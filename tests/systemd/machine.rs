@@ -29,7 +29,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The one on which services are tried side by side. `None`, and said why, where none can be booted.
+    /// The one on which services are tried side by side. `None`, and said why, where none can be
+    /// booted.
     pub fn shared() -> Option<&'static Machine> {
         static SHARED: OnceLock<Option<Machine>> = OnceLock::new();
         let booted = || {
@@ -142,8 +143,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Installs the unit with these lines added to its `[Service]`, and with a log of JSON lines. Its
-    /// token is the sandbox's.
+    /// Installs the unit with these lines added to its `[Service]`, and with a log of JSON lines.
+    /// Its token is the sandbox's.
     pub fn install(machine: &'static Machine, name: &str, sandbox: &[&str], more: &str) -> Service {
         let more = format!("Environment=STACKCRON_LOG_FORMAT=json\n{more}");
         Service::as_packaged(machine, name, sandbox, &more)
@@ -274,7 +275,8 @@ impl Log {
         Log { follower, lines }
     }
 
-    /// Each line of the service's is one JSON object in the journal's MESSAGE; what systemd says of it is none.
+    /// Each line of the service's is one JSON object in the journal's MESSAGE; what systemd says of
+    /// it is none.
     fn wait_for(&self, unit: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         let mut seen = String::new();

@@ -38,8 +38,8 @@ fn the_package_starts_nothing_keeps_what_was_edited_and_leaves_nothing_after_a_p
     };
     let state = |property| machine.property("stackcron.service", property);
 
-    // As on a hardened host. The machine shares its user namespace with others: only what tells of it
-    // is changed.
+    // As on a hardened host. The machine shares its user namespace with others: only what tells of
+    // it is changed.
     let hardened = "echo 0 > /run/none && mount --bind /run/none /proc/sys/user/max_user_namespaces";
     machine.run_ok(&["bash", "-c", hardened]);
     let first = install(&package);

@@ -1,5 +1,5 @@
-//! The Debian package from a signed repository: the installation, the upgrade with a journal full of
-//! occurrences, the downgrade that is refused, and the purge.
+//! The Debian package from a signed repository: the installation, the upgrade with a journal full
+//! of occurrences, the downgrade that is refused, and the purge.
 //!
 //! `STACKCRON_FORMER=PROGRAM` upgrades from this program, such as the one of the commit before;
 //! without it both versions of the package have the program under test.

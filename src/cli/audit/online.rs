@@ -17,7 +17,7 @@ use crate::schedule::{Account, Schedule, StackUid};
 /// Actions are read back to so long before the span: an action's instant is the API's clock's.
 const BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What the stacks list, and how many stacks could not be asked.
+/// The runs that the stacks list, and the number of stacks that could not be asked.
 pub(super) struct Asked {
     pub(super) online: Online,
     pub(super) not_asked: usize,

@@ -26,7 +26,7 @@ pub(super) fn read(journal: &Location, entry: &Arc<Entry>, span: Span) -> anyhow
     let cursor = journal.planned_until()?;
     let mut history_from = None;
     journal.read_history(&Filter::default(), |row| {
-        // What is open is kept, however old it is.
+        // Open rows are kept however old they are, so they do not tell where the history begins.
         if matches!(row.state, State::Due | State::Waiting | State::Sending | State::Started) {
             return ControlFlow::Continue(());
         }

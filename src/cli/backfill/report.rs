@@ -49,7 +49,7 @@ fn counted_items(number: usize) -> String {
     counted(number, "occurrence", "occurrences")
 }
 
-/// What somebody should know of the span, on stderr.
+/// Prints warnings about the span on stderr.
 fn warn(entry: &Entry, found: &Found) {
     let warning = |text: &str| {
         let yellow = AnsiColor::Yellow.on_default();
@@ -113,7 +113,7 @@ pub(super) fn dry_run(
     }
 }
 
-/// How an occurrence stands, why, and what it is run with.
+/// Returns the state of an occurrence, the reason for it, and the arguments of its run.
 fn item(entry: &Entry, item: &Item) -> (Option<&'static str>, Option<String>, Option<String>) {
     let at = match item {
         Item::UnderWay(key) => key.scheduled_at(),
@@ -232,7 +232,7 @@ fn in_text(
     }
 }
 
-/// What of the span is left as it is.
+/// Prints how many instants of the span are left as they are, and why.
 fn left_alone(plan: &Backlog, out: &mut dyn Write) -> io::Result<()> {
     let kinds = [
         (plan.started, "started an action"),
@@ -255,7 +255,7 @@ pub(super) struct Runs<'a> {
     entry: &'a Entry,
     span: Span,
     format: Format,
-    /// How many ended with success, and how many did not.
+    /// Number of runs that ended with success, and of those that did not.
     ended: (u64, u64),
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Steps<'a> {
     pub places: &'a [PathBuf],
 }
 
-/// What came of a question for an occurrence.
+/// The outcome of asking the daemon for an occurrence.
 enum Asked {
     /// The occurrence is claimed, and these answers tell more.
     Claimed(Answers),

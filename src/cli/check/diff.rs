@@ -30,7 +30,7 @@ pub(super) fn old(path: &Path, config: &Path) -> anyhow::Result<Option<Loaded>> 
     output::reported(Content::given("<stdin>", bytes, config).understand())
 }
 
-/// How an entry differs. Its keys are an interface.
+/// The difference of an entry. The keys are an interface.
 #[derive(Serialize)]
 struct EntryRecord<'a> {
     entry: &'a str,

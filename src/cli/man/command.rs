@@ -162,7 +162,7 @@ fn examples(roff: &mut Roff, command: &Command, extra: &extra::Extra) {
         literal(roff, example);
         roff.control("RE", []);
     }
-    // What --help alone has, as the faults of the sandbox.
+    // Notes that only --help has, such as the faults of the sandbox.
     if let (Some(notes), Some(_)) = (command.get_after_long_help(), command.get_after_help()) {
         roff.control("SH", ["NOTES"]);
         literal(roff, &notes.to_string());

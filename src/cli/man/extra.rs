@@ -1,6 +1,7 @@
-//! What the manual pages say beyond the arguments' definitions: examples, exit statuses, files.
+//! The parts of the manual pages that the arguments' definitions lack: examples, exit statuses,
+//! files.
 
-/// What is particular to the page of one command.
+/// The parts that are particular to the page of one command.
 pub(super) struct Extra {
     /// Its page, as `stackcron-why`.
     page: &'static str,
@@ -12,7 +13,7 @@ pub(super) struct Extra {
     pub(super) see: &'static [&'static str],
 }
 
-/// What holds for every command.
+/// The exit statuses of every command.
 pub(super) const EXIT: &[(u8, &str)] = &[
     (2, "The arguments are wrong."),
     (78, "The schedule file, a token or a setting is wrong: to start again would not help."),
@@ -65,7 +66,7 @@ pub(super) const COMMON_ENVIRONMENT: &[(&str, &str)] = &[
 
 const DONE: &[(u8, &str)] = &[(0, "Done."), (1, "Failed.")];
 
-/// What is particular to a page.
+/// Returns the parts that are particular to a page.
 pub(super) fn of(page: &str) -> &'static Extra {
     PAGES.iter().find(|extra| extra.page == page).unwrap_or(&PLAIN)
 }

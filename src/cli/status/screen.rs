@@ -225,7 +225,7 @@ impl Screen {
         }
         for of in entries {
             let at = of.next_local.as_deref().unwrap_or("never again");
-            // What comes after another entry is due when that one has ended.
+            // An entry with `after` is due when the other entry's action has ended.
             let at = of.expected.map_or(at.to_owned(), |expected| format!("about {}", self.moment(expected)));
             let distance = of.expected.or(of.next).map_or(String::new(), |next| distance(self.now, next));
             let last = of.last.as_ref().and_then(|last| last.state.as_deref()).unwrap_or("-");

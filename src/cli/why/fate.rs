@@ -30,7 +30,7 @@ pub(super) enum Fate {
     Known(Box<Known>),
 }
 
-/// What the journal has of an occurrence, its former passes and its repetitions.
+/// The journal's rows of an occurrence, of its former passes and of its reruns.
 pub(super) struct Known {
     /// The last time through the instant.
     record: Record,
@@ -108,7 +108,7 @@ impl Serialize for Fate {
 }
 
 impl Fate {
-    /// What the journal knows of the entry at an instant of which it has no occurrence.
+    /// Returns the journal's word on the entry at an instant of which it has no occurrence.
     pub(super) fn then(&self) -> Option<&Then> {
         match self {
             Fate::Absent(then) => then.as_ref(),

@@ -20,8 +20,9 @@ const CREDENTIAL: &str = "journal-password";
 /// The port that is meant where none is named.
 const PORT: u16 = 5432;
 
-/// After so long without a word, the system asks whether the other end is there. Firewalls and address translation
-/// forget a connection that is silent for a minute, and some after thirty seconds.
+/// After so long without a word, the system asks whether the other end is there. Firewalls and
+/// address translation forget a connection that is silent for a minute, and some after thirty
+/// seconds.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 
 /// Between two such questions, and how many without an answer end the connection.
@@ -51,7 +52,8 @@ pub struct Address {
 enum Roots {
     /// The platform.
     Platform(MakeRustlsConnect),
-    /// A file, which is read again for each connection: a certificate that is renewed counts at once.
+    /// A file, which is read again for each connection: a certificate that is renewed counts at
+    /// once.
     File(PathBuf),
 }
 
@@ -100,7 +102,8 @@ impl fmt::Debug for Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Reads a URL as libpq has it. The password is its own, or else the credential's, or else `$PGPASSWORD`.
+    /// Reads a URL as libpq has it. The password is its own, or else the credential's, or else
+    /// `$PGPASSWORD`.
     fn from_str(text: &str) -> Result<Address, AddressError> {
         let (url, own) = without_own_keys(text)?;
         let mut config: tokio_postgres::Config =
@@ -167,8 +170,8 @@ struct Own {
     roots: Option<PathBuf>,
 }
 
-/// Takes the keys out of a URL that are ours. Whatever the mode, a certificate is verified with its name, or not
-/// asked for.
+/// Takes the keys out of a URL that are ours. Whatever the mode, a certificate is verified with its
+/// name, or not asked for.
 fn without_own_keys(text: &str) -> Result<(String, Own), AddressError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
         return Err(AddressError::NoUrl);

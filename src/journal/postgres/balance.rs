@@ -1,5 +1,6 @@
-//! How members share shards: each takes what is free up to its share, hesitates beyond it, and hands one over to who has fewer. Nobody
-//! is asked, and nothing is agreed on: what each sees of the leases and of the others' signs of life is enough.
+//! How members share shards: each takes what is free up to its share, hesitates beyond it, and
+//! hands one over to who has fewer. Nobody is asked, and nothing is agreed on: what each sees of
+//! the leases and of the others' signs of life is enough.
 
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the shares are: whoever may hand one over does, one after the other, and soon nobody may, and none
-        /// has two more than another.
+        /// Whatever the shares are: whoever may hand one over does, one after the other, and soon
+        /// nobody may, and none has two more than another.
         #[test]
         fn shares_become_even_and_stay_so(mut leads in proptest::collection::vec(0_usize..20, 1..9)) {
             let all: usize = leads.iter().sum();

@@ -99,11 +99,11 @@ impl ElectionState {
         self.sent_until = self.sent_until.max(until);
     }
 
-    /// Up to when anybody may have sent, by all that was seen. Grows with each beat that is written,
-    /// so that a copy of the database from before a beat is known by it. Example: the clock of the
-    /// leader is 11 s behind the one of the leader before it, and what it sends is due long before
-    /// the end of the former one's permit. A copy from the beginning of its term has that end as
-    /// well, and lacks what it has sent.
+    /// Up to when anybody may have sent, by all that was seen. Grows with each beat that is
+    /// written, so that a copy of the database from before a beat is known by it. Example: the
+    /// clock of the leader is 11 s behind the one of the leader before it, and what it sends is due
+    /// long before the end of the former one's permit. A copy from the beginning of its term has
+    /// that end as well, and lacks what it has sent.
     pub(crate) fn sent_until(&self) -> Option<Timestamp> {
         self.sent_until
     }
@@ -266,8 +266,8 @@ impl ElectionState {
     }
 }
 
-/// What a lease has as its `sends_until` after a beat that was asked for with `until`, as the
-/// statements have it.
+/// Returns the `sends_until` of a lease after a beat that was asked for with `until`, as the
+/// statements compute it.
 pub(crate) fn grown(sends_until: Option<Timestamp>, until: Timestamp) -> Option<Timestamp> {
     let next = |was: Timestamp| was.checked_add(SignedDuration::from_micros(1)).unwrap_or(was);
     sends_until.map(next).max(Some(until))

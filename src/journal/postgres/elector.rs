@@ -64,8 +64,8 @@ const ADD: &str = "
     )
     INSERT INTO stackcron.shard (name) SELECT name FROM unnest($1::text[]) AS name ON CONFLICT (name) DO NOTHING";
 
-/// `sends_until` grows with each beat, also by the clock of a leader that is behind the former one's:
-/// see [`ElectionState::sent_until`].
+/// `sends_until` grows with each beat, also by the clock of a leader that is behind the former
+/// one's: see [`ElectionState::sent_until`].
 ///
 /// Takes a lease that is still as it was seen, in a journal of this identity that is there as a
 /// whole. The new number is greater than that of each term before, also of those that a database
@@ -500,8 +500,8 @@ impl Elector {
         self.shards.values().any(|of| of.part.leads())
     }
 
-    /// What is to be seen of the shares. Without the leases, the others count and not what they
-    /// lead.
+    /// Returns the distribution of shards as this member sees it. Without the leases the others are
+    /// counted, and not the shards that they lead.
     fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> ShardLoad {
         let leads = |id: &i64| {
             let holds = |found: &&Found| !found.seen.released && found.holder == Some(Id(*id));

@@ -39,7 +39,7 @@ const WITHDRAW: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
-/// What reloads made of claims that are open.
+/// Changes open claims as reloads have changed their entries.
 pub(super) const AMEND: &str = concat!(
     "
     , amendment AS MATERIALIZED (
@@ -81,8 +81,8 @@ const STEPS: &str = "
     )
     SELECT EXISTS (SELECT FROM lease)";
 
-/// What is kept of occurrences that were sent again. A row that neither is read on nor names an
-/// action is of no use.
+/// Writes the searches for a second action of occurrences that were sent again. A row without a
+/// search and without a surplus action is deleted.
 const RESENT: &str = "
     , said AS MATERIALIZED (
         SELECT r.* FROM lease, unnest($2::bigint[], $3::text[], $4::integer[], $5::text[], $6::bigint[], $7::text[])

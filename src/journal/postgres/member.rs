@@ -51,7 +51,8 @@ impl Membership {
     /// knows. In the state directory it keeps who it is and how far it has sent. Blocks until the
     /// database has answered, or has not.
     ///
-    /// # Errors When the database refuses it, or another daemon uses the state directory. One that
+    /// # Errors
+    /// When the database refuses it, or another daemon uses the state directory. One that
     /// cannot be reached is waited for.
     pub fn join(
         address: Address,
@@ -218,8 +219,8 @@ fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
     })
 }
 
-/// What counts of the journal in a database, when it is left or entered. `None`: no journal is in
-/// it. Blocks.
+/// Returns the facts that decide whether the journal in a database may be left or entered. `None`:
+/// no journal is in it. Blocks.
 pub(in super::super) fn summary(address: &Address) -> Result<Option<Summary>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;

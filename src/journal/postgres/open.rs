@@ -12,8 +12,8 @@ use super::group::Group;
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     rows: HashMap<Key, Progress>,
-    /// What people asked for and may be claimed: the answer was lost, and they were told that it is
-    /// not.
+    /// Requests of people that may be claimed: the answer was lost, and the people were told that
+    /// nothing is claimed.
     lost: HashSet<Key>,
 }
 

@@ -1,4 +1,5 @@
-//! Tells the others that a member is there, and compares it with them: the schedule's file, the clock.
+//! Tells the others that a member is there, and compares it with them: the schedule's file, the
+//! clock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,7 +82,8 @@ impl Member {
     }
 }
 
-/// The daemons that share a journal, the leader first. Those that were killed are among them for an hour. Blocks.
+/// The daemons that share a journal, the leader first. Those that were killed are among them for an
+/// hour. Blocks.
 ///
 /// # Errors
 /// When the database cannot be reached, or holds no journal.

@@ -66,8 +66,8 @@ const CLAIM: &str = concat!(
     FROM (SELECT) AS one LEFT JOIN inserted ON true"
 );
 
-/// What is in force no more ends, and what is new begins. An instant that a former schedule had
-/// reached, with a clock that was set back since, leaves nothing of it.
+/// Ends the spans of definitions that are no longer in force, and begins those of new ones. A span
+/// that would end before it begins, since the clock was set back, becomes empty.
 const IN_FORCE: &str = "
     , wanted AS MATERIALIZED (
         SELECT w.* FROM lease, unnest($2::text[], $3::text[]) AS w (entry, definition)
@@ -95,7 +95,8 @@ const OPEN: &str = "
 pub(super) struct Statements {
     /// The last beat of the leader that is known to be written.
     known_beat: KnownBeat,
-    /// What each begins with: the lease, if it is still this leader's, held as it is.
+    /// The beginning of each statement: it locks the lease's row if the lease is still this
+    /// leader's.
     lease: String,
     claim: String,
     stopped: String,

@@ -44,7 +44,8 @@ fn may_open(known: &KnownJournal, found: Option<&Summary>, location: &str) -> Re
 impl Journal {
     /// Opens the journal in a state directory, and makes both where there is none. Blocks.
     ///
-    /// # Errors When another daemon has it, or it cannot be used as it is: see [`JournalError`].
+    /// # Errors
+    /// When another daemon has it, or it cannot be used as it is: see [`JournalError`].
     /// The journal's file is not changed then.
     pub fn open(directory: &Path) -> Result<Opened, JournalError> {
         Journal::open_or_begin(directory, WhenReplaced::Refuse)

@@ -30,7 +30,8 @@ pub enum FaultError {
         /// The key that is written most like it.
         nearest: Option<&'static str>,
     },
-    /// A kind without the value it needs, or with one it does not have, or a value that is not right.
+    /// A kind without the value it needs, or with one it does not have, or a value that is not
+    /// right.
     #[error("write `{key}={expected}`, not `{given}`")]
     BadValue {
         /// The kind or the key.
@@ -186,7 +187,8 @@ fn kind_of(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
     Ok(kind)
 }
 
-/// The `KEY=VALUE` pairs. A piece without `=` continues the value before it: an HTTP date has a comma in it.
+/// The `KEY=VALUE` pairs. A piece without `=` continues the value before it: an HTTP date has a
+/// comma in it.
 fn pairs(text: &str) -> Vec<(&str, String)> {
     let mut pairs: Vec<(&str, String)> = Vec::new();
     for piece in text.split(',') {

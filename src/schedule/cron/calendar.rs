@@ -71,7 +71,8 @@ impl Calendar {
         }
     }
 
-    /// The first allowed civil time at or after `from`, to the end of the year 9999. `from` is a whole second.
+    /// The first allowed civil time at or after `from`, to the end of the year 9999. `from` is a
+    /// whole second.
     pub(crate) fn next(&self, from: DateTime) -> Option<DateTime> {
         if self.has_date(from.date())
             && let Some((hour, minute, second)) = self.time_from(from.hour(), from.minute(), from.second())
@@ -82,7 +83,8 @@ impl Calendar {
         Some(date.at(first(u64::from(self.hours))?, first(self.minutes)?, first(self.seconds)?, 0))
     }
 
-    /// The last allowed civil time before `until`, back to the year -9999. `until` is a whole second.
+    /// The last allowed civil time before `until`, back to the year -9999. `until` is a whole
+    /// second.
     pub(crate) fn previous(&self, until: DateTime) -> Option<DateTime> {
         if self.has_date(until.date())
             && let Some((hour, minute, second)) =

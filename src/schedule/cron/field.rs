@@ -62,7 +62,8 @@ impl Field {
         }
     }
 
-    /// The last value of `*` and of `N/step`. Sunday is 0 there, not 0 and 7: `*/3` is Sunday, Wednesday, Saturday.
+    /// The last value of `*` and of `N/step`. Sunday is 0 there, not 0 and 7: `*/3` is Sunday,
+    /// Wednesday, Saturday.
     pub(in crate::schedule) fn last(self) -> u8 {
         match self {
             Field::DayOfWeek => 6,

@@ -25,8 +25,8 @@ pub struct Expression {
 pub(crate) enum Rule {
     /// Times of a calendar, in the entry's zone.
     Calendar(Calendar),
-    /// Cloud 66's steps past the hour: every so many minutes from 00:00 UTC, whatever the entry's zone.
-    /// The number divides a day, so the period is the same across midnight.
+    /// Cloud 66's steps past the hour: every so many minutes from 00:00 UTC, whatever the entry's
+    /// zone. The number divides a day, so the period is the same across midnight.
     EveryMinutes(u16),
 }
 

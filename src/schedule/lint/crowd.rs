@@ -24,7 +24,8 @@ const MINUTES: i64 = 24 * 60 * DAYS as i64;
 /// Number of quieter minutes that are named.
 const NAMED: usize = 5;
 
-/// Minutes that are counted at most, so that no file takes long. Expressions that are alike are counted together.
+/// Minutes that are counted at most, so that no file takes long. Expressions that are alike are
+/// counted together.
 const COUNTED: usize = 10_000_000;
 
 pub(super) fn check(schedule: &Schedule, zones: &Zones<'_>, now: Timestamp, findings: &mut Findings<'_>) {

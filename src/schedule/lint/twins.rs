@@ -1,7 +1,7 @@
 //! The lint for two entries that start the same job of the same stack at the same instant.
 //!
-//! Work is bounded, so that a large file is not searched to the end: an entry is held against a few of those before
-//! it, and all of them together have a number of searches.
+//! Work is bounded, so that a large file is not searched to the end: an entry is held against a few
+//! of those before it, and all of them together have a number of searches.
 
 use std::collections::HashMap;
 

@@ -138,7 +138,7 @@ impl<'s> Validator<'s, '_> {
             return Vec::new();
         }
         let mut pairs: Vec<Pair<'_, 's>> = Vec::new();
-        // What is wrong with `jobs` of one file leaves unknown what its entries are.
+        // A fault of `jobs` in one file leaves the entries of that file unknown.
         let mut all_known = true;
         for slot in slots {
             let jobs = match slot {

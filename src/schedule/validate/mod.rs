@@ -42,9 +42,9 @@ pub(super) struct Root<'s> {
     pub part: Range<usize>,
 }
 
-/// Builds the schedule of its files, and the places of its parts. They are of use only when nothing was reported
-/// as an error. Calendar files that are named come from `files`, and their texts are added to
-/// `sources`.
+/// Builds the schedule of its files, and the places of its parts. They are of use only when nothing
+/// was reported as an error. Calendar files that are named come from `files`, and their texts are
+/// added to `sources`.
 pub(super) fn schedule(
     roots: &[Root<'_>],
     source: &str,
