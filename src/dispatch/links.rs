@@ -76,7 +76,7 @@ impl Origin {
     }
 
     /// Whether the journal has an occurrence as being sent before it leaves.
-    pub(super) fn is_linked(&self) -> bool {
+    pub(crate) fn is_linked(&self) -> bool {
         matches!(self, Origin::Retry(_) | Origin::Upstream | Origin::Backfill)
     }
 
