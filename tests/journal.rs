@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
-    Claim, FILE_NAME, Filter, Health, Journal, JournalError, Key, LastEnds, Location, Opened, Origin, Pause,
-    Reached, Record, Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
+    Claim, Cursor, FILE_NAME, Filter, Health, Journal, JournalError, Key, LastEnds, Location, Opened, Origin,
+    Pause, Reached, Record, Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -544,6 +544,22 @@ on_both! { async fn the_history_tells_what_became_of_each_occurrence(place: &Pla
     assert_eq!(keys(Filter { since: Some(at(12)), ..Filter::default() }), everything[2..]);
     assert_eq!(keys(Filter { entry: Some(name("never")), ..Filter::default() }), []);
 } }
+
+#[tokio::test]
+async fn that_a_file_was_an_older_copy_is_known_in_every_later_run() {
+    let directory = directory();
+    let opened = open(directory.path());
+    let behind = Cursor { at: at(60), repeat: None, older_until: Some(at(60)) };
+    opened.journal.claim(behind, Vec::new()).await.expect("a claim");
+    // A later claim says nothing of it.
+    opened.journal.claim(at(70), vec![claim("a", 70)]).await.expect("a claim");
+    closed(opened).await;
+    for _ in 0..2 {
+        let opened = open(directory.path());
+        assert_eq!(opened.recovered.older_until, Some(at(60)));
+        closed(opened).await;
+    }
+}
 
 #[tokio::test]
 async fn a_second_daemon_is_refused_until_the_first_ends() {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::core::{Claims, claim};
 use super::sweep::{Reach, Sweep};
-use crate::journal::{Claim, Key, Open, Reached, Recovered, Transition};
+use crate::journal::{Claim, Cursor, Key, Open, Reached, Recovered, Transition};
 use crate::log::event::JournalOlder;
 use crate::schedule::Schedule;
 
@@ -37,18 +37,30 @@ pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(C
     Some((Claims { cursor: until, repeat: None, claims }, JournalOlder { from, until, occurrences }))
 }
 
-/// The attempts that the journal is to have as sent, as it has them as waiting: should one be sent
-/// again and the process die, the next one must not take it for unsent.
+/// The attempts that the journal is to have as sent, as it has them as waiting, or as linked and
+/// due: should one be sent again and the process die, the next one must not take it for unsent.
 pub(crate) fn attempts(recovered: &Recovered, until: Timestamp) -> Vec<(Key, Transition)> {
     let waiting = recovered.open.iter().filter(|open| may_have_been_sent(open, until));
-    let sending = waiting.filter_map(|open| match open.reached {
-        Reached::Waiting { attempts, .. } => {
-            let sending = Transition::Sending { attempts: attempts + 1, sent_at: open.claim.due_at };
-            Some((open.claim.key.clone(), sending))
-        }
-        Reached::Due | Reached::Sending { .. } => None,
+    let sending = waiting.filter_map(|open| {
+        let attempts = former_attempts(open)? + 1;
+        Some((open.claim.key.clone(), Transition::Sending { attempts, sent_at: open.claim.due_at }))
     });
     sending.collect()
+}
+
+/// Number of attempts of an occurrence that a start would take for unsent by the copy's word.
+/// `None`: a start has it in doubt in any case.
+fn former_attempts(open: &Open) -> Option<u32> {
+    match open.reached {
+        Reached::Waiting { attempts, .. } => Some(attempts),
+        Reached::Due if open.claim.origin.is_linked() => Some(0),
+        Reached::Due | Reached::Sending { .. } => None,
+    }
+}
+
+/// The cursor behind everything that an older copy may have forgotten.
+pub(crate) fn cursor_behind(until: Timestamp) -> Cursor {
+    Cursor { at: until, repeat: None, older_until: Some(until) }
 }
 
 /// Takes in that these claims and attempts are written, but for those that were `known` before:
@@ -56,7 +68,7 @@ pub(crate) fn attempts(recovered: &Recovered, until: Timestamp) -> Vec<(Key, Tra
 pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: Claims, known: &[Key]) {
     for open in &mut recovered.open {
         if may_have_been_sent(open, cursor)
-            && let Reached::Waiting { attempts, .. } = open.reached
+            && let Some(attempts) = former_attempts(open)
         {
             open.reached = Reached::Sending { attempts: attempts + 1, sent_at: open.claim.due_at };
         }

@@ -110,7 +110,7 @@ impl Requests {
     pub(super) fn claim(&self, Claims { cursor, repeat, claims }: Claims) {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
-            let claimed = journal.claim(Cursor { at: cursor, repeat }, claims).await;
+            let claimed = journal.claim(Cursor { at: cursor, repeat, older_until: None }, claims).await;
             // That a claim fails is told by the journal's health.
             let known = claimed.ok().map(|claimed| claimed.known);
             let _ = report.send(Answer::Claimed { cursor, known });

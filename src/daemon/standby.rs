@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::Daemon;
-use super::forgotten::{attempts, forgotten, take_in};
+use super::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use super::leader::{Leader, next_event};
 use super::replacement::Part;
 use super::sweep::{Tick, Ticks};
@@ -55,11 +55,12 @@ pub(super) async fn claim_forgotten(
     let Some((claims, event)) = forgotten(schedule, &opened.recovered) else {
         return Ok(None);
     };
-    let claimed = opened.journal.claim(claims.cursor, claims.claims.clone()).await?;
+    // The cursor last: until then the next process finds the copy as well.
     let attempts = attempts(&opened.recovered, claims.cursor);
     if !attempts.is_empty() {
         opened.journal.commit(attempts).await?;
     }
+    let claimed = opened.journal.claim(cursor_behind(claims.cursor), claims.claims.clone()).await?;
     take_in(&mut opened.recovered, claims, &claimed.known);
     Ok(Some(event))
 }

@@ -23,6 +23,7 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 pub(crate) struct Memory {
     cursor: Option<Timestamp>,
     repeat: Option<Repeat>,
+    older_until: Option<Timestamp>,
     stopped_at: Option<Timestamp>,
     rows: BTreeMap<Key, (Claim, Progress)>,
     /// Left to an earlier pass through their instants.
@@ -54,7 +55,8 @@ impl Memory {
     /// Claims what is not known yet, and moves the cursor on.
     pub(crate) fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> Claimed {
         let claimed = self.claim_all(claims);
-        let Some(Cursor { at, repeat }) = cursor else { return claimed };
+        let Some(Cursor { at, repeat, older_until }) = cursor else { return claimed };
+        self.older_until = self.older_until.max(older_until.map(whole_micros));
         match repeat {
             Some(Repeat { pass, from, until }) => {
                 self.cursor = Some(whole_micros(at));
@@ -261,6 +263,7 @@ impl Memory {
         let mut recovered = Recovered {
             cursor: self.cursor,
             repeat: self.repeat,
+            older_until: self.older_until,
             stopped_at: self.stopped_at.take(),
             paused: self.paused.clone().into_iter().collect(),
             quotas: self.quotas.clone().into_iter().collect(),

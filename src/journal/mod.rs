@@ -158,11 +158,14 @@ pub struct Cursor {
     /// The clock was set back since the last claim, and the journal's cursor goes back to `at`.
     /// `None`: it only goes on.
     pub repeat: Option<Repeat>,
+    /// The journal was found to be an older copy of itself, which may have forgotten the outcome of
+    /// what is scheduled before this instant. `None`: it was not.
+    pub older_until: Option<Timestamp>,
 }
 
 impl From<Timestamp> for Cursor {
     fn from(at: Timestamp) -> Cursor {
-        Cursor { at, repeat: None }
+        Cursor { at, repeat: None, older_until: None }
     }
 }
 

@@ -302,17 +302,17 @@ fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError>
 
 /// Returns the instant after which nothing that was due has been sent. `None`: that is not known.
 fn sent_up_to(from: &Location, head: &Head) -> Result<Option<i64>, JournalError> {
-    if head.lost_until.is_some() {
+    // No start has taken in yet what an older copy has forgotten.
+    if head.lost_until > head.cursor {
         return Ok(None);
     }
-    match from {
-        Location::Directory(directory) => {
-            let mark = super::send_watermark::read(directory, &Shard::Common)
-                .map_err(|error| JournalError::io(directory, &error))?;
-            Ok(mark.map(Timestamp::as_microsecond))
-        }
-        Location::Database(_) => Ok(head.sends_until),
-    }
+    let mark = match from {
+        Location::Directory(directory) => super::send_watermark::read(directory, &Shard::Common)
+            .map_err(|error| JournalError::io(directory, &error))?
+            .map(Timestamp::as_microsecond),
+        Location::Database(_) => head.sends_until,
+    };
+    Ok(mark.map(|mark| mark.max(head.lost_until.unwrap_or(mark))))
 }
 
 /// Writes down of what a killed daemon had not come to that it waits, as a stop in order does. The

@@ -10,7 +10,7 @@ use super::query::Query;
 use super::site::Site;
 use crate::cli::why::Policies;
 use crate::control::EntryStatus;
-use crate::schedule::{End, Entry, Schedule};
+use crate::schedule::{End, Entry, Expression, Schedule};
 
 /// Entries of a page, unless the query says how many.
 const DEFAULT: usize = 100;
@@ -34,6 +34,8 @@ struct Plan {
     stack: String,
     job: String,
     cron: Vec<String>,
+    /// Each expression in words. `None`: it is of no common kind.
+    words: Vec<Option<String>>,
     /// The entry whose end makes this one due.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<Upstream>,
@@ -67,6 +69,7 @@ impl Plan {
             stack: entry.stack.to_string(),
             job: entry.job.to_string(),
             cron: entry.cron.iter().map(|expression| expression.as_str().to_owned()).collect(),
+            words: entry.cron.iter().map(Expression::in_words).collect(),
             policies: Policies::of(entry),
         }
     }

@@ -407,7 +407,8 @@ fn write_of(write: &Write) -> Option<store::Write<'_>> {
         Write::Amend(claim) => Some(store::Write::Amend(claim)),
         Write::Resent(resent) => Some(store::Write::Resent(resent)),
         Write::Claim(Claims { cursor, repeat, claims }) => {
-            Some(store::Write::Claim(Some(Cursor { at: *cursor, repeat: *repeat }), claims))
+            let cursor = Cursor { at: *cursor, repeat: *repeat, older_until: None };
+            Some(store::Write::Claim(Some(cursor), claims))
         }
         Write::ByHand(_, claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
         Write::Steer(Steering { entry, to: PauseChange::Paused(pause), .. }) => {

@@ -43,6 +43,9 @@ pub(super) struct Oracle<'a> {
     spending: BTreeMap<AccountName, Spending>,
     /// The entries that somebody paused, and was told so.
     paused: BTreeMap<EntryName, Pause>,
+    /// The journal was an older copy of itself: what an occurrence scheduled before had led to may
+    /// be forgotten.
+    older_until: Option<Timestamp>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
     /// Adopted without a record of when they were sent.
@@ -80,6 +83,7 @@ impl<'a> Oracle<'a> {
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
             paused: BTreeMap::new(),
+            older_until: None,
             surplus: Vec::new(),
             adopted: BTreeSet::new(),
             is_behind: false,
@@ -180,6 +184,8 @@ impl<'a> Oracle<'a> {
     /// the next life.
     pub(super) fn is_restored(&mut self, cursor: Timestamp, repeat: Option<Repeat>) {
         self.is_behind = true;
+        let until = self.shown().unwrap_or(cursor).max(cursor) + AHEAD;
+        self.older_until = self.older_until.max(Some(until));
         self.shown.is_restored(cursor, repeat, self.file);
         // Where the file has changed since, what the copy has not claimed ahead by the former one
         // is not planned again.
@@ -444,6 +450,12 @@ impl<'a> Oracle<'a> {
             }
         }
         doubled |= !late.is_empty();
+        // A person's fire, or a repetition, that an older copy of the journal does not have: nothing
+        // tells its action from one of ours.
+        let is_forgotten = |action: u64| {
+            let mut owners = started.iter().filter(|(_, actions)| actions.contains(&action));
+            self.older_until.is_some() && owners.any(|(key, _)| committed.row(key).is_none())
+        };
         if self.begun {
             wrong.extend(
                 self.expected()
@@ -459,7 +471,7 @@ impl<'a> Oracle<'a> {
                     // The second action of an idempotent occurrence is nobody's, and may be taken
                     // for another's.
                     _ if doubled && self.adopted.contains(key) => true,
-                    Some(action) => actions.contains(&action),
+                    Some(action) => actions.contains(&action) || is_forgotten(action),
                     None => !actions.is_empty(),
                 },
                 State::Missed | State::Skipped | State::Rejected => {
@@ -489,9 +501,11 @@ impl<'a> Oracle<'a> {
             if row.is_settled {
                 let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
                 // Of several members, a former leader may come to tell of an end when another has
-                // told of a later one.
-                let counts =
-                    if self.scenario.clocks.len() > 1 { told } else { &told[told.len().saturating_sub(1)..] };
+                // told of a later one. A copy of the journal has the word of the life that it was
+                // made in, and a later life may have told of another end before it was put back.
+                let any_counts =
+                    self.scenario.clocks.len() > 1 || Some(key.scheduled_at()) <= self.older_until;
+                let counts = if any_counts { told } else { &told[told.len().saturating_sub(1)..] };
                 if !counts.iter().any(|&(state, _)| state == row.state.as_str()) {
                     wrong.push(format!("{key} is {} ({:?}), and told to be {told:?}", row.state, row.reason));
                 }
@@ -502,7 +516,11 @@ impl<'a> Oracle<'a> {
         }
         wrong.extend(self.uncalled_for(committed));
         let excused = |at: Timestamp| {
-            at > duty || self.shown.is_again(at) || self.is_undone(at) || self.shown.is_vague(at)
+            at > duty
+                || Some(at) <= self.older_until
+                || self.shown.is_again(at)
+                || self.is_undone(at)
+                || self.shown.is_vague(at)
         };
         wrong.extend(links::judge(self.scenario, committed, api, &started, excused));
         if let Some(first) = wrong.first() {

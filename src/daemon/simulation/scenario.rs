@@ -286,19 +286,18 @@ impl Scenario {
         scenario.restoring_known_worlds()
     }
 
-    /// Leaves out restores of an older journal in two worlds.
+    /// Whether a run may be repeated, or lead to another.
+    pub(super) fn has_links(&self) -> bool {
+        self.universe.entries.iter().any(|entry| entry.after.is_some() || entry.retry.is_some())
+    }
+
+    /// Leaves out restores of an older journal where somebody sets a clock.
     ///
-    /// Where entries are repeated or come after others, the copy does not know what its occurrences
-    /// have led to. A process that finds the copy ends these as unknown; one that is started after
-    /// it does not know of the copy, and may start one of them a second time.
-    ///
-    /// Where somebody sets a clock, the copy does not know which passes through an instant were
-    /// begun after it was made. Their occurrences are in doubt under the pass that the copy knows,
-    /// and the oracle cannot tell one pass from the other.
+    /// The copy does not know which passes through an instant were begun after it was made. Their
+    /// occurrences are in doubt under the pass that the copy knows, and the oracle cannot tell one
+    /// pass from the other.
     fn restoring_known_worlds(mut self) -> Scenario {
-        let is_linked = |entry: &Arc<Entry>| entry.after.is_some() || entry.retry.is_some();
-        let sets_clock = self.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_)));
-        if sets_clock || self.universe.entries.iter().any(is_linked) {
+        if self.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_))) {
             self.acts.retain(|(.., act)| !matches!(act, Act::Restore { .. }));
         }
         self

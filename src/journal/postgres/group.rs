@@ -188,7 +188,8 @@ impl Group {
         let Some(cursor) = cursor else { return };
         self.cursor = Some(match self.cursor {
             Some(former) if cursor.repeat.is_none() => {
-                Cursor { at: former.at.max(cursor.at), repeat: former.repeat }
+                let older_until = former.older_until.max(cursor.older_until);
+                Cursor { at: former.at.max(cursor.at), repeat: former.repeat, older_until }
             }
             _ => cursor,
         });

@@ -391,7 +391,7 @@ fn found(
         stopped_at: journal.get::<_, Option<i64>>(1).map(instant).transpose()?,
         sent_up_to: None,
         forgotten_until: None,
-        older_until: None,
+        older_until: journal.get::<_, Option<i64>>(2).map(instant).transpose()?,
         open: Vec::new(),
         following: Vec::new(),
         paused: paused.iter().map(paused_entry).collect::<Result<_, _>>()?,

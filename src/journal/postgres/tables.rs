@@ -135,7 +135,8 @@ impl Tables {
         (self.holds(term.number(), term.holder) && self.has(term.known_beat.get())).then_some(())?;
         let open: HashMap<Key, Progress> = self.memory.open().collect();
         let sent_up_to = term.sent_up_to(open.keys().map(|key| self.numbers[key]));
-        let mut recovered = Recovered { sent_up_to, clock: ClockOf::AnyMember, ..self.memory.recover() };
+        let (older_until, clock) = (self.lost_until, ClockOf::AnyMember);
+        let mut recovered = Recovered { sent_up_to, older_until, clock, ..self.memory.recover() };
         recovered.may_have_been_sent(self.lost_until);
         if recovered.forgotten_until.is_some() {
             recovered.sent_up_to = recovered.forgotten_until;

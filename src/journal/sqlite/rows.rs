@@ -110,12 +110,12 @@ impl Rows {
     pub(super) fn recover(&mut self) -> Result<Recovered, JournalError> {
         self.transact(|writing| {
             let db = &writing.db;
-            let from = "SELECT cursor, stopped_at, pass, pass_from, pass_until FROM journal";
-            let (cursor, stopped_at, repeat) = db.query_row(from, [], |row| {
+            let from = "SELECT cursor, stopped_at, pass, pass_from, pass_until, older_until FROM journal";
+            let (cursor, stopped_at, repeat, older_until) = db.query_row(from, [], |row| {
                 let pass: Option<u32> = row.get(2)?;
                 let span = instant(row, 3)?.zip(instant(row, 4)?);
                 let repeat = pass.zip(span).map(|(pass, (from, until))| Repeat { pass, from, until });
-                Ok((instant(row, 0)?, instant(row, 1)?, repeat))
+                Ok((instant(row, 0)?, instant(row, 1)?, repeat, instant(row, 5)?))
             })?;
             let mut recovered = Recovered {
                 cursor,
@@ -123,7 +123,7 @@ impl Rows {
                 stopped_at,
                 sent_up_to: None,
                 forgotten_until: None,
-                older_until: None,
+                older_until,
                 open: Vec::new(),
                 following: Vec::new(),
                 paused: column(db, PAUSED, paused_entry)?,
@@ -314,6 +314,10 @@ impl Writing<'_> {
         let claimed = self.claim_all(claims)?;
         let Some(cursor) = cursor else { return Ok(claimed) };
         let at = cursor.at.as_microsecond();
+        if let Some(until) = cursor.older_until {
+            let sql = "UPDATE journal SET older_until = max(coalesce(older_until, ?1), ?1)";
+            self.db.prepare_cached(sql)?.execute([until.as_microsecond()])?;
+        }
         match cursor.repeat {
             None => self
                 .db

@@ -34,6 +34,9 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 /// `in_force`: the instants from `since` up to `until` were planned by this definition of the
 /// entry. NULL: they are still. What was scheduled before `pruned_until` is not known.
 ///
+/// `older_until`: the journal was found to be an older copy of itself, which may have forgotten the
+/// outcome of what is scheduled before.
+///
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
 /// identity.
 const FIRST: &str = "
@@ -45,6 +48,7 @@ const FIRST: &str = "
         pass_from INTEGER,
         pass_until INTEGER,
         pruned_until INTEGER,
+        older_until INTEGER,
         stopped_at INTEGER,
         moved_to TEXT,
         moved_from TEXT

@@ -98,16 +98,16 @@ impl Idle for IdleFile {
             })?;
             let in_force = in_force.collect::<Result<_, _>>()?;
             let sql =
-                "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until FROM journal";
+                "SELECT identity, cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until, older_until FROM journal";
             let (identity, head) = db.query_row(sql, [], |row| {
                 let identity: String = row.get(0)?;
                 let from: Option<String> = row.get(4)?;
                 Ok((
                     Identity::parse(&identity),
-                    (row.get(1)?, row.get(2)?, row.get(3)?, from, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?),
+                    (row.get(1)?, row.get(2)?, row.get(3)?, from, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?),
                 ))
             })?;
-            let (cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until) = head;
+            let (cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until, lost_until) = head;
             Ok(identity.map(|identity| Head {
                 identity,
                 cursor,
@@ -115,7 +115,7 @@ impl Idle for IdleFile {
                 pass,
                 pass_until,
                 pass_from,
-                lost_until: None,
+                lost_until,
                 sends_until: None,
                 paused,
                 quotas,
@@ -169,7 +169,7 @@ impl Idle for IdleFile {
             for (account, saved) in &head.quotas {
                 db.execute("INSERT INTO quota (account, saved) VALUES (?1, ?2)", [account, saved])?;
             }
-            db.execute("UPDATE journal SET pruned_until = ?1", [head.pruned_until])?;
+            db.execute("UPDATE journal SET pruned_until = ?1, older_until = ?2", [head.pruned_until, head.lost_until])?;
             for row in &head.in_force {
                 db.prepare_cached("INSERT INTO in_force (entry, since, until, definition) VALUES (?1, ?2, ?3, ?4)")?
                     .execute(params![row.entry, row.since, row.until, row.definition])?;
@@ -264,7 +264,7 @@ mod tests {
         for (table, columns) in [
             (
                 "journal",
-                "only identity cursor pass pass_from pass_until pruned_until stopped_at moved_to moved_from",
+                "only identity cursor pass pass_from pass_until pruned_until older_until stopped_at moved_to moved_from",
             ),
             (
                 "open",

@@ -4,9 +4,11 @@ import { Later, address, ask } from "./api.js";
 import { entryLink, groups } from "./columns.js";
 import { card, dim, el, empty, fill, soft } from "./dom.js";
 import { now } from "./live.js";
-import { plot } from "./plot.js";
-import { behind, table } from "./table.js";
+import { bounds, plot } from "./plot.js";
+import { behind, numbers, table } from "./table.js";
 import { count, date, hour, offset, utc } from "./time.js";
+
+/** @typedef {import("./table.js").Column} Column */
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -70,31 +72,26 @@ function forecast(account, windows, span) {
   times.push(times[times.length - 1] + length(windows) / 1000);
   const lines = [
     { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: drawn.map((window) => window.due + window.follow_up + window.looks) },
-    { label: "limit", colour: "--ink", dash: [2, 3], values: drawn.map((window) => window.limit) },
-    { label: "without the reserve", colour: "--wait", dash: [6, 4], values: drawn.map((window) => window.limit - window.reserve) },
+    ...bounds(drawn.map((window) => window.limit), "without the reserve", drawn.map((window) => window.limit - window.reserve)),
   ];
   const full = windows.filter((window) => window.over || window.late || window.missed);
-  /** @type {Map<string, { late: number, missed: number }>} */
+  /** How many windows each entry is missed, and late, in. @type {Map<string, number[]>} */
   const names = new Map();
   for (const window of full) {
-    for (const [entries, kind] of /** @type {[string[], "late" | "missed"][]} */ ([[window.late_entries, "late"], [window.missed_entries, "missed"]])) {
+    [window.missed_entries, window.late_entries].forEach((/** @type {string[]} */ entries, kind) => {
       for (const entry of entries) {
-        const known = names.get(entry) ?? { late: 0, missed: 0 };
+        const known = names.get(entry) ?? [0, 0];
         known[kind] += 1;
         names.set(entry, known);
       }
-    }
+    });
   }
-  const troubled = [...names].sort(([, a], [, b]) => b.missed - a.missed || b.late - a.late);
+  const troubled = [...names].sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1]);
   const verdict = full.length ? el("p", {}, `Does not fit in ${count(full.length)} of ${count(windows.length)} windows. For want of quota:`) : soft("Everything fits.");
-  const columns = [
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ [entry]) => entryLink(entry) },
-    { head: "windows with missed", kind: "num", cell: (/** @type {any} */ [, { missed }]) => (missed ? count(missed) : "–") },
-    { head: "windows with late", kind: "num", cell: (/** @type {any} */ [, { late }]) => (late ? count(late) : "–") },
-  ];
-  const numbers = ["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
-  const all = behind(`Forecast of ${account}`, [{ head: "window (UTC)", kind: "tight", cell: (window) => utc(window.window_start) }, ...numbers], windows);
-  return card(`Forecast of account ${account}, the next ${span === HOUR ? "hour" : "24 hours"}`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
+  /** @type {Column[]} */
+  const columns = [["entry", "wide", ([entry]) => entryLink(entry)], ...["missed", "late"].map((word, kind) => /** @type {Column} */ ([`windows with ${word}`, "num", ([, counts]) => (counts[kind] ? count(counts[kind]) : "–")]))];
+  const all = behind(`Forecast of ${account}`, [["window (UTC)", "tight", (window) => utc(window.window_start)], ...numbers(["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"], count)], windows);
+  return card(`Forecast of account ${account}, the next ${span === HOUR ? "hour" : "24 hours"}`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length > 0 && table("What does not fit", columns, troubled), all);
 }
 
 /**

@@ -133,6 +133,12 @@ impl World<'_> {
         // A journal in which nothing is claimed has forgotten nothing.
         let Some(cursor) = copy.memory.cursor() else { return };
         let repeat = copy.memory.repeat();
+        // Nothing was claimed since the copy was made, so that it is not known as an older one, and
+        // a repetition or a follower which it lacks may start a second time.
+        let is_known_as_older = Some(cursor) < self.machines[self.here].known_until;
+        if !self.is_shared() && !is_known_as_older && self.scenario.has_links() {
+            return;
+        }
         if self.is_shared() {
             self.database.is_restored(copy, self.time + down);
         } else {

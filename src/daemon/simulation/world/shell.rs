@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::process::{Flying, Process};
 use super::{Happens, Step, World};
 use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
-use crate::daemon::forgotten::{attempts, forgotten, take_in};
+use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use crate::daemon::node::{Answer, Input, Node, Output};
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
@@ -46,10 +46,12 @@ impl World<'_> {
         recovered.may_have_been_sent(self.machines[self.here].known_until);
         let older = forgotten(&self.scenario.files[self.file].schedule, &recovered);
         if let Some((claims, _)) = &older {
-            let known = self.database.tables.memory.claim(Some(claims.cursor.into()), &claims.claims).known;
             for (key, attempt) in attempts(&recovered, claims.cursor) {
                 self.database.tables.memory.step(&key, &attempt);
             }
+            self.point()?;
+            let cursor = Some(cursor_behind(claims.cursor));
+            let known = self.database.tables.memory.claim(cursor, &claims.claims).known;
             self.point()?;
             take_in(&mut recovered, claims.clone(), &known);
         }

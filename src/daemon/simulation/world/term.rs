@@ -5,12 +5,11 @@ use super::super::member::{Member, Order};
 use super::process::{Opening, Process};
 use super::{Happens, Step, World};
 use crate::cloud66::{Outcome, Reply};
-use crate::daemon::forgotten::{attempts, forgotten, take_in};
+use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use crate::daemon::node::Answer;
 use crate::daemon::standby::HANDED_OVER;
 use crate::daemon::sweep::Reach;
 use crate::dispatch::{Request, RequestId};
-use crate::journal::Cursor;
 use crate::journal::postgres::LeadershipChange;
 use crate::journal::postgres::tables::Id;
 
@@ -60,7 +59,7 @@ impl World<'_> {
                 let term = &opening.term;
                 let older = forgotten(&self.scenario.files[self.file].schedule, &recovered);
                 if let Some((claims, _)) = &older {
-                    let cursor = Cursor { at: claims.cursor, repeat: None };
+                    let cursor = cursor_behind(claims.cursor);
                     let attempts = attempts(&recovered, claims.cursor);
                     let written = (cursor, &claims.claims[..], &attempts[..]);
                     let claimed = self.database.tables.claim_forgotten(term, &mut open, written);
