@@ -654,6 +654,12 @@ impl Core {
         self.written.is_none() || self.holds_back() || self.sweep.is_behind(now)
     }
 
+    /// Panics where two parts of the dispatch disagree.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        self.dispatch.check_invariants();
+    }
+
     /// Everything scheduled before the one is planned, and the other is the last stretch that the
     /// clock showed again.
     #[cfg(test)]
