@@ -18,6 +18,7 @@ mod oracle;
 mod database;
 mod disk;
 mod member;
+mod policies;
 mod scenario;
 mod shown;
 mod spending;
