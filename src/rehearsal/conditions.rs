@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::journal::UsualRuns;
 use crate::sandbox::{Deploys, Fault, WindowKind};
 use crate::schedule::duration::{self, Compact};
 
@@ -22,8 +23,10 @@ pub struct Conditions {
     pub others: Option<Others>,
     /// Where a window of the quota begins.
     pub window_kind: WindowKind,
-    /// How long an action runs.
+    /// How long an action runs, where `usual` does not tell.
     pub action_duration: Duration,
+    /// How the runs of entries are as a rule.
+    pub usual: UsualRuns,
     /// Of all chance.
     pub seed: u64,
 }
@@ -38,6 +41,7 @@ impl Default for Conditions {
             others: None,
             window_kind: WindowKind::default(),
             action_duration: Duration::from_secs(60),
+            usual: UsualRuns::default(),
             seed: 0,
         }
     }

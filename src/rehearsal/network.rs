@@ -21,7 +21,7 @@ use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
-use crate::schedule::{AccountName, Entry, Schedule};
+use crate::schedule::{AccountName, Entry, JobUid, Schedule, StackUid};
 
 /// HTTP clients commonly take no more headers than this; ours does.
 const MOST_HEADERS: usize = 100;
@@ -119,6 +119,21 @@ pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
     }
 }
 
+/// The run time of each job as a rule. Of several entries that run one job, the longest counts.
+fn run_times<'s>(
+    schedule: &'s Schedule,
+    conditions: &Conditions,
+) -> HashMap<(&'s StackUid, &'s JobUid), Duration> {
+    let mut times = HashMap::new();
+    for entry in &schedule.entries {
+        if let Some(run) = conditions.usual.get(&entry.name).and_then(|usual| usual.run) {
+            let time = times.entry((&entry.stack, &entry.job)).or_insert(run);
+            *time = run.max(*time);
+        }
+    }
+    times
+}
+
 impl Network {
     pub(crate) fn new(
         schedule: &Schedule,
@@ -133,6 +148,12 @@ impl Network {
             seed: chances.u64(..),
             ..Settings::for_schedule(schedule)
         };
+        let run_times = run_times(schedule, conditions);
+        for stack in &mut settings.stacks {
+            for job in &mut stack.jobs {
+                job.duration = run_times.get(&(&stack.uid, &job.uid)).copied();
+            }
+        }
         let mut accesses = HashMap::new();
         for (account, user) in schedule.accounts.iter().zip(&mut settings.users) {
             user.quota.kind = conditions.window_kind;
