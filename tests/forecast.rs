@@ -39,6 +39,19 @@ fn each_hour_is_held_against_the_quota() {
 }
 
 #[test]
+fn a_quota_with_short_windows_is_forecast_for_144_of_them() {
+    for (window, windows) in [("30s", 144), ("1h", 24)] {
+        let account =
+            format!("{{ token: {{ env: TOKEN }}, quota: {{ limit: 12, reserve: 2, window: {window} }} }}");
+        let job = "{ stack: s, job: a, cron: '* * * * *' }";
+        let place = Place::with(&format!("accounts: {{ main: {account} }}\njobs: {{ a: {job} }}\n"));
+        let ended = place.run(&["forecast", "--from", "2026-03-01T00:00:00Z", "--format", "json"]);
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert_eq!(records(&ended).len(), windows, "{window}");
+    }
+}
+
+#[test]
 fn what_is_missed_is_what_a_rehearsal_misses() {
     let forecast = records(&forecast(TOO_MUCH, &["--format", "json"]));
     let place = Place::with(&format!("{HEAD}{TOO_MUCH}"));

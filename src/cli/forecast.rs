@@ -27,7 +27,8 @@ pub struct Args {
     /// tomorrow, -2h, +30m; now when absent
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<Moment>,
-    /// Where to end, itself excluded; 24 hours after --from when absent
+    /// Where to end, itself excluded; when absent, 24 hours after --from, or 144 windows of the
+    /// shortest quota window where that is sooner
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub until: Option<Moment>,
     /// Name quieter minutes for entries that are due together
@@ -66,8 +67,12 @@ pub enum Fit {
     Not,
 }
 
-/// The span that is forecast when no end is named.
+/// The longest span that is forecast when no end is named.
 const SPAN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Number of windows that are forecast at most when no end is named: a day of windows of ten
+/// minutes. A quota for a trial has windows of seconds.
+const WINDOWS: i32 = 144;
 
 /// Entries that are named in text. JSON names all.
 const MOST_NAMED: usize = 20;
@@ -78,6 +83,13 @@ const LEAST_FOLDED: usize = 8;
 
 /// The chart is never narrower.
 const NARROWEST: usize = 10;
+
+/// The span that is forecast when no end is named.
+fn usual_span(schedule: &Schedule) -> SignedDuration {
+    let windows = schedule.accounts.iter().map(|account| account.quota.window);
+    let shortest = windows.min().and_then(|window| SignedDuration::try_from(window).ok());
+    shortest.map_or(SPAN, |window| window.saturating_mul(WINDOWS)).min(SPAN)
+}
 
 /// Forecasts, and prints what comes of it, on lines of so many columns at most, where somebody
 /// says. `most`: how much may happen in the span. `None`: any number.
@@ -93,7 +105,7 @@ pub fn run(
     let from = args.from.map_or(Ok(now), |from| Span::instant(from, schedule, now))?;
     let until = match args.until {
         Some(until) => Span::instant(until, schedule, now)?,
-        None => from.checked_add(SPAN).unwrap_or(Timestamp::MAX),
+        None => from.checked_add(usual_span(schedule)).unwrap_or(Timestamp::MAX),
     };
     let Span { from, until } = Span::new(from, until)?;
     let conditions = args.suppositions.conditions();
