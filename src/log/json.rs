@@ -269,7 +269,7 @@ mod tests {
             pass: Pass::default(),
             retry_of: Seldom::default(),
             retry: Seldom::default(),
-            sent_at: at,
+            sent_at: "2026-03-29T01:30:00.00102999Z".parse().expect("a timestamp"),
             lateness_ms: 1,
             connect_ms: Some(0),
             attempts: 1,
