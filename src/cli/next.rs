@@ -1,6 +1,6 @@
 //! `stackcron next`: the occurrences to come, and what daylight saving does to them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -273,12 +273,14 @@ struct Week {
 }
 
 /// The occurrences of an hour.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Load {
     /// Those that run.
     due: usize,
     /// Those that fall on a calendar, and are skipped.
     skipped: usize,
+    /// The names of those calendars.
+    calendars: BTreeSet<String>,
 }
 
 impl Week {
@@ -291,7 +293,7 @@ impl Week {
     ) -> Week {
         let first = zone.to_datetime(from).date();
         let mut days: Vec<(Date, [Load; 24])> =
-            (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, [Load::default(); 24]))).collect();
+            (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, Default::default()))).collect();
         let midnight = |date: Date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
         let start = midnight(first).unwrap_or(from);
         let end = first.checked_add(7.days()).ok().and_then(midnight);
@@ -302,7 +304,12 @@ impl Week {
                 let hour = &mut hours[usize::from(local.hour().unsigned_abs())];
                 match excluded(&occurrence.entry, occurrence.scheduled_at) {
                     None => hour.due += 1,
-                    Some(_) => hour.skipped += 1,
+                    Some(exclusion) => {
+                        hour.skipped += 1;
+                        if !hour.calendars.contains(exclusion.calendar.as_str()) {
+                            hour.calendars.insert(exclusion.calendar.to_string());
+                        }
+                    }
                 }
             }
         }
@@ -313,8 +320,10 @@ impl Week {
         self.days.iter().flat_map(|(_, hours)| hours).map(|hour| hour.due).max().unwrap_or(0)
     }
 
-    fn skips(&self) -> bool {
-        self.days.iter().flat_map(|(_, hours)| hours).any(|hour| hour.skipped > 0)
+    /// The calendars that occurrences of the week fall on.
+    fn calendars(&self) -> BTreeSet<&str> {
+        let hours = self.days.iter().flat_map(|(_, hours)| hours);
+        hours.flat_map(|hour| &hour.calendars).map(String::as_str).collect()
     }
 }
 
@@ -327,13 +336,17 @@ struct Hour<'a> {
     due: usize,
     /// Those that fall on a calendar, beside those that are due.
     skipped: usize,
+    /// The names of those calendars.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    calendars: &'a BTreeSet<String>,
 }
 
 fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     if format == Format::Json {
         for (date, hours) in &week.days {
-            for (number, Load { due, skipped }) in hours.iter().copied().enumerate() {
-                let hour = Hour { date: *date, hour: number, timezone: &week.zone, due, skipped };
+            for (number, Load { due, skipped, calendars }) in hours.iter().enumerate() {
+                let (date, timezone) = (*date, &week.zone);
+                let hour = Hour { date, hour: number, timezone, due: *due, skipped: *skipped, calendars };
                 serde_json::to_writer(&mut *out, &hour)?;
                 writeln!(out)?;
             }
@@ -354,21 +367,24 @@ fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn W
     writeln!(out, "{bold}{zone:first$}  {hours}    DUE{bold:#}")?;
     let most = week.most();
     for (date, hours) in &week.days {
-        let cells: String = hours.iter().map(|load| shade(*load, most).to_string().repeat(cell)).collect();
+        let cells: String = hours.iter().map(|load| shade(load, most).to_string().repeat(cell)).collect();
         let total: usize = hours.iter().map(|load| load.due).sum();
         writeln!(out, "{:first$}  {cells}  {total:5}", date.strftime(day).to_string())?;
     }
     let marks = ['·', '░', '▒', '▓', '█'].map(|mark| mark.to_string().repeat(cell));
     let [none, busy @ ..] = marks;
-    let skipped =
-        if week.skips() { format!("{}  skipped: on a calendar  ", "x".repeat(cell)) } else { String::new() };
+    let calendars: Vec<&str> = week.calendars().into_iter().collect();
+    let skipped = match calendars[..] {
+        [] => String::new(),
+        _ => format!("{}  skipped: on {}  ", "x".repeat(cell), calendars.join(", ")),
+    };
     writeln!(out, "{:first$}  {none} none  {skipped}{} up to {most} an hour", "", busy.join(" "))
 }
 
 /// Darker the busier an hour is.
-fn shade(Load { due, skipped }: Load, most: usize) -> char {
+fn shade(Load { due, skipped, .. }: &Load, most: usize) -> char {
     match (due * 4).div_ceil(most.max(1)) {
-        0 if skipped > 0 => 'x',
+        0 if *skipped > 0 => 'x',
         0 => '·',
         1 => '░',
         2 => '▒',

@@ -195,6 +195,10 @@ pub struct RefusedStatus {
 #[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct EntryStatus {
     pub entry: String,
+    #[serde(default)]
+    pub stack: String,
+    #[serde(default)]
+    pub job: String,
     pub account: String,
     /// `None`: never again.
     pub next: Option<Timestamp>,
@@ -307,6 +311,9 @@ pub struct LatelyStatus {
     pub since: Timestamp,
     /// Occurrences by state.
     pub counts: BTreeMap<String, u64>,
+    /// The hours in which occurrences were scheduled, the first one first.
+    #[serde(default)]
+    pub hours: Vec<HourStatus>,
     /// Sent more than a second late.
     pub late: u64,
     /// True when there were too many to read: only the newest are counted.
@@ -314,6 +321,15 @@ pub struct LatelyStatus {
     /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest
     /// first.
     pub notable: Vec<NotableStatus>,
+}
+
+/// The outcomes of an hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourStatus {
+    /// The beginning of the hour, which is a full one in UTC.
+    pub from: Timestamp,
+    /// Occurrences by state.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// An occurrence that somebody should look into.
@@ -431,13 +447,20 @@ impl Status {
             unusual: unusual.into_iter().take(most).map(UnusualStatus::from).collect(),
             lately: lately.map(|(since, lately)| LatelyStatus {
                 since,
-                counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),
+                counts: by_word(&lately.counts),
+                hours: (lately.hours.iter())
+                    .map(|(from, counts)| HourStatus { from: *from, counts: by_word(counts) })
+                    .collect(),
                 late: lately.late,
                 cut: lately.cut,
                 notable: lately.notable.into_iter().map(notable).collect(),
             }),
         }
     }
+}
+
+fn by_word(counts: &[(State, u64)]) -> BTreeMap<String, u64> {
+    counts.iter().map(|&(state, count)| (word(state), count)).collect()
 }
 
 fn account((name, standing): &(AccountName, Standing)) -> AccountStatus {
@@ -500,6 +523,8 @@ fn entry(around: Around, snapshot: &Snapshot) -> EntryStatus {
     };
     EntryStatus {
         entry: entry.name.to_string(),
+        stack: entry.stack.to_string(),
+        job: entry.job.to_string(),
         account: entry.account.name.to_string(),
         next,
         next_local: next.map(local),

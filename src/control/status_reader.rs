@@ -18,7 +18,7 @@ use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
 use crate::journal::postgres::Member;
 use crate::journal::{Filter, Key, Lately, Location, Record, State, Statistics};
-use crate::schedule::{Entry, EntryName, Schedule, entries};
+use crate::schedule::{Entry, EntryName, Followers, Schedule, entries};
 use crate::timetable;
 
 /// The journal is read in some tenths of a second. When it has not been within this time, the disk
@@ -114,7 +114,14 @@ impl StatusReader {
         let now = snapshot.now;
         let walk = move || {
             let upcoming = match names.is_empty() {
-                true => snapshot.upcoming.iter().map(|(entry, at)| (Arc::clone(entry), Some(*at))).collect(),
+                true => {
+                    // Each one with those that come after it.
+                    let followers = Followers::of(&snapshot.schedule.entries);
+                    let chains = snapshot.upcoming.iter().flat_map(|(entry, at)| {
+                        followers.chain(entry).into_iter().map(|entry| (entry, Some(*at)))
+                    });
+                    chains.take(most).collect()
+                }
                 false => named(&snapshot.schedule, &names, most, now)?,
             };
             let around = upcoming.into_iter().map(|(entry, next)| {

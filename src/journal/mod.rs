@@ -438,6 +438,28 @@ pub struct Lately {
     pub notable: Vec<Record>,
     /// True when there were more occurrences than are counted. The newest are counted.
     pub cut: bool,
+    /// The beginning of each hour in UTC in which an occurrence was scheduled, the first hour
+    /// first, with the number of occurrences in each state.
+    pub hours: Vec<(Timestamp, Vec<(State, u64)>)>,
+}
+
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
+
+impl Lately {
+    /// Counts occurrences of an hour, the number of which is that of the hours since 1970. Hours
+    /// come in the order of time.
+    fn count(&mut self, hour: i64, state: State, number: u64) {
+        let from = Timestamp::from_microsecond(hour * HOUR).unwrap_or(Timestamp::MIN);
+        match self.hours.last_mut().filter(|(last, _)| *last == from) {
+            Some((_, counts)) => counts.push((state, number)),
+            None => self.hours.push((from, vec![(state, number)])),
+        }
+        match self.counts.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, count)) => *count += number,
+            None => self.counts.push((state, number)),
+        }
+    }
 }
 
 /// The part of the history that a reader selects.

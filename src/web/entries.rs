@@ -28,11 +28,9 @@ struct EntryRecord {
     plan: Plan,
 }
 
-/// The job of an entry and its policies.
+/// When an entry is due, and its policies.
 #[derive(Clone, Serialize)]
 struct Plan {
-    stack: String,
-    job: String,
     cron: Vec<String>,
     /// Each expression in words. `None`: it is of no common kind.
     words: Vec<Option<String>>,
@@ -66,8 +64,6 @@ impl Plan {
         Plan {
             after,
             then: Vec::new(),
-            stack: entry.stack.to_string(),
-            job: entry.job.to_string(),
             cron: entry.cron.iter().map(|expression| expression.as_str().to_owned()).collect(),
             words: entry.cron.iter().map(Expression::in_words).collect(),
             policies: Policies::of(entry),

@@ -42,17 +42,20 @@ function heat(cells, rooms) {
   const most = Math.max(1, ...cells.map((cell) => cell.due));
   const room = [...rooms.values()].reduce((a, b) => a + b, 0);
   const days = groups(cells, (cell) => cell.date);
-  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}${cell.skipped ? `, ${count(cell.skipped)} skipped on a calendar` : ""}`;
+  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}${cell.skipped ? `, ${count(cell.skipped)} skipped on ${cell.calendars.join(", ")}` : ""}`;
   const rows = days.map(([day, hours]) => {
     const change = clocks(day, zone);
     const sum = hours.reduce((all, cell) => all + cell.due, 0);
-    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? dim(" ± clock") : null),
+    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change && dim(" ± clock")),
       hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}${cell.skipped ? " closed" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : cell.skipped ? dim("–") : "")), el("th", { class: "num" }, count(sum)));
   });
   const head = el("tr", {}, el("th", { scope: "col" }, zone), Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h).padStart(2, "0"))), el("th", { scope: "col", class: "num" }, "due"));
+  /** The days on which each calendar leaves something out. @type {Record<string, Set<string>>} */
+  const closed = {};
+  for (const { calendars = [], date: day } of cells) for (const name of calendars) (closed[name] ??= new Set()).add(day);
   const changes = days.map(([day]) => [day, clocks(day, zone)]).filter(([, change]) => change);
   return [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Occurrences by hour" }, el("table", { class: "heat", "aria-label": "Occurrences by day and hour" }, el("thead", {}, head), el("tbody", {}, rows))),
-    cells.some((cell) => cell.skipped) ? soft("Hatched: some of the hour's occurrences fall on a calendar, and are skipped.") : null,
+    Object.entries(closed).map(([calendar, on]) => soft(`Hatched: occurrences are skipped on ${calendar}: ${[...on].map((day) => date(`${day}T12:00:00Z`, "UTC")).join(", ")}`)),
     changes.map(([day, change]) => soft(`${date(`${day}T12:00:00Z`, "UTC")}: ${change}`))];
 }
 

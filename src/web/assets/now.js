@@ -6,8 +6,8 @@ import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
 import { now } from "./live.js";
 import { to, why } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
-import { table } from "./table.js";
-import { clock, count, distance, quantile, sorted, span, took, utc } from "./time.js";
+import { behind, table } from "./table.js";
+import { OWN_ZONE, clock, count, distance, quantile, sorted, span, took, utc, when } from "./time.js";
 
 /** Rows of each kind. The commands and the other views tell all. */
 const ROWS = 10;
@@ -17,6 +17,8 @@ const NEWEST = 300;
 
 /** Between two looks at these, in milliseconds. */
 const EVERY = 10_000;
+
+const HOUR = 3_600_000;
 
 /** What the reasons of waiting mean. @type {Record<string, string>} */
 const REASONS = {
@@ -41,18 +43,22 @@ const named = ({ entry, number }) => [entryLink(entry), number > 1 && dim(` × $
 /** How many there are of which not all are shown. @param {number} total @param {any[]} shown @param {string} words */
 const inAll = (total, shown, words) => total > shown.length && soft(`${count(total)} ${words} in all`);
 
-/** @param {any[]} entries */
-function next(entries) {
-  const due = entries.filter((entry) => entry.next).sort((a, b) => a.next.localeCompare(b.next) || a.entry.localeCompare(b.entry));
-  if (!due.length) return empty("Nothing is due any more.");
+/** When an entry is due, as far as is known: one that comes after others when those should have ended. @param {any} entry */
+const due = ({ next, expected }) => expected ?? next;
+
+/** @param {any} status */
+function next({ entries, schedule }) {
+  const coming = entries.filter(due).sort((/** @type {any} */ a, /** @type {any} */ b) => due(a).localeCompare(due(b)));
+  if (!coming.length) return empty("Nothing is due any more.");
   /** @type {Columns} */
   const columns = [
-    ["due", "tight", (one) => instant(one.next, one.timezone)],
-    ["in", "tight soft", (one) => counting(one.next)],
-    ["entry", "wide", (one) => [entryLink(one.entry), one.paused && dim(" paused")]],
+    ["due", "tight", (one) => instant(due(one), one.timezone)],
+    ["in", "tight soft", (one) => counting(due(one))],
+    ["entry", "wide", (one) => [entryLink(one.entry), one.after && dim(" after ", entryLink(one.after)), one.paused && dim(" paused")]],
+    ["stack / job", "soft less uids", (one) => `${one.stack} / ${one.job}`],
     last,
   ];
-  return table("Next occurrences", columns, due.slice(0, ROWS), { key: (one) => `next ${one.entry}` });
+  return table("Next occurrences", columns, coming.slice(0, ROWS), { key: (one) => `next ${one.entry}`, version: () => schedule.loaded_at });
 }
 
 /** @param {any} status */
@@ -61,10 +67,19 @@ function waiting(status) {
   const columns = [
     ["entry", "wide", named],
     ["why", "tight", (one) => el("span", { class: "state" }, mark("waiting"), REASONS[one.reason] ?? one.reason)],
-    ["until", "tight", (one) => one.until && counting(one.until)],
+    ["until", "tight", (one) => one.until && ["until ", instant(one.until), ", ", counting(one.until)]],
+    ["place", "tight soft less", ({ place }) => place && `place ${place} in line`],
     ["missed", "tight less", (one) => el("a", { href: why(one.entry, one.scheduled_at) }, "missed ", counting(one.deadline, utc(one.deadline)))],
   ];
-  const shown = table("What waits", columns, alike(status.waiting, "reason").slice(0, ROWS), { key: (one) => `waits ${one.name}`, headless: true });
+  // Each account has a line of its own.
+  /** @type {Record<string, number>} */
+  const line = {};
+  const placed = status.waiting.map((/** @type {any} */ one) => {
+    if (!["quota", "turn"].includes(one.reason)) return one;
+    line[one.account] = (line[one.account] ?? 0) + 1;
+    return { ...one, place: line[one.account] };
+  });
+  const shown = table("What waits", columns, alike(placed, "reason").slice(0, ROWS), { key: (one) => `waits ${one.name}`, headless: true });
   return [shown, inAll(status.waiting_total, status.waiting, "wait")];
 }
 
@@ -114,14 +129,36 @@ function audited(found) {
   return el("span", { class: "badge", title: "stackcron audit tells each of them" }, mark(broken ? "missed" : "finished"), `audit: ${count(instants)} ${instants === 1 ? "instant" : "instants"} of the schedule, ${verdict}`);
 }
 
+/** The states that there were, in their order. @param {Record<string, number>} counts */
+const states = (counts) => Object.keys(STATES).filter((state) => counts[state]);
+
+/** A bar for each hour, with its states upon each other. @param {any} lately @param {number} now */
+function hours({ hours: told, since }, now) {
+  const known = new Map(told.map((/** @type {any} */ { from, counts }) => [Date.parse(from), counts]));
+  const sum = (/** @type {Record<string, number>} */ counts) => Object.values(counts).reduce((all, number) => all + number, 0);
+  const most = Math.max(1, ...[...known.values()].map(sum));
+  const bars = [];
+  for (let from = Math.floor(Date.parse(since) / HOUR) * HOUR; from < now; from += HOUR) {
+    const counts = known.get(from) ?? {};
+    const title = `${when(from, OWN_ZONE, now)}: ${states(counts).map((state) => `${count(counts[state])} ${state}`).join(", ") || "nothing"}`;
+    bars.push(el("div", { title }, states(counts).map((state) => el("i", { style: { height: `${(100 * counts[state]) / most}%`, background: `var(${STATES[state].colour})` } }))));
+  }
+  return el("div", { class: "hours", role: "img", "aria-label": "Occurrences by hour and state" }, bars);
+}
+
 /** @param {any} lately */
-function counts(lately) {
-  const known = Object.keys(STATES).filter((state) => lately.counts[state] || ["finished", "failed", "missed", "unknown"].includes(state));
-  const sum = known.reduce((all, state) => all + (lately.counts[state] ?? 0), 0);
-  const share = el("div", { class: "share", "aria-hidden": "true" }, sum ? known.filter((state) => lately.counts[state]).map((state) => el("i", { style: { "flex-grow": String(lately.counts[state]), background: `var(${STATES[state].colour})` } })) : null);
+function hourTable({ counts, hours: told }) {
+  /** @type {Columns} */
+  const columns = [["hour", "tight", (one) => instant(one.from)], ...states(counts).map((state) => /** @type {Columns[0]} */ ([state, "num", (one) => count(one.counts[state] ?? 0)]))];
+  return behind("Occurrences by hour", columns, told.toReversed());
+}
+
+/** @param {any} lately */
+function counts({ counts: told, late }) {
+  const known = [...new Set([...states(told), "finished", "failed", "missed", "unknown"])];
   const ofState = (/** @type {string} */ state) =>
-    el("li", {}, el("a", { href: to("find", null, { q: state }), "data-key": `tile ${state}` }, el("b", {}, count(lately.counts[state] ?? 0)), stateWord(state)));
-  return [share, el("ul", { class: "tiles" }, known.map(ofState), tile(count(lately.late), "over 1 s late"))];
+    el("li", {}, el("a", { href: to("find", null, { q: state }), "data-key": `tile ${state}` }, el("b", {}, count(told[state] ?? 0)), stateWord(state)));
+  return el("ul", { class: "tiles" }, known.map(ofState), tile(count(late), "over 1 s late"));
 }
 
 /** @param {any} account */
@@ -167,7 +204,7 @@ export function mount(root) {
     el("h1", { class: "skip" }, "Now"),
     el("div", { class: "grid" },
       el("div", { class: "stack" }, card("Next", part("next")), hidden("Waiting", "waiting"), card("Went wrong", part("wrong")), hidden("Unusually long", "unusual"), hidden("Paused", "paused")),
-      el("div", { class: "stack" }, card("Last 24 h", part("counts"), part("lateness"), part("audit")), card("Quota", part("quota", "stack")), hidden("Members", "members"))),
+      el("div", { class: "stack" }, card("Last 24 h", part("counts"), part("hours"), part("lateness"), part("audit")), card("Quota", part("quota", "stack")), hidden("Members", "members"))),
   );
   let lookedAt = 0;
   async function seldom() {
@@ -183,7 +220,7 @@ export function mount(root) {
       seldom().catch(() => {});
       if (!changed) return;
       const { entries, lately } = status;
-      fill(parts.next, next(entries));
+      fill(parts.next, next(status));
       shown("waiting", status.waiting, ...waiting(status));
       shown("paused", status.paused, ...paused(status));
       shown("unusual", status.unusual, unusual(status.unusual ?? []));
@@ -191,7 +228,8 @@ export function mount(root) {
       fill(parts.quota, status.accounts.map(quota));
       if (!lately) return fill(parts.counts, empty("The journal cannot be read now."));
       const first = entries.find((/** @type {any} */ entry) => entry.next);
-      fill(parts.counts, Object.values(lately.counts).some(Boolean) ? counts(lately) : empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`));
+      fill(parts.counts, states(lately.counts).length ? [hours(lately, now()), counts(lately)] : empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`));
+      if (!parts.hours.querySelector("[open]")) fill(parts.hours, hourTable(lately));
       fill(parts.wrong, wrong(lately, Date.parse(status.since)));
     },
   };
