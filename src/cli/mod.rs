@@ -143,7 +143,7 @@ enum Printed {
 #[error("only `check` prints SARIF; write `--format json`")]
 struct NoSarif;
 
-/// How a command ended.
+/// End of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It did what it was asked.
@@ -168,7 +168,7 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// Where the packaged service has its socket.
+/// Directory of the packaged service's socket.
 const SERVICE: &str = "/run/stackcron";
 
 /// A daemon that knows no entry of a name was asked wrongly.

@@ -40,7 +40,7 @@ impl From<u32> for Pass {
     }
 }
 
-/// What follows an instant in a sentence: nothing in the first pass.
+/// Writes the words that follow an instant in a sentence. In the first pass there are none.
 impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
