@@ -17,7 +17,7 @@ use super::status::{Around, Status};
 use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
 use crate::journal::postgres::Member;
-use crate::journal::{Filter, Key, Lately, Location, Record, State, Statistics};
+use crate::journal::{Filter, Key, Lately, Location, Record, State, UsualRuns};
 use crate::schedule::{Entry, EntryName, Followers, Schedule, entries};
 use crate::timetable;
 
@@ -38,9 +38,6 @@ const MOST_LISTED: usize = 1000;
 
 /// At most this many notable occurrences of the last day are listed.
 const MOST_NOTABLE: usize = 10;
-
-/// The newest so many occurrences of an entry tell how long its action takes.
-const MOST_RUNS: u32 = 20;
 
 /// After an occurrence that did not end well, at most this many newer ones of its entry are looked
 /// at for one that did.
@@ -176,7 +173,8 @@ impl StatusReader {
             let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
             let read = move || {
                 let records = journal.read_records(&wanted.keys).unwrap_or_default();
-                let took = wanted.chains.iter().map(|chain| take(&journal, chain)).collect();
+                let took = |chain: &Vec<EntryName>| UsualRuns::of(&journal, chain).ok()?.together(chain);
+                let took = wanted.chains.iter().map(took).collect();
                 let lately = lately(&journal, known, &schedule, now);
                 let members = journal.members().unwrap_or_default();
                 drop(permit);
@@ -241,23 +239,6 @@ fn named(
         Ok((Arc::clone(entry), timetable::next(schedule.root(entry), now)))
     });
     found.collect()
-}
-
-/// Returns the run time of these entries one after another, by the median of their newest runs.
-/// `None`: one of them has not run yet, or the journal cannot be read.
-fn take(journal: &Location, chain: &[EntryName]) -> Option<SignedDuration> {
-    let medians = chain.iter().map(|entry| {
-        let filter = Filter { entry: Some(entry.clone()), newest: Some(MOST_RUNS), ..Filter::default() };
-        let mut statistics = Statistics::default();
-        let read = journal.read_history(&filter, |record| {
-            statistics.add(&record);
-            ControlFlow::Continue(())
-        });
-        read.ok()?;
-        let median = statistics.finish().next()?.run_ms_median?;
-        Some(SignedDuration::from_millis(median))
-    });
-    medians.sum()
 }
 
 /// Returns the outcomes of the last day, from the last reading while that is good.

@@ -34,6 +34,7 @@ mod summary;
 mod text;
 mod transfer;
 mod unusual;
+mod usual;
 mod uuid;
 mod writer;
 
@@ -63,6 +64,7 @@ pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
 pub use unusual::{Sample, Surveyed, Unusual};
+pub use usual::{UntilDue, Usual, UsualRuns, expected};
 pub use uuid::Identity;
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which

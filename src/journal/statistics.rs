@@ -33,6 +33,9 @@ pub struct EntryStatistics {
     pub entry: EntryName,
     /// Occurrences whose action has ended.
     pub runs: u64,
+    /// Of these, those that ended with success.
+    #[serde(skip)]
+    pub successes: u64,
     /// The share of the runs that ended with success, from 0 to 1.
     pub success: Option<f64>,
     /// Median run time, in milliseconds.
@@ -78,6 +81,7 @@ impl Statistics {
             EntryStatistics {
                 entry,
                 runs: sums.runs,
+                successes: sums.successes,
                 success,
                 run_ms_median: percentile(&sums.run_times, 50),
                 run_ms_p95: percentile(&sums.run_times, 95),
