@@ -63,7 +63,7 @@ pub enum ForecastError {
     /// There is nothing to look at.
     #[error(transparent)]
     Span(#[from] SpanError),
-    /// More happens in the span than may be rehearsed.
+    /// The span has more events than may be rehearsed.
     #[error("more happens in the span than may be rehearsed; name a shorter one")]
     TooMuch,
     /// The output is closed or full.
@@ -71,7 +71,7 @@ pub enum ForecastError {
     Output(#[from] io::Error),
 }
 
-/// Whether all that is due is sent in time.
+/// Verdict of a forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     /// It is.
@@ -179,7 +179,7 @@ struct WindowRecord<'a> {
     missed_entries: Vec<&'a str>,
 }
 
-/// What moving entries does. Its keys are an interface.
+/// Effect of moving entries. Its keys are an interface.
 #[derive(Serialize)]
 struct PeakRecord<'a> {
     account: &'a str,
@@ -309,7 +309,7 @@ fn skipped(windows: usize, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// How an account's windows are drawn.
+/// Chart of an account's windows.
 struct Chart {
     /// Columns of the bars.
     width: usize,
@@ -320,7 +320,7 @@ struct Chart {
     numbers: Vec<&'static Number>,
 }
 
-/// How an instant is written.
+/// Writes instants in a zone.
 struct Time {
     pattern: &'static str,
     width: usize,
@@ -415,7 +415,7 @@ impl Chart {
         writeln!(out, "{at:0$}{numbers}  {style}{1}{style:#}", self.time.width, self.bar(window))
     }
 
-    /// What is asked for, as a percentage of what is usable.
+    /// Returns the requests that are asked of a window, as a percentage of the usable ones.
     fn percent(&self, window: &WindowForecast) -> u64 {
         let asked = window.asked() * 100;
         asked.checked_div(window.usable().into()).unwrap_or(if asked == 0 { 0 } else { 999 })

@@ -146,7 +146,7 @@ enum Printed {
 #[error("only `check` prints SARIF; write `--format json`")]
 struct NoSarif;
 
-/// How a command ended.
+/// End of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It did what it was asked.
@@ -171,7 +171,7 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// Where the packaged service has its socket.
+/// Directory of the packaged service's socket.
 const SERVICE: &str = "/run/stackcron";
 
 /// A daemon that knows no entry of a name was asked wrongly.

@@ -20,7 +20,7 @@ use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{End, Entry, EntryName, Followers, Schedule, one_line};
 use crate::timetable::{Occurrence, Shift, Timetable, excluded, shift, zone_name};
 
-/// How many occurrences are printed where neither `--until` nor `--count` says.
+/// Occurrences that are printed where neither `--until` nor `--count` is given.
 const DEFAULT_COUNT: usize = 10;
 
 /// The occurrences with from <= scheduled_at < until, in order.
@@ -57,7 +57,7 @@ pub struct Told {
     pub until_due: UntilDue,
 }
 
-/// Whether `args` are told: they may hold what is not for everybody.
+/// Tells whether `args` are printed. They may hold secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arguments {
     /// To whoever can read the schedule file.
@@ -235,7 +235,7 @@ const COLUMNS: [Column; 4] = [
     Column { head: "WHEN", align: Align::Left, rank: 1 },
 ];
 
-/// Where an entry has a template.
+/// Columns where an entry has a template.
 const WITH_ARGS: [Column; 5] = {
     let [entry, local, utc, when] = COLUMNS;
     [entry, local, utc, when, Column { head: "ARGS", align: Align::Left, rank: 3 }]
@@ -272,7 +272,7 @@ fn print_text<const N: usize>(
     Ok(())
 }
 
-/// What a reader would not expect of an occurrence.
+/// Returns a note on what a reader would not expect of an occurrence.
 fn note(entry: &Entry, at: Timestamp, until_due: &UntilDue) -> Option<String> {
     let shifted = shift(entry, at).filter(|shift| *shift != Shift::AsWritten).map(|shift| shift.to_string());
     let after = entry.after.as_ref().map(|after| match after.on {
@@ -290,7 +290,7 @@ fn note(entry: &Entry, at: Timestamp, until_due: &UntilDue) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// How many occurrences fall in each local hour of seven days.
+/// Number of occurrences in each local hour of seven days.
 struct Week {
     zone: String,
     days: Vec<(Date, [Load; 24])>,

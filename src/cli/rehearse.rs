@@ -47,7 +47,7 @@ pub struct Args {
     pub quiet: bool,
 }
 
-/// What is supposed of the API and of others.
+/// Suppositions about the API and about other users of the quota.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Suppositions {
     /// How long a request and its answer take: one duration, or 50ms..2s for any between two
@@ -128,7 +128,7 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     match rehearsed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Ok(Status::Done),
         Err(RehearseError::Span(error)) => Ok(output::usage(&error)),
-        // Who closed the pipe has seen enough.
+        // The reader has closed the pipe, and has seen enough.
         Err(RehearseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
         Err(error) => Err(error.into()),
     }

@@ -32,7 +32,7 @@ pub(crate) use policies::Policies;
 use then::Then;
 use upstreams::{Upstreams, expected};
 
-/// How many occurrences of the same minute or hour are named.
+/// Occurrences of the same minute or hour that are named at most.
 const NAMED: usize = 6;
 
 /// Why an entry is due at an instant, or is not: each field of its expressions against that
@@ -129,7 +129,7 @@ pub fn run(
     })
 }
 
-/// Whether the journal was there for the answer.
+/// Tells whether the answer has the journal's part.
 #[derive(Debug)]
 pub enum Known {
     /// It was, or the instant is still to come.

@@ -58,18 +58,18 @@ pub struct StatusReader {
     runs: UnusualReader,
 }
 
-/// What the journal is asked for.
+/// A question for the journal.
 struct Wanted {
     keys: Vec<Key>,
-    /// Of each entry that comes after others, those others.
+    /// For each entry that comes after others, the chain of those others.
     chains: Vec<Vec<EntryName>>,
 }
 
-/// What the journal told.
+/// The journal's answer.
 #[derive(Default)]
 struct Found {
     records: Vec<Option<Record>>,
-    /// How long the entries of each chain take together. `None`: one of them has not run yet.
+    /// Run time of each chain as a whole. `None`: one of its entries has not run yet.
     took: Vec<Option<SignedDuration>>,
     lately: Option<JournalReading>,
     members: Vec<Member>,
@@ -122,7 +122,8 @@ impl StatusReader {
                 false => named(&snapshot.schedule, &names, most, now)?,
             };
             let around = upcoming.into_iter().map(|(entry, next)| {
-                // What comes after another entry is scheduled when the first one of the chain is.
+                // An entry that comes after another is scheduled at the instant of the first one of
+                // the chain.
                 let upstream = snapshot.schedule.upstream(&entry).cloned().collect::<Vec<_>>();
                 let last = timetable::previous(upstream.last().unwrap_or(&entry), now);
                 Around { entry, upstream, next, last, record: None, expected: None }

@@ -46,7 +46,7 @@ pub struct EntryStatistics {
     pub lateness_ms_median: Option<i64>,
     /// 95th percentile of the lateness, in milliseconds.
     pub lateness_ms_p95: Option<i64>,
-    /// When an action last ended with success.
+    /// The instant at which an action last ended with success.
     pub last_success: Option<Timestamp>,
 }
 

@@ -10,24 +10,24 @@ use crate::schedule::duration::{self, Compact};
 
 use super::{ConditionError, Others};
 
-/// What is supposed. Everything that is left to chance is drawn from the seed.
+/// Suppositions of a rehearsal. All chance is drawn from the seed.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// How long a request and its answer are under way.
+    /// Time that a request and its answer are under way.
     pub latency: Latency,
-    /// What goes wrong.
+    /// Faults of the API.
     pub faults: Vec<Fault>,
     /// Stacks that deploy by the clock.
     pub deploys: Vec<Deploys>,
-    /// What others use of each account's quota.
+    /// Requests of other users of each account's quota.
     pub others: Option<Others>,
-    /// Where a window of the quota begins.
+    /// Kind of the quota's windows.
     pub window_kind: WindowKind,
-    /// How long an action runs, where `usual` does not tell.
+    /// Run time of an action, where `usual` does not tell it.
     pub action_duration: Duration,
     /// How the runs of entries are as a rule.
     pub usual: UsualRuns,
-    /// Of all chance.
+    /// Seed of all chance.
     pub seed: u64,
 }
 
@@ -47,7 +47,7 @@ impl Default for Conditions {
     }
 }
 
-/// How long a request and its answer are under way together: one duration, or any between two.
+/// Time that a request and its answer are under way together: one duration, or any between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
     least: Duration,

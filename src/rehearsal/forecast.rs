@@ -16,14 +16,14 @@ use crate::quota::Purpose;
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
 use crate::timetable;
 
-/// What the daemon will do with a schedule under its quota.
+/// Forecast of what the daemon will do with a schedule under its quota.
 #[derive(Clone, Debug)]
 pub struct Forecast {
     /// In the schedule's order.
     pub accounts: Vec<AccountForecast>,
 }
 
-/// What becomes of one account's quota.
+/// Forecast of one account's quota.
 #[derive(Clone, Debug)]
 pub struct AccountForecast {
     /// The account.
@@ -38,15 +38,15 @@ pub struct AccountForecast {
 /// came due.
 #[derive(Clone, Debug)]
 pub struct WindowForecast {
-    /// When it begins. Windows are taken to begin on the clock.
+    /// Beginning of the window. Windows are assumed to begin on the clock.
     pub window_start: Timestamp,
     /// Occurrences that come due in it and ask for quota.
     pub due: u64,
     /// Requests in the window.
     pub limit: u32,
-    /// Of these, kept for people and CI.
+    /// Part of `limit` that is kept for people and CI.
     pub reserve: u32,
-    /// How many more come due, with the reruns, than the window has beyond the reserve.
+    /// Number of due occurrences and reruns beyond what the window has without the reserve.
     pub over: u64,
     /// Requests in it that ask how actions go.
     pub follow_up: u64,
@@ -55,9 +55,9 @@ pub struct WindowForecast {
     /// Reruns (`retry`) that it should have, by how often the entries' runs end without success.
     /// In thousandths of a request.
     pub reruns_in_1000: u64,
-    /// Of those due, sent over a second late for want of quota.
+    /// Number of due occurrences that are sent more than a second late for want of quota.
     pub late: u64,
-    /// Of those due, not sent for want of quota.
+    /// Number of due occurrences that are not sent for want of quota.
     pub missed: u64,
     /// Whose occurrences are late.
     pub late_entries: BTreeSet<EntryName>,
@@ -65,7 +65,7 @@ pub struct WindowForecast {
     pub missed_entries: BTreeSet<EntryName>,
 }
 
-/// What the quota does to an entry.
+/// Effect of the quota on an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Troubled {
     /// Occurrences sent over a second late.
@@ -77,12 +77,12 @@ pub struct Troubled {
 }
 
 impl WindowForecast {
-    /// Whether all that is due in it is sent in time.
+    /// Returns true when all occurrences that are due in the window are sent in time.
     pub fn fits(&self) -> bool {
         self.over == 0 && self.late == 0 && self.missed == 0
     }
 
-    /// All that is asked of the window.
+    /// Returns the number of requests that are asked of the window.
     pub fn asked(&self) -> u64 {
         self.due + self.reruns() + self.follow_up + self.looks
     }
@@ -103,7 +103,7 @@ impl WindowForecast {
 }
 
 impl Forecast {
-    /// What is due with `from` <= scheduled_at < `until`, and what becomes of it.
+    /// Forecasts the occurrences with `from` <= scheduled_at < `until`.
     pub fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Forecast {
         let mut reader = Reader::new(schedule, conditions, from, until);
         for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
@@ -138,7 +138,7 @@ impl Forecast {
         Some(reader.forecast())
     }
 
-    /// Whether all that is due is sent in time.
+    /// Returns true when all occurrences are sent in time.
     pub fn fits(&self) -> bool {
         self.accounts.iter().flat_map(|account| &account.windows).all(WindowForecast::fits)
     }
@@ -237,8 +237,8 @@ impl Reader {
             }
             Event::OccurrenceMissed(e) => {
                 let waited = self.waited(&e.entry, e.scheduled_at);
-                // Nothing fails here, so that only the quota makes a newer occurrence come before
-                // an older one is sent.
+                // No request fails in a forecast, so that only the quota lets a newer occurrence
+                // come before an older one is sent.
                 if waited || matches!(e.reason, Reason::Quota | Reason::Superseded) {
                     self.missed(&e.entry, e.scheduled_at);
                 }
@@ -294,7 +294,7 @@ impl Reader {
         }
     }
 
-    /// Whether an occurrence that has a final state now had waited for quota.
+    /// Returns true when an occurrence that now has a final state had waited for quota.
     fn waited(&mut self, entry: &EntryName, scheduled_at: Timestamp) -> bool {
         !self.waiting.is_empty() && self.waiting.remove(&(entry.clone(), scheduled_at))
     }

@@ -28,17 +28,17 @@ const MOST_HEADERS: usize = 100;
 
 /// A request that has ended.
 pub(crate) struct Arrived {
-    /// As [`Network::send`] numbered it.
+    /// Number of the request, from [`Network::send`].
     #[cfg(test)]
     pub number: u64,
     pub id: RequestId,
     pub account: AccountName,
-    /// What the answer told of the quota, if one came.
+    /// The answer's word on the quota. `None`: no answer came.
     pub quota: Option<quota::Answer>,
     pub reply: Reply,
 }
 
-/// How it ended.
+/// Outcome of the request.
 pub(crate) enum Reply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
@@ -62,7 +62,7 @@ pub(crate) struct Network {
     judged: HashMap<u64, usize>,
 }
 
-/// How an account is known to the API.
+/// The API's view of an account.
 struct Access {
     base: Url,
     token: String,
@@ -71,7 +71,7 @@ struct Access {
     others: Option<Instants>,
 }
 
-/// Where a request is next.
+/// The next stop of a request.
 enum Stop {
     /// At the API.
     Api(Box<Flight>, sandbox::Request),
@@ -186,7 +186,7 @@ impl Network {
         &self.api
     }
 
-    /// When something arrives somewhere.
+    /// Returns the instant of the next arrival.
     pub(crate) fn next_at(&self) -> Option<Timestamp> {
         self.under_way.first_key_value().map(|(&(at, _), _)| at)
     }
@@ -268,7 +268,7 @@ impl Network {
             && let Some(others) = &mut access.others
         {
             while let Some(at) = others.next_until(now) {
-                // What no longer fits is refused: others are as little served as we are.
+                // A request of others that no longer fits is refused, as ours are.
                 self.api.use_quota(&access.user, 1, at);
             }
         }
@@ -310,7 +310,7 @@ impl Network {
     }
 }
 
-/// What only a simulation does.
+/// Functions for the simulation alone.
 #[cfg(test)]
 impl Network {
     /// The API, to be changed from outside.
@@ -318,7 +318,7 @@ impl Network {
         &mut self.api
     }
 
-    /// How an account is known to the API.
+    /// The API's view of an account.
     pub(crate) fn user(&self, account: &AccountName) -> Option<&str> {
         Some(&self.accesses.get(account)?.user)
     }
@@ -333,8 +333,8 @@ impl Network {
         self.accesses.values_mut().for_each(|access| access.others = None);
     }
 
-    /// Who sent these is gone. Chance decides of each request on its way whether it arrives all the
-    /// same.
+    /// Takes in that the sender of these requests is gone. Chance decides whether a request on its
+    /// way arrives all the same.
     pub(crate) fn hang_up(&mut self, gone: &std::collections::BTreeSet<u64>, chances: &mut fastrand::Rng) {
         self.under_way.retain(|_, stop| match stop {
             Stop::Api(flight, _) if gone.contains(&flight.number) => chances.bool(),

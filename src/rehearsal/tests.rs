@@ -32,7 +32,7 @@ fn faults(texts: &[&str]) -> Vec<Fault> {
     texts.iter().map(|text| text.parse().expect("a fault")).collect()
 }
 
-/// What became of each occurrence: its final states, of which there should be one.
+/// Returns the final states of each occurrence. There should be one.
 fn endings(events: &[Event]) -> BTreeMap<(String, Timestamp), Vec<&'static str>> {
     let mut endings: BTreeMap<_, Vec<&'static str>> = BTreeMap::new();
     for event in events {
