@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dispatch, Id, InFlight, Place};
+use super::{Dispatch, Id, InFlight};
 use crate::cloud66::ActionId;
 use crate::schedule::{AccountName, EntryName};
 
@@ -11,13 +11,12 @@ impl Dispatch {
     /// that is in flight has one request, one in doubt has one attempt, each account counts its
     /// requests, and each unfinished action is asked for.
     pub(crate) fn check_invariants(&self) {
-        self.occurrences.check_invariants();
-        let at = |place: Place| -> Vec<Id> {
-            let is_there = |&id: &Id| self.occurrences.get(id).is_some_and(|found| found.place() == place);
-            self.occurrences.ids().into_iter().filter(is_there).collect()
-        };
-        self.doubts.check_invariants(&at(Place::Doubt));
-        let mut fires: Vec<Id> = Vec::new();
+        if !self.occurrences.is_unchecked.replace(false) {
+            return;
+        }
+        let (sending, in_doubt) = self.occurrences.check_invariants();
+        self.doubts.check_invariants(&in_doubt);
+        let mut fires: BTreeSet<Id> = BTreeSet::new();
         let mut in_flight: BTreeMap<&AccountName, usize> = BTreeMap::new();
         let followed = self.lanes.values().flat_map(|lane| lane.follow.all());
         let mut asked: BTreeSet<(&EntryName, ActionId)> =
@@ -25,7 +24,7 @@ impl Dispatch {
         for request in self.requests.values() {
             let account = match request {
                 InFlight::Fire(_, id, _) => {
-                    fires.push(*id);
+                    assert!(fires.insert(*id), "{id:?} has one run_now in flight");
                     let pending = self.occurrences.get(*id);
                     &pending.expect("what is in flight is on its way").entry.account.name
                 }
@@ -42,8 +41,7 @@ impl Dispatch {
             };
             *in_flight.entry(account).or_default() += 1;
         }
-        fires.sort_unstable();
-        assert_eq!(fires, at(Place::Sending), "each run_now in flight is of one occurrence");
+        assert_eq!(fires, sending, "each run_now in flight is of an occurrence that is sent");
         for (name, lane) in &self.lanes {
             let counted = in_flight.get(name).copied().unwrap_or_default();
             assert_eq!(lane.in_flight, counted, "account {name} counts its requests in flight");

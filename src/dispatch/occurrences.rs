@@ -47,9 +47,12 @@ pub(super) use pending::{Doubtful, History, Id, Pending, Place, Planned, Reloade
 pub(super) struct Occurrences {
     all: HashMap<Id, Pending>,
     indexes: Indexes,
+    /// Something has entered, changed or left since the last check.
+    #[cfg(test)]
+    pub(super) is_unchecked: std::cell::Cell<bool>,
 }
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
 struct Indexes {
     /// An occurrence that is planned again is the same one.
     by_key: HashMap<Key, Id>,
@@ -78,8 +81,14 @@ impl Occurrences {
         if self.indexes.by_key.contains_key(&key) {
             return false;
         }
+        #[cfg(test)]
+        self.is_unchecked.set(true);
         let pending = Pending { planned, place, history, reloaded: None };
-        self.indexes.add(id, key, &pending);
+        self.indexes.by_key.insert(key, id);
+        if matches!(pending.origin, Origin::Retry(_)) {
+            self.indexes.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
+        }
+        self.indexes.put_in(id, &pending);
         self.all.insert(id, pending);
         true
     }
@@ -108,6 +117,8 @@ impl Occurrences {
             debug_assert!(false, "{id:?} has ended");
             return;
         };
+        #[cfg(test)]
+        self.is_unchecked.set(true);
         self.indexes.take_out(id, pending);
         let late_from = pending.place.waits().then(|| pending.waits_from());
         change(&mut pending.planned, &mut pending.place);
@@ -123,6 +134,8 @@ impl Occurrences {
             debug_assert!(false, "{id:?} has ended before");
             return;
         };
+        #[cfg(test)]
+        self.is_unchecked.set(true);
         self.indexes.take_out(id, &pending);
         self.indexes.on_time_until.remove(&(pending.waits_from(), id));
         self.indexes.by_key.remove(&pending.key());
@@ -143,11 +156,22 @@ impl Occurrences {
         }
     }
 
+    /// `None`, which nobody expects, for an occurrence that has ended.
     pub(super) fn get(&self, id: Id) -> Option<&Pending> {
-        self.all.get(&id)
+        let pending = self.all.get(&id);
+        debug_assert!(pending.is_some(), "{id:?} has ended");
+        pending
     }
 
+    /// `None`, which nobody expects, for an occurrence that has ended.
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Pending> {
+        let pending = self.all.get_mut(&id);
+        debug_assert!(pending.is_some(), "{id:?} has ended");
+        pending
+    }
+
+    /// An occurrence that may have ended.
+    pub(super) fn find_mut(&mut self, id: Id) -> Option<&mut Pending> {
         self.all.get_mut(&id)
     }
 
@@ -168,31 +192,46 @@ impl Occurrences {
         entries.flat_map(|(name, activity)| activity.unfinished.iter().map(move |&action| (name, action)))
     }
 
-    /// Panics where an index and the occurrences differ, or an entry is kept for nothing.
+    /// Panics where an index and the occurrences differ, or an entry is kept for nothing. Returns
+    /// what is in flight and what is in doubt.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self) {
-        let Indexes { looks, on_time_until, by_account, by_entry, .. } = &self.indexes;
+    pub(super) fn check_invariants(&self) -> (BTreeSet<Id>, BTreeSet<Id>) {
+        let found = &self.indexes;
+        let all: BTreeMap<Id, &Pending> = self.all.iter().map(|(&id, pending)| (id, pending)).collect();
+        let by_key: BTreeMap<Id, &Key> = found.by_key.iter().map(|(key, &id)| (id, key)).collect();
+        assert_eq!(found.by_key.len(), all.len(), "each occurrence has one key");
         let mut expected = Indexes::default();
-        for (&id, pending) in &self.all {
-            expected.add(id, pending.key(), pending);
+        for (&id, pending) in &all {
+            assert!(by_key.get(&id).is_some_and(|key| **key == pending.key()), "{id:?} is found by its key");
+            expected.put_in(id, pending);
+            if matches!(pending.origin, Origin::Retry(_)) {
+                expected.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
+            }
         }
+        assert_eq!(found.repetitions, expected.repetitions, "what repeats a run");
+        assert_eq!(found.future, expected.future, "what is not due yet");
+        assert_eq!(found.deadlines, expected.deadlines, "what waits");
+        assert_eq!(found.by_subject, expected.by_subject, "what is kept back by its stack");
         // Time takes from these two.
-        assert!(looks.is_subset(&expected.looks), "{looks:?} are planned of {:?}", expected.looks);
-        expected.looks.clone_from(looks);
-        for &(at, id) in on_time_until {
-            let pending = self.get(id).filter(|pending| pending.place.waits());
+        assert!(found.looks.is_subset(&expected.looks), "{:?}, of {:?}", found.looks, expected.looks);
+        for &(at, id) in &found.on_time_until {
+            let pending = all.get(&id).filter(|pending| pending.place.waits());
             assert_eq!(pending.map(|pending| pending.waits_from()), Some(at), "{id:?} waits on time");
         }
-        expected.on_time_until.clone_from(on_time_until);
-        for (account, queue) in by_account {
-            expected.by_account.entry(account.clone()).or_default().untold.clone_from(&queue.untold);
+        for (account, queue) in &found.by_account {
+            let expected = expected.by_account.entry(account.clone()).or_default();
+            expected.untold.clone_from(&queue.untold);
         }
-        for (entry, activity) in by_entry {
+        assert_eq!(found.by_account, expected.by_account, "what waits on each account");
+        for (entry, activity) in &found.by_entry {
             assert!(!activity.over(), "entry {entry} is kept although nothing is under way");
-            let places = expected.by_entry.remove(entry).unwrap_or_default();
-            expected.by_entry.insert(entry.clone(), places.with_facts_of(activity));
+            expected.by_entry.entry(entry.clone()).or_default().take_facts_of(activity);
         }
-        assert_eq!(self.indexes, expected, "the indexes (left) are those of the occurrences (right)");
+        assert_eq!(found.by_entry, expected.by_entry, "what is under way of each entry");
+        let at = |place| -> BTreeSet<Id> {
+            all.iter().filter(|(_, pending)| pending.place == place).map(|(&id, _)| id).collect()
+        };
+        (at(Place::Sending), at(Place::Doubt))
     }
 
     pub(super) fn id_of(&self, key: &Key) -> Option<Id> {
@@ -291,7 +330,7 @@ impl Occurrences {
     pub(super) fn take_untold(&mut self, account: &AccountName) -> Vec<Id> {
         let queue = self.indexes.by_account.get_mut(account);
         let mut untold = queue.map(|queue| std::mem::take(&mut queue.untold)).unwrap_or_default();
-        untold.retain(|&id| self.get(id).is_some_and(|pending| pending.place == Place::Ready));
+        untold.retain(|id| self.all.get(id).is_some_and(|pending| pending.place == Place::Ready));
         untold
     }
 
@@ -312,14 +351,6 @@ impl Occurrences {
 }
 
 impl Indexes {
-    fn add(&mut self, id: Id, key: Key, pending: &Pending) {
-        self.by_key.insert(key, id);
-        if matches!(pending.origin, Origin::Retry(_)) {
-            self.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
-        }
-        self.put_in(id, pending);
-    }
-
     fn put_in(&mut self, id: Id, pending: &Pending) {
         let (place, entry) = (pending.place, &pending.entry);
         if place == Place::Future {

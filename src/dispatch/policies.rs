@@ -138,7 +138,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         for id in self.occurrences.take_untold(account) {
-            let Some(waits_from) = self.occurrences.get(id).map(|pending| pending.waits_from()) else {
+            let Some(waits_from) = self.occurrences.find_mut(id).map(|pending| pending.waits_from()) else {
                 continue;
             };
             if waits_from <= now.wall {
@@ -146,7 +146,7 @@ impl Dispatch {
             } else {
                 self.occurrences.waits_on_time(id, waits_from);
             }
-            let Some(pending) = self.occurrences.get_mut(id) else {
+            let Some(pending) = self.occurrences.find_mut(id) else {
                 continue;
             };
             effects.extend(pending.record_waiting(Reason::Quota));

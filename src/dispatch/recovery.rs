@@ -142,7 +142,7 @@ impl Dispatch {
                         ..History::default()
                     };
                     let id = self.enter(planned, history, now, &mut effects);
-                    let pending = id.and_then(|id| self.occurrences.get_mut(id));
+                    let pending = id.and_then(|id| self.occurrences.find_mut(id));
                     effects.extend(pending.and_then(|pending| pending.amend(&claim)));
                 }
                 (None, Some(entry)) if !unsent && asked_by(&claim, entry, schedule).is_some() => {

@@ -203,9 +203,6 @@ impl<'a> World<'a> {
             if self.step().is_err() {
                 self.dies(None);
             }
-            for process in self.machines.iter().filter_map(|machine| machine.process.as_ref()) {
-                process.node.core().check_invariants();
-            }
         }
         if self.time >= end {
             self.book.violated(format!("not settled six hours after all was well: {}", self.left()));

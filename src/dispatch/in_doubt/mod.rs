@@ -109,7 +109,7 @@ impl Doubts {
 
     /// Panics unless each of these occurrences is in doubt, and no other is.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self, in_doubt: &[Id]) {
+    pub(super) fn check_invariants(&self, in_doubt: &BTreeSet<Id>) {
         assert!(self.open.keys().eq(in_doubt), "{:?} are in doubt, and {in_doubt:?}", self.open.keys());
         let patience: BTreeSet<_> = self.open.iter().map(|(&id, doubt)| (doubt.given_up_at, id)).collect();
         assert_eq!(self.patience, patience, "each doubt is given up at its instant");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::pending::{Id, Place};
 use crate::cloud66::ActionId;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(in crate::dispatch) struct Activity {
     /// Ready or between two attempts.
     waiting: BTreeSet<Id>,
@@ -73,10 +73,10 @@ impl Activity {
         }
     }
 
-    /// The same places, and the facts of `other` that go by no occurrence.
+    /// Takes over from `other` what goes by no occurrence.
     #[cfg(test)]
-    pub(super) fn with_facts_of(self, other: &Activity) -> Activity {
-        let Activity { newest_sent, unfinished, .. } = other.clone();
-        Activity { newest_sent, unfinished, ..self }
+    pub(super) fn take_facts_of(&mut self, other: &Activity) {
+        self.newest_sent = other.newest_sent;
+        self.unfinished.clone_from(&other.unfinished);
     }
 }

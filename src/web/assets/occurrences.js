@@ -23,7 +23,7 @@ const LATE = 1000;
 function occurrence(record) {
   const instant = (/** @type {string | undefined} */ at) => (at ? Date.parse(at) : null);
   const [at, sent] = [Date.parse(record.scheduled_at), instant(record.sent_at)];
-  const x = sent !== null && (record.lateness_ms > LATE || record.after) ? sent : at;
+  const x = sent !== null && (record.lateness_ms > LATE || record.after) ? sent : instant(record.expected) ?? at;
   return { entry: record.entry, at, x, key: record.scheduled_at, state: record.state ?? "due", sent, ended: instant(record.finished_at), lateness: record.lateness_ms ?? null, from: null, record };
 }
 
