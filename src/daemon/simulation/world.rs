@@ -55,7 +55,6 @@ pub(super) struct Crash;
 type Step<T = ()> = Result<T, Crash>;
 
 /// What happens at an instant that is known before.
-#[expect(clippy::large_enum_variant, reason = "some hundred of them exist at once")]
 enum Happens {
     Beat(u32),
     Arrives(u32, Answer),
