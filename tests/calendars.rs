@@ -49,6 +49,10 @@ async fn an_occurrence_on_a_calendar_is_skipped_and_a_persons_fire_is_not() {
     let why = place.run(&["why", "stopped", "--at", at, "--format", "json"]);
     let why: serde_json::Value = serde_json::from_str(printed(&why)).expect("JSON");
     assert_eq!(why["on_calendar"]["calendar"], "closed", "{why}");
+    let week = place.run(&["next", "--calendar"]);
+    assert!(printed(&week).contains("skipped: on closed"), "{week:?}");
+    let week = place.run(&["next", "--calendar", "--format", "json"]);
+    assert!(printed(&week).lines().all(|hour| hour.contains(r#""calendars":["closed"]"#)), "{week:?}");
     daemon.stop();
     let history = place.run(&["history", "stopped", "--format", "json"]);
     let rows =

@@ -56,7 +56,7 @@ async fn what_went_wrong_lately_is_counted_and_the_newest_is_picked_out() {
     assert_eq!(refused, []);
 
     let lately = |most| read_lately(place.path(), at(101_000), at(108_000), most).expect("a journal");
-    let Lately { counts, late, notable, cut } = lately(10);
+    let Lately { counts, late, notable, cut, hours } = lately(10);
     let expected = [
         (State::Waiting, 1),
         (State::Started, 2),
@@ -66,6 +66,7 @@ async fn what_went_wrong_lately_is_counted_and_the_newest_is_picked_out() {
         (State::Unknown, 1),
     ];
     assert_eq!(counts, expected, "neither what is older, nor what is still to come");
+    assert_eq!(hours, [(at(0), expected.to_vec())]);
     assert_eq!((late, cut), (1, false), "a second after it was due is late, jitter not counted");
     let names: Vec<String> = notable.iter().map(|record| record.key.entry().to_string()).collect();
     assert_eq!(names, ["unknown", "missed", "failed", "late"], "the newest first");
@@ -84,4 +85,24 @@ fn without_a_journal_that_is_said() {
     let place = tempfile::tempdir().expect("a directory");
     assert!(read_lately(place.path(), at(0), at(1), 1).is_err());
     assert!(read_records(place.path(), &[key("a", 1)]).is_err());
+}
+
+#[tokio::test]
+async fn each_hour_of_what_was_scheduled_lately_is_counted_by_state() {
+    let place = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(place.path()).expect("a journal").journal;
+    let claims =
+        vec![claim("early", 3_599), claim("late", 3_600), claim("late", 7_199), claim("last", 10_800)];
+    journal.claim(at(20_000_000), claims).await.expect("claimed");
+    let moves = vec![(key("late", 7_199), Transition::Missed { reason: "down".into() })];
+    assert_eq!(journal.commit(moves).await.expect("written"), []);
+    let Lately { counts, hours, .. } =
+        read_lately(place.path(), at(0), at(20_000_000), 10).expect("a journal");
+    assert_eq!(counts, [(State::Due, 3), (State::Missed, 1)]);
+    let expected = [
+        (at(0), vec![(State::Due, 1)]),
+        (at(3_600_000), vec![(State::Due, 1), (State::Missed, 1)]),
+        (at(10_800_000), vec![(State::Due, 1)]),
+    ];
+    assert_eq!(hours, expected, "an hour without an occurrence is not among them");
 }

@@ -2,8 +2,12 @@
 //! while a hundred occurrences a second come due: ledger, journal and logs agree, none is sent
 //! twice, none is lost.
 //!
+//! `every_second.rs` holds the other soak: what is due every second goes on when its leader ends.
+//!
 //! `STACKCRON_SOAK=120` does it for so many seconds; `STACKCRON_SEED=N` repeats a run's moments, as
 //! far as the machine's own timing lets it.
+
+mod every_second;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -55,8 +59,12 @@ struct Machine {
 
 impl Machine {
     fn new(server: &Server, database: &str, sandbox: &Sandbox) -> Machine {
+        Machine::firing(server, database, &schedule(sandbox, Some))
+    }
+
+    fn firing(server: &Server, database: &str, schedule: &str) -> Machine {
         let proxy = Proxy::before(server);
-        let place = Place::with(&schedule(sandbox, Some)).env("STACKCRON_JOURNAL", &proxy.url(database));
+        let place = Place::with(schedule).env("STACKCRON_JOURNAL", &proxy.url(database));
         let daemon = place.start();
         Machine { place, proxy, daemon, until: None, log: String::new() }
     }
@@ -66,12 +74,7 @@ impl Machine {
         self.recover();
         let until = Instant::now() + Duration::from_millis(random.u64(100..LONGEST));
         match random.u8(0..3) {
-            0 => {
-                self.daemon.signal(Signal::KILL);
-                self.daemon.end();
-                self.log += &self.daemon.raw;
-                self.daemon = self.place.start();
-            }
+            0 => self.is_killed(),
             1 => {
                 self.daemon.signal(Signal::STOP);
                 self.until = Some(until);
@@ -81,6 +84,14 @@ impl Machine {
                 self.until = Some(until);
             }
         }
+    }
+
+    /// Is killed, and starts again.
+    fn is_killed(&mut self) {
+        self.daemon.signal(Signal::KILL);
+        self.daemon.end();
+        self.log += &self.daemon.raw;
+        self.daemon = self.place.start();
     }
 
     fn recover(&mut self) {
@@ -167,9 +178,14 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
     machines[0].place.write(&schedule(&sandbox, Some));
     wrong.extend(broken_by_audit(&machines[0].place, &rows, seconds));
     tell(&rows, &sandbox, &log);
+    nothing_is(&wrong, &log, (seed, seconds));
+}
+
+/// Fails when anything is wrong, with the log kept in a file.
+fn nothing_is(wrong: &[String], log: &str, (seed, seconds): (u64, u64)) {
     if !wrong.is_empty() {
         let kept = std::env::temp_dir().join(format!("stackcron-soak-{seed}.log"));
-        std::fs::write(&kept, &log).expect("the log is kept");
+        std::fs::write(&kept, log).expect("the log is kept");
         panic!(
             "{} things are wrong with STACKCRON_SEED={seed} STACKCRON_SOAK={seconds}; the log is {}:\n{}",
             wrong.len(),

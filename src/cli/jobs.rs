@@ -72,7 +72,7 @@ enum AccountError {
 #[error("--yaml prints YAML, and --format json JSON: name one of them")]
 struct TwoFormats;
 
-/// What became of the question.
+/// Answer to the question for a stack.
 enum Answer {
     Jobs(Chosen, Vec<Job>),
     WrongStack(StackError),
@@ -243,7 +243,7 @@ fn text(stack: &Chosen, jobs: &[Job], out: &mut Vec<u8>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a job runs: its one parameter, or all of them.
+/// Returns what a job runs: its one parameter, or all of them.
 pub(super) fn runs(params: &Map<String, Value>) -> String {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let command = ["command", "task"].into_iter().find_map(|key| params.get(key));

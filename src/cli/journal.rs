@@ -68,7 +68,7 @@ pub(super) fn run(command: &Command, config: &Path, format: Format) -> anyhow::R
         },
     };
     let mut progress = Progress::of("moving the journal");
-    // How many there are is only known at the end.
+    // The number of rows is known only at the end.
     let moved = move_journal(&from, &to, &state_dir, &shards, |rows| progress.at(rows, rows + 1))?;
     drop(progress);
     let mut out = Vec::new();

@@ -69,7 +69,7 @@ enum To {
     Resumed,
 }
 
-/// What was done. Its keys are an interface.
+/// A change that was made. Its keys are an interface.
 #[derive(Serialize)]
 struct Steered<'a> {
     entry: &'a str,

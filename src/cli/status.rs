@@ -15,10 +15,10 @@ use screen::Headline;
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Of each kind so many lines on the screen.
+/// Lines of each kind on the screen.
 const LINES: usize = 8;
 
-/// Of each kind so many records in JSON.
+/// Records of each kind in JSON.
 const RECORDS: usize = 1000;
 
 /// Columns of the screen where there is no terminal.

@@ -157,29 +157,19 @@ impl Head {
 
     /// The reply to a question for a page of actions.
     pub(crate) fn of_actions(self, body: Result<Vec<u8>, BodyError>) -> Reply<ActionsListed> {
-        let class = match &body {
-            Ok(body) => classify(&self.envelope, body, None),
-            Err(error) => self.unread(error),
-        };
-        let quota = Some(self.answer(throttled(&class)));
-        let page =
-            body.ok().filter(|_| (200..300).contains(&self.envelope.status)).and_then(|body| page(&body));
-        let outcome = match (page, class) {
-            (Some(page), _) => ActionsListed::Page(ActionsPage { date: self.date, ..page }),
-            (None, Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error }) => {
-                ActionsListed::Unanswered { error: format!("{status}: {error}") }
-            }
-            (
-                None,
-                Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error },
-            ) => ActionsListed::Unanswered { error },
-            (None, Outcome::Throttled { .. }) => {
-                ActionsListed::Unanswered { error: "the quota is spent".to_owned() }
-            }
-            (None, Outcome::Started(_)) => {
-                ActionsListed::Unanswered { error: "the answer has no list of actions".to_owned() }
+        let is_good = (200..300).contains(&self.envelope.status);
+        let page = body.as_ref().ok().filter(|_| is_good).and_then(|body| page(body));
+        let (throttled, outcome) = match page {
+            Some(page) => (None, ActionsListed::Page(ActionsPage { date: self.date, ..page })),
+            None => {
+                let class = match &body {
+                    Ok(body) => classify(&self.envelope, body, None),
+                    Err(error) => self.unread(error),
+                };
+                (throttled(&class), ActionsListed::Unanswered { error: no_page(class) })
             }
         };
+        let quota = Some(self.answer(throttled));
         let warning = self.warning.map(|text| masked_and_cut(None, &text, LONGEST_WARNING));
         Reply { quota, warning, left: None, outcome }
     }
@@ -200,6 +190,18 @@ pub(super) fn throttled(class: &Outcome) -> Option<quota::ThrottleWords> {
     match class {
         Outcome::Throttled { words, .. } => Some(*words),
         _ => None,
+    }
+}
+
+/// Says why an answer has no page of actions.
+fn no_page(class: Outcome) -> String {
+    match class {
+        Outcome::Rejected { status, error, .. } | Outcome::NotFromApi { status, error } => {
+            format!("{status}: {error}")
+        }
+        Outcome::InDoubt { error, .. } | Outcome::NotSent { error } | Outcome::Unsendable { error } => error,
+        Outcome::Throttled { .. } => "the quota is spent".to_owned(),
+        Outcome::Started(_) => "the answer has no list of actions".to_owned(),
     }
 }
 

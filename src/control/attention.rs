@@ -80,7 +80,7 @@ pub(crate) struct States<'a> {
     pub(crate) health: &'a Health,
     pub(crate) path: &'a str,
     pub(crate) on_disk: Option<&'a NotInUse>,
-    /// When the schedule in force was read.
+    /// The instant at which the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,
@@ -337,7 +337,7 @@ fn account(standing: &Standing) -> Vec<Attention> {
     list
 }
 
-/// How a new token is put in place of one that is not accepted.
+/// Says how to replace a token that is not accepted.
 fn renew(account: &Account) -> String {
     match &account.token {
         TokenSource::Credential(name) => format!(

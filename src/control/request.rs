@@ -133,7 +133,7 @@ pub(crate) enum FireError {
     /// Ask again when it has finished.
     #[error("an action of `{0}` has not finished, and its `overlap` is not `allow`; try again when it has")]
     Busy(EntryName),
-    /// Nothing is made up for meanwhile.
+    /// Refused for now: nothing can be made up for meanwhile.
     #[error(
         "`{entry}` is paused{}: nothing of the entry is made up for until it is resumed; {}",
         by.as_ref().map(|pause| format!(" by {}", pause.by)).unwrap_or_default(),

@@ -17,19 +17,19 @@ use crate::occurrence::Reason;
 use crate::schedule::{AccountName, Ending, Entry, EntryName, Priority, ending};
 use crate::timetable::zone_name;
 
-/// How a daemon stands. Its keys are an interface.
+/// State of a daemon. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct Status {
     pub version: String,
     pub pid: u32,
-    /// When this was so.
+    /// The instant of this state.
     pub now: Timestamp,
-    /// When the daemon started.
+    /// The instant at which the daemon started.
     pub since: Timestamp,
-    /// Whether what comes due is sent.
+    /// True while occurrences that come due are sent.
     pub ready: bool,
-    /// Why it is not.
+    /// The reason where `ready` is false.
     pub not_ready: Option<String>,
     /// The member that was last seen leading. `None`: this daemon leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +139,8 @@ pub struct InForce {
     pub path: String,
     pub entries: usize,
     pub accounts: usize,
-    /// When its file was read. `None`: the daemon that told this is an older one.
+    /// The instant at which the schedule file was read. `None`: an older daemon, which does not
+    /// tell it.
     #[serde(default)]
     pub loaded_at: Option<Timestamp>,
 }
@@ -164,7 +165,7 @@ pub struct AccountStatus {
     pub remaining: Option<u32>,
     /// Left to people and CI.
     pub reserve: u32,
-    /// Nothing is left beyond the reserve until this instant. `None`: something is left.
+    /// The instant until which only the reserve is left. `None`: more than the reserve is left.
     pub exhausted_until: Option<Timestamp>,
     /// Number of occurrences that wait for quota or for another try, by priority.
     pub waiting: BTreeMap<String, usize>,
@@ -195,6 +196,10 @@ pub struct RefusedStatus {
 #[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct EntryStatus {
     pub entry: String,
+    #[serde(default)]
+    pub stack: String,
+    #[serde(default)]
+    pub job: String,
     pub account: String,
     /// `None`: never again.
     pub next: Option<Timestamp>,
@@ -203,7 +208,8 @@ pub struct EntryStatus {
     /// The entry whose end makes it due: `next` is the instant of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// When it should be due, by the median run times of the entries that it comes after.
+    /// The instant at which the entry should be due, by the median run times of the entries before
+    /// it in the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Timestamp>,
     pub timezone: String,
@@ -292,11 +298,11 @@ pub struct UnusualStatus {
     pub pass: Option<u32>,
     pub action_id: Option<u64>,
     pub sent_at: Timestamp,
-    /// How long it ran, or has run so far.
+    /// Run time of the action, up to now where it is unfinished.
     pub run_ms: i64,
     /// The median of its entry's successful runs.
     pub median_ms: i64,
-    /// Whether it runs on.
+    /// True while the action is unfinished.
     pub running: bool,
 }
 
@@ -307,6 +313,9 @@ pub struct LatelyStatus {
     pub since: Timestamp,
     /// Occurrences by state.
     pub counts: BTreeMap<String, u64>,
+    /// The hours in which occurrences were scheduled, the first one first.
+    #[serde(default)]
+    pub hours: Vec<HourStatus>,
     /// Sent more than a second late.
     pub late: u64,
     /// True when there were too many to read: only the newest are counted.
@@ -314,6 +323,15 @@ pub struct LatelyStatus {
     /// The newest of what failed, was rejected or missed, is unknown, or was late; the newest
     /// first.
     pub notable: Vec<NotableStatus>,
+}
+
+/// The outcomes of an hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourStatus {
+    /// The beginning of the hour, which is a full one in UTC.
+    pub from: Timestamp,
+    /// Occurrences by state.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// An occurrence that somebody should look into.
@@ -342,12 +360,13 @@ pub(super) struct Around {
     pub(super) next: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
     pub(super) record: Option<Record>,
-    /// When the entries that it comes after have ended, by how long they took lately.
+    /// The instant at which the entries before it in the chain should have ended, by their latest
+    /// run times.
     pub(super) expected: Option<Timestamp>,
 }
 
 impl Around {
-    /// Whether the end of another entry makes it due.
+    /// Returns true when the end of another entry makes this one due.
     pub(super) fn is_expected(&self) -> bool {
         !self.upstream.is_empty() && self.next.is_some()
     }
@@ -431,13 +450,20 @@ impl Status {
             unusual: unusual.into_iter().take(most).map(UnusualStatus::from).collect(),
             lately: lately.map(|(since, lately)| LatelyStatus {
                 since,
-                counts: lately.counts.iter().map(|&(state, count)| (word(state), count)).collect(),
+                counts: by_word(&lately.counts),
+                hours: (lately.hours.iter())
+                    .map(|(from, counts)| HourStatus { from: *from, counts: by_word(counts) })
+                    .collect(),
                 late: lately.late,
                 cut: lately.cut,
                 notable: lately.notable.into_iter().map(notable).collect(),
             }),
         }
     }
+}
+
+fn by_word(counts: &[(State, u64)]) -> BTreeMap<String, u64> {
+    counts.iter().map(|&(state, count)| (word(state), count)).collect()
 }
 
 fn account((name, standing): &(AccountName, Standing)) -> AccountStatus {
@@ -500,6 +526,8 @@ fn entry(around: Around, snapshot: &Snapshot) -> EntryStatus {
     };
     EntryStatus {
         entry: entry.name.to_string(),
+        stack: entry.stack.to_string(),
+        job: entry.job.to_string(),
         account: entry.account.name.to_string(),
         next,
         next_local: next.map(local),

@@ -30,17 +30,17 @@ pub(super) struct Supervision {
     loops: BTreeMap<Shard, Turned>,
 }
 
-/// How a loop was when it last turned.
+/// State of a loop at its last turn.
 #[derive(Default)]
 struct Turned {
     at: Mono,
-    /// Where this member stands by: who leads.
+    /// The leader, where this member stands by.
     leadership: Option<Leadership>,
     is_current: bool,
     journal_is_ill: bool,
     pulse: Pulse,
     lives: bool,
-    /// What comes next, and how many wait, as of then.
+    /// The next occurrence and the number that waits, at the last turn.
     next: Option<Upcoming>,
     waiting: usize,
     looked_at: Option<Mono>,
@@ -141,27 +141,27 @@ impl Supervision {
         self.told.reloaded = false;
     }
 
-    /// Nothing new is started.
+    /// Tells the service manager that the daemon is stopping.
     pub(super) fn stopping(&self, reason: &str, in_flight: usize) {
         self.notifier.tell(&format!("STOPPING=1\nSTATUS={reason}: {in_flight} requests are in flight"));
     }
 }
 
-/// How the daemon is after a turn of its loop.
+/// State of the daemon after a turn of its loop.
 struct Turn {
-    /// All that is due by now is claimed.
+    /// Everything that is due by now is claimed.
     is_current: bool,
     /// The sweep comes on.
     lives: bool,
-    /// How often that is to be told, at the least.
+    /// The longest time between two signs of life.
     watchdog: Option<Duration>,
 }
 
-/// What the service manager has been told.
+/// The last that the service manager was told.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
     ready: bool,
-    /// That the last reload has ended.
+    /// The manager has been told that the last reload has ended.
     reloaded: bool,
     fed_at: Option<Mono>,
     status_at: Option<Mono>,
@@ -169,8 +169,8 @@ struct Told {
 }
 
 impl Told {
-    /// What there is to tell, which may be nothing, and what has been told then. `None` when there
-    /// is no need to look.
+    /// Returns the text to be told, which may be empty, and the state once it has been told.
+    /// `None`: nothing can have changed.
     fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, Told)> {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
         let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);
@@ -201,7 +201,7 @@ impl Told {
     }
 }
 
-/// Whether claims are answered.
+/// Watches whether the journal answers claims.
 #[derive(Default)]
 struct Pulse {
     /// The claim that the journal has, by its cursor, and since when.

@@ -9,32 +9,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::occurrences::{Activity, Haste};
 use super::policies::removed;
-use super::{Activity, Dispatch, Effect, History, Id, Pending, Planned, log};
+use super::{Dispatch, Effect, History, Id, Pending, Planned, log};
 use crate::clock::Now;
-use crate::journal::{Claim, Origin, Pause, Retry};
+use crate::journal::{Claim, Pause};
 use crate::log::event::PauseEnded;
 use crate::occurrence::Reason;
-use crate::schedule::{Entry, EntryName, Overlap, Priority};
-
-/// Whether an occurrence heeds the state of its stack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Haste {
-    /// As its entry says.
-    #[default]
-    Usual,
-    /// A person has it sent now, whatever its stack does.
-    Now,
-}
-
-/// An occurrence that is made up for may wait so long from its claim on, or for its entry's
-/// `start_deadline` if that is longer: longer than any window of a quota, and not so long that
-/// nobody remembers who asked for it.
-const BACKFILL_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::schedule::{Entry, EntryName, Overlap};
 
 /// Why an occurrence of the past cannot be made up for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +44,7 @@ impl Dispatch {
         if let Some(until) = self.older_until.filter(|until| at < *until) {
             return Some(Hindrance::Forgotten(until));
         }
-        let is_busy = self.activity.get(&entry.name).is_some_and(Activity::busy);
+        let is_busy = self.occurrences.activity(&entry.name).is_some_and(Activity::busy);
         (is_busy && entry.overlap != Overlap::Allow).then_some(Hindrance::Busy)
     }
 
@@ -69,15 +54,9 @@ impl Dispatch {
         let mut effects = Vec::new();
         match entry {
             Some(entry) => {
-                let planned = Planned {
-                    entry: as_sent(entry, &claim.origin, claim.key.scheduled_at()),
-                    scheduled_at: claim.key.scheduled_at(),
-                    pass: claim.key.pass(),
-                    due_at: claim.due_at,
-                    deadline: claim.deadline,
-                    origin: claim.origin,
-                    haste,
-                };
+                let at = (claim.key.scheduled_at(), claim.key.pass());
+                let planned = Planned::new(entry, claim.origin, at, claim.due_at);
+                let planned = Planned { deadline: claim.deadline, haste, ..planned };
                 self.enter(planned, History::default(), now, &mut effects);
             }
             None => {
@@ -92,11 +71,8 @@ impl Dispatch {
         let mut effects = Vec::new();
         Arc::make_mut(&mut self.paused).insert(entry.clone(), pause);
         self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
-        let waiting = self
-            .activity
-            .get(entry)
-            .map(|activity| activity.waiting.iter().chain(&activity.held).chain(&activity.by_stack));
-        let waiting: Vec<Id> = waiting.into_iter().flatten().copied().collect();
+        let activity = self.occurrences.activity(entry);
+        let waiting: Vec<Id> = activity.map(|activity| activity.due().copied().collect()).unwrap_or_default();
         for id in waiting {
             if self.is_paused_by_hand(id) {
                 self.skip(id, Reason::Paused, now, &mut effects);
@@ -135,31 +111,10 @@ impl Dispatch {
 
     /// Whether an occurrence is kept back because somebody paused its entry.
     pub(super) fn is_paused_by_hand(&self, id: Id) -> bool {
-        let pending = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
+        let pending = self.occurrences.get(id).filter(|pending| !pending.is_by_hand());
         let kept_back = |pending: &Pending| {
             self.paused.get(&pending.entry.name).is_some_and(|pause| pause.keeps_back(pending.due_at))
         };
         pending.is_some_and(kept_back)
     }
-}
-
-/// The entry as its occurrence at an instant sends it: with the arguments that a person gave, or
-/// with its template filled. A repetition fills the template with the instant of the first run.
-/// What is made up for goes last, and waits for longer.
-pub(crate) fn as_sent(entry: &Arc<Entry>, origin: &Origin, scheduled_at: Timestamp) -> Arc<Entry> {
-    let given = match origin {
-        Origin::Person { args } | Origin::Retry(Retry { args, .. }) => args.clone(),
-        Origin::Schedule | Origin::Upstream | Origin::Backfill => None,
-    };
-    let filled = || Some(entry.args_template.as_ref()?.render(entry, origin.first(scheduled_at)));
-    let args = given.or_else(filled);
-    let (priority, start_deadline) = match origin {
-        Origin::Backfill => (Priority::Low, entry.start_deadline.max(BACKFILL_WAITS)),
-        _ => (entry.priority, entry.start_deadline),
-    };
-    if args.is_none() && (priority, start_deadline) == (entry.priority, entry.start_deadline) {
-        return Arc::clone(entry);
-    }
-    let args = args.or_else(|| entry.args.clone());
-    Arc::new(Entry { args, priority, start_deadline, ..Entry::clone(entry) })
 }

@@ -183,6 +183,11 @@ impl Follow {
         self.next.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = &Following> {
+        self.next.values()
+    }
+
     pub(super) fn due(&self, now: Now) -> bool {
         self.next_at().is_some_and(|at| at <= now.mono)
     }

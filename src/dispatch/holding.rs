@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::stack_state::{ANSWERED_WITHIN, BELIEVED, EVERY, Subject, Verdict};
-use super::{Dispatch, Effect, Haste, Id, InFlight, Pending, Place, Request, RequestId, log};
-use crate::clock::Now;
+use super::{Dispatch, Effect, Id, InFlight, Place, Planned, Request, RequestId, log};
+use crate::clock::{Mono, Now};
 use crate::cloud66::{Looked, Obstacle, Reply};
 use crate::log::event::{OccurrenceWaiting, StackUnasked};
 use crate::quota::{Purpose, Refusal};
@@ -37,42 +37,20 @@ enum Asking {
     Refused(String),
 }
 
-impl Pending {
-    /// Returns the stack, and where needed the job, that are looked at before the occurrence is
-    /// sent.
-    pub(super) fn subjects(&self) -> Vec<Subject> {
-        match self.haste {
-            Haste::Usual => Subject::of(&self.entry),
-            Haste::Now => Vec::new(),
-        }
-    }
-}
-
 impl Dispatch {
-    /// An occurrence is planned: its stack will be looked at ahead of its instant.
-    pub(super) fn plans_look(&mut self, id: Id) {
-        let Some(pending) = self.pending.get(&id) else {
-            return;
-        };
-        if pending.place == Place::Future && pending.entry.stack_state != StackState::Ignore {
-            self.looks.plan(pending.due_at, id);
-        }
-    }
-
     /// Looks at what is soon needed, and at what keeps something back.
     pub(super) fn look_around(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.looks.tidy(now.mono);
-        while let Some(id) = self.looks.next_ahead(now.wall) {
-            // An occurrence that is due by now looks when its turn comes.
-            let Some(pending) = self.pending.get(&id).filter(|pending| pending.place == Place::Future) else {
+        self.looks.tidy(now.mono, |subject| self.occurrences.is_needed(subject));
+        while let Some(id) = self.occurrences.next_look(now.wall) {
+            let Some(pending) = self.occurrences.get(id) else {
                 continue;
             };
-            let Pending { entry, scheduled_at, due_at, .. } = pending;
+            let Planned { entry, scheduled_at, due_at, .. } = &**pending;
             if self.is_paused(entry, *due_at) || excluded(entry, *scheduled_at).is_some() {
                 continue;
             }
             let due_at = now.mono + now.until(pending.due_at);
-            if let Verdict::Unknown(missing) = self.looks.verdict(&pending.subjects(), due_at) {
+            if let Verdict::Unknown(missing) = self.verdict(&pending.subjects(), due_at) {
                 for subject in missing {
                     // Without quota it is tried again when the occurrence is due.
                     let _ = self.look_at(&subject, now, effects);
@@ -87,16 +65,15 @@ impl Dispatch {
     /// Whether an occurrence whose turn has come may be sent, as far as its stack and its job are
     /// known.
     pub(super) fn takes_its_turn(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> Turn {
-        let Some(pending) = self.pending.get(&id) else {
+        let Some(subjects) = self.occurrences.get(id).map(|pending| pending.subjects()) else {
             return Turn::Goes;
         };
-        let subjects = pending.subjects();
-        let missing = match self.looks.verdict(&subjects, now.mono) {
+        let missing = match self.verdict(&subjects, now.mono) {
             Verdict::Clear => return Turn::Goes,
             Verdict::Obstacle(obstacle) => {
                 self.meets(id, obstacle, now, effects);
                 for subject in &subjects {
-                    self.looks.look_again(subject, EVERY, now.mono);
+                    self.look_again(subject, EVERY, now);
                 }
                 return Turn::Stays;
             }
@@ -114,7 +91,7 @@ impl Dispatch {
                 Turn::GoesUnseen(missing, error)
             }
             _ => {
-                self.keep_back(id);
+                self.occurrences.move_to(id, Place::Stack);
                 Turn::Stays
             }
         }
@@ -129,7 +106,8 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         for subject in subjects {
-            let told = self.looks.failed(&subject, error.to_owned(), now.mono);
+            let is_needed = self.occurrences.is_needed(&subject);
+            let told = self.looks.failed(&subject, error.to_owned(), is_needed, now.mono);
             effects.extend(told.map(|error| log(StackUnasked { stack: subject.stack, error })));
         }
     }
@@ -147,7 +125,8 @@ impl Dispatch {
             }
             lane.settle(ticket, reply.quota, false, now, &mut effects);
         }
-        let told = self.looks.answered(&subject, reply.outcome, now.mono);
+        let is_needed = self.occurrences.is_needed(&subject);
+        let told = self.looks.answered(&subject, reply.outcome, is_needed, now.mono);
         effects.extend(told.map(|error| log(StackUnasked { stack: subject.stack.clone(), error })));
         self.reconsider(&subject, now, &mut effects);
         effects
@@ -163,32 +142,15 @@ impl Dispatch {
         }
     }
 
-    /// An occurrence stays until its stack is known, or an obstacle is over.
-    fn keep_back(&mut self, id: Id) {
-        let Some(pending) = self.pending.get_mut(&id) else {
-            return;
-        };
-        let was = std::mem::replace(&mut pending.place, Place::Stack);
-        let subjects = pending.subjects();
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.take_out(was, pending.rank(id));
-            lane.put_in(Place::Stack, pending.rank(id));
-        }
-        let activity = self.activity.entry(pending.entry.name.clone()).or_default();
-        activity.waiting.remove(&id);
-        activity.by_stack.insert(id);
-        self.looks.keep(id, &subjects);
-    }
-
     /// An occurrence meets with an obstacle: its policy decides.
     fn meets(&mut self, id: Id, obstacle: Obstacle, now: Now, effects: &mut Vec<Effect>) {
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         if pending.entry.stack_state == StackState::Skip {
             return self.skip(id, obstacle.into(), now, effects);
         }
-        pending.goes_on = true;
+        pending.history.goes_on = true;
         if pending.history.obstacle.replace(obstacle) != Some(obstacle) {
             effects.push(log(OccurrenceWaiting {
                 entry: pending.entry.name.clone(),
@@ -199,32 +161,43 @@ impl Dispatch {
             }));
             effects.extend(pending.record_waiting(obstacle.into()));
         }
-        if pending.place != Place::Stack {
-            self.keep_back(id);
+        if pending.place() != Place::Stack {
+            self.occurrences.move_to(id, Place::Stack);
         }
     }
 
     /// Something is known of a stack or a job, or will not be: what waits for it is looked at
     /// again.
     fn reconsider(&mut self, subject: &Subject, now: Now, effects: &mut Vec<Effect>) {
-        for id in self.looks.kept(subject) {
-            let Some(pending) = self.pending.get(&id) else {
+        for id in self.occurrences.kept(subject) {
+            let Some(subjects) = self.occurrences.get(id).map(|pending| pending.subjects()) else {
                 continue;
             };
-            match self.looks.verdict(&pending.subjects(), now.mono) {
+            match self.verdict(&subjects, now.mono) {
                 Verdict::Obstacle(obstacle) => self.meets(id, obstacle, now, effects),
                 Verdict::Unknown(missing) if missing.iter().any(|other| self.looks.is_under_way(other)) => {}
-                Verdict::Unknown(_) | Verdict::Clear => self.make_ready(id),
+                Verdict::Unknown(_) | Verdict::Clear => self.occurrences.move_to(id, Place::Ready),
             }
         }
         let interval = self.interval(&subject.account);
-        self.looks.look_again(subject, interval, now.mono);
+        self.look_again(subject, interval, now);
+    }
+
+    fn verdict(&self, subjects: &[Subject], at: Mono) -> Verdict {
+        self.looks.verdict(subjects, at, |subject| self.occurrences.is_needed(subject))
+    }
+
+    /// Has an obstacle looked at again that keeps something back.
+    fn look_again(&mut self, subject: &Subject, interval: Duration, now: Now) {
+        if self.occurrences.is_needed(subject) {
+            self.looks.look_again(subject, interval, now.mono);
+        }
     }
 
     /// Gives the occurrences that wait for a subject their turn again.
     fn send_on(&mut self, subject: &Subject) {
-        for id in self.looks.kept(subject) {
-            self.make_ready(id);
+        for id in self.occurrences.kept(subject) {
+            self.occurrences.move_to(id, Place::Ready);
         }
     }
 
@@ -234,23 +207,26 @@ impl Dispatch {
         let Some(lane) = self.lanes.get(account) else {
             return BELIEVED;
         };
-        let fair = lane.account().quota.window.saturating_mul(self.looks.obstacles(account))
-            / lane.quota.background_share().max(1);
+        let obstacles = self.occurrences.needed(account).filter(|subject| self.looks.shows_obstacle(subject));
+        let obstacles = u32::try_from(obstacles.count()).unwrap_or(u32::MAX);
+        let fair =
+            lane.account().quota.window.saturating_mul(obstacles) / lane.quota.background_share().max(1);
         fair.clamp(EVERY, BELIEVED)
     }
 
     /// Its time has come: to be asked for again, or to be awaited no longer.
     fn times_out(&mut self, subject: &Subject, now: Now, effects: &mut Vec<Effect>) {
         if self.looks.is_in_flight(subject) || self.looks.drop_postponed(subject) {
-            let told = self.looks.failed(subject, unanswered(), now.mono);
+            let is_needed = self.occurrences.is_needed(subject);
+            let told = self.looks.failed(subject, unanswered(), is_needed, now.mono);
             effects.extend(told.map(|error| log(StackUnasked { stack: subject.stack.clone(), error })));
             return self.reconsider(subject, now, effects);
         }
-        if self.looks.kept(subject).is_empty() {
+        if !self.occurrences.is_needed(subject) {
             return;
         }
         if let Asking::Refused(_) = self.look_at(subject, now, effects) {
-            match self.looks.verdict(std::slice::from_ref(subject), now.mono) {
+            match self.verdict(std::slice::from_ref(subject), now.mono) {
                 Verdict::Obstacle(_) => {
                     let interval = self.interval(&subject.account);
                     self.looks.look_later(subject, now.mono + interval);

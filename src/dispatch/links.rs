@@ -15,12 +15,11 @@
 //! expression names; it keeps the instant of the first run beside it. Only the end of the last run
 //! counts for what comes after the entry.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::by_hand::{Haste, as_sent};
 use super::linked_key::LinkedKey;
 use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
 use crate::clock::Now;
@@ -165,19 +164,11 @@ impl Dispatch {
         let mut at = policy.after.due_at(now.wall, number);
         at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
         // Whole seconds belong to expressions, and two repetitions of one entry need two instants.
-        while at.subsec_nanosecond() == 0 || self.known.contains(&self.key_of(&ending.key, at)) {
+        while at.subsec_nanosecond() == 0 || self.occurrences.id_of(&self.key_of(&ending.key, at)).is_some() {
             at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
         }
         let origin = Origin::Retry(Retry { of, number, args });
-        Some(Planned {
-            entry: as_sent(entry, &origin, at),
-            scheduled_at: at,
-            pass: ending.key.pass(),
-            due_at: at,
-            deadline: entry.deadline(at),
-            origin,
-            haste: Haste::Usual,
-        })
+        Some(Planned::new(entry, origin, (at, ending.key.pass()), at))
     }
 
     fn key_of(&self, ending: &Key, at: Timestamp) -> Key {
@@ -187,8 +178,9 @@ impl Dispatch {
     /// Whether a scheduled occurrence of an entry that is newer than an instant was sent, or waits
     /// to be.
     fn is_overtaken(&self, entry: &EntryName, first: Timestamp) -> bool {
-        let Some(activity) = self.activity.get(entry) else { return false };
-        let mut waiting = activity.waiting.iter().chain(&activity.held).filter_map(|id| self.pending.get(id));
+        let Some(activity) = self.occurrences.activity(entry) else { return false };
+        let waiting = activity.waiting().iter().copied().chain(activity.held());
+        let mut waiting = waiting.filter_map(|id| self.occurrences.get(id));
         activity.newest_sent.is_some_and(|newest| newest > first)
             || waiting.any(|pending| !pending.is_by_hand() && pending.first() > first)
     }
@@ -215,16 +207,7 @@ impl Dispatch {
                 Verdict::GivenUp => false,
             });
             let due_at = now.wall.max(first).checked_add(entry.delay()).unwrap_or(Timestamp::MAX);
-            let sent = as_sent(entry, &origin, first);
-            let follower = Planned {
-                deadline: sent.deadline(due_at),
-                entry: sent,
-                scheduled_at: first,
-                pass: ending.key.pass(),
-                due_at,
-                origin: origin.clone(),
-                haste: Haste::Usual,
-            };
+            let follower = Planned::new(entry, origin.clone(), (first, ending.key.pass()), due_at);
             let is_forgotten = self.is_forgotten(ending);
             if goes && !is_forgotten {
                 planned.push(follower);
@@ -272,46 +255,22 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(repetitions) = self.repetitions.get(entry) else { return };
-        let is_over = |id: &Id| {
-            self.pending.get(id).is_some_and(|pending| {
-                pending.first() < newer && !matches!(pending.place, Place::Sending | Place::Doubt)
-            })
+        let goes_no_more = |pending: &Pending| {
+            pending.first() < newer && !matches!(pending.place(), Place::Sending | Place::Doubt)
         };
-        let over: BTreeSet<Id> = repetitions.iter().copied().filter(is_over).collect();
+        let repetitions = self.occurrences.repetitions(entry);
+        let over: Vec<Id> =
+            repetitions.filter(|(_, pending)| goes_no_more(pending)).map(|(id, _)| id).collect();
         for id in over {
             self.superseded(id, newer, now, effects);
         }
     }
 }
 
-impl Pending {
-    /// The first run's instant of what repeats one, its own otherwise.
-    pub(super) fn first(&self) -> Timestamp {
-        self.origin.first(self.scheduled_at)
-    }
-
-    pub(super) fn linked_key(&self) -> LinkedKey {
-        LinkedKey { key: self.key(), origin: self.origin.clone() }
-    }
-}
-
 fn claim(planned: &Planned) -> Claim {
-    let Planned { entry, scheduled_at, pass, due_at, deadline, origin, .. } = planned;
-    Claim {
-        key: Key::new(entry.name.clone(), *scheduled_at).in_pass(*pass),
-        account: entry.account.name.clone(),
-        stack: entry.stack.clone(),
-        job: entry.job.clone(),
-        due_at: *due_at,
-        deadline: *deadline,
-        origin: origin.clone(),
-        repetition: match origin {
-            // The entry may have run at this instant, though its upstream had not.
-            Origin::Backfill => Repetition::Once,
-            Origin::Schedule | Origin::Person { .. } | Origin::Retry(_) | Origin::Upstream => {
-                Repetition::Again
-            }
-        },
-    }
+    planned.claim(match planned.origin {
+        // The entry may have run at this instant, though its upstream had not.
+        Origin::Backfill => Repetition::Once,
+        Origin::Schedule | Origin::Person { .. } | Origin::Retry(_) | Origin::Upstream => Repetition::Again,
+    })
 }

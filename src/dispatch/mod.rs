@@ -5,15 +5,19 @@
 //! account's quota admits it, and ends in exactly one final state. Each call takes `now` and
 //! returns effects, to be performed in order.
 
+mod access;
 mod by_hand;
 mod in_doubt;
 mod follow;
 mod holding;
+#[cfg(test)]
+mod invariants;
 mod linked_key;
 mod links;
 mod listing;
+mod occurrences;
 mod policies;
-mod account_queue;
+
 mod recovery;
 mod reload;
 mod replies;
@@ -22,27 +26,28 @@ mod stack_state;
 mod standing;
 mod trouble;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Mono, Now};
-use crate::cloud66::{ActionId, Obstacle};
-use crate::journal::{Cause, Claim, Handover, Key, Origin, Pause, Repetition, Resent, Transition};
+use crate::cloud66::ActionId;
+use crate::journal::{Claim, Handover, Key, Origin, Pause, Resent, Transition};
 use crate::log::Event;
-use crate::occurrence::Reason;
 use crate::quota::{Purpose, Refusal, Ticket};
 use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
 use crate::timetable::Occurrence;
 
-use account_queue::{AccountQueue, Rank};
-pub(crate) use by_hand::{Haste, Hindrance, as_sent};
+use access::AccountAccess;
+pub(crate) use by_hand::Hindrance;
 use follow::{Following, Question};
 use holding::Turn;
 pub(crate) use links::Links;
+pub use occurrences::Haste;
+pub(crate) use occurrences::as_sent;
+use occurrences::{Doubtful, History, Id, Occurrences, Pending, Place, Planned, Reloaded};
 use stack_state::Subject;
 #[cfg(test)]
 pub(crate) use standing::Sent;
@@ -116,16 +121,8 @@ pub enum Request {
 
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
-    lanes: BTreeMap<AccountName, AccountQueue>,
-    pending: HashMap<Id, Pending>,
-    /// Planned and not due yet, by the instant of sending.
-    future: BTreeSet<(Timestamp, Id)>,
-    /// Due and not sent, by the instant at which it is missed.
-    deadlines: BTreeSet<(Timestamp, Id)>,
-    /// What waits for the quota and is still on time, by the instant from which it has waited.
-    on_time_until: BTreeSet<(Timestamp, Id)>,
-    /// The entries of which something is due, under way or unfinished.
-    activity: HashMap<EntryName, Activity>,
+    lanes: BTreeMap<AccountName, AccountAccess>,
+    occurrences: Occurrences,
     requests: HashMap<RequestId, InFlight>,
     last: u64,
     backoff: retry::Backoff,
@@ -135,15 +132,11 @@ pub struct Dispatch {
     looks: stack_state::Looks,
     /// The longest that an occurrence may wait before it is sent.
     longest_wait: Duration,
-    /// What is planned and not settled. An occurrence that is planned again is the same one.
-    known: HashSet<Key>,
     /// Which entries are run again, and which come after which.
     links: Links,
     /// The journal is an older copy of itself: what came after an occurrence that is scheduled
     /// before this instant may have been sent, and the copy does not know.
     older_until: Option<Timestamp>,
-    /// Occurrences that repeat a run, by the name of the entry.
-    repetitions: HashMap<EntryName, BTreeSet<Id>>,
     /// Entries that somebody paused, besides those that the schedule has paused.
     paused: Arc<BTreeMap<EntryName, Pause>>,
     /// When the first of these pauses ends. `None`: none of them has an end.
@@ -155,187 +148,6 @@ pub struct Dispatch {
     left_out: Option<(Timestamp, Timestamp)>,
     /// The latest the wall clock has ever shown. What was scheduled up to it has come due.
     reached: Timestamp,
-}
-
-/// An occurrence on its way, in the order of planning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Id(u64);
-
-#[derive(Debug)]
-struct Pending {
-    entry: Arc<Entry>,
-    scheduled_at: Timestamp,
-    /// Which time through that instant, after the clock was set back. 0: the first.
-    pass: u32,
-    due_at: Timestamp,
-    deadline: Timestamp,
-    origin: Origin,
-    haste: Haste,
-    /// Its turn came 5 s or more after its due instant, or it is tried again: a newer one of its
-    /// entry supersedes it with `catch_up: latest`.
-    waited: bool,
-    /// It is tried again because the API was out of reach, or its own policies held it: it goes on
-    /// until its deadline with `catch_up: none` too.
-    goes_on: bool,
-    history: History,
-    place: Place,
-    /// What a reload made of the entry while the occurrence was in flight.
-    reloaded: Option<Reloaded>,
-}
-
-/// What is to be taken over.
-struct Planned {
-    entry: Arc<Entry>,
-    scheduled_at: Timestamp,
-    pass: u32,
-    due_at: Timestamp,
-    deadline: Timestamp,
-    origin: Origin,
-    haste: Haste,
-}
-
-/// What was tried so far.
-#[derive(Clone, Debug, Default)]
-struct History {
-    attempts: u32,
-    /// The journal has it that the occurrence waits, so that no attempt is under way.
-    written: bool,
-    /// A former process tried it again, or its policies held it: see `Pending::goes_on`.
-    goes_on: bool,
-    /// A reload changed what is claimed. A process that comes after a crash could not tell by the
-    /// watermark whether it was sent: it is written as being sent before it leaves.
-    amended: bool,
-    /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of
-    /// further attempts, it cannot be said that it was not sent.
-    doubt: Option<Doubtful>,
-    /// A second action of the occurrence began then at the earliest: an attempt was taken to have
-    /// had no effect, or may have had one. The stack's list is read once more when a further
-    /// attempt has started an action. `None`: there was no such attempt.
-    surplus_from: Option<Timestamp>,
-    /// The reloads that its account had seen when it was last sent.
-    token: Option<u32>,
-    /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no
-    /// newer one supersedes it.
-    obstacle: Option<Obstacle>,
-    /// How the last attempt failed.
-    error: Option<String>,
-}
-
-/// An attempt that may have taken effect, the first of its occurrence.
-#[derive(Clone, Debug)]
-struct Doubtful {
-    error: String,
-    /// When it left, or the earliest that it can have left.
-    sent_at: Timestamp,
-}
-
-/// What a reload makes of an entry.
-#[derive(Clone, Debug)]
-enum Reloaded {
-    Changed(Arc<Entry>),
-    Removed,
-}
-
-/// Where an occurrence is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Not due yet.
-    Future,
-    /// In its lane's queue.
-    Ready,
-    /// Between two attempts.
-    Retry(Mono),
-    /// Held by `overlap: queue`.
-    Held,
-    /// Kept back by `stack_state`, until its stack and its job are known or an obstacle is over.
-    Stack,
-    /// In flight.
-    Sending,
-    /// In doubt.
-    Doubt,
-}
-
-impl Pending {
-    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of
-    /// it.
-    fn is_by_hand(&self) -> bool {
-        self.origin.is_by_hand()
-    }
-
-    /// Writes down that it waits. `None` when an attempt is in doubt: what waits was not sent.
-    fn record_waiting(&mut self, reason: Reason) -> Option<Effect> {
-        if self.history.doubt.is_some() {
-            self.history.written = false;
-            return None;
-        }
-        self.history.written = true;
-        let attempts = self.history.attempts;
-        let reason = Cause { error: self.history.error.clone(), ..reason.into() };
-        Some(Effect::Record(self.key(), Transition::Waiting { attempts, reason }))
-    }
-
-    fn key(&self) -> Key {
-        Key::new(self.entry.name.clone(), self.scheduled_at).in_pass(self.pass)
-    }
-
-    /// What is to be in the journal of it.
-    fn claim(&self) -> Claim {
-        Claim {
-            key: self.key(),
-            account: self.entry.account.name.clone(),
-            stack: self.entry.stack.clone(),
-            job: self.entry.job.clone(),
-            due_at: self.due_at,
-            deadline: self.deadline,
-            origin: self.origin.clone(),
-            repetition: Repetition::default(),
-        }
-    }
-
-    /// Has the journal know what is other than in `claimed`. `None` when nothing is, and when an
-    /// attempt is in doubt: its action is looked for where it was sent.
-    fn amend(&mut self, claimed: &Claim) -> Option<Effect> {
-        let claim = self.claim();
-        if claim == *claimed || self.history.doubt.is_some() {
-            return None;
-        }
-        self.history.amended = true;
-        Some(Effect::Amend(Box::new(claim)))
-    }
-
-    /// From then on it has waited, should its turn not have come.
-    fn waits_from(&self) -> Timestamp {
-        self.due_at.checked_add(policies::WAITED).unwrap_or(Timestamp::MAX)
-    }
-
-    fn rank(&self, id: Id) -> Rank {
-        (Reverse(self.entry.priority), self.scheduled_at, id)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Activity {
-    /// Ready or between two attempts.
-    waiting: BTreeSet<Id>,
-    /// Held by `overlap: queue` until the last action has finished.
-    held: Option<Id>,
-    /// Kept back by `stack_state`.
-    by_stack: BTreeSet<Id>,
-    sending: u32,
-    in_doubt: u32,
-    /// The newest scheduled occurrence that was sent since something of the entry is under way.
-    newest_sent: Option<Timestamp>,
-    unfinished: BTreeSet<ActionId>,
-}
-
-impl Activity {
-    fn busy(&self) -> bool {
-        self.sending > 0 || self.in_doubt > 0 || !self.unfinished.is_empty()
-    }
-
-    fn over(&self) -> bool {
-        !self.busy() && self.waiting.is_empty() && self.held.is_none() && self.by_stack.is_empty()
-    }
 }
 
 enum InFlight {
@@ -358,13 +170,9 @@ impl Dispatch {
         Dispatch {
             lanes: accounts
                 .iter()
-                .map(|account| (account.name.clone(), AccountQueue::new(account, now)))
+                .map(|account| (account.name.clone(), AccountAccess::new(account, now)))
                 .collect(),
-            pending: HashMap::new(),
-            future: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
-            on_time_until: BTreeSet::new(),
-            activity: HashMap::new(),
+            occurrences: Occurrences::default(),
             requests: HashMap::new(),
             last: 0,
             backoff: retry::Backoff::new(seed),
@@ -372,10 +180,8 @@ impl Dispatch {
             doubts: in_doubt::Doubts::default(),
             looks: stack_state::Looks::default(),
             longest_wait: in_doubt::LONGEST_WAIT,
-            known: HashSet::new(),
             links: Links::default(),
             older_until: None,
-            repetitions: HashMap::new(),
             paused: Arc::default(),
             first_pause_ends: None,
             sent_up_to: Timestamp::UNIX_EPOCH,
@@ -400,18 +206,15 @@ impl Dispatch {
         let mut effects = Vec::new();
         let mut planned: BTreeMap<(AccountName, i64), usize> = BTreeMap::new();
         for Occurrence { entry, scheduled_at, pass } in occurrences {
-            let account = entry.account.name.clone();
-            let (due_at, deadline) = entry.times(scheduled_at);
-            let origin = Origin::Schedule;
-            let (entry, haste) = (by_hand::as_sent(&entry, &origin, scheduled_at), Haste::Usual);
-            let occurrence = Planned { entry, scheduled_at, pass, due_at, deadline, origin, haste };
+            let (due_at, _) = entry.times(scheduled_at);
+            let occurrence = Planned::new(&entry, Origin::Schedule, (scheduled_at, pass), due_at);
             if self.enter(occurrence, History::default(), now, &mut effects).is_some() {
-                *planned.entry((account, due_at.as_second())).or_default() += 1;
+                *planned.entry((entry.account.name.clone(), due_at.as_second())).or_default() += 1;
             }
         }
         let ahead = planned.into_iter().filter_map(|((account, second), count)| {
             let due = Timestamp::from_second(second).ok()?;
-            Some(Effect::Warm(account, due, count.min(account_queue::MOST_WARM)))
+            Some(Effect::Warm(account, due, count.min(access::MOST_WARM)))
         });
         effects.extend(ahead);
         effects
@@ -420,44 +223,24 @@ impl Dispatch {
     /// `None` for an occurrence that is known already.
     fn enter(
         &mut self,
-        Planned { entry, scheduled_at, pass, due_at, deadline, origin, haste }: Planned,
+        planned: Planned,
         history: History,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Id> {
-        if !self.known.insert(Key::new(entry.name.clone(), scheduled_at).in_pass(pass)) {
+        let Planned { entry, scheduled_at, due_at, origin, .. } = &planned;
+        // What comes after an end, or is made up for, is due long after its instant.
+        let after = Duration::try_from(due_at.duration_since(*scheduled_at)).unwrap_or_default();
+        let wait = entry.start_deadline.saturating_add(entry.jitter.max(after));
+        // A clock that was set back meanwhile makes nobody wait who asked for it now.
+        let due = *due_at < now.wall || origin.is_by_hand();
+        let id = Id(self.number());
+        if !self.occurrences.enter(id, planned, history, Place::Future) {
             return None;
         }
-        let id = Id(self.number());
-        // What comes after an end, or is made up for, is due long after its instant.
-        let after = Duration::try_from(due_at.duration_since(scheduled_at)).unwrap_or_default();
-        self.longest_wait =
-            self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter.max(after)));
-        // A clock that was set back meanwhile makes nobody wait who asked for it now.
-        let due = due_at < now.wall || origin.is_by_hand();
-        if matches!(origin, Origin::Retry(_)) {
-            self.repetitions.entry(entry.name.clone()).or_default().insert(id);
-        }
-        let pending = Pending {
-            entry,
-            scheduled_at,
-            pass,
-            due_at,
-            deadline,
-            origin,
-            haste,
-            waited: false,
-            goes_on: history.goes_on,
-            history,
-            place: Place::Future,
-            reloaded: None,
-        };
-        self.pending.insert(id, pending);
+        self.longest_wait = self.longest_wait.max(wait);
         if due {
             self.comes_due(id, now, effects);
-        } else {
-            self.future.insert((due_at, id));
-            self.plans_look(id);
         }
         Some(id)
     }
@@ -470,21 +253,13 @@ impl Dispatch {
             return effects;
         }
         self.reached = self.reached.max(now.wall);
-        while let Some(&(due_at, id)) = self.future.first()
-            && due_at <= now.wall
-        {
-            self.future.pop_first();
+        while let Some(id) = self.occurrences.next_due(now.wall) {
             self.comes_due(id, now, &mut effects);
         }
-        while let Some(&(deadline, id)) = self.deadlines.first()
-            && deadline <= now.wall
-        {
+        while let Some(id) = self.occurrences.next_missed(now.wall) {
             self.miss(id, self.late_for(id), now, &mut effects);
         }
-        while let Some(&(waits_from, id)) = self.on_time_until.first()
-            && waits_from <= now.wall
-        {
-            self.on_time_until.pop_first();
+        while let Some(id) = self.occurrences.next_late(now.wall) {
             self.has_waited_for_quota(id, now, &mut effects);
         }
         self.lose_patience(now, &mut effects);
@@ -503,7 +278,7 @@ impl Dispatch {
 
     /// Whether nothing is planned, under way or followed.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.occurrences.is_empty()
             && self.requests.is_empty()
             && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
     }
@@ -519,7 +294,7 @@ impl Dispatch {
     pub(crate) fn goes_back(&mut self, now: Now) {
         self.reached = now.wall;
         self.left_out = None;
-        self.activity.values_mut().for_each(|activity| activity.newest_sent = None);
+        self.occurrences.forget_newest_sent();
     }
 
     /// Nothing that is due later was sent.
@@ -531,7 +306,7 @@ impl Dispatch {
     /// ended.
     pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
         match self.requests.get(&request)? {
-            InFlight::Fire(_, id, _) => self.pending.get(id).map(|pending| pending.due_at),
+            InFlight::Fire(_, id, _) => self.occurrences.get(*id).map(|pending| pending.due_at),
             InFlight::Follow(..)
             | InFlight::FollowPage(..)
             | InFlight::ActionLookup(..)
@@ -542,7 +317,7 @@ impl Dispatch {
 
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
-        self.lanes.iter().map(|(account, lane)| (account, lane.gauges()))
+        self.lanes.iter().map(|(name, lane)| (name, lane.gauges(self.occurrences.queue(name))))
     }
 
     /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
@@ -558,7 +333,7 @@ impl Dispatch {
 
     /// How many occurrences are due and not sent.
     pub(crate) fn number_waiting(&self) -> usize {
-        self.deadlines.len()
+        self.occurrences.number_waiting()
     }
 
     /// The run_now requests that wait for their answer.
@@ -572,11 +347,10 @@ impl Dispatch {
         if self.stopping {
             return None;
         }
-        let wall = [self.future.first(), self.deadlines.first(), self.on_time_until.first()];
-        let wall = wall.into_iter().flatten().map(|&(at, _)| at).chain(self.looks.ahead_at());
-        let wall = wall.map(|at| now.mono + now.until(at));
-        let lanes =
-            self.lanes.iter().filter_map(|(name, lane)| lane.wakes_at(self.doubts.next_at(name), now));
+        let wall = self.occurrences.wakes_at().map(|at| now.mono + now.until(at)).into_iter();
+        let lanes = self.lanes.iter().filter_map(|(name, lane)| {
+            lane.wakes_at(self.occurrences.queue(name), self.doubts.next_at(name), now)
+        });
         wall.chain(lanes).chain(self.doubts.patience_ends()).chain(self.looks.wakes_at()).min()
     }
 
@@ -585,42 +359,22 @@ impl Dispatch {
         self.last
     }
 
-    /// The occurrence may be sent as soon as its turn comes.
-    fn make_ready(&mut self, id: Id) {
-        let Some(pending) = self.pending.get_mut(&id) else {
-            return;
-        };
-        let was = std::mem::replace(&mut pending.place, Place::Ready);
-        let subjects = pending.subjects();
-        self.deadlines.insert((pending.deadline, id));
-        let activity = self.activity.entry(pending.entry.name.clone()).or_default();
-        activity.waiting.insert(id);
-        activity.by_stack.remove(&id);
-        self.looks.let_go(id, &subjects);
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.take_out(was, pending.rank(id));
-            lane.put_in(pending.place, pending.rank(id));
-        }
-    }
-
     /// Sends what an account's quota admits: fires first, in the order of the queue, then
     /// follow-up.
     fn serve(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(account) else {
             return;
         };
-        for (.., id) in lane.pass_time(now, effects) {
-            self.make_ready(id);
+        lane.pass_time(now, effects);
+        while let Some(id) = self.occurrences.next_retry(account, now.mono) {
+            self.occurrences.move_to(id, Place::Ready);
         }
         if self.doubts.is_overdue(account, now) {
             self.inquire(account, now, effects);
         }
         self.look_postponed(account, now, effects);
         let refusal = loop {
-            let Some(lane) = self.lanes.get_mut(account) else {
-                return;
-            };
-            let Some(id) = lane.first_ready() else {
+            let Some(id) = self.occurrences.first_ready(account) else {
                 break None;
             };
             if self.held_back(id, now, effects) {
@@ -654,26 +408,15 @@ impl Dispatch {
 
     fn send(&mut self, id: Id, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
         let request = RequestId(self.number());
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         pending.history.attempts += 1;
         pending.history.obstacle = None;
-        pending.history.token = self.lanes.get(&pending.entry.account.name).map(|lane| lane.reloads);
-        self.deadlines.remove(&(pending.deadline, id));
-        self.on_time_until.remove(&(pending.waits_from(), id));
-        let activity = self.activity.entry(pending.entry.name.clone()).or_default();
-        activity.waiting.remove(&id);
-        activity.sending += 1;
-        if !pending.is_by_hand() {
-            activity.newest_sent = activity.newest_sent.max(Some(pending.first()));
-        }
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.take_out(pending.place, pending.rank(id));
+            pending.history.token = Some(lane.reloads);
             lane.leaves();
         }
-        pending.place = Place::Sending;
-        self.sent_up_to = self.sent_up_to.max(pending.due_at);
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
         // After a crash it is looked for from the first attempt on that may have taken effect.
         let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
@@ -684,6 +427,13 @@ impl Dispatch {
             // A claim that is due may have been sent, with or without this.
             effects.push(Effect::Send(request, run_now));
             effects.push(Effect::Record(pending.key(), sending));
+        }
+        self.sent_up_to = self.sent_up_to.max(pending.due_at);
+        let newest = (!pending.is_by_hand()).then(|| (pending.entry.name.clone(), pending.first()));
+        self.occurrences.move_to(id, Place::Sending);
+        if let Some((entry, first)) = newest {
+            let activity = self.occurrences.activity_mut(&entry);
+            activity.newest_sent = activity.newest_sent.max(Some(first));
         }
         self.requests.insert(request, InFlight::Fire(ticket, id, now));
     }
@@ -715,36 +465,6 @@ impl Dispatch {
             };
             effects.push(Effect::Send(request, question));
             self.requests.insert(request, in_flight);
-        }
-    }
-
-    /// Takes an occurrence that has reached a final state out of every queue.
-    fn forget(&mut self, id: Id) {
-        let Some(pending) = self.pending.remove(&id) else {
-            return;
-        };
-        self.known.remove(&pending.key());
-        if let Some(repetitions) = self.repetitions.get_mut(&pending.entry.name) {
-            repetitions.remove(&id);
-            if repetitions.is_empty() {
-                self.repetitions.remove(&pending.entry.name);
-            }
-        }
-        self.future.remove(&(pending.due_at, id));
-        self.looks.withdraw(pending.due_at, id);
-        self.looks.let_go(id, &pending.subjects());
-        self.deadlines.remove(&(pending.deadline, id));
-        self.on_time_until.remove(&(pending.waits_from(), id));
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.take_out(pending.place, pending.rank(id));
-        }
-        if let Some(activity) = self.activity.get_mut(&pending.entry.name) {
-            activity.waiting.remove(&id);
-            activity.by_stack.remove(&id);
-            activity.held.take_if(|held| *held == id);
-            if activity.over() {
-                self.activity.remove(&pending.entry.name);
-            }
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::linked_key::LinkedKey;
+use super::occurrences::{Activity, WAITED};
 use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
 use crate::clock::Now;
 use crate::journal::{Cause, Claim, Origin, Transition, calendar_reason};
@@ -13,11 +14,6 @@ use crate::log::event::{OccurrenceMissed, OccurrenceSkipped, OccurrenceWaiting};
 use crate::occurrence::Reason;
 use crate::schedule::{AccountName, CalendarName, CatchUp, EntryName, Overlap};
 use crate::timetable::excluded;
-
-/// An occurrence whose turn comes so long after its due instant has waited, and `catch_up` decides.
-/// What is less late is on time: a machine under load, a slow journal and a short stall are
-/// nobody's reason to leave a job out.
-pub(crate) const WAITED: SignedDuration = SignedDuration::from_secs(5);
 
 /// Gives up a claim that was not sent and whose entry is no longer in the schedule.
 pub(super) fn removed(claim: Claim, now: Now) -> [Effect; 2] {
@@ -38,12 +34,13 @@ pub(super) fn removed(claim: Claim, now: Now) -> [Effect; 2] {
 
 impl Dispatch {
     pub(super) fn comes_due(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         let late = now.wall.duration_since(pending.due_at) >= WAITED;
-        pending.waited |= late;
-        let (goes_on, deadline, entry) = (pending.goes_on, pending.deadline, Arc::clone(&pending.entry));
+        pending.history.waited |= late;
+        let (goes_on, deadline, entry) =
+            (pending.history.goes_on, pending.deadline, Arc::clone(&pending.entry));
         let (by_hand, scheduled_at, due_at) = (pending.is_by_hand(), pending.scheduled_at, pending.due_at);
         let (by_schedule, first) = (pending.origin == Origin::Schedule, pending.first());
         let repeats = first != scheduled_at;
@@ -62,12 +59,12 @@ impl Dispatch {
             return self.miss(id, Reason::Deadline, now, effects);
         }
         if by_hand {
-            return self.make_ready(id);
+            return self.occurrences.move_to(id, Place::Ready);
         }
         if late && !goes_on && entry.catch_up == CatchUp::None {
             return self.miss(id, Reason::Down, now, effects);
         }
-        self.make_ready(id);
+        self.occurrences.move_to(id, Place::Ready);
         if !repeats {
             self.end_repetitions(&entry.name, first, now, effects);
         }
@@ -79,18 +76,19 @@ impl Dispatch {
     /// Of an entry's scheduled occurrences, gives up those that have waited, but for the newest of
     /// all.
     pub(super) fn supersede(&mut self, entry: &EntryName, now: Now, effects: &mut Vec<Effect>) {
-        let Some(activity) = self.activity.get(entry).filter(|activity| activity.waiting.len() > 1) else {
+        let waiting = self.occurrences.activity(entry).map(Activity::waiting);
+        let Some(waiting) = waiting.filter(|waiting| waiting.len() > 1) else {
             return;
         };
         let scheduled = || {
-            let waiting = activity.waiting.iter().filter_map(|id| Some((*id, self.pending.get(id)?)));
+            let waiting = waiting.iter().filter_map(|&id| Some((id, self.occurrences.get(id)?)));
             waiting.filter(|(_, pending)| !pending.is_by_hand())
         };
         let newest = scheduled().max_by_key(|(_, pending)| pending.scheduled_at);
         let Some((newest, by)) = newest.map(|(id, pending)| (id, pending.scheduled_at)) else {
             return;
         };
-        let gives_way = |pending: &Pending| pending.waited && pending.history.obstacle.is_none();
+        let gives_way = |pending: &Pending| pending.history.waited && pending.history.obstacle.is_none();
         let superseded: Vec<Id> = scheduled()
             .filter(|&(id, pending)| id != newest && gives_way(pending))
             .map(|(id, _)| id)
@@ -102,32 +100,28 @@ impl Dispatch {
 
     /// Whether the entry's overlap policy keeps an occurrence from being sent now.
     pub(super) fn held_back(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get(id) else {
             return false;
         };
-        let name = &pending.entry.name;
-        let Some(activity) = self.activity.get_mut(name).filter(|activity| activity.busy()) else {
+        let Some(activity) = self.occurrences.activity(&pending.entry.name).filter(|it| it.busy()) else {
             return false;
         };
         match pending.entry.overlap {
             Overlap::Allow => return false,
-            Overlap::Queue if activity.held.is_none() => {
-                pending.goes_on = true;
-                activity.held = Some(id);
-                activity.waiting.remove(&id);
+            Overlap::Queue if activity.held().is_none() => {
+                self.occurrences.move_to(id, Place::Held);
+                let Some(pending) = self.occurrences.get_mut(id) else {
+                    return true;
+                };
+                pending.history.goes_on = true;
                 effects.push(log(OccurrenceWaiting {
-                    entry: name.clone(),
+                    entry: pending.entry.name.clone(),
                     scheduled_at: pending.scheduled_at,
                     pass: pending.pass.into(),
                     reason: Reason::Overlap,
                     until: None,
                 }));
                 effects.extend(pending.record_waiting(Reason::Overlap));
-                if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-                    lane.take_out(pending.place, pending.rank(id));
-                    lane.put_in(Place::Held, pending.rank(id));
-                }
-                pending.place = Place::Held;
             }
             Overlap::Queue | Overlap::Skip => self.skip(id, Reason::Overlap, now, effects),
         }
@@ -143,19 +137,16 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let untold = self.lanes.get_mut(account).map(|lane| std::mem::take(&mut lane.untold));
-        let mut untold = untold.unwrap_or_default();
-        untold.retain(|id| self.pending.get(id).is_some_and(|pending| pending.place == Place::Ready));
-        for id in untold {
-            let Some(waits_from) = self.pending.get(&id).map(Pending::waits_from) else {
+        for id in self.occurrences.take_untold(account) {
+            let Some(waits_from) = self.occurrences.find_mut(id).map(|pending| pending.waits_from()) else {
                 continue;
             };
             if waits_from <= now.wall {
                 self.has_waited_for_quota(id, now, effects);
             } else {
-                self.on_time_until.insert((waits_from, id));
+                self.occurrences.waits_on_time(id, waits_from);
             }
-            let Some(pending) = self.pending.get_mut(&id) else {
+            let Some(pending) = self.occurrences.find_mut(id) else {
                 continue;
             };
             effects.extend(pending.record_waiting(Reason::Quota));
@@ -171,16 +162,17 @@ impl Dispatch {
 
     /// The quota was spent until an occurrence was no longer on time.
     pub(super) fn has_waited_for_quota(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
-        let Some(pending) = self.pending.get_mut(&id).filter(|pending| pending.place == Place::Ready) else {
+        let pending = self.occurrences.get_mut(id);
+        let Some(pending) = pending.filter(|pending| pending.place() == Place::Ready) else {
             return;
         };
-        pending.waited = true;
+        pending.history.waited = true;
         if pending.is_by_hand() {
             return;
         }
         let entry = Arc::clone(&pending.entry);
         match entry.catch_up {
-            CatchUp::None if !pending.goes_on => self.miss(id, Reason::Quota, now, effects),
+            CatchUp::None if !pending.history.goes_on => self.miss(id, Reason::Quota, now, effects),
             CatchUp::Latest => self.supersede(&entry.name, now, effects),
             CatchUp::None | CatchUp::All => {}
         }
@@ -188,21 +180,18 @@ impl Dispatch {
 
     /// Lets the held occurrence of an entry go when nothing of the entry is under way any more.
     pub(super) fn release(&mut self, entry: &EntryName) {
-        let Some(activity) = self.activity.get_mut(entry).filter(|activity| !activity.busy()) else {
+        let Some(activity) = self.occurrences.activity(entry).filter(|activity| !activity.busy()) else {
             return;
         };
-        match activity.held.take() {
-            Some(held) => self.make_ready(held),
-            None if activity.over() => {
-                self.activity.remove(entry);
-            }
-            None => {}
+        match activity.held() {
+            Some(held) => self.occurrences.move_to(held, Place::Ready),
+            None => self.occurrences.tidy(entry),
         }
     }
 
     /// Why an occurrence that is past its deadline was not sent.
     pub(super) fn late_for(&self, id: Id) -> Reason {
-        let pending = self.pending.get(&id).filter(|pending| pending.place == Place::Stack);
+        let pending = self.occurrences.get(id).filter(|pending| pending.place() == Place::Stack);
         pending.and_then(|pending| pending.history.obstacle).map_or(Reason::Deadline, Reason::from)
     }
 
@@ -277,16 +266,16 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
         tell: impl FnOnce(&LinkedKey, i64, Option<String>) -> (Transition, Event),
     ) {
-        if let Some(doubt) = self.pending.get_mut(&id).and_then(|pending| pending.history.doubt.take()) {
+        if let Some(doubt) = self.occurrences.get_mut(id).and_then(|pending| pending.history.doubt.take()) {
             return self.unknown(id, doubt.error, now, effects);
         }
-        if let Some(pending) = self.pending.get(&id) {
+        if let Some(pending) = self.occurrences.get(id) {
             let lateness_ms = ms(now.wall.duration_since(pending.due_at));
             let ending = pending.linked_key();
             let (end, event) = tell(&ending, lateness_ms, pending.history.error.clone());
             effects.push(log(event));
             self.ends(ending, end, now, effects);
         }
-        self.forget(id);
+        self.occurrences.leave(id);
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::by_hand::as_sent;
 use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
 use super::linked_key::LinkedKey;
+use super::occurrences::as_sent;
 use super::policies::removed;
 use super::reload::as_claimed;
-use super::{Dispatch, Effect, Haste, History, Id, Pending, Place, Planned, Reloaded, log};
+use super::{Dispatch, Effect, History, Id, Place, Planned, Reloaded, log};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
-use crate::journal::{Claim, Followed, Open, Origin, Reached, Recovered, Transition};
+use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceUnknown};
 use crate::occurrence::Reason;
 use crate::quota::{self, Ending};
@@ -73,7 +73,7 @@ impl Dispatch {
                 ..Entry::clone(entry)
             });
             if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-                let activity = self.activity.entry(entry.name.clone()).or_default();
+                let activity = self.occurrences.activity_mut(&entry.name);
                 activity.unfinished.insert(action);
                 if !claim.origin.is_by_hand() {
                     let first = claim.origin.first(claim.key.scheduled_at());
@@ -130,17 +130,9 @@ impl Dispatch {
                 .and_then(|entry| as_claimed(entry, &claim.account, (&claim.stack, &claim.job), &self.lanes));
             match (goes_on, entry) {
                 (Some(entry), _) => {
-                    let sent = as_sent(&entry, &claim.origin, scheduled_at);
-                    let planned = Planned {
-                        // Of a schedule that changed while no daemon ran, as by a reload.
-                        deadline: sent.deadline(claim.due_at),
-                        entry: sent,
-                        scheduled_at,
-                        pass: claim.key.pass(),
-                        due_at: claim.due_at,
-                        origin: claim.origin.clone(),
-                        haste: Haste::Usual,
-                    };
+                    // Of a schedule that changed while no daemon ran, as by a reload.
+                    let at = (scheduled_at, claim.key.pass());
+                    let planned = Planned::new(&entry, claim.origin.clone(), at, claim.due_at);
                     let history = History {
                         attempts,
                         written: waits,
@@ -150,7 +142,7 @@ impl Dispatch {
                         ..History::default()
                     };
                     let id = self.enter(planned, history, now, &mut effects);
-                    let pending = id.and_then(|id| self.pending.get_mut(&id));
+                    let pending = id.and_then(|id| self.occurrences.find_mut(id));
                     effects.extend(pending.and_then(|pending| pending.amend(&claim)));
                 }
                 (None, Some(entry)) if !unsent && asked_by(&claim, entry, schedule).is_some() => {
@@ -203,28 +195,17 @@ impl Dispatch {
         // It is looked for where it was sent, and goes on where its entry is now.
         let was =
             Entry { account: Arc::clone(account), stack: claim.stack, job: claim.job, ..Entry::clone(entry) };
-        let id = Id(self.number());
-        self.known.insert(claim.key.clone());
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
-        let sent = as_sent(&sent, &claim.origin, claim.key.scheduled_at());
-        let pending = Pending {
-            deadline: sent.deadline(claim.due_at),
-            entry: sent,
-            origin: claim.origin,
-            haste: Haste::Usual,
-            scheduled_at: claim.key.scheduled_at(),
-            pass: claim.key.pass(),
-            due_at: claim.due_at,
-            waited: true,
-            goes_on: false,
-            history: History { attempts, ..History::default() },
-            place: Place::Doubt,
-            reloaded: (!as_now).then(|| Reloaded::Changed(Arc::clone(entry))),
-        };
-        if matches!(pending.origin, Origin::Retry(_)) {
-            self.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
+        let at = (claim.key.scheduled_at(), claim.key.pass());
+        let planned = Planned::new(&sent, claim.origin, at, claim.due_at);
+        let history = History { attempts, waited: true, ..History::default() };
+        let id = Id(self.number());
+        if !self.occurrences.enter(id, planned, history, Place::Doubt) {
+            return;
         }
-        self.pending.insert(id, pending);
+        if let Some(pending) = self.occurrences.get_mut(id).filter(|_| !as_now) {
+            pending.reloaded = Some(Reloaded::Changed(Arc::clone(entry)));
+        }
         let came = InDoubtReport {
             sent_at: sent_at.unwrap_or(claim.due_at),
             left: None,
@@ -241,15 +222,14 @@ impl Dispatch {
     /// been due when this one ends.
     pub fn park(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let mut all: Vec<(&Id, &mut Pending)> = self.pending.iter_mut().collect();
-        all.sort_unstable_by_key(|(id, _)| **id);
-        for (id, pending) in all {
-            match pending.place {
+        for id in self.occurrences.ids() {
+            let Some(pending) = self.occurrences.get_mut(id) else { continue };
+            match pending.place() {
                 Place::Ready | Place::Retry(_) | Place::Held | Place::Stack if !pending.history.written => {
                     effects.extend(pending.record_waiting(Reason::Down));
                 }
                 Place::Doubt if pending.history.attempts == 0 => {
-                    let Some(sent_at) = self.doubts.sent_at(*id) else { continue };
+                    let Some(sent_at) = self.doubts.sent_at(id) else { continue };
                     pending.history.attempts = 1;
                     effects.push(Effect::Record(pending.key(), Transition::Sending { attempts: 1, sent_at }));
                 }

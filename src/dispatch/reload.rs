@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::account_queue::AccountQueue;
-use super::by_hand::as_sent;
+use super::access::AccountAccess;
 use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
 use crate::clock::Now;
-use crate::journal::{Key, Origin, Transition};
+use crate::journal::{Key, Origin, Repetition, Transition};
 use crate::log::event::{OccurrenceSkipped, Seldom};
 use crate::occurrence::Reason;
 use crate::quota::Ending;
@@ -29,10 +28,11 @@ impl Dispatch {
             match self.lanes.get_mut(&account.name) {
                 Some(lane) => lane.replace(account, now),
                 None => {
-                    let mut lane = AccountQueue::new(account, now);
+                    let mut lane = AccountAccess::new(account, now);
                     // An account with another name and the same token draws on the quota that is
                     // known.
-                    let mut renamed = self.lanes.values().filter(|was| !was.in_force).map(AccountQueue::save);
+                    let mut renamed =
+                        self.lanes.values().filter(|was| !was.in_force).map(AccountAccess::save);
                     if let Some(saved) = renamed.find(|saved| lane.draws_on(saved)) {
                         lane.restore(saved, Ending::InOrder, now);
                     }
@@ -47,7 +47,7 @@ impl Dispatch {
     /// in doubt. Each of them ends by the account's name and client that it began with, whatever a
     /// reload makes of the account.
     pub(crate) fn needs(&self, account: &AccountName) -> bool {
-        let busy = |lane: &AccountQueue| lane.in_flight > 0 || lane.follow.len() > 0;
+        let busy = |lane: &AccountAccess| lane.in_flight > 0 || lane.follow.len() > 0;
         self.lanes.get(account).is_some_and(busy) || self.doubts.asks_by(account)
     }
 
@@ -60,10 +60,8 @@ impl Dispatch {
     /// is unchanged.
     pub(crate) fn redefine_all(&mut self, entries: &ByName, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let mut ids: Vec<Id> = self.pending.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let Some(pending) = self.pending.get_mut(&id) else {
+        for id in self.occurrences.ids() {
+            let Some(pending) = self.occurrences.get_mut(id) else {
                 continue;
             };
             let reloaded = match entries.get(&pending.entry.name) {
@@ -74,7 +72,7 @@ impl Dispatch {
                 Some(entry) => Reloaded::Changed(Arc::clone(entry)),
                 None => Reloaded::Removed,
             };
-            match pending.place {
+            match pending.place() {
                 Place::Future if !reloaded.comes(&pending.origin, pending.scheduled_at) => {
                     self.skip(id, Reason::Removed, now, &mut effects);
                 }
@@ -115,7 +113,7 @@ impl Dispatch {
     /// Gives a waiting occurrence its entry's new definition: one that is due keeps its due
     /// instant, and is given up where the entry is paused now. False when that ends it.
     fn redefine(&mut self, id: Id, reloaded: Reloaded, now: Now, effects: &mut Vec<Effect>) -> bool {
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get(id) else {
             return false;
         };
         let changed = match reloaded {
@@ -129,48 +127,21 @@ impl Dispatch {
             self.skip(id, Reason::Removed, now, effects);
             return false;
         };
-        if pending.place != Place::Future && entry.paused && !pending.is_by_hand() {
+        if pending.place() != Place::Future && entry.paused && !pending.is_by_hand() {
             self.skip(id, Reason::Paused, now, effects);
             return false;
         }
-        let claimed = pending.claim();
-        let place = pending.place;
-        self.looks.let_go(id, &pending.subjects());
-        self.looks.withdraw(pending.due_at, id);
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.take_out(pending.place, pending.rank(id));
-        }
-        let waits = self.deadlines.remove(&(pending.deadline, id));
-        if pending.place == Place::Future {
-            self.future.remove(&(pending.due_at, id));
-            if pending.origin == Origin::Schedule {
-                (pending.due_at, _) = entry.times(pending.scheduled_at);
-            }
-            self.future.insert((pending.due_at, id));
-        }
-        pending.entry = as_sent(&entry, &pending.origin, pending.scheduled_at);
-        pending.deadline = pending.entry.deadline(pending.due_at);
-        if waits {
-            self.deadlines.insert((pending.deadline, id));
-        }
+        let claimed = pending.claim(Repetition::default());
         self.longest_wait = self.longest_wait.max(entry.start_deadline.saturating_add(entry.jitter));
-        effects.extend(pending.amend(&claimed));
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.put_in(pending.place, pending.rank(id));
-        }
-        match place {
-            Place::Future => self.plans_look(id),
-            // Another stack or another policy: what holds now is found out in its turn.
-            Place::Stack => self.make_ready(id),
-            Place::Ready | Place::Retry(_) | Place::Held | Place::Sending | Place::Doubt => {}
-        }
+        self.occurrences.redefine(id, &entry);
+        effects.extend(self.occurrences.get_mut(id).and_then(|pending| pending.amend(&claimed)));
         true
     }
 
     /// An occurrence that was in flight waits again. False when a reload has removed its entry
     /// meanwhile, or somebody has paused it, in the schedule or by hand.
     pub(super) fn waits_again(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
-        let scheduled = self.pending.get(&id).filter(|pending| !pending.is_by_hand());
+        let scheduled = self.occurrences.get(id).filter(|pending| !pending.is_by_hand());
         let paused = scheduled.is_some_and(|pending| match &pending.reloaded {
             Some(Reloaded::Changed(entry)) => self.is_paused(entry, pending.due_at),
             Some(Reloaded::Removed) => false,
@@ -180,7 +151,7 @@ impl Dispatch {
             self.skip(id, Reason::Paused, now, effects);
             return false;
         }
-        match self.pending.get_mut(&id).and_then(|pending| pending.reloaded.take()) {
+        match self.occurrences.get_mut(id).and_then(|pending| pending.reloaded.take()) {
             Some(reloaded) => self.redefine(id, reloaded, now, effects),
             None => true,
         }
@@ -194,7 +165,7 @@ pub(super) fn as_claimed(
     entry: &Arc<Entry>,
     account: &AccountName,
     (stack, job): (&StackUid, &JobUid),
-    lanes: &BTreeMap<AccountName, AccountQueue>,
+    lanes: &BTreeMap<AccountName, AccountAccess>,
 ) -> Option<Arc<Entry>> {
     if entry.stack == *stack {
         return Some(Arc::clone(entry));

@@ -43,7 +43,7 @@ impl Dispatch {
         let Some(InFlight::Fire(ticket, id, left)) = self.requests.remove(&id) else {
             return effects;
         };
-        let Some(pending) = self.pending.get(&id) else {
+        let Some(pending) = self.occurrences.get(id) else {
             return effects;
         };
         let entry = Arc::clone(&pending.entry);
@@ -61,8 +61,6 @@ impl Dispatch {
             &mut effects,
         );
         let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
-        let activity = self.activity.entry(entry.name.clone()).or_default();
-        activity.sending -= 1;
         if let Some(warning) = reply.warning {
             effects.push(warned(&entry, warning));
         }
@@ -96,7 +94,7 @@ impl Dispatch {
                     hint,
                 }));
                 self.ends(ending, end, now, &mut effects);
-                self.forget(id);
+                self.occurrences.leave(id);
             }
             Outcome::Unsendable { error } => {
                 let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
@@ -113,7 +111,7 @@ impl Dispatch {
                     hint: "correct the entry: its request cannot be sent as it is".to_owned(),
                 }));
                 self.ends(ending, end, now, &mut effects);
-                self.forget(id);
+                self.occurrences.leave(id);
             }
             Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
                 let error =
@@ -123,10 +121,9 @@ impl Dispatch {
             Outcome::NotFromApi { status, error } => self.retry(id, error, Some(status), now, &mut effects),
             Outcome::Throttled { .. } => {
                 if self.waits_again(id, now, &mut effects) {
-                    if let Some(pending) = self.pending.get_mut(&id) {
-                        effects.extend(pending.record_waiting(Reason::Quota));
-                    }
-                    self.make_ready(id);
+                    let pending = self.occurrences.get_mut(id);
+                    effects.extend(pending.and_then(|pending| pending.record_waiting(Reason::Quota)));
+                    self.occurrences.move_to(id, Place::Ready);
                 }
             }
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
@@ -248,9 +245,7 @@ impl Dispatch {
             FollowUp::Unanswered => false,
         };
         if ended {
-            if let Some(activity) = self.activity.get_mut(&entry.name) {
-                activity.unfinished.remove(&following.action);
-            }
+            self.occurrences.activity_mut(&entry.name).unfinished.remove(&following.action);
             self.release(&entry.name);
         } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
             lane.follow_later(following, now);
@@ -259,7 +254,7 @@ impl Dispatch {
 
     /// It may have taken effect, and nothing can tell.
     pub(super) fn unknown(&mut self, id: Id, error: String, now: Now, effects: &mut Vec<Effect>) {
-        if let Some(pending) = self.pending.get(&id) {
+        if let Some(pending) = self.occurrences.get(id) {
             let (retry_of, retry) = pending.origin.retry_fields();
             let ending = pending.linked_key();
             effects.push(log(OccurrenceUnknown {
@@ -272,7 +267,7 @@ impl Dispatch {
             }));
             self.ends(ending, Transition::Unknown { error }, now, effects);
         }
-        self.forget(id);
+        self.occurrences.leave(id);
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one field of the event")]
@@ -286,7 +281,7 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(pending) = self.pending.get(&id) else {
+        let Some(pending) = self.occurrences.get(id) else {
             return;
         };
         let entry = Arc::clone(&pending.entry);
@@ -326,17 +321,16 @@ impl Dispatch {
             self.watches_for_surplus(id, first_action, now, effects);
         }
         let Started::Followed(action_id) = known else {
-            return self.forget(id);
+            return self.occurrences.leave(id);
         };
         let following = Following::new(Arc::clone(&entry), ending, action_id, sent_at, now);
         if action.finished() {
             self.finished(&following, action, now, effects);
         } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-            let activity = self.activity.entry(entry.name.clone()).or_default();
-            activity.unfinished.insert(action_id);
+            self.occurrences.activity_mut(&entry.name).unfinished.insert(action_id);
             lane.follow_later(following, now);
         }
-        self.forget(id);
+        self.occurrences.leave(id);
     }
 
     pub(super) fn retry(
@@ -350,14 +344,12 @@ impl Dispatch {
         if !self.waits_again(id, now, effects) {
             return;
         }
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         let delay = self.backoff.after(pending.history.attempts);
-        let at = now.mono + delay;
-        pending.place = Place::Retry(at);
         pending.history.error = Some(error.clone());
-        (pending.waited, pending.goes_on) = (true, true);
+        (pending.history.waited, pending.history.goes_on) = (true, true);
         effects.extend(pending.record_waiting(Reason::Retry));
         effects.push(log(OccurrenceRetrying {
             entry: pending.entry.name.clone(),
@@ -368,11 +360,7 @@ impl Dispatch {
             status,
             retry_in_ms: delay.as_millis().try_into().unwrap_or(u64::MAX),
         }));
-        self.deadlines.insert((pending.deadline, id));
-        self.activity.entry(pending.entry.name.clone()).or_default().waiting.insert(id);
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            lane.put_in(pending.place, pending.rank(id));
-        }
+        self.occurrences.move_to(id, Place::Retry(now.mono + delay));
     }
 }
 

@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Id;
 use crate::clock::Mono;
 use crate::cloud66::{Looked, Obstacle};
 use crate::schedule::{AccountName, Entry, JobUid, StackState, StackUid};
@@ -105,14 +104,13 @@ struct Look {
     failed_at: Option<Mono>,
     /// When something is to be done: to ask again, or to wait no longer for the answer.
     timer: Option<Mono>,
-    /// Occurrences that wait for the subject.
-    kept: BTreeSet<Id>,
 }
 
 impl Look {
-    fn knowledge(&self, at: Mono) -> Knowledge {
+    /// `is_needed`: an occurrence is kept back by it.
+    fn knowledge(&self, at: Mono, is_needed: bool) -> Knowledge {
         if let Some((asked_at, obstacle)) = self.seen {
-            let lasts = if obstacle.is_some() && !self.kept.is_empty() { BELIEVED } else { SERVES };
+            let lasts = if obstacle.is_some() && is_needed { BELIEVED } else { SERVES };
             if at <= asked_at + lasts {
                 return Knowledge::Seen(obstacle);
             }
@@ -129,8 +127,6 @@ impl Look {
 pub(super) struct Looks {
     looks: BTreeMap<Subject, Look>,
     timers: BTreeSet<(Mono, Subject)>,
-    /// Occurrences that are not due yet, by the instant at which their stack is looked at.
-    ahead: BTreeSet<(Timestamp, Id)>,
     /// Not asked for, since requests in flight kept it. Asked for as soon as one of them has ended.
     postponed: BTreeSet<Subject>,
     /// Stacks of which the operator has been told that they, or a job of them, cannot be asked: no
@@ -141,28 +137,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// An occurrence is due then.
-    pub(super) fn plan(&mut self, due_at: Timestamp, id: Id) {
-        self.ahead.insert((look_at(due_at), id));
-    }
-
-    /// An occurrence is not looked for ahead of its instant any more.
-    pub(super) fn withdraw(&mut self, due_at: Timestamp, id: Id) {
-        self.ahead.remove(&(look_at(due_at), id));
-    }
-
-    /// An occurrence whose stack is to be looked at by now.
-    pub(super) fn next_ahead(&mut self, now: Timestamp) -> Option<Id> {
-        self.ahead.first().filter(|&&(at, _)| at <= now)?;
-        self.ahead.pop_first().map(|(_, id)| id)
-    }
-
-    /// When the next one is.
-    pub(super) fn ahead_at(&self) -> Option<Timestamp> {
-        self.ahead.first().map(|&(at, _)| at)
-    }
-
-    /// When something is to be done at the latest, apart from that.
+    /// When something is to be done at the latest.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
         self.timers.first().map(|&(at, _)| at)
     }
@@ -177,10 +152,18 @@ impl Looks {
         Some(subject)
     }
 
-    /// Returns the verdict on these subjects for a send at `at`.
-    pub(super) fn verdict(&self, subjects: &[Subject], at: Mono) -> Verdict {
-        let knowledge =
-            |subject| self.looks.get(subject).map_or(Knowledge::Nothing, |look| look.knowledge(at));
+    /// Returns the verdict on these subjects for a send at `at`. `is_needed`: an occurrence is kept
+    /// back by a subject.
+    pub(super) fn verdict(
+        &self,
+        subjects: &[Subject],
+        at: Mono,
+        is_needed: impl Fn(&Subject) -> bool,
+    ) -> Verdict {
+        let knowledge = |subject| {
+            let look = self.looks.get(subject);
+            look.map_or(Knowledge::Nothing, |look| look.knowledge(at, is_needed(subject)))
+        };
         let (mut first, mut unknown) = (None::<Obstacle>, Vec::new());
         for subject in subjects {
             match knowledge(subject) {
@@ -235,7 +218,13 @@ impl Looks {
     }
 
     /// Its answer came. Returns what went wrong, where the operator is to be told.
-    pub(super) fn answered(&mut self, subject: &Subject, looked: Looked, now: Mono) -> Option<String> {
+    pub(super) fn answered(
+        &mut self,
+        subject: &Subject,
+        looked: Looked,
+        is_needed: bool,
+        now: Mono,
+    ) -> Option<String> {
         let look = self.looks.entry(subject.clone()).or_default();
         look.in_flight = false;
         let asked_at = look.asked_at.unwrap_or(now);
@@ -249,17 +238,23 @@ impl Looks {
             }
             Looked::Unanswered { error } => {
                 self.set_timer(subject, None);
-                self.failed(subject, error, now)
+                self.failed(subject, error, is_needed, now)
             }
         }
     }
 
     /// It could not be asked for, or no answer came. Returns the error where the operator is to be
     /// told: once for each outage, and not while an obstacle that was seen is believed.
-    pub(super) fn failed(&mut self, subject: &Subject, error: String, now: Mono) -> Option<String> {
+    pub(super) fn failed(
+        &mut self,
+        subject: &Subject,
+        error: String,
+        is_needed: bool,
+        now: Mono,
+    ) -> Option<String> {
         let look = self.looks.entry(subject.clone()).or_default();
         look.failed_at = Some(now);
-        let is_believed = look.knowledge(now) != Knowledge::Unasked;
+        let is_believed = look.knowledge(now, is_needed) != Knowledge::Unasked;
         let stack = (subject.account.clone(), subject.stack.clone());
         (!is_believed && self.told.insert(stack)).then_some(error)
     }
@@ -280,34 +275,10 @@ impl Looks {
         }
     }
 
-    /// An occurrence waits for these.
-    pub(super) fn keep(&mut self, id: Id, subjects: &[Subject]) {
-        for subject in subjects {
-            self.looks.entry(subject.clone()).or_default().kept.insert(id);
-        }
-    }
-
-    /// An occurrence waits for these no longer.
-    pub(super) fn let_go(&mut self, id: Id, subjects: &[Subject]) {
-        for subject in subjects {
-            if let Some(look) = self.looks.get_mut(subject) {
-                look.kept.remove(&id);
-            }
-        }
-    }
-
-    /// Returns the occurrences that wait for the subject, in the order of planning.
-    pub(super) fn kept(&self, subject: &Subject) -> Vec<Id> {
-        self.looks.get(subject).map(|look| look.kept.iter().copied().collect()).unwrap_or_default()
-    }
-
-    /// How many stacks and jobs of an account keep something back by an obstacle.
-    pub(super) fn obstacles(&self, account: &AccountName) -> u32 {
-        let of_account = self.looks.iter().filter(|(subject, _)| subject.account == *account);
-        let keeps = of_account.filter(|(_, look)| {
-            !look.kept.is_empty() && look.seen.is_some_and(|(_, obstacle)| obstacle.is_some())
-        });
-        u32::try_from(keeps.count()).unwrap_or(u32::MAX)
+    /// Whether an obstacle was seen at a stack or a job.
+    pub(super) fn shows_obstacle(&self, subject: &Subject) -> bool {
+        let seen = self.looks.get(subject).and_then(|look| look.seen);
+        seen.is_some_and(|(_, obstacle)| obstacle.is_some())
     }
 
     /// Sees to it that an obstacle which keeps something back is looked at again, so long after the
@@ -316,7 +287,7 @@ impl Looks {
         let Some(look) = self.looks.get(subject) else {
             return;
         };
-        let (Some((seen_at, Some(_))), false, None) = (look.seen, look.kept.is_empty(), look.timer) else {
+        let (Some((seen_at, Some(_))), None) = (look.seen, look.timer) else {
             return;
         };
         // A question that nobody waits for any more may still be answered.
@@ -330,14 +301,14 @@ impl Looks {
     }
 
     /// Forgets what nobody has asked for lately.
-    pub(super) fn tidy(&mut self, now: Mono) {
+    pub(super) fn tidy(&mut self, now: Mono, is_needed: impl Fn(&Subject) -> bool) {
         if now.saturating_sub(self.tidied) < FORGOTTEN {
             return;
         }
         self.tidied = now;
-        self.looks.retain(|_, look| {
+        self.looks.retain(|subject, look| {
             let is_new = look.asked_at.is_some_and(|at| now.saturating_sub(at) < FORGOTTEN);
-            is_new || look.in_flight || look.timer.is_some() || !look.kept.is_empty()
+            is_new || look.in_flight || look.timer.is_some() || is_needed(subject)
         });
     }
 
@@ -352,6 +323,7 @@ impl Looks {
     }
 }
 
-fn look_at(due_at: Timestamp) -> Timestamp {
+/// When the stack of what is due then is looked at.
+pub(super) fn look_at(due_at: Timestamp) -> Timestamp {
     due_at.checked_sub(AHEAD).unwrap_or(Timestamp::MIN)
 }

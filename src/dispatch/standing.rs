@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Dispatch;
+use super::access::AccountAccess;
 use super::trouble::Trouble;
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
@@ -110,16 +111,21 @@ pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(Acc
 impl Dispatch {
     /// How each account stands. Costs what accounts there are, however much waits.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
-        self.lanes.iter().map(|(account, lane)| (account, lane.standing()))
+        self.lanes.iter().map(|(name, lane)| (name, lane.standing(self.occurrences.queue(name))))
     }
 
     /// What waits, and why: some so many, of each account a fair share and at least one.
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
-        let busy = || self.lanes.values().filter(|lane| lane.waits(now).next().is_some());
-        let share = most.div_ceil(busy().count().max(1));
-        let each = busy().flat_map(|lane| lane.waits(now).take(share));
+        let waits = |(name, lane): (&AccountName, &AccountAccess)| {
+            let queue = self.occurrences.queue(name)?;
+            let mut waits = queue.waits(lane.closed_until(), now).peekable();
+            waits.peek().is_some().then_some(waits)
+        };
+        let busy: Vec<_> = self.lanes.iter().filter_map(waits).collect();
+        let share = most.div_ceil(busy.len().max(1));
+        let each = busy.into_iter().flat_map(|waits| waits.take(share));
         let waiting = each.filter_map(|(id, waits)| {
-            let pending = self.pending.get(&id)?;
+            let pending = self.occurrences.get(id)?;
             Some(Waiting {
                 entry: Arc::clone(&pending.entry),
                 scheduled_at: pending.scheduled_at,
@@ -139,7 +145,6 @@ impl Dispatch {
 
     /// What is planned and not due yet, the soonest first.
     pub(crate) fn planned(&self) -> impl Iterator<Item = (&Arc<Entry>, Timestamp)> {
-        let pending = self.future.iter().filter_map(|(_, id)| self.pending.get(id));
-        pending.map(|pending| (&pending.entry, pending.scheduled_at))
+        self.occurrences.future().map(|pending| (&pending.entry, pending.scheduled_at))
     }
 }

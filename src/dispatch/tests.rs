@@ -22,7 +22,9 @@ use serde_json::json;
 use world::*;
 
 use super::*;
-use crate::cloud66::{Action, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Outcome, Reply};
+use crate::cloud66::{
+    Action, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Obstacle, Outcome, Reply,
+};
 use crate::journal::{
     Claim, Followed, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started, Unnamed,
 };
@@ -441,7 +443,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
-            let held = world.dispatch.pending.values().filter(|pending| matches!(pending.place, Place::Held | Place::Stack)).count();
+            let held = world.pending().filter(|pending| matches!(pending.place(), Place::Held | Place::Stack)).count();
             let told = world.dispatch.standings().next().map(|(_, standing)| standing.held);
             prop_assert_eq!(told, Some(held), "at {}", world.now.wall);
             while let Some((_, request)) = world.sent.first() {
@@ -479,7 +481,7 @@ proptest! {
                     }
                 }
             }
-            if second > 200 && world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty() {
+            if second > 200 && world.dispatch.occurrences.has_nothing() {
                 break;
             }
         }
@@ -490,6 +492,6 @@ proptest! {
                 .any(|end| line.starts_with(end))
         });
         prop_assert_eq!(ends.count(), planned.len() + fired, "each ends once: {:?}", told);
-        prop_assert!(world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty(), "nothing is left over");
+        prop_assert!(world.dispatch.occurrences.has_nothing(), "nothing is left over");
     }
 }

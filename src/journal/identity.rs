@@ -53,7 +53,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Up to when occurrences of any shard may have been sent, in microseconds since 1970.
+    /// Returns the instant up to which occurrences of any shard may have been sent, in microseconds
+    /// since 1970.
     pub(super) fn furthest(&self) -> Option<i64> {
         self.until.values().copied().max()
     }
@@ -83,7 +84,7 @@ impl KnownJournal {
         self.seen.as_ref()
     }
 
-    /// Up to when occurrences of a shard may have been sent.
+    /// Returns the instant up to which occurrences of a shard may have been sent.
     pub(super) fn until(&self, shard: &Shard) -> Option<Timestamp> {
         let micros = *self.seen.as_ref()?.until.get(name(shard))?;
         Timestamp::from_microsecond(micros).ok()

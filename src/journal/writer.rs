@@ -111,7 +111,7 @@ pub(super) struct Writer<S> {
     batch: Vec<Request>,
     /// The instant at which the batch is written, unless a request that waits comes first.
     write_at: Option<Instant>,
-    /// When the oldest change arrived that is not written and that nobody waits for.
+    /// Arrival of the oldest change that is not written and that nobody waits for.
     changed_at: Option<Instant>,
     failing: Option<Failing>,
     /// The batch's length at which it is looked through again.
@@ -172,7 +172,7 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Takes in all that has arrived, writes what is to be written, and prunes a little.
+    /// Takes in all requests that have arrived, writes those that are due, and prunes a little.
     fn turn(&mut self) -> Next {
         match self.wait() {
             Waited::Gone => {
@@ -453,7 +453,8 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
     }
 }
 
-/// Whether it tells of so many entries that its memory is worth giving back once it is written.
+/// Returns true when the request names so many entries that its memory is worth giving back once it
+/// is written.
 fn is_large(request: &Request) -> bool {
     matches!(request, Request::Soon(Change::InForce(_, entries)) if entries.len() > GROUP)
 }

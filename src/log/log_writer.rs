@@ -34,7 +34,7 @@ pub struct LogWriter {
     progress: Progress,
 }
 
-/// How far the log is.
+/// Progress of the log.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Counts>);
 
@@ -61,7 +61,7 @@ struct Counts {
     /// Number of them that are written.
     written: Mutex<u64>,
     changed: Condvar,
-    /// Who waited last did so in vain.
+    /// The last wait for the log ended without the lines being read.
     hangs: AtomicBool,
     /// Number of lines that were handed to the log's reader, for who waits for the end.
     lines: AtomicU64,
@@ -75,7 +75,7 @@ struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) lines: u64,
-    /// When the first of them was told.
+    /// The instant at which the first of them was told.
     pub(crate) since: Timestamp,
 }
 
@@ -90,7 +90,7 @@ const STALLS: Duration = Duration::from_millis(500);
 /// for the end, half of which is for what is in flight.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the reader goes on at the end.
+/// Interval at which a stop looks whether the reader of the log goes on.
 const LOOKS: Duration = Duration::from_millis(10);
 
 /// After some lines it looks this much later for more. Meanwhile who tells needs not wake it.
@@ -124,7 +124,7 @@ impl LogWriter {
         }
     }
 
-    /// How far the log is.
+    /// Progress of the log.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
@@ -165,7 +165,7 @@ impl Drop for Writing {
             }
             std::thread::sleep(LOOKS);
         }
-        // It has written what it could, whatever became of it.
+        // The thread has written what it could.
         let _ = thread.join();
     }
 }
@@ -243,10 +243,10 @@ fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress
 }
 
 thread_local! {
-    /// When what this thread emits was told. `None`: now.
+    /// The instant of the event that this thread writes. `None`: now.
     static TOLD_AT: Cell<Option<Timestamp>> = const { Cell::new(None) };
 
-    /// Where the log goes. Only the log_writer's thread has it.
+    /// The output of the log. Only the thread of the log writer has it.
     static OUT: RefCell<Option<Box<dyn Write + Send>>> = const { RefCell::new(None) };
 }
 
@@ -266,8 +266,8 @@ fn put(line: &[u8]) -> bool {
     OUT.with_borrow_mut(|out| out.as_mut().map(|out| out.write_all(line))).is_some()
 }
 
-/// Takes each line that is put together with one write. The log_writer's own go where the log goes,
-/// those of other threads to the log_writer.
+/// Takes each line with one write. Lines of the log writer's own thread go to the output, those of
+/// other threads to the log writer.
 pub(super) struct Lines(pub(super) LogWriter);
 
 impl<'a> MakeWriter<'a> for Lines {

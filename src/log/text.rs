@@ -62,7 +62,7 @@ where
 pub struct Page {
     /// The day whose date was written last.
     day: Option<Date>,
-    /// How wide a line may be.
+    /// Columns that a line may have. `None`: any number.
     columns: Option<usize>,
 }
 

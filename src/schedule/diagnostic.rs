@@ -229,7 +229,7 @@ impl Rejected {
         errors.next()
     }
 
-    /// Everything that is wrong, for people.
+    /// Returns all errors as a text for people.
     pub fn render(&self, colour: render::Colour) -> String {
         render::render(&self.diagnostics, self.cut, colour)
     }

@@ -2,8 +2,8 @@
 //!
 //! The command reads all rows of the journal, because of an entry from before the journal knew its
 //! schedule the first row tells from when on the entry was in it. The page asks again and again,
-//! and reads the rows of eight days: of entries like that, those that have no row in eight days are
-//! counted as not judged.
+//! and reads the rows of the span alone: of an entry like that, the instants before its first row
+//! in the span are counted as not judged.
 
 use std::ops::ControlFlow;
 
@@ -20,9 +20,6 @@ use crate::schedule::Schedule;
 /// The span that is judged.
 const SPAN: SignedDuration = SignedDuration::from_hours(24);
 
-/// The rows that are read.
-const READ: SignedDuration = SignedDuration::from_hours(8 * 24);
-
 pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
     Query::parse(query, &[])?;
     let (schedule, now) = (site.schedule(), Timestamp::now());
@@ -31,13 +28,12 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
 }
 
 fn audited(journal: &Location, schedule: &Schedule, now: Timestamp) -> Result<Counts, JournalError> {
-    let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
     // Read before the rows: what is planned meanwhile is judged by the next audit.
     let cursor = journal.planned_until()?;
-    let from = before(SPAN);
+    let from = now.checked_sub(SPAN).unwrap_or(Timestamp::MIN);
     let scope = Scope { from, until: now, cursor, entries: None };
     let mut audit = Audit::new(scope, Plan::new(schedule, &journal.read_in_force(None)?, true, from), |_| {});
-    let filter = Filter { since: Some(before(READ)), until: Some(now), ..Filter::default() };
+    let filter = Filter { since: Some(from), until: Some(now), ..Filter::default() };
     journal.read_history(&filter, |record| {
         audit.take(record);
         ControlFlow::Continue(())

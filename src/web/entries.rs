@@ -10,7 +10,7 @@ use super::query::Query;
 use super::site::Site;
 use crate::cli::why::Policies;
 use crate::control::EntryStatus;
-use crate::schedule::{End, Entry, Schedule};
+use crate::schedule::{End, Entry, Expression, Schedule};
 
 /// Entries of a page, unless the query says how many.
 const DEFAULT: usize = 100;
@@ -28,12 +28,12 @@ struct EntryRecord {
     plan: Plan,
 }
 
-/// The job of an entry and its policies.
+/// When an entry is due, and its policies.
 #[derive(Clone, Serialize)]
 struct Plan {
-    stack: String,
-    job: String,
     cron: Vec<String>,
+    /// Each expression in words. `None`: it is of no common kind.
+    words: Vec<Option<String>>,
     /// The entry whose end makes this one due.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<Upstream>,
@@ -64,9 +64,8 @@ impl Plan {
         Plan {
             after,
             then: Vec::new(),
-            stack: entry.stack.to_string(),
-            job: entry.job.to_string(),
             cron: entry.cron.iter().map(|expression| expression.as_str().to_owned()).collect(),
+            words: entry.cron.iter().map(Expression::in_words).collect(),
             policies: Policies::of(entry),
         }
     }

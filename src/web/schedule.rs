@@ -1,5 +1,7 @@
 //! `/api/v1/next`, `/forecast` and `/why`: what those commands print of the schedule in force.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -10,6 +12,7 @@ use crate::cli::output::Format;
 use crate::cli::place::Place;
 use crate::cli::rehearse::Suppositions;
 use crate::cli::{forecast, next, why};
+use crate::journal::UsualRuns;
 
 /// Occurrences of a page, unless the query says how many: as many as the command tells.
 const DEFAULT: usize = 10;
@@ -80,12 +83,15 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
         // One record more than wanted tells whether others follow.
         count: (!calendar).then_some(count + skip + 1),
         calendar,
+        place: Place::default(),
     };
+    let chained = site.schedule().entries.iter().any(|entry| entry.after.is_some());
+    let usual = if chained { site.usual().await } else { Arc::default() };
     let lines = site.walk(move |schedule| {
         let mut lines = Vec::new();
         let now = Timestamp::now();
-        next::run(&args, schedule, now, Format::Json, next::Arguments::Withheld, None, &mut lines)
-            .map(|()| lines)
+        let told = next::Told { arguments: next::Arguments::Withheld, until_due: usual.until_due(schedule) };
+        next::run(&args, schedule, now, Format::Json, &told, None, &mut lines).map(|()| lines)
     });
     let lines = lines.await??;
     if calendar {
@@ -125,11 +131,13 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal
         suggest: false,
         strict: false,
         suppositions: Suppositions::default(),
+        place: Place::default(),
     };
+    let basis =
+        forecast::Basis { usual: UsualRuns::clone(&*site.usual().await), most: Some(MOST_HAPPENINGS) };
     let lines = site.rehearse(move |schedule| {
         let mut lines = Vec::new();
-        forecast::run(&args, schedule, now, Some(MOST_HAPPENINGS), Format::Json, None, &mut lines)
-            .map(|_| lines)
+        forecast::run(&args, schedule, now, basis, Format::Json, None, &mut lines).map(|_| lines)
     });
     Ok(Answer::lines(&lines.await??))
 }

@@ -5,9 +5,11 @@
 //! page's own modules are written in: `/**` and a line that begins with `//` are comments, and no
 //! regular expression has a quote or a space in it.
 
-/// A space beside one of these separates nothing. `+` and `-` are not among them: two of them are
-/// another sign.
-const SIGNS: &str = ",;:{}()[]=<>?|&!*";
+/// A space beside one of these separates nothing.
+const SIGNS: &str = ",;:{}()[]=<>?|&!*/%\"'`";
+
+/// A space beside one of these separates it only from another one: two of them are another sign.
+const TWINS: &str = "+-";
 
 /// A statement goes on after a line that ends with one of these, or has ended with its semicolon.
 const GOES_ON: [char; 5] = [';', ',', '{', '(', '['];
@@ -76,20 +78,35 @@ fn squeeze(line: &str, places: &mut Vec<Place>, served: &mut String) {
             (Place::Code(0), '}') => drop(places.pop()),
             (Place::Code(open), '}') => {
                 replace(places, Place::Code(open - 1));
-                // The last statement of a block needs no semicolon.
-                if served.ends_with(';') {
+                // The last statement of a block needs no semicolon, the last value no comma.
+                if served.ends_with([';', ',']) {
                     served.pop();
                 }
             }
+            (Place::Code(_), ']' | ')') if served.ends_with(',') => drop(served.pop()),
+            (Place::Code(_), '>') if served.ends_with(")=") => bare_parameter(served),
             (Place::Code(_), ' ') => {
                 let beside = [served.chars().next_back(), letters.peek().copied()];
-                if beside.into_iter().flatten().any(|letter| SIGNS.contains(letter)) {
+                let among = |signs: &str| beside.map(|letter| letter.is_some_and(|one| signs.contains(one)));
+                if among(SIGNS).contains(&true) || matches!(among(TWINS), [true, false] | [false, true]) {
                     continue;
                 }
             }
             (Place::Code(_), _) => {}
         }
         served.push(letter);
+    }
+}
+
+/// The one parameter of a function, as in `(a)=`, needs no parentheses.
+fn bare_parameter(served: &mut String) {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let Some((before, name)) = served.strip_suffix(")=").and_then(|text| text.rsplit_once('(')) else {
+        return;
+    };
+    // What stands before, as `async`, would be one word with the name.
+    if !name.is_empty() && name.chars().all(is_name) && !before.ends_with(is_name) {
+        *served = format!("{before}{name}=");
     }
 }
 
@@ -106,11 +123,13 @@ mod tests {
     #[test]
     fn what_a_script_says_stays() {
         for (script, expected) in [
-            ("// A comment.\n\n  const a = (x, y) => x + y;\n", "const a=(x,y)=>x + y;"),
+            ("// A comment.\n\n  const a = (x, y) => x + y;\n", "const a=(x,y)=>x+y;"),
             ("/** @param {string} a */\nf(a, \" , \" , 'a = b');", "f(a,\" , \",'a = b');"),
             ("t = `a, ${f({ b: ` , ${c } ` })} , d` ;", "t=`a, ${f({b:` , ${c} `})} , d`;"),
             ("return { a: \"it's \\\" , \" };", "return{a:\"it's \\\" , \"};"),
-            ("a + +b - -c", "a + +b - -c"),
+            ("a + +b - -c / d % e", "a+ +b- -c/d%e"),
+            ("f((a) => async (b) => [c, (d) => e,], ' (f) => g ')", "f(a=>async(b)=>[c,d=>e],' (f) => g ')"),
+            ("import { a } from './a.js'; case 'b':", "import{a}from'./a.js';case'b':"),
             ("if (a) { b(';}'); c(); }", "if(a){b(';}');c()}"),
             ("f(a,\n  b);\ng()\n  .h();\nlet c = 1\nlet d", "f(a,b);g().h();let c=1\nlet d"),
         ] {

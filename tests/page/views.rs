@@ -189,6 +189,12 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
             "now",
             "document.querySelector('table[aria-label=\"Next occurrences\"]')?.textContent.includes('GMT')",
         ),
+        // An entry of a chain is told with the one that it comes after.
+        (
+            "now",
+            "document.querySelector('[data-key=\"next invoices\"]')?.textContent.includes('after report')",
+        ),
+        ("now", "document.querySelector('.hours div:last-child')?.title.includes('1 failed')"),
         (
             "timeline",
             "document.querySelector('.lanes ~ p')?.textContent.includes('a dashed line leads to a retry')",
@@ -199,6 +205,8 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
             "[...document.querySelectorAll('.lanes li')].map((li) => li.textContent).join().includes('report,invoices')",
         ),
         ("calendar", "document.querySelector('.heat .closed') && document.querySelector('.plot canvas')"),
+        ("calendar", "document.querySelector('.card').textContent.includes('are skipped on always: ')"),
+        ("calendar", "document.querySelector('.heat .closed').title.includes('skipped on always')"),
         ("entry/invoices", "document.querySelector('.lead')?.textContent.startsWith('due when report ends')"),
         ("entry/report", "document.querySelector('dl')?.textContent.includes('theninvoices')"),
         ("entry/report", "document.querySelector('.pace.quick')"),

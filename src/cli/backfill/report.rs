@@ -280,7 +280,7 @@ impl<'a> Runs<'a> {
                 let action = record.action_id.map_or(String::new(), |id| format!("action {id}"));
                 let reason =
                     record.in_words().map_or(String::new(), |reason| format!("  {}", visible(&reason)));
-                // As wide as the longest state.
+                // The column is as wide as the longest state.
                 let line =
                     format!("{}  {style}{state:8}{style:#}  {action}{reason}", record.key.scheduled_at());
                 writeln!(text, "{}", line.trim_end())?;
@@ -289,7 +289,7 @@ impl<'a> Runs<'a> {
         output::print(&text).map(|_| ())
     }
 
-    /// Whether each run ended with success.
+    /// Returns true when each run ended with success.
     pub(super) fn is_success(&self) -> bool {
         self.ended.1 == 0
     }

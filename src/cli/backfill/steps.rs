@@ -162,7 +162,7 @@ impl Steps<'_> {
             match answers.as_mut().map(|answers| answers.within(POLL)) {
                 Some(Ok(Some(Answer::Told(told)))) => {
                     tell(&told);
-                    // Nothing more is told of one that has started.
+                    // The daemon tells nothing more of an occurrence after its final event.
                     answers = answers.filter(|_| !told.is_final());
                 }
                 Some(Ok(_)) => {}

@@ -12,11 +12,11 @@ use crate::log::words::counted;
 use crate::online::{CheckClient, Learnt, findings, survey};
 use crate::schedule::{Account, Code, Diagnostic, Finding, Loaded, Part, Schedule, Severity, StackUid};
 
-/// What came of asking.
+/// The outcome of the questions to the API.
 pub(super) struct Asked {
-    /// What the API's answers say of the schedule, and what could not be asked.
+    /// Findings by the API's answers, and questions that could not be asked.
     pub diagnostics: Vec<Diagnostic>,
-    /// What it took, for people.
+    /// Summary of the questions, for people.
     pub summary: String,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Form {
 /// One line that runs a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// From 1.
+    /// Line number, from 1.
     pub(super) number: usize,
     /// The comments right above the line, without their signs.
     pub(super) comments: Vec<String>,
@@ -29,7 +29,7 @@ pub(super) struct Line {
     /// The command for the shell, with `\%` read as `%`. The standard input behind a bare `%` is
     /// left out.
     pub(super) command: String,
-    /// Whether a bare `%` gives the command a standard input, which a job of Cloud 66 has not.
+    /// True when a bare `%` gives the command a standard input. A job of Cloud 66 has none.
     pub(super) has_input: bool,
     /// The zone that `CRON_TZ` sets for this line.
     pub(super) timezone: Option<String>,

@@ -15,7 +15,7 @@ use crate::timetable::{Shift, Transition, occurrences, shift, transitions};
 /// Offsets are within 26 hours of each other: a change of the same local day is not further away.
 const AROUND: SignedDuration = SignedDuration::from_hours(2 * 26);
 
-/// How many moved or merged occurrences are told one by one.
+/// Moved or merged occurrences that are told one by one at most.
 const TOLD: usize = 4;
 
 /// The instant that was asked for, and the changes of the clocks on its day.
@@ -26,7 +26,7 @@ pub(super) struct Clocks {
     pub(super) at: Timestamp,
     /// Why the instant is not simply the one that was asked for.
     note: Option<String>,
-    /// What the clocks do on its local day.
+    /// Changes of the clocks on the local day.
     clock_changes: Vec<Change>,
 }
 
@@ -39,7 +39,7 @@ struct Change {
     from: DateTime,
     /// The first one after them.
     until: DateTime,
-    /// What becomes of the entry's occurrences there.
+    /// Effects on the entry's occurrences.
     effects: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ use crate::occurrence::Reason;
 use crate::schedule::Entry;
 use crate::timetable::Explanation;
 
-/// What the journal has of an occurrence.
+/// The journal's part of the answer for an occurrence.
 pub(super) enum Fate {
     /// There is no place where a journal could be.
     NotAsked,
@@ -59,10 +59,10 @@ struct Told<'a> {
     /// The calendar that it falls on, where the reason is `calendar`.
     #[serde(skip_serializing_if = "Option::is_none")]
     calendar: Option<&'a str>,
-    /// How the last attempt failed.
+    /// Error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
-    /// When the occurrence was scheduled that went in its place.
+    /// The scheduled_at of the newer occurrence that went in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Timestamp>,
     /// A second action that it turned out to have. `None`: there is none, as nearly always.

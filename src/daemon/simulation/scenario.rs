@@ -448,6 +448,7 @@ fn conditions(rng: &mut Rng) -> Conditions {
             .unwrap_or_default(),
         deploys: ["s0", "s1"].into_iter().filter_map(|stack| deploys(stack, rng)).collect(),
         action_duration: Duration::from_millis(rng.u64(100..20_000)),
+        usual: crate::journal::UsualRuns::default(),
         seed: rng.u64(..),
     }
 }

@@ -276,7 +276,7 @@ impl Dispatch {
         let by_list = self.verdicts(&key, &found, now).verdicts;
         let comes_to_one = by_list.into_iter().filter(|(_, verdict)| *verdict != Verdict::Later);
         let jobs: BTreeSet<JobUid> = comes_to_one
-            .filter_map(|(id, _)| Some(self.pending.get(&id)?.entry.job.clone()))
+            .filter_map(|(id, _)| Some(self.occurrences.get(id)?.entry.job.clone()))
             .take(MOST_RECORDS)
             .collect();
         let asked = jobs

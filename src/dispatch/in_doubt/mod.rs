@@ -112,6 +112,14 @@ impl Doubts {
         self.open.get(&id).map(|doubt| doubt.sent_at)
     }
 
+    /// Panics unless each of these occurrences is in doubt, and no other is.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self, in_doubt: &BTreeSet<Id>) {
+        assert!(self.open.keys().eq(in_doubt), "{:?} are in doubt, and {in_doubt:?}", self.open.keys());
+        let patience: BTreeSet<_> = self.open.iter().map(|(&id, doubt)| (doubt.given_up_at, id)).collect();
+        assert_eq!(self.patience, patience, "each doubt is given up at its instant");
+    }
+
     /// When the patience with one of them ends.
     pub(super) fn patience_ends(&self) -> Option<Mono> {
         self.patience.first().map(|&(at, _)| at)
@@ -143,11 +151,11 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(pending) = self.pending.get_mut(&id) else {
+        self.occurrences.move_to(id, Place::Doubt);
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         let entry = Arc::clone(&pending.entry);
-        pending.place = Place::Doubt;
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
         let InDoubtReport { sent_at, left, vague, token, error, status } = came;
         pending.history.error = Some(error.clone());
@@ -171,7 +179,6 @@ impl Dispatch {
             error: error.clone(),
             status,
         }));
-        self.activity.entry(entry.name.clone()).or_default().in_doubt += 1;
         let longest_wait = entry.account.timeout.saturating_add(SETTLES_AFTER_END);
         let doubt = InDoubtAttempt {
             account: entry.account.name.clone(),

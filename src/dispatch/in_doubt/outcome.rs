@@ -33,13 +33,10 @@ impl Dispatch {
                 continue;
             };
             self.doubts.patience.remove(&(doubt.given_up_at, id));
-            let Some(pending) = self.pending.get(&id) else {
+            let Some(pending) = self.occurrences.get(id) else {
                 continue;
             };
             let (entry, key) = (Arc::clone(&pending.entry), pending.key());
-            if let Some(activity) = self.activity.get_mut(&entry.name) {
-                activity.in_doubt -= 1;
-            }
             let (resolution, action_id) = match &verdict {
                 Verdict::Started(action) => {
                     (Resolution::Started, action.as_ref().and_then(|action| action.id))
@@ -86,7 +83,7 @@ impl Dispatch {
         };
         let (limit, remaining) = (lane.quota.limit(), lane.quota.remaining());
         let began = action.started().filter(|&at| doubt.vague && at > doubt.sent_at);
-        if let Some(pending) = self.pending.get_mut(&id) {
+        if let Some(pending) = self.occurrences.get_mut(id) {
             pending.history.attempts = pending.history.attempts.max(1);
         }
         self.started(id, action, (began.unwrap_or(doubt.sent_at), None), limit, remaining, now, effects);
@@ -97,16 +94,15 @@ impl Dispatch {
         if !self.waits_again(id, now, effects) {
             return;
         }
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
-        pending.waited = true;
+        pending.history.waited = true;
         effects.extend(pending.record_waiting(Reason::Retry));
-        let newest = self.activity.get(&pending.entry.name).and_then(|activity| activity.newest_sent);
-        let newer = newest.filter(|&newest| newest > pending.first());
-        if let Some(newer) =
-            newer.filter(|_| pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand())
-        {
+        let gives_way = pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand();
+        let (entry, first) = (pending.entry.name.clone(), pending.first());
+        let newest = self.occurrences.activity(&entry).and_then(|activity| activity.newest_sent);
+        if let Some(newer) = newest.filter(|&newest| gives_way && newest > first) {
             return self.superseded(id, newer, now, effects);
         }
         // The list was read later than that, and shows none.
@@ -127,7 +123,7 @@ impl Dispatch {
         if !entry.idempotent {
             return self.unknown(id, doubt.error, now, effects);
         }
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         let error = doubt.error.clone();
@@ -136,8 +132,7 @@ impl Dispatch {
             return self.retry(id, error, status, now, effects);
         }
         // The clock was set back: it is not sent before it is due.
-        pending.place = Place::Future;
-        self.future.insert((pending.due_at, id));
+        self.occurrences.move_to(id, Place::Future);
     }
 
     /// Forgets those whose actions no list that is yet to be read can hold.

@@ -138,7 +138,7 @@ impl Dispatch {
         from: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         let from = pending.history.surplus_from.map_or(from, |first| first.min(from));
@@ -157,7 +157,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         let Some((pending, from)) =
-            self.pending.get(&id).and_then(|pending| Some((pending, pending.history.surplus_from?)))
+            self.occurrences.get(id).and_then(|pending| Some((pending, pending.history.surplus_from?)))
         else {
             return;
         };
@@ -212,7 +212,7 @@ impl Dispatch {
                         watched.told.extend(surplus);
                     }
                 }
-                _ => match self.pending.values_mut().find(|pending| pending.key() == key) {
+                _ => match self.occurrences.id_of(&key).and_then(|id| self.occurrences.get_mut(id)) {
                     Some(pending) => pending.history.surplus_from = Some(watch.from),
                     // It has come to an end that is no start.
                     None => {

@@ -12,7 +12,7 @@ use super::surplus::surplus;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, JobRecord};
 use crate::dispatch::listing::{Ahead, Reading};
-use crate::dispatch::{Dispatch, Id, InFlight, Pending};
+use crate::dispatch::{Dispatch, Id, InFlight};
 use crate::journal::{ClockOf, Key, Known};
 use crate::schedule::{AccountName, JobUid, StackUid};
 
@@ -88,12 +88,12 @@ impl Dispatch {
             let standing = if doubt.over_at <= since { Standing::Over } else { Standing::Open };
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             ids.push((id, doubt.account == *account));
-            keys.extend(self.pending.get(&id).map(Pending::key));
+            keys.extend(self.occurrences.get(id).map(|pending| pending.key()));
             attempts.push(doubt.attempt(now, ahead, user, standing));
         }
         let judged = attempts.len();
         let mut jobs: Vec<Option<&JobUid>> =
-            (ids.iter()).map(|(id, _)| self.pending.get(id).map(|pending| &pending.entry.job)).collect();
+            (ids.iter()).map(|(id, _)| self.occurrences.get(*id).map(|pending| &pending.entry.job)).collect();
         // A further action of an occurrence that was sent again belongs to that occurrence.
         let mut rivals = attempts.clone();
         for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
@@ -199,7 +199,8 @@ impl Dispatch {
             // An action of an occurrence that is sent again is told as surplus once another action
             // of it is known.
             if let Verdict::Started(action) = verdict
-                && (self.doubts.resent.contains_key(key) || self.known.contains(key) && !self.is_open(key))
+                && (self.doubts.resent.contains_key(key)
+                    || self.occurrences.id_of(key).is_some() && !self.is_open(key))
             {
                 own.extend(action.as_ref().and_then(|action| action.id));
             } else if matches!(verdict, Verdict::Started(_)) {
@@ -217,8 +218,7 @@ impl Dispatch {
 
     /// Whether an attempt of an occurrence is in doubt.
     fn is_open(&self, key: &Key) -> bool {
-        let mut keys = self.doubts.open.keys().filter_map(|id| self.pending.get(id));
-        keys.any(|pending| pending.key() == *key)
+        self.occurrences.id_of(key).is_some_and(|id| self.doubts.open.contains_key(&id))
     }
 
     /// Whose actions are started by a token, if no action in the list that is known to be ours says
@@ -239,7 +239,7 @@ impl Dispatch {
 
     pub(super) fn in_flight_on(&self, stack: &StackUid) -> Vec<Flying> {
         let fires = self.requests.values().filter_map(|request| match request {
-            InFlight::Fire(_, id, left) => Some((self.pending.get(id)?, *left)),
+            InFlight::Fire(_, id, left) => Some((self.occurrences.get(*id)?, *left)),
             _ => None,
         });
         let on_stack = fires.filter(|(pending, _)| pending.entry.stack == *stack);

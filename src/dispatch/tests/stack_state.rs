@@ -143,7 +143,7 @@ fn what_is_held_past_its_deadline_is_missed_for_what_held_it() {
     world.plan(&entry, &[10]);
     live(&mut world, 60, |_| Some(Obstacle::Maintenance));
     assert_eq!(world.told(), ["occurrence.waiting a maintenance", "occurrence.missed a maintenance"]);
-    assert!(world.dispatch.pending.is_empty() && world.dispatch.activity.is_empty());
+    assert!(world.dispatch.occurrences.has_nothing());
     assert!(world.looks().is_empty(), "nothing is looked at for nobody");
     live(&mut world, 120, |_| Some(Obstacle::Maintenance));
 }

@@ -152,6 +152,7 @@ impl World {
         self.now.mono += Duration::try_from(to.duration_since(self.now.wall)).unwrap_or_default();
         self.now.wall = to;
         self.advance();
+        self.dispatch.check_invariants();
     }
 
     /// The gauges of the account.
@@ -161,11 +162,16 @@ impl World {
 
     /// What the gauge of what waits should show: every queue, walked through.
     pub(super) fn waiting(&self) -> [(Priority, usize); 3] {
-        let waits = |pending: &&Pending| matches!(pending.place, Place::Ready | Place::Retry(_));
-        let waiting: Vec<&Pending> = self.dispatch.pending.values().filter(waits).collect();
+        let waits = |pending: &&Pending| matches!(pending.place(), Place::Ready | Place::Retry(_));
+        let waiting: Vec<&Pending> = self.pending().filter(waits).collect();
         [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
             (priority, waiting.iter().filter(|pending| pending.entry.priority == priority).count())
         })
+    }
+
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Pending> {
+        let occurrences = &self.dispatch.occurrences;
+        occurrences.ids().into_iter().filter_map(|id| occurrences.get(id))
     }
 
     pub(super) fn advance(&mut self) {

@@ -111,7 +111,7 @@ impl Unable {
     }
 }
 
-/// What the keeper is told.
+/// A command to the elector.
 pub(super) enum Command {
     /// Lead a shard when it is free.
     Join(Shard, Candidate),
@@ -152,7 +152,7 @@ pub(super) struct Elector {
     pub(super) former: Option<Id>,
     /// The journal that the state directory knows.
     pub(super) known: KnownJournal,
-    /// Until the first connection.
+    /// The answer to a replaced journal, needed until the first connection.
     pub(super) when_replaced: WhenReplaced,
     /// The identity of the journal, for who writes to it besides.
     pub(super) identity: watch::Sender<Option<Identity>>,
@@ -161,13 +161,13 @@ pub(super) struct Elector {
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Receiver<Vec<i64>>,
     pub(super) shards: BTreeMap<Shard, Candidate>,
-    /// When the next beat, the next look and the next hand-over are due.
+    /// Times at which the next beat, the next look and the next hand-over are due.
     pub(super) due: [Mono; 3],
-    /// What was told of failures.
+    /// The failures that were told.
     pub(super) outage: Outage,
 }
 
-/// How a connection's life ended.
+/// The end of a connection.
 enum Ended {
     Left,
     Failed(JournalError),
@@ -319,7 +319,7 @@ impl Elector {
         };
         let number = candidate.part.number();
         candidate.part.rests(Now::read().mono);
-        // Who led everything had no reason to look again soon.
+        // A member that led everything had no reason to look again soon.
         self.due[1] = Mono::ZERO;
         let mut released = Ok(u64::from(number.is_none()));
         if let (Some(client), Some(number)) = (client, number) {
@@ -428,7 +428,7 @@ impl Elector {
         Ok(pause.min(Duration::from_secs(3600)))
     }
 
-    /// Takes a shard's lease if it is free. Returns when to look again.
+    /// Takes a shard's lease if it is free. Returns the time of the next look.
     async fn consider(
         &mut self,
         client: &Client,
@@ -515,8 +515,8 @@ impl Elector {
     }
 }
 
-/// Whether the database's clock, as it was shown between two readings of this machine's, is further
-/// away than allowed.
+/// Returns true when the database's clock, read between two readings of this machine's clock, is
+/// further away than allowed.
 fn is_too_far(asked: Now, answered: Now, shown: i64) -> bool {
     let Ok(shown) = Timestamp::from_microsecond(shown) else {
         return false;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::types::Type;
 
-use super::super::{JournalError, Key, LastEnds, Lately, Pause, Record, State};
+use super::super::{HOUR, JournalError, Key, LastEnds, Lately, Pause, Record, State};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::history::{ROWS, record};
 use super::{Address, rows, schema};
@@ -40,8 +40,9 @@ pub fn read_lately(
     let late = LATE.as_micros();
     let rows = format!("{ROWS} ORDER BY 1 DESC, 2 DESC LIMIT {MOST_ROWS}");
     let counts = format!(
-        "SELECT state, count(*), coalesce(sum((coalesce(sent - due, 0) > {late})::int), 0)::bigint
-         FROM ({rows}) AS rows GROUP BY state ORDER BY state"
+        "SELECT state, count(*), coalesce(sum((coalesce(sent - due, 0) > {late})::int), 0)::bigint,
+             scheduled_at / {HOUR} AS hour
+         FROM ({rows}) AS rows GROUP BY hour, state ORDER BY hour, state"
     );
     let notable = NOTABLE.map(|state| state.code().to_string()).join(", ");
     let notable = format!(
@@ -60,8 +61,9 @@ pub fn read_lately(
             let count = row.get::<_, i64>(1).cast_unsigned();
             total += count;
             lately.late += row.get::<_, i64>(2).cast_unsigned();
-            lately.counts.push((rows::state(row.get(0)).map_err(damaged)?, count));
+            lately.count(row.get(3), rows::state(row.get(0)).map_err(damaged)?, count);
         }
+        lately.counts.sort_by_key(|(state, _)| state.code());
         lately.cut = total >= MOST_ROWS;
         for row in answered(address, client.query_typed(&notable, &parameters)).await? {
             lately.notable.push(record(&row).map_err(damaged)?);
@@ -99,7 +101,7 @@ pub fn last_ends(address: &Address) -> Result<Vec<(EntryName, LastEnds)>, Journa
         let mut client = connect(address).await?;
         within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
         let transaction = answered(address, client.build_transaction().read_only(true).start()).await?;
-        // All that the journal keeps takes as long as it takes, within bounds.
+        // Reading the whole history may take longer than the session's limit.
         answered(address, transaction.batch_execute("SET LOCAL statement_timeout = 0")).await?;
         let found =
             async { transaction.query_typed(LAST, &[]).await.map_err(|error| failure(address, &error)) };

@@ -251,7 +251,7 @@ impl ShardHandle {
         &self.name
     }
 
-    /// Who leads, as far as this member knows.
+    /// Returns the leader as far as this member knows.
     pub fn leadership(&self, mono: Mono) -> Leadership {
         self.seen.borrow().leadership(mono)
     }
@@ -260,7 +260,7 @@ impl ShardHandle {
     pub async fn next_event(&mut self) -> LeadershipChange {
         match self.notices.recv().await {
             Some(notice) => notice,
-            // It is told as long as it can be asked to leave.
+            // Nobody can ask this member to leave any more.
             None => std::future::pending().await,
         }
     }

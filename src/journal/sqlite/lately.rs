@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, named_params};
 
-use super::super::{JournalError, Key, LastEnds, Lately, Pause, Record, State};
+use super::super::{HOUR, JournalError, Key, LastEnds, Lately, Pause, Record, State};
 use super::file;
 use super::history::{ROWS, record};
 use super::rows::{self, PAUSED, paused_entry, state};
@@ -44,7 +44,8 @@ fn lately(db: &Connection, since: Timestamp, until: Timestamp, most: usize) -> r
     let (since, until) = (since.as_microsecond(), until.as_microsecond());
     let mut lately = Lately::default();
     let mut statement = db.prepare(&format!(
-        "SELECT state, count(*), sum(coalesce(sent - due > {late}, 0)) FROM ({rows}) GROUP BY state"
+        "SELECT state, count(*), sum(coalesce(sent - due > {late}, 0)), scheduled_at / {HOUR} AS hour
+         FROM ({rows}) GROUP BY hour, state ORDER BY hour, state"
     ))?;
     let mut found =
         statement.query(named_params! { ":since": since, ":until": until, ":entry": None::<i64> })?;
@@ -53,7 +54,7 @@ fn lately(db: &Connection, since: Timestamp, until: Timestamp, most: usize) -> r
         let count = row.get::<_, i64>(1)?.cast_unsigned();
         total += count;
         lately.late += row.get::<_, i64>(2)?.cast_unsigned();
-        lately.counts.push((state(row, 0)?, count));
+        lately.count(row.get(3)?, state(row, 0)?, count);
     }
     lately.counts.sort_by_key(|(state, _)| state.code());
     lately.cut = total >= MOST_ROWS;

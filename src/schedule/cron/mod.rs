@@ -6,6 +6,7 @@ mod field;
 mod nickname;
 mod parse;
 mod piece;
+mod words;
 
 use std::fmt;
 use std::ops::Range;

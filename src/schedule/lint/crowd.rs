@@ -213,7 +213,7 @@ struct Crowd {
 impl Crowd {
     fn of((hour, minutes): (usize, &[u32])) -> Option<Crowd> {
         let of: u32 = minutes.iter().sum();
-        // Of several equal minutes, the first.
+        // The first of several equal minutes is told.
         let (minute, due) = minutes.iter().enumerate().rev().max_by_key(|(_, due)| **due)?;
         (of >= ENOUGH && *due * 4 > of).then_some(Crowd { hour, minute, due: *due, of })
     }

@@ -24,7 +24,7 @@ const TOLD: usize = 5;
 /// Span over which lints look ahead: every daylight saving rule has its days within a year.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 366);
 
-/// Everything that is doubtful in a schedule, looked at from `now` on.
+/// Returns everything that is doubtful in a schedule, from `now` on.
 pub(super) fn check(schedule: &Schedule, places: &Places, now: Timestamp) -> Vec<Problem> {
     let mut findings = Findings::new(places);
     let until = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);

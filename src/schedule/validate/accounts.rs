@@ -242,7 +242,8 @@ impl<'s> Validator<'s, '_> {
         self.kept(node, "a token", help)
     }
 
-    /// Where a secret is kept: in one of three places. `what` is what it is in a message.
+    /// Reads the place in which a secret is kept, one of three. `what` names the secret in a
+    /// message.
     pub(super) fn kept(&mut self, node: &Node<'s>, what: &str, help: &str) -> Result<TokenSource, Reported> {
         let fields = self.fields::<TokenKey>(node, what)?;
         let mut places = Vec::new();

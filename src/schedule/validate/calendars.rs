@@ -80,7 +80,8 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    /// What a calendar covers: one of three forms, and what belongs to that form alone.
+    /// Reads the days or windows of a calendar: one of three forms, with the keys that belong to
+    /// that form alone.
     fn covered(
         &mut self,
         pair: Pair<'_, 's>,
@@ -92,7 +93,7 @@ impl<'s> Validator<'s, '_> {
         let forms = [CalendarKey::Dates, CalendarKey::Cron, CalendarKey::File];
         let form = match forms.iter().filter(|key| given(key)).collect::<Vec<_>>()[..] {
             [form] => *form,
-            // What it is made of would be `for` alone, or `until`.
+            // Only `for` or `until` is given, which do not make a calendar.
             [] => {
                 let message = format!("the calendar `{name}` covers nothing");
                 return Err(self.error(Code::BadCalendar, self.key_span(pair), message, FORMS));

@@ -382,7 +382,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    /// How long an action takes when all is well.
+    /// Reads the run time of an action when all is well.
     fn expectation(&mut self, node: &Node<'s>) -> Result<Expectation, Reported> {
         const HELP: &str = "write `expect: { at_least: 10s, within: 30m }`, or one of the two";
         let fields = self.fields::<ExpectKey>(node, ExpectKey::OF)?;

@@ -127,8 +127,8 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    /// Whether each entry that comes after another one can ever come due. `pairs` has every name of
-    /// the file, those of entries that cannot be read among them.
+    /// Checks that each entry that comes after another one can come due. `pairs` has every name of
+    /// the file, also those of entries that cannot be read.
     pub(super) fn chains(&mut self, pairs: &[Pair<'_, 's>], entries: &[Arc<Entry>], places: &[Pair<'_, 's>]) {
         let chains = Chains::of(entries);
         let names: HashSet<&str> = pairs.iter().map(|(key, _)| &*key.0).collect();
@@ -267,8 +267,8 @@ impl<'e> Chains<'e> {
         None
     }
 
-    /// All that follows a name, itself first: "`a` → `b` → `c`", and what else comes after one of
-    /// them.
+    /// Returns the chain that begins with a name, as "`a` → `b` → `c`", and the further entries
+    /// that come after one of them.
     fn shown(&self, first: &str) -> String {
         let mut text = format!("`{first}`");
         let mut open: Vec<(&str, &EntryName)> = Vec::new();

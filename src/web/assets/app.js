@@ -7,17 +7,17 @@ import * as now from "./now.js";
 import * as quota from "./quota.js";
 import * as timeline from "./timeline.js";
 import * as why from "./why.js";
-import { headline, problems } from "./attention.js";
+import { headline } from "./attention.js";
 import { entryLink } from "./columns.js";
 import { byId, dim, el, fill, sentence } from "./dom.js";
 import { start as startKeys } from "./keys.js";
-import { isOld, listen, live, now as theirTime, start as startLive } from "./live.js";
+import { isOld, live, now as theirTime, start as startLive } from "./live.js";
 import { current } from "./route.js";
 import { mark } from "./states.js";
 import { clock, count, distance, utc, when, OWN_ZONE } from "./time.js";
 
-/** Problems that are shown at once. The others open. */
-const MOST_PROBLEMS = 4;
+/** Problems that are shown at once: one where they would push away what was asked for. The others open. */
+const mostProblems = () => (innerWidth > 832 && address.startsWith("now") ? 4 : 1);
 
 /**
  * What a view does: `update` when the daemon has answered (`changed`: it told something new), `tick` each second, `key`
@@ -109,20 +109,20 @@ function bar() {
 /** @param {any} status */
 function attention(status) {
   const place = byId("attention");
-  const found = problems(status);
+  const found = status.attention;
   place.hidden = !found.length;
   place.classList.toggle("stops", !status.ready);
-  const problem = (/** @type {import("./attention.js").Problem} */ { what, since, concerns, remedy, entry: of }) =>
-    el("p", {}, el("strong", {}, sentence(what)), since ? [" since ", el("time", { datetime: since, title: utc(since) }, when(since, OWN_ZONE, theirTime()))] : null, of ? ["; entry ", entryLink(of)] : concerns ? `; ${concerns}` : null, remedy ? dim(sentence(remedy)) : null);
-  const rest = found.slice(MOST_PROBLEMS);
+  const problem = (/** @type {any} */ { what, since, concerns, remedy, entry: of }) =>
+    el("p", {}, el("strong", {}, sentence(what)), since && [" since ", el("time", { datetime: since, title: utc(since) }, when(since, OWN_ZONE, theirTime()))], of ? ["; entry ", entryLink(of)] : concerns && `; ${concerns}`, remedy && dim(sentence(remedy)));
+  const rest = found.slice(mostProblems());
   const open = Boolean(place.querySelector("details[open]"));
-  fill(place, found.slice(0, MOST_PROBLEMS).map(problem), rest.length ? el("details", { open }, el("summary", { "data-key": "problems" }, `${count(rest.length)} more`), rest.map(problem)) : null);
+  fill(place, found.slice(0, mostProblems()).map(problem), rest.length > 0 && el("details", { open }, el("summary", { "data-key": "problems" }, `${count(rest.length)} more`), rest.map(problem)));
 }
 
 /** @param {any} status */
 function foot(status) {
   const { path, entries, loaded_at: loaded } = status.schedule;
-  fill(byId("foot"), el("span", {}, `${count(entries)} ${entries === 1 ? "entry" : "entries"} of ${path}${loaded ? `, read ${when(loaded, OWN_ZONE, theirTime())}` : ""}`), status.paused_total ? el("span", {}, `${count(status.paused_total)} paused`) : null, el("span", {}, `journal ${status.journal.path}`), el("span", {}, `stackcron ${status.version}, process ${status.pid}, started ${distance(status.since, theirTime())}`), el("span", {}, `times in ${OWN_ZONE}, or in the entry's zone`), el("span", {}, "keys: ?"));
+  fill(byId("foot"), el("span", { "data-key": "schedule", "data-version": loaded }, `${count(entries)} ${entries === 1 ? "entry" : "entries"} of ${path}${loaded ? `, read ${when(loaded, OWN_ZONE, theirTime())}` : ""}`), status.paused_total && el("span", {}, `${count(status.paused_total)} paused`), el("span", {}, `journal ${status.journal.path}`), el("span", {}, `stackcron ${status.version}, process ${status.pid}, started ${distance(status.since, theirTime())}`), el("span", {}, `times in ${OWN_ZONE}, or in the entry's zone`), el("span", {}, "keys: ?"));
 }
 
 function tick() {
@@ -136,7 +136,6 @@ addEventListener("hashchange", route);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(current()));
 find.field();
 startKeys(() => view);
-listen(update);
 route();
-startLive();
+startLive(update);
 setInterval(tick, 1000);

@@ -4,9 +4,11 @@ import { Later, address, ask } from "./api.js";
 import { entryLink, groups } from "./columns.js";
 import { card, dim, el, empty, fill, soft } from "./dom.js";
 import { now } from "./live.js";
-import { plot } from "./plot.js";
-import { behind, table } from "./table.js";
+import { bounds, plot } from "./plot.js";
+import { behind, numbers, table } from "./table.js";
 import { count, date, hour, offset, utc } from "./time.js";
+
+/** @typedef {import("./table.js").Column} Column */
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -40,17 +42,20 @@ function heat(cells, rooms) {
   const most = Math.max(1, ...cells.map((cell) => cell.due));
   const room = [...rooms.values()].reduce((a, b) => a + b, 0);
   const days = groups(cells, (cell) => cell.date);
-  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}${cell.skipped ? `, ${count(cell.skipped)} skipped on a calendar` : ""}`;
+  const title = (/** @type {any} */ cell) => `${cell.date} ${String(cell.hour).padStart(2, "0")}:00, ${count(cell.due)} due${room ? `, ${Math.round((100 * cell.due) / room)} % of the quota` : ""}${cell.skipped ? `, ${count(cell.skipped)} skipped on ${cell.calendars.join(", ")}` : ""}`;
   const rows = days.map(([day, hours]) => {
     const change = clocks(day, zone);
     const sum = hours.reduce((all, cell) => all + cell.due, 0);
-    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change ? dim(" ± clock") : null),
+    return el("tr", {}, el("th", { scope: "row", title: change }, date(`${day}T12:00:00Z`, "UTC"), change && dim(" ± clock")),
       hours.map((cell) => el("td", { class: `${shade(cell.due, room || most)}${room && cell.due > room ? " over" : ""}${cell.skipped ? " closed" : ""}`, title: title(cell) }, cell.due ? short(cell.due) : cell.skipped ? dim("–") : "")), el("th", { class: "num" }, count(sum)));
   });
   const head = el("tr", {}, el("th", { scope: "col" }, zone), Array.from({ length: 24 }, (_, h) => el("th", { scope: "col" }, String(h).padStart(2, "0"))), el("th", { scope: "col", class: "num" }, "due"));
+  /** The days on which each calendar leaves something out. @type {Record<string, Set<string>>} */
+  const closed = {};
+  for (const { calendars = [], date: day } of cells) for (const name of calendars) (closed[name] ??= new Set()).add(day);
   const changes = days.map(([day]) => [day, clocks(day, zone)]).filter(([, change]) => change);
   return [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Occurrences by hour" }, el("table", { class: "heat", "aria-label": "Occurrences by day and hour" }, el("thead", {}, head), el("tbody", {}, rows))),
-    cells.some((cell) => cell.skipped) ? soft("Hatched: some of the hour's occurrences fall on a calendar, and are skipped.") : null,
+    Object.entries(closed).map(([calendar, on]) => soft(`Hatched: occurrences are skipped on ${calendar}: ${[...on].map((day) => date(`${day}T12:00:00Z`, "UTC")).join(", ")}`)),
     changes.map(([day, change]) => soft(`${date(`${day}T12:00:00Z`, "UTC")}: ${change}`))];
 }
 
@@ -70,31 +75,26 @@ function forecast(account, windows, span) {
   times.push(times[times.length - 1] + length(windows) / 1000);
   const lines = [
     { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: drawn.map((window) => window.due + window.follow_up + window.looks) },
-    { label: "limit", colour: "--ink", dash: [2, 3], values: drawn.map((window) => window.limit) },
-    { label: "without the reserve", colour: "--wait", dash: [6, 4], values: drawn.map((window) => window.limit - window.reserve) },
+    ...bounds(drawn.map((window) => window.limit), "without the reserve", drawn.map((window) => window.limit - window.reserve)),
   ];
   const full = windows.filter((window) => window.over || window.late || window.missed);
-  /** @type {Map<string, { late: number, missed: number }>} */
+  /** How many windows each entry is missed, and late, in. @type {Map<string, number[]>} */
   const names = new Map();
   for (const window of full) {
-    for (const [entries, kind] of /** @type {[string[], "late" | "missed"][]} */ ([[window.late_entries, "late"], [window.missed_entries, "missed"]])) {
+    [window.missed_entries, window.late_entries].forEach((/** @type {string[]} */ entries, kind) => {
       for (const entry of entries) {
-        const known = names.get(entry) ?? { late: 0, missed: 0 };
+        const known = names.get(entry) ?? [0, 0];
         known[kind] += 1;
         names.set(entry, known);
       }
-    }
+    });
   }
-  const troubled = [...names].sort(([, a], [, b]) => b.missed - a.missed || b.late - a.late);
+  const troubled = [...names].sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1]);
   const verdict = full.length ? el("p", {}, `Does not fit in ${count(full.length)} of ${count(windows.length)} windows. For want of quota:`) : soft("Everything fits.");
-  const columns = [
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ [entry]) => entryLink(entry) },
-    { head: "windows with missed", kind: "num", cell: (/** @type {any} */ [, { missed }]) => (missed ? count(missed) : "–") },
-    { head: "windows with late", kind: "num", cell: (/** @type {any} */ [, { late }]) => (late ? count(late) : "–") },
-  ];
-  const numbers = ["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ window) => count(window[key]) }));
-  const all = behind(`Forecast of ${account}`, [{ head: "window (UTC)", kind: "tight", cell: (window) => utc(window.window_start) }, ...numbers], windows);
-  return card(`Forecast of account ${account}, the next ${span === HOUR ? "hour" : "24 hours"}`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length ? table("What does not fit", columns, troubled) : null, all);
+  /** @type {Column[]} */
+  const columns = [["entry", "wide", ([entry]) => entryLink(entry)], ...["missed", "late"].map((word, kind) => /** @type {Column} */ ([`windows with ${word}`, "num", ([, counts]) => (counts[kind] ? count(counts[kind]) : "–")]))];
+  const all = behind(`Forecast of ${account}`, [["window (UTC)", "tight", (window) => utc(window.window_start)], ...numbers(["due", "follow_up", "looks", "limit", "reserve", "over", "late", "missed"], count)], windows);
+  return card(`Forecast of account ${account}, the next ${span === HOUR ? "hour" : "24 hours"}`, plot(`Requests in each window of account ${account}, with its limit`, times, lines), verdict, troubled.length > 0 && table("What does not fit", columns, troubled), all);
 }
 
 /**

@@ -15,7 +15,7 @@ export const counting = (at, title) => el("span", { "data-at": at, title }, dist
 /** An instant on the clocks of a zone, and in UTC for who hovers. @param {string} at @param {string} [zone] */
 export function instant(at, zone = OWN_ZONE) {
   const name = abbreviation(at, zone);
-  return el("time", { datetime: at, title: utc(at) }, when(at, zone, now()), name ? dim(` ${name}`) : null);
+  return el("time", { datetime: at, title: utc(at) }, when(at, zone, now()), name && dim(` ${name}`));
 }
 
 /** How long an action ran, in milliseconds. @param {any} record @returns {number | null} */
@@ -27,22 +27,25 @@ export const stateLink = (one) => el("a", { href: why(one.entry, one.scheduled_a
 /** @typedef {import("./table.js").Column} Column */
 
 /** @param {string} [zone] @returns {Column} */
-export const scheduled = (zone) => ({ head: "scheduled", kind: "tight", cell: (one) => [instant(one.scheduled_at, zone), one.pass ? ` pass ${one.pass}` : null, one.retry ? dim(` retry ${one.retry}`) : null] });
+export const scheduled = (zone) => ["scheduled", "tight", (one) => [instant(one.scheduled_at, zone), one.pass && ` pass ${one.pass}`, one.retry && dim(` retry ${one.retry}`)]];
 /** @type {Column} */
-export const entry = { head: "entry", kind: "tight", cell: (one) => entryLink(one.entry) };
+export const entry = ["entry", "tight", (one) => entryLink(one.entry)];
 /** @type {Column} */
-export const state = { head: "state", kind: "tight", cell: stateLink };
+export const state = ["state", "tight", stateLink];
 /** @type {Column} */
-export const late = { head: "late", kind: "num tight", cell: (one) => took(one.lateness_ms) };
+export const late = ["late", "num tight", (one) => took(one.lateness_ms)];
 /** @type {Column} */
-export const runTime = { head: "ran", kind: "num tight", cell: (one) => [took(ran(one)), one.pace ? el("span", { class: `pace ${one.pace}` }, ` ${one.pace}`) : null] };
+export const runTime = ["ran", "num tight", (one) => [took(ran(one)), one.pace && el("span", { class: `pace ${one.pace}` }, ` ${one.pace}`)]];
 /** @type {Column} */
-export const action = { head: "action", kind: "num less", cell: (one) => one.action_id ?? "–" };
+export const action = ["action", "num less", (one) => one.action_id ?? "–"];
 /** @type {Column} */
-export const reason = { head: "reason", kind: "wide soft", cell: (one) => (one.calendar ? `on the calendar ${one.calendar}` : one.reason ?? "") };
+export const reason = ["reason", "wide soft", (one) => (one.calendar ? `on the calendar ${one.calendar}` : one.reason)];
 
 /** The state of an entry's last occurrence. @type {Column} */
-export const last = { head: "last", kind: "tight less", cell: ({ entry: name, last: one }) => (one?.state ? stateLink({ ...one, entry: name }) : "–") };
+export const last = ["last", "tight less", ({ entry: name, last: one }) => (one?.state ? stateLink({ ...one, entry: name }) : "–")];
+
+/** Leads to why. @type {Column} */
+export const whyLink = ["why", "tight num", (one) => el("a", { href: why(one.entry, one.scheduled_at), "aria-label": `why ${one.entry} at ${one.scheduled_at}` }, "why →")];
 
 /**
  * Records by what they have under a key.

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @typedef {Node | string | number | null | undefined | false | Node[]} Child */
+/** @typedef {Node | string | null | undefined | false | 0 | Node[]} Child */
 /** @typedef {Record<string, any>} Attributes */
 
 /**
@@ -11,7 +11,7 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 function dress(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
+    if ((value ?? false) === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, v] of Object.entries(value)) /** @type {any} */ (element).style.setProperty(key, v);
     else element.setAttribute(name, value === true ? "" : String(value));
@@ -46,10 +46,9 @@ export function svg(tag, attributes = {}, ...children) {
   return /** @type {SVGElement} */ (element);
 }
 
-/** @param {(Child | Child[])[]} children */
+/** What is there of them: nothing stands for nothing, so that `condition && child` is one. @param {(Child | Child[])[]} children */
 function nodes(children) {
-  const shown = (/** @type {any} */ child) => child !== null && child !== undefined && child !== false;
-  return children.flat(2).filter(shown).map((child) => (child instanceof Node ? child : String(child)));
+  return /** @type {(Node | string)[]} */ (children.flat(2).filter(Boolean));
 }
 
 /**

@@ -1,14 +1,13 @@
 // The view of one entry: what it is, when it is due, what became of it, how long it runs.
 
 import { address, ask } from "./api.js";
-import { words } from "./cron.js";
-import { action, counting, entryLink, instant, late, ran, reason, runTime, scheduled, state } from "./columns.js";
+import { action, counting, entryLink, instant, late, ran, reason, runTime, scheduled, state, whyLink } from "./columns.js";
 import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
 import { plot } from "./plot.js";
-import { changed, to, why } from "./route.js";
+import { changed, to } from "./route.js";
 import { STATES, mark } from "./states.js";
 import { table } from "./table.js";
-import { count, quantile, took, utc } from "./time.js";
+import { count, quantile, sorted, took, utc } from "./time.js";
 
 /** Occurrences of a page of history, and of the plots. */
 const PAGE = 200;
@@ -25,20 +24,28 @@ const quoted = (text) => (/^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'
 /** @param {any} entry */
 function about(entry) {
   const { policies } = entry;
-  const links = (/** @type {string[]} */ names) => names.flatMap((each, place) => [place ? ", " : "", entryLink(each)]);
   const ends = { success: "has ended with success", failure: "has ended without success", end: "has ended" };
-  const crons = entry.after ? el("div", {}, "when ", entryLink(entry.after.entry), ` ${ends[/** @type {"success"} */ (entry.after.on)]}`) : entry.cron.map((/** @type {string} */ cron) => el("div", {}, el("code", {}, cron), words(cron) ? dim(`  ${words(cron)}`) : null));
-  const deadline = `start_deadline ${policies.start_deadline}`;
-  const flags = [policies.jitter !== "0s" && `jitter ${policies.jitter}, its own delay ${policies.delay}`, policies.idempotent && "idempotent", !policies.follow && "not followed", policies.stack_state !== "ignore" && `stack_state: ${policies.stack_state}`].filter(Boolean);
-  const rows = [["due", crons], ...(entry.then ? [["then", links(entry.then)]] : []), ["zone", entry.timezone], ["stack", el("a", { href: to("find", null, { q: entry.stack }) }, entry.stack)], ["job", entry.job], ["account", el("a", { href: to("quota") }, entry.account)],
-    ["policies", [`overlap ${policies.overlap}`, `catch_up ${policies.catch_up}`, `priority ${policies.priority}`, deadline, ...flags].join(", ")]];
-  const expected = policies.expect;
-  if (expected) rows.push(["expected", [expected.at_least && `at least ${expected.at_least}`, expected.within && `within ${expected.within}`].filter(Boolean).join(", ")]);
-  if (policies.retry) rows.push(["retry", policies.retry]);
-  if (policies.not_on.length) rows.push(["not on", policies.not_on.join(", ")]);
-  if (entry.paused) rows.push(["paused", el("span", { class: "state" }, mark("skipped"), { schedule: "in the schedule file", command: "by stackcron pause", both: "in the schedule file and by stackcron pause" }[/** @type {string} */ (entry.paused)] ?? entry.paused)]);
-  if (entry.pause) rows.push(["", `by ${entry.pause.by} since ${utc(entry.pause.since)}${entry.pause.until ? ` until ${utc(entry.pause.until)}` : ""}${entry.pause.note ? `: ${entry.pause.note}` : ""}`]);
-  return el("dl", {}, rows.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
+  const { after, cron, pause, then = [] } = entry;
+  const { expect, jitter, not_on: out, stack_state: held } = policies;
+  const due = after ? ["when ", entryLink(after.entry), ` ${ends[/** @type {"success"} */ (after.on)]}`] : cron.map((/** @type {string} */ one, /** @type {number} */ n) => el("div", {}, el("code", {}, one), entry.words[n] && dim(`  ${entry.words[n]}`)));
+  const listed = (/** @type {any[]} */ ...all) => all.filter(Boolean).join(", ");
+  const paused = { schedule: "in the schedule file", command: "by stackcron pause", both: "in the schedule file and by stackcron pause" }[/** @type {string} */ (entry.paused)];
+  /** @type {[string, any][]} */
+  const rows = [
+    ["due", due],
+    ["then", then.flatMap((/** @type {string} */ each, /** @type {number} */ n) => [n ? ", " : "", entryLink(each)])],
+    ["zone", entry.timezone],
+    ["stack", el("a", { href: to("find", null, { q: entry.stack }) }, entry.stack)],
+    ["job", entry.job],
+    ["account", el("a", { href: to("quota") }, entry.account)],
+    ["policies", listed(`overlap ${policies.overlap}`, `catch_up ${policies.catch_up}`, `priority ${policies.priority}`, `start_deadline ${policies.start_deadline}`, jitter !== "0s" && `jitter ${jitter}, its own delay ${policies.delay}`, policies.idempotent && "idempotent", !policies.follow && "not followed", held !== "ignore" && `stack_state: ${held}`)],
+    ["expected", expect && listed(expect.at_least && `at least ${expect.at_least}`, expect.within && `within ${expect.within}`)],
+    ["retry", policies.retry],
+    ["not on", listed(...out)],
+    ["paused", entry.paused && el("span", { class: "state" }, mark("skipped"), paused ?? entry.paused)],
+    ["", pause && `by ${pause.by} since ${utc(pause.since)}${pause.until ? ` until ${utc(pause.until)}` : ""}${pause.note ? `: ${pause.note}` : ""}`],
+  ];
+  return el("dl", {}, rows.filter(([, value]) => value?.length ?? value).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
 }
 
 /** @param {string} name */
@@ -49,24 +56,22 @@ function commands(name) {
 
 /** @param {any[]} records @param {string} zone */
 function measured(records, zone) {
-  const runs = records.filter((record) => ran(record) !== null);
-  const sent = records.filter((record) => record.lateness_ms !== null && record.sent_at);
-  const sorted = (/** @type {(number | null)[]} */ numbers) => /** @type {number[]} */ (numbers.filter((number) => number !== null)).sort((a, b) => a - b);
-  const times = sorted(runs.map(ran));
-  const lateness = sorted(sent.map((record) => record.lateness_ms));
   const ended = records.filter((record) => record.finished_success !== null);
   const well = ended.filter((record) => record.finished_success).length;
-  const tiles = el("ul", { class: "tiles" }, tile(ended.length ? `${Math.round((100 * well) / ended.length)} %` : "–", "success"), tile(took(quantile(times, 0.5)), "run, median"), tile(took(quantile(times, 0.95)), "run, p95"), tile(took(quantile(lateness, 0.5)), "late, median"), tile(took(quantile(lateness, 0.95)), "late, p95"));
-  const of = (/** @type {any[]} */ some) => some.map((record) => Date.parse(record.scheduled_at) / 1000);
-  return [tiles,
-    runs.length > 1 ? [el("h3", { class: "soft" }, "Run time"), plot("Run time of each occurrence", of(runs), [{ label: "ran", colour: "--run", points: true, values: runs.map(ran) }], { zone, text: took })] : null,
-    sent.length > 1 ? [el("h3", { class: "soft" }, "Lateness"), plot("Lateness of each occurrence", of(sent), [{ label: "late", colour: "--wait", points: true, values: sent.map((record) => record.lateness_ms) }], { zone, text: took })] : null].flat();
+  const late = (/** @type {any} */ record) => (record.sent_at ? record.lateness_ms : null);
+  /** The median and p95 of a figure. @param {string} word @param {(record: any) => number | null} figure */
+  const tiles = (word, figure) => [["median", 0.5], ["p95", 0.95]].map(([name, share]) => tile(took(quantile(sorted(records.map(figure)), Number(share))), `${word}, ${name}`));
+  /** @param {string} title @param {string} label @param {string} colour @param {(record: any) => number | null} figure */
+  const plotted = (title, label, colour, figure) => {
+    const known = records.filter((record) => figure(record) !== null);
+    return known.length > 1 ? [el("h3", { class: "soft" }, title), plot(`${title} of each occurrence`, known.map((record) => Date.parse(record.scheduled_at) / 1000), [{ label, colour, points: true, values: known.map(figure) }], { zone, text: took })] : [];
+  };
+  return [el("ul", { class: "tiles" }, tile(ended.length ? `${Math.round((100 * well) / ended.length)} %` : "–", "success"), tiles("run", ran), tiles("late", late)), ...plotted("Run time", "ran", "--run", ran), ...plotted("Lateness", "late", "--wait", late)];
 }
 
 /** @param {any[]} records @param {string} zone */
 function past(records, zone) {
-  const attempts = { head: "attempts", kind: "num less", cell: (/** @type {any} */ one) => one.attempts };
-  return table("History", [scheduled(zone), state, late, runTime, attempts, action, reason], records, { key: (one) => `past ${one.scheduled_at} ${one.pass ?? 0}` });
+  return table("History", [scheduled(zone), state, late, runTime, ["attempts", "num less", (one) => String(one.attempts)], action, reason], records, { key: (one) => `past ${one.scheduled_at} ${one.pass ?? 0}` });
 }
 
 /**
@@ -91,20 +96,18 @@ export function mount(root, route) {
   async function look(soon = false) {
     if (!soon && Date.now() - lookedAt < EVERY) return;
     lookedAt = Date.now();
-    const [of, next, all, filtered] = await Promise.all([ask(address("entries", { entry: name })), ask(address("next", { entry: name, count: NEXT })).catch(() => null), ask(address("history", { entry: name, limit: PAGE })), ask(address("history", { entry: name, limit: shown, state: wanted }))]);
+    const one = (/** @type {string} */ question, parameters = {}) => ask(address(question, { entry: name, ...parameters }));
+    const [of, next, all, filtered] = await Promise.all([one("entries"), one("next", { count: NEXT }).catch(() => null), one("history", { limit: PAGE }), one("history", { limit: shown, state: wanted })]);
     const entry = of.value[0];
     zone = entry?.timezone ?? "UTC";
-    fill(lead, entry ? [entry.after ? ["due when ", entryLink(entry.after.entry), " ends", entry.expected ? [", probably at ", instant(entry.expected, zone)] : ""].flat() : entry.next ? ["next ", instant(entry.next, zone), ", ", counting(entry.next)] : "never due again", entry.paused ? ", paused" : ""].flat() : "The schedule in force has no entry of this name. What follows is from the journal.");
+    const due = entry && (entry.after ? ["due when ", entryLink(entry.after.entry), " ends", ...(entry.expected ? [", probably at ", instant(entry.expected, zone)] : [])] : entry.next ? ["next ", instant(entry.next, zone), ", ", counting(entry.next)] : ["never due again"]);
+    fill(lead, due ?? "The schedule in force has no entry of this name. What follows is from the journal.", entry?.paused && ", paused");
     fill(parts.about, entry ? about(entry) : empty("–"));
-    fill(parts.next, next?.value.length ? table("Next occurrences", [
-      scheduled(zone),
-      { head: "in", kind: "tight soft", cell: (one) => counting(one.scheduled_at) },
-      { head: "", kind: "num", cell: (one) => el("a", { href: why(name, one.scheduled_at), "aria-label": `why ${one.scheduled_at}` }, "why →") },
-    ], next.value, { headless: true, key: (one) => `next ${one.scheduled_at}` }) : empty("nothing"));
+    fill(parts.next, next?.value.length ? table("Next occurrences", [scheduled(zone), ["in", "tight soft", (at) => counting(at.scheduled_at)], whyLink], next.value, { headless: true, key: (at) => `next ${at.scheduled_at}` }) : empty("nothing"));
     if (all.changed || soon) fill(parts.measured, measured(all.value, zone));
     const records = [...filtered.value].reverse();
     fill(parts.past, records.length ? past(records, zone) : empty(wanted ? `No occurrence is ${wanted}.` : "It has not been due since the journal began."));
-    fill(parts.more, filtered.next ? el("button", { "data-key": "more", onclick: () => { shown = Math.min(shown + PAGE, 10_000); look(true).catch(() => {}); } }, `more than ${count(shown)}: show older ones`) : null);
+    fill(parts.more, filtered.next && el("button", { "data-key": "more", onclick: () => { shown = Math.min(shown + PAGE, 10_000); look(true).catch(() => {}); } }, `more than ${count(shown)}: show older ones`));
   }
   look(true).catch((error) => fill(lead, error.message));
   return {

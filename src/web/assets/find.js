@@ -112,11 +112,11 @@ export function mount(root, route) {
     fill(entries, known.length ? table("Entries", [
       entry,
       last,
-      { head: "next", kind: "tight", cell: (one) => (one.paused ? el("span", { class: "state" }, mark("skipped"), "paused") : one.next ? counting(one.next, utc(one.next)) : "never") },
-      { head: "stack", kind: "less", cell: (one) => one.stack },
-      { head: "job", kind: "wide soft less", cell: (one) => one.job },
+      ["next", "tight", (one) => (one.paused ? el("span", { class: "state" }, mark("skipped"), "paused") : one.next ? counting(one.next, utc(one.next)) : "never")],
+      ["stack", "less", (one) => one.stack],
+      ["job", "wide soft less", (one) => one.job],
     ], known.slice(-500), { key: (one) => one.entry }) : empty("No entry has this in its name, its stack or its job."));
-    fill(more, next ? el("button", { onclick: () => page(known[known.length - 1].entry).catch(() => {}) }, `${count(known.length)} of ${count(total ?? 0)}: show more`) : null);
+    fill(more, next && el("button", { onclick: () => page(known[known.length - 1].entry).catch(() => {}) }, `${count(known.length)} of ${count(total ?? 0)}: show more`));
   }
   async function ofState(/** @type {string} */ wanted) {
     const { value } = await ask(address("history", { state: wanted, limit: PAGE, since: new Date(now() - 7 * 86_400_000).toISOString() }));

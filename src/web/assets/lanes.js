@@ -79,12 +79,7 @@ export function paint(canvas, { lanes, from, until, now, zone, hidden, focus }) 
   links(context, alone, { at, ink });
   const here = Math.round(at(now)) + 0.5;
   if (here >= 0 && here <= width) {
-    context.strokeStyle = ink["--ink"];
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(here, 20);
-    context.lineTo(here, height);
-    context.stroke();
+    lines(context, ink["--ink"], [[here, 20, here, height]]);
   }
   return hits;
 }
@@ -156,13 +151,18 @@ function links(context, alone, { at, ink }) {
 /** @param {CanvasRenderingContext2D} context @param {Occurrence} one @param {any} view */
 function lateness(context, { at: due, x, sent, record }, { at, y, ink }) {
   if (sent === null || x === due || record.after) return;
+  lines(context, ink, [[at(due), y - 6, at(due), y + 6], [at(due), y, at(sent), y]]);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {string} ink @param {number[][]} ends */
+function lines(context, ink, ends) {
   context.strokeStyle = ink;
   context.lineWidth = 1;
   context.beginPath();
-  context.moveTo(at(due), y - 6);
-  context.lineTo(at(due), y + 6);
-  context.moveTo(at(due), y);
-  context.lineTo(at(sent), y);
+  for (const [x, y, toX, toY] of ends) {
+    context.moveTo(x, y);
+    context.lineTo(toX, toY);
+  }
   context.stroke();
 }
 

@@ -11,7 +11,6 @@ const WITHIN = 8_000;
 /** After this time without an answer, what is shown is called old. In milliseconds. */
 const OLD = 15_000;
 
-/** @typedef {(live: Live) => void} Listener */
 /** @typedef {{ status: any, heardAt: number, ahead: number, failing: boolean }} Live */
 
 /**
@@ -19,9 +18,6 @@ const OLD = 15_000;
  * @type {Live}
  */
 export const live = { status: null, heardAt: 0, ahead: 0, failing: false };
-
-/** @type {Set<Listener>} */
-const listeners = new Set();
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
@@ -36,16 +32,8 @@ export function isOld() {
   return live.failing && Date.now() - live.heardAt > OLD;
 }
 
-/**
- * Calls a listener whenever the status may have changed. Returns what ends that.
- * @param {Listener} listener
- */
-export function listen(listener) {
-  listeners.add(listener);
-  return () => void listeners.delete(listener);
-}
-
-async function look() {
+/** @param {() => void} told */
+async function look(told) {
   clearTimeout(timer);
   try {
     const { value, changed } = await ask(address("status", { limit: 60 }), { within: WITHIN });
@@ -56,15 +44,13 @@ async function look() {
   } catch {
     live.failing = true;
   }
-  for (const listener of listeners) listener(live);
+  told();
   clearTimeout(timer);
-  timer = setTimeout(look, document.hidden ? HIDDEN : SEEN);
+  timer = setTimeout(look, document.hidden ? HIDDEN : SEEN, told);
 }
 
-/** Begins to look. */
-export function start() {
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) look();
-  });
-  look();
+/** Begins to look, and calls whenever the status may have changed. @param {() => void} told */
+export function start(told) {
+  document.addEventListener("visibilitychange", () => document.hidden || look(told));
+  look(told);
 }

@@ -1,13 +1,13 @@
 // The view Now: what is next, what waits and why, what went wrong, how much quota is left.
 
 import { address, ask } from "./api.js";
-import { counting, entryLink, groups, instant, last } from "./columns.js";
+import { counting, entry as entryColumn, entryLink, groups, instant, last, scheduled, whyLink } from "./columns.js";
 import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
 import { now } from "./live.js";
 import { to, why } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
-import { table } from "./table.js";
-import { clock, count, distance, quantile, span, took, utc } from "./time.js";
+import { behind, table } from "./table.js";
+import { OWN_ZONE, clock, count, distance, quantile, sorted, span, took, utc, when } from "./time.js";
 
 /** Rows of each kind. The commands and the other views tell all. */
 const ROWS = 10;
@@ -17,6 +17,8 @@ const NEWEST = 300;
 
 /** Between two looks at these, in milliseconds. */
 const EVERY = 10_000;
+
+const HOUR = 3_600_000;
 
 /** What the reasons of waiting mean. @type {Record<string, string>} */
 const REASONS = {
@@ -30,109 +32,156 @@ const REASONS = {
   clock: "for the clock",
 };
 
-/** @param {any[]} entries */
-function next(entries) {
-  const due = entries.filter((entry) => entry.next).sort((a, b) => a.next.localeCompare(b.next) || a.entry.localeCompare(b.entry));
-  if (!due.length) return empty("Nothing is due any more.");
+/** @typedef {import("./table.js").Column[]} Columns */
+
+/** A row for all that are alike, with their number. @param {any[]} records @param {"state" | "reason"} key */
+const alike = (records, key) => groups(records, (one) => `${one.entry} ${one[key]}`).map(([name, [first, ...more]]) => ({ ...first, name, number: more.length + 1 }));
+
+/** @param {any} row */
+const named = ({ entry, number }) => [entryLink(entry), number > 1 && dim(` × ${number}`)];
+
+/** How many there are of which not all are shown. @param {number} total @param {any[]} shown @param {string} words */
+const inAll = (total, shown, words) => total > shown.length && soft(`${count(total)} ${words} in all`);
+
+/** When an entry is due, as far as is known: one that comes after others when those should have ended. @param {any} entry */
+const due = ({ next, expected }) => expected ?? next;
+
+/** @param {any} status */
+function next({ entries, schedule }) {
+  const coming = entries.filter(due).sort((/** @type {any} */ a, /** @type {any} */ b) => due(a).localeCompare(due(b)));
+  if (!coming.length) return empty("Nothing is due any more.");
+  /** @type {Columns} */
   const columns = [
-    { head: "due", kind: "tight", cell: (/** @type {any} */ one) => instant(one.next, one.timezone) },
-    { head: "in", kind: "tight soft", cell: (/** @type {any} */ one) => counting(one.next) },
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ one) => [entryLink(one.entry), one.paused ? dim(" paused") : null] },
+    ["due", "tight", (one) => instant(due(one), one.timezone)],
+    ["in", "tight soft", (one) => counting(due(one))],
+    ["entry", "wide", (one) => [entryLink(one.entry), one.after && dim(" after ", entryLink(one.after)), one.paused && dim(" paused")]],
+    ["stack / job", "soft less uids", (one) => `${one.stack} / ${one.job}`],
     last,
   ];
-  return table("Next occurrences", columns, due.slice(0, ROWS), { key: (entry) => `next ${entry.entry}` });
+  return table("Next occurrences", columns, coming.slice(0, ROWS), { key: (one) => `next ${one.entry}`, version: () => schedule.loaded_at });
 }
 
 /** @param {any} status */
 function waiting(status) {
-  const rows = groups(status.waiting, (one) => `${one.entry} ${one.reason}`).map(([, [first, ...more]]) => ({ first, number: more.length + 1 }));
+  /** @type {Columns} */
   const columns = [
-    { head: "entry", kind: "wide", cell: (/** @type {any} */ { first, number }) => [entryLink(first.entry), number > 1 ? dim(` × ${number}`) : null] },
-    { head: "why", kind: "tight", cell: (/** @type {any} */ { first }) => el("span", { class: "state" }, mark("waiting"), REASONS[first.reason] ?? first.reason) },
-    { head: "until", kind: "tight", cell: (/** @type {any} */ { first }) => (first.until ? counting(first.until) : "") },
-    { head: "missed", kind: "tight less", cell: (/** @type {any} */ { first }) => el("a", { href: why(first.entry, first.scheduled_at) }, "missed ", counting(first.deadline, utc(first.deadline))) },
+    ["entry", "wide", named],
+    ["why", "tight", (one) => el("span", { class: "state" }, mark("waiting"), REASONS[one.reason] ?? one.reason)],
+    ["until", "tight", (one) => one.until && ["until ", instant(one.until), ", ", counting(one.until)]],
+    ["place", "tight soft less", ({ place }) => place && `place ${place} in line`],
+    ["missed", "tight less", (one) => el("a", { href: why(one.entry, one.scheduled_at) }, "missed ", counting(one.deadline, utc(one.deadline)))],
   ];
-  const shown = table("What waits", columns, rows.slice(0, ROWS), { key: (group) => `waits ${group.first.entry} ${group.first.reason}`, headless: true });
-  return [shown, status.waiting_total > status.waiting.length ? soft(`${count(status.waiting_total)} wait in all`) : null];
+  // Each account has a line of its own.
+  /** @type {Record<string, number>} */
+  const line = {};
+  const placed = status.waiting.map((/** @type {any} */ one) => {
+    if (!["quota", "turn"].includes(one.reason)) return one;
+    line[one.account] = (line[one.account] ?? 0) + 1;
+    return { ...one, place: line[one.account] };
+  });
+  const shown = table("What waits", columns, alike(placed, "reason").slice(0, ROWS), { key: (one) => `waits ${one.name}`, headless: true });
+  return [shown, inAll(status.waiting_total, status.waiting, "wait")];
 }
 
 /** @param {any} lately @param {number} since */
 function wrong(lately, since) {
-  const found = groups(lately.notable, (one) => `${one.entry} ${one.state}`).map(([, [newest, ...more]]) => ({ newest, number: more.length + 1 }));
-  if (!found.length) {
-    const started = Date.now() - since < 86_400_000 ? `since the daemon started ${distance(since, now())}` : "in the last 24 hours";
-    return empty(`Nothing went wrong ${started}.`);
-  }
+  const found = alike(lately.notable, "state");
+  if (!found.length) return empty(`Nothing went wrong ${Date.now() - since < 86_400_000 ? `since the daemon started ${distance(since, now())}` : "in the last 24 hours"}.`);
+  /** @type {Columns} */
   const columns = [
-    { head: "scheduled", kind: "tight", cell: (/** @type {any} */ { newest }) => instant(newest.scheduled_at) },
-    { head: "entry", kind: "tight", cell: (/** @type {any} */ { newest, number }) => [entryLink(newest.entry), number > 1 ? dim(` × ${number}`) : null] },
-    { head: "state", kind: "tight", cell: (/** @type {any} */ { newest }) => stateWord(newest.state) },
-    { head: "reason", kind: "wide soft", cell: (/** @type {any} */ { newest }) => newest.reason ?? (newest.lateness_ms > 1000 ? `sent ${took(newest.lateness_ms)} late` : "") },
-    { head: "why", kind: "tight num", cell: (/** @type {any} */ { newest }) => el("a", { href: why(newest.entry, newest.scheduled_at), "aria-label": `why ${newest.entry} ${newest.state}` }, "why →") },
+    scheduled(),
+    ["entry", "tight", named],
+    ["state", "tight", (one) => stateWord(one.state)],
+    ["reason", "wide soft", (one) => one.reason ?? (one.lateness_ms > 1000 && `sent ${took(one.lateness_ms)} late`)],
+    whyLink,
   ];
-  return table("What went wrong", columns, found, { key: ({ newest }) => `wrong ${newest.entry} ${newest.state}`, version: ({ newest }) => newest.scheduled_at });
+  return table("What went wrong", columns, found, { key: (one) => `wrong ${one.name}`, version: (one) => one.scheduled_at });
 }
 
 /** Who paused what, until when, and why. @param {any} status */
 function paused(status) {
+  /** @type {Columns} */
   const columns = [
-    { head: "entry", kind: "tight", cell: (/** @type {any} */ one) => [entryLink(one.entry), one.in_schedule ? null : dim(" no longer in the schedule")] },
-    { head: "until", kind: "tight", cell: (/** @type {any} */ { pause }) => (pause?.until ? ["until ", instant(pause.until)] : pause ? "without an end" : "in the schedule file") },
-    { head: "note", kind: "wide soft", cell: (/** @type {any} */ { pause }) => (pause ? [pause.note ? `${pause.note}, ` : null, `${pause.by}, `, counting(pause.since, utc(pause.since))] : "") },
+    ["entry", "tight", (one) => [entryLink(one.entry), !one.in_schedule && dim(" no longer in the schedule")]],
+    ["until", "tight", ({ pause }) => (pause?.until ? ["until ", instant(pause.until)] : pause ? "without an end" : "in the schedule file")],
+    ["note", "wide soft", ({ pause }) => pause && [pause.note && `${pause.note}, `, `${pause.by}, `, counting(pause.since, utc(pause.since))]],
   ];
   const shown = status.paused.slice(0, ROWS);
-  return [table("Paused entries", columns, shown, { key: (one) => `paused ${one.entry}`, headless: true }), status.paused_total > shown.length ? soft(`${count(status.paused_total)} are paused in all`) : null];
+  return [table("Paused entries", columns, shown, { key: (one) => `paused ${one.entry}`, headless: true }), inAll(status.paused_total, shown, "are paused")];
 }
 
 /** Runs that take far longer than their entry's runs do. @param {any[]} runs */
 function unusual(runs) {
+  /** @type {Columns} */
   const columns = [
-    { head: "entry", kind: "tight", cell: (/** @type {any} */ one) => entryLink(one.entry) },
-    { head: "ran", kind: "wide", cell: (/** @type {any} */ one) => `${one.running ? "runs for" : "ran"} ${took(one.run_ms)}, its median is ${took(one.median_ms)}` },
-    { head: "why", kind: "tight num", cell: (/** @type {any} */ one) => el("a", { href: why(one.entry, one.scheduled_at), "aria-label": `why ${one.entry} at ${one.scheduled_at}` }, "why →") },
+    entryColumn,
+    ["ran", "wide", (one) => `${one.running ? "runs for" : "ran"} ${took(one.run_ms)}, its median is ${took(one.median_ms)}`],
+    whyLink,
   ];
   return table("Unusually long runs", columns, runs.slice(0, ROWS), { key: (one) => `long ${one.entry} ${one.scheduled_at}`, headless: true });
 }
 
 /** What the audit of the last day has found, in a sentence. @param {any} found */
 function audited(found) {
-  const { instants, lost, missed, unknown } = found;
-  const broken = [[lost, "lost"], [missed, "missed"], [unknown, "unknown"]].filter(([number]) => number).map(([number, word]) => `${count(number)} ${word}`);
-  const verdict = broken.length ? broken.join(", ") : instants === 1 ? "it is accounted for" : "every one is accounted for";
-  return el("span", { class: "badge", title: "stackcron audit tells each of them" }, mark(broken.length ? "missed" : "finished"), `audit: ${count(instants)} ${instants === 1 ? "instant" : "instants"} of the schedule, ${verdict}`);
+  const { instants } = found;
+  const broken = ["lost", "missed", "unknown"].filter((word) => found[word]).map((word) => `${count(found[word])} ${word}`).join(", ");
+  const verdict = broken || `${instants === 1 ? "it" : "every one"} is accounted for`;
+  return el("span", { class: "badge", title: "stackcron audit tells each of them" }, mark(broken ? "missed" : "finished"), `audit: ${count(instants)} ${instants === 1 ? "instant" : "instants"} of the schedule, ${verdict}`);
+}
+
+/** The states that there were, in their order. @param {Record<string, number>} counts */
+const states = (counts) => Object.keys(STATES).filter((state) => counts[state]);
+
+/** A bar for each hour, with its states upon each other. @param {any} lately @param {number} now */
+function hours({ hours: told, since }, now) {
+  const known = new Map(told.map((/** @type {any} */ { from, counts }) => [Date.parse(from), counts]));
+  const sum = (/** @type {Record<string, number>} */ counts) => Object.values(counts).reduce((all, number) => all + number, 0);
+  const most = Math.max(1, ...[...known.values()].map(sum));
+  const bars = [];
+  for (let from = Math.floor(Date.parse(since) / HOUR) * HOUR; from < now; from += HOUR) {
+    const counts = known.get(from) ?? {};
+    const title = `${when(from, OWN_ZONE, now)}: ${states(counts).map((state) => `${count(counts[state])} ${state}`).join(", ") || "nothing"}`;
+    bars.push(el("div", { title }, states(counts).map((state) => el("i", { style: { height: `${(100 * counts[state]) / most}%`, background: `var(${STATES[state].colour})` } }))));
+  }
+  return el("div", { class: "hours", role: "img", "aria-label": "Occurrences by hour and state" }, bars);
 }
 
 /** @param {any} lately */
-function counts(lately) {
-  const known = Object.keys(STATES).filter((state) => lately.counts[state] || ["finished", "failed", "missed", "unknown"].includes(state));
-  const sum = known.reduce((all, state) => all + (lately.counts[state] ?? 0), 0);
-  const share = el("div", { class: "share", "aria-hidden": "true" }, sum ? known.filter((state) => lately.counts[state]).map((state) => el("i", { style: { "flex-grow": String(lately.counts[state]), background: `var(${STATES[state].colour})` } })) : null);
+function hourTable({ counts, hours: told }) {
+  /** @type {Columns} */
+  const columns = [["hour", "tight", (one) => instant(one.from)], ...states(counts).map((state) => /** @type {Columns[0]} */ ([state, "num", (one) => count(one.counts[state] ?? 0)]))];
+  return behind("Occurrences by hour", columns, told.toReversed());
+}
+
+/** @param {any} lately */
+function counts({ counts: told, late }) {
+  const known = [...new Set([...states(told), "finished", "failed", "missed", "unknown"])];
   const ofState = (/** @type {string} */ state) =>
-    el("li", {}, el("a", { href: to("find", null, { q: state }), "data-key": `tile ${state}` }, el("b", {}, count(lately.counts[state] ?? 0)), stateWord(state)));
-  return [share, el("ul", { class: "tiles" }, known.map(ofState), tile(count(lately.late), "over 1 s late"))];
+    el("li", {}, el("a", { href: to("find", null, { q: state }), "data-key": `tile ${state}` }, el("b", {}, count(told[state] ?? 0)), stateWord(state)));
+  return el("ul", { class: "tiles" }, known.map(ofState), tile(count(late), "over 1 s late"));
 }
 
 /** @param {any} account */
-function quota(account) {
-  const { limit, remaining, reserve } = account;
-  const known = remaining !== null && remaining !== undefined;
+function quota({ account, limit, remaining, reserve, exhausted_until: until, refused, throttled }) {
   const share = (/** @type {number} */ part) => `${limit ? Math.min(100, (100 * part) / limit) : 0}%`;
-  const meter = el("div", { class: `meter${account.exhausted_until ? " spent" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: share(known ? remaining : limit) } }), reserve ? el("u", { style: { width: share(reserve) } }) : null);
-  const left = known ? `${count(remaining)} of ${count(limit)} left` : `limit ${count(limit)}, not told yet`;
-  const spent = account.exhausted_until ? soft(el("span", { class: "state" }, mark("waiting"), "spent down to the reserve, back "), counting(account.exhausted_until)) : null;
-  const refused = account.refused ? soft(`refused ${account.refused.entry}: ${account.refused.status} ${account.refused.error}, `, counting(account.refused.at)) : null;
-  return el("div", { "data-key": `quota ${account.account}` }, el("dl", {}, el("dt", {}, el("a", { href: to("quota") }, account.account)), el("dd", { class: "num" }, left)), meter, soft(reserve ? `${count(reserve)} kept in reserve, hatched` : "nothing kept in reserve", account.throttled ? `; ${count(account.throttled)} refused for want of quota` : ""), spent, refused);
+  const meter = el("div", { class: `meter${until ? " spent" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: share(remaining ?? limit) } }), reserve && el("u", { style: { width: share(reserve) } }));
+  const left = (remaining ?? null) === null ? `limit ${count(limit)}, not told yet` : `${count(remaining)} of ${count(limit)} left`;
+  return el("div", { "data-key": `quota ${account}` }, el("dl", {}, el("dt", {}, el("a", { href: to("quota") }, account)), el("dd", { class: "num" }, left)), meter,
+    soft(reserve ? `${count(reserve)} kept in reserve, hatched` : "nothing kept in reserve", throttled && `; ${count(throttled)} refused for want of quota`),
+    until && soft(el("span", { class: "state" }, mark("waiting"), "spent down to the reserve, back "), counting(until)),
+    refused && soft(`refused ${refused.entry}: ${refused.status} ${refused.error}, `, counting(refused.at)));
 }
 
 /** @param {any[]} members */
 function shared(members) {
+  /** @type {Columns} */
   const columns = [
-    { head: "member", kind: "wide", cell: (/** @type {any} */ member) => member.member },
-    { head: "does", kind: "tight", cell: (/** @type {any} */ member) => (member.leads ? "leads" : member.lives ? "stands by" : el("span", { class: "state" }, mark("unknown"), "not heard of")) },
-    { head: "entries", kind: "num", cell: (/** @type {any} */ member) => count(member.entries) },
-    { head: "version", kind: "tight soft less", cell: (/** @type {any} */ member) => member.version },
+    ["member", "wide", (one) => one.member],
+    ["does", "tight", (one) => (one.leads ? "leads" : one.lives ? "stands by" : el("span", { class: "state" }, mark("unknown"), "not heard of"))],
+    ["entries", "num", (one) => count(one.entries)],
+    ["version", "tight soft less", (one) => one.version],
   ];
-  return table("Members", columns, members, { key: (member) => `member ${member.member}` });
+  return table("Members", columns, members, { key: (one) => `member ${one.member}` });
 }
 
 /**
@@ -140,49 +189,47 @@ function shared(members) {
  * @returns {import("./app.js").View}
  */
 export function mount(root) {
-  const parts = { next: el("div"), waiting: el("div"), wrong: el("div"), counts: el("div"), lateness: el("p", { class: "soft" }), audit: el("p"), paused: el("div"), unusual: el("div"), quota: el("div", { class: "stack" }), members: el("div") };
-  const waits = card("Waiting", parts.waiting);
-  const members = card("Members", parts.members);
-  const pauses = card("Paused", parts.paused);
-  const long = card("Unusually long", parts.unusual);
+  const [parts, cards] = /** @type {Record<string, HTMLElement>[]} */ ([{}, {}]);
+  const part = (/** @type {string} */ name, kind = "") => (parts[name] = el("div", { class: kind }));
+  const hidden = (/** @type {string} */ title, /** @type {string} */ name) => {
+    cards[name] = card(title, part(name));
+    cards[name].hidden = true;
+    return cards[name];
+  };
+  const shown = (/** @type {string} */ name, /** @type {any[] | undefined} */ rows, /** @type {import("./dom.js").Child[]} */ ...content) => {
+    cards[name].hidden = !rows?.length;
+    if (rows?.length) fill(parts[name], content);
+  };
   root.append(
     el("h1", { class: "skip" }, "Now"),
     el("div", { class: "grid" },
-      el("div", { class: "stack" }, card("Next", parts.next), waits, card("Went wrong", parts.wrong), long, pauses),
-      el("div", { class: "stack" }, card("Last 24 h", parts.counts, parts.lateness, parts.audit), card("Quota", parts.quota), members)),
+      el("div", { class: "stack" }, card("Next", part("next")), hidden("Waiting", "waiting"), card("Went wrong", part("wrong")), hidden("Unusually long", "unusual"), hidden("Paused", "paused")),
+      el("div", { class: "stack" }, card("Last 24 h", part("counts"), part("hours"), part("lateness"), part("audit")), card("Quota", part("quota", "stack")), hidden("Members", "members"))),
   );
-  waits.hidden = members.hidden = pauses.hidden = long.hidden = true;
   let lookedAt = 0;
   async function seldom() {
     if (Date.now() - lookedAt < EVERY) return;
     lookedAt = Date.now();
-    ask(address("audit")).then(({ value, changed }) => { if (changed || !parts.audit.firstChild) fill(parts.audit, value.instants ? audited(value) : null); }, () => {});
+    ask(address("audit")).then(({ value, changed }) => (changed || !parts.audit.firstChild) && fill(parts.audit, value.instants && audited(value)), () => {});
     const { value } = await ask(address("history", { limit: NEWEST }));
-    const late = value.map((/** @type {any} */ one) => one.lateness_ms).filter((/** @type {any} */ ms) => ms !== null).sort((/** @type {number} */ a, /** @type {number} */ b) => a - b);
-    fill(parts.lateness, late.length ? `lateness of the last ${count(late.length)}: median ${took(quantile(late, 0.5))}, p99 ${took(quantile(late, 0.99))}` : "");
+    const late = sorted(value.map((/** @type {any} */ one) => one.lateness_ms));
+    fill(parts.lateness, late.length && soft(`lateness of the last ${count(late.length)}: median ${took(quantile(late, 0.5))}, p99 ${took(quantile(late, 0.99))}`));
   }
   return {
     update(status, changed) {
       seldom().catch(() => {});
       if (!changed) return;
-      fill(parts.next, next(status.entries));
-      waits.hidden = !status.waiting.length;
-      fill(parts.waiting, waiting(status));
-      pauses.hidden = !status.paused.length;
-      fill(parts.paused, paused(status));
-      long.hidden = !status.unusual?.length;
-      fill(parts.unusual, unusual(status.unusual ?? []));
-      members.hidden = !status.members?.length;
-      fill(parts.members, shared(status.members ?? []));
+      const { entries, lately } = status;
+      fill(parts.next, next(status));
+      shown("waiting", status.waiting, ...waiting(status));
+      shown("paused", status.paused, ...paused(status));
+      shown("unusual", status.unusual, unusual(status.unusual ?? []));
+      shown("members", status.members, shared(status.members ?? []));
       fill(parts.quota, status.accounts.map(quota));
-      const { lately } = status;
-      if (!lately) {
-        fill(parts.counts, empty("The journal cannot be read now."));
-        return;
-      }
-      const none = !Object.values(lately.counts).some((number) => number);
-      const first = status.entries.find((/** @type {any} */ entry) => entry.next);
-      fill(parts.counts, none ? empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`) : counts(lately));
+      if (!lately) return fill(parts.counts, empty("The journal cannot be read now."));
+      const first = entries.find((/** @type {any} */ entry) => entry.next);
+      fill(parts.counts, states(lately.counts).length ? [hours(lately, now()), counts(lately)] : empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`));
+      if (!parts.hours.querySelector("[open]")) fill(parts.hours, hourTable(lately));
       fill(parts.wrong, wrong(lately, Date.parse(status.since)));
     },
   };

@@ -19,40 +19,33 @@ const LATE = 1000;
  */
 /** @typedef {{ lanes: Lane[], cut: string | null }} Span */
 
-/** @param {any} record @returns {Occurrence} */
-function past(record) {
-  const instant = (/** @type {string | null} */ at) => (at ? Date.parse(at) : null);
+/** An occurrence of the history, or one that is to come. @param {any} record @returns {Occurrence} */
+function occurrence(record) {
+  const instant = (/** @type {string | undefined} */ at) => (at ? Date.parse(at) : null);
   const [at, sent] = [Date.parse(record.scheduled_at), instant(record.sent_at)];
-  const x = sent !== null && (record.lateness_ms > LATE || record.after) ? sent : at;
-  return { entry: record.entry, at, x, key: record.scheduled_at, state: record.state, sent, ended: instant(record.finished_at), lateness: record.lateness_ms, from: null, record };
-}
-
-/** @param {any} record @returns {Occurrence} */
-function coming(record) {
-  const at = Date.parse(record.scheduled_at);
-  return { entry: record.entry, at, x: at, key: record.scheduled_at, state: "due", sent: null, ended: null, lateness: null, from: null, record };
+  const x = sent !== null && (record.lateness_ms > LATE || record.after) ? sent : instant(record.expected) ?? at;
+  return { entry: record.entry, at, x, key: record.scheduled_at, state: record.state ?? "due", sent, ended: instant(record.finished_at), lateness: record.lateness_ms ?? null, from: null, record };
 }
 
 /**
  * @param {number} from
  * @param {number} until
  * @param {number} now
- * @param {string[] | null} entries
  * @returns {Promise<Span>}
  */
-export async function load(from, until, now, entries) {
+export async function load(from, until, now) {
   const iso = (/** @type {number} */ at) => new Date(at).toISOString();
   const questions = [];
   const before = from < now;
-  if (before) questions.push(ask(address("history", { since: iso(from), until: until < now ? iso(until) : null, limit: MOST, entry: entries?.length === 1 ? entries[0] : null })));
+  if (before) questions.push(ask(address("history", { since: iso(from), until: until < now ? iso(until) : null, limit: MOST })));
   const ahead = Math.ceil(now / 1000) * 1000;
-  if (until > now) questions.push(ask(address("next", { from: iso(Math.max(from, Math.floor(ahead / 5000) * 5000)), until: iso(until), count: MOST, entry: entries })));
+  if (until > now) questions.push(ask(address("next", { from: iso(Math.max(from, Math.floor(ahead / 5000) * 5000)), until: iso(until), count: MOST })));
   const answers = await Promise.all(questions);
   const history = before ? answers[0] : null;
   const next = until > now ? answers[answers.length - 1] : null;
-  const known = (history?.value ?? []).map(past);
+  const known = (history?.value ?? []).map(occurrence);
   const keys = new Set(known.map((/** @type {Occurrence} */ one) => `${one.entry} ${one.at}`));
-  const planned = (next?.value ?? []).map(coming).filter((/** @type {Occurrence} */ one) => !keys.has(`${one.entry} ${one.at}`));
+  const planned = (next?.value ?? []).map(occurrence).filter((/** @type {Occurrence} */ one) => !keys.has(`${one.entry} ${one.at}`));
   link([...known, ...planned]);
   const cuts = [history?.next && known.length ? `the ${known.length} newest of the past` : "", next?.next && planned.length ? `the next ${planned.length} to come` : ""].filter(Boolean);
   return { lanes: lanes([...known, ...planned]), cut: cuts.length ? `shown: ${cuts.join(", and ")}` : null };

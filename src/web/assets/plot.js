@@ -3,14 +3,22 @@
 import { el } from "./dom.js";
 import { clock, count, date, hour, OWN_ZONE } from "./time.js";
 
-/** @typedef {{ label: string, colour: string, values: (number | null)[], dash?: number[], fill?: boolean, steps?: boolean, points?: boolean, text?: (value: number) => string }} Line */
+/** @typedef {{ label: string, colour: string, values: (number | null)[], dash?: number[], fill?: boolean, steps?: boolean, points?: boolean }} Line */
 
+/** In pixels. */
 const HEIGHT = 190;
 
 /** @param {string} name */
 export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
+
+/**
+ * The lines of a limit and of what lies below.
+ * @param {number[]} limit @param {string} label @param {number[]} values
+ * @returns {Line[]}
+ */
+export const bounds = (limit, label, values) => [{ label: "limit", colour: "--ink", dash: [2, 3], values: limit }, { label, colour: "--wait", dash: [6, 4], values }];
 
 /**
  * A plot over time. `times` in seconds.
@@ -32,7 +40,7 @@ export function plot(label, times, lines, { zone = OWN_ZONE, text = count } = {}
     fill: line.fill ? `${colour(line.colour)}22` : undefined,
     paths: line.steps ? uPlot.paths.stepped({ align: 1 }) : line.points ? () => null : undefined,
     points: { show: Boolean(line.points), size: 5, fill: colour(line.colour) },
-    value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null || value === undefined ? "" : (line.text ?? text)(value)),
+    value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null || value === undefined ? "" : text(value)),
   }));
   const options = {
     width: 600,

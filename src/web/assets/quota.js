@@ -3,14 +3,17 @@
 import { address, ask } from "./api.js";
 import { groups } from "./columns.js";
 import { card, el, empty, fill, soft, tile } from "./dom.js";
-import { plot } from "./plot.js";
-import { behind } from "./table.js";
+import { bounds, plot } from "./plot.js";
+import { behind, numbers } from "./table.js";
 import { count, utc } from "./time.js";
 
 /** Between two looks, in milliseconds. */
 const EVERY = 5_000;
 
 /** @typedef {{ at: number, fires: number, follow_ups: number, checks: number, throttled: number, others: number }} Use */
+
+/** What requests are for: the key, the word and the colour. @type {[Exclude<keyof Use, "at">, string, string][]} */
+const PURPOSES = [["fires", "run_now", "--run"], ["follow_ups", "follow-up", "--ok"], ["checks", "checks", "--none"], ["others", "by others", "--doubt"], ["throttled", "refused", "--bad"]];
 
 /**
  * What was used between two looks. Others used what is gone beyond the requests of this daemon; while the quota comes back, that cannot be told.
@@ -21,9 +24,9 @@ export function uses(samples) {
   return samples.slice(1).map((sample, place) => {
     const before = samples[place];
     const grown = (/** @type {string} */ key) => Math.max(0, sample[key] - before[key]);
-    const own = grown("fires") + grown("follow_ups") + grown("checks") - grown("throttled");
+    const [fires, follow_ups, checks, throttled] = ["fires", "follow_ups", "checks", "throttled"].map(grown);
     const gone = before.remaining !== null && sample.remaining !== null ? before.remaining - sample.remaining : 0;
-    return { at: Date.parse(sample.at) / 1000, fires: grown("fires"), follow_ups: grown("follow_ups"), checks: grown("checks"), throttled: grown("throttled"), others: gone > 0 ? Math.max(0, gone - own) : 0 };
+    return { at: Date.parse(sample.at) / 1000, fires, follow_ups, checks, throttled, others: gone > 0 ? Math.max(0, gone - fires - follow_ups - checks + throttled) : 0 };
   });
 }
 
@@ -33,21 +36,18 @@ function one(account, samples) {
   const last = samples[samples.length - 1];
   const used = uses(samples);
   const sum = (/** @type {keyof Use} */ key) => used.reduce((all, use) => all + use[key], 0);
-  const tiles = el("ul", { class: "tiles" }, tile(last.remaining === null ? "–" : count(last.remaining), `left of ${count(last.limit)}`), tile(count(last.reserve), "in reserve"), tile(count(sum("fires")), "run_now"), tile(count(sum("follow_ups")), "follow-up"), tile(count(sum("checks")), "checks"), tile(count(sum("others")), "by others"), tile(count(sum("throttled")), "refused"));
-  if (samples.length < 2) return card(`Account ${account}`, tiles, empty("The daemon has been watched for a few seconds only: the plots begin with the next look."));
+  const told = (/** @type {number | null} */ number) => (number === null ? "–" : count(number));
+  const title = `Account ${account}`;
+  const tiles = el("ul", { class: "tiles" }, tile(told(last.remaining), `left of ${count(last.limit)}`), tile(count(last.reserve), "in reserve"), PURPOSES.map(([key, label]) => tile(count(sum(key)), label)));
+  if (samples.length < 2) return card(title, tiles, empty("The daemon has been watched for a few seconds only: the plots begin with the next look."));
   const left = plot(`What is left of the quota of account ${account}`, times, [
     { label: "left", colour: "--run", fill: true, values: samples.map((sample) => sample.remaining) },
-    { label: "limit", colour: "--ink", dash: [2, 3], values: samples.map((sample) => sample.limit) },
-    { label: "reserve", colour: "--wait", dash: [6, 4], values: samples.map((sample) => sample.reserve) },
+    ...bounds(samples.map((sample) => sample.limit), "reserve", samples.map((sample) => sample.reserve)),
   ]);
-  const by = plot(`Requests of account ${account} between two looks, by purpose`, used.map((use) => use.at), [
-    { label: "run_now", colour: "--run", steps: true, values: used.map((use) => use.fires) },
-    { label: "follow-up", colour: "--ok", steps: true, values: used.map((use) => use.follow_ups) },
-    { label: "others", colour: "--doubt", steps: true, values: used.map((use) => use.others) },
-    { label: "refused", colour: "--bad", steps: true, values: used.map((use) => use.throttled) },
-  ]);
-  const columns = ["limit", "remaining", "reserve", "fires", "follow_ups", "checks", "throttled"].map((key) => ({ head: key.replace("_", "-"), kind: "num", cell: (/** @type {any} */ sample) => (sample[key] === null ? "–" : count(sample[key])) }));
-  return card(`Account ${account}`, tiles, el("h3", { class: "soft" }, "Left"), left, el("h3", { class: "soft" }, "Used between two looks"), by, behind(`Quota of ${account}`, [{ head: "at (UTC)", kind: "tight", cell: (sample) => utc(sample.at) }, ...columns], samples.toReversed()));
+  const by = plot(`Requests of account ${account} between two looks, by purpose`, used.map((use) => use.at), PURPOSES.map(([key, label, colour]) => ({ label, colour, steps: true, values: used.map((use) => use[key]) })));
+  /** @type {import("./table.js").Column[]} */
+  const columns = [["at (UTC)", "tight", (sample) => utc(sample.at)], ...numbers(["limit", "remaining", "reserve", "fires", "follow_ups", "checks", "throttled"], told)];
+  return card(title, tiles, el("h3", { class: "soft" }, "Left"), left, el("h3", { class: "soft" }, "Used between two looks"), by, behind(`Quota of ${account}`, columns, samples.toReversed()));
 }
 
 /**

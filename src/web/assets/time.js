@@ -142,6 +142,9 @@ export function count(number) {
   return number.toLocaleString("en-GB");
 }
 
+/** What there is of numbers, the least first. @param {(number | null)[]} numbers */
+export const sorted = (numbers) => /** @type {number[]} */ (numbers.filter((number) => number !== null)).sort((a, b) => a - b);
+
 /**
  * The value below which this share of sorted numbers lies.
  * @param {number[]} sorted

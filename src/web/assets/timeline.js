@@ -32,17 +32,20 @@ const SETTLED = 180;
 
 /** @param {Occurrence} one */
 function told(one) {
-  const lines = [`${one.entry}  ${one.state}`, `due ${date(one.at)} ${clock(one.at)}, ${utc(one.at)}`];
-  if (one.sent !== null) lines.push(`sent ${clock(one.sent)}, ${took(one.lateness)} late`);
-  if (one.record.action_id) lines.push(`action ${one.record.action_id}`);
-  if (one.sent !== null && one.ended !== null) lines.push(`ran ${took(one.ended - one.sent)}`);
-  if (one.record.pace === "slow") lines.push(one.ended === null ? "slow: it runs longer than expected" : "slow: it ran longer than expected");
-  if (one.record.pace === "quick") lines.push("quick: it ended sooner than expected");
-  if (one.record.after) lines.push(`after ${one.record.after}`);
-  if (one.record.retry) lines.push(`retry ${one.record.retry} of ${clock(Date.parse(one.record.retry_of))}`);
-  if (one.record.calendar) lines.push(`on the calendar ${one.record.calendar}`);
-  if (one.record.reason) lines.push(one.record.reason);
-  return lines.join("\n");
+  const { entry, state, at, sent, ended, lateness, record } = one;
+  return [
+    `${entry}  ${state}`,
+    `due ${date(at)} ${clock(at)}, ${utc(at)}`,
+    sent !== null && `sent ${clock(sent)}, ${took(lateness)} late`,
+    record.action_id && `action ${record.action_id}`,
+    sent !== null && ended !== null && `ran ${took(ended - sent)}`,
+    record.pace === "slow" && `slow: it ${ended === null ? "runs" : "ran"} longer than expected`,
+    record.pace === "quick" && "quick: it ended sooner than expected",
+    record.after && `after ${record.after}`,
+    record.retry && `retry ${record.retry} of ${clock(record.retry_of)}`,
+    record.calendar && `on the calendar ${record.calendar}`,
+    record.reason,
+  ].filter(Boolean).join("\n");
 }
 
 /** @param {Occurrence[]} many */
@@ -153,7 +156,7 @@ export function mount(root, route) {
     const { from, until } = edges();
     const own = ++looks;
     try {
-      const found = await load(Math.floor(from / grid) * grid, Math.ceil(until / grid) * grid, now(), null);
+      const found = await load(Math.floor(from / grid) * grid, Math.ceil(until / grid) * grid, now());
       if (own !== looks) return;
       data = found;
       loaded = true;
@@ -197,8 +200,22 @@ export function mount(root, route) {
   }
   /** @type {{ x: number, until: number, moved: boolean } | null} */
   let drag = null;
-  canvas.addEventListener("pointerdown", (event) => { drag = { x: event.clientX, until: edges().until, moved: false }; });
+  /** Where each finger is: two of them zoom. @type {Map<number, number>} */
+  const fingers = new Map();
+  const apart = () => {
+    const [one, other] = fingers.values();
+    return Math.max(20, Math.abs(one - other));
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    fingers.set(event.pointerId, event.clientX);
+    drag = { x: event.clientX, until: edges().until, moved: fingers.size > 1 };
+  });
   canvas.addEventListener("pointermove", (event) => {
+    if (fingers.size > 1 && fingers.has(event.pointerId)) {
+      const before = apart();
+      fingers.set(event.pointerId, event.clientX);
+      return zoom(before / apart());
+    }
     if (drag && event.buttons) {
       const by = event.clientX - drag.x;
       if (!drag.moved && Math.abs(by) < 5) return;
@@ -212,6 +229,7 @@ export function mount(root, route) {
     canvas.style.cursor = found ? "pointer" : "crosshair";
     show(event.clientX, event.clientY, found ? found.occurrences : null);
   });
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) canvas.addEventListener(end, (event) => fingers.delete(/** @type {PointerEvent} */ (event).pointerId));
   canvas.addEventListener("pointerup", (event) => {
     const moved = drag?.moved;
     drag = null;

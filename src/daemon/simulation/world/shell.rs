@@ -124,6 +124,7 @@ impl World<'_> {
         }
         let now = self.now();
         let Some(process) = &self.machines[self.here].process else { return Ok(()) };
+        process.node.core().check_invariants();
         if has_wound_up(process) {
             self.exits();
             return Ok(());

@@ -1,19 +1,16 @@
-//! One account's way to the API: its quota, and who is next.
+//! One account's access to the API: its quota, what is in flight, and what its answers tell.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::follow::{Follow, Following, Room};
-use super::standing::{Gauges, Refused, Sent, Standing, Waits};
+use super::occurrences::AccountQueue;
+use super::standing::{Gauges, Refused, Sent, Standing};
 use super::trouble::Trouble;
-use super::{Effect, Id, Place, log};
+use super::{Effect, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
 use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket, Verdict};
-use crate::schedule::{Account, Priority, TokenSource};
+use crate::schedule::{Account, TokenSource};
 
 /// Requests of one account that may be in flight at once. Enough to keep the API busy at any
 /// latency that it has; each may need a connection, and a process has some thousand.
@@ -22,31 +19,17 @@ const MOST_IN_FLIGHT: usize = 256;
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
 pub(super) const MOST_WARM: usize = 64;
 
-/// The order of sending: priority, then the scheduled instant, then the order of planning.
-pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
-
-pub(super) struct AccountQueue {
+pub(super) struct AccountAccess {
     account: Arc<Account>,
     /// The schedule has it. One that it has no more is kept for what is in flight.
     pub(super) in_force: bool,
     pub(super) quota: Quota,
-    ready: BTreeSet<Rank>,
-    /// Between two attempts, by the instant of the next one.
-    retries: BTreeSet<(Mono, Rank)>,
-    /// Kept back by `overlap: queue`.
-    held: BTreeSet<Rank>,
-    /// Kept back by `stack_state`.
-    by_stack: BTreeSet<Rank>,
-    /// Became ready since the operator was last told who waits.
-    pub(super) untold: Vec<Id>,
     pub(super) follow: Follow,
     pub(super) in_flight: usize,
     /// When the quota is worth asking again.
     closed_until: Option<Mono>,
     /// The same for follow-up, which may use a share only.
     share_closed_until: Option<Mono>,
-    /// How many are ready or between two attempts, by priority.
-    waiting: [usize; 3],
     sent: Sent,
     /// What the API last refused for good.
     pub(super) refused: Option<Refused>,
@@ -57,22 +40,16 @@ pub(super) struct AccountQueue {
     pub(super) user: Option<String>,
 }
 
-impl AccountQueue {
-    pub(super) fn new(account: &Arc<Account>, now: Now) -> AccountQueue {
-        AccountQueue {
+impl AccountAccess {
+    pub(super) fn new(account: &Arc<Account>, now: Now) -> AccountAccess {
+        AccountAccess {
             account: Arc::clone(account),
             in_force: true,
             quota: Quota::new(account.quota, now),
-            ready: BTreeSet::new(),
-            retries: BTreeSet::new(),
-            held: BTreeSet::new(),
-            by_stack: BTreeSet::new(),
-            untold: Vec::new(),
             follow: Follow::default(),
             in_flight: 0,
             closed_until: None,
             share_closed_until: None,
-            waiting: [0; 3],
             sent: Sent::default(),
             refused: None,
             trouble: Trouble::default(),
@@ -87,46 +64,34 @@ impl AccountQueue {
     }
 
     /// How the account stands, whatever waits: no queue is walked through.
-    pub(super) fn gauges(&self) -> Gauges {
+    pub(super) fn gauges(&self, queue: Option<&AccountQueue>) -> Gauges {
         Gauges {
             limit: self.quota.limit(),
             remaining: self.quota.remaining(),
             reserve: self.quota.reserve(),
             exhausted: self.quota.exhausted_until().is_some(),
-            waiting: [Priority::High, Priority::Normal, Priority::Low]
-                .map(|priority| (priority, self.waiting[priority as usize])),
+            waiting: queue.unwrap_or(&AccountQueue::default()).waiting(),
             sent: self.sent,
         }
     }
 
     /// How the account stands, for people. No queue is walked through.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self, queue: Option<&AccountQueue>) -> Standing {
         Standing {
             account: Arc::clone(&self.account),
-            gauges: self.gauges(),
+            gauges: self.gauges(queue),
             exhausted_until: self.quota.exhausted_until(),
             in_flight: self.in_flight,
             following: self.follow.len(),
-            held: self.held.len() + self.by_stack.len(),
+            held: queue.map_or(0, AccountQueue::held),
             refused: self.refused.clone(),
             trouble: self.trouble.clone(),
         }
     }
 
-    /// The first of what waits, and why: what is ready in the order of sending, then what is tried
-    /// again, then what is held.
-    pub(super) fn waits(&self, now: Now) -> impl Iterator<Item = (Id, Waits)> {
-        let until = move |at: Mono| now.wall.checked_add(at.saturating_sub(now.mono)).ok();
-        let closed = self.closed_until.filter(|&at| at > now.mono);
-        let ready = match closed {
-            Some(at) => Waits::Quota { until: until(at) },
-            None => Waits::Turn,
-        };
-        let ready = self.ready.iter().map(move |&(.., id)| (id, ready));
-        let retries = self.retries.iter().map(move |&(at, (.., id))| (id, Waits::Retry { until: until(at) }));
-        let held = self.held.iter().map(|&(.., id)| (id, Waits::Overlap));
-        let by_stack = self.by_stack.iter().map(|&(.., id)| (id, Waits::Stack(None)));
-        ready.chain(retries).chain(held).chain(by_stack)
+    /// When the quota is worth asking again. `None`: it has not refused.
+    pub(super) fn closed_until(&self) -> Option<Mono> {
+        self.closed_until
     }
 
     /// Takes over the account's new settings. What is known of its quota stays, unless it is
@@ -168,52 +133,6 @@ impl AccountQueue {
         quota::Saved { user: Some(whose(&self.account)), ..self.quota.save() }
     }
 
-    pub(super) fn put_in(&mut self, place: Place, rank: Rank) {
-        match place {
-            Place::Ready => {
-                self.waiting[rank.0.0 as usize] += usize::from(self.ready.insert(rank));
-                self.untold.push(rank.2);
-            }
-            Place::Retry(at) => {
-                self.waiting[rank.0.0 as usize] += usize::from(self.retries.insert((at, rank)));
-            }
-            Place::Held => {
-                self.held.insert(rank);
-            }
-            Place::Stack => {
-                self.by_stack.insert(rank);
-            }
-            Place::Future | Place::Sending | Place::Doubt => {}
-        }
-    }
-
-    pub(super) fn take_out(&mut self, place: Place, rank: Rank) {
-        match place {
-            Place::Ready => {
-                self.waiting[rank.0.0 as usize] -= usize::from(self.ready.remove(&rank));
-            }
-            Place::Retry(at) => {
-                self.waiting[rank.0.0 as usize] -= usize::from(self.retries.remove(&(at, rank)));
-            }
-            Place::Held => {
-                self.held.remove(&rank);
-            }
-            Place::Stack => {
-                self.by_stack.remove(&rank);
-            }
-            Place::Future | Place::Sending | Place::Doubt => {}
-        }
-    }
-
-    /// What would be sent next, were there quota.
-    pub(super) fn first_ready(&mut self) -> Option<Id> {
-        let first = self.ready.first().map(|&(.., id)| id);
-        if first.is_none() {
-            self.untold.clear();
-        }
-        first
-    }
-
     /// Asks for an action later.
     pub(super) fn follow_later(&mut self, following: Following, now: Now) {
         let room = Room { window: self.account.quota.window, questions: self.quota.background_share() };
@@ -249,19 +168,10 @@ impl AccountQueue {
         admitted
     }
 
-    /// Moves on to `now`: the quota's window may turn. Returns what is to be tried again.
-    pub(super) fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Rank> {
+    /// Moves on to `now`: the quota's window may turn.
+    pub(super) fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changes = self.quota.tick(now);
         self.emit(changes, now, effects);
-        let mut again = Vec::new();
-        while let Some(&(at, rank)) = self.retries.first()
-            && at <= now.mono
-        {
-            self.retries.pop_first();
-            self.waiting[rank.0.0 as usize] -= 1;
-            again.push(rank);
-        }
-        again
     }
 
     /// Judges a refusal for want of quota. `None`: the reply is no refusal.
@@ -287,17 +197,23 @@ impl AccountQueue {
         self.emit(changes, now, effects);
     }
 
-    /// When the lane has something to do at the latest. At `asks` something is to be asked besides.
-    pub(super) fn wakes_at(&self, asks: Option<Mono>, now: Now) -> Option<Mono> {
+    /// When the account has something to do at the latest. At `asks` something is to be asked
+    /// besides.
+    pub(super) fn wakes_at(
+        &self,
+        queue: Option<&AccountQueue>,
+        asks: Option<Mono>,
+        now: Now,
+    ) -> Option<Mono> {
         let opens = |closed: Option<Mono>| move |at: Mono| at.max(closed.unwrap_or(at));
         let follows = self.follow.next_at().map(opens(self.share_closed_until));
-        let waiting = match self.ready.is_empty() {
-            true => [follows, asks.map(opens(self.closed_until))].into_iter().flatten().min(),
-            false => Some(now.mono).map(opens(self.closed_until)),
+        let waiting = match queue.is_some_and(AccountQueue::has_ready) {
+            false => [follows, asks.map(opens(self.closed_until))].into_iter().flatten().min(),
+            true => Some(now.mono).map(opens(self.closed_until)),
         };
         // What was refused for being in flight is woken by a reply, and asks for no wake.
         let waiting = waiting.filter(|&at| at > now.mono);
-        let retry = self.retries.first().map(|&(at, _)| at);
+        let retry = queue.and_then(AccountQueue::first_retry).map(|(at, _)| at);
         let turn = self.quota.wakes_at().filter(|&at| at > now.mono);
         waiting.into_iter().chain(retry).chain(turn).min()
     }

@@ -1,0 +1,82 @@
+//! What is due, under way or unfinished of one entry.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::pending::{Id, Place};
+use crate::cloud66::ActionId;
+
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::dispatch) struct Activity {
+    /// Ready or between two attempts.
+    waiting: BTreeSet<Id>,
+    /// Held by `overlap: queue` until the last action has finished.
+    held: Option<Id>,
+    /// Kept back by `stack_state`.
+    by_stack: BTreeSet<Id>,
+    sending: u32,
+    in_doubt: u32,
+    /// The newest scheduled occurrence that was sent since something of the entry is under way.
+    pub(in crate::dispatch) newest_sent: Option<Timestamp>,
+    /// Actions that have not finished, as far as is known.
+    pub(in crate::dispatch) unfinished: BTreeSet<ActionId>,
+}
+
+impl Activity {
+    /// Whether something is under way that `overlap` minds.
+    pub(in crate::dispatch) fn busy(&self) -> bool {
+        self.sending > 0 || self.in_doubt > 0 || !self.unfinished.is_empty()
+    }
+
+    /// Whether nothing of the entry is due, under way or unfinished.
+    pub(super) fn over(&self) -> bool {
+        !self.busy() && self.due().next().is_none()
+    }
+
+    /// The occurrences that are ready or between two attempts, in the order of planning.
+    pub(in crate::dispatch) fn waiting(&self) -> &BTreeSet<Id> {
+        &self.waiting
+    }
+
+    pub(in crate::dispatch) fn held(&self) -> Option<Id> {
+        self.held
+    }
+
+    /// Everything that is due and not sent.
+    pub(in crate::dispatch) fn due(&self) -> impl Iterator<Item = &Id> {
+        self.waiting.iter().chain(&self.held).chain(&self.by_stack)
+    }
+
+    pub(super) fn put_in(&mut self, place: Place, id: Id) {
+        match place {
+            Place::Ready | Place::Retry(_) => drop(self.waiting.insert(id)),
+            Place::Held => {
+                debug_assert_eq!(self.held, None, "overlap: queue holds one");
+                self.held = Some(id);
+            }
+            Place::Stack => drop(self.by_stack.insert(id)),
+            Place::Sending => self.sending += 1,
+            Place::Doubt => self.in_doubt += 1,
+            Place::Future => {}
+        }
+    }
+
+    pub(super) fn take_out(&mut self, place: Place, id: Id) {
+        match place {
+            Place::Ready | Place::Retry(_) => drop(self.waiting.remove(&id)),
+            Place::Held => self.held = None,
+            Place::Stack => drop(self.by_stack.remove(&id)),
+            Place::Sending => self.sending -= 1,
+            Place::Doubt => self.in_doubt -= 1,
+            Place::Future => {}
+        }
+    }
+
+    /// Takes over from `other` what goes by no occurrence.
+    #[cfg(test)]
+    pub(super) fn take_facts_of(&mut self, other: &Activity) {
+        self.newest_sent = other.newest_sent;
+        self.unfinished.clone_from(&other.unfinished);
+    }
+}
