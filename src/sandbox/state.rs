@@ -189,6 +189,18 @@ impl State {
         self.world.occupy(stack, with, until)
     }
 
+    /// From now on no run moves the record of its job.
+    #[cfg(test)]
+    pub(crate) fn records_stay(&mut self) {
+        self.world.records_stay();
+    }
+
+    /// Somebody has run a job of a stack, and nothing went wrong.
+    #[cfg(test)]
+    pub(crate) fn has_run(&mut self, user: &str, stack: &str, job: &str, at: Timestamp) {
+        self.world.has_run(user, stack, job, at);
+    }
+
     /// Pauses or unpauses all jobs of a stack, as somebody in front of Cloud 66's page does.
     #[cfg(test)]
     pub(crate) fn pause_all(&mut self, stack: &str, paused: bool) {

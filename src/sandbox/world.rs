@@ -353,6 +353,19 @@ impl World {
     }
 
     #[cfg(test)]
+    pub(super) fn records_stay(&mut self) {
+        self.records_move = false;
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_run(&mut self, user: &str, stack: &str, job: &str, at: Timestamp) {
+        let Some(&place) = self.stack_places.get(stack) else { return };
+        if let Some(&job) = self.stacks[place].job_places.get(job) {
+            self.start(&Arc::from(user), place, What::Run(job), at);
+        }
+    }
+
+    #[cfg(test)]
     pub(super) fn pause_all(&mut self, uid: &str, paused: bool) {
         if let Some(&place) = self.stack_places.get(uid) {
             self.stacks[place].jobs.iter_mut().for_each(|job| job.paused = paused);

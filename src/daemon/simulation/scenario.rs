@@ -6,6 +6,7 @@
 
 mod clocks;
 mod links;
+mod people;
 mod several;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::schedule::{
     self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
     QuotaSettings, Reserve, Schedule, StackState, StackUid,
 };
+pub(super) use people::People;
 
 /// All that a run depends on.
 pub(super) struct Scenario {
@@ -59,6 +61,10 @@ pub(super) struct Scenario {
     pub(super) lost_beats: u32,
     /// How long a write takes until it is on disk, or an answer of the database.
     pub(super) disk: database::Latency,
+    /// Who else runs jobs of the stacks with our tokens.
+    pub(super) people: Option<People>,
+    /// Whether a run moves the record of its job.
+    pub(super) records_move: bool,
 }
 
 /// One version of the schedule file.
@@ -248,7 +254,9 @@ impl Scenario {
         let silent = lines.iter().map(|line| Line { due: Due::NEVER, ..line.clone() });
         let silent_file = files.len();
         files.push(File::new(&accounts, silent.map(Line::timed).collect()));
-        let entries = files.iter().flat_map(|file| file.schedule.entries.iter().cloned()).collect();
+        let mut entries: Vec<_> =
+            files.iter().flat_map(|file| file.schedule.entries.iter().cloned()).collect();
+        let (people, records_move) = people::draw(seed, &mut entries);
         let mut some = |most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
         let (machine, refused, doubled, sluggish, lost_beats) =
             (some(100), some(40), some(20), some(10), some(100));
@@ -282,6 +290,8 @@ impl Scenario {
             sluggish,
             lost_beats,
             disk,
+            people,
+            records_move,
         };
         scenario.restoring_known_worlds()
     }
