@@ -15,12 +15,14 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::conditions::{Conditions, Latency};
 use super::others::Instants;
 use crate::cloud66::call::Call;
-use crate::cloud66::look::Kind;
+use crate::cloud66::look::LookKind;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
 use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
+#[cfg(test)]
+use crate::schedule::ArgsIn;
 use crate::schedule::{AccountName, Entry, JobUid, Schedule, StackUid};
 
 /// HTTP clients commonly take no more headers than this; ours does.
@@ -104,7 +106,7 @@ enum Asks {
     Fire(Arc<Entry>),
     Action,
     Actions,
-    Look(Kind),
+    Look(LookKind),
     JobRecord,
 }
 
@@ -212,10 +214,10 @@ impl Network {
                 (Call::actions(&access.base, &stack, page), Asks::Actions)
             }
             Request::Look { stack, job: None, .. } => {
-                (Call::stack(&access.base, &stack), Asks::Look(Kind::Stack))
+                (Call::stack(&access.base, &stack), Asks::Look(LookKind::Stack))
             }
             Request::Look { stack, job: Some(job), .. } => {
-                (Call::job(&access.base, &stack, &job), Asks::Look(Kind::Job))
+                (Call::job(&access.base, &stack, &job), Asks::Look(LookKind::Job))
             }
         };
         let latency = self.latency.draw(&mut self.chances);
@@ -326,6 +328,21 @@ impl Network {
     /// Which record of the ledger a request has. `None` until it has arrived.
     pub(crate) fn judged(&self, number: u64) -> Option<usize> {
         self.judged.get(&number).copied()
+    }
+
+    /// Somebody runs a job with the token of an account.
+    pub(crate) fn somebody_runs(
+        &mut self,
+        account: &AccountName,
+        stack: &StackUid,
+        job: &JobUid,
+        now: Timestamp,
+    ) {
+        let Some(access) = self.accesses.get(account) else { return };
+        let call = Call::run_now(&access.base, stack, job, None, ArgsIn::Query);
+        let request = sandbox::Request::new(call.method, call.url.path(), &access.token);
+        // The effect of a request that a fault postpones never comes.
+        let _ = self.api.handle(request, now);
     }
 
     /// Nobody else uses the quota any more.
