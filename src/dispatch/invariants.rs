@@ -44,7 +44,7 @@ impl Dispatch {
         assert_eq!(fires, sending, "each run_now in flight is of an occurrence that is sent");
         for (name, lane) in &self.lanes {
             let counted = in_flight.get(name).copied().unwrap_or_default();
-            assert_eq!(lane.in_flight, counted, "account {name} counts its requests in flight");
+            assert_eq!(lane.admission.in_flight(), counted, "account {name} counts its requests in flight");
         }
         for (entry, action) in self.occurrences.unfinished() {
             assert!(asked.contains(&(entry, action)), "nobody asks for action {action} of entry {entry}");

@@ -6,6 +6,7 @@
 //! returns effects, to be performed in order.
 
 mod access;
+mod admission;
 mod by_hand;
 mod in_doubt;
 mod follow;
@@ -323,7 +324,7 @@ impl Dispatch {
     /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
     /// left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
-        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
+        self.lanes.get(account).is_some_and(|lane| lane.admission.quota.is_on_edge())
     }
 
     /// Whether the schedule or somebody has paused what is due of the entry at an instant.
@@ -385,7 +386,7 @@ impl Dispatch {
                 Turn::Stays => continue,
                 Turn::GoesUnseen(subjects, error) => Some((subjects, error)),
             };
-            match self.lanes.get_mut(account).map(|lane| lane.admit(Purpose::Fire, now)) {
+            match self.lanes.get_mut(account).map(|lane| lane.admission.admit(Purpose::Fire, now)) {
                 Some(Ok(ticket)) => {
                     if let Some((subjects, error)) = unseen {
                         self.goes_unseen(subjects, &error, now, effects);
@@ -414,8 +415,7 @@ impl Dispatch {
         pending.history.attempts += 1;
         pending.history.obstacle = None;
         if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            pending.history.token = Some(lane.reloads);
-            lane.leaves();
+            pending.history.token = Some(lane.token.reloads);
         }
         let run_now = Request::RunNow(Arc::clone(&pending.entry));
         // After a crash it is looked for from the first attempt on that may have taken effect.
@@ -444,13 +444,12 @@ impl Dispatch {
             let Some(lane) = self.lanes.get_mut(account).filter(|lane| lane.follow.due(now)) else {
                 return;
             };
-            let Ok(ticket) = lane.admit(Purpose::FollowUp, now) else {
+            let Ok(ticket) = lane.admission.admit(Purpose::FollowUp, now) else {
                 return;
             };
             let Some(question) = lane.follow.take(now) else {
                 return;
             };
-            lane.leaves();
             let account = account.clone();
             let (question, in_flight) = match question {
                 Question::One(following) => {

@@ -47,7 +47,7 @@ impl Dispatch {
     /// in doubt. Each of them ends by the account's name and client that it began with, whatever a
     /// reload makes of the account.
     pub(crate) fn needs(&self, account: &AccountName) -> bool {
-        let busy = |lane: &AccountAccess| lane.in_flight > 0 || lane.follow.len() > 0;
+        let busy = |lane: &AccountAccess| lane.admission.in_flight() > 0 || lane.follow.len() > 0;
         self.lanes.get(account).is_some_and(busy) || self.doubts.asks_by(account)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::admission::Came;
 use super::follow::{Following, Found};
 use super::in_doubt::{InDoubtReport, Token};
 use super::linked_key::LinkedKey;
@@ -50,24 +51,22 @@ impl Dispatch {
         let Some(lane) = self.lanes.get_mut(&entry.account.name) else {
             return effects;
         };
-        lane.in_flight -= 1;
         let verdict = lane.judge(reply.quota.as_ref());
         lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
-        lane.settle(
-            ticket,
-            reply.quota,
-            matches!(reply.outcome, Outcome::NotSent { .. } | Outcome::Unsendable { .. }),
-            now,
-            &mut effects,
-        );
-        let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
+        let came = match reply.outcome {
+            Outcome::NotSent { .. } | Outcome::Unsendable { .. } => Came::NeverSent,
+            _ => Came::Otherwise,
+        };
+        lane.settle(ticket, reply.quota, came, now, &mut effects);
+        let (limit, remaining) =
+            (lane.admission.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         if let Some(warning) = reply.warning {
             effects.push(warned(&entry, warning));
         }
         match reply.outcome {
             Outcome::Started(action) => {
-                if pending.history.token == Some(lane.reloads) && action.user.is_some() {
-                    lane.user.clone_from(&action.user);
+                if pending.history.token == Some(lane.token.reloads) && action.user.is_some() {
+                    lane.token.user.clone_from(&action.user);
                 }
                 let connect = reply.left.map(|left| left.connect);
                 self.started(id, *action, (sent_at, connect), limit, remaining, now, &mut effects);
@@ -148,11 +147,9 @@ impl Dispatch {
         let Some(lane) = self.lanes.get_mut(&entry.account.name) else {
             return effects;
         };
-        lane.in_flight -= 1;
-        if matches!(reply.outcome, FollowUp::Action(_)) {
-            lane.trouble.answered();
-        }
-        lane.settle(ticket, reply.quota, false, now, &mut effects);
+        let is_answer = matches!(reply.outcome, FollowUp::Action(_));
+        let came = if is_answer { Came::AsAsked } else { Came::Otherwise };
+        lane.settle(ticket, reply.quota, came, now, &mut effects);
         if let Some(warning) = reply.warning {
             let warning = masking::masked_and_cut(entry.args.as_deref(), &warning, LONGEST_WARNING);
             effects.push(warned(&entry, warning));
@@ -173,11 +170,9 @@ impl Dispatch {
             _ => return effects,
         };
         if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.in_flight -= 1;
-            if matches!(reply.outcome, ActionsListed::Page(_)) {
-                lane.trouble.answered();
-            }
-            lane.settle(ticket, reply.quota, false, now, &mut effects);
+            let is_page = matches!(reply.outcome, ActionsListed::Page(_));
+            let came = if is_page { Came::AsAsked } else { Came::Otherwise };
+            lane.settle(ticket, reply.quota, came, now, &mut effects);
         }
         match asked {
             Asked::InDoubt(stack) => self.read(account, stack, reply.outcome, now, &mut effects),

@@ -9,6 +9,7 @@ use super::access::AccountAccess;
 use super::trouble::Trouble;
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
+use crate::quota::Purpose;
 use crate::schedule::{Account, AccountName, Entry, EntryName, Priority};
 
 /// How an account stands, for whoever watches.
@@ -118,7 +119,7 @@ impl Dispatch {
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
         let waits = |(name, lane): (&AccountName, &AccountAccess)| {
             let queue = self.occurrences.queue(name)?;
-            let mut waits = queue.waits(lane.closed_until(), now).peekable();
+            let mut waits = queue.waits(lane.admission.closed_until(Purpose::Fire), now).peekable();
             waits.peek().is_some().then_some(waits)
         };
         let busy: Vec<_> = self.lanes.iter().filter_map(waits).collect();

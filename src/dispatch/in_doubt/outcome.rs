@@ -81,7 +81,7 @@ impl Dispatch {
         let Some(lane) = self.lanes.get(&doubt.account) else {
             return;
         };
-        let (limit, remaining) = (lane.quota.limit(), lane.quota.remaining());
+        let (limit, remaining) = (lane.admission.quota.limit(), lane.admission.quota.remaining());
         let began = action.started().filter(|&at| doubt.vague && at > doubt.sent_at);
         if let Some(pending) = self.occurrences.get_mut(id) {
             pending.history.attempts = pending.history.attempts.max(1);

@@ -139,7 +139,7 @@ impl Dispatch {
         }
         let shared_out = self.doubts.shared_out.actions.keys().filter(|(on, _)| on == stack);
         started.extend(shared_out.map(|(_, action)| *action));
-        let lane_user = self.lanes.get(account).and_then(|lane| lane.user.as_ref());
+        let lane_user = self.lanes.get(account).and_then(|lane| lane.token.user.as_ref());
         let watched: Vec<(&Key, Attempt)> = (self.doubts.resent.iter())
             .filter(|(_, watched)| watched.is_of(account, stack))
             .filter_map(|(key, one)| Some((key, one.attempt(now, ahead, &reading.actions, lane_user)?)))
@@ -236,7 +236,7 @@ impl Dispatch {
         known: &HashSet<ActionId>,
     ) -> Option<String> {
         let lane = self.lanes.get(account)?;
-        let user = lane.user.clone().filter(|_| token == Token::OfReload(lane.reloads))?;
+        let user = lane.token.user.clone().filter(|_| token == Token::OfReload(lane.token.reloads))?;
         let ours = actions.iter().filter(|action| action.id.is_some_and(|id| known.contains(&id)));
         let agree = ours.filter_map(|action| action.user.as_ref()).all(|other| *other == user);
         agree.then_some(user)
