@@ -155,10 +155,10 @@ impl Dispatch {
                 }
             }
             let request = RequestId(self.number());
-            let Some(lane) = self.lanes.get_mut(account) else {
+            let Some(access) = self.accounts.get_mut(account) else {
                 return;
             };
-            let Ok(ticket) = lane.admission.admit(Purpose::Reconcile, now) else {
+            let Ok(ticket) = access.admission.admit(Purpose::Reconcile, now) else {
                 return;
             };
             let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
@@ -296,8 +296,8 @@ impl Dispatch {
         let Some(InFlight::JobRecord(ticket, account, stack, job, lesson)) = self.requests.remove(&id) else {
             return effects;
         };
-        if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.settle(ticket, reply.quota, Came::Otherwise, now, &mut effects);
+        if let Some(access) = self.accounts.get_mut(&account) {
+            access.settle(ticket, reply.quota, Came::Otherwise, now, &mut effects);
         }
         if let Some(lesson) = lesson {
             self.learns(lesson, reply.outcome);
