@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::sandbox::Sandbox;
 
-use crate::common::{Daemon, Ended, Place, sandbox, until, until_within};
+use crate::common::{Daemon, Ended, Place, quota, sandbox, sandbox_with, settings, until, until_within};
 
 const EVERY_SECOND: &str = "'* * * * * *'";
 
@@ -202,5 +202,37 @@ async fn a_chain_is_made_up_for_from_its_first_entry_on() {
         let is_so = [first, first + 1].iter().all(|unix| times(format!("then {unix}")) == Some(1));
         if is_so { Ok(()) } else { Err(format!("{ran:?}")) }
     });
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_quota_that_stays_closed_each_waits_for_longer_than_its_entry_would() {
+    let mut settings = settings(&[]);
+    settings = settings.quota(quota(6, Duration::from_secs(40)));
+    let sandbox = sandbox_with(settings).await;
+    let jobs = format!(
+        "  e: {{ stack: s1, job: j1, cron: {EVERY_SECOND}, catch_up: none, start_deadline: 1s, follow: false, args_template: '{{unix}}' }}\n"
+    );
+    let place = Place::firing_at(&sandbox, "quota: { limit: 6, window: 40s, reserve: 1 }", &jobs);
+    let mut daemon = place.start();
+    let first = daemon.event("occurrence.missed");
+    let from = instant(&first["scheduled_at"]);
+    daemon.wait_for("occurrence.missed", |line| instant(&line["scheduled_at"]) > from);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+    let text = std::fs::read_to_string(place.config()).expect("the file");
+    place.replace(&text.replace(EVERY_SECOND, "'@yearly'"));
+    let mut daemon = place.start();
+    place.fires();
+    let (from, to) = (from.to_string(), (from + SignedDuration::from_secs(2)).to_string());
+    let ended = place.run(&["backfill", "e", "--from", &from, "--until", &to]);
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stderr.contains("quota"), "what it waits for is told: {ended:?}");
+    assert_eq!(daemon.events("occurrence.missed"), Vec::<&Value>::new(), "a second is no deadline here");
+    let ran = runs(&sandbox);
+    let first = from.parse::<Timestamp>().expect("an instant").as_second();
+    for unix in [first, first + 1] {
+        assert_eq!(ran.get(&unix.to_string()), Some(&1), "{ran:?}");
+    }
+    assert_eq!(sandbox.ledger().throttled().count(), 0, "nothing is sent that would be refused");
     assert!(daemon.stop().success());
 }

@@ -1,8 +1,9 @@
 //! `stackcron forecast`, as a program: what it says is what a rehearsal then shows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::common::{Ended, Place};
+use crate::common::{Ended, Place, sandbox_with, schedule, settings};
 use serde_json::Value;
 
 const HEAD: &str = "accounts: { main: { token: { env: TOKEN }, quota: { limit: 12, reserve: 2 } } }\njobs:\n";
@@ -187,4 +188,51 @@ fn the_last_hours_of_the_calendar_end_too() {
     let place = Place::with(&format!("{HEAD}  a: {{ stack: s, job: a, cron: '* * * * *' }}\n"));
     let place = place.run(&["forecast", "--from", "9999-12-30", "--until", "9999-12-30T22:00Z"]);
     assert_eq!(place.status.code(), Some(0), "{place:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn next_why_and_forecast_know_how_long_runs_take_and_how_often_they_fail() {
+    let mut settings = settings(&[]);
+    settings.action_duration = Duration::from_secs(3);
+    let sandbox = sandbox_with(settings).await;
+    let first = "  first: { stack: s1, job: j1, cron: '0 1 * * *' }\n  second: { stack: s2, job: j1, after: first }\n";
+    let often = first.replace("0 1 * * *", "*/5 * * * * *");
+    let repair = "  repair: { stack: s1, job: j-fails, cron: '*/5 * * * * *' }\n";
+    let place = Place::firing_at(&sandbox, "", &format!("{often}{repair}"));
+    let seldom =
+        "  repair: { stack: s1, job: j-fails, cron: '0 * * * *', retry: { times: 1, after: 10m } }\n";
+    let later = schedule(&sandbox.url(), "", &format!("{first}{seldom}"));
+    let nothing_known = Place::with(&later).run(&["next", "second", "--format", "json"]);
+    assert!(
+        nothing_known.status.success() && !nothing_known.stdout.contains("expected"),
+        "{nothing_known:?}"
+    );
+
+    let mut daemon = place.start();
+    daemon.wait_for("action.finished", |line| line["entry"] == "repair");
+    daemon.wait_for("action.finished", |line| line["entry"] == "first");
+    assert!(daemon.stop().success(), "{}", daemon.raw);
+    place.write(&later);
+
+    let next = records(&place.run(&["next", "second", "--count", "1", "--format", "json"]));
+    let instant =
+        |key: &str| next[0][key].as_str().unwrap_or_default().parse::<jiff::Timestamp>().expect(key);
+    let took = instant("expected").duration_since(instant("scheduled_at"));
+    assert!((2..30).contains(&took.as_secs()), "{next:?}");
+    let text = place.run(&["next", "second", "--count", "1"]).stdout;
+    assert!(text.contains("when first has ended with success, about "), "{text}");
+    let at = next[0]["scheduled_at"].as_str().expect("an instant");
+    let why = place.run(&["why", "second", "--at", at]).stdout;
+    assert!(why.contains("second is due when first ends with success"), "{why}");
+    assert!(why.contains("by the median run times"), "{why}");
+    let why = place.run(&["why", "second"]).stdout;
+    assert!(!why.contains("never again") && why.contains("when first has ended, about "), "{why}");
+
+    let windows = records(&place.run(&["forecast", "--format", "json"]));
+    assert!(windows.iter().any(|window| window["reruns"] == 1.0), "{windows:?}");
+    let text = place.run(&["forecast"]).stdout;
+    assert!(text.contains("RERUNS"), "{text}");
+    assert!(text.contains("2 entries run as long as their median runs in the journal"), "{text}");
+    let text = place.run(&["forecast", "--action-duration", "1m"]).stdout;
+    assert!(!text.contains("median"), "who supposes a run time gets it: {text}");
 }

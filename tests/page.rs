@@ -293,6 +293,8 @@ async fn chains_slow_and_quick_runs_and_the_audit_are_told() {
     let entry = |name: &str| get(address, &format!("/api/v1/entries?entry={name}")).json()[0].clone();
     assert_eq!(entry("first")["then"], serde_json::json!(["second"]));
     assert_eq!(entry("second")["after"], serde_json::json!({ "entry": "first", "on": "success" }));
+    let next = get(address, "/api/v1/next?entry=second&count=1").json();
+    assert!(next[0]["expected"].is_string(), "{next}");
     let audit = until("an audit with verdicts", || {
         let audit = get(address, "/api/v1/audit").json();
         if audit["on_time"].as_u64() > Some(0) { Ok(audit) } else { Err(audit.to_string()) }

@@ -3,6 +3,7 @@
 
 // The longest come first by their names, so that the others fit beside them.
 mod accounts;
+mod backfilled;
 mod contained;
 mod database;
 mod entering;

@@ -9,10 +9,13 @@ mod package;
 mod repository;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use jiff::Timestamp;
-use machine::{Machine, Service};
+use machine::{Machine, PROJECT, Service};
 use serde_json::Value;
+
+use crate::common::read;
 
 const NEVER: &str = "  nightly: { stack: s1, job: j1, cron: '0 0 1 1 *' }\n";
 const EVERY_SECOND: &str =
@@ -61,6 +64,30 @@ fn a_stop_lets_what_is_in_flight_finish() {
     assert_eq!(started, service.sandbox.started(0).len(), "each is told:\n{}", service.journal());
     assert!(started >= 1);
     assert_eq!(of(&events, "occurrence.unknown").count(), 0);
+}
+
+#[test]
+fn the_runbooks_move_of_the_journal_runs_as_the_user_of_the_service() {
+    let mut service = service!("move", &[], "");
+    service.schedule(EVERY_SECOND);
+    service.machine.write(&format!("/etc/{}/journal-password", service.name), "secret", 0o600);
+    service.start();
+    service.event("action.started");
+    service.stop();
+    let page = read(&Path::new(PROJECT).join("docs/operations.md"));
+    let command = page.split("```").find(|block| block.contains("systemd-run")).expect("the command");
+    let command = command.split_once("systemd-run").expect("the command").1;
+    let (command, _) = command.split_once("--to").expect("its last option");
+    let command = command.replace("stackcron journal", "/usr/bin/stackcron journal");
+    let command = command.replace("=stackcron ", &format!("={} ", service.name));
+    let command = command.replace("/etc/stackcron/", &format!("/etc/{}/", service.name));
+    let place = format!("/var/lib/{}/elsewhere", service.name);
+    let config = format!("--config {}", service.config());
+    let moved = service.machine.run(&["sh", "-c", &format!("systemd-run {command} --to {place} {config}")]);
+    assert!(moved.status.success(), "{moved:?}");
+    assert!(moved.stdout.contains("settled"), "{moved:?}");
+    assert_eq!(service.systemctl("start").status.code(), Some(1), "the old journal is left");
+    assert!(service.journal().contains("elsewhere"), "{}", service.journal());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::cloud66::{CREDENTIALS, Client, ClientError, Token, TokenError};
 use crate::online::{CheckClient, Tally};
 use crate::schedule::{Account, TokenSource};
 
-/// How often the bar is drawn anew.
+/// Interval at which the bar is drawn anew.
 const FRAME: Duration = Duration::from_millis(100);
 
 /// Why an account cannot be asked at all.
@@ -29,7 +29,7 @@ pub(super) enum NoDesk {
 }
 
 impl NoDesk {
-    /// What the operator can do.
+    /// Says what the operator can do.
     pub(super) fn remedy(&self, account: &Account) -> String {
         match (self, &account.token) {
             // The most likely case by far: a person at a shell, and the token with the service.

@@ -16,7 +16,7 @@ use super::Status;
 use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::progress::Progress;
 use super::span::Span;
 use super::table::{Align, Cell, Column, Table};
@@ -25,7 +25,7 @@ use crate::journal::Filter;
 use crate::log::visible;
 use crate::schedule::{Schedule, entries};
 
-/// How far back the span begins where nothing says it.
+/// Length of the span where no option names its beginning.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Rows that are printed for people at most. JSON has all.
@@ -65,12 +65,12 @@ pub struct Args {
     #[arg(long)]
     online: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditRecord<'a> {
     entry: Option<&'a str>,
     scheduled_at: Option<Timestamp>,
     verdict: &'a str,
@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
         .and_then(|from| {
             Ok((from, args.until.map_or(Ok(now), |until| Span::instant(until, &selected, now))?))
         })
-        // Nothing can be said of the future.
+        // The future has nothing to audit.
         .and_then(|(from, until)| Span::new(from, until.min(now)));
     let span = match instants {
         Ok(span) => span,
@@ -123,7 +123,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     match audited.and_then(|counts| Ok(out.flush().map(|()| counts)?)) {
         Ok(counts) if counts.is_broken() || not_asked > 0 => Ok(Status::Failed),
         Ok(_) => Ok(Status::Done),
-        // Who closed the pipe has seen enough.
+        // The reader has closed the pipe, and has seen enough.
         Err(error)
             if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) =>
         {
@@ -155,7 +155,7 @@ fn audited(
         Format::Text if rows.len() < MOST_ROWS => rows.push(judged),
         Format::Text => cut += 1,
     };
-    // Where only some are asked for, the schedule has no others.
+    // Where only some entries are asked for, `schedule` has no others.
     let plan = Plan::new(schedule, &journal.read_in_force(None)?, args.entries.is_empty(), span.from);
     let mut audit = Audit::new(scope, plan, each);
     if let Some(online) = online {
@@ -191,10 +191,10 @@ fn audited(
     Ok(counts)
 }
 
-impl<'a> Line<'a> {
+impl<'a> AuditRecord<'a> {
     /// The record of an instant.
-    fn of(judged: &'a Judged) -> Line<'a> {
-        Line {
+    fn of(judged: &'a Judged) -> AuditRecord<'a> {
+        AuditRecord {
             entry: judged.entry.as_ref().map(|entry| entry.as_str()),
             scheduled_at: judged.scheduled_at,
             verdict: judged.verdict.as_str(),
@@ -206,7 +206,7 @@ impl<'a> Line<'a> {
 }
 
 fn line(judged: &Judged, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Line::of(judged))?;
+    serde_json::to_writer(&mut *out, &AuditRecord::of(judged))?;
     writeln!(out)
 }
 

@@ -18,7 +18,7 @@ use crate::rehearsal::{Busiest, Difference, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Schedule, Severity};
-use online::Asked;
+use online::OnlineFindings;
 
 /// Validate the schedule file, and show every error at once.
 ///
@@ -49,25 +49,25 @@ pub struct Args {
     diff: Option<PathBuf>,
 }
 
-/// How what was found is printed.
+/// Form of the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// As the format says.
+    /// Text or JSON, as `--format` says.
     Plain,
-    /// As SARIF.
+    /// SARIF, for code hosts.
     Sarif,
 }
 
-/// What is known of the file, and what the API told of it.
+/// The file's findings, and those of the API.
 struct Checked {
     result: Result<Loaded, Rejected>,
-    asked: Option<Asked>,
+    asked: Option<OnlineFindings>,
 }
 
-/// What the text is for.
+/// Look of the text.
 struct Look {
     colour: Colour,
-    /// How wide the excerpts may be, where somebody says.
+    /// Columns that an excerpt may have. `None`: any number.
     columns: Option<usize>,
 }
 
@@ -127,8 +127,8 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
     Ok(status)
 }
 
-/// Whether the API refuses a token that was changed since the service was started: the reload, of
-/// which this check is a part, has not put it right.
+/// Returns true when the API refuses a token whose file was changed since the service was started.
+/// The reload, of which this check is a part, has not taken the new token over.
 fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
     let changed = schedule.accounts.iter().filter_map(|account| {
         Token::changed_since_start(&account.token).map(|path| (account.name.to_string(), path))
@@ -156,7 +156,7 @@ fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
 }
 
 impl Checked {
-    /// All of them, in the file's order.
+    /// Returns all findings in the file's order.
     fn diagnostics(&self) -> Vec<&Diagnostic> {
         let of_file = match &self.result {
             Ok(loaded) => &loaded.warnings,
@@ -172,7 +172,7 @@ impl Checked {
         self.diagnostics().iter().any(|diagnostic| diagnostic.severity == Severity::Warning)
     }
 
-    /// What is wrong with the schedule goes before what could not be asked.
+    /// A fault of the schedule goes before a question that could not be asked.
     fn status(&self) -> Status {
         let errors = self.diagnostics();
         let errors = || errors.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);

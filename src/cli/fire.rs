@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::complete;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::{Status, history};
 use crate::control::{self, Answer, Answers, ClientError, Question, Told};
 use crate::journal::State;
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
@@ -160,7 +160,7 @@ fn watch(
     }
 }
 
-/// Whether it is of no use to wait so long for an instant.
+/// Returns true when an instant comes later than the command waits.
 fn comes_after(until: Timestamp, left: Duration) -> bool {
     Timestamp::now().checked_add(left).is_ok_and(|end| until > end)
 }
@@ -180,7 +180,7 @@ fn print(told: &Told, format: Format) -> anyhow::Result<()> {
     output::print(&text).map(|_| ())
 }
 
-/// What the log's sentence does not say.
+/// Returns the remedy that the log's sentence does not name.
 fn remedy(told: &Told) -> Option<&'static str> {
     let reason = told.reason.as_deref().and_then(|word| word.parse().ok());
     match (State::of_word(&told.state)?, reason) {

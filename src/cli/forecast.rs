@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use super::moment::Moment;
 use super::output::{DEFAULT_WIDTH, Format};
+use super::place::StatePlace;
 use super::rehearse::{Suppositions, seconds};
 use super::span::{Span, SpanError};
 use super::table::{Align, Cell, Column, Table};
+use crate::journal::UsualRuns;
 use crate::rehearsal::{AccountForecast, Forecast, Peak, Suggestion, WindowForecast, suggest};
 use crate::schedule::duration::Compact;
 use crate::schedule::{EntryName, Schedule};
@@ -42,6 +44,17 @@ pub struct Args {
     pub strict: bool,
     #[command(flatten)]
     pub suppositions: Suppositions,
+    #[command(flatten)]
+    pub place: StatePlace,
+}
+
+/// The bounds and the experience of a forecast.
+#[derive(Clone, Debug, Default)]
+pub struct Basis {
+    /// How the runs of entries are as a rule.
+    pub usual: UsualRuns,
+    /// How much may happen in the span. `None`: any number.
+    pub most: Option<u64>,
 }
 
 /// Why there is no forecast.
@@ -50,7 +63,7 @@ pub enum ForecastError {
     /// There is nothing to look at.
     #[error(transparent)]
     Span(#[from] SpanError),
-    /// More happens in the span than may be rehearsed.
+    /// The span has more events than may be rehearsed.
     #[error("more happens in the span than may be rehearsed; name a shorter one")]
     TooMuch,
     /// The output is closed or full.
@@ -58,7 +71,7 @@ pub enum ForecastError {
     Output(#[from] io::Error),
 }
 
-/// Whether all that is due is sent in time.
+/// Verdict of a forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     /// It is.
@@ -92,12 +105,12 @@ fn usual_span(schedule: &Schedule) -> SignedDuration {
 }
 
 /// Forecasts, and prints what comes of it, on lines of so many columns at most, where somebody
-/// says. `most`: how much may happen in the span. `None`: any number.
+/// says.
 pub fn run(
     args: &Args,
     schedule: &Schedule,
     now: Timestamp,
-    most: Option<u64>,
+    Basis { usual, most }: Basis,
     format: Format,
     columns: Option<usize>,
     out: &mut dyn Write,
@@ -108,7 +121,7 @@ pub fn run(
         None => from.checked_add(usual_span(schedule)).unwrap_or(Timestamp::MAX),
     };
     let Span { from, until } = Span::new(from, until)?;
-    let conditions = args.suppositions.conditions();
+    let conditions = args.suppositions.with_usual(usual);
     let forecast = match most {
         Some(most) => {
             Forecast::at_most(schedule, &conditions, from, until, most).ok_or(ForecastError::TooMuch)?
@@ -131,6 +144,11 @@ pub fn run(
                 troubled_text(account, columns, out)?;
                 writeln!(out)?;
             }
+            match conditions.usual.timed() {
+                0 => {}
+                1 => writeln!(out, "one entry runs as long as its median run in the journal")?,
+                more => writeln!(out, "{more} entries run as long as their median runs in the journal")?,
+            }
             for suggestion in &suggestions {
                 suggestion_text(suggestion, columns, out)?;
                 writeln!(out)?;
@@ -152,13 +170,16 @@ struct WindowRecord<'a> {
     over: u64,
     follow_up: u64,
     looks: u64,
+    /// Not there where none is to be expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reruns: Option<f64>,
     late: u64,
     missed: u64,
     late_entries: Vec<&'a str>,
     missed_entries: Vec<&'a str>,
 }
 
-/// What moving entries does. Its keys are an interface.
+/// Effect of moving entries. Its keys are an interface.
 #[derive(Serialize)]
 struct PeakRecord<'a> {
     account: &'a str,
@@ -192,6 +213,7 @@ fn windows_json(account: &AccountForecast, out: &mut dyn Write) -> io::Result<()
             over: window.over,
             follow_up: window.follow_up,
             looks: window.looks,
+            reruns: expected_reruns(window),
             late: window.late,
             missed: window.missed,
             late_entries: late.iter().map(String::as_str).collect(),
@@ -200,6 +222,12 @@ fn windows_json(account: &AccountForecast, out: &mut dyn Write) -> io::Result<()
         record_line(&record, out)?;
     }
     Ok(())
+}
+
+/// The reruns that a window should have. `None`: none.
+#[expect(clippy::cast_precision_loss, reason = "nobody counts the last of 2^52 requests")]
+fn expected_reruns(window: &WindowForecast) -> Option<f64> {
+    (window.reruns_in_1000 > 0).then(|| window.reruns_in_1000 as f64 / 1000.0)
 }
 
 fn suggestion_json(suggestion: &Suggestion, out: &mut dyn Write) -> io::Result<()> {
@@ -281,7 +309,7 @@ fn skipped(windows: usize, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// How an account's windows are drawn.
+/// Chart of an account's windows.
 struct Chart {
     /// Columns of the bars.
     width: usize,
@@ -292,7 +320,7 @@ struct Chart {
     numbers: Vec<&'static Number>,
 }
 
-/// How an instant is written.
+/// Writes instants in a zone.
 struct Time {
     pattern: &'static str,
     width: usize,
@@ -307,10 +335,16 @@ struct Number {
     of: fn(&Chart, &WindowForecast) -> String,
 }
 
-const NUMBERS: [Number; 7] = [
+const NUMBERS: [Number; 8] = [
     Number { head: "DUE", width: 7, rank: 0, of: |_, window| window.due.to_string() },
     Number { head: "FOLLOW-UP", width: 9, rank: 4, of: |_, window| window.follow_up.to_string() },
     Number { head: LOOKS, width: 6, rank: 5, of: |_, window| some(window.looks) },
+    Number {
+        head: RERUNS,
+        width: 6,
+        rank: 5,
+        of: |_, window| expected_reruns(window).map_or("-".to_owned(), |reruns| format!("{reruns:.1}")),
+    },
     Number { head: "USED", width: 4, rank: 0, of: |chart, window| format!("{}%", chart.percent(window)) },
     Number { head: "OVER", width: 6, rank: 3, of: |_, window| some(window.over) },
     Number { head: "LATE", width: 6, rank: 2, of: |_, window| some(window.late) },
@@ -319,6 +353,9 @@ const NUMBERS: [Number; 7] = [
 
 /// The head of a column that is there when a stack is looked at at all.
 const LOOKS: &str = "LOOKS";
+
+/// The head of a column that is there when runs end without success and are run again.
+const RERUNS: &str = "RERUNS";
 
 fn some(number: u64) -> String {
     if number == 0 { "-".to_owned() } else { number.to_string() }
@@ -339,7 +376,13 @@ impl Chart {
             (false, true) => Time { pattern: "%m-%d %H:%M", width: 12 },
         };
         let looks = account.windows.iter().any(|window| window.looks > 0);
-        let numbers = NUMBERS.iter().filter(|number| looks || number.head != LOOKS).collect();
+        let reruns = account.windows.iter().any(|window| window.reruns_in_1000 > 0);
+        let is_shown = |number: &&Number| match number.head {
+            LOOKS => looks,
+            RERUNS => reruns,
+            _ => true,
+        };
+        let numbers = NUMBERS.iter().filter(is_shown).collect();
         let mut chart = Chart { width: 0, full: most.max(usable).max(1), time, numbers };
         let room = |chart: &Chart| width.saturating_sub(chart.head().chars().count() + 2);
         while room(&chart) < NARROWEST
@@ -372,7 +415,7 @@ impl Chart {
         writeln!(out, "{at:0$}{numbers}  {style}{1}{style:#}", self.time.width, self.bar(window))
     }
 
-    /// What is asked for, as a percentage of what is usable.
+    /// Returns the requests that are asked of a window, as a percentage of the usable ones.
     fn percent(&self, window: &WindowForecast) -> u64 {
         let asked = window.asked() * 100;
         asked.checked_div(window.usable().into()).unwrap_or(if asked == 0 { 0 } else { 999 })

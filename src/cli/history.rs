@@ -20,14 +20,14 @@ use super::Status;
 use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use crate::journal::{Filter, JournalError, Location, Record, State, Statistics};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
-pub(crate) use rows::Line;
+pub(crate) use rows::HistoryRecord;
 use rows::Rows;
 pub(super) use rows::style;
 
-/// How many are printed for people where nothing says how many.
+/// Rows that are printed for people where no option says how many.
 const NEWEST: u32 = 50;
 
 /// Tell what became of each occurrence.
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     newest: Option<u32>,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 fn state_parser() -> impl TypedValueParser<Value = State> {
@@ -87,7 +87,7 @@ enum HistoryError {
     /// A name that neither the journal nor the schedule has.
     #[error("no occurrence of `{name}` is in the journal{help}")]
     UnknownEntry {
-        /// As it was asked for.
+        /// The name that was asked for.
         name: EntryName,
         /// The entry of the schedule that was probably meant, to end the sentence with.
         help: String,
@@ -100,10 +100,10 @@ enum HistoryError {
     Output(#[from] io::Error),
 }
 
-/// What was printed.
+/// The extent of what was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Printed {
-    /// What was asked for.
+    /// Everything that was asked for.
     All,
     /// Nothing: there is no such occurrence.
     Nothing,
@@ -120,7 +120,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     let printed = told(args, &journal, schedule, Timestamp::now(), format, columns, &mut out)
         .and_then(|printed| Ok(out.flush().map(|()| printed)?));
     match printed {
-        // Who closed the pipe has seen enough.
+        // The reader has closed the pipe, and has seen enough.
         Err(HistoryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
         Err(error @ (HistoryError::UnknownEntry { .. } | HistoryError::Bound(_))) => {
             Ok(output::usage(&error))
@@ -165,7 +165,7 @@ fn told(
     let limit = args.newest.or(by_default);
     let newest = match args.states.is_empty() {
         true => limit.map(|limit| limit.saturating_add(1)),
-        // How many have to be read for so many of these states is not known before.
+        // The number of rows that have to be read for these states is not known beforehand.
         false => None,
     };
     let filter = Filter { entry: args.entry.clone(), since, until, newest };

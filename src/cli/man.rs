@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, command: clap::Command) -> anyhow::Result<Status>
     }
 }
 
-/// All pages: one for each command, and one for the schedule file.
+/// Returns all pages: one for each command, and one for the schedule file.
 fn pages(command: clap::Command) -> Vec<Page> {
     let mut program = command.disable_help_subcommand(true);
     program.build();

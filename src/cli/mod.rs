@@ -29,6 +29,7 @@ mod status;
 mod unit;
 pub mod why;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,8 +37,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use jiff::Timestamp;
 use output::Format;
+use place::StatePlace;
 
 use crate::control::ClientError;
+use crate::journal::UsualRuns;
 
 /// The schedule file of the packaged service.
 const CONFIG: &str = "/etc/stackcron/schedule.yaml";
@@ -108,7 +111,7 @@ enum Command {
         subcommand,
         after_help = "Example:\n  stackcron journal move --to postgres://stackcron@db/stackcron"
     )]
-    Journal(journal::Command),
+    Journal(journal::JournalCommand),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     #[command(after_help = "Example:\n  stackcron sandbox --limit 100 --window 1m")]
     Sandbox(sandbox::Args),
@@ -143,7 +146,7 @@ enum Printed {
 #[error("only `check` prints SARIF; write `--format json`")]
 struct NoSarif;
 
-/// How a command ended.
+/// End of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It did what it was asked.
@@ -168,10 +171,16 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// Where the packaged service has its socket.
+/// Directory of the packaged service's socket.
 const SERVICE: &str = "/run/stackcron";
 
 /// A daemon that knows no entry of a name was asked wrongly.
+/// How the runs of entries are as a rule. None is known where there is no journal to read.
+fn usual_runs(place: &StatePlace) -> anyhow::Result<UsualRuns> {
+    let journal = place.reading()?;
+    Ok(journal.and_then(|journal| UsualRuns::of_all(&journal).ok()).unwrap_or_default())
+}
+
 fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
     match ended {
         Err(error) => match error.downcast_ref() {
@@ -210,15 +219,14 @@ impl Cli {
                 check::run(args.file.as_ref().unwrap_or(&self.config), format, report, &args)
             }
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
-                match next::run(
-                    &args,
-                    schedule,
-                    Timestamp::now(),
-                    format,
-                    next::Arguments::Told,
-                    output::columns(),
-                    out,
-                ) {
+                let told = next::Extras {
+                    arguments: next::Arguments::Told,
+                    until_due: match schedule.entries.iter().any(|entry| entry.after.is_some()) {
+                        true => usual_runs(&args.place)?.until_due(schedule),
+                        false => HashMap::new(),
+                    },
+                };
+                match next::run(&args, schedule, Timestamp::now(), format, &told, output::columns(), out) {
                     Ok(()) => Ok(Status::Done),
                     Err(next::NextError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),
@@ -232,8 +240,8 @@ impl Cli {
                     Ok(known) => {
                         output::fit(&text, format, out);
                         Ok(match known {
-                            why::Known::AsFarAsAsked => Status::Done,
-                            why::Known::NotToBeRead(error) => output::failed(&error),
+                            why::JournalPart::AsFarAsAsked => Status::Done,
+                            why::JournalPart::NotToBeRead(error) => output::failed(&error),
                         })
                     }
                     Err(why::WhyError::Output(error)) => Err(error.into()),
@@ -243,7 +251,8 @@ impl Cli {
             Command::Forecast(args) => output::of_schedule(&self.config, |schedule, out| {
                 let (now, columns) = (Timestamp::now(), output::columns());
                 let mut text = Vec::new();
-                let fit = forecast::run(&args, schedule, now, None, format, columns, &mut text);
+                let basis = forecast::Basis { usual: usual_runs(&args.place)?, most: None };
+                let fit = forecast::run(&args, schedule, now, basis, format, columns, &mut text);
                 output::fit(&text, format, out);
                 match fit {
                     Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),

@@ -67,7 +67,7 @@ impl FromStr for Moment {
 }
 
 impl Moment {
-    /// Whether the instant depends on a zone.
+    /// Returns true when the instant depends on a zone.
     pub fn is_local(self) -> bool {
         matches!(self, Moment::Local(_) | Moment::Clock(_) | Moment::Day(_))
     }

@@ -13,12 +13,14 @@ use serde::Serialize;
 use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
+use super::place::StatePlace;
 use super::table::{Align, Cell, Column, Table};
+use crate::journal::{UntilDue, expected};
 use crate::schedule::entries::{self, UnknownEntry};
 use crate::schedule::{End, Entry, EntryName, Followers, Schedule, one_line};
 use crate::timetable::{Occurrence, Shift, Timetable, excluded, shift, zone_name};
 
-/// How many occurrences are printed where neither `--until` nor `--count` says.
+/// Occurrences that are printed where neither `--until` nor `--count` is given.
 const DEFAULT_COUNT: usize = 10;
 
 /// The occurrences with from <= scheduled_at < until, in order.
@@ -42,9 +44,20 @@ pub struct Args {
     /// Show the busy hours of the seven days from --from on, instead of single occurrences
     #[arg(long, conflicts_with_all = ["until", "count"])]
     pub calendar: bool,
+    #[command(flatten)]
+    pub place: StatePlace,
 }
 
-/// Whether `args` are told: they may hold what is not for everybody.
+/// What is told of each occurrence beside its instant.
+#[derive(Clone, Debug)]
+pub struct Extras {
+    /// Whether `args` are told.
+    pub arguments: Arguments,
+    /// How long after its instant each entry of a chain should be due.
+    pub until_due: UntilDue,
+}
+
+/// Tells whether `args` are printed. They may hold secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arguments {
     /// To whoever can read the schedule file.
@@ -77,7 +90,7 @@ pub fn run(
     schedule: &Schedule,
     now: Timestamp,
     format: Format,
-    arguments: Arguments,
+    told: &Extras,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<(), NextError> {
@@ -113,7 +126,7 @@ pub fn run(
     let by_the_clock = due(Timetable::new(&part, from), until);
     let occurrences = by_the_clock.flat_map(|occurrence| chain(occurrence, &followers, &chosen)).take(count);
     match format {
-        Format::Json => print_json(occurrences, arguments, out)?,
+        Format::Json => print_json(occurrences, told, out)?,
         Format::Text
             if schedule
                 .entries
@@ -124,9 +137,11 @@ pub fn run(
                 let [entry, local, utc, when] = cells(occurrence, now);
                 [entry, local, utc, when, Cell::plain(one_line(&args_of(occurrence).unwrap_or_default()))]
             };
-            print_text(occurrences, &WITH_ARGS, row, columns, out)?;
+            print_text(occurrences, told, &WITH_ARGS, row, columns, out)?;
         }
-        Format::Text => print_text(occurrences, &COLUMNS, |occurrence| cells(occurrence, now), columns, out)?,
+        Format::Text => {
+            print_text(occurrences, told, &COLUMNS, |occurrence| cells(occurrence, now), columns, out)?;
+        }
     }
     Ok(())
 }
@@ -163,7 +178,7 @@ fn due(mut timetable: Timetable, until: Timestamp) -> impl Iterator<Item = Occur
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Record<'a> {
+struct NextRecord<'a> {
     entry: &'a str,
     scheduled_at: Timestamp,
     local_time: String,
@@ -176,6 +191,10 @@ struct Record<'a> {
     /// The entry whose end it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<&'a str>,
+    /// When it should be due, by the median run times of the entries before. Not there where one of
+    /// them has not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Timestamp>,
 }
 
 /// Returns the arguments that the occurrence sends: those of the entry, or its template filled.
@@ -186,14 +205,14 @@ fn args_of(Occurrence { entry, scheduled_at, .. }: &Occurrence) -> Option<String
 
 fn print_json(
     occurrences: impl Iterator<Item = Occurrence>,
-    arguments: Arguments,
+    told: &Extras,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for occurrence in occurrences {
-        let args = args_of(&occurrence).filter(|_| arguments == Arguments::Told);
+        let args = args_of(&occurrence).filter(|_| told.arguments == Arguments::Told);
         let Occurrence { entry, scheduled_at, .. } = occurrence;
         let offset = entry.timezone.to_offset(scheduled_at);
-        let record = Record {
+        let record = NextRecord {
             entry: entry.name.as_str(),
             scheduled_at,
             local_time: scheduled_at.display_with_offset(offset).to_string(),
@@ -201,6 +220,7 @@ fn print_json(
             calendar: excluded(&entry, scheduled_at).map(|exclusion| exclusion.calendar.as_str()),
             args,
             after: entry.after.as_ref().map(|after| after.entry.as_str()),
+            expected: expected(&told.until_due, &entry, scheduled_at),
         };
         serde_json::to_writer(&mut *out, &record)?;
         writeln!(out)?;
@@ -215,7 +235,7 @@ const COLUMNS: [Column; 4] = [
     Column { head: "WHEN", align: Align::Left, rank: 1 },
 ];
 
-/// Where an entry has a template.
+/// Columns where an entry has a template.
 const WITH_ARGS: [Column; 5] = {
     let [entry, local, utc, when] = COLUMNS;
     [entry, local, utc, when, Column { head: "ARGS", align: Align::Left, rank: 3 }]
@@ -232,6 +252,7 @@ fn cells(Occurrence { entry, scheduled_at, .. }: &Occurrence, now: Timestamp) ->
 
 fn print_text<const N: usize>(
     occurrences: impl Iterator<Item = Occurrence>,
+    told: &Extras,
     head: &'static [Column; N],
     cells: impl Fn(&Occurrence) -> [Cell; N],
     columns: Option<usize>,
@@ -241,7 +262,8 @@ fn print_text<const N: usize>(
     for occurrence in occurrences {
         let cells = cells(&occurrence);
         let Occurrence { entry, scheduled_at, .. } = occurrence;
-        let note = note(&entry, scheduled_at).map(|note| Cell::styled(note, AnsiColor::Yellow.on_default()));
+        let note = note(&entry, scheduled_at, &told.until_due)
+            .map(|note| Cell::styled(note, AnsiColor::Yellow.on_default()));
         table.row(cells, note, out)?;
     }
     if table.finish(out)? == 0 {
@@ -250,14 +272,16 @@ fn print_text<const N: usize>(
     Ok(())
 }
 
-/// What a reader would not expect of an occurrence.
-fn note(entry: &Entry, at: Timestamp) -> Option<String> {
+/// Returns a note on what a reader would not expect of an occurrence.
+fn note(entry: &Entry, at: Timestamp, until_due: &UntilDue) -> Option<String> {
     let shifted = shift(entry, at).filter(|shift| *shift != Shift::AsWritten).map(|shift| shift.to_string());
     let after = entry.after.as_ref().map(|after| match after.on {
         End::Success => format!("when {} has ended with success", after.entry),
         End::Failure => format!("when {} has ended without success", after.entry),
         End::End => format!("when {} has ended", after.entry),
     });
+    let about = expected(until_due, entry, at).map(|at| local_time(&entry.timezone, at));
+    let after = after.map(|after| about.map_or(after.clone(), |about| format!("{after}, about {about}")));
     let paused = entry.paused.then(|| "paused: it will be skipped".to_string());
     let on_calendar =
         || Some(format!("on the calendar {}: it will be skipped", excluded(entry, at)?.calendar));
@@ -266,7 +290,7 @@ fn note(entry: &Entry, at: Timestamp) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// How many occurrences fall in each local hour of seven days.
+/// Number of occurrences in each local hour of seven days.
 struct Week {
     zone: String,
     days: Vec<(Date, [Load; 24])>,
@@ -416,7 +440,8 @@ mod tests {
         let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
-        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, Arguments::Told, None, &mut out) {
+        let beside = Extras { arguments: Arguments::Told, until_due: UntilDue::new() };
+        match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &beside, None, &mut out) {
             Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
             Err(error) => format!("error: {error}\n"),
         }

@@ -37,8 +37,8 @@ pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
     }
 }
 
-/// How many columns a line may have: the terminal's or `COLUMNS`. `None` where there is neither:
-/// what reads from a pipe wants all of it.
+/// Returns the columns of a line: the terminal's or `COLUMNS`. `None`: there is neither, and a
+/// reader of a pipe wants whole lines.
 pub fn columns() -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(std::io::stdout());
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
@@ -104,7 +104,7 @@ fn wrap_line(line: &str, limit: usize, wrapped: &mut String) {
     }
 }
 
-/// How many columns a text takes, its escapes left out.
+/// Returns the columns that a text takes without its escapes.
 fn columns_of(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
 }
@@ -129,7 +129,8 @@ pub fn load(config: &Path) -> anyhow::Result<Option<Loaded>> {
     reported(schedule::load(config))
 }
 
-/// What was loaded. `None` when it is wrong: every error has been printed to stderr.
+/// Returns the loaded schedule. `None`: the schedule is wrong, and every error has been printed to
+/// stderr.
 pub(super) fn reported(result: Result<Loaded, Rejected>) -> anyhow::Result<Option<Loaded>> {
     match result {
         Ok(loaded) => Ok(Some(loaded)),
@@ -147,7 +148,7 @@ pub fn local_time(zone: &TimeZone, at: Timestamp) -> String {
     at.to_zoned_datetime(zone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// How far an instant is: `in 3 d 4 h`, `20 s ago`.
+/// Returns the distance of an instant from now: `in 3 d 4 h`, `20 s ago`.
 pub fn distance(now: Timestamp, at: Timestamp) -> String {
     let seconds = at.as_second() - now.as_second();
     match seconds {
@@ -196,15 +197,15 @@ pub fn misconfigured(error: &impl std::fmt::Display) -> Status {
     Status::Config
 }
 
-/// Where the socket of a running daemon may be: in the state directory that is given, or else in
-/// any place where daemons have it.
+/// Returns the places of a running daemon's socket: the state directory that is given, or else
+/// every place where daemons have it.
 pub fn control_places(given: Option<&Path>) -> Vec<PathBuf> {
     let state = state_directory(None).ok();
     control::places(given, state.as_deref())
 }
 
-/// Where a daemon keeps its journal: as given, else `$STATE_DIRECTORY` as systemd sets it, else the
-/// user's own.
+/// Returns the directory of a daemon's journal: the given one, else `$STATE_DIRECTORY` as systemd
+/// sets it, else the user's own.
 pub fn state_directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());

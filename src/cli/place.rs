@@ -9,7 +9,7 @@ use crate::journal::{self, Location};
 
 /// The arguments that say it.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Place {
+pub struct StatePlace {
     /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in
     /// $XDG_STATE_HOME, unless given
     #[arg(long, value_name = "DIR")]
@@ -18,12 +18,12 @@ pub struct Place {
     /// The journal that several daemons share, as postgres://USER@HOST/DATABASE; without it the
     /// journal is a file in the state directory. The password is better given as the credential
     /// journal-password or as $PGPASSWORD
-    // As text: where it is wrong, clap would print it with its password.
+    // A text and not a parsed URL: clap would print a wrong one with its password.
     #[arg(long, value_name = "URL", env = "STACKCRON_JOURNAL", hide_env_values = true)]
     journal: Option<String>,
 }
 
-impl Place {
+impl StatePlace {
     /// The database, where one is named.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// Where the packaged service has its socket, and where its state, when no daemon answers.
+/// Directories of the packaged service's socket and state, where no daemon answers.
 const SERVICE: [&str; 2] = ["/run/stackcron", "/var/lib/stackcron"];
 
 /// The journal of the packaged service, where nobody said where a journal is and the user has none.

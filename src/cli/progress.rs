@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What ends sooner shows no bar: it would only flicker.
+/// Time before a bar is shown. A bar of a shorter task would only flicker.
 const LONG: Duration = Duration::from_secs(1);
 
 /// The bar is as wide as the terminal allows. No colours, so that `NO_COLOR` has nothing to take out.
 const TEMPLATE: &str = "{msg} [{wide_bar}] {percent:>3}%";
 
-/// How far something is. Taken off the screen when it is dropped.
+/// Progress of a task. It is taken off the screen when it is dropped.
 pub(super) struct Progress {
     bar: ProgressBar,
     since: Instant,
-    /// It is drawn, or never will be.
+    /// True once the bar is drawn, or never will be.
     settled: bool,
 }
 
 impl Progress {
-    /// Nothing is shown yet. `what` says what is going on.
+    /// Returns a progress that shows nothing yet. `what` names the task.
     pub(super) fn of(what: &'static str) -> Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {

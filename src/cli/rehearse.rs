@@ -13,6 +13,7 @@ use super::moment::Moment;
 use super::output::{self, Format};
 use super::progress::Progress;
 use super::span::{Span, SpanError};
+use crate::journal::UsualRuns;
 use crate::log;
 use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
 use crate::sandbox::{Deploys, Fault, WindowKind};
@@ -46,7 +47,7 @@ pub struct Args {
     pub quiet: bool,
 }
 
-/// What is supposed of the API and of others.
+/// Suppositions about the API and about other users of the quota.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Suppositions {
     /// How long a request and its answer take: one duration, or 50ms..2s for any between two
@@ -58,9 +59,10 @@ pub struct Suppositions {
     /// Where a window of the quota begins: fixed (on the clock), first-request, or rolling
     #[arg(long, value_name = "KIND", default_value_t)]
     pub window_kind: WindowKind,
-    /// How long an action runs, which decides what follow-up costs
-    #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "1m")]
-    pub action_duration: Duration,
+    /// How long an action runs, which decides what follow-up costs and when a chain goes on; 1m when
+    /// absent, except that forecast takes the median of the entry's runs where the journal has some
+    #[arg(long, value_name = "D", value_parser = duration::parse)]
+    pub action_duration: Option<Duration>,
     /// A stack that deploys by the clock, as web=5m/30m: for 5 minutes from each half hour on. May
     /// be given several times
     #[arg(long = "deploy", value_name = "STACK=D/D")]
@@ -69,21 +71,29 @@ pub struct Suppositions {
 
 impl Default for Suppositions {
     fn default() -> Suppositions {
-        let Conditions { latency, others, window_kind, action_duration, deploys, .. } = Conditions::default();
-        Suppositions { latency, others, window_kind, action_duration, deploys }
+        let Conditions { latency, others, window_kind, deploys, .. } = Conditions::default();
+        Suppositions { latency, others, window_kind, action_duration: None, deploys }
     }
 }
 
 impl Suppositions {
     pub(super) fn conditions(&self) -> Conditions {
+        let usual = Conditions::default();
         Conditions {
             latency: self.latency,
             others: self.others,
             window_kind: self.window_kind,
-            action_duration: self.action_duration,
+            action_duration: self.action_duration.unwrap_or(usual.action_duration),
             deploys: self.deploys.clone(),
-            ..Conditions::default()
+            ..usual
         }
+    }
+
+    /// The conditions, with runs as they are as a rule. A run time that somebody supposes goes
+    /// first.
+    pub(super) fn with_usual(&self, usual: UsualRuns) -> Conditions {
+        let usual = if self.action_duration.is_some() { usual.without_times() } else { usual };
+        Conditions { usual, ..self.conditions() }
     }
 }
 
@@ -118,7 +128,7 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     match rehearsed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Ok(Status::Done),
         Err(RehearseError::Span(error)) => Ok(output::usage(&error)),
-        // Who closed the pipe has seen enough.
+        // The reader has closed the pipe, and has seen enough.
         Err(RehearseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
         Err(error) => Err(error.into()),
     }
@@ -190,7 +200,7 @@ struct Whole<'a> {
 
 /// The last record: it has the keys that every line of the log has.
 #[derive(Serialize)]
-struct Record<'a> {
+struct RehearsalLine<'a> {
     timestamp: String,
     level: &'static str,
     event: &'static str,
@@ -201,7 +211,7 @@ struct Record<'a> {
 
 fn print_json(whole: &Whole<'_>, ended_at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     let Summary { sent, late, missed, .. } = whole.summary;
-    let record = Record {
+    let record = RehearsalLine {
         timestamp: format!("{ended_at:.6}"),
         level: "info",
         event: "rehearsal.summary",

@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 use super::moment::{Moment, MomentError, shared_zone};
 use crate::schedule::Schedule;
 
-/// From an instant to another, itself excluded.
+/// A span between two instants, the last one excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Where it begins.
+    /// Beginning of the span.
     pub from: Timestamp,
-    /// Where it ends.
+    /// End of the span, itself excluded.
     pub until: Timestamp,
 }
 
@@ -27,9 +27,9 @@ pub enum SpanError {
     /// It ends where it begins, or before.
     #[error("--until ({until}) has to be after --from ({from})")]
     Empty {
-        /// Where it would begin.
+        /// The beginning that was asked for.
         from: Timestamp,
-        /// Where it would end.
+        /// The end that was asked for.
         until: Timestamp,
     },
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use super::Status;
 use super::complete;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use crate::control::{self, Answer, ClientError, Question};
 use screen::Headline;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Of each kind so many lines on the screen.
+/// Lines of each kind on the screen.
 const LINES: usize = 8;
 
-/// Of each kind so many records in JSON.
+/// Records of each kind in JSON.
 const RECORDS: usize = 1000;
 
 /// Columns of the screen where there is no terminal.
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "watch")]
     strict: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {

@@ -32,7 +32,7 @@ pub(super) enum Align {
     Right,
 }
 
-/// What is in a column.
+/// Content of a column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub head: &'static str,
@@ -67,7 +67,7 @@ impl Cell {
 /// Columns as they are printed.
 pub(super) struct Table<const N: usize> {
     columns: &'static [Column; N],
-    /// How wide a line may be. `None` where nobody's terminal says.
+    /// Columns that a line may have. `None`: the output is no terminal.
     limit: Option<usize>,
     widths: [usize; N],
     /// The first rows, kept until the columns are measured.

@@ -36,7 +36,7 @@ struct Unit {
     sub: String,
     result: String,
     exit_status: String,
-    /// How the process ended: 1 is an exit, 2 and 3 are signals.
+    /// End of the process: 1 is an exit, 2 and 3 are signals.
     exit_code: String,
     since: String,
     restarts: String,

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::complete;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
-use super::place::Place;
+use super::place::StatePlace;
 use crate::journal::{JournalError, Location, Pause};
 use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
@@ -30,9 +30,9 @@ use clocks::Clocks;
 use fate::Fate;
 pub(crate) use policies::Policies;
 use then::Then;
-use upstreams::Upstreams;
+use upstreams::{Upstreams, expected};
 
-/// How many occurrences of the same minute or hour are named.
+/// Occurrences of the same minute or hour that are named at most.
 const NAMED: usize = 6;
 
 /// Why an entry is due at an instant, or is not: each field of its expressions against that
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub at: Option<Moment>,
     #[command(flatten)]
-    pub place: Place,
+    pub place: StatePlace,
 }
 
 /// Why there is no answer.
@@ -75,7 +75,7 @@ pub fn run(
     now: Timestamp,
     format: Format,
     out: &mut dyn Write,
-) -> Result<Known, WhyError> {
+) -> Result<JournalPart, WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
     // An entry of a chain has the instants of the entry at its head, which is due by the clock.
     let root = schedule.root(entry);
@@ -84,6 +84,9 @@ pub fn run(
     let explanation = Explanation { entry: entry.name.to_string(), ..explain(root, clocks.at) };
     let near = if explanation.due { None } else { Near::of(root, explanation.at) };
     let after = Upstreams::of(entry, schedule, journal, explanation.at);
+    // What is past has its instants in the journal.
+    let expected_at = |at| if at >= now { expected(entry, schedule, journal, at) } else { None };
+    let expected = expected_at(explanation.at);
     let policies = Policies::of(entry);
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
@@ -94,8 +97,18 @@ pub fn run(
         until,
     });
     let schedule_then = fate.then().cloned();
-    let answer =
-        Answer { explanation, clocks, after, near, on_calendar, fate, schedule_then, pause, policies };
+    let answer = WhyRecord {
+        explanation,
+        clocks,
+        after,
+        expected,
+        near,
+        on_calendar,
+        fate,
+        schedule_then,
+        pause,
+        policies,
+    };
     match format {
         Format::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
@@ -104,19 +117,21 @@ pub fn run(
         Format::Text => {
             answer.print(entry, now, out)?;
             if args.at.is_none() {
-                answer.print_next(entry, now, out)?;
+                let next = timetable::next(root, now);
+                let next = next.map(|next| (next, expected_at(next)));
+                answer.print_next(entry, next, now, out)?;
             }
         }
     }
     Ok(match answer.fate {
-        Fate::Unreadable(error) if answer.explanation.at <= now => Known::NotToBeRead(error),
-        _ => Known::AsFarAsAsked,
+        Fate::Unreadable(error) if answer.explanation.at <= now => JournalPart::NotToBeRead(error),
+        _ => JournalPart::AsFarAsAsked,
     })
 }
 
-/// Whether the journal was there for the answer.
+/// Tells whether the answer has the journal's part.
 #[derive(Debug)]
-pub enum Known {
+pub enum JournalPart {
     /// It was, or the instant is still to come.
     AsFarAsAsked,
     /// It was not, so that nobody knows what became of the occurrence.
@@ -125,13 +140,17 @@ pub enum Known {
 
 /// The whole answer. Its keys are an interface.
 #[derive(Serialize)]
-struct Answer {
+struct WhyRecord {
     #[serde(flatten)]
     explanation: Explanation,
     #[serde(flatten)]
     clocks: Clocks,
     #[serde(skip_serializing_if = "Upstreams::is_empty")]
     after: Upstreams,
+    /// When an entry that comes after others should be due. Not there where one of them has not
+    /// run, or the instant is past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Timestamp>,
     near: Option<Near>,
     /// The calendar of the entry that the instant falls on.
     on_calendar: Option<OnCalendar>,
@@ -196,10 +215,10 @@ impl Near {
     }
 }
 
-impl Answer {
+impl WhyRecord {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
-        self.after.print(entry, out)?;
+        self.after.print(entry, self.expected, out)?;
         self.print_expressions(out)?;
         self.print_calendar(entry, out)?;
         self.clocks.print(out)?;
@@ -234,14 +253,24 @@ impl Answer {
     }
 
     /// The next occurrence, where the last one is explained.
-    fn print_next(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    fn print_next(
+        &self,
+        entry: &Entry,
+        next: Option<(Timestamp, Option<Timestamp>)>,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         heading("Next", out)?;
-        let Some(next) = timetable::next(entry, now) else {
+        let Some((next, expected)) = next else {
             return writeln!(out, "  never again");
         };
         let paused = entry.paused || self.pause.as_ref().is_some_and(|pause| pause.keeps_back(next));
         let what = if paused { "skipped, as the entry is paused" } else { "sent" };
-        writeln!(out, "  {}  {next}, {}: {what}", local_time(&entry.timezone, next), distance(now, next))
+        writeln!(out, "  {}  {next}, {}: {what}", local_time(&entry.timezone, next), distance(now, next))?;
+        let Some(after) = &entry.after else { return Ok(()) };
+        let about =
+            expected.map_or(String::new(), |at| format!(", about {}", local_time(&entry.timezone, at)));
+        writeln!(out, "  when {} has ended{about}", after.entry)
     }
 
     fn print_expressions(&self, out: &mut dyn Write) -> io::Result<()> {

@@ -17,7 +17,7 @@ use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Pause, Record, State, Unusual};
 use crate::log::Gap;
 use crate::log::words::duration;
-use crate::schedule::{Account, AccountName, Ending, EntryName, TokenSource};
+use crate::schedule::{Account, AccountName, EntryName, ListEnding, TokenSource};
 
 /// A problem of now. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ pub(crate) struct States<'a> {
     pub(crate) health: &'a Health,
     pub(crate) path: &'a str,
     pub(crate) on_disk: Option<&'a NotInUse>,
-    /// When the schedule in force was read.
+    /// The instant at which the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,
@@ -90,7 +90,7 @@ pub(crate) struct States<'a> {
     /// Runs out of the ordinary.
     pub(crate) unusual: &'a [Unusual],
     /// Calendars whose list ends soon, or has ended.
-    pub(crate) endings: &'a [Ending],
+    pub(crate) endings: &'a [ListEnding],
     /// Entries that a person paused.
     pub(crate) paused: &'a BTreeMap<EntryName, Pause>,
     pub(crate) now: Timestamp,
@@ -140,7 +140,7 @@ fn long_run(run: &Unusual) -> Attention {
     problem
 }
 
-fn calendar_ends(ending: &Ending) -> Attention {
+fn calendar_ends(ending: &ListEnding) -> Attention {
     let calendar = &ending.calendar;
     // The list is kept through the day `until`.
     let ended = (ending.days < 0).then(|| ending.until.tomorrow().ok()).flatten();
@@ -337,7 +337,7 @@ fn account(standing: &Standing) -> Vec<Attention> {
     list
 }
 
-/// How a new token is put in place of one that is not accepted.
+/// Says how to replace a token that is not accepted.
 fn renew(account: &Account) -> String {
     match &account.token {
         TokenSource::Credential(name) => format!(

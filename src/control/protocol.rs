@@ -50,12 +50,12 @@ pub enum Question {
     Backfill {
         /// The name of its entry.
         entry: String,
-        /// When it was scheduled.
+        /// The instant at which the occurrence was scheduled.
         at: Timestamp,
         /// A time through that instant of which the journal has no row: 0 where it has none at
         /// all.
         pass: u32,
-        /// Whether to tell what becomes of it.
+        /// When true, further answers report what becomes of the occurrence.
         #[serde(default)]
         wait: bool,
     },
@@ -167,7 +167,7 @@ pub enum ErrorKind {
     UnknownEntry,
     /// The occurrence has started, may have, or is under way: it is not claimed again.
     Known,
-    /// The same question is answered otherwise once the entry's action has finished.
+    /// Refused while the entry's action is unfinished. Asking again later may succeed.
     Busy,
 }
 

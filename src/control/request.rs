@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::on_disk::Seen;
+use super::on_disk::LoadedFile;
 use crate::dispatch::{Haste, Standing, Waiting};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key, Pause};
@@ -133,7 +133,7 @@ pub(crate) enum FireError {
     /// Ask again when it has finished.
     #[error("an action of `{0}` has not finished, and its `overlap` is not `allow`; try again when it has")]
     Busy(EntryName),
-    /// Nothing is made up for meanwhile.
+    /// Refused for now: nothing can be made up for meanwhile.
     #[error(
         "`{entry}` is paused{}: nothing of the entry is made up for until it is resumed; {}",
         by.as_ref().map(|pause| format!(" by {}", pause.by)).unwrap_or_default(),
@@ -184,7 +184,7 @@ pub(crate) struct Snapshot {
     pub(crate) swept_at: Option<Timestamp>,
     pub(crate) not_ready: Option<NotReady>,
     /// The comparison of the schedule file on disk with the schedule in force.
-    pub(crate) on_disk: Seen,
+    pub(crate) on_disk: LoadedFile,
     /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,
     pub(crate) fires_in_flight: usize,

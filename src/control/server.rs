@@ -35,7 +35,7 @@ const ASKED_WITHIN: Duration = Duration::from_secs(5);
 /// Before accepting again when the machine has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// When the daemon stops, answers have this long to reach their clients.
+/// Time for answers to reach their clients when the daemon stops.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A socket that is listened on, and not served yet.

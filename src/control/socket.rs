@@ -32,14 +32,14 @@ pub(super) struct Socket {
     link: Option<PathBuf>,
 }
 
-/// Where a daemon with this state directory has its socket: in the runtime directory that systemd
+/// Returns the socket of a daemon with this state directory: in the runtime directory that systemd
 /// gave it, or else in the state directory.
 pub fn place(state: &Path) -> PathBuf {
     runtime_directory().unwrap_or_else(|| state.to_owned()).join(FILE_NAME)
 }
 
-/// Where commands look for the socket, in this order. `given`: where somebody said that the state
-/// is.
+/// Returns the paths at which commands look for the socket, in this order. `given` is the state
+/// directory that the user named.
 pub fn places(given: Option<&Path>, state: Option<&Path>) -> Vec<PathBuf> {
     if let Some(given) = given {
         return vec![given.join(FILE_NAME)];

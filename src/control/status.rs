@@ -14,22 +14,22 @@ use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
 use crate::occurrence::Reason;
-use crate::schedule::{AccountName, Ending, Entry, EntryName, Priority, ending};
+use crate::schedule::{AccountName, Entry, EntryName, ListEnding, Priority, Schedule, ending};
 use crate::timetable::zone_name;
 
-/// How a daemon stands. Its keys are an interface.
+/// State of a daemon. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
 pub struct Status {
     pub version: String,
     pub pid: u32,
-    /// When this was so.
+    /// The instant of this state.
     pub now: Timestamp,
-    /// When the daemon started.
+    /// The instant at which the daemon started.
     pub since: Timestamp,
-    /// Whether what comes due is sent.
+    /// True while occurrences that come due are sent.
     pub ready: bool,
-    /// Why it is not.
+    /// The reason where `ready` is false.
     pub not_ready: Option<String>,
     /// The member that was last seen leading. `None`: this daemon leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +139,8 @@ pub struct InForce {
     pub path: String,
     pub entries: usize,
     pub accounts: usize,
-    /// When its file was read. `None`: the daemon that told this is an older one.
+    /// The instant at which the schedule file was read. `None`: an older daemon, which does not
+    /// tell it.
     #[serde(default)]
     pub loaded_at: Option<Timestamp>,
 }
@@ -160,11 +161,14 @@ pub struct JournalStatus {
 pub struct AccountStatus {
     pub account: String,
     pub limit: u32,
+    /// The quota's window, in milliseconds. Zero: the daemon that told this is an older one.
+    #[serde(default)]
+    pub window_ms: u64,
     /// Remaining requests, as the API last told. `None`: the API has not told.
     pub remaining: Option<u32>,
     /// Left to people and CI.
     pub reserve: u32,
-    /// Nothing is left beyond the reserve until this instant. `None`: something is left.
+    /// The instant until which only the reserve is left. `None`: more than the reserve is left.
     pub exhausted_until: Option<Timestamp>,
     /// Number of occurrences that wait for quota or for another try, by priority.
     pub waiting: BTreeMap<String, usize>,
@@ -207,7 +211,8 @@ pub struct EntryStatus {
     /// The entry whose end makes it due: `next` is the instant of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// When it should be due, by the median run times of the entries that it comes after.
+    /// The instant at which the entry should be due, by the median run times of the entries before
+    /// it in the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Timestamp>,
     pub timezone: String,
@@ -296,11 +301,11 @@ pub struct UnusualStatus {
     pub pass: Option<u32>,
     pub action_id: Option<u64>,
     pub sent_at: Timestamp,
-    /// How long it ran, or has run so far.
+    /// Run time of the action, up to now where it is unfinished.
     pub run_ms: i64,
     /// The median of its entry's successful runs.
     pub median_ms: i64,
-    /// Whether it runs on.
+    /// True while the action is unfinished.
     pub running: bool,
 }
 
@@ -358,12 +363,13 @@ pub(super) struct Around {
     pub(super) next: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
     pub(super) record: Option<Record>,
-    /// When the entries that it comes after have ended, by how long they took lately.
+    /// The instant at which the entries before it in the chain should have ended, by their latest
+    /// run times.
     pub(super) expected: Option<Timestamp>,
 }
 
 impl Around {
-    /// Whether the end of another entry makes it due.
+    /// Returns true when the end of another entry makes this one due.
     pub(super) fn is_expected(&self) -> bool {
         !self.upstream.is_empty() && self.next.is_some()
     }
@@ -384,7 +390,7 @@ impl Status {
             Some(read) => (Some((read.since, read.lately)), read.unresolved),
             None => (None, Vec::new()),
         };
-        let endings: Vec<Ending> = (schedule.calendars().into_values())
+        let endings: Vec<ListEnding> = (schedule.calendars().into_values())
             .filter_map(|calendar| ending(calendar, snapshot.now))
             .collect();
         let (failed_since, error) = match &snapshot.health {
@@ -437,7 +443,7 @@ impl Status {
             },
             swept_at: snapshot.swept_at,
             in_flight: snapshot.fires_in_flight,
-            accounts: snapshot.accounts.iter().map(account).collect(),
+            accounts: snapshot.accounts.iter().map(|known| account(known, schedule)).collect(),
             entries: around.into_iter().map(|around| entry(around, snapshot)).collect(),
             waiting: snapshot.waiting.iter().map(waiting).collect(),
             waiting_total: snapshot.accounts.iter().map(waits).sum(),
@@ -463,9 +469,12 @@ fn by_word(counts: &[(State, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|&(state, count)| (word(state), count)).collect()
 }
 
-fn account((name, standing): &(AccountName, Standing)) -> AccountStatus {
+fn account((name, standing): &(AccountName, Standing), schedule: &Schedule) -> AccountStatus {
     let gauges = standing.gauges;
+    let window = schedule.accounts.iter().find(|account| account.name == *name);
+    let window = window.map_or(0, |account| account.quota.window.as_millis());
     AccountStatus {
+        window_ms: window.try_into().unwrap_or(u64::MAX),
         account: name.to_string(),
         limit: gauges.limit,
         remaining: gauges.remaining,

@@ -17,7 +17,7 @@ use super::status::{Around, Status};
 use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
 use crate::journal::postgres::Member;
-use crate::journal::{Filter, Key, Lately, Location, Record, State, Statistics};
+use crate::journal::{Filter, Key, Lately, Location, Record, State, UsualRuns};
 use crate::schedule::{Entry, EntryName, Followers, Schedule, entries};
 use crate::timetable;
 
@@ -39,9 +39,6 @@ const MOST_LISTED: usize = 1000;
 /// At most this many notable occurrences of the last day are listed.
 const MOST_NOTABLE: usize = 10;
 
-/// The newest so many occurrences of an entry tell how long its action takes.
-const MOST_RUNS: u32 = 20;
-
 /// After an occurrence that did not end well, at most this many newer ones of its entry are looked
 /// at for one that did.
 const MOST_LATER: u32 = 100;
@@ -61,18 +58,18 @@ pub struct StatusReader {
     runs: UnusualReader,
 }
 
-/// What the journal is asked for.
-struct Wanted {
+/// A question for the journal.
+struct JournalQuestion {
     keys: Vec<Key>,
-    /// Of each entry that comes after others, those others.
+    /// For each entry that comes after others, the chain of those others.
     chains: Vec<Vec<EntryName>>,
 }
 
-/// What the journal told.
+/// The journal's answer.
 #[derive(Default)]
-struct Found {
+struct JournalAnswer {
     records: Vec<Option<Record>>,
-    /// How long the entries of each chain take together. `None`: one of them has not run yet.
+    /// Run time of each chain as a whole. `None`: one of its entries has not run yet.
     took: Vec<Option<SignedDuration>>,
     lately: Option<JournalReading>,
     members: Vec<Member>,
@@ -125,7 +122,8 @@ impl StatusReader {
                 false => named(&snapshot.schedule, &names, most, now)?,
             };
             let around = upcoming.into_iter().map(|(entry, next)| {
-                // What comes after another entry is scheduled when the first one of the chain is.
+                // An entry that comes after another is scheduled at the instant of the first one of
+                // the chain.
                 let upstream = snapshot.schedule.upstream(&entry).cloned().collect::<Vec<_>>();
                 let last = timetable::previous(upstream.last().unwrap_or(&entry), now);
                 Around { entry, upstream, next, last, record: None, expected: None }
@@ -141,8 +139,9 @@ impl StatusReader {
             let names: Vec<EntryName> = of.upstream.iter().map(|entry| entry.name.clone()).collect();
             names
         });
-        let wanted = Wanted { keys: around.iter().filter_map(last).collect(), chains: chains.collect() };
-        let Found { records, took, lately, members } = self.read(wanted, schedule, now).await;
+        let wanted =
+            JournalQuestion { keys: around.iter().filter_map(last).collect(), chains: chains.collect() };
+        let JournalAnswer { records, took, lately, members } = self.read(wanted, schedule, now).await;
         let mut records = records.into_iter();
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
@@ -168,18 +167,19 @@ impl StatusReader {
 
     /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that
     /// takes too long, it is done without.
-    async fn read(&self, wanted: Wanted, schedule: Arc<Schedule>, now: Timestamp) -> Found {
+    async fn read(&self, wanted: JournalQuestion, schedule: Arc<Schedule>, now: Timestamp) -> JournalAnswer {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let journal = self.journal.clone();
         let reading = async {
             let permit = Arc::clone(&self.reading).acquire_owned().await.ok()?;
             let read = move || {
                 let records = journal.read_records(&wanted.keys).unwrap_or_default();
-                let took = wanted.chains.iter().map(|chain| take(&journal, chain)).collect();
+                let took = |chain: &Vec<EntryName>| UsualRuns::of(&journal, chain).ok()?.together(chain);
+                let took = wanted.chains.iter().map(took).collect();
                 let lately = lately(&journal, known, &schedule, now);
                 let members = journal.members().unwrap_or_default();
                 drop(permit);
-                Found { records, took, lately, members }
+                JournalAnswer { records, took, lately, members }
             };
             self.reader.run(read).await
         };
@@ -240,23 +240,6 @@ fn named(
         Ok((Arc::clone(entry), timetable::next(schedule.root(entry), now)))
     });
     found.collect()
-}
-
-/// How long these entries take one after another, by the median of their newest runs. `None`: one
-/// of them has not run yet, or the journal cannot be read.
-fn take(journal: &Location, chain: &[EntryName]) -> Option<SignedDuration> {
-    let medians = chain.iter().map(|entry| {
-        let filter = Filter { entry: Some(entry.clone()), newest: Some(MOST_RUNS), ..Filter::default() };
-        let mut statistics = Statistics::default();
-        let read = journal.read_history(&filter, |record| {
-            statistics.add(&record);
-            ControlFlow::Continue(())
-        });
-        read.ok()?;
-        let median = statistics.finish().next()?.run_ms_median?;
-        Some(SignedDuration::from_millis(median))
-    });
-    medians.sum()
 }
 
 /// Returns the outcomes of the last day, from the last reading while that is good.

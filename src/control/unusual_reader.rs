@@ -35,7 +35,7 @@ const WAITS: Duration = Duration::from_millis(300);
 /// Reads the journal for runs that take far longer than their entry's do.
 pub(super) struct UnusualReader {
     journal: Location,
-    /// When the disk hangs, this hangs with it and nothing else does.
+    /// A thread of its own: when the disk hangs, only this thread hangs with it.
     reader: Arc<Background>,
     /// Bounds the number of readings at a time to one.
     reading: Arc<Semaphore>,
@@ -100,13 +100,13 @@ fn read(journal: &Location) -> Surveyed {
     read.map(|()| sample.finish()).unwrap_or_default()
 }
 
-/// Of the runs that were surveyed, those of the schedule's entries that are out of the ordinary,
-/// and not within what their entry expects.
+/// Returns the surveyed runs of the schedule's entries that are out of the ordinary and not within
+/// the entry's `expect`.
 pub(super) fn unusual(surveyed: &Surveyed, schedule: &Schedule, now: Timestamp) -> Vec<Unusual> {
     let mut unusual = surveyed.unusual(now);
     unusual.retain(|run| {
         let entry = schedule.entries.iter().find(|entry| entry.name == *run.key.entry());
-        // Of an action that is not followed nobody knows whether it runs on.
+        // Nobody knows whether an action that is not followed is unfinished.
         let entry = entry.filter(|entry| entry.follow || !run.running);
         let within = entry.map(|entry| entry.expect.as_ref().and_then(|expect| expect.within));
         within.is_some_and(|within| within.is_none_or(|within| run.run_ms > ms(within)))

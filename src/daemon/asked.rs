@@ -20,7 +20,8 @@ use crate::schedule::ending;
 impl Leader {
     pub(super) fn asked(&mut self, daemon: &mut Daemon, ask: ControlRequest) {
         match ask {
-            // Who asked was told that nobody answers: it is not done behind their back.
+            // The person has been told that nobody answers, so that their entry is not fired
+            // afterwards.
             ControlRequest::Fire(fire) if fire.answer.is_closed() => {}
             ControlRequest::Pause(steer, _) | ControlRequest::Resume(steer) if steer.answer.is_closed() => {}
             ControlRequest::Snapshot { answer, .. } if answer.is_closed() => {}
@@ -121,7 +122,8 @@ impl Daemon {
         }
     }
 
-    /// How things stand. A member that stands by knows of its accounts what the schedule says.
+    /// Returns the state for `status`. A member that stands by knows of its accounts only what the
+    /// schedule says.
     fn snapshot(&self, leader: Option<&Leader>, most: usize) -> Snapshot {
         let now = Now::read();
         let health = leader.map_or(Health::Well, |leader| leader.requests.journal.health().borrow().clone());

@@ -17,16 +17,16 @@ const SLEPT: Duration = Duration::from_secs(10);
 /// has it: nobody meant what lies between to run.
 const CORRECTION: SignedDuration = SignedDuration::from_hours(3);
 
-/// What the clocks did from one look to the next.
+/// A change of the clocks between two looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ClockChange {
     /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time
     /// passed unseen.
     pub(super) jumped_ms: Option<i64>,
     /// Instant that the wall clock would show if nobody had set it forward.
     pub(super) set_forward_from: Option<Timestamp>,
-    /// What the wall clock would show, had nobody set it forward by three hours or more while the
-    /// machine was awake.
+    /// The time that the wall clock would show, had nobody set it forward by three hours or more
+    /// while the machine was awake. `None`: nobody did.
     pub(super) corrected_from: Option<Timestamp>,
 }
 
@@ -39,14 +39,14 @@ impl Clockwatch {
         Clockwatch(now)
     }
 
-    /// What the clocks did since the last look.
-    pub(super) fn see(&mut self, now: Now) -> Seen {
+    /// Returns the change of the clocks since the last look.
+    pub(super) fn see(&mut self, now: Now) -> ClockChange {
         let before = self.0;
         let passed = SignedDuration::try_from(now.mono.saturating_sub(before.mono)).unwrap_or_default();
         let unset = before.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
         let corrected_from = (now.wall.duration_since(unset) >= CORRECTION).then_some(unset);
         let set_forward_from = (now.wall.duration_since(unset) >= JUMP).then_some(unset);
-        Seen { jumped_ms: self.jumped_ms(now), set_forward_from, corrected_from }
+        ClockChange { jumped_ms: self.jumped_ms(now), set_forward_from, corrected_from }
     }
 
     fn jumped_ms(&mut self, now: Now) -> Option<i64> {
@@ -67,7 +67,7 @@ impl Clockwatch {
 mod tests {
     use super::*;
 
-    /// What is told when the clocks move on by so many milliseconds.
+    /// Returns the jump that is told when the clocks move on by these milliseconds.
     fn told(mono: u64, wall: i64) -> Option<i64> {
         let start =
             Now { wall: "2026-06-30T23:59:59Z".parse().expect("an instant"), mono: Duration::from_secs(5) };

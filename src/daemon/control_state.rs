@@ -13,13 +13,13 @@ use crate::log::Event;
 
 /// The state that outlives a term.
 pub(super) struct ControlState {
-    /// When the daemon started.
+    /// The instant at which the daemon started.
     pub(super) since: Timestamp,
     pub(super) path: Arc<str>,
     pub(super) journal: Arc<str>,
-    /// When the plan was last looked at. `None`: never yet.
+    /// The time of the last sweep. `None`: there was none yet.
     pub(super) swept_at: Option<Timestamp>,
-    /// Who hears of the events of an occurrence that a person fired.
+    /// Receivers of the events of occurrences that people fired.
     watched: HashMap<Key, mpsc::UnboundedSender<Event>>,
 }
 
@@ -51,7 +51,7 @@ impl ControlState {
     }
 }
 
-/// Where who fires by hand learns what is fired, and then what becomes of it.
+/// Senders to a person who fires an entry: first the occurrence or the refusal, then its events.
 type AskedForFire = (oneshot::Sender<Result<Key, FireError>>, mpsc::UnboundedSender<Event>);
 
 /// Those who wait for an answer of a node. They learn that nobody answers when the term ends.

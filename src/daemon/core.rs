@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::clockwatch::{Clockwatch, Seen};
+use super::clockwatch::{ClockChange, Clockwatch};
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
@@ -20,112 +20,115 @@ use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
 use crate::timetable::{self, Occurrence};
 
-/// Everything the daemon decides.
+/// State of all that the daemon decides: the plan, the claims under way, and the dispatch.
 pub(crate) struct Core {
     sweep: Sweep,
     dispatch: Dispatch,
     clock: Clockwatch,
-    /// What is to be told of the clock with the next turn.
+    /// Events about the clock, which the next turn returns.
     told_of_clock: Vec<Effect>,
-    /// Until when everything new waits for the clock, as was told last.
+    /// The instant for which new occurrences wait, as the last `clock.behind` told it.
     behind_until: Option<Timestamp>,
-    /// The clock was set back, and the journal's cursor has not gone back with it yet.
+    /// Set while the clock was set back and the journal's cursor has not gone back with it.
     goes_back: Option<Repeat>,
-    /// The part of that which is being written.
-    asked_back: Option<Repeat>,
-    /// What came from the sweep and is not claimed yet.
+    /// The part of `goes_back` that the journal is writing.
+    going_back: Option<Repeat>,
+    /// Occurrences that the sweep has planned and the journal has not claimed.
     batch: Vec<Occurrence>,
-    /// So many of them, the first ones, are being claimed.
-    asked: usize,
+    /// Number of occurrences, from the front of `batch`, whose claim the journal is writing.
+    being_claimed: usize,
     claiming: Claiming,
-    /// What came due before then, while nobody looked, is being claimed. Of it only the newest may
-    /// be to be sent, so nothing goes before all of it is known.
+    /// While set, occurrences due before this instant are still being claimed. Nothing is sent,
+    /// because `catch_up: latest` needs to know which one is the newest.
     catching_up: Option<Timestamp>,
     /// The time at the last turn. `None` before the first.
     looked: Option<Timestamp>,
-    /// The cursor that the journal has.
+    /// The cursor that the journal is known to have on disk.
     written: Option<Timestamp>,
-    /// A schedule that took over while something of the batch was planned under the one before.
+    /// The schedule that took over while `batch` still had occurrences of the schedule before.
     reloaded: Option<TakenOver>,
     by_hand: ByHand,
 }
 
-/// What people have asked for.
+/// Occurrences that people have asked for with `fire` and `backfill`.
 #[derive(Default)]
 struct ByHand {
-    /// So many of it are with the journal, to be claimed.
+    /// Number of these occurrences whose claim the journal is writing.
     claiming: usize,
-    /// The instant that was given last.
+    /// The instant that the last occurrence by hand was given. No two get the same.
     last: Timestamp,
 }
 
-/// Why an occurrence of the past is not claimed.
+/// Why `backfill` may not claim an occurrence of the past.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NoBackfill {
     /// The journal has no cursor: the daemon has not begun to fire.
     NotYet,
-    /// Its instant is to come, or is not planned yet.
+    /// The instant is in the future, or is not planned yet: the schedule's own claim will come.
     NotPast,
-    /// Something else stands against it.
+    /// Dispatch refuses the occurrence.
     Hindered(Hindrance),
 }
 
-/// What the batch is to know of a schedule that took over.
+/// The schedule that took over, for occurrences that were planned under the one before.
 struct TakenOver {
     entries: Arc<ByName>,
-    /// It overtook what is being claimed: of that, what is scheduled from then on comes again.
+    /// The new schedule overtook a claim that is being written: the new plan has again what that
+    /// claim has from this instant on.
     again_from: Option<Timestamp>,
 }
 
-/// What a reload has left over. To free it takes as long as it is large.
+/// The former sweep after a reload. Freeing it takes time that grows with the schedule, so that
+/// another thread does it.
 #[expect(dead_code, reason = "it is held to be dropped")]
 pub(crate) struct Leftover(Sweep);
 
-/// What comes next.
+/// The next occurrence that is due, for people.
 pub(super) struct Upcoming {
     pub(super) entry: EntryName,
     pub(super) scheduled_at: Timestamp,
-    /// It will be skipped.
+    /// The entry is paused: the occurrence will be skipped.
     pub(super) is_paused: bool,
 }
 
-/// Where the batch is.
+/// Where the claim of the batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claiming {
-    /// With us, to be claimed at the next beat.
+    /// No claim is under way. The next window claims.
     No,
-    /// With the journal.
+    /// The journal is writing the claim.
     Yes,
-    /// With us: the journal could not write it. It is tried again then, or at a beat.
+    /// The journal could not write the claim. It is tried again at this time, or when the next
+    /// window opens.
     Failed(Mono),
 }
 
-/// What is to be written before anything of it can be sent: one transaction.
+/// Claims that the journal writes in one transaction, before any of them is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claims {
-    /// Everything scheduled before is claimed by then.
+    /// With these claims on disk, everything scheduled before this instant is claimed.
     pub(crate) cursor: Timestamp,
-    /// The cursor of the journal goes back, for the clock shows this stretch again. `None`: it goes
-    /// on.
+    /// The clock shows this stretch again, so that the journal's cursor goes back. `None`: the
+    /// cursor goes on.
     pub(crate) repeat: Option<Repeat>,
-    /// In the order of the timetable.
+    /// The occurrences, in the order of the timetable.
     pub(crate) claims: Vec<Claim>,
 }
 
-/// Occurrences that are claimed at once. After a long absence the rest follows in further portions.
+/// Number of occurrences in one claim. After a long absence further claims follow.
 const MOST_AT_ONCE: usize = 20_000;
 
-/// Of an entry so many occurrences at most are planned ahead: one for each second.
+/// Number of occurrences of one entry that are planned ahead at most: one for each second.
 const PLANNED_EACH: usize = 8;
 
-/// From a claim that could not be written to the next try, should no beat come.
+/// Time from a claim that could not be written to the next try, where no window opens before.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The loop looks at the clock at least this often.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What comes due in a longer time without a turn comes due while nobody looks. In a shorter one it
-/// is a slow journal that is late.
+/// After a longer time without a turn the machine was suspended or the process stopped, and
+/// `catch_up` decides on what came due. A shorter one is a slow journal.
 const AWAY: SignedDuration = SignedDuration::from_secs(5);
 
 /// The cursor is written at least this often, so that a restart does not plan the same stretch for
@@ -133,7 +136,7 @@ const AWAY: SignedDuration = SignedDuration::from_secs(5);
 const CURSOR_EVERY: Duration = Duration::from_secs(60);
 
 impl Core {
-    /// Goes on where a former process ended, or begins now.
+    /// Returns a core that goes on where the former process ended, or that begins now.
     pub(crate) fn new(schedule: &Schedule, recovered: Recovered, seed: u64, now: Now) -> (Core, Vec<Effect>) {
         let mut core =
             Core::sweeping(Sweep::again(schedule, recovered.cursor, recovered.repeat), schedule, seed, now);
@@ -142,14 +145,14 @@ impl Core {
         (core, effects)
     }
 
-    /// The same, planning as far ahead as this.
+    /// Returns this core with another look-ahead.
     pub(crate) fn reaching(mut self, reach: Reach) -> Core {
         self.sweep = self.sweep.reaching(reach);
         self
     }
 
-    /// Fires what is due with `from` <= scheduled_at < `until`, and nothing else, in a time that is
-    /// made up.
+    /// Returns a core in virtual time that fires the occurrences with `from` <= scheduled_at <
+    /// `until`, and no others.
     pub(crate) fn within(
         schedule: &Schedule,
         from: Timestamp,
@@ -169,9 +172,9 @@ impl Core {
             told_of_clock: Vec::new(),
             behind_until: None,
             goes_back: None,
-            asked_back: None,
+            going_back: None,
             batch: Vec::new(),
-            asked: 0,
+            being_claimed: 0,
             claiming: Claiming::No,
             catching_up: None,
             looked: None,
@@ -180,8 +183,8 @@ impl Core {
         }
     }
 
-    /// Plans what is due in the next seconds. Returns what is to be claimed, if there is anything
-    /// to write and no other claim is being written.
+    /// Plans the occurrences of the next seconds. Returns the claims to be written. `None`: there
+    /// is nothing to write, or another claim is being written.
     pub(crate) fn claim_window(&mut self, now: Now) -> Option<Claims> {
         self.watch_clock(now);
         if self.claiming == Claiming::Yes {
@@ -196,21 +199,21 @@ impl Core {
         let stale = self
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
-        // A journal that failed is tried with every beat: only a claim finds out whether it can be
-        // written.
+        // A journal that failed is tried with every window: only a claim finds out whether the
+        // journal can be written.
         if self.batch.is_empty()
             && !stale
             && self.goes_back.is_none()
             && !matches!(self.claiming, Claiming::Failed(_))
         {
-            // A reload while a claim was being written left the sweep where it had come to.
+            // A reload during a claim left the sweep at the instant that it had reached.
             self.catching_up = self.catching_up.filter(|_| self.sweep.is_behind(now));
             return None;
         }
         self.claiming = Claiming::Yes;
-        self.asked_back = self.goes_back;
-        self.asked = self.batch.len();
-        // More follows than is claimed at once.
+        self.going_back = self.goes_back;
+        self.being_claimed = self.batch.len();
+        // Occurrences up to now are left for a further claim.
         let much = cursor < now.wall;
         let unseen = much || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
         let away = self.looked.is_none_or(|looked| now.wall.duration_since(looked) > AWAY);
@@ -218,18 +221,19 @@ impl Core {
         Some(Claims { cursor, repeat: self.goes_back, claims: self.batch.iter().map(claim).collect() })
     }
 
-    /// The claims are on disk, but for those that were known before.
+    /// Takes in that the claims are on disk. `known` are those that the journal had before.
     pub(crate) fn claimed(&mut self, cursor: Timestamp, known: &[Key], now: Now) -> Vec<Effect> {
         self.claiming = Claiming::No;
         self.catching_up = self.catching_up.filter(|&until| cursor < until);
-        // The clock may have been set back while this was being written.
-        let asked_back = self.asked_back.take();
-        if self.goes_back == asked_back {
+        // The clock may have been set back while the journal was writing.
+        let going_back = self.going_back.take();
+        if self.goes_back == going_back {
             self.goes_back = None;
             self.written = Some(cursor);
         }
         let known: HashSet<&Key> = known.iter().collect();
-        let mut occurrences: Vec<Occurrence> = self.batch.drain(..std::mem::take(&mut self.asked)).collect();
+        let mut occurrences: Vec<Occurrence> =
+            self.batch.drain(..std::mem::take(&mut self.being_claimed)).collect();
         if !known.is_empty() {
             occurrences.retain(|occurrence| !known.contains(&key(occurrence)));
         }
@@ -249,25 +253,25 @@ impl Core {
         effects
     }
 
-    /// The claims could not be written. They are tried again at the next beat; what they claim is
-    /// not sent.
+    /// Takes in that the claims could not be written. They are tried again with the next window,
+    /// and their occurrences are not sent before.
     pub(crate) fn unclaimed(&mut self, now: Now) {
         self.claiming = Claiming::Failed(now.mono + AGAIN);
-        let asked = std::mem::take(&mut self.asked);
+        let being_claimed = std::mem::take(&mut self.being_claimed);
         if let Some(again_from) = self.reloaded.as_mut().and_then(|reloaded| reloaded.again_from.take()) {
-            let later = self.batch.split_off(asked);
+            let later = self.batch.split_off(being_claimed);
             self.batch.retain(|occurrence| occurrence.scheduled_at < again_from);
             self.batch.extend(later);
         }
     }
 
-    /// Whether nothing goes. A journal that cannot be written holds back nothing of what is
-    /// claimed.
+    /// Returns true while catching up holds back every send. A journal that cannot be written holds
+    /// back no occurrence that is claimed.
     fn holds_back(&self) -> bool {
         self.catching_up.is_some() && !matches!(self.claiming, Claiming::Failed(_))
     }
 
-    /// Lets time pass.
+    /// Brings the state to `now`, and returns the effects of the time that has passed.
     pub(crate) fn turn(&mut self, now: Now) -> Vec<Effect> {
         self.watch_clock(now);
         let mut effects = std::mem::take(&mut self.told_of_clock);
@@ -281,19 +285,19 @@ impl Core {
         effects
     }
 
-    /// Looks at the clocks, before anything is decided by them.
+    /// Takes in what the clocks show, before anything is decided by them.
     fn watch_clock(&mut self, now: Now) {
-        let Seen { jumped_ms, set_forward_from, corrected_from } = self.clock.see(now);
+        let ClockChange { jumped_ms, set_forward_from, corrected_from } = self.clock.see(now);
         if let Some(repeat) = self.sweep.goes_back(now) {
             self.goes_back = Some(repeat);
             self.written = Some(now.wall);
             self.catching_up = None;
             self.dispatch.goes_back(now);
         } else if let Some(from) = set_forward_from
-            // A clock that is put right again skips nothing that it has not shown before.
+            // A clock that is set forward to where it had been before skips no instant.
             && self.sweep.repeat().is_some_and(|repeat| repeat.until > from)
         {
-            // What has passed until then was not skipped.
+            // The clock did not skip the instants up to `from`.
             while let Some(occurrences) = self.sweep.step_to(from) {
                 self.batch.extend(occurrences);
             }
@@ -304,8 +308,8 @@ impl Core {
         if let Some(by_ms) = jumped_ms {
             self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
-        // A clock that was none has skipped nothing: what came due while it was not set is caught
-        // up.
+        // A clock that was before the program's build date has skipped nothing: the occurrences of
+        // that time are caught up.
         if let Some(from) = corrected_from.filter(|&from| self.sweep.is_plausible(from)) {
             self.dispatch.leaves_out(from, now.wall);
         }
@@ -317,17 +321,19 @@ impl Core {
         self.behind_until = waits;
     }
 
-    /// Looks at the clocks while nothing may be decided: time that passes meanwhile is no jump.
+    /// Takes in the clocks while nothing may be decided, so that the time that passes meanwhile is
+    /// no jump.
     pub(crate) fn watches(&mut self, now: Now) {
         self.watch_clock(now);
     }
 
-    /// Until when everything new waits for the clock. `None`: it is where it was, or further.
+    /// Returns the instant for which new occurrences wait after the clock was set back. `None`: the
+    /// clock shows that instant or a later one.
     pub(crate) fn waits_for_clock(&self, now: Now) -> Option<Timestamp> {
         self.sweep.waits_for_clock(now)
     }
 
-    /// Whether the next beat is needed before the beat comes.
+    /// Returns true when a claim is needed before the next window opens.
     pub(crate) fn runs_low(&self, now: Now) -> bool {
         match self.claiming {
             Claiming::No => self.sweep.runs_low(now),
@@ -336,17 +342,17 @@ impl Core {
         }
     }
 
-    /// Whether the journal has claims of which it has not said that they are written.
+    /// Returns true while the journal is writing claims.
     pub(crate) fn is_claiming(&self) -> bool {
         self.claiming == Claiming::Yes || self.by_hand.claiming > 0
     }
 
-    /// An occurrence that a person asks for: one of its own that is due now. `None` before the
-    /// journal has a cursor: the daemon has not begun to fire.
+    /// Returns a new occurrence of the entry that is due now, for a person's `fire`. `None`: the
+    /// journal has no cursor, because the daemon has not begun to fire.
     pub(crate) fn claim_by_hand(&mut self, entry: &Entry, args: Option<String>, now: Now) -> Option<Claim> {
         self.written?;
         let mut at = Timestamp::from_microsecond(now.wall.as_microsecond()).unwrap_or(now.wall);
-        // What is scheduled is scheduled at whole seconds: those are not taken.
+        // Whole seconds belong to the schedule's own occurrences.
         while at.subsec_nanosecond() == 0 || at == self.by_hand.last {
             at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
         }
@@ -364,7 +370,7 @@ impl Core {
         })
     }
 
-    /// The occurrence of an instant of the past that a person has made up for.
+    /// Returns the occurrence with which `backfill` makes up for an instant of the past.
     pub(crate) fn claim_backfill(
         &mut self,
         entry: &Arc<Entry>,
@@ -373,7 +379,7 @@ impl Core {
     ) -> Result<Claim, NoBackfill> {
         let at = key.scheduled_at();
         let cursor = self.written.ok_or(NoBackfill::NotYet)?;
-        // Where the schedule's own claim may still come, it decides.
+        // The schedule's own claim may still come.
         if at > now.wall || at >= cursor {
             return Err(NoBackfill::NotPast);
         }
@@ -394,7 +400,8 @@ impl Core {
         })
     }
 
-    /// What a person asked for is on disk. `entry` is what the schedule has under its name by now.
+    /// Takes in that the claim of an occurrence by hand is on disk. `entry` is the entry of that
+    /// name in the present schedule.
     pub(crate) fn claimed_by_hand(
         &mut self,
         claim: Claim,
@@ -406,13 +413,13 @@ impl Core {
         self.dispatch.fire(claim, entry, haste, now)
     }
 
-    /// What a person asked for was known before.
+    /// Takes in that the journal had the occurrence by hand before.
     pub(crate) fn known_by_hand(&mut self) {
         self.by_hand.claiming -= 1;
     }
 
-    /// What a person asked for could not be claimed. The journal is tried again soon: what may be
-    /// there all the same is taken away by the next write.
+    /// Takes in that an occurrence by hand could not be claimed. The journal is tried again soon,
+    /// because the next write takes away a claim that is on disk all the same.
     pub(crate) fn unclaimed_by_hand(&mut self, now: Now) {
         self.by_hand.claiming -= 1;
         if self.claiming == Claiming::No {
@@ -420,74 +427,75 @@ impl Core {
         }
     }
 
-    /// Skips the entry's scheduled occurrences from now on.
+    /// Pauses the entry: its scheduled occurrences are skipped from now on.
     pub(crate) fn pause(&mut self, entry: &EntryName, pause: Pause, now: Now) -> Vec<Effect> {
         self.dispatch.pause(entry, pause, now)
     }
 
-    /// Sends the entry's occurrences again.
+    /// Resumes the entry.
     pub(crate) fn resume(&mut self, entry: &EntryName) {
         self.dispatch.resume(entry);
     }
 
-    /// Everything scheduled before is planned. `None`: nothing is.
+    /// Returns the instant before which everything is planned. `None`: nothing is planned.
     pub(super) fn planned_until(&self) -> Option<Timestamp> {
         self.sweep.cursor()
     }
 
-    /// Up to which instant the journal has claims of which it has not said that they are written.
+    /// Returns the instant that the claims being written reach. `None`: no claim is being written.
     pub(super) fn claims_up_to(&self) -> Option<Timestamp> {
         self.sweep.cursor().filter(|_| self.is_claiming())
     }
 
-    /// What is due next, of all that is known: planned, being claimed, and not planned yet.
+    /// Returns the next occurrence, whether it is planned, being claimed, or not planned yet.
     pub(super) fn next_up(&self) -> Option<Upcoming> {
         let (entry, scheduled_at) = self.upcoming(1).pop()?;
         let is_paused = self.dispatch.is_paused(&entry, scheduled_at);
         Some(Upcoming { scheduled_at, is_paused, entry: entry.name.clone() })
     }
 
-    /// How many occurrences are due and not sent.
+    /// Returns the number of occurrences that are due and not sent.
     pub(super) fn number_waiting(&self) -> usize {
         self.dispatch.number_waiting()
     }
 
-    /// When the next turn is due at the latest.
+    /// Returns the time at which the next turn is due at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
         let sweep = match self.claiming {
-            // The wall clock may be hours behind what it has shown: whoever watches the loop sees
-            // it turn all the same.
+            // The wall clock may be hours behind. The loop turns all the same, so that the watchdog
+            // is fed.
             Claiming::No => now.mono + self.sweep.low_in(now).max(Duration::from_millis(1)).min(LOOK),
             Claiming::Yes => now.mono + LOOK,
             Claiming::Failed(again) => again,
         };
-        // Nothing goes while it catches up, whatever is due.
+        // While catching up nothing is sent, so that dispatch needs no turn.
         let dispatch = self.dispatch.wakes_at(now).filter(|_| !self.holds_back());
         dispatch.map_or(sweep, |at| at.min(sweep))
     }
 
-    /// When something happens of itself, at the latest, if the beats before bring nothing. For a
-    /// time that is made up: it goes from one such instant to the next. `None` when an answer is
-    /// awaited, or all is settled.
+    /// Returns the next instant at which something happens without an answer from outside. Virtual
+    /// time jumps from one such instant to the next. `None`: only an answer brings anything, or
+    /// everything is settled.
     pub(crate) fn happens_at(&self, now: Now) -> Option<Timestamp> {
         let beat = self.sweep.brings_at().map(|at| at.max(now.wall));
         if beat.is_none() && self.dispatch.is_idle() {
             return None;
         }
         let timer = self.dispatch.wakes_at(now).map(|at| {
-            // However near it is, time goes on.
+            // Virtual time always moves on, by a microsecond at least.
             let wait = at.saturating_sub(now.mono).max(Duration::from_micros(1));
             now.wall.checked_add(wait).unwrap_or(Timestamp::MAX)
         });
         [beat, timer].into_iter().flatten().min()
     }
 
-    /// All the time since the last turn passed as it should, however long it was: no clock jumped.
+    /// Takes the time since the last turn as time that passed: no clock jumped. Virtual time calls
+    /// it before each turn.
     pub(crate) fn passed(&mut self, now: Now) {
         self.clock = Clockwatch::new(now);
     }
 
-    /// The reply to a run_now that left at `sent_at`.
+    /// Takes in the reply to a run_now whose first byte left at `sent_at`.
     pub(crate) fn fired(
         &mut self,
         id: RequestId,
@@ -498,17 +506,17 @@ impl Core {
         self.dispatch.fired(id, sent_at, reply, now)
     }
 
-    /// The reply to a question for an action.
+    /// Takes in the reply to a question for an action.
     pub(crate) fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
         self.dispatch.followed(id, reply, now)
     }
 
-    /// The reply to a question for a page of a stack's actions.
+    /// Takes in the reply to a question for a page of a stack's actions.
     pub(crate) fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
         self.dispatch.listed(id, reply, now)
     }
 
-    /// The reply to a question for a job's record.
+    /// Takes in the reply to a question for a job's record.
     pub(crate) fn recorded(
         &mut self,
         id: RequestId,
@@ -518,12 +526,12 @@ impl Core {
         self.dispatch.recorded(id, reply, now)
     }
 
-    /// The reply to a look at a stack or a job.
+    /// Takes in the reply to a look at a stack or a job, for `stack_state`.
     pub(crate) fn looked(&mut self, id: RequestId, reply: Reply<Looked>, now: Now) -> Vec<Effect> {
         self.dispatch.looked(id, reply, now)
     }
 
-    /// The actions that the journal knows of a stack. `None` when it cannot be read.
+    /// Takes in the actions that the journal knows of a stack. `None`: the journal cannot be read.
     pub(crate) fn recalled(
         &mut self,
         account: AccountName,
@@ -534,35 +542,37 @@ impl Core {
         self.dispatch.recalled(account, stack, known, now)
     }
 
-    /// Whether something of an account is under way, and ends by the client that it began with.
+    /// Returns true while a request, a followed action or an attempt in doubt of the account still
+    /// needs the client that it began with.
     pub(crate) fn needs(&self, account: &AccountName) -> bool {
         self.dispatch.needs(account)
     }
 
-    /// Goes on with another schedule. What is due is settled under the old one first, and what came
-    /// due meanwhile is planned under it: up to [`MOST_AT_ONCE`], the rest under the new one.
+    /// Goes on with another schedule. Occurrences that are due are decided under the old schedule
+    /// first. Those that came due and could not be claimed are planned under the old one too, up to
+    /// [`MOST_AT_ONCE`]; the rest is planned under the new one.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
         let Prepared { schedule, entries, timetable, links, calendars: _ } = next;
         let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
         self.dispatch.relink(links);
         effects.extend(self.dispatch.replace(&schedule.accounts, &entries, now));
         let Some(cursor) = self.sweep.cursor() else {
-            // The clock has not been plausible yet, so that nothing is planned.
+            // Nothing is planned as long as the clock shows a time before the program's build date.
             let sweep = Sweep::new(&schedule, None).reaching(self.sweep.reach());
             return (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)));
         };
         let unreached =
             self.dispatch.reached().checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
-        // A clock that went back has shown these instants before.
+        // A clock that was set back has shown these instants before.
         let unreached = self.sweep.shown_before().map_or(unreached, |shown| shown.max(unreached));
-        // What came due while nothing could be claimed came due under the schedule before.
+        // Occurrences that came due while nothing could be claimed belong to the old schedule.
         while self.batch.len() < MOST_AT_ONCE
             && let Some(occurrences) = self.sweep.step_to(unreached)
         {
             self.batch.extend(occurrences);
         }
         let from = self.sweep.cursor().unwrap_or(cursor).min(unreached);
-        let unclaimed = self.batch.split_off(self.asked);
+        let unclaimed = self.batch.split_off(self.being_claimed);
         self.batch.extend(unclaimed.into_iter().filter(|occurrence| occurrence.scheduled_at < from));
         let former = self.reloaded.take().and_then(|former| former.again_from);
         if !self.batch.is_empty() {
@@ -574,70 +584,70 @@ impl Core {
         (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
     }
 
-    /// From now on nothing is sent. Returns what the journal should know of what waits.
+    /// Stops sending. Returns the effects that write down what waits.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
         self.dispatch.stop();
         self.dispatch.park()
     }
 
-    /// Nothing that is due later was sent.
+    /// Returns the instant after which nothing that is due was sent, for the send watermark.
     pub(crate) fn sent_up_to(&self) -> Timestamp {
         self.dispatch.sent_up_to()
     }
 
-    /// When the occurrence is due that a run_now is of. `None`: a question, or a request that has
-    /// ended.
+    /// Returns the due instant of the occurrence that a run_now is for. `None`: the request is a
+    /// question, or has ended.
     pub(crate) fn due_of(&self, request: RequestId) -> Option<Timestamp> {
         self.dispatch.due_of(request)
     }
 
-    /// The run_now requests that wait for their answer.
+    /// Returns the number of run_now requests that wait for their answer.
     pub(crate) fn fires_in_flight(&self) -> usize {
         self.dispatch.fires_in_flight()
     }
 
-    /// The attempts of which it is not known whether they took effect.
+    /// Returns the number of attempts in doubt.
     pub(crate) fn in_doubt(&self) -> usize {
         self.dispatch.in_doubt()
     }
 
-    /// Occurrences that were sent again, and whose stack's list is still to be read for a second
-    /// action.
+    /// Returns the number of occurrences that were sent again and whose stack's actions are still
+    /// to be read for a surplus action.
     #[cfg(test)]
     pub(crate) fn watched_for_surplus(&self) -> usize {
         self.dispatch.watched_for_surplus()
     }
 
-    /// How each account stands.
+    /// Returns the figures of each account, for the metrics.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, dispatch::Gauges)> {
         self.dispatch.gauges()
     }
 
-    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
-    /// left.
+    /// Returns true when the account's requests in flight take the last of its quota, or are sent
+    /// to learn how much is left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
         self.dispatch.is_on_quotas_edge(account)
     }
 
-    /// How each account stands, for people.
+    /// Returns the state of each account, for `status`.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
         self.dispatch.standings()
     }
 
-    /// What waits, and why: some so many, of each account a fair share.
+    /// Returns up to `most` occurrences that wait, with the reason, a fair share of each account.
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
         self.dispatch.waiting(most, now)
     }
 
-    /// The entries that somebody paused.
+    /// Returns the entries that somebody paused.
     pub(crate) fn paused(&self) -> &Arc<BTreeMap<EntryName, Pause>> {
         self.dispatch.paused()
     }
 
-    /// What comes next of each entry, the soonest first, of at most so many entries. Costs what is
-    /// asked for.
+    /// Returns the next instant of up to `most` entries, the soonest first. The cost grows with
+    /// `most`, not with the schedule.
     pub(crate) fn upcoming(&self, most: usize) -> Vec<(Arc<Entry>, Timestamp)> {
-        // An entry that is due every second is planned a few times.
+        // The plan has an entry of every second several times.
         let planned = self.dispatch.planned().take(most.saturating_mul(PLANNED_EACH));
         let batch = self.batch.iter().map(|occurrence| (&occurrence.entry, occurrence.scheduled_at));
         let later = self.sweep.soonest(most);
@@ -649,7 +659,7 @@ impl Core {
         soonest.into_iter().map(|(entry, at)| (Arc::clone(entry), at)).collect()
     }
 
-    /// Whether something is due that is not claimed yet.
+    /// Returns true while something is due and not claimed.
     pub(crate) fn is_behind(&self, now: Now) -> bool {
         self.written.is_none() || self.holds_back() || self.sweep.is_behind(now)
     }
@@ -660,25 +670,25 @@ impl Core {
         self.dispatch.check_invariants();
     }
 
-    /// Everything scheduled before the one is planned, and the other is the last stretch that the
-    /// clock showed again.
+    /// Returns the instant before which everything is planned, and the last stretch that the clock
+    /// showed again.
     #[cfg(test)]
     pub(super) fn planned(&self) -> (Option<Timestamp>, Option<Repeat>) {
         (self.sweep.cursor(), self.sweep.repeat())
     }
 
-    /// Whether all that is due by now is claimed, so that it is fired.
+    /// Returns true when everything that is due by now is claimed.
     pub(crate) fn is_current(&self, now: Now) -> bool {
         self.claiming == Claiming::No && !self.holds_back() && !self.sweep.is_behind(now)
     }
 
-    /// What is known of each account's quota, for the next process.
+    /// Returns each account's quota, to be kept for the next process.
     pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
         self.dispatch.quotas()
     }
 }
 
-/// Whether an occurrence comes under these entries too.
+/// Returns true when the timetable of these entries has the occurrence too.
 fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
     let at = occurrence.scheduled_at;
     entries
@@ -686,8 +696,7 @@ fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
         .is_some_and(|entry| Arc::ptr_eq(entry, &occurrence.entry) || timetable::next(entry, at) == Some(at))
 }
 
-/// The occurrence with what decides at once whether it goes: the deadline and the pause that are in
-/// force by now.
+/// Returns the occurrence with the deadline and the pause of the present schedule.
 fn in_force(occurrence: Occurrence, entries: &ByName) -> Occurrence {
     let Occurrence { entry: was, scheduled_at, pass } = occurrence;
     let entry = match entries.get(&was.name) {

@@ -40,10 +40,10 @@ use crate::notify::Notices;
 use crate::schedule::{Schedule, Shard};
 use crate::timetable::tz;
 
-/// When the daemon stops, each loop says within this time what it has in flight.
+/// Time for each loop to say, when the daemon stops, how many requests it has in flight.
 const SAID: Duration = Duration::from_millis(500);
 
-/// What all loops have in common.
+/// State that all loops share.
 pub(super) struct Shared {
     pub(super) metrics: Option<Arc<Metrics>>,
     log_writer: LogWriter,
@@ -65,12 +65,13 @@ impl Shared {
         self.log_writer.emit(event);
     }
 
-    /// Whether the journal that the state directory knows is gone, or another one is in its place.
+    /// Returns true when the journal that the state directory knows is gone, or another one is in
+    /// its place.
     pub(super) fn is_without_journal(&self) -> bool {
         self.without_journal.load(Relaxed)
     }
 
-    /// How far the log is.
+    /// Returns the progress of the thread that writes the log.
     pub(super) fn log(&self) -> Progress {
         self.log_writer.progress()
     }
@@ -83,7 +84,7 @@ impl Shared {
         self.emit(event);
     }
 
-    /// What the service manager is told.
+    /// Changes what the service manager is told.
     pub(super) fn supervised(&self, say: impl FnOnce(&mut Supervision)) {
         say(&mut self.supervision.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -100,16 +101,16 @@ struct Loop {
 struct Fleet {
     shared: Arc<Shared>,
     path: Arc<str>,
-    /// All of the schedule.
+    /// The whole schedule, of all shards.
     schedule: Arc<Schedule>,
     loops: BTreeMap<Shard, Loop>,
     /// Each of them as it runs. It returns how much may have started unseen.
     running: JoinSet<usize>,
-    /// Where the journal is shared.
+    /// Membership among the daemons that share the journal. `None`: nobody else uses the journal.
     membership: Option<Box<Membership>>,
     in_force: watch::Sender<Arc<Schedule>>,
     stop: watch::Sender<Option<StopReason>>,
-    /// Where each loop says, when it stops, what it has in flight.
+    /// Sender on which each loop says, when it stops, how many requests it has in flight.
     stopping: mpsc::UnboundedSender<usize>,
 }
 
@@ -191,7 +192,7 @@ pub async fn run(
             Some(ask) = asks.recv() => fleet.ask(ask),
         }
     };
-    // Who asks from now on is told at once that nobody answers.
+    // Requests over the control socket are refused at once from now on.
     drop(asks);
     let end = Instant::now() + GRACE + CLOSE;
     fleet.stop.send_replace(Some(reason));
@@ -226,7 +227,7 @@ async fn next_event(membership: &mut Option<Box<Membership>>) -> MemberEvent {
 }
 
 impl Fleet {
-    /// Whether each shard has a loop of its own.
+    /// Returns true when each shard has a loop of its own.
     fn is_split(&self) -> bool {
         self.membership.is_some()
     }
@@ -277,7 +278,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Goes on with another schedule, once all loops do.
+    /// Goes on with another schedule. Returns once all loops have taken it over.
     async fn replace(&mut self, replacement: Replacement) -> Result<(), DaemonError> {
         let Replacement { path, fingerprint, audience, difference, schedule, mut parts } = replacement;
         let Difference { added, removed, changed } = difference;
@@ -305,7 +306,8 @@ impl Fleet {
         }
         self.path = path.as_str().into();
         self.in_force.send_replace(schedule);
-        // What is settled under the old schedule is told to those whom it names.
+        // Notices of occurrences that are settled under the old schedule go to the receivers that
+        // the old schedule names.
         if let Some(notices) = &mut *self.shared.notices.write().unwrap_or_else(PoisonError::into_inner) {
             notices.replace(audience);
         }
@@ -390,10 +392,10 @@ impl Fleet {
     }
 }
 
-/// What two loops know, as if one knew it.
+/// Returns the snapshots of two loops as one.
 fn both(one: Snapshot, other: Snapshot, most: usize) -> Snapshot {
     let not_ready = match (one.not_ready, other.not_ready) {
-        // Who leads anything fires.
+        // A member that leads one shard fires.
         (Some(NotReady::StandsBy(one)), Some(NotReady::StandsBy(other))) => {
             Some(NotReady::StandsBy(one.or_worse(other)))
         }

@@ -19,8 +19,8 @@ use crate::journal::{Claim, Cursor, Key, Open, Reached, Recovered, Transition};
 use crate::log::event::JournalOlder;
 use crate::schedule::Schedule;
 
-/// What is to be claimed before anything else happens, and what the log says of it. `None`: the
-/// journal has forgotten nothing.
+/// Returns the claims to be written before anything else happens, and the event for the log.
+/// `None`: the journal has forgotten nothing.
 pub(crate) fn forgotten(schedule: &Schedule, recovered: &Recovered) -> Option<(Claims, JournalOlder)> {
     let until = recovered.forgotten_until?;
     let from = recovered.cursor.unwrap_or(until);
@@ -63,8 +63,8 @@ pub(crate) fn cursor_behind(until: Timestamp) -> Cursor {
     Cursor { at: until, repeat: None, older_until: Some(until) }
 }
 
-/// Takes in that these claims and attempts are written, but for those that were `known` before:
-/// each is in doubt from now on.
+/// Takes in that these claims and attempts are written, except those that the journal had before
+/// (`known`). Each of them is in doubt from now on.
 pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: Claims, known: &[Key]) {
     for open in &mut recovered.open {
         if may_have_been_sent(open, cursor)
@@ -82,7 +82,7 @@ pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: 
     recovered.older_until = Some(cursor);
 }
 
-/// Whether the journal may not know that this was sent.
+/// Returns true when the occurrence may have been sent without the journal's knowledge.
 fn may_have_been_sent(open: &Open, until: Timestamp) -> bool {
     match open.reached {
         Reached::Sending { .. } => false,

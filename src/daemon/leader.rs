@@ -60,7 +60,7 @@ pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChan
 pub(super) struct Leader {
     pub(super) node: Node,
     pub(super) requests: Requests,
-    /// How far the daemon has sent, for a process that comes after a crash.
+    /// The send watermark, by which the process after a crash knows how far this one has sent.
     mark: SendWatermark,
     /// The term for which the daemon leads. `None`: nobody shares the journal.
     term: Option<Term>,
@@ -70,7 +70,7 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// Goes on where a journal ends.
+    /// Returns a leader that goes on where the journal ends.
     pub(super) fn begin(daemon: &mut Daemon, opened: Opened, term: Option<Term>) -> Leader {
         let Opened { journal, mut recovered, mark, refused } = opened;
         let shared = daemon.seat.is_some();
@@ -126,7 +126,7 @@ impl Leader {
                         let lasts = health.borrow().clone();
                         daemon.tell_health(&lasts);
                     }
-                    // What is settled is everybody's, and is pruned by one.
+                    // All shards share the settled rows, so that one leader prunes them.
                     Tick::Prune if daemon.shard == Shard::Common => {
                         self.requests.prune(Now::read(), daemon.shared.keep);
                     }
@@ -225,7 +225,8 @@ impl Leader {
         match effect {
             Effect::Warm(account, due, connections) => self.requests.warm(&account, due, connections),
             Effect::Log(event) => daemon.emit(*event),
-            // What a person asks for of the entry is written anyway where it is under way.
+            // A person's pause or resume of the entry is being written, and replaces the pause that
+            // ends.
             Effect::PauseEnds(entry) if self.node.is_being_steered(&entry) => {}
             Effect::PauseEnds(entry) => self.requests.journal.ends_pause(entry),
             Effect::Recall(account, stack, since, listed) => {
@@ -240,8 +241,8 @@ impl Leader {
         }
     }
 
-    /// Goes on with another schedule. Returns whether the shard has accounts from now on that were
-    /// another's, of which the journal knows more.
+    /// Goes on with another schedule. Returns true when the shard takes over accounts of another
+    /// shard: the journal has to be read for their open occurrences.
     fn replace(&mut self, daemon: &mut Daemon, part: Part) -> bool {
         let now = Now::read();
         let Part { clients, whole, prepared, done } = part;
@@ -315,8 +316,7 @@ impl Leader {
         let WoundUp { is_closed, .. } = self.wind_up(daemon, HANDS_OVER_WITHIN).await;
         let term = self.term.take().filter(|_| is_closed).map(Term::renewed);
         if term.is_none() {
-            // What is still to be written of the old term must not come into a new one with the
-            // same number.
+            // Writes of the old term must not reach a later term with the same number.
             daemon.release();
         }
         self.idle(daemon);
@@ -332,7 +332,8 @@ impl Leader {
     }
 }
 
-/// Whether an account that is a shard's in one schedule is another shard's in the other one.
+/// Returns true when an account of the shard in one schedule belongs to another shard in the other
+/// schedule.
 fn has_moved(shard: &Shard, schedule: &Schedule, other: &Schedule) -> bool {
     let shard_of = |name: &AccountName| {
         let account = other.accounts.iter().find(|account| account.name == *name);

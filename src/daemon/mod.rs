@@ -35,7 +35,7 @@ use crate::log::LogWriter;
 use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRestored, LeaseReleased};
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Ending, EntryName, NamedCalendar, Schedule, Shard, ending};
+use crate::schedule::{AccountName, EntryName, ListEnding, NamedCalendar, Schedule, Shard, ending};
 
 use control_state::ControlState;
 use fleet::Shared;
@@ -67,8 +67,8 @@ pub enum DaemonError {
 /// Why the daemon was asked to stop, in a word: a signal's name.
 pub type StopReason = &'static str;
 
-/// What is in flight when the daemon is told to stop has this long to be answered. Service managers
-/// kill after ten seconds and more.
+/// Time for requests in flight to be answered when the daemon is told to stop. Service managers
+/// kill after ten seconds or more.
 const GRACE: Duration = Duration::from_secs(9);
 
 /// Notices that are left have this long to be sent, if what was in flight has left as much.
@@ -77,31 +77,31 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Replies that are taken in before the loop looks at the clock again.
 const REPLIES_AT_ONCE: usize = 256;
 
-/// What a daemon begins with.
+/// Everything that a daemon needs to begin.
 pub struct Setup {
     /// The schedule's file, for who asks.
     pub path: String,
-    /// What it fires.
+    /// The schedule to be fired.
     pub schedule: Arc<Schedule>,
     /// A client for each of the schedule's accounts.
     pub clients: BTreeMap<AccountName, Client>,
-    /// What survives it.
+    /// The journal, or the way to one that several daemons share.
     pub journal: Keeping,
-    /// Where the journal is, for the log.
+    /// Place of the journal, for the log.
     pub journal_name: String,
-    /// How long settled occurrences are kept in it.
+    /// Time for which the journal keeps settled occurrences.
     pub keep: Duration,
-    /// What counts, where somebody listens.
+    /// The metrics. `None`: the daemon does not listen for HTTP.
     pub metrics: Option<Arc<Metrics>>,
-    /// What people ask, and where they learn of another schedule.
+    /// Receiver of requests from the control socket, and of reloads.
     pub asked: ControlReceiver,
-    /// Who tells people how occurrences end.
+    /// Sender of notices about how occurrences end. `None`: the schedule names no receiver.
     pub notices: Option<Notices>,
-    /// Who started the daemon, and is told how it is.
+    /// The service manager that started the daemon.
     pub notifier: Notifier,
-    /// Who writes the log.
+    /// The thread that writes the log.
     pub log_writer: LogWriter,
-    /// Whether the schedule file is what is fired.
+    /// Tells whether the schedule file on disk is the schedule that is fired.
     pub on_disk: OnDisk,
 }
 
@@ -233,7 +233,7 @@ impl Daemon {
         let now = Now::read().wall;
         for ending in self.whole.calendars().into_values().filter_map(|calendar| ending(calendar, now)) {
             let message = ending.to_string();
-            let Ending { calendar, until, days, .. } = ending;
+            let ListEnding { calendar, until, days, .. } = ending;
             self.emit(CalendarEnding { calendar, until: until.to_string(), days, warning: message }.into());
         }
     }

@@ -64,10 +64,10 @@ pub(crate) struct Node {
     steering: BTreeSet<EntryName>,
     /// Outputs that wait until the send watermark is raised.
     held: Vec<Output>,
-    /// When the claim that is being written was handed to the journal.
+    /// Time at which the claim that is being written was handed to the journal.
     claiming_since: Option<Mono>,
     /// `None` until the node is told to stop.
-    ending: Option<Ending>,
+    ending: Option<WindingUp>,
 }
 
 /// Something that a node is told.
@@ -76,7 +76,7 @@ pub(crate) enum Input {
     Wake,
     /// The next seconds are to be planned and claimed.
     ClaimWindow,
-    /// What was asked for has come.
+    /// Answers to requests of former outputs.
     Answers(Vec<Answer>),
     /// The answer to [`Output::Raise`]. An error says why the watermark cannot be written.
     Raised(Result<(), String>),
@@ -86,7 +86,7 @@ pub(crate) enum Input {
     Steer(Steering),
     /// Another schedule takes over.
     Replace(Prepared),
-    /// Nothing new is sent from now on, and answers are waited for within this time.
+    /// The node is to stop: it sends nothing new, and waits for answers within this time.
     Stop(Duration),
 }
 
@@ -118,7 +118,7 @@ pub(crate) enum Answer {
 
 /// Something that is to be done. Outputs are performed in their order.
 pub(crate) enum Output {
-    /// What dispatch wants done. A request of it may leave.
+    /// An effect of the dispatch. Its request, if it has one, may leave.
     Effect(Effect),
     /// Claims are to be written.
     Claim(Claims),
@@ -129,7 +129,7 @@ pub(crate) enum Output {
     Raise(Timestamp),
     /// A run_now may not leave, and this is why. It ends as not sent.
     HoldBack(RequestId, Request, String),
-    /// Everything that is scheduled before is claimed.
+    /// Everything that is scheduled before this instant is claimed.
     JournalReaches(Timestamp),
     /// The journal's cursor goes back to this instant with the next claim.
     JournalGoesBack(Timestamp),
@@ -141,21 +141,21 @@ pub(crate) enum Output {
     InForce(Timestamp, Arc<Schedule>),
     /// The claim of what a person fires is to be written.
     ClaimByHand { claim: Box<Claim>, fire: FireByHand },
-    /// What a person fires is claimed, and its events follow.
+    /// The claim of a person's `fire` is on disk. The events of the occurrence follow.
     Fired(Asker, Key),
-    /// What a person fires is not fired.
+    /// A person's `fire` is refused.
     NotFired(Asker, FireError),
     /// A pause or a resume is to be written.
     WriteSteering(Steering),
-    /// What a person's pause or resume has come to.
+    /// The outcome of a person's pause or resume.
     Steered(Asker, Result<Changed, SteerError>),
-    /// What a reload has left over. It takes long to be freed.
+    /// The former plan after a reload, to be freed on another thread since that takes long.
     Free(Box<Leftover>),
     /// The journal is to write its last words: the node stopped at this instant.
     Close(Timestamp),
 }
 
-/// Who asked, by a number that whoever drives the node gives.
+/// The person who asked, by a number that the driver of the node gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Asker(pub(super) u64);
 
@@ -178,7 +178,7 @@ pub(crate) struct Steering {
     pub(crate) by: String,
 }
 
-/// How a person wants an entry to be.
+/// A person's wish for an entry: paused or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PauseChange {
     /// Its occurrences are skipped.
@@ -189,7 +189,7 @@ pub(crate) enum PauseChange {
 
 /// An end in order.
 #[derive(Clone, Copy, Debug)]
-struct Ending {
+struct WindingUp {
     stopped_at: Timestamp,
     /// The stage ends then at the latest.
     until: Mono,
@@ -198,21 +198,21 @@ struct Ending {
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// What is in flight, and being claimed, is waited for.
+    /// The node waits for answers and for the claim that is being written.
     Answers,
     /// The journal writes its last words.
     Journal { left: usize },
-    /// Nothing is waited for.
+    /// The node has ended.
     Over(WoundUp),
 }
 
-/// How a node has ended.
+/// The end of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WoundUp {
-    /// How many attempts may have started unseen: those without an answer, and those in doubt. The
-    /// journal has them as being sent, so that the next leader finds out.
+    /// Number of attempts that may have started unseen: those without an answer, and those in
+    /// doubt. The journal has them as being sent, so that the next leader finds out.
     pub(super) left: usize,
-    /// Nothing is written to the journal any more.
+    /// The journal has written all that it was given.
     pub(super) is_closed: bool,
 }
 
@@ -229,7 +229,7 @@ impl Output {
 }
 
 impl Node {
-    /// Goes on where a journal ends.
+    /// Returns a node that goes on where the journal ends.
     pub(crate) fn new(
         schedule: Arc<Schedule>,
         recovered: Recovered,
@@ -241,8 +241,8 @@ impl Node {
         let (core, effects) = Core::new(&schedule, recovered, seed, now);
         let mut node = Node::deciding(core.reaching(reach), schedule, permit);
         node.held = told_first(effects);
-        // Where the watermark cannot be written, no process will believe it; and nothing is sent
-        // before it can be.
+        // A watermark that cannot be written needs no action here: nothing is sent before it can be
+        // written.
         let raise = Output::Raise(node.core.sent_up_to());
         (node, vec![raise])
     }
@@ -256,7 +256,7 @@ impl Node {
         now: Now,
     ) -> Node {
         let core = Core::within(&schedule, from, until, seed, now);
-        // Nothing reads what a time that is made up has used of a quota.
+        // Nobody reads the quota that virtual time has used.
         Node { quotas: QuotaSaving::off(), ..Node::deciding(core, schedule, SendPermit::default()) }
     }
 
@@ -274,7 +274,7 @@ impl Node {
         }
     }
 
-    /// Takes in what has happened, and says what is to be done.
+    /// Takes in one input, and returns the outputs to be performed in their order.
     pub(crate) fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
         match input {
             Input::Wake => self.wake(now),
@@ -294,14 +294,14 @@ impl Node {
             }
             Input::Stop(within) => {
                 let until = now.mono + within;
-                self.ending = Some(Ending { stopped_at: now.wall, until, stage: Stage::Answers });
+                self.ending = Some(WindingUp { stopped_at: now.wall, until, stage: Stage::Answers });
                 let effects = self.core.stop();
                 self.decided(told_first(effects), now)
             }
         }
     }
 
-    /// When the node is to be woken at the latest.
+    /// Returns the time at which the node is to be woken at the latest.
     pub(crate) fn wakes_at(&self, now: Now) -> Mono {
         match self.ending {
             Some(ending) => ending.until,
@@ -310,7 +310,7 @@ impl Node {
         }
     }
 
-    /// Whether anything may be sent.
+    /// Returns true when the permit allows sends.
     pub(crate) fn is_permitted(&self, now: Now) -> bool {
         self.permit.holds(now)
     }
@@ -325,28 +325,29 @@ impl Node {
         &self.schedule
     }
 
-    /// What the decisions are made from.
+    /// Returns the state from which the decisions are made.
     pub(crate) fn core(&self) -> &Core {
         &self.core
     }
 
-    /// When the claim that is being written was handed to the journal. `None`: none is.
+    /// Returns the time at which the claim that is being written was handed to the journal. `None`:
+    /// no claim is being written.
     pub(super) fn claiming_since(&self) -> Option<Mono> {
         self.claiming_since
     }
 
-    /// Whether a person's pause or resume of the entry is being written.
+    /// Returns true while a person's pause or resume of the entry is being written.
     pub(crate) fn is_being_steered(&self, entry: &EntryName) -> bool {
         self.steering.contains(entry)
     }
 
-    /// Whether the node was told to stop.
+    /// Returns true when the node was told to stop.
     #[cfg(test)]
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// How the node has ended. `None`: it has not.
+    /// Returns how the node has ended. `None`: it has not ended.
     pub(crate) fn wound_up(&self) -> Option<WoundUp> {
         match self.ending?.stage {
             Stage::Over(wound_up) => Some(wound_up),
@@ -354,7 +355,8 @@ impl Node {
         }
     }
 
-    /// All the time since the last input passed as it should, however long it was.
+    /// Takes the time since the last input as time that passed: no clock jumped. Virtual time calls
+    /// it before each input.
     pub(crate) fn passed(&mut self, now: Now) {
         self.core.passed(now);
     }
@@ -468,7 +470,8 @@ impl Node {
         checked.collect()
     }
 
-    /// Whether a request may leave. A question changes nothing, and always may.
+    /// Returns the reason where a request may not leave. A question changes nothing, so that it
+    /// always may.
     fn may_leave(&self, id: RequestId, raised: &Result<(), String>, now: Now) -> Result<(), String> {
         match self.core.due_of(id) {
             Some(due_at) if !self.permit.covers(due_at, now) => Err(NO_PERMIT.to_owned()),
@@ -679,7 +682,7 @@ impl Node {
         decided.push(Output::Steered(asker, Ok(Changed::Yes)));
     }
 
-    /// Goes on to the next stage of an end in order.
+    /// Goes on to the next stage of an orderly end.
     fn wind_up(&mut self, now: Now) -> Vec<Output> {
         let Some(ending) = self.ending else { return Vec::new() };
         let is_late = now.mono >= ending.until;
@@ -687,8 +690,8 @@ impl Node {
             Stage::Answers if is_late || !(self.core.fires_in_flight() > 0 || self.core.is_claiming()) => {
                 let left = self.core.fires_in_flight() + self.core.in_doubt();
                 let (until, stage) = (now.mono + CLOSE, Stage::Journal { left });
-                self.ending = Some(Ending { until, stage, ..ending });
-                // What was being claimed waits by now, and was not sent.
+                self.ending = Some(WindingUp { until, stage, ..ending });
+                // Occurrences whose claim has just been written wait, and were not sent.
                 let mut decided = told_first(self.core.stop());
                 decided.extend(self.saved_quotas());
                 decided.push(Output::Close(ending.stopped_at));
@@ -704,7 +707,7 @@ impl Node {
     }
 
     fn closed(&mut self, is_closed: bool) {
-        if let Some(Ending { stage, .. }) = &mut self.ending
+        if let Some(WindingUp { stage, .. }) = &mut self.ending
             && let Stage::Journal { left } = *stage
         {
             *stage = Stage::Over(WoundUp { left, is_closed });
@@ -722,8 +725,8 @@ fn told_first(mut effects: Vec<Effect>) -> Vec<Output> {
     effects.into_iter().map(Output::Effect).collect()
 }
 
-/// Whether an instant can be that of an occurrence that a person fires: near, and no whole second,
-/// which is the schedule's.
+/// Returns true when the instant can name an occurrence by hand: it is near, and no whole second.
+/// Whole seconds belong to the schedule.
 fn is_instant_of_a_person(at: Timestamp, now: Now) -> bool {
     let microseconds = at.subsec_nanosecond() % 1_000 == 0 && at.subsec_nanosecond() != 0;
     let ahead = at.duration_since(now.wall);

@@ -61,12 +61,12 @@ impl Notifier {
         }
     }
 
-    /// How often the manager wants to hear that the daemon lives, at the least.
+    /// Returns the longest time that the manager waits for a sign of life. `None`: it wants none.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.0.as_ref()?.watchdog
     }
 
-    /// Whether there is somebody to tell.
+    /// Returns true when a service manager listens.
     pub(super) fn listens(&self) -> bool {
         self.0.is_some()
     }
@@ -78,7 +78,7 @@ impl Notifier {
         }
     }
 
-    /// From now on a reload is told.
+    /// Takes in that the manager knows the daemon as ready: reloads are told from now on.
     pub(super) fn is_ready(&self) {
         if let Some(service) = &self.0 {
             service.ready.store(true, Relaxed);

@@ -23,7 +23,7 @@ pub(super) struct QuotaSaving {
     changed: bool,
     /// `None`: not yet saved by this process.
     saved_at: Option<Mono>,
-    /// How often quotas were saved since then before answers had told.
+    /// Number of saves since `saved_at` that came ahead of an answer.
     saved_ahead: u32,
 }
 
@@ -38,20 +38,21 @@ impl QuotaSaving {
         self.changed = !self.is_off;
     }
 
-    /// Whether quotas are to be saved with the next claim.
+    /// Returns true when quotas are to be saved with the next claim.
     pub(super) fn is_due(&self) -> bool {
         self.changed
     }
 
-    /// Whether quotas are to be saved after answers. The first answer is worth the most, and the
-    /// one by which a quota is spent.
+    /// Returns true when quotas are to be saved after answers. The first answer tells the most, and
+    /// so does the one by which a quota is spent.
     pub(super) fn is_due_after_answers(&self, spent: bool, now: Now) -> bool {
         let saved_lately = self.saved_at.is_some_and(|saved| now.mono.saturating_sub(saved) < SAVE_EVERY);
         self.changed && (spent || !saved_lately)
     }
 
-    /// Whether quotas are to be saved before requests leave that take the last of one. A daemon
-    /// that is killed before the answers would have the next one ask for what is spent.
+    /// Returns true when quotas are to be saved before requests leave that take the last of a
+    /// quota. If the daemon is killed before the answers, the next one knows that the quota is
+    /// spent.
     pub(super) fn is_due_ahead(&mut self, now: Now) -> bool {
         if self.saved_at.is_none_or(|saved| now.mono.saturating_sub(saved) >= SAVE_EVERY) {
             self.saved_ahead = 0;

@@ -20,40 +20,41 @@ use crate::timetable::Timetable;
 pub struct Replacement {
     /// The file, for the log.
     pub(super) path: String,
-    /// What the file is known by among those who share a journal.
+    /// Fingerprint of the file, by which the members of a journal compare their schedules.
     pub(super) fingerprint: String,
     pub(super) audience: Audience,
     pub(super) difference: Difference,
-    /// All of it.
+    /// The whole schedule.
     pub(super) schedule: Arc<Schedule>,
-    /// The same for each loop.
+    /// The part of each loop.
     pub(super) parts: BTreeMap<Shard, Part>,
 }
 
-/// What a loop is to go on with.
+/// The part of a new schedule that one loop takes over.
 pub(super) struct Part {
     pub(super) clients: Clients,
     /// The schedule of all loops.
     pub(super) whole: Arc<Schedule>,
     pub(super) prepared: Prepared,
-    /// Who is told that it does.
+    /// Told once the loop has taken its part over.
     pub(super) done: Option<oneshot::Sender<()>>,
 }
 
 /// A client for each account.
 pub(super) type Clients = BTreeMap<AccountName, Client>;
 
-/// Whether each shard of a schedule has a loop of its own, or all have one together.
+/// Division of a schedule among loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loops {
-    /// Where nobody shares the journal.
+    /// One loop for the whole schedule: nobody shares the journal.
     One,
-    /// Where several daemons do.
+    /// One loop for each shard: several daemons share the journal.
     OfShards,
 }
 
 impl Part {
-    /// What of a schedule is one shard's. All of it is not copied.
+    /// Returns the part of a schedule that belongs to one shard. A schedule of one shard is not
+    /// copied.
     pub(super) fn schedule(schedule: &Arc<Schedule>, shard: &Shard) -> Arc<Schedule> {
         match schedule.accounts.iter().all(|account| account.shard == *shard) {
             true => Arc::clone(schedule),
@@ -78,7 +79,7 @@ impl Part {
         parts
     }
 
-    /// Of a shard that the schedule has no more.
+    /// Returns the empty part for a shard that the new schedule no longer has.
     pub(super) fn empty(whole: &Arc<Schedule>) -> Part {
         let prepared = Prepared::new(Arc::default(), Timestamp::now());
         Part { clients: Clients::new(), whole: Arc::clone(whole), prepared, done: None }
@@ -149,7 +150,7 @@ impl Prepared {
     }
 }
 
-/// How many entries differ between two schedules.
+/// Numbers of entries that differ between two schedules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) added: usize,

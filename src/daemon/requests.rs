@@ -42,7 +42,7 @@ pub(super) struct Requests {
     pub(super) journal: Arc<Journal>,
     permit: SendPermit,
     report: mpsc::UnboundedSender<Answer>,
-    /// Where answers arrive. Bounded by the number of requests in flight.
+    /// Receiver of answers. The number of requests in flight bounds it.
     pub(super) answers: mpsc::UnboundedReceiver<Answer>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Requests {
 /// and the loop is back before they run out.
 const WORK_AHEAD: usize = 128;
 
-/// How long answers are gathered then: as short as the runtime's timer can wait.
+/// Time for which answers are gathered: the shortest that the runtime's timer can wait.
 const GATHERS: Duration = Duration::from_millis(1);
 
 impl Requests {
@@ -68,7 +68,7 @@ impl Requests {
         self.answers.recv_many(answers, most).await
     }
 
-    /// Where the answers arrive to requests that have left. Nothing else is asked.
+    /// Returns the receiver of answers to requests that have left. No further request can be sent.
     pub(super) fn into_answers(self) -> mpsc::UnboundedReceiver<Answer> {
         self.answers
     }
@@ -111,7 +111,7 @@ impl Requests {
         let (journal, report) = (Arc::clone(&self.journal), self.report.clone());
         tokio::spawn(async move {
             let claimed = journal.claim(Cursor { at: cursor, repeat, older_until: None }, claims).await;
-            // That a claim fails is told by the journal's health.
+            // The health of the journal tells of a claim that fails.
             let known = claimed.ok().map(|claimed| claimed.known);
             let _ = report.send(Answer::Claimed { cursor, known });
         });
@@ -120,7 +120,7 @@ impl Requests {
     /// Has the journal write what was recorded, without the wait for company.
     pub(super) fn write_now(&self) {
         let journal = Arc::clone(&self.journal);
-        // That it fails is told by the journal's health.
+        // The health of the journal tells of a write that fails.
         tokio::spawn(async move { journal.flush().await });
     }
 
@@ -169,11 +169,11 @@ impl Requests {
         });
     }
 
-    /// Takes out of the journal what is older than `keep`.
+    /// Deletes settled occurrences that are older than `keep` from the journal.
     pub(super) fn prune(&self, now: Now, keep: Duration) {
         let journal = Arc::clone(&self.journal);
         let before = now.wall.checked_sub(keep).unwrap_or(Timestamp::MIN);
-        // What cannot be pruned now is pruned at the next time.
+        // Rows that cannot be deleted now are deleted the next time.
         tokio::spawn(async move { journal.prune(before).await });
     }
 

@@ -74,7 +74,7 @@ async fn opened(opening: &mut Option<Opening>) -> (Term, Result<OpenedAgain, Jou
     (term, opened)
 }
 
-/// What a member has learnt, for the log.
+/// Returns the event for the log that tells of a change among the members.
 pub(super) fn event_for_log(member: String, news: MemberEvent) -> Event {
     match news {
         MemberEvent::Unreachable(error) => LeaseUnreachable { member, error: error.to_string() }.into(),
@@ -92,7 +92,7 @@ pub(super) fn event_for_log(member: String, news: MemberEvent) -> Event {
 }
 
 impl Daemon {
-    /// Who leads, as far as this member knows.
+    /// Returns the leader as far as this member knows.
     pub(super) fn leadership(&self, now: Now) -> Leadership {
         let unseen = Leadership { leads: Leads::Unknown, last: None };
         self.seat.as_ref().map_or(unseen, |seat| seat.leadership(now.mono))

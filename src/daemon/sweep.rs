@@ -16,23 +16,23 @@ use crate::journal::Repeat;
 use crate::schedule::{Entry, Schedule};
 use crate::timetable::{Occurrence, Timetable};
 
-/// How far the plan reaches.
+/// The look-ahead of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// How far ahead of now occurrences are planned.
+    /// Occurrences are planned up to this time ahead of now.
     pub(super) ahead: Duration,
     /// The plan runs low when it reaches no further than this.
     low: Duration,
 }
 
 impl Reach {
-    /// Of a daemon whose journal nobody else uses: a disk that hangs for some seconds delays
-    /// nothing.
+    /// Look-ahead of a daemon whose journal nobody else uses. A disk that hangs for less than 5 s
+    /// delays nothing.
     pub(crate) const ALONE: Reach = Reach { ahead: Duration::from_secs(5), low: Duration::from_secs(2) };
 
-    /// Of one that leads others: no further than a permit to send reaches, so that what is claimed
-    /// is sent on time whatever becomes of the database, and nothing of it is in doubt for longer
-    /// when another takes over.
+    /// Look-ahead of a leader among several members. It reaches no further than a permit to send,
+    /// so that claimed occurrences are sent on time even without the database, and so that few are
+    /// in doubt when another member takes over.
     pub(crate) const SHARED: Reach = Reach { ahead: Duration::from_secs(2), low: Duration::from_millis(900) };
 }
 
@@ -87,9 +87,9 @@ pub(crate) struct Sweep {
     claimed: Option<Timestamp>,
     /// The last stretch that the clock showed again. `None`: it was never set back.
     repeat: Option<Repeat>,
-    /// Nothing is planned while the clock shows an earlier time.
+    /// The program's build date. Nothing is planned while the clock shows an earlier time.
     plausible: Timestamp,
-    /// Nothing is planned that is scheduled then or later.
+    /// Only occurrences that are scheduled before this instant are planned.
     end: Timestamp,
     reach: Reach,
 }
@@ -101,8 +101,8 @@ enum Plan {
 }
 
 impl Sweep {
-    /// Nothing before `from` is planned; nothing before the first plausible time when there is
-    /// none.
+    /// Returns a sweep that plans from `from` on. `None`: it plans from the first plausible time
+    /// on.
     pub(crate) fn new(schedule: &Schedule, from: Option<Timestamp>) -> Sweep {
         let timetable = match from {
             Some(from) => Plan::Running(Timetable::new(schedule, from)),
@@ -120,31 +120,31 @@ impl Sweep {
         }
     }
 
-    /// Goes on where a former process had planned everything before `cursor`, some of it ahead.
-    /// Another schedule may have more in what was ahead; what that process had claimed there is
-    /// known to the journal.
+    /// Returns a sweep that goes on where a former process had planned everything before `cursor`,
+    /// some of it ahead. Another schedule may have further occurrences in the stretch ahead. The
+    /// journal knows those that the former process claimed there.
     pub(super) fn again(schedule: &Schedule, cursor: Option<Timestamp>, repeat: Option<Repeat>) -> Sweep {
         let ahead = Reach::ALONE.ahead;
-        // What lies before the instant that the clock was set back to belongs to an earlier pass,
-        // and was claimed in it.
+        // Occurrences before the instant to which the clock was set back belong to an earlier pass,
+        // in which they were claimed.
         let first = repeat.map_or(Timestamp::MIN, |repeat| repeat.from);
         let from =
             |cursor: Timestamp| cursor.checked_sub(ahead).unwrap_or(Timestamp::MIN).max(first.min(cursor));
         Sweep { repeat, claimed: cursor, ..Sweep::new(schedule, cursor.map(from)) }
     }
 
-    /// The same with another reach.
+    /// Returns this sweep with another look-ahead.
     pub(crate) fn reaching(self, reach: Reach) -> Sweep {
         Sweep { reach, ..self }
     }
 
-    /// How far it plans.
+    /// Returns the look-ahead.
     pub(crate) fn reach(&self) -> Reach {
         self.reach
     }
 
-    /// The same with a timetable of the schedule that was built ahead. It has to begin no later
-    /// than `from`: one that does is built anew.
+    /// Returns a sweep with a timetable that was built beforehand. A timetable that begins later
+    /// than `from` is built anew.
     pub(super) fn resume(schedule: &Schedule, mut timetable: Timetable, from: Timestamp) -> Sweep {
         if timetable.position() > from {
             return Sweep::new(schedule, Some(from));
@@ -192,8 +192,8 @@ impl Sweep {
         Some(occurrences)
     }
 
-    /// Goes back with a clock that was set back by more than a minute. Returns the stretch that it
-    /// shows again; `None` when it was not set back by so much.
+    /// Takes the plan back with a clock that was set back by more than a minute. Returns the
+    /// stretch that the clock shows again. `None`: the clock was set back by less, or not at all.
     pub(super) fn goes_back(&mut self, now: Now) -> Option<Repeat> {
         let shown = self.waits_for_clock(now)?;
         let cursor = self.cursor.max(self.claimed)?;
@@ -237,7 +237,7 @@ impl Sweep {
         Sweep { repeat, ..self }
     }
 
-    /// Everything before this instant is planned.
+    /// Returns the instant before which everything is planned.
     pub(crate) fn cursor(&self) -> Option<Timestamp> {
         self.cursor
     }
@@ -255,8 +255,8 @@ impl Sweep {
         self.shown
     }
 
-    /// Until when nothing new is planned because the clock is behind what it has shown, or is none.
-    /// `None`: it is neither.
+    /// Returns the instant for which planning waits, because the clock was set back or shows a time
+    /// before the program's build date. `None`: planning does not wait.
     pub(super) fn waits_for_clock(&self, now: Now) -> Option<Timestamp> {
         if now.wall < self.plausible {
             return Some(self.plausible);
@@ -266,12 +266,12 @@ impl Sweep {
         self.shown.filter(|shown| self.plausible > Timestamp::MIN && behind(shown))
     }
 
-    /// Whether a clock that shows this may be right.
+    /// Returns true when a clock that shows this time may be right.
     pub(super) fn is_plausible(&self, at: Timestamp) -> bool {
         at >= self.plausible
     }
 
-    /// How many entries are planned.
+    /// Returns the number of entries in the plan.
     pub(super) fn entries(&self) -> usize {
         match &self.timetable {
             Plan::From(schedule) => schedule.entries.len(),
@@ -289,12 +289,12 @@ impl Sweep {
         Some(next.checked_sub(reach).unwrap_or(Timestamp::MIN))
     }
 
-    /// Whether something may be due that is not planned yet.
+    /// Returns true when something may be due that is not planned yet.
     pub(crate) fn is_behind(&self, now: Now) -> bool {
         now.wall >= self.plausible && self.cursor.is_none_or(|cursor| cursor < now.wall.min(self.end))
     }
 
-    /// How long until the plan runs low.
+    /// Returns the time until the plan runs low.
     pub(super) fn low_in(&self, now: Now) -> Duration {
         match self.cursor {
             Some(cursor) => now.until(cursor).saturating_sub(self.reach.low),
@@ -303,13 +303,13 @@ impl Sweep {
         }
     }
 
-    /// Whether the beat is overdue.
+    /// Returns true when the next window is overdue.
     pub(super) fn runs_low(&self, now: Now) -> bool {
         self.low_in(now).is_zero()
     }
 }
 
-/// What happens by the clock: the beat of the sweep, and housekeeping.
+/// The timer of claim windows and of housekeeping.
 pub(super) struct Ticks {
     scheduler: JobScheduler,
     beats: mpsc::Receiver<()>,
@@ -347,7 +347,7 @@ impl Ticks {
     }
 }
 
-/// What is to be done now.
+/// Work that is to be done now.
 pub(super) enum Tick {
     /// Sweep.
     ClaimWindow,

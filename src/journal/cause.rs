@@ -17,7 +17,7 @@ use crate::occurrence::Reason as Word;
 pub struct Cause {
     /// The word that the log gives.
     pub reason: Reason,
-    /// When the occurrence of the same entry was scheduled that goes in its place.
+    /// The scheduled_at of the newer occurrence that goes in its place.
     pub replaced_by: Option<Timestamp>,
     /// The error of the last attempt. `None`: no attempt failed, or the error is unknown.
     pub error: Option<String>,
@@ -94,7 +94,7 @@ pub struct Why<'a> {
     pub state: State,
     /// The word of the log, or words of the API.
     pub reason: &'a str,
-    /// When the occurrence was scheduled that went in its place.
+    /// The scheduled_at of the newer occurrence that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// The error of the last attempt.
     pub error: Option<&'a str>,

@@ -113,14 +113,14 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Takes what is there.
+    /// Takes all items out.
     pub(super) fn take(&self) -> VecDeque<T> {
         let mut queue = self.0.lock();
         (queue.hurry, queue.awaited) = (false, false);
         std::mem::take(&mut queue.waiting)
     }
 
-    /// Whether somebody waits for what is there.
+    /// Returns true when a sender waits for one of the items.
     pub(super) fn is_awaited(&self) -> bool {
         self.0.lock().awaited
     }

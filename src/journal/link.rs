@@ -20,7 +20,7 @@ const BACKFILL: i32 = -1;
 pub enum Linked {
     /// The occurrence repeats a run.
     Retry {
-        /// When the first run was scheduled.
+        /// The scheduled_at of the first run.
         of: Timestamp,
         /// The number of the repetition, from 1.
         number: u32,
@@ -52,7 +52,7 @@ impl Record {
         }
     }
 
-    /// Whether a person had the occurrence made up for.
+    /// Returns true when a person asked for the occurrence with `backfill`.
     pub fn is_backfill(&self) -> bool {
         self.link == Some(Linked::Backfill)
     }

@@ -276,7 +276,8 @@ impl Memory {
         recovered
     }
 
-    /// Everything scheduled before is claimed or was not to be.
+    /// Returns the cursor: every occurrence that was scheduled before it and had to be claimed is
+    /// claimed.
     pub(crate) fn cursor(&self) -> Option<Timestamp> {
         self.cursor
     }

@@ -34,6 +34,7 @@ mod summary;
 mod text;
 mod transfer;
 mod unusual;
+mod usual;
 mod uuid;
 mod writer;
 
@@ -63,6 +64,7 @@ pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
 pub use statistics::{EntryStatistics, Statistics};
 pub use transfer::{MoveError, Moved, move_journal};
 pub use unusual::{Sample, Surveyed, Unusual};
+pub use usual::{UntilDue, Usual, UsualRuns, expected};
 pub use uuid::Identity;
 
 /// The name of an occurrence: its entry, when it was scheduled, in whole microseconds, and which
@@ -373,7 +375,7 @@ pub struct Record {
     /// The link to another occurrence or to a backfill. `None`: the schedule, or a person's `fire`,
     /// asked for the occurrence.
     pub link: Option<Linked>,
-    /// When the occurrence was scheduled that went in its place.
+    /// The scheduled_at of the newer occurrence that went in its place.
     pub replaced_by: Option<Timestamp>,
     /// The error of the last attempt of an occurrence that waits, was missed or was skipped.
     pub error: Option<String>,
@@ -478,7 +480,8 @@ pub struct Filter {
 /// State that a former daemon left in the journal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
-    /// Everything scheduled before is claimed or was not to be. `None` in a new journal.
+    /// Every occurrence that was scheduled before this instant and had to be claimed is claimed.
+    /// `None` in a new journal.
     pub cursor: Option<Timestamp>,
     /// The last stretch that the clock went through again. `None`: it was never set back.
     pub repeat: Option<Repeat>,
@@ -509,7 +512,8 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// Takes in up to when occurrences may have been sent, by what others than the journal know.
+    /// Takes in the instant up to which occurrences may have been sent by sources other than the
+    /// journal.
     pub(crate) fn may_have_been_sent(&mut self, until: Option<Timestamp>) {
         if until.is_some() && self.cursor < until {
             self.forgotten_until = until;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The terms of a pause. A journal keeps them as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// When the person asked for it.
+    /// The instant at which the person asked for the pause.
     pub since: Timestamp,
     /// Name of the user who asked, at the other end of the socket.
     pub by: String,

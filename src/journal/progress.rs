@@ -70,8 +70,8 @@ impl Progress {
     /// Applies a move.
     pub(super) fn step(&self, mv: &Transition) -> Step {
         let after = self.after(mv);
-        // What runs long has a reason beside its start, and is told again to have started without
-        // it.
+        // An occurrence that runs long has a reason beside its start. The repeated start comes
+        // without that reason.
         let is_same_start = matches!(mv, Transition::Started { .. })
             && self.followed
             && Progress { reason: self.reason.clone(), ..after.clone() } == *self;
@@ -139,7 +139,7 @@ impl Progress {
 }
 
 impl State {
-    /// All states, each at its number in a journal.
+    /// All states. The position of a state is its number in a journal.
     pub const ALL: [State; 10] = [
         State::Due,
         State::Waiting,
@@ -170,7 +170,8 @@ impl State {
 }
 
 impl Handover {
-    /// The same handover with other words in place of those from outside. `None`: it has none.
+    /// Returns this handover with other words in place of a text from outside. `None`: it has no
+    /// such text.
     pub(super) fn in_other_words(&self, words: &'static str) -> Option<Handover> {
         let end = self.end.in_other_words(words).filter(|other| *other != self.end)?;
         Some(Handover { end, ..self.clone() })
@@ -183,7 +184,7 @@ impl Handover {
 pub(super) struct NotOpen(State);
 
 impl Recovered {
-    /// Takes in what a journal has of an open occurrence.
+    /// Takes in an open occurrence as the journal has it.
     pub(super) fn add(&mut self, claim: Claim, standing: Progress) -> Result<(), NotOpen> {
         let Progress { state, attempts, sent_at, action, reason, .. } = standing;
         let reached = match (state, sent_at, action) {
@@ -239,7 +240,8 @@ impl Transition {
         text.map(|text| storable(&text))
     }
 
-    /// The same transition with other words in place of those from outside. `None`: it has none.
+    /// Returns this transition with other words in place of a text from outside. `None`: it has no
+    /// such text.
     pub(super) fn in_other_words(&self, words: &'static str) -> Option<Transition> {
         Some(match self.clone() {
             Transition::Sending { .. } | Transition::Started { .. } | Transition::Slow => return None,

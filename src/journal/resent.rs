@@ -33,7 +33,7 @@ pub struct Watch {
     pub from: Timestamp,
     /// The action of the attempt that is known to have started one. `None`: there is none yet.
     pub first_action: Option<ActionId>,
-    /// When the list is read for the last time. `None`: no action is known yet.
+    /// The instant at which the list is read for the last time. `None`: no action is known yet.
     pub until: Option<Timestamp>,
 }
 

@@ -20,7 +20,7 @@ pub struct SendPermit(Option<Arc<Granted>>);
 struct Granted {
     /// End of the permit on the monotonic clock, in nanoseconds.
     until: AtomicU64,
-    /// Nothing that is due later may be sent, in microseconds since 1970.
+    /// The latest due instant that may be sent, in microseconds since 1970.
     due: AtomicI64,
 }
 

@@ -22,8 +22,8 @@ const FILE: &str = "sent.mark";
 /// A new one with every start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The same in the runtime directory, where the service's unit puts it: the service sees of /proc
-/// its processes alone.
+/// Name of the boot id in the runtime directory, where the unit of the service puts it, because the
+/// service sees only its own processes in /proc.
 const BOOT_ID_OF_SERVICE: &str = "boot-id";
 
 /// The mark of the running process.
@@ -116,7 +116,7 @@ pub(super) fn read(directory: &Path, shard: &Shard) -> io::Result<Option<Timesta
     }
 }
 
-/// Takes the marks of all shards away: they tell of a journal that is left.
+/// Deletes the marks of all shards: they belong to a journal that is left.
 pub(super) fn forget(directory: &Path) -> io::Result<()> {
     for file in std::fs::read_dir(directory)? {
         let file = file?;
@@ -151,7 +151,7 @@ fn parse(text: &str, boot: &str) -> Option<Timestamp> {
     if boot.is_empty() || former != boot {
         return None;
     }
-    // Up to a microsecond more may have been sent than was written.
+    // The mark was cut to whole microseconds, so that up to one more may have been sent.
     Timestamp::from_microsecond(micros.parse::<i64>().ok()?.checked_add(1)?).ok()
 }
 

@@ -33,6 +33,9 @@ pub struct EntryStatistics {
     pub entry: EntryName,
     /// Occurrences whose action has ended.
     pub runs: u64,
+    /// Of these, those that ended with success.
+    #[serde(skip)]
+    pub successes: u64,
     /// The share of the runs that ended with success, from 0 to 1.
     pub success: Option<f64>,
     /// Median run time, in milliseconds.
@@ -43,7 +46,7 @@ pub struct EntryStatistics {
     pub lateness_ms_median: Option<i64>,
     /// 95th percentile of the lateness, in milliseconds.
     pub lateness_ms_p95: Option<i64>,
-    /// When an action last ended with success.
+    /// The instant at which an action last ended with success.
     pub last_success: Option<Timestamp>,
 }
 
@@ -78,6 +81,7 @@ impl Statistics {
             EntryStatistics {
                 entry,
                 runs: sums.runs,
+                successes: sums.successes,
                 success,
                 run_ms_median: percentile(&sums.run_times, 50),
                 run_ms_p95: percentile(&sums.run_times, 95),

@@ -59,7 +59,8 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// Replaces the search for a second action of an occurrence that was sent again.
     Resent(&'a Resent),
-    /// From an instant on exactly these entries are planned; with several shards, in this shard.
+    /// Writes that exactly these entries are planned from this instant on, in this shard where
+    /// there are several.
     InForce(Timestamp, &'a [(EntryName, Definition)]),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),

@@ -10,7 +10,7 @@ pub(super) struct Summary {
     pub(super) identity: Identity,
     /// Occurrences and actions that have not come to their end, and paused entries.
     pub(super) open: u64,
-    /// Everything scheduled before is claimed. `None`: nothing was planned yet.
+    /// Everything scheduled before this instant is claimed. `None`: nothing was planned yet.
     pub(super) cursor: Option<Timestamp>,
     /// The place to which the journal was moved. `None`: it was not moved.
     pub(super) moved_to: Option<String>,

@@ -74,9 +74,10 @@ pub struct Moved {
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) identity: Identity,
-    /// Everything scheduled before is claimed, in every shard. `None`: nothing was planned yet.
+    /// Everything scheduled before this instant is claimed, in every shard. `None`: nothing was
+    /// planned yet.
     pub(super) cursor: Option<i64>,
-    /// When the last daemon stopped in order. `None` after a crash of any leader.
+    /// The instant at which the last daemon stopped in order. `None` after a crash of any leader.
     pub(super) stopped_at: Option<i64>,
     /// The greatest pass, and the first and the last instant of what the clock shows again. `None`:
     /// it was never set back.
@@ -159,7 +160,7 @@ pub(super) enum More {
 pub(super) trait Idle {
     /// Reads the single values. `None`: there is no journal yet.
     fn head(&mut self) -> Result<Option<Head>, JournalError>;
-    /// All open rows, then the settled ones in portions. An empty portion is the last.
+    /// Reads all open rows. The settled ones follow in portions, of which an empty one is the last.
     fn open(&mut self) -> Result<Vec<Row>, JournalError>;
     fn settled(&mut self) -> Result<Vec<Row>, JournalError>;
     /// Begins to fill the journal: what is in it is taken away. Returns its identity.
@@ -289,8 +290,8 @@ fn of(location: &Location) -> Result<Box<dyn Idle>, JournalError> {
     })
 }
 
-/// Up to when occurrences may have been sent that an older copy of the journal has forgotten.
-/// `None`: none has.
+/// Returns the instant up to which occurrences may have been sent that the journal, an older copy,
+/// has forgotten. `None`: the journal is no older copy.
 fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError> {
     let known = KnownJournal::open(directory).map_err(|error| JournalError::io(directory, &error))?;
     let until = match known.seen() {

@@ -36,7 +36,7 @@ const FOLLOWED: SignedDuration = SignedDuration::from_hours(24);
 pub struct Unusual {
     /// The occurrence.
     pub key: Key,
-    /// When `run_now` left.
+    /// The instant at which `run_now` left.
     pub sent_at: Timestamp,
     /// The action, where it is known.
     pub action_id: Option<u64>,
@@ -44,14 +44,14 @@ pub struct Unusual {
     pub run_ms: i64,
     /// The median of its entry, in milliseconds.
     pub median_ms: i64,
-    /// Whether it runs on.
+    /// True while the action is unfinished.
     pub running: bool,
 }
 
 /// A sample of records, as it is read.
 #[derive(Debug, Default)]
 pub struct Sample {
-    /// Of runs that ended with success, in milliseconds.
+    /// Run times of actions that ended with success, in milliseconds, by entry.
     run_times: HashMap<EntryName, Vec<i64>>,
     lately: Vec<Unusual>,
 }

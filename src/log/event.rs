@@ -89,7 +89,7 @@ macro_rules! events {
                 }
             }
 
-            /// What its line in the log has, but for the instant.
+            /// Returns the fields of the event's line in the log, without the timestamp.
             pub(crate) fn record(&self) -> Map<String, Value> {
                 let mut record = Map::new();
                 json::record(self, &mut record);
@@ -214,7 +214,7 @@ events! {
     /// The schedule file is wrong; nothing changed.
     ScheduleRejected = "schedule.rejected", |e| Level::ERROR, {
         path: String,
-        /// How many errors it has.
+        /// Number of errors in the file.
         errors: usize,
         /// The first of them.
         first: String,
@@ -287,7 +287,7 @@ events! {
     NotifyFailed = "notify.failed", |e| Level::WARN, {
         receiver: Option<ReceiverName>,
         entry: Option<EntryName>,
-        /// All of the address that may be told.
+        /// Host of the address. The rest of the address is a secret.
         host: Option<String>,
         attempts: u32,
         /// The ends that are not told. The log has them.
@@ -311,14 +311,14 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// When the run was scheduled that this one repeats.
+        /// The scheduled_at of the run that this one repeats.
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
         sent_at: Timestamp,
         lateness_ms: i64,
-        /// How long it waited for a connection. Zero when one was ready, null when that is not
-        /// known.
+        /// Milliseconds for which the request waited for a connection. Zero: one was ready. Null:
+        /// that is not known.
         connect_ms: Option<u64>,
         attempts: u32,
         quota_limit: u32,
@@ -333,11 +333,12 @@ events! {
         job: JobUid,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// When the run was scheduled that this one repeats.
+        /// The scheduled_at of the run that this one repeats.
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
-        /// When the run is repeated. Absent after a success, and where this is the last run.
+        /// The instant at which the run is repeated. Absent after a success, and where this is the
+        /// last run.
         retry_at: Seldom<Timestamp>,
         duration_ms: Option<i64>,
         ..action: Action
@@ -351,7 +352,7 @@ events! {
         scheduled_at: Timestamp,
         pass: Pass,
         action_id: u64,
-        /// How long it has run.
+        /// Milliseconds for which the action has run.
         after_ms: i64,
         /// `expect.within` of the entry.
         expected_ms: i64,
@@ -368,7 +369,7 @@ events! {
         scheduled_at: Timestamp,
         pass: Pass,
         action_id: u64,
-        /// How long it ran.
+        /// Milliseconds for which the action ran.
         after_ms: i64,
         /// `expect.at_least` of the entry.
         expected_ms: i64,
@@ -428,7 +429,8 @@ events! {
         by_uid: u32,
         /// The name of that user.
         by: String,
-        /// What is due from then on is sent again. `None`: until a person resumes the entry.
+        /// Occurrences that are due from this instant on are sent again. `None`: a person has to
+        /// resume the entry.
         until: Option<Timestamp>,
         /// Why, in the person's words.
         note: Option<String>,
@@ -474,7 +476,7 @@ events! {
     LogDropped = "log.dropped", |e| Level::WARN, {
         /// Number of lines that the log lacks.
         lines: u64,
-        /// When the first of them was told.
+        /// The instant at which the first of them was told.
         since: Timestamp,
     }, format!(
         "{} {} of the log dropped since {}, because nobody read it; `stackcron history` has what became of each occurrence",
@@ -521,7 +523,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// When the run was scheduled that this one repeats.
+        /// The scheduled_at of the run that this one repeats.
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
@@ -536,7 +538,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// When the run was scheduled that this one repeats.
+        /// The scheduled_at of the run that this one repeats.
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
@@ -556,7 +558,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// When the run was scheduled that this one repeats.
+        /// The scheduled_at of the run that this one repeats.
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
@@ -581,7 +583,7 @@ events! {
         status: Option<u16>,
     }, format!("{}: attempt {} is in doubt, and the stack's actions are searched for it: {}", e.entry, e.attempts, e.error);
 
-    /// What the stack's actions tell of an attempt in doubt.
+    /// The stack's actions have decided an attempt in doubt.
     OccurrenceReconciled = "occurrence.reconciled", |e| Level::WARN, {
         entry: EntryName,
         scheduled_at: Timestamp,
@@ -597,7 +599,7 @@ events! {
         entry: EntryName,
         scheduled_at: Timestamp,
         pass: Pass,
-        /// When the run was scheduled that this one repeats.
+        /// The scheduled_at of the run that this one repeats.
         retry_of: Seldom<Timestamp>,
         /// The number of this repetition, from 1.
         retry: Seldom<u32>,
@@ -626,7 +628,7 @@ events! {
         was: u32,
     }, format!("account {}: the limit is now {}, it was {}", e.account, e.limit, e.was);
 
-    /// Nothing is left of the quota but the reserve.
+    /// Only the reserve is left of the quota.
     QuotaExhausted = "quota.exhausted", |e| Level::WARN, {
         account: AccountName,
         limit: u32,
@@ -688,9 +690,9 @@ events! {
     JournalOlder = "journal.older", |e| Level::WARN, {
         /// The journal knows everything that was scheduled before.
         from: Timestamp,
-        /// Nothing that is due later was sent.
+        /// Nothing that is due after this instant was sent.
         until: Timestamp,
-        /// How many occurrences were due between.
+        /// Number of occurrences that were due between the two instants.
         occurrences: usize,
     }, format!(
         "the journal is an older copy of itself. It lacks the outcome of {} between {} and {}, which may have been sent; \
@@ -710,10 +712,10 @@ events! {
     /// This member leads: it fires the schedule, or a shard of it, and the others stand by.
     LeaseAcquired = "lease.acquired", |e| Level::INFO, {
         member: String,
-        /// Where it is a named one.
+        /// Name of the shard. Null: the common shard.
         shard: Option<String>,
         journal: String,
-        /// What the one before had claimed and not settled.
+        /// Number of occurrences that the former leader had claimed and not settled.
         open: usize,
     }, format!("this member, {}, leads{}: it fires the schedule", e.member, of_shard(&e.shard));
 
@@ -783,7 +785,7 @@ events! {
     ClockBehind = "clock.behind", |e| Level::WARN, {
         /// The clock is waited for until it shows this.
         until: Timestamp,
-        /// How many wait.
+        /// Number of entries that wait.
         entries: usize,
     }, format!(
         "the clock is behind: {} until it shows {}. Synchronise the machine's time",

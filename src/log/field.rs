@@ -40,7 +40,7 @@ impl From<u32> for Pass {
     }
 }
 
-/// What follows an instant in a sentence: nothing in the first pass.
+/// Writes the words that follow an instant in a sentence. In the first pass there are none.
 impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -123,7 +123,27 @@ macro_rules! recorded_as_text {
     )*};
 }
 
-recorded_as_text!(EntryName, AccountName, CalendarName, ReceiverName, StackUid, JobUid, Timestamp);
+recorded_as_text!(EntryName, AccountName, CalendarName, ReceiverName, StackUid, JobUid);
+
+/// An instant as a line has it: with six digits of its fraction, so that all have one length. One
+/// without a fraction, as `scheduled_at` is, looks as in the records of the commands.
+struct Instant(Timestamp);
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.subsec_nanosecond() == 0 { write!(f, "{}", self.0) } else { write!(f, "{:.6}", self.0) }
+    }
+}
+
+impl Field for Timestamp {
+    fn value(&self) -> impl Value + '_ {
+        display(Instant(*self))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        Instant(*self).to_string().into()
+    }
+}
 
 impl Field for String {
     fn value(&self) -> impl Value + '_ {

@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr};
 use serde_json::{Map, Value};
 
-/// Where journald listens.
+/// The socket of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The journal takes no longer name.
@@ -67,7 +67,8 @@ impl Records {
 impl Write for Records {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let record = serde_json::from_slice::<Map<String, Value>>(line).map(|fields| record(&fields));
-        // What the journal does not take goes where the log goes otherwise: no line is dropped.
+        // A record that the journal does not take goes to the usual output, so that no line is
+        // dropped.
         match record.map_err(io::Error::from).and_then(|record| self.send(&record)) {
             Ok(()) => Ok(line.len()),
             Err(_) => io::stdout().write_all(line).map(|()| line.len()),
@@ -79,7 +80,8 @@ impl Write for Records {
     }
 }
 
-/// Whether stdout leads to the journal: as the service manager says, and unless it was led elsewhere since.
+/// Returns true when stdout leads to the journal, as the service manager says, and was not led
+/// elsewhere since.
 pub(super) fn has_stdout() -> bool {
     let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     rustix::fs::fstat(io::stdout()).is_ok_and(|stdout| format!("{}:{}", stdout.st_dev, stdout.st_ino) == told)

@@ -21,7 +21,7 @@ use super::text::misleads;
 /// few lines have.
 pub(super) struct JsonLines;
 
-/// What the event of a line is called that another crate wrote.
+/// Name of the event of a line that another crate wrote.
 const FOREIGN: &str = "log";
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -66,7 +66,7 @@ fn unseen_escaped(line: String) -> String {
     })
 }
 
-/// What a line has of the event itself.
+/// Adds the fields of the event to a line.
 pub(super) fn record(event: &crate::log::Event, line: &mut Map<String, Value>) {
     line.insert("level".to_owned(), event.level().as_str().to_ascii_lowercase().into());
     line.insert("event".to_owned(), event.name().into());
@@ -92,7 +92,7 @@ struct Fields {
     message: Vec<u8>,
     /// `,"key":value` for each of the others.
     others: Vec<u8>,
-    /// How many fields are written or known to have no value.
+    /// Number of fields that are written or known to have no value.
     done: usize,
 }
 
@@ -269,7 +269,7 @@ mod tests {
             pass: Pass::default(),
             retry_of: Seldom::default(),
             retry: Seldom::default(),
-            sent_at: at,
+            sent_at: "2026-03-29T01:30:00.00102999Z".parse().expect("a timestamp"),
             lateness_ms: 1,
             connect_ms: Some(0),
             attempts: 1,

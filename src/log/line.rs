@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Event, Page, json};
 
-/// How a log line is written.
+/// Form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A sentence for people.

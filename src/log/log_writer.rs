@@ -30,11 +30,11 @@ use crate::background;
 /// which it was. Its clones are the same log.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
-    told: SyncSender<Told>,
+    told: SyncSender<LogItem>,
     progress: Progress,
 }
 
-/// How far the log is.
+/// Progress of the log.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Counts>);
 
@@ -47,7 +47,7 @@ pub(super) struct Writing {
 }
 
 #[derive(Debug)]
-enum Told {
+enum LogItem {
     Event(Timestamp, Box<Event>),
     /// Put together by another thread.
     Line(Vec<u8>),
@@ -61,7 +61,7 @@ struct Counts {
     /// Number of them that are written.
     written: Mutex<u64>,
     changed: Condvar,
-    /// Who waited last did so in vain.
+    /// The last wait for the log ended without the lines being read.
     hangs: AtomicBool,
     /// Number of lines that were handed to the log's reader, for who waits for the end.
     lines: AtomicU64,
@@ -75,7 +75,7 @@ struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) lines: u64,
-    /// When the first of them was told.
+    /// The instant at which the first of them was told.
     pub(crate) since: Timestamp,
 }
 
@@ -90,7 +90,7 @@ const STALLS: Duration = Duration::from_millis(500);
 /// for the end, half of which is for what is in flight.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the reader goes on at the end.
+/// Interval at which a stop looks whether the reader of the log goes on.
 const LOOKS: Duration = Duration::from_millis(10);
 
 /// After some lines it looks this much later for more. Meanwhile who tells needs not wake it.
@@ -119,18 +119,18 @@ impl LogWriter {
     /// Has an event written soon. It is counted and dropped when the reader of the log is too far
     /// behind.
     pub fn emit(&self, event: Event) {
-        if let Err(Told::Event(at, event)) = self.put(Told::Event(Timestamp::now(), Box::new(event))) {
+        if let Err(LogItem::Event(at, event)) = self.put(LogItem::Event(Timestamp::now(), Box::new(event))) {
             emit(at, &event);
         }
     }
 
-    /// How far the log is.
+    /// Progress of the log.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
     /// Gives it back when the thread is gone. Waits for nobody.
-    fn put(&self, told: Told) -> Result<(), Told> {
+    fn put(&self, told: LogItem) -> Result<(), LogItem> {
         match self.told.try_send(told) {
             Ok(()) => {
                 self.progress.0.told.fetch_add(1, SeqCst);
@@ -154,7 +154,8 @@ impl Drop for Writing {
         let mut last = (counts.lines.load(SeqCst), begun);
         while !thread.is_finished() {
             // Its end finds no place while too much waits.
-            asked = asked || !matches!(self.log_writer.told.try_send(Told::End), Err(TrySendError::Full(_)));
+            asked =
+                asked || !matches!(self.log_writer.told.try_send(LogItem::End), Err(TrySendError::Full(_)));
             let lines = counts.lines.load(SeqCst);
             if lines != last.0 {
                 last = (lines, Instant::now());
@@ -165,7 +166,7 @@ impl Drop for Writing {
             }
             std::thread::sleep(LOOKS);
         }
-        // It has written what it could, whatever became of it.
+        // The thread has written what it could.
         let _ = thread.join();
     }
 }
@@ -209,7 +210,7 @@ impl Progress {
     }
 }
 
-fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress) {
+fn write(inbox: &Receiver<LogItem>, out: Box<dyn Write + Send>, progress: &Progress) {
     background::yield_to_sends();
     OUT.set(Some(out));
     loop {
@@ -221,9 +222,9 @@ fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress
         for told in std::iter::once(first).chain(inbox.try_iter()) {
             count += 1;
             match told {
-                Told::Event(at, event) => emit(at, &event),
-                Told::Line(line) => drop(put(&line)),
-                Told::End => ends = true,
+                LogItem::Event(at, event) => emit(at, &event),
+                LogItem::Line(line) => drop(put(&line)),
+                LogItem::End => ends = true,
             }
             progress.0.lines.fetch_add(1, SeqCst);
         }
@@ -243,10 +244,10 @@ fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress
 }
 
 thread_local! {
-    /// When what this thread emits was told. `None`: now.
+    /// The instant of the event that this thread writes. `None`: now.
     static TOLD_AT: Cell<Option<Timestamp>> = const { Cell::new(None) };
 
-    /// Where the log goes. Only the log_writer's thread has it.
+    /// The output of the log. Only the thread of the log writer has it.
     static OUT: RefCell<Option<Box<dyn Write + Send>>> = const { RefCell::new(None) };
 }
 
@@ -266,24 +267,24 @@ fn put(line: &[u8]) -> bool {
     OUT.with_borrow_mut(|out| out.as_mut().map(|out| out.write_all(line))).is_some()
 }
 
-/// Takes each line that is put together with one write. The log_writer's own go where the log goes,
-/// those of other threads to the log_writer.
+/// Takes each line with one write. Lines of the log writer's own thread go to the output, those of
+/// other threads to the log writer.
 pub(super) struct Lines(pub(super) LogWriter);
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(&self.0)
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(&self.0)
     }
 }
 
-pub(super) struct Line<'a>(&'a LogWriter);
+pub(super) struct LineWriter<'a>(&'a LogWriter);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if !put(line)
-            && let Err(Told::Line(line)) = self.0.put(Told::Line(line.to_owned()))
+            && let Err(LogItem::Line(line)) = self.0.put(LogItem::Line(line.to_owned()))
         {
             io::stdout().write_all(&line)?;
         }
@@ -328,7 +329,7 @@ mod tests {
         let (log_writer, writing) =
             LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
         let progress = log_writer.progress();
-        let tell = |line: &str| Line(&log_writer).write_all(line.as_bytes()).expect("told");
+        let tell = |line: &str| LineWriter(&log_writer).write_all(line.as_bytes()).expect("told");
         tell("written");
         // The thread takes it out, and hangs in it.
         lets.send(()).expect("it writes");
@@ -354,7 +355,7 @@ mod tests {
         let (log_writer, writing) =
             LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
         for _ in 0..5 {
-            Line(&log_writer).write_all(b"line").expect("told");
+            LineWriter(&log_writer).write_all(b"line").expect("told");
         }
         drop(writing);
         assert_eq!(log_writer.progress().0.lines.load(SeqCst), 0, "nobody has read any");
@@ -368,7 +369,7 @@ mod tests {
             LogWriter::start(Box::new(Reader { lets: let_in, read })).expect("a thread");
         let progress = log_writer.progress();
         progress.catch_up(LONG);
-        let tell = |line: &str| Line(&log_writer).write_all(line.as_bytes()).expect("told");
+        let tell = |line: &str| LineWriter(&log_writer).write_all(line.as_bytes()).expect("told");
         tell("first");
         progress.catch_up(Duration::from_millis(1));
         assert!(progress.0.hangs.load(SeqCst), "nobody reads");

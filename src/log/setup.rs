@@ -13,7 +13,7 @@ use super::json::JsonLines;
 use super::log_writer::{Lines, LogWriter, Writing};
 use super::text::TextLines;
 
-/// Where the log goes, and how it is written.
+/// Output and form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// To stdout, a sentence for people a line.

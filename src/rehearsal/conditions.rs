@@ -4,27 +4,30 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::journal::UsualRuns;
 use crate::sandbox::{Deploys, Fault, WindowKind};
 use crate::schedule::duration::{self, Compact};
 
 use super::{ConditionError, Others};
 
-/// What is supposed. Everything that is left to chance is drawn from the seed.
+/// Suppositions of a rehearsal. All chance is drawn from the seed.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// How long a request and its answer are under way.
+    /// Time that a request and its answer are under way.
     pub latency: Latency,
-    /// What goes wrong.
+    /// Faults of the API.
     pub faults: Vec<Fault>,
     /// Stacks that deploy by the clock.
     pub deploys: Vec<Deploys>,
-    /// What others use of each account's quota.
+    /// Requests of other users of each account's quota.
     pub others: Option<Others>,
-    /// Where a window of the quota begins.
+    /// Kind of the quota's windows.
     pub window_kind: WindowKind,
-    /// How long an action runs.
+    /// Run time of an action, where `usual` does not tell it.
     pub action_duration: Duration,
-    /// Of all chance.
+    /// How the runs of entries are as a rule.
+    pub usual: UsualRuns,
+    /// Seed of all chance.
     pub seed: u64,
 }
 
@@ -38,12 +41,13 @@ impl Default for Conditions {
             others: None,
             window_kind: WindowKind::default(),
             action_duration: Duration::from_secs(60),
+            usual: UsualRuns::default(),
             seed: 0,
         }
     }
 }
 
-/// How long a request and its answer are under way together: one duration, or any between two.
+/// Time that a request and its answer are under way together: one duration, or any between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
     least: Duration,

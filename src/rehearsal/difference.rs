@@ -19,9 +19,9 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The effect of a change of the schedule on the week from an instant on.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// Where the week begins.
+    /// Beginning of the week.
     pub from: Timestamp,
-    /// Where it ends, itself excluded.
+    /// End of the week, itself excluded.
     pub until: Timestamp,
     /// The entries that differ, in the order of their names.
     pub entries: Vec<EntryDifference>,
@@ -222,7 +222,7 @@ fn accounts(old: &Schedule, new: &Schedule, from: Timestamp, until: Timestamp) -
 /// The keys of an entry whose values differ. The account's own settings are the account's: it is
 /// compared by its name.
 fn keys(old: &Entry, new: &Entry) -> Vec<&'static str> {
-    // All fields are named, so that one that is added is not forgotten here.
+    // All fields are named, so that the compiler tells of a new one.
     let Entry {
         name: _,
         account,

@@ -2,25 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::load::{self, Windows};
 use super::summary::LATE_MS;
 use super::{Conditions, Happening, Rehearsal};
+use crate::journal::UsualRuns;
 use crate::log::Event;
 use crate::occurrence::Reason;
 use crate::quota::Purpose;
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
+use crate::timetable;
 
-/// What the daemon will do with a schedule under its quota.
+/// Forecast of what the daemon will do with a schedule under its quota.
 #[derive(Clone, Debug)]
 pub struct Forecast {
     /// In the schedule's order.
     pub accounts: Vec<AccountForecast>,
 }
 
-/// What becomes of one account's quota.
+/// Forecast of one account's quota.
 #[derive(Clone, Debug)]
 pub struct AccountForecast {
     /// The account.
@@ -35,23 +38,26 @@ pub struct AccountForecast {
 /// came due.
 #[derive(Clone, Debug)]
 pub struct WindowForecast {
-    /// When it begins. Windows are taken to begin on the clock.
+    /// Beginning of the window. Windows are assumed to begin on the clock.
     pub window_start: Timestamp,
     /// Occurrences that come due in it and ask for quota.
     pub due: u64,
     /// Requests in the window.
     pub limit: u32,
-    /// Of these, kept for people and CI.
+    /// Part of `limit` that is kept for people and CI.
     pub reserve: u32,
-    /// How many more come due than the window has beyond the reserve.
+    /// Number of due occurrences and reruns beyond what the window has without the reserve.
     pub over: u64,
     /// Requests in it that ask how actions go.
     pub follow_up: u64,
     /// Requests in it that look at stacks and jobs, for `stack_state`.
     pub looks: u64,
-    /// Of those due, sent over a second late for want of quota.
+    /// Reruns (`retry`) that it should have, by how often the entries' runs end without success.
+    /// In thousandths of a request.
+    pub reruns_in_1000: u64,
+    /// Number of due occurrences that are sent more than a second late for want of quota.
     pub late: u64,
-    /// Of those due, not sent for want of quota.
+    /// Number of due occurrences that are not sent for want of quota.
     pub missed: u64,
     /// Whose occurrences are late.
     pub late_entries: BTreeSet<EntryName>,
@@ -59,7 +65,7 @@ pub struct WindowForecast {
     pub missed_entries: BTreeSet<EntryName>,
 }
 
-/// What the quota does to an entry.
+/// Effect of the quota on an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Troubled {
     /// Occurrences sent over a second late.
@@ -71,14 +77,23 @@ pub struct Troubled {
 }
 
 impl WindowForecast {
-    /// Whether all that is due in it is sent in time.
+    /// Returns true when all occurrences that are due in the window are sent in time.
     pub fn fits(&self) -> bool {
         self.over == 0 && self.late == 0 && self.missed == 0
     }
 
-    /// All that is asked of the window.
+    /// Returns the number of requests that are asked of the window.
     pub fn asked(&self) -> u64 {
-        self.due + self.follow_up + self.looks
+        self.due + self.reruns() + self.follow_up + self.looks
+    }
+
+    /// The reruns that the window should have, in whole requests.
+    pub fn reruns(&self) -> u64 {
+        (self.reruns_in_1000 + 500) / 1000
+    }
+
+    fn count_over(&mut self) {
+        self.over = (self.due + self.reruns()).saturating_sub(self.usable().into());
     }
 
     /// Requests in the window beyond the reserve.
@@ -88,9 +103,9 @@ impl WindowForecast {
 }
 
 impl Forecast {
-    /// What is due with `from` <= scheduled_at < `until`, and what becomes of it.
+    /// Forecasts the occurrences with `from` <= scheduled_at < `until`.
     pub fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Forecast {
-        let mut reader = Reader::new(schedule, from, until);
+        let mut reader = Reader::new(schedule, conditions, from, until);
         for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
             reader.take(at, &happening);
         }
@@ -111,7 +126,7 @@ impl Forecast {
         if least > most {
             return None;
         }
-        let mut reader = Reader::new(schedule, from, until);
+        let mut reader = Reader::new(schedule, conditions, from, until);
         let mut happened = 0;
         for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
             happened += 1;
@@ -123,7 +138,7 @@ impl Forecast {
         Some(reader.forecast())
     }
 
-    /// Whether all that is due is sent in time.
+    /// Returns true when all occurrences are sent in time.
     pub fn fits(&self) -> bool {
         self.accounts.iter().flat_map(|account| &account.windows).all(WindowForecast::fits)
     }
@@ -136,10 +151,13 @@ struct Reader {
     entries: HashMap<EntryName, Arc<Entry>>,
     /// Those that wait for quota.
     waiting: HashSet<(EntryName, Timestamp)>,
+    usual: UsualRuns,
+    /// How long an action runs, where `usual` does not tell.
+    action_duration: Duration,
 }
 
 impl Reader {
-    fn new(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Reader {
+    fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Reader {
         let last = until.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(until).max(from);
         let due = load::by_window(schedule, load::due(schedule, from, until), |_| 1);
         let accounts = due.into_iter().map(|(account, windows, counts)| {
@@ -157,6 +175,7 @@ impl Reader {
                     over: due.saturating_sub((limit - reserve).into()),
                     follow_up: 0,
                     looks: 0,
+                    reruns_in_1000: 0,
                     late: 0,
                     missed: 0,
                     late_entries: BTreeSet::new(),
@@ -174,6 +193,8 @@ impl Reader {
             accounts,
             entries: (schedule.entries.iter()).map(|entry| (entry.name.clone(), Arc::clone(entry))).collect(),
             waiting: HashSet::new(),
+            usual: conditions.usual.clone(),
+            action_duration: conditions.action_duration,
         }
     }
 
@@ -205,6 +226,10 @@ impl Reader {
             }
             Event::ActionStarted(e) => {
                 self.follows(&e.entry, e.sent_at);
+                // A rerun is part of the share of the first run.
+                if e.retry.0.is_none() {
+                    self.may_be_run_again(&e.entry, e.scheduled_at, e.sent_at);
+                }
                 let waited = self.waited(&e.entry, e.scheduled_at);
                 if waited && e.lateness_ms > LATE_MS {
                     self.late(&e.entry, e.scheduled_at, e.lateness_ms);
@@ -212,8 +237,8 @@ impl Reader {
             }
             Event::OccurrenceMissed(e) => {
                 let waited = self.waited(&e.entry, e.scheduled_at);
-                // Nothing fails here, so that only the quota makes a newer occurrence come before
-                // an older one is sent.
+                // No request fails in a forecast, so that only the quota lets a newer occurrence
+                // come before an older one is sent.
                 if waited || matches!(e.reason, Reason::Quota | Reason::Superseded) {
                     self.missed(&e.entry, e.scheduled_at);
                 }
@@ -235,11 +260,41 @@ impl Reader {
         let account = entry.account.name.clone();
         if let Some((window, _)) = self.window(&account, sent_at) {
             window.due += 1;
-            window.over = window.due.saturating_sub(window.usable().into());
+            window.count_over();
         }
     }
 
-    /// Whether an occurrence that has a final state now had waited for quota.
+    /// Counts in the share of each rerun that is to be expected. What fails is no part of the
+    /// rehearsal: a share of a run cannot be sent.
+    fn may_be_run_again(&mut self, name: &EntryName, scheduled_at: Timestamp, sent_at: Timestamp) {
+        let Some(entry) = self.entries.get(name).cloned() else { return };
+        let (Some(policy), Some(usual)) = (&entry.retry, self.usual.get(name)) else { return };
+        if usual.failures_of_1000 == 0 {
+            return;
+        }
+        // A newer occurrence ends the reruns.
+        let before = |entry: &Arc<Entry>| self.entries.get(&entry.after.as_ref()?.entry).cloned();
+        let chain = std::iter::successors(Some(Arc::clone(&entry)), before).take(self.entries.len());
+        let root = chain.last().unwrap_or_else(|| Arc::clone(&entry));
+        let newer = scheduled_at.checked_add(SignedDuration::from_secs(1)).ok();
+        let newer = newer.and_then(|after| timetable::next(&root, after)).unwrap_or(Timestamp::MAX);
+        let run = usual.run.unwrap_or(self.action_duration);
+        let (mut at, mut share_of_1000) = (sent_at, 1000);
+        for number in 1..=policy.times {
+            share_of_1000 = share_of_1000 * usual.failures_of_1000 / 1000;
+            let Ok(ended_at) = at.checked_add(run) else { return };
+            at = policy.after.due_at(ended_at, number);
+            if share_of_1000 == 0 || at >= newer {
+                return;
+            }
+            if let Some((window, _)) = self.window(&entry.account.name, at) {
+                window.reruns_in_1000 += share_of_1000;
+                window.count_over();
+            }
+        }
+    }
+
+    /// Returns true when an occurrence that now has a final state had waited for quota.
     fn waited(&mut self, entry: &EntryName, scheduled_at: Timestamp) -> bool {
         !self.waiting.is_empty() && self.waiting.remove(&(entry.clone(), scheduled_at))
     }

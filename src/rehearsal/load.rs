@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::schedule::{Account, AccountName, EntryName, Schedule};
 use crate::timetable::{Occurrence, Timetable, excluded};
 
-/// How far ahead the busiest window is looked for.
+/// The busiest window is looked for up to this time ahead.
 const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// At most this many occurrences are counted. A schedule with more of them in a week shows its
@@ -36,7 +36,7 @@ impl Windows {
         at.as_millisecond().div_euclid(self.millis)
     }
 
-    /// When a window begins.
+    /// Returns the beginning of a window.
     pub(super) fn start(self, index: i64) -> Timestamp {
         Timestamp::from_millisecond(index.saturating_mul(self.millis)).unwrap_or(Timestamp::MAX)
     }
@@ -92,16 +92,16 @@ pub(super) fn by_window(
 pub struct Busiest {
     /// Whose quota.
     pub account: Arc<Account>,
-    /// When the window begins.
+    /// Beginning of the window.
     pub window_start: Timestamp,
-    /// How many occurrences come due in it.
+    /// Number of occurrences that come due in the window.
     pub due: u64,
-    /// How many requests it has beyond the reserve.
+    /// Number of requests that the window has beyond the reserve.
     pub usable: u32,
 }
 
 impl Busiest {
-    /// What comes due, as a percentage of what is usable.
+    /// Returns the occurrences that come due, as a percentage of the usable requests.
     pub fn percent(&self) -> u64 {
         (self.due * 100).checked_div(self.usable.into()).unwrap_or(u64::MAX)
     }
@@ -131,13 +131,13 @@ fn without_alike(schedule: &Schedule) -> (Schedule, HashMap<EntryName, u64>) {
     (Schedule { accounts: schedule.accounts.clone(), entries }, alike)
 }
 
-/// Of an account the window that is fullest. `None` when nothing is due.
+/// Returns the fullest window of an account. `None`: nothing is due.
 pub(super) fn fullest(
     account: Arc<Account>,
     windows: Windows,
     counts: BTreeMap<i64, u64>,
 ) -> Option<Busiest> {
-    // Of equally full ones the first.
+    // The first of several windows that are equally full.
     let (index, due) = counts.into_iter().rev().max_by_key(|&(_, due)| due)?;
     let usable = account.quota.limit - account.quota.reserve.of(account.quota.limit);
     Some(Busiest { account, window_start: windows.start(index), due, usable })

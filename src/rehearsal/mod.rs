@@ -52,14 +52,14 @@ pub struct Rehearsal {
     due: u64,
     happened: VecDeque<(Timestamp, Happening)>,
     stage: Stage,
-    /// What a journal would know of.
+    /// Actions that a journal would know.
     known: Known,
     /// Sweeps on every full second, whether or not that brings anything.
     #[cfg(test)]
     every_beat: bool,
 }
 
-/// What is seen from the daemon.
+/// An event of a rehearsal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Happening {
     /// It told its operator.
@@ -68,14 +68,14 @@ pub enum Happening {
     Sent {
         /// With whose token.
         account: AccountName,
-        /// What for.
+        /// Purpose of the request.
         purpose: Purpose,
     },
     /// An answer told of the quota.
     Answered {
         /// Whose quota.
         account: AccountName,
-        /// What it told.
+        /// The answer's word on the quota.
         quota: quota::Answer,
     },
 }
@@ -105,7 +105,7 @@ impl Rehearsal {
         }
     }
 
-    /// How many occurrences came due so far, paused entries' included.
+    /// Returns the number of occurrences that came due so far, those of paused entries included.
     pub fn due(&self) -> u64 {
         self.due
     }
@@ -146,7 +146,7 @@ impl Rehearsal {
             Ok(second) if self.every_beat => core.map(|at| at.min(second)),
             _ => core,
         };
-        // What was given up may still take effect when all is settled.
+        // A request that was given up may still take effect when all is settled.
         [core, self.network.next_at()].into_iter().flatten().min()
     }
 
@@ -182,7 +182,7 @@ impl Rehearsal {
                 self.handle(Input::Answers(vec![claimed]));
                 self.handle(Input::ClaimWindow);
             }
-            // Nothing stops this daemon, asks it anything or keeps what it knows.
+            // Nobody stops this daemon or asks it anything, and it has no journal.
             Output::Swept(_)
             | Output::HoldBack(..)
             | Output::JournalReaches(_)
@@ -229,7 +229,7 @@ fn action(mv: &journal::Transition) -> Option<ActionId> {
     }
 }
 
-/// What happens, in the order of time, with its instant.
+/// Yields the events in the order of time, each with its instant.
 impl Iterator for Rehearsal {
     type Item = (Timestamp, Happening);
 

@@ -15,30 +15,32 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::conditions::{Conditions, Latency};
 use super::others::Instants;
 use crate::cloud66::call::Call;
-use crate::cloud66::look::Kind;
+use crate::cloud66::look::LookKind;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
 use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
 use crate::sandbox::{self, Answer, Delivery, Settings, State};
-use crate::schedule::{AccountName, Entry, Schedule};
+#[cfg(test)]
+use crate::schedule::ArgsIn;
+use crate::schedule::{AccountName, Entry, JobUid, Schedule, StackUid};
 
 /// HTTP clients commonly take no more headers than this; ours does.
 const MOST_HEADERS: usize = 100;
 
 /// A request that has ended.
 pub(crate) struct Arrived {
-    /// As [`Network::send`] numbered it.
+    /// Number of the request, from [`Network::send`].
     #[cfg(test)]
     pub number: u64,
     pub id: RequestId,
     pub account: AccountName,
-    /// What the answer told of the quota, if one came.
+    /// The answer's word on the quota. `None`: no answer came.
     pub quota: Option<quota::Answer>,
     pub reply: Reply,
 }
 
-/// How it ended.
+/// Outcome of the request.
 pub(crate) enum Reply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
@@ -62,7 +64,7 @@ pub(crate) struct Network {
     judged: HashMap<u64, usize>,
 }
 
-/// How an account is known to the API.
+/// The API's view of an account.
 struct Access {
     base: Url,
     token: String,
@@ -71,7 +73,7 @@ struct Access {
     others: Option<Instants>,
 }
 
-/// Where a request is next.
+/// The next stop of a request.
 enum Stop {
     /// At the API.
     Api(Box<Flight>, sandbox::Request),
@@ -104,7 +106,7 @@ enum Asks {
     Fire(Arc<Entry>),
     Action,
     Actions,
-    Look(Kind),
+    Look(LookKind),
     JobRecord,
 }
 
@@ -117,6 +119,21 @@ pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
         Request::Look { account, .. } => (account.clone(), Purpose::Check),
         Request::JobRecord(account, ..) => (account.clone(), Purpose::Check),
     }
+}
+
+/// The run time of each job as a rule. Of several entries that run one job, the longest counts.
+fn run_times<'s>(
+    schedule: &'s Schedule,
+    conditions: &Conditions,
+) -> HashMap<(&'s StackUid, &'s JobUid), Duration> {
+    let mut times = HashMap::new();
+    for entry in &schedule.entries {
+        if let Some(run) = conditions.usual.get(&entry.name).and_then(|usual| usual.run) {
+            let time = times.entry((&entry.stack, &entry.job)).or_insert(run);
+            *time = run.max(*time);
+        }
+    }
+    times
 }
 
 impl Network {
@@ -133,6 +150,12 @@ impl Network {
             seed: chances.u64(..),
             ..Settings::for_schedule(schedule)
         };
+        let run_times = run_times(schedule, conditions);
+        for stack in &mut settings.stacks {
+            for job in &mut stack.jobs {
+                job.duration = run_times.get(&(&stack.uid, &job.uid)).copied();
+            }
+        }
         let mut accesses = HashMap::new();
         for (account, user) in schedule.accounts.iter().zip(&mut settings.users) {
             user.quota.kind = conditions.window_kind;
@@ -165,7 +188,7 @@ impl Network {
         &self.api
     }
 
-    /// When something arrives somewhere.
+    /// Returns the instant of the next arrival.
     pub(crate) fn next_at(&self) -> Option<Timestamp> {
         self.under_way.first_key_value().map(|(&(at, _), _)| at)
     }
@@ -191,10 +214,10 @@ impl Network {
                 (Call::actions(&access.base, &stack, page), Asks::Actions)
             }
             Request::Look { stack, job: None, .. } => {
-                (Call::stack(&access.base, &stack), Asks::Look(Kind::Stack))
+                (Call::stack(&access.base, &stack), Asks::Look(LookKind::Stack))
             }
             Request::Look { stack, job: Some(job), .. } => {
-                (Call::job(&access.base, &stack, &job), Asks::Look(Kind::Job))
+                (Call::job(&access.base, &stack, &job), Asks::Look(LookKind::Job))
             }
         };
         let latency = self.latency.draw(&mut self.chances);
@@ -247,7 +270,7 @@ impl Network {
             && let Some(others) = &mut access.others
         {
             while let Some(at) = others.next_until(now) {
-                // What no longer fits is refused: others are as little served as we are.
+                // A request of others that no longer fits is refused, as ours are.
                 self.api.use_quota(&access.user, 1, at);
             }
         }
@@ -289,7 +312,7 @@ impl Network {
     }
 }
 
-/// What only a simulation does.
+/// Functions for the simulation alone.
 #[cfg(test)]
 impl Network {
     /// The API, to be changed from outside.
@@ -297,7 +320,7 @@ impl Network {
         &mut self.api
     }
 
-    /// How an account is known to the API.
+    /// The API's view of an account.
     pub(crate) fn user(&self, account: &AccountName) -> Option<&str> {
         Some(&self.accesses.get(account)?.user)
     }
@@ -307,13 +330,28 @@ impl Network {
         self.judged.get(&number).copied()
     }
 
+    /// Somebody runs a job with the token of an account.
+    pub(crate) fn somebody_runs(
+        &mut self,
+        account: &AccountName,
+        stack: &StackUid,
+        job: &JobUid,
+        now: Timestamp,
+    ) {
+        let Some(access) = self.accesses.get(account) else { return };
+        let call = Call::run_now(&access.base, stack, job, None, ArgsIn::Query);
+        let request = sandbox::Request::new(call.method, call.url.path(), &access.token);
+        // The effect of a request that a fault postpones never comes.
+        let _ = self.api.handle(request, now);
+    }
+
     /// Nobody else uses the quota any more.
     pub(crate) fn others_leave(&mut self) {
         self.accesses.values_mut().for_each(|access| access.others = None);
     }
 
-    /// Who sent these is gone. Chance decides of each request on its way whether it arrives all the
-    /// same.
+    /// Takes in that the sender of these requests is gone. Chance decides whether a request on its
+    /// way arrives all the same.
     pub(crate) fn hang_up(&mut self, gone: &std::collections::BTreeSet<u64>, chances: &mut fastrand::Rng) {
         self.under_way.retain(|_, stop| match stop {
             Stop::Api(flight, _) if gone.contains(&flight.number) => chances.bool(),

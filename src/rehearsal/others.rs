@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::ConditionError;
 use crate::schedule::duration;
 
-/// So many requests in a time, on average, at instants that chance decides.
+/// Average number of requests in a time. Chance decides their instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Others {
     requests: u32,
@@ -49,7 +49,7 @@ pub(super) struct Instants {
 }
 
 impl Instants {
-    /// From an instant on. `None` when others send nothing.
+    /// Returns the instants of others' requests from `now` on. `None`: others send nothing.
     pub(super) fn new(others: Others, from: Timestamp, chances: fastrand::Rng) -> Option<Instants> {
         // Gaps are drawn from zero to twice the mean.
         let longest_gap = u64::try_from(others.gap()?.as_nanos()).ok()?.checked_mul(2)?;

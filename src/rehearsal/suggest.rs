@@ -18,18 +18,18 @@ const MINUTES_OF_AN_HOUR: i64 = 60;
 /// The minute of an account in which most comes due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peak {
-    /// When the minute begins.
+    /// Beginning of the minute.
     pub at: Timestamp,
-    /// How many occurrences come due in it.
+    /// Number of occurrences that come due in the minute.
     pub due: u32,
 }
 
-/// What moving entries does to an account's peak.
+/// Effect of moving entries on an account's peak.
 #[derive(Clone, Debug)]
 pub struct Suggestion {
     /// The account.
     pub account: Arc<Account>,
-    /// As the schedule is. `None` when nothing is due.
+    /// The peak of the present schedule. `None`: nothing is due.
     pub before: Option<Peak>,
     /// With every entry moved that is to be.
     pub after: Option<Peak>,
@@ -44,7 +44,7 @@ pub struct QuieterTime {
     pub entry: EntryName,
     /// Its expression.
     pub cron: Expression,
-    /// The same with another minute.
+    /// Returns the expression with another minute.
     pub suggested: Expression,
 }
 
@@ -105,7 +105,7 @@ fn moved_by(entry: &Entry, by: i64) -> Option<QuieterTime> {
     Some(QuieterTime { entry: entry.name.clone(), cron: cron.clone(), suggested })
 }
 
-/// How many occurrences come due in each minute, and which of them can be moved.
+/// Number of occurrences in each minute, and the entries among them that can be moved.
 struct Minutes {
     /// The first of `due`, in minutes since the epoch.
     first: i64,
@@ -170,7 +170,7 @@ impl Minutes {
             self.due.iter().enumerate().map(|(place, &due)| (due, Reverse(place))).collect();
         while let Some(&(peak, Reverse(place))) = fullest.last() {
             let Some(which) = inside[place].pop() else {
-                // What is left in it stays, and so does the peak.
+                // The occurrences that are left cannot be moved, so that the peak stays.
                 break;
             };
             if moved_by[which].is_some() {

@@ -21,7 +21,7 @@ pub struct Summary {
     pub sent: u64,
     /// Answered with an action.
     pub started: u64,
-    /// Of the started, those sent over a second late.
+    /// Number of started occurrences that were sent more than a second late.
     pub late: u64,
     /// Had to wait: for quota, for the entry's last action, for its stack, or for another attempt.
     pub waited: u64,
@@ -86,12 +86,12 @@ impl Summary {
         }
     }
 
-    /// How many occurrences have a final state.
+    /// Returns the number of occurrences that have a final state.
     pub fn ended(&self) -> u64 {
         self.sent + self.missed + self.skipped()
     }
 
-    /// How many were not meant to be sent.
+    /// Number of occurrences that were not meant to be sent.
     pub fn skipped(&self) -> u64 {
         self.skipped_overlap + self.skipped_paused + self.skipped_calendar + self.skipped_stack
     }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::UsualRuns;
 use crate::occurrence::Resolution;
 use crate::sandbox::{Endpoint, Fault, WindowKind};
-use crate::schedule;
+use crate::schedule::{self, EntryName};
+use jiff::SignedDuration;
 
 const FROM: &str = "2026-03-28T22:00:00Z";
 
@@ -30,7 +32,7 @@ fn faults(texts: &[&str]) -> Vec<Fault> {
     texts.iter().map(|text| text.parse().expect("a fault")).collect()
 }
 
-/// What became of each occurrence: its final states, of which there should be one.
+/// Returns the final states of each occurrence. There should be one.
 fn endings(events: &[Event]) -> BTreeMap<(String, Timestamp), Vec<&'static str>> {
     let mut endings: BTreeMap<_, Vec<&'static str>> = BTreeMap::new();
     for event in events {
@@ -182,6 +184,7 @@ fn conditions() -> impl Strategy<Value = Conditions> {
             others: others.map(|text| text.parse().expect("use by others")),
             window_kind,
             action_duration: Duration::from_secs(seconds),
+            usual: UsualRuns::default(),
             seed,
         })
 }
@@ -313,4 +316,42 @@ fn what_comes_after_an_entry_counts_in_the_window_in_which_it_runs() {
     let forecast = Forecast::new(&schedule, &conditions, from, until);
     let due: Vec<u64> = forecast.accounts[0].windows.iter().map(|window| window.due).collect();
     assert_eq!(due[..2], [1, 1], "`b` is due when `a` has ended, in the next hour: {due:?}");
+}
+
+#[test]
+fn a_chain_goes_on_when_the_run_before_ends_as_a_rule() {
+    let jobs = "  a: { stack: s, job: j, cron: '50 0 * * *' }\n  b: { stack: s, job: k, after: a }\n";
+    let schedule = read(&(account("limit: 100") + jobs));
+    let (from, until) = (at("2026-03-01T00:00:00Z"), at("2026-03-01T03:00:00Z"));
+    let usual = UsualRuns::suppose(&[("a", 1200, 0)]);
+    let conditions = Conditions { usual: usual.clone(), ..Conditions::default() };
+    let forecast = Forecast::new(&schedule, &conditions, from, until);
+    let due: Vec<u64> = forecast.accounts[0].windows.iter().map(|window| window.due).collect();
+    assert_eq!(due[..2], [1, 1], "`a` runs 20 minutes, whatever others do: {due:?}");
+    let names = ["a", "b"].map(|name| EntryName::new(name).expect("a name"));
+    let until_due = usual.until_due(&schedule);
+    assert_eq!(until_due.get(&names[1]), Some(&SignedDuration::from_secs(1200)));
+    assert_eq!(until_due.get(&names[0]), None, "`a` is due by the clock");
+}
+
+#[test]
+fn what_fails_as_a_rule_counts_as_the_share_of_a_rerun_where_that_falls() {
+    let policy = "retry: { times: 2, after: 20m }";
+    let jobs = format!(
+        "  a: {{ stack: s, job: j, cron: '50 0 * * *', {policy} }}\n  often: {{ stack: s, job: k, cron: '*/10 * * * *', {policy} }}\n"
+    );
+    let schedule = read(&(account("limit: 9, reserve: 0") + &jobs));
+    let (from, until) = (at("2026-03-01T00:00:00Z"), at("2026-03-01T03:00:00Z"));
+    let usual = UsualRuns::suppose(&[("a", 60, 900), ("often", 60, 900)]);
+    let forecast = Forecast::new(&schedule, &Conditions { usual, ..Conditions::default() }, from, until);
+    let windows = &forecast.accounts[0].windows;
+    let reruns: Vec<u64> = windows.iter().map(|window| window.reruns_in_1000).collect();
+    // At 01:11 nine of ten times, and at 01:32 nine of ten times that this one fails. `often` is due
+    // again before its rerun is, which ends it.
+    assert_eq!(reruns[..3], [0, 900 + 810, 0], "{reruns:?}");
+    assert_eq!((windows[1].due, windows[1].reruns(), windows[1].over), (6, 2, 0));
+    let schedule = read(&(account("limit: 7, reserve: 0") + &jobs));
+    let usual = UsualRuns::suppose(&[("a", 60, 900)]);
+    let forecast = Forecast::new(&schedule, &Conditions { usual, ..Conditions::default() }, from, until);
+    assert_eq!(forecast.accounts[0].windows[1].over, 1, "6 due and 2 reruns, of which 7 fit");
 }

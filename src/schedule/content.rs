@@ -95,9 +95,9 @@ impl Content {
         self.calendars.named.clone()
     }
 
-    /// What tells this content from another: the bytes of the schedule file, or of each file of a
-    /// directory its name and its bytes; and of each calendar file that the schedule names its path
-    /// and its bytes, or why there are none.
+    /// Returns the parts by which this content differs from another: the bytes of the schedule
+    /// file, or the name and the bytes of each file of a directory; and the path and the bytes of
+    /// each calendar file that the schedule names, or why it cannot be read.
     pub fn parts<'c>(&'c self, calendars: &'c [PathBuf]) -> impl Iterator<Item = &'c [u8]> {
         let of_calendars = calendars.iter().flat_map(|path| {
             let content = match self.calendars.files.get(path) {

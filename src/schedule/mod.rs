@@ -44,7 +44,7 @@ use self::sources::Sources;
 
 pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
 pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
-pub(crate) use calendars::{Ending, ending};
+pub(crate) use calendars::{ListEnding, ending};
 pub use content::Content;
 pub(crate) use content::EXTENSION;
 pub use cron::{CronError, Expression};
@@ -59,11 +59,11 @@ pub use template::Template;
 /// A schedule file that can be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it says.
+    /// The valid schedule.
     pub schedule: Schedule,
-    /// What somebody should look at all the same.
+    /// Warnings: parts of a valid schedule that somebody should look at.
     pub warnings: Vec<Diagnostic>,
-    /// What a warning that is found later needs to name its place.
+    /// The text and the places in it, by which a warning that is found later names its line.
     origin: Origin,
 }
 
@@ -91,18 +91,18 @@ impl Loaded {
     }
 }
 
-/// What was found out of a valid schedule from elsewhere, as from the API.
+/// A finding about a valid schedule from elsewhere, for example from the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What kind of thing it is.
+    /// The stable code of the finding.
     pub code: Code,
-    /// How bad it is.
+    /// Error or warning.
     pub severity: Severity,
-    /// What it is of.
+    /// The part of the schedule that the finding is about.
     pub part: Part,
-    /// What is wrong.
+    /// The fault, in a sentence.
     pub message: String,
-    /// What to write or to do instead.
+    /// The remedy: what to write or to do instead.
     pub help: String,
 }
 
@@ -235,7 +235,7 @@ impl Schedule {
         named.map(|calendar| (&calendar.name, calendar)).collect()
     }
 
-    /// What of it belongs to one shard.
+    /// Returns the accounts and entries of one shard.
     pub fn of_shard(&self, shard: &Shard) -> Schedule {
         let accounts = self.accounts.iter().filter(|account| account.shard == *shard);
         let entries = self.entries.iter().filter(|entry| entry.account.shard == *shard);
@@ -250,15 +250,15 @@ pub struct Account {
     pub name: AccountName,
     /// Base of every path, without a trailing slash.
     pub url: reqwest::Url,
-    /// Where the token is read from.
+    /// The place from which the token is read.
     pub token: TokenSource,
-    /// How long one request may take, the answer's body included.
+    /// Time that one request may take, the answer's body included.
     pub timeout: Duration,
-    /// What is believed of the quota until an answer's headers say otherwise.
+    /// The quota that is assumed until an answer's headers say otherwise.
     pub quota: QuotaSettings,
     /// With which others it is led, where several daemons share a journal.
     pub shard: Shard,
-    /// Where the `args` of its entries travel in run_now.
+    /// The part of run_now that carries `args`: query or body.
     pub args_in: ArgsIn,
     /// Number of the organisation that the requests are for, sent as `X-Account`. `None`: the
     /// token's user has one alone.
@@ -268,10 +268,10 @@ pub struct Account {
 /// A share of the schedule, by its accounts, that one of several daemons leads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shard {
-    /// Of all accounts that name none.
+    /// The shard of all accounts that name none.
     #[default]
     Common,
-    /// Of the accounts that name it.
+    /// The shard of the accounts that name it.
     Named(ShardName),
 }
 
@@ -285,7 +285,7 @@ impl Shard {
     }
 }
 
-/// Where a token is kept. The token itself is never part of the schedule.
+/// The place in which a token is kept. The token itself is never part of the schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TokenSource {
     /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
@@ -303,7 +303,7 @@ pub struct QuotaSettings {
     pub limit: u32,
     /// The interval after which the count starts anew.
     pub window: Duration,
-    /// What the schedule leaves to people and CI on the same token.
+    /// Requests that the schedule leaves to people and CI on the same token.
     pub reserve: Reserve,
 }
 
@@ -351,7 +351,7 @@ pub struct Entry {
     pub args: Option<String>,
     /// Filled with the occurrence's instant, instead of fixed arguments.
     pub args_template: Option<Arc<Template>>,
-    /// What to do while this entry's last action is unfinished.
+    /// The policy while this entry's last action is unfinished.
     pub overlap: Overlap,
     /// Which of several waiting occurrences are sent.
     pub catch_up: CatchUp,
@@ -359,28 +359,28 @@ pub struct Entry {
     pub start_deadline: Duration,
     /// The entry's own delay is drawn from `[0, jitter)`.
     pub jitter: Duration,
-    /// Who goes first when the quota is short.
+    /// Rank of the entry when the quota is short.
     pub priority: Priority,
     /// An attempt whose outcome is unknown may be sent again.
     pub idempotent: bool,
     /// Ask for the action until it has finished.
     pub follow: bool,
-    /// Nothing is sent; its occurrences are skipped.
+    /// When true, the entry's occurrences are skipped.
     pub paused: bool,
-    /// Whether an action that ended without success is run again.
+    /// Repetitions of an action that ended without success. `None`: it is not run again.
     pub retry: Option<Arc<RetryPolicy>>,
-    /// What to do while its stack is not ready for a job.
+    /// The policy while the stack is not ready for a job.
     pub stack_state: StackState,
-    /// Who is told how its occurrences end.
+    /// Receivers that are told how the entry's occurrences end.
     pub notify: Option<Arc<Notify>>,
     /// Calendars on which its occurrences are skipped.
     pub not_on: NotOn,
-    /// How long an action takes when all is well. Only of an entry that is followed.
+    /// Run time of an action when all is well. Only an entry with `follow` has one.
     pub expect: Option<Arc<Expectation>>,
 }
 
-/// How long an action takes when all is well: told when one ends sooner or runs longer. Nothing is
-/// stopped, for the API has no way to stop an action.
+/// Run time of an action when all is well. The log tells of an action that ends sooner or runs
+/// longer. No action is stopped, for the API has no way to stop one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// An action that ends sooner has done less than it should.
@@ -389,7 +389,7 @@ pub struct Expectation {
     pub within: Option<Duration>,
 }
 
-/// What to do with an occurrence while the entry's last action is unfinished.
+/// The policy for an occurrence while the entry's last action is unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum Overlap {
@@ -421,7 +421,7 @@ pub enum StackState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
 pub enum CatchUp {
-    /// None of them.
+    /// No occurrence is sent.
     None,
     /// The newest alone; it supersedes the older ones.
     #[default]
@@ -444,14 +444,15 @@ pub enum Priority {
 }
 
 impl Entry {
-    /// When an occurrence is due, by the entry's own delay, and when it is missed.
+    /// Returns the due instant of an occurrence, which has the entry's own delay, and its deadline.
     pub fn times(&self, scheduled_at: Timestamp) -> (Timestamp, Timestamp) {
         let later = |at: Timestamp, by| at.checked_add(by).unwrap_or(Timestamp::MAX);
         let due_at = later(scheduled_at, self.delay());
         (due_at, self.deadline(due_at))
     }
 
-    /// When an occurrence that is due then is missed.
+    /// Returns the deadline of an occurrence with this due instant. An occurrence that is not sent
+    /// by then is missed.
     pub fn deadline(&self, due_at: Timestamp) -> Timestamp {
         due_at.checked_add(self.start_deadline).unwrap_or(Timestamp::MAX)
     }

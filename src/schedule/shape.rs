@@ -451,7 +451,7 @@ plain!(Uid, {
     "patternErrorMessage": "A uid is one word without blanks.",
     "examples": ["5999b763474b0eafa5fafb64bff0ba80"],
 });
-// What is said of a text holds for a text alone, and of a list for a list.
+// Keywords for texts apply to texts alone, and keywords for lists to lists.
 plain!(Cron, {
     "type": ["string", "array"],
     "pattern": (cron_pattern()), "patternErrorMessage": (CRON_HELP),
@@ -493,8 +493,8 @@ const DATES_HELP: &str = "A date is written as 2026-12-25, and a range as 2026-1
 
 const CRON_HELP: &str = "A cron expression has five fields, or six with the seconds first, or is one of @yearly, @monthly, @weekly, @daily, @hourly.";
 
-/// What an expression looks like: a nickname, or five or six fields. What stands in a field it does
-/// not say.
+/// Returns the pattern of an expression: a nickname, or five or six fields. The pattern does not
+/// check what stands in a field.
 fn cron_pattern() -> String {
     let letters = |name: &str| -> String {
         let either = |c: char| format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase());
@@ -634,7 +634,7 @@ mod tests {
         assert_eq!(parsed(spelt), parsed(bare));
     }
 
-    /// Whether a text fits a pattern as an editor reads it.
+    /// Returns true when a text fits a pattern as an editor reads it.
     fn fits(pattern: &str, text: &str) -> bool {
         let schema = serde_json::json!({ "type": "string", "pattern": pattern });
         jsonschema::validator_for(&schema).expect("a schema").is_valid(&text.into())
@@ -647,7 +647,7 @@ mod tests {
         ) {
             let text = parts.concat();
             let parsed = duration::parse(&text);
-            // How long a duration may be in all is no matter of its letters.
+            // The pattern cannot tell a duration that is too long.
             prop_assume!(parsed != Err(duration::DurationError::TooLong));
             prop_assert_eq!(fits(duration::PATTERN, &text), parsed.is_ok(), "{:?} is {:?}", text, parsed);
             let positive = parsed.is_ok_and(|duration| !duration.is_zero());

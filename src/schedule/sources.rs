@@ -53,7 +53,7 @@ impl Sources {
         base
     }
 
-    /// Whether two positions are in one file.
+    /// Returns true when two positions are in one file.
     pub fn share_a_file(&self, one: usize, other: usize) -> bool {
         number(self, one) == number(self, other)
     }

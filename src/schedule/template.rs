@@ -26,7 +26,7 @@ enum Piece {
     Field(Field),
 }
 
-/// What a template can tell of an occurrence. Dates and times are those of the entry's zone.
+/// The fields that a template may have. Dates and times are those of the entry's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     /// `2026-10-25T01:30:00+01:00`.

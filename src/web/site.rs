@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::samples::Samples;
 use crate::background::Background;
 use crate::control::{ControlHandle, ControlRequest, StatusReader};
-use crate::journal::Location;
+use crate::journal::{Location, UsualRuns};
 use crate::metrics::Metrics;
 use crate::schedule::Schedule;
 
@@ -27,6 +27,9 @@ const MOST_FORECASTS: usize = 4;
 /// A scrape waits no longer for the journal: Prometheus gives up after ten seconds. What is read
 /// later is told by the next scrape.
 const SCRAPE_WAITS: Duration = Duration::from_secs(3);
+
+/// How long entries' runs take changes slowly: the journal is not read more often than this for it.
+const USUAL_FOR: Duration = Duration::from_secs(60);
 
 /// The sources of the answers of one daemon's page.
 pub struct Site {
@@ -45,6 +48,8 @@ pub struct Site {
     forecasts: Semaphore,
     /// Reads days of the journal.
     auditor: Background,
+    /// How the runs of entries are as a rule, and when that was read.
+    usual: Mutex<Option<(Instant, Arc<UsualRuns>)>>,
     /// The schedule that was last seen in force, and how many were before it.
     generation: Mutex<(Weak<Schedule>, u64)>,
 }
@@ -72,6 +77,7 @@ impl Site {
             forecaster: Background::start("web-forecast")?,
             auditor: Background::start("web-audit")?,
             forecasts: Semaphore::new(MOST_FORECASTS),
+            usual: Mutex::default(),
             generation: Mutex::default(),
         })
     }
@@ -124,6 +130,20 @@ impl Site {
         let journal = self.journal.clone();
         let reading = timeout(JOURNAL_WITHIN, self.reader.run(move || read(&journal)));
         reading.await.map_err(|_| Refusal::Hangs(JOURNAL_WITHIN.as_secs()))?.ok_or(Refusal::Failed)
+    }
+
+    /// How the runs of entries are as a rule, from the last reading while that is good. None is
+    /// known where the journal cannot be read.
+    pub(super) async fn usual(&self) -> Arc<UsualRuns> {
+        let known = self.usual.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, usual)) = known.filter(|(read_at, _)| read_at.elapsed() < USUAL_FOR) {
+            return usual;
+        }
+        let read = self.audit(UsualRuns::of_all).await;
+        let usual = Arc::new(read.ok().and_then(Result::ok).unwrap_or_default());
+        let known = Some((Instant::now(), Arc::clone(&usual)));
+        *self.usual.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        usual
     }
 
     /// Holds the journal against the schedule, on a thread of its own: nothing else waits for it.

@@ -43,8 +43,8 @@ struct EntryRecord<'a> {
     go_at: &'a [Timestamp],
 }
 
-/// How the load of an account differs. Its keys are an interface. `null`: the account is not there,
-/// or nothing is due.
+/// Difference in the load of an account. Its keys are an interface. `null`: the account is not
+/// there, or nothing is due.
 #[derive(Serialize)]
 struct AccountRecord<'a> {
     account: &'a str,

@@ -35,14 +35,13 @@ const COLUMNS: [Column; 9] = [
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-pub(crate) struct Line<'a> {
+pub(crate) struct HistoryRecord<'a> {
     entry: &'a str,
     scheduled_at: Timestamp,
     /// `None`: the first time through the instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<u32>,
-    /// When the run was scheduled that this one repeats, and the number of the repetition, where it
-    /// repeats one.
+    /// The scheduled_at of the run that this one repeats, and the number of the repetition.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,10 +60,10 @@ pub(crate) struct Line<'a> {
     /// The calendar that it falls on, where the reason is `calendar`.
     #[serde(skip_serializing_if = "Option::is_none")]
     calendar: Option<&'a str>,
-    /// How the last attempt failed.
+    /// Error of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
-    /// When the occurrence was scheduled that went in its place.
+    /// The scheduled_at of the newer occurrence that went in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Timestamp>,
     /// A second action that it turned out to have. `None`: there is none, as nearly always.
@@ -72,10 +71,10 @@ pub(crate) struct Line<'a> {
     surplus_action_id: Option<ActionId>,
 }
 
-impl<'a> Line<'a> {
-    /// What the journal has of an occurrence.
-    pub(crate) fn of(record: &'a Record) -> Line<'a> {
-        Line {
+impl<'a> HistoryRecord<'a> {
+    /// Returns the line of an occurrence in the journal.
+    pub(crate) fn of(record: &'a Record) -> HistoryRecord<'a> {
+        HistoryRecord {
             entry: record.key.entry().as_str(),
             scheduled_at: record.key.scheduled_at(),
             pass: Some(record.key.pass()).filter(|&pass| pass > 0),
@@ -98,7 +97,7 @@ impl<'a> Line<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Nothing printed yet. A line of text has so many columns at most, where somebody says.
+    /// Returns a printer that has printed nothing yet. `columns` limits a line of text.
     pub(super) fn new(format: Format, columns: Option<usize>, out: &'a mut dyn Write) -> Rows<'a> {
         Rows {
             format,
@@ -123,12 +122,12 @@ impl<'a> Rows<'a> {
 
     fn line(&mut self, record: &Record) -> io::Result<()> {
         self.lines += 1;
-        serde_json::to_writer(&mut *self.out, &Line::of(record))?;
+        serde_json::to_writer(&mut *self.out, &HistoryRecord::of(record))?;
         writeln!(self.out)
     }
 }
 
-/// What is not there is a dash, so that each row has all columns.
+/// A missing value is a dash, so that each row has all columns.
 fn cells(record: &Record) -> [Cell; 9] {
     let or_dash = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| NOTHING.to_owned()));
     [

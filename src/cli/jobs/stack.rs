@@ -34,7 +34,7 @@ pub(in crate::cli) enum StackError {
     /// Several have the name.
     #[error("several stacks are named `{name}`: {}; say which with --environment, or write its uid", candidates.join("; "))]
     Ambiguous {
-        /// As it was asked for.
+        /// The name that was asked for.
         name: String,
         /// Each with its environment and uid.
         candidates: Vec<String>,
@@ -42,9 +42,9 @@ pub(in crate::cli) enum StackError {
     /// The name is known, in another environment.
     #[error("no stack `{name}` is in the environment `{environment}`; there is {}", candidates.join("; "))]
     OtherEnvironment {
-        /// As it was asked for.
+        /// The name that was asked for.
         name: String,
-        /// As it was asked for.
+        /// The name that was asked for.
         environment: String,
         /// Each with its environment and uid.
         candidates: Vec<String>,
@@ -52,9 +52,9 @@ pub(in crate::cli) enum StackError {
     /// Neither a uid nor a name of a stack.
     #[error("the token sees no stack `{name}`{help}")]
     Unknown {
-        /// As it was asked for.
+        /// The name that was asked for.
         name: String,
-        /// What was probably meant.
+        /// The remedy, with the name that was probably meant.
         help: String,
     },
     /// A uid that would not fit into a path.

@@ -15,7 +15,7 @@ const LONGEST_NAME: usize = 64;
 /// The cron of a commented entry whose job has none.
 const SOME_CRON: &str = "30 1 * * *";
 
-/// What is printed for a job.
+/// Form of a job's lines.
 enum Form {
     /// It runs on its own cron.
     Entry,
@@ -107,7 +107,7 @@ pub(in crate::cli) fn name_of(job: &str, uid: &str) -> String {
         });
         let mut name = String::new();
         for letter in letters {
-            // What is left out between two words is one sign.
+            // A run of letters that no name may have becomes one hyphen.
             if letter != '-' || !name.ends_with('-') {
                 name.push(letter);
             }
@@ -186,7 +186,7 @@ mod tests {
         Chosen { uid, name: Some("web".into()), environment: Some("production".into()) }
     }
 
-    /// What is printed for jobs, and the schedule with it pasted under `jobs:`.
+    /// Returns the printed entries, and the schedule with them pasted under `jobs:`.
     fn pasted(file: &str, jobs: &[Job]) -> (String, schedule::Schedule) {
         let before = if file.contains("jobs:") { file.to_owned() } else { format!("{file}jobs: {{}}\n") };
         let schedule = schedule::parse("s.yaml", &before).expect("a valid file").schedule;

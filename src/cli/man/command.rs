@@ -50,7 +50,7 @@ fn page(command: &Command, name: &str) -> Roff {
     roff
 }
 
-/// Whether an argument takes a value.
+/// Returns true when an argument takes a value.
 fn takes_value(argument: &Arg) -> bool {
     argument.get_num_args().is_some_and(|range| range.takes_values())
 }
@@ -169,7 +169,7 @@ fn examples(roff: &mut Roff, command: &Command, extra: &extra::Extra) {
     }
 }
 
-/// Whether a command has an option.
+/// Returns true when a command has an option.
 fn has(arguments: &[&Arg], long: &str) -> bool {
     arguments.iter().any(|argument| argument.get_long() == Some(long))
 }

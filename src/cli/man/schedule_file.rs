@@ -125,7 +125,7 @@ fn written(value: &Value) -> String {
     }
 }
 
-/// Whether YAML reads a text without quotes as that text.
+/// Returns true when YAML reads a text without quotes as that text.
 fn plain(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '%' | ' ');
     text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')

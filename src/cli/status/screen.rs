@@ -34,16 +34,16 @@ const MOST_OF_PROBLEM: usize = 6;
 /// Most problems that the block shows.
 const MOST_PROBLEMS: usize = 6;
 
-/// Of the accounts so many are shown.
+/// Accounts that are shown at most.
 const MOST_ACCOUNTS: usize = 8;
 
-/// Of those who share the journal so many are shown.
+/// Members of a shared journal that are shown at most.
 const MOST_MEMBERS: usize = 8;
 
-/// Of what went wrong lately the newest so many are shown.
+/// Recent failures that are shown at most, the newest first.
 const MOST_NOTABLE: usize = 5;
 
-/// Of the runs that take long the first so many are shown.
+/// Runs out of the ordinary that are shown at most.
 const MOST_UNUSUAL: usize = 5;
 
 /// Names are cut to so many columns.
@@ -65,7 +65,7 @@ pub(super) fn of(status: &Status, width: usize) -> String {
     screen.text
 }
 
-/// How the daemon is, in one word.
+/// State of the daemon, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Headline {
     Fires,
@@ -406,7 +406,7 @@ impl Screen {
     }
 }
 
-/// As wide as the longest name, within reason.
+/// Returns the width of the column: that of the longest name, within a limit.
 fn column<'n>(names: impl Iterator<Item = &'n String>) -> usize {
     names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(5, LONGEST_NAME)
 }

@@ -11,7 +11,7 @@ use super::heading;
 use crate::schedule::duration::Compact;
 use crate::schedule::{CatchUp, Entry, Overlap, Priority, StackState};
 
-/// How long an action takes when all is well. Durations are as in the schedule file.
+/// Run time of an action when all is well. Durations are as in the schedule file.
 #[derive(Clone, Serialize)]
 struct Expected {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ pub(crate) struct Policies {
     retry: Option<String>,
     /// The calendars on which its occurrences are skipped.
     not_on: Vec<String>,
-    /// How long an action takes when all is well.
+    /// Run time of an action when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     expect: Option<Expected>,
 }

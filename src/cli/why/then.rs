@@ -7,16 +7,17 @@ use serde::Serialize;
 
 use crate::journal::InForce;
 
-/// What the journal knows of an entry at an instant. Its keys are an interface.
+/// The journal's knowledge of an entry at an instant. Its keys are an interface.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Then {
-    /// Whether the entry was in the schedule that was in force.
+    /// True when the entry was in the schedule that was in force.
     in_schedule: bool,
-    /// Whether it was due by the schedule of then. `None`: not known, as its zone is none any more.
+    /// True when the entry was due by the schedule that was in force. `None`: not known, because
+    /// its zone no longer exists.
     due: Option<bool>,
-    /// Since when it was so. `None`: nobody knows of a time before.
+    /// Beginning of this state. `None`: the journal knows of no time before.
     since: Option<Timestamp>,
-    /// Until when it was so. `None`: it is still.
+    /// End of this state. `None`: the state lasts.
     until: Option<Timestamp>,
 }
 

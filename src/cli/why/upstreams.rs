@@ -5,16 +5,29 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::super::output::local_time;
 use super::fate::Fate;
 use super::heading;
-use crate::journal::Location;
-use crate::schedule::{Entry, Schedule};
+use crate::journal::{Location, UsualRuns};
+use crate::schedule::{Entry, EntryName, Schedule};
 
 /// The entries that an entry comes after: the next one first, the one that is due by the clock
 /// last.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(super) struct Upstreams(Vec<Upstream>);
+
+/// When an entry that comes after others should be due, by their median run times.
+pub(super) fn expected(
+    entry: &Entry,
+    schedule: &Schedule,
+    journal: Option<&Location>,
+    at: Timestamp,
+) -> Option<Timestamp> {
+    let names: Vec<EntryName> = schedule.upstream(entry).map(|entry| entry.name.clone()).collect();
+    let usual = UsualRuns::of(journal.filter(|_| !names.is_empty())?, &names).ok()?;
+    at.checked_add(usual.together(&names)?).ok()
+}
 
 /// One of them. Its keys are an interface.
 #[derive(Serialize)]
@@ -45,7 +58,13 @@ impl Upstreams {
         self.0.is_empty()
     }
 
-    pub(super) fn print(&self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+    /// `expected`: when the entry should be due.
+    pub(super) fn print(
+        &self,
+        entry: &Entry,
+        expected: Option<Timestamp>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         if self.is_empty() {
             return Ok(());
         }
@@ -60,6 +79,8 @@ impl Upstreams {
             writeln!(out, "  {follower} is due when {entry} {end}{}", fate.in_brief())?;
             follower.clone_from(entry);
         }
-        Ok(())
+        let Some(expected) = expected else { return Ok(()) };
+        let local = local_time(&entry.timezone, expected);
+        writeln!(out, "  about {local}, {expected:.0}, by the median run times")
     }
 }

@@ -411,8 +411,10 @@ impl<'a> Oracle<'a> {
                 other != *key && row.action.is_some_and(|action| actions.contains(&action))
             });
             // Of an idempotent one, nothing may tell its actions from those of others that are in
-            // doubt for good.
-            let is_certain = own.is_some_and(|own| actions.contains(&own)) && !is_idempotent;
+            // doubt for good; and where people use the token, from theirs.
+            let is_certain = own.is_some_and(|own| actions.contains(&own))
+                && !is_idempotent
+                && self.scenario.people.is_none();
             // An occurrence of the stack that stays unknown may own the second action, so that
             // nobody can say whose it is.
             let stacks = |name: &EntryName| {

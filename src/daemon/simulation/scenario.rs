@@ -6,6 +6,7 @@
 
 mod clocks;
 mod links;
+mod people;
 mod several;
 
 use std::collections::HashMap;
@@ -17,12 +18,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::database;
 use crate::rehearsal::{Conditions, Latency, Others};
-use crate::sandbox::fault::{Effect, Fault, Kind, Order};
+use crate::sandbox::fault::{Effect, Fault, FaultKind, Order};
 use crate::sandbox::{Deploys, Endpoint, WindowKind};
 use crate::schedule::{
     self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
     QuotaSettings, Reserve, Schedule, StackState, StackUid,
 };
+pub(super) use people::People;
 
 /// All that a run depends on.
 pub(super) struct Scenario {
@@ -59,6 +61,10 @@ pub(super) struct Scenario {
     pub(super) lost_beats: u32,
     /// How long a write takes until it is on disk, or an answer of the database.
     pub(super) disk: database::Latency,
+    /// Who else runs jobs of the stacks with our tokens.
+    pub(super) people: Option<People>,
+    /// Whether a run moves the record of its job.
+    pub(super) records_move: bool,
 }
 
 /// One version of the schedule file.
@@ -248,7 +254,9 @@ impl Scenario {
         let silent = lines.iter().map(|line| Line { due: Due::NEVER, ..line.clone() });
         let silent_file = files.len();
         files.push(File::new(&accounts, silent.map(Line::timed).collect()));
-        let entries = files.iter().flat_map(|file| file.schedule.entries.iter().cloned()).collect();
+        let mut entries: Vec<_> =
+            files.iter().flat_map(|file| file.schedule.entries.iter().cloned()).collect();
+        let (people, records_move) = people::draw(seed, &mut entries);
         let mut some = |most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
         let (machine, refused, doubled, sluggish, lost_beats) =
             (some(100), some(40), some(20), some(10), some(100));
@@ -282,6 +290,8 @@ impl Scenario {
             sluggish,
             lost_beats,
             disk,
+            people,
+            records_move,
         };
         scenario.restoring_known_worlds()
     }
@@ -438,6 +448,7 @@ fn conditions(rng: &mut Rng) -> Conditions {
             .unwrap_or_default(),
         deploys: ["s0", "s1"].into_iter().filter_map(|stack| deploys(stack, rng)).collect(),
         action_duration: Duration::from_millis(rng.u64(100..20_000)),
+        usual: crate::journal::UsualRuns::default(),
         seed: rng.u64(..),
     }
 }
@@ -459,29 +470,29 @@ fn fault(rng: &mut Rng) -> Fault {
     let effect = if rng.bool() { Effect::First } else { Effect::None };
     let retry_after = [None, Some("2".to_owned()), Some("15".to_owned())][rng.usize(..3)].clone();
     let kind = match rng.u32(..21) {
-        0 => Kind::Status(500, effect),
-        1 => Kind::Status(504, effect),
-        2 => Kind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), Effect::None),
-        3 => Kind::NotImplemented,
-        4 => Kind::Throttled(retry_after),
-        5 => Kind::TooManyRequests(retry_after),
-        6 => Kind::Redirect("http://localhost/".to_owned()),
-        7 => Kind::Html502(effect),
-        8 => Kind::CloseBefore,
-        9 => Kind::CloseAfter,
-        10 => Kind::ResetMidBody,
-        11 => Kind::Slow(span(rng), Order::EffectFirst),
-        12 => Kind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
+        0 => FaultKind::Status(500, effect),
+        1 => FaultKind::Status(504, effect),
+        2 => FaultKind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), Effect::None),
+        3 => FaultKind::NotImplemented,
+        4 => FaultKind::Throttled(retry_after),
+        5 => FaultKind::TooManyRequests(retry_after),
+        6 => FaultKind::Redirect("http://localhost/".to_owned()),
+        7 => FaultKind::Html502(effect),
+        8 => FaultKind::CloseBefore,
+        9 => FaultKind::CloseAfter,
+        10 => FaultKind::ResetMidBody,
+        11 => FaultKind::Slow(span(rng), Order::EffectFirst),
+        12 => FaultKind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
         // What takes effect later than two minutes after it was sent is taken not to have started:
         // it may run twice.
-        13 => Kind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
-        14 => Kind::Garbage,
-        15 => Kind::Bare,
-        16 => Kind::Retyped,
-        17 => Kind::MissingFields,
-        18 => Kind::NoHeaders,
-        19 => Kind::Slow(Duration::from_millis(rng.u64(110_000..480_000)), Order::EffectLast),
-        _ => Kind::OddHeaders,
+        13 => FaultKind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
+        14 => FaultKind::Garbage,
+        15 => FaultKind::Bare,
+        16 => FaultKind::Retyped,
+        17 => FaultKind::MissingFields,
+        18 => FaultKind::NoHeaders,
+        19 => FaultKind::Slow(Duration::from_millis(rng.u64(110_000..480_000)), Order::EffectLast),
+        _ => FaultKind::OddHeaders,
     };
     let on = [Some(Endpoint::RunNow), Some(Endpoint::RunNow), None][rng.usize(..3)];
     Fault { on, probability: 0.02 + 0.5 * rng.f64() * rng.f64(), ..Fault::new(kind) }

@@ -21,14 +21,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::database::Database;
 use super::oracle::Oracle;
-use super::scenario::{Act, Scenario};
+use super::scenario::{Act, People, Scenario};
 use crate::clock::Now;
 use crate::daemon::node::{Answer, Input, PauseChange};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::memory::Memory;
 use crate::journal::postgres::tables::Tables;
 use crate::rehearsal::network::Network;
-use crate::schedule::EntryName;
+use crate::schedule::{AccountName, EntryName, StackUid};
 use machine::Machine;
 use process::Process;
 
@@ -55,7 +55,6 @@ pub(super) struct Crash;
 type Step<T = ()> = Result<T, Crash>;
 
 /// What happens at an instant that is known before.
-#[expect(clippy::large_enum_variant, reason = "some hundred of them exist at once")]
 enum Happens {
     Beat(u32),
     Arrives(u32, Answer),
@@ -67,6 +66,8 @@ enum Happens {
     /// Somebody makes the copy of the journal that an act puts back.
     Copies(usize),
     ResumeInCloud66(&'static str),
+    /// Somebody runs a job of a stack with an account's token.
+    SomebodyRuns(AccountName, StackUid),
     /// What a leader has decided to send comes to its task.
     Leaves(u32, RequestId, Box<Request>),
     AllIsWell,
@@ -103,7 +104,20 @@ impl<'a> World<'a> {
     /// Runs a scenario to its end, and judges it.
     pub(super) fn run(scenario: &'a Scenario, trace: bool) -> Oracle<'a> {
         let mut chances = Rng::with_seed(scenario.seed ^ 0x5eed);
-        let network = Network::new(&scenario.universe, &scenario.conditions, &mut chances, scenario.start);
+        let before = if scenario.people.is_some() { People::BEFORE } else { SignedDuration::ZERO };
+        let known_since = scenario.start - before;
+        let mut network = Network::new(&scenario.universe, &scenario.conditions, &mut chances, known_since);
+        if !scenario.records_move {
+            network.api_mut().records_stay();
+        }
+        if let Some(people) = &scenario.people {
+            for (account, stack) in
+                scenario.universe.accounts.iter().flat_map(|a| people.stacks.iter().map(move |s| (a, s)))
+            {
+                let user = network.user(&account.name).unwrap_or_default().to_owned();
+                network.api_mut().has_run(&user, stack.as_str(), people.job.as_str(), known_since);
+            }
+        }
         let mut world = World {
             scenario,
             time: Duration::ZERO,
@@ -326,6 +340,14 @@ impl<'a> World<'a> {
             }
             Happens::ResumeInCloud66(stack) => {
                 self.network.api_mut().pause_all(stack, false);
+                Ok(())
+            }
+            Happens::SomebodyRuns(account, stack) => {
+                let server = self.server();
+                if let Some(people) = &self.scenario.people {
+                    self.note(|| format!("somebody runs a job of {stack} by {account}"));
+                    self.network.somebody_runs(&account, &stack, &people.job, server);
+                }
                 Ok(())
             }
             Happens::Leaves(life, id, request) => self.comes_to_its_task(life, id, *request),

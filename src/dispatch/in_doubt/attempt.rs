@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::reconcile::{Attempt, Standing};
 use super::span::{moved, spread};
@@ -31,6 +31,9 @@ pub(in crate::dispatch) struct InDoubtAttempt {
     pub(super) left_at: Timestamp,
     /// The answer may tell better when it left.
     pub(super) vague: bool,
+    /// Took effect, if it did, so soon after it left, as far as its own request goes. What it waited
+    /// for before it left is not in it, nor how long its process was frozen or down.
+    pub(super) soon: SignedDuration,
     /// The clocks when it came into doubt.
     pub(super) seen: Now,
     pub(super) over_at: Mono,
@@ -64,18 +67,24 @@ pub(in crate::dispatch) struct InDoubtReport {
 impl InDoubtAttempt {
     /// The span in which it took effect, if it did, by a clock that is so much ahead of ours.
     pub(super) fn span(&self, now: Now, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
-        let until = now.wall_at(self.over_at);
+        let (_, until) = spread(self.left_at, now.wall_at(self.over_at), ahead);
+        let near = self.near(now, ahead);
+        (near.iter().map(|&(from, _)| from).min().unwrap_or(until), until)
+    }
+
+    /// The spans soon after it left, by each clock that it may have left by.
+    fn near(&self, now: Now, ahead: Option<Ahead>) -> Vec<(Timestamp, Timestamp)> {
         // Somebody may have set our clock since.
-        let set = until.duration_since(self.seen.wall_at(self.over_at));
-        let left_at = moved(self.left_at, set);
-        let (from, until) = spread(left_at, until, ahead);
+        let set = now.wall_at(self.over_at).duration_since(self.seen.wall_at(self.over_at));
+        let soon_after = |left: Timestamp, ahead| spread(left, moved(left, self.soon), ahead);
+        let ours = soon_after(moved(self.left_at, set), ahead);
         // A former process had the API's time, or was as far from it as we are: the clock may have
         // been set between. Another machine's clock tells nothing of ours.
         let agreed = self.former.map(|clock| match clock {
-            ClockOf::ThisMachine => spread(self.left_at, until, Some(Ahead::NONE)).0,
-            ClockOf::AnyMember => spread(self.left_at, until, None).0,
+            ClockOf::ThisMachine => soon_after(self.left_at, Some(Ahead::NONE)),
+            ClockOf::AnyMember => soon_after(self.left_at, None),
         });
-        (agreed.map_or(from, |agreed| from.min(agreed)), until)
+        std::iter::once(ours).chain(agreed).collect()
     }
 
     /// When its stack is worth asking again: an effect is shown soon as a rule, and late at times.
@@ -95,6 +104,6 @@ impl InDoubtAttempt {
         standing: Standing,
     ) -> Attempt {
         let (from, until) = self.span(now, ahead);
-        Attempt { from, until, user, standing }
+        Attempt { from, until, near: self.near(now, ahead), user, standing }
     }
 }

@@ -111,7 +111,7 @@ pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Backgr
 }
 
 /// The verdict of both witnesses. `is_over`: it is too late for the attempt to take effect.
-/// `fitting`: the actions that the attempt may own.
+/// `fitting`: the actions that the attempt may own, and that began soon after it left.
 pub(super) fn weigh(
     by_list: Verdict,
     testimony: Testimony,
@@ -124,6 +124,8 @@ pub(super) fn weigh(
         // The record may lag behind the list.
         (Verdict::Started(_), Testimony::DidNot) => Verdict::Later,
         (Verdict::NotStarted, Testimony::Ran) => Verdict::Unknown,
+        // Somebody else may have run the job, in the hours in which the attempt may have.
+        (Verdict::Unknown, Testimony::Ran) if fitting.is_empty() => Verdict::Unknown,
         (Verdict::Unknown, Testimony::Ran) => {
             let run = |action: &Action| action.id.map(|id| Run::of(id, std::slice::from_ref(action)));
             let mut shown =
@@ -203,7 +205,8 @@ mod tests {
         fn attempt(&self, place: usize) -> Attempt {
             let left = self.attempts[place].left;
             let (from, until) = (at(left), at(left + SETTLES));
-            Attempt { from, until, user: Some("we".to_owned()), standing: Standing::Over }
+            let (near, user) = (vec![(from, until)], Some("we".to_owned()));
+            Attempt { from, until, near, user, standing: Standing::Over }
         }
 
         /// The record of a job as the API shows it when it is read.
@@ -262,7 +265,7 @@ mod tests {
         let attempts: Vec<Attempt> = (0..truth.attempts.len()).map(|place| truth.attempt(place)).collect();
         let candidates = candidates(actions.clone(), &ours);
         let mut certain = 0;
-        for (place, by_list) in judge(&attempts, &candidates).verdicts.into_iter().enumerate() {
+        for (place, by_list) in judge(&attempts, &candidates, false).verdicts.into_iter().enumerate() {
             let (told, attempt) = (&truth.attempts[place], &attempts[place]);
             let known = &truth.jobs[told.job];
             let record = truth.record(told.job);
@@ -274,7 +277,8 @@ mod tests {
                 moved_with: (known.moves && known.learnt).then_some(run.action),
             };
             let testimony = testify(&record, attempt, &background);
-            let fitting: Vec<&Action> = candidates.iter().filter(|action| attempt.may_own(action)).collect();
+            let fitting: Vec<&Action> =
+                candidates.iter().filter(|action| attempt.is_shown_by(action)).collect();
             let verdict = weigh(by_list, testimony, true, &record, &fitting);
             certain += usize::from(!matches!(verdict, Verdict::Unknown | Verdict::Later));
             match verdict {

@@ -32,7 +32,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         let (stack, job) = (entry.stack.clone(), entry.job.clone());
-        let Some(id) = action.id.filter(|_| self.doubts.shared_users.contains(&stack)) else {
+        let Some(id) = action.id.filter(|_| self.doubts.is_user_shared(&stack, now)) else {
             return;
         };
         let run = Run::of(id, std::slice::from_ref(action));

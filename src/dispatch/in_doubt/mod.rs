@@ -40,11 +40,11 @@ mod span;
 mod surplus;
 mod verdicts;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatch, Effect, Id, Place, log};
 use crate::clock::{Mono, Now};
@@ -55,7 +55,7 @@ use crate::schedule::{AccountName, JobUid, StackUid};
 pub(super) use attempt::{InDoubtAttempt, InDoubtReport, Token};
 pub(super) use lesson::Lesson;
 use lookup::ActionLookup;
-use span::{BLIND, TOLERANCE};
+use span::{BLIND, LONGEST_EFFECT, TOLERANCE};
 use surplus::Watched;
 use verdicts::SharedOut;
 
@@ -69,6 +69,11 @@ const SETTLES_AFTER_END: Duration = Duration::from_secs(10);
 
 /// Asked for at least so long, also where the occurrence could not be sent again any more.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Who was seen to start jobs of a stack with our user is taken to go on with it for so long: the
+/// next list may not go back to when it was seen. Somebody's job of each night is remembered until
+/// the next night.
+const SHARED_FOR: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// An action that the journal is asked for was scheduled at most so long before it started, or an
 /// entry's `start_deadline` if that is more.
@@ -90,8 +95,8 @@ pub(super) struct Doubts {
     resent: BTreeMap<Key, Watched>,
     /// The run with which a job's record was last seen to move.
     moved_with: HashMap<(StackUid, JobUid), ActionId>,
-    /// Stacks on which somebody else is seen to start jobs with our user.
-    shared_users: HashSet<StackUid>,
+    /// Stacks on which somebody else was seen to start jobs with our user, and when last.
+    shared_users: HashMap<StackUid, Mono>,
     /// The clock by which former processes noted their sends.
     pub(super) former: ClockOf,
     patience: BTreeSet<(Mono, Id)>,
@@ -118,6 +123,12 @@ impl Doubts {
     /// When the patience with one of them ends.
     pub(super) fn patience_ends(&self) -> Option<Mono> {
         self.patience.first().map(|&(at, _)| at)
+    }
+
+    /// Whether somebody else starts jobs of a stack with our user, as was seen within
+    /// [`SHARED_FOR`].
+    fn is_user_shared(&self, stack: &StackUid, now: Now) -> bool {
+        self.shared_users.get(stack).is_some_and(|&seen| seen + SHARED_FOR > now.mono)
     }
 
     fn of_stack(
@@ -168,6 +179,7 @@ impl Dispatch {
             error: error.clone(),
             status,
         }));
+        let longest_wait = entry.account.timeout.saturating_add(SETTLES_AFTER_END);
         let doubt = InDoubtAttempt {
             account: entry.account.name.clone(),
             stack: entry.stack.clone(),
@@ -178,6 +190,8 @@ impl Dispatch {
                 None => sent_at.min(now.wall),
             },
             vague,
+            soon: SignedDuration::try_from(longest_wait)
+                .map_or(SignedDuration::MAX, |wait| wait.max(LONGEST_EFFECT)),
             seen: now,
             over_at: (left.unwrap_or(now.mono) + SETTLES)
                 .max(now.mono + entry.account.timeout.max(SETTLES_AFTER_END)),

@@ -5,10 +5,10 @@
 //! it can have taken effect. The verdict is what holds in every case that can be:
 //!
 //! - there is no such action, and it is too late for one to come: not started;
-//! - of a group of attempts that compete for the same actions, there are as many as actions, and
-//!   nobody else is seen to use the same user for the stack: all have started. Which action is
-//!   whose is said where only one way is possible, also among the attempts of one entry: requests
-//!   overtake each other;
+//! - of a group of attempts that compete for the same actions, there are as many as actions, each
+//!   can have one that began soon after it left, and nobody else is seen to use the same user for
+//!   the stack: all have started. Which action is whose is said where only one way is possible,
+//!   also among the attempts of one entry: requests overtake each other;
 //! - otherwise nothing can tell.
 //!
 //! It rests on this: an attempt took effect within its span by the API's clock or not at all; a
@@ -17,9 +17,15 @@
 //! has told who the token's user is, until the next reload. Not started needs nothing else.
 //!
 //! Started also supposes what the list cannot show: that nobody starts a job of this stack with the
-//! same user in the very seconds of an attempt that never arrived. Who does so at other times is
-//! seen, as far back as the list goes, and then nothing can tell by the list. The record of the job
-//! may contradict it (`evidence.rs`).
+//! same user in the very minutes of an attempt that never arrived. Who does so at other times is
+//! seen, as far back as the list goes, and remembered for a day; then nothing can tell by the list.
+//! The record of the job may contradict it (`evidence.rs`).
+//!
+//! An attempt's span may be hours long: its machine slept, or the clock was wrong by hours when its
+//! process was killed, and nothing tells from when on it was. An action in the midst of it keeps
+//! the attempt from being sent again, and does not show that it started. Example: due at 02:00, the
+//! clock is five hours fast at the next start, at 02:05 by the API. The attempt left at 02:00 or at
+//! 21:00. Somebody's run of 23:30 is in its span, and near neither.
 
 use std::collections::HashSet;
 
@@ -37,6 +43,9 @@ pub(super) struct Attempt {
     pub(super) from: Timestamp,
     /// Nor later.
     pub(super) until: Timestamp,
+    /// The parts of that span soon after it left, by each clock that it may have left by. An action
+    /// in one of them shows that the attempt started it, where nobody else can have.
+    pub(super) near: Vec<(Timestamp, Timestamp)>,
     /// Whose actions it starts, where that is known for sure.
     pub(super) user: Option<String>,
     pub(super) standing: Standing,
@@ -99,8 +108,9 @@ pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec
 }
 
 /// Judges each attempt. The candidates are of a list that was read as it was not before any attempt
-/// that is [`Standing::Over`] was so.
-pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
+/// that is [`Standing::Over`] was so. `is_shared`: somebody else was seen to start jobs of the stack
+/// with our user, in a list before.
+pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool) -> Judgement {
     let fits: Vec<Vec<usize>> = attempts
         .iter()
         .map(|attempt| (0..candidates.len()).filter(|&c| attempt.may_own(&candidates[c])).collect())
@@ -122,7 +132,8 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
             continue;
         }
         let group = group(first, &fits, &owners);
-        let started = if strangers { None } else { all_started(&group, attempts, candidates, &fits) };
+        let started =
+            if strangers || is_shared { None } else { all_started(&group, attempts, candidates, &fits) };
         if started.is_some() {
             owned.extend(group.candidates.iter().filter_map(|&candidate| candidates[candidate].id));
         }
@@ -140,14 +151,25 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action]) -> Judgement {
 impl Attempt {
     /// One of which nobody asks any more what became of it.
     pub(super) fn given_up(from: Timestamp, until: Timestamp, user: Option<String>) -> Attempt {
-        Attempt { from, until, user, standing: Standing::GivenUp }
+        Attempt::given_up_near(vec![(from, until)], user)
+    }
+
+    /// One of which nobody asks any more what became of it, and which took effect in one of these
+    /// spans, or between them.
+    pub(super) fn given_up_near(near: Vec<(Timestamp, Timestamp)>, user: Option<String>) -> Attempt {
+        let from = near.iter().map(|&(from, _)| from).min().unwrap_or(Timestamp::MIN);
+        let until = near.iter().map(|&(_, until)| until).max().unwrap_or(Timestamp::MAX);
+        Attempt { from, until, near, user, standing: Standing::GivenUp }
     }
 
     pub(super) fn may_own(&self, action: &Action) -> bool {
-        let in_time = action.started().is_none_or(|at| {
-            at >= self.from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN) && at <= self.until
-        });
-        in_time && self.is_of_user(action)
+        action.started().is_none_or(|at| is_within(at, (self.from, self.until))) && self.is_of_user(action)
+    }
+
+    /// Whether an action that it may own began soon after it left.
+    pub(super) fn is_shown_by(&self, action: &Action) -> bool {
+        let is_near = |at| self.near.iter().any(|&span| is_within(at, span));
+        self.may_own(action) && action.started().is_some_and(is_near)
     }
 
     pub(super) fn is_of_user(&self, action: &Action) -> bool {
@@ -156,6 +178,11 @@ impl Attempt {
             _ => true,
         }
     }
+}
+
+/// Whether an instant that is cut off is in a span.
+fn is_within(at: Timestamp, (from, until): (Timestamp, Timestamp)) -> bool {
+    at >= from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN) && at <= until
 }
 
 /// Attempts and the candidates that they compete for.
@@ -214,7 +241,7 @@ fn all_started(
         || group.candidates.iter().any(|&c| candidates[c].started().is_none() || candidates[c].id.is_none())
         // Where the user is not known of each, an action of another may be nobody's of these.
         || !group.candidates.iter().all(|&c| group.attempts.iter().all(|&a| attempts[a].is_of_user(&candidates[c])))
-        || !can_be_matched(group, fits)
+        || !can_be_matched(group, attempts, candidates, fits)
     {
         return None;
     }
@@ -235,10 +262,15 @@ fn all_started(
     Some(owned)
 }
 
-/// Whether each attempt of a group can have one of the candidates for itself.
-fn can_be_matched(group: &Group, fits: &[Vec<usize>]) -> bool {
+/// Whether each attempt of a group can have one of the candidates that show it for itself.
+fn can_be_matched(group: &Group, attempts: &[Attempt], candidates: &[Action], fits: &[Vec<usize>]) -> bool {
+    let mut shown = vec![Vec::new(); attempts.len()];
+    for &attempt in &group.attempts {
+        let of_attempt = fits[attempt].iter().copied();
+        shown[attempt] = of_attempt.filter(|&c| attempts[attempt].is_shown_by(&candidates[c])).collect();
+    }
     let mut owner = std::collections::HashMap::new();
-    group.attempts.iter().all(|&attempt| place(attempt, fits, &mut owner))
+    group.attempts.iter().all(|&attempt| place(attempt, &shown, &mut owner))
 }
 
 /// Finds a candidate for an attempt; those that have one may have to take another (an augmenting
@@ -273,268 +305,4 @@ fn place(attempt: usize, fits: &[Vec<usize>], owner: &mut std::collections::Hash
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use proptest::strategy::ValueTree;
-
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a timestamp")
-    }
-
-    fn action(id: ActionId, second: i64) -> Action {
-        Action {
-            id: Some(id),
-            user: Some("we".to_owned()),
-            action: Some("job_run_now".to_owned()),
-            started_via: Some("api".to_owned()),
-            started_at: Some(at(second).to_string()),
-            ..Action::default()
-        }
-    }
-
-    fn attempt(from: i64, until: i64, standing: Standing) -> Attempt {
-        Attempt { from: at(from), until: at(until), user: Some("we".to_owned()), standing }
-    }
-
-    fn ids(verdicts: Vec<Verdict>) -> Vec<String> {
-        let brief = |verdict| match verdict {
-            Verdict::Started(Some(action)) => format!("started {}", action.id.unwrap_or_default()),
-            Verdict::Started(None) => "started".to_owned(),
-            Verdict::NotStarted => "not started".to_owned(),
-            Verdict::Unknown => "unknown".to_owned(),
-            Verdict::Later => "later".to_owned(),
-        };
-        verdicts.into_iter().map(brief).collect()
-    }
-
-    #[test]
-    fn what_can_be_no_run_of_ours_is_no_candidate() {
-        let known = HashSet::from([1]);
-        let other = |change: fn(&mut Action)| {
-            let mut other = action(2, 1);
-            change(&mut other);
-            other
-        };
-        for (gone, left) in [
-            (action(1, 1), 0),
-            (other(|a| a.action = Some("stack_deploy".to_owned())), 0),
-            (other(|a| a.started_via = Some("web".to_owned())), 0),
-            (other(|a| a.started_via = Some("API".to_owned())), 1),
-            (other(|a| a.action = None), 1),
-            (other(|a| a.id = None), 1),
-        ] {
-            assert_eq!(candidates(vec![gone.clone(), gone.clone()], &known).len().min(1), left, "{gone:?}");
-        }
-        assert_eq!(candidates(vec![action(2, 1), action(2, 1)], &known).len(), 1, "it is listed twice");
-    }
-
-    #[test]
-    fn as_many_actions_as_attempts_are_theirs() {
-        let over = |from, until| attempt(from, until, Standing::Over);
-        for (attempts, actions, expected) in [
-            (vec![over(0, 10)], vec![action(1, 5)], vec!["started 1"]),
-            // Only one way is possible.
-            (
-                vec![over(0, 10), over(8, 20)],
-                vec![action(1, 5), action(2, 9)],
-                vec!["started 1", "started 2"],
-            ),
-            // Both ways are.
-            (vec![over(0, 10), over(0, 10)], vec![action(1, 5), action(2, 6)], vec!["started", "started"]),
-            (vec![over(0, 10), over(0, 10)], vec![action(1, 5)], vec!["unknown", "unknown"]),
-            (vec![over(0, 10), over(40, 50)], vec![action(1, 5)], vec!["started 1", "not started"]),
-            (vec![over(0, 10)], vec![action(1, 5), action(2, 6)], vec!["unknown"]),
-            // Two started at once, and only one attempt can have.
-            (
-                vec![over(0, 10), over(40, 50)],
-                vec![action(1, 5), action(2, 6)],
-                vec!["unknown", "not started"],
-            ),
-            // Somebody else uses the user for this stack.
-            (vec![over(0, 10)], vec![action(1, 5), action(2, 60)], vec!["unknown"]),
-        ] {
-            assert_eq!(ids(judge(&attempts, &actions).verdicts), expected, "{attempts:?} with {actions:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_still_to_come_is_waited_for() {
-        let open = attempt(0, 10, Standing::Open);
-        let over = attempt(0, 10, Standing::Over);
-        let flying = attempt(0, 99, Standing::InFlight);
-        let given_up = attempt(0, 10, Standing::GivenUp);
-        for (attempts, actions, expected) in [
-            (vec![open.clone()], vec![], vec!["later"]),
-            (vec![open.clone()], vec![action(1, 5)], vec!["started 1"]),
-            (vec![over.clone(), open.clone()], vec![action(1, 5)], vec!["later", "later"]),
-            (vec![over.clone(), flying.clone()], vec![action(1, 5)], vec!["later", "later"]),
-            (vec![over.clone(), flying], vec![], vec!["not started", "later"]),
-            (vec![over.clone(), given_up.clone()], vec![action(1, 5)], vec!["unknown", "unknown"]),
-            (vec![over, given_up], vec![], vec!["not started", "unknown"]),
-        ] {
-            assert_eq!(ids(judge(&attempts, &actions).verdicts), expected, "{attempts:?} with {actions:?}");
-        }
-    }
-
-    #[test]
-    fn an_action_without_a_time_or_a_user_may_be_anybody_s() {
-        let over = attempt(0, 10, Standing::Over);
-        let timeless = Action { started_at: Some("soon".to_owned()), ..action(1, 5) };
-        assert_eq!(ids(judge(std::slice::from_ref(&over), &[timeless]).verdicts), ["unknown"]);
-        let nobody = Action { user: None, ..action(1, 5) };
-        assert_eq!(ids(judge(std::slice::from_ref(&over), &[nobody]).verdicts), ["started 1"]);
-        let theirs = Action { user: Some("they".to_owned()), ..action(1, 5) };
-        assert_eq!(ids(judge(&[over], &[theirs]).verdicts), ["not started"]);
-    }
-
-    /// What really happened.
-    #[derive(Clone, Debug)]
-    struct Truth {
-        attempts: Vec<Told>,
-        /// Runs of others: the second, whether with our user, whether through the API.
-        others: Vec<(i64, bool, bool)>,
-        learned: bool,
-        asked: i64,
-    }
-
-    /// An attempt: when it left, how long its answer was waited for, and when it started an action.
-    #[derive(Clone, Debug)]
-    struct Told {
-        left: i64,
-        waited: i64,
-        effect: Option<i64>,
-        standing: u8,
-    }
-
-    /// An attempt takes effect at most so long after its end.
-    const SETTLES: i64 = 20;
-
-    fn truths(with_our_user: bool) -> impl Strategy<Value = Truth> {
-        let told = (0..200i64, 0..15i64, proptest::option::weighted(0.6, 0.0..1.0f64), 0..4u8);
-        let told = told.prop_map(|(left, waited, effect, standing)| {
-            #[expect(clippy::cast_possible_truncation, reason = "some seconds")]
-            let effect = effect.map(|part| left + (part * (waited + SETTLES) as f64) as i64);
-            Told { left, waited, effect, standing }
-        });
-        let others = proptest::collection::vec((0..220i64, any::<bool>(), any::<bool>()), 0..3);
-        (proptest::collection::vec(told, 1..6), others, any::<bool>(), 30..260i64).prop_map(
-            move |(attempts, mut others, learned, asked)| {
-                if !with_our_user {
-                    // Where our user is not known, everybody may be it.
-                    others.retain(|&(_, ours, api)| (!ours && learned) || !api);
-                }
-                Truth { attempts, others, learned, asked }
-            },
-        )
-    }
-
-    /// Judges a world, and holds each verdict against the truth. Returns how many were neither
-    /// unknown nor later.
-    fn hold(truth: &Truth, with_our_user: bool) -> Result<usize, TestCaseError> {
-        let user = truth.learned.then(|| "we".to_owned());
-        let (mut attempts, mut effects, mut actions, mut known) =
-            (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
-        let mut last = 0;
-        let mut id = || {
-            last += 1;
-            last
-        };
-        for told in truth.attempts.iter().filter(|told| told.left < truth.asked) {
-            let started = told.effect.filter(|&effect| effect < truth.asked).map(|effect| (id(), effect));
-            if let Some((id, effect)) = started {
-                actions.push(action(id, effect));
-            }
-            let ended = told.left + told.waited;
-            // One in four is answered; whose answer is lost may be asked about or given up.
-            let standing = match told.standing {
-                _ if ended >= truth.asked => Standing::InFlight,
-                0 => {
-                    known.extend(started.map(|(id, _)| id));
-                    if told.effect.is_some() && started.is_none() {
-                        return Err(TestCaseError::reject("no answer comes before the effect"));
-                    }
-                    continue;
-                }
-                1 if ended + SETTLES < truth.asked => Standing::GivenUp,
-                _ if ended + SETTLES < truth.asked => Standing::Over,
-                _ => Standing::Open,
-            };
-            let until = if standing == Standing::InFlight { i64::from(u32::MAX) } else { ended + SETTLES };
-            let mut attempt = attempt(told.left, until, standing);
-            attempt.user =
-                if matches!(standing, Standing::Over | Standing::Open) { user.clone() } else { None };
-            attempts.push(attempt);
-            effects.push((told.effect, started));
-        }
-        for &(second, ours, api) in truth.others.iter().filter(|&&(second, ..)| second < truth.asked) {
-            let mut run = action(id(), second);
-            run.user = Some(if ours { "we" } else { "they" }.to_owned());
-            run.started_via = Some(if api { "api" } else { "web" }.to_owned());
-            actions.push(run);
-        }
-        let mut certain = 0;
-        let verdicts = judge(&attempts, &candidates(actions, &known)).verdicts;
-        for ((attempt, (effect, started)), verdict) in attempts.iter().zip(&effects).zip(&verdicts) {
-            if matches!(attempt.standing, Standing::InFlight | Standing::GivenUp) {
-                continue;
-            }
-            certain += usize::from(!matches!(verdict, Verdict::Unknown | Verdict::Later));
-            match verdict {
-                Verdict::NotStarted => prop_assert_eq!(*effect, None, "{:?} in {:?}", attempt, verdicts),
-                Verdict::Started(_) if with_our_user => {}
-                Verdict::Started(found) => {
-                    prop_assert!(started.is_some(), "{:?} did not start: {:?}", attempt, verdicts);
-                    if let Some(found) = found {
-                        prop_assert_eq!(found.id, started.map(|(id, _)| id), "of {:?}", attempt);
-                    }
-                }
-                Verdict::Unknown | Verdict::Later => {}
-            }
-        }
-        let mut owned: Vec<_> = verdicts
-            .iter()
-            .filter_map(|verdict| match verdict {
-                Verdict::Started(Some(action)) => action.id,
-                _ => None,
-            })
-            .collect();
-        owned.sort_unstable();
-        let all = owned.len();
-        owned.dedup();
-        prop_assert_eq!(owned.len(), all, "an action belongs to one attempt");
-        Ok(certain)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(3000))]
-
-        /// Whoever else starts jobs of the stack, with whatever user: what is said not to have
-        /// started has not, and will not.
-        #[test]
-        fn what_is_sent_again_had_no_effect(truth in truths(true)) {
-            hold(&truth, true)?;
-        }
-
-        /// Where nobody else starts jobs with our user, each verdict is right or none.
-        #[test]
-        fn a_verdict_is_right_or_none(truth in truths(false)) {
-            hold(&truth, false)?;
-        }
-    }
-
-    #[test]
-    fn most_worlds_have_a_verdict() {
-        let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let (mut certain, mut worlds) = (0, 0);
-        for _ in 0..500 {
-            let truth = truths(false).new_tree(&mut runner).expect("a world").current();
-            if let Ok(count) = hold(&truth, false) {
-                certain += count;
-                worlds += 1;
-            }
-        }
-        assert!(certain * 2 > worlds, "{certain} verdicts in {worlds} worlds");
-    }
-}
+mod tests;

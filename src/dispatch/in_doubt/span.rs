@@ -11,6 +11,10 @@ pub(super) const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 /// of another member of those that share the journal.
 pub(super) const BLIND: SignedDuration = SignedDuration::from_secs(60);
 
+/// An attempt may have taken effect so long after it was sent: [`super::SETTLES`], and a minute for
+/// the time between the writing of its instant and its leaving.
+pub(super) const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(180);
+
 /// A span of our clock as the API's shows it, with what may be between them.
 pub(super) fn spread(from: Timestamp, until: Timestamp, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
     let (Ahead { least, most }, tolerance) = match ahead {

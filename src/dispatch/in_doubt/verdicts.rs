@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Token;
 use super::evidence::{Background, Run, testify, weigh};
 use super::reconcile::{Attempt, Judgement, Standing, Verdict, candidates, judge};
-use super::span::{moved, spread};
+use super::span::{LONGEST_EFFECT, moved, spread};
 use super::surplus::surplus;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, JobRecord};
@@ -15,10 +15,6 @@ use crate::dispatch::listing::{Ahead, Reading};
 use crate::dispatch::{Dispatch, Id, InFlight};
 use crate::journal::{ClockOf, Key, Known};
 use crate::schedule::{AccountName, JobUid, StackUid};
-
-/// An attempt of a former process may have taken effect so long after it was sent: [`SETTLES`], and
-/// a minute for the time between the writing of its instant and its leaving.
-const LONGEST_EFFECT: SignedDuration = SignedDuration::from_secs(180);
 
 /// An attempt that was given up is remembered for so long: its action may be on a page of a list
 /// that is yet to be read.
@@ -114,17 +110,15 @@ impl Dispatch {
         };
         for former in known.unnamed.iter().filter(|unnamed| !of_this_life(&unnamed.key)) {
             let until = moved(former.sent_at, LONGEST_EFFECT);
-            let (from, until) = if ahead.is_some() && self.doubts.former == ClockOf::ThisMachine {
+            let near = if ahead.is_some() && self.doubts.former == ClockOf::ThisMachine {
                 // As far from the API's time as we are, or right: the clock may have been set
                 // since.
-                let (right, as_now) =
-                    (spread(former.sent_at, until, Some(Ahead::NONE)), spread(former.sent_at, until, ahead));
-                (right.0.min(as_now.0), right.1.max(as_now.1))
+                vec![spread(former.sent_at, until, Some(Ahead::NONE)), spread(former.sent_at, until, ahead)]
             } else {
-                spread(former.sent_at, until, None)
+                vec![spread(former.sent_at, until, None)]
             };
             keys.push(former.key.clone());
-            attempts.push(Attempt::given_up(from, until, None));
+            attempts.push(Attempt::given_up_near(near, None));
             if !self.doubts.resent.contains_key(&former.key) {
                 rivals.extend(attempts.last().cloned());
             }
@@ -134,7 +128,8 @@ impl Dispatch {
             jobs.push(Some(job));
             let (from, _) = spread(moved(left.wall, now.set_since(*left)), now.wall, ahead);
             let standing = Standing::InFlight;
-            attempts.push(Attempt { from, until: Timestamp::MAX, user: None, standing });
+            let until = Timestamp::MAX;
+            attempts.push(Attempt { from, until, near: Vec::new(), user: None, standing });
             rivals.extend(attempts.last().cloned());
         }
         let shared_out = self.doubts.shared_out.actions.keys().filter(|(on, _)| on == stack);
@@ -152,7 +147,7 @@ impl Dispatch {
             .filter(|&(one, id)| is_new(of[one], id))
             .map(|(one, id)| (of[one].clone(), id))
             .collect();
-        let judgement = judge(&attempts, &candidates);
+        let judgement = judge(&attempts, &candidates, self.doubts.is_user_shared(stack, now));
         let mut is_contradicted = false;
         let mut verdicts: Vec<(Id, Verdict)> = Vec::new();
         for (place, (id, ours)) in ids.iter().enumerate().take(judged) {
@@ -171,7 +166,7 @@ impl Dispatch {
                     };
                     let testimony = testify(record, attempt, &background);
                     let fitting: Vec<&Action> =
-                        candidates.iter().filter(|action| attempt.may_own(action)).collect();
+                        candidates.iter().filter(|action| attempt.is_shown_by(action)).collect();
                     let is_over = attempt.standing == Standing::Over;
                     let weighed = weigh(by_list.clone(), testimony, is_over, record, &fitting);
                     is_contradicted |= weighed != by_list;
@@ -188,7 +183,7 @@ impl Dispatch {
     /// Takes in what a judgement says besides its verdicts.
     pub(super) fn takes_in(&mut self, stack: &StackUid, verdicts: &Verdicts, now: Now) {
         if verdicts.judgement.is_user_shared {
-            self.doubts.shared_users.insert(stack.clone());
+            self.doubts.shared_users.insert(stack.clone(), now.mono);
         }
         if verdicts.is_certain {
             self.share_out(stack, &verdicts.keys, &verdicts.judgement, now);

@@ -76,7 +76,7 @@ pub enum AddressError {
     Roots {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         detail: String,
     },
     /// The platform's roots cannot be used.
@@ -170,8 +170,8 @@ struct Own {
     roots: Option<PathBuf>,
 }
 
-/// Takes the keys out of a URL that are ours. Whatever the mode, a certificate is verified with its
-/// name, or not asked for.
+/// Takes this program's own keys out of a URL. In every mode a certificate is either verified
+/// together with its name, or not asked for.
 fn without_own_keys(text: &str) -> Result<(String, Own), AddressError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
         return Err(AddressError::NoUrl);

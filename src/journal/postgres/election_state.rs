@@ -24,7 +24,7 @@ pub(crate) struct Found {
     pub(crate) seen: Seen,
     pub(crate) holder: Option<Id>,
     pub(crate) name: Option<String>,
-    /// Nothing that was due later has been sent, as far as the database knows.
+    /// As far as the database knows, nothing that was due after this instant has been sent.
     pub(crate) sends_until: Option<Timestamp>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Beat {
     pub(crate) next: i64,
 }
 
-/// What to do about a lease that one does not have.
+/// The next step of a member towards a lease that it does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Look again after so long.
@@ -50,24 +50,25 @@ pub(crate) enum Next {
 
 /// A shard that this member leads or stands by for.
 pub(crate) struct ElectionState {
-    /// Where the mark stands that the process before this one left. `None` once it has led.
+    /// The send watermark of the former process of this member; the inner `None`: there is none.
+    /// `None` once this process has led.
     former: Option<Option<Timestamp>>,
     role: Role,
     watch: Watch,
-    /// It is free since then.
+    /// The time since which the lease is free.
     free_since: Option<Mono>,
-    /// It is not taken before.
+    /// The member takes the lease no earlier than this.
     rests_until: Mono,
-    /// Since then the database is seen to be an older copy of itself.
+    /// The time since which the database looks like an older copy of itself.
     older_since: Option<Mono>,
-    /// It is being handed over.
+    /// The lease is being handed over.
     leaves: bool,
-    /// Nothing that is due later was sent, by all that this member and the processes before it have
-    /// seen. It never falls in one journal.
+    /// By all that this member and its former processes have seen, nothing that is due after this
+    /// instant was sent. The instant never falls within one journal.
     sent_until: Option<Timestamp>,
 }
 
-/// What a member is to a shard.
+/// Role of a member in a shard.
 enum Role {
     StandsBy { leader: Option<Id> },
     Leads(Number, SendPermit, Beats),
@@ -94,7 +95,7 @@ impl ElectionState {
         }
     }
 
-    /// Takes in up to when anybody may have sent, by what the state directory knows.
+    /// Takes in the instant up to which anybody may have sent, as the state directory knows it.
     pub(crate) fn may_have_sent(&mut self, until: Option<Timestamp>) {
         self.sent_until = self.sent_until.max(until);
     }
@@ -112,12 +113,12 @@ impl ElectionState {
         self.number().is_some()
     }
 
-    /// Whether it leads, and goes on to.
+    /// Returns true when the member leads and is not handing the lease over.
     pub(super) fn stays(&self) -> bool {
         self.leads() && !self.leaves
     }
 
-    /// Of the term for which it leads.
+    /// Returns the number of the term for which the member leads.
     pub(crate) fn number(&self) -> Option<Number> {
         match self.role {
             Role::Leads(number, ..) => Some(number),
@@ -135,8 +136,8 @@ impl ElectionState {
         hesitates: Duration,
         mono: Mono,
     ) -> (Next, Option<LeadershipChange>) {
-        // Of a database that has come less far than was seen, what lies between is lost. It may
-        // have been sent.
+        // A database that has come less far than was seen has lost what lies between. That may have
+        // been sent.
         let lost_until = self.sent_until.filter(|&until| found.sends_until.is_none_or(|found| found < until));
         self.sent_until = self.sent_until.max(found.sends_until);
         // A leader before the restore may send until its permit ends, whatever the copy says of its
@@ -273,10 +274,11 @@ pub(crate) fn grown(sends_until: Option<Timestamp>, until: Timestamp) -> Option<
     sends_until.map(next).max(Some(until))
 }
 
-/// Nothing that is due later is sent before the next beat.
+/// Returns the instant after which nothing that is due is sent before the next beat.
 pub(crate) fn sends_until(asked: Now) -> Timestamp {
     let until = asked.wall.checked_add(VALID).unwrap_or(Timestamp::MAX);
-    // As the database keeps it: a row that was written for it is not older than it.
+    // The database keeps microseconds. Rounded so, a row that was written for this instant is not
+    // older than the instant.
     Timestamp::from_microsecond(until.as_microsecond()).unwrap_or(until)
 }
 

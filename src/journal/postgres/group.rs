@@ -30,8 +30,8 @@ const GIVE_BACK: &str = "
     )
     SELECT scheduled_at, entry, pass FROM given";
 
-/// Takes away what a person asked for and was told to have failed, should it be claimed all the
-/// same: nothing of it was sent.
+/// Deletes the claim of a person's `fire` that the person was told to have failed. Nothing was sent
+/// for it.
 const WITHDRAW: &str = "
     , withdrawn AS (
         DELETE FROM stackcron.open o USING lease, unnest($2::bigint[], $3::text[], $4::integer[]) AS c (scheduled_at, entry, pass)
@@ -57,7 +57,7 @@ pub(super) const AMEND: &str = concat!(
     SELECT EXISTS (SELECT FROM lease)"
 );
 
-/// How far open occurrences have come, and the end of others.
+/// Writes the progress of open occurrences, and the end of others.
 const STEPS: &str = "
     , step AS MATERIALIZED (
         SELECT s.* FROM lease, unnest(
@@ -119,16 +119,17 @@ const PAUSES: &str = "
 /// A group of writes.
 #[derive(Clone, Default)]
 pub(crate) struct Group {
-    /// What claims that are open are from now on.
+    /// Open claims that a reload has amended, as they are from now on.
     pub(super) amended: HashMap<Key, Claim>,
-    /// Where occurrences are after all steps.
+    /// Progress of occurrences after all steps of the group.
     pub(super) steps: HashMap<Key, Progress>,
-    /// Where those are that are claimed together with their steps: these steps follow the claims.
+    /// Progress of occurrences that are claimed in the same group. These steps follow the claims.
     pub(super) later: HashMap<Key, Progress>,
-    /// What people asked for, and the answer was lost. It is not claimed any more.
+    /// Occurrences that people fired and for which the answer was lost. They are not claimed any
+    /// more.
     pub(super) withdrawn: HashSet<Key>,
     pub(super) quotas: HashMap<AccountName, String>,
-    /// What is kept of occurrences that were sent again, by the last word.
+    /// The last state of occurrences that were sent again.
     pub(super) resent: HashMap<Key, Resent>,
     /// The terms of an entry's pause, by the last word. `None`: it is not paused any more.
     pub(super) pauses: HashMap<EntryName, Option<Pause>>,
@@ -140,7 +141,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Takes a write in, and says what will have come of it; of a claim the database has the word.
+    /// Takes a write in, and returns its outcome. The outcome of a claim is known from the database
+    /// alone.
     pub(super) fn take(
         &mut self,
         write: &Write<'_>,
@@ -157,7 +159,7 @@ impl Group {
                 for Successor { claim, given_up } in &handover.next {
                     self.claims.entry(claim.key.clone()).or_insert_with(|| claim.clone());
                     if let Some(end) = given_up {
-                        // What was claimed before has an end of its own.
+                        // An occurrence that was claimed before has an end of its own.
                         self.step(&claim.key, open, settled, end);
                     }
                 }
@@ -450,7 +452,7 @@ impl Group {
         if self.cursor.is_none() && self.claims.is_empty() {
             return Ok(Vec::new());
         }
-        // What ends and hands over claims without a sweep, and leaves the cursor where it is.
+        // An end that hands over claims leaves the cursor where it is.
         let cursor = self.cursor.map(|cursor| cursor.at.as_microsecond());
         let repeat = self.cursor.and_then(|cursor| cursor.repeat);
         let pass: Option<i64> = repeat.map(|repeat| i64::from(repeat.pass));

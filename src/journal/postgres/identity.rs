@@ -35,7 +35,7 @@ pub(super) fn renew(directory: &Path) -> io::Result<(Id, Option<Id>)> {
     Ok((id, former))
 }
 
-/// Where a file is: in which boot, on which device, and which one.
+/// Returns the identity of a file: boot, device and inode.
 fn place(file: &File) -> io::Result<String> {
     let metadata = file.metadata()?;
     Ok(format!("{} {}:{}", boot(), metadata.dev(), metadata.ino()))
@@ -43,7 +43,7 @@ fn place(file: &File) -> io::Result<String> {
 
 fn parse(text: &str, place: &str) -> Option<Id> {
     let (former, id) = text.strip_suffix('\n')?.rsplit_once(' ')?;
-    // Where the system does not tell the boot, no former identity is ever believed.
+    // Without the id of the boot no former identity is believed.
     if former != place || place.starts_with(' ') {
         return None;
     }

@@ -101,7 +101,7 @@ pub fn last_ends(address: &Address) -> Result<Vec<(EntryName, LastEnds)>, Journa
         let mut client = connect(address).await?;
         within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
         let transaction = answered(address, client.build_transaction().read_only(true).start()).await?;
-        // All that the journal keeps takes as long as it takes, within bounds.
+        // Reading the whole history may take longer than the session's limit.
         answered(address, transaction.batch_execute("SET LOCAL statement_timeout = 0")).await?;
         let found =
             async { transaction.query_typed(LAST, &[]).await.map_err(|error| failure(address, &error)) };

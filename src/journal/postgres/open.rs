@@ -8,7 +8,7 @@ use super::super::store::{Write, Written};
 use super::super::{Claimed, Key, Origin, Successor};
 use super::group::Group;
 
-/// How what is open stands, as far as that is known to be written.
+/// The open occurrences and their progress, as far as they are known to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     rows: HashMap<Key, Progress>,
@@ -18,12 +18,13 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// What a leader finds at its start.
+    /// Returns the open occurrences that a leader finds at the start of its term.
     pub(super) fn found(rows: HashMap<Key, Progress>) -> Open {
         Open { rows, lost: HashSet::new() }
     }
 
-    /// What is moved and not open: it is settled, or was never claimed.
+    /// Returns the keys of moves whose occurrences are not open: they are settled, or were never
+    /// claimed.
     pub(crate) fn moved_otherwise<'w>(&self, writes: &[Write<'w>]) -> Vec<&'w Key> {
         let moved = writes.iter().flat_map(|write| match *write {
             Write::Steps(steps) => steps.iter().map(|(key, _)| key).collect(),
@@ -36,7 +37,8 @@ impl Open {
         moved.filter(|key| !self.rows.contains_key(key)).collect()
     }
 
-    /// What writes come to, and what will have come of each; of a claim the database has the word.
+    /// Returns the group that the writes make, and the outcome of each write. The outcome of a
+    /// claim is known from the database alone.
     pub(crate) fn group(
         &self,
         writes: &[Write<'_>],
@@ -53,8 +55,8 @@ impl Open {
         for write in writes {
             if let Write::Claim(_, claims) = write {
                 let by_person = claims.iter().filter(|claim| matches!(claim.origin, Origin::Person { .. }));
-                // Where the clock has shown an instant before, another one's claim may be there: it
-                // stays.
+                // After a clock that was set back, the instant may have a claim of an earlier pass.
+                // That claim stays.
                 let new = by_person.filter(|claim| !self.rows.contains_key(&claim.key));
                 self.lost.extend(new.map(|claim| claim.key.clone()));
             }
@@ -90,7 +92,7 @@ impl Open {
                 continue;
             };
             let known = claims.iter().map(|claim| &claim.key).filter(|key| {
-                // Of two claims of one occurrence the first has it.
+                // Of two claims of one occurrence the first counts.
                 let is_new = !self.rows.contains_key(key) && new.remove(*key);
                 if is_new {
                     self.rows.insert((*key).clone(), Progress::due());

@@ -56,27 +56,29 @@ const FORGET: &str = "DELETE FROM stackcron.member WHERE id = $1 OR seen_at < no
 pub struct Member {
     /// Its host, and the number of its process there.
     pub name: String,
-    /// Of its program.
+    /// Version of the member's program.
     pub version: String,
-    /// What its schedule file is known by: two that are the same have the same.
+    /// Fingerprint of the member's schedule file. Equal files have equal fingerprints.
     pub schedule: String,
     /// The entries in it.
     pub entries: u32,
-    /// How far its clock is ahead of the database's, in milliseconds. `None` until it is known.
+    /// Milliseconds by which the member's clock is ahead of the database's. `None` until that is
+    /// known.
     pub clock_ahead_ms: Option<i64>,
-    /// Whether it has the lease of the common shard: of all that is not of a named one.
+    /// True when the member has the lease of the common shard, to which all accounts without a
+    /// named shard belong.
     pub leads: bool,
     /// The named shards that it leads.
     pub shards: Vec<String>,
-    /// How long ago it was heard of, in milliseconds. It tells of itself once a second.
+    /// Milliseconds since the member's last sign of life. It gives one each second.
     pub lag_ms: u64,
-    /// Since when it runs, by the database's clock.
+    /// The instant at which the member started, by the database's clock.
     pub started_at: Timestamp,
     id: i64,
 }
 
 impl Member {
-    /// Whether it was heard of lately.
+    /// Returns true when the member gave a sign of life lately.
     pub fn lives(&self) -> bool {
         self.lag_ms < 5000
     }
@@ -120,19 +122,19 @@ pub(super) struct Presence {
     pub(super) address: Address,
     pub(super) id: Id,
     pub(super) profile: watch::Receiver<Profile>,
-    /// Of the journal. A member tells nothing of itself in another one.
+    /// Identity of the journal. A member gives no sign of life in another journal.
     pub(super) identity: watch::Receiver<Option<Identity>>,
     pub(super) news: mpsc::UnboundedSender<MemberEvent>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Sender<Vec<i64>>,
-    /// It is told from then on that it is there.
+    /// Notified once the member's row is written.
     pub(super) seated: Arc<Notify>,
-    /// What was told of whom.
-    pub(super) told: Told,
+    /// The events that were told of each member.
+    pub(super) told: ToldOfMembers,
 }
 
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ToldOfMembers {
     /// A member and its schedule, the leader and its schedule.
     differing: BTreeSet<[String; 4]>,
     clock_off: bool,
@@ -147,7 +149,7 @@ impl Presence {
             _ = self.profile.wait_for(|_| false) => return,
         }
         while self.profile.has_changed().is_ok() {
-            // What fails here fails for the keeper of the lease as well, who tells it.
+            // A connection that fails here fails for the elector as well, which tells it.
             if let Ok(client) = connect(&self.address).await {
                 while self.profile.has_changed().is_ok() && self.turn(&client).await.is_ok() {
                     tokio::select! {

@@ -37,8 +37,9 @@ use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
 /// at once.
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
 
-/// What a former leader left is read within this time, or this member does not lead: another one
-/// may have a better way to the database. A million open occurrences take some seconds.
+/// Time to read what the former leader left. A member that cannot read it by then gives up the
+/// lease, because another one may have a better way to the database. A million open occurrences
+/// take some seconds.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
 /// While it is read, nothing comes for so long at most. The server may have to sort before the
@@ -61,7 +62,7 @@ const CLOSED_SAYS_SO: Duration = Duration::from_millis(500);
 /// the shard to a member that may be able to. Longer than a restart of the database takes.
 const CANNOT_LEAD: Duration = Duration::from_secs(12);
 
-/// What a leader writes through.
+/// The rows of the journal, through which a leader writes.
 pub(super) struct Rows {
     address: Address,
     runtime: Runtime,
@@ -75,7 +76,7 @@ pub(super) struct Rows {
     identity: Identity,
     statements: Arc<Statements>,
     open: Open,
-    /// Nothing could be written since then.
+    /// The time since which nothing could be written.
     fails_since: Option<Instant>,
     unable: Unable,
 }

@@ -103,7 +103,7 @@ impl fmt::Display for Leadership {
 pub(super) struct Sighting {
     /// The lease at the last look. `None`: it was not looked at since the connection was made.
     lease: Option<Seen>,
-    /// When its beat was last seen to change.
+    /// The time at which the beat was last seen to change.
     beat_at: Option<Mono>,
     last: Option<LastLeader>,
     is_own: bool,

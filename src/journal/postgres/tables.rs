@@ -28,7 +28,7 @@ pub(crate) struct Tables {
     numbers: BTreeMap<Key, i64>,
 }
 
-/// Who writes: a leader, by its term and its last beat that is known to be written.
+/// The writer: a leader, by its term and its last beat that is known to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writer {
     pub(crate) number: Number,
@@ -96,7 +96,8 @@ impl Tables {
         if self.lease.seen != seen {
             return None;
         }
-        // As the database, which takes the time where that is greater: no number is used twice.
+        // The database takes the time as the number where that is greater, so that no number is
+        // used twice.
         let number = (seen.number + 1).max(until.as_microsecond());
         let beat = seen.beat + 1;
         self.lost_until = self.lost_until.max(lost_until);
@@ -148,8 +149,7 @@ impl Tables {
     pub(crate) fn write(&mut self, writer: Writer, group: &Group) -> Option<HashSet<Key>> {
         let Writer { number, holder, known_beat } = writer;
         (self.holds(number, holder) && self.has(known_beat)).then_some(())?;
-        // As the database has it: no text with a NUL, and nothing that is written together with
-        // one.
+        // The database refuses a text with a NUL, and with it the whole transaction.
         let has_nul = |progress: &Progress| progress.reason.as_ref().is_some_and(|text| text.contains('\0'));
         if group.steps.values().chain(group.later.values()).any(has_nul) {
             return None;
@@ -201,7 +201,8 @@ impl Tables {
         keys.filter_map(|key| Some((key.clone(), self.memory.settled(key)?))).collect()
     }
 
-    /// Whether a beat that is known to be written is in it: it is no older copy.
+    /// Returns true when the beat that is known to be written is in the lease: the database is no
+    /// older copy.
     fn has(&self, known_beat: i64) -> bool {
         self.lease.seen.beat >= known_beat
     }

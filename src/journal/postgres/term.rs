@@ -120,8 +120,8 @@ impl Term {
         self.permit.is_revoked()
     }
 
-    /// Nothing that is due later was sent before this term. `numbers` are the terms in which what
-    /// is open was claimed or last written.
+    /// Returns the instant after which nothing that is due was sent before this term. `numbers` are
+    /// the terms in which the open occurrences were claimed or last written.
     pub(super) fn sent_up_to(&self, mut numbers: impl Iterator<Item = i64>) -> Option<Timestamp> {
         // The mark of the process before tells of its own claims alone.
         let own = numbers.all(|number| number == self.former.get());

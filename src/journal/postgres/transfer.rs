@@ -18,7 +18,7 @@ use crate::schedule::{AccountName, ShardName};
 /// the first one.
 const PORTION_WITHIN: Duration = Duration::from_secs(60);
 
-/// Nothing but the end of the move ends its transaction.
+/// Only the end of the move ends its transaction: no limit of the session does.
 const SESSION: &str =
     "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = '10s'";
 
@@ -320,7 +320,8 @@ impl Idle for IdleDatabase {
         }
         self.execute("UPDATE stackcron.journal SET pruned_until = $1", &[(&head.pruned_until, Type::INT8)])?;
         for rows in head.in_force.chunks(PORTION) {
-            // All of them as the common shard's: a named one begins its own when it leads.
+            // All rows go to the common shard. A named shard takes its own rows over when it is
+            // led.
             let entries: Vec<&str> = rows.iter().map(|row| row.entry.as_str()).collect();
             let since: Vec<i64> = rows.iter().map(|row| row.since).collect();
             let until: Vec<Option<i64>> = rows.iter().map(|row| row.until).collect();

@@ -249,7 +249,7 @@ const OPEN: &str = "
     FROM open JOIN entry ON entry.id = entry JOIN target ON target.id = target
     ORDER BY scheduled_at, entry, pass";
 
-/// What is still to be looked for, of occurrences that were sent again.
+/// Reads the occurrences that were sent again and whose surplus action is still looked for.
 const RESENT: &str = "
     SELECT scheduled_at, name, pass, stack, surplus, watch FROM resent JOIN entry ON entry.id = entry
     WHERE watch IS NOT NULL ORDER BY 1, entry, 3";
@@ -337,7 +337,7 @@ impl Writing<'_> {
         for Successor { claim, given_up } in &handover.next {
             self.claim_all(std::slice::from_ref(claim))?;
             if let Some(end) = given_up {
-                // What was claimed before has an end of its own.
+                // An occurrence that was claimed before has an end of its own.
                 self.step(&claim.key, end)?;
             }
         }

@@ -24,7 +24,7 @@ const TOLD: usize = 5;
 /// Span over which lints look ahead: every daylight saving rule has its days within a year.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 366);
 
-/// Everything that is doubtful in a schedule, looked at from `now` on.
+/// Returns everything that is doubtful in a schedule, from `now` on.
 pub(super) fn check(schedule: &Schedule, places: &Places, now: Timestamp) -> Vec<Problem> {
     let mut findings = Findings::new(places);
     let until = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
@@ -84,7 +84,7 @@ fn expressions(schedule: &Schedule) -> impl Iterator<Item = Written<'_>> {
 }
 
 /// The words of a warning.
-struct Told {
+struct WarningText {
     message: String,
     help: String,
     related: Option<(Range<usize>, String)>,
@@ -113,7 +113,7 @@ impl<'p> Findings<'p> {
     }
 
     /// Adds a finding at its place. Its words are made only where they are told.
-    fn add(&mut self, code: Code, span: Option<Range<usize>>, words: impl FnOnce() -> Told) {
+    fn add(&mut self, code: Code, span: Option<Range<usize>>, words: impl FnOnce() -> WarningText) {
         let Some(span) = span else {
             return;
         };
@@ -130,7 +130,7 @@ impl<'p> Findings<'p> {
             tally.untold.get_or_insert(span);
             return;
         }
-        let Told { message, help, related } = words();
+        let WarningText { message, help, related } = words();
         self.told.push(Problem { code, span: Some(span), message, help, related });
     }
 

@@ -2,6 +2,7 @@
 
 import { address, ask } from "./api.js";
 import { TROUBLE } from "./states.js";
+import { iso } from "./time.js";
 
 /** Of each kind so many are looked at; more cannot be told apart on a screen. */
 const MOST = 10_000;
@@ -23,7 +24,7 @@ const LATE = 1000;
 function occurrence(record) {
   const instant = (/** @type {string | undefined} */ at) => (at ? Date.parse(at) : null);
   const [at, sent] = [Date.parse(record.scheduled_at), instant(record.sent_at)];
-  const x = sent !== null && (record.lateness_ms > LATE || record.after) ? sent : at;
+  const x = sent !== null && (record.lateness_ms > LATE || record.after) ? sent : instant(record.expected) ?? at;
   return { entry: record.entry, at, x, key: record.scheduled_at, state: record.state ?? "due", sent, ended: instant(record.finished_at), lateness: record.lateness_ms ?? null, from: null, record };
 }
 
@@ -34,7 +35,6 @@ function occurrence(record) {
  * @returns {Promise<Span>}
  */
 export async function load(from, until, now) {
-  const iso = (/** @type {number} */ at) => new Date(at).toISOString();
   const questions = [];
   const before = from < now;
   if (before) questions.push(ask(address("history", { since: iso(from), until: until < now ? iso(until) : null, limit: MOST })));

@@ -133,10 +133,14 @@ impl World<'_> {
         // A journal in which nothing is claimed has forgotten nothing.
         let Some(cursor) = copy.memory.cursor() else { return };
         let repeat = copy.memory.repeat();
-        // Nothing was claimed since the copy was made, so that it is not known as an older one, and
-        // a repetition or a follower which it lacks may start a second time.
-        let is_known_as_older = Some(cursor) < self.machines[self.here].known_until;
-        if !self.is_shared() && !is_known_as_older && self.scenario.has_links() {
+        // A copy since which nothing was claimed in the file, or no beat was written in the
+        // database, is not known as an older one. A repetition or a follower that such a file lacks
+        // may start a second time, and a claim that such a database lacks is lost.
+        let is_known_as_older = match self.is_shared() {
+            true => copy.look().seen != self.database.tables.look().seen,
+            false => Some(cursor) < self.machines[self.here].known_until,
+        };
+        if !is_known_as_older && (self.is_shared() || self.scenario.has_links()) {
             return;
         }
         if self.is_shared() {

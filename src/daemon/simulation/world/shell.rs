@@ -441,6 +441,14 @@ impl World<'_> {
             &self.database.tables.memory,
             &self.network,
         );
+        if let (Request::RunNow(entry), Some(people)) = (&request, &self.scenario.people)
+            && !self.calm
+            && self.chances.u32(..100) < people.share
+        {
+            let after = Duration::from_millis(self.chances.u64(..1000));
+            let runs = Happens::SomebodyRuns(account.clone(), entry.stack.clone());
+            self.at(self.time + after, runs);
+        }
         // The ledger tells by the arguments which attempt it was.
         let request = match request {
             Request::RunNow(entry) => {
