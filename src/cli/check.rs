@@ -18,7 +18,7 @@ use crate::rehearsal::{Busiest, Difference, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Schedule, Severity};
-use online::Asked;
+use online::OnlineFindings;
 
 /// Validate the schedule file, and show every error at once.
 ///
@@ -61,7 +61,7 @@ pub enum Report {
 /// The file's findings, and those of the API.
 struct Checked {
     result: Result<Loaded, Rejected>,
-    asked: Option<Asked>,
+    asked: Option<OnlineFindings>,
 }
 
 /// Look of the text.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::complete;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::{Status, history};
 use crate::control::{self, Answer, Answers, ClientError, Question, Told};
 use crate::journal::State;
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::moment::{Moment, shared_zone};
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::{Status, complete};
 use crate::control::{self, Answer, ClientError, Question};
 use crate::schedule::{self, duration};
@@ -59,7 +59,7 @@ struct Choice {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 /// The state that the person asks for.

@@ -9,7 +9,7 @@ use crate::journal::{self, Location};
 
 /// The arguments that say it.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Place {
+pub struct StatePlace {
     /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in
     /// $XDG_STATE_HOME, unless given
     #[arg(long, value_name = "DIR")]
@@ -23,7 +23,7 @@ pub struct Place {
     journal: Option<String>,
 }
 
-impl Place {
+impl StatePlace {
     /// The database, where one is named.
     ///
     /// # Errors

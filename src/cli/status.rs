@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Status;
 use super::complete;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use crate::control::{self, Answer, ClientError, Question};
 use screen::Headline;
 
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "watch")]
     strict: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {

@@ -14,7 +14,7 @@ use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
 use crate::occurrence::Reason;
-use crate::schedule::{AccountName, Ending, Entry, EntryName, Priority, Schedule, ending};
+use crate::schedule::{AccountName, Entry, EntryName, ListEnding, Priority, Schedule, ending};
 use crate::timetable::zone_name;
 
 /// State of a daemon. Its keys are an interface.
@@ -390,7 +390,7 @@ impl Status {
             Some(read) => (Some((read.since, read.lately)), read.unresolved),
             None => (None, Vec::new()),
         };
-        let endings: Vec<Ending> = (schedule.calendars().into_values())
+        let endings: Vec<ListEnding> = (schedule.calendars().into_values())
             .filter_map(|calendar| ending(calendar, snapshot.now))
             .collect();
         let (failed_since, error) = match &snapshot.health {

@@ -35,7 +35,7 @@ use crate::log::LogWriter;
 use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRestored, LeaseReleased};
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Ending, EntryName, NamedCalendar, Schedule, Shard, ending};
+use crate::schedule::{AccountName, EntryName, ListEnding, NamedCalendar, Schedule, Shard, ending};
 
 use control_state::ControlState;
 use fleet::Shared;
@@ -233,7 +233,7 @@ impl Daemon {
         let now = Now::read().wall;
         for ending in self.whole.calendars().into_values().filter_map(|calendar| ending(calendar, now)) {
             let message = ending.to_string();
-            let Ending { calendar, until, days, .. } = ending;
+            let ListEnding { calendar, until, days, .. } = ending;
             self.emit(CalendarEnding { calendar, until: until.to_string(), days, warning: message }.into());
         }
     }

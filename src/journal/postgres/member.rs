@@ -20,8 +20,8 @@ use super::super::uuid::Identity;
 use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
-use super::elector::{Candidate, Command, Elector, Unable};
-use super::presence::{Presence, Told};
+use super::elector::{Candidate, Elector, ElectorCommand, Unable};
+use super::presence::{Presence, ToldOfMembers};
 use super::rows::{self, Rows};
 use super::sighting::{Leadership, Sighting};
 use super::term::{LeadershipChange, MemberEvent, Profile, Term};
@@ -37,9 +37,9 @@ pub struct Membership {
     _lock: Lock,
     profile: watch::Sender<Profile>,
     identity: watch::Receiver<Option<Identity>>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<ElectorCommand>,
     left_open: Vec<Shard>,
-    /// Told when it has a seat: before, it is none that others leave a shard to.
+    /// ToldOfMembers when it has a seat: before, it is none that others leave a shard to.
     seated: Arc<Notify>,
     /// Ends with the thread.
     thread: oneshot::Receiver<()>,
@@ -107,7 +107,7 @@ impl Membership {
             news: tell,
             others: others_seen,
             seated: Arc::clone(&seated),
-            told: Told::default(),
+            told: ToldOfMembers::default(),
         };
         let (first, joined) = oneshot::channel();
         let (lives, thread) = oneshot::channel::<()>();
@@ -155,7 +155,7 @@ impl Membership {
         let (tell, notices) = mpsc::unbounded_channel();
         let (sighting, seen) = watch::channel(Sighting::default());
         let candidate = Candidate { part: ElectionState::new(mark), notices: tell, sighting };
-        let _ = self.commands.send(Command::Join(shard.clone(), candidate));
+        let _ = self.commands.send(ElectorCommand::Join(shard.clone(), candidate));
         self.seated.notify_one();
         Ok(ShardHandle {
             shard,
@@ -235,7 +235,7 @@ pub struct ShardHandle {
     name: String,
     address: Address,
     directory: PathBuf,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<ElectorCommand>,
     notices: mpsc::UnboundedReceiver<LeadershipChange>,
     seen: watch::Receiver<Sighting>,
 }
@@ -291,7 +291,7 @@ impl ShardHandle {
                 Err(error) => Err(error),
             };
             if opened.is_err() {
-                let _ = commands.send(Command::Release(shard));
+                let _ = commands.send(ElectorCommand::Release(shard));
             }
             opened
         }
@@ -300,7 +300,7 @@ impl ShardHandle {
     /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be
     /// closed before.
     pub fn release(&self) {
-        let _ = self.commands.send(Command::Release(self.shard.clone()));
+        let _ = self.commands.send(ElectorCommand::Release(self.shard.clone()));
     }
 
     /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
@@ -308,6 +308,7 @@ impl ShardHandle {
     /// itself.
     pub async fn leave(self) -> bool {
         let (done, left) = oneshot::channel();
-        self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() && left.await.unwrap_or(false)
+        self.commands.send(ElectorCommand::Leave(self.shard.clone(), done)).is_ok()
+            && left.await.unwrap_or(false)
     }
 }

@@ -130,11 +130,11 @@ pub(super) struct Presence {
     /// Notified once the member's row is written.
     pub(super) seated: Arc<Notify>,
     /// The events that were told of each member.
-    pub(super) told: Told,
+    pub(super) told: ToldOfMembers,
 }
 
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ToldOfMembers {
     /// A member and its schedule, the leader and its schedule.
     differing: BTreeSet<[String; 4]>,
     clock_off: bool,
