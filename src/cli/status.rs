@@ -9,7 +9,7 @@ use super::Status;
 use super::complete;
 use super::output::{self, Format};
 use super::place::StatePlace;
-use crate::control::{self, Answer, ClientError, Question};
+use crate::control::{self, ClientError, ControlAnswer, Question};
 use screen::Headline;
 
 /// Between two looks.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     };
     let question = Question::Status { entries: args.entries.clone(), most };
     let look = || match control::ask(&places, &question)?.soon()? {
-        Answer::Status(status) => Ok(*status),
+        ControlAnswer::Status(status) => Ok(*status),
         other => Err(ClientError::Strange(format!("{other:?}"))),
     };
     let told = |status: &control::Status| match format {

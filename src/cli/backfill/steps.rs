@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::found::Repairable;
 use super::report::{Runs, note};
 use crate::backfill::{Gap, Item, Standing, is_under_way, standing};
-use crate::control::{self, AccountStatus, Answer, Answers, ClientError, Question, Told};
+use crate::control::{self, AccountStatus, Answers, ClientError, ControlAnswer, FireProgress, Question};
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
 use crate::schedule::Entry;
@@ -24,7 +24,7 @@ const GONE_FOR: Duration = Duration::from_secs(60);
 pub(super) fn quota(places: &[PathBuf], entry: &Entry) -> Option<AccountStatus> {
     let question = Question::Status { entries: Vec::new(), most: 0 };
     let answer = control::ask(places, &question).and_then(|mut answers| answers.soon()).ok()?;
-    let Answer::Status(status) = answer else { return None };
+    let ControlAnswer::Status(status) = answer else { return None };
     status.accounts.into_iter().find(|account| account.account == entry.account.name.as_str())
 }
 
@@ -121,7 +121,7 @@ impl Steps<'_> {
         let asked =
             control::ask(self.places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
         match asked {
-            Ok((Answer::Claimed { .. }, answers)) => Ok(ClaimOutcome::Claimed(answers)),
+            Ok((ControlAnswer::Claimed { .. }, answers)) => Ok(ClaimOutcome::Claimed(answers)),
             Ok((other, _)) => Err(ClientError::Strange(format!("{other:?}")).into()),
             Err(ClientError::Known(_)) => Ok(ClaimOutcome::Known),
             Err(ClientError::Busy(message)) => Ok(ClaimOutcome::Busy(message)),
@@ -160,7 +160,7 @@ impl Steps<'_> {
                 return Ok(record);
             }
             match answers.as_mut().map(|answers| answers.within(POLL)) {
-                Some(Ok(Some(Answer::Told(told)))) => {
+                Some(Ok(Some(ControlAnswer::FireProgress(told)))) => {
                     tell(&told);
                     // The daemon tells nothing more of an occurrence after its final event.
                     answers = answers.filter(|_| !told.is_final());
@@ -184,7 +184,7 @@ impl Steps<'_> {
 }
 
 /// Tells what an occurrence waits for.
-fn tell(told: &Told) {
+fn tell(told: &FireProgress) {
     if told.state == State::Waiting.as_str() {
         note(&visible(&told.message));
     }
