@@ -15,18 +15,18 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// A connection is made within this time.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What was on its way when a line was cut arrives at most so long after it is mended: it is sent
-/// again ever more seldom.
+/// A packet that was on its way when a line was cut arrives at most this long after the line is
+/// mended: TCP repeats it ever more seldom.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(8);
 
-/// Who asks: each has a connection of its own.
+/// The client that asks. Each has a connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     Elector(usize),
     Writer(usize),
 }
 
-/// What changes something, and so also changes it when it comes late.
+/// Calls that change something, and do so even when they arrive late.
 #[derive(Clone)]
 pub(super) enum Statement {
     Take(Seen, Id, Timestamp, Option<Timestamp>),
@@ -41,13 +41,13 @@ pub(super) struct Database {
     /// Another journal, which is in the place of this one until then.
     stranger: Tables,
     replaced_until: Duration,
-    /// Whether each member's elector has a connection that it may ask over.
+    /// For each member, true while its elector has a connection.
     connected: Vec<bool>,
     /// Nobody can connect until then, and what is connected is not any more.
     gone_until: Duration,
-    /// Nothing can be written until then.
+    /// The database refuses writes until this time.
     full_until: Duration,
-    /// Nothing is done until then of what arrives.
+    /// The database performs no call until this time.
     hangs_until: Duration,
     /// Members whose line is cut, and until when.
     cut_until: Vec<Duration>,
@@ -89,7 +89,7 @@ impl Database {
         self.goes(now);
     }
 
-    /// Whether another journal is in its place.
+    /// True when another journal is in the place of this one.
     pub(super) fn is_another(&self, now: Duration) -> bool {
         now < self.replaced_until
     }
@@ -116,8 +116,8 @@ impl Database {
         self.swallows_until[member] = until;
     }
 
-    /// Whether what a client asks comes over a connection that lasts. A writer makes one whenever
-    /// it has none.
+    /// Returns true when the client's calls go over a lasting connection. A writer makes one
+    /// whenever it has none.
     fn is_connected(&self, client: Client) -> bool {
         match client {
             Client::Elector(member) => self.connected[member],
@@ -125,7 +125,7 @@ impl Database {
         }
     }
 
-    /// Nothing passes between a client and the server until then.
+    /// Cuts the line between a client and the server until this time.
     fn cut_until(&self, client: Client) -> Duration {
         match client {
             Client::Elector(member) => self.cut_until[member],
@@ -156,7 +156,7 @@ impl Database {
         }
     }
 
-    /// What a client asked, and does not wait for any more, arrives all the same, or does not.
+    /// Chance decides whether a call that the client no longer waits for arrives.
     pub(super) fn comes_late(
         &mut self,
         client: Client,
@@ -197,11 +197,11 @@ impl Database {
     }
 }
 
-/// How long a way takes.
+/// Time of one way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Latency {
     pub(super) usual: Duration,
-    /// Of a hundred, how many take up to the time after it.
+    /// Percentage of ways that take up to the time after it.
     pub(super) slow: u32,
     pub(super) slowest: Duration,
 }
@@ -220,17 +220,17 @@ pub(super) struct Call<T> {
     gives_up_at: Duration,
     reaches_at: Duration,
     way_back: Duration,
-    /// When it comes back, and what.
+    /// The instant of the answer, and the answer.
     answer: Option<(Duration, Option<T>)>,
 }
 
-/// Whether a call may change something.
+/// Returns true when a call may change something.
 pub(super) enum Kind {
     Reads,
     Writes,
 }
 
-/// Where a call has come to.
+/// Stage of a call.
 pub(super) enum Went<T> {
     /// On its way.
     On,
@@ -264,7 +264,7 @@ impl<T> Call<T> {
         }
     }
 
-    /// When something becomes of it. Who asked does not run until `thaws`.
+    /// Returns the time of the call's next step. The client does not run until `thaws`.
     pub(super) fn next_at(&self, thaws: Duration) -> Duration {
         match self.answer {
             None => self.reaches_at,
@@ -272,12 +272,12 @@ impl<T> Call<T> {
         }
     }
 
-    /// Whether it has not been performed.
+    /// Returns true while the call has not been performed.
     pub(super) fn is_there(&self) -> bool {
         self.answer.is_none()
     }
 
-    /// Goes on, when it is time.
+    /// Takes the call's next step, when it is time.
     pub(super) fn proceed(
         &mut self,
         now: Duration,

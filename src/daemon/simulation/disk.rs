@@ -20,13 +20,13 @@ use crate::journal::{Claim, Cursor, Handover, Key, Known, Recovered, Refused, Re
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
-/// What is recorded waits this long for company, as in the journal's thread.
+/// Time for which a record waits for others to be written with it, as in the journal's thread.
 const SOON: Duration = Duration::from_millis(50);
 
 /// Between two tries to write what could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is asked of the journal.
+/// A request to the journal.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     Step((Key, Transition)),
@@ -35,13 +35,13 @@ pub(super) enum Write {
     Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
     Claim(Claims),
-    /// Of what a person fires.
+    /// The claim of a person's `fire`.
     ByHand(FireByHand, Claim),
     /// A pause or a resume that a person asks for.
     Steer(Steering),
     /// Nobody waits for it.
     PauseEnds(EntryName),
-    /// What was recorded is written without the wait for company.
+    /// Writes the records without a wait for others.
     Flush,
     /// And then the request is sent.
     Commit((Key, Transition), RequestId, Request),
@@ -50,12 +50,12 @@ pub(super) enum Write {
     Close(Timestamp),
 }
 
-/// What came of it, for who waits.
+/// The outcome, for the one who waits.
 pub(super) enum Written {
     Claimed(Timestamp, Option<Vec<Key>>),
     /// Which of it was known before. `None`: it cannot be written.
     ByHand(FireByHand, Claim, Option<Vec<Key>>),
-    /// Whether it is written.
+    /// True when it is written.
     Steered(Steering, bool),
     Committed(RequestId, Request, bool),
     Recalled(AccountName, StackUid, Option<Known>),
@@ -63,7 +63,7 @@ pub(super) enum Written {
     Closed,
 }
 
-/// What one daemon's journal is written through, and what is under way to it.
+/// The way to one daemon's journal, with the writes that are under way.
 pub(super) struct Disk {
     latency: Latency,
     /// In microseconds.
@@ -74,15 +74,15 @@ pub(super) struct Disk {
     /// Written last, and reported to have failed: a process that comes after a crash may find it
     /// all the same.
     failed: Vec<Write>,
-    /// Nothing can be written until then; the mark cannot either, if so.
+    /// The disk refuses writes until this time; with `true` it refuses the send watermark too.
     ill_until: Duration,
     mark_is_ill: bool,
     hangs_until: Duration,
-    /// Where the journal is shared, and this daemon leads.
+    /// The session with the shared database, while this daemon leads.
     session: Option<DatabaseSession>,
 }
 
-/// What a leader writes through.
+/// A leader's session with the database.
 struct DatabaseSession {
     client: Client,
     number: Number,
@@ -97,14 +97,14 @@ impl DatabaseSession {
     }
 }
 
-/// What is being written.
+/// The group that is being written.
 struct Writing {
     group: Vec<Write>,
     to: To,
 }
 
 enum To {
-    /// It is on disk then.
+    /// The time at which the group is on disk.
     File(Duration),
     /// Its own rows, what will have come of each write, and the claims that were new.
     Database(Box<(Group, Vec<store::Written>)>, Call<Option<HashSet<Key>>>),
@@ -132,7 +132,7 @@ impl Disk {
         self.session = Some(DatabaseSession { client, number, holder, known_beat, open });
     }
 
-    /// Of the term in which it is written.
+    /// Number of the term in which the group is written.
     pub(super) fn number(&self) -> Option<Number> {
         self.session.as_ref().map(|session| session.number)
     }
@@ -155,7 +155,7 @@ impl Disk {
         (self.ill_until, self.mark_is_ill) = (until, mark);
     }
 
-    /// What is being written, or is written next, takes until then.
+    /// The present or the next write takes until this time.
     pub(super) fn hangs(&mut self, until: Duration) {
         self.hangs_until = until;
         self.waits(until);
@@ -201,12 +201,12 @@ impl Disk {
         well
     }
 
-    /// Where a process that is gone left the mark.
+    /// The send watermark of the former process.
     pub(super) fn mark(&self) -> Option<Timestamp> {
         self.mark.and_then(|micros| Timestamp::from_microsecond(micros + 1).ok())
     }
 
-    /// When something is begun or done. The thread does not run until `thaws`.
+    /// Returns the time of the journal's next step. Its thread does not run until `thaws`.
     pub(super) fn next_at(&self, thaws: Duration) -> Option<Duration> {
         match &self.writing {
             Some(Writing { to: To::File(done_at), .. }) => Some(*done_at),
@@ -215,7 +215,7 @@ impl Disk {
         }
     }
 
-    /// Goes on by one step.
+    /// Takes the next step.
     pub(super) fn proceed(
         &mut self,
         now: Duration,
@@ -280,7 +280,7 @@ impl Disk {
 
     fn begins(&mut self, now: Duration, database: &Database, chances: &mut Rng) {
         self.write_at = None;
-        // What precedes an end in order is written before it.
+        // Records that precede an orderly end are written before it.
         let end = self.batch.iter().position(|write| matches!(write, Write::Close(_)));
         let rest = self.batch.split_off(end.map_or(self.batch.len(), |end| end.max(1)));
         let group = std::mem::replace(&mut self.batch, rest);
@@ -354,7 +354,7 @@ impl Disk {
                 Write::Close(_) => written.push(Written::Closed),
             }
         }
-        // Who waits for the end waits for what precedes it.
+        // The one who waits for the end waits for the records before it.
         if let Some(end) = self.batch.iter().position(|write| matches!(write, Write::Close(_))) {
             self.batch.remove(end);
             written.push(Written::Closed);
@@ -388,7 +388,7 @@ impl Disk {
         }
     }
 
-    /// What a new process finds in its own file.
+    /// Returns what a new process finds in its own file.
     pub(super) fn recover(&mut self, database: &mut Database) -> Recovered {
         Recovered { sent_up_to: self.mark(), ..database.tables.memory.recover() }
     }
@@ -398,7 +398,7 @@ fn writes(group: &[Write]) -> Vec<store::Write<'_>> {
     group.iter().filter_map(write_of).collect()
 }
 
-/// What is written of it. `None`: nothing.
+/// The part of the group that is written. `None`: nothing is.
 fn write_of(write: &Write) -> Option<store::Write<'_>> {
     match write {
         Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),

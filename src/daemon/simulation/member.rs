@@ -21,7 +21,7 @@ use crate::schedule::Shard;
 /// Before a connection is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// What it is told.
+/// Events for the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Hand the lease over, and look again for it later.
@@ -42,7 +42,7 @@ pub(super) struct Member {
     notices: VecDeque<LeadershipChange>,
 }
 
-/// How a lease is taken.
+/// Stages of taking a lease.
 #[derive(Clone, Copy)]
 struct Taking {
     mark: Option<Timestamp>,
@@ -51,7 +51,7 @@ struct Taking {
 }
 
 enum Doing {
-    /// It has no connection, and makes one then.
+    /// The member has no connection, and makes one at this time.
     Away(Duration),
     Connects(Call<Identity>),
     Idle,
@@ -87,12 +87,12 @@ impl Member {
         }
     }
 
-    /// Takes in up to when anybody may have sent.
+    /// Takes in the instant up to which anybody may have sent.
     pub(super) fn may_have_sent(&mut self, until: Option<Timestamp>) {
         self.part.may_have_sent(until);
     }
 
-    /// Up to when anybody may have sent, by all that it has seen.
+    /// Returns the instant up to which anybody may have sent, by all that the member has seen.
     pub(super) fn sent_until(&self) -> Option<Timestamp> {
         self.part.sent_until()
     }
@@ -105,17 +105,17 @@ impl Member {
         matches!(self.doing, Doing::Left)
     }
 
-    /// Whether there is something to hear.
+    /// Returns true when an event waits.
     pub(super) fn has_notices(&self) -> bool {
         !self.notices.is_empty()
     }
 
-    /// What its loop hears of next.
+    /// Returns the next event for the member's loop.
     pub(super) fn take_notices(&mut self) -> Option<LeadershipChange> {
         self.notices.pop_front()
     }
 
-    /// When it goes on. It does not run until `thaws`.
+    /// Returns the time of the member's next step. The member does not run until `thaws`.
     pub(super) fn next_at(&self, thaws: Duration) -> Option<Duration> {
         Some(match &self.doing {
             Doing::Away(_) | Doing::Idle if !self.orders.is_empty() => thaws,
@@ -131,7 +131,7 @@ impl Member {
         })
     }
 
-    /// Goes on by one step.
+    /// Takes the next step.
     pub(super) fn proceed(
         &mut self,
         time: Duration,

@@ -32,16 +32,16 @@ use std::thread;
 use scenario::Scenario;
 use world::World;
 
-/// How many seeds of each are run by default: some seconds' worth where the code is not optimised.
-/// `.ci/run` runs 10,000.
+/// Number of seeds of each kind that run by default: some seconds' worth where the code is not
+/// optimised. `.ci/run` runs 10,000.
 const SEEDS: u64 = 200;
 
 /// So many runs come to everything. Of several members, one run in about a thousand sees a second
 /// action.
 const ENOUGH: u64 = 5000;
 
-/// What runs come to, so that what is held of it is held: final states, and events that tell of
-/// trouble.
+/// Final states and events of trouble that runs must come to, so that the simulation shows that it
+/// tests them.
 const COVERED: &[&str] = &[
     "started",
     "finished",
@@ -71,16 +71,16 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// How a run is drawn from its seed.
+/// Draws the scenario of a run from its seed.
 type Draw = fn(u64) -> Scenario;
 
-/// What became of one seed.
+/// Outcome of one seed.
 fn judged(draw: Draw, seed: u64) -> Result<BTreeSet<&'static str>, String> {
     let run = std::panic::catch_unwind(|| {
         let scenario = draw(seed);
-        let book = World::run(&scenario, false);
-        match book.violation() {
-            None => Ok(book.seen),
+        let oracle = World::run(&scenario, false);
+        match oracle.violation() {
+            None => Ok(oracle.seen),
             Some(violation) => Err(violation.to_owned()),
         }
     });
@@ -122,9 +122,9 @@ fn told(draw: Draw, seed: u64) -> String {
         "clocks {:?}\n{:?}\nacts {:?}\nspan {:?} disk {:?}\n",
         scenario.clocks, scenario.conditions, scenario.acts, scenario.span, scenario.disk
     );
-    let book = World::run(&scenario, true);
-    let violation = book.violation().map(str::to_owned);
-    let trace = book.trace();
+    let oracle = World::run(&scenario, true);
+    let violation = oracle.violation().map(str::to_owned);
+    let trace = oracle.trace();
     format!("{text}{}\n=> {}", trace.join("\n"), violation.as_deref().unwrap_or("all holds"))
 }
 

@@ -32,12 +32,12 @@ pub(super) struct Oracle<'a> {
     trace: Option<Vec<String>>,
     violation: Option<String>,
     sent: Vec<Sent>,
-    /// What the wall clock has shown.
+    /// The instants that the wall clock has shown.
     shown: Shown,
     /// The journal has a cursor: from here on every occurrence counts.
     begun: bool,
     file: usize,
-    /// What came due later is not looked at.
+    /// Occurrences that come due later are not judged.
     duty: Timestamp,
     /// Instants about which a claim may be made or not, and it may not be made though it should
     /// have been: the process died after a reload.
@@ -128,7 +128,8 @@ impl<'a> Oracle<'a> {
     pub(super) fn starts(&mut self, life: u32, file: usize, wall: Timestamp, recovered: &Recovered) {
         self.is_behind = false;
         if life > 1 && file != self.file {
-            // What a restart under another file makes of what was claimed ahead is left to it.
+            // A restart under another file decides on occurrences that were claimed ahead, and is
+            // not judged.
             let shown = self.shown().unwrap_or(wall);
             self.shown.doubts(shown - AHEAD, shown.max(wall) + AHEAD);
         }
@@ -162,12 +163,12 @@ impl<'a> Oracle<'a> {
         self.shown.until()
     }
 
-    /// What came due later is not looked at.
+    /// Occurrences that come due later are not judged.
     pub(super) fn duty_ends(&self) -> Timestamp {
         self.shown().unwrap_or(Timestamp::MIN).min(self.duty)
     }
 
-    /// From now on nothing goes wrong.
+    /// Takes in that no fault happens from now on.
     pub(super) fn all_is_well(&mut self, wall: Timestamp) {
         self.duty = wall;
     }
@@ -177,7 +178,7 @@ impl<'a> Oracle<'a> {
         self.begun |= committed.cursor().is_some();
     }
 
-    /// What no journal knows of comes due in another life.
+    /// Instants that no journal knows come due in another life.
     pub(super) fn died(&mut self, committed: &Memory) {
         self.undone.append(&mut self.vague_if_it_dies);
         if let Some(cursor) = committed.cursor() {
@@ -193,8 +194,8 @@ impl<'a> Oracle<'a> {
         let until = self.shown().unwrap_or(cursor).max(cursor) + AHEAD;
         self.older_until = self.older_until.max(Some(until));
         self.shown.is_restored(cursor, repeat, self.file);
-        // Where the file has changed since, what the copy has not claimed ahead by the former one
-        // is not planned again.
+        // Where the file has changed since, occurrences of the former file that the copy has not
+        // claimed ahead are not planned again.
         self.undone.push((cursor - AHEAD, cursor));
     }
 
@@ -366,7 +367,7 @@ impl<'a> Oracle<'a> {
         self.expected().find(|key| !self.has(committed, key))
     }
 
-    /// What came due, each time through its instant.
+    /// Occurrences that came due, in each pass through their instant.
     fn expected(&self) -> impl Iterator<Item = Key> + '_ {
         self.shown.stretches().iter().flat_map(move |stretch| {
             self.scenario.files[stretch.file].lines.iter().flat_map(move |line| {
@@ -378,15 +379,16 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    /// Whether the entry has an appointment then by every file by which it is due then.
+    /// Returns true when the entry has an appointment at this instant by every file by which it is
+    /// due.
     fn is_appointment(&self, key: &Key) -> bool {
         let due = self.scenario.files.iter().filter_map(|file| file.due(key.entry()));
         let mut then = due.filter(|due| due.is_at(key.scheduled_at())).peekable();
         then.peek().is_some() && then.all(|due| due.is_appointment())
     }
 
-    /// Whether an occurrence is claimed, or was left to an earlier pass that has not come to its
-    /// end.
+    /// Returns true when an occurrence is claimed, or was left to an earlier pass that has not
+    /// ended.
     fn has(&self, committed: &Memory, key: &Key) -> bool {
         committed.row(key).is_some() || committed.is_left_to_former_pass(key)
     }
@@ -585,7 +587,7 @@ impl<'a> Oracle<'a> {
     }
 }
 
-/// What is scheduled is scheduled at whole seconds, and what a person fires is not.
+/// The schedule's occurrences have whole seconds, those of a person's `fire` have not.
 fn is_by_hand(key: &Key) -> bool {
     key.scheduled_at().subsec_nanosecond() != 0
 }

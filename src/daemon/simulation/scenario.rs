@@ -26,12 +26,13 @@ use crate::schedule::{
 };
 pub(super) use people::People;
 
-/// All that a run depends on.
+/// Everything that a run depends on.
 pub(super) struct Scenario {
     pub(super) seed: u64,
-    /// What the wall clock shows at the first start.
+    /// The wall clock at the first start.
     pub(super) start: Timestamp,
-    /// How long things go wrong. Afterwards all is well, and everything has to come to its end.
+    /// Time during which faults happen. Afterwards there are none, and every occurrence has to come
+    /// to its end.
     pub(super) span: Duration,
     /// The versions of the schedule file.
     pub(super) files: Vec<File>,
@@ -40,7 +41,7 @@ pub(super) struct Scenario {
     /// Every stack and job that any file names.
     pub(super) universe: Schedule,
     pub(super) conditions: Conditions,
-    /// How far each machine's clock is ahead of the server's at the start. More than one: they
+    /// Time by which each machine's clock is ahead of the server's at the start. Several machines
     /// share the journal.
     pub(super) clocks: Vec<SignedDuration>,
     /// So far apart are they at most.
@@ -50,16 +51,16 @@ pub(super) struct Scenario {
     /// Crashes at one in so many points, if at all.
     pub(super) crash: Option<u32>,
     pub(super) crashes: u32,
-    /// Of a hundred crashes, how many are the machine's.
+    /// Percentage of crashes that are the machine's.
     pub(super) machine: u32,
-    /// Of a hundred requests, how many cannot connect, and how many answers come twice.
+    /// Percentages of requests that cannot connect, and of answers that come twice.
     pub(super) refused: u32,
     pub(super) doubled: u32,
-    /// Of a hundred loop turns, how many come late.
+    /// Percentage of turns of the loop that come late.
     pub(super) sluggish: u32,
-    /// Of a hundred beats, how many are lost.
+    /// Percentage of beats that are lost.
     pub(super) lost_beats: u32,
-    /// How long a write takes until it is on disk, or an answer of the database.
+    /// Time of a write until it is on disk, or of an answer of the database.
     pub(super) disk: database::Latency,
     /// Who else runs jobs of the stacks with our tokens.
     pub(super) people: Option<People>,
@@ -76,7 +77,7 @@ pub(super) struct File {
 /// The period of an appointment, in seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-/// When an entry is due, apart from the timetable: at the seconds since the epoch that leave a
+/// The due instants of an entry, apart from the timetable: the seconds since the epoch that leave a
 /// remainder.
 #[derive(Clone)]
 pub(super) struct Line {
@@ -109,7 +110,7 @@ pub(super) enum Act {
     /// Somebody sets a clock that is right wrong, by so much in each case, or one that is wrong
     /// right.
     SetClock(SignedDuration),
-    /// Nothing of the daemon runs: the machine sleeps, or the process is stopped.
+    /// The daemon does not run: the machine sleeps, or the process is stopped.
     Freeze(Duration),
     /// The journal cannot be written; neither can the mark, if so.
     IllDisk(Duration, bool),
@@ -121,7 +122,7 @@ pub(super) enum Act {
     Restore { age: Duration, down: Duration },
     /// Another journal is in the place of the shared one, until somebody brings it back.
     Replaced(Duration),
-    /// Nothing passes between the machine and the shared database.
+    /// The line between the machine and the shared database is cut.
     CutOff(Duration),
     /// The connection through which the machine writes to the shared database swallows all, and the
     /// elector's goes on.
@@ -176,12 +177,13 @@ impl Due {
 
     const NEVER: Due = Due { period: 0, phase: 0 };
 
-    /// Whether it is an appointment, which is kept once however often the clock shows its instant.
+    /// Returns true for an appointment, which is kept once however often the clock shows its
+    /// instant.
     pub(super) fn is_appointment(self) -> bool {
         self.period == DAY
     }
 
-    /// Whether it is due then.
+    /// Returns true when the entry is due at this instant.
     pub(super) fn is_at(self, at: Timestamp) -> bool {
         self.period > 0 && at.subsec_nanosecond() == 0 && at.as_second().rem_euclid(self.period) == self.phase
     }
@@ -204,7 +206,7 @@ impl File {
         File { schedule: Schedule { accounts: accounts.to_vec(), entries }, lines }
     }
 
-    /// When an entry is due by this file.
+    /// Returns the due instants of an entry by this file.
     pub(super) fn due(&self, entry: &EntryName) -> Option<Due> {
         self.lines.iter().find(|line| line.entry.name == *entry).map(|line| line.due)
     }
@@ -296,7 +298,7 @@ impl Scenario {
         scenario.restoring_known_worlds()
     }
 
-    /// Whether a run may be repeated, or lead to another.
+    /// Returns true when a run may be repeated, or lead to another.
     pub(super) fn has_links(&self) -> bool {
         self.universe.entries.iter().any(|entry| entry.after.is_some() || entry.retry.is_some())
     }
@@ -368,7 +370,8 @@ fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
         start_deadline: deadline(rng),
         jitter: if rng.u32(..4) > 0 { Duration::ZERO } else { jitter(rng) },
         priority: rng.choice([Priority::Low, Priority::Normal, Priority::High]).unwrap_or_default(),
-        // Of one entry in every file: what is sent twice under one may be settled under another.
+        // The account of one entry is the same in every file: an occurrence that is sent under one
+        // file may be settled under another.
         idempotent: number == 3,
         follow: rng.u32(..10) < 6,
         paused: rng.u32(..20) == 0,
@@ -396,7 +399,7 @@ impl Line {
     }
 }
 
-/// What somebody does to the file.
+/// A change of the schedule file.
 fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
     for _ in 0..rng.usize(1..=3) {
         let place = rng.usize(..lines.len());
@@ -413,7 +416,7 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
                 let number = lines[place].entry.name.as_str()[1..].parse().expect("a number");
                 lines[place] = line(number, accounts, rng);
             }
-            // What a reload changes of what is claimed, or waits.
+            // A change by reload to occurrences that are claimed or wait.
             6 => amend(&mut lines[place], |entry| entry.jitter = jitter(rng)),
             7 => amend(&mut lines[place], |entry| entry.paused = !entry.paused),
             9 => amend(&mut lines[place], |entry| entry.stack_state = StackState::Hold),
@@ -483,8 +486,8 @@ fn fault(rng: &mut Rng) -> Fault {
         10 => FaultKind::ResetMidBody,
         11 => FaultKind::Slow(span(rng), Order::EffectFirst),
         12 => FaultKind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
-        // What takes effect later than two minutes after it was sent is taken not to have started:
-        // it may run twice.
+        // A request that takes effect more than two minutes after it was sent counts as not
+        // started, so that its occurrence may run twice.
         13 => FaultKind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
         14 => FaultKind::Garbage,
         15 => FaultKind::Bare,

@@ -39,10 +39,10 @@ pub(super) struct Stretch {
     pass: u32,
 }
 
-/// How far the daemon is by its own word.
+/// Progress of the daemon by its own word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planned {
-    /// Everything before is planned. `None`: nothing is.
+    /// Everything before this instant is planned. `None`: nothing is.
     pub(super) cursor: Option<Timestamp>,
     pub(super) repeat: Option<Repeat>,
     /// The cursor that is committed.
@@ -52,7 +52,7 @@ pub(super) struct Planned {
 #[derive(Default)]
 pub(super) struct Shown {
     stretches: Vec<Stretch>,
-    /// What the clock shows again in each pass but the first.
+    /// The stretch that the clock shows again in each pass but the first.
     repeats: BTreeMap<u32, Repeat>,
     pass: u32,
     /// The stretches, the journal's cursor and its pass when this life began.
@@ -79,7 +79,7 @@ impl Shown {
         self.stretches.last().map(|last| last.until)
     }
 
-    /// Whether the clock has shown an instant more than once.
+    /// Returns true when the clock has shown an instant more than once.
     pub(super) fn is_again(&self, at: Timestamp) -> bool {
         self.repeats.values().any(|repeat| repeat.from <= at && at < repeat.until)
     }
@@ -189,7 +189,7 @@ impl Shown {
         Ok(())
     }
 
-    /// What is scheduled then or later was not planned.
+    /// Occurrences from this instant on were not planned.
     fn cut(&mut self, cursor: Timestamp) {
         for stretch in &mut self.stretches {
             stretch.until = stretch.until.min(cursor - JUST).max(stretch.after);
@@ -211,16 +211,16 @@ impl Shown {
         }
     }
 
-    /// What no journal knows of comes due in another life.
+    /// Instants that no journal knows come due in another life.
     pub(super) fn died(&mut self, cursor: Timestamp, repeat: Option<Repeat>, file: usize) {
         let pass = repeat.map_or(0, |repeat| repeat.pass);
         // The next life plans this stretch again, by its own file.
         self.doubts(cursor - AHEAD, cursor);
         if (Some(cursor), pass) == (self.at_start.1, self.at_start.2) {
-            // Nothing of what it planned is claimed.
+            // None of the occurrences that were planned is claimed.
             self.stretches = std::mem::take(&mut self.at_start.0);
         }
-        // What is scheduled at the cursor is not before it.
+        // An occurrence at the cursor is not before it.
         let before = cursor - JUST;
         self.stretches.retain_mut(|stretch| {
             if stretch.pass == pass {

@@ -7,7 +7,7 @@ use crate::quota::{Answer, ThrottleWords};
 use crate::rehearsal::network::Network;
 use crate::schedule::QuotaSettings;
 
-/// So many answers without headers let the daemon count for itself.
+/// After this many answers without headers the daemon counts for itself.
 const SILENT: u32 = 5;
 
 /// While nothing was told, one request goes, and after each of these without an answer twice as
@@ -20,10 +20,10 @@ pub(super) struct Spending {
     /// This life's, and not known to be counted by the newest answer.
     open: Vec<Open>,
     bare: u32,
-    /// Since when one has been in flight, or admitted.
+    /// Time since which a request has been in flight, or admitted.
     in_flight_since: Duration,
-    /// So many are admitted and have not left: something is to be written first, or they will not
-    /// leave.
+    /// Number of requests that are admitted and have not left: a write comes first, or they will
+    /// not leave.
     admitted: usize,
 }
 
@@ -156,8 +156,8 @@ impl Spending {
         }
     }
 
-    /// Whether a refusal with these words and without a Remaining closes the window, as far as the
-    /// newest answer tells. The rule is that of `Quota::judge`.
+    /// Returns true when a refusal with these words and without a Remaining closes the window, as
+    /// far as the newest answer tells. The rule is that of `Quota::judge`.
     fn is_spent(&self, words: ThrottleWords, now: Duration, settings: QuotaSettings) -> bool {
         match words {
             ThrottleWords::Absent => false,

@@ -32,12 +32,12 @@ use crate::schedule::{AccountName, EntryName, StackUid};
 use machine::Machine;
 use process::Process;
 
-/// All that was due while things went wrong has to be settled this long after. The longest job runs
-/// for ten minutes, and a quota for three requests in ninety seconds may be all there is for
+/// Time after the last fault by which everything that was due before has to be settled. The longest
+/// job runs for ten minutes, and a quota of three requests in ninety seconds may have to do for
 /// hundreds of questions.
 const SETTLES_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// How long it goes on as usual when all is well again.
+/// Time for which the run goes on after the last fault is settled.
 const AFTERMATH: Duration = Duration::from_secs(15);
 
 /// No run needs as many: the loop does not sleep.
@@ -54,7 +54,7 @@ pub(super) struct Crash;
 
 type Step<T = ()> = Result<T, Crash>;
 
-/// What happens at an instant that is known before.
+/// An event at an instant that is known beforehand.
 enum Happens {
     Beat(u32),
     Arrives(u32, Answer),
@@ -70,7 +70,7 @@ enum Happens {
     ResumeInCloud66(&'static str),
     /// Somebody runs a job of a stack with an account's token.
     SomebodyRuns(AccountName, StackUid),
-    /// What a leader has decided to send comes to its task.
+    /// A request that a leader has decided to send comes to its task.
     Leaves(u32, RequestId, Box<Request>),
     AllIsWell,
     Silence,
@@ -79,13 +79,13 @@ enum Happens {
 pub(super) struct World<'a> {
     scenario: &'a Scenario,
     chances: Rng,
-    /// Since the first start. The server's clock goes with it.
+    /// Time since the first start. The server's clock goes with it.
     time: Duration,
-    /// What happens, and to which machine.
+    /// The next events, each with its machine.
     queue: BTreeMap<(Duration, u32, u64), (usize, Happens)>,
     last: u64,
     network: Network,
-    /// What is committed, by whomever.
+    /// Rows that any member has committed.
     database: Database,
     machines: Vec<Machine>,
     /// Copies of the journal, by the act that puts them back.
@@ -97,9 +97,9 @@ pub(super) struct World<'a> {
     /// The file that is in place.
     file: usize,
     calm: bool,
-    /// All that was due while things went wrong is settled since then.
+    /// Time since which everything that was due during the faults is settled.
     settled_at: Option<Duration>,
-    pub(super) book: Oracle<'a>,
+    pub(super) oracle: Oracle<'a>,
 }
 
 impl<'a> World<'a> {
@@ -135,7 +135,7 @@ impl<'a> World<'a> {
             file: 0,
             calm: false,
             settled_at: None,
-            book: Oracle::new(scenario, trace),
+            oracle: Oracle::new(scenario, trace),
             chances,
         };
         for machine in 0..world.machines.len() {
@@ -151,13 +151,13 @@ impl<'a> World<'a> {
         }
         world.at(scenario.span, Happens::AllIsWell);
         world.go_on();
-        world.book.judge(&world.database.tables.memory, world.network.api());
-        world.book
+        world.oracle.judge(&world.database.tables.memory, world.network.api());
+        world.oracle
     }
 
     fn at(&mut self, at: Duration, what: Happens) {
         self.last += 1;
-        // What happens at one instant happens in any order.
+        // Events of one instant happen in any order.
         self.queue.insert((at, self.chances.u32(..), self.last), (self.here, what));
     }
 
@@ -167,12 +167,12 @@ impl<'a> World<'a> {
         Now { wall: self.server() + machine.ahead, mono: mono.unsigned_abs() }
     }
 
-    /// What is committed.
+    /// Returns the committed journal.
     fn journal(&self) -> &Memory {
         &self.database.tables.memory
     }
 
-    /// Whether several share the journal.
+    /// Returns true when several members share the journal.
     fn is_shared(&self) -> bool {
         self.machines.len() > 1
     }
@@ -187,9 +187,9 @@ impl<'a> World<'a> {
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {
-        if self.book.traces() {
+        if self.oracle.traces() {
             let wall = self.now().wall;
-            self.book.note(self.time, wall, what());
+            self.oracle.note(self.time, wall, what());
         }
     }
 
@@ -197,9 +197,9 @@ impl<'a> World<'a> {
         let end = self.scenario.span + SETTLES_WITHIN;
         for round in 0.. {
             if round == MOST_ROUNDS {
-                self.book.violated(format!("it goes round and round: {}", self.left()));
+                self.oracle.violated(format!("it goes round and round: {}", self.left()));
             }
-            if !self.book.holds() || self.time >= end {
+            if !self.oracle.holds() || self.time >= end {
                 break;
             }
             if self.calm && round % 64 == 0 && self.is_over() {
@@ -219,18 +219,19 @@ impl<'a> World<'a> {
             }
         }
         if self.time >= end {
-            self.book.violated(format!("not settled six hours after all was well: {}", self.left()));
+            self.oracle.violated(format!("not settled six hours after all was well: {}", self.left()));
         }
     }
 
-    /// Whether all is settled, and nothing that may still take effect is under way.
+    /// Returns true when everything is settled and no request that may still take effect is under
+    /// way.
     fn is_over(&mut self) -> bool {
-        let duty = self.book.duty_ends();
+        let duty = self.oracle.duty_ends();
         let watches = |process: &Process| process.node.core().watched_for_surplus() > 0;
         let settled = self.leader().is_some()
             && !self.machines.iter().any(|machine| machine.process.as_ref().is_some_and(watches))
             && self.journal().rows().all(|(key, row)| row.is_settled || row.first(key) > duty)
-            && self.book.owes(self.journal()).is_none();
+            && self.oracle.owes(self.journal()).is_none();
         if !settled {
             self.settled_at = None;
             return false;
@@ -239,11 +240,11 @@ impl<'a> World<'a> {
         self.network.next_at().is_none() || self.time >= since + LATEST_EFFECT
     }
 
-    /// What is not settled yet.
+    /// Returns what is not settled yet, for a failure's message.
     fn left(&self) -> String {
-        let duty = self.book.duty_ends();
+        let duty = self.oracle.duty_ends();
         let open = self.journal().rows().find(|(key, row)| !row.is_settled && row.first(key) <= duty);
-        format!("open {open:?}, lost {:?}", self.book.owes(self.journal()))
+        format!("open {open:?}, lost {:?}", self.oracle.owes(self.journal()))
     }
 
     /// Whatever is to be done at this instant, one thing of it.
@@ -362,7 +363,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Nothing goes wrong any more: all has to come to its end.
+    /// Ends the faults: everything has to come to its end.
     fn all_is_well(&mut self) -> Step {
         self.note(|| "ALL IS WELL".to_owned());
         self.calm = true;
@@ -377,7 +378,7 @@ impl<'a> World<'a> {
         }
         self.network.api_mut().set_faults(Vec::new());
         self.network.others_leave();
-        self.book.all_is_well(self.now().wall);
+        self.oracle.all_is_well(self.now().wall);
         for account in &self.scenario.universe.accounts {
             let user = self.network.user(&account.name).unwrap_or_default().to_owned();
             let _ = self.network.api_mut().set_limit(&user, account.quota.limit);
@@ -386,7 +387,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Nothing comes due any more, so that all comes to its end whatever the quota.
+    /// Ends the schedule, so that everything comes to its end whatever the quota.
     fn falls_silent(&mut self) -> Step {
         self.file = self.scenario.silent_file;
         for machine in 0..self.machines.len() {
@@ -427,7 +428,7 @@ impl<'a> World<'a> {
         self.at(self.time + down, Happens::Start);
     }
 
-    /// Nothing of the process is left.
+    /// The process is gone.
     fn is_gone(&mut self, with_machine: bool) {
         let machine = &mut self.machines[self.here];
         machine.disk.crash(with_machine, self.time, &mut self.database, &mut self.chances);
@@ -441,7 +442,7 @@ impl<'a> World<'a> {
         let flights: BTreeSet<u64> = listening.flat_map(|process| process.flying.into_keys()).collect();
         self.network.hang_up(&flights, &mut self.chances);
         if fired {
-            self.book.died(&self.database.tables.memory);
+            self.oracle.died(&self.database.tables.memory);
         }
     }
 }

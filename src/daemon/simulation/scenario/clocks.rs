@@ -12,8 +12,8 @@ use super::{Act, DAY, Due, File, Line, Scenario};
 const HOUR: i64 = 3_600_000;
 
 impl Scenario {
-    /// The same run with another clock. Its entries are due less often: a clock that is set forward
-    /// by a day brings a day's occurrences at once.
+    /// Returns the run with another clock. Its entries are due less often, because a clock that is
+    /// set forward by a day brings a day's occurrences at once.
     pub(super) fn with_clocks_by_days(seed: u64) -> Scenario {
         let alone = Scenario::of_one(seed);
         let mut rng = Rng::with_seed(seed ^ 0xda75);

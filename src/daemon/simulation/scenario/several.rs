@@ -12,8 +12,8 @@ use crate::schedule::EntryName;
 const APART: i64 = 30_000;
 
 impl Scenario {
-    /// The same schedule and the same API, for two or three daemons that share a journal and a
-    /// file.
+    /// Returns the scenario with the same schedule and API for two or three daemons that share a
+    /// journal and a file.
     pub(in super::super) fn of_several(seed: u64) -> Scenario {
         let alone = Scenario::of_one(seed);
         let mut rng = Rng::with_seed(seed ^ 0x5e7e);
@@ -36,7 +36,7 @@ impl Scenario {
     }
 }
 
-/// What clocks show, in milliseconds ahead of the API's.
+/// Draws the clocks, in milliseconds ahead of the API's.
 struct Clocks {
     earliest: i64,
     apart: i64,

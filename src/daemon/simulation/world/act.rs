@@ -161,6 +161,6 @@ impl World<'_> {
             }
         }
         self.note(|| format!("the journal is as it was when its cursor was {cursor}"));
-        self.book.is_restored(cursor, repeat);
+        self.oracle.is_restored(cursor, repeat);
     }
 }

@@ -30,7 +30,7 @@ impl World<'_> {
         }
         let wall = self.now().wall;
         let at = Timestamp::from_microsecond(wall.as_microsecond() | 1).unwrap_or(wall);
-        self.book.asks(at);
+        self.oracle.asks(at);
         if self.chances.bool() {
             let after = Duration::from_millis(self.chances.u64(..6000));
             self.at(self.time + after, Happens::AsksAgain(name.clone(), at));
@@ -57,7 +57,7 @@ impl World<'_> {
 
     /// An entry's pause has come to its end.
     pub(super) fn pause_ends(&mut self, entry: EntryName) {
-        self.book.resumed(&entry);
+        self.oracle.resumed(&entry);
         let Some(process) = &self.machines[self.here].process else { return };
         if !process.node.is_being_steered(&entry) {
             self.ask(Write::PauseEnds(entry));
@@ -67,8 +67,8 @@ impl World<'_> {
     /// A pause or a resume is written.
     pub(super) fn steered(&mut self, steering: &Steering) {
         match &steering.to {
-            PauseChange::Paused(pause) => self.book.paused(&steering.entry, pause),
-            PauseChange::Resumed => self.book.resumed(&steering.entry),
+            PauseChange::Paused(pause) => self.oracle.paused(&steering.entry, pause),
+            PauseChange::Resumed => self.oracle.resumed(&steering.entry),
         }
     }
 }

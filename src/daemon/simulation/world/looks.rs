@@ -74,7 +74,7 @@ impl World<'_> {
             Request::Action(..) | Request::Actions { .. } | Request::JobRecord(..) => Ok(()),
         };
         if let Err(what) = heeded {
-            self.book.violated(what);
+            self.oracle.violated(what);
         }
     }
 }

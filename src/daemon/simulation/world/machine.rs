@@ -12,22 +12,24 @@ use crate::journal::postgres::tables::Id;
 
 /// A machine, and the daemon on it.
 pub(super) struct Machine {
-    /// How far its clock is ahead of the server's, when nobody has set it.
+    /// Time by which the clock is ahead of the server's when nobody has set it.
     pub(super) base: SignedDuration,
-    /// How far it is ahead now, and how far it has ever been.
+    /// Time by which the clock is ahead now, and the most that it has been ahead.
     pub(super) ahead: SignedDuration,
     pub(super) ahead_at_most: SignedDuration,
-    /// When it was started, before the first start of the daemon.
+    /// Time at which the machine was started, before the first start of the daemon.
     pub(super) booted: SignedDuration,
     pub(super) disk: Disk,
     /// Its part among several, while it is up.
     pub(super) member: Option<Member>,
-    /// Who it was last, as its state directory has it. None after a start of the machine.
+    /// Identity of the former process, as the state directory has it. `None` after a start of the
+    /// machine.
     pub(super) former: Option<Id>,
-    /// Up to when anybody may have sent, as its state directory has it.
+    /// The instant up to which anybody may have sent, as the state directory has it.
     pub(super) known_until: Option<Timestamp>,
     pub(super) opening: Option<Opening>,
-    /// What fires: always while it is up where it is alone, and while it leads where it is not.
+    /// The daemon that fires: always while a single machine is up, and while the member leads among
+    /// several.
     pub(super) process: Option<Process>,
     /// Those of former terms, which listen to what was in flight.
     pub(super) listeners: Vec<Process>,
@@ -54,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// When something of it goes on by itself.
+    /// Returns the time at which the machine goes on by itself.
     pub(super) fn next_at(&self, now: Duration) -> Option<Duration> {
         let member = self.member.as_ref().and_then(|member| member.next_at(self.frozen_until));
         let opening = self.opening.as_ref().map(|opening| opening.next_at(self.frozen_until));
@@ -62,7 +64,7 @@ impl Machine {
         [self.wakes_at(now), member, opening, disk].into_iter().flatten().min()
     }
 
-    /// When its loop has something to do.
+    /// Returns the time at which the loop has something to do.
     pub(super) fn wakes_at(&self, now: Duration) -> Option<Duration> {
         let hears = self.member.as_ref().is_some_and(Member::has_notices) && self.opening.is_none();
         let at = match &self.process {

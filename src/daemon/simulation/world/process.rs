@@ -22,11 +22,11 @@ pub(super) struct Process {
     pub(super) wakes_at: Duration,
     /// The lease is being handed over, until then at the latest. `None`: it is kept.
     pub(super) leaves_until: Option<Duration>,
-    /// Requests on their way: what the book has them as, by the number that the network gave them.
+    /// Requests on their way: as the oracle knows them, by the number that the network gave them.
     pub(super) flying: HashMap<u64, Flying>,
     /// Answers to the looks of this process.
     pub(super) looks: Looks,
-    /// What a request is in the book, until it has ended.
+    /// A request as the oracle knows it, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
     /// Requests that were admitted and have not left: when, and of which occurrence.
     pub(super) admitted: HashMap<RequestId, (Duration, AccountName, Option<Key>)>,

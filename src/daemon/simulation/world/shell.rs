@@ -58,7 +58,7 @@ impl World<'_> {
         self.begins(recovered, older.map(|(_, event)| event), SendPermit::default(), Reach::ALONE)
     }
 
-    /// Goes on where the journal ends.
+    /// Starts a daemon that goes on where the journal ends.
     pub(super) fn begins(
         &mut self,
         recovered: Recovered,
@@ -75,11 +75,11 @@ impl World<'_> {
                 "START of life {life}, file {file}: cursor {cursor:?}, stopped {stopped:?}, mark {mark:?}"
             )
         });
-        for open in recovered.open.iter().filter(|_| self.book.traces()).cloned().collect::<Vec<_>>() {
+        for open in recovered.open.iter().filter(|_| self.oracle.traces()).cloned().collect::<Vec<_>>() {
             self.note(|| format!("  open: {} {:?}", open.claim.key, open.reached));
         }
-        self.book.starts(life, self.file, now.wall, &recovered);
-        self.book.knows_paused(&recovered.paused);
+        self.oracle.starts(life, self.file, now.wall, &recovered);
+        self.oracle.knows_paused(&recovered.paused);
         let schedule = Arc::new(self.scenario.files[self.file].schedule.clone());
         let (node, outputs) = Node::new(schedule, recovered, reach, permit, self.chances.u64(..), now);
         let time = self.time;
@@ -164,7 +164,7 @@ impl World<'_> {
         let Some(process) = &self.machines[self.here].process else { return };
         let (cursor, repeat) = process.node.core().planned();
         let committed = self.database.tables.memory.cursor();
-        self.book.sees(now, Planned { cursor, repeat, committed });
+        self.oracle.sees(now, Planned { cursor, repeat, committed });
     }
 
     pub(super) fn ask(&mut self, write: Write) {
@@ -184,7 +184,7 @@ impl World<'_> {
             self.at(frozen_until, Happens::Reread);
             return Ok(());
         }
-        self.book.passes(now.wall);
+        self.oracle.passes(now.wall);
         // It takes a while to prepare a schedule.
         let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
         let schedule = self.scenario.files[file].schedule.clone();
@@ -200,8 +200,8 @@ impl World<'_> {
         );
         let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
         let outputs = process.node.handle(Input::Replace(part.prepared), now);
-        self.book.reloads(file);
-        // What is due is sent under the schedule before.
+        self.oracle.reloads(file);
+        // Due occurrences are sent under the former schedule.
         let performed = self.perform(outputs);
         if let Some(process) = &mut self.machines[self.here].process {
             process.file = file;
@@ -214,10 +214,12 @@ impl World<'_> {
     pub(super) fn written(&mut self, written: Written) -> Step {
         self.point()?;
         match written {
-            Written::Refused(refused) => self.book.violated(format!("the journal refuses a step: {refused}")),
+            Written::Refused(refused) => {
+                self.oracle.violated(format!("the journal refuses a step: {refused}"))
+            }
             Written::Claimed(cursor, known) => {
                 if known.is_some() {
-                    self.book.claimed(&self.database.tables.memory);
+                    self.oracle.claimed(&self.database.tables.memory);
                 }
                 self.comes(Answer::Claimed { cursor, known });
             }
@@ -243,7 +245,7 @@ impl World<'_> {
 
     fn may_be_sent(&mut self, key: Option<&Key>) {
         if let Some(process) = &self.machines[self.here].process {
-            self.book.may_be_sent(key, &self.scenario.files[process.file].schedule);
+            self.oracle.may_be_sent(key, &self.scenario.files[process.file].schedule);
         }
     }
 
@@ -251,7 +253,7 @@ impl World<'_> {
         // An occurrence that is sent in the turn in which a pause ends is no longer paused.
         for output in &outputs {
             if let Output::Effect(Effect::PauseEnds(entry)) = output {
-                self.book.resumed(entry);
+                self.oracle.resumed(entry);
             }
         }
         let (time, shared) = (self.time, self.is_shared());
@@ -263,7 +265,7 @@ impl World<'_> {
             };
             match output {
                 Output::Effect(effect) => {
-                    // What is sent at once is recorded right behind.
+                    // A request that is sent at once is recorded right behind.
                     let next = match outputs.peek() {
                         Some(Output::Effect(Effect::Record(key, _))) => Some(key.clone()),
                         _ => None,
@@ -283,7 +285,7 @@ impl World<'_> {
                     self.not_sent(id, &request, &why);
                 }
                 Output::Claim(claims) => {
-                    if self.book.traces() && !claims.claims.is_empty() {
+                    if self.oracle.traces() && !claims.claims.is_empty() {
                         let keys: Vec<String> =
                             claims.claims.iter().map(|claim| claim.key.to_string()).collect();
                         let cursor = claims.cursor;
@@ -359,7 +361,7 @@ impl World<'_> {
 
     fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
         let (account, _) = network::purpose(request);
-        self.book.admits(&account, self.time);
+        self.oracle.admits(&account, self.time);
         if let Some(process) = &mut self.machines[self.here].process {
             process.admitted.insert(id, (self.time, account, key));
         }
@@ -368,13 +370,13 @@ impl World<'_> {
     pub(super) fn tells(&mut self, event: Event) {
         let process = self.machines[self.here].process.as_ref();
         let (life, file) = process.map_or((0, self.file), |process| (process.life, process.file));
-        self.book.is_missed(&event, &self.scenario.files[file].schedule);
+        self.oracle.is_missed(&event, &self.scenario.files[file].schedule);
         self.tells_of(life, event);
     }
 
     pub(super) fn tells_of(&mut self, life: u32, event: Event) {
         self.note(|| format!("told: {} {}", event.name(), event.message()));
-        self.book.told(life, event);
+        self.oracle.told(life, event);
     }
 
     /// Something has ended of which the loop is to hear.
@@ -415,8 +417,8 @@ impl World<'_> {
     /// A request leaves: from here on it may take effect.
     pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
         let (time, now) = (self.time, self.now());
-        if matches!(request, Request::RunNow(_)) && !self.book.is_behind && !self.holds_the_lease() {
-            self.book.violated(format!("{id:?} is sent while another member has the lease"));
+        if matches!(request, Request::RunNow(_)) && !self.oracle.is_behind && !self.holds_the_lease() {
+            self.oracle.violated(format!("{id:?} is sent while another member has the lease"));
         }
         let unreachable = time < self.machines[self.here].unreachable_until;
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
@@ -431,8 +433,8 @@ impl World<'_> {
             return Ok(());
         }
         let Some((asked, account, key)) = process.admitted.remove(&id) else { return Ok(()) };
-        self.book.was_admitted(&account);
-        let number = self.book.sends(
+        self.oracle.was_admitted(&account);
+        let number = self.oracle.sends(
             (asked, self.time),
             now.wall,
             &account,
@@ -462,7 +464,7 @@ impl World<'_> {
         });
         let server = self.server();
         let flight = self.network.send(id, request, server);
-        self.book.flies(number, flight);
+        self.oracle.flies(number, flight);
         if let Some(process) = &mut self.machines[self.here].process {
             process.flying.insert(flight, Flying { id, sent_at: now.wall });
             process.requests.insert(id, number);
@@ -531,9 +533,9 @@ impl World<'_> {
         {
             let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
             if let Some(number) = process.requests.remove(id) {
-                self.book.ended(number, self.time, *quota, &self.network);
+                self.oracle.ended(number, self.time, *quota, &self.network);
             } else if let Some((_, account, _)) = process.admitted.remove(id) {
-                self.book.was_admitted(&account);
+                self.oracle.was_admitted(&account);
             }
         }
         match &answer {

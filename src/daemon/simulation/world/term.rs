@@ -91,7 +91,7 @@ impl World<'_> {
         let (time, here) = (self.time, self.here);
         let Some(mut process) = self.machines[here].process.take() else { return };
         self.note(|| format!("STEPS DOWN: life {}", process.life));
-        self.book.died(&self.database.tables.memory);
+        self.oracle.died(&self.database.tables.memory);
         process.node.steps_down();
         let stops = process.node.is_ending();
         let machine = &mut self.machines[here];
@@ -138,7 +138,7 @@ impl World<'_> {
         self.leaves(id, request)
     }
 
-    /// Whether nobody else has taken the lease, so far.
+    /// Returns true as long as nobody else has taken the lease.
     pub(super) fn holds_the_lease(&self) -> bool {
         let number = self.machines[self.here].disk.number();
         number.is_none_or(|number| self.database.tables.look().seen.number == number.get())
