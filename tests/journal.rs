@@ -111,7 +111,7 @@ enum Place {
 /// A journal, and the membership that it is open by.
 struct Open {
     opened: Opened,
-    seat: Option<(ShardHandle, Membership)>,
+    shard_handle: Option<(ShardHandle, Membership)>,
 }
 
 impl Deref for Open {
@@ -131,8 +131,8 @@ impl DerefMut for Open {
 impl Open {
     async fn closed(self) {
         closed(self.opened).await;
-        if let Some((seat, _membership)) = self.seat {
-            seat.leave().await;
+        if let Some((shard_handle, _membership)) = self.shard_handle {
+            shard_handle.leave().await;
         }
     }
 }
@@ -146,7 +146,7 @@ impl Place {
 
     async fn open(&self) -> Open {
         match self {
-            Place::File(place) => Open { opened: open(place.path()), seat: None },
+            Place::File(place) => Open { opened: open(place.path()), shard_handle: None },
             Place::Database(place, address) => {
                 let profile = Profile {
                     name: "test".to_owned(),
@@ -160,13 +160,16 @@ impl Place {
                 };
                 let joined = tokio::task::spawn_blocking(joining).await.expect("a thread");
                 let membership = joined.expect("a member");
-                let mut seat = membership.seat(Shard::Common).expect("a seat");
+                let mut shard_handle = membership.shard_handle(Shard::Common).expect("a shard_handle");
                 let term = loop {
-                    if let LeadershipChange::Leads(term) = seat.next_event().await {
+                    if let LeadershipChange::Leads(term) = shard_handle.next_event().await {
                         break term;
                     }
                 };
-                Open { opened: seat.open(term).await.expect("a journal"), seat: Some((seat, membership)) }
+                Open {
+                    opened: shard_handle.open(term).await.expect("a journal"),
+                    shard_handle: Some((shard_handle, membership)),
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use super::Status;
 use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::progress::Progress;
 use super::span::Span;
 use super::table::{Align, Cell, Column, Table};
@@ -65,12 +65,12 @@ pub struct Args {
     #[arg(long)]
     online: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditRecord<'a> {
     entry: Option<&'a str>,
     scheduled_at: Option<Timestamp>,
     verdict: &'a str,
@@ -191,10 +191,10 @@ fn audited(
     Ok(counts)
 }
 
-impl<'a> Line<'a> {
+impl<'a> AuditRecord<'a> {
     /// The record of an instant.
-    fn of(judged: &'a Judged) -> Line<'a> {
-        Line {
+    fn of(judged: &'a Judged) -> AuditRecord<'a> {
+        AuditRecord {
             entry: judged.entry.as_ref().map(|entry| entry.as_str()),
             scheduled_at: judged.scheduled_at,
             verdict: judged.verdict.as_str(),
@@ -206,7 +206,7 @@ impl<'a> Line<'a> {
 }
 
 fn line(judged: &Judged, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Line::of(judged))?;
+    serde_json::to_writer(&mut *out, &AuditRecord::of(judged))?;
     writeln!(out)
 }
 

@@ -24,7 +24,7 @@ use super::Status;
 use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::span::{Span, SpanError};
 use crate::schedule::{Entry, entries};
 
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 /// The end of a span that is not past.

@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use super::output::{self, Format};
 use super::{Status, api};
 use crate::cloud66::Token;
-use crate::control::{self, Answer, ProblemKind, Question};
+use crate::control::{self, ControlAnswer, ProblemKind, Question};
 use crate::log::words::counted;
 use crate::rehearsal::{Busiest, Difference, busiest};
 use crate::schedule::duration::Compact;
 use crate::schedule::render::{self, Colour};
 use crate::schedule::{self, Code, Diagnostic, Loaded, Rejected, Schedule, Severity};
-use online::Asked;
+use online::OnlineFindings;
 
 /// Validate the schedule file, and show every error at once.
 ///
@@ -61,7 +61,7 @@ pub enum Report {
 /// The file's findings, and those of the API.
 struct Checked {
     result: Result<Loaded, Rejected>,
-    asked: Option<Asked>,
+    asked: Option<OnlineFindings>,
 }
 
 /// Look of the text.
@@ -140,7 +140,7 @@ fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
     let question = Question::Status { entries: Vec::new(), most: 0 };
     let answer =
         control::ask(&output::control_places(None), &question).and_then(|mut answers| answers.soon());
-    let Ok(Answer::Status(status)) = answer else { return false };
+    let Ok(ControlAnswer::Status(status)) = answer else { return false };
     let refused = status.attention.iter().filter(|problem| problem.kind == ProblemKind::TokenRefused);
     let refused: Vec<_> = refused.filter_map(|problem| problem.account.as_ref()).collect();
     let mut any = false;

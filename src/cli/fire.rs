@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::complete;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::{Status, history};
-use crate::control::{self, Answer, Answers, ClientError, Question, Told};
+use crate::control::{self, Answers, ClientError, ControlAnswer, FireProgress, Question};
 use crate::journal::State;
 use crate::log::visible;
 use crate::occurrence::Reason;
@@ -42,14 +42,19 @@ pub struct Args {
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     let (mut answers, entry, scheduled_at) = claim(args)?;
     let message = format!("{entry}: claimed as {scheduled_at}");
-    let claimed =
-        Told { entry, scheduled_at, state: State::Due.as_str().to_owned(), message, ..Told::default() };
+    let claimed = FireProgress {
+        entry,
+        scheduled_at,
+        state: State::Due.as_str().to_owned(),
+        message,
+        ..FireProgress::default()
+    };
     if args.no_wait {
         print(&claimed, format)?;
         note(&format!("`stackcron history {}` tells what becomes of it", args.entry));
@@ -95,7 +100,7 @@ fn claim(args: &Args) -> anyhow::Result<(Answers, String, Timestamp)> {
     loop {
         let asked = control::ask(&places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
         let error = match asked {
-            Ok((Answer::Claimed { entry, scheduled_at }, answers)) => {
+            Ok((ControlAnswer::Claimed { entry, scheduled_at }, answers)) => {
                 return Ok((answers, entry, scheduled_at));
             }
             Ok((other, _)) => return Err(ClientError::Strange(format!("{other:?}")).into()),
@@ -131,10 +136,10 @@ fn instant(now: Timestamp) -> Timestamp {
 /// Waits until it is decided, or for so long. Returns the last that was told.
 fn watch(
     answers: &mut Answers,
-    mut last: Told,
+    mut last: FireProgress,
     most: Duration,
     format: Format,
-) -> (Told, Option<ClientError>) {
+) -> (FireProgress, Option<ClientError>) {
     let end = Instant::now() + most;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -142,7 +147,7 @@ fn watch(
             return (last, None);
         }
         match answers.within(left) {
-            Ok(Some(Answer::Told(told))) => {
+            Ok(Some(ControlAnswer::FireProgress(told))) => {
                 last = told;
                 if last.is_final() {
                     return (last, None);
@@ -165,7 +170,7 @@ fn comes_after(until: Timestamp, left: Duration) -> bool {
     Timestamp::now().checked_add(left).is_ok_and(|end| until > end)
 }
 
-fn print(told: &Told, format: Format) -> anyhow::Result<()> {
+fn print(told: &FireProgress, format: Format) -> anyhow::Result<()> {
     let mut text = Vec::new();
     match format {
         Format::Json => {
@@ -181,7 +186,7 @@ fn print(told: &Told, format: Format) -> anyhow::Result<()> {
 }
 
 /// Returns the remedy that the log's sentence does not name.
-fn remedy(told: &Told) -> Option<&'static str> {
+fn remedy(told: &FireProgress) -> Option<&'static str> {
     let reason = told.reason.as_deref().and_then(|word| word.parse().ok());
     match (State::of_word(&told.state)?, reason) {
         (State::Skipped, Some(Reason::Overlap)) => Some(

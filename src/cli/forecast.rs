@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::moment::Moment;
 use super::output::{DEFAULT_WIDTH, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::rehearse::{Suppositions, seconds};
 use super::span::{Span, SpanError};
 use super::table::{Align, Cell, Column, Table};
@@ -45,7 +45,7 @@ pub struct Args {
     #[command(flatten)]
     pub suppositions: Suppositions,
     #[command(flatten)]
-    pub place: Place,
+    pub place: StatePlace,
 }
 
 /// The bounds and the experience of a forecast.

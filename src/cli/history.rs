@@ -20,10 +20,10 @@ use super::Status;
 use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use crate::journal::{Filter, JournalError, Location, Record, State, Statistics};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
-pub(crate) use rows::Line;
+pub(crate) use rows::HistoryRecord;
 use rows::Rows;
 pub(super) use rows::style;
 
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     newest: Option<u32>,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 fn state_parser() -> impl TypedValueParser<Value = State> {

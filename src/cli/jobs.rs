@@ -72,8 +72,8 @@ enum AccountError {
 #[error("--yaml prints YAML, and --format json JSON: name one of them")]
 struct TwoFormats;
 
-/// Answer to the question for a stack.
-enum Answer {
+/// StackAnswer to the question for a stack.
+enum StackAnswer {
     Jobs(Chosen, Vec<Job>),
     WrongStack(StackError),
     NotAsked(AskError),
@@ -122,26 +122,26 @@ impl Asker {
             api::warn(&format!("the API says: {}", one_line(warning)));
         }
         Ok(match answer {
-            Answer::WrongStack(error) => Err(output::usage(&error)),
-            Answer::NotAsked(error) => Err(not_asked(account, &error, &error.remedy(account))),
-            Answer::Jobs(stack, jobs) => Ok(StackJobs { account, stack, jobs }),
+            StackAnswer::WrongStack(error) => Err(output::usage(&error)),
+            StackAnswer::NotAsked(error) => Err(not_asked(account, &error, &error.remedy(account))),
+            StackAnswer::Jobs(stack, jobs) => Ok(StackJobs { account, stack, jobs }),
         })
     }
 
-    async fn ask(&self, wanted: &str, client: &CheckClient) -> Answer {
+    async fn ask(&self, wanted: &str, client: &CheckClient) -> StackAnswer {
         let found = |stacks: &[crate::cloud66::Stack]| stacks.iter().any(|stack| stack.uid == wanted);
         let stacks = match client.stacks(found).await {
             Ok(stacks) => stacks,
-            Err(error) => return Answer::NotAsked(error),
+            Err(error) => return StackAnswer::NotAsked(error),
         };
         let chosen = match choose(wanted, self.environment.as_deref(), &stacks) {
             Ok(chosen) => chosen,
-            Err(error) => return Answer::WrongStack(error),
+            Err(error) => return StackAnswer::WrongStack(error),
         };
         match client.jobs(&chosen.uid).await {
-            Ok(jobs) => Answer::Jobs(chosen, jobs),
-            Err(AskError::NotFound(_)) => Answer::WrongStack(StackError::unknown(wanted, &stacks)),
-            Err(error) => Answer::NotAsked(error),
+            Ok(jobs) => StackAnswer::Jobs(chosen, jobs),
+            Err(AskError::NotFound(_)) => StackAnswer::WrongStack(StackError::unknown(wanted, &stacks)),
+            Err(error) => StackAnswer::NotAsked(error),
         }
     }
 }
@@ -168,7 +168,7 @@ fn not_asked(account: &Account, error: &dyn std::error::Error, remedy: &str) -> 
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Record<'a> {
+struct JobLine<'a> {
     account: &'a str,
     stack: &'a str,
     stack_name: Option<&'a str>,
@@ -185,7 +185,7 @@ struct Record<'a> {
 
 fn json(account: &Account, stack: &Chosen, jobs: &[Job], out: &mut Vec<u8>) -> anyhow::Result<()> {
     for job in jobs {
-        let record = Record {
+        let record = JobLine {
             account: account.name.as_str(),
             stack: stack.uid.as_str(),
             stack_name: stack.name.as_deref(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Status;
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::progress::Progress;
 use crate::journal::postgres::Address;
 use crate::journal::{Location, Moved, move_journal};
@@ -15,7 +15,7 @@ use crate::schedule::{Schedule, Shard};
 
 /// Carry the journal to another place.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Command {
+pub enum JournalCommand {
     Move(Args),
 }
 
@@ -36,12 +36,12 @@ pub struct Args {
     #[arg(long, value_name = "URL")]
     to: String,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 /// The record that `journal move --format json` prints.
 #[derive(Serialize)]
-struct Record<'a> {
+struct MovedRecord<'a> {
     from: &'a str,
     to: &'a str,
     open: u64,
@@ -51,8 +51,8 @@ struct Record<'a> {
 }
 
 /// Moves the journal, and says how much was moved.
-pub(super) fn run(command: &Command, config: &Path, format: Format) -> anyhow::Result<Status> {
-    let Command::Move(args) = command;
+pub(super) fn run(command: &JournalCommand, config: &Path, format: Format) -> anyhow::Result<Status> {
+    let JournalCommand::Move(args) = command;
     let from = args.place.journal()?;
     let to = match destination(&args.to) {
         Ok(to) => to,
@@ -98,7 +98,8 @@ fn shards(schedule: &Schedule) -> Vec<(crate::schedule::ShardName, Vec<crate::sc
 fn print(moved: &Moved, format: Format, out: &mut Vec<u8>) -> anyhow::Result<()> {
     let Moved { open, settled, paused, quotas, from, to } = moved;
     if format == Format::Json {
-        let record = Record { from, to, open: *open, settled: *settled, paused: *paused, accounts: *quotas };
+        let record =
+            MovedRecord { from, to, open: *open, settled: *settled, paused: *paused, accounts: *quotas };
         serde_json::to_writer(&mut *out, &record)?;
         writeln!(out)?;
         return Ok(());

@@ -37,7 +37,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use jiff::Timestamp;
 use output::Format;
-use place::Place;
+use place::StatePlace;
 
 use crate::control::ClientError;
 use crate::journal::UsualRuns;
@@ -111,7 +111,7 @@ enum Command {
         subcommand,
         after_help = "Example:\n  stackcron journal move --to postgres://stackcron@db/stackcron"
     )]
-    Journal(journal::Command),
+    Journal(journal::JournalCommand),
     /// Serve a look-alike of the Cloud 66 API, for trying things out.
     #[command(after_help = "Example:\n  stackcron sandbox --limit 100 --window 1m")]
     Sandbox(sandbox::Args),
@@ -176,7 +176,7 @@ const SERVICE: &str = "/run/stackcron";
 
 /// A daemon that knows no entry of a name was asked wrongly.
 /// How the runs of entries are as a rule. None is known where there is no journal to read.
-fn usual_runs(place: &Place) -> anyhow::Result<UsualRuns> {
+fn usual_runs(place: &StatePlace) -> anyhow::Result<UsualRuns> {
     let journal = place.reading()?;
     Ok(journal.and_then(|journal| UsualRuns::of_all(&journal).ok()).unwrap_or_default())
 }
@@ -219,7 +219,7 @@ impl Cli {
                 check::run(args.file.as_ref().unwrap_or(&self.config), format, report, &args)
             }
             Command::Next(args) => output::of_schedule(&self.config, |schedule, out| {
-                let told = next::Told {
+                let told = next::Extras {
                     arguments: next::Arguments::Told,
                     until_due: match schedule.entries.iter().any(|entry| entry.after.is_some()) {
                         true => usual_runs(&args.place)?.until_due(schedule),
@@ -240,8 +240,8 @@ impl Cli {
                     Ok(known) => {
                         output::fit(&text, format, out);
                         Ok(match known {
-                            why::Known::AsFarAsAsked => Status::Done,
-                            why::Known::NotToBeRead(error) => output::failed(&error),
+                            why::JournalPart::AsFarAsAsked => Status::Done,
+                            why::JournalPart::NotToBeRead(error) => output::failed(&error),
                         })
                     }
                     Err(why::WhyError::Output(error)) => Err(error.into()),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
 use super::output::{Format, distance, local_time};
-use super::place::Place;
+use super::place::StatePlace;
 use super::table::{Align, Cell, Column, Table};
 use crate::journal::{UntilDue, expected};
 use crate::schedule::entries::{self, UnknownEntry};
@@ -45,12 +45,12 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["until", "count"])]
     pub calendar: bool,
     #[command(flatten)]
-    pub place: Place,
+    pub place: StatePlace,
 }
 
 /// What is told of each occurrence beside its instant.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct Extras {
     /// Whether `args` are told.
     pub arguments: Arguments,
     /// How long after its instant each entry of a chain should be due.
@@ -90,7 +90,7 @@ pub fn run(
     schedule: &Schedule,
     now: Timestamp,
     format: Format,
-    told: &Told,
+    told: &Extras,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<(), NextError> {
@@ -178,7 +178,7 @@ fn due(mut timetable: Timetable, until: Timestamp) -> impl Iterator<Item = Occur
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Record<'a> {
+struct NextRecord<'a> {
     entry: &'a str,
     scheduled_at: Timestamp,
     local_time: String,
@@ -205,14 +205,14 @@ fn args_of(Occurrence { entry, scheduled_at, .. }: &Occurrence) -> Option<String
 
 fn print_json(
     occurrences: impl Iterator<Item = Occurrence>,
-    told: &Told,
+    told: &Extras,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for occurrence in occurrences {
         let args = args_of(&occurrence).filter(|_| told.arguments == Arguments::Told);
         let Occurrence { entry, scheduled_at, .. } = occurrence;
         let offset = entry.timezone.to_offset(scheduled_at);
-        let record = Record {
+        let record = NextRecord {
             entry: entry.name.as_str(),
             scheduled_at,
             local_time: scheduled_at.display_with_offset(offset).to_string(),
@@ -252,7 +252,7 @@ fn cells(Occurrence { entry, scheduled_at, .. }: &Occurrence, now: Timestamp) ->
 
 fn print_text<const N: usize>(
     occurrences: impl Iterator<Item = Occurrence>,
-    told: &Told,
+    told: &Extras,
     head: &'static [Column; N],
     cells: impl Fn(&Occurrence) -> [Cell; N],
     columns: Option<usize>,
@@ -440,7 +440,7 @@ mod tests {
         let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
         let args = Command::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
-        let beside = Told { arguments: Arguments::Told, until_due: UntilDue::new() };
+        let beside = Extras { arguments: Arguments::Told, until_due: UntilDue::new() };
         match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &beside, None, &mut out) {
             Ok(()) => String::from_utf8(out.into_inner()).expect("text"),
             Err(error) => format!("error: {error}\n"),

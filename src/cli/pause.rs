@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::moment::{Moment, shared_zone};
 use super::output::{self, Format};
-use super::place::Place;
+use super::place::StatePlace;
 use super::{Status, complete};
-use crate::control::{self, Answer, ClientError, Question};
+use crate::control::{self, ClientError, ControlAnswer, Question};
 use crate::schedule::{self, duration};
 
 /// Names that are shown before a question.
@@ -59,7 +59,7 @@ struct Choice {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 /// The state that the person asks for.
@@ -123,7 +123,7 @@ fn chosen(choice: &Choice, places: &[PathBuf], paused: bool) -> anyhow::Result<V
     let question =
         Question::Choose { patterns: choice.patterns.clone(), stack: choice.stack.clone(), paused };
     match control::ask(places, &question)?.soon()? {
-        Answer::Chosen { entries } => Ok(entries),
+        ControlAnswer::Chosen { entries } => Ok(entries),
         other => Err(ClientError::Strange(format!("{other:?}")).into()),
     }
 }
@@ -173,7 +173,7 @@ fn steer(
     let mut still_paused = false;
     for _ in &entries {
         let (entry, paused, changed, paused_in_schedule) = match answers.soon()? {
-            Answer::Steered { entry, paused, changed, paused_in_schedule } => {
+            ControlAnswer::Steered { entry, paused, changed, paused_in_schedule } => {
                 (entry, paused, changed, paused_in_schedule)
             }
             other => return Err(ClientError::Strange(format!("{other:?}")).into()),

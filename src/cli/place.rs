@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::output;
-use crate::control::{self, Answer, Question};
+use crate::control::{self, ControlAnswer, Question};
 use crate::journal::postgres::{Address, AddressError};
 use crate::journal::{self, Location};
 
 /// The arguments that say it.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Place {
+pub struct StatePlace {
     /// Where the daemon keeps what survives it. $STATE_DIRECTORY, or else stackcron in
     /// $XDG_STATE_HOME, unless given
     #[arg(long, value_name = "DIR")]
@@ -23,7 +23,7 @@ pub struct Place {
     journal: Option<String>,
 }
 
-impl Place {
+impl StatePlace {
     /// The database, where one is named.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ fn found(given: Option<&Path>) -> Option<Location> {
     let socket = runtime.join(control::FILE_NAME);
     let question = Question::Status { entries: Vec::new(), most: 0 };
     let answer = control::ask(&[socket], &question).and_then(|mut answers| answers.soon());
-    if let Ok(Answer::Status(status)) = answer {
+    if let Ok(ControlAnswer::Status(status)) = answer {
         let path = Path::new(&status.journal.path);
         return match path.is_absolute() {
             true => path.parent().map(|directory| Location::Directory(directory.to_owned())),

@@ -200,7 +200,7 @@ struct Whole<'a> {
 
 /// The last record: it has the keys that every line of the log has.
 #[derive(Serialize)]
-struct Record<'a> {
+struct RehearsalLine<'a> {
     timestamp: String,
     level: &'static str,
     event: &'static str,
@@ -211,7 +211,7 @@ struct Record<'a> {
 
 fn print_json(whole: &Whole<'_>, ended_at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     let Summary { sent, late, missed, .. } = whole.summary;
-    let record = Record {
+    let record = RehearsalLine {
         timestamp: format!("{ended_at:.6}"),
         level: "info",
         event: "rehearsal.summary",

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::place::Place;
+use super::place::StatePlace;
 use super::{Status, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token, roots};
@@ -38,7 +38,7 @@ use crate::sandbox::{Sandbox, Settings, Unknown};
 use crate::schedule::render::Colour;
 use crate::schedule::{Account, AccountName, Content, Loaded, Rejected, Schedule, duration};
 use crate::timetable::tz;
-use crate::watch::{FileState, Seen, Watch, once_it_stays};
+use crate::watch::{FileSeen, FileState, Watch, once_it_stays};
 use crate::web::{self, HostName, Site};
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub(super) struct Args {
     sandbox: bool,
 
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 
     /// Serve the status page, its API, /healthz, /readyz and /metrics there, for reading: whoever
     /// reaches the address may read them. A port alone is on loopback; port 0 is any free one;
@@ -148,7 +148,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             let fires = Fires { config, schedule, journal: shared_journal(&journal, &journal_name) };
             match runtime.block_on(beside::start(fires)) {
                 Ok(neighbours) => neighbours.map(Arc::new),
-                Err(Told(_)) => return Ok(Status::Config),
+                Err(SettingsFault(_)) => return Ok(Status::Config),
             }
         }
     };
@@ -170,8 +170,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             false => None,
         };
         let target = match &sandbox {
-            Some(sandbox) => Target::Sandbox(sandbox.url().parse()?),
-            None => Target::Api,
+            Some(sandbox) => ApiTarget::Sandbox(sandbox.url().parse()?),
+            None => ApiTarget::Api,
         };
         let (Ok(clients), Ok(audience)) = (target.clients(&schedule), target.audience(&schedule)) else {
             return Ok(Status::Config);
@@ -296,7 +296,7 @@ fn control(state: &Path) -> Option<control::Server> {
 
 /// Something about the settings is wrong, and has been told: in full on stderr, in short in the
 /// log. The first thing that is wrong, in one line.
-struct Told(String);
+struct SettingsFault(String);
 
 /// The files that were read with the schedule, besides the one that names it.
 #[derive(Clone, Default)]
@@ -309,14 +309,14 @@ struct FilesRead {
 
 /// Reads the schedule, and keeps nothing else of it but how it is known again, and the files that
 /// it is made of.
-fn load(config: &Path) -> Result<(Arc<Schedule>, Seen, FilesRead), Told> {
+fn load(config: &Path) -> Result<(Arc<Schedule>, FileSeen, FilesRead), SettingsFault> {
     let tell = |rejected| tell_rejected(config, &rejected);
     let mut content = Content::read(config, &[]).map_err(tell)?;
     let loaded = content.understand().map_err(tell)?;
     let schedule = Arc::new(loaded.schedule.clone());
     tell_warnings(loaded);
     let files = FilesRead { parts: Content::files_of(config), calendars: content.calendars() };
-    let seen = Seen::new(FileState::of_all(content.parts(&files.calendars)));
+    let seen = FileSeen::new(FileState::of_all(content.parts(&files.calendars)));
     drop(content);
     memory::give_back();
     Ok((schedule, seen, files))
@@ -340,13 +340,13 @@ fn tell_warnings(loaded: Loaded) {
 }
 
 /// Tells what is wrong with a schedule.
-fn tell_rejected(config: &Path, rejected: &Rejected) -> Told {
+fn tell_rejected(config: &Path, rejected: &Rejected) -> SettingsFault {
     // Nothing can be told of a stderr that is closed.
     let _ = anstream::stderr().write_all(rejected.render(Colour::Always).as_bytes());
     let first = rejected.first().map(ToString::to_string).unwrap_or_default();
     let path = config.display().to_string();
     Event::from(ScheduleRejected { path, errors: rejected.errors(), first: first.clone() }).emit();
-    Told(first)
+    SettingsFault(first)
 }
 
 /// Reads the schedule again on each SIGHUP, and when its file has changed. A bad one changes
@@ -384,7 +384,7 @@ async fn reload(
                 watch.set(reader.paths());
                 read
             }
-            None => Err(Told("reading it came to no end; see the log".to_owned())),
+            None => Err(SettingsFault("reading it came to no end; see the log".to_owned())),
         };
         let read = match read {
             Ok(Some((replacement, loaded))) => {
@@ -417,7 +417,7 @@ async fn reload(
                 })
                 .await;
             }
-            (Err(Told(first)), metrics) => {
+            (Err(SettingsFault(first)), metrics) => {
                 on_disk.refused(first, Timestamp::now());
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
@@ -459,18 +459,18 @@ enum Cause {
 #[derive(Clone)]
 struct Reader {
     config: PathBuf,
-    target: Target,
+    target: ApiTarget,
     loops: Loops,
     /// The schedule that was handed over last.
     running: Arc<Schedule>,
-    seen: Seen,
+    seen: FileSeen,
     files: FilesRead,
 }
 
 impl Reader {
     /// The schedule that the file has now, ready to take over. `None` when there is nothing to do,
     /// or to tell that has not been told.
-    fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, Told> {
+    fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, SettingsFault> {
         let (mut sight, mut content) = self.look();
         if cause == Cause::Changed && !self.seen.shows(&sight) {
             (sight, content) = once_it_stays(
@@ -489,14 +489,14 @@ impl Reader {
         }
         if gone && cause == Cause::Changed {
             Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
-            return Err(Told("it is gone".to_owned()));
+            return Err(SettingsFault("it is gone".to_owned()));
         }
         tz::refresh();
         let loaded = content.and_then(|mut content| {
             let understood = content.understand();
             // Calendar files that are named for the first time belong to what was seen.
             self.files.calendars = content.calendars();
-            self.seen = Seen::new(FileState::of_all(content.parts(&self.files.calendars)));
+            self.seen = FileSeen::new(FileState::of_all(content.parts(&self.files.calendars)));
             understood
         });
         let loaded = loaded.map_err(|rejected| tell_rejected(&self.config, &rejected))?;
@@ -540,16 +540,16 @@ const STAYS: Duration = Duration::from_millis(100);
 
 /// What requests go to.
 #[derive(Clone, Debug)]
-enum Target {
+enum ApiTarget {
     /// Each account's own URL, with its own token.
     Api,
     /// The sandbox, with the token that it gives each account.
     Sandbox(Url),
 }
 
-impl Target {
+impl ApiTarget {
     /// A client for each account. What is missing or wrong with any of them is told.
-    fn clients(&self, schedule: &Schedule) -> Result<BTreeMap<AccountName, Client>, Told> {
+    fn clients(&self, schedule: &Schedule) -> Result<BTreeMap<AccountName, Client>, SettingsFault> {
         let mut clients = BTreeMap::new();
         let mut first = None;
         for account in &schedule.accounts {
@@ -566,13 +566,13 @@ impl Target {
                 }
             }
         }
-        first.map_or(Ok(clients), |first| Err(Told(first)))
+        first.map_or(Ok(clients), |first| Err(SettingsFault(first)))
     }
 
     /// Who is told how occurrences end: nobody of what is only played. What is wrong with any
     /// address is told.
-    fn audience(&self, schedule: &Schedule) -> Result<Audience, Told> {
-        if let Target::Sandbox(_) = self {
+    fn audience(&self, schedule: &Schedule) -> Result<Audience, SettingsFault> {
+        if let ApiTarget::Sandbox(_) = self {
             return Ok(Audience::default());
         }
         Audience::of(schedule).map_err(|problems| {
@@ -584,14 +584,14 @@ impl Target {
                 first.get_or_insert_with(|| event.message());
                 event.emit();
             }
-            Told(first.unwrap_or_default())
+            SettingsFault(first.unwrap_or_default())
         })
     }
 
     fn client(&self, account: &Account) -> anyhow::Result<Client> {
         let found = match self {
-            Target::Api => Token::read(&account.token)?,
-            Target::Sandbox(url) => {
+            ApiTarget::Api => Token::read(&account.token)?,
+            ApiTarget::Sandbox(url) => {
                 let token = Token::new(&Settings::token_of(account.name.as_str()), "the sandbox")?;
                 return Ok(Client::new(&Account { url: url.clone(), ..account.clone() }, &token)?);
             }

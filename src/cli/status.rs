@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::Status;
 use super::complete;
 use super::output::{self, Format};
-use super::place::Place;
-use crate::control::{self, Answer, ClientError, Question};
+use super::place::StatePlace;
+use crate::control::{self, ClientError, ControlAnswer, Question};
 use screen::Headline;
 
 /// Between two looks.
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "watch")]
     strict: bool,
     #[command(flatten)]
-    place: Place,
+    place: StatePlace,
 }
 
 pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     };
     let question = Question::Status { entries: args.entries.clone(), most };
     let look = || match control::ask(&places, &question)?.soon()? {
-        Answer::Status(status) => Ok(*status),
+        ControlAnswer::Status(status) => Ok(*status),
         other => Err(ClientError::Strange(format!("{other:?}"))),
     };
     let told = |status: &control::Status| match format {

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::complete;
 use super::moment::{Moment, MomentError};
 use super::output::{Format, distance, local_time, span};
-use super::place::Place;
+use super::place::StatePlace;
 use crate::journal::{JournalError, Location, Pause};
 use crate::log::visible;
 use crate::schedule::entries::{self, UnknownEntry};
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub at: Option<Moment>,
     #[command(flatten)]
-    pub place: Place,
+    pub place: StatePlace,
 }
 
 /// Why there is no answer.
@@ -75,7 +75,7 @@ pub fn run(
     now: Timestamp,
     format: Format,
     out: &mut dyn Write,
-) -> Result<Known, WhyError> {
+) -> Result<JournalPart, WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
     // An entry of a chain has the instants of the entry at its head, which is due by the clock.
     let root = schedule.root(entry);
@@ -97,7 +97,7 @@ pub fn run(
         until,
     });
     let schedule_then = fate.then().cloned();
-    let answer = Answer {
+    let answer = WhyRecord {
         explanation,
         clocks,
         after,
@@ -124,14 +124,14 @@ pub fn run(
         }
     }
     Ok(match answer.fate {
-        Fate::Unreadable(error) if answer.explanation.at <= now => Known::NotToBeRead(error),
-        _ => Known::AsFarAsAsked,
+        Fate::Unreadable(error) if answer.explanation.at <= now => JournalPart::NotToBeRead(error),
+        _ => JournalPart::AsFarAsAsked,
     })
 }
 
 /// Tells whether the answer has the journal's part.
 #[derive(Debug)]
-pub enum Known {
+pub enum JournalPart {
     /// It was, or the instant is still to come.
     AsFarAsAsked,
     /// It was not, so that nobody knows what became of the occurrence.
@@ -140,7 +140,7 @@ pub enum Known {
 
 /// The whole answer. Its keys are an interface.
 #[derive(Serialize)]
-struct Answer {
+struct WhyRecord {
     #[serde(flatten)]
     explanation: Explanation,
     #[serde(flatten)]
@@ -215,7 +215,7 @@ impl Near {
     }
 }
 
-impl Answer {
+impl WhyRecord {
     fn print(&self, entry: &Entry, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         self.print_verdict(entry, now, out)?;
         self.after.print(entry, self.expected, out)?;

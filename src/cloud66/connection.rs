@@ -59,7 +59,7 @@ pub(super) struct Connection {
 type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
 
 /// The answer to a request.
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) head: Head,
     pub(super) body: Result<Vec<u8>, BodyError>,
 }
@@ -112,7 +112,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer. What the answer says of the connection is heeded.
-    pub(super) async fn exchange(&mut self, request: Request) -> Result<Answer, String> {
+    pub(super) async fn exchange(&mut self, request: Request) -> Result<HttpAnswer, String> {
         let Connection { sender, driver, .. } = self;
         let answer = driven(driver, async {
             sender.ready().await?;
@@ -137,7 +137,7 @@ impl Connection {
                     Err(error) => body = Err(BodyError::Broken(failure::causes(&error))),
                 }
             }
-            Ok::<_, hyper::Error>((Answer { head, body }, keep_alive(&parts.headers)))
+            Ok::<_, hyper::Error>((HttpAnswer { head, body }, keep_alive(&parts.headers)))
         })
         .await;
         let (answer, kept) = answer.map_err(|error| failure::causes(&error))?;
@@ -147,7 +147,7 @@ impl Connection {
             self.driver = None;
         }
         let body = answer.body.and_then(|body| unzipped(body, LONGEST_ANSWER));
-        Ok(Answer { body, ..answer })
+        Ok(HttpAnswer { body, ..answer })
     }
 }
 

@@ -35,7 +35,7 @@ use tokio::time::timeout_at;
 
 use super::answer::Outcome;
 use super::call::Call;
-use super::connection::{Answer, Connection, Request};
+use super::connection::{Connection, HttpAnswer, Request};
 use super::headers::{REQUEST_ID, USER, request_id};
 use super::pool::Pool;
 use super::reply::{Departure, Reply};
@@ -64,7 +64,7 @@ pub(super) struct Sender {
 /// A run_now that was handed over.
 pub(super) struct Fire {
     /// The request, or why it can never be written.
-    pub(super) written: Result<Written, String>,
+    pub(super) written: Result<SentRequest, String>,
     /// Masked where the API repeats them.
     pub(super) args: Option<String>,
     pub(super) handed_over: Instant,
@@ -76,7 +76,7 @@ pub(super) struct Fire {
 
 /// The parts of a run_now that differ from one to the next.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct SentRequest {
     /// The request line's target.
     target: Uri,
     /// A JSON document with the arguments. `None`: the request has no body.
@@ -145,7 +145,7 @@ impl Sender {
         stack: &StackUid,
         job: &JobUid,
         args: Option<&str>,
-    ) -> Result<Written, String> {
+    ) -> Result<SentRequest, String> {
         let (stack_uid, job_uid) = (stack.as_str(), job.as_str());
         let (target, body) = if args.is_none() && is_plain(stack_uid) && is_plain(job_uid) {
             ([&self.start, stack_uid, "/jobs/", job_uid, "/run_now"].concat(), None)
@@ -162,7 +162,7 @@ impl Sender {
             (target, body)
         };
         match Uri::try_from(target) {
-            Ok(target) => Ok(Written { target, body }),
+            Ok(target) => Ok(SentRequest { target, body }),
             Err(error) => Err(format!("the request cannot be written: {error}")),
         }
     }
@@ -211,7 +211,7 @@ impl Sender {
             let answered = timeout_at(end, connection.exchange(self.request(written.clone()))).await;
             let left = connection.first_byte.at().map(|at| Departure { at, connect });
             let error = match answered {
-                Ok(Ok(Answer { head, body })) => {
+                Ok(Ok(HttpAnswer { head, body })) => {
                     let reply = Reply { left, ..head.of_run_now(body, fire.args.as_deref()) };
                     return (reply, Some(connection));
                 }
@@ -227,7 +227,7 @@ impl Sender {
         }
     }
 
-    fn request(&self, Written { target, body }: Written) -> Request {
+    fn request(&self, SentRequest { target, body }: SentRequest) -> Request {
         let mut headers = self.headers.clone();
         if let Some(body) = &body {
             headers.insert(CONTENT_LENGTH, body.len().into());

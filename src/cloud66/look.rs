@@ -61,7 +61,7 @@ pub enum Looked {
 
 /// The kind of thing that a look asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LookKind {
     Stack,
     Job,
 }
@@ -70,8 +70,8 @@ impl Client {
     /// Looks at a stack, or at one of its jobs.
     pub async fn look(&self, stack: &StackUid, job: Option<&JobUid>) -> Reply<Looked> {
         let (call, kind) = match job {
-            Some(job) => (Call::job(&self.base, stack, job), Kind::Job),
-            None => (Call::stack(&self.base, stack), Kind::Stack),
+            Some(job) => (Call::job(&self.base, stack, job), LookKind::Job),
+            None => (Call::stack(&self.base, stack), LookKind::Stack),
         };
         match self.send(call).await {
             Ok((head, body)) => head.of_look(body, kind),
@@ -82,7 +82,7 @@ impl Client {
 
 impl Head {
     /// The reply to a look.
-    pub(crate) fn of_look(self, body: Result<Vec<u8>, BodyError>, kind: Kind) -> Reply<Looked> {
+    pub(crate) fn of_look(self, body: Result<Vec<u8>, BodyError>, kind: LookKind) -> Reply<Looked> {
         let class = match &body {
             Ok(body) => classify(&self.envelope, body, None),
             Err(error) => self.unread(error),
@@ -125,12 +125,14 @@ fn fields(body: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-fn obstacle(fields: &Map<String, Value>, kind: Kind) -> Option<Obstacle> {
+fn obstacle(fields: &Map<String, Value>, kind: LookKind) -> Option<Obstacle> {
     let is_so = |field: &str| fields.get(field).and_then(truth) == Some(true);
     match kind {
-        Kind::Stack if fields.get("status").is_some_and(stacks::is_deploying) => Some(Obstacle::Deploying),
-        Kind::Stack => is_so("maintenance_mode").then_some(Obstacle::Maintenance),
-        Kind::Job => is_so("paused").then_some(Obstacle::PausedRemotely),
+        LookKind::Stack if fields.get("status").is_some_and(stacks::is_deploying) => {
+            Some(Obstacle::Deploying)
+        }
+        LookKind::Stack => is_so("maintenance_mode").then_some(Obstacle::Maintenance),
+        LookKind::Job => is_so("paused").then_some(Obstacle::PausedRemotely),
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    fn look(status: u16, body: &str, kind: Kind) -> Looked {
+    fn look(status: u16, body: &str, kind: LookKind) -> Looked {
         let head = Head::read(status, &HeaderMap::new(), Timestamp::UNIX_EPOCH);
         head.of_look(Ok(body.as_bytes().to_vec()), kind).outcome
     }
@@ -151,20 +153,20 @@ mod tests {
     fn a_stack_and_a_job_tell_of_obstacles_however_they_write_them() {
         use Obstacle::{Deploying, Maintenance, PausedRemotely};
         for (kind, fields, expected) in [
-            (Kind::Stack, json!({"status": 1, "maintenance_mode": false}), None),
-            (Kind::Stack, json!({"status": 5}), Some(Deploying)),
-            (Kind::Stack, json!({"status": "6"}), Some(Deploying)),
-            (Kind::Stack, json!({"status": 6, "maintenance_mode": true}), Some(Deploying)),
-            (Kind::Stack, json!({"status": 1, "maintenance_mode": "true"}), Some(Maintenance)),
-            (Kind::Stack, json!({"maintenance_mode": 1}), Some(Maintenance)),
-            (Kind::Stack, json!({"status": null, "maintenance_mode": null}), None),
-            (Kind::Stack, json!({"status": "odd", "maintenance_mode": []}), None),
-            (Kind::Stack, json!({"paused": true}), None),
-            (Kind::Stack, json!({}), None),
-            (Kind::Job, json!({"uid": "j", "paused": true}), Some(PausedRemotely)),
-            (Kind::Job, json!({"paused": "true"}), Some(PausedRemotely)),
-            (Kind::Job, json!({"paused": false}), None),
-            (Kind::Job, json!({"uid": "j", "status": 5}), None),
+            (LookKind::Stack, json!({"status": 1, "maintenance_mode": false}), None),
+            (LookKind::Stack, json!({"status": 5}), Some(Deploying)),
+            (LookKind::Stack, json!({"status": "6"}), Some(Deploying)),
+            (LookKind::Stack, json!({"status": 6, "maintenance_mode": true}), Some(Deploying)),
+            (LookKind::Stack, json!({"status": 1, "maintenance_mode": "true"}), Some(Maintenance)),
+            (LookKind::Stack, json!({"maintenance_mode": 1}), Some(Maintenance)),
+            (LookKind::Stack, json!({"status": null, "maintenance_mode": null}), None),
+            (LookKind::Stack, json!({"status": "odd", "maintenance_mode": []}), None),
+            (LookKind::Stack, json!({"paused": true}), None),
+            (LookKind::Stack, json!({}), None),
+            (LookKind::Job, json!({"uid": "j", "paused": true}), Some(PausedRemotely)),
+            (LookKind::Job, json!({"paused": "true"}), Some(PausedRemotely)),
+            (LookKind::Job, json!({"paused": false}), None),
+            (LookKind::Job, json!({"uid": "j", "status": 5}), None),
         ] {
             for body in [json!({ "response": fields }), fields] {
                 assert_eq!(look(200, &body.to_string(), kind), Looked::Seen(expected), "{body}");
@@ -184,7 +186,7 @@ mod tests {
             (502, "<html>"),
             (503, r#"{"error":"throttled"}"#),
         ] {
-            for kind in [Kind::Stack, Kind::Job] {
+            for kind in [LookKind::Stack, LookKind::Job] {
                 let looked = look(status, body, kind);
                 assert!(matches!(looked, Looked::Unanswered { .. }), "{status} {body}: {looked:?}");
             }

@@ -28,11 +28,11 @@ pub(super) struct Pool {
     route: Route,
     /// A connection is given up when it does not stand after this time.
     connect_timeout: Duration,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     idle: Vec<Connection>,
     waiting: VecDeque<oneshot::Sender<Result<Connection, String>>>,
     /// Connections that are being made.
@@ -85,7 +85,7 @@ impl Pool {
         coming.await.unwrap_or_else(|_| Err("no connection was made".to_owned()))
     }
 
-    fn open(self: &Arc<Self>, state: &mut State) {
+    fn open(self: &Arc<Self>, state: &mut PoolState) {
         state.opening += 1;
         let pool = Arc::clone(self);
         tokio::spawn(async move {
@@ -124,7 +124,7 @@ impl Pool {
     }
 
     /// Gives a connection to who waits, or keeps it.
-    fn keep(self: &Arc<Self>, state: &mut State, mut connection: Connection) {
+    fn keep(self: &Arc<Self>, state: &mut PoolState, mut connection: Connection) {
         while let Some(waiter) = state.waiting.pop_front() {
             match waiter.send(Ok(connection)) {
                 // The waiting request has given up, so the connection goes on to the next one.
@@ -139,7 +139,7 @@ impl Pool {
     }
 
     /// Has connections closed whose time is over.
-    fn tidy(self: &Arc<Self>, state: &mut State) {
+    fn tidy(self: &Arc<Self>, state: &mut PoolState) {
         if std::mem::replace(&mut state.tidied, true) {
             return;
         }
@@ -158,7 +158,7 @@ impl Pool {
         });
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ pub struct Token(SecretString);
 
 /// A token that was read, and who else can read its file.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundToken {
     /// The token.
     pub token: Token,
     /// The file it is in, when others than its owner and group can read it.
@@ -83,11 +83,11 @@ const LONGEST: u64 = 4096;
 
 impl Token {
     /// Reads the token. Only this function and the request's header ever see its text.
-    pub fn read(source: &TokenSource) -> Result<Found, TokenError> {
+    pub fn read(source: &TokenSource) -> Result<FoundToken, TokenError> {
         match source {
             TokenSource::Env(name) => {
                 let text = std::env::var(name).map_err(|_| TokenError::NoVariable(name.clone()))?;
-                Ok(Found {
+                Ok(FoundToken {
                     token: Token::new(&text, &format!("the environment variable {name}"))?,
                     exposed: None,
                 })
@@ -202,7 +202,7 @@ fn fault(text: &str) -> Option<String> {
     ))
 }
 
-fn from_file(path: &Path) -> Result<Found, TokenError> {
+fn from_file(path: &Path) -> Result<FoundToken, TokenError> {
     let unreadable = |error| TokenError::Unreadable { path: path.to_owned(), error };
     // Looked at before it is opened: to open a pipe waits for its writer.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
@@ -224,7 +224,7 @@ fn from_file(path: &Path) -> Result<Found, TokenError> {
         TokenError::Malformed { origin: origin.clone(), fault }
     })?;
     let exposed = (metadata.permissions().mode() & 0o004 != 0).then(|| path.to_owned());
-    Ok(Found { token: Token::new(&text, &origin)?, exposed })
+    Ok(FoundToken { token: Token::new(&text, &origin)?, exposed })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Pause, Record, State, Unusual};
 use crate::log::Gap;
 use crate::log::words::duration;
-use crate::schedule::{Account, AccountName, Ending, EntryName, TokenSource};
+use crate::schedule::{Account, AccountName, EntryName, ListEnding, TokenSource};
 
 /// A problem of now. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ pub(crate) struct States<'a> {
     /// Runs out of the ordinary.
     pub(crate) unusual: &'a [Unusual],
     /// Calendars whose list ends soon, or has ended.
-    pub(crate) endings: &'a [Ending],
+    pub(crate) endings: &'a [ListEnding],
     /// Entries that a person paused.
     pub(crate) paused: &'a BTreeMap<EntryName, Pause>,
     pub(crate) now: Timestamp,
@@ -140,7 +140,7 @@ fn long_run(run: &Unusual) -> Attention {
     problem
 }
 
-fn calendar_ends(ending: &Ending) -> Attention {
+fn calendar_ends(ending: &ListEnding) -> Attention {
     let calendar = &ending.calendar;
     // The list is kept through the day `until`.
     let ended = (ending.days < 0).then(|| ending.until.tomorrow().ok()).flatten();

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Answer, ErrorKind, Question};
+use super::protocol::{ControlAnswer, ErrorKind, Question};
 use super::socket;
 
 /// The longest answer, in bytes. The longest status has some hundred thousand.
@@ -105,7 +105,7 @@ impl Answers {
     ///
     /// # Errors
     /// When the daemon refuses, has gone, or is not understood.
-    pub fn within(&mut self, most: Duration) -> Result<Option<Answer>, ClientError> {
+    pub fn within(&mut self, most: Duration) -> Result<Option<ControlAnswer>, ClientError> {
         self.wait(most);
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
@@ -117,7 +117,7 @@ impl Answers {
             Err(_) => return Err(ClientError::Gone),
         }
         match serde_json::from_str(&line) {
-            Ok(Answer::Error { message, kind }) => Err(match kind {
+            Ok(ControlAnswer::Error { message, kind }) => Err(match kind {
                 ErrorKind::Refused => ClientError::Refused(message),
                 ErrorKind::UnknownEntry => ClientError::UnknownEntry(message),
                 ErrorKind::Known => ClientError::Known(message),
@@ -133,7 +133,7 @@ impl Answers {
     ///
     /// # Errors
     /// As of [`Answers::within`], and when none comes.
-    pub fn soon(&mut self) -> Result<Answer, ClientError> {
+    pub fn soon(&mut self) -> Result<ControlAnswer, ClientError> {
         self.within(ANSWERED_WITHIN)?.ok_or_else(|| ClientError::Silent(self.place.clone()))
     }
 

@@ -21,7 +21,9 @@ pub use attention::{Attention, ProblemKind};
 pub(crate) use attention::{States, attention};
 pub use client::{Answers, ClientError, ask};
 pub use on_disk::OnDisk;
-pub use protocol::{Answer, ErrorKind, LONGEST_QUESTION, Question, QuestionError, Told, VERSION};
+pub use protocol::{
+    ControlAnswer, ErrorKind, FireProgress, LONGEST_QUESTION, Question, QuestionError, VERSION,
+};
 pub(crate) use request::{
     AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Terms, Uid,
     Wanted,

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 /// Clones share one value.
 #[derive(Clone, Debug)]
-pub struct OnDisk(Arc<Mutex<Seen>>);
+pub struct OnDisk(Arc<Mutex<LoadedFile>>);
 
 /// The schedule file as it was read last.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct LoadedFile {
     /// The instant at which the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     /// `None`: the schedule in force is what the file has.
@@ -29,12 +29,12 @@ pub(crate) struct NotInUse {
 impl OnDisk {
     /// The file was read at `now`, and is fired.
     pub fn in_use(now: Timestamp) -> OnDisk {
-        OnDisk(Arc::new(Mutex::new(Seen { in_force_since: now, unused: None })))
+        OnDisk(Arc::new(Mutex::new(LoadedFile { in_force_since: now, unused: None })))
     }
 
     /// The file as it is now is fired from now on.
     pub fn taken_over(&self, now: Timestamp) {
-        self.set(|seen| *seen = Seen { in_force_since: now, unused: None });
+        self.set(|seen| *seen = LoadedFile { in_force_since: now, unused: None });
     }
 
     /// The file as it is now cannot be fired. What was wrong with it before is wrong since then.
@@ -45,11 +45,11 @@ impl OnDisk {
         });
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> LoadedFile {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, change: impl FnOnce(&mut Seen)) {
+    fn set(&self, change: impl FnOnce(&mut LoadedFile)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::protocol::{Answer, ErrorKind, LONGEST_QUESTION};
+use super::protocol::{ControlAnswer, ErrorKind, LONGEST_QUESTION};
 use super::request::Uid;
 
 /// A client has to take an answer within this time.
@@ -47,7 +47,7 @@ impl Peer {
         }
     }
 
-    pub(super) async fn tell(&mut self, answer: &Answer) -> Result<(), Gone> {
+    pub(super) async fn tell(&mut self, answer: &ControlAnswer) -> Result<(), Gone> {
         self.send(&answer.line()).await
     }
 
@@ -65,7 +65,7 @@ impl Peer {
 
     pub(super) async fn refuse(&mut self, kind: ErrorKind, message: String) {
         // The connection ends in any case, so a failed write does not matter.
-        let _ = self.tell(&Answer::Error { message, kind }).await;
+        let _ = self.tell(&ControlAnswer::Error { message, kind }).await;
     }
 
     /// Resolves when the client has gone, or says what nobody asked for.

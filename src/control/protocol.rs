@@ -117,7 +117,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 /// An answer to a question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
+pub enum ControlAnswer {
     /// The request is claimed in the journal as this occurrence. From now on the daemon sends it or
     /// records why not.
     Claimed {
@@ -127,7 +127,7 @@ pub enum Answer {
         scheduled_at: Timestamp,
     },
     /// Something became of what was fired.
-    Told(Told),
+    FireProgress(FireProgress),
     /// The entry is as it was asked to be.
     Steered {
         /// The entry.
@@ -173,7 +173,7 @@ pub enum ErrorKind {
 
 /// The state of an occurrence that a person fired. The keys are an interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct FireProgress {
     /// The entry.
     pub entry: String,
     /// The instant that names the occurrence.
@@ -200,7 +200,7 @@ pub struct Told {
     pub message: String,
 }
 
-impl Told {
+impl FireProgress {
     /// Returns true when it is decided whether the occurrence starts.
     pub fn is_final(&self) -> bool {
         !matches!(State::of_word(&self.state), Some(State::Due | State::Waiting))
@@ -213,19 +213,23 @@ impl Told {
 
     /// Returns the state that an event reports of an occurrence. `None`: the event is not of the
     /// kind that is reported.
-    pub(super) fn of(event: &Event) -> Option<Told> {
+    pub(super) fn of(event: &Event) -> Option<FireProgress> {
         let (entry, scheduled_at) = event.occurrence()?;
-        let told =
-            Told { entry: entry.to_string(), scheduled_at, message: event.message(), ..Told::default() };
+        let told = FireProgress {
+            entry: entry.to_string(),
+            scheduled_at,
+            message: event.message(),
+            ..FireProgress::default()
+        };
         let state = |state: State| state.as_str().to_owned();
         Some(match event {
-            Event::OccurrenceWaiting(e) => Told {
+            Event::OccurrenceWaiting(e) => FireProgress {
                 state: state(State::Waiting),
                 reason: Some(e.reason.to_string()),
                 until: e.until,
                 ..told
             },
-            Event::OccurrenceRetrying(e) => Told {
+            Event::OccurrenceRetrying(e) => FireProgress {
                 state: state(State::Waiting),
                 reason: Some(Reason::Retry.to_string()),
                 attempts: Some(e.attempts),
@@ -233,7 +237,7 @@ impl Told {
                 error: Some(e.error.clone()),
                 ..told
             },
-            Event::ActionStarted(e) => Told {
+            Event::ActionStarted(e) => FireProgress {
                 state: state(State::Started),
                 sent_at: Some(e.sent_at),
                 lateness_ms: Some(e.lateness_ms),
@@ -242,12 +246,12 @@ impl Told {
                 ..told
             },
             Event::OccurrenceMissed(e) => {
-                Told { state: state(State::Missed), reason: Some(e.reason.to_string()), ..told }
+                FireProgress { state: state(State::Missed), reason: Some(e.reason.to_string()), ..told }
             }
             Event::OccurrenceSkipped(e) => {
-                Told { state: state(State::Skipped), reason: Some(e.reason.to_string()), ..told }
+                FireProgress { state: state(State::Skipped), reason: Some(e.reason.to_string()), ..told }
             }
-            Event::OccurrenceRejected(e) => Told {
+            Event::OccurrenceRejected(e) => FireProgress {
                 state: state(State::Rejected),
                 status: e.status,
                 error: Some(e.error.clone()),
@@ -255,14 +259,14 @@ impl Told {
                 ..told
             },
             Event::OccurrenceUnknown(e) => {
-                Told { state: state(State::Unknown), error: Some(e.error.clone()), ..told }
+                FireProgress { state: state(State::Unknown), error: Some(e.error.clone()), ..told }
             }
             _ => return None,
         })
     }
 }
 
-impl Answer {
+impl ControlAnswer {
     /// The line that says it.
     pub(super) fn line(&self) -> Vec<u8> {
         // Neither a Vec nor these values can fail.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::on_disk::Seen;
+use super::on_disk::LoadedFile;
 use crate::dispatch::{Haste, Standing, Waiting};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key, Pause};
@@ -184,7 +184,7 @@ pub(crate) struct Snapshot {
     pub(crate) swept_at: Option<Timestamp>,
     pub(crate) not_ready: Option<NotReady>,
     /// The comparison of the schedule file on disk with the schedule in force.
-    pub(crate) on_disk: Seen,
+    pub(crate) on_disk: LoadedFile,
     /// Lines that the log lacks. `None` once the log has told of them.
     pub(crate) log: Option<Gap>,
     pub(crate) fires_in_flight: usize,

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::choice::choose;
 use super::peer::Peer;
-use super::protocol::{Answer, ErrorKind, Question, Told};
+use super::protocol::{ControlAnswer, ErrorKind, FireProgress, Question};
 use super::request::{
     AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, NotReady, Steer, SteerError, Terms,
     Uid, Wanted,
@@ -168,7 +168,8 @@ impl RequestHandler {
             }
         };
         drop(told);
-        let claimed = Answer::Claimed { entry: key.entry().to_string(), scheduled_at: key.scheduled_at() };
+        let claimed =
+            ControlAnswer::Claimed { entry: key.entry().to_string(), scheduled_at: key.scheduled_at() };
         if client.tell(&claimed).await.is_ok() && wait {
             RequestHandler::watch(client, hears).await;
         }
@@ -183,10 +184,10 @@ impl RequestHandler {
                 event = hears.recv() => event,
                 () = client.leaves() => return,
             };
-            match event.as_ref().map(Told::of) {
+            match event.as_ref().map(FireProgress::of) {
                 Some(Some(told)) => {
                     let decided = told.is_final();
-                    if client.tell(&Answer::Told(told)).await.is_err() || decided {
+                    if client.tell(&ControlAnswer::FireProgress(told)).await.is_err() || decided {
                         return;
                     }
                 }
@@ -256,7 +257,7 @@ impl RequestHandler {
             Ok::<_, entries::UnknownEntry>(chosen)
         });
         let chosen = chosen.await.map_err(|_| AskError::Stopping)??;
-        let answer = Answer::Chosen { entries: chosen.iter().map(ToString::to_string).collect() };
+        let answer = ControlAnswer::Chosen { entries: chosen.iter().map(ToString::to_string).collect() };
         let _ = client.tell(&answer).await;
         Ok(())
     }
@@ -267,7 +268,7 @@ impl RequestHandler {
         by: Uid,
         by_name: String,
         terms: Option<Terms>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ControlAnswer, Refusal> {
         let pause = terms.is_some();
         let (found, entry, shard) = match self.find(&name).await {
             Ok((_, entry)) => (Ok(entry.paused), entry.name.clone(), entry.account.shard.clone()),
@@ -291,7 +292,7 @@ impl RequestHandler {
             (Err(_), Changed::Yes) => false,
             (Ok(paused), _) => paused,
         };
-        Ok(Answer::Steered {
+        Ok(ControlAnswer::Steered {
             entry: entry.to_string(),
             paused: pause,
             changed: changed == Changed::Yes,
@@ -302,7 +303,7 @@ impl RequestHandler {
     async fn status(&self, client: &mut Peer, names: Vec<String>, most: usize) -> Result<(), Refusal> {
         let status = self.status.status(names, most).await?;
         // A status of many entries takes a while to write.
-        let line = self.status.write(move || Answer::Status(Box::new(status)).line()).await?;
+        let line = self.status.write(move || ControlAnswer::Status(Box::new(status)).line()).await?;
         let _ = client.send(&line).await;
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::dispatch::{Standing, Waiting, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
 use crate::occurrence::Reason;
-use crate::schedule::{AccountName, Ending, Entry, EntryName, Priority, ending};
+use crate::schedule::{AccountName, Entry, EntryName, ListEnding, Priority, Schedule, ending};
 use crate::timetable::zone_name;
 
 /// State of a daemon. Its keys are an interface.
@@ -161,6 +161,9 @@ pub struct JournalStatus {
 pub struct AccountStatus {
     pub account: String,
     pub limit: u32,
+    /// The quota's window, in milliseconds. Zero: the daemon that told this is an older one.
+    #[serde(default)]
+    pub window_ms: u64,
     /// Remaining requests, as the API last told. `None`: the API has not told.
     pub remaining: Option<u32>,
     /// Left to people and CI.
@@ -387,7 +390,7 @@ impl Status {
             Some(read) => (Some((read.since, read.lately)), read.unresolved),
             None => (None, Vec::new()),
         };
-        let endings: Vec<Ending> = (schedule.calendars().into_values())
+        let endings: Vec<ListEnding> = (schedule.calendars().into_values())
             .filter_map(|calendar| ending(calendar, snapshot.now))
             .collect();
         let (failed_since, error) = match &snapshot.health {
@@ -440,7 +443,7 @@ impl Status {
             },
             swept_at: snapshot.swept_at,
             in_flight: snapshot.fires_in_flight,
-            accounts: snapshot.accounts.iter().map(account).collect(),
+            accounts: snapshot.accounts.iter().map(|known| account(known, schedule)).collect(),
             entries: around.into_iter().map(|around| entry(around, snapshot)).collect(),
             waiting: snapshot.waiting.iter().map(waiting).collect(),
             waiting_total: snapshot.accounts.iter().map(waits).sum(),
@@ -466,9 +469,12 @@ fn by_word(counts: &[(State, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|&(state, count)| (word(state), count)).collect()
 }
 
-fn account((name, standing): &(AccountName, Standing)) -> AccountStatus {
+fn account((name, standing): &(AccountName, Standing), schedule: &Schedule) -> AccountStatus {
     let gauges = standing.gauges;
+    let window = schedule.accounts.iter().find(|account| account.name == *name);
+    let window = window.map_or(0, |account| account.quota.window.as_millis());
     AccountStatus {
+        window_ms: window.try_into().unwrap_or(u64::MAX),
         account: name.to_string(),
         limit: gauges.limit,
         remaining: gauges.remaining,

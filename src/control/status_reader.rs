@@ -59,7 +59,7 @@ pub struct StatusReader {
 }
 
 /// A question for the journal.
-struct Wanted {
+struct JournalQuestion {
     keys: Vec<Key>,
     /// For each entry that comes after others, the chain of those others.
     chains: Vec<Vec<EntryName>>,
@@ -67,7 +67,7 @@ struct Wanted {
 
 /// The journal's answer.
 #[derive(Default)]
-struct Found {
+struct JournalAnswer {
     records: Vec<Option<Record>>,
     /// Run time of each chain as a whole. `None`: one of its entries has not run yet.
     took: Vec<Option<SignedDuration>>,
@@ -139,8 +139,9 @@ impl StatusReader {
             let names: Vec<EntryName> = of.upstream.iter().map(|entry| entry.name.clone()).collect();
             names
         });
-        let wanted = Wanted { keys: around.iter().filter_map(last).collect(), chains: chains.collect() };
-        let Found { records, took, lately, members } = self.read(wanted, schedule, now).await;
+        let wanted =
+            JournalQuestion { keys: around.iter().filter_map(last).collect(), chains: chains.collect() };
+        let JournalAnswer { records, took, lately, members } = self.read(wanted, schedule, now).await;
         let mut records = records.into_iter();
         for of in around.iter_mut().filter(|of| of.last.is_some()) {
             of.record = records.next().flatten();
@@ -166,7 +167,7 @@ impl StatusReader {
 
     /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that
     /// takes too long, it is done without.
-    async fn read(&self, wanted: Wanted, schedule: Arc<Schedule>, now: Timestamp) -> Found {
+    async fn read(&self, wanted: JournalQuestion, schedule: Arc<Schedule>, now: Timestamp) -> JournalAnswer {
         let known = self.lately.lock().ok().and_then(|lately| lately.clone());
         let journal = self.journal.clone();
         let reading = async {
@@ -178,7 +179,7 @@ impl StatusReader {
                 let lately = lately(&journal, known, &schedule, now);
                 let members = journal.members().unwrap_or_default();
                 drop(permit);
-                Found { records, took, lately, members }
+                JournalAnswer { records, took, lately, members }
             };
             self.reader.run(read).await
         };

@@ -19,7 +19,7 @@ const CORRECTION: SignedDuration = SignedDuration::from_hours(3);
 
 /// A change of the clocks between two looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ClockChange {
     /// By how many milliseconds the wall clock jumped, as the daemon saw it: it was set, or time
     /// passed unseen.
     pub(super) jumped_ms: Option<i64>,
@@ -40,13 +40,13 @@ impl Clockwatch {
     }
 
     /// Returns the change of the clocks since the last look.
-    pub(super) fn see(&mut self, now: Now) -> Seen {
+    pub(super) fn see(&mut self, now: Now) -> ClockChange {
         let before = self.0;
         let passed = SignedDuration::try_from(now.mono.saturating_sub(before.mono)).unwrap_or_default();
         let unset = before.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
         let corrected_from = (now.wall.duration_since(unset) >= CORRECTION).then_some(unset);
         let set_forward_from = (now.wall.duration_since(unset) >= JUMP).then_some(unset);
-        Seen { jumped_ms: self.jumped_ms(now), set_forward_from, corrected_from }
+        ClockChange { jumped_ms: self.jumped_ms(now), set_forward_from, corrected_from }
     }
 
     fn jumped_ms(&mut self, now: Now) -> Option<i64> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::clockwatch::{Clockwatch, Seen};
+use super::clockwatch::{ClockChange, Clockwatch};
 use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
@@ -287,7 +287,7 @@ impl Core {
 
     /// Takes in what the clocks show, before anything is decided by them.
     fn watch_clock(&mut self, now: Now) {
-        let Seen { jumped_ms, set_forward_from, corrected_from } = self.clock.see(now);
+        let ClockChange { jumped_ms, set_forward_from, corrected_from } = self.clock.see(now);
         if let Some(repeat) = self.sweep.goes_back(now) {
             self.goes_back = Some(repeat);
             self.written = Some(now.wall);

@@ -243,7 +243,8 @@ impl Fleet {
         clients: Clients,
         opened: Option<Box<Opened>>,
     ) -> Result<(), DaemonError> {
-        let seat = self.membership.as_ref().map(|membership| membership.seat(shard.clone())).transpose()?;
+        let shard_handle =
+            self.membership.as_ref().map(|membership| membership.shard_handle(shard.clone())).transpose()?;
         let schedule =
             if self.is_split() { Part::schedule(&self.schedule, &shard) } else { Arc::clone(&self.schedule) };
         let whole = Arc::clone(&self.schedule);
@@ -252,7 +253,7 @@ impl Fleet {
             whole,
             Arc::clone(&schedule),
             clients,
-            (shard.clone(), seat),
+            (shard.clone(), shard_handle),
             &self.path,
         );
         let mut leader = None;

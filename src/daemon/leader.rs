@@ -49,9 +49,9 @@ pub(super) enum Halt {
 }
 
 /// The next thing that a member learns of a shard. Never comes to a daemon alone.
-pub(super) async fn next_event(seat: &mut Option<ShardHandle>) -> LeadershipChange {
-    match seat {
-        Some(seat) => seat.next_event().await,
+pub(super) async fn next_event(shard_handle: &mut Option<ShardHandle>) -> LeadershipChange {
+    match shard_handle {
+        Some(shard_handle) => shard_handle.next_event().await,
         None => std::future::pending().await,
     }
 }
@@ -73,7 +73,7 @@ impl Leader {
     /// Returns a leader that goes on where the journal ends.
     pub(super) fn begin(daemon: &mut Daemon, opened: Opened, term: Option<Term>) -> Leader {
         let Opened { journal, mut recovered, mark, refused } = opened;
-        let shared = daemon.seat.is_some();
+        let shared = daemon.shard_handle.is_some();
         if shared && !recovered.paused.is_empty() {
             // Those of other shards are theirs to keep up with.
             let others: HashSet<_> = daemon.entries_of_others().collect();
@@ -109,7 +109,7 @@ impl Leader {
             tokio::select! {
                 biased;
                 () = &mut *stop => return Halt::Stopped,
-                notice = next_event(&mut daemon.seat) => match notice {
+                notice = next_event(&mut daemon.shard_handle) => match notice {
                     LeadershipChange::Deposed => return Halt::Deposed,
                     LeadershipChange::Replaced => return Halt::Replaced,
                     LeadershipChange::HandsOver => return Halt::HandsOver,
@@ -246,7 +246,7 @@ impl Leader {
     fn replace(&mut self, daemon: &mut Daemon, part: Part) -> bool {
         let now = Now::read();
         let Part { clients, whole, prepared, done } = part;
-        let shares = daemon.seat.is_some();
+        let shares = daemon.shard_handle.is_some();
         let came = shares && has_moved(&daemon.shard, &whole, &daemon.whole);
         let went = shares && has_moved(&daemon.shard, &daemon.whole, &whole);
         daemon.clients.replace(clients, |account| self.node.core().needs(account));

@@ -35,7 +35,7 @@ use crate::log::LogWriter;
 use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRestored, LeaseReleased};
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
-use crate::schedule::{AccountName, Ending, EntryName, NamedCalendar, Schedule, Shard, ending};
+use crate::schedule::{AccountName, EntryName, ListEnding, NamedCalendar, Schedule, Shard, ending};
 
 use control_state::ControlState;
 use fleet::Shared;
@@ -117,7 +117,7 @@ struct Daemon {
     calendars: Vec<Arc<NamedCalendar>>,
     clients: ClientsInUse,
     /// The shard's lease. `None`: nobody shares the journal.
-    seat: Option<ShardHandle>,
+    shard_handle: Option<ShardHandle>,
     /// The journal cannot be written since then.
     ill_since: Option<Timestamp>,
     /// Decides when the log tells of the journal's outage.
@@ -132,7 +132,7 @@ impl Daemon {
         whole: Arc<Schedule>,
         schedule: Arc<Schedule>,
         clients: Clients,
-        (shard, seat): (Shard, Option<ShardHandle>),
+        (shard, shard_handle): (Shard, Option<ShardHandle>),
         path: &Arc<str>,
     ) -> Daemon {
         let mut in_use = ClientsInUse::default();
@@ -144,7 +144,7 @@ impl Daemon {
             calendars: schedule.calendars().into_values().cloned().collect(),
             schedule,
             clients: in_use,
-            seat,
+            shard_handle,
             ill_since: None,
             outage: Outage::default(),
             metrics: shared.metrics.as_ref().map(Metrics::watch),
@@ -203,9 +203,9 @@ impl Daemon {
                 0
             }
         };
-        if let Some(seat) = self.seat.take() {
-            let member = seat.member().to_owned();
-            let handed_over = timeout(HANDED_OVER, seat.leave()).await;
+        if let Some(shard_handle) = self.shard_handle.take() {
+            let member = shard_handle.member().to_owned();
+            let handed_over = timeout(HANDED_OVER, shard_handle.leave()).await;
             if leads && handed_over == Ok(true) {
                 self.emit(LeaseReleased { member, shard: self.shard_name() }.into());
             }
@@ -233,7 +233,7 @@ impl Daemon {
         let now = Now::read().wall;
         for ending in self.whole.calendars().into_values().filter_map(|calendar| ending(calendar, now)) {
             let message = ending.to_string();
-            let Ending { calendar, until, days, .. } = ending;
+            let ListEnding { calendar, until, days, .. } = ending;
             self.emit(CalendarEnding { calendar, until: until.to_string(), days, warning: message }.into());
         }
     }

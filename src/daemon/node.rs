@@ -67,7 +67,7 @@ pub(crate) struct Node {
     /// Time at which the claim that is being written was handed to the journal.
     claiming_since: Option<Mono>,
     /// `None` until the node is told to stop.
-    ending: Option<Ending>,
+    ending: Option<WindingUp>,
 }
 
 /// Something that a node is told.
@@ -189,7 +189,7 @@ pub(crate) enum PauseChange {
 
 /// An end in order.
 #[derive(Clone, Copy, Debug)]
-struct Ending {
+struct WindingUp {
     stopped_at: Timestamp,
     /// The stage ends then at the latest.
     until: Mono,
@@ -294,7 +294,7 @@ impl Node {
             }
             Input::Stop(within) => {
                 let until = now.mono + within;
-                self.ending = Some(Ending { stopped_at: now.wall, until, stage: Stage::Answers });
+                self.ending = Some(WindingUp { stopped_at: now.wall, until, stage: Stage::Answers });
                 let effects = self.core.stop();
                 self.decided(told_first(effects), now)
             }
@@ -690,7 +690,7 @@ impl Node {
             Stage::Answers if is_late || !(self.core.fires_in_flight() > 0 || self.core.is_claiming()) => {
                 let left = self.core.fires_in_flight() + self.core.in_doubt();
                 let (until, stage) = (now.mono + CLOSE, Stage::Journal { left });
-                self.ending = Some(Ending { until, stage, ..ending });
+                self.ending = Some(WindingUp { until, stage, ..ending });
                 // Occurrences whose claim has just been written wait, and were not sent.
                 let mut decided = told_first(self.core.stop());
                 decided.extend(self.saved_quotas());
@@ -707,7 +707,7 @@ impl Node {
     }
 
     fn closed(&mut self, is_closed: bool) {
-        if let Some(Ending { stage, .. }) = &mut self.ending
+        if let Some(WindingUp { stage, .. }) = &mut self.ending
             && let Stage::Journal { left } = *stage
         {
             *stage = Stage::Over(WoundUp { left, is_closed });

@@ -95,7 +95,7 @@ impl Daemon {
     /// Returns the leader as far as this member knows.
     pub(super) fn leadership(&self, now: Now) -> Leadership {
         let unseen = Leadership { leads: Leads::Unknown, last: None };
-        self.seat.as_ref().map_or(unseen, |seat| seat.leadership(now.mono))
+        self.shard_handle.as_ref().map_or(unseen, |shard_handle| shard_handle.leadership(now.mono))
     }
 
     /// Waits until this member leads. `renewed` is a term that goes on, and is begun at once.
@@ -119,7 +119,7 @@ impl Daemon {
             tokio::select! {
                 biased;
                 () = &mut *stop => return None,
-                notice = next_event(&mut self.seat) => match notice {
+                notice = next_event(&mut self.shard_handle) => match notice {
                     // Handed over before this was heard of.
                     LeadershipChange::Leads(term) if term.is_over() => {}
                     LeadershipChange::Leads(term) => opening = self.opens(term),
@@ -153,21 +153,21 @@ impl Daemon {
 
     /// This member's name. Empty where nobody shares the journal.
     pub(super) fn member(&self) -> String {
-        self.seat.as_ref().map(|seat| seat.member().to_owned()).unwrap_or_default()
+        self.shard_handle.as_ref().map(|shard_handle| shard_handle.member().to_owned()).unwrap_or_default()
     }
 
     /// Leaves the lease to others.
     pub(super) fn release(&self) {
-        if let Some(seat) = &self.seat {
-            seat.release();
+        if let Some(shard_handle) = &self.shard_handle {
+            shard_handle.release();
         }
     }
 
     /// Opens the journal for a term. Meanwhile the loop goes on to stand by: the database may take
     /// its time.
     fn opens(&self, term: Term) -> Option<Opening> {
-        let seat = self.seat.as_ref()?;
-        let (opening, schedule) = (seat.open(term.clone()), Arc::clone(&self.schedule));
+        let shard_handle = self.shard_handle.as_ref()?;
+        let (opening, schedule) = (shard_handle.open(term.clone()), Arc::clone(&self.schedule));
         let opened = async move {
             let mut opened = opening.await?;
             let older = claim_forgotten(&schedule, &mut opened).await?;

@@ -26,7 +26,7 @@ const HANGS: Duration = Duration::from_secs(30);
 /// Tells the service manager how the daemon is, from one turn of its loops to the next.
 pub(super) struct Supervision {
     notifier: Notifier,
-    told: Told,
+    told: LastStatus,
     loops: BTreeMap<Shard, Turned>,
 }
 
@@ -50,7 +50,7 @@ struct Turned {
 
 impl Supervision {
     pub(super) fn new(notifier: Notifier) -> Supervision {
-        Supervision { notifier, told: Told::default(), loops: BTreeMap::new() }
+        Supervision { notifier, told: LastStatus::default(), loops: BTreeMap::new() }
     }
 
     /// The loop of a shard has turned.
@@ -159,7 +159,7 @@ struct Turn {
 
 /// The last that the service manager was told.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Told {
+struct LastStatus {
     ready: bool,
     /// The manager has been told that the last reload has ended.
     reloaded: bool,
@@ -168,10 +168,10 @@ struct Told {
     status: String,
 }
 
-impl Told {
+impl LastStatus {
     /// Returns the text to be told, which may be empty, and the state once it has been told.
     /// `None`: nothing can have changed.
-    fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, Told)> {
+    fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, LastStatus)> {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
         let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);
         // Often enough that a turn which comes late is no reason to be killed.
@@ -245,7 +245,7 @@ mod tests {
         Turn { is_current, lives, watchdog: Some(LIMIT) }
     }
 
-    fn says(told: &Told, turn: &Turn, now: Mono, status: &str) -> String {
+    fn says(told: &LastStatus, turn: &Turn, now: Mono, status: &str) -> String {
         told.news(turn, now, || status.into()).map(|(news, _)| news).unwrap_or_default()
     }
 
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn it_is_ready_once_all_that_is_due_is_claimed() {
-        let told = Told::default();
+        let told = LastStatus::default();
         let (news, told) = told.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
         assert_eq!(news, "WATCHDOG=1\nSTATUS=claims");
         let (news, told) = told.news(&turn(true, true), seconds(1), || "next".into()).expect("news");
@@ -265,19 +265,21 @@ mod tests {
 
     #[test]
     fn the_end_of_a_reload_is_told_at_once_and_with_it_what_comes_next() {
-        let (_, told) = Told::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
-        let told = Told { reloaded: false, ..told };
+        let (_, told) =
+            LastStatus::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+        let told = LastStatus { reloaded: false, ..told };
         let (news, told) = told.news(&turn(false, true), seconds(1), || "b".into()).expect("news");
         assert_eq!(news, "READY=1\nSTATUS=b", "whether or not all of it is claimed");
         assert_eq!(says(&told, &turn(true, true), seconds(1), "b"), "");
-        let starting = Told { reloaded: false, ..Told::default() };
+        let starting = LastStatus { reloaded: false, ..LastStatus::default() };
         let (news, _) = starting.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
         assert!(!news.contains("READY"), "a reload makes nothing ready: {news}");
     }
 
     #[test]
     fn the_status_is_told_once_a_second_and_when_it_changed() {
-        let (_, told) = Told::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+        let (_, told) =
+            LastStatus::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
         let soon = seconds(1) + Duration::from_millis(999);
         assert_eq!(says(&told, &turn(true, true), soon, "b"), "");
         assert_eq!(says(&told, &turn(true, true), seconds(2), "a"), "");
@@ -287,7 +289,8 @@ mod tests {
 
     #[test]
     fn the_watchdog_is_fed_four_times_while_the_sweep_comes_on_and_never_when_it_does_not() {
-        let (_, told) = Told::default().news(&turn(true, true), seconds(0), || "a".into()).expect("news");
+        let (_, told) =
+            LastStatus::default().news(&turn(true, true), seconds(0), || "a".into()).expect("news");
         assert_eq!(says(&told, &turn(true, true), seconds(14), "a"), "");
         assert_eq!(says(&told, &turn(true, true), seconds(15), "a"), "WATCHDOG=1");
         assert_eq!(says(&told, &turn(true, false), seconds(100), "a"), "");

@@ -1,39 +1,37 @@
-//! One account's access to the API: its quota, what is in flight, and what its answers tell.
+//! One account's access to the API: what it may send, what it follows, and what its answers tell.
 
 use std::sync::Arc;
 
+use super::admission::{Admission, Came};
 use super::follow::{Follow, Following, Room};
 use super::occurrences::AccountQueue;
-use super::standing::{Gauges, Refused, Sent, Standing};
+use super::standing::{Gauges, Refused, Standing};
 use super::trouble::Trouble;
 use super::{Effect, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
-use crate::quota::{self, Change, Ending, Purpose, Quota, Refusal, Ticket, Verdict};
+use crate::quota::{self, Change, Ending, Purpose, Quota, Ticket, Verdict};
 use crate::schedule::{Account, TokenSource};
-
-/// Requests of one account that may be in flight at once. Enough to keep the API busy at any
-/// latency that it has; each may need a connection, and a process has some thousand.
-const MOST_IN_FLIGHT: usize = 256;
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
 pub(super) const MOST_WARM: usize = 64;
 
+/// One account, as long as something of it is under way.
 pub(super) struct AccountAccess {
     account: Arc<Account>,
     /// The schedule has it. One that it has no more is kept for what is in flight.
     pub(super) in_force: bool,
-    pub(super) quota: Quota,
+    pub(super) admission: Admission,
     pub(super) follow: Follow,
-    pub(super) in_flight: usize,
-    /// When the quota is worth asking again.
-    closed_until: Option<Mono>,
-    /// The same for follow-up, which may use a share only.
-    share_closed_until: Option<Mono>,
-    sent: Sent,
+    pub(super) token: TokenInUse,
     /// What the API last refused for good.
     pub(super) refused: Option<Refused>,
     pub(super) trouble: Trouble,
+}
+
+/// The token by which an account's requests go.
+#[derive(Default)]
+pub(super) struct TokenInUse {
     /// Times that the account's settings were replaced: each may bring another token.
     pub(super) reloads: u32,
     /// Whose actions the token starts, as an answer told.
@@ -45,17 +43,16 @@ impl AccountAccess {
         AccountAccess {
             account: Arc::clone(account),
             in_force: true,
-            quota: Quota::new(account.quota, now),
+            admission: Admission::new(account.quota, now),
             follow: Follow::default(),
-            in_flight: 0,
-            closed_until: None,
-            share_closed_until: None,
-            sent: Sent::default(),
+            token: TokenInUse::default(),
             refused: None,
             trouble: Trouble::default(),
-            reloads: 0,
-            user: None,
         }
+    }
+
+    fn quota(&self) -> &Quota {
+        &self.admission.quota
     }
 
     /// The account's settings.
@@ -66,12 +63,12 @@ impl AccountAccess {
     /// How the account stands, whatever waits: no queue is walked through.
     pub(super) fn gauges(&self, queue: Option<&AccountQueue>) -> Gauges {
         Gauges {
-            limit: self.quota.limit(),
-            remaining: self.quota.remaining(),
-            reserve: self.quota.reserve(),
-            exhausted: self.quota.exhausted_until().is_some(),
+            limit: self.quota().limit(),
+            remaining: self.quota().remaining(),
+            reserve: self.quota().reserve(),
+            exhausted: self.quota().exhausted_until().is_some(),
             waiting: queue.unwrap_or(&AccountQueue::default()).waiting(),
-            sent: self.sent,
+            sent: self.admission.sent(),
         }
     }
 
@@ -80,8 +77,8 @@ impl AccountAccess {
         Standing {
             account: Arc::clone(&self.account),
             gauges: self.gauges(queue),
-            exhausted_until: self.quota.exhausted_until(),
-            in_flight: self.in_flight,
+            exhausted_until: self.quota().exhausted_until(),
+            in_flight: self.admission.in_flight(),
             following: self.follow.len(),
             held: queue.map_or(0, AccountQueue::held),
             refused: self.refused.clone(),
@@ -89,20 +86,15 @@ impl AccountAccess {
         }
     }
 
-    /// When the quota is worth asking again. `None`: it has not refused.
-    pub(super) fn closed_until(&self) -> Option<Mono> {
-        self.closed_until
-    }
-
     /// Takes over the account's new settings. What is known of its quota stays, unless it is
     /// another one.
     pub(super) fn replace(&mut self, account: &Arc<Account>, now: Now) {
         if whose(&self.account) != whose(account) {
-            self.quota = self.quota.successor(account.quota, now);
-            (self.closed_until, self.share_closed_until) = (None, None);
+            self.admission.quota = self.quota().successor(account.quota, now);
+            self.admission.reopen();
         } else if self.account.quota != account.quota {
-            self.quota.resettle(account.quota, now);
-            (self.closed_until, self.share_closed_until) = (None, None);
+            self.admission.quota.resettle(account.quota, now);
+            self.admission.reopen();
         }
         self.account = Arc::clone(account);
         // A reload may have mended the address or the token: the next request tells. It hands over
@@ -112,8 +104,7 @@ impl AccountAccess {
             matches!(account.token, TokenSource::Credential(_)) && whose(&self.account) == whose(account)
         });
         self.trouble = Trouble { exhausted_since: self.trouble.exhausted_since, denied, unreachable: None };
-        self.reloads += 1;
-        self.user = None;
+        self.token = TokenInUse { reloads: self.token.reloads + 1, user: None };
     }
 
     /// Whether what is saved is for sure of the quota that this account draws on.
@@ -124,76 +115,45 @@ impl AccountAccess {
     /// Goes on with what a former process knew of the quota, if it is the same one.
     pub(super) fn restore(&mut self, saved: quota::Saved, ending: Ending, now: Now) {
         if saved.user.as_ref().is_none_or(|user| *user == whose(&self.account)) {
-            self.quota = Quota::restore(self.account.quota, saved, ending, now);
+            self.admission.quota = Quota::restore(self.account.quota, saved, ending, now);
         }
     }
 
     /// What is known of the quota, for the next process.
     pub(super) fn save(&self) -> quota::Saved {
-        quota::Saved { user: Some(whose(&self.account)), ..self.quota.save() }
+        quota::Saved { user: Some(whose(&self.account)), ..self.quota().save() }
     }
 
     /// Asks for an action later.
     pub(super) fn follow_later(&mut self, following: Following, now: Now) {
-        let room = Room { window: self.account.quota.window, questions: self.quota.background_share() };
+        let room = Room { window: self.account.quota.window, questions: self.quota().background_share() };
         self.follow.again(following, room, now);
-    }
-
-    /// A request leaves.
-    pub(super) fn leaves(&mut self) {
-        self.in_flight += 1;
-    }
-
-    /// Asks the quota for one request.
-    pub(super) fn admit(&mut self, purpose: Purpose, now: Now) -> Result<Ticket, Refusal> {
-        if self.in_flight >= MOST_IN_FLIGHT {
-            return Err(Refusal::InFlight);
-        }
-        let admitted = self.quota.admit(purpose, now);
-        let closed_until = match purpose {
-            Purpose::Fire | Purpose::Reconcile => &mut self.closed_until,
-            Purpose::FollowUp | Purpose::Check => &mut self.share_closed_until,
-        };
-        *closed_until = match &admitted {
-            Err(Refusal::Until(until)) => Some(until.at),
-            _ => None,
-        };
-        if admitted.is_ok() {
-            *match purpose {
-                Purpose::Fire => &mut self.sent.fires,
-                Purpose::FollowUp => &mut self.sent.follow_ups,
-                Purpose::Check | Purpose::Reconcile => &mut self.sent.checks,
-            } += 1;
-        }
-        admitted
     }
 
     /// Moves on to `now`: the quota's window may turn.
     pub(super) fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let changes = self.quota.tick(now);
+        let changes = self.admission.quota.tick(now);
         self.emit(changes, now, effects);
     }
 
     /// Judges a refusal for want of quota. `None`: the reply is no refusal.
     pub(super) fn judge(&self, answer: Option<&quota::Answer>) -> Option<Verdict> {
-        self.quota.judge(answer?)
+        self.quota().judge(answer?)
     }
 
-    /// Gives a request's ticket back, with what its answer said.
+    /// Takes in the end of a request, with what its answer said of the quota.
     pub(super) fn settle(
         &mut self,
         ticket: Ticket,
         answer: Option<quota::Answer>,
-        never_sent: bool,
+        came: Came,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.sent.throttled += u64::from(answer.is_some_and(|answer| answer.refused.is_some()));
-        let changes = match answer {
-            Some(answer) => self.quota.answered(ticket, answer, now),
-            None if never_sent => self.quota.unsent(ticket, now),
-            None => self.quota.lost(ticket, now),
-        };
+        if came == Came::AsAsked {
+            self.trouble.answered();
+        }
+        let changes = self.admission.settle(ticket, answer, came, now);
         self.emit(changes, now, effects);
     }
 
@@ -205,16 +165,18 @@ impl AccountAccess {
         asks: Option<Mono>,
         now: Now,
     ) -> Option<Mono> {
-        let opens = |closed: Option<Mono>| move |at: Mono| at.max(closed.unwrap_or(at));
-        let follows = self.follow.next_at().map(opens(self.share_closed_until));
+        let opens = |purpose| move |at: Mono| self.admission.opens(purpose, at);
         let waiting = match queue.is_some_and(AccountQueue::has_ready) {
-            false => [follows, asks.map(opens(self.closed_until))].into_iter().flatten().min(),
-            true => Some(now.mono).map(opens(self.closed_until)),
+            false => {
+                let follows = self.follow.next_at().map(opens(Purpose::FollowUp));
+                follows.into_iter().chain(asks.map(opens(Purpose::Reconcile))).min()
+            }
+            true => Some(self.admission.opens(Purpose::Fire, now.mono)),
         };
         // What was refused for being in flight is woken by a reply, and asks for no wake.
         let waiting = waiting.filter(|&at| at > now.mono);
         let retry = queue.and_then(AccountQueue::first_retry).map(|(at, _)| at);
-        let turn = self.quota.wakes_at().filter(|&at| at > now.mono);
+        let turn = self.quota().wakes_at().filter(|&at| at > now.mono);
         waiting.into_iter().chain(retry).chain(turn).min()
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::admission::Came;
 use super::stack_state::{ANSWERED_WITHIN, BELIEVED, EVERY, Subject, Verdict};
 use super::{Dispatch, Effect, Id, InFlight, Place, Planned, Request, RequestId, log};
 use crate::clock::{Mono, Now};
@@ -118,12 +119,10 @@ impl Dispatch {
         let Some(InFlight::Look(ticket, subject)) = self.requests.remove(&id) else {
             return effects;
         };
-        if let Some(lane) = self.lanes.get_mut(&subject.account) {
-            lane.in_flight -= 1;
-            if matches!(reply.outcome, Looked::Seen(_)) {
-                lane.trouble.answered();
-            }
-            lane.settle(ticket, reply.quota, false, now, &mut effects);
+        if let Some(access) = self.accounts.get_mut(&subject.account) {
+            let is_seen = matches!(reply.outcome, Looked::Seen(_));
+            let came = if is_seen { Came::AsAsked } else { Came::Otherwise };
+            access.settle(ticket, reply.quota, came, now, &mut effects);
         }
         let is_needed = self.occurrences.is_needed(&subject);
         let told = self.looks.answered(&subject, reply.outcome, is_needed, now.mono);
@@ -204,13 +203,13 @@ impl Dispatch {
     /// From one look to the next at what keeps something back: all of them together use no more
     /// than the quota has for questions.
     fn interval(&self, account: &AccountName) -> Duration {
-        let Some(lane) = self.lanes.get(account) else {
+        let Some(access) = self.accounts.get(account) else {
             return BELIEVED;
         };
         let obstacles = self.occurrences.needed(account).filter(|subject| self.looks.shows_obstacle(subject));
         let obstacles = u32::try_from(obstacles.count()).unwrap_or(u32::MAX);
-        let fair =
-            lane.account().quota.window.saturating_mul(obstacles) / lane.quota.background_share().max(1);
+        let fair = access.account().quota.window.saturating_mul(obstacles)
+            / access.admission.quota.background_share().max(1);
         fair.clamp(EVERY, BELIEVED)
     }
 
@@ -245,17 +244,17 @@ impl Dispatch {
             };
         }
         let id = RequestId(self.number());
-        let Some(lane) = self.lanes.get_mut(&subject.account) else {
+        let Some(access) = self.accounts.get_mut(&subject.account) else {
             return Asking::Refused("the account is no longer in the schedule".to_owned());
         };
-        let left = lane.quota.available(now);
-        let finds_out = left == 0 && lane.quota.limit().saturating_sub(lane.quota.reserve()) >= FINDS_OUT;
+        let quota = &mut access.admission.quota;
+        let left = quota.available(now);
+        let finds_out = left == 0 && quota.limit().saturating_sub(quota.reserve()) >= FINDS_OUT;
         if left < LEAVES_ONE && !finds_out {
             return Asking::Refused("the last request that the quota has left is for the job".to_owned());
         }
-        match lane.admit(Purpose::Check, now) {
+        match access.admission.admit(Purpose::Check, now) {
             Ok(ticket) => {
-                lane.leaves();
                 self.looks.asked(subject, now.mono);
                 let Subject { account, stack, job } = subject.clone();
                 effects.push(Effect::Send(id, Request::Look { account, stack, job }));

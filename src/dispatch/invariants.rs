@@ -18,7 +18,7 @@ impl Dispatch {
         self.doubts.check_invariants(&in_doubt);
         let mut fires: BTreeSet<Id> = BTreeSet::new();
         let mut in_flight: BTreeMap<&AccountName, usize> = BTreeMap::new();
-        let followed = self.lanes.values().flat_map(|lane| lane.follow.all());
+        let followed = self.accounts.values().flat_map(|access| access.follow.all());
         let mut asked: BTreeSet<(&EntryName, ActionId)> =
             followed.map(|following| (&following.entry.name, following.action)).collect();
         for request in self.requests.values() {
@@ -42,9 +42,9 @@ impl Dispatch {
             *in_flight.entry(account).or_default() += 1;
         }
         assert_eq!(fires, sending, "each run_now in flight is of an occurrence that is sent");
-        for (name, lane) in &self.lanes {
+        for (name, access) in &self.accounts {
             let counted = in_flight.get(name).copied().unwrap_or_default();
-            assert_eq!(lane.in_flight, counted, "account {name} counts its requests in flight");
+            assert_eq!(access.admission.in_flight(), counted, "account {name} counts its requests in flight");
         }
         for (entry, action) in self.occurrences.unfinished() {
             assert!(asked.contains(&(entry, action)), "nobody asks for action {action} of entry {entry}");

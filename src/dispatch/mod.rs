@@ -6,10 +6,13 @@
 //! returns effects, to be performed in order.
 
 mod access;
+mod admission;
 mod by_hand;
-mod in_doubt;
+mod effect;
 mod follow;
+mod follow_up;
 mod holding;
+mod in_doubt;
 #[cfg(test)]
 mod invariants;
 mod linked_key;
@@ -17,11 +20,11 @@ mod links;
 mod listing;
 mod occurrences;
 mod policies;
-
 mod recovery;
 mod reload;
 mod replies;
 mod retry;
+mod sending;
 mod stack_state;
 mod standing;
 mod trouble;
@@ -30,98 +33,29 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::clock::{Mono, Now};
-use crate::cloud66::ActionId;
-use crate::journal::{Claim, Handover, Key, Origin, Pause, Resent, Transition};
-use crate::log::Event;
-use crate::quota::{Purpose, Refusal, Ticket};
-use crate::schedule::{Account, AccountName, Entry, EntryName, JobUid, StackUid};
+use crate::journal::{Origin, Pause};
+use crate::schedule::{Account, AccountName, Entry, EntryName};
 use crate::timetable::Occurrence;
 
 use access::AccountAccess;
 pub(crate) use by_hand::Hindrance;
-use follow::{Following, Question};
-use holding::Turn;
+pub use effect::{Effect, Request, RequestId};
+use effect::{log, ms};
 pub(crate) use links::Links;
 pub use occurrences::Haste;
 pub(crate) use occurrences::as_sent;
 use occurrences::{Doubtful, History, Id, Occurrences, Pending, Place, Planned, Reloaded};
-use stack_state::Subject;
+use sending::InFlight;
 #[cfg(test)]
 pub(crate) use standing::Sent;
 pub(crate) use standing::{Gauges, Refused, Standing, Waiting, Waits, unknown_standings};
 
-/// What the shell is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Perform the request and report its reply under this number.
-    Send(RequestId, Request),
-    /// The same, once the move is on disk: the journal has it that the occurrence was not sent.
-    SendAfter(Box<(Key, Transition)>, RequestId, Request),
-    /// Write down what became of an occurrence.
-    Record(Key, Transition),
-    /// Write down how an occurrence ends, together with what is claimed by that end. What is
-    /// claimed leaves by [`Effect::SendAfter`], so that the journal has this first.
-    End(Box<Handover>),
-    /// Write down what a reload made of an occurrence that is claimed: another due instant,
-    /// deadline, account or job. The occurrence leaves by [`Effect::SendAfter`] from then on, so
-    /// that the journal has this first.
-    Amend(Box<Claim>),
-    /// Write down what is known of an occurrence that is sent again.
-    Resent(Box<Resent>),
-    /// Ask the journal for the actions that it knows of a stack, of occurrences scheduled since
-    /// then, and report them for this account. What is to be recorded before is among them, and so
-    /// are those of the listed actions that are of occurrences scheduled before.
-    Recall(AccountName, StackUid, Timestamp, Vec<ActionId>),
-    /// Open so many connections to an account's API, for what is due within the second that begins
-    /// at this instant.
-    Warm(AccountName, Timestamp, usize),
-    /// Write down that an entry's pause has come to its end.
-    PauseEnds(EntryName),
-    /// Tell the operator.
-    Log(Box<Event>),
-}
-
-/// One request in flight, in the order of sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(u64);
-
-/// A request to the API.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Request {
-    /// Run the entry's job now.
-    RunNow(Arc<Entry>),
-    /// Ask for an action of a stack.
-    Action(AccountName, StackUid, ActionId),
-    /// Ask for a page of a stack's actions.
-    Actions {
-        /// By whose token.
-        account: AccountName,
-        /// Of which stack.
-        stack: StackUid,
-        /// From 1.
-        page: u32,
-        /// What for.
-        purpose: Purpose,
-    },
-    /// Ask how a stack is, or one of its jobs.
-    Look {
-        /// By whose token.
-        account: AccountName,
-        /// Which stack.
-        stack: StackUid,
-        /// Which of its jobs. `None`: the stack itself.
-        job: Option<JobUid>,
-    },
-    /// Ask for the record of a job.
-    JobRecord(AccountName, StackUid, JobUid),
-}
-
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
-    lanes: BTreeMap<AccountName, AccountAccess>,
+    accounts: BTreeMap<AccountName, AccountAccess>,
     occurrences: Occurrences,
     requests: HashMap<RequestId, InFlight>,
     last: u64,
@@ -150,25 +84,11 @@ pub struct Dispatch {
     reached: Timestamp,
 }
 
-enum InFlight {
-    /// And when it left.
-    Fire(Ticket, Id, Now),
-    Follow(Ticket, Following),
-    /// A question for a page of a stack's actions, where these should be.
-    FollowPage(Ticket, AccountName, u32, Vec<Following>),
-    /// A question for the actions of a stack.
-    ActionLookup(Ticket, AccountName, StackUid),
-    /// A look at a stack or a job.
-    Look(Ticket, Subject),
-    /// A question for a job's record: about attempts in doubt, or to learn from a run.
-    JobRecord(Ticket, AccountName, StackUid, JobUid, Option<in_doubt::Lesson>),
-}
-
 impl Dispatch {
     /// Nothing planned yet. The seed decides the jitter of retries.
     pub fn new(accounts: &[Arc<Account>], seed: u64, now: Now) -> Dispatch {
         Dispatch {
-            lanes: accounts
+            accounts: accounts
                 .iter()
                 .map(|account| (account.name.clone(), AccountAccess::new(account, now)))
                 .collect(),
@@ -264,7 +184,7 @@ impl Dispatch {
         }
         self.lose_patience(now, &mut effects);
         self.look_around(now, &mut effects);
-        let names: Vec<AccountName> = self.lanes.keys().cloned().collect();
+        let names: Vec<AccountName> = self.accounts.keys().cloned().collect();
         for name in names {
             self.serve(&name, now, &mut effects);
         }
@@ -280,7 +200,7 @@ impl Dispatch {
     pub fn is_idle(&self) -> bool {
         self.occurrences.is_empty()
             && self.requests.is_empty()
-            && self.lanes.values().all(|lane| lane.follow.next_at().is_none())
+            && self.accounts.values().all(|access| access.follow.next_at().is_none())
     }
 
     /// The clock was corrected, and has shown nothing between two instants: what is scheduled there
@@ -317,13 +237,13 @@ impl Dispatch {
 
     /// How each account stands.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
-        self.lanes.iter().map(|(name, lane)| (name, lane.gauges(self.occurrences.queue(name))))
+        self.accounts.iter().map(|(name, access)| (name, access.gauges(self.occurrences.queue(name))))
     }
 
     /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
     /// left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
-        self.lanes.get(account).is_some_and(|lane| lane.quota.is_on_edge())
+        self.accounts.get(account).is_some_and(|access| access.admission.quota.is_on_edge())
     }
 
     /// Whether the schedule or somebody has paused what is due of the entry at an instant.
@@ -348,134 +268,16 @@ impl Dispatch {
             return None;
         }
         let wall = self.occurrences.wakes_at().map(|at| now.mono + now.until(at)).into_iter();
-        let lanes = self.lanes.iter().filter_map(|(name, lane)| {
-            lane.wakes_at(self.occurrences.queue(name), self.doubts.next_at(name), now)
+        let accounts = self.accounts.iter().filter_map(|(name, access)| {
+            access.wakes_at(self.occurrences.queue(name), self.doubts.next_at(name), now)
         });
-        wall.chain(lanes).chain(self.doubts.patience_ends()).chain(self.looks.wakes_at()).min()
+        wall.chain(accounts).chain(self.doubts.patience_ends()).chain(self.looks.wakes_at()).min()
     }
 
     fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
-
-    /// Sends what an account's quota admits: fires first, in the order of the queue, then
-    /// follow-up.
-    fn serve(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get_mut(account) else {
-            return;
-        };
-        lane.pass_time(now, effects);
-        while let Some(id) = self.occurrences.next_retry(account, now.mono) {
-            self.occurrences.move_to(id, Place::Ready);
-        }
-        if self.doubts.is_overdue(account, now) {
-            self.inquire(account, now, effects);
-        }
-        self.look_postponed(account, now, effects);
-        let refusal = loop {
-            let Some(id) = self.occurrences.first_ready(account) else {
-                break None;
-            };
-            if self.held_back(id, now, effects) {
-                continue;
-            }
-            let unseen = match self.takes_its_turn(id, now, effects) {
-                Turn::Goes => None,
-                Turn::Stays => continue,
-                Turn::GoesUnseen(subjects, error) => Some((subjects, error)),
-            };
-            match self.lanes.get_mut(account).map(|lane| lane.admit(Purpose::Fire, now)) {
-                Some(Ok(ticket)) => {
-                    if let Some((subjects, error)) = unseen {
-                        self.goes_unseen(subjects, &error, now, effects);
-                    }
-                    self.send(id, ticket, now, effects);
-                }
-                Some(Err(refusal)) => break Some(refusal),
-                None => return,
-            }
-        };
-        match refusal {
-            Some(Refusal::Until(until)) => self.tell_waiting(account, until.wall, now, effects),
-            Some(Refusal::InFlight) => {}
-            None => {
-                self.inquire(account, now, effects);
-                self.follow_up(account, now, effects);
-            }
-        }
-    }
-
-    fn send(&mut self, id: Id, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
-        let request = RequestId(self.number());
-        let Some(pending) = self.occurrences.get_mut(id) else {
-            return;
-        };
-        pending.history.attempts += 1;
-        pending.history.obstacle = None;
-        if let Some(lane) = self.lanes.get_mut(&pending.entry.account.name) {
-            pending.history.token = Some(lane.reloads);
-            lane.leaves();
-        }
-        let run_now = Request::RunNow(Arc::clone(&pending.entry));
-        // After a crash it is looked for from the first attempt on that may have taken effect.
-        let sent_at = pending.history.doubt.as_ref().map_or(now.wall, |doubt| doubt.sent_at);
-        let sending = Transition::Sending { attempts: pending.history.attempts, sent_at };
-        if pending.history.written || pending.history.amended || pending.origin.is_linked() {
-            effects.push(Effect::SendAfter(Box::new((pending.key(), sending)), request, run_now));
-        } else {
-            // A claim that is due may have been sent, with or without this.
-            effects.push(Effect::Send(request, run_now));
-            effects.push(Effect::Record(pending.key(), sending));
-        }
-        self.sent_up_to = self.sent_up_to.max(pending.due_at);
-        let newest = (!pending.is_by_hand()).then(|| (pending.entry.name.clone(), pending.first()));
-        self.occurrences.move_to(id, Place::Sending);
-        if let Some((entry, first)) = newest {
-            let activity = self.occurrences.activity_mut(&entry);
-            activity.newest_sent = activity.newest_sent.max(Some(first));
-        }
-        self.requests.insert(request, InFlight::Fire(ticket, id, now));
-    }
-
-    fn follow_up(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
-        loop {
-            let request = RequestId(self.number());
-            let Some(lane) = self.lanes.get_mut(account).filter(|lane| lane.follow.due(now)) else {
-                return;
-            };
-            let Ok(ticket) = lane.admit(Purpose::FollowUp, now) else {
-                return;
-            };
-            let Some(question) = lane.follow.take(now) else {
-                return;
-            };
-            lane.leaves();
-            let account = account.clone();
-            let (question, in_flight) = match question {
-                Question::One(following) => {
-                    let stack = following.entry.stack.clone();
-                    let question = Request::Action(account, stack, following.action);
-                    (question, InFlight::Follow(ticket, following))
-                }
-                Question::Page(stack, page, sought) => {
-                    let in_flight = InFlight::FollowPage(ticket, account.clone(), page, sought);
-                    (Request::Actions { account, stack, page, purpose: Purpose::FollowUp }, in_flight)
-                }
-            };
-            effects.push(Effect::Send(request, question));
-            self.requests.insert(request, in_flight);
-        }
-    }
-}
-
-fn log(event: impl Into<Event>) -> Effect {
-    Effect::Log(Box::new(event.into()))
-}
-
-/// Whole milliseconds of a span.
-fn ms(span: SignedDuration) -> i64 {
-    span.as_millis().try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ impl Dispatch {
         self.older_until = recovered.older_until;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, saved) in recovered.quotas {
-            if let Some(lane) = self.lanes.get_mut(&account) {
-                lane.restore(saved, ending, now);
+            if let Some(access) = self.accounts.get_mut(&account) {
+                access.restore(saved, ending, now);
             }
         }
         for Followed { claim, action, sent_at, told_slow, .. } in recovered.following {
@@ -72,7 +72,7 @@ impl Dispatch {
                 job: claim.job,
                 ..Entry::clone(entry)
             });
-            if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
+            if let Some(access) = self.accounts.get_mut(&entry.account.name) {
                 let activity = self.occurrences.activity_mut(&entry.name);
                 activity.unfinished.insert(action);
                 if !claim.origin.is_by_hand() {
@@ -83,7 +83,7 @@ impl Dispatch {
                 let ended = LinkedKey { key: claim.key, origin: claim.origin };
                 let mut following = Following::new(entry, ended, action, sent_at, now);
                 following.told_slow = told_slow;
-                lane.follow_later(following, now);
+                access.follow_later(following, now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
@@ -125,9 +125,9 @@ impl Dispatch {
             let pass = claim.key.pass().into();
             let lost = || "the daemon ended before its answer was written".to_owned();
             let entry = entries.get(&name).copied();
-            let goes_on = entry
-                .filter(|_| unsent)
-                .and_then(|entry| as_claimed(entry, &claim.account, (&claim.stack, &claim.job), &self.lanes));
+            let goes_on = entry.filter(|_| unsent).and_then(|entry| {
+                as_claimed(entry, &claim.account, (&claim.stack, &claim.job), &self.accounts)
+            });
             match (goes_on, entry) {
                 (Some(entry), _) => {
                     // Of a schedule that changed while no daemon ran, as by a reload.
@@ -241,6 +241,6 @@ impl Dispatch {
 
     /// What is known of each account's quota, for the next process.
     pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
-        self.lanes.iter().map(|(account, lane)| (account.clone(), lane.save()))
+        self.accounts.iter().map(|(account, access)| (account.clone(), access.save()))
     }
 }

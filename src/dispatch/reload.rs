@@ -23,20 +23,20 @@ impl Dispatch {
     pub fn replace(&mut self, accounts: &[Arc<Account>], entries: &ByName, now: Now) -> Vec<Effect> {
         self.reached = self.reached.max(now.wall);
         let in_force: HashSet<&AccountName> = accounts.iter().map(|account| &account.name).collect();
-        self.lanes.iter_mut().for_each(|(name, lane)| lane.in_force = in_force.contains(name));
+        self.accounts.iter_mut().for_each(|(name, access)| access.in_force = in_force.contains(name));
         for account in accounts {
-            match self.lanes.get_mut(&account.name) {
-                Some(lane) => lane.replace(account, now),
+            match self.accounts.get_mut(&account.name) {
+                Some(access) => access.replace(account, now),
                 None => {
-                    let mut lane = AccountAccess::new(account, now);
+                    let mut access = AccountAccess::new(account, now);
                     // An account with another name and the same token draws on the quota that is
                     // known.
                     let mut renamed =
-                        self.lanes.values().filter(|was| !was.in_force).map(AccountAccess::save);
-                    if let Some(saved) = renamed.find(|saved| lane.draws_on(saved)) {
-                        lane.restore(saved, Ending::InOrder, now);
+                        self.accounts.values().filter(|was| !was.in_force).map(AccountAccess::save);
+                    if let Some(saved) = renamed.find(|saved| access.draws_on(saved)) {
+                        access.restore(saved, Ending::InOrder, now);
                     }
-                    self.lanes.insert(account.name.clone(), lane);
+                    self.accounts.insert(account.name.clone(), access);
                 }
             }
         }
@@ -47,8 +47,8 @@ impl Dispatch {
     /// in doubt. Each of them ends by the account's name and client that it began with, whatever a
     /// reload makes of the account.
     pub(crate) fn needs(&self, account: &AccountName) -> bool {
-        let busy = |lane: &AccountAccess| lane.in_flight > 0 || lane.follow.len() > 0;
-        self.lanes.get(account).is_some_and(busy) || self.doubts.asks_by(account)
+        let busy = |access: &AccountAccess| access.admission.in_flight() > 0 || access.follow.len() > 0;
+        self.accounts.get(account).is_some_and(busy) || self.doubts.asks_by(account)
     }
 
     /// The latest the wall clock has ever shown.
@@ -119,7 +119,7 @@ impl Dispatch {
         let changed = match reloaded {
             Reloaded::Changed(entry) => {
                 let was = &pending.entry;
-                as_claimed(&entry, &was.account.name, (&was.stack, &was.job), &self.lanes)
+                as_claimed(&entry, &was.account.name, (&was.stack, &was.job), &self.accounts)
             }
             Reloaded::Removed => None,
         };
@@ -165,12 +165,12 @@ pub(super) fn as_claimed(
     entry: &Arc<Entry>,
     account: &AccountName,
     (stack, job): (&StackUid, &JobUid),
-    lanes: &BTreeMap<AccountName, AccountAccess>,
+    accounts: &BTreeMap<AccountName, AccountAccess>,
 ) -> Option<Arc<Entry>> {
     if entry.stack == *stack {
         return Some(Arc::clone(entry));
     }
-    let account = Arc::clone(lanes.get(account).filter(|lane| lane.in_force)?.account());
+    let account = Arc::clone(accounts.get(account).filter(|access| access.in_force)?.account());
     Some(Arc::new(Entry { account, stack: stack.clone(), job: job.clone(), ..Entry::clone(entry) }))
 }
 

@@ -1,34 +1,24 @@
-//! What a reply makes of an occurrence or of an action that is followed.
+//! What the reply to a run_now makes of its occurrence.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::follow::{Following, Found};
+use super::admission::Came;
+use super::follow::Following;
 use super::in_doubt::{InDoubtReport, Token};
-use super::linked_key::LinkedKey;
 use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
-use crate::cloud66::reply::LONGEST_WARNING;
-use crate::cloud66::{Action, ActionsListed, FollowUp, Outcome, Reply};
+use crate::cloud66::{Action, Outcome, Reply};
 use crate::journal::{Started, Transition};
 use crate::log::event::{
-    ActionFinished, ActionQuick, ActionSlow, ActionStarted, ActionUnfinished, ApiWarning, OccurrenceRejected,
-    OccurrenceRetrying, OccurrenceUnknown, Seldom,
+    ActionStarted, ApiWarning, OccurrenceRejected, OccurrenceRetrying, OccurrenceUnknown,
 };
 use crate::occurrence::Reason;
 use crate::quota::Verdict;
-use crate::schedule::{AccountName, Entry, Overlap, StackUid};
-
-/// Why a page of actions was asked for.
-enum Asked {
-    /// Actions of this stack may be of attempts in doubt.
-    InDoubt(StackUid),
-    /// These should be on this page.
-    Sought(u32, Vec<Following>),
-}
+use crate::schedule::{Entry, Overlap};
 
 impl Dispatch {
     /// The reply to a request that `advance` sent. `sent_at` is when it left.
@@ -47,27 +37,25 @@ impl Dispatch {
             return effects;
         };
         let entry = Arc::clone(&pending.entry);
-        let Some(lane) = self.lanes.get_mut(&entry.account.name) else {
+        let Some(access) = self.accounts.get_mut(&entry.account.name) else {
             return effects;
         };
-        lane.in_flight -= 1;
-        let verdict = lane.judge(reply.quota.as_ref());
-        lane.trouble.fired(&entry.name, &reply.outcome, now.wall);
-        lane.settle(
-            ticket,
-            reply.quota,
-            matches!(reply.outcome, Outcome::NotSent { .. } | Outcome::Unsendable { .. }),
-            now,
-            &mut effects,
-        );
-        let (limit, remaining) = (lane.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
+        let verdict = access.judge(reply.quota.as_ref());
+        access.trouble.fired(&entry.name, &reply.outcome, now.wall);
+        let came = match reply.outcome {
+            Outcome::NotSent { .. } | Outcome::Unsendable { .. } => Came::NeverSent,
+            _ => Came::Otherwise,
+        };
+        access.settle(ticket, reply.quota, came, now, &mut effects);
+        let (limit, remaining) =
+            (access.admission.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
         if let Some(warning) = reply.warning {
             effects.push(warned(&entry, warning));
         }
         match reply.outcome {
             Outcome::Started(action) => {
-                if pending.history.token == Some(lane.reloads) && action.user.is_some() {
-                    lane.user.clone_from(&action.user);
+                if pending.history.token == Some(access.token.reloads) && action.user.is_some() {
+                    access.token.user.clone_from(&action.user);
                 }
                 let connect = reply.left.map(|left| left.connect);
                 self.started(id, *action, (sent_at, connect), limit, remaining, now, &mut effects);
@@ -78,40 +66,13 @@ impl Dispatch {
                 self.unknown(id, error, now, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
-                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
-                let (ending, (retry_of, retry)) = (pending.linked_key(), pending.origin.retry_fields());
-                lane.refused =
+                access.refused =
                     Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
-                let end = Transition::Rejected { status: Some(status), error: error.clone() };
-                effects.push(log(OccurrenceRejected {
-                    entry: entry.name.clone(),
-                    scheduled_at,
-                    pass,
-                    retry_of,
-                    retry,
-                    status: Some(status),
-                    error,
-                    hint,
-                }));
-                self.ends(ending, end, now, &mut effects);
-                self.occurrences.leave(id);
+                self.rejected(id, Some(status), error, hint, now, &mut effects);
             }
             Outcome::Unsendable { error } => {
-                let (scheduled_at, pass) = (pending.scheduled_at, pending.pass.into());
-                let (ending, (retry_of, retry)) = (pending.linked_key(), pending.origin.retry_fields());
-                let end = Transition::Rejected { status: None, error: error.clone() };
-                effects.push(log(OccurrenceRejected {
-                    entry: entry.name.clone(),
-                    scheduled_at,
-                    pass,
-                    retry_of,
-                    retry,
-                    status: None,
-                    error,
-                    hint: "correct the entry: its request cannot be sent as it is".to_owned(),
-                }));
-                self.ends(ending, end, now, &mut effects);
-                self.occurrences.leave(id);
+                let hint = "correct the entry: its request cannot be sent as it is".to_owned();
+                self.rejected(id, None, error, hint, now, &mut effects);
             }
             Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
                 let error =
@@ -138,118 +99,32 @@ impl Dispatch {
         effects
     }
 
-    /// The reply to a question for an action.
-    pub fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let Some(InFlight::Follow(ticket, following)) = self.requests.remove(&id) else {
-            return effects;
-        };
-        let entry = Arc::clone(&following.entry);
-        let Some(lane) = self.lanes.get_mut(&entry.account.name) else {
-            return effects;
-        };
-        lane.in_flight -= 1;
-        if matches!(reply.outcome, FollowUp::Action(_)) {
-            lane.trouble.answered();
-        }
-        lane.settle(ticket, reply.quota, false, now, &mut effects);
-        if let Some(warning) = reply.warning {
-            let warning = masking::masked_and_cut(entry.args.as_deref(), &warning, LONGEST_WARNING);
-            effects.push(warned(&entry, warning));
-        }
-        self.answered(following, reply.outcome, now, &mut effects);
-        effects
-    }
-
-    /// The reply to a question for a page of actions.
-    pub fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let request = self.requests.remove(&id);
-        let (ticket, account, asked) = match request {
-            Some(InFlight::FollowPage(ticket, account, page, sought)) => {
-                (ticket, account, Asked::Sought(page, sought))
-            }
-            Some(InFlight::ActionLookup(ticket, account, stack)) => (ticket, account, Asked::InDoubt(stack)),
-            _ => return effects,
-        };
-        if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.in_flight -= 1;
-            if matches!(reply.outcome, ActionsListed::Page(_)) {
-                lane.trouble.answered();
-            }
-            lane.settle(ticket, reply.quota, false, now, &mut effects);
-        }
-        match asked {
-            Asked::InDoubt(stack) => self.read(account, stack, reply.outcome, now, &mut effects),
-            Asked::Sought(page, sought) => {
-                self.sought(&account, page, sought, reply.outcome, now, &mut effects)
-            }
-        }
-        effects
-    }
-
-    /// A page was asked for, on which these should be.
-    fn sought(
+    /// The API refused it for good, or it cannot be sent (`None`).
+    fn rejected(
         &mut self,
-        account: &AccountName,
-        number: u32,
-        sought: Vec<Following>,
-        listed: ActionsListed,
+        id: Id,
+        status: Option<u16>,
+        error: String,
+        hint: String,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(account) else {
-            return;
-        };
-        let ActionsListed::Page(page) = listed else {
-            for following in sought {
-                self.answered(following.alone_once(), FollowUp::Unanswered, now, effects);
-            }
-            return;
-        };
-        for found in lane.follow.find(number, page, sought) {
-            match found {
-                Found::There(following, action) => {
-                    self.answered(following, FollowUp::Action(action), now, effects);
-                }
-                Found::Elsewhere(following) => {
-                    if let Some(lane) = self.lanes.get_mut(account) {
-                        lane.follow.at_once(following, now);
-                    }
-                }
-            }
+        if let Some(pending) = self.occurrences.get(id) {
+            let (retry_of, retry) = pending.origin.retry_fields();
+            let ending = pending.linked_key();
+            effects.push(log(OccurrenceRejected {
+                entry: pending.entry.name.clone(),
+                scheduled_at: pending.scheduled_at,
+                pass: pending.pass.into(),
+                retry_of,
+                retry,
+                status,
+                error: error.clone(),
+                hint,
+            }));
+            self.ends(ending, Transition::Rejected { status, error }, now, effects);
         }
-    }
-
-    fn answered(&mut self, mut following: Following, outcome: FollowUp, now: Now, effects: &mut Vec<Effect>) {
-        let entry = Arc::clone(&following.entry);
-        let ended = match outcome {
-            FollowUp::Action(action) if action.finished() => {
-                self.learns_from(&entry, &action, now, effects);
-                self.finished(&following, *action, now, effects);
-                true
-            }
-            FollowUp::Gone { error } => {
-                let error = masking::masked(entry.args.as_deref(), &error);
-                self.unfinished(&following, format!("the API does not know it: {error}"), now, effects);
-                true
-            }
-            FollowUp::Action(_) | FollowUp::Unanswered if following.given_up(now) => {
-                self.unfinished(&following, "it did not finish within a day".to_owned(), now, effects);
-                true
-            }
-            FollowUp::Action(_) => {
-                effects.extend(slow(&mut following, None, now));
-                false
-            }
-            FollowUp::Unanswered => false,
-        };
-        if ended {
-            self.occurrences.activity_mut(&entry.name).unfinished.remove(&following.action);
-            self.release(&entry.name);
-        } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
-            lane.follow_later(following, now);
-        }
+        self.occurrences.leave(id);
     }
 
     /// It may have taken effect, and nothing can tell.
@@ -326,9 +201,9 @@ impl Dispatch {
         let following = Following::new(Arc::clone(&entry), ending, action_id, sent_at, now);
         if action.finished() {
             self.finished(&following, action, now, effects);
-        } else if let Some(lane) = self.lanes.get_mut(&entry.account.name) {
+        } else if let Some(access) = self.accounts.get_mut(&entry.account.name) {
             self.occurrences.activity_mut(&entry.name).unfinished.insert(action_id);
-            lane.follow_later(following, now);
+            access.follow_later(following, now);
         }
         self.occurrences.leave(id);
     }
@@ -364,106 +239,11 @@ impl Dispatch {
     }
 }
 
-fn warned(entry: &Entry, warning: String) -> Effect {
+pub(super) fn warned(entry: &Entry, warning: String) -> Effect {
     log(ApiWarning {
         entry: entry.name.clone(),
         account: entry.account.name.clone(),
         stack: entry.stack.clone(),
         warning,
     })
-}
-
-/// Tells, once, that an action runs longer than its entry expects. `ran` is how long it ran, once
-/// it has ended.
-fn slow(following: &mut Following, ran: Option<i64>, now: Now) -> Vec<Effect> {
-    let Some((within, watched)) = following.runs_over(now) else {
-        return Vec::new();
-    };
-    let (after_ms, expected_ms) = (ran.unwrap_or(ms(watched)), whole_ms(within));
-    if after_ms < expected_ms {
-        return Vec::new();
-    }
-    following.told_slow = true;
-    let told = log(ActionSlow {
-        entry: following.entry.name.clone(),
-        stack: following.entry.stack.clone(),
-        job: following.entry.job.clone(),
-        scheduled_at: following.ending.key.scheduled_at(),
-        pass: following.ending.key.pass().into(),
-        action_id: following.action,
-        after_ms,
-        expected_ms,
-    });
-    vec![told, Effect::Record(following.ending.key.clone(), Transition::Slow)]
-}
-
-/// Tells that an action ended sooner than its entry expects.
-fn quick(following: &Following, after_ms: i64) -> Option<Effect> {
-    let expected_ms = whole_ms(following.entry.expect.as_ref()?.at_least?);
-    (after_ms < expected_ms).then(|| {
-        log(ActionQuick {
-            entry: following.entry.name.clone(),
-            stack: following.entry.stack.clone(),
-            job: following.entry.job.clone(),
-            scheduled_at: following.ending.key.scheduled_at(),
-            pass: following.ending.key.pass().into(),
-            action_id: following.action,
-            after_ms,
-            expected_ms,
-        })
-    })
-}
-
-fn whole_ms(duration: Duration) -> i64 {
-    duration.as_millis().try_into().unwrap_or(i64::MAX)
-}
-
-impl Dispatch {
-    /// An action came to its end.
-    fn finished(&mut self, following: &Following, action: Action, now: Now, effects: &mut Vec<Effect>) {
-        let action = masking::action(following.entry.args.as_deref(), action);
-        let watched = ms(now.wall.duration_since(following.sent_at));
-        let end = Transition::Finished {
-            success: action.finished_success,
-            finished_at: action.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now.wall),
-            message: action.finished_message.clone(),
-        };
-        let duration_ms = action.duration_ms().unwrap_or(watched);
-        // A daemon that was down meanwhile has not told while the action ran.
-        let told = slow(&mut following.clone(), Some(duration_ms), now);
-        effects.extend(told.into_iter().filter(|effect| matches!(effect, Effect::Log(_))));
-        let LinkedKey { key, origin } = following.ending.clone();
-        let (retry_of, retry) = origin.retry_fields();
-        let (scheduled_at, pass) = (key.scheduled_at(), key.pass().into());
-        let retry_at = Seldom(self.ends(LinkedKey { key, origin }, end, now, effects));
-        effects.push(log(ActionFinished {
-            entry: following.entry.name.clone(),
-            stack: following.entry.stack.clone(),
-            job: following.entry.job.clone(),
-            scheduled_at,
-            pass,
-            retry_of,
-            retry,
-            retry_at,
-            duration_ms: Some(duration_ms),
-            action,
-        }));
-        effects.extend(quick(following, duration_ms));
-    }
-
-    /// An action that is not asked for any more, though it has not finished.
-    fn unfinished(&mut self, following: &Following, reason: String, now: Now, effects: &mut Vec<Effect>) {
-        let key = &following.ending.key;
-        effects.push(log(ActionUnfinished {
-            entry: following.entry.name.clone(),
-            stack: following.entry.stack.clone(),
-            job: following.entry.job.clone(),
-            scheduled_at: key.scheduled_at(),
-            pass: key.pass().into(),
-            action_id: following.action,
-            reason: reason.clone(),
-        }));
-        let end = Transition::Unfollowed { reason: reason.into() };
-        self.ends(following.ending.clone(), end, now, effects);
-    }
 }

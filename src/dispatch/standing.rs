@@ -9,6 +9,7 @@ use super::access::AccountAccess;
 use super::trouble::Trouble;
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
+use crate::quota::Purpose;
 use crate::schedule::{Account, AccountName, Entry, EntryName, Priority};
 
 /// How an account stands, for whoever watches.
@@ -111,17 +112,17 @@ pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(Acc
 impl Dispatch {
     /// How each account stands. Costs what accounts there are, however much waits.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
-        self.lanes.iter().map(|(name, lane)| (name, lane.standing(self.occurrences.queue(name))))
+        self.accounts.iter().map(|(name, access)| (name, access.standing(self.occurrences.queue(name))))
     }
 
     /// What waits, and why: some so many, of each account a fair share and at least one.
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
-        let waits = |(name, lane): (&AccountName, &AccountAccess)| {
+        let waits = |(name, access): (&AccountName, &AccountAccess)| {
             let queue = self.occurrences.queue(name)?;
-            let mut waits = queue.waits(lane.closed_until(), now).peekable();
+            let mut waits = queue.waits(access.admission.closed_until(Purpose::Fire), now).peekable();
             waits.peek().is_some().then_some(waits)
         };
-        let busy: Vec<_> = self.lanes.iter().filter_map(waits).collect();
+        let busy: Vec<_> = self.accounts.iter().filter_map(waits).collect();
         let share = most.div_ceil(busy.len().max(1));
         let each = busy.into_iter().flat_map(|waits| waits.take(share));
         let waiting = each.filter_map(|(id, waits)| {

@@ -3,6 +3,7 @@
 mod backfill;
 mod by_hand;
 mod doubt;
+mod ends_once;
 mod evidence;
 mod follow;
 mod links;
@@ -16,22 +17,24 @@ mod world;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use proptest::prelude::*;
 use serde_json::json;
 use world::*;
 
 use super::*;
 use crate::cloud66::{
-    Action, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Obstacle, Outcome, Reply,
+    Action, ActionId, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Obstacle, Outcome, Reply,
 };
 use crate::journal::{
-    Claim, Followed, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started, Unnamed,
+    Claim, Followed, Handover, Key, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started,
+    Transition, Unnamed,
 };
+use crate::log::Event;
 use crate::quota::{Answer, Throttle, ThrottleWords};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, StackState,
-    Template, TokenSource,
+    StackUid, Template, TokenSource,
 };
 
 #[test]
@@ -316,63 +319,6 @@ fn nothing_starts_after_stop_and_what_is_in_flight_is_told() {
 }
 
 #[test]
-fn a_reload_loses_and_doubles_nothing_at_any_instant() {
-    let account = account(10_000);
-    for step in 0..1000 {
-        let mut world = World::new(&account);
-        let kept = entry("a", &account);
-        world.plan(&kept, &[1, 2, 3]);
-        let mut sent = 0;
-        let mut answer = |world: &mut World| {
-            while !world.sent.is_empty() {
-                world.answer(started(1));
-                sent += 1;
-            }
-        };
-        let reload_at = f64::from(step) * 0.004;
-        for tenth in 0..=40 {
-            let to = f64::from(tenth) / 10.0;
-            if to > reload_at && to - 0.1 <= reload_at {
-                world.go_to(reload_at);
-                let schedule =
-                    Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(kept.clone())] };
-                let from = world.replace(&schedule);
-                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) > from).collect();
-                world.plan(&kept, &again);
-            }
-            world.go_to(to);
-            answer(&mut world);
-        }
-        assert_eq!(sent, 3, "with a reload at {reload_at} s: {:?}", world.told());
-    }
-}
-
-#[test]
-fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_changed_one() {
-    let account = account(100);
-    let mut world = World::new(&account);
-    for name in ["gone", "changed", "in-flight"] {
-        world.plan(&entry(name, &account), &[1]);
-    }
-    world.go_to(1.0);
-    world.answer(not_sent());
-    world.answer(not_sent());
-    world.told();
-    let mut changed = entry("changed", &account);
-    changed.job = JobUid::new("another").expect("a uid");
-    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
-    world.replace(&schedule);
-    assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
-    world.answer(not_sent());
-    assert_eq!(world.told(), ["occurrence.skipped in-flight removed"], "its attempt came back unsent");
-    world.go_to(10.0);
-    let [(_, Request::RunNow(entry))] = &world.sent[..] else {
-        panic!("one run_now is sent: {:?}", world.sent);
-    };
-    assert_eq!(entry.job.as_str(), "another", "it goes on under the new definition");
-}
-
-#[test]
 fn ten_thousand_at_one_instant_are_all_sent_once() {
     let account = account(20_000);
     let mut world = World::new(&account);
@@ -387,111 +333,4 @@ fn ten_thousand_at_one_instant_are_all_sent_once() {
     }
     assert_eq!(seen.len(), 10_000);
     assert!(seen.values().all(|&times| times == 1), "none is sent twice");
-}
-
-proptest! {
-    /// Whatever the API answers, each occurrence ends in exactly one final state, and none is sent
-    /// again after an attempt that may have taken effect.
-    #[test]
-    fn every_occurrence_ends_once(
-        due in proptest::collection::vec((0..4usize, 0..30i64), 1..20),
-        policies in proptest::collection::vec((0..3u8, 0..3u8, 0..3u8), 4),
-        answers in proptest::collection::vec(0..6u8, 60),
-        looks in proptest::collection::vec(0..6u8, 60),
-        by_hand in proptest::collection::vec((0..4usize, 0..60u32, 0..3u8), 0..8),
-    ) {
-        let account = account(1000);
-        let mut world = World::new(&account);
-        let entries: Vec<Entry> = policies.iter().enumerate().map(|(i, &(overlap, catch_up, stack_state))| {
-            let mut entry = entry(&format!("e{i}"), &account);
-            entry.overlap = [Overlap::Allow, Overlap::Skip, Overlap::Queue][usize::from(overlap)];
-            entry.catch_up = [CatchUp::None, CatchUp::Latest, CatchUp::All][usize::from(catch_up)];
-            entry.stack_state =
-                [StackState::Ignore, StackState::Hold, StackState::Skip][usize::from(stack_state)];
-            entry.priority = [Priority::Low, Priority::Normal, Priority::High][i % 3];
-            entry.start_deadline = Duration::from_secs(20);
-            entry
-        }).collect();
-        let mut planned = std::collections::BTreeSet::new();
-        for (which, at) in due {
-            if planned.insert((which, at)) {
-                world.plan(&entries[which], &[at]);
-            }
-        }
-        let (mut answers, mut looks) = (answers.into_iter(), looks.into_iter());
-        let mut fired = 0;
-        for second in 0..20_000 {
-            world.go_to(f64::from(second) / if second < 200 { 2.0 } else { 0.5 });
-            for (n, &(which, at, what)) in by_hand.iter().enumerate() {
-                let entry = &entries[which];
-                match what {
-                    _ if at != second => {}
-                    0 => {
-                        world.now.wall += SignedDuration::from_micros(i64::try_from(n).expect("small") + 1);
-                        world.fire(entry, "by hand");
-                        fired += 1;
-                    }
-                    1 => {
-                        let effects = world.dispatch.pause(
-                            &entry.name,
-                            Pause { since: world.now.wall, by: "ada".to_owned(), until: None, note: None },
-                            world.now,
-                        );
-                        world.take(effects);
-                    }
-                    _ => world.dispatch.resume(&entry.name),
-                }
-            }
-            prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
-            let held = world.pending().filter(|pending| matches!(pending.place(), Place::Held | Place::Stack)).count();
-            let told = world.dispatch.standings().next().map(|(_, standing)| standing.held);
-            prop_assert_eq!(told, Some(held), "at {}", world.now.wall);
-            while let Some((_, request)) = world.sent.first() {
-                match request {
-                    Request::RunNow(_) => world.answer(match answers.next() {
-                        Some(0) => not_sent(),
-                        Some(1) => in_doubt(),
-                        Some(2) => Outcome::Rejected { status: 422, error: String::new(), hint: String::new() },
-                        Some(3) => Outcome::Throttled { status: 503, words: ThrottleWords::OfTheApi },
-                        _ => started(second.into()),
-                    }),
-                    Request::Actions { .. } => {
-                        let listed = match answers.next() {
-                            Some(0) => unlisted(),
-                            Some(1) => page(&[run(1, i64::from(second / 2), "we"), run(2, i64::from(second / 2), "we")]),
-                            Some(2) => page(&[run(u64::MAX - u64::from(second), 1, "we")]),
-                            _ => page(&[]),
-                        };
-                        world.answer_list(listed);
-                    }
-                    Request::JobRecord(..) => unreachable!("the world answers it at once"),
-                    Request::Action(_, _, id) => {
-                        let id = *id;
-                        world.answer_follow_up(ended(id, true));
-                    }
-                    Request::Look { job, .. } => {
-                        let job = job.as_ref().map(ToString::to_string);
-                        let looked = match looks.next() {
-                            Some(0) => Looked::Unanswered { error: "connection refused".into() },
-                            Some(1) => Looked::Seen(Some(Obstacle::Deploying)),
-                            Some(2) => Looked::Seen(Some(Obstacle::PausedRemotely)),
-                            _ => Looked::Seen(None),
-                        };
-                        world.answer_look(job.as_deref(), looked);
-                    }
-                }
-            }
-            if second > 200 && world.dispatch.occurrences.has_nothing() {
-                break;
-            }
-        }
-        let told = world.told();
-        let ends = told.iter().filter(|line| {
-            ["action.started", "occurrence.rejected", "occurrence.unknown", "occurrence.missed", "occurrence.skipped"]
-                .iter()
-                .any(|end| line.starts_with(end))
-        });
-        prop_assert_eq!(ends.count(), planned.len() + fired, "each ends once: {:?}", told);
-        prop_assert!(world.dispatch.occurrences.has_nothing(), "nothing is left over");
-    }
 }

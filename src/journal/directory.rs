@@ -20,20 +20,20 @@ const LOCK_NAME: &str = "journal.lock";
 pub(super) struct Lock {
     file: File,
     /// The files that must stay in their place while the directory is in use.
-    places: Vec<Place>,
+    places: Vec<FileInUse>,
 }
 
 /// A file that is in use, by its path and its inode.
 #[derive(Debug)]
-struct Place {
+struct FileInUse {
     path: PathBuf,
     inode: (u64, u64),
 }
 
-impl Place {
-    fn of(path: &Path) -> Result<Place, JournalError> {
+impl FileInUse {
+    fn of(path: &Path) -> Result<FileInUse, JournalError> {
         let metadata = fs::metadata(path).map_err(|error| JournalError::io(path, &error))?;
-        Ok(Place { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) })
+        Ok(FileInUse { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) })
     }
 
     fn is_kept(&self) -> bool {
@@ -54,12 +54,12 @@ impl Lock {
         // The process id in the lock file only serves another daemon's error message. On a full
         // disk the lock holds without it.
         let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Lock { file, places: vec![Place::of(&path)?] })
+        Ok(Lock { file, places: vec![FileInUse::of(&path)?] })
     }
 
     /// A file that must stay in its place too.
     pub(super) fn watch(&mut self, path: &Path) -> Result<(), JournalError> {
-        self.places.push(Place::of(path)?);
+        self.places.push(FileInUse::of(path)?);
         Ok(())
     }
 

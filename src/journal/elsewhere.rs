@@ -5,7 +5,7 @@
 //! journal that was seen last must have nothing open, and the other one must be new or have come at
 //! least as far.
 
-use super::identity::Seen;
+use super::identity::SeenJournal;
 use super::postgres::{self, Address};
 use super::summary::Summary;
 use super::{FILE_NAME, JournalError, sqlite};
@@ -16,7 +16,11 @@ use super::{FILE_NAME, JournalError, sqlite};
 /// # Errors
 /// [`JournalError::Replaced`] where the journal that was seen should be there, and
 /// [`JournalError::Elsewhere`] where that one must not be left.
-pub(super) fn may_enter(seen: &Seen, location: &str, found: Option<&Summary>) -> Result<(), JournalError> {
+pub(super) fn may_enter(
+    seen: &SeenJournal,
+    location: &str,
+    found: Option<&Summary>,
+) -> Result<(), JournalError> {
     if seen.location == location {
         return Err(JournalError::Replaced {
             location: location.to_owned(),

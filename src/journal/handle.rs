@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::inbox::{self, Hurry};
 use super::store::Store;
-use super::writer::{Answer, Change, GROUP, Request, Writer};
+use super::writer::{AnswerSender, GROUP, PendingChange, Request, Writer};
 use super::{
     Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
     Refused, Resent, SendWatermark, Transition,
@@ -103,37 +103,37 @@ impl Journal {
     ///
     /// What is kept is bounded by what is claimed: a few moves of each open occurrence.
     pub fn record(&self, key: Key, mv: Transition) {
-        self.soon(Change::Step((key, mv)));
+        self.soon(PendingChange::Step((key, mv)));
     }
 
     /// Writes soon how an occurrence ends, with what is claimed by that, after all that was asked
     /// for before and before all that is asked for later. Kept and tried again until it can be
     /// written.
     pub fn end(&self, handover: Handover) {
-        self.soon(Change::End(Box::new(handover)));
+        self.soon(PendingChange::End(Box::new(handover)));
     }
 
     /// Writes soon what a reload made of a claim that is open, after all that was asked for before
     /// and before all that is asked for later. Kept and tried again until it can be written.
     pub fn amend(&self, claim: Claim) {
-        self.soon(Change::Amend(Box::new(claim)));
+        self.soon(PendingChange::Amend(Box::new(claim)));
     }
 
     /// Writes soon what is kept of an occurrence that was sent again, in the order of asking. Kept
     /// and tried again until it can be written.
     pub fn resent(&self, resent: Resent) {
-        self.soon(Change::Resent(Box::new(resent)));
+        self.soon(PendingChange::Resent(Box::new(resent)));
     }
 
     /// Writes the state of an account's quota soon. Only the newest counts.
     pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
-        self.soon(Change::Quota(account, Box::new(saved)));
+        self.soon(PendingChange::Quota(account, Box::new(saved)));
     }
 
     /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
     /// again until it can be written.
     pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
-        self.soon(Change::InForce(since, entries));
+        self.soon(PendingChange::InForce(since, entries));
     }
 
     /// Returns when all that was recorded before is on disk.
@@ -197,12 +197,12 @@ impl Journal {
         self.health.clone()
     }
 
-    fn soon(&self, change: Change) {
+    fn soon(&self, change: PendingChange) {
         // Nobody is there to write it after the close, and the daemon is at its end then.
         let _ = self.requests.send(Request::Soon(change), Hurry::Soon);
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
+    async fn ask<T>(&self, request: impl FnOnce(AnswerSender<T>) -> Request) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer), Hurry::Now).map_err(|_| self.gone.clone())?;
         answered.await.map_err(|_| self.gone.clone())?

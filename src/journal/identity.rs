@@ -43,7 +43,7 @@ pub enum WhenReplaced {
 
 /// The journal that a state directory has seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenJournal {
     pub(super) identity: Identity,
     /// The path of a file, or the address of a database without its password.
     pub(super) location: String,
@@ -52,7 +52,7 @@ pub(super) struct Seen {
     until: BTreeMap<String, i64>,
 }
 
-impl Seen {
+impl SeenJournal {
     /// Returns the instant up to which occurrences of any shard may have been sent, in microseconds
     /// since 1970.
     pub(super) fn furthest(&self) -> Option<i64> {
@@ -64,7 +64,7 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct KnownJournal {
     path: PathBuf,
-    seen: Option<Seen>,
+    seen: Option<SeenJournal>,
 }
 
 impl KnownJournal {
@@ -80,7 +80,7 @@ impl KnownJournal {
     }
 
     /// The journal that was seen last. `None`: none was.
-    pub(super) fn seen(&self) -> Option<&Seen> {
+    pub(super) fn seen(&self) -> Option<&SeenJournal> {
         self.seen.as_ref()
     }
 
@@ -107,7 +107,7 @@ impl KnownJournal {
             Some(seen) if seen.identity == *identity => seen.until.clone(),
             _ => BTreeMap::new(),
         };
-        let seen = Seen { identity: identity.clone(), location: location.to_owned(), until };
+        let seen = SeenJournal { identity: identity.clone(), location: location.to_owned(), until };
         let partial = self.path.with_extension("known.partial");
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&partial)?;
@@ -148,7 +148,7 @@ fn name(shard: &Shard) -> &str {
     shard.name().map_or("", ShardName::as_str)
 }
 
-fn render(seen: &Seen) -> String {
+fn render(seen: &SeenJournal) -> String {
     let mut text = format!("identity {}\nlocation {}\n", seen.identity, seen.location);
     for (shard, micros) in &seen.until {
         text += &format!("until {micros:020} {shard}\n");
@@ -156,7 +156,7 @@ fn render(seen: &Seen) -> String {
     text
 }
 
-fn parse(text: &str) -> Option<Seen> {
+fn parse(text: &str) -> Option<SeenJournal> {
     let mut lines = text.lines();
     let identity = Identity::parse(lines.next()?.strip_prefix("identity ")?)?;
     let location = lines.next()?.strip_prefix("location ")?.to_owned();
@@ -164,7 +164,7 @@ fn parse(text: &str) -> Option<Seen> {
         let (micros, shard) = line.strip_prefix("until ")?.split_once(' ')?;
         Some((shard.to_owned(), micros.parse().ok()?))
     });
-    Some(Seen { identity, location, until: until.collect() })
+    Some(SeenJournal { identity, location, until: until.collect() })
 }
 
 #[cfg(test)]

@@ -55,11 +55,11 @@ const UNSTORABLE: &str = "the journal could not store what was said";
 /// the last time.
 const SLACK: usize = 10_000;
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
+pub(super) type AnswerSender<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// Something that is written soon, and kept until it can be.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum PendingChange {
     Step((Key, Transition)),
     End(Box<Handover>),
     Amend(Box<Claim>),
@@ -71,23 +71,23 @@ pub(super) enum Change {
 /// A request to the thread.
 #[derive(Debug)]
 pub(super) enum Request {
-    Soon(Change),
+    Soon(PendingChange),
     Follow(log::Progress),
-    Claim { cursor: Option<Cursor>, claims: Vec<Claim>, answer: Answer<Claimed> },
-    Commit { moves: Vec<(Key, Transition)>, answer: Answer<Vec<Refused>> },
-    Pause(EntryName, Pause, Answer<()>),
-    Resume(EntryName, Answer<()>),
-    Flush(Answer<()>),
-    Actions { stack: StackUid, since: Timestamp, listed: Vec<ActionId>, answer: Answer<Known> },
-    Prune { before: Timestamp, answer: Answer<Pruned> },
-    Close { stopped_at: Timestamp, answer: Answer<()> },
+    Claim { cursor: Option<Cursor>, claims: Vec<Claim>, answer: AnswerSender<Claimed> },
+    Commit { moves: Vec<(Key, Transition)>, answer: AnswerSender<Vec<Refused>> },
+    Pause(EntryName, Pause, AnswerSender<()>),
+    Resume(EntryName, AnswerSender<()>),
+    Flush(AnswerSender<()>),
+    Actions { stack: StackUid, since: Timestamp, listed: Vec<ActionId>, answer: AnswerSender<Known> },
+    Prune { before: Timestamp, answer: AnswerSender<Pruned> },
+    Close { stopped_at: Timestamp, answer: AnswerSender<()> },
 }
 
 /// A prune under way.
 struct Pruning {
     before: Timestamp,
     rows: u64,
-    answer: Answer<Pruned>,
+    answer: AnswerSender<Pruned>,
 }
 
 /// The kind of writes that fail. A claim needs more space than a transition, so a successful
@@ -129,7 +129,7 @@ struct Left {
 enum Next {
     Continue,
     /// Somebody may wait for the end.
-    End(Option<(Answer<()>, Result<(), JournalError>)>),
+    End(Option<(AnswerSender<()>, Result<(), JournalError>)>),
 }
 
 impl<S: Store> Writer<S> {
@@ -320,10 +320,12 @@ impl<S: Store> Writer<S> {
     /// Sees to a request that the store refuses.
     fn write_otherwise(&mut self, request: Request, error: &JournalError) -> Result<(), Left> {
         match request {
-            Request::Soon(Change::Step((key, mv))) => {
+            Request::Soon(PendingChange::Step((key, mv))) => {
                 let other = mv.in_other_words(UNSTORABLE).filter(|other| *other != mv);
                 match other {
-                    Some(other) => self.write_together(vec![Request::Soon(Change::Step((key, other)))]),
+                    Some(other) => {
+                        self.write_together(vec![Request::Soon(PendingChange::Step((key, other)))])
+                    }
                     None => {
                         let to = mv.state();
                         let _ = self.refused.send(Refused::Unstorable { key, to, error: error.clone() });
@@ -331,8 +333,8 @@ impl<S: Store> Writer<S> {
                     }
                 }
             }
-            Request::Soon(Change::End(handover)) => match handover.in_other_words(UNSTORABLE) {
-                Some(other) => self.write_together(vec![Request::Soon(Change::End(Box::new(other)))]),
+            Request::Soon(PendingChange::End(handover)) => match handover.in_other_words(UNSTORABLE) {
+                Some(other) => self.write_together(vec![Request::Soon(PendingChange::End(Box::new(other)))]),
                 None => {
                     let (key, to) = (handover.key, handover.end.state());
                     let _ = self.refused.send(Refused::Unstorable { key, to, error: error.clone() });
@@ -340,7 +342,7 @@ impl<S: Store> Writer<S> {
                 }
             },
             // The newest state of a quota comes with the next answer.
-            Request::Soon(Change::Quota(..) | Change::InForce(..)) => Ok(()),
+            Request::Soon(PendingChange::Quota(..) | PendingChange::InForce(..)) => Ok(()),
             waited_for => {
                 fail(waited_for, error);
                 Ok(())
@@ -435,12 +437,12 @@ impl<S: Store> Writer<S> {
 /// Returns the write of a request. `None`: it writes nothing.
 fn write_of(request: &Request) -> Option<Write<'_>> {
     match request {
-        Request::Soon(Change::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
-        Request::Soon(Change::End(handover)) => Some(Write::End(handover)),
-        Request::Soon(Change::Amend(claim)) => Some(Write::Amend(claim)),
-        Request::Soon(Change::Resent(resent)) => Some(Write::Resent(resent)),
-        Request::Soon(Change::Quota(account, saved)) => Some(Write::Quota(account, saved)),
-        Request::Soon(Change::InForce(since, entries)) => Some(Write::InForce(*since, entries)),
+        Request::Soon(PendingChange::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
+        Request::Soon(PendingChange::End(handover)) => Some(Write::End(handover)),
+        Request::Soon(PendingChange::Amend(claim)) => Some(Write::Amend(claim)),
+        Request::Soon(PendingChange::Resent(resent)) => Some(Write::Resent(resent)),
+        Request::Soon(PendingChange::Quota(account, saved)) => Some(Write::Quota(account, saved)),
+        Request::Soon(PendingChange::InForce(since, entries)) => Some(Write::InForce(*since, entries)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),
         Request::Pause(entry, pause, _) => Some(Write::Pause(entry, pause)),
@@ -456,7 +458,7 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
 /// Returns true when the request names so many entries that its memory is worth giving back once it
 /// is written.
 fn is_large(request: &Request) -> bool {
-    matches!(request, Request::Soon(Change::InForce(_, entries)) if entries.len() > GROUP)
+    matches!(request, Request::Soon(PendingChange::InForce(_, entries)) if entries.len() > GROUP)
 }
 
 /// Returns true when somebody waits for the request.
@@ -469,8 +471,8 @@ fn has_end(request: &Request) -> bool {
     let is_end =
         |(_, mv): &(Key, Transition)| !matches!(mv, Transition::Waiting { .. } | Transition::Sending { .. });
     match request {
-        Request::Soon(Change::Step(step)) => is_end(step),
-        Request::Soon(Change::End(_)) => true,
+        Request::Soon(PendingChange::Step(step)) => is_end(step),
+        Request::Soon(PendingChange::End(_)) => true,
         Request::Commit { moves, .. } => moves.iter().any(is_end),
         _ => false,
     }
@@ -518,12 +520,12 @@ fn without_covered(batch: Vec<Request>) -> Vec<Request> {
         .into_iter()
         .rev()
         .filter(|request| match request {
-            Request::Soon(Change::Step((key, mv))) => {
+            Request::Soon(PendingChange::Step((key, mv))) => {
                 let covered = later.get(key).is_some_and(|later| mv.is_covered_by(later));
                 later.insert(key.clone(), mv.clone());
                 !covered
             }
-            Request::Soon(Change::Quota(account, _)) => accounts.insert(account.clone()),
+            Request::Soon(PendingChange::Quota(account, _)) => accounts.insert(account.clone()),
             _ => true,
         })
         .collect();
@@ -537,7 +539,7 @@ mod tests {
 
     fn step(second: i64, mv: Transition) -> Request {
         let scheduled_at = Timestamp::from_second(second).expect("a timestamp");
-        Request::Soon(Change::Step((Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv)))
+        Request::Soon(PendingChange::Step((Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv)))
     }
 
     fn waiting(attempts: u32, reason: &'static str) -> Transition {
@@ -550,7 +552,7 @@ mod tests {
 
     fn quota(limit: u32) -> Request {
         let saved = quota::Saved { limit, ..quota::Saved::default() };
-        Request::Soon(Change::Quota(AccountName::new("main").expect("a name"), Box::new(saved)))
+        Request::Soon(PendingChange::Quota(AccountName::new("main").expect("a name"), Box::new(saved)))
     }
 
     #[test]
@@ -571,10 +573,10 @@ mod tests {
         let kept: Vec<String> = without_covered(batch)
             .into_iter()
             .map(|request| match request {
-                Request::Soon(Change::Step((key, mv))) => {
+                Request::Soon(PendingChange::Step((key, mv))) => {
                     format!("{} {mv:?}", key.scheduled_at().as_second())
                 }
-                Request::Soon(Change::Quota(_, saved)) => format!("limit {}", saved.limit),
+                Request::Soon(PendingChange::Quota(_, saved)) => format!("limit {}", saved.limit),
                 _ => "another request".to_owned(),
             })
             .collect();

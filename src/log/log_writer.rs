@@ -30,7 +30,7 @@ use crate::background;
 /// which it was. Its clones are the same log.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
-    told: SyncSender<Told>,
+    told: SyncSender<LogItem>,
     progress: Progress,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Writing {
 }
 
 #[derive(Debug)]
-enum Told {
+enum LogItem {
     Event(Timestamp, Box<Event>),
     /// Put together by another thread.
     Line(Vec<u8>),
@@ -119,7 +119,7 @@ impl LogWriter {
     /// Has an event written soon. It is counted and dropped when the reader of the log is too far
     /// behind.
     pub fn emit(&self, event: Event) {
-        if let Err(Told::Event(at, event)) = self.put(Told::Event(Timestamp::now(), Box::new(event))) {
+        if let Err(LogItem::Event(at, event)) = self.put(LogItem::Event(Timestamp::now(), Box::new(event))) {
             emit(at, &event);
         }
     }
@@ -130,7 +130,7 @@ impl LogWriter {
     }
 
     /// Gives it back when the thread is gone. Waits for nobody.
-    fn put(&self, told: Told) -> Result<(), Told> {
+    fn put(&self, told: LogItem) -> Result<(), LogItem> {
         match self.told.try_send(told) {
             Ok(()) => {
                 self.progress.0.told.fetch_add(1, SeqCst);
@@ -154,7 +154,8 @@ impl Drop for Writing {
         let mut last = (counts.lines.load(SeqCst), begun);
         while !thread.is_finished() {
             // Its end finds no place while too much waits.
-            asked = asked || !matches!(self.log_writer.told.try_send(Told::End), Err(TrySendError::Full(_)));
+            asked =
+                asked || !matches!(self.log_writer.told.try_send(LogItem::End), Err(TrySendError::Full(_)));
             let lines = counts.lines.load(SeqCst);
             if lines != last.0 {
                 last = (lines, Instant::now());
@@ -209,7 +210,7 @@ impl Progress {
     }
 }
 
-fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress) {
+fn write(inbox: &Receiver<LogItem>, out: Box<dyn Write + Send>, progress: &Progress) {
     background::yield_to_sends();
     OUT.set(Some(out));
     loop {
@@ -221,9 +222,9 @@ fn write(inbox: &Receiver<Told>, out: Box<dyn Write + Send>, progress: &Progress
         for told in std::iter::once(first).chain(inbox.try_iter()) {
             count += 1;
             match told {
-                Told::Event(at, event) => emit(at, &event),
-                Told::Line(line) => drop(put(&line)),
-                Told::End => ends = true,
+                LogItem::Event(at, event) => emit(at, &event),
+                LogItem::Line(line) => drop(put(&line)),
+                LogItem::End => ends = true,
             }
             progress.0.lines.fetch_add(1, SeqCst);
         }
@@ -271,19 +272,19 @@ fn put(line: &[u8]) -> bool {
 pub(super) struct Lines(pub(super) LogWriter);
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(&self.0)
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(&self.0)
     }
 }
 
-pub(super) struct Line<'a>(&'a LogWriter);
+pub(super) struct LineWriter<'a>(&'a LogWriter);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if !put(line)
-            && let Err(Told::Line(line)) = self.0.put(Told::Line(line.to_owned()))
+            && let Err(LogItem::Line(line)) = self.0.put(LogItem::Line(line.to_owned()))
         {
             io::stdout().write_all(&line)?;
         }
@@ -328,7 +329,7 @@ mod tests {
         let (log_writer, writing) =
             LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
         let progress = log_writer.progress();
-        let tell = |line: &str| Line(&log_writer).write_all(line.as_bytes()).expect("told");
+        let tell = |line: &str| LineWriter(&log_writer).write_all(line.as_bytes()).expect("told");
         tell("written");
         // The thread takes it out, and hangs in it.
         lets.send(()).expect("it writes");
@@ -354,7 +355,7 @@ mod tests {
         let (log_writer, writing) =
             LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
         for _ in 0..5 {
-            Line(&log_writer).write_all(b"line").expect("told");
+            LineWriter(&log_writer).write_all(b"line").expect("told");
         }
         drop(writing);
         assert_eq!(log_writer.progress().0.lines.load(SeqCst), 0, "nobody has read any");
@@ -368,7 +369,7 @@ mod tests {
             LogWriter::start(Box::new(Reader { lets: let_in, read })).expect("a thread");
         let progress = log_writer.progress();
         progress.catch_up(LONG);
-        let tell = |line: &str| Line(&log_writer).write_all(line.as_bytes()).expect("told");
+        let tell = |line: &str| LineWriter(&log_writer).write_all(line.as_bytes()).expect("told");
         tell("first");
         progress.catch_up(Duration::from_millis(1));
         assert!(progress.0.hangs.load(SeqCst), "nobody reads");

@@ -46,7 +46,7 @@ where
         let mut said = Said::default();
         event.record(&mut said);
         let coloured = writer.has_ansi_escapes();
-        let line = Line {
+        let line = TextLine {
             at: timestamp(),
             level: *event.metadata().level(),
             entry: said.entry.as_deref(),
@@ -67,7 +67,7 @@ pub struct Page {
 }
 
 /// The parts of a text line.
-struct Line<'a> {
+struct TextLine<'a> {
     at: Timestamp,
     level: Level,
     entry: Option<&'a str>,
@@ -86,11 +86,12 @@ impl Page {
         let message = visible(&event.message());
         let mut lines = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write(&mut lines, &Line { at, level: event.level(), entry, message: &message }, true);
+        let _ =
+            self.write(&mut lines, &TextLine { at, level: event.level(), entry, message: &message }, true);
         lines
     }
 
-    fn write(&mut self, out: &mut impl Write, line: &Line<'_>, coloured: bool) -> fmt::Result {
+    fn write(&mut self, out: &mut impl Write, line: &TextLine<'_>, coloured: bool) -> fmt::Result {
         let (grave, faint) = match coloured {
             true => (style(line.level), Style::new().dimmed()),
             false => (Style::new(), Style::new()),
@@ -230,7 +231,7 @@ mod tests {
                 ),
             ] {
                 let at = at.parse().expect("an instant");
-                page.write(&mut out, &Line { at, level, entry, message }, false).expect("written");
+                page.write(&mut out, &TextLine { at, level, entry, message }, false).expect("written");
             }
             out
         };

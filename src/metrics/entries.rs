@@ -52,7 +52,7 @@ struct OfEntry {
 #[derive(Debug)]
 pub(super) struct Entries {
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<EntryMetrics>,
     /// Another member led, or leads, since the last read of the journal began.
     others_led: AtomicBool,
     last_success: Family<OfEntry, Gauge>,
@@ -62,7 +62,7 @@ pub(super) struct Entries {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct EntryMetrics {
     /// The last ends of all entries, those without series too: which ones have them may change.
     ends: BTreeMap<EntryName, LastEnds>,
     /// The entries that have series.
@@ -165,7 +165,7 @@ impl Entries {
     /// Brings the series up to date with the schedule in force, and with what a person has paused.
     pub(super) fn refresh(&self, schedule: &Schedule, paused: &BTreeSet<EntryName>, now: Timestamp) {
         let mut state = self.state();
-        let State { ends, shown, .. } = &mut *state;
+        let EntryMetrics { ends, shown, .. } = &mut *state;
         let mut before = std::mem::take(shown);
         for entry in schedule.entries.iter().take(self.most) {
             // A reload keeps the pointer of an entry that has not changed.
@@ -216,7 +216,7 @@ impl Entries {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EntryMetrics> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct FileId(pub(super) u64, pub(super) u64);
 
 /// The answer of a daemon about itself.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct NeighbourAnswer {
     /// The other daemon's schedule file. `None`: the file is gone.
     pub(super) file: Option<FileId>,
     /// The marks of the other daemon's shared journal. Empty: its journal is its own.
@@ -97,7 +97,7 @@ impl Own {
 
     /// `trusted`: the other process is one of this user's or root's. What another user's process
     /// says of a file anybody could say; about entries it has to know their uids.
-    pub(super) fn compare(&self, answer: &Answer, name: &str, trusted: bool) -> Compared {
+    pub(super) fn compare(&self, answer: &NeighbourAnswer, name: &str, trusted: bool) -> Compared {
         if self.journal.iter().any(|mark| answer.journal.contains(mark)) {
             return Compared::Apart;
         }
@@ -160,9 +160,13 @@ mod tests {
         Own::new(rank, Some(FileId(1, 2)), journal.to_vec(), &SALT, &schedule("https://a.example", jobs))
     }
 
-    fn answer(since: u64, file: u64, url: &str, jobs: &[&str]) -> Answer {
+    fn answer(since: u64, file: u64, url: &str, jobs: &[&str]) -> NeighbourAnswer {
         let entries = entry_marks(&SALT, &schedule(url, jobs)).collect();
-        Answer { file: Some(FileId(1, file)), journal: vec![5], fires: vec![Fired { since, entries }] }
+        NeighbourAnswer {
+            file: Some(FileId(1, file)),
+            journal: vec![5],
+            fires: vec![Fired { since, entries }],
+        }
     }
 
     #[test]

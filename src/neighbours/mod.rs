@@ -40,8 +40,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::compare::{Answer, Common, Compared, FileId, Fired, Own, Rank, Salt, entry_marks, mark};
-use self::socket::Asked;
+use self::compare::{Common, Compared, FileId, Fired, NeighbourAnswer, Own, Rank, Salt, entry_marks, mark};
+use self::socket::AskOutcome;
 use crate::background::Background;
 use crate::clock::Now;
 use crate::journal::Identity;
@@ -77,11 +77,11 @@ pub(crate) struct Neighbours {
 pub(crate) struct Conflict {
     /// `None`: the process has no number here, because it is in another PID namespace.
     pid: Option<u32>,
-    shared: Shared,
+    shared: SharedWork,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Shared {
+enum SharedWork {
     File(PathBuf),
     /// The first entry of this schedule that the other one fires as well, and how many more there
     /// are.
@@ -89,7 +89,7 @@ enum Shared {
 }
 
 /// The result of asking the others.
-pub(crate) struct Found {
+pub(crate) struct NeighboursFound {
     pub(crate) conflict: Option<Conflict>,
     /// Processes that cannot be told to fire something else.
     pub(crate) unclear: Vec<NeighbourUnasked>,
@@ -132,7 +132,7 @@ impl Neighbours {
     }
 
     /// Asks the others about the whole schedule, for a daemon that starts.
-    pub(crate) async fn at_start(&self) -> Found {
+    pub(crate) async fn at_start(&self) -> NeighboursFound {
         let (since, schedule) = {
             let schedules = self.registered.schedules();
             (schedules.since, Arc::clone(&schedules.settled))
@@ -143,7 +143,7 @@ impl Neighbours {
 
     /// Asks the others about what a reload would add. Where nothing speaks against the schedule it
     /// is registered as proposed, until [`Neighbours::settle`].
-    pub(crate) async fn at_reload(&self, schedule: &Arc<Schedule>) -> Found {
+    pub(crate) async fn at_reload(&self, schedule: &Arc<Schedule>) -> NeighboursFound {
         let (since, settled) = {
             let mut schedules = self.registered.schedules();
             let since = stamp();
@@ -174,8 +174,8 @@ impl Neighbours {
         file: Option<FileId>,
         schedule: Arc<Schedule>,
         but: Option<Arc<Schedule>>,
-    ) -> Found {
-        let mut found = Found { conflict: None, unclear: Vec::new() };
+    ) -> NeighboursFound {
+        let mut found = NeighboursFound { conflict: None, unclear: Vec::new() };
         let (salt, others) = match (socket::salt(), socket::others(&self.name)) {
             (Ok(_), Ok(others)) if others.is_empty() => return found,
             (Ok(salt), Ok(others)) => (salt, others),
@@ -202,12 +202,12 @@ impl Neighbours {
         while let Some(asked) = asking.join_next().await {
             let Ok((asked, name)) = asked else { continue };
             let (peer, answer) = match asked {
-                Asked::Gone => continue,
-                Asked::Silent { pid, error } => {
+                AskOutcome::Gone => continue,
+                AskOutcome::Silent { pid, error } => {
                     found.unclear.push(NeighbourUnasked { pid, error });
                     continue;
                 }
-                Asked::Answered(peer, answer) => (peer, answer),
+                AskOutcome::Answered(peer, answer) => (peer, answer),
             };
             let (rank, common) = match own.compare(&answer, &name, peer.is_trusted()) {
                 Compared::Apart => continue,
@@ -219,9 +219,9 @@ impl Neighbours {
                 Compared::Shares(rank, common) => (rank, common),
             };
             let shared = match common {
-                Common::File => Shared::File(self.registered.config.clone()),
+                Common::File => SharedWork::File(self.registered.config.clone()),
                 Common::Entries { first, more } => {
-                    Shared::Entries(schedule.entries[first].name.clone(), more)
+                    SharedWork::Entries(schedule.entries[first].name.clone(), more)
                 }
             };
             if first.as_ref().is_none_or(|(earliest, _)| rank < *earliest) {
@@ -251,7 +251,7 @@ impl Registered {
             ((schedules.since, Arc::clone(&schedules.settled)), schedules.proposed.clone())
         };
         let fires = std::iter::once(settled).chain(proposed);
-        let answer = Answer {
+        let answer = NeighbourAnswer {
             file: file_id(&self.config),
             journal: self.journal_marks(salt),
             fires: fires
@@ -278,12 +278,12 @@ impl fmt::Display for Conflict {
             None => f.write_str("a process in another PID namespace ")?,
         }
         match &self.shared {
-            Shared::File(path) => write!(f, "already fires this schedule file, {}", path.display())?,
-            Shared::Entries(first, 0) => write!(
+            SharedWork::File(path) => write!(f, "already fires this schedule file, {}", path.display())?,
+            SharedWork::Entries(first, 0) => write!(
                 f,
                 "already fires what entry {first} fires: the account URL, stack and job of both are equal"
             )?,
-            Shared::Entries(first, more) => write!(
+            SharedWork::Entries(first, more) => write!(
                 f,
                 "already fires what entry {first} and {more} more of this schedule fire: their account URLs, stacks and \
                  jobs are equal"

@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::compare::{Answer, Salt};
+use super::compare::{NeighbourAnswer, Salt};
 
 /// Behind it stand the process's number and something that is not used twice.
 const PREFIX: &str = "stackcron.fires.";
@@ -40,8 +40,8 @@ const AT_ONCE: usize = 16;
 const LONGEST: u64 = 12_000_000;
 
 /// The result of asking one daemon.
-pub(super) enum Asked {
-    Answered(Peer, Answer),
+pub(super) enum AskOutcome {
+    Answered(Peer, NeighbourAnswer),
     /// The process has ended meanwhile.
     Gone,
     /// The other process gave no answer in time that can be understood.
@@ -131,10 +131,10 @@ fn names(sockets: &str) -> impl Iterator<Item = String> {
 }
 
 /// Asks one daemon what it fires.
-pub(super) async fn ask(name: &str, salt: &Salt) -> Asked {
+pub(super) async fn ask(name: &str, salt: &Salt) -> AskOutcome {
     match ask_once(name, salt).await {
         // A process that ends while it is asked breaks off.
-        Asked::Silent { .. } if is_gone(name).await => Asked::Gone,
+        AskOutcome::Silent { .. } if is_gone(name).await => AskOutcome::Gone,
         asked => asked,
     }
 }
@@ -144,20 +144,20 @@ async fn is_gone(name: &str) -> bool {
     again.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-async fn ask_once(name: &str, salt: &Salt) -> Asked {
+async fn ask_once(name: &str, salt: &Salt) -> AskOutcome {
     // Until the kernel reports the owner, the process id comes from the socket's name.
     let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()?.parse().ok());
     let mut stream = match UnixStream::connect(format!("\0{name}")).await {
         Ok(stream) => stream,
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Asked::Gone,
-        Err(error) => return Asked::Silent { pid, error: format!("it cannot be asked: {error}") },
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return AskOutcome::Gone,
+        Err(error) => return AskOutcome::Silent { pid, error: format!("it cannot be asked: {error}") },
     };
     let peer = match stream.peer_cred() {
         Ok(cred) => Peer {
             pid: cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0),
             uid: cred.uid(),
         },
-        Err(error) => return Asked::Silent { pid, error: format!("its user is not known: {error}") },
+        Err(error) => return AskOutcome::Silent { pid, error: format!("its user is not known: {error}") },
     };
     let pid = peer.pid;
     let answered = timeout(PATIENCE, async {
@@ -167,13 +167,14 @@ async fn ask_once(name: &str, salt: &Salt) -> Asked {
         Ok::<_, io::Error>(answer)
     });
     match answered.await {
-        Err(_) => {
-            Asked::Silent { pid, error: format!("it has not answered within {} ms", PATIENCE.as_millis()) }
-        }
-        Ok(Err(error)) => Asked::Silent { pid, error: format!("it does not answer: {error}") },
+        Err(_) => AskOutcome::Silent {
+            pid,
+            error: format!("it has not answered within {} ms", PATIENCE.as_millis()),
+        },
+        Ok(Err(error)) => AskOutcome::Silent { pid, error: format!("it does not answer: {error}") },
         Ok(Ok(answer)) => match serde_json::from_slice(&answer) {
-            Ok(answer) => Asked::Answered(peer, answer),
-            Err(_) => Asked::Silent { pid, error: "it answers nothing that a daemon would".to_owned() },
+            Ok(answer) => AskOutcome::Answered(peer, answer),
+            Err(_) => AskOutcome::Silent { pid, error: "it answers nothing that a daemon would".to_owned() },
         },
     }
 }

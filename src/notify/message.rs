@@ -20,11 +20,11 @@ const LINE: usize = 500;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Digest {
     counts: BTreeMap<Trigger, usize>,
-    told: Vec<Told>,
+    told: Vec<DigestItem>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+struct DigestItem {
     trigger: Trigger,
     message: String,
     record: Map<String, Value>,
@@ -39,7 +39,7 @@ impl Digest {
                 Trigger::Late => format!("late: {}", event.message()),
                 _ => event.message(),
             };
-            self.told.push(Told { trigger, message, record: event.record() });
+            self.told.push(DigestItem { trigger, message, record: event.record() });
         }
     }
 
@@ -60,7 +60,7 @@ impl Digest {
                 "host": host,
                 "text": self.headline(),
                 "counts": self.counts.iter().map(|(trigger, count)| (trigger.word(), *count)).collect::<BTreeMap<_, _>>(),
-                "occurrences": self.told.iter().map(Told::json).collect::<Vec<_>>(),
+                "occurrences": self.told.iter().map(DigestItem::json).collect::<Vec<_>>(),
                 "left_out": self.len() - self.told.len(),
             }),
             Format::Slack => json!({ "text": self.chat(host) }),
@@ -103,7 +103,7 @@ impl Digest {
     }
 }
 
-impl Told {
+impl DigestItem {
     fn json(&self) -> Value {
         let mut object = Map::new();
         object.insert("what".to_owned(), self.trigger.word().into());

@@ -34,12 +34,12 @@ const AT_ONCE: usize = 1024;
 /// The loop's side: hands over what happened.
 pub struct Notices {
     entries: Arc<ByName>,
-    told: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedSender<NoticeMessage>,
     task: JoinHandle<()>,
 }
 
 /// A message to the notification task.
-enum Told {
+enum NoticeMessage {
     Happened(Happening),
     /// Another schedule has taken over.
     Replaced(Audience),
@@ -59,19 +59,19 @@ impl Notices {
     pub(crate) fn observe(&self, event: &Event) {
         if let Some(happening) = Happening::of(event, &self.entries) {
             // The task ends after the daemon.
-            let _ = self.told.send(Told::Happened(happening));
+            let _ = self.told.send(NoticeMessage::Happened(happening));
         }
     }
 
     /// Goes on with the audience of another schedule.
     pub(crate) fn replace(&mut self, audience: Audience) {
         self.entries = Arc::clone(&audience.entries);
-        let _ = self.told.send(Told::Replaced(audience));
+        let _ = self.told.send(NoticeMessage::Replaced(audience));
     }
 
     /// Sends what is left, if that takes no longer than `limit`.
     pub(crate) async fn close(self, limit: Duration) {
-        let _ = self.told.send(Told::Closing(Instant::now() + limit));
+        let _ = self.told.send(NoticeMessage::Closing(Instant::now() + limit));
         // Fails only when the task has panicked, and then nothing is left to be sent.
         let _ = self.task.await;
     }
@@ -79,7 +79,7 @@ impl Notices {
 
 /// The task: takes in what happened, and posts what becomes of it.
 async fn tell(
-    mut telling: mpsc::UnboundedReceiver<Told>,
+    mut telling: mpsc::UnboundedReceiver<NoticeMessage>,
     mut audience: Audience,
     metrics: Option<Arc<Metrics>>,
 ) {
@@ -111,12 +111,12 @@ async fn tell(
                 let now = Now::read().mono;
                 for told in taken.drain(..) {
                     match told {
-                        Told::Happened(happening) => emit(outbox.take_in(happening, now)),
-                        Told::Replaced(new) => {
+                        NoticeMessage::Happened(happening) => emit(outbox.take_in(happening, now)),
+                        NoticeMessage::Replaced(new) => {
                             outbox.keep(&new.entries);
                             audience = new;
                         }
-                        Told::Closing(at) => {
+                        NoticeMessage::Closing(at) => {
                             end = Some(at);
                             outbox.close();
                         }

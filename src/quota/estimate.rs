@@ -10,7 +10,7 @@ use crate::clock::Mono;
 
 /// The word of the answer that is taken for the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct NewestAnswer {
     /// Requests left when the server counted that request.
     pub remaining: u32,
     /// The limit it was told under.
@@ -27,7 +27,7 @@ pub(super) struct Told {
     pub doubtful: bool,
 }
 
-impl Told {
+impl NewestAnswer {
     /// Requests counted in the window, by everyone, this one included.
     pub fn used(&self) -> u32 {
         self.limit.saturating_sub(self.remaining)
@@ -35,13 +35,13 @@ impl Told {
 
     /// Returns true when quota came back between an older answer and this one. This answer's own
     /// request took one.
-    pub fn rose_above(&self, older: Told) -> bool {
+    pub fn rose_above(&self, older: NewestAnswer) -> bool {
         !self.refused && self.remaining >= older.remaining && self.used() <= older.used()
     }
 
     /// Returns true when more quota came back since an older answer than anything but a turn of the
     /// window gives.
-    pub fn is_of_a_new_window(&self, older: Told) -> bool {
+    pub fn is_of_a_new_window(&self, older: NewestAnswer) -> bool {
         self.rose_above(older) && self.used() <= older.used() / 2
     }
 }
@@ -58,9 +58,17 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    fn told(self, horizon: u64) -> Option<Told> {
+    fn told(self, horizon: u64) -> Option<NewestAnswer> {
         let Heard { sent, came, limit, remaining, refused } = self;
-        Some(Told { remaining: remaining?.min(limit), limit, sent, came, horizon, refused, doubtful: false })
+        Some(NewestAnswer {
+            remaining: remaining?.min(limit),
+            limit,
+            sent,
+            came,
+            horizon,
+            refused,
+            doubtful: false,
+        })
     }
 }
 
@@ -72,15 +80,15 @@ pub(super) enum Reading {
     /// The answer may be older than the estimate, which stands or was lowered.
     Unordered,
     /// The answer is surely newer than `was`, the estimate before it.
-    Newer { was: Option<Told>, told: Told },
+    Newer { was: Option<NewestAnswer>, told: NewestAnswer },
 }
 
 #[derive(Debug, Default)]
 pub(super) struct QuotaEstimate {
-    told: Option<Told>,
+    told: Option<NewestAnswer>,
     next: u64,
     /// The requests in flight by number, each with the estimate at its departure.
-    in_flight: BTreeMap<u64, Option<Told>>,
+    in_flight: BTreeMap<u64, Option<NewestAnswer>>,
     /// Requests that no Remaining is known to include, though none of them is in flight: lost, or
     /// answered without the header. By the first number whose answer will include them.
     loose: BTreeMap<u64, u32>,
@@ -101,7 +109,7 @@ impl QuotaEstimate {
         belief
     }
 
-    pub fn told(&self) -> Option<Told> {
+    pub fn told(&self) -> Option<NewestAnswer> {
         self.told
     }
 

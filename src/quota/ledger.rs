@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::estimate::Told;
+use super::estimate::NewestAnswer;
 use crate::clock::Mono;
 
 /// A window holds about this many buckets at most, so that memory and searches stay small at any
@@ -103,7 +103,7 @@ impl Ledger {
 
     /// Explains what an answer told: what is neither ours nor known of others was used by others
     /// until then. `in_doubt` of ours are perhaps included beside those in the ledger.
-    pub fn explain(&mut self, was: Option<Told>, told: Told, in_doubt: u32) {
+    pub fn explain(&mut self, was: Option<NewestAnswer>, told: NewestAnswer, in_doubt: u32) {
         if let Some(was) = was {
             let done = self.gone.partition_point(|gone| self.leaves(gone) <= was.sent);
             self.gone.drain(..done);
@@ -156,7 +156,7 @@ impl Ledger {
     }
 
     /// Ours that were surely counted within the window before `told`, itself included.
-    pub fn counted_within(&self, told: Told, window: Duration) -> u32 {
+    pub fn counted_within(&self, told: NewestAnswer, window: Duration) -> u32 {
         let since = told.came.saturating_sub(window);
         let before = self.buckets.iter().filter(|b| b.from > since && b.until < told.sent);
         before.fold(1, |sum: u32, b| sum.saturating_add(b.own))

@@ -179,7 +179,7 @@ impl Quota {
     }
 
     /// Returns true when this process has learnt the value, and lately.
-    fn is_recent(&self, told: estimate::Told) -> bool {
+    fn is_recent(&self, told: estimate::NewestAnswer) -> bool {
         let age = self.seen.mono.saturating_sub(told.came);
         !self.unconfirmed && age < self.settings.window / RECENT_PART
     }
@@ -451,7 +451,7 @@ impl Quota {
         Some(self.in_flight_since + PATIENCE * doublings)
     }
 
-    fn told(&self) -> Option<estimate::Told> {
+    fn told(&self) -> Option<estimate::NewestAnswer> {
         self.belief.told().filter(|_| self.silent < SILENT_ANSWERS)
     }
 

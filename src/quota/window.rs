@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::estimate::Told;
+use super::estimate::NewestAnswer;
 use super::ledger::Ledger;
 use super::{mono, wall};
 use crate::clock::{Mono, Now};
@@ -135,7 +135,14 @@ impl Window {
 
     /// Holds an answer against what was foretold. `probe`: its request went alone to see whether
     /// quota came back.
-    pub fn observe(&mut self, was: Option<Told>, told: Told, probe: bool, ledger: &Ledger, now: Now) {
+    pub fn observe(
+        &mut self,
+        was: Option<NewestAnswer>,
+        told: NewestAnswer,
+        probe: bool,
+        ledger: &Ledger,
+        now: Now,
+    ) {
         let Some(was) = was else {
             self.opened = Some(self.opening(told, told.came.saturating_sub(self.length)));
             self.settled = Some(told.sent);
@@ -148,7 +155,7 @@ impl Window {
         }
     }
 
-    fn rose(&mut self, was: Told, told: Told, ledger: &Ledger, now: Now) {
+    fn rose(&mut self, was: NewestAnswer, told: NewestAnswer, ledger: &Ledger, now: Now) {
         if self.possible == NONE {
             *self = Window { opened: None, ..Window::new(self.length) };
         }
@@ -180,7 +187,7 @@ impl Window {
         self.possible.rolling &= ledger.counted_within(told, self.length) <= told.used();
     }
 
-    fn sank(&mut self, was: Told, told: Told, probe: bool, ledger: &Ledger, now: Now) {
+    fn sank(&mut self, was: NewestAnswer, told: NewestAnswer, probe: bool, ledger: &Ledger, now: Now) {
         // Others cannot have used, unseen, more than half of a new window.
         let turn_would_show = was.remaining <= was.limit / 2;
         if turn_would_show
@@ -254,7 +261,7 @@ impl Window {
         SKEW.min(self.length / SKEW_PART)
     }
 
-    fn opening(&self, told: Told, earliest: Mono) -> Between {
+    fn opening(&self, told: NewestAnswer, earliest: Mono) -> Between {
         // The first request of a window tells that it is: then it was that one which opened it.
         let from = if told.used() == 1 { told.sent } else { earliest.min(told.came) };
         Between { from, until: told.came }

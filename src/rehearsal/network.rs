@@ -15,7 +15,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::conditions::{Conditions, Latency};
 use super::others::Instants;
 use crate::cloud66::call::Call;
-use crate::cloud66::look::Kind;
+use crate::cloud66::look::LookKind;
 use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
 use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
@@ -106,7 +106,7 @@ enum Asks {
     Fire(Arc<Entry>),
     Action,
     Actions,
-    Look(Kind),
+    Look(LookKind),
     JobRecord,
 }
 
@@ -214,10 +214,10 @@ impl Network {
                 (Call::actions(&access.base, &stack, page), Asks::Actions)
             }
             Request::Look { stack, job: None, .. } => {
-                (Call::stack(&access.base, &stack), Asks::Look(Kind::Stack))
+                (Call::stack(&access.base, &stack), Asks::Look(LookKind::Stack))
             }
             Request::Look { stack, job: Some(job), .. } => {
-                (Call::job(&access.base, &stack, &job), Asks::Look(Kind::Job))
+                (Call::job(&access.base, &stack, &job), Asks::Look(LookKind::Job))
             }
         };
         let latency = self.latency.draw(&mut self.chances);

@@ -37,7 +37,7 @@ mod grammar;
 
 use std::time::Duration;
 
-use super::http::{Endpoint, Target};
+use super::http::{Endpoint, RequestTarget};
 
 pub use grammar::FaultError;
 
@@ -45,7 +45,7 @@ pub use grammar::FaultError;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// What goes wrong.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// The call it goes wrong with; any when absent.
     pub on: Option<Endpoint>,
     /// The stack it goes wrong with; any when absent.
@@ -62,7 +62,7 @@ pub struct Fault {
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FaultKind {
     /// A status with its documented body.
     Status(u16, Effect),
     /// 503 that does not mean throttled.
@@ -132,7 +132,7 @@ pub enum Order {
 
 /// The place on a request's way at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum FaultPlace {
     /// Before the API: the quota never hears of the request.
     Proxy,
     /// The API: the request has been counted against the quota.
@@ -141,7 +141,7 @@ pub(super) enum Place {
 
 impl Fault {
     /// This kind, with every run_now.
-    pub fn new(kind: Kind) -> Fault {
+    pub fn new(kind: FaultKind) -> Fault {
         Fault {
             kind,
             on: Some(Endpoint::RunNow),
@@ -153,14 +153,14 @@ impl Fault {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> FaultPlace {
         match self.kind {
-            Kind::Html502(Effect::None) | Kind::CloseBefore => Place::Proxy,
-            _ => Place::Api,
+            FaultKind::Html502(Effect::None) | FaultKind::CloseBefore => FaultPlace::Proxy,
+            _ => FaultPlace::Api,
         }
     }
 
-    pub(super) fn selects(&self, target: &Target) -> bool {
+    pub(super) fn selects(&self, target: &RequestTarget) -> bool {
         let matches = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
         self.on.is_none_or(|endpoint| endpoint == target.endpoint)
             && matches(&self.stack, &target.stack)

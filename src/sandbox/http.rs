@@ -45,11 +45,11 @@ impl Request {
     }
 
     /// Returns the endpoint and the uids that the path names.
-    pub(super) fn target(&self) -> Target {
-        self.find_target().unwrap_or(Target::of(Endpoint::Unknown))
+    pub(super) fn target(&self) -> RequestTarget {
+        self.find_target().unwrap_or(RequestTarget::of(Endpoint::Unknown))
     }
 
-    fn find_target(&self) -> Option<Target> {
+    fn find_target(&self) -> Option<RequestTarget> {
         let path = self.path.strip_prefix(BASE)?.strip_prefix('/')?;
         let path = path.strip_suffix(".json").unwrap_or(path);
         let segments = path.split('/').map(decode).collect::<Option<Vec<String>>>()?;
@@ -57,14 +57,18 @@ impl Request {
         let get = self.method == Method::GET;
         let post = self.method == Method::POST;
         let target = match segments[..] {
-            ["ping"] if get => Target::of(Endpoint::PublicPing),
-            ["ping", "auth"] if get => Target::of(Endpoint::Ping),
-            ["stacks"] if get => Target::of(Endpoint::Stacks),
-            ["stacks", stack] if get => Target::of(Endpoint::Stack).stack(stack),
-            ["stacks", stack, "jobs"] if get => Target::of(Endpoint::Jobs).stack(stack),
-            ["stacks", stack, "jobs", "pause_all"] if post => Target::of(Endpoint::PauseAll).stack(stack),
-            ["stacks", stack, "jobs", "unpause_all"] if post => Target::of(Endpoint::UnpauseAll).stack(stack),
-            ["stacks", stack, "jobs", job] if get => Target::of(Endpoint::Job).stack(stack).job(job),
+            ["ping"] if get => RequestTarget::of(Endpoint::PublicPing),
+            ["ping", "auth"] if get => RequestTarget::of(Endpoint::Ping),
+            ["stacks"] if get => RequestTarget::of(Endpoint::Stacks),
+            ["stacks", stack] if get => RequestTarget::of(Endpoint::Stack).stack(stack),
+            ["stacks", stack, "jobs"] if get => RequestTarget::of(Endpoint::Jobs).stack(stack),
+            ["stacks", stack, "jobs", "pause_all"] if post => {
+                RequestTarget::of(Endpoint::PauseAll).stack(stack)
+            }
+            ["stacks", stack, "jobs", "unpause_all"] if post => {
+                RequestTarget::of(Endpoint::UnpauseAll).stack(stack)
+            }
+            ["stacks", stack, "jobs", job] if get => RequestTarget::of(Endpoint::Job).stack(stack).job(job),
             ["stacks", stack, "jobs", job, verb] if post => {
                 let endpoint = match verb {
                     "run_now" => Endpoint::RunNow,
@@ -72,11 +76,11 @@ impl Request {
                     "unpause" => Endpoint::Unpause,
                     _ => return None,
                 };
-                Target::of(endpoint).stack(stack).job(job)
+                RequestTarget::of(endpoint).stack(stack).job(job)
             }
-            ["stacks", stack, "actions"] if get => Target::of(Endpoint::Actions).stack(stack),
+            ["stacks", stack, "actions"] if get => RequestTarget::of(Endpoint::Actions).stack(stack),
             ["stacks", stack, "actions", id] if get => {
-                Target { action: id.parse().ok(), ..Target::of(Endpoint::Action).stack(stack) }
+                RequestTarget { action: id.parse().ok(), ..RequestTarget::of(Endpoint::Action).stack(stack) }
             }
             _ => return None,
         };
@@ -173,24 +177,24 @@ pub enum Endpoint {
 
 /// The endpoint and the uids that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct RequestTarget {
     pub endpoint: Endpoint,
     pub stack: Option<String>,
     pub job: Option<String>,
     pub action: Option<u64>,
 }
 
-impl Target {
-    fn of(endpoint: Endpoint) -> Target {
-        Target { endpoint, stack: None, job: None, action: None }
+impl RequestTarget {
+    fn of(endpoint: Endpoint) -> RequestTarget {
+        RequestTarget { endpoint, stack: None, job: None, action: None }
     }
 
-    fn stack(self, stack: &str) -> Target {
-        Target { stack: Some(stack.to_owned()), ..self }
+    fn stack(self, stack: &str) -> RequestTarget {
+        RequestTarget { stack: Some(stack.to_owned()), ..self }
     }
 
-    fn job(self, job: &str) -> Target {
-        Target { job: Some(job.to_owned()), ..self }
+    fn job(self, job: &str) -> RequestTarget {
+        RequestTarget { job: Some(job.to_owned()), ..self }
     }
 }
 
@@ -266,14 +270,14 @@ fn form_decode(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn target(method: Method, path: &str) -> Target {
+    fn target(method: Method, path: &str) -> RequestTarget {
         Request::new(method, path, "t").target()
     }
 
     #[test]
     fn a_path_means_the_same_with_and_without_the_suffix() {
         for path in ["/api/3/stacks/S1/jobs/J1/run_now", "/api/3/stacks/S1/jobs/J1/run_now.json"] {
-            let expected = Target::of(Endpoint::RunNow).stack("S1").job("J1");
+            let expected = RequestTarget::of(Endpoint::RunNow).stack("S1").job("J1");
             assert_eq!(target(Method::POST, path), expected, "{path}");
             assert_eq!(target(Method::GET, path).endpoint, Endpoint::Unknown, "GET {path}");
         }

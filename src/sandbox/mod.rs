@@ -38,7 +38,9 @@ pub use fault::Fault;
 pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, Request};
 pub use ledger::{Ledger, Record};
 pub use server::Sandbox;
-pub use settings::{ActionsOrder, DEFAULT_TOKEN, Ending, Job, Scope, Settings, Stack, Token, Unknown, User};
+pub use settings::{
+    ActionEnding, ActionsOrder, DEFAULT_TOKEN, Job, Scope, Settings, Stack, Token, Unknown, User,
+};
 pub use state::{Answer, State, Ticket};
 pub use window::{Quota, WindowKind};
 pub use world::{ActionRecord, Occupation};

@@ -23,7 +23,7 @@ use super::http::{BASE, Delivery, Reply, Request};
 use super::ledger::{Ledger, Record};
 use super::settings::Settings;
 use super::state::{Answer, State};
-use super::wire::{End, Line, Script, Wire};
+use super::wire::{End, Script, ScriptSlot, Wire};
 use super::world::{ActionRecord, Occupation};
 
 /// Connections that may wait to be accepted: ten thousand occurrences may come due at one instant.
@@ -197,7 +197,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot:
                 Ok((stream, _)) => {
                     // A failure means that the connection is gone; serving it then ends at once.
                     let _ = stream.set_nodelay(true);
-                    let line = Line::default();
+                    let line = ScriptSlot::default();
                     let service = TowerToHyperService::new(router.clone().layer(Extension(line.clone())));
                     let io = TokioIo::new(Wire::new(stream, line));
                     connections.spawn(async move {
@@ -221,7 +221,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot:
 
 async fn api(
     extract::State(shared): extract::State<Arc<Shared>>,
-    Extension(line): Extension<Line>,
+    Extension(line): Extension<ScriptSlot>,
     request: extract::Request,
 ) -> Response {
     let arrived = Timestamp::now();
@@ -276,7 +276,7 @@ fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 /// The answer as the server writes it, or a script in its place.
-fn answer(reply: Reply, line: &Line) -> Response {
+fn answer(reply: Reply, line: &ScriptSlot) -> Response {
     let (bytes, pause, end) = match reply.delivery {
         Delivery::Whole => match whole(&reply) {
             Some(response) => return response,

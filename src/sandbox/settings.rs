@@ -125,12 +125,12 @@ pub struct Job {
     /// Run time of the job's actions. `None`: the sandbox's `action_duration`.
     pub duration: Option<Duration>,
     /// The way in which the job's actions end.
-    pub ending: Ending,
+    pub ending: ActionEnding,
 }
 
 /// The way in which the actions of a job end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ActionEnding {
     /// The action ends with success.
     Success,
     /// Without.
@@ -249,8 +249,8 @@ impl Job {
     /// A job named as its uid. Its actions succeed, or end as the uid's ending says.
     pub fn new(uid: JobUid) -> Job {
         let ending = match uid.as_str().ends_with("-fails") {
-            true => Ending::Failure,
-            false => Ending::Success,
+            true => ActionEnding::Failure,
+            false => ActionEnding::Success,
         };
         let params = match json!({ "task": uid.as_str() }) {
             Value::Object(params) => params,

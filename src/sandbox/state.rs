@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::http::Method;
 use jiff::Timestamp;
 
-use super::fault::{Fault, Kind, Order, Place};
-use super::http::{Delivery, Endpoint, Reply, Request, Target};
+use super::fault::{Fault, FaultKind, FaultPlace, Order};
+use super::http::{Delivery, Endpoint, Reply, Request, RequestTarget};
 use super::ledger::{Ledger, Record};
 use super::settings::{Scope, Settings};
 use super::shapes::{self, Wrapped};
@@ -60,11 +60,11 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Ticket {
     request: Request,
-    target: Target,
+    target: RequestTarget,
     record: usize,
     user: usize,
     remaining: u32,
-    faults: Vec<Kind>,
+    faults: Vec<FaultKind>,
 }
 
 impl State {
@@ -114,7 +114,7 @@ impl State {
             faults: Vec::new(),
         });
 
-        if let Some(kind) = self.strike(Place::Proxy, &target, record).first() {
+        if let Some(kind) = self.strike(FaultPlace::Proxy, &target, record).first() {
             return Answer::Reply(self.close(record, tamper::at_the_proxy(kind)));
         }
         if target.endpoint == Endpoint::PublicPing {
@@ -134,13 +134,13 @@ impl State {
             let reply = shapes::error(401, "The token is not known");
             return Answer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         };
-        let faults = self.strike(Place::Api, &target, record);
+        let faults = self.strike(FaultPlace::Api, &target, record);
         if scope == Scope::ReadOnly && request.method != Method::GET {
             let reply = shapes::error(403, "The token lacks the scope for this call");
             return Answer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         }
         let postponed = faults.iter().find_map(|kind| match kind {
-            Kind::Slow(after, Order::EffectLast) => Some(*after),
+            FaultKind::Slow(after, Order::EffectLast) => Some(*after),
             _ => None,
         });
         let ticket = Ticket { request, target, record, user, remaining, faults };
@@ -239,7 +239,7 @@ impl State {
     }
 
     /// The faults of a place that strike this request, noted in its record.
-    fn strike(&mut self, place: Place, target: &Target, record: usize) -> Vec<Kind> {
+    fn strike(&mut self, place: FaultPlace, target: &RequestTarget, record: usize) -> Vec<FaultKind> {
         let mut struck = Vec::new();
         for armed in &mut self.faults {
             let fault = &armed.fault;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::fault::{Effect, Kind, Order};
+use super::fault::{Effect, FaultKind, Order};
 use super::http::{Delivery, Reply};
 use super::shapes;
 
@@ -14,9 +14,9 @@ const HUGE: usize = 2 << 20;
 const FLOOD: usize = 2_000;
 
 /// The answer of what stands before the API.
-pub(super) fn at_the_proxy(kind: &Kind) -> Reply {
+pub(super) fn at_the_proxy(kind: &FaultKind) -> Reply {
     match kind {
-        Kind::CloseBefore => {
+        FaultKind::CloseBefore => {
             Reply { delivery: Delivery::Nothing, ..shapes::error(408, "A fault of the sandbox") }
         }
         _ => bad_gateway(),
@@ -25,19 +25,19 @@ pub(super) fn at_the_proxy(kind: &Kind) -> Reply {
 
 /// The answer of an API that does not do what it is asked; none for a kind that strikes after the
 /// effect.
-pub(super) fn refusal(kind: &Kind) -> Option<Reply> {
+pub(super) fn refusal(kind: &FaultKind) -> Option<Reply> {
     let retry_after = |mut reply: Reply, after: &Option<String>| {
         reply.headers.extend(after.clone().map(|after| ("Retry-After".to_owned(), after)));
         reply
     };
     match kind {
-        Kind::Status(status, Effect::None) => Some(shapes::error(*status, "A fault of the sandbox")),
-        Kind::NotImplemented => Some(shapes::not_implemented()),
-        Kind::Throttled(after) => Some(retry_after(shapes::throttled(), after)),
-        Kind::TooManyRequests(after) => {
+        FaultKind::Status(status, Effect::None) => Some(shapes::error(*status, "A fault of the sandbox")),
+        FaultKind::NotImplemented => Some(shapes::not_implemented()),
+        FaultKind::Throttled(after) => Some(retry_after(shapes::throttled(), after)),
+        FaultKind::TooManyRequests(after) => {
             Some(retry_after(shapes::error(429, "A fault of the sandbox"), after))
         }
-        Kind::Redirect(to) => Some(Reply {
+        FaultKind::Redirect(to) => Some(Reply {
             status: 307,
             headers: vec![("Location".into(), to.clone())],
             body: Vec::new(),
@@ -49,39 +49,41 @@ pub(super) fn refusal(kind: &Kind) -> Option<Reply> {
 }
 
 /// The answer after a fault that strikes when the request has taken effect.
-pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
+pub(super) fn with(mut reply: Reply, kind: &FaultKind) -> Reply {
     match kind {
-        Kind::Status(status, Effect::First) => {
+        FaultKind::Status(status, Effect::First) => {
             Reply { headers: reply.headers, ..shapes::error(*status, "A fault of the sandbox") }
         }
-        Kind::Html502(_) => bad_gateway(),
-        Kind::CloseBefore | Kind::CloseAfter => Reply { delivery: Delivery::Nothing, ..reply },
-        Kind::ResetMidBody => Reply { delivery: Delivery::Half, ..reply },
-        Kind::Slow(after, Order::EffectFirst) => Reply { delay: reply.delay + *after, ..reply },
-        Kind::Drip(pause) => Reply { delivery: Delivery::Dripped(*pause), ..reply },
-        Kind::Endless => Reply { delivery: Delivery::Endless, ..reply },
-        Kind::Garbage => Reply { body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(), ..reply },
-        Kind::Huge => rewritten(reply, |body| {
+        FaultKind::Html502(_) => bad_gateway(),
+        FaultKind::CloseBefore | FaultKind::CloseAfter => Reply { delivery: Delivery::Nothing, ..reply },
+        FaultKind::ResetMidBody => Reply { delivery: Delivery::Half, ..reply },
+        FaultKind::Slow(after, Order::EffectFirst) => Reply { delay: reply.delay + *after, ..reply },
+        FaultKind::Drip(pause) => Reply { delivery: Delivery::Dripped(*pause), ..reply },
+        FaultKind::Endless => Reply { delivery: Delivery::Endless, ..reply },
+        FaultKind::Garbage => {
+            Reply { body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(), ..reply }
+        }
+        FaultKind::Huge => rewritten(reply, |body| {
             if let Some(fields) = action_of(body) {
                 fields.insert("metadata".into(), json!({ "log": "x".repeat(HUGE) }));
             }
         }),
-        Kind::Bare => rewritten(reply, |body| {
+        FaultKind::Bare => rewritten(reply, |body| {
             if let Some(inner) = body.get_mut("response") {
                 *body = inner.take();
             }
         }),
-        Kind::Retyped => rewritten(reply, retype),
-        Kind::MissingFields => rewritten(reply, |body| {
+        FaultKind::Retyped => rewritten(reply, retype),
+        FaultKind::MissingFields => rewritten(reply, |body| {
             if let Some(fields) = action_of(body) {
                 fields.retain(|key, _| key == "id");
             }
         }),
-        Kind::NoHeaders => {
+        FaultKind::NoHeaders => {
             reply.headers.retain(|(key, _)| !is_quota_header(key));
             reply
         }
-        Kind::OddHeaders => {
+        FaultKind::OddHeaders => {
             for (key, value) in &mut reply.headers {
                 if is_quota_header(key) {
                     *key = odd_case(key);
@@ -90,23 +92,23 @@ pub(super) fn with(mut reply: Reply, kind: &Kind) -> Reply {
             }
             reply
         }
-        Kind::Warning => {
+        FaultKind::Warning => {
             let text = "This version of the API will be retired";
             reply.headers.push(("X-Cloud66-Warning".into(), text.into()));
             reply
         }
-        Kind::HeaderFlood => {
+        FaultKind::HeaderFlood => {
             let flood = (0..FLOOD).map(|number| (format!("X-Flood-{number}"), "x".repeat(100)));
             reply.headers.extend(flood);
             reply
         }
         // These faults have struck before the request took effect.
-        Kind::NotImplemented
-        | Kind::Throttled(_)
-        | Kind::TooManyRequests(_)
-        | Kind::Redirect(_)
-        | Kind::Status(_, Effect::None)
-        | Kind::Slow(_, Order::EffectLast) => reply,
+        FaultKind::NotImplemented
+        | FaultKind::Throttled(_)
+        | FaultKind::TooManyRequests(_)
+        | FaultKind::Redirect(_)
+        | FaultKind::Status(_, Effect::None)
+        | FaultKind::Slow(_, Order::EffectLast) => reply,
     }
 }
 

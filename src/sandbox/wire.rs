@@ -38,9 +38,9 @@ pub(super) enum End {
 /// The place where the script of a connection is laid, for the connection to find when it is
 /// written to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line(Arc<Mutex<Option<Script>>>);
+pub(super) struct ScriptSlot(Arc<Mutex<Option<Script>>>);
 
-impl Line {
+impl ScriptSlot {
     /// Lays a script.
     pub(super) fn play(&self, script: Script) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(script);
@@ -55,7 +55,7 @@ impl Line {
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
-    line: Line,
+    line: ScriptSlot,
     playing: Option<Playing>,
 }
 
@@ -67,7 +67,7 @@ struct Playing {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, line: Line) -> Wire {
+    pub(super) fn new(stream: TcpStream, line: ScriptSlot) -> Wire {
         Wire { stream, line, playing: None }
     }
 

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::schedule::{JobUid, StackUid};
 
 use super::deploy::Deploys;
-use super::http::{Endpoint, Reply, Request, Target};
-use super::settings::{ActionsOrder, Ending, Job, Settings, Stack, Unknown};
+use super::http::{Endpoint, Reply, Request, RequestTarget};
+use super::settings::{ActionEnding, ActionsOrder, Job, Settings, Stack, Unknown};
 use super::shapes::{self, ActionBody, Checked, JobBody, PONG, Page, StackBody, Wrapped};
 
 /// The id of the first action, as in the vendor's example.
@@ -29,7 +29,7 @@ const SLOW: u32 = 30;
 /// The stacks, jobs and actions, and what every call answers when nothing stands in its way.
 #[derive(Debug)]
 pub(super) struct World {
-    stacks: Vec<Known>,
+    stacks: Vec<KnownStack>,
     stack_places: HashMap<String, usize>,
     /// The action with the id `FIRST_ACTION + n` is at the place n.
     actions: Vec<Action>,
@@ -44,7 +44,7 @@ pub(super) struct World {
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownStack {
     stack: Stack,
     job_places: HashMap<String, usize>,
     jobs: Vec<JobState>,
@@ -70,7 +70,7 @@ struct Action {
     started_at: Timestamp,
     /// None: it never ends.
     finishes_at: Option<Timestamp>,
-    ending: Ending,
+    ending: ActionEnding,
 }
 
 /// The kind of an action.
@@ -123,7 +123,7 @@ pub enum Occupation {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub request: &'a Request,
-    pub target: &'a Target,
+    pub target: &'a RequestTarget,
     pub user: &'a Arc<str>,
 }
 
@@ -169,7 +169,7 @@ impl World {
                 user: action.user.to_string(),
                 started_at: action.started_at,
                 finishes_at: action.finishes_at,
-                success: action.ending == Ending::Success,
+                success: action.ending == ActionEnding::Success,
             })
         })
     }
@@ -177,7 +177,7 @@ impl World {
     fn add_stack(&mut self, stack: Stack) -> usize {
         let place = self.stacks.len();
         self.stack_places.insert(stack.uid.to_string(), place);
-        self.stacks.push(Known {
+        self.stacks.push(KnownStack {
             job_places: (stack.jobs.iter().enumerate())
                 .map(|(place, job)| (job.uid.to_string(), place))
                 .collect(),
@@ -279,11 +279,11 @@ impl World {
                 let duration = self.action_duration.saturating_mul(if slow { SLOW } else { 1 });
                 (settings.duration.unwrap_or(duration), settings.ending)
             }
-            What::Pause => (PAUSING, Ending::Success),
+            What::Pause => (PAUSING, ActionEnding::Success),
         };
         let finishes_at = match ending {
-            Ending::Never => None,
-            Ending::Success | Ending::Failure => {
+            ActionEnding::Never => None,
+            ActionEnding::Success | ActionEnding::Failure => {
                 SignedDuration::try_from(duration).ok().and_then(|duration| now.checked_add(duration).ok())
             }
         };
@@ -304,7 +304,7 @@ impl World {
         place
     }
 
-    fn find_stack(&mut self, target: &Target) -> Option<usize> {
+    fn find_stack(&mut self, target: &RequestTarget) -> Option<usize> {
         let uid = target.stack.as_deref()?;
         if uid.ends_with("-missing") {
             return None;
@@ -316,7 +316,7 @@ impl World {
         }
     }
 
-    fn find_job(&mut self, stack: usize, target: &Target) -> Option<usize> {
+    fn find_job(&mut self, stack: usize, target: &RequestTarget) -> Option<usize> {
         let uid = target.job.as_deref()?;
         if uid.ends_with("-missing") {
             return None;
@@ -336,7 +336,7 @@ impl World {
         }
     }
 
-    fn find_action(&self, stack: usize, target: &Target) -> Option<usize> {
+    fn find_action(&self, stack: usize, target: &RequestTarget) -> Option<usize> {
         let place = usize::try_from(target.action?.checked_sub(FIRST_ACTION)?).ok()?;
         (self.actions.get(place)?.stack == stack).then_some(place)
     }
@@ -404,7 +404,7 @@ impl World {
             status: match last {
                 None => 0,
                 Some(action) if !action.has_finished(now) => 1,
-                Some(action) if action.ending == Ending::Success => 2,
+                Some(action) if action.ending == ActionEnding::Success => 2,
                 Some(_) => 3,
             },
             paused: known.jobs[job].paused,
@@ -417,7 +417,7 @@ impl World {
     fn action_body(&self, place: usize, now: Timestamp) -> ActionBody<'_> {
         let action = &self.actions[place];
         let finished = action.finishes_at.filter(|_| action.has_finished(now));
-        let success = action.ending == Ending::Success;
+        let success = action.ending == ActionEnding::Success;
         ActionBody {
             id: id_of(place),
             user: &action.user,

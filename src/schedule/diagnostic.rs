@@ -153,7 +153,7 @@ pub enum Code {
 
 /// A diagnostic as `check --format json` prints it. The keys are part of the interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct Record<'a> {
+pub struct DiagnosticRecord<'a> {
     /// The kind of fault.
     pub code: Code,
     /// `error`, `warning` or `note`.
@@ -180,9 +180,9 @@ impl Diagnostic {
     }
 
     /// The diagnostic as a record for a machine.
-    pub fn record(&self) -> Record<'_> {
+    pub fn record(&self) -> DiagnosticRecord<'_> {
         let place = self.place.as_ref();
-        Record {
+        DiagnosticRecord {
             code: self.code,
             severity: self.severity,
             path: &self.path,

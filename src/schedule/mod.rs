@@ -44,7 +44,7 @@ use self::sources::Sources;
 
 pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
 pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
-pub(crate) use calendars::{Ending, ending};
+pub(crate) use calendars::{ListEnding, ending};
 pub use content::Content;
 pub(crate) use content::EXTENSION;
 pub use cron::{CronError, Expression};

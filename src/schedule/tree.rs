@@ -31,12 +31,12 @@ pub(super) struct Node<'s> {
     pub at: Span,
     /// The place at which the value is used: an alias's place, or `at`.
     pub used: Span,
-    pub kind: Kind<'s>,
+    pub kind: NodeKind<'s>,
 }
 
 /// The kind of a value, by its look.
 #[derive(Debug)]
-pub(super) enum Kind<'s> {
+pub(super) enum NodeKind<'s> {
     Null,
     Bool(bool),
     /// A number. Its digits are the text at its place.
@@ -120,9 +120,9 @@ impl<'s> Node<'s> {
     /// lists and mappings.
     pub fn scalar<'a>(&'a self, source: &'s str) -> Option<&'a str> {
         match &self.kind {
-            Kind::Text(text) => Some(text),
-            Kind::Bool(_) | Kind::Number => source.get(self.at.range()),
-            Kind::Null | Kind::List(_) | Kind::Map(_) => None,
+            NodeKind::Text(text) => Some(text),
+            NodeKind::Bool(_) | NodeKind::Number => source.get(self.at.range()),
+            NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => None,
         }
     }
 
@@ -130,8 +130,8 @@ impl<'s> Node<'s> {
     /// with escapes.
     pub fn part(&self, source: &str, part: Range<usize>) -> Option<Range<usize>> {
         let base = match &self.kind {
-            Kind::Text(Cow::Borrowed(text)) => place(source, text)?.start,
-            Kind::Bool(_) | Kind::Number => self.at.range().start,
+            NodeKind::Text(Cow::Borrowed(text)) => place(source, text)?.start,
+            NodeKind::Bool(_) | NodeKind::Number => self.at.range().start,
             _ => return None,
         };
         Some(base + part.start..base + part.end)
@@ -141,21 +141,21 @@ impl<'s> Node<'s> {
     fn shift(&mut self, by: u32) {
         (self.at, self.used) = (self.at.later(by), self.used.later(by));
         match &mut self.kind {
-            Kind::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
-            Kind::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.shift(by)),
-            Kind::Null | Kind::Bool(_) | Kind::Number | Kind::Text(_) => {}
+            NodeKind::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            NodeKind::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.shift(by)),
+            NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number | NodeKind::Text(_) => {}
         }
     }
 
     /// The value in a sentence: `expected text, found a list`.
     pub fn described(&self) -> &'static str {
         match &self.kind {
-            Kind::Null => "nothing",
-            Kind::Bool(_) => "true or false",
-            Kind::Number => "a number",
-            Kind::Text(_) => "text",
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a mapping",
+            NodeKind::Null => "nothing",
+            NodeKind::Bool(_) => "true or false",
+            NodeKind::Number => "a number",
+            NodeKind::Text(_) => "text",
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a mapping",
         }
     }
 }
@@ -179,68 +179,68 @@ fn place(source: &str, part: &str) -> Option<Range<usize>> {
 
 impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let spanned = Spanned::<NodeKind>::deserialize(deserializer)?;
         Ok(Node { at: Span::of(spanned.defined), used: Span::of(spanned.referenced), kind: spanned.value })
     }
 }
 
-impl<'de> Deserialize<'de> for Kind<'de> {
+impl<'de> Deserialize<'de> for NodeKind<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnyKind;
 
         impl<'de> Visitor<'de> for AnyKind {
-            type Value = Kind<'de>;
+            type Value = NodeKind<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a value")
             }
 
-            fn visit_unit<E>(self) -> Result<Kind<'de>, E> {
-                Ok(Kind::Null)
+            fn visit_unit<E>(self) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Null)
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Kind<'de>, E> {
-                Ok(Kind::Bool(value))
+            fn visit_bool<E>(self, value: bool) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Bool(value))
             }
 
-            fn visit_i64<E>(self, _: i64) -> Result<Kind<'de>, E> {
-                Ok(Kind::Number)
+            fn visit_i64<E>(self, _: i64) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Number)
             }
 
-            fn visit_u64<E>(self, _: u64) -> Result<Kind<'de>, E> {
-                Ok(Kind::Number)
+            fn visit_u64<E>(self, _: u64) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Number)
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<Kind<'de>, E> {
-                Ok(Kind::Number)
+            fn visit_f64<E>(self, _: f64) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Number)
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Kind<'de>, E> {
-                Ok(Kind::Text(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Text(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Kind<'de>, E> {
-                Ok(Kind::Text(Cow::Owned(text.into())))
+            fn visit_str<E>(self, text: &str) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Text(Cow::Owned(text.into())))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Kind<'de>, E> {
-                Ok(Kind::Text(Cow::Owned(text)))
+            fn visit_string<E>(self, text: String) -> Result<NodeKind<'de>, E> {
+                Ok(NodeKind::Text(Cow::Owned(text)))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Kind<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<NodeKind<'de>, A::Error> {
                 let mut items = Vec::new();
                 while let Some(item) = access.next_element()? {
                     items.push(item);
                 }
-                Ok(Kind::List(items))
+                Ok(NodeKind::List(items))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Kind<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<NodeKind<'de>, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = access.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Kind::Map(pairs))
+                Ok(NodeKind::Map(pairs))
             }
         }
 
@@ -283,7 +283,7 @@ mod tests {
     /// A mapping's value by its key.
     fn get<'n, 's>(node: &'n Node<'s>, key: &str) -> &'n Node<'s> {
         match &node.kind {
-            Kind::Map(pairs) => &pairs.iter().find(|(k, _)| k.0 == key).expect(key).1,
+            NodeKind::Map(pairs) => &pairs.iter().find(|(k, _)| k.0 == key).expect(key).1,
             _ => panic!("{node:?} is no mapping"),
         }
     }
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn repeated_keys_are_kept() {
         let tree = parse("a: 1\na: 2\n", 0..10).expect("a tree");
-        assert!(matches!(tree.kind, Kind::Map(pairs) if pairs.len() == 2), "both are there");
+        assert!(matches!(tree.kind, NodeKind::Map(pairs) if pairs.len() == 2), "both are there");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::search;
-use super::stretch::Line;
+use super::stretch::ZoneStretches;
 use crate::schedule::{CalendarName, Covered, Entry, Listed, Window};
 
 /// The day, window or event that an occurrence falls on.
@@ -51,7 +51,7 @@ fn holding<T: Ord + Copy>(spans: &[(T, T)], value: T) -> Option<&(T, T)> {
 }
 
 fn span_of_window(window: &Window, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let mut line = Line::new(&window.timezone);
+    let mut line = ZoneStretches::new(&window.timezone);
     let next_second = at.checked_add(SignedDuration::from_secs(1)).ok()?;
     let opened = window
         .opens

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::shift::shift_of;
-use super::stretch::Line;
+use super::stretch::ZoneStretches;
 use super::{Shift, next, previous, search, shift};
 use crate::schedule::cron::{Calendar, Days, Expression, Field, MonthDays, Rule, Weekdays};
 use crate::schedule::{Entry, EntryName};
@@ -67,7 +67,7 @@ pub struct FieldReport {
 /// Tells why an entry is due at an instant, or is not.
 pub fn explain(entry: &Entry, at: Timestamp) -> Explanation {
     let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-    let mut line = Line::new(&entry.timezone);
+    let mut line = ZoneStretches::new(&entry.timezone);
     let shift = shift(entry, at);
     let second = SignedDuration::from_secs(1);
     Explanation {
@@ -91,7 +91,7 @@ pub fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
     }
 }
 
-fn report(expression: &Expression, line: &mut Line, at: Timestamp) -> ExpressionReport {
+fn report(expression: &Expression, line: &mut ZoneStretches, at: Timestamp) -> ExpressionReport {
     let shift = shift_of(expression, line, at);
     let (fields, verdict) = match expression.rule() {
         Rule::Calendar(calendar) => {
@@ -128,7 +128,7 @@ fn due_because(calendar: &Calendar, shift: Shift, fields: &[FieldReport]) -> Str
 fn not_due_because(
     expression: &Expression,
     calendar: &Calendar,
-    line: &mut Line,
+    line: &mut ZoneStretches,
     at: Timestamp,
     fields: &[FieldReport],
 ) -> String {

@@ -18,7 +18,7 @@ use crate::schedule::{Entry, Schedule};
 pub use exclusion::{Exclusion, excluded};
 pub use explain::{Explanation, ExpressionReport, FieldReport, explain, zone_name};
 pub use shift::{Shift, shift};
-use stretch::Line;
+use stretch::ZoneStretches;
 pub use transition::{Transition, transitions};
 
 /// One instant at which an entry is due.
@@ -40,7 +40,7 @@ pub struct Timetable {
     /// The entries in the file's order.
     rows: Vec<Row>,
     /// The offsets of each zone of the schedule.
-    lines: Vec<Line>,
+    lines: Vec<ZoneStretches>,
     /// The next instant of each row, with the row's place; rows that are never due again have none.
     upcoming: BinaryHeap<Reverse<(Timestamp, u32)>>,
     position: Timestamp,
@@ -56,7 +56,7 @@ struct Row {
 impl Timetable {
     /// Begins at `from`: the first step yields what is due from then on.
     pub fn new(schedule: &Schedule, from: Timestamp) -> Timetable {
-        let mut lines: Vec<Line> = Vec::new();
+        let mut lines: Vec<ZoneStretches> = Vec::new();
         let mut rows = Vec::with_capacity(schedule.entries.len());
         let mut upcoming = Vec::with_capacity(schedule.entries.len());
         // Neighbours in a file mostly share a zone.
@@ -64,7 +64,7 @@ impl Timetable {
         for (place, entry) in (0..).zip(&schedule.entries) {
             if lines.get(line).is_none_or(|line| *line.zone() != entry.timezone) {
                 line = lines.iter().position(|line| *line.zone() == entry.timezone).unwrap_or_else(|| {
-                    lines.push(Line::new(&entry.timezone));
+                    lines.push(ZoneStretches::new(&entry.timezone));
                     lines.len() - 1
                 });
             }
@@ -102,7 +102,7 @@ impl Timetable {
 
     /// Begins anew at an instant that may be before its position.
     pub fn go_back(&mut self, from: Timestamp) {
-        self.lines = self.lines.iter().map(|line| Line::new(line.zone())).collect();
+        self.lines = self.lines.iter().map(|line| ZoneStretches::new(line.zone())).collect();
         let mut upcoming = Vec::with_capacity(self.rows.len());
         for (place, row) in (0..).zip(&self.rows) {
             if let Some(at) = next_on(&mut self.lines[row.line as usize], &row.entry, from) {
@@ -146,20 +146,20 @@ impl Timetable {
 
 /// The first occurrence of an entry at or after an instant.
 pub fn next(entry: &Entry, from: Timestamp) -> Option<Timestamp> {
-    next_on(&mut Line::new(&entry.timezone), entry, from)
+    next_on(&mut ZoneStretches::new(&entry.timezone), entry, from)
 }
 
 /// Returns true when every expression of the entry that is due at this instant is free of `*` in
 /// minute and hour.
 pub fn is_appointment(entry: &Entry, at: Timestamp) -> bool {
-    let mut line = Line::new(&entry.timezone);
+    let mut line = ZoneStretches::new(&entry.timezone);
     let mut elapsing = entry.cron.iter().filter(|expression| search::follows_elapsed_time(expression));
     !elapsing.any(|expression| search::next(expression, &mut line, at) == Some(at))
 }
 
 /// The last occurrence of an entry before an instant.
 pub fn previous(entry: &Entry, until: Timestamp) -> Option<Timestamp> {
-    let mut line = Line::new(&entry.timezone);
+    let mut line = ZoneStretches::new(&entry.timezone);
     entry.cron.iter().filter_map(|expression| search::previous(expression, &mut line, until)).max()
 }
 
@@ -169,7 +169,7 @@ pub fn occurrences(
     from: Timestamp,
     until: Timestamp,
 ) -> impl Iterator<Item = Timestamp> + use<'_> {
-    let mut line = Line::new(&entry.timezone);
+    let mut line = ZoneStretches::new(&entry.timezone);
     let mut from = Some(from);
     std::iter::from_fn(move || {
         let at = next_on(&mut line, entry, from?).filter(|at| *at < until);
@@ -187,7 +187,7 @@ pub fn coincidence(
     until: Timestamp,
     searches: &mut usize,
 ) -> Option<Timestamp> {
-    let (mut line, mut other_line) = (Line::new(&one.timezone), Line::new(&other.timezone));
+    let (mut line, mut other_line) = (ZoneStretches::new(&one.timezone), ZoneStretches::new(&other.timezone));
     let mut from = from;
     while *searches > 0 {
         *searches -= 1;
@@ -200,7 +200,7 @@ pub fn coincidence(
     None
 }
 
-fn next_on(line: &mut Line, entry: &Entry, from: Timestamp) -> Option<Timestamp> {
+fn next_on(line: &mut ZoneStretches, entry: &Entry, from: Timestamp) -> Option<Timestamp> {
     entry.cron.iter().filter_map(|expression| search::next(expression, line, from)).min()
 }
 

@@ -8,11 +8,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stretch::{Line, Stretch};
+use super::stretch::{Stretch, ZoneStretches};
 use crate::schedule::cron::{Calendar, Expression, Rule};
 
 /// The first occurrence at or after `from`.
-pub(super) fn next(expression: &Expression, line: &mut Line, from: Timestamp) -> Option<Timestamp> {
+pub(super) fn next(expression: &Expression, line: &mut ZoneStretches, from: Timestamp) -> Option<Timestamp> {
     let from = whole_second(from)?;
     match expression.rule() {
         Rule::Calendar(calendar) => next_in_calendar(calendar, line, from),
@@ -33,7 +33,11 @@ pub(super) fn follows_elapsed_time(expression: &Expression) -> bool {
 }
 
 /// The last occurrence before `until`.
-pub(super) fn previous(expression: &Expression, line: &mut Line, until: Timestamp) -> Option<Timestamp> {
+pub(super) fn previous(
+    expression: &Expression,
+    line: &mut ZoneStretches,
+    until: Timestamp,
+) -> Option<Timestamp> {
     let until = whole_second(until).unwrap_or(Timestamp::MAX);
     match expression.rule() {
         Rule::Calendar(calendar) => previous_in_calendar(calendar, line, until),
@@ -45,7 +49,7 @@ pub(super) fn previous(expression: &Expression, line: &mut Line, until: Timestam
     }
 }
 
-fn next_in_calendar(calendar: &Calendar, line: &mut Line, mut from: Timestamp) -> Option<Timestamp> {
+fn next_in_calendar(calendar: &Calendar, line: &mut ZoneStretches, mut from: Timestamp) -> Option<Timestamp> {
     loop {
         let stretch = line.at(from);
         if from == stretch.start && appointments_in_gap(calendar, &stretch) {
@@ -63,7 +67,11 @@ fn next_in_calendar(calendar: &Calendar, line: &mut Line, mut from: Timestamp) -
     }
 }
 
-fn previous_in_calendar(calendar: &Calendar, line: &mut Line, mut until: Timestamp) -> Option<Timestamp> {
+fn previous_in_calendar(
+    calendar: &Calendar,
+    line: &mut ZoneStretches,
+    mut until: Timestamp,
+) -> Option<Timestamp> {
     loop {
         let last = until.checked_sub(SignedDuration::from_secs(1)).ok()?;
         let stretch = line.at(last);

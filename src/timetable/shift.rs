@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::search;
-use super::stretch::{Line, Stretch};
+use super::stretch::{Stretch, ZoneStretches};
 use crate::schedule::Entry;
 use crate::schedule::cron::{Calendar, Expression, Rule};
 
@@ -65,7 +65,7 @@ impl fmt::Display for Shift {
 /// Returns the effect of daylight saving on the occurrence of an entry at an instant; `None` when
 /// the entry is not due then.
 pub fn shift(entry: &Entry, at: Timestamp) -> Option<Shift> {
-    let mut line = Line::new(&entry.timezone);
+    let mut line = ZoneStretches::new(&entry.timezone);
     let shifts: Vec<Shift> =
         entry.cron.iter().filter_map(|expression| shift_of(expression, &mut line, at)).collect();
     let skipped = shifts.iter().filter_map(|shift| match shift {
@@ -88,7 +88,7 @@ pub fn shift(entry: &Entry, at: Timestamp) -> Option<Shift> {
 }
 
 /// Returns the effect of daylight saving for one expression; `None` when the expression is not due.
-pub(super) fn shift_of(expression: &Expression, line: &mut Line, at: Timestamp) -> Option<Shift> {
+pub(super) fn shift_of(expression: &Expression, line: &mut ZoneStretches, at: Timestamp) -> Option<Shift> {
     if search::next(expression, line, at) != Some(at) {
         return None;
     }

@@ -86,15 +86,15 @@ fn reached_before(
 
 /// The stretches of one zone, computed once each.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct ZoneStretches {
     zone: TimeZone,
     /// The stretches that were computed so far, by time. There may be gaps between them.
     known: Vec<Stretch>,
 }
 
-impl Line {
-    pub(super) fn new(zone: &TimeZone) -> Line {
-        Line { zone: zone.clone(), known: Vec::new() }
+impl ZoneStretches {
+    pub(super) fn new(zone: &TimeZone) -> ZoneStretches {
+        ZoneStretches { zone: zone.clone(), known: Vec::new() }
     }
 
     pub(super) fn zone(&self) -> &TimeZone {

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::stretch::Line;
+use super::stretch::ZoneStretches;
 
 /// A transition at which civil times are skipped or come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Transition {
 /// The transitions of a zone with `from` <= at < `until`, in order. Those that only rename the time
 /// are left out.
 pub fn transitions(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Transition> {
-    let mut line = Line::new(zone);
+    let mut line = ZoneStretches::new(zone);
     let just_before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
     let mut at = line.at(just_before).end;
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! Notices that files may have changed, whatever it is that leads to it: an editor's rename, a
 //! symbolic link that is swapped, a directory that is replaced.
 //!
-//! A change is only a hint: who is told looks at the content, and [`Seen`] says whether it is
+//! A change is only a hint: who is told looks at the content, and [`FileSeen`] says whether it is
 //! another one. inotify tells of changes as they happen. Where it cannot, the file is looked at
 //! every few seconds.
 //!
@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::log::event::{Event, SchedulePolled};
 use inotify::{Hint, Watches};
-pub use seen::{FileState, Seen, once_it_stays};
+pub use seen::{FileSeen, FileState, once_it_stays};
 
 /// A file is read when nothing has happened to it for this long: what writes it has come to its
 /// end.

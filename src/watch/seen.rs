@@ -39,12 +39,12 @@ impl FileState {
 
 /// The last look at a file.
 #[derive(Clone, Debug)]
-pub struct Seen(FileState);
+pub struct FileSeen(FileState);
 
-impl Seen {
+impl FileSeen {
     /// Begins with a first look.
-    pub fn new(sight: FileState) -> Seen {
-        Seen(sight)
+    pub fn new(sight: FileState) -> FileSeen {
+        FileSeen(sight)
     }
 
     /// Returns the name of this state that the members of a shared journal compare.
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn each_sight_is_told_once_until_another_comes_between() {
-        let mut seen = Seen::new(FileState::of(b"a"));
+        let mut seen = FileSeen::new(FileState::of(b"a"));
         let looks = [
             FileState::of(b"a"),
             FileState::of(b"b"),

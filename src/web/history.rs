@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::answer::{Answer, Refusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
-use crate::cli::history::Line;
+use crate::cli::history::HistoryRecord;
 use crate::journal::{Filter, JournalError, Location, Record, State};
 use crate::schedule::{Entry, EntryName, Expectation, Schedule};
 
@@ -30,7 +30,7 @@ const MOST_LOOKED_AT: usize = 100_000;
 #[derive(Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
-    line: Line<'a>,
+    line: HistoryRecord<'a>,
     finished_at: Option<Timestamp>,
     /// The entry whose end made it due.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,7 +171,7 @@ impl Wanted {
                 .get(record.key.entry())
                 .map_or((None, None), |known| (known.0.as_ref().map(EntryName::as_str), known.1));
             let told = Told {
-                line: Line::of(record),
+                line: HistoryRecord::of(record),
                 finished_at: record.finished_at,
                 after,
                 pace: expected.and_then(|expected| Pace::of(record, expected, now)),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::answer::{Answer, Refusal};
@@ -30,6 +31,7 @@ pub(super) async fn watch(site: Arc<Site>) {
 }
 
 pub(super) fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
-    let query = Query::parse(query, &["account"])?;
-    Answer::json::<()>(&site.samples.all(query.one("account")?), None)
+    let query = Query::parse(query, &["account", "since"])?;
+    let since = query.instant("since", None, &site.schedule(), Timestamp::now())?;
+    Answer::json::<()>(&site.samples.all(query.one("account")?, since), None)
 }

@@ -68,15 +68,17 @@ impl Samples {
         }
     }
 
-    /// Returns the samples by account, and by time within an account.
-    pub(super) fn all(&self, account: Option<&str>) -> Vec<Sample> {
+    /// Returns the samples by account, and by time within an account: all, or those of an instant
+    /// and later.
+    pub(super) fn all(&self, account: Option<&str>, since: Option<Timestamp>) -> Vec<Sample> {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted =
             samples.1.iter().filter(|(name, _)| account.is_none_or(|account| account == name.as_str()));
         let of_account = |looks: &OfAccount| {
             let first = looks.fine.front().map(|sample| sample.at);
             let before = looks.coarse.iter().filter(|sample| Some(sample.at) < first);
-            before.chain(&looks.fine).cloned().collect::<Vec<_>>()
+            let wanted = |sample: &&Sample| since.is_none_or(|since| since <= sample.at);
+            before.chain(&looks.fine).filter(wanted).cloned().collect::<Vec<_>>()
         };
         wanted.flat_map(|(_, looks)| of_account(looks)).collect()
     }

@@ -9,7 +9,7 @@ use super::answer::{Answer, Refusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
 use crate::cli::output::Format;
-use crate::cli::place::Place;
+use crate::cli::place::StatePlace;
 use crate::cli::rehearse::Suppositions;
 use crate::cli::{forecast, next, why};
 use crate::journal::UsualRuns;
@@ -83,14 +83,15 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
         // One record more than wanted tells whether others follow.
         count: (!calendar).then_some(count + skip + 1),
         calendar,
-        place: Place::default(),
+        place: StatePlace::default(),
     };
     let chained = site.schedule().entries.iter().any(|entry| entry.after.is_some());
     let usual = if chained { site.usual().await } else { Arc::default() };
     let lines = site.walk(move |schedule| {
         let mut lines = Vec::new();
         let now = Timestamp::now();
-        let told = next::Told { arguments: next::Arguments::Withheld, until_due: usual.until_due(schedule) };
+        let told =
+            next::Extras { arguments: next::Arguments::Withheld, until_due: usual.until_due(schedule) };
         next::run(&args, schedule, now, Format::Json, &told, None, &mut lines).map(|()| lines)
     });
     let lines = lines.await??;
@@ -131,7 +132,7 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal
         suggest: false,
         strict: false,
         suppositions: Suppositions::default(),
-        place: Place::default(),
+        place: StatePlace::default(),
     };
     let basis =
         forecast::Basis { usual: UsualRuns::clone(&*site.usual().await), most: Some(MOST_HAPPENINGS) };
@@ -151,7 +152,7 @@ pub(super) async fn why(site: &Site, query: &str) -> Result<Answer, Refusal> {
     };
     let at = query.moment("at")?.ok_or(QueryError::Missing { key: "at" })?;
     let args =
-        why::Args { entry: query.required("entry")?.to_owned(), at: Some(at), place: Place::default() };
+        why::Args { entry: query.required("entry")?.to_owned(), at: Some(at), place: StatePlace::default() };
     let schedule = site.schedule();
     let text = site.read(move |journal| {
         let mut text = anstream::StripStream::new(Vec::new());

@@ -17,6 +17,9 @@ const GOES_ON: [char; 5] = [';', ',', '{', '(', '['];
 /// A line that begins with one of these goes on where the line before it ended.
 const CONTINUES: [char; 8] = ['}', ')', ']', '.', '?', ':', '&', '|'];
 
+/// Begins the statement that names a value.
+const CONST: &str = "const ";
+
 /// The kind of text at one place of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -33,12 +36,28 @@ pub(super) fn served(script: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
     let mut served = String::with_capacity(text.len());
     let mut places = vec![Place::Code(0)];
+    // True after a line that is one `const` statement: the next one is a further name of that.
+    let mut is_after_const = false;
     for line in lines {
-        // Only between two statements without a semicolon does the end of a line separate them.
-        if !served.is_empty() && !served.ends_with(GOES_ON) && !line.starts_with(CONTINUES) {
-            served.push('\n');
+        let constant = line.strip_prefix(CONST);
+        let (start, before) = (served.len(), places.clone());
+        match constant.filter(|_| is_after_const) {
+            Some(rest) => {
+                served.pop();
+                served.push(',');
+                squeeze(rest, &mut places, &mut served);
+            }
+            None => {
+                // Only between two statements without a semicolon does the end of a line separate
+                // them.
+                if !served.is_empty() && !served.ends_with(GOES_ON) && !line.starts_with(CONTINUES) {
+                    served.push('\n');
+                }
+                squeeze(line, &mut places, &mut served);
+            }
         }
-        squeeze(line, &mut places, &mut served);
+        let is_one = served.ends_with(';') && served[start..].matches(';').count() == 1;
+        is_after_const = constant.is_some() && is_one && places == before;
     }
     served
 }
@@ -129,6 +148,11 @@ mod tests {
             ("return { a: \"it's \\\" , \" };", "return{a:\"it's \\\" , \"};"),
             ("a + +b - -c / d % e", "a+ +b- -c/d%e"),
             ("f((a) => async (b) => [c, (d) => e,], ' (f) => g ')", "f(a=>async(b)=>[c,d=>e],' (f) => g ')"),
+            (
+                "const a = 1;\n// b\nconst { b } = c;\nconst d = () => {\n  e();\n};\nconst f = 2;",
+                "const a=1,{b}=c,d=()=>{e()};const f=2;",
+            ),
+            ("const a = 1; b();\nconst c = ';';\nconst d = 2;", "const a=1;b();const c=';';const d=2;"),
             ("import { a } from './a.js'; case 'b':", "import{a}from'./a.js';case'b':"),
             ("if (a) { b(';}'); c(); }", "if(a){b(';}');c()}"),
             ("f(a,\n  b);\ng()\n  .h();\nlet c = 1\nlet d", "f(a,b);g().h();let c=1\nlet d"),

@@ -194,6 +194,7 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
             "now",
             "document.querySelector('[data-key=\"next invoices\"]')?.textContent.includes('after report')",
         ),
+        ("now", "document.querySelector('svg.left polyline')"),
         ("now", "document.querySelector('.hours div:last-child')?.title.includes('1 failed')"),
         (
             "timeline",

@@ -166,13 +166,13 @@ async fn journal(url: &str, directory: &Path) -> (Opened, ShardHandle, Membershi
         Membership::join(address, &directory, profile, stackcron::journal::WhenReplaced::Refuse)
     });
     let membership = joining.await.expect("a thread").expect("a member");
-    let mut seat = membership.seat(Shard::Common).expect("a seat");
+    let mut shard_handle = membership.shard_handle(Shard::Common).expect("a shard_handle");
     let term = loop {
-        if let LeadershipChange::Leads(term) = seat.next_event().await {
+        if let LeadershipChange::Leads(term) = shard_handle.next_event().await {
             break term;
         }
     };
-    (seat.open(term).await.expect("a journal"), seat, membership)
+    (shard_handle.open(term).await.expect("a journal"), shard_handle, membership)
 }
 
 fn claims(at: Timestamp, many: usize) -> Vec<Claim> {

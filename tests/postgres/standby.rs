@@ -48,6 +48,13 @@ async fn one_fires_and_the_others_stand_by() {
             if named { Ok(()) } else { Err(screen) }
         });
     }
+    crate::common::until("the last hours of the journal that both share", || {
+        let told = status(&other);
+        let hours = told["lately"]["hours"].as_array().cloned().unwrap_or_default();
+        let counted = |hour: &Value| hour["counts"].as_object().is_some_and(|counts| !counts.is_empty());
+        let all = !hours.is_empty() && hours.iter().all(counted);
+        if all { Ok(()) } else { Err(told["lately"].to_string()) }
+    });
     let asked = other.run(&["fire", "e1"]);
     assert!(asked.stderr.contains("stands by"), "{asked:?}");
     let asked = other.run(&["pause", "e1"]);

@@ -1,7 +1,7 @@
 //! Each answer as the vendor documents it.
 
 use stackcron::sandbox::{
-    ActionsOrder, Answer, ArgsFrom, Ending, Endpoint, Occupation, Request, Settings, Unknown,
+    ActionEnding, ActionsOrder, Answer, ArgsFrom, Endpoint, Occupation, Request, Settings, Unknown,
 };
 
 use super::*;
@@ -56,7 +56,7 @@ fn an_action_finishes_when_its_time_has_come_and_not_before() {
 #[test]
 fn an_action_can_be_made_to_run_for_ever() {
     let mut stack = stack("S1", &["J1"]);
-    stack.jobs[0].ending = Ending::Never;
+    stack.jobs[0].ending = ActionEnding::Never;
     let mut state = state(&Settings::default().stack(stack));
     post(&mut state, RUN, noon());
     let reply = get(&mut state, "/api/3/stacks/S1/actions/2593", at("2036-01-01T00:00:00Z"));

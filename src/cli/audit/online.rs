@@ -18,13 +18,13 @@ use crate::schedule::{Account, Schedule, StackUid};
 const BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The runs that the stacks list, and the number of stacks that could not be asked.
-pub(super) struct Asked {
+pub(super) struct ListedRuns {
     pub(super) online: Online,
     pub(super) not_asked: usize,
 }
 
 /// Asks every account for the actions of its stacks, back to the beginning of the span.
-pub(super) fn ask(schedule: &Schedule, from: Timestamp) -> anyhow::Result<Asked> {
+pub(super) fn ask(schedule: &Schedule, from: Timestamp) -> anyhow::Result<ListedRuns> {
     let mut stacks: BTreeMap<usize, Vec<StackUid>> = BTreeMap::new();
     for entry in &schedule.entries {
         let is_it = |account: &Arc<Account>| account.name == entry.account.name;
@@ -74,14 +74,14 @@ pub(super) fn ask(schedule: &Schedule, from: Timestamp) -> anyhow::Result<Asked>
     });
     let left: String = left.collect();
     note(&format!("online: {many} asked about with {}{left}", counted(requests, "request", "requests")));
-    Ok(Asked { online: Online::new(actions), not_asked })
+    Ok(ListedRuns { online: Online::new(actions), not_asked })
 }
 
-type Asking = (Arc<Account>, Arc<CheckClient>, Vec<StackUid>);
+type AccountQuestion = (Arc<Account>, Arc<CheckClient>, Vec<StackUid>);
 
 /// The answers, each with the place of its account.
 async fn ask_all(
-    asking: &[Asking],
+    asking: &[AccountQuestion],
     back_to: Timestamp,
 ) -> Vec<(usize, StackUid, Result<Vec<Action>, AskError>)> {
     let mut tasks = JoinSet::new();

@@ -11,7 +11,7 @@ use crate::journal::{Filter, Location, State};
 use crate::schedule::Entry;
 
 /// The occurrences of a span that can be made up for, and those that stand against it.
-pub(super) struct Found {
+pub(super) struct Repairable {
     pub plan: Backlog,
     /// The oldest scheduled_at that the journal has of any entry. `None`: its history is empty.
     pub history_from: Option<Timestamp>,
@@ -22,7 +22,7 @@ pub(super) struct Found {
 /// # Errors
 ///
 /// When the journal cannot be read.
-pub(super) fn read(journal: &Location, entry: &Arc<Entry>, span: Span) -> anyhow::Result<Found> {
+pub(super) fn read(journal: &Location, entry: &Arc<Entry>, span: Span) -> anyhow::Result<Repairable> {
     let cursor = journal.planned_until()?;
     let mut history_from = None;
     journal.read_history(&Filter::default(), |row| {
@@ -48,5 +48,5 @@ pub(super) fn read(journal: &Location, entry: &Arc<Entry>, span: Span) -> anyhow
         planner.take(row);
         ControlFlow::Continue(())
     })?;
-    Ok(Found { plan: planner.finish(), history_from })
+    Ok(Repairable { plan: planner.finish(), history_from })
 }

@@ -6,11 +6,11 @@ use anstyle::AnsiColor;
 use serde_json::{Value, json};
 
 use super::super::Status;
-use super::super::history::{Line, style};
+use super::super::history::{HistoryRecord, style};
 use super::super::output::{self, Format};
 use super::super::span::Span;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
-use super::found::Found;
+use super::found::Repairable;
 use crate::backfill::{Backlog, Gap, Item};
 use crate::control::AccountStatus;
 use crate::journal::{Record, State};
@@ -32,7 +32,7 @@ pub(super) fn note(text: &str) {
 }
 
 /// Says before the first run what is about to happen.
-pub(super) fn heading(entry: &Entry, found: &Found) {
+pub(super) fn heading(entry: &Entry, found: &Repairable) {
     warn(entry, found);
     let runs = found.plan.items.len();
     if runs == 0 {
@@ -50,7 +50,7 @@ fn counted_items(number: usize) -> String {
 }
 
 /// Prints warnings about the span on stderr.
-fn warn(entry: &Entry, found: &Found) {
+fn warn(entry: &Entry, found: &Repairable) {
     let warning = |text: &str| {
         let yellow = AnsiColor::Yellow.on_default();
         let _ = writeln!(anstream::stderr(), "{yellow}warning:{yellow:#} {text}");
@@ -97,7 +97,7 @@ fn are(number: u64) -> String {
 pub(super) fn dry_run(
     entry: &Entry,
     span: Span,
-    found: &Found,
+    found: &Repairable,
     quota: Option<&AccountStatus>,
     format: Format,
 ) -> anyhow::Result<Status> {
@@ -135,7 +135,7 @@ fn item(entry: &Entry, item: &Item) -> (Option<&'static str>, Option<String>, Op
 fn in_json(
     entry: &Entry,
     span: Span,
-    found: &Found,
+    found: &Repairable,
     quota: Option<&AccountStatus>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -178,7 +178,7 @@ fn reserve(entry: &Entry, quota: Option<&AccountStatus>) -> u32 {
 
 fn in_text(
     entry: &Entry,
-    found: &Found,
+    found: &Repairable,
     quota: Option<&AccountStatus>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -272,7 +272,7 @@ impl<'a> Runs<'a> {
         let mut text = Vec::new();
         match self.format {
             Format::Json => {
-                serde_json::to_writer(&mut text, &Line::of(record))?;
+                serde_json::to_writer(&mut text, &HistoryRecord::of(record))?;
                 writeln!(text)?;
             }
             Format::Text => {

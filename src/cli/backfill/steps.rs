@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::found::Found;
+use super::found::Repairable;
 use super::report::{Runs, note};
 use crate::backfill::{Gap, Item, Standing, is_under_way, standing};
-use crate::control::{self, AccountStatus, Answer, Answers, ClientError, Question, Told};
+use crate::control::{self, AccountStatus, Answers, ClientError, ControlAnswer, FireProgress, Question};
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
 use crate::schedule::Entry;
@@ -24,7 +24,7 @@ const GONE_FOR: Duration = Duration::from_secs(60);
 pub(super) fn quota(places: &[PathBuf], entry: &Entry) -> Option<AccountStatus> {
     let question = Question::Status { entries: Vec::new(), most: 0 };
     let answer = control::ask(places, &question).and_then(|mut answers| answers.soon()).ok()?;
-    let Answer::Status(status) = answer else { return None };
+    let ControlAnswer::Status(status) = answer else { return None };
     status.accounts.into_iter().find(|account| account.account == entry.account.name.as_str())
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Steps<'a> {
 }
 
 /// The outcome of asking the daemon for an occurrence.
-enum Asked {
+enum ClaimOutcome {
     /// The occurrence is claimed, and these answers tell more.
     Claimed(Answers),
     /// The daemon has gone, and may have claimed it.
@@ -59,7 +59,7 @@ enum Asked {
 impl Steps<'_> {
     /// Makes up for each occurrence. Ends early where the daemon refuses one, or the API does: the
     /// next would be refused as well.
-    pub(super) fn run(&self, found: &Found, runs: &mut Runs<'_>) -> anyhow::Result<()> {
+    pub(super) fn run(&self, found: &Repairable, runs: &mut Runs<'_>) -> anyhow::Result<()> {
         for item in &found.plan.items {
             let record = match item {
                 Item::UnderWay(key) => Some(self.ends(key, None)),
@@ -82,15 +82,15 @@ impl Steps<'_> {
         let (mut told_busy, mut gone_since) = (false, None);
         loop {
             let since: Instant = match self.asks(&gap.key)? {
-                Asked::Claimed(answers) => return self.ends(&gap.key, Some(answers)).map(Some),
-                Asked::Busy(message) => {
+                ClaimOutcome::Claimed(answers) => return self.ends(&gap.key, Some(answers)).map(Some),
+                ClaimOutcome::Busy(message) => {
                     if !std::mem::replace(&mut told_busy, true) {
                         note(&format!("waits: {message}"));
                     }
                     std::thread::sleep(POLL);
                     continue;
                 }
-                Asked::Lost(error) => {
+                ClaimOutcome::Lost(error) => {
                     let since = *gone_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > GONE_FOR {
                         return Err(error.into());
@@ -98,7 +98,7 @@ impl Steps<'_> {
                     std::thread::sleep(POLL);
                     since
                 }
-                Asked::Known => Instant::now(),
+                ClaimOutcome::Known => Instant::now(),
             };
             // The claim may have been written, or somebody else makes up for the same span.
             match standing(self.entry, &self.rows(gap.key.scheduled_at())?) {
@@ -111,7 +111,7 @@ impl Steps<'_> {
         }
     }
 
-    fn asks(&self, key: &Key) -> anyhow::Result<Asked> {
+    fn asks(&self, key: &Key) -> anyhow::Result<ClaimOutcome> {
         let question = Question::Backfill {
             entry: key.entry().to_string(),
             at: key.scheduled_at(),
@@ -121,12 +121,12 @@ impl Steps<'_> {
         let asked =
             control::ask(self.places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
         match asked {
-            Ok((Answer::Claimed { .. }, answers)) => Ok(Asked::Claimed(answers)),
+            Ok((ControlAnswer::Claimed { .. }, answers)) => Ok(ClaimOutcome::Claimed(answers)),
             Ok((other, _)) => Err(ClientError::Strange(format!("{other:?}")).into()),
-            Err(ClientError::Known(_)) => Ok(Asked::Known),
-            Err(ClientError::Busy(message)) => Ok(Asked::Busy(message)),
+            Err(ClientError::Known(_)) => Ok(ClaimOutcome::Known),
+            Err(ClientError::Busy(message)) => Ok(ClaimOutcome::Busy(message)),
             Err(error @ (ClientError::Gone | ClientError::Silent(_) | ClientError::Nobody { .. })) => {
-                Ok(Asked::Lost(error))
+                Ok(ClaimOutcome::Lost(error))
             }
             Err(error) => Err(error.into()),
         }
@@ -160,7 +160,7 @@ impl Steps<'_> {
                 return Ok(record);
             }
             match answers.as_mut().map(|answers| answers.within(POLL)) {
-                Some(Ok(Some(Answer::Told(told)))) => {
+                Some(Ok(Some(ControlAnswer::FireProgress(told)))) => {
                     tell(&told);
                     // The daemon tells nothing more of an occurrence after its final event.
                     answers = answers.filter(|_| !told.is_final());
@@ -184,7 +184,7 @@ impl Steps<'_> {
 }
 
 /// Tells what an occurrence waits for.
-fn tell(told: &Told) {
+fn tell(told: &FireProgress) {
     if told.state == State::Waiting.as_str() {
         note(&visible(&told.message));
     }

@@ -13,7 +13,7 @@ use crate::online::{CheckClient, Learnt, findings, survey};
 use crate::schedule::{Account, Code, Diagnostic, Finding, Loaded, Part, Schedule, Severity, StackUid};
 
 /// The outcome of the questions to the API.
-pub(super) struct Asked {
+pub(super) struct OnlineFindings {
     /// Findings by the API's answers, and questions that could not be asked.
     pub diagnostics: Vec<Diagnostic>,
     /// Summary of the questions, for people.
@@ -21,7 +21,7 @@ pub(super) struct Asked {
 }
 
 /// Asks about every stack of the schedule, all accounts at once.
-pub(super) fn ask(loaded: &Loaded, now: Timestamp) -> anyhow::Result<Asked> {
+pub(super) fn ask(loaded: &Loaded, now: Timestamp) -> anyhow::Result<OnlineFindings> {
     let schedule = &loaded.schedule;
     let tally = Arc::default();
     let (mut accounts, mut desks, mut found) = (Vec::new(), Vec::new(), Vec::new());
@@ -43,7 +43,7 @@ pub(super) fn ask(loaded: &Loaded, now: Timestamp) -> anyhow::Result<Asked> {
             api::warn(&format!("the API says: {}", visible(warning)));
         }
     }
-    Ok(Asked { diagnostics: loaded.diagnosed(found), summary: summary(schedule, &accounts, &desks) })
+    Ok(OnlineFindings { diagnostics: loaded.diagnosed(found), summary: summary(schedule, &accounts, &desks) })
 }
 
 async fn ask_all(schedule: &Schedule, accounts: &[Arc<Account>], desks: &[Arc<CheckClient>]) -> Vec<Learnt> {

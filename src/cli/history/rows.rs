@@ -35,7 +35,7 @@ const COLUMNS: [Column; 9] = [
 
 /// One line of JSON. Its keys are an interface.
 #[derive(Serialize)]
-pub(crate) struct Line<'a> {
+pub(crate) struct HistoryRecord<'a> {
     entry: &'a str,
     scheduled_at: Timestamp,
     /// `None`: the first time through the instant.
@@ -71,10 +71,10 @@ pub(crate) struct Line<'a> {
     surplus_action_id: Option<ActionId>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> HistoryRecord<'a> {
     /// Returns the line of an occurrence in the journal.
-    pub(crate) fn of(record: &'a Record) -> Line<'a> {
-        Line {
+    pub(crate) fn of(record: &'a Record) -> HistoryRecord<'a> {
+        HistoryRecord {
             entry: record.key.entry().as_str(),
             scheduled_at: record.key.scheduled_at(),
             pass: Some(record.key.pass()).filter(|&pass| pass > 0),
@@ -122,7 +122,7 @@ impl<'a> Rows<'a> {
 
     fn line(&mut self, record: &Record) -> io::Result<()> {
         self.lines += 1;
-        serde_json::to_writer(&mut *self.out, &Line::of(record))?;
+        serde_json::to_writer(&mut *self.out, &HistoryRecord::of(record))?;
         writeln!(self.out)
     }
 }

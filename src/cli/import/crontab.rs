@@ -17,8 +17,8 @@ pub(super) enum Form {
 
 /// One line that runs a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    /// Line number, from 1.
+pub(super) struct CrontabLine {
+    /// CrontabLine number, from 1.
     pub(super) number: usize,
     /// The comments right above the line, without their signs.
     pub(super) comments: Vec<String>,
@@ -40,7 +40,7 @@ pub(super) struct Line {
 /// A crontab, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Crontab {
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<CrontabLine>,
     /// Variables for the commands, as (line, name): a job has those of its stack in their place.
     pub(super) variables: Vec<(usize, String)>,
     /// Lines that are none of a crontab, as (line, reason).
@@ -97,7 +97,7 @@ fn command_line(
     form: Form,
     comments: Vec<String>,
     (timezone, mail_to): (Option<String>, Option<String>),
-) -> Result<Line, &'static str> {
+) -> Result<CrontabLine, &'static str> {
     let (cron, rest) =
         split_time(line).ok_or("the line has neither five time fields nor a command behind them")?;
     let (user, rest) = match form {
@@ -111,7 +111,7 @@ fn command_line(
         return Err("no command stands behind the time fields");
     }
     let (command, has_input) = until_input(rest);
-    Ok(Line { number, comments, cron: cron.to_owned(), user, command, has_input, timezone, mail_to })
+    Ok(CrontabLine { number, comments, cron: cron.to_owned(), user, command, has_input, timezone, mail_to })
 }
 
 /// The time fields of a line and all that follows. `None` where it has no five fields.

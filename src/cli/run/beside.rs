@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Told;
+use super::SettingsFault;
 use crate::cli::output;
 use crate::log::event::{Event, NeighbourUnasked, ScheduleRejected};
-use crate::neighbours::{Conflict, Fires, Found, Neighbours};
+use crate::neighbours::{Conflict, Fires, Neighbours, NeighboursFound};
 use crate::schedule::Schedule;
 
 /// Registers this daemon and asks the others. `None`: the system has no socket for it, and nothing
@@ -15,7 +15,7 @@ use crate::schedule::Schedule;
 ///
 /// # Errors
 /// When another daemon fires some of it already.
-pub(super) async fn start(fires: Fires) -> Result<Option<Neighbours>, Told> {
+pub(super) async fn start(fires: Fires) -> Result<Option<Neighbours>, SettingsFault> {
     let path = fires.config.clone();
     let neighbours = match Neighbours::register(fires) {
         Ok(neighbours) => neighbours,
@@ -42,7 +42,7 @@ pub(super) async fn reload(
     neighbours: Option<&Neighbours>,
     path: &Path,
     schedule: &Arc<Schedule>,
-) -> Result<(), Told> {
+) -> Result<(), SettingsFault> {
     let Some(neighbours) = neighbours else {
         return Ok(());
     };
@@ -53,15 +53,15 @@ pub(super) async fn reload(
 }
 
 /// Tells who could not be asked.
-fn tell(found: Found) -> Option<Conflict> {
+fn tell(found: NeighboursFound) -> Option<Conflict> {
     for unasked in found.unclear {
         Event::from(unasked).emit();
     }
     found.conflict
 }
 
-fn reject(path: &Path, conflict: &Conflict) -> Told {
+fn reject(path: &Path, conflict: &Conflict) -> SettingsFault {
     let (path, first) = (path.display().to_string(), conflict.to_string());
     Event::from(ScheduleRejected { path, errors: 1, first: first.clone() }).emit();
-    Told(first)
+    SettingsFault(first)
 }

@@ -27,14 +27,14 @@ pub(super) struct Clocks {
     /// Why the instant is not simply the one that was asked for.
     note: Option<String>,
     /// Changes of the clocks on the local day.
-    clock_changes: Vec<Change>,
+    clock_changes: Vec<ClockShift>,
 }
 
 /// One change of the clocks.
 #[derive(Serialize)]
-struct Change {
+struct ClockShift {
     at: Timestamp,
-    kind: Kind,
+    kind: ShiftKind,
     /// The first civil time that is skipped or comes twice.
     from: DateTime,
     /// The first one after them.
@@ -45,7 +45,7 @@ struct Change {
 
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+enum ShiftKind {
     Skipped,
     Repeated,
 }
@@ -69,7 +69,7 @@ impl Clocks {
             let (first, after) = transition.affected();
             (first.date()..=after.date()).contains(&date)
         });
-        let clock_changes = of_the_day.map(|transition| Change::of(transition, entry)).collect();
+        let clock_changes = of_the_day.map(|transition| ClockShift::of(transition, entry)).collect();
         Ok(Clocks { at, note, clock_changes })
     }
 
@@ -122,28 +122,28 @@ fn placed(
     (read, Some(note))
 }
 
-impl Change {
-    fn of(transition: Transition, entry: &Entry) -> Change {
+impl ClockShift {
+    fn of(transition: Transition, entry: &Entry) -> ClockShift {
         let (from, until) = transition.affected();
         let at = transition.at;
         let (kind, effects) = match transition.skips() {
-            true => (Kind::Skipped, after_gap(entry, at)),
+            true => (ShiftKind::Skipped, after_gap(entry, at)),
             false => {
                 let length = until.duration_since(from);
                 let start = at.saturating_sub(length).unwrap_or(at);
                 let end = at.saturating_add(length).unwrap_or(at);
-                (Kind::Repeated, in_overlap(entry, start, end))
+                (ShiftKind::Repeated, in_overlap(entry, start, end))
             }
         };
-        Change { at, kind, from, until, effects }
+        ClockShift { at, kind, from, until, effects }
     }
 
     fn sentence(&self) -> String {
         let pattern = if self.from.date() == self.until.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
         let (from, until) = (self.from.strftime(pattern), self.until.strftime(pattern));
         match self.kind {
-            Kind::Skipped => format!("the clocks skip {from} to {until}, at {}", self.at),
-            Kind::Repeated => {
+            ShiftKind::Skipped => format!("the clocks skip {from} to {until}, at {}", self.at),
+            ShiftKind::Repeated => {
                 format!("the clocks show {from} to {until} twice, the second time from {} on", self.at)
             }
         }

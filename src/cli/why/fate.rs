@@ -7,7 +7,7 @@ use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
-use super::super::history::{Line, style};
+use super::super::history::{HistoryRecord, style};
 use super::super::output::local_time;
 use super::heading;
 use super::then::Then;
@@ -27,11 +27,11 @@ pub(super) enum Fate {
     /// The journal has no such occurrence. What it knows of the entry then, if anything.
     Absent(Option<Then>),
     /// This became of it, and of its repetitions.
-    Known(Box<Known>),
+    Known(Box<JournalRows>),
 }
 
 /// The journal's rows of an occurrence, of its former passes and of its reruns.
-pub(super) struct Known {
+pub(super) struct JournalRows {
     /// The last time through the instant.
     record: Record,
     /// The times through the instant before that.
@@ -41,7 +41,7 @@ pub(super) struct Known {
 
 /// The record as JSON. Its keys are an interface.
 #[derive(Serialize)]
-struct Told<'a> {
+struct FateRecord<'a> {
     /// `None`: the first time through the instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<u32>,
@@ -71,17 +71,17 @@ struct Told<'a> {
     event: Option<&'a str>,
     /// The times through the instant before this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    before: Vec<Line<'a>>,
+    before: Vec<HistoryRecord<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    retries: Vec<Line<'a>>,
+    retries: Vec<HistoryRecord<'a>>,
 }
 
 impl Serialize for Fate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let told = match self {
             Fate::Known(known) => {
-                let Known { record, before, retries } = &**known;
-                Some(Told {
+                let JournalRows { record, before, retries } = &**known;
+                Some(FateRecord {
                     pass: Some(record.key.pass()).filter(|&pass| pass > 0),
                     origin: record.link.map(Linked::as_str),
                     state: record.state.as_str(),
@@ -97,8 +97,8 @@ impl Serialize for Fate {
                     replaced_by: record.replaced_by,
                     surplus_action_id: record.surplus,
                     event: event(record),
-                    before: before.iter().map(Line::of).collect(),
-                    retries: retries.iter().map(Line::of).collect(),
+                    before: before.iter().map(HistoryRecord::of).collect(),
+                    retries: retries.iter().map(HistoryRecord::of).collect(),
                 })
             }
             Fate::NotAsked | Fate::Unreadable(_) | Fate::Absent(_) => None,
@@ -142,7 +142,7 @@ impl Fate {
         match read {
             // The last time through the instant is told.
             Ok(()) => match passes.pop() {
-                Some(record) => Fate::Known(Box::new(Known { record, before: passes, retries })),
+                Some(record) => Fate::Known(Box::new(JournalRows { record, before: passes, retries })),
                 None => match journal.read_in_force(Some(&entry.name)) {
                     Ok(in_force) => Fate::Absent(Then::of(&in_force, at)),
                     Err(error) => Fate::Unreadable(error),
@@ -201,7 +201,7 @@ const MOST_ROWS: usize = 10_000;
 const TITLE: &str = "What became of it";
 
 fn print_record(
-    Known { record, before, .. }: &Known,
+    JournalRows { record, before, .. }: &JournalRows,
     due: bool,
     entry: &Entry,
     out: &mut dyn Write,

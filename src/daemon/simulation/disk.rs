@@ -79,7 +79,7 @@ pub(super) struct Disk {
     mark_is_ill: bool,
     hangs_until: Duration,
     /// Where the journal is shared, and this daemon leads.
-    seat: Option<DatabaseSession>,
+    session: Option<DatabaseSession>,
 }
 
 /// What a leader writes through.
@@ -122,19 +122,19 @@ impl Disk {
             ill_until: Duration::ZERO,
             mark_is_ill: false,
             hangs_until: Duration::ZERO,
-            seat: None,
+            session: None,
         }
     }
 
     /// A term begins: what is written from now on is this leader's.
     pub(super) fn leads(&mut self, client: Client, term: &Term, open: Open) {
         let (number, holder, known_beat) = (term.number(), term.holder(), term.known_beat().clone());
-        self.seat = Some(DatabaseSession { client, number, holder, known_beat, open });
+        self.session = Some(DatabaseSession { client, number, holder, known_beat, open });
     }
 
     /// Of the term in which it is written.
     pub(super) fn number(&self) -> Option<Number> {
-        self.seat.as_ref().map(|seat| seat.number)
+        self.session.as_ref().map(|session| session.number)
     }
 
     /// The process, or its term, is over. What is on its way to the database may arrive.
@@ -142,12 +142,12 @@ impl Disk {
         self.batch.clear();
         self.failed.clear();
         self.write_at = None;
-        if let (Some(seat), Some(Writing { to: To::Database(asked, call), .. })) =
-            (self.seat.take(), self.writing.take())
+        if let (Some(session), Some(Writing { to: To::Database(asked, call), .. })) =
+            (self.session.take(), self.writing.take())
             && call.is_there()
         {
-            let write = Statement::Write(seat.writer(), Box::new(asked.0));
-            database.comes_late(seat.client, write, now, chances);
+            let write = Statement::Write(session.writer(), Box::new(asked.0));
+            database.comes_late(session.client, write, now, chances);
         }
     }
 
@@ -230,10 +230,10 @@ impl Disk {
             To::File(_) if now < self.ill_until => None,
             To::File(_) => Some(database.tables.memory.write(&writes(&group))),
             To::Database(asked, mut call) => {
-                let Some(seat) = &self.seat else {
+                let Some(session) = &self.session else {
                     return Vec::new();
                 };
-                let (client, writer) = (seat.client, seat.writer());
+                let (client, writer) = (session.client, session.writer());
                 if call.is_there() {
                     database.ends_former_session(client, now);
                 }
@@ -253,15 +253,15 @@ impl Disk {
                         return Vec::new();
                     }
                     Went::Back(None | Some(None)) => {
-                        if let Some(seat) = &mut self.seat {
-                            seat.open.is_lost(&writes(&group));
+                        if let Some(session) = &mut self.session {
+                            session.open.is_lost(&writes(&group));
                         }
                         None
                     }
                     Went::Back(Some(Some(new))) => {
                         let (done, mut written): (Group, Vec<store::Written>) = *asked;
-                        if let Some(seat) = &mut self.seat {
-                            seat.open.is_written(done, new, &writes(&group), &mut written);
+                        if let Some(session) = &mut self.session {
+                            session.open.is_written(done, new, &writes(&group), &mut written);
                         }
                         Some(written)
                     }
@@ -284,13 +284,13 @@ impl Disk {
         let end = self.batch.iter().position(|write| matches!(write, Write::Close(_)));
         let rest = self.batch.split_off(end.map_or(self.batch.len(), |end| end.max(1)));
         let group = std::mem::replace(&mut self.batch, rest);
-        let to = match &self.seat {
+        let to = match &self.session {
             None => To::File((now + self.latency.draw(chances)).max(self.hangs_until)),
-            Some(seat) => {
+            Some(session) => {
                 let writes = writes(&group);
-                let settled = database.tables.settled(seat.open.moved_otherwise(&writes).into_iter());
-                let asked = Box::new(seat.open.group(&writes, &settled));
-                To::Database(asked, Call::new(seat.client, self.latency, now, chances))
+                let settled = database.tables.settled(session.open.moved_otherwise(&writes).into_iter());
+                let asked = Box::new(session.open.group(&writes, &settled));
+                To::Database(asked, Call::new(session.client, self.latency, now, chances))
             }
         };
         self.writing = Some(Writing { group, to });
@@ -369,7 +369,7 @@ impl Disk {
 
     /// The process is gone. Of what was being written to its own file, all is committed or nothing.
     pub(super) fn crash(&mut self, machine: bool, now: Duration, database: &mut Database, chances: &mut Rng) {
-        match self.seat {
+        match self.session {
             Some(_) => self.ends(now, database, chances),
             None => {
                 self.batch.clear();

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::database;
 use crate::rehearsal::{Conditions, Latency, Others};
-use crate::sandbox::fault::{Effect, Fault, Kind, Order};
+use crate::sandbox::fault::{Effect, Fault, FaultKind, Order};
 use crate::sandbox::{Deploys, Endpoint, WindowKind};
 use crate::schedule::{
     self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
@@ -470,29 +470,29 @@ fn fault(rng: &mut Rng) -> Fault {
     let effect = if rng.bool() { Effect::First } else { Effect::None };
     let retry_after = [None, Some("2".to_owned()), Some("15".to_owned())][rng.usize(..3)].clone();
     let kind = match rng.u32(..21) {
-        0 => Kind::Status(500, effect),
-        1 => Kind::Status(504, effect),
-        2 => Kind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), Effect::None),
-        3 => Kind::NotImplemented,
-        4 => Kind::Throttled(retry_after),
-        5 => Kind::TooManyRequests(retry_after),
-        6 => Kind::Redirect("http://localhost/".to_owned()),
-        7 => Kind::Html502(effect),
-        8 => Kind::CloseBefore,
-        9 => Kind::CloseAfter,
-        10 => Kind::ResetMidBody,
-        11 => Kind::Slow(span(rng), Order::EffectFirst),
-        12 => Kind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
+        0 => FaultKind::Status(500, effect),
+        1 => FaultKind::Status(504, effect),
+        2 => FaultKind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), Effect::None),
+        3 => FaultKind::NotImplemented,
+        4 => FaultKind::Throttled(retry_after),
+        5 => FaultKind::TooManyRequests(retry_after),
+        6 => FaultKind::Redirect("http://localhost/".to_owned()),
+        7 => FaultKind::Html502(effect),
+        8 => FaultKind::CloseBefore,
+        9 => FaultKind::CloseAfter,
+        10 => FaultKind::ResetMidBody,
+        11 => FaultKind::Slow(span(rng), Order::EffectFirst),
+        12 => FaultKind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
         // What takes effect later than two minutes after it was sent is taken not to have started:
         // it may run twice.
-        13 => Kind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
-        14 => Kind::Garbage,
-        15 => Kind::Bare,
-        16 => Kind::Retyped,
-        17 => Kind::MissingFields,
-        18 => Kind::NoHeaders,
-        19 => Kind::Slow(Duration::from_millis(rng.u64(110_000..480_000)), Order::EffectLast),
-        _ => Kind::OddHeaders,
+        13 => FaultKind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
+        14 => FaultKind::Garbage,
+        15 => FaultKind::Bare,
+        16 => FaultKind::Retyped,
+        17 => FaultKind::MissingFields,
+        18 => FaultKind::NoHeaders,
+        19 => FaultKind::Slow(Duration::from_millis(rng.u64(110_000..480_000)), Order::EffectLast),
+        _ => FaultKind::OddHeaders,
     };
     let on = [Some(Endpoint::RunNow), Some(Endpoint::RunNow), None][rng.usize(..3)];
     Fault { on, probability: 0.02 + 0.5 * rng.f64() * rng.f64(), ..Fault::new(kind) }

@@ -51,9 +51,8 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) -> Option<RequestId> {
         let request = RequestId(self.number());
-        let lane = self.lanes.get_mut(account)?;
-        let ticket = lane.admit(Purpose::Check, now).ok()?;
-        lane.leaves();
+        let access = self.accounts.get_mut(account)?;
+        let ticket = access.admission.admit(Purpose::Check, now).ok()?;
         let question = Request::JobRecord(account.clone(), stack.clone(), job.clone());
         effects.push(Effect::Send(request, question));
         let asked = InFlight::JobRecord(ticket, account.clone(), stack, job, lesson);

@@ -11,6 +11,7 @@ use super::verdicts::{Flying, Found};
 use super::{Doubts, Watched};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, JobRecord, Reply};
+use crate::dispatch::admission::Came;
 use crate::dispatch::listing::{Next, Reading};
 use crate::dispatch::{Dispatch, Effect, Id, InFlight, Request, RequestId};
 use crate::journal::Known;
@@ -154,13 +155,12 @@ impl Dispatch {
                 }
             }
             let request = RequestId(self.number());
-            let Some(lane) = self.lanes.get_mut(account) else {
+            let Some(access) = self.accounts.get_mut(account) else {
                 return;
             };
-            let Ok(ticket) = lane.admit(Purpose::Reconcile, now) else {
+            let Ok(ticket) = access.admission.admit(Purpose::Reconcile, now) else {
                 return;
             };
-            lane.leaves();
             let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
                 return;
             };
@@ -296,9 +296,8 @@ impl Dispatch {
         let Some(InFlight::JobRecord(ticket, account, stack, job, lesson)) = self.requests.remove(&id) else {
             return effects;
         };
-        if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.in_flight -= 1;
-            lane.settle(ticket, reply.quota, false, now, &mut effects);
+        if let Some(access) = self.accounts.get_mut(&account) {
+            access.settle(ticket, reply.quota, Came::Otherwise, now, &mut effects);
         }
         if let Some(lesson) = lesson {
             self.learns(lesson, reply.outcome);

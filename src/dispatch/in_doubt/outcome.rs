@@ -78,10 +78,10 @@ impl Dispatch {
     }
 
     fn adopt(&mut self, id: Id, action: Action, doubt: &InDoubtAttempt, now: Now, effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get(&doubt.account) else {
+        let Some(access) = self.accounts.get(&doubt.account) else {
             return;
         };
-        let (limit, remaining) = (lane.quota.limit(), lane.quota.remaining());
+        let (limit, remaining) = (access.admission.quota.limit(), access.admission.quota.remaining());
         let began = action.started().filter(|&at| doubt.vague && at > doubt.sent_at);
         if let Some(pending) = self.occurrences.get_mut(id) {
             pending.history.attempts = pending.history.attempts.max(1);

@@ -195,7 +195,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         for Resent { key, stack, surplus, watch } in resent {
-            let Some(watch) = watch.filter(|watch| self.lanes.contains_key(&watch.account)) else {
+            let Some(watch) = watch.filter(|watch| self.accounts.contains_key(&watch.account)) else {
                 continue;
             };
             match (watch.first_action, watch.until) {

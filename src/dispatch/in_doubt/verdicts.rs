@@ -134,10 +134,10 @@ impl Dispatch {
         }
         let shared_out = self.doubts.shared_out.actions.keys().filter(|(on, _)| on == stack);
         started.extend(shared_out.map(|(_, action)| *action));
-        let lane_user = self.lanes.get(account).and_then(|lane| lane.user.as_ref());
+        let user_now = self.accounts.get(account).and_then(|access| access.token.user.as_ref());
         let watched: Vec<(&Key, Attempt)> = (self.doubts.resent.iter())
             .filter(|(_, watched)| watched.is_of(account, stack))
-            .filter_map(|(key, one)| Some((key, one.attempt(now, ahead, &reading.actions, lane_user)?)))
+            .filter_map(|(key, one)| Some((key, one.attempt(now, ahead, &reading.actions, user_now)?)))
             .collect();
         let candidates = candidates(reading.actions.clone(), &started);
         let (of, spans): (Vec<&Key>, Vec<Attempt>) = watched.into_iter().unzip();
@@ -230,8 +230,8 @@ impl Dispatch {
         actions: &[Action],
         known: &HashSet<ActionId>,
     ) -> Option<String> {
-        let lane = self.lanes.get(account)?;
-        let user = lane.user.clone().filter(|_| token == Token::OfReload(lane.reloads))?;
+        let access = self.accounts.get(account)?;
+        let user = access.token.user.clone().filter(|_| token == Token::OfReload(access.token.reloads))?;
         let ours = actions.iter().filter(|action| action.id.is_some_and(|id| known.contains(&id)));
         let agree = ours.filter_map(|action| action.user.as_ref()).all(|other| *other == user);
         agree.then_some(user)

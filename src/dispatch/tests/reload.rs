@@ -105,3 +105,60 @@ fn a_longer_deadline_counts_for_what_waits() {
     world.go_to(60.1);
     assert!(world.told().contains(&"occurrence.missed a deadline".to_owned()), "a shorter one counts too");
 }
+
+#[test]
+fn a_reload_loses_and_doubles_nothing_at_any_instant() {
+    let account = account(10_000);
+    for step in 0..1000 {
+        let mut world = World::new(&account);
+        let kept = entry("a", &account);
+        world.plan(&kept, &[1, 2, 3]);
+        let mut sent = 0;
+        let mut answer = |world: &mut World| {
+            while !world.sent.is_empty() {
+                world.answer(started(1));
+                sent += 1;
+            }
+        };
+        let reload_at = f64::from(step) * 0.004;
+        for tenth in 0..=40 {
+            let to = f64::from(tenth) / 10.0;
+            if to > reload_at && to - 0.1 <= reload_at {
+                world.go_to(reload_at);
+                let schedule =
+                    Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(kept.clone())] };
+                let from = world.replace(&schedule);
+                let again: Vec<i64> = (1..=3).filter(|&second| World::at(second) > from).collect();
+                world.plan(&kept, &again);
+            }
+            world.go_to(to);
+            answer(&mut world);
+        }
+        assert_eq!(sent, 3, "with a reload at {reload_at} s: {:?}", world.told());
+    }
+}
+
+#[test]
+fn a_reload_skips_what_waits_of_a_removed_entry_and_changes_what_waits_of_a_changed_one() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    for name in ["gone", "changed", "in-flight"] {
+        world.plan(&entry(name, &account), &[1]);
+    }
+    world.go_to(1.0);
+    world.answer(not_sent());
+    world.answer(not_sent());
+    world.told();
+    let mut changed = entry("changed", &account);
+    changed.job = JobUid::new("another").expect("a uid");
+    let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: vec![Arc::new(changed)] };
+    world.replace(&schedule);
+    assert_eq!(world.told(), ["occurrence.skipped gone removed"]);
+    world.answer(not_sent());
+    assert_eq!(world.told(), ["occurrence.skipped in-flight removed"], "its attempt came back unsent");
+    world.go_to(10.0);
+    let [(_, Request::RunNow(entry))] = &world.sent[..] else {
+        panic!("one run_now is sent: {:?}", world.sent);
+    };
+    assert_eq!(entry.job.as_str(), "another", "it goes on under the new definition");
+}

@@ -1,8 +1,8 @@
 //! A member's part in one shard: it stands by until the lease is free, takes it, and leads while
 //! its beats are kept.
 //!
-//! What was found in the database, and when, to what is to be done. Pure: the keeper asks and
-//! performs.
+//! The state is pure: it takes in what was found in the database, and when, and returns the next
+//! step. The elector asks the database and performs the step.
 
 use std::time::Duration;
 

@@ -99,7 +99,7 @@ const RELEASE: &str = "
 /// A leader's way to say that it cannot write, though its lease is kept.
 #[derive(Debug)]
 pub(super) struct Unable {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) commands: mpsc::UnboundedSender<ElectorCommand>,
     pub(super) shard: Shard,
     pub(super) number: Number,
 }
@@ -107,12 +107,13 @@ pub(super) struct Unable {
 impl Unable {
     /// Leaves the shard to another member, if there is one.
     pub(super) fn tell(&self, error: &JournalError) {
-        let _ = self.commands.send(Command::CannotLead(self.shard.clone(), self.number, error.clone()));
+        let _ =
+            self.commands.send(ElectorCommand::CannotLead(self.shard.clone(), self.number, error.clone()));
     }
 }
 
 /// A command to the elector.
-pub(super) enum Command {
+pub(super) enum ElectorCommand {
     /// Lead a shard when it is free.
     Join(Shard, Candidate),
     /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it
@@ -121,7 +122,7 @@ pub(super) enum Command {
     /// Hand a lease over that the term of this number cannot use for the reason given, if another
     /// member is there.
     CannotLead(Shard, Number, JournalError),
-    /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed
+    /// Hand a lease over, and look for it no more. Ends with the last. AfterCommand whether it is handed
     /// over: where the database is out of reach, it ends by itself.
     Leave(Shard, oneshot::Sender<bool>),
 }
@@ -156,7 +157,7 @@ pub(super) struct Elector {
     pub(super) when_replaced: WhenReplaced,
     /// The identity of the journal, for who writes to it besides.
     pub(super) identity: watch::Sender<Option<Identity>>,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) commands: mpsc::UnboundedReceiver<ElectorCommand>,
     pub(super) news: mpsc::UnboundedSender<MemberEvent>,
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Receiver<Vec<i64>>,
@@ -174,7 +175,7 @@ enum Ended {
 }
 
 /// What was said, and is to be done.
-enum Told {
+enum AfterCommand {
     Done,
     Left,
 }
@@ -226,8 +227,8 @@ impl Elector {
                 Ok(None) => return,
                 // The leases end by themselves.
                 Ok(Some(command)) => match self.perform(None, command).await {
-                    Ok(Told::Left) => return,
-                    Ok(Told::Done) | Err(_) => {}
+                    Ok(AfterCommand::Left) => return,
+                    Ok(AfterCommand::Done) | Err(_) => {}
                 },
             }
         }
@@ -280,8 +281,8 @@ impl Elector {
                 command = self.commands.recv() => {
                     let Some(command) = command else { return Ended::Left };
                     match self.perform(Some(client), command).await {
-                        Ok(Told::Done) => {}
-                        Ok(Told::Left) => return Ended::Left,
+                        Ok(AfterCommand::Done) => {}
+                        Ok(AfterCommand::Left) => return Ended::Left,
                         Err(error) => return Ended::Failed(error),
                     }
                 }
@@ -290,20 +291,24 @@ impl Elector {
     }
 
     /// Does as it is told. Without a connection, leases end by themselves.
-    async fn perform(&mut self, client: Option<&Client>, command: Command) -> Result<Told, JournalError> {
+    async fn perform(
+        &mut self,
+        client: Option<&Client>,
+        command: ElectorCommand,
+    ) -> Result<AfterCommand, JournalError> {
         let (shard, left) = match command {
-            Command::Join(shard, mut candidate) => {
+            ElectorCommand::Join(shard, mut candidate) => {
                 candidate.part.may_have_sent(self.known.until(&shard));
                 self.shards.insert(shard, candidate);
                 self.due[1] = Mono::ZERO;
-                return Ok(Told::Done);
+                return Ok(AfterCommand::Done);
             }
-            Command::CannotLead(shard, number, error) => {
+            ElectorCommand::CannotLead(shard, number, error) => {
                 let part = self.shards.get(&shard).map(|of| &of.part);
                 let leads = part.is_some_and(|part| part.number() == Some(number));
                 // Without a connection the lease ends by itself.
                 if !leads || client.is_none() || self.others.borrow().is_empty() {
-                    return Ok(Told::Done);
+                    return Ok(AfterCommand::Done);
                 }
                 let _ = self.news.send(MemberEvent::Unreachable(error));
                 if let Some(candidate) = self.shards.get(&shard) {
@@ -311,11 +316,11 @@ impl Elector {
                 }
                 (shard, None)
             }
-            Command::Release(shard) => (shard, None),
-            Command::Leave(shard, done) => (shard, Some(done)),
+            ElectorCommand::Release(shard) => (shard, None),
+            ElectorCommand::Leave(shard, done) => (shard, Some(done)),
         };
         let Some(candidate) = self.shards.get_mut(&shard) else {
-            return Ok(Told::Done);
+            return Ok(AfterCommand::Done);
         };
         let number = candidate.part.number();
         candidate.part.rests(Now::read().mono);
@@ -328,11 +333,11 @@ impl Elector {
             released = answered(&self.address, client.execute(RELEASE, &parameters)).await;
         }
         let Some(done) = left else {
-            return released.map(|_| Told::Done);
+            return released.map(|_| AfterCommand::Done);
         };
         self.shards.remove(&shard);
         let _ = done.send(released.is_ok_and(|rows| rows > 0));
-        Ok(if self.shards.is_empty() { Told::Left } else { Told::Done })
+        Ok(if self.shards.is_empty() { AfterCommand::Left } else { AfterCommand::Done })
     }
 
     /// Beats and looks, where that is due. Returns how long to wait for the next time.

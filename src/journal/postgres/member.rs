@@ -20,8 +20,8 @@ use super::super::uuid::Identity;
 use super::super::{JournalError, Opened, SendPermit, SendWatermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
-use super::elector::{Candidate, Command, Elector, Unable};
-use super::presence::{Presence, Told};
+use super::elector::{Candidate, Elector, ElectorCommand, Unable};
+use super::presence::{Presence, ToldOfMembers};
 use super::rows::{self, Rows};
 use super::sighting::{Leadership, Sighting};
 use super::term::{LeadershipChange, MemberEvent, Profile, Term};
@@ -37,10 +37,10 @@ pub struct Membership {
     _lock: Lock,
     profile: watch::Sender<Profile>,
     identity: watch::Receiver<Option<Identity>>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<ElectorCommand>,
     left_open: Vec<Shard>,
-    /// Told when it has a seat: before, it is none that others leave a shard to.
-    seated: Arc<Notify>,
+    /// ToldOfMembers when it has a shard_handle: before, it is none that others leave a shard to.
+    joined: Arc<Notify>,
     /// Ends with the thread.
     thread: oneshot::Receiver<()>,
     news: mpsc::UnboundedReceiver<MemberEvent>,
@@ -83,7 +83,7 @@ impl Membership {
         let (others_seen, others) = watch::channel(Vec::new());
         let name = profile.name.clone();
         let (profile, known) = watch::channel(profile);
-        let keeper = Elector {
+        let elector = Elector {
             address: address.clone(),
             id,
             name,
@@ -98,7 +98,7 @@ impl Membership {
             due: [Mono::ZERO; 3],
             outage: Outage::default(),
         };
-        let seated = Arc::new(Notify::new());
+        let joined = Arc::new(Notify::new());
         let presence = Presence {
             address: address.clone(),
             id,
@@ -106,10 +106,10 @@ impl Membership {
             identity: of_journal.clone(),
             news: tell,
             others: others_seen,
-            seated: Arc::clone(&seated),
-            told: Told::default(),
+            joined: Arc::clone(&joined),
+            told: ToldOfMembers::default(),
         };
-        let (first, joined) = oneshot::channel();
+        let (first, connected) = oneshot::channel();
         let (lives, thread) = oneshot::channel::<()>();
         let runtime = rows::runtime(&address)?;
         std::thread::Builder::new()
@@ -117,13 +117,13 @@ impl Membership {
             .spawn(move || {
                 runtime.block_on(async {
                     let presence = tokio::spawn(presence.run());
-                    keeper.run(first).await;
+                    elector.run(first).await;
                     let _ = presence.await;
                 });
                 drop(lives);
             })
             .map_err(io)?;
-        match joined.blocking_recv() {
+        match connected.blocking_recv() {
             Ok(Ok(()) | Err(JournalError::Unreachable { .. })) => {}
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(JournalError::Closed),
@@ -139,24 +139,24 @@ impl Membership {
             identity: of_journal,
             commands,
             left_open,
-            seated,
+            joined,
             thread,
             news,
         })
     }
 
-    /// Becomes one that may lead a shard.
+    /// Returns the handle of a shard, which this member may lead from now on.
     ///
     /// # Errors
     /// When the state directory cannot be written.
-    pub fn seat(&self, shard: Shard) -> Result<ShardHandle, JournalError> {
+    pub fn shard_handle(&self, shard: Shard) -> Result<ShardHandle, JournalError> {
         let mark = SendWatermark::open(&self.directory, &shard, SendPermit::none_yet());
         let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
         let (tell, notices) = mpsc::unbounded_channel();
         let (sighting, seen) = watch::channel(Sighting::default());
         let candidate = Candidate { part: ElectionState::new(mark), notices: tell, sighting };
-        let _ = self.commands.send(Command::Join(shard.clone(), candidate));
-        self.seated.notify_one();
+        let _ = self.commands.send(ElectorCommand::Join(shard.clone(), candidate));
+        self.joined.notify_one();
         Ok(ShardHandle {
             shard,
             name: self.name(),
@@ -168,16 +168,16 @@ impl Membership {
         })
     }
 
-    /// The next thing that it learns.
+    /// Waits for the next event about the members.
     pub async fn next_event(&mut self) -> MemberEvent {
         match self.news.recv().await {
             Some(news) => news,
-            // It lives as long as its commands can come.
+            // The elector's thread lives as long as this value, which holds its commands.
             None => std::future::pending().await,
         }
     }
 
-    /// Is no member any more, once all its seats are left. The others do not see it from then on.
+    /// Leaves the members, once all shards are left. The others do not see the member from then on.
     pub async fn leave(self) {
         let Membership { profile, commands, thread, .. } = self;
         drop((profile, commands));
@@ -235,7 +235,7 @@ pub struct ShardHandle {
     name: String,
     address: Address,
     directory: PathBuf,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<ElectorCommand>,
     notices: mpsc::UnboundedReceiver<LeadershipChange>,
     seen: watch::Receiver<Sighting>,
 }
@@ -256,7 +256,7 @@ impl ShardHandle {
         self.seen.borrow().leadership(mono)
     }
 
-    /// The next thing that it learns.
+    /// Waits for the next event about the members.
     pub async fn next_event(&mut self) -> LeadershipChange {
         match self.notices.recv().await {
             Some(notice) => notice,
@@ -291,7 +291,7 @@ impl ShardHandle {
                 Err(error) => Err(error),
             };
             if opened.is_err() {
-                let _ = commands.send(Command::Release(shard));
+                let _ = commands.send(ElectorCommand::Release(shard));
             }
             opened
         }
@@ -300,7 +300,7 @@ impl ShardHandle {
     /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be
     /// closed before.
     pub fn release(&self) {
-        let _ = self.commands.send(Command::Release(self.shard.clone()));
+        let _ = self.commands.send(ElectorCommand::Release(self.shard.clone()));
     }
 
     /// Hands the lease over, if it has it, and leads no more. The journal must be closed before.
@@ -308,6 +308,7 @@ impl ShardHandle {
     /// itself.
     pub async fn leave(self) -> bool {
         let (done, left) = oneshot::channel();
-        self.commands.send(Command::Leave(self.shard.clone(), done)).is_ok() && left.await.unwrap_or(false)
+        self.commands.send(ElectorCommand::Leave(self.shard.clone(), done)).is_ok()
+            && left.await.unwrap_or(false)
     }
 }

@@ -128,13 +128,13 @@ pub(super) struct Presence {
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Sender<Vec<i64>>,
     /// Notified once the member's row is written.
-    pub(super) seated: Arc<Notify>,
+    pub(super) joined: Arc<Notify>,
     /// The events that were told of each member.
-    pub(super) told: Told,
+    pub(super) told: ToldOfMembers,
 }
 
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ToldOfMembers {
     /// A member and its schedule, the leader and its schedule.
     differing: BTreeSet<[String; 4]>,
     clock_off: bool,
@@ -143,9 +143,9 @@ pub(super) struct Told {
 
 impl Presence {
     pub(super) async fn run(mut self) {
-        let seated = Arc::clone(&self.seated);
+        let joined = Arc::clone(&self.joined);
         tokio::select! {
-            () = seated.notified() => {}
+            () = joined.notified() => {}
             _ = self.profile.wait_for(|_| false) => return,
         }
         while self.profile.has_changed().is_ok() {

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Effect, Fault, Kind, Order};
+use super::{Effect, Fault, FaultKind, Order};
 use crate::sandbox::http::Endpoint;
 use crate::schedule::duration;
 
@@ -58,28 +58,28 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 }
 
 /// Every kind by its name, with what it is when nothing more is written.
-static KINDS: [(&str, Kind); 21] = [
-    ("status", Kind::Status(500, Effect::None)),
-    ("not-implemented", Kind::NotImplemented),
-    ("throttled", Kind::Throttled(None)),
-    ("429", Kind::TooManyRequests(None)),
-    ("redirect", Kind::Redirect(String::new())),
-    ("html-502", Kind::Html502(Effect::None)),
-    ("close-before", Kind::CloseBefore),
-    ("close-after", Kind::CloseAfter),
-    ("reset-mid-body", Kind::ResetMidBody),
-    ("slow", Kind::Slow(Duration::ZERO, Order::EffectFirst)),
-    ("drip", Kind::Drip(Duration::from_millis(1))),
-    ("garbage", Kind::Garbage),
-    ("huge", Kind::Huge),
-    ("endless", Kind::Endless),
-    ("bare", Kind::Bare),
-    ("retyped", Kind::Retyped),
-    ("missing-fields", Kind::MissingFields),
-    ("no-headers", Kind::NoHeaders),
-    ("odd-headers", Kind::OddHeaders),
-    ("warning", Kind::Warning),
-    ("header-flood", Kind::HeaderFlood),
+static KINDS: [(&str, FaultKind); 21] = [
+    ("status", FaultKind::Status(500, Effect::None)),
+    ("not-implemented", FaultKind::NotImplemented),
+    ("throttled", FaultKind::Throttled(None)),
+    ("429", FaultKind::TooManyRequests(None)),
+    ("redirect", FaultKind::Redirect(String::new())),
+    ("html-502", FaultKind::Html502(Effect::None)),
+    ("close-before", FaultKind::CloseBefore),
+    ("close-after", FaultKind::CloseAfter),
+    ("reset-mid-body", FaultKind::ResetMidBody),
+    ("slow", FaultKind::Slow(Duration::ZERO, Order::EffectFirst)),
+    ("drip", FaultKind::Drip(Duration::from_millis(1))),
+    ("garbage", FaultKind::Garbage),
+    ("huge", FaultKind::Huge),
+    ("endless", FaultKind::Endless),
+    ("bare", FaultKind::Bare),
+    ("retyped", FaultKind::Retyped),
+    ("missing-fields", FaultKind::MissingFields),
+    ("no-headers", FaultKind::NoHeaders),
+    ("odd-headers", FaultKind::OddHeaders),
+    ("warning", FaultKind::Warning),
+    ("header-flood", FaultKind::HeaderFlood),
 ];
 
 static KEYS: [&str; 9] = ["on", "stack", "job", "every", "p", "times", "effect", "retry-after", "to"];
@@ -108,7 +108,7 @@ impl FromStr for Fault {
         for (key, value) in pairs(keys_text) {
             fault.set(kind_name, key, &value)?;
         }
-        if let Kind::Redirect(to) = &fault.kind
+        if let FaultKind::Redirect(to) = &fault.kind
             && to.is_empty()
         {
             return Err(bad_value("redirect:to", "", "URL"));
@@ -133,20 +133,20 @@ impl Fault {
                 Ok(chance) if (0.0..=1.0).contains(&chance) => self.probability = chance,
                 _ => return Err(bad_value(key, value, "CHANCE, a number from 0 to 1")),
             },
-            ("effect", Kind::Status(_, effect) | Kind::Html502(effect)) => match value {
+            ("effect", FaultKind::Status(_, effect) | FaultKind::Html502(effect)) => match value {
                 "none" => *effect = Effect::None,
                 "first" => *effect = Effect::First,
                 _ => return Err(bad_value(key, value, "none or effect=first")),
             },
-            ("effect", Kind::Slow(_, order)) => match value {
+            ("effect", FaultKind::Slow(_, order)) => match value {
                 "first" => *order = Order::EffectFirst,
                 "last" => *order = Order::EffectLast,
                 _ => return Err(bad_value(key, value, "first or effect=last")),
             },
-            ("retry-after", Kind::Throttled(after) | Kind::TooManyRequests(after)) => {
+            ("retry-after", FaultKind::Throttled(after) | FaultKind::TooManyRequests(after)) => {
                 *after = Some(header_value(key, value)?);
             }
-            ("to", Kind::Redirect(to)) => *to = header_value(key, value)?,
+            ("to", FaultKind::Redirect(to)) => *to = header_value(key, value)?,
             _ => {
                 return Err(FaultError::UnknownKey {
                     kind: kind.to_owned(),
@@ -159,7 +159,7 @@ impl Fault {
     }
 }
 
-fn kind_of(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
+fn kind_of(name: &str, value: Option<&str>) -> Result<FaultKind, FaultError> {
     let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == name) else {
         return Err(FaultError::UnknownKind {
             given: name.to_owned(),
@@ -168,15 +168,15 @@ fn kind_of(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
     };
     let mut kind = kind.clone();
     match (&mut kind, value) {
-        (Kind::Status(status, _), value) => {
+        (FaultKind::Status(status, _), value) => {
             let value = value.unwrap_or("");
             match value.parse() {
                 Ok(number @ 400..=599) => *status = number,
                 _ => return Err(bad_value(name, value, "N, from 400 to 599")),
             }
         }
-        (Kind::Drip(_), None) => {}
-        (Kind::Slow(duration, _) | Kind::Drip(duration), value) => {
+        (FaultKind::Drip(_), None) => {}
+        (FaultKind::Slow(duration, _) | FaultKind::Drip(duration), value) => {
             let value = value.unwrap_or("");
             *duration =
                 duration::parse(value).map_err(|_| bad_value(name, value, "DURATION, as 500ms or 2s"))?;
@@ -244,19 +244,21 @@ impl fmt::Display for Fault {
         f.write_str(name.map_or("", |(name, _)| name))?;
         let mut keys: Vec<(&str, String)> = Vec::new();
         match &self.kind {
-            Kind::Status(status, _) => write!(f, "={status}")?,
-            Kind::Slow(duration, _) | Kind::Drip(duration) => write!(f, "={}ms", duration.as_millis())?,
+            FaultKind::Status(status, _) => write!(f, "={status}")?,
+            FaultKind::Slow(duration, _) | FaultKind::Drip(duration) => {
+                write!(f, "={}ms", duration.as_millis())?
+            }
             _ => {}
         }
         match &self.kind {
-            Kind::Status(_, Effect::First) | Kind::Html502(Effect::First) => {
+            FaultKind::Status(_, Effect::First) | FaultKind::Html502(Effect::First) => {
                 keys.push(("effect", "first".into()))
             }
-            Kind::Slow(_, Order::EffectLast) => keys.push(("effect", "last".into())),
-            Kind::Throttled(Some(after)) | Kind::TooManyRequests(Some(after)) => {
+            FaultKind::Slow(_, Order::EffectLast) => keys.push(("effect", "last".into())),
+            FaultKind::Throttled(Some(after)) | FaultKind::TooManyRequests(Some(after)) => {
                 keys.push(("retry-after", after.clone()));
             }
-            Kind::Redirect(to) => keys.push(("to", to.clone())),
+            FaultKind::Redirect(to) => keys.push(("to", to.clone())),
             _ => {}
         }
         match self.on {

@@ -16,7 +16,7 @@ const DAYS_BEFORE: i64 = 30;
 
 /// A list that ends soon, or has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub(crate) struct ListEnding {
     /// The calendar.
     pub calendar: CalendarName,
     /// The last day for which the list is kept.
@@ -29,18 +29,18 @@ pub(crate) struct Ending {
 
 /// Whether a calendar's list ends within thirty days, or has ended. The day is that of UTC: a
 /// warning that comes thirty days ahead does not need the hour.
-pub(crate) fn ending(calendar: &NamedCalendar, now: Timestamp) -> Option<Ending> {
+pub(crate) fn ending(calendar: &NamedCalendar, now: Timestamp) -> Option<ListEnding> {
     let today = TimeZone::UTC.to_datetime(now).date();
     let days_to = |day: Date| today.until(day).map_or(0, |span| i64::from(span.get_days()));
     let name = calendar.name.clone();
     match (calendar.until, calendar.last_day()) {
-        (Some(until), _) => (until <= today.saturating_add(DAYS_BEFORE.days())).then(|| Ending {
+        (Some(until), _) => (until <= today.saturating_add(DAYS_BEFORE.days())).then(|| ListEnding {
             calendar: name,
             until,
             days: days_to(until),
             is_guess: false,
         }),
-        (None, Some(last)) => (last < today).then(|| Ending {
+        (None, Some(last)) => (last < today).then(|| ListEnding {
             calendar: name,
             until: last,
             days: days_to(last),
@@ -50,9 +50,9 @@ pub(crate) fn ending(calendar: &NamedCalendar, now: Timestamp) -> Option<Ending>
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for ListEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ending { calendar, until, days, is_guess } = self;
+        let ListEnding { calendar, until, days, is_guess } = self;
         let many = |days: i64| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
         match (is_guess, days) {
             (true, _) => {

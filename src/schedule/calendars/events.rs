@@ -91,12 +91,12 @@ fn collect<'c, 'i>(components: &'c [Component<'i>], events: &mut Vec<&'c Compone
 }
 
 /// A line of the file, with those that continue it.
-struct Line<'t> {
+struct CalendarLine<'t> {
     span: Range<usize>,
     words: &'t str,
 }
 
-impl Line<'_> {
+impl CalendarLine<'_> {
     fn begins(&self, component: &str) -> bool {
         let value = self.words.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("BEGIN"));
         value.is_some_and(|(_, value)| value.trim().eq_ignore_ascii_case(component))
@@ -104,8 +104,9 @@ impl Line<'_> {
 }
 
 /// Looks at the file line by line, for what the parser would not say where it is.
-fn lines(text: &str) -> Result<Vec<Line<'_>>, Vec<FileProblem>> {
-    let (mut lines, mut open): (Vec<Line<'_>>, Vec<(String, Range<usize>)>) = (Vec::new(), Vec::new());
+fn lines(text: &str) -> Result<Vec<CalendarLine<'_>>, Vec<FileProblem>> {
+    let (mut lines, mut open): (Vec<CalendarLine<'_>>, Vec<(String, Range<usize>)>) =
+        (Vec::new(), Vec::new());
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         let words = line.trim_end_matches(['\r', '\n']);
@@ -149,7 +150,7 @@ fn lines(text: &str) -> Result<Vec<Line<'_>>, Vec<FileProblem>> {
                 }
             }
         }
-        lines.push(Line { span, words });
+        lines.push(CalendarLine { span, words });
     }
     if let Some((begun, span)) = open.pop() {
         let message = format!("BEGIN:{} has no END: the file was cut off", shown(&begun));

@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use super::{CalendarName, Expression};
-pub(crate) use ending::{Ending, ending};
+pub(crate) use ending::{ListEnding, ending};
 pub(super) use list::dates;
 
 /// The days and the times on which the entries that name it are not run.

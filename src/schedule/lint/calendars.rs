@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::diagnostic::Code;
 use super::super::{Entry, Schedule, ending};
-use super::{Findings, Told};
+use super::{Findings, WarningText};
 use crate::timetable::{excluded, next};
 
 /// Span over which an entry is looked at. An entry that is due on one day of the year comes due
@@ -21,7 +21,7 @@ pub(super) fn check(schedule: &Schedule, now: Timestamp, findings: &mut Findings
         let Some(ending) = calendars.get(&name).and_then(|calendar| ending(calendar, now)) else {
             continue;
         };
-        findings.add(Code::CalendarEnds, Some(at), || Told {
+        findings.add(Code::CalendarEnds, Some(at), || WarningText {
             message: ending.to_string(),
             help: "add the days to come, and set `until` to the last day that the list is kept for".into(),
             related: None,
@@ -52,10 +52,10 @@ fn is_never_sent(entry: &Entry, now: Timestamp) -> bool {
     false
 }
 
-fn never_sent(entry: &Entry) -> Told {
+fn never_sent(entry: &Entry) -> WarningText {
     let names: Vec<String> = entry.not_on.iter().map(|calendar| format!("`{}`", calendar.name)).collect();
     let calendars = if names.len() == 1 { "the calendar" } else { "the calendars" };
-    Told {
+    WarningText {
         message: format!(
             "`{}` never runs: each of its occurrences falls on {calendars} {}",
             entry.name,

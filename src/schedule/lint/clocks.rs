@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::super::Schedule;
 use super::super::cron::{Calendar, Rule};
 use super::super::diagnostic::Code;
-use super::{Findings, Told, Zones, expressions};
+use super::{Findings, WarningText, Zones, expressions};
 use crate::timetable::{Transition, transitions, zone_name};
 
 pub(super) fn check(
@@ -68,7 +68,7 @@ fn hit(calendar: &Calendar, transition: &Transition) -> Option<Hit> {
     (!before && !later).then_some(Hit::WholeDay)
 }
 
-fn told(zone: &TimeZone, transition: &Transition, hit: Hit) -> Told {
+fn told(zone: &TimeZone, transition: &Transition, hit: Hit) -> WarningText {
     let (first, after) = transition.affected();
     let zone = zone_name(zone, transition.at);
     let clock = |civil: DateTime| civil.strftime("%H:%M").to_string();
@@ -94,5 +94,5 @@ fn told(zone: &TimeZone, transition: &Transition, hit: Hit) -> Told {
         }
     };
     let help = format!("where that matters, move it out of {from} to {until}, or give it `timezone: UTC`");
-    Told { message, help, related: None }
+    WarningText { message, help, related: None }
 }

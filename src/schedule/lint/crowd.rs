@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use super::super::Schedule;
 use super::super::cron::Rule;
 use super::super::diagnostic::Code;
-use super::{Findings, Told, Written, Zones, expressions};
+use super::{Findings, WarningText, Written, Zones, expressions};
 use crate::timetable::zone_name;
 
 /// Fewer occurrences in an hour are no crowd.
@@ -218,7 +218,7 @@ impl Crowd {
         (of >= ENOUGH && *due * 4 > of).then_some(Crowd { hour, minute, due: *due, of })
     }
 
-    fn told(&self, week: &Week, others: usize, minutes: &[u32]) -> Told {
+    fn told(&self, week: &Week, others: usize, minutes: &[u32]) -> WarningText {
         let at = SignedDuration::from_mins((self.hour * 60 + self.minute) as i64);
         let at = week.start.checked_add(at).unwrap_or(week.start);
         let local = week.zone.to_datetime(at).strftime("%A %Y-%m-%d %H:%M");
@@ -245,6 +245,6 @@ impl Crowd {
             "spread them with `jitter`, or move some to quieter minutes, such as {}",
             named.join(", ")
         );
-        Told { message, help, related: None }
+        WarningText { message, help, related: None }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::cron::{Days, Field, MonthDays, Rule};
 use super::super::diagnostic::Code;
-use super::{Findings, Told, Written};
+use super::{Findings, WarningText, Written};
 
 /// The days that the shortest form of each month has, January first.
 const LENGTHS: [u8; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -47,7 +47,7 @@ pub(super) fn check(written: &Written<'_>, findings: &mut Findings<'_>) {
     let of_february = by_number.days & ((1 << 30) - 1);
     if calendar.months == 1 << 2 && calendar.month_days == by_number && of_february == 1 << 29 {
         let span = findings.places.part_of(written.number, part(written, Field::DayOfMonth, Field::Month));
-        return findings.add(Code::LeapDay, span, || Told {
+        return findings.add(Code::LeapDay, span, || WarningText {
             message: "due on 29 February alone, which comes in leap years: every four years".into(),
             help: "write `0 0 L 2 *` for the last day of every February".into(),
             related: None,
@@ -69,7 +69,7 @@ fn part(written: &Written<'_>, first: Field, last: Field) -> Option<Range<usize>
 fn either_day(written: &Written<'_>, findings: &mut Findings<'_>) {
     let span = part(written, Field::DayOfMonth, Field::DayOfWeek);
     let span = findings.places.part_of(written.number, span);
-    findings.add(Code::EitherDay, span, || Told {
+    findings.add(Code::EitherDay, span, || WarningText {
         message: "due when day-of-month or day-of-week matches, as both are restricted".into(),
         help: "write `*` for the one that is not meant; the first Monday of a month is `* * MON#1`".into(),
         related: None,
@@ -99,7 +99,7 @@ fn short_months(written: &Written<'_>, months: u16, findings: &mut Findings<'_>)
                 [rest @ .., last] => ("have", format!("{} and {last}", rest.join(", "))),
                 [] => ("has", String::new()),
             };
-            Told {
+            WarningText {
                 message: format!("not due every month: {names} {verb} no day {day}{leap}"),
                 help: "write `L` for the last day of each month, whichever it is".into(),
                 related: None,
@@ -140,7 +140,7 @@ impl<'s> Uneven<'s> {
         Some(Uneven { field, item, step, from, last })
     }
 
-    fn told(&self) -> Told {
+    fn told(&self) -> WarningText {
         let Uneven { field, item, step, from, last } = *self;
         let size = field.last() - field.low() + 1;
         let gap = size - (last - from);
@@ -151,7 +151,7 @@ impl<'s> Uneven<'s> {
             Field::Month => ("months", "year"),
             Field::DayOfWeek => ("days", "week"),
             Field::DayOfMonth => {
-                return Told {
+                return WarningText {
                     message: format!(
                         "`{item}` begins anew on day {from} of each month: the gap after day {last} is not {step} days"
                     ),
@@ -174,7 +174,7 @@ impl<'s> Uneven<'s> {
             }
             (_, around) => format!("write {} for gaps that are all alike", around.join(" or ")),
         };
-        Told { message, help, related: None }
+        WarningText { message, help, related: None }
     }
 
     /// Returns the text for days of the month that every month has.

@@ -84,7 +84,7 @@ fn expressions(schedule: &Schedule) -> impl Iterator<Item = Written<'_>> {
 }
 
 /// The words of a warning.
-struct Told {
+struct WarningText {
     message: String,
     help: String,
     related: Option<(Range<usize>, String)>,
@@ -113,7 +113,7 @@ impl<'p> Findings<'p> {
     }
 
     /// Adds a finding at its place. Its words are made only where they are told.
-    fn add(&mut self, code: Code, span: Option<Range<usize>>, words: impl FnOnce() -> Told) {
+    fn add(&mut self, code: Code, span: Option<Range<usize>>, words: impl FnOnce() -> WarningText) {
         let Some(span) = span else {
             return;
         };
@@ -130,7 +130,7 @@ impl<'p> Findings<'p> {
             tally.untold.get_or_insert(span);
             return;
         }
-        let Told { message, help, related } = words();
+        let WarningText { message, help, related } = words();
         self.told.push(Problem { code, span: Some(span), message, help, related });
     }
 

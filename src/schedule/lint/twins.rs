@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::super::cron::Rule;
 use super::super::diagnostic::Code;
 use super::super::{Entry, Schedule};
-use super::{Findings, Told, Zones};
+use super::{Findings, WarningText, Zones};
 use crate::timetable::coincidence;
 
 /// Number of earlier entries of a job that an entry is compared with.
@@ -45,7 +45,7 @@ pub(super) fn check(
             left -= allowed - searches;
             if let Some(at) = found {
                 let related = findings.places.name_of(before.number);
-                findings.add(Code::SharedInstant, findings.places.name_of(number), || Told {
+                findings.add(Code::SharedInstant, findings.places.name_of(number), || WarningText {
                     message: format!(
                         "`{}` starts the same job of the same stack as `{}` at the same instant, next at {at}",
                         entry.name, other.name

@@ -10,10 +10,10 @@ use reqwest::Url;
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
-use super::super::tree::{Kind, Node};
+use super::super::tree::{Node, NodeKind};
 use super::super::words::{AccountKey, Key, QuotaKey, TokenKey, Word};
 use super::super::{Account, AccountName, ArgsIn, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
-use super::values::Wanted;
+use super::values::Expected;
 use super::{Pair, Read, Slot, Validator};
 
 /// The API of Cloud 66 itself.
@@ -162,7 +162,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn organization(&mut self, node: &Node<'s>) -> Result<u64, Reported> {
-        let text = self.scalar(node, Wanted("the number of an organisation"))?;
+        let text = self.scalar(node, Expected("the number of an organisation"))?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|number| digits && *number > 0).ok_or_else(|| {
             let message = format!("`{}` is no number of an organisation", shown(text));
@@ -172,7 +172,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn shard(&mut self, node: &Node<'s>) -> Result<ShardName, Reported> {
-        let text = self.scalar(node, Wanted("the name of a shard"))?;
+        let text = self.scalar(node, Expected("the name of a shard"))?;
         ShardName::new(text).map_err(|error| {
             let help = "write a name such as `east`; accounts of one name are led together";
             self.error_in(node, None, Code::BadName, error.to_string(), help.to_owned())
@@ -180,7 +180,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn url(&mut self, node: &Node<'s>) -> Result<Url, Reported> {
-        let text = self.scalar(node, Wanted("an address"))?;
+        let text = self.scalar(node, Expected("an address"))?;
         let help = format!("write it as in `{DEFAULT_URL}`");
         let mut url = match Url::parse(text) {
             Ok(url) => url,
@@ -233,7 +233,7 @@ impl<'s> Validator<'s, '_> {
 
     fn token(&mut self, node: &Node<'s>) -> Result<TokenSource, Reported> {
         let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
-        if let Kind::Text(_) | Kind::Number | Kind::Bool(_) = node.kind {
+        if let NodeKind::Text(_) | NodeKind::Number | NodeKind::Bool(_) = node.kind {
             // The text is the token itself, most likely.
             self.report.hide(node.at.range());
             let message = "a token is not written into the file, but where it is kept".into();
@@ -265,7 +265,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn token_place(&mut self, key: TokenKey, node: &Node<'s>) -> Result<TokenSource, Reported> {
-        let text = self.scalar(node, Wanted("a name"))?;
+        let text = self.scalar(node, Expected("a name"))?;
         let has = |refused: &[char]| text.contains(|c: char| c.is_control() || refused.contains(&c));
         let (sound, what, help) = match key {
             TokenKey::Credential => (
@@ -330,10 +330,10 @@ impl<'s> Validator<'s, '_> {
 
     fn limit(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
         let help = "write the number of requests in a window, such as `3600`";
-        if !matches!(node.kind, Kind::Number) {
-            return Err(self.unwanted(node, Wanted("a number"), help));
+        if !matches!(node.kind, NodeKind::Number) {
+            return Err(self.unwanted(node, Expected("a number"), help));
         }
-        let digits = self.scalar(node, Wanted("a number"))?;
+        let digits = self.scalar(node, Expected("a number"))?;
         match digits.parse() {
             Ok(limit) if limit > 0 => Ok(limit),
             _ => {
@@ -344,10 +344,10 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn reserve(&mut self, node: &Node<'s>) -> Result<Reserve, Reported> {
-        let text = self.scalar(node, Wanted("a number or a percentage"))?;
+        let text = self.scalar(node, Expected("a number or a percentage"))?;
         let reserve = match (text.strip_suffix('%'), &node.kind) {
             (Some(share), _) => percent(share.trim_end()).map(Reserve::Percent),
-            (None, Kind::Number) => text.parse().ok().map(Reserve::Requests),
+            (None, NodeKind::Number) => text.parse().ok().map(Reserve::Requests),
             (None, _) => None,
         };
         reserve.ok_or_else(|| {

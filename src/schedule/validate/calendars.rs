@@ -12,10 +12,10 @@ use super::super::content::Unreadable;
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
-use super::super::tree::{Kind, Node};
+use super::super::tree::{Node, NodeKind};
 use super::super::words::{CalendarKey, Key, nearest};
 use super::super::{CalendarName, Covered, Entry, NamedCalendar, NotOn, Window, source};
-use super::values::Wanted;
+use super::values::Expected;
 use super::{Fields, Pair, Read, Slot, Validator};
 
 const FORMS: &str = "write `dates: [2026-12-25, 2026-12-26..2026-12-28]`, or a window as `cron: \"0 18 * * FRI\"` with `for: 62h`, or `file: holidays.txt`";
@@ -183,7 +183,7 @@ impl<'s> Validator<'s, '_> {
         };
         match &node.kind {
             // Each is read before the first failure counts, so that all of them are reported.
-            Kind::List(items) => items.iter().for_each(|item| add(self, item)),
+            NodeKind::List(items) => items.iter().for_each(|item| add(self, item)),
             _ => add(self, node),
         }
         match wrong {
@@ -193,7 +193,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn range(&mut self, node: &Node<'s>) -> Result<(Date, Date), Reported> {
-        let words = self.scalar(node, Wanted("a date, or a range of dates"))?;
+        let words = self.scalar(node, Expected("a date, or a range of dates"))?;
         calendars::dates(words).map_err(|error| {
             self.error_in(node, error.span(), Code::BadDate, error.to_string(), error.help())
         })
@@ -211,7 +211,7 @@ impl<'s> Validator<'s, '_> {
 
     /// The days and times of a file. What is wrong in the file is told at its place in the file.
     fn calendar_file(&mut self, node: &Node<'s>) -> Result<Listed, Reported> {
-        let name = self.scalar(node, Wanted("the path of a file"))?;
+        let name = self.scalar(node, Expected("the path of a file"))?;
         if name.is_empty() || name.contains(char::is_control) {
             let message = "this is not a path".into();
             return Err(self.error_in(
@@ -261,7 +261,7 @@ impl<'s> Validator<'s, '_> {
         calendars: &Calendars,
     ) -> Result<NotOn, Reported> {
         let named = match &node.kind {
-            Kind::List(items) => {
+            NodeKind::List(items) => {
                 let read: Vec<_> = items.iter().map(|item| self.named_calendar(item, calendars)).collect();
                 read.into_iter().collect::<Result<Vec<_>, Reported>>()?
             }
@@ -281,7 +281,7 @@ impl<'s> Validator<'s, '_> {
         node: &Node<'s>,
         calendars: &Calendars,
     ) -> Result<Arc<NamedCalendar>, Reported> {
-        let name = self.scalar(node, Wanted("the name of a calendar, or a list of names"))?;
+        let name = self.scalar(node, Expected("the name of a calendar, or a list of names"))?;
         if let Some(reported) = calendars.unknown {
             return Err(reported);
         }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
-use super::super::tree::{Kind, Node};
+use super::super::tree::{Node, NodeKind};
 use super::super::words::{EntryKey, ExpectKey, Key, nearest};
 use super::super::{
     Account, CatchUp, CronError, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify,
@@ -19,8 +19,8 @@ use super::super::{
 use super::accounts::Accounts;
 use super::duplicates;
 use super::receivers::Receivers;
-use super::values::Wanted;
-use super::{Fields, Known, Pair, Read, Root, Slot, Validator};
+use super::values::Expected;
+use super::{Fields, KnownNames, Pair, Read, Root, Slot, Validator};
 
 /// The `start_deadline` of an entry that names none.
 pub(in super::super) const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(3600);
@@ -108,7 +108,7 @@ impl Policies {
 }
 
 impl<'s> Validator<'s, '_> {
-    pub(super) fn defaults(&mut self, slot: Slot<'_, 's>, base: Policies, known: Known<'_>) -> Policies {
+    pub(super) fn defaults(&mut self, slot: Slot<'_, 's>, base: Policies, known: KnownNames<'_>) -> Policies {
         let Slot::Given((_, node)) = slot else {
             return base;
         };
@@ -130,7 +130,7 @@ impl<'s> Validator<'s, '_> {
         slots: &[Slot<'_, 's>],
         roots: &[Root<'s>],
         base: &Policies,
-        known: Known<'_>,
+        known: KnownNames<'_>,
     ) -> Vec<Arc<Entry>> {
         let accounts = known.accounts;
         if slots.iter().all(|slot| matches!(slot, Slot::Absent)) {
@@ -149,7 +149,7 @@ impl<'s> Validator<'s, '_> {
                     continue;
                 }
             };
-            if matches!(jobs.1.kind, Kind::Null) {
+            if matches!(jobs.1.kind, NodeKind::Null) {
                 self.error(Code::MissingKey, self.key_span(jobs), "`jobs` has no value".into(), NO_ENTRIES);
                 all_known = false;
                 continue;
@@ -189,7 +189,9 @@ impl<'s> Validator<'s, '_> {
         }
         let (span, message) = match roots.first().map(|root| &root.node.kind) {
             Some(_) if roots.len() > 1 => (None, "`jobs` is missing in all of its files"),
-            None | Some(Kind::Null) => (None, "the file says nothing: it is empty, or has comments alone"),
+            None | Some(NodeKind::Null) => {
+                (None, "the file says nothing: it is empty, or has comments alone")
+            }
             // A file that was cut off ends in such a value.
             _ => {
                 let end = self.source.trim_end().len();
@@ -215,7 +217,7 @@ impl<'s> Validator<'s, '_> {
         self.error(Code::BadAccount, self.key_span(jobs), message, help);
     }
 
-    fn entry(&mut self, pair: Pair<'_, 's>, base: &Policies, known: Known<'_>) -> Result<Entry, ()> {
+    fn entry(&mut self, pair: Pair<'_, 's>, base: &Policies, known: KnownNames<'_>) -> Result<Entry, ()> {
         let (key, node) = pair;
         let name = EntryName::new(&key.0).map_err(|error| {
             let help = "write a name such as `nightly-report`";
@@ -331,7 +333,7 @@ impl<'s> Validator<'s, '_> {
         &mut self,
         fields: &Fields<'_, 's, EntryKey>,
         base: &Policies,
-        Known { accounts, receivers, calendars }: Known<'_>,
+        KnownNames { accounts, receivers, calendars }: KnownNames<'_>,
     ) -> Policies {
         let slot = |key| fields.slot(key);
         let account = match self.value(slot(EntryKey::Account), |this, node| this.named(node, accounts)) {
@@ -435,7 +437,7 @@ impl<'s> Validator<'s, '_> {
 
     /// A uid as the text it is, whatever it looks like.
     fn uid<T>(&mut self, node: &Node<'s>, new: fn(&str) -> Result<T, NameError>) -> Result<T, Reported> {
-        let text = self.scalar(node, Wanted("a uid"))?;
+        let text = self.scalar(node, Expected("a uid"))?;
         new(text).map_err(|error| {
             let help = "write the uid as Cloud 66 shows it, such as `5999b763474b0eafa5fafb64bff0ba80`";
             self.error_in(node, None, Code::BadName, error.to_string(), help)
@@ -444,10 +446,10 @@ impl<'s> Validator<'s, '_> {
 
     /// The expressions of an entry. Their places are kept, in the order of the file.
     fn expressions(&mut self, node: &Node<'s>) -> Result<Arc<[Expression]>, Reported> {
-        if matches!(node.kind, Kind::List(_)) {
+        if matches!(node.kind, NodeKind::List(_)) {
             return self.each_expression(node, Self::expression_of_entry).map(Arc::from);
         }
-        let text = self.scalar(node, Wanted("a cron expression"))?;
+        let text = self.scalar(node, Expected("a cron expression"))?;
         let expressions = self.shared.expression(text).map_err(|error| self.bad_expression(node, error))?;
         self.places.expression(node, self.source);
         Ok(expressions)
@@ -463,7 +465,7 @@ impl<'s> Validator<'s, '_> {
         node: &Node<'s>,
         read: fn(&mut Self, &Node<'s>) -> Result<Expression, Reported>,
     ) -> Result<Box<[Expression]>, Reported> {
-        let Kind::List(items) = &node.kind else {
+        let NodeKind::List(items) = &node.kind else {
             return read(self, node).map(|expression| [expression].into());
         };
         if items.is_empty() {
@@ -476,7 +478,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
-        let text = self.scalar(node, Wanted("a cron expression"))?;
+        let text = self.scalar(node, Expected("a cron expression"))?;
         Expression::parse(text).map_err(|error| self.bad_expression(node, error))
     }
 
@@ -519,8 +521,8 @@ impl<'s> Validator<'s, '_> {
     fn text(&mut self, node: &Node<'s>, key: EntryKey) -> Result<String, Reported> {
         let words = node.scalar(self.source).unwrap_or_default();
         let help = match &node.kind {
-            Kind::Text(text) => return Ok(text.to_string()),
-            Kind::Number | Kind::Bool(_) => {
+            NodeKind::Text(text) => return Ok(text.to_string()),
+            NodeKind::Number | NodeKind::Bool(_) => {
                 format!("put it in quotes: `{}: \"{}\"`", key.name(), shown(words))
             }
             _ if key == EntryKey::ArgsTemplate => {
@@ -528,7 +530,7 @@ impl<'s> Validator<'s, '_> {
             }
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
-        Err(self.unwanted(node, Wanted("text"), help))
+        Err(self.unwanted(node, Expected("text"), help))
     }
 
     /// Reports arguments that are longer than their account can send. `slot` is the entry's own
@@ -554,7 +556,7 @@ impl<'s> Validator<'s, '_> {
 
     /// The account that a value names.
     fn named(&mut self, node: &Node<'s>, accounts: &Accounts) -> Result<Arc<Account>, Reported> {
-        let name = self.scalar(node, Wanted("the name of an account"))?;
+        let name = self.scalar(node, Expected("the name of an account"))?;
         if let Some(reported) = accounts.unknown {
             return Err(reported);
         }

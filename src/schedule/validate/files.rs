@@ -6,7 +6,7 @@
 
 use super::super::diagnostic::Code;
 use super::super::report::{Problem, Reported};
-use super::super::tree::Kind;
+use super::super::tree::NodeKind;
 use super::super::words::{FileKey, Key, Word};
 use super::{Fields, Root, Slot, Validator};
 
@@ -23,7 +23,7 @@ impl<'s> Validator<'s, '_> {
         let mut jobs = Vec::with_capacity(roots.len());
         let mut wrong = None;
         for root in roots {
-            if roots.len() > 1 && matches!(root.node.kind, Kind::Null) {
+            if roots.len() > 1 && matches!(root.node.kind, NodeKind::Null) {
                 wrong = Some(self.says_nothing(root));
                 continue;
             }

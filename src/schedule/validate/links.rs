@@ -9,10 +9,10 @@ use super::super::diagnostic::Code;
 use super::super::links::LONGEST;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
-use super::super::tree::{Kind, Node};
+use super::super::tree::{Node, NodeKind};
 use super::super::words::{AfterKey, BackoffKey, Key, RetryKey, nearest};
 use super::super::{After, Backoff, End, Entry, EntryName, Overlap, RetryPolicy};
-use super::values::Wanted;
+use super::values::Expected;
 use super::{Pair, Read, Validator};
 
 /// Repetitions at most: whoever wants more wants another expression.
@@ -48,10 +48,10 @@ impl<'s> Validator<'s, '_> {
 
     fn times(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
         let help = "write how often it is run again at most, such as `2`";
-        if !matches!(node.kind, Kind::Number) {
-            return Err(self.unwanted(node, Wanted("a number"), help));
+        if !matches!(node.kind, NodeKind::Number) {
+            return Err(self.unwanted(node, Expected("a number"), help));
         }
-        let digits = self.scalar(node, Wanted("a number"))?;
+        let digits = self.scalar(node, Expected("a number"))?;
         digits.parse().ok().filter(|times| *times <= MOST_TIMES).ok_or_else(|| {
             let message = format!("`{}` is no whole number from 0 to {MOST_TIMES}", shown(digits));
             self.error_in(node, None, Code::BadNumber, message, help)
@@ -60,7 +60,7 @@ impl<'s> Validator<'s, '_> {
 
     /// A duration, or one that grows.
     fn backoff(&mut self, node: &Node<'s>) -> Result<Backoff, Reported> {
-        if !matches!(node.kind, Kind::Map(_)) {
+        if !matches!(node.kind, NodeKind::Map(_)) {
             return Ok(Backoff { first: self.wait(node)?, factor: 1.0, most: None });
         }
         let fields = self.fields::<BackoffKey>(node, BackoffKey::OF)?;
@@ -93,7 +93,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn factor(&mut self, node: &Node<'s>) -> Result<f64, Reported> {
-        let text = self.scalar(node, Wanted("a number"))?;
+        let text = self.scalar(node, Expected("a number"))?;
         let factor = text.parse().ok().filter(|factor: &f64| (1.0..=MOST_FACTOR).contains(factor));
         factor.ok_or_else(|| {
             let message = format!("`{}` is no number from 1 to {MOST_FACTOR}", shown(text));
@@ -103,7 +103,7 @@ impl<'s> Validator<'s, '_> {
 
     /// The name of an entry, or a name and which of its ends.
     pub(super) fn after(&mut self, node: &Node<'s>) -> Result<After, Reported> {
-        if !matches!(node.kind, Kind::Map(_)) {
+        if !matches!(node.kind, NodeKind::Map(_)) {
             return Ok(After { entry: self.upstream(node)?, on: End::default() });
         }
         let fields = self.fields::<AfterKey>(node, AfterKey::OF)?;
@@ -120,7 +120,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn upstream(&mut self, node: &Node<'s>) -> Result<EntryName, Reported> {
-        let name = self.scalar(node, Wanted("the name of an entry"))?;
+        let name = self.scalar(node, Expected("the name of an entry"))?;
         EntryName::new(name).map_err(|error| {
             let help = "write the name of an entry of this file";
             self.error_in(node, None, Code::BadName, error.to_string(), help)
@@ -218,7 +218,7 @@ impl<'s> Validator<'s, '_> {
     /// Returns the place of an entry's key, or of the entry's name where the key stands under
     /// `defaults`.
     fn place_of(&self, pair: Pair<'_, 's>, key: &str) -> Range<usize> {
-        let Kind::Map(pairs) = &pair.1.kind else {
+        let NodeKind::Map(pairs) = &pair.1.kind else {
             return self.key_span(pair);
         };
         let found = pairs.iter().find(|(name, _)| &*name.0 == key);

@@ -21,7 +21,7 @@ use std::ops::Range;
 use jiff::tz::TimeZone;
 
 use self::shared::Shared;
-use self::values::Wanted;
+use self::values::Expected;
 use super::Schedule;
 use super::content::CalendarFiles;
 use super::diagnostic::Code;
@@ -29,7 +29,7 @@ use super::origin::Places;
 use super::place::shown;
 use super::report::{Problem, Report, Reported};
 use super::sources::Sources;
-use super::tree::{self, Kind, Node};
+use super::tree::{self, Node, NodeKind};
 use super::words::{FileKey, Key, MOST_KEYS, nearest};
 
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
@@ -104,7 +104,7 @@ impl<'n, 's, K: Key> Fields<'n, 's, K> {
 
 /// The names that an entry may refer to.
 #[derive(Clone, Copy)]
-struct Known<'k> {
+struct KnownNames<'k> {
     accounts: &'k accounts::Accounts,
     receivers: &'k receivers::Receivers,
     calendars: &'k calendars::Calendars,
@@ -146,7 +146,7 @@ impl<'s> Validator<'s, '_> {
         let timezone = timezone.unwrap_or(TimeZone::UTC);
         let calendars = self.calendars(fields.slot(FileKey::Calendars), &timezone);
         let base = entries::Policies::of_file(timezone, &accounts);
-        let known = Known { accounts: &accounts, receivers: &receivers, calendars: &calendars };
+        let known = KnownNames { accounts: &accounts, receivers: &receivers, calendars: &calendars };
         let base = self.defaults(fields.slot(FileKey::Defaults), base, known);
         let entries = self.jobs(&jobs, roots, &base, known);
         self.warn_of_unnamed(&receivers, &entries);
@@ -185,8 +185,8 @@ impl<'s> Validator<'s, '_> {
         what: &str,
     ) -> Result<&'n [(tree::Key<'s>, Node<'s>)], Reported> {
         match &node.kind {
-            Kind::Map(pairs) => Ok(pairs),
-            Kind::Null => Ok(&[]),
+            NodeKind::Map(pairs) => Ok(pairs),
+            NodeKind::Null => Ok(&[]),
             _ => {
                 let message = format!("{what} is a mapping, and this is {}", node.described());
                 Err(self.wrong(node, message, "write `key: value` lines, indented alike"))
@@ -272,7 +272,7 @@ impl<'s> Validator<'s, '_> {
             Slot::Reported(reported) => return Read::Reported(reported),
             Slot::Given(pair) => pair,
         };
-        if matches!(pair.1.kind, Kind::Null) {
+        if matches!(pair.1.kind, NodeKind::Null) {
             let message = format!("`{}` has no value", shown(&pair.0.0));
             let help = "give it one, or remove the key";
             return Read::Reported(self.error(Code::WrongType, self.key_span(pair), message, help));
@@ -324,7 +324,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// A value that should have been something else.
-    fn unwanted(&mut self, node: &Node<'s>, wanted: Wanted, help: impl Into<String>) -> Reported {
+    fn unwanted(&mut self, node: &Node<'s>, wanted: Expected, help: impl Into<String>) -> Reported {
         let message = format!("expected {}, found {}", wanted.0, node.described());
         self.wrong(node, message, help)
     }

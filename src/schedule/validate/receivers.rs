@@ -9,10 +9,10 @@ use super::super::diagnostic::Code;
 use super::super::notify::{Address, Format, Receiver, SecretUrl, Trigger};
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
-use super::super::tree::{Kind, Node};
+use super::super::tree::{Node, NodeKind};
 use super::super::words::{Key, ReceiverKey, Word, nearest};
 use super::super::{Entry, ReceiverName};
-use super::values::Wanted;
+use super::values::Expected;
 use super::{Pair, Read, Slot, Validator};
 
 const PLACES: &str =
@@ -92,7 +92,7 @@ impl<'s> Validator<'s, '_> {
             self.error(Code::BadName, self.key_span(pair), error.to_string(), help)
         });
         match &node.kind {
-            Kind::Text(_) => {
+            NodeKind::Text(_) => {
                 // The text is the address itself, most likely.
                 self.report.hide(node.at.range());
                 let message = "a receiver is a mapping, and this is text".into();
@@ -102,12 +102,12 @@ impl<'s> Validator<'s, '_> {
                     "write `webhook:` before it: `{ webhook: https://… }`",
                 ));
             }
-            Kind::Map(pairs) => {
+            NodeKind::Map(pairs) => {
                 // So is what stands under a misspelt key.
                 let unknown = pairs.iter().filter(|(key, _)| ReceiverKey::of(&key.0).is_none());
                 unknown.for_each(|(_, value)| self.report.hide(value.at.range()));
             }
-            Kind::Null | Kind::Bool(_) | Kind::Number | Kind::List(_) => {}
+            NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number | NodeKind::List(_) => {}
         }
         let fields = self.fields::<ReceiverKey>(node, ReceiverKey::OF)?;
         let webhook = match self.value(fields.slot(ReceiverKey::Webhook), Self::address) {
@@ -132,7 +132,7 @@ impl<'s> Validator<'s, '_> {
 
     fn triggers(&mut self, node: &Node<'s>) -> Result<Vec<Trigger>, Reported> {
         let mut triggers = match &node.kind {
-            Kind::List(items) => {
+            NodeKind::List(items) => {
                 // Every item is read before the first failure counts, so that all faults are
                 // reported.
                 let read: Vec<_> = items.iter().map(|item| self.word(item)).collect();
@@ -161,11 +161,11 @@ impl<'s> Validator<'s, '_> {
     /// An address, or where it is kept. What is wrong with it is told without repeating it.
     pub(super) fn address(&mut self, node: &Node<'s>) -> Result<Address, Reported> {
         match &node.kind {
-            Kind::Map(_) => {
+            NodeKind::Map(_) => {
                 let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
                 self.kept(node, "an address", help).map(Address::Kept)
             }
-            Kind::Text(text) => {
+            NodeKind::Text(text) => {
                 self.report.hide(node.at.range());
                 match SecretUrl::new(text) {
                     Ok(url) => {
@@ -181,7 +181,7 @@ impl<'s> Validator<'s, '_> {
                     )),
                 }
             }
-            _ => Err(self.unwanted(node, Wanted("an address"), PLACES)),
+            _ => Err(self.unwanted(node, Expected("an address"), PLACES)),
         }
     }
 
@@ -204,7 +204,7 @@ impl<'s> Validator<'s, '_> {
         receivers: &Receivers,
     ) -> Result<Vec<Arc<Receiver>>, Reported> {
         let named = match &node.kind {
-            Kind::List(items) => {
+            NodeKind::List(items) => {
                 let read: Vec<_> = items.iter().map(|item| self.named_receiver(item, receivers)).collect();
                 read.into_iter().collect::<Result<Vec<_>, Reported>>()?
             }
@@ -220,7 +220,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn named_receiver(&mut self, node: &Node<'s>, receivers: &Receivers) -> Result<Arc<Receiver>, Reported> {
-        let name = self.scalar(node, Wanted("the name of a receiver, or a list of names"))?;
+        let name = self.scalar(node, Expected("the name of a receiver, or a list of names"))?;
         if let Some(reported) = receivers.unknown {
             return Err(reported);
         }

@@ -8,16 +8,16 @@ use super::super::diagnostic::Code;
 use super::super::duration;
 use super::super::place::shown;
 use super::super::report::Reported;
-use super::super::tree::{Kind, Node};
+use super::super::tree::{Node, NodeKind};
 use super::super::words::{Word, nearest};
 use super::{Validator, zones};
 
 /// A sentence that says what a value should have been.
-pub(super) struct Wanted(pub &'static str);
+pub(super) struct Expected(pub &'static str);
 
 impl<'s> Validator<'s, '_> {
     /// The words of a scalar, whatever they look like.
-    pub(super) fn scalar<'n>(&mut self, node: &'n Node<'s>, wanted: Wanted) -> Result<&'n str, Reported> {
+    pub(super) fn scalar<'n>(&mut self, node: &'n Node<'s>, wanted: Expected) -> Result<&'n str, Reported> {
         match node.scalar(self.source) {
             Some(words) => Ok(words),
             None => Err(self.unwanted(node, wanted, "write it as one value, without brackets or dashes")),
@@ -26,23 +26,23 @@ impl<'s> Validator<'s, '_> {
 
     pub(super) fn flag(&mut self, node: &Node<'s>) -> Result<bool, Reported> {
         let help = match &node.kind {
-            Kind::Bool(value) => return Ok(*value),
-            Kind::Text(text) if text == "true" || text == "false" => {
+            NodeKind::Bool(value) => return Ok(*value),
+            NodeKind::Text(text) if text == "true" || text == "false" => {
                 format!("write `{text}` without quotes")
             }
-            Kind::Text(text) => match text.to_ascii_lowercase().as_str() {
+            NodeKind::Text(text) => match text.to_ascii_lowercase().as_str() {
                 "yes" | "on" | "y" => "write `true`".into(),
                 "no" | "off" | "n" => "write `false`".into(),
                 _ => "write `true` or `false`".into(),
             },
             _ => "write `true` or `false`".into(),
         };
-        Err(self.unwanted(node, Wanted("`true` or `false`"), help))
+        Err(self.unwanted(node, Expected("`true` or `false`"), help))
     }
 
     /// One of a few words.
     pub(super) fn word<W: Word>(&mut self, node: &Node<'s>) -> Result<W, Reported> {
-        let word = self.scalar(node, Wanted("one of a few words"))?;
+        let word = self.scalar(node, Expected("one of a few words"))?;
         W::of(word).ok_or_else(|| {
             let (message, mut help) = (
                 format!("`{}` is none of {}", shown(word), W::listed()),
@@ -56,7 +56,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     pub(super) fn duration(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
-        let words = self.scalar(node, Wanted("a duration"))?;
+        let words = self.scalar(node, Expected("a duration"))?;
         duration::parse(words).map_err(|error| {
             self.error_in(node, error.span(), Code::BadDuration, error.to_string(), error.help())
         })
@@ -73,7 +73,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     pub(super) fn timezone(&mut self, node: &Node<'s>) -> Result<TimeZone, Reported> {
-        let name = self.scalar(node, Wanted("the name of a time zone"))?;
+        let name = self.scalar(node, Expected("the name of a time zone"))?;
         if !self.zones.contains_key(name) {
             self.zones.insert(name.into(), zones::look_up(name));
         }

@@ -6,7 +6,7 @@ import { card, dim, el, empty, fill, soft } from "./dom.js";
 import { now } from "./live.js";
 import { bounds, plot } from "./plot.js";
 import { behind, numbers, table } from "./table.js";
-import { count, date, hour, offset, utc } from "./time.js";
+import { count, date, hour, iso, offset, utc } from "./time.js";
 
 /** @typedef {import("./table.js").Column} Column */
 
@@ -74,7 +74,7 @@ function forecast(account, windows, span) {
   const times = windows.map((window) => Date.parse(window.window_start) / 1000);
   times.push(times[times.length - 1] + length(windows) / 1000);
   const lines = [
-    { label: "due, follow-up and looks", colour: "--run", steps: true, fill: true, values: drawn.map((window) => window.due + window.follow_up + window.looks) },
+    { label: "due, reruns, follow-up and looks", colour: "--run", steps: true, fill: true, values: drawn.map((window) => window.due + (window.reruns ?? 0) + window.follow_up + window.looks) },
     ...bounds(drawn.map((window) => window.limit), "without the reserve", drawn.map((window) => window.limit - window.reserve)),
   ];
   const full = windows.filter((window) => window.over || window.late || window.missed);
@@ -113,7 +113,6 @@ export function mount(root) {
   let askAt = 0;
   /** When the forecast that is shown begins, and how long it is. */
   let shown = { from: 0, span: 0 };
-  const iso = (/** @type {number} */ at) => new Date(at).toISOString();
 
   /** @param {number} from @param {number} span */
   async function rehearsed(from, span) {

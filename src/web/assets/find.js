@@ -7,7 +7,7 @@ import { now } from "./live.js";
 import { to } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
 import { table } from "./table.js";
-import { count, utc } from "./time.js";
+import { count, iso, utc } from "./time.js";
 
 /** Entries in the list under the field. */
 const LISTED = 8;
@@ -33,7 +33,7 @@ export function field() {
   function close() {
     list.hidden = true;
     chosen = -1;
-    input.setAttribute("aria-expanded", "false");
+    input.ariaExpanded = "false";
     input.removeAttribute("aria-activedescendant");
   }
   /** @param {string} href */
@@ -46,7 +46,7 @@ export function field() {
   /** @param {number} place */
   function choose(place) {
     chosen = (place + options.length) % options.length;
-    options.forEach(({ element }, n) => element.setAttribute("aria-selected", String(n === chosen)));
+    options.forEach(({ element }, n) => (element.ariaSelected = String(n === chosen)));
     input.setAttribute("aria-activedescendant", options[chosen].element.id);
     options[chosen].element.scrollIntoView({ block: "nearest" });
   }
@@ -63,7 +63,7 @@ export function field() {
     options = found.map(({ href, words }, n) => ({ href, element: el("li", { id: `found-${n}`, role: "option", "aria-selected": "false", onpointerdown: (/** @type {Event} */ event) => { event.preventDefault(); go(href); } }, words) }));
     fill(list, options.length ? options.map(({ element }) => element) : el("li", { role: "option", "aria-selected": "false", "aria-disabled": "true" }, "nothing has this in its name"));
     list.hidden = false;
-    input.setAttribute("aria-expanded", "true");
+    input.ariaExpanded = "true";
     if (options.length) choose(0);
   }
   input.addEventListener("input", () => {
@@ -119,7 +119,7 @@ export function mount(root, route) {
     fill(more, next && el("button", { onclick: () => page(known[known.length - 1].entry).catch(() => {}) }, `${count(known.length)} of ${count(total ?? 0)}: show more`));
   }
   async function ofState(/** @type {string} */ wanted) {
-    const { value } = await ask(address("history", { state: wanted, limit: PAGE, since: new Date(now() - 7 * 86_400_000).toISOString() }));
+    const { value } = await ask(address("history", { state: wanted, limit: PAGE, since: iso(now() - 7 * 86_400_000) }));
     const rows = [...value].reverse();
     occurrences.hidden = false;
     occurrences.append(card(`Occurrences that are ${wanted}, of the last 7 days`, rows.length ? table(`Occurrences that are ${wanted}`, [scheduled(), entry, state, late, reason], rows) : empty("None.")));

@@ -2,12 +2,12 @@
 
 import { address, ask } from "./api.js";
 import { counting, entry as entryColumn, entryLink, groups, instant, last, scheduled, whyLink } from "./columns.js";
-import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
-import { now } from "./live.js";
+import { card, dim, el, empty, fill, soft, svg, tile } from "./dom.js";
+import { live, now } from "./live.js";
 import { to, why } from "./route.js";
 import { STATES, mark, stateWord } from "./states.js";
 import { behind, table } from "./table.js";
-import { OWN_ZONE, clock, count, distance, quantile, sorted, span, took, utc, when } from "./time.js";
+import { OWN_ZONE, clock, count, distance, iso, quantile, sorted, span, took, utc, when } from "./time.js";
 
 /** Rows of each kind. The commands and the other views tell all. */
 const ROWS = 10;
@@ -161,12 +161,24 @@ function counts({ counts: told, late }) {
   return el("ul", { class: "tiles" }, known.map(ofState), tile(count(late), "over 1 s late"));
 }
 
+/** Where it is drawn what was left of each account's quota. @type {Record<string, HTMLElement>} */
+const drawn = {};
+
+/** Draws what was left in the last window and in this one. @param {any} account */
+async function draw({ account, window_ms: long }) {
+  const from = (Math.floor(now() / long) - 1) * long;
+  const { value } = await ask(address("quota", { account, since: iso(from) }));
+  const known = value.filter((/** @type {any} */ one) => one.remaining !== null);
+  const points = known.map((/** @type {any} */ { at, remaining, limit }) => `${(50 * (Date.parse(at) - from)) / long},${29 - (28 * remaining) / limit}`);
+  fill(drawn[account], points.length > 1 && svg("svg", { class: "left", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": `What was left of the quota of ${account} in the last window and in this one` }, svg("path", { d: "M50 0V30" }), svg("polyline", { points: points.join(" ") })));
+}
+
 /** @param {any} account */
 function quota({ account, limit, remaining, reserve, exhausted_until: until, refused, throttled }) {
   const share = (/** @type {number} */ part) => `${limit ? Math.min(100, (100 * part) / limit) : 0}%`;
   const meter = el("div", { class: `meter${until ? " spent" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: share(remaining ?? limit) } }), reserve && el("u", { style: { width: share(reserve) } }));
   const left = (remaining ?? null) === null ? `limit ${count(limit)}, not told yet` : `${count(remaining)} of ${count(limit)} left`;
-  return el("div", { "data-key": `quota ${account}` }, el("dl", {}, el("dt", {}, el("a", { href: to("quota") }, account)), el("dd", { class: "num" }, left)), meter,
+  return el("div", { "data-key": `quota ${account}` }, el("dl", {}, el("dt", {}, el("a", { href: to("quota") }, account)), el("dd", { class: "num" }, left)), meter, (drawn[account] ??= el("div")),
     soft(reserve ? `${count(reserve)} kept in reserve, hatched` : "nothing kept in reserve", throttled && `; ${count(throttled)} refused for want of quota`),
     until && soft(el("span", { class: "state" }, mark("waiting"), "spent down to the reserve, back "), counting(until)),
     refused && soft(`refused ${refused.entry}: ${refused.status} ${refused.error}, `, counting(refused.at)));
@@ -211,26 +223,30 @@ export function mount(root) {
     if (Date.now() - lookedAt < EVERY) return;
     lookedAt = Date.now();
     ask(address("audit")).then(({ value, changed }) => (changed || !parts.audit.firstChild) && fill(parts.audit, value.instants && audited(value)), () => {});
+    for (const account of live.status?.accounts.slice(0, ROWS) ?? []) draw(account).catch(() => {});
     const { value } = await ask(address("history", { limit: NEWEST }));
     const late = sorted(value.map((/** @type {any} */ one) => one.lateness_ms));
     fill(parts.lateness, late.length && soft(`lateness of the last ${count(late.length)}: median ${took(quantile(late, 0.5))}, p99 ${took(quantile(late, 0.99))}`));
   }
   return {
     update(status, changed) {
+      if (changed) show(status);
       seldom().catch(() => {});
-      if (!changed) return;
-      const { entries, lately } = status;
-      fill(parts.next, next(status));
-      shown("waiting", status.waiting, ...waiting(status));
-      shown("paused", status.paused, ...paused(status));
-      shown("unusual", status.unusual, unusual(status.unusual ?? []));
-      shown("members", status.members, shared(status.members ?? []));
-      fill(parts.quota, status.accounts.map(quota));
-      if (!lately) return fill(parts.counts, empty("The journal cannot be read now."));
-      const first = entries.find((/** @type {any} */ entry) => entry.next);
-      fill(parts.counts, states(lately.counts).length ? [hours(lately, now()), counts(lately)] : empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`));
-      if (!parts.hours.querySelector("[open]")) fill(parts.hours, hourTable(lately));
-      fill(parts.wrong, wrong(lately, Date.parse(status.since)));
     },
   };
+  /** @param {any} status */
+  function show(status) {
+    const { entries, lately } = status;
+    fill(parts.next, next(status));
+    shown("waiting", status.waiting, ...waiting(status));
+    shown("paused", status.paused, ...paused(status));
+    shown("unusual", status.unusual, unusual(status.unusual ?? []));
+    shown("members", status.members, shared(status.members ?? []));
+    fill(parts.quota, status.accounts.map(quota));
+    if (!lately) return fill(parts.counts, empty("The journal cannot be read now."));
+    const first = entries.find((/** @type {any} */ entry) => entry.next);
+    fill(parts.counts, states(lately.counts).length ? [hours(lately, now()), counts(lately)] : empty(`No entry has been due since the daemon started. ${first ? `The next is ${first.entry} at ${clock(first.next, first.timezone)}, in ${span(Date.parse(first.next) - now())}.` : ""}`));
+    if (!parts.hours.querySelector("[open]")) fill(parts.hours, hourTable(lately));
+    fill(parts.wrong, wrong(lately, Date.parse(status.since)));
+  }
 }

@@ -2,6 +2,7 @@
 
 import { address, ask } from "./api.js";
 import { TROUBLE } from "./states.js";
+import { iso } from "./time.js";
 
 /** Of each kind so many are looked at; more cannot be told apart on a screen. */
 const MOST = 10_000;
@@ -34,7 +35,6 @@ function occurrence(record) {
  * @returns {Promise<Span>}
  */
 export async function load(from, until, now) {
-  const iso = (/** @type {number} */ at) => new Date(at).toISOString();
   const questions = [];
   const before = from < now;
   if (before) questions.push(ask(address("history", { since: iso(from), until: until < now ? iso(until) : null, limit: MOST })));

@@ -30,31 +30,23 @@ function format(zone, name, options) {
 const instant = (at) => (typeof at === "number" ? at : Date.parse(at));
 
 /**
- * The time of day in a zone: 01:30:00.
- * @param {number | string} at
- * @param {string} [zone]
+ * What writes instants on the clocks of a zone.
+ * @param {string} name @param {Intl.DateTimeFormatOptions} options
+ * @returns {(at: number | string, zone?: string) => string}
  */
-export function clock(at, zone = OWN_ZONE) {
-  return format(zone, "clock", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(instant(at));
-}
+const by = (name, options) => (at, zone = OWN_ZONE) => format(zone, name, options).format(instant(at)).replace(",", "");
 
-/**
- * The time of day without seconds.
- * @param {number | string} at
- * @param {string} [zone]
- */
-export function hour(at, zone = OWN_ZONE) {
-  return format(zone, "hour", { hour: "2-digit", minute: "2-digit" }).format(instant(at));
-}
+/** The time of day in a zone: 01:30:00. */
+export const clock = by("clock", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
-/**
- * The date in a zone: Sun 25 Oct.
- * @param {number | string} at
- * @param {string} [zone]
- */
-export function date(at, zone = OWN_ZONE) {
-  return format(zone, "date", { weekday: "short", day: "numeric", month: "short" }).format(instant(at)).replace(",", "");
-}
+/** The time of day without seconds. */
+export const hour = by("hour", { hour: "2-digit", minute: "2-digit" });
+
+/** The date in a zone: Sun 25 Oct. */
+export const date = by("date", { weekday: "short", day: "numeric", month: "short" });
+
+/** As the API takes and gives instants. @param {number} at */
+export const iso = (at) => new Date(at).toISOString();
 
 /**
  * The time of day, and the date where that is not today's.
@@ -72,7 +64,7 @@ export function when(at, zone, now) {
  * @param {number | string} at
  */
 export function utc(at) {
-  return new Date(instant(at)).toISOString().replace("T", " ").replace(/\.000Z$/, "Z");
+  return iso(instant(at)).replace("T", " ").replace(/\.000Z$/, "Z");
 }
 
 /**

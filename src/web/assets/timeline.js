@@ -93,7 +93,7 @@ export function mount(root, route) {
   const legend = el("div", { class: "legend", role: "group", "aria-label": "States that are shown" }, Object.keys(STATES).map((name) =>
     el("button", { "aria-pressed": String(!filter.hidden.has(name)), onclick: (/** @type {Event} */ event) => {
       if (!filter.hidden.delete(name)) filter.hidden.add(name);
-      /** @type {Element} */ (event.currentTarget).setAttribute("aria-pressed", String(!filter.hidden.has(name)));
+      /** @type {Element} */ (event.currentTarget).ariaPressed = String(!filter.hidden.has(name));
       keep();
     } }, mark(name), name)));
   const narrow = el("input", { class: "text", type: "search", "aria-label": "Show entries with this in their name", placeholder: "entries with …", value: filter.text, oninput: () => { filter.text = narrow.value.trim().toLowerCase(); keep(); } });
@@ -134,7 +134,7 @@ export function mount(root, route) {
   function repaint() {
     const lanes = shown();
     const { from, until } = edges();
-    for (const button of presets.children) button.setAttribute("aria-pressed", String(Number(button.getAttribute("data-ms")) === Math.round(state.span)));
+    for (const button of presets.children) button.ariaPressed = String(Number(button.getAttribute("data-ms")) === Math.round(state.span));
     if (names.dataset.shown !== lanes.map((lane) => lane.entry).join()) {
       names.dataset.shown = lanes.map((lane) => lane.entry).join();
       fill(names, lanes.map((lane) => el("li", { "data-key": lane.entry, title: lane.entry }, el("a", { href: to("entry", lane.entry) }, lane.entry))));
