@@ -25,6 +25,7 @@ mod account_queue;
 mod activity;
 mod pending;
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -77,24 +78,24 @@ struct Indexes {
 impl Occurrences {
     /// Takes an occurrence in. False for one that is known already.
     pub(super) fn enter(&mut self, id: Id, planned: Planned, history: History, place: Place) -> bool {
-        let key = planned.key();
-        if self.indexes.by_key.contains_key(&key) {
+        let Slot::Vacant(free) = self.indexes.by_key.entry(planned.key()) else {
             return false;
-        }
+        };
+        free.insert(id);
         #[cfg(test)]
         self.is_unchecked.set(true);
         let pending = Pending { planned, place, history, reloaded: None };
-        self.indexes.by_key.insert(key, id);
         if matches!(pending.origin, Origin::Retry(_)) {
             self.indexes.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
         }
         self.indexes.put_in(id, &pending);
+        self.indexes.counts(&pending.entry.name, id, Place::Future, place);
         self.all.insert(id, pending);
         true
     }
 
     pub(super) fn move_to(&mut self, id: Id, place: Place) {
-        self.change(id, |_, now_at| *now_at = place);
+        self.change(id, |_, its_place| *its_place = place);
     }
 
     /// Gives an occurrence its entry's new definition. One that is due keeps its due instant. What
@@ -119,6 +120,7 @@ impl Occurrences {
         };
         #[cfg(test)]
         self.is_unchecked.set(true);
+        let was = pending.place;
         self.indexes.take_out(id, pending);
         let late_from = pending.place.waits().then(|| pending.waits_from());
         change(&mut pending.planned, &mut pending.place);
@@ -126,6 +128,7 @@ impl Occurrences {
             self.indexes.on_time_until.remove(&(late_from, id));
         }
         self.indexes.put_in(id, pending);
+        self.indexes.counts(&pending.entry.name, id, was, pending.place);
     }
 
     /// Lets an occurrence go that has reached a final state.
@@ -137,6 +140,7 @@ impl Occurrences {
         #[cfg(test)]
         self.is_unchecked.set(true);
         self.indexes.take_out(id, &pending);
+        self.indexes.counts(&pending.entry.name, id, pending.place, Place::Future);
         self.indexes.on_time_until.remove(&(pending.waits_from(), id));
         self.indexes.by_key.remove(&pending.key());
         let name = &pending.entry.name;
@@ -204,6 +208,7 @@ impl Occurrences {
         for (&id, pending) in &all {
             assert!(by_key.get(&id).is_some_and(|key| **key == pending.key()), "{id:?} is found by its key");
             expected.put_in(id, pending);
+            expected.counts(&pending.entry.name, id, Place::Future, pending.place);
             if matches!(pending.origin, Origin::Retry(_)) {
                 expected.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
             }
@@ -341,7 +346,7 @@ impl Occurrences {
 
     /// The same, to note what was sent and which actions have not finished.
     pub(super) fn activity_mut(&mut self, entry: &EntryName) -> &mut Activity {
-        self.indexes.by_entry.entry(entry.clone()).or_default()
+        self.indexes.activity_mut(entry)
     }
 
     /// An earlier occurrence that comes is the newer: the clock was set back.
@@ -351,6 +356,20 @@ impl Occurrences {
 }
 
 impl Indexes {
+    fn activity_mut(&mut self, entry: &EntryName) -> &mut Activity {
+        self.by_entry.entry(entry.clone()).or_default()
+    }
+
+    /// Counts an occurrence to its entry at one place instead of another. Nothing is counted that is
+    /// not due yet.
+    fn counts(&mut self, entry: &EntryName, id: Id, was: Place, is: Place) {
+        if (was, is) != (Place::Future, Place::Future) {
+            let activity = self.activity_mut(entry);
+            activity.take_out(was, id);
+            activity.put_in(is, id);
+        }
+    }
+
     fn put_in(&mut self, id: Id, pending: &Pending) {
         let (place, entry) = (pending.place, &pending.entry);
         if place == Place::Future {
@@ -375,7 +394,6 @@ impl Indexes {
                 self.by_subject.entry(subject).or_default().insert(id);
             }
         }
-        self.by_entry.entry(entry.name.clone()).or_default().put_in(place, id);
     }
 
     fn take_out(&mut self, id: Id, pending: &Pending) {
@@ -400,9 +418,6 @@ impl Indexes {
                     }
                 }
             }
-        }
-        if let Some(activity) = self.by_entry.get_mut(&entry.name) {
-            activity.take_out(place, id);
         }
     }
 }

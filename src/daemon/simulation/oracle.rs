@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::links;
+use super::policies::Policies;
 use super::scenario::{Act, Scenario};
 use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
@@ -25,6 +26,9 @@ const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// An effect that comes so long after its request was sent is taken not to come.
 const BOUND: SignedDuration = SignedDuration::from_secs(119);
+
+/// No request is waited for longer: the longest timeout of an account, and the time to give up.
+const LONGEST_ANSWER: SignedDuration = SignedDuration::from_secs(20);
 
 pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
@@ -51,6 +55,7 @@ pub(super) struct Oracle<'a> {
     older_until: Option<Timestamp>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
+    policies: Policies,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
     /// The journal was put back to an older copy since this life began, and has lost claims that it
@@ -88,6 +93,7 @@ impl<'a> Oracle<'a> {
             paused: BTreeMap::new(),
             older_until: None,
             surplus: Vec::new(),
+            policies: Policies::default(),
             adopted: BTreeSet::new(),
             is_behind: false,
             told: BTreeMap::new(),
@@ -219,13 +225,30 @@ impl<'a> Oracle<'a> {
                 Some(_) => {}
             }
         }
+        let server = self.scenario.start + SignedDuration::try_from(time).unwrap_or_default();
+        if let Some(key) = key.as_ref().filter(|key| !self.is_behind && !is_by_hand(key)) {
+            // Where an answer is awaited that tells of the quota, nobody says that it is spent.
+            let awaited_from = server - wall.duration_since(key.scheduled_at()) - LONGEST_ANSWER;
+            let waits = |sent: &Sent| sent.account == *account && sent.server >= awaited_from;
+            let was_sent = |sent: &Sent| sent.key.as_ref() == Some(key);
+            let decided = wall - SignedDuration::try_from(time.saturating_sub(asked)).unwrap_or_default();
+            if !self.sent.iter().any(|sent| waits(sent) || was_sent(sent))
+                && let Err(what) = self.policies.sends(self.scenario, key, decided)
+            {
+                self.violated(what);
+            }
+        }
         let spending = self.spending.entry(account.clone()).or_default();
         if let Err(what) = spending.sends(number, (asked, time), settings, (network, self.scenario.apart)) {
             self.violated(format!("quota of {account}: #{number}: {what}"));
         }
-        let server = self.scenario.start + SignedDuration::try_from(time).unwrap_or_default();
         self.sent.push(Sent { key, account: account.clone(), wall, server, settings });
         number
+    }
+
+    /// A person asks for a run under this instant.
+    pub(super) fn asks(&mut self, at: Timestamp) {
+        self.policies.asks(at);
     }
 
     /// A process begins with these entries paused.
@@ -303,6 +326,9 @@ impl<'a> Oracle<'a> {
     /// An operator reads the log.
     pub(super) fn told(&mut self, life: u32, event: Event) {
         self.seen.insert(event.name());
+        if let Err(what) = self.policies.told(&event, self.scenario) {
+            self.violated(what);
+        }
         let (entry, at, pass, state) = match &event {
             Event::ActionStarted(e) => (&e.entry, e.scheduled_at, e.pass, "started"),
             Event::ActionFinished(e) if e.action.succeeded() => {
@@ -521,6 +547,8 @@ impl<'a> Oracle<'a> {
             self.seen.insert(row.state.as_str());
         }
         wrong.extend(self.uncalled_for(committed));
+        let again = self.policies.runs_again(committed);
+        wrong.extend(again.map(|key| format!("{key} is run by a question that was asked again")));
         let excused = |at: Timestamp| {
             at > duty
                 || Some(at) <= self.older_until

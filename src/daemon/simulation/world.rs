@@ -63,6 +63,8 @@ enum Happens {
     /// The daemon is told to read the file that is in place.
     Reread,
     Resume(EntryName),
+    /// A person asks for a run once more, under the instant of the first time.
+    AsksAgain(EntryName, Timestamp),
     /// Somebody makes the copy of the journal that an act puts back.
     Copies(usize),
     ResumeInCloud66(&'static str),
@@ -337,6 +339,10 @@ impl<'a> World<'a> {
             Happens::Resume(entry) => {
                 self.here = self.leader().unwrap_or(self.here);
                 self.steer(&entry, PauseChange::Resumed)
+            }
+            Happens::AsksAgain(entry, at) => {
+                self.here = self.leader().unwrap_or(self.here);
+                self.fire(&entry, Some(at))
             }
             Happens::ResumeInCloud66(stack) => {
                 self.network.api_mut().pause_all(stack, false);

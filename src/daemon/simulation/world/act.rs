@@ -35,7 +35,7 @@ impl World<'_> {
             }
             Act::Fire(ref entry) => {
                 self.here = self.leader().unwrap_or(self.here);
-                self.fire(entry)
+                self.asks_for_a_run(entry)
             }
             Act::Pause(ref entry, span) => {
                 self.here = self.leader().unwrap_or(self.here);

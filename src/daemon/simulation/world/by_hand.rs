@@ -1,9 +1,12 @@
 //! What people ask of the daemon: to fire an entry, to pause or resume one.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::super::disk::Write;
-use super::{Step, World};
+use super::{Happens, Step, World};
 use crate::control::Wanted;
 use crate::daemon::node::{Asker, FireByHand, Input, PauseChange, Steering};
 use crate::dispatch::Haste;
@@ -19,10 +22,26 @@ impl World<'_> {
         process.node.schedule().entries.iter().find(|entry| awake && entry.name == *name).cloned()
     }
 
-    pub(super) fn fire(&mut self, name: &EntryName) -> Step {
+    /// A person asks for a run. In every other world the question names its instant, as the
+    /// command's does, and may be asked again: its answer was lost.
+    pub(super) fn asks_for_a_run(&mut self, name: &EntryName) -> Step {
+        if !self.scenario.seed.is_multiple_of(2) {
+            return self.fire(name, None);
+        }
+        let wall = self.now().wall;
+        let at = Timestamp::from_microsecond(wall.as_microsecond() | 1).unwrap_or(wall);
+        self.book.asks(at);
+        if self.chances.bool() {
+            let after = Duration::from_millis(self.chances.u64(..6000));
+            self.at(self.time + after, Happens::AsksAgain(name.clone(), at));
+        }
+        self.fire(name, Some(at))
+    }
+
+    pub(super) fn fire(&mut self, name: &EntryName, at: Option<Timestamp>) -> Step {
         let Some(entry) = self.running(name) else { return Ok(()) };
         let (asker, haste) = (Asker::default(), Haste::Usual);
-        let wanted = Wanted::Now { args: None, haste, at: None };
+        let wanted = Wanted::Now { args: None, haste, at };
         self.handle(Input::Fire(FireByHand { asker, entry, wanted, by_uid: 0 }))?;
         self.point()
     }
