@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::links;
 use super::policies::Policies;
-use super::scenario::Scenario;
+use super::scenario::{Act, Scenario};
 use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
 use crate::clock::Now;
@@ -20,6 +20,9 @@ use crate::quota::Answer;
 use crate::rehearsal::network::Network;
 use crate::sandbox;
 use crate::schedule::{AccountName, EntryName, Schedule};
+
+/// A clock that is further from the API's is wrong.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// An effect that comes so long after its request was sent is taken not to come.
 const BOUND: SignedDuration = SignedDuration::from_secs(119);
@@ -427,7 +430,7 @@ impl<'a> Oracle<'a> {
             let mut entries = self.scenario.universe.entries.iter();
             let is_late = actions.iter().any(|action| late.contains_key(action));
             let is_idempotent = entries.any(|entry| entry.name == *key.entry() && entry.idempotent);
-            if is_idempotent || is_late {
+            if is_idempotent || is_late || self.was_sent_by_a_wrong_clock(key) {
                 doubled = true;
             } else {
                 wrong.push(format!("{key} started the actions {actions:?}"));
@@ -505,7 +508,8 @@ impl<'a> Oracle<'a> {
                     None => !actions.is_empty(),
                 },
                 State::Missed | State::Skipped | State::Rejected => {
-                    actions.iter().all(|action| late.contains_key(action))
+                    self.was_sent_by_a_wrong_clock(key)
+                        || actions.iter().all(|action| late.contains_key(action))
                 }
                 State::Unknown => true,
                 State::Due | State::Waiting | State::Sending => true,
@@ -559,6 +563,16 @@ impl<'a> Oracle<'a> {
             let more = wrong.len() - 1;
             self.violated(if more == 0 { first.clone() } else { format!("{first}, and {more} more") });
         }
+    }
+
+    /// Whether an attempt that came into doubt left while the clock was wrong, and somebody sets
+    /// that clock: the next process looks for it by the time that the clock showed, as if the clock
+    /// had been right, or as wrong as it is now.
+    fn was_sent_by_a_wrong_clock(&self, key: &Key) -> bool {
+        let is_wrong = |sent: &Sent| sent.wall.duration_since(sent.server).abs() > CLOCKS_APART;
+        self.adopted.contains(key)
+            && self.scenario.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_)))
+            && self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && is_wrong(sent))
     }
 
     /// Claims of what is not due by any reading.
