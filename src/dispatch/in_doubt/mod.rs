@@ -88,7 +88,7 @@ pub(super) struct Doubts {
     unnamed: Vec<(Key, InDoubtAttempt)>,
     /// Attempts that have started although nothing tells which action is whose, and the actions
     /// that they own together. Neither competes with other attempts any more. Kept for
-    /// [`REMEMBERED`].
+    /// [`verdicts::REMEMBERED`].
     shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// Occurrences that were sent again: the stack's list is read once more.
