@@ -32,7 +32,7 @@ fn group(path: &Path) -> Option<u32> {
 }
 
 fn name_in(groups: &str, group: u32) -> Option<String> {
-    let is_it = |line: &&str| line.split(':').nth(2).and_then(|of| of.parse().ok()) == Some(group);
+    let is_it = |line: &&str| line.split(':').nth(2).and_then(|id| id.parse().ok()) == Some(group);
     let name = groups.lines().find(is_it)?.split(':').next()?;
     (!name.is_empty()).then(|| name.to_owned())
 }

@@ -199,9 +199,9 @@ impl Checked {
         if let Some(asked) = &self.asked {
             writeln!(out, "{}", asked.summary)?;
         }
-        let of = |severity| all.iter().filter(|found| found.severity == severity).count();
-        if of(Severity::Error) > 0 {
-            let errors = counted(of(Severity::Error), "error", "errors");
+        let count = |severity| all.iter().filter(|found| found.severity == severity).count();
+        if count(Severity::Error) > 0 {
+            let errors = counted(count(Severity::Error), "error", "errors");
             return writeln!(out, "error: {errors} in {}", config.display());
         }
         let more = |number, one, many| match number {
@@ -213,8 +213,8 @@ impl Checked {
             "ok: {}, {}{}{}",
             counted(loaded.schedule.entries.len(), "entry", "entries"),
             counted(loaded.schedule.accounts.len(), "account", "accounts"),
-            more(of(Severity::Warning), "warning", "warnings"),
-            more(of(Severity::Note), "note", "notes"),
+            more(count(Severity::Warning), "warning", "warnings"),
+            more(count(Severity::Note), "note", "notes"),
         )?;
         match busiest(&loaded.schedule, now) {
             Some(busiest) if busiest.percent() > BUSY_PERCENT => writeln!(out, "{}", busy(&busiest)),

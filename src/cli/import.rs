@@ -91,7 +91,7 @@ impl Imported {
             let mut names: Vec<&str> = crontab.variables.iter().map(|(_, name)| name.as_str()).collect();
             names.dedup();
             text += &format!(
-                "  # CrontabLine {first}: a job has the variables of its stack, not those of the crontab: set {} there.\n",
+                "  # Line {first}: a job has the variables of its stack, not those of the crontab: set {} there.\n",
                 names.join(", ")
             );
         }
@@ -118,7 +118,7 @@ impl Imported {
             }
         }
         for (number, reason) in &crontab.unread {
-            text += &format!("\n  # CrontabLine {number}: {reason}.\n");
+            text += &format!("\n  # Line {number}: {reason}.\n");
         }
         let all = crontab.lines.len() + crontab.unread.len();
         let lines = if all == 1 { "1 line" } else { &format!("{all} lines") };
@@ -130,11 +130,11 @@ impl Imported {
     fn entry(line: &CrontabLine, found: &StackJobs, schedule: &Schedule) -> Result<Entry, String> {
         let number = line.number;
         let cron = Expression::parse(&line.cron)
-            .map_err(|error| format!("CrontabLine {number}: {}; {}.", error.message, error.help))?;
+            .map_err(|error| format!("Line {number}: {}; {}.", error.message, error.help))?;
         if let Some(zone) = &line.timezone
             && TimeZone::get(zone).is_err()
         {
-            return Err(format!("CrontabLine {number}: no time zone is named `{zone}`, as CRON_TZ has it."));
+            return Err(format!("Line {number}: no time zone is named `{zone}`, as CRON_TZ has it."));
         }
         let (job, args) = match find(&line.command, &found.jobs) {
             Match::Job { job, args } => (job, args),
@@ -142,23 +142,23 @@ impl Imported {
                 let names: Vec<String> =
                     jobs.iter().map(|job| format!("`{}` (uid {})", job.name, job.uid)).collect();
                 return Err(format!(
-                    "CrontabLine {number}: several jobs of the stack run this command, and one has to be chosen: {}.",
+                    "Line {number}: several jobs of the stack run this command, and one has to be chosen: {}.",
                     names.join(", ")
                 ));
             }
             Match::Nothing => {
                 return Err(format!(
-                    "CrontabLine {number}: no job of the stack runs this command. Make one at Cloud 66, and import again."
+                    "Line {number}: no job of the stack runs this command. Make one at Cloud 66, and import again."
                 ));
             }
         };
         if JobUid::new(&job.uid).is_err() || one_line(&job.uid) != job.uid {
             return Err(format!(
-                "CrontabLine {number}: the uid of the job `{}` is none by which it could be run.",
+                "Line {number}: the uid of the job `{}` is none by which it could be run.",
                 job.name
             ));
         }
-        let mut notes = vec![format!("CrontabLine {number} of the crontab: {}", line.command)];
+        let mut notes = vec![format!("Line {number} of the crontab: {}", line.command)];
         let runs = |entry: &&std::sync::Arc<crate::schedule::Entry>| {
             entry.stack == found.stack.uid && entry.job.as_str() == job.uid
         };

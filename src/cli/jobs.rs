@@ -72,7 +72,7 @@ enum AccountError {
 #[error("--yaml prints YAML, and --format json JSON: name one of them")]
 struct TwoFormats;
 
-/// StackAnswer to the question for a stack.
+/// Answer to the question for a stack.
 enum StackAnswer {
     Jobs(Chosen, Vec<Job>),
     WrongStack(StackError),

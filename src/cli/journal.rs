@@ -89,8 +89,8 @@ fn shards(schedule: &Schedule) -> Vec<(crate::schedule::ShardName, Vec<crate::sc
     let shards = schedule.shards();
     let named = shards.iter().filter_map(|shard| shard.name().map(|name| (shard, name)));
     let accounts = |shard: &Shard| {
-        let of = schedule.accounts.iter().filter(|account| account.shard == *shard);
-        of.map(|account| account.name.clone()).collect()
+        let accounts = schedule.accounts.iter().filter(|account| account.shard == *shard);
+        accounts.map(|account| account.name.clone()).collect()
     };
     named.map(|(shard, name)| (name.clone(), accounts(shard))).collect()
 }

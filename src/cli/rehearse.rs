@@ -226,7 +226,7 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
     let summary = whole.summary;
     let bold = Style::new().bold();
     writeln!(out, "{bold}{} to {}, seed {}{bold:#}", whole.from, whole.until, whole.seed)?;
-    let of = |parts: &[(u64, &str)]| {
+    let listed = |parts: &[(u64, &str)]| {
         let parts = parts.iter().filter(|(number, _)| *number > 0);
         parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
     };
@@ -236,14 +236,18 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
         (
             "sent",
             summary.sent,
-            of(&[(summary.started, "started"), (summary.rejected, "rejected"), (summary.unknown, "unknown")]),
+            listed(&[
+                (summary.started, "started"),
+                (summary.rejected, "rejected"),
+                (summary.unknown, "unknown"),
+            ]),
         ),
         ("late", summary.late, format!("over 1 s; the highest lateness is {}", seconds(highest))),
         ("waited", summary.waited, String::new()),
         (
             "missed",
             summary.missed,
-            of(&[
+            listed(&[
                 (summary.missed_deadline, "deadline"),
                 (summary.missed_superseded, "superseded"),
                 (summary.missed_quota, "quota"),
@@ -254,7 +258,7 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
         (
             "skipped",
             summary.skipped(),
-            of(&[
+            listed(&[
                 (summary.skipped_overlap, "overlap"),
                 (summary.skipped_paused, "paused"),
                 (summary.skipped_calendar, "calendar"),
@@ -264,12 +268,12 @@ fn print_text(whole: &Whole<'_>, out: &mut dyn Write) -> io::Result<()> {
         (
             "finished",
             summary.succeeded + summary.failed,
-            of(&[(summary.succeeded, "succeeded"), (summary.failed, "failed")]),
+            listed(&[(summary.succeeded, "succeeded"), (summary.failed, "failed")]),
         ),
         (
             "requests",
             summary.requests_fire + summary.requests_follow_up + summary.requests_check,
-            of(&[
+            listed(&[
                 (summary.requests_fire, "fire"),
                 (summary.requests_follow_up, "follow-up"),
                 (summary.requests_check, "check"),

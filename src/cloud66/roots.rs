@@ -61,7 +61,8 @@ fn in_directory(path: &Path) -> Result<(), String> {
     let entries = fs::read_dir(path).map_err(|error| error.to_string())?;
     let mut files = entries.filter_map(Result::ok).map(|entry| entry.path());
     let has = |path: PathBuf| {
-        fs::metadata(&path).is_ok_and(|of| of.is_file()) && matches!(has_certificate(&path), Ok(true))
+        fs::metadata(&path).is_ok_and(|metadata| metadata.is_file())
+            && matches!(has_certificate(&path), Ok(true))
     };
     files.any(has).then_some(()).ok_or_else(|| "no file in it has a certificate in PEM".to_owned())
 }

@@ -135,19 +135,19 @@ impl StatusReader {
         let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
         let schedule = Arc::clone(&snapshot.schedule);
-        let chains = around.iter().filter(|of| of.is_expected()).map(|of| {
-            let names: Vec<EntryName> = of.upstream.iter().map(|entry| entry.name.clone()).collect();
+        let chains = around.iter().filter(|listed| listed.is_expected()).map(|listed| {
+            let names: Vec<EntryName> = listed.upstream.iter().map(|entry| entry.name.clone()).collect();
             names
         });
         let wanted =
             JournalQuestion { keys: around.iter().filter_map(last).collect(), chains: chains.collect() };
         let JournalAnswer { records, took, lately, members } = self.read(wanted, schedule, now).await;
         let mut records = records.into_iter();
-        for of in around.iter_mut().filter(|of| of.last.is_some()) {
-            of.record = records.next().flatten();
+        for listed in around.iter_mut().filter(|listed| listed.last.is_some()) {
+            listed.record = records.next().flatten();
         }
-        for (of, took) in around.iter_mut().filter(|of| of.is_expected()).zip(took) {
-            of.expected = of.next.zip(took).and_then(|(next, took)| next.checked_add(took).ok());
+        for (listed, took) in around.iter_mut().filter(|listed| listed.is_expected()).zip(took) {
+            listed.expected = listed.next.zip(took).and_then(|(next, took)| next.checked_add(took).ok());
         }
         let surveyed = self.runs.survey().await;
         let put_together = move || {

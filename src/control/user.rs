@@ -16,7 +16,7 @@ pub(super) fn name(Uid(uid): Uid) -> String {
 
 fn name_in(users: &str, uid: u32) -> Option<String> {
     let line =
-        users.lines().find(|line| line.split(':').nth(2).and_then(|of| of.parse().ok()) == Some(uid))?;
+        users.lines().find(|line| line.split(':').nth(2).and_then(|id| id.parse().ok()) == Some(uid))?;
     line.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 

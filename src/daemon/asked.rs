@@ -57,7 +57,8 @@ impl Leader {
     pub(super) fn gravest_problem(&self, daemon: &Daemon, now: Now) -> Option<String> {
         let health = self.requests.journal.health().borrow().clone();
         let on_disk = daemon.shared.on_disk.seen();
-        let accounts: Vec<_> = self.node.core().standings().map(|(name, of)| (name.clone(), of)).collect();
+        let accounts: Vec<_> =
+            self.node.core().standings().map(|(name, standing)| (name.clone(), standing)).collect();
         let not_ready = daemon.not_ready(Some(self), &health, now);
         let endings: Vec<_> =
             daemon.calendars.iter().filter_map(|calendar| ending(calendar, now.wall)).collect();
@@ -129,7 +130,7 @@ impl Daemon {
         let health = leader.map_or(Health::Well, |leader| leader.requests.journal.health().borrow().clone());
         let not_ready = self.not_ready(leader, &health, now);
         let core = leader.map(|leader| leader.node.core());
-        let known = |core: &Core| core.standings().map(|(name, of)| (name.clone(), of)).collect();
+        let known = |core: &Core| core.standings().map(|(name, standing)| (name.clone(), standing)).collect();
         Snapshot {
             now: now.wall,
             since: self.desk.since,

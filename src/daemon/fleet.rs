@@ -286,13 +286,13 @@ impl Fleet {
         let entries = schedule.entries.len();
         self.schedule = Arc::clone(&schedule);
         let mut waits = Vec::new();
-        for (shard, of) in &mut self.loops {
+        for (shard, running) in &mut self.loops {
             // A shard that the file has no more is led on, with nothing in it.
             let mut part = parts.remove(shard).unwrap_or_else(|| Part::empty(&schedule));
             let (done, replaced) = oneshot::channel();
             part.done = Some(done);
-            of.schedule = Arc::clone(&part.prepared.schedule);
-            if of.parts.send(part).await.is_ok() {
+            running.schedule = Arc::clone(&part.prepared.schedule);
+            if running.parts.send(part).await.is_ok() {
                 waits.push(replaced);
             }
         }
@@ -331,16 +331,16 @@ impl Fleet {
             }
             ControlRequest::Fire(fire) => {
                 let shard = fire.entry.account.shard.clone();
-                let Some(of) = self.loop_of(&shard) else { return };
-                let schedule = Arc::clone(&of.schedule);
+                let Some(running) = self.loop_of(&shard) else { return };
+                let schedule = Arc::clone(&running.schedule);
                 (shard, ControlRequest::Fire(Box::new(Fire { schedule, ..*fire })))
             }
             ControlRequest::Pause(steer, terms) => (steer.shard.clone(), ControlRequest::Pause(steer, terms)),
             ControlRequest::Resume(steer) => (steer.shard.clone(), ControlRequest::Resume(steer)),
             ControlRequest::Snapshot { most, answer } => return self.snapshot(most, answer),
         };
-        if let Some(of) = self.loop_of(&shard) {
-            let _ = of.asks.send(ask);
+        if let Some(running) = self.loop_of(&shard) {
+            let _ = running.asks.send(ask);
         }
     }
 
@@ -351,9 +351,9 @@ impl Fleet {
     /// Asks all loops how things stand.
     fn snapshot(&self, most: usize, answer: oneshot::Sender<Box<Snapshot>>) {
         let mut coming = Vec::new();
-        for of in self.loops.values() {
+        for running in self.loops.values() {
             let (answer, answered) = oneshot::channel();
-            if of.asks.send(ControlRequest::Snapshot { most, answer }).is_ok() {
+            if running.asks.send(ControlRequest::Snapshot { most, answer }).is_ok() {
                 coming.push(answered);
             }
         }

@@ -69,10 +69,10 @@ impl Part {
         }
         let mut parts: BTreeMap<Shard, Clients> =
             schedule.shards().into_iter().map(|shard| (shard, Clients::new())).collect();
-        let of: HashMap<&AccountName, &Shard> =
+        let shards: HashMap<&AccountName, &Shard> =
             schedule.accounts.iter().map(|account| (&account.name, &account.shard)).collect();
         for (name, client) in clients {
-            if let Some(part) = of.get(&name).and_then(|shard| parts.get_mut(shard)) {
+            if let Some(part) = shards.get(&name).and_then(|shard| parts.get_mut(shard)) {
                 part.insert(name, client);
             }
         }

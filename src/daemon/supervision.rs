@@ -67,13 +67,14 @@ impl Supervision {
             return;
         }
         let looks = !self.told.ready || !self.told.reloaded;
-        let of = self.of(shard);
-        of.lives = of.pulse.lives(core.claims_up_to(), now.mono);
-        (of.at, of.leadership, of.journal_is_ill) = (now.mono, None, journal_is_ill);
-        of.is_current = core.is_current(now);
-        if looks || of.looked_at.is_none_or(|at| now.mono.saturating_sub(at) >= STATUS_EVERY) {
-            (of.next, of.waiting, of.looked_at) = (core.next_up(), core.number_waiting(), Some(now.mono));
-            of.problem = problem();
+        let turned = self.of(shard);
+        turned.lives = turned.pulse.lives(core.claims_up_to(), now.mono);
+        (turned.at, turned.leadership, turned.journal_is_ill) = (now.mono, None, journal_is_ill);
+        turned.is_current = core.is_current(now);
+        if looks || turned.looked_at.is_none_or(|at| now.mono.saturating_sub(at) >= STATUS_EVERY) {
+            (turned.next, turned.waiting, turned.looked_at) =
+                (core.next_up(), core.number_waiting(), Some(now.mono));
+            turned.problem = problem();
         }
         self.news(now);
     }
@@ -99,28 +100,30 @@ impl Supervision {
 
     fn news(&mut self, now: Now) {
         self.notifier.settle();
-        let hangs = |of: &Turned| now.mono.saturating_sub(of.at) >= HANGS;
+        let hangs = |turned: &Turned| now.mono.saturating_sub(turned.at) >= HANGS;
         let turn = Turn {
-            is_current: self.loops.values().all(|of| of.is_current),
-            lives: self.loops.values().all(|of| of.lives && !hangs(of)),
+            is_current: self.loops.values().all(|turned| turned.is_current),
+            lives: self.loops.values().all(|turned| turned.lives && !hangs(turned)),
             watchdog: self.notifier.watchdog(),
         };
         let is_ready = self.told.ready || turn.is_current;
         let status = || {
-            let leads = || self.loops.values().filter(|of| of.leadership.is_none());
-            match (leads().any(|of| of.journal_is_ill), is_ready) {
+            let leads = || self.loops.values().filter(|turned| turned.leadership.is_none());
+            match (leads().any(|turned| turned.journal_is_ill), is_ready) {
                 (true, _) => return "the journal cannot be written: nothing new is started".to_owned(),
                 (false, false) => return "what came due is being claimed".to_owned(),
                 (false, true) => {}
             }
             let (number, all) = (leads().count(), self.loops.len());
             if number == 0 {
-                let all = self.loops.values().filter_map(|of| of.leadership.clone());
-                return all.reduce(Leadership::or_worse).map_or_else(String::new, |of| of.to_string());
+                let all = self.loops.values().filter_map(|turned| turned.leadership.clone());
+                return all
+                    .reduce(Leadership::or_worse)
+                    .map_or_else(String::new, |turned| turned.to_string());
             }
-            let next = leads().filter_map(|of| of.next.as_ref()).min_by_key(|next| next.scheduled_at);
-            let status = status(next, leads().map(|of| of.waiting).sum());
-            let status = match leads().find_map(|of| of.problem.as_ref()) {
+            let next = leads().filter_map(|turned| turned.next.as_ref()).min_by_key(|next| next.scheduled_at);
+            let status = status(next, leads().map(|turned| turned.waiting).sum());
+            let status = match leads().find_map(|turned| turned.problem.as_ref()) {
                 Some(problem) => format!("problems: {problem}; {status}"),
                 None => status,
             };

@@ -157,8 +157,8 @@ impl Dispatch {
             // Whoever makes up for a span looks at how it went.
             Origin::Backfill => return None,
         };
-        let of = ending.origin.first(scheduled_at);
-        if number > policy.times || self.is_overtaken(&entry.name, of) {
+        let first = ending.origin.first(scheduled_at);
+        if number > policy.times || self.is_overtaken(&entry.name, first) {
             return None;
         }
         let mut at = policy.after.due_at(now.wall, number);
@@ -167,7 +167,7 @@ impl Dispatch {
         while at.subsec_nanosecond() == 0 || self.occurrences.id_of(&self.key_of(&ending.key, at)).is_some() {
             at = at.checked_add(SignedDuration::from_micros(1)).ok()?;
         }
-        let origin = Origin::Retry(Retry { of, number, args });
+        let origin = Origin::Retry(Retry { of: first, number, args });
         Some(Planned::new(entry, origin, (at, ending.key.pass()), at))
     }
 

@@ -101,8 +101,8 @@ pub(super) fn create(path: &Path) -> Result<File, JournalError> {
 }
 
 /// A name that was given in a directory is there after a power failure too.
-pub(super) fn sync_directory(of: &Path) -> Result<(), JournalError> {
-    let directory = of.parent().unwrap_or(of);
+pub(super) fn sync_directory(path: &Path) -> Result<(), JournalError> {
+    let directory = path.parent().unwrap_or(path);
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| JournalError::io(directory, &error))

@@ -103,9 +103,9 @@ impl Memory {
 
     /// Returns true when another pass through the instant settles the claim of this pass.
     fn is_kept_by_another_pass(&self, claim: &Claim) -> bool {
-        let of = |pass| claim.key.clone().in_pass(pass);
+        let in_pass = |pass| claim.key.clone().in_pass(pass);
         let once = claim.repetition == Repetition::Once;
-        self.rows.range(of(0)..=of(u32::MAX)).any(|(key, (_, progress))| match progress.state {
+        self.rows.range(in_pass(0)..=in_pass(u32::MAX)).any(|(key, (_, progress))| match progress.state {
             State::Due | State::Waiting => once || key.pass() < claim.key.pass(),
             State::Rejected | State::Missed | State::Skipped => false,
             _ => once,

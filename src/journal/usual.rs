@@ -115,11 +115,11 @@ fn read(journal: &Location, filter: &Filter, statistics: &mut Statistics) -> Res
 
 impl From<Statistics> for UsualRuns {
     fn from(statistics: Statistics) -> UsualRuns {
-        let ran = statistics.finish().filter(|of| of.runs > 0);
-        let usual = ran.map(|of| {
-            let run = of.run_ms_median.and_then(|ms| ms.try_into().ok()).map(Duration::from_millis);
-            let failures = of.runs - of.successes;
-            (of.entry, Usual { run, failures_of_1000: failures * 1000 / of.runs })
+        let ran = statistics.finish().filter(|summary| summary.runs > 0);
+        let usual = ran.map(|summary| {
+            let run = summary.run_ms_median.and_then(|ms| ms.try_into().ok()).map(Duration::from_millis);
+            let failures = summary.runs - summary.successes;
+            (summary.entry, Usual { run, failures_of_1000: failures * 1000 / summary.runs })
         });
         UsualRuns(usual.collect())
     }

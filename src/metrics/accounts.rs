@@ -87,38 +87,38 @@ impl Accounts {
     }
 
     fn stands(&self, account: &AccountName, gauges: &Gauges) {
-        let of = OfAccount { account: account.to_string() };
-        self.limit.get_or_create(&of).set(gauges.limit.into());
-        self.reserve.get_or_create(&of).set(gauges.reserve.into());
-        self.exhausted.get_or_create(&of).set(gauges.exhausted.into());
+        let labels = OfAccount { account: account.to_string() };
+        self.limit.get_or_create(&labels).set(gauges.limit.into());
+        self.reserve.get_or_create(&labels).set(gauges.reserve.into());
+        self.exhausted.get_or_create(&labels).set(gauges.exhausted.into());
         // Before the API has told it there is no series: zero would be an alarm.
         if let Some(remaining) = gauges.remaining {
-            self.remaining.get_or_create(&of).set(remaining.into());
+            self.remaining.get_or_create(&labels).set(remaining.into());
         }
         for (priority, count) in gauges.waiting {
-            let labels = Waiting { account: of.account.clone(), priority: word(priority) };
+            let labels = Waiting { account: labels.account.clone(), priority: word(priority) };
             self.waiting.get_or_create(&labels).set(count.try_into().unwrap_or(i64::MAX));
         }
         let sent = gauges.sent;
         for (purpose, count) in [("fire", sent.fires), ("follow_up", sent.follow_ups), ("check", sent.checks)]
         {
-            let labels = Requests { account: of.account.clone(), purpose };
+            let labels = Requests { account: labels.account.clone(), purpose };
             self.requests.get_or_create(&labels).inner().store(count, Relaxed);
         }
-        self.throttled.get_or_create(&of).inner().store(sent.throttled, Relaxed);
+        self.throttled.get_or_create(&labels).inner().store(sent.throttled, Relaxed);
     }
 
     fn forget(&self, account: &AccountName) {
-        let of = OfAccount { account: account.to_string() };
+        let labels = OfAccount { account: account.to_string() };
         for family in [&self.limit, &self.remaining, &self.reserve, &self.exhausted] {
-            family.remove(&of);
+            family.remove(&labels);
         }
-        self.throttled.remove(&of);
+        self.throttled.remove(&labels);
         for priority in [Priority::High, Priority::Normal, Priority::Low] {
-            self.waiting.remove(&Waiting { account: of.account.clone(), priority: word(priority) });
+            self.waiting.remove(&Waiting { account: labels.account.clone(), priority: word(priority) });
         }
         for purpose in ["fire", "follow_up", "check"] {
-            self.requests.remove(&Requests { account: of.account.clone(), purpose });
+            self.requests.remove(&Requests { account: labels.account.clone(), purpose });
         }
     }
 }

@@ -60,11 +60,11 @@ fn of_account(number: usize, account: &Account, learnt: &Learnt, findings: &mut 
     };
     if let Some(error) = of_account {
         let missing = failed.filter(|error| error.is_of_account()).count();
-        let of = learnt.jobs.len();
-        let what = match of {
+        let total = learnt.jobs.len();
+        let what = match total {
             1 => "its stack".to_owned(),
-            of if missing == of => format!("its {of} stacks"),
-            of => format!("{missing} of its {of} stacks"),
+            total if missing == total => format!("its {total} stacks"),
+            total => format!("{missing} of its {total} stacks"),
         };
         let message = format!("account `{}` could not be asked about {what}: {error}", account.name);
         findings.push(finding(Severity::Error, message, error));

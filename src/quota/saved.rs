@@ -28,7 +28,7 @@ pub struct Saved {
     pub limit: u32,
     /// The word of the newest answer.
     pub told: Option<SavedTold>,
-    /// NewestAnswer to that process, and not only to one before it.
+    /// Told to that process, and not only to one before it.
     #[serde(default)]
     pub confirmed: bool,
     /// Requests in flight, lost, or answered without a Remaining: any of them may have been counted

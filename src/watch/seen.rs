@@ -69,11 +69,11 @@ impl FileSeen {
 
 /// The last of several looks, once two in a row show the same, or there were enough. Who writes a
 /// file in place empties it first: half of a schedule, or none, may be a valid one.
-pub fn once_it_stays<T, S: PartialEq>(first: T, of: impl Fn(&T) -> &S, mut look: impl FnMut() -> T) -> T {
+pub fn once_it_stays<T, S: PartialEq>(first: T, part: impl Fn(&T) -> &S, mut look: impl FnMut() -> T) -> T {
     let mut last = first;
     for _ in 0..MOST_LOOKS {
         let next = look();
-        let stays = of(&next) == of(&last);
+        let stays = part(&next) == part(&last);
         last = next;
         if stays {
             break;
@@ -91,12 +91,16 @@ mod tests {
 
     #[test]
     fn a_file_is_taken_once_it_stays_the_same() {
-        let of = |shown: &[&'static str]| {
+        let shown_last = |shown: &[&'static str]| {
             let mut looks = shown[1..].iter().copied();
             once_it_stays(shown[0], |look| look, || looks.next().expect("another look"))
         };
-        assert_eq!(of(&["a", "a"]), "a");
-        assert_eq!(of(&["", "jobs:", "jobs: {}", "jobs: {}"]), "jobs: {}", "emptied, and written bit by bit");
+        assert_eq!(shown_last(&["a", "a"]), "a");
+        assert_eq!(
+            shown_last(&["", "jobs:", "jobs: {}", "jobs: {}"]),
+            "jobs: {}",
+            "emptied, and written bit by bit"
+        );
         let mut number = 0;
         let last = once_it_stays(
             0,

@@ -38,8 +38,8 @@ const LONGEST_GAP: Duration = Duration::from_secs(5);
 const CATCHES_UP: Duration = Duration::from_secs(60);
 
 /// Milliseconds before and after a fault of the leader within which what is due may stay unknown:
-/// its answer is not written yet, or its permit has not ended.
-const IN_DOUBT: std::ops::Range<i64> = -1500..3000;
+/// the answer is not written yet, or no other member leads yet.
+const IN_DOUBT: std::ops::Range<i64> = -2000..5000;
 
 /// An occurrence, as a request names it in its arguments.
 type Named = (String, i64);
@@ -47,10 +47,10 @@ type Named = (String, i64);
 /// Entries of an expression. Those whose action is followed are the ones with an even number, as
 /// `everything_settles` expects.
 fn entries(sandbox: &Sandbox, cron: &str) -> String {
-    let entry = |of: usize| {
-        let (job, follow) = (["j1", "j2"][of % 2], of.is_multiple_of(2));
+    let entry = |number: usize| {
+        let (job, follow) = (["j1", "j2"][number % 2], number.is_multiple_of(2));
         format!(
-            "  e{of}: {{ stack: s1, job: {job}, args_template: 'e{of} {{unix}}', cron: '{cron}', overlap: allow, \
+            "  e{number}: {{ stack: s1, job: {job}, args_template: 'e{number} {{unix}}', cron: '{cron}', overlap: allow, \
              catch_up: all, follow: {follow} }}\n"
         )
     };

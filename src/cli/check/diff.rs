@@ -134,7 +134,7 @@ pub(super) fn print_text(
         table.row(cells, None, out)?;
     }
     table.finish(out)?;
-    let sum = |of: fn(&EntryDifference) -> usize| difference.entries.iter().map(of).sum::<usize>();
+    let sum = |count: fn(&EntryDifference) -> usize| difference.entries.iter().map(count).sum::<usize>();
     let (come, go) = (sum(|entry| entry.come.len()), sum(|entry| entry.go.len()));
     let cut = if difference.cut { ", of the first million that were compared" } else { "" };
     writeln!(

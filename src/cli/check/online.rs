@@ -62,11 +62,11 @@ async fn ask_all(schedule: &Schedule, accounts: &[Arc<Account>], desks: &[Arc<Ch
 fn in_file_order(schedule: &Schedule, asked: &[Arc<Account>], learnt: Vec<Learnt>) -> Vec<Learnt> {
     let mut learnt = asked.iter().zip(learnt).peekable();
     let nothing = || Learnt { stacks: Ok(Vec::new()), jobs: Default::default() };
-    let of = |account: &Arc<Account>| match learnt.next_if(|(asked, _)| asked.name == account.name) {
+    let answers = |account: &Arc<Account>| match learnt.next_if(|(asked, _)| asked.name == account.name) {
         Some((_, learnt)) => learnt,
         None => nothing(),
     };
-    schedule.accounts.iter().map(of).collect()
+    schedule.accounts.iter().map(answers).collect()
 }
 
 fn no_desk(number: usize, account: &Account, error: &NoDesk) -> Finding {

@@ -78,7 +78,7 @@ impl<'a> HistoryRecord<'a> {
             entry: record.key.entry().as_str(),
             scheduled_at: record.key.scheduled_at(),
             pass: Some(record.key.pass()).filter(|&pass| pass > 0),
-            retry_of: record.retry().map(|(of, _)| of),
+            retry_of: record.retry().map(|(first, _)| first),
             retry: record.retry().map(|(_, number)| number),
             origin: record.link.map(Linked::as_str),
             state: record.state.as_str(),
@@ -133,7 +133,9 @@ fn cells(record: &Record) -> [Cell; 9] {
     [
         Cell::plain(record.key.entry().as_str()),
         Cell::plain(match (record.key.pass(), record.retry()) {
-            (_, Some((of, number))) => format!("{:.0} retry {number} of {of}", record.key.scheduled_at()),
+            (_, Some((first, number))) => {
+                format!("{:.0} retry {number} of {first}", record.key.scheduled_at())
+            }
             (_, None) if record.is_backfill() => format!("{} backfill", record.key.scheduled_at()),
             (0, None) => record.key.scheduled_at().to_string(),
             (pass, None) => format!("{} pass {pass}", record.key.scheduled_at()),

@@ -18,7 +18,7 @@ pub(super) enum Form {
 /// One line that runs a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CrontabLine {
-    /// CrontabLine number, from 1.
+    /// Number of the line, from 1.
     pub(super) number: usize,
     /// The comments right above the line, without their signs.
     pub(super) comments: Vec<String>,

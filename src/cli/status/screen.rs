@@ -147,37 +147,41 @@ impl Screen {
         if members.is_empty() {
             return;
         }
-        let name = column(members.iter().map(|of| &of.member)).max("MEMBER".len());
+        let name = column(members.iter().map(|member| &member.member)).max("MEMBER".len());
         self.heading(&format!(
             "{:name$} {:8} {:16} {:>7} {:>9}",
             "MEMBER", "VERSION", "SCHEDULE", "LAG", "CLOCK"
         ));
-        let leader = members.iter().find(|of| of.leads).map(|of| of.schedule.clone());
-        for of in members.iter().take(MOST_MEMBERS) {
-            let style = match of {
-                of if !of.lives => WRONG,
-                of if leader.as_ref().is_some_and(|leader| *leader != of.schedule) => DOUBTFUL,
-                of if of.leads || !of.shards.is_empty() => WELL,
+        let leader = members.iter().find(|member| member.leads).map(|member| member.schedule.clone());
+        for member in members.iter().take(MOST_MEMBERS) {
+            let style = match member {
+                member if !member.lives => WRONG,
+                member if leader.as_ref().is_some_and(|leader| *leader != member.schedule) => DOUBTFUL,
+                member if member.leads || !member.shards.is_empty() => WELL,
                 _ => Style::new(),
             };
-            let clock = of.clock_ahead_ms.map_or("?".to_owned(), |ms| format!("{ms:+} ms"));
-            let lag = format!("{} ms", of.lag_ms);
-            let shards = of.shards.iter().map(|shard| visible(shard));
-            let shards: Vec<_> = of.leads.then_some("all else".into()).into_iter().chain(shards).collect();
-            let leads = match &of.shards[..] {
-                [] if of.leads => " leads".to_owned(),
+            let clock = member.clock_ahead_ms.map_or("?".to_owned(), |ms| format!("{ms:+} ms"));
+            let lag = format!("{} ms", member.lag_ms);
+            let shards = member.shards.iter().map(|shard| visible(shard));
+            let shards: Vec<_> =
+                member.leads.then_some("all else".into()).into_iter().chain(shards).collect();
+            let leads = match &member.shards[..] {
+                [] if member.leads => " leads".to_owned(),
                 [] => String::new(),
                 _ => format!(" leads {}", shards.join(", ")),
             };
-            let (member, version, schedule) =
-                (shortened(&visible(&of.member), name), cut(&of.version, 8), cut(&of.schedule, 16));
+            let (member, version, schedule) = (
+                shortened(&visible(&member.member), name),
+                cut(&member.version, 8),
+                cut(&member.schedule, 16),
+            );
             self.line(style, &format!("{member:name$} {version:8} {schedule:16} {lag:>7} {clock:>9}{leads}"));
         }
         self.more(members.len(), members.len().min(MOST_MEMBERS));
     }
 
     fn accounts(&mut self, accounts: &[AccountStatus]) {
-        let name = column(accounts.iter().map(|of| &of.account)).max("ACCOUNT".len());
+        let name = column(accounts.iter().map(|row| &row.account)).max("ACCOUNT".len());
         let quota_head = format!("{:>15} {:>8}", "LEFT", "RESERVE");
         self.heading(&format!(
             "{:name$} {quota_head} {:>9} {:>9} {:>10}",
@@ -185,26 +189,26 @@ impl Screen {
         ));
         // Those with something to tell come first.
         let mut sorted: Vec<&AccountStatus> = accounts.iter().collect();
-        let waits = |of: &AccountStatus| of.waiting.values().sum::<usize>() + of.held;
-        sorted.sort_by_key(|of| of.exhausted_until.is_none() && of.refused.is_none() && waits(of) == 0);
-        for of in sorted.into_iter().take(MOST_ACCOUNTS) {
-            let left = of.remaining.map_or("?".to_owned(), |left| left.to_string());
-            let left = format!("{left} of {}", of.limit);
-            let waiting = waits(of);
-            let account = shortened(&of.account, name);
+        let waits = |row: &AccountStatus| row.waiting.values().sum::<usize>() + row.held;
+        sorted.sort_by_key(|row| row.exhausted_until.is_none() && row.refused.is_none() && waits(row) == 0);
+        for row in sorted.into_iter().take(MOST_ACCOUNTS) {
+            let left = row.remaining.map_or("?".to_owned(), |left| left.to_string());
+            let left = format!("{left} of {}", row.limit);
+            let waiting = waits(row);
+            let account = shortened(&row.account, name);
             self.line(
-                if of.exhausted_until.is_some() { DOUBTFUL } else { Style::new() },
+                if row.exhausted_until.is_some() { DOUBTFUL } else { Style::new() },
                 &format!(
                     "{account:name$} {left:>15} {:>8} {waiting:>9} {:>9} {:>10}",
-                    of.reserve, of.in_flight, of.following
+                    row.reserve, row.in_flight, row.following
                 ),
             );
-            if let Some(until) = of.exhausted_until {
+            if let Some(until) = row.exhausted_until {
                 let until = format!("{} ({})", instant(until), distance(self.now, until));
-                let left = if of.reserve == 0 { "nothing" } else { "nothing but the reserve" };
+                let left = if row.reserve == 0 { "nothing" } else { "nothing but the reserve" };
                 self.line(DOUBTFUL, &format!("  {left} is left until {until}"));
             }
-            if let Some(refused) = &of.refused {
+            if let Some(refused) = &row.refused {
                 let (ago, entry, status) = (self.ago(refused.at), &refused.entry, refused.status);
                 self.wrapped(WRONG, &format!("last refused {ago}: {entry}: {status} {}", refused.error));
             }
@@ -212,28 +216,30 @@ impl Screen {
         self.more(accounts.len(), accounts.len().min(MOST_ACCOUNTS));
     }
 
-    fn entries(&mut self, entries: &[EntryStatus], of: usize, swept: bool) {
-        let name = column(entries.iter().map(|of| &of.entry));
+    fn entries(&mut self, entries: &[EntryStatus], total: usize, swept: bool) {
+        let name = column(entries.iter().map(|entry| &entry.entry));
         self.heading(&format!("{:name$} {:29} {:>14}  {}", "NEXT", "AT", "", "LAST"));
         if entries.is_empty() {
-            let why = match (of, swept) {
+            let why = match (total, swept) {
                 (0, _) => "the schedule has no entries",
                 (_, false) => "nothing is planned here now; `stackcron next` lists what comes due",
                 (_, true) => "no entry is ever due again",
             };
             self.line(FAINT, &format!("  {why}"));
         }
-        for of in entries {
-            let at = of.next_local.as_deref().unwrap_or("never again");
+        for entry in entries {
+            let at = entry.next_local.as_deref().unwrap_or("never again");
             // An entry with `after` is due when the other entry's action has ended.
-            let at = of.expected.map_or(at.to_owned(), |expected| format!("about {}", self.moment(expected)));
-            let distance = of.expected.or(of.next).map_or(String::new(), |next| distance(self.now, next));
-            let last = of.last.as_ref().and_then(|last| last.state.as_deref()).unwrap_or("-");
-            let (distance, style) = match of.paused {
+            let at =
+                entry.expected.map_or(at.to_owned(), |expected| format!("about {}", self.moment(expected)));
+            let distance =
+                entry.expected.or(entry.next).map_or(String::new(), |next| distance(self.now, next));
+            let last = entry.last.as_ref().and_then(|last| last.state.as_deref()).unwrap_or("-");
+            let (distance, style) = match entry.paused {
                 Some(_) => ("paused".to_owned(), DOUBTFUL),
                 None => (distance, of_state(last)),
             };
-            let entry = shortened(&of.entry, name);
+            let entry = shortened(&entry.entry, name);
             let before = format!("{entry:name$} {at:29} {distance:>14}  ");
             self.styled(&before, style, last);
         }
@@ -243,10 +249,10 @@ impl Screen {
         if total == 0 {
             return;
         }
-        let name = column(waiting.iter().map(|of| &of.entry));
+        let name = column(waiting.iter().map(|occurrence| &occurrence.entry));
         self.heading(&format!("WAITING {total}"));
-        for of in waiting {
-            let why = match of.reason.parse() {
+        for occurrence in waiting {
+            let why = match occurrence.reason.parse() {
                 Ok(Reason::Quota) => "quota",
                 Ok(Reason::Overlap) => "its last action",
                 Ok(Reason::Retry) => "another try",
@@ -255,12 +261,13 @@ impl Screen {
                 Ok(Reason::PausedRemotely) => "its job to be resumed in Cloud 66",
                 _ => "its turn",
             };
-            let until = of.until.map_or(String::new(), |until| format!(" until {}", time_of_day(until)));
-            let since = self.ago(of.scheduled_at);
-            let entry = shortened(&of.entry, name);
+            let until =
+                occurrence.until.map_or(String::new(), |until| format!(" until {}", time_of_day(until)));
+            let since = self.ago(occurrence.scheduled_at);
+            let entry = shortened(&occurrence.entry, name);
             self.line(Style::new(), &format!("{entry:name$} due {since:>12}, for {why}{until}"));
-            if let Some(error) = &of.error {
-                self.wrapped(FAINT, &format!("{error}, attempt {}", of.attempts));
+            if let Some(error) = &occurrence.error {
+                self.wrapped(FAINT, &format!("{error}, attempt {}", occurrence.attempts));
             }
         }
         self.more(total, waiting.len());
@@ -284,19 +291,24 @@ impl Screen {
         let newest = if lately.cut { " (the newest)" } else { "" };
         self.heading(&format!("LAST 24 H{newest}  {}", counts.join(", ")));
         let notable = &lately.notable[..lately.notable.len().min(MOST_NOTABLE)];
-        let name = column(notable.iter().map(|of| &of.entry));
-        for of in notable {
-            self.notable(of, name);
+        let name = column(notable.iter().map(|failure| &failure.entry));
+        for failure in notable {
+            self.notable(failure, name);
         }
     }
 
-    fn notable(&mut self, of: &NotableStatus, name: usize) {
-        let late = of.lateness_ms.filter(|&ms| ms > 1000).map(|ms| format!(", {} late", span(ms / 1000)));
-        let action = of.action_id.map(|action| format!(", action {action}"));
-        let what = [Some(of.state.clone()), action, late].into_iter().flatten().collect::<String>();
-        let entry = shortened(&of.entry, name);
-        self.styled(&format!("{entry:name$}  {}  ", instant(of.scheduled_at)), of_state(&of.state), &what);
-        if let Some(why) = of.why.as_ref().or(of.reason.as_ref()) {
+    fn notable(&mut self, failure: &NotableStatus, name: usize) {
+        let late =
+            failure.lateness_ms.filter(|&ms| ms > 1000).map(|ms| format!(", {} late", span(ms / 1000)));
+        let action = failure.action_id.map(|action| format!(", action {action}"));
+        let what = [Some(failure.state.clone()), action, late].into_iter().flatten().collect::<String>();
+        let entry = shortened(&failure.entry, name);
+        self.styled(
+            &format!("{entry:name$}  {}  ", instant(failure.scheduled_at)),
+            of_state(&failure.state),
+            &what,
+        );
+        if let Some(why) = failure.why.as_ref().or(failure.reason.as_ref()) {
             self.wrapped(FAINT, why);
         }
     }
@@ -308,13 +320,13 @@ impl Screen {
         }
         self.heading(&format!("OUT OF THE ORDINARY {}", unusual.len()));
         let shown = &unusual[..unusual.len().min(MOST_UNUSUAL)];
-        let name = column(shown.iter().map(|of| &of.entry));
-        for of in shown {
-            let (took, median) = (span(of.run_ms / 1000), span(of.median_ms / 1000));
-            let ran = if of.running { "has run for" } else { "ran for" };
-            let action = of.action_id.map_or(String::new(), |action| format!(" (action {action})"));
-            let entry = shortened(&of.entry, name);
-            let before = format!("{entry:name$}  {}  ", instant(of.scheduled_at));
+        let name = column(shown.iter().map(|run| &run.entry));
+        for run in shown {
+            let (took, median) = (span(run.run_ms / 1000), span(run.median_ms / 1000));
+            let ran = if run.running { "has run for" } else { "ran for" };
+            let action = run.action_id.map_or(String::new(), |action| format!(" (action {action})"));
+            let entry = shortened(&run.entry, name);
+            let before = format!("{entry:name$}  {}  ", instant(run.scheduled_at));
             self.styled(&before, DOUBTFUL, &format!("{ran} {took}"));
             self.wrapped(FAINT, &format!("its median is {median}{action}"));
         }
@@ -326,18 +338,18 @@ impl Screen {
             return;
         }
         self.heading(&format!("PAUSED {}", status.paused_total));
-        for of in &status.paused {
-            let by = match (of.by, of.in_schedule) {
+        for pause in &status.paused {
+            let by = match (pause.by, pause.in_schedule) {
                 (PausedBy::Schedule, _) => "in the schedule file".to_owned(),
-                (PausedBy::Command, true) => match of.pause.as_ref().and_then(|pause| pause.until) {
+                (PausedBy::Command, true) => match pause.pause.as_ref().and_then(|pause| pause.until) {
                     Some(until) => format!("until {} ({})", instant(until), distance(self.now, until)),
-                    None => format!("until `stackcron resume {}`", of.entry),
+                    None => format!("until `stackcron resume {}`", pause.entry),
                 },
                 (PausedBy::Command, false) => "and no longer in the schedule".to_owned(),
                 (PausedBy::Both, _) => "in the schedule file, and by `stackcron pause`".to_owned(),
             };
-            self.line(DOUBTFUL, &format!("{} {by}", of.entry));
-            if let Some(pause) = &of.pause {
+            self.line(DOUBTFUL, &format!("{} {by}", pause.entry));
+            if let Some(pause) = &pause.pause {
                 let note = pause.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
                 let told = format!("since {} by {}{note}", instant(pause.since), pause.by);
                 self.wrapped(FAINT, &told);

@@ -134,7 +134,7 @@ impl Fate {
             rows += 1;
             if record.key.scheduled_at() == at {
                 passes.push(record);
-            } else if record.retry().is_some_and(|(of, _)| of == at) {
+            } else if record.retry().is_some_and(|(first, _)| first == at) {
                 retries.push(record);
             }
             if rows < MOST_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -90,7 +90,7 @@ impl Doubts {
     /// When an account has something to ask.
     pub(in crate::dispatch) fn next_at(&self, account: &AccountName) -> Option<Mono> {
         let ready =
-            self.inquiries.iter().filter(|((of, _), inquiry)| of == account && inquiry.waits_for_us());
+            self.inquiries.iter().filter(|((asked, _), inquiry)| asked == account && inquiry.waits_for_us());
         ready.map(|(_, inquiry)| inquiry.at).min()
     }
 
@@ -107,17 +107,17 @@ impl Doubts {
 
     /// Whether something is to be asked by an account.
     pub(in crate::dispatch) fn asks_by(&self, account: &AccountName) -> bool {
-        self.inquiries.keys().any(|(of, _)| of == account)
+        self.inquiries.keys().any(|(asked, _)| asked == account)
     }
 
     /// Whether a lookup of an account has waited behind fires for [`OVERDUE`].
     pub(in crate::dispatch) fn is_overdue(&self, account: &AccountName, now: Now) -> bool {
-        let mut lookups = self.inquiries.iter().filter(|((of, _), _)| of == account);
+        let mut lookups = self.inquiries.iter().filter(|((asked, _), _)| asked == account);
         lookups.any(|(_, lookup)| lookup.waits_for_us() && lookup.at + OVERDUE <= now.mono)
     }
 
     fn due(&self, account: &AccountName, now: Now) -> Option<StackUid> {
-        let mut of_account = self.inquiries.iter().filter(|((of, _), _)| of == account);
+        let mut of_account = self.inquiries.iter().filter(|((asked, _), _)| asked == account);
         of_account
             .find(|(_, inquiry)| inquiry.waits_for_us() && inquiry.at <= now.mono)
             .map(|((_, stack), _)| stack.clone())

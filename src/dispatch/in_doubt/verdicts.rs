@@ -140,12 +140,12 @@ impl Dispatch {
             .filter_map(|(key, one)| Some((key, one.attempt(now, ahead, &reading.actions, user_now)?)))
             .collect();
         let candidates = candidates(reading.actions.clone(), &started);
-        let (of, spans): (Vec<&Key>, Vec<Attempt>) = watched.into_iter().unzip();
+        let (watched_keys, spans): (Vec<&Key>, Vec<Attempt>) = watched.into_iter().unzip();
         let is_new = |key: &Key, id| self.doubts.resent.get(key).is_some_and(|one| !one.has_told(id));
         let surplus: Vec<(Key, ActionId)> = surplus(&spans, &rivals, &candidates)
             .into_iter()
-            .filter(|&(one, id)| is_new(of[one], id))
-            .map(|(one, id)| (of[one].clone(), id))
+            .filter(|&(one, id)| is_new(watched_keys[one], id))
+            .map(|(one, id)| (watched_keys[one].clone(), id))
             .collect();
         let judgement = judge(&attempts, &candidates, self.doubts.is_user_shared(stack, now));
         let mut is_contradicted = false;

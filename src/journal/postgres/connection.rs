@@ -235,10 +235,10 @@ pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
         SqlState::INVALID_CATALOG_NAME => "make the database first: createdb",
         // The role may use the schema, so the table in it is somebody else's.
         SqlState::INSUFFICIENT_PRIVILEGE
-            if [" table ", " sequence "].iter().any(|of| detail.contains(of)) =>
+            if [" table ", " sequence "].iter().any(|kind| detail.contains(kind)) =>
         {
-            "the user may not write the journal: make it the owner of the schema `stackcron` and of its tables, or grant \
-             it SELECT, INSERT, UPDATE and DELETE on all of them"
+            "the user may not write the journal: make it the owner kind the schema `stackcron` and kind its tables, or grant \
+             it SELECT, INSERT, UPDATE and DELETE on all kind them"
         }
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "the user needs CREATE on the database, or a schema `stackcron` of its own"

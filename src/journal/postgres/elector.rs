@@ -122,7 +122,7 @@ pub(super) enum ElectorCommand {
     /// Hand a lease over that the term of this number cannot use for the reason given, if another
     /// member is there.
     CannotLead(Shard, Number, JournalError),
-    /// Hand a lease over, and look for it no more. Ends with the last. AfterCommand whether it is handed
+    /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed
     /// over: where the database is out of reach, it ends by itself.
     Leave(Shard, oneshot::Sender<bool>),
 }
@@ -304,7 +304,7 @@ impl Elector {
                 return Ok(AfterCommand::Done);
             }
             ElectorCommand::CannotLead(shard, number, error) => {
-                let part = self.shards.get(&shard).map(|of| &of.part);
+                let part = self.shards.get(&shard).map(|candidate| &candidate.part);
                 let leads = part.is_some_and(|part| part.number() == Some(number));
                 // Without a connection the lease ends by itself.
                 if !leads || client.is_none() || self.others.borrow().is_empty() {
@@ -362,7 +362,8 @@ impl Elector {
     /// Keeps what it leads.
     async fn renew_lease(&mut self, client: &Client, asked: Now) -> Result<(), JournalError> {
         let until = sends_until(asked).as_microsecond();
-        let beats: Vec<Beat> = self.shards.values_mut().filter_map(|of| of.part.beats()).collect();
+        let beats: Vec<Beat> =
+            self.shards.values_mut().filter_map(|candidate| candidate.part.beats()).collect();
         let [numbers, known, next] =
             [|beat: &Beat| beat.number.get(), |beat: &Beat| beat.known, |beat: &Beat| beat.next]
                 .map(|column| beats.iter().map(column).collect::<Vec<i64>>());
@@ -413,7 +414,7 @@ impl Elector {
             }
         }
         let mut pause = if self.shards.len() > 1 { LOOK_AROUND } else { Duration::MAX };
-        let waiting = self.shards.iter().filter(|(_, of)| !of.part.leads());
+        let waiting = self.shards.iter().filter(|(_, candidate)| !candidate.part.leads());
         let waiting: Vec<Shard> = waiting.map(|(shard, _)| shard.clone()).collect();
         for shard in waiting {
             if too_far {
@@ -494,7 +495,7 @@ impl Elector {
             return;
         }
         // The common one last: it is the one that all have.
-        if let Some(given) = self.shards.values_mut().rev().find(|of| of.part.stays()) {
+        if let Some(given) = self.shards.values_mut().rev().find(|candidate| candidate.part.stays()) {
             let notice = given.part.leaves();
             given.emit(notice);
             self.due[2] = mono + HAND_OVER_EVERY;
@@ -502,7 +503,7 @@ impl Elector {
     }
 
     fn leads(&self) -> bool {
-        self.shards.values().any(|of| of.part.leads())
+        self.shards.values().any(|candidate| candidate.part.leads())
     }
 
     /// Returns the distribution of shards as this member sees it. Without the leases the others are
@@ -513,7 +514,7 @@ impl Elector {
             found.map_or(0, |found| found.values().filter(holds).count())
         };
         ShardLoad {
-            own: self.shards.values().filter(|of| of.part.stays()).count(),
+            own: self.shards.values().filter(|candidate| candidate.part.stays()).count(),
             others: self.others.borrow().iter().map(leads).collect(),
             shards: self.shards.len(),
         }

@@ -230,7 +230,7 @@ impl Group {
         client: &Client,
         address: &Address,
         number: i64,
-        of: &Statements,
+        statements: &Statements,
     ) -> Result<HashSet<(String, i64, i32)>, JournalError> {
         let answers = Answers::from_now(address, ANSWERED_WITHIN);
         // Sent in this order, without a wait in between. The first that fails is why the others do.
@@ -251,17 +251,17 @@ impl Group {
         ) = tokio::try_join!(
             biased;
             answers.one(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")),
-            answers.one(self.withdraw(client, number, of)),
-            answers.one(self.send_amended(client, number, of)),
-            answers.one(self.send_steps(&self.steps, client, number, of)),
-            answers.one(self.send_resent(client, number, of)),
-            answers.one(self.send_quotas(client, number, of)),
-            answers.one(self.send_in_force(client, number, of)),
-            answers.one(self.send_pauses(client, number, of)),
-            answers.one(self.send_stopped(client, number, of)),
-            answers.one(self.send_claims(client, number, of)),
-            answers.one(self.send_steps(&self.later, client, number, of)),
-            answers.one(self.give_back(client, number, of)),
+            answers.one(self.withdraw(client, number, statements)),
+            answers.one(self.send_amended(client, number, statements)),
+            answers.one(self.send_steps(&self.steps, client, number, statements)),
+            answers.one(self.send_resent(client, number, statements)),
+            answers.one(self.send_quotas(client, number, statements)),
+            answers.one(self.send_in_force(client, number, statements)),
+            answers.one(self.send_pauses(client, number, statements)),
+            answers.one(self.send_stopped(client, number, statements)),
+            answers.one(self.send_claims(client, number, statements)),
+            answers.one(self.send_steps(&self.later, client, number, statements)),
+            answers.one(self.give_back(client, number, statements)),
             answers.one(client.batch_execute("COMMIT")),
         )?;
         let told = [&withdrawn, &amended, &steps, &resent, &quotas, &in_force, &pauses, &stopped, &later];
@@ -279,7 +279,12 @@ impl Group {
         Ok(inserted)
     }
 
-    async fn withdraw(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+    async fn withdraw(
+        &self,
+        client: &Client,
+        number: i64,
+        statements: &Statements,
+    ) -> Result<Option<Row>, Error> {
         if self.withdrawn.is_empty() {
             return Ok(None);
         }
@@ -290,14 +295,14 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease(), WITHDRAW, &parameters).await
+        one(client, &statements.lease(), WITHDRAW, &parameters).await
     }
 
     async fn send_amended(
         &self,
         client: &Client,
         number: i64,
-        of: &Statements,
+        statements: &Statements,
     ) -> Result<Option<Row>, Error> {
         if self.amended.is_empty() {
             return Ok(None);
@@ -320,7 +325,7 @@ impl Group {
             (&deadlines, Type::INT8_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease(), AMEND, &parameters).await
+        one(client, &statements.lease(), AMEND, &parameters).await
     }
 
     async fn send_steps(
@@ -328,7 +333,7 @@ impl Group {
         steps: &HashMap<Key, Progress>,
         client: &Client,
         number: i64,
-        of: &Statements,
+        statements: &Statements,
     ) -> Result<Option<Row>, Error> {
         if steps.is_empty() {
             return Ok(None);
@@ -362,10 +367,15 @@ impl Group {
             (&reasons, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        one(client, &of.lease(), STEPS, &parameters).await
+        one(client, &statements.lease(), STEPS, &parameters).await
     }
 
-    async fn send_resent(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+    async fn send_resent(
+        &self,
+        client: &Client,
+        number: i64,
+        statements: &Statements,
+    ) -> Result<Option<Row>, Error> {
         if self.resent.is_empty() {
             return Ok(None);
         }
@@ -383,10 +393,15 @@ impl Group {
             (&surplus, Type::INT8_ARRAY),
             (&watches, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease(), RESENT, &parameters).await
+        one(client, &statements.lease(), RESENT, &parameters).await
     }
 
-    async fn send_quotas(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+    async fn send_quotas(
+        &self,
+        client: &Client,
+        number: i64,
+        statements: &Statements,
+    ) -> Result<Option<Row>, Error> {
         if self.quotas.is_empty() {
             return Ok(None);
         }
@@ -394,14 +409,14 @@ impl Group {
         let saved: Vec<&str> = self.quotas.values().map(String::as_str).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&number, Type::INT8), (&accounts, Type::TEXT_ARRAY), (&saved, Type::TEXT_ARRAY)];
-        one(client, &of.lease(), QUOTAS, &parameters).await
+        one(client, &statements.lease(), QUOTAS, &parameters).await
     }
 
     async fn send_in_force(
         &self,
         client: &Client,
         number: i64,
-        of: &Statements,
+        statements: &Statements,
     ) -> Result<Option<Row>, Error> {
         let Some((since, all)) = &self.in_force else {
             return Ok(None);
@@ -415,10 +430,15 @@ impl Group {
             (&definitions, Type::TEXT_ARRAY),
             (&since, Type::INT8),
         ];
-        one(client, &of.in_force(), "", &parameters).await
+        one(client, &statements.in_force(), "", &parameters).await
     }
 
-    async fn send_pauses(&self, client: &Client, number: i64, of: &Statements) -> Result<Option<Row>, Error> {
+    async fn send_pauses(
+        &self,
+        client: &Client,
+        number: i64,
+        statements: &Statements,
+    ) -> Result<Option<Row>, Error> {
         if self.pauses.is_empty() {
             return Ok(None);
         }
@@ -433,22 +453,27 @@ impl Group {
             (&resumed, Type::TEXT_ARRAY),
             (&terms, Type::TEXT_ARRAY),
         ];
-        one(client, &of.lease(), PAUSES, &parameters).await
+        one(client, &statements.lease(), PAUSES, &parameters).await
     }
 
     async fn send_stopped(
         &self,
         client: &Client,
         number: i64,
-        of: &Statements,
+        statements: &Statements,
     ) -> Result<Option<Row>, Error> {
         let Some(at) = self.stopped.map(Timestamp::as_microsecond) else {
             return Ok(None);
         };
-        one(client, &of.stopped(), "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
+        one(client, &statements.stopped(), "", &[(&number, Type::INT8), (&at, Type::INT8)]).await
     }
 
-    async fn send_claims(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
+    async fn send_claims(
+        &self,
+        client: &Client,
+        number: i64,
+        statements: &Statements,
+    ) -> Result<Vec<Row>, Error> {
         if self.cursor.is_none() && self.claims.is_empty() {
             return Ok(Vec::new());
         }
@@ -491,10 +516,15 @@ impl Group {
             (&links, Type::INT4_ARRAY),
             (&retry_of, Type::INT8_ARRAY),
         ];
-        client.query_typed(&of.claim(), &parameters).await
+        client.query_typed(&statements.claim(), &parameters).await
     }
 
-    async fn give_back(&self, client: &Client, number: i64, of: &Statements) -> Result<Vec<Row>, Error> {
+    async fn give_back(
+        &self,
+        client: &Client,
+        number: i64,
+        statements: &Statements,
+    ) -> Result<Vec<Row>, Error> {
         if self.claims.is_empty() {
             return Ok(Vec::new());
         }
@@ -505,7 +535,7 @@ impl Group {
             (&entries, Type::TEXT_ARRAY),
             (&passes, Type::INT4_ARRAY),
         ];
-        client.query_typed(&format!("{}{GIVE_BACK}", of.lease()), &parameters).await
+        client.query_typed(&format!("{}{GIVE_BACK}", statements.lease()), &parameters).await
     }
 }
 

@@ -39,7 +39,8 @@ pub struct Membership {
     identity: watch::Receiver<Option<Identity>>,
     commands: mpsc::UnboundedSender<ElectorCommand>,
     left_open: Vec<Shard>,
-    /// ToldOfMembers when it has a shard_handle: before, it is none that others leave a shard to.
+    /// Notified once the member stands for a shard. Before that, no other member leaves a shard to
+    /// it.
     joined: Arc<Notify>,
     /// Ends with the thread.
     thread: oneshot::Receiver<()>,

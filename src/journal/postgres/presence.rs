@@ -191,9 +191,9 @@ impl Presence {
         }
         let members = all(client, &self.address).await?;
         self.compare_schedules(&members);
-        let others = members
-            .iter()
-            .filter(|of| of.lag_ms < FRESH_MS && of.id != self.id.0 && of.schedule == profile.schedule);
+        let others = members.iter().filter(|member| {
+            member.lag_ms < FRESH_MS && member.id != self.id.0 && member.schedule == profile.schedule
+        });
         self.others.send_replace(others.map(|member| member.id).collect());
         Ok(())
     }

@@ -159,7 +159,7 @@ impl Rows {
         let number = term.number;
         let runtime = runtime(&address)?;
         let statements = Arc::new(Statements::of(term));
-        let of = Arc::clone(&statements);
+        let prepared = Arc::clone(&statements);
         let mut rows = Rows {
             address,
             runtime,
@@ -176,7 +176,7 @@ impl Rows {
         let (found, open) = rows.attempt(async |client, address, number| {
             let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
             let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
-            let (begin, goes_on) = (of.now(&of.begin), of.now(&of.goes_on));
+            let (begin, goes_on) = (prepared.now(&prepared.begin), prepared.now(&prepared.goes_on));
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before
                 // it is read.
@@ -187,7 +187,7 @@ impl Rows {
                     answers.one(client.query_typed(PAUSED, &[])),
                     answers.one(client.query_typed(QUOTAS, &[])),
                     answers.one(client.query_typed(RESENT, &[])),
-                    answers.rows(client.query_typed_raw::<&str, _>(&of.open, [])),
+                    answers.rows(client.query_typed_raw::<&str, _>(&prepared.open, [])),
                     answers.one(client.query_typed(&goes_on, &leads)),
                     answers.one(client.batch_execute("COMMIT")),
                 )?;
@@ -291,14 +291,15 @@ impl Store for Rows {
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         let settled = self.look_up(writes)?;
         let (group, mut written) = self.open.group(writes, &settled);
-        let of = Arc::clone(&self.statements);
+        let prepared = Arc::clone(&self.statements);
         let (was_connected, began) = (self.client.is_some(), Instant::now());
-        let mut inserted =
-            self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+        let mut inserted = self
+            .attempt(async |client, address, number| group.send(client, address, number, &prepared).await);
         let is_closed = matches!(inserted, Err(JournalError::Unreachable { .. }));
         if is_closed && was_connected && began.elapsed() < CLOSED_SAYS_SO {
-            inserted =
-                self.attempt(async |client, address, number| group.send(client, address, number, &of).await);
+            inserted = self.attempt(async |client, address, number| {
+                group.send(client, address, number, &prepared).await
+            });
         }
         let inserted = inserted.inspect_err(|error| {
             self.open.is_lost(writes);
@@ -306,8 +307,9 @@ impl Store for Rows {
         })?;
         self.fails_since = None;
         let new = inserted.into_iter();
-        let new =
-            new.map(|(entry, at, of)| Ok(Key::new(entry_name(&entry)?, instant(at)?).in_pass(pass(of)?)));
+        let new = new.map(|(entry, at, number)| {
+            Ok(Key::new(entry_name(&entry)?, instant(at)?).in_pass(pass(number)?))
+        });
         let new = new.collect::<Result<_, String>>().map_err(|detail| damaged(&self.address, &detail))?;
         self.open.is_written(group, new, writes, &mut written);
         Ok(written)

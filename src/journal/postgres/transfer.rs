@@ -252,8 +252,9 @@ impl Idle for IdleDatabase {
 
     fn open(&mut self) -> Result<Vec<Row>, JournalError> {
         let rows = self.query(OPEN)?;
-        let of = |of: &SqlRow| More::Open { deadline: of.get(14), by_person: of.get(15), args: of.get(16) };
-        Ok(rows.iter().map(|found| row(found, of(found))).collect())
+        let open =
+            |row: &SqlRow| More::Open { deadline: row.get(14), by_person: row.get(15), args: row.get(16) };
+        Ok(rows.iter().map(|found| row(found, open(found))).collect())
     }
 
     fn settled(&mut self) -> Result<Vec<Row>, JournalError> {
@@ -262,8 +263,8 @@ impl Idle for IdleDatabase {
             self.reads = true;
         }
         let rows = self.query(&format!("FETCH {PORTION} FROM settled"))?;
-        let of = |of: &SqlRow| More::Settled { finished: of.get(14), success: of.get(15) };
-        Ok(rows.iter().map(|found| row(found, of(found))).collect())
+        let settled = |row: &SqlRow| More::Settled { finished: row.get(14), success: row.get(15) };
+        Ok(rows.iter().map(|found| row(found, settled(found))).collect())
     }
 
     /// A database that has a journal keeps its identity, so that its members know it again.
@@ -284,8 +285,9 @@ impl Idle for IdleDatabase {
         let mut names = vec![""];
         for (shard, accounts) in shards {
             names.push(shard.as_str());
-            let of = accounts.iter().map(|account| (account.as_str().to_owned(), shard.as_str().to_owned()));
-            self.shards.extend(of);
+            let pairs =
+                accounts.iter().map(|account| (account.as_str().to_owned(), shard.as_str().to_owned()));
+            self.shards.extend(pairs);
         }
         for name in &names {
             self.execute(
@@ -358,8 +360,8 @@ impl Idle for IdleDatabase {
     /// All rows are of one table.
     fn insert(&mut self, rows: &[Row]) -> Result<(), JournalError> {
         let targets = rows.iter().map(|row| self.target(&row.target)).collect::<Result<Vec<i64>, _>>()?;
-        let numbers = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
-        let optional = |of: fn(&Row) -> Option<i64>| rows.iter().map(of).collect::<Vec<Option<i64>>>();
+        let numbers = |field: fn(&Row) -> i64| rows.iter().map(field).collect::<Vec<i64>>();
+        let optional = |field: fn(&Row) -> Option<i64>| rows.iter().map(field).collect::<Vec<Option<i64>>>();
         let (at, due, attempts) = (numbers(|r| r.scheduled_at), numbers(|r| r.due), numbers(|r| r.attempts));
         let (sent, action) = (optional(|r| r.sent), optional(|r| r.action));
         let entries: Vec<&str> = rows.iter().map(|row| row.entry.as_str()).collect();

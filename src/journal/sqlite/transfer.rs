@@ -131,8 +131,15 @@ impl Idle for IdleFile {
     fn open(&mut self) -> Result<Vec<Row>, JournalError> {
         self.with(|db| {
             let mut statement = db.prepare(OPEN)?;
-            let rows = statement.query_map([], |of| {
-                row(of, More::Open { deadline: of.get(14)?, by_person: of.get(15)?, args: of.get(16)? })
+            let rows = statement.query_map([], |columns| {
+                row(
+                    columns,
+                    More::Open {
+                        deadline: columns.get(14)?,
+                        by_person: columns.get(15)?,
+                        args: columns.get(16)?,
+                    },
+                )
             })?;
             rows.collect()
         })
@@ -142,8 +149,11 @@ impl Idle for IdleFile {
         let (at, entry, pass) = self.last.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
         let rows: Vec<(Row, i64)> = self.with(|db| {
             let mut statement = db.prepare_cached(SETTLED)?;
-            let rows = statement.query_map(params![at, entry, pass, PORTION as i64], |of| {
-                Ok((row(of, More::Settled { finished: of.get(14)?, success: of.get(15)? })?, of.get(16)?))
+            let rows = statement.query_map(params![at, entry, pass, PORTION as i64], |columns| {
+                Ok((
+                    row(columns, More::Settled { finished: columns.get(14)?, success: columns.get(15)? })?,
+                    columns.get(16)?,
+                ))
             })?;
             rows.collect()
         })?;
