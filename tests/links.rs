@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -192,7 +193,8 @@ async fn status_tells_when_a_chain_s_next_entry_is_expected() {
     daemon.wait_for("action.finished", |line| line["entry"] == "first");
     until("it is expected after the end of `first`", || {
         let status = of_second();
-        match (status["expected"].as_str(), status["next"].as_str()) {
+        let instant = |field: &str| status[field].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        match (instant("expected"), instant("next")) {
             (Some(expected), Some(next)) if expected >= next => Ok(()),
             _ => Err(status.to_string()),
         }
