@@ -196,6 +196,11 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
         ),
         ("now", "document.querySelector('svg.left polyline')"),
         ("now", "document.querySelector('.hours div:last-child')?.title.includes('1 failed')"),
+        // An entry that fails, and whose retry fails.
+        (
+            "now",
+            "/\\d(nd|rd|th)/.test(document.querySelector('table[aria-label=\"What went wrong\"]')?.textContent)",
+        ),
         (
             "timeline",
             "document.querySelector('.lanes ~ p')?.textContent.includes('a dashed line leads to a retry')",
@@ -211,6 +216,7 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
         ("entry/invoices", "document.querySelector('.lead')?.textContent.startsWith('due when report ends')"),
         ("entry/report", "document.querySelector('dl')?.textContent.includes('theninvoices')"),
         ("entry/report", "document.querySelector('.pace.quick')"),
+        ("entry/report", "document.querySelector('.plot ~ details summary')?.textContent === 'as a table'"),
         (
             "entry/repair",
             "document.querySelector('table[aria-label=\"History\"]')?.textContent.includes('retry 1')",
