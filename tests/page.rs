@@ -2,7 +2,6 @@
 //! business there gets nothing.
 
 mod browser;
-mod measured;
 mod views;
 
 use std::io::{ErrorKind, Read, Write};
