@@ -210,7 +210,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         };
         let controlling = control.and_then(|server| server.serve(asking, status).ok());
         let keep = args.keep;
-        let log_writer = log.log_writer.clone();
+        let log = log.progress.clone();
         let setup = Setup {
             path,
             schedule,
@@ -222,7 +222,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             asked,
             notices,
             notifier,
-            log_writer,
+            log,
             on_disk,
         };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
