@@ -55,7 +55,7 @@ fn renderer_mb(browser: &Browser) -> u64 {
     let of_process = |pid: &str| {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         let group = read("stat")?.rsplit_once(") ")?.1.split(' ').nth(2)?.parse::<u32>().ok()?;
-        let shows = group == browser.process_group() && read("cmdline")?.contains("--type=renderer");
+        let shows = group == browser.driver.id() && read("cmdline")?.contains("--type=renderer");
         let pss =
             read("smaps_rollup")?.lines().find_map(|line| line.strip_prefix("Pss:").map(str::to_owned))?;
         shows.then(|| pss.trim().split(' ').next().and_then(|kb| kb.parse::<u64>().ok())).flatten()

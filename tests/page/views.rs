@@ -120,6 +120,8 @@ async fn each_view_is_seen_by_everybody_and_survives_a_restart() {
     let at = failed["scheduled_at"].as_str().expect("a time");
     browser.open(&format!("{base}#/entry/cleanup?state=failed&why=cleanup%40{at}")).await;
     browser.until("document.querySelector('#panel pre')?.textContent.includes('What became of it')").await;
+    let log = "document.querySelector('#panel pre.box')?.textContent";
+    browser.until(&format!("{log}.includes('cleanup')")).await;
     browser.screenshot("why").await;
     let seconds = |text: &str| {
         text.lines().filter(|line| !line.contains(" ago")).map(str::to_owned).collect::<Vec<_>>()
