@@ -109,8 +109,8 @@ impl Dispatch {
                     (0, None, unsent, false, false)
                 }
                 Reached::Unsent => (0, None, true, false, false),
-                // What did not wait for the quota, or for the daemon, waited for the API or by its
-                // own policies.
+                // An occurrence that waited neither for the quota nor for the daemon waited for the
+                // API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
                     error = reason.error;
                     (
@@ -243,7 +243,7 @@ impl Dispatch {
         effects
     }
 
-    /// What is known of each account's quota, for the next process.
+    /// Returns the state of each account's quota, for the next process.
     pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
         self.accounts.iter().map(|(account, access)| (account.clone(), access.save()))
     }

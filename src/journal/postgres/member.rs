@@ -245,7 +245,7 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// Which shard.
+    /// Returns the shard.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
