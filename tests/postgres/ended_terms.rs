@@ -41,7 +41,7 @@ async fn goes_on_after(ends: impl FnOnce(&mut Daemon), comes_back: impl FnOnce(D
     });
     ends(&mut leader);
     standby.event("lease.acquired");
-    fires(&mut standby);
+    standby.fires();
     let sent: BTreeSet<String> =
         scene.sandbox.ledger().of(Endpoint::RunNow).filter_map(|record| record.args.clone()).collect();
     let doubts: Vec<String> = standby.events("occurrence.in_doubt").into_iter().map(named).collect();
