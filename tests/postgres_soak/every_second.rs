@@ -38,9 +38,13 @@ const LONGEST_GAP: Duration = Duration::from_secs(5);
 /// occurrence is sent after all. It does not fill a gap.
 const CATCHES_UP: Duration = Duration::from_secs(5);
 
-/// Milliseconds from a fault of the leader to the due instant of what it was just sending: it may
-/// stay unknown, because the answers are not written yet.
+/// Milliseconds from a fault of the leader to the due instant of what it was just sending. What has
+/// started may stay unknown, because its answer is not written yet.
 const BEING_SENT: std::ops::RangeInclusive<i64> = -2000..=0;
+
+/// Milliseconds from a fault of the leader to the due instant of a batch that was cut in two by the
+/// fault: of what has not left, nobody can tell either.
+const BEING_CUT: std::ops::RangeInclusive<i64> = -500..=0;
 
 /// An occurrence, as a request names it in its arguments.
 type Named = (String, i64);
@@ -125,8 +129,10 @@ async fn entries_of_every_second_go_on_within_five_seconds_of_each_fault_of_thei
     let ran = has_run(&ledger);
     let unsent =
         rows.iter().filter(|row| row.state == State::Unknown && !ran.contains(&name_of(row))).count();
+    let latest = rows.iter().filter_map(|row| row.lateness_ms).max().unwrap_or_default();
     say(&format!(
         "{} occurrences, {} actions, {unknown} in doubt for good, {unsent} of which have not run; {} kills and {} stops of the leader, {} terms; \
+         the latest was sent {latest} ms late; \
          the longest gaps between two requests: {:?}",
         rows.len(),
         ledger.started().count(),
@@ -145,8 +151,9 @@ fn is_removed(row: &Record) -> bool {
 }
 
 /// Whether the leader was sending what is due then, and had not told of it, when a fault came.
-fn was_being_sent(due: Timestamp, faults: &[Timestamp]) -> bool {
-    faults.iter().any(|fault| BEING_SENT.contains(&(due.as_millisecond() - fault.as_millisecond())))
+fn was_being_sent(due: Timestamp, has_started: bool, faults: &[Timestamp]) -> bool {
+    let moment = if has_started { BEING_SENT } else { BEING_CUT };
+    faults.iter().any(|fault| moment.contains(&(due.as_millisecond() - fault.as_millisecond())))
 }
 
 fn name_of(row: &Record) -> Named {
@@ -192,7 +199,7 @@ fn broken(rows: &[Record], ledger: &Ledger, faults: &[Timestamp]) -> Vec<String>
                 wrong.push(format!("{row:?} has another's action, and not {started:?}"));
             }
             State::Started | State::Finished | State::Failed => {}
-            State::Unknown if was_being_sent(row.key.scheduled_at(), faults) => {}
+            State::Unknown if was_being_sent(row.key.scheduled_at(), !started.is_empty(), faults) => {}
             _ => wrong.push(format!("lost: {row:?}")),
         }
     }
