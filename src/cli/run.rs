@@ -391,7 +391,7 @@ async fn reload(
                 let asked = beside::reload(neighbours.as_deref(), &reader.config, replacement.schedule());
                 let permitted = asked.await;
                 if permitted.is_err() {
-                    reader.running = before;
+                    reader.running = Arc::clone(&before);
                 }
                 permitted.map(|()| Some((replacement, loaded)))
             }
@@ -413,6 +413,9 @@ async fn reload(
                 // What is doubtful in a large file takes as long to find as all the rest.
                 aside(move || {
                     tell_warnings(loaded);
+                    // The loops have taken over by now: whoever lets go of the former schedule last
+                    // frees it.
+                    drop(before);
                     memory::give_back();
                 })
                 .await;
@@ -494,9 +497,12 @@ impl Reader {
         tz::refresh();
         let loaded = content.and_then(|mut content| {
             let understood = content.understand();
-            // Calendar files that are named for the first time belong to what was seen.
-            self.files.calendars = content.calendars();
-            self.seen = FileSeen::new(FileState::of_all(content.parts(&self.files.calendars)));
+            let calendars = content.calendars();
+            if calendars != self.files.calendars {
+                // Calendar files that are named for the first time belong to what was seen.
+                self.files.calendars = calendars;
+                self.seen = FileSeen::new(FileState::of_all(content.parts(&self.files.calendars)));
+            }
             understood
         });
         let loaded = loaded.map_err(|rejected| tell_rejected(&self.config, &rejected))?;

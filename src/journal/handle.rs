@@ -6,6 +6,7 @@
 //! meanwhile, and none stands in the way of a send.
 
 use std::io;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
@@ -14,13 +15,13 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{AnswerSender, GROUP, PendingChange, Request, Writer};
 use super::{
-    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
-    Refused, Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
+    Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, StackUid};
+use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
 
 /// A handle on the journal. Its clones are the same journal.
 #[derive(Clone, Debug)]
@@ -130,10 +131,11 @@ impl Journal {
         self.soon(PendingChange::Quota(account, Box::new(saved)));
     }
 
-    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
+    /// Writes soon that the entries of this schedule, and no others, are planned from an instant on.
+    /// Kept and tried
     /// again until it can be written.
-    pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
-        self.soon(PendingChange::InForce(since, entries));
+    pub fn in_force(&self, since: Timestamp, schedule: Arc<Schedule>) {
+        self.soon(PendingChange::InForce(since, schedule));
     }
 
     /// Returns when all that was recorded before is on disk.

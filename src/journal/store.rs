@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    Claim, Claimed, Cursor, Definition, Handover, JournalError, Key, Known, Pause, Refused, Resent,
-    Transition,
-};
+use super::{Claim, Claimed, Cursor, Handover, JournalError, Key, Known, Pause, Refused, Resent, Transition};
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, StackUid};
+use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
 
 /// A place for the rows. One thread owns it; each call blocks.
 pub(super) trait Store: Send + 'static {
@@ -59,9 +56,9 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// Replaces the search for a second action of an occurrence that was sent again.
     Resent(&'a Resent),
-    /// Writes that exactly these entries are planned from this instant on, in this shard where
+    /// Writes that exactly the entries of this schedule are planned from this instant on, in this shard where
     /// there are several.
-    InForce(Timestamp, &'a [(EntryName, Definition)]),
+    InForce(Timestamp, &'a Schedule),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.

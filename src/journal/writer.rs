@@ -8,6 +8,7 @@
 //! transactions more.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -16,15 +17,15 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use super::inbox::{Receiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused,
-    Resent, Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent,
+    Transition,
 };
 use crate::background;
 use crate::cloud66::ActionId;
 use crate::log;
 use crate::memory;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, StackUid};
+use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
 
 /// A record waits this long for others to be written with it, and during a burst of sends for the
 /// end of the burst ([`background::let_sends_go_first`]). A crash loses at most this much, and the
@@ -65,7 +66,7 @@ pub(super) enum PendingChange {
     Amend(Box<Claim>),
     Resent(Box<Resent>),
     Quota(AccountName, Box<quota::Saved>),
-    InForce(Timestamp, Vec<(EntryName, Definition)>),
+    InForce(Timestamp, Arc<Schedule>),
 }
 
 /// A request to the thread.
@@ -442,7 +443,7 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
         Request::Soon(PendingChange::Amend(claim)) => Some(Write::Amend(claim)),
         Request::Soon(PendingChange::Resent(resent)) => Some(Write::Resent(resent)),
         Request::Soon(PendingChange::Quota(account, saved)) => Some(Write::Quota(account, saved)),
-        Request::Soon(PendingChange::InForce(since, entries)) => Some(Write::InForce(*since, entries)),
+        Request::Soon(PendingChange::InForce(since, schedule)) => Some(Write::InForce(*since, schedule)),
         Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
         Request::Commit { moves, .. } => Some(Write::Steps(moves)),
         Request::Pause(entry, pause, _) => Some(Write::Pause(entry, pause)),
@@ -458,7 +459,7 @@ fn write_of(request: &Request) -> Option<Write<'_>> {
 /// Returns true when the request names so many entries that its memory is worth giving back once it
 /// is written.
 fn is_large(request: &Request) -> bool {
-    matches!(request, Request::Soon(PendingChange::InForce(_, entries)) if entries.len() > GROUP)
+    matches!(request, Request::Soon(PendingChange::InForce(_, schedule)) if schedule.entries.len() > GROUP)
 }
 
 /// Returns true when somebody waits for the request.

@@ -26,6 +26,7 @@ mod template;
 mod tree;
 mod validate;
 mod words;
+mod yaml;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -169,7 +170,7 @@ fn parse_with(name: &str, texts: &[Text<'_>], files: &mut CalendarFiles) -> Resu
     }
     let mut roots = Vec::with_capacity(parts.len());
     for part in parts {
-        match tree::parse(&whole, part.clone()) {
+        match yaml::parse(&whole, part.clone()) {
             Ok(node) => roots.push(validate::Root { node, part }),
             Err(error) => {
                 for problem in syntax::problems(&error, &whole[part.clone()]) {

@@ -300,7 +300,9 @@ impl Writing<'_> {
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::End(handover) => return self.end(handover).map(Written::Steps),
             Write::Amend(claim) => self.amend(claim)?,
-            Write::InForce(since, entries) => self.in_force(since, entries)?,
+            Write::InForce(since, schedule) => {
+                self.in_force(since, &Definition::of_all(&schedule.entries))?;
+            }
             Write::Resent(resent) => self.resent(resent)?,
             Write::Pause(entry, pause) => self.pause(entry, pause)?,
             Write::Resume(entry) => self.resume(entry)?,

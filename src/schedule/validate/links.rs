@@ -130,8 +130,11 @@ impl<'s> Validator<'s, '_> {
     /// Checks that each entry that comes after another one can come due. `pairs` has every name of
     /// the file, also those of entries that cannot be read.
     pub(super) fn chains(&mut self, pairs: &[Pair<'_, 's>], entries: &[Arc<Entry>], places: &[Pair<'_, 's>]) {
-        let chains = Chains::of(entries);
-        let names: HashSet<&str> = pairs.iter().map(|(key, _)| &*key.0).collect();
+        // Most schedules have no entry that comes after another one, and need no index for it.
+        let is_linked = entries.iter().any(|entry| entry.after.is_some());
+        let (linked, named) = if is_linked { (entries, pairs) } else { Default::default() };
+        let chains = Chains::of(linked);
+        let names: HashSet<&str> = named.iter().map(|(key, _)| &*key.0).collect();
         let mut in_circle: HashSet<&EntryName> = HashSet::new();
         for (entry, pair) in entries.iter().zip(places) {
             if entry.retry.is_some() && !is_followed(entry) {
